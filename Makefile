@@ -8,6 +8,13 @@ PYTHON ?=
 find_python = $(if $(PYTHON),"$(PYTHON)",$$(tools/find_python.sh))
 bin := .venv/bin
 
+PORT ?= 8080
+STORE ?= sqlite:///var/session-tokens.db
+
+compile := $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header pyproject.toml
+run_parts := --extra service --extra cli --extra sealed --extra valkey --extra postgres --group install
+
 .PHONY: help
 help:  ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -15,3 +22,49 @@ help:  ## List the commands
 .PHONY: setup
 setup:  ## Make .venv with everything that development needs (does nothing when nothing changed)
 	@python="$(find_python)" && "$$python" tools/setup_environment.py dev
+
+.PHONY: run
+# The address of the store goes by the environment: it may hold a password, and arguments are seen by everyone.
+run: export SESSION_TOKENS_STORE = $(value STORE)
+run:  ## Start the service on 127.0.0.1 (PORT=8080, STORE=sqlite:///var/session-tokens.db)
+	@python="$(find_python)" && "$$python" tools/setup_environment.py run
+	@mkdir -p var && chmod 0700 var
+	@exec $(bin)/session-tokens serve --port "$(PORT)"
+
+.PHONY: test
+test: setup  ## Run every check: style, types, floors, generated twin, tests
+	@$(bin)/python tools/system_packages.py
+	@$(bin)/python tools/run_checks.py
+
+.PHONY: prove
+prove: setup  ## Run every check with many more random examples; writes a dated report into var/
+	@$(bin)/python tools/system_packages.py --insist
+	@$(bin)/python tools/run_checks.py --prove
+
+.PHONY: lint
+lint: setup  ## Run the checks that need no test run: style, types, floors, generated twin
+	@$(bin)/python tools/run_checks.py --only-still
+
+.PHONY: format
+format: setup  ## Put the code into its layout and mend what can be mended
+	@$(bin)/ruff check --fix --quiet || true
+	@$(bin)/ruff format
+
+.PHONY: bench
+bench: setup  ## Measure against the peers; results go to benchmarks/
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(bin)/python "$$script"; done
+
+.PHONY: lock
+lock: setup  ## Pin the newest versions that pyproject.toml allows, with hashes and without addresses
+	@$(compile) --upgrade $(run_parts) -o requirements/run.txt
+	@$(compile) --upgrade --all-extras --group dev -c requirements/run.txt -o requirements/dev.txt
+	@git --no-pager diff --stat -- requirements
+
+.PHONY: changelog
+changelog: setup  ## Show the entries that the next release will have
+	@$(bin)/towncrier build --draft --version next
+
+.PHONY: clean
+clean:  ## Remove everything that was made here, except var/
+	@rm -rf .venv dist build .nox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -93,7 +93,9 @@ def install_package() -> None:
 def main() -> None:
     """Bring .venv to what the command line asks for, one process at a time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("kind", choices=sorted(REQUIREMENT_FILES), help="run: the service; dev: the service and every tool")
+    parser.add_argument(
+        "kind", choices=sorted(REQUIREMENT_FILES), help="run: the service; dev: the service and every tool"
+    )
     kind = parser.parse_args().kind
     began = time.monotonic()
     with (ROOT / "pyproject.toml").open("rb") as lock:

@@ -1,0 +1,42 @@
+"""What holds for every test: how far random tests go, and what happens when a program is not on the machine."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tools.system_packages import SystemPackage, listed_packages, may_install
+
+PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
+# Where packages can be installed, or everything must be shown, a missing program is a failure and not an excuse.
+INSISTING = PROVING or os.environ.get("CI") == "true" or may_install()
+MARKERS = {package.marker for package in listed_packages()}
+MISSING: dict[str, list[SystemPackage]] = {}
+for package in listed_packages():
+    if not package.is_present:
+        MISSING.setdefault(package.marker, []).append(package)
+
+# No deadline per example: on a shared machine it would measure the neighbours.
+settings.register_profile(
+    "test",
+    max_examples=60,
+    stateful_step_count=30,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("prove", settings.get_profile("test"), max_examples=3000, stateful_step_count=80)
+settings.load_profile("prove" if PROVING else "test")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stop a test whose program is not here, naming the package that brings it."""
+    names = sorted(
+        package.name for mark in item.iter_markers() if mark.name in MARKERS for package in MISSING.get(mark.name, [])
+    )
+    if not names:
+        return
+    words = f"missing Debian packages: {', '.join(names)} (apt-get install {' '.join(names)})"
+    if INSISTING:
+        pytest.fail(words, pytrace=False)
+    pytest.skip(words)

@@ -1,0 +1,144 @@
+"""Run every check of the project in one go, time each, and fail when any of them fails.
+
+The still checks (style, types, floors, the generated twin) run first, two at a time; then pytest, whose closing line
+ends the output, so that people and machines read the outcome in the same place. With --prove the random tests draw
+many more examples, nothing may be missing from the machine, and a dated report is written.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+TESTS_TIME_LIMIT_S = {"test": 30 * 60, "prove": 6 * 60 * 60}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one check ended."""
+
+    name: str
+    passed: bool
+    duration_s: float
+    closing_line: str = ""
+
+
+def still_checks() -> list[tuple[str, list[str]]]:
+    """List the checks that start nothing and draw nothing, the slowest first."""
+    python = sys.executable
+    return [
+        ("types", [str(BIN / "mypy")]),
+        ("public types", [str(BIN / "pyright")]),
+        ("floors", [str(BIN / "lint-imports"), "--no-cache"]),
+        ("style", [str(BIN / "ruff"), "check"]),
+        ("layout", [str(BIN / "ruff"), "format", "--check"]),
+        ("generated twin", [python, "tools/generate_sync.py", "--check"]),
+    ]
+
+
+def run_still(name: str, command: Sequence[str]) -> Outcome:
+    """Run one still check; its words are shown only when it fails."""
+    began = time.monotonic()
+    result = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        check=False,
+    )  # fmt: skip
+    duration_s = time.monotonic() - began
+    passed = result.returncode == 0
+    words = "" if passed else f"\n{result.stdout}"
+    print(f"{name:16} {'ok' if passed else 'FAILED':6} {duration_s:6.1f} s{words}", flush=True)
+    return Outcome(name, passed, duration_s)
+
+
+def run_tests(seed: int, time_limit_s: int, extra: Sequence[str]) -> Outcome:
+    """Run pytest on both cores, its output passed on as it comes."""
+    command = [sys.executable, "-m", "pytest", "-n", "2", f"--hypothesis-seed={seed}", *extra]
+    began = time.monotonic()
+    closing_line = ""
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as tests:
+        with ThreadPoolExecutor(1) as watch:
+            ended = watch.submit(end_after, tests, time_limit_s)
+            assert tests.stdout is not None
+            for line in tests.stdout:
+                print(line, end="", flush=True)
+                if re.search(r"\d+ (passed|failed|error)", line):
+                    closing_line = line.strip(" =\n")
+            tests.wait()
+        if ended.result():
+            print(f"tests: ended after {time_limit_s} s, the limit for the whole suite", file=sys.stderr)
+    # pytest says 5 when it found no test at all: that is a failure here too.
+    return Outcome("tests", tests.returncode == 0, time.monotonic() - began, closing_line)
+
+
+def end_after(process: "subprocess.Popen[str]", time_limit_s: int) -> bool:
+    """Wait for a process and end it when it takes too long; tell whether that was needed."""
+    try:
+        process.wait(time_limit_s)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        return True
+    return False
+
+
+def write_report(path: Path, seed: int, outcomes: Sequence[Outcome]) -> None:
+    """Keep what was proven, with everything that is needed to do it again."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    report = {
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": commit.stdout.strip() or None,
+        "seed": seed,
+        "passed": all(outcome.passed for outcome in outcomes),
+        "checks": [asdict(outcome) for outcome in outcomes],
+        "python": sys.version,
+        "sqlite": sqlite3.sqlite_version,
+        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "packages": {item.metadata["Name"]: item.version for item in distributions()},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+    print(f"report: {path.relative_to(ROOT)}")
+
+
+def main() -> int:
+    """Run what the command line asks for.
+
+    Returns:
+        0 when every check passed, else 1.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only-still", action="store_true", help="leave pytest out")
+    parser.add_argument("--prove", action="store_true", help="many more examples, and a dated report in var/")
+    parser.add_argument("--seed", type=int, help="repeat a run of the random tests (default: a new seed)")
+    parser.add_argument("tests", nargs="*", help="arguments for pytest, after --")
+    arguments = parser.parse_args()
+    seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda check: run_still(*check), still_checks()))
+    if not arguments.only_still:
+        if arguments.prove:
+            os.environ["SESSION_TOKENS_PROVE"] = "1"
+        time_limit_s = TESTS_TIME_LIMIT_S["prove" if arguments.prove else "test"]
+        outcomes.append(run_tests(seed, time_limit_s, arguments.tests))
+    if arguments.prove:
+        write_report(ROOT / "var" / time.strftime("prove-%Y-%m-%dT%H%M%S.json"), seed, outcomes)
+    failed = [outcome.name for outcome in outcomes if not outcome.passed]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
