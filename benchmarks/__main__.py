@@ -1,0 +1,65 @@
+"""Run benchmarks by name: `python -m benchmarks [--quick] [--full] [NAME ...]`; without a name, all of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from benchmarks.harness import RESULTS, NothingMeasured, Options, Report
+
+QUESTIONS = (
+    "memory_token_tables",
+    "memory_native",
+    "idle_million_sessions",
+    "memory_footprint",
+    "sqlite_verify",
+    "sqlite_write",
+    "growth",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the named questions, print and keep their answers.
+
+    Returns:
+        0 when every question was answered (whether its goals were met or not), 1 when one measured nothing.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(QUESTIONS)}")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: tiny counts, one turn, nothing is kept")
+    parser.add_argument("--full", action="store_true", help="also a million sessions where that takes minutes (growth)")
+    parser.add_argument("--repeats", type=int, default=5, help="turns for each side (default: 5)")
+    parser.add_argument("--results", type=Path, default=None, help="folder for the JSON (default: benchmarks/results)")
+    wanted = parser.parse_args(arguments)
+    unknown = [name for name in wanted.names if name not in QUESTIONS]
+    if unknown:
+        parser.error(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(QUESTIONS)}")
+    if wanted.repeats < 1:
+        parser.error("--repeats must be 1 or more")
+    options = Options(
+        repeats=1 if wanted.quick else wanted.repeats,
+        quick=wanted.quick,
+        full=wanted.full,
+        results=wanted.results or RESULTS,
+    )
+    failed = False
+    for name in wanted.names or QUESTIONS:
+        run = cast("Callable[[Options], Report]", importlib.import_module(f"benchmarks.{name}").run)
+        try:
+            report = run(options)
+        except NothingMeasured as nothing:
+            print(f"\n{name}: nothing measured\n{nothing}", file=sys.stderr)
+            failed = True
+            continue
+        report.show()
+        if wanted.results or not options.quick:
+            report.keep(options)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

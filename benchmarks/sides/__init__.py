@@ -1,0 +1,25 @@
+"""Hold the programs that do the measured work, each run in a process of its own and driven by lines of JSON."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from benchmarks.harness import ROOT, Side
+
+
+def token_tables_side(url: str | None = None) -> Side:
+    """Start `TokenTables`, in memory unless a store is named."""
+    return _start("TokenTables", "benchmarks.sides.token_tables", *([url] if url else []))
+
+
+def native_side(url: str, idle_timeout_s: float | None = None, sweep: bool = False) -> Side:
+    """Start `SessionTokens` on the store at `url`, with or without its background sweeper."""
+    wanted = "none" if idle_timeout_s is None else str(idle_timeout_s)
+    return _start("SessionTokens", "benchmarks.sides.native", url, wanted, "sweep" if sweep else "no-sweep")
+
+
+def _start(label: str, module: str, *arguments: str) -> Side:
+    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    return Side(label, [sys.executable, "-m", module, *arguments], environment)
