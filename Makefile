@@ -51,8 +51,8 @@ format: setup  ## Put the code into its layout and mend what can be mended
 	@$(bin)/ruff format
 
 .PHONY: bench
-bench: setup  ## Measure against the peers; results go to benchmarks/
-	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(bin)/python "$$script"; done
+bench: setup  ## Measure against the peers, or what BENCH="name --quick" says; writes benchmarks/results/
+	@$(bin)/python -m benchmarks $(BENCH)
 
 .PHONY: lock
 lock: setup  ## Pin the newest versions that pyproject.toml allows, with hashes and without addresses
