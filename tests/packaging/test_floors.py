@@ -1,0 +1,39 @@
+"""Imports go down only, and the check that says so can say no."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.house import ROOT, copy_of_source, run_in
+
+LINT_IMPORTS = ("-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(cache_dir=None))")
+
+
+def test_the_floors_hold() -> None:
+    result = run_in(ROOT, *LINT_IMPORTS)
+
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("rules/sessions.py", "import time"),
+        ("rules/tokens.py", "from asyncio import sleep"),
+        ("rules/expiry.py", "import random"),
+        ("errors.py", "import session_tokens.rules"),
+        ("transaction.py", "import session_tokens.async_api"),
+        ("stores/memory.py", "from session_tokens.rules import sessions"),
+        ("stores/sqlite.py", "import session_tokens.token_tables"),
+        ("records.py", "import msgspec"),
+        ("async_api.py", "def late():\n    import cryptography"),
+    ],
+)
+def test_an_import_that_goes_up_or_out_is_found(tmp_path: Path, module: str, line: str) -> None:
+    path = copy_of_source(tmp_path) / "src" / "session_tokens" / module
+    path.write_text(f"{path.read_text()}\n{line}\n")
+
+    result = run_in(tmp_path, *LINT_IMPORTS)
+
+    assert result.returncode == 1
+    assert "broken" in result.stdout.lower()
