@@ -1,0 +1,1 @@
+"""The naive model, and the state machine that drives it beside the real stores."""

@@ -1,0 +1,353 @@
+"""A naive second opinion on the rules: plain dictionaries, everything settled at every call, nothing clever.
+
+It is written from the rules on paper and never from the library, so that where the two disagree one of them is wrong.
+Names stand for ids (`s1`, `t4`) and for secrets (`s1#2`, the second secret of `s1`); instants and durations are integer
+milliseconds, `None` is never. A command answers the record as a dictionary or raises `Refusal`.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace as Thing
+from typing import Any
+
+RETENTION_MS = 3_600_000  # how long an ended session is still known by its id
+SESSION_FIELDS = (
+    "id owner created_at last_seen_at idle_timeout max_age detachable detached_at label data version".split()
+)
+TOKEN_FIELDS = "id kind owner session_id value epoch price currency gift".split()
+NOT_OFFERED: dict[str, Any] = {"listed": False, "price": None, "currency": None, "gift": False}
+Record = dict[str, Any]
+
+
+class Refusal(Exception):
+    """The command changes nothing and raises the error of this name."""
+
+
+class NaiveTokens:
+    """All sessions and tokens of one store, and the events that are owed for their changes.
+
+    Args:
+        settings: `max_age`, `idle_timeout`, `detached_timeout`, `token_timeout`, `disownment_timeout` in milliseconds,
+            `max_sessions` and `session_policy`.
+        now: the first instant.
+    """
+
+    def __init__(self, settings: dict[str, Any], now: int) -> None:
+        self.settings, self.now = settings, now
+        self.sessions: dict[str, Thing] = {}
+        self.tokens: dict[str, Thing] = {}
+        self.disabled: set[str] = set()
+        self.events: list[tuple[str, str, str | None]] = []  # (kind, id or owner, reason), of changes by command
+        self.expired: dict[str, list[str]] = {}  # dead of a deadline, told when swept: id -> possible reasons
+        self.may_stay_silent: set[str] = set()  # bound tokens of ended sessions: the session's event covers them
+
+    # Time: everything dies at its own deadline, however late anybody looks.
+
+    def session_deadlines(self, session: Thing) -> list[tuple[int, str]]:
+        clocks = [(session.created_at, session.max_age, "expired")]
+        if session.detached_at is not None:
+            clocks.append((session.detached_at, session.detached_timeout, "detached_timeout"))
+        elif session.idle_timeout is not None:
+            clocks.append((session.last_seen_at, session.idle_timeout * 17 // 16, "idle"))
+        return sorted((start + span, reason) for start, span, reason in clocks if span is not None)
+
+    def token_deadlines(self, token: Thing) -> list[int]:
+        clocks = [(token.created_at, token.timeout)]
+        if token.unassigned_at is not None:
+            clocks.append((token.unassigned_at, token.disownment_timeout))
+        return [start + span for start, span in clocks if span is not None]
+
+    def advance(self, now: int) -> None:
+        self.now = now
+        for session in self.living_sessions():
+            deadlines = self.session_deadlines(session)
+            if deadlines and deadlines[0][0] <= now:
+                self.expired[session.id] = [reason for at, reason in deadlines if at == deadlines[0][0]]
+                self.end(session, deadlines[0][0])
+        for token in self.living_tokens():
+            self.die_if_due(token, now)
+
+    def die_if_due(self, token: Thing, now: int) -> None:
+        if any(deadline <= now for deadline in self.token_deadlines(token)):
+            token.dead = True
+            self.expired[token.id] = []
+
+    def end(self, session: Thing, at: int, successor: str | None = None) -> None:
+        session.ended_at, session.secret = at, None
+        bound = [t.id for t in self.tokens.values() if t.kind == "session-bound" and t.session_id == session.id]
+        self.may_stay_silent.update(bound)
+        for token in [token for token in self.living_tokens() if token.session_id == session.id]:
+            self.die_if_due(token, at)
+            if token.dead:
+                continue
+            if token.kind == "session-bound":
+                token.dead = True
+            elif successor is not None:
+                token.session_id = successor
+            else:
+                token.previous_owner, token.owner, token.session_id, token.unassigned_at = token.owner, None, None, at
+
+    def end_now(self, session: Thing, reason: str, successor: str | None = None) -> None:
+        self.end(session, self.now, successor)
+        self.events.append(("session_ended", session.id, reason))
+
+    # Looking up: an id manages, a secret that authenticates does too, nothing else is a key.
+
+    def living_sessions(self, owner: str | None = None) -> list[Thing]:
+        return [s for s in self.sessions.values() if s.ended_at is None and owner in (None, s.owner)]
+
+    def living_tokens(self) -> list[Thing]:
+        return [token for token in self.tokens.values() if not token.dead]
+
+    def session_of(self, key: str) -> Thing:
+        for session in self.living_sessions():
+            if key in (session.id, session.secret):
+                return session
+        if key in self.sessions and self.now < self.sessions[key].ended_at + RETENTION_MS:
+            raise Refusal("SessionEnded")
+        raise Refusal("UnknownSession")
+
+    def token_of(self, key: str) -> Thing:
+        for token in self.living_tokens():
+            if key == token.id or (key == token.secret and token.unassigned_at is None):
+                return token
+        raise Refusal("UnknownToken")
+
+    def transferable(self, key: str) -> Thing:
+        token = self.token_of(key)
+        if token.kind != "transferable":
+            raise Refusal("NotTransferable")
+        return token
+
+    def session_record(self, session: Thing) -> Record:
+        record = {name: getattr(session, name) for name in SESSION_FIELDS} | {"data": dict(session.data)}
+        return record | {"expires_at": next((at for at, _ in self.session_deadlines(session)), None)}
+
+    def token_record(self, token: Thing) -> Record:
+        deadlines = self.token_deadlines(token)
+        if token.kind == "session-bound":
+            deadlines += [at for at, _ in self.session_deadlines(self.sessions[token.session_id])]
+        record = {name: getattr(token, name) for name in TOKEN_FIELDS} | {"expires_at": min(deadlines, default=None)}
+        return record | {"previous_owner": None if token.unassigned_at is None else token.previous_owner}
+
+    def with_new_secret(self, thing: Thing) -> Record:
+        thing.secrets += 1
+        thing.secret = f"{thing.id}#{thing.secrets}"
+        record = self.session_record(thing) if thing.id in self.sessions else self.token_record(thing)
+        return record | {"secret": thing.secret}
+
+    def say(self, kind: str, id: str) -> None:
+        self.events.append((kind, id, None))
+
+    # Sessions.
+
+    def open_session(self, owner: str, **options: Any) -> Record:
+        """Options: `idle_timeout`, `max_age`, `detachable`, `data`, `label`."""
+        if owner in self.disabled:
+            raise Refusal("OwnerDisabled")
+        replaced = self.in_the_way(owner)
+        general = {name: self.settings[name] for name in ("idle_timeout", "max_age", "detached_timeout")}
+        session = Thing(
+            id=f"s{len(self.sessions) + 1}", owner=owner, created_at=self.now, last_seen_at=self.now, detached_at=None,
+            ended_at=None, version=1, changed={}, secrets=0, secret=None,
+            **{"data": {}, "label": None, "detachable": False} | general | options,
+        )  # fmt: skip
+        self.sessions[session.id] = session
+        for old in replaced:
+            self.end_now(old, "replaced", successor=session.id)
+        for token in self.living_tokens():
+            if token.owner == owner and token.session_id is None:  # parked until now
+                token.session_id = session.id
+        self.say("session_opened", session.id)
+        return self.with_new_secret(session)
+
+    def in_the_way(self, owner: str) -> list[Thing]:
+        living, cap = self.living_sessions(owner), self.settings["max_sessions"]
+        if cap is None or len(living) < cap:
+            return []
+        if self.settings["session_policy"] == "refuse":
+            raise Refusal("LimitReached")
+        if self.settings["session_policy"] == "replace_all":
+            return living
+        return sorted(living, key=lambda s: (s.detached_at is not None, s.created_at))[: len(living) - cap + 1]
+
+    def verify_session(self, secret: str, *, touch: bool = True) -> Record | None:
+        for session in self.living_sessions():
+            if session.secret == secret:
+                unseen = self.now - session.last_seen_at
+                if touch and session.idle_timeout is not None and unseen >= session.idle_timeout / 16:
+                    session.last_seen_at = self.now
+                return self.session_record(session)
+        return None
+
+    def rotate_session(self, key: str) -> Record:
+        session = self.session_of(key)
+        if session.detached_at is not None:
+            raise Refusal("Conflict")
+        self.say("session_rotated", session.id)
+        return self.with_new_secret(session)
+
+    def detach_session(self, key: str) -> Record:
+        session = self.session_of(key)
+        if session.detached_at is None:
+            if not session.detachable:
+                raise Refusal("NotDetachable")
+            session.detached_at, session.secret = self.now, None
+            self.say("session_detached", session.id)
+        return self.session_record(session)
+
+    def attach_session(self, key: str) -> Record:
+        session = self.session_of(key if key in self.sessions else "a secret is no key here")
+        if session.detached_at is None:
+            raise Refusal("Conflict")
+        session.detached_at, session.last_seen_at = None, self.now
+        self.say("session_attached", session.id)
+        return self.with_new_secret(session)
+
+    def change_session(self, key: str, **changes: Any) -> Record:
+        session = self.session_of(key)
+        vars(session).update(changes)
+        if "idle_timeout" in changes:
+            session.last_seen_at = self.now  # else a shorter one could end a session early that was used just now
+        self.say("session_changed", session.id)
+        return self.session_record(session)
+
+    def update_session_data(self, key: str, changes: Record, version: int | None = None) -> Record:
+        session = self.session_of(key)
+        if version is not None and any(session.changed.get(name, 0) > version for name in changes):
+            raise Refusal("Conflict")
+        session.version += 1
+        session.changed |= dict.fromkeys(changes, session.version)
+        session.data = {name: value for name, value in (session.data | changes).items() if value is not None}
+        self.say("session_changed", session.id)
+        return self.session_record(session)
+
+    def destroy_session(self, key: str, *, reason: str = "logout") -> bool:
+        try:
+            self.end_now(self.session_of(key), reason)
+        except Refusal:
+            return False
+        return True
+
+    def destroy_sessions(self, owner: str, *, except_session: str | None = None) -> int:
+        ended = [session for session in self.living_sessions(owner) if session.id != except_session]
+        for session in ended:
+            self.end_now(session, "logout")
+        return len(ended)
+
+    def disable_owner(self, owner: str) -> None:
+        if owner not in self.disabled:
+            self.disabled.add(owner)
+            self.say("owner_disabled", owner)
+        for session in self.living_sessions(owner):
+            self.end_now(session, "owner_disabled")
+
+    def enable_owner(self, owner: str) -> None:
+        if owner in self.disabled:
+            self.disabled.remove(owner)
+            self.say("owner_enabled", owner)
+
+    # Tokens.
+
+    def issue_token(
+        self, session_key: str | None, value: Any = None, *, transferable: bool = False, **options: Any
+    ) -> Record:
+        """Options: `timeout`, `disownment_timeout`."""
+        if (transferable and session_key is None) or (not transferable and "disownment_timeout" in options):
+            raise Refusal("InvalidInput")
+        session = Thing(id=None, owner=None) if session_key is None else self.session_of(session_key)
+        general = {"timeout": self.settings["token_timeout"], "disownment_timeout": self.settings["disownment_timeout"]}
+        token = Thing(
+            id=f"t{len(self.tokens) + 1}", owner=session.owner, session_id=session.id, value=value, epoch=0, secrets=0,
+            kind="free" if session.id is None else "transferable" if transferable else "session-bound",
+            created_at=self.now, unassigned_at=None, previous_owner=None, dead=False, **NOT_OFFERED | general | options,
+        )  # fmt: skip
+        self.tokens[token.id] = token
+        self.say("token_issued", token.id)
+        return self.with_new_secret(token)
+
+    def verify_token(self, secret: str) -> Record | None:
+        authentic = (t for t in self.living_tokens() if t.secret == secret and t.unassigned_at is None)
+        return next((self.token_record(token) for token in authentic), None)
+
+    def hand_over(self, token: Thing, owner: str, session: Thing | None) -> Record:
+        token.owner, token.session_id, token.unassigned_at = owner, session and session.id, None
+        token.epoch += 1
+        vars(token).update(NOT_OFFERED)
+        return self.with_new_secret(token)
+
+    def transfer_token(self, key: str, *, giver: str | None, receiver: str) -> Record:
+        token = self.transferable(key)
+        if giver not in ([token.owner] if token.unassigned_at is None else [None, token.previous_owner]):
+            raise Refusal("NotOwner")
+        if receiver in self.disabled:
+            raise Refusal("OwnerDisabled")
+        self.say("token_transferred", token.id)
+        newest = max(self.living_sessions(receiver), key=lambda session: session.created_at, default=None)
+        return self.hand_over(token, receiver, newest)
+
+    def claim_token(self, key: str, *, session_key: str) -> Record:
+        session, token = self.session_of(session_key), self.transferable(key)
+        if token.unassigned_at is None:
+            raise Refusal("Conflict")
+        self.say("token_claimed", token.id)
+        return self.hand_over(token, session.owner, session)
+
+    def reissue_token(self, key: str, *, owner: str) -> Record:
+        token = self.token_of(key)
+        if token.owner != owner:
+            raise Refusal("NotOwner")
+        self.say("token_reissued", token.id)
+        return self.with_new_secret(token)
+
+    def offer_token(self, key: str, *, price: Any = None, currency: str | None = None, gift: bool = False) -> Record:
+        token = self.transferable(key)
+        vars(token).update(listed=True, price=price, currency=currency, gift=gift)
+        self.say("token_offered", token.id)
+        return self.token_record(token)
+
+    def withdraw_token(self, key: str) -> Record:
+        token = self.transferable(key)
+        if token.listed:
+            self.say("token_withdrawn", token.id)
+        vars(token).update(NOT_OFFERED)
+        return self.token_record(token)
+
+    def change_token(self, key: str, **changes: Any) -> Record:
+        token = self.token_of(key)
+        if "disownment_timeout" in changes and token.kind != "transferable":
+            raise Refusal("InvalidInput")
+        vars(token).update(changes)
+        self.say("token_changed", token.id)
+        return self.token_record(token)
+
+    def destroy_token(self, key: str) -> bool:
+        try:
+            token = self.token_of(key)
+        except Refusal:
+            return False
+        token.dead = True
+        self.say("token_ended", token.id)
+        return True
+
+    # Reading. There is no sweep: it tells of `expired` and changes nothing that can be seen.
+
+    def get_session(self, id: str) -> Record | None:
+        return next((self.session_record(session) for session in self.living_sessions() if session.id == id), None)
+
+    def get_token(self, id: str) -> Record | None:
+        return next((self.token_record(token) for token in self.living_tokens() if token.id == id), None)
+
+    def list_sessions(self, owner: str | None = None, *, detached: bool | None = None) -> list[Record]:
+        records = [self.session_record(session) for session in self.living_sessions(owner)]
+        return [record for record in records if detached in (None, record["detached_at"] is not None)]
+
+    def list_tokens(self, **filters: Any) -> list[Record]:
+        """Filters: `owner`, `session`, `transferable`, `sellable`, `unassigned`."""
+        chosen = []
+        for token in self.living_tokens():
+            facts = {"owner": token.owner, "session": token.session_id, "sellable": token.listed}
+            facts |= {"transferable": token.kind == "transferable", "unassigned": token.unassigned_at is not None}
+            if all(facts[name] == wanted for name, wanted in filters.items()):
+                chosen.append(self.token_record(token))
+        return chosen
