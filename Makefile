@@ -51,7 +51,7 @@ format: setup  ## Put the code into its layout and mend what can be mended
 	@$(bin)/ruff format
 
 .PHONY: bench
-bench: setup  ## Measure against the peers, or what BENCH="name --quick" says; writes benchmarks/results/
+bench: setup  ## Measure against the peers (BENCH="name --option": one question); results go to benchmarks/results/
 	@$(bin)/python -m benchmarks $(BENCH)
 
 .PHONY: lock

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -65,8 +66,14 @@ def make_environment() -> None:
     digest = digest_of()
     if is_done("python", digest) and PYTHON.exists():
         return
+    if ENVIRONMENT.exists() and not stamp_path("python").exists():
+        raise SystemExit("setup: .venv is there and was not made by `make setup`: move it away, then run this again")
+    if ENVIRONMENT.exists():
+        shutil.rmtree(ENVIRONMENT)
+    ENVIRONMENT.mkdir()
+    stamp_path("python").write_text("unfinished")
     print(f"setup: making .venv with Python {platform.python_version()}", flush=True)
-    venv.create(ENVIRONMENT, clear=True, with_pip=True, symlinks=True)
+    venv.create(ENVIRONMENT, with_pip=True, symlinks=True)
     stamp_path("python").write_text(digest)
 
 
