@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.__main__ import QUESTIONS, main
 from benchmarks.harness import NothingMeasured, check_work
+from benchmarks.table import PAGE, put_into, render
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -47,3 +48,9 @@ def test_an_unknown_benchmark_is_named_with_those_there_are(capsys: pytest.Captu
 
     assert ended.value.code == 2
     assert "no_such_question" in capsys.readouterr().err
+
+
+def test_the_page_of_results_holds_what_the_kept_results_say() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+
+    assert page == put_into(page, render())
