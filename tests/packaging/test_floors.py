@@ -1,10 +1,11 @@
 """Imports go down only, and the check that says so can say no."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from tests.packaging.house import ROOT, copy_of_source, run_in
+from tests.packaging.house import ROOT, SOURCE, copy_of_source, run_in
 
 LINT_IMPORTS = ("-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(cache_dir=None))")
 
@@ -37,3 +38,15 @@ def test_an_import_that_goes_up_or_out_is_found(tmp_path: Path, module: str, lin
 
     assert result.returncode == 1
     assert "broken" in result.stdout.lower()
+
+
+def test_rules_take_nothing_from_the_clock_but_the_word_never() -> None:
+    taken = {
+        alias.name
+        for path in sorted((SOURCE / "session_tokens" / "rules").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] == "clock"
+        for alias in node.names
+    }
+
+    assert taken <= {"NEVER"}
