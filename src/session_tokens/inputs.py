@@ -1,0 +1,282 @@
+"""The public door: what callers give is checked here, once, and comes in as the rules and stores expect it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import unicodedata
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from hashlib import sha256
+
+from .errors import InvalidInput
+from .minting import is_id
+from .records import JSON
+from .settings import (
+    DURATION_MS_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX,
+    JSON_DEPTH_MAX,
+    OWNER_BYTES_MAX,
+    PAGE_LIMIT_MAX,
+    RESERVED_OWNERS,
+    VALUE_BYTES_MAX,
+)
+
+log = logging.getLogger("session_tokens.inputs")
+
+INTEGER_MAX = 2**63 - 1
+PRICE_MAX = Decimal(10) ** 18
+PRICE_PLACES_MAX = 9
+CURRENCY_LENGTH_MAX = 16
+
+
+def text_of(name: str, given: object, *, bytes_max: int) -> str:
+    """Answer a text that is safe to store, log and show.
+
+    Raises:
+        TypeError: it is not a ``str``.
+        InvalidInput: it is too long, holds control characters or lone surrogates, is not in NFC, or begins or ends
+            with white space.
+    """
+    if not isinstance(given, str):
+        raise TypeError(f"{name} is a str, not {type(given).__name__}")
+    if given.isascii():
+        if len(given) <= bytes_max and given.isprintable() and given[:1] != " " and given[-1:] != " ":
+            return given
+        size = len(given)
+    else:
+        size = _encoded_size(name, given)
+    if size > bytes_max:
+        raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {bytes_max} are kept")
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in given):
+        raise InvalidInput(f"{name} holds control characters; take them out")
+    if given != given.strip():
+        raise InvalidInput(f"{name} begins or ends with white space; strip it")
+    if not unicodedata.is_normalized("NFC", given):
+        raise InvalidInput(f"{name} is not in Unicode NFC; normalise it with unicodedata.normalize('NFC', …)")
+    return given
+
+
+def optional_text(name: str, given: object, *, bytes_max: int) -> str | None:
+    """Answer a text as ``text_of`` does, or ``None``."""
+    return None if given is None else text_of(name, given, bytes_max=bytes_max)
+
+
+def owner_of(name: str, given: object) -> str:
+    """Answer an owner: 1 to 255 bytes of UTF-8 in NFC, no control characters, no reserved word.
+
+    Raises:
+        TypeError: it is not a ``str``.
+        InvalidInput: it can never be an owner.
+    """
+    owner = text_of(name, given, bytes_max=OWNER_BYTES_MAX)
+    if not owner:
+        raise InvalidInput(f"{name} is empty; give the application's identity string")
+    if owner in RESERVED_OWNERS:
+        raise InvalidInput(f"{name} is a reserved word; use another identity string")
+    return owner
+
+
+def _encoded_size(name: str, text: str) -> int:
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{name} holds lone surrogates, which no encoding can carry; take them out") from None
+
+
+def value_of(name: str, given: object) -> tuple[str, bool]:
+    """Answer a value as it is stored: its text, and whether that is JSON (a ``str`` is kept verbatim).
+
+    Raises:
+        TypeError: it is no JSON value.
+        InvalidInput: it is more than 16 KiB, too deep, or holds NaN, infinity, huge integers or lone surrogates.
+    """
+    if isinstance(given, str):
+        size = len(given) if given.isascii() else _encoded_size(name, given)
+        if size > VALUE_BYTES_MAX:
+            raise InvalidInput(
+                f"{name} is {size} bytes of UTF-8; at most {VALUE_BYTES_MAX} are kept, store a reference"
+            )
+        return given, False
+    return json_text(name, given), True
+
+
+def json_text(name: str, given: object) -> str:
+    """Answer any JSON value as compact JSON text of at most 16 KiB; see ``value_of`` for what is refused."""
+    _check_json(name, given, 1)
+    text = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    size = _encoded_size(name, text)
+    if size > VALUE_BYTES_MAX:
+        raise InvalidInput(f"{name} is {size} bytes of JSON; at most {VALUE_BYTES_MAX} are kept, store a reference")
+    return text
+
+
+def _check_json(name: str, given: object, depth: int) -> None:
+    if given is None or isinstance(given, str | bool):
+        return
+    if isinstance(given, int):
+        if not -INTEGER_MAX - 1 <= given <= INTEGER_MAX:
+            raise InvalidInput(f"{name} holds an integer beyond 64 bits; write it as a string")
+        return
+    if isinstance(given, float):
+        if given != given or given in (float("inf"), float("-inf")):
+            raise InvalidInput(f"{name} holds NaN or infinity, which JSON does not have")
+        return
+    if depth > JSON_DEPTH_MAX:
+        raise InvalidInput(f"{name} is nested deeper than {JSON_DEPTH_MAX} levels (or in itself); flatten it")
+    if isinstance(given, list | tuple):
+        if len(given) > VALUE_BYTES_MAX:
+            raise InvalidInput(f"{name} is longer than {VALUE_BYTES_MAX} items; store a reference")
+        for item in given:
+            _check_json(name, item, depth + 1)
+    elif isinstance(given, dict):
+        if len(given) > VALUE_BYTES_MAX:
+            raise InvalidInput(f"{name} has more than {VALUE_BYTES_MAX} keys; store a reference")
+        for key, item in given.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{name} has a key that is no str; JSON objects have only those")
+            _check_json(name, item, depth + 1)
+    else:
+        raise TypeError(f"{name} holds a {type(given).__name__}, which is no JSON value")
+
+
+def data_changes_of(given: object) -> dict[str, str | None]:
+    """Answer changes of session data as field → JSON text, ``None`` for a field to remove.
+
+    Raises:
+        TypeError: it is no mapping of ``str`` to JSON values.
+        InvalidInput: a field's name or value can never be kept.
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"changes is a dict of field → JSON value, not {type(given).__name__}")
+    changes: dict[str, str | None] = {}
+    if len(given) > VALUE_BYTES_MAX:
+        raise InvalidInput("changes has more fields than a session's data can hold")
+    for field, value in given.items():
+        if not isinstance(field, str):
+            raise TypeError("a field's name is a str")
+        _encoded_size("a field's name", field)
+        changes[field] = None if value is None else json_text(f"the field {field[:40]!r}", value)
+    return changes
+
+
+def data_of(given: object) -> dict[str, JSON]:
+    """Answer the data of a new session: a JSON object of at most 16 KiB, without fields that are ``None``."""
+    changes = data_changes_of(given)
+    json_text("data", dict(given))  # type: ignore[call-overload]  # data_changes_of takes mappings only
+    return {field: json.loads(text) for field, text in changes.items() if text is not None}
+
+
+def price_of(given: object) -> Decimal | None:
+    """Answer a price: an ``int``, a ``Decimal`` or a ``str`` such as ``"1.50"``; positive, negative or zero.
+
+    Raises:
+        TypeError: for a ``float`` or anything else; floats do not hold money.
+        InvalidInput: NaN, infinity, 10^18 or more, more than nine decimal places, or a text that is no number.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | str | Decimal):
+        raise TypeError(f"a price is an int, a Decimal or a str, not {type(given).__name__}")
+    try:
+        if isinstance(given, str) and not (given.isascii() and given == given.strip() and "_" not in given):
+            raise InvalidOperation
+        price = Decimal(given)
+    except InvalidOperation:
+        raise InvalidInput("a price as text is written like 12.50 or -3") from None
+    if not price.is_finite() or abs(price) >= PRICE_MAX:
+        raise InvalidInput("a price is finite and below 10^18; for none give None")
+    exponent = price.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -PRICE_PLACES_MAX:
+        raise InvalidInput(f"a price has at most {PRICE_PLACES_MAX} decimal places")
+    return price + 0 if isinstance(exponent, int) and exponent <= 0 else price.quantize(Decimal(1))
+
+
+def currency_of(given: object) -> str | None:
+    """Answer a currency or unit: a short printable text, or ``None``."""
+    return optional_text("currency", given, bytes_max=CURRENCY_LENGTH_MAX) or None
+
+
+def flag_of(name: str, given: object) -> bool:
+    """Answer a flag; only ``True`` and ``False`` are taken."""
+    if not isinstance(given, bool):
+        raise TypeError(f"{name} is True or False, not {type(given).__name__}")
+    return given
+
+
+def version_of(name: str, given: object) -> int | None:
+    """Answer an expected version or epoch: a whole number from 0, or ``None`` for any."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"{name} is an int or None, not {type(given).__name__}")
+    if not 0 <= given <= INTEGER_MAX:
+        raise InvalidInput(f"{name} is a number that a record has shown you")
+    return given
+
+
+def limit_of(given: object, limit_max: int = PAGE_LIMIT_MAX) -> int:
+    """Answer the size of a page: 1 to 500."""
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"limit is an int, not {type(given).__name__}")
+    if not 1 <= given <= limit_max:
+        raise InvalidInput(f"limit is 1 to {limit_max}; follow .next for more")
+    return given
+
+
+def idempotency_key_of(given: object) -> str:
+    """Answer an idempotency key: 1 to 255 printable characters of the caller's own."""
+    key = text_of("idempotency_key", given, bytes_max=IDEMPOTENCY_KEY_BYTES_MAX)
+    if not key:
+        raise InvalidInput("idempotency_key is empty; give a fresh random string for each request")
+    return key
+
+
+def cursor_of(place: tuple[int, str]) -> str:
+    """Answer the cursor of a place in a listing."""
+    return f"{place[0]}.{place[1]}"
+
+
+def place_of_cursor(prefix: str, given: object) -> tuple[int, str] | None:
+    """Answer the place that a cursor names.
+
+    Args:
+        prefix: of the ids in the listing, so that another listing's cursor is refused.
+
+    Raises:
+        TypeError: it is neither ``str`` nor ``None``.
+        InvalidInput: it was not the ``next`` of such a listing.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise TypeError(f"after is a page's .next or None, not {type(given).__name__}")
+    created_at, _, id = given.partition(".")
+    if not (created_at.isascii() and created_at.isdigit() and len(created_at) <= 19 and is_id(prefix, id)):
+        raise InvalidInput("after is not the .next of a page of this listing; begin without it")
+    return int(created_at), id
+
+
+def digest_of(*parts: object) -> str:
+    """Answer a digest of plain values (texts, numbers, flags, ``None`` and tuples of them)."""
+    return sha256(ascii(parts).encode("ascii")).hexdigest()
+
+
+def general_timeout_of(text: object, last: int | None) -> int | None:
+    """Answer the general session timeout (milliseconds, ``None`` for never) that a shared store holds as text.
+
+    Args:
+        text: decimal milliseconds, or ``never``.
+        last: the last value known, which stands when ``text`` is missing or bad (the latter is logged).
+    """
+    if text == "never":
+        return None
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 15:
+        milliseconds = int(text)
+        if 1 <= milliseconds <= DURATION_MS_MAX:
+            return milliseconds
+    if text not in (None, False, ""):
+        log.warning(
+            "the general session timeout in the store is no decimal number of milliseconds; the last one stands"
+        )
+    return last

@@ -1,0 +1,231 @@
+"""The format of ids and secrets, their checksum, and what a store that outlives the process looks secrets up by.
+
+A secret is ``sts_`` (session), ``stt_`` (token) or ``stk_`` (service key), two characters of partition, 43 base62
+characters worth 256 bits from the operating system and 6 base62 characters of CRC-32 over all before them. Base62
+here is 0-9A-Za-z, big-endian, zero-padded, so that there is exactly one spelling of each value and strings compare
+as their values do. The checksum lets a scanner find leaked secrets, and junk be refused without asking a store.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Final, Protocol
+from zlib import crc32
+
+from .errors import InvalidInput
+
+ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PARTITION: Final = "00"
+SESSION_SECRET, TOKEN_SECRET, KEY_SECRET = "sts_", "stt_", "stk_"
+SESSION_ID, TOKEN_ID, KEY_ID = "ses_", "tok_", "key_"
+SECRET_LENGTH: Final = 4 + 2 + 43 + 6
+ID_LENGTH: Final = 4 + 2 + 22
+PEPPER_BYTES_MIN: Final = 32
+
+_PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
+_LETTERS = bytes(ord(ALPHABET[code % 62]) for code in range(256))
+_UNFAIR = bytes(range(248, 256))  # 248 = 4 * 62: bytes from here on would favour the first letters
+
+
+def base62(number: int, width: int) -> str:
+    """Answer ``number`` in base62, big-endian, zero-padded to ``width`` characters (even)."""
+    pairs = []
+    for _ in range((width + 1) // 2):
+        number, pair = divmod(number, 3844)
+        pairs.append(_PAIRS[pair])
+    pairs.reverse()
+    return "".join(pairs)[-width:]
+
+
+_BODY_MAX = base62(2**256 - 1, 43)
+
+
+def _checksum(covered: str) -> str:
+    number = crc32(covered.encode("ascii"))
+    rest, low = divmod(number, 3844)
+    high, middle = divmod(rest, 3844)
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
+
+
+def random_body() -> str:
+    """Answer 43 base62 characters worth 256 random bits from the operating system, each value as likely."""
+    while True:
+        letters = os.urandom(56).translate(_LETTERS, _UNFAIR)
+        body = letters[:43].decode("ascii")
+        if len(body) == 43 and body <= _BODY_MAX:
+            return body
+
+
+def new_secret(prefix: str, partition: str = PARTITION) -> str:
+    """Mint a secret: 256 bits from the operating system, with its checksum."""
+    covered = prefix + partition + random_body()
+    return covered + _checksum(covered)
+
+
+def secret_of(prefix: str, number: bytes, partition: str = PARTITION) -> str:
+    """Answer the secret whose 256 bits are ``number`` (32 bytes), as a derived secret is made."""
+    covered = prefix + partition + base62(int.from_bytes(number), 43)
+    return covered + _checksum(covered)
+
+
+def new_id(prefix: str, partition: str = PARTITION) -> str:
+    """Mint a public id: 128 random bits."""
+    return prefix + partition + base62(int.from_bytes(os.urandom(16)), 22)
+
+
+def is_secret(prefix: str, text: str) -> bool:
+    """Whether ``text`` is a well-formed secret of that kind; asks no store.
+
+    Other lengths, alphabets, spellings, partitions and values of 2^256 or more are not.
+    """
+    return (
+        len(text) == SECRET_LENGTH
+        and text.startswith(prefix)
+        and text.isascii()
+        and text[4:].isalnum()
+        and text[6:49] <= _BODY_MAX
+        and _checksum(text[:49]) == text[49:]
+    )
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether ``text`` is a well-formed public id of that kind; asks no store."""
+    return len(text) == ID_LENGTH and text.startswith(prefix) and text.isascii() and text[4:].isalnum()
+
+
+class Keyring(Protocol):
+    """How one store turns secrets into what it looks them up by, and derives secrets for idempotent commands."""
+
+    def lookup(self, secret: str) -> str:
+        """Answer what a new secret will be looked up by: under the current pepper."""
+        ...
+
+    def lookups(self, secret: str) -> Sequence[str]:
+        """Answer all that a secret may be looked up by: one for each live pepper, the current first."""
+        ...
+
+    @property
+    def current(self) -> str:
+        """The id of the current pepper."""
+        ...
+
+    def derive(self, key_id: str, message: bytes) -> bytes:
+        """Answer 32 bytes that only a holder of that pepper can compute; ``KeyError`` where it is not held."""
+        ...
+
+    def mac(self, message: bytes) -> str:
+        """Answer ``key-id:hex`` of a MAC over a stored record under the current pepper; empty where there is none."""
+        ...
+
+    def mac_is_right(self, mac: str, message: bytes) -> bool:
+        """Whether ``mac`` was made over ``message`` by a holder of one of the live peppers."""
+        ...
+
+
+class PlainKeyring:
+    """For records that never leave the process: a secret is looked up by itself."""
+
+    __slots__ = ("_pepper",)
+
+    def __init__(self) -> None:
+        self._pepper = os.urandom(32)
+
+    current = "process"
+
+    def lookup(self, secret: str) -> str:
+        """Answer the secret itself."""
+        return secret
+
+    def lookups(self, secret: str) -> Sequence[str]:
+        """Answer the secret itself."""
+        return (secret,)
+
+    def derive(self, key_id: str, message: bytes) -> bytes:
+        """Answer HMAC-SHA256 under a pepper that dies with the process."""
+        return hmac.digest(self._pepper, b"idem" + message, "sha256")
+
+    def mac(self, message: bytes) -> str:
+        """Answer nothing: no one else writes to the memory of the process."""
+        return ""
+
+    def mac_is_right(self, mac: str, message: bytes) -> bool:
+        """Answer ``True``: no one else writes to the memory of the process."""
+        return True
+
+
+Pepper = bytes | Mapping[str, bytes]
+"""At least 32 bytes, or key id → bytes of which the first is current."""
+
+
+class PepperKeyring:
+    """For stores that outlive the process: a secret is looked up by HMAC-SHA256 under a pepper that is kept apart.
+
+    A look-up key is written ``key-id:hex digest``, so that one can tell which peppers are still needed.
+
+    Args:
+        pepper: bytes of at least 32, or a mapping key id → bytes of which the first is the current one.
+
+    Raises:
+        InvalidInput: for a short pepper, none at all, or a key id that is not 1 to 32 letters, digits, ``-`` or ``_``.
+        TypeError: for anything that is neither bytes nor a mapping.
+    """
+
+    __slots__ = ("_prefixes", "current", "peppers")
+
+    def __init__(self, pepper: Pepper) -> None:
+        self.peppers = checked_peppers(pepper)
+        self.current = next(iter(self.peppers))
+        self._prefixes = tuple((key_id + ":", secret) for key_id, secret in self.peppers.items())
+
+    def lookup(self, secret: str) -> str:
+        """Answer the look-up key under the current pepper."""
+        prefix, pepper = self._prefixes[0]
+        return prefix + hmac.digest(pepper, secret.encode("ascii"), "sha256").hex()
+
+    def lookups(self, secret: str) -> Sequence[str]:
+        """Answer the look-up keys under every pepper, the current first."""
+        message = secret.encode("ascii")
+        return [prefix + hmac.digest(pepper, message, "sha256").hex() for prefix, pepper in self._prefixes]
+
+    def derive(self, key_id: str, message: bytes) -> bytes:
+        """Answer HMAC-SHA256 under that pepper."""
+        return hmac.digest(self.peppers[key_id], b"idem" + message, "sha256")
+
+    def mac(self, message: bytes) -> str:
+        """Answer ``key-id:hex`` of a MAC over a stored record under the current pepper."""
+        prefix, pepper = self._prefixes[0]
+        return prefix + hmac.digest(pepper, b"mac" + message, "sha256").hex()
+
+    def mac_is_right(self, mac: str, message: bytes) -> bool:
+        """Whether ``mac`` was made over ``message`` under one of the live peppers; compares in constant time."""
+        key_id, _, digest = mac.partition(":")
+        pepper = self.peppers.get(key_id)
+        return pepper is not None and hmac.compare_digest(
+            hmac.digest(pepper, b"mac" + message, "sha256").hex().encode(), digest.encode("utf-8", "replace")
+        )
+
+    def check_of(self, key_id: str) -> str:
+        """Answer what a store records of a pepper, to tell a wrong one at open: hex HMAC of ``check``."""
+        return hmac.digest(self.peppers[key_id], b"check", "sha256").hex()
+
+
+def checked_peppers(pepper: Pepper) -> dict[str, bytes]:
+    """Answer key id → pepper, the current one first; see ``PepperKeyring`` for what is refused."""
+    if isinstance(pepper, bytes | bytearray):
+        secret = bytes(pepper)
+        pepper = {sha256(b"id" + secret).hexdigest()[:8]: secret}
+    elif not isinstance(pepper, Mapping):
+        raise TypeError(f"a pepper is bytes or a mapping key id → bytes, not {type(pepper).__name__}")
+    if not pepper:
+        raise InvalidInput("no pepper is given; give at least one of 32 bytes or more")
+    for key_id, secret in pepper.items():
+        if not isinstance(key_id, str) or not isinstance(secret, bytes):
+            raise TypeError("a pepper mapping is key id (str) → pepper (bytes)")
+        if not (1 <= len(key_id) <= 32 and key_id.isascii() and key_id.replace("-", "").replace("_", "").isalnum()):
+            raise InvalidInput("a pepper's key id is 1 to 32 ASCII letters, digits, '-' or '_'")
+        if len(secret) < PEPPER_BYTES_MIN:
+            raise InvalidInput(f"the pepper {key_id} has {len(secret)} bytes; give at least {PEPPER_BYTES_MIN}")
+    return dict(pepper)

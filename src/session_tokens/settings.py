@@ -1,0 +1,201 @@
+"""The general defaults and every limit, checked once where they are given.
+
+Durations are given in seconds (``int``, ``float``) or as ``timedelta``; ``None`` means never. Zero, negative,
+NaN and infinite durations are refused, not clamped. Fractions of a millisecond are rounded down.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Final, Literal
+
+from .errors import InvalidInput
+
+Duration = int | float | timedelta
+
+SessionPolicy = Literal["replace_oldest", "replace_all", "refuse"]
+
+
+class _FromDB(Enum):
+    """The one value of the kind 'ask the shared store'."""
+
+    FROM_DB = "FROM_DB"
+
+    def __repr__(self) -> str:
+        return "FROM_DB"
+
+
+FROM_DB: Final = _FromDB.FROM_DB
+"""As general timeout of sessions: read it from the shared store, where every process sees a change within 30 s."""
+
+FromDB = Literal[_FromDB.FROM_DB]
+
+
+class _Unset(Enum):
+    """The one value of 'not given', where ``None`` already means never."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+UNSET: Final = _Unset.UNSET
+
+Unset = Literal[_Unset.UNSET]
+
+DURATION_MS_MAX = 100 * 366 * 86_400_000
+"""The longest duration but never: a hundred years."""
+
+OWNER_BYTES_MAX = 255
+VALUE_BYTES_MAX = 16_384
+LABEL_BYTES_MAX = 255
+USER_AGENT_BYTES_MAX = 1_024
+NAME_BYTES_MAX = 1_024
+"""Of the strings by which ``TokenTables`` knows sessions and tokens."""
+IDEMPOTENCY_KEY_BYTES_MAX = 255
+IDEMPOTENCY_RETENTION_MS = 86_400_000
+JSON_DEPTH_MAX = 32
+PAGE_LIMIT_MAX = 500
+CLEANING_BATCH = 500
+"""How many tokens of one ended session are cleaned in one transaction."""
+SETTING_REFRESH_MS = 30_000
+"""How old a general timeout read from the shared store may be."""
+ATTEMPTS_MAX = 64
+"""How often an optimistic store runs a rule again before it answers ``StoreBusy``."""
+SESSION_TIMEOUT_SETTING = "general_session_timeout"
+RESERVED_OWNERS = frozenset({"orphan", "system", "unassigned"})
+
+
+def duration_ms(name: str, duration: Duration | None) -> int | None:
+    """Answer a duration in whole milliseconds.
+
+    Args:
+        name: what the duration is called, for the error.
+        duration: seconds, a ``timedelta``, or ``None`` for never.
+
+    Raises:
+        TypeError: for anything else, ``bool`` too.
+        InvalidInput: for zero, negative, NaN, infinite, below a millisecond or beyond a hundred years.
+    """
+    if duration is None:
+        return None
+    if isinstance(duration, timedelta):
+        milliseconds = duration // timedelta(milliseconds=1)
+    elif isinstance(duration, bool) or not isinstance(duration, int | float):
+        raise TypeError(f"{name} is seconds (int or float), a timedelta or None for never, not {_kind(duration)}")
+    elif isinstance(duration, int):
+        milliseconds = duration * 1000
+    elif math.isfinite(duration):
+        milliseconds = int(duration * 1000 + 1e-6)  # 0.29 * 1000 is 289.99…; a whole millisecond stays one
+    else:
+        raise InvalidInput(f"{name} must be a finite number of seconds; for no limit give None")
+    return checked_ms(name, milliseconds)
+
+
+def checked_ms(name: str, milliseconds: int) -> int:
+    """Answer ``milliseconds`` if it is a duration: 1 ms to a hundred years; else raise ``InvalidInput``."""
+    if milliseconds < 1:
+        raise InvalidInput(f"{name} must be at least a millisecond; for no limit give None")
+    if milliseconds > DURATION_MS_MAX:
+        raise InvalidInput(f"{name} is more than a hundred years; for no limit give None")
+    return milliseconds
+
+
+def whole_ms(name: str, milliseconds: object) -> int | None:
+    """Answer a duration that is given in integer milliseconds, as ``TokenTables`` takes them; ``None`` is never."""
+    if milliseconds is None:
+        return None
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int):
+        raise TypeError(f"{name} is whole milliseconds (int) or None for never, not {_kind(milliseconds)}")
+    return checked_ms(name, milliseconds)
+
+
+def _kind(given: object) -> str:
+    return type(given).__name__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The general defaults of one application.
+
+    Attributes:
+        max_age: seconds from its opening after which a session ends; ``FROM_DB`` reads it from the store.
+        idle_timeout: seconds without use after which a session ends.
+        detached_timeout: seconds after which a detached session ends; as ``max_age`` where not given.
+        max_sessions: living sessions of one owner, ``None`` for no cap.
+        session_policy: what happens at the cap: ``replace_oldest``, ``replace_all`` or ``refuse``.
+        token_timeout: seconds after which a token ends.
+        disownment_timeout: seconds that a token may wait unassigned.
+        max_tokens_per_session: tokens that one session may hold, ``None`` for no cap.
+        ended_retention: seconds for which an ended session is told from an unknown one.
+        sweep_interval: seconds between two runs of the background sweeper.
+
+    Raises:
+        InvalidInput: a duration or cap that can never be right.
+        TypeError: a value of the wrong type.
+    """
+
+    max_age: Duration | None | FromDB = 3600
+    idle_timeout: Duration | None = None
+    detached_timeout: Duration | None | Unset = UNSET
+    max_sessions: int | None = 1
+    session_policy: SessionPolicy = "replace_oldest"
+    token_timeout: Duration | None = None
+    disownment_timeout: Duration | None = 3600
+    max_tokens_per_session: int | None = None
+    ended_retention: Duration = 3600
+    sweep_interval: Duration = 1
+
+    def __post_init__(self) -> None:
+        for name in ("max_age", "idle_timeout", "detached_timeout", "token_timeout", "disownment_timeout"):
+            duration = getattr(self, name)
+            if duration is not FROM_DB and duration is not UNSET:
+                duration_ms(name, duration)
+        for name in ("ended_retention", "sweep_interval"):
+            if duration_ms(name, getattr(self, name)) is None:
+                raise TypeError(f"{name} is a duration in seconds")
+        for name in ("max_sessions", "max_tokens_per_session"):
+            cap = getattr(self, name)
+            if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int)):
+                raise TypeError(f"{name} is a whole number or None for no cap, not {_kind(cap)}")
+            if cap is not None and cap < 1:
+                raise InvalidInput(f"{name} must be at least 1; for no cap give None")
+        if self.session_policy not in ("replace_oldest", "replace_all", "refuse"):
+            raise InvalidInput("session_policy is one of replace_oldest, replace_all, refuse")
+
+
+class Policy:
+    """The settings as the rules read them: whole milliseconds, resolved once when a store is opened.
+
+    Attributes:
+        max_age_ms: the general session timeout; a store setting may replace it while the process runs.
+        cleaning_batch: tokens of one ended session that one transaction cleans, ``None`` for all.
+        names: whether ids are names of the application's own choice, which an ended thing gives free again.
+    """
+
+    __slots__ = (
+        "cleaning_batch", "detached_as_max_age", "detached_timeout_ms", "disownment_timeout_ms", "ended_retention_ms",
+        "idle_timeout_ms", "max_age_ms", "max_sessions", "max_tokens_per_session", "names", "session_policy",
+        "token_timeout_ms",
+    )  # fmt: skip
+
+    def __init__(self, settings: Settings, *, names: bool = False) -> None:
+        general = 3600 if settings.max_age is FROM_DB else settings.max_age
+        self.max_age_ms = duration_ms("max_age", general)
+        self.idle_timeout_ms = duration_ms("idle_timeout", settings.idle_timeout)
+        self.detached_as_max_age = settings.detached_timeout is UNSET
+        self.detached_timeout_ms = (
+            None if settings.detached_timeout is UNSET else duration_ms("detached_timeout", settings.detached_timeout)
+        )
+        self.max_sessions = settings.max_sessions
+        self.session_policy = settings.session_policy
+        self.token_timeout_ms = duration_ms("token_timeout", settings.token_timeout)
+        self.disownment_timeout_ms = duration_ms("disownment_timeout", settings.disownment_timeout)
+        self.max_tokens_per_session = settings.max_tokens_per_session
+        self.ended_retention_ms = 0 if names else duration_ms("ended_retention", settings.ended_retention) or 0
+        self.cleaning_batch: int | None = None if names else CLEANING_BATCH
+        self.names = names
