@@ -1,0 +1,270 @@
+"""The contract of a store, and the runner for stores that commit optimistically.
+
+A store keeps records and commits change sets; it knows stamps, not rules. To write one, subclass ``Store`` (or
+``BlockingStore`` when nothing in it ever waits on an event loop) and run the suite of ``session_tokens.testing``:
+
+- ``read(wants)``: answer all wants as of one instant, in ONE round trip, each with the stamps of what it was made of.
+- ``run(rule, *args)``: run the rule atomically. Either under the store's own lock, or read ahead, run, commit if no
+  stamp moved, and else run again: ``OptimisticStore`` does the latter and leaves ``commit`` to you.
+- ``due(now, limit)``: what the sweeper should look at.
+- ``close()``: idempotent.
+
+``read`` sees everything whose ``run`` has returned, on every process: each command is atomic and linearizable.
+A store that cannot do what is asked raises ``StoreUnavailable``; it never answers less.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from .changes import Changes
+from .clock import Clock
+from .errors import StoreBusy
+from .events import Listeners
+from .minting import Keyring
+from .records import OwnerEntry, Session, Token
+from .settings import ATTEMPTS_MAX
+from .transaction import Missing, ReadAhead, Rule, wants_of
+from .wants import Answer, Found, Key, SessionByLookup, Stamp, TokenByLookup, Want
+
+T = TypeVar("T")
+
+
+class Store(ABC):
+    """What keeps the records.
+
+    Attributes:
+        blocking: whether the store never waits on an event loop (it is a ``BlockingStore``).
+        durable: whether records outlive the process.
+        clock: the store's clock, or this host's best estimate of it; records tell their time left by it.
+        keyring: how this store looks secrets up.
+        listeners: the callbacks of this process, told after each commit made through this object.
+    """
+
+    blocking: ClassVar[bool] = False
+    durable: ClassVar[bool] = True
+    clock: Clock
+    keyring: Keyring
+    listeners: Listeners
+
+    @abstractmethod
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant, in one round trip.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+            CorruptRecord: what it holds cannot be what was written.
+        """
+
+    @abstractmethod
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically and answer what it answers; what it raises leaves everything as it was.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked; the outcome may be unknown.
+            StoreBusy: others changed the same records first, each time.
+        """
+
+    @abstractmethod
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of files, connections and threads; calling it again does nothing."""
+
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry: the hot path, one round trip."""
+        now, found = await self.read([SessionByLookup(lookup) for lookup in lookups])
+        return (now, *_first(found, (None, None)))
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and that owner's entry: the hot path."""
+        now, found = await self.read([TokenByLookup(lookup) for lookup in lookups])
+        return (now, *_first(found, (None, None, None)))
+
+
+def _first(found: Sequence[Found], nothing: tuple[Any, ...]) -> Any:
+    return next((answer.value for answer in found if answer.value[0] is not None), nothing)
+
+
+class BlockingStore(Store):
+    """A store whose work never waits on an event loop: plain methods do it, the coroutines only call them.
+
+    A store with slow writes (SQLite) overrides ``run`` so that a coroutine waits for it without holding the loop.
+    """
+
+    blocking = True
+
+    @abstractmethod
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        """As ``read``, at once."""
+
+    @abstractmethod
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """As ``run``, on the caller's thread."""
+
+    @abstractmethod
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """As ``due``, at once."""
+
+    @abstractmethod
+    def close_now(self) -> None:
+        """As ``close``, at once."""
+
+    def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """As ``find_session``, at once."""
+        now, found = self.read_now([SessionByLookup(lookup) for lookup in lookups])
+        return (now, *_first(found, (None, None)))
+
+    def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """As ``find_token``, at once."""
+        now, found = self.read_now([TokenByLookup(lookup) for lookup in lookups])
+        return (now, *_first(found, (None, None, None)))
+
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant."""
+        return self.read_now(wants)
+
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically."""
+        return self.run_now(rule, *args)
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer what should be swept."""
+        return self.due_now(now, limit)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        self.close_now()
+
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry."""
+        return self.find_session_now(lookups)
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and that owner's entry."""
+        return self.find_token_now(lookups)
+
+
+class Commit(NamedTuple):
+    """What an optimistic store is asked to write: all of it if no stamp moved, else nothing.
+
+    Attributes:
+        changes: the pairs of old and new record.
+        stamps: name of each part that was read → its stamp then (absent parts too).
+        now: the instant at which the rule judged, in milliseconds.
+    """
+
+    changes: Changes
+    stamps: dict[Any, Stamp]
+    now: int
+
+
+Step = Sequence[Want] | Commit
+
+
+def attempts(rule: Rule[T], args: tuple[object, ...]) -> Generator[Step, Any, tuple[T, Changes, int]]:
+    """Run a rule optimistically: yields what to read (send the ``Answer``) or to commit (send whether it was).
+
+    Answers the rule's answer, its change set and the instant of the commit. A refusal is only raised once the reads
+    on which it rests are known to hold together, which one round trip gives; reads of several are checked by an
+    empty commit.
+
+    Raises:
+        StoreBusy: after ``ATTEMPTS_MAX`` runs.
+    """
+    wants = list(dict.fromkeys(wants_of(rule, args)))
+    for _ in range(ATTEMPTS_MAX):
+        answer: Answer = yield wants
+        tx = ReadAhead(answer.now, dict(zip(wants, answer.found, strict=True)))
+        try:
+            result = rule(tx, *args)
+        except Missing as missing:
+            if missing.want in wants:
+                raise AssertionError(f"the store did not answer {missing.want}") from None
+            wants.append(missing.want)
+            continue
+        if not tx.changes or (yield Commit(tx.changes, tx.used, answer.now)):
+            return result, tx.changes, answer.now
+    raise StoreBusy(f"others changed the same records first, {ATTEMPTS_MAX} times; try again later")
+
+
+def pause_s(conflicts: int) -> float:
+    """Answer how long to wait before the next attempt: full jitter, doubling from 1 ms to 64 ms, none at first."""
+    return 0.0 if conflicts < 2 else random.uniform(0, min(0.064, 0.001 * 2**conflicts))
+
+
+class OptimisticStore(Store):
+    """A store that commits a change set if no stamp moved since it was read.
+
+    Attributes:
+        conflicts: how many commits were refused because a stamp had moved.
+    """
+
+    conflicts = 0
+
+    @abstractmethod
+    async def commit(self, commit: Commit) -> bool:
+        """Write all changes atomically if every stamp is as given; answer whether they were written.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked; the outcome may be unknown.
+        """
+
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
+        steps = attempts(rule, args)
+        step, refused = next(steps), 0
+        try:
+            while True:
+                if isinstance(step, Commit):
+                    written = await self.commit(step)
+                    if not written:
+                        refused += 1
+                        self.conflicts += 1
+                        await asyncio.sleep(pause_s(refused))
+                    step = steps.send(written)
+                else:
+                    step = steps.send(await self.read(step))
+        except StopIteration as stop:
+            result, changes, now = stop.value
+            self.listeners.tell(changes.notes, now)
+            answer: T = result
+            return answer
+
+
+class BlockingOptimisticStore(BlockingStore):
+    """The same for a store whose work never waits on an event loop."""
+
+    conflicts = 0
+
+    @abstractmethod
+    def commit_now(self, commit: Commit) -> bool:
+        """As ``OptimisticStore.commit``, at once."""
+
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
+        steps = attempts(rule, args)
+        step, refused = next(steps), 0
+        try:
+            while True:
+                if isinstance(step, Commit):
+                    written = self.commit_now(step)
+                    if not written:
+                        refused += 1
+                        self.conflicts += 1
+                        time.sleep(pause_s(refused))
+                    step = steps.send(written)
+                else:
+                    step = steps.send(self.read_now(step))
+        except StopIteration as stop:
+            result, changes, now = stop.value
+            self.listeners.tell(changes.notes, now)
+            answer: T = result
+            return answer

@@ -1,0 +1,301 @@
+"""What a rule works on: reads that answer at once, and a change set that is committed whole or not at all.
+
+Theory of operation. A rule is a plain function ``rule(tx, *args)``. It reads records through ``tx``, judges them at
+``tx.now``, puts changes and answers. It does not wait, do I/O or ask a clock, so it may be run again at will.
+A rule reads before it writes: a read does not show what the same rule has put.
+
+A *locked* store runs the rule under its lock with a transaction of its own that reads directly. An *optimistic* store
+runs it on what was read ahead: ``ReadAhead`` raises ``Missing`` for what is not there, the store fetches that and runs
+the rule again, and commits only if no stamp moved (``store.Attempt``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from .changes import Changes
+from .events import Note
+from .records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from .wants import (
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    KeyById,
+    ParkedTokens,
+    SessionById,
+    SessionByLookup,
+    SessionFound,
+    SessionsOf,
+    SettingOf,
+    Stamp,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Callable[..., Any])
+
+
+class Transaction(Protocol):
+    """What every store hands to a rule. Reads answer ``None`` or an empty sequence for what is not there."""
+
+    @property
+    def now(self) -> int:
+        """The instant of the transaction on the store's clock, in milliseconds."""
+        ...
+
+    @property
+    def session(self) -> Callable[[str], Session | None]:
+        """The session of an id, ended ones too."""
+        ...
+
+    @property
+    def session_by_lookup(self) -> Callable[[str], Session | None]:
+        """The session whose present secret is looked up by that."""
+        ...
+
+    @property
+    def entry(self) -> Callable[[str], OwnerEntry | None]:
+        """The entry of an owner."""
+        ...
+
+    @property
+    def token(self) -> Callable[[str], Token | None]:
+        """The token of an id, as it is stored."""
+        ...
+
+    @property
+    def token_by_lookup(self) -> Callable[[str], Token | None]:
+        """The token whose present secret is looked up by that, as it is stored."""
+        ...
+
+    def sessions_of(self, owner: str) -> Sequence[Session]:
+        """All sessions of an owner that were not ended, oldest first."""
+        ...
+
+    def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
+        """The tokens that name that session as their holder, oldest first, at most ``limit``."""
+        ...
+
+    def transferables_of(self, session_id: str) -> Sequence[Token]:
+        """All transferable tokens that name that session as their holder, oldest first."""
+        ...
+
+    def token_count_of(self, session_id: str) -> int:
+        """How many tokens name that session as their holder."""
+        ...
+
+    def parked_tokens(self, owner: str) -> Sequence[Token]:
+        """All tokens that an owner holds without a session, oldest first."""
+        ...
+
+    def idempotency(self, key: str) -> IdempotencyRecord | None:
+        """The first outcome under that key."""
+        ...
+
+    def setting(self, name: str) -> str | None:
+        """A setting that all processes share."""
+        ...
+
+    def service_key(self, id: str) -> ServiceKey | None:
+        """The service key of an id."""
+        ...
+
+    def put_session(self, old: Session | None, new: Session | None) -> None:
+        """Create (``old`` is ``None``), replace or delete (``new`` is ``None``) a session."""
+        ...
+
+    def put_token(self, old: Token | None, new: Token | None) -> None:
+        """Create, replace or delete a token."""
+        ...
+
+    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
+        """Create or replace an owner's entry."""
+        ...
+
+    def put_idempotency(self, record: IdempotencyRecord) -> None:
+        """Keep the outcome of a command."""
+        ...
+
+    def forget_idempotency(self, key: str) -> None:
+        """Forget the outcome of a command."""
+        ...
+
+    def put_setting(self, name: str, text: str | None) -> None:
+        """Set a shared setting; ``None`` deletes it."""
+        ...
+
+    def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
+        """Create, replace or delete a service key."""
+        ...
+
+    @property
+    def note(self) -> Callable[[Note], None]:
+        """Note down what happened; becomes one event when the change set is committed."""
+        ...
+
+
+Rule = Callable[..., T]
+"""``rule(tx, *args)``; may carry ``wants``, set by ``reads``."""
+
+Wants = Callable[..., Sequence[Want]]
+
+
+def reads(wants: Wants) -> Callable[[R], R]:
+    """Name what a rule will surely read: ``wants(*args)`` is fetched before its first run."""
+
+    def mark(rule: R) -> R:
+        rule.wants = wants  # type: ignore[attr-defined]  # a plain function may carry it
+        return rule
+
+    return mark
+
+
+def wants_of(rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Want]:
+    """Answer what a rule with these arguments names as its sure reads."""
+    wants: Wants | None = getattr(rule, "wants", None)
+    return wants(*args) if wants is not None else ()
+
+
+class Missing(Exception):
+    """A rule asked for what was not read ahead; the store fetches it and runs the rule again."""
+
+    def __init__(self, want: Want) -> None:
+        super().__init__(want)
+        self.want = want
+
+
+class WriteSet:
+    """The writing half of a transaction: it fills a change set."""
+
+    __slots__ = ("changes",)
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+
+    def put_session(self, old: Session | None, new: Session | None) -> None:
+        """Create, replace or delete a session."""
+        self.changes.sessions.append((old, new))
+
+    def put_token(self, old: Token | None, new: Token | None) -> None:
+        """Create, replace or delete a token."""
+        self.changes.tokens.append((old, new))
+
+    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
+        """Create or replace an owner's entry."""
+        self.changes.entries.append((old, new))
+
+    def put_idempotency(self, record: IdempotencyRecord) -> None:
+        """Keep the outcome of a command."""
+        self.changes.idempotency.append(record)
+
+    def forget_idempotency(self, key: str) -> None:
+        """Forget the outcome of a command."""
+        self.changes.forgotten.append(key)
+
+    def put_setting(self, name: str, text: str | None) -> None:
+        """Set a shared setting; ``None`` deletes it."""
+        self.changes.settings.append((name, text))
+
+    def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
+        """Create, replace or delete a service key."""
+        self.changes.keys.append((old, new))
+
+    def note(self, note: Note) -> None:
+        """Note down what happened."""
+        self.changes.notes.append(note)
+
+
+class ReadAhead(WriteSet):
+    """A transaction on what was read ahead, for optimistic stores.
+
+    Args:
+        now: the instant of the reads on the store's clock, in milliseconds.
+        found: what was read: want → answer.
+    """
+
+    __slots__ = ("_found", "now", "used")
+
+    def __init__(self, now: int, found: dict[Want, Found]) -> None:
+        super().__init__()
+        self.now = now
+        self._found = found
+        self.used: dict[Any, Stamp] = {}
+
+    def _answer(self, want: Want) -> Any:
+        found = self._found.get(want)
+        if found is None:
+            raise Missing(want)
+        self.used.update(found.stamps)
+        return found.value
+
+    def session(self, id: str) -> Session | None:
+        """The session of an id."""
+        found: SessionFound = self._answer(SessionById(id))
+        return found.session
+
+    def session_by_lookup(self, lookup: str) -> Session | None:
+        """The session whose present secret is looked up by that."""
+        found: SessionFound = self._answer(SessionByLookup(lookup))
+        return found.session
+
+    def entry(self, owner: str) -> OwnerEntry | None:
+        """The entry of an owner."""
+        entry: OwnerEntry | None = self._answer(EntryOf(owner))
+        return entry
+
+    def sessions_of(self, owner: str) -> Sequence[Session]:
+        """All sessions of an owner that were not ended."""
+        sessions: Sequence[Session] = self._answer(SessionsOf(owner))
+        return sessions
+
+    def token(self, id: str) -> Token | None:
+        """The token of an id."""
+        found: TokenFound = self._answer(TokenById(id))
+        return found.token
+
+    def token_by_lookup(self, lookup: str) -> Token | None:
+        """The token whose present secret is looked up by that."""
+        found: TokenFound = self._answer(TokenByLookup(lookup))
+        return found.token
+
+    def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
+        """The tokens that name that session as their holder."""
+        tokens: Sequence[Token] = self._answer(TokensOf(session_id, limit))
+        return tokens
+
+    def transferables_of(self, session_id: str) -> Sequence[Token]:
+        """All transferable tokens that name that session as their holder."""
+        tokens: Sequence[Token] = self._answer(TransferablesOf(session_id))
+        return tokens
+
+    def token_count_of(self, session_id: str) -> int:
+        """How many tokens name that session as their holder."""
+        count: int = self._answer(TokenCountOf(session_id))
+        return count
+
+    def parked_tokens(self, owner: str) -> Sequence[Token]:
+        """All tokens that an owner holds without a session."""
+        tokens: Sequence[Token] = self._answer(ParkedTokens(owner))
+        return tokens
+
+    def idempotency(self, key: str) -> IdempotencyRecord | None:
+        """The first outcome under that key."""
+        record: IdempotencyRecord | None = self._answer(IdempotencyOf(key))
+        return record
+
+    def setting(self, name: str) -> str | None:
+        """A setting that all processes share."""
+        text: str | None = self._answer(SettingOf(name))
+        return text
+
+    def service_key(self, id: str) -> ServiceKey | None:
+        """The service key of an id."""
+        key: ServiceKey | None = self._answer(KeyById(id))
+        return key

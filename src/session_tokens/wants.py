@@ -1,0 +1,201 @@
+"""What can be asked of a store: few, typed questions, each answered with records and a version stamp.
+
+A want brings records, not ids. A store may filter and order by what it keeps indexed; it never decides: what it
+answers may be more than what is alive (never less), and the rules judge it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .records import OwnerEntry, Session, Token
+
+
+class SessionById(NamedTuple):
+    """The session of that id, ended ones too. Its owner's entry comes along."""
+
+    id: str
+
+
+class SessionByLookup(NamedTuple):
+    """The session whose present secret is looked up by that. Its owner's entry comes along."""
+
+    lookup: str
+
+
+class SessionsOf(NamedTuple):
+    """All sessions of an owner that were not ended, oldest first (expired ones too)."""
+
+    owner: str
+
+
+class EntryOf(NamedTuple):
+    """The owner's entry; most have none."""
+
+    owner: str
+
+
+class TokenById(NamedTuple):
+    """The token of that id. Its session and that owner's entry come along."""
+
+    id: str
+
+
+class TokenByLookup(NamedTuple):
+    """The token whose present secret is looked up by that. Its session and that owner's entry come along."""
+
+    lookup: str
+
+
+class TokensOf(NamedTuple):
+    """The tokens that name that session as their holder, at most ``limit`` (``None``: all), oldest first."""
+
+    session_id: str
+    limit: int | None
+
+
+class TransferablesOf(NamedTuple):
+    """All transferable tokens that name that session as their holder, oldest first."""
+
+    session_id: str
+
+
+class TokenCountOf(NamedTuple):
+    """How many tokens name that session as their holder."""
+
+    session_id: str
+
+
+class ParkedTokens(NamedTuple):
+    """All tokens that an owner holds without a session, oldest first."""
+
+    owner: str
+
+
+class IdempotencyOf(NamedTuple):
+    """The first outcome under that key."""
+
+    key: str
+
+
+class SettingOf(NamedTuple):
+    """A setting that all processes on this store share, as text."""
+
+    name: str
+
+
+class KeyByLookup(NamedTuple):
+    """The service key whose secret is looked up by that."""
+
+    lookup: str
+
+
+class KeyById(NamedTuple):
+    """The service key of that id."""
+
+    id: str
+
+
+class AllKeys(NamedTuple):
+    """All service keys, oldest first."""
+
+
+class SessionListing(NamedTuple):
+    """Sessions that were not ended, in order of (created_at, id), after a place, at most ``limit``.
+
+    ``detached`` is a hint: a store may leave out those that cannot match.
+    """
+
+    owner: str | None
+    detached: bool | None
+    after: tuple[int, str] | None
+    limit: int
+
+
+class TokenListing(NamedTuple):
+    """Tokens in order of (created_at, id), after a place, at most ``limit``; each one's session comes along.
+
+    All filters are hints: a store may leave out tokens that cannot match, but must keep those whose session may be
+    over: such a token may be unassigned by now whatever its record says.
+    """
+
+    owner: str | None
+    session_id: str | None
+    transferable: bool | None
+    sellable: bool | None
+    unassigned: bool | None
+    after: tuple[int, str] | None
+    limit: int
+
+
+Want = (
+    SessionById
+    | SessionByLookup
+    | SessionsOf
+    | EntryOf
+    | TokenById
+    | TokenByLookup
+    | TokensOf
+    | TransferablesOf
+    | TokenCountOf
+    | ParkedTokens
+    | IdempotencyOf
+    | SettingOf
+    | KeyByLookup
+    | KeyById
+    | AllKeys
+    | SessionListing
+    | TokenListing
+)
+
+Stamp = Any
+"""What tells that an answer is still the same: equal stamps, equal answers. Only its store knows what is in it."""
+
+
+class SessionFound(NamedTuple):
+    """A session with its owner's entry, as ``SessionById`` and ``SessionByLookup`` are answered."""
+
+    session: Session | None
+    entry: OwnerEntry | None
+
+
+class TokenFound(NamedTuple):
+    """A token with its session and that owner's entry, as ``TokenById`` and ``TokenByLookup`` are answered."""
+
+    token: Token | None
+    session: Session | None
+    entry: OwnerEntry | None
+
+
+NO_SESSION = SessionFound(None, None)
+NO_TOKEN = TokenFound(None, None, None)
+
+
+class Found(NamedTuple):
+    """One answer.
+
+    Attributes:
+        value: ``SessionFound`` or ``TokenFound`` for one record; a list of ``Session`` for ``SessionsOf``, of
+            ``SessionFound`` for ``SessionListing``, of ``Token`` for ``TokensOf``, ``TransferablesOf`` and
+            ``ParkedTokens``, of ``TokenFound`` for ``TokenListing``; else the record, text or number, ``None``
+            where there is none.
+        stamps: stamp of each part that the answer was made of, by the name the store gives it.
+    """
+
+    value: Any
+    stamps: Sequence[tuple[Any, Stamp]] = ()
+
+
+class Answer(NamedTuple):
+    """The answers of one round trip, and the instant on the store's clock at which they held (milliseconds)."""
+
+    now: int
+    found: Sequence[Found]
+
+
+class Key(NamedTuple):
+    """What the sweeper should look at: ``kind`` is ``session``, ``token`` or ``idempotency``."""
+
+    kind: str
+    id: str
