@@ -1,0 +1,1 @@
+"""The rules: what may happen to owners, sessions and tokens, written once as plain functions over a transaction."""

@@ -1,0 +1,52 @@
+"""Commands that may be sent twice: the first outcome under an idempotency key is the only one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..errors import IdempotencyMismatch
+from ..records import IdempotencyRecord
+from ..settings import IDEMPOTENCY_RETENTION_MS
+from ..transaction import Rule, Transaction, reads, wants_of
+from ..wants import IdempotencyOf, Want
+
+
+class Ticket(NamedTuple):
+    """What a command with an idempotency key brings along.
+
+    Attributes:
+        key: digest of caller, command and key.
+        request: digest of the request.
+        nonce: 128 random bits in hex, from which this attempt's secret was derived.
+        key_id: the pepper that it was derived with.
+    """
+
+    key: str
+    request: str
+    nonce: str
+    key_id: str
+
+
+def _wants(ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Want]:
+    return [IdempotencyOf(ticket.key), *wants_of(rule, args)]
+
+
+@reads(_wants)
+def once(tx: Transaction, ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> IdempotencyRecord:
+    """Run ``rule`` unless the key was used, and answer the record of the first outcome. A refusal keeps nothing.
+
+    Raises:
+        IdempotencyMismatch: the key was used with another request.
+    """
+    record = tx.idempotency(ticket.key)
+    if record is not None and tx.now < record.expires_at:
+        if record.request != ticket.request:
+            raise IdempotencyMismatch("that idempotency key was used with another request; use a new key")
+        return record
+    outcome = rule(tx, *args)
+    record = IdempotencyRecord(
+        ticket.key, ticket.request, ticket.nonce, ticket.key_id, outcome, tx.now + IDEMPOTENCY_RETENTION_MS
+    )
+    tx.put_idempotency(record)
+    return record

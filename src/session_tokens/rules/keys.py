@@ -1,0 +1,71 @@
+"""How a key names a session or token: an id manages whatever lives, a secret must authenticate to be a key at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import SessionEnded, UnknownSession, UnknownToken
+from ..records import Session, Token
+from ..transaction import Transaction
+from ..wants import SessionById, SessionByLookup, TokenById, TokenByLookup, Want
+
+Key = str | tuple[str, ...]
+"""An id, or what a secret may be looked up by (one for each live pepper; empty: a secret that cannot be one)."""
+
+
+def session_wants(key: Key) -> Sequence[Want]:
+    """Answer what finding a session by ``key`` reads."""
+    return [SessionById(key)] if isinstance(key, str) else [SessionByLookup(lookup) for lookup in key]
+
+
+def token_wants(key: Key) -> Sequence[Want]:
+    """Answer what finding a token by ``key`` reads."""
+    return [TokenById(key)] if isinstance(key, str) else [TokenByLookup(lookup) for lookup in key]
+
+
+def living_session(tx: Transaction, key: Key) -> Session:
+    """Answer the living session that ``key`` names; by a secret only an attached one.
+
+    Raises:
+        SessionEnded: it is over, with its reason (by id only, while it is remembered).
+        UnknownSession: there is none.
+    """
+    session = tx.session(key) if isinstance(key, str) else _by_lookups(tx, key)
+    if session is None:
+        raise UnknownSession("no living session answers to that key; list_sessions() shows those of an owner")
+    entry = tx.entry(session.owner)
+    if session.alive(tx.now, entry):
+        return session
+    end = session.end(tx.now, entry)
+    if not isinstance(key, str):
+        raise UnknownSession("no living session answers to that key; open a new one")
+    raise SessionEnded(f"the session ended ({end.reason}); open a new one", id=session.id, reason=end.reason, at=end.at)
+
+
+def _by_lookups(tx: Transaction, lookups: Sequence[str]) -> Session | None:
+    for lookup in lookups:
+        session = tx.session_by_lookup(lookup)
+        if session is not None and session.detached_at is None:
+            return session
+    return None
+
+
+def holder_of(tx: Transaction, token: Token) -> Session | None:
+    """Answer the session that holds a token, alive or not."""
+    return None if token.session_id is None else tx.session(token.session_id)
+
+
+def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | None]:
+    """Answer the token that ``key`` names: as it is stored, as it stands now, and the session that holds it now.
+
+    Raises:
+        UnknownToken: there is none, it is dead, or it was named by a secret and does not authenticate.
+    """
+    stored = tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
+    if stored is not None:
+        session = holder_of(tx, stored)
+        entry = tx.entry(session.owner) if session is not None else None
+        token = stored.as_of(tx.now, session, entry)
+        if token is not None and (isinstance(key, str) or token.unassigned_at is None):
+            return stored, token, session if token.session_id is not None else None
+    raise UnknownToken("no living token answers to that key; list_tokens() shows those of an owner")

@@ -1,0 +1,37 @@
+"""Which of the records that a store answers belong in a listing, as they stand now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..records import Session, Token
+from ..wants import SessionFound, SessionListing, TokenFound, TokenListing
+
+
+def sessions_listed(listing: SessionListing, found: Iterable[SessionFound], now: int) -> list[Session]:
+    """Answer the living sessions that match the listing."""
+    return [
+        session
+        for session, entry in found
+        if session is not None
+        and session.alive(now, entry)
+        and (listing.owner is None or session.owner == listing.owner)
+        and (listing.detached is None or listing.detached == (session.detached_at is not None))
+    ]
+
+
+def tokens_listed(listing: TokenListing, found: Iterable[TokenFound], now: int) -> list[Token]:
+    """Answer the living tokens that match the listing, each as it stands now and as callers see it."""
+    listed = []
+    for stored, session, entry in found:
+        token = None if stored is None else stored.as_of(now, session, entry)
+        if (
+            token is not None
+            and (listing.owner is None or token.owner == listing.owner)
+            and (listing.session_id is None or token.session_id == listing.session_id)
+            and (listing.transferable is None or listing.transferable == token.is_transferable)
+            and (listing.sellable is None or listing.sellable == token.is_sellable)
+            and (listing.unassigned is None or listing.unassigned == token.is_unassigned)
+        ):
+            listed.append(token.seen_with(session))
+    return listed

@@ -1,0 +1,361 @@
+"""What may happen to sessions and owners."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidInput,
+    LimitReached,
+    NotDetachable,
+    NotOwner,
+    OwnerDisabled,
+    SessionEnded,
+    UnknownSession,
+)
+from ..events import (
+    OWNER_DISABLED,
+    OWNER_ENABLED,
+    SESSION_ATTACHED,
+    SESSION_CHANGED,
+    SESSION_DETACHED,
+    SESSION_OPENED,
+    SESSION_ROTATED,
+)
+from ..records import NO_DETAILS, OwnerEntry, Session, SessionDetails
+from ..settings import UNSET, VALUE_BYTES_MAX, Policy, Unset
+from ..transaction import Transaction, reads
+from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf
+from .expiry import attached_deadline, deadline_of, detached_deadline, end_session, touch_is_due
+from .keys import Key, living_session, session_wants
+
+
+class Opening(NamedTuple):
+    """What an opening brings along: its minted id and look-up key, its clocks (milliseconds) and its details."""
+
+    id: str
+    lookup: str | None
+    owner: str
+    idle_timeout_ms: int | None
+    max_age_ms: int | None
+    detached_timeout_ms: int | None
+    detachable: bool = False
+    details: SessionDetails = NO_DETAILS
+    client_id: str | None = None
+    name: str | None = None
+
+
+@reads(lambda policy, opening, clock: [EntryOf(opening.owner), SessionsOf(opening.owner), ParkedTokens(opening.owner)])
+def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: object) -> Session:
+    """Open a session for an owner; at the owner's cap, replace or refuse as the policy says.
+
+    A replaced session's transferable tokens move to the new one, parked tokens of the owner join it.
+
+    Raises:
+        OwnerDisabled: the owner is disabled.
+        LimitReached: the cap is reached and the policy is ``refuse``.
+        AlreadyExists: a living session has that id (only where applications name sessions themselves).
+    """
+    now, owner = tx.now, opening.owner
+    entry = tx.entry(owner)
+    if entry is not None and entry.disabled_at is not None:
+        raise OwnerDisabled("the owner is disabled; enable_owner() lifts it", owner=owner)
+    if policy.names:
+        _free_the_name(tx, policy, opening.id)
+    session = Session._of(
+        opening.id, owner, opening.lookup, now, now, now,
+        deadline := attached_deadline(now, opening.max_age_ms, now, opening.idle_timeout_ms),
+        opening.idle_timeout_ms, opening.max_age_ms, opening.detached_timeout_ms, opening.detachable,
+        None, None, None, deadline, 0 if entry is None else entry.epoch, 1, opening.details, opening.client_id,
+        opening.name, clock,
+    )  # fmt: skip
+    if policy.max_sessions is not None and (kept := tx.sessions_of(owner)):
+        living = [other for other in kept if other.alive(now, entry)]
+        if len(living) >= policy.max_sessions:
+            for replaced in _to_replace(policy, policy.max_sessions, living):
+                end_session(tx, policy, replaced, now, "replaced", heir=session)
+    for token in tx.parked_tokens(owner):
+        if now < token.deadline:
+            tx.put_token(token, token.in_session(session.id))
+    tx.put_session(None, session)
+    tx.note((SESSION_OPENED, session, None))
+    return session
+
+
+def _free_the_name(tx: Transaction, policy: Policy, id: str) -> None:
+    """Give the name of an ended session free again; refuse that of a living one."""
+    former = tx.session(id)
+    if former is None:
+        return
+    entry = tx.entry(former.owner)
+    if former.alive(tx.now, entry):
+        raise AlreadyExists("a living session has that name; end it first, or use another", id=id)
+    if former.ended_at is None:
+        end = former.end(tx.now, entry)
+        end_session(tx, policy, former, end.at, end.reason)
+
+
+def _to_replace(policy: Policy, cap: int, living: Sequence[Session]) -> Sequence[Session]:
+    """Answer which living sessions give way to a new one: attached ones first, the oldest first."""
+    if policy.session_policy == "refuse":
+        raise LimitReached(f"the owner has {len(living)} living sessions, the cap is {cap}; end one first", cap=cap)
+    if policy.session_policy == "replace_all":
+        return living
+    in_order = sorted(living, key=lambda session: (session.detached_at is not None, session.created_at, session.id))
+    return in_order[: len(living) - cap + 1]
+
+
+@reads(lambda id, lookup: [SessionById(id)])
+def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
+    """Write down that an attached living session was used, and under which current pepper its secret is looked up.
+
+    Answers the session, ``None`` if it no longer authenticates. No event, and the version stays.
+    """
+    session = tx.session(id)
+    if session is None or session.detached_at is not None or not session.alive(tx.now, tx.entry(session.owner)):
+        return None
+    seen_at = tx.now if touch_is_due(session, tx.now) else session.last_seen_at
+    deadline = attached_deadline(session.created_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
+    if seen_at == session.last_seen_at and lookup == session.lookup:
+        return session
+    touched = session.replace(last_seen_at=seen_at, deadline=deadline, sweep_at=deadline, lookup=lookup)
+    tx.put_session(session, touched)
+    return touched
+
+
+@reads(lambda key, lookup, authenticated: session_wants(key))
+def rotate_session(tx: Transaction, key: Key, lookup: str, authenticated: bool) -> Session:
+    """Give a session a new secret, the old one dead at once.
+
+    Args:
+        authenticated: whether its owner has just proved who they are, which restarts idle and step-up clocks.
+
+    Raises:
+        UnknownSession, SessionEnded: no living session answers to ``key``.
+        Conflict: it is detached; attach it instead.
+    """
+    session = living_session(tx, key)
+    if session.detached_at is not None:
+        raise Conflict("a detached session has no secret to rotate; attach_session() gives it one", id=session.id)
+    seen_at = tx.now if authenticated else session.last_seen_at
+    deadline = attached_deadline(session.created_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
+    rotated = session.replace(
+        lookup=lookup,
+        version=session.version + 1,
+        last_seen_at=seen_at,
+        authenticated_at=tx.now if authenticated else session.authenticated_at,
+        deadline=deadline,
+        sweep_at=deadline,
+    )
+    tx.put_session(session, rotated)
+    tx.note((SESSION_ROTATED, rotated, None))
+    return rotated
+
+
+@reads(lambda key: session_wants(key))
+def detach_session(tx: Transaction, key: Key) -> Session:
+    """Log a session out but let it live; its secret is dead, its tokens and work go on. Twice changes nothing.
+
+    Raises:
+        UnknownSession, SessionEnded: no living session answers to ``key``.
+        NotDetachable: it was not opened as detachable.
+    """
+    session = living_session(tx, key)
+    if session.detached_at is not None:
+        return session
+    if not session.detachable:
+        raise NotDetachable("the session is not detachable; open it with detachable=True", id=session.id)
+    deadline = detached_deadline(session.created_at, session.max_age_ms, tx.now, session.detached_timeout_ms)
+    detached = session.replace(
+        lookup=None, detached_at=tx.now, deadline=deadline, sweep_at=deadline, version=session.version + 1
+    )
+    tx.put_session(session, detached)
+    tx.note((SESSION_DETACHED, detached, None))
+    return detached
+
+
+@reads(lambda id, lookup: [SessionById(id)])
+def attach_session(tx: Transaction, id: str, lookup: str | None) -> Session:
+    """Log a detached session in again with a new secret; its idle clock restarts.
+
+    Raises:
+        UnknownSession, SessionEnded: no living session has that id.
+        Conflict: it is attached.
+    """
+    session = living_session(tx, id)
+    if session.detached_at is None:
+        raise Conflict("the session is attached already; rotate_session() gives it a new secret", id=id)
+    deadline = attached_deadline(session.created_at, session.max_age_ms, tx.now, session.idle_timeout_ms)
+    attached = session.replace(
+        lookup=lookup,
+        detached_at=None,
+        last_seen_at=tx.now,
+        authenticated_at=tx.now,
+        deadline=deadline,
+        sweep_at=deadline,
+        version=session.version + 1,
+    )
+    tx.put_session(session, attached)
+    tx.note((SESSION_ATTACHED, attached, None))
+    return attached
+
+
+class SessionChange(NamedTuple):
+    """What to change of a session; durations in milliseconds, ``max_age_ms`` counting from its opening.
+
+    ``from_now`` counts ``max_age_ms`` from now instead, as the seed's timeout does.
+    """
+
+    idle_timeout_ms: int | None | Unset = UNSET
+    max_age_ms: int | None | Unset = UNSET
+    detached_timeout_ms: int | None | Unset = UNSET
+    detachable: bool | Unset = UNSET
+    label: str | None | Unset = UNSET
+    version: int | None = None
+    from_now: bool = False
+
+
+@reads(lambda key, change: session_wants(key))
+def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
+    """Change clocks, detachability or label of a living session.
+
+    A new idle or detached timeout counts from the last use or the detaching, a new maximum age from the opening.
+
+    Raises:
+        UnknownSession, SessionEnded: no living session answers to ``key``.
+        Conflict: ``change.version`` is given and is not the session's.
+    """
+    session = living_session(tx, key)
+    _check_version(session.version, change.version)
+    max_age_ms = session.max_age_ms if change.max_age_ms is UNSET else change.max_age_ms
+    if change.from_now and isinstance(change.max_age_ms, int):
+        max_age_ms = tx.now - session.created_at + change.max_age_ms
+    changed = session.replace(
+        idle_timeout_ms=session.idle_timeout_ms if change.idle_timeout_ms is UNSET else change.idle_timeout_ms,
+        max_age_ms=max_age_ms,
+        detached_timeout_ms=(
+            session.detached_timeout_ms if change.detached_timeout_ms is UNSET else change.detached_timeout_ms
+        ),
+        detachable=session.detachable if change.detachable is UNSET else change.detachable,
+        details=session.details if change.label is UNSET else session.details._replace(label=change.label),
+        version=session.version + 1,
+    )
+    deadline = deadline_of(changed)
+    changed = changed.replace(deadline=deadline, sweep_at=deadline)
+    tx.put_session(session, changed)
+    tx.note((SESSION_CHANGED, changed, None))
+    return changed
+
+
+@reads(lambda key, changes, version: session_wants(key))
+def update_session_data(tx: Transaction, key: Key, changes: dict[str, str | None], version: int | None) -> Session:
+    """Merge fields into a session's data.
+
+    Args:
+        changes: field → JSON text of its value, ``None`` to remove it.
+        version: the session's version that the caller has seen: a field changed since then is a conflict.
+
+    Raises:
+        UnknownSession, SessionEnded: no living session answers to ``key``.
+        Conflict: another caller changed one of the fields meanwhile.
+        InvalidInput: the data would be too large.
+    """
+    session = living_session(tx, key)
+    versions = dict(session.details.data_versions)
+    if version is not None:
+        if version > session.version:
+            raise Conflict("that version of the session is not there yet; read it again", id=session.id)
+        stale = sorted(field for field in changes if versions.get(field, 0) > version)
+        if stale:
+            raise Conflict(
+                f"changed meanwhile: {', '.join(stale)}; read the session again", id=session.id, fields=stale
+            )
+    data = session.data
+    for field, text in changes.items():
+        versions[field] = session.version + 1
+        if text is None:
+            data.pop(field, None)
+        else:
+            data[field] = json.loads(text)
+    data_text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    if len(data_text.encode()) > VALUE_BYTES_MAX or len(json.dumps(versions).encode()) > 2 * VALUE_BYTES_MAX:
+        raise InvalidInput(f"the session's data would pass {VALUE_BYTES_MAX} bytes of JSON; keep large data elsewhere")
+    details = session.details._replace(data_text=data_text, data_versions=versions)
+    changed = session.replace(details=details, version=session.version + 1)
+    tx.put_session(session, changed)
+    tx.note((SESSION_CHANGED, changed, None))
+    return changed
+
+
+@reads(lambda policy, key, reason, version: session_wants(key))
+def destroy_session(tx: Transaction, policy: Policy, key: Key, reason: str, version: int | None) -> bool:
+    """End a session; answer whether one lived under ``key``. Twice changes nothing.
+
+    Raises:
+        Conflict: ``version`` is given and is not the session's.
+    """
+    try:
+        session = living_session(tx, key)
+    except (UnknownSession, SessionEnded):
+        return False
+    _check_version(session.version, version)
+    end_session(tx, policy, session, tx.now, reason)
+    return True
+
+
+@reads(lambda policy, owner, kept, reason, limit: [SessionsOf(owner), *(session_wants(kept) if kept else [])])
+def destroy_sessions(
+    tx: Transaction, policy: Policy, owner: str, kept: Key | None, reason: str, limit: int | None
+) -> int:
+    """End at most ``limit`` (``None``: all) living sessions of an owner but the kept one; answer how many were.
+
+    Raises:
+        UnknownSession, SessionEnded: the session to keep is not a living one; nothing was ended.
+        NotOwner: the session to keep is another owner's; nothing was ended.
+    """
+    spared = None if kept is None else living_session(tx, kept)
+    if spared is not None and spared.owner != owner:
+        raise NotOwner("the session to keep is another owner's", id=spared.id)
+    entry = tx.entry(owner)
+    ending = [
+        session
+        for session in tx.sessions_of(owner)
+        if session.alive(tx.now, entry) and (spared is None or session.id != spared.id)
+    ][:limit]
+    for session in ending:
+        end_session(tx, policy, session, tx.now, reason)
+    return len(ending)
+
+
+@reads(lambda owner: [EntryOf(owner)])
+def disable_owner(tx: Transaction, owner: str) -> bool:
+    """Disable an owner: whatever was opened before is dead, nothing is opened until it is lifted.
+
+    Answers whether that is new; disabling twice changes nothing.
+    """
+    entry = tx.entry(owner)
+    if entry is not None and entry.disabled_at is not None:
+        return False
+    tx.put_entry(entry, OwnerEntry(owner, 1 if entry is None else entry.epoch + 1, tx.now, tx.now))
+    tx.note((OWNER_DISABLED, owner, None))
+    return True
+
+
+@reads(lambda owner: [EntryOf(owner)])
+def enable_owner(tx: Transaction, owner: str) -> bool:
+    """Let a disabled owner open sessions again; those that died stay dead. Answers whether that is new."""
+    entry = tx.entry(owner)
+    if entry is None or entry.disabled_at is None:
+        return False
+    tx.put_entry(entry, entry._replace(disabled_at=None))
+    tx.note((OWNER_ENABLED, owner, None))
+    return True
+
+
+def _check_version(present: int, expected: int | None) -> None:
+    if expected is not None and expected != present:
+        raise Conflict(f"the version is {present}, not {expected}; read it again", version=present)
