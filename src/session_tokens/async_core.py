@@ -1,0 +1,220 @@
+"""What all commands for asyncio share: opening, closing, sweeping, naming by key, minting, idempotency.
+
+``sync_core.py`` is generated from this file by ``tools/generate_sync.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Self, TypeVar
+
+from . import inputs
+from .clock import Clock
+from .errors import CorruptRecord, UnknownSession, UnknownToken
+from .events import Listener
+from .minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, Pepper, is_id, is_secret, new_secret, secret_of
+from .records import Issued, Page, Session, Token
+from .rules import settings as setting_rules
+from .rules.idempotency import Ticket, once
+from .rules.keys import Key
+from .settings import (
+    FROM_DB,
+    SESSION_TIMEOUT_SETTING,
+    SETTING_REFRESH_MS,
+    Duration,
+    Policy,
+    Settings,
+    duration_ms,
+)
+from .store import Store
+from .sweeper import SWEEP_RULES, TaskSweeper
+from .transaction import Rule
+from .wants import SettingOf
+
+T = TypeVar("T")
+R = TypeVar("R", Session, Token)
+
+CHUNK = 200
+"""How many candidates of a listing are read at once, at the least."""
+
+
+class AsyncCore:
+    """The parts that session and token commands are built on."""
+
+    def __init__(self, store: Store, settings: Settings | None = None) -> None:
+        self.store = store
+        self.settings = settings or Settings()
+        self._policy = Policy(self.settings)
+        self._keyring = store.keyring
+        self._refreshed_at_s: float | None = None
+        self._sweeper: TaskSweeper | None = None
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls,
+        url: str = "memory://",
+        *,
+        settings: Settings | None = None,
+        pepper: Pepper | None = None,
+        clock: Clock | None = None,
+        sweep: bool = True,
+    ) -> Self:
+        """Open a store and answer the API on it.
+
+        Args:
+            url: ``memory://``, ``sqlite:///path``, ``valkey://host:port/db``, ``redis://…`` or ``postgresql://…``.
+            settings: the general defaults.
+            pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
+            clock: tells the time to an embedded store; servers keep their own.
+            sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
+
+        Raises:
+            InvalidInput: a URL or pepper that can never be right.
+            StoreUnavailable: the store cannot be reached.
+            StoreError: it is of a newer version, or its pepper is missing or wrong.
+        """
+        tokens = cls(await _open_store(url, pepper, clock), settings)
+        if sweep:
+            interval_ms = duration_ms("sweep_interval", tokens.settings.sweep_interval) or 1000
+            tokens._sweeper = TaskSweeper(tokens, interval_ms / 1000)
+        return tokens
+
+    async def close(self) -> None:
+        """Stop the sweeper and let go of the store; calling it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._sweeper is not None:
+            await self._sweeper.stop()
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def subscribe(self, callback: Listener) -> Callable[[], None]:
+        """Call ``callback(event)`` after each state change committed through this object; the answer ends it.
+
+        It is called on the thread or loop of the caller (SQLite: of the writer) and should be quick. Delivery ends
+        with the process; it is a notification, not a queue.
+        """
+        return self.store.listeners.add(callback)
+
+    async def sweep(self, limit: int = 1000) -> int:
+        """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned.
+
+        Nothing depends on it but space and the events of expiries: what is over is dead before it is swept.
+        """
+        limit = inputs.limit_of(limit, 1_000_000)
+        now, _ = await self.store.read([])
+        cleaned = 0
+        for kind, id in await self.store.due(now, limit):
+            cleaned += await self.store.run(SWEEP_RULES[kind], self._policy, id)
+        return cleaned
+
+    async def set_general_session_timeout(self, max_age: Duration | None) -> None:
+        """Set the general ``max_age`` that every process with ``Settings(max_age=FROM_DB)`` on this store reads.
+
+        It holds for sessions opened later; each process sees it within 30 seconds.
+        """
+        milliseconds = duration_ms("max_age", max_age)
+        text = "never" if milliseconds is None else str(milliseconds)
+        await self.store.run(setting_rules.write_setting, SESSION_TIMEOUT_SETTING, text)
+        self._refreshed_at_s = None
+
+    async def _refresh_general_timeout(self) -> None:
+        """Read the general ``max_age`` from the store if the settings say so and it was not read lately."""
+        if self.settings.max_age is not FROM_DB:
+            return
+        now_s = time.monotonic()
+        if self._refreshed_at_s is not None and (now_s - self._refreshed_at_s) * 1000 < SETTING_REFRESH_MS:
+            return
+        _, found = await self.store.read([SettingOf(SESSION_TIMEOUT_SETTING)])
+        self._policy.max_age_ms = inputs.general_timeout_of(found[0].value, self._policy.max_age_ms)
+        self._refreshed_at_s = now_s
+
+    def _session_key(self, key: object) -> Key:
+        if not isinstance(key, str):
+            raise TypeError(f"a session's key is its id or secret (str), not {type(key).__name__}")
+        if is_id(SESSION_ID, key):
+            return key
+        if is_secret(SESSION_SECRET, key):
+            return tuple(self._keyring.lookups(key))
+        raise UnknownSession("that is neither the id (ses_…) nor the secret (sts_…) of a session")
+
+    def _token_key(self, key: object) -> Key:
+        if not isinstance(key, str):
+            raise TypeError(f"a token's key is its id or secret (str), not {type(key).__name__}")
+        if is_id(TOKEN_ID, key):
+            return key
+        if is_secret(TOKEN_SECRET, key):
+            return tuple(self._keyring.lookups(key))
+        raise UnknownToken("that is neither the id (tok_…) nor the secret (stt_…) of a token")
+
+    async def _do(
+        self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object
+    ) -> T:
+        """Run a command that mints no secret."""
+        if idempotency_key is None:
+            return await self.store.run(rule, *args)
+        key = inputs.idempotency_key_of(idempotency_key)
+        ticket = self._ticket(command, key, request)
+        record = await self.store.run(once, ticket, rule, args)
+        outcome: Any = record.outcome
+        return outcome  # type: ignore[no-any-return]  # it is what the rule answered the first time
+
+    async def _issue(
+        self,
+        command: str,
+        idempotency_key: str | None,
+        request: Sequence[object],
+        prefix: str,
+        rule: Rule[Any],
+        args_with: Callable[[str], tuple[object, ...]],
+    ) -> Issued:
+        """Run a command that mints a secret: a random one, or one derived so that a retry gets the same."""
+        if idempotency_key is None:
+            secret = new_secret(prefix)
+            return Issued(await self.store.run(rule, *args_with(self._keyring.lookup(secret))), secret)
+        key = inputs.idempotency_key_of(idempotency_key)
+        ticket = self._ticket(command, key, request)
+        secret = self._derived(prefix, command, key, ticket.nonce, ticket.key_id)
+        record = await self.store.run(once, ticket, rule, args_with(self._keyring.lookup(secret)))
+        if record.nonce != ticket.nonce:
+            secret = self._derived(prefix, command, key, record.nonce, record.key_id)
+        outcome: Any = record.outcome
+        return Issued(outcome, secret)
+
+    def _ticket(self, command: str, key: str, request: Sequence[object]) -> Ticket:
+        return Ticket(
+            inputs.digest_of(command, key),
+            inputs.digest_of(command, *map(str, request)),
+            os.urandom(16).hex(),
+            self._keyring.current,
+        )
+
+    def _derived(self, prefix: str, command: str, key: str, nonce: str, key_id: str) -> str:
+        try:
+            return secret_of(prefix, self._keyring.derive(key_id, ascii((command, key, nonce)).encode("ascii")))
+        except KeyError:
+            raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
+
+
+async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> Store:
+    connect = import_module(".stores.connect", __package__)  # a store is loaded when it is asked for
+    store: Store = await connect.open_store(url, pepper=pepper, clock=clock)
+    return store
+
+
+def page_of(listed: list[R], limit: int) -> Page[R]:
+    """Answer the first ``limit`` of what was listed as a page, with the cursor of the next."""
+    if len(listed) <= limit:
+        return Page(listed, None)
+    last = listed[limit - 1]
+    return Page(listed[:limit], inputs.cursor_of((last.created_at, last.id)))

@@ -1,0 +1,429 @@
+"""The memory store: rules run to their end under one lock, on records that are handed out as they are.
+
+Theory of operation. One transaction object is used again and again under the lock; its reads are the dictionaries'
+own ``get``. A change set is applied record by record, sessions first. Readers of the hot path take no lock: one
+record is replaced by one assignment, so a reader sees it before or after. A token is judged with its session, which
+are two records: an answer "alive" held at the instant at which the token was read, an answer "dead" is asked again
+under the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from ..changes import owner_of_living, parked_owner
+from ..clock import NEVER, Clock, SteadyClock
+from ..errors import StoreUnavailable
+from ..events import Listeners, Note
+from ..minting import PlainKeyring
+from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token, TokenKind
+from ..store import BlockingStore
+from ..transaction import Rule
+from ..wants import (
+    NO_SESSION,
+    NO_TOKEN,
+    AllKeys,
+    Answer,
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    Key,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    SessionById,
+    SessionByLookup,
+    SessionFound,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+from .memory_index import Bucket, Deadlines, Order, add_member, drop_member, member_count, members, place_of
+
+T = TypeVar("T")
+
+
+class _MemoryTransaction:
+    """The one transaction of a memory store; its reads are the tables' own."""
+
+    __slots__ = (
+        "_store", "entries", "entry", "forget_idempotency", "forgotten", "idempotencies", "idempotency", "keys", "note",
+        "notes", "now", "put_idempotency", "service_key", "session", "session_by_lookup", "sessions", "setting",
+        "settings", "token", "token_by_lookup", "tokens",
+    )  # fmt: skip
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.now = 0
+        self.session: Callable[[str], Session | None] = store.sessions.get
+        self.session_by_lookup: Callable[[str], Session | None] = store.sessions_by_lookup.get
+        self.entry: Callable[[str], OwnerEntry | None] = store.entries.get
+        self.token: Callable[[str], Token | None] = store.tokens.get
+        self.token_by_lookup: Callable[[str], Token | None] = store.tokens_by_lookup.get
+        self.idempotency: Callable[[str], IdempotencyRecord | None] = store.outcomes.get
+        self.setting: Callable[[str], str | None] = store.settings.get
+        self.service_key: Callable[[str], ServiceKey | None] = store.keys.get
+        self.sessions: list[tuple[Session | None, Session | None]] = []
+        self.tokens: list[tuple[Token | None, Token | None]] = []
+        self.entries: list[OwnerEntry] = []
+        self.idempotencies: list[IdempotencyRecord] = []
+        self.forgotten: list[str] = []
+        self.settings: list[tuple[str, str | None]] = []
+        self.keys: list[tuple[ServiceKey | None, ServiceKey | None]] = []
+        self.notes: list[Note] = []
+        self.note: Callable[[Note], None] = self.notes.append
+        self.put_idempotency = self.idempotencies.append
+        self.forget_idempotency = self.forgotten.append
+
+    def sessions_of(self, owner: str) -> Sequence[Session]:
+        bucket = self._store.owners.get(owner)
+        if bucket is None:
+            return ()
+        sessions = self._store.sessions
+        return [sessions[bucket]] if bucket.__class__ is str else [sessions[id] for id in bucket]
+
+    def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
+        bucket = self._store.held.get(session_id)
+        if bucket is None:
+            return ()
+        tokens = self._store.tokens
+        if bucket.__class__ is str:
+            return [tokens[bucket]]
+        return [tokens[id] for id in (bucket if limit is None else list(bucket)[:limit])]
+
+    def transferables_of(self, session_id: str) -> Sequence[Token]:
+        return [token for token in self.tokens_of(session_id, None) if token.kind is TokenKind.TRANSFERABLE]
+
+    def token_count_of(self, session_id: str) -> int:
+        return member_count(self._store.held, session_id)
+
+    def parked_tokens(self, owner: str) -> Sequence[Token]:
+        bucket = self._store.parked.get(owner)
+        return () if bucket is None else [self._store.tokens[id] for id in members(self._store.parked, owner)]
+
+    def put_session(self, old: Session | None, new: Session | None) -> None:
+        self.sessions.append((old, new))
+
+    def put_token(self, old: Token | None, new: Token | None) -> None:
+        self.tokens.append((old, new))
+
+    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
+        self.entries.append(new)
+
+    def put_setting(self, name: str, text: str | None) -> None:
+        self.settings.append((name, text))
+
+    def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
+        self.keys.append((old, new))
+
+    def clear(self) -> None:
+        for written in (
+            self.sessions, self.tokens, self.entries, self.idempotencies, self.forgotten, self.settings, self.keys,
+            self.notes,
+        ):  # fmt: skip
+            written.clear()
+
+
+class MemoryStore(BlockingStore):
+    """Sessions and tokens of one process, gone with it. Safe for threads; any number of event loops.
+
+    Args:
+        clock: tells the time; the host's steady clock where not given.
+    """
+
+    durable: ClassVar[bool] = False
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self.clock = clock or SteadyClock()
+        self.keyring = PlainKeyring()
+        self.listeners = Listeners()
+        self.sessions: dict[str, Session] = {}
+        self.sessions_by_lookup: dict[str, Session] = {}
+        self.owners: dict[str, Bucket] = {}
+        self.entries: dict[str, OwnerEntry] = {}
+        self.tokens: dict[str, Token] = {}
+        self.tokens_by_lookup: dict[str, Token] = {}
+        self.held: dict[str, Bucket] = {}
+        self.parked: dict[str, Bucket] = {}
+        self.unassigned: dict[str, None] = {}
+        self.sellable: dict[str, None] = {}
+        self.detached: dict[str, None] = {}
+        self.outcomes: dict[str, IdempotencyRecord] = {}
+        self.settings: dict[str, str] = {}
+        self.keys: dict[str, ServiceKey] = {}
+        self._session_deadlines = Deadlines()
+        self._token_deadlines = Deadlines()
+        self._session_order = Order()
+        self._token_order = Order()
+        self._lock = threading.Lock()
+        self._tx = _MemoryTransaction(self)
+        self._closed = False
+
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule under the lock; what it raises leaves everything as it was."""
+        tx = self._tx
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            tx.now = now = self.clock.now()
+            try:
+                result = rule(tx, *args)
+                self._apply(tx)
+                notes = tx.notes.copy() if self.listeners.callbacks else None
+            finally:
+                tx.sessions.clear()
+                tx.tokens.clear()
+                tx.notes.clear()
+                if tx.entries or tx.idempotencies or tx.forgotten or tx.settings or tx.keys:
+                    tx.clear()
+        if notes:
+            self.listeners.tell(notes, now)
+        answer: T = result
+        return answer
+
+    def _apply(self, tx: _MemoryTransaction) -> None:
+        for old_session, new_session in tx.sessions:
+            self._apply_session(old_session, new_session)
+        for old_token, new_token in tx.tokens:
+            self._apply_token(old_token, new_token)
+        if tx.entries or tx.idempotencies or tx.forgotten or tx.settings or tx.keys:
+            self._apply_rest(tx)
+
+    def _apply_session(self, old: Session | None, new: Session | None) -> None:
+        if new is not None:
+            self.sessions[new.id] = new
+            if new.lookup is not None:
+                self.sessions_by_lookup[new.lookup] = new
+        elif old is not None:
+            del self.sessions[old.id]
+            self.held.pop(old.id, None)
+        if old is None:
+            assert new is not None
+            add_member(self.owners, new.owner, new.id)
+            self._session_deadlines.add(new.sweep_at, new.id)
+            self._session_order.stale = True
+            return
+        if old.lookup is not None and (new is None or new.lookup != old.lookup):
+            del self.sessions_by_lookup[old.lookup]
+        if owner_of_living(old) is not None and owner_of_living(new) is None:
+            drop_member(self.owners, old.owner, old.id)
+        if new is not None and new.sweep_at != old.sweep_at and (new.sweep_at < old.sweep_at or old.sweep_at == 0):
+            self._session_deadlines.add(new.sweep_at, new.id)
+        if new is not None and new.is_detached:
+            self.detached[new.id] = None
+        elif old.detached_at is not None:
+            self.detached.pop(old.id, None)
+
+    def _apply_token(self, old: Token | None, new: Token | None) -> None:
+        if new is not None:
+            self.tokens[new.id] = new
+            if new.lookup is not None:
+                self.tokens_by_lookup[new.lookup] = new
+        elif old is not None:
+            del self.tokens[old.id]
+        if old is None:
+            assert new is not None
+            if new.session_id is not None:
+                add_member(self.held, new.session_id, new.id)
+            if new.deadline != NEVER:
+                self._token_deadlines.add(new.deadline, new.id)
+            self._token_order.stale = True
+            return
+        if old.lookup is not None and (new is None or new.lookup != old.lookup):
+            del self.tokens_by_lookup[old.lookup]
+        if new is None or new.session_id != old.session_id:
+            self._move_token(old, new)
+        elif old.session_id is None and old.owner != new.owner:
+            self._move_token(old, new)
+        if new is not None and new.deadline < old.deadline:
+            self._token_deadlines.add(new.deadline, new.id)
+        if old.offer is not new.offer if new is not None else old.offer is not None:
+            if new is not None and new.is_sellable:
+                self.sellable[new.id] = None
+            else:
+                self.sellable.pop(old.id, None)
+
+    def _move_token(self, old: Token, new: Token | None) -> None:
+        """Take a token from where it was held to where it is now."""
+        if old.session_id is not None:
+            if old.session_id in self.held:
+                drop_member(self.held, old.session_id, old.id)
+        elif old.kind is TokenKind.TRANSFERABLE:
+            former = parked_owner(old)
+            if former is not None:
+                drop_member(self.parked, former, old.id)
+            self.unassigned.pop(old.id, None)
+        if new is None:
+            return
+        if new.session_id is not None:
+            add_member(self.held, new.session_id, new.id)
+        elif new.unassigned_at is not None:
+            self.unassigned[new.id] = None
+        elif (owner := parked_owner(new)) is not None:
+            add_member(self.parked, owner, new.id)
+
+    def _apply_rest(self, tx: _MemoryTransaction) -> None:
+        for entry in tx.entries:
+            self.entries[entry.owner] = entry
+        for record in tx.idempotencies:
+            self.outcomes[record.key] = record
+        for key in tx.forgotten:
+            self.outcomes.pop(key, None)
+        for name, text in tx.settings:
+            if text is None:
+                self.settings.pop(name, None)
+            else:
+                self.settings[name] = text
+        for old_key, new_key in tx.keys:
+            if new_key is not None:
+                self.keys[new_key.id] = new_key
+            elif old_key is not None:
+                self.keys.pop(old_key.id, None)
+
+    def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry; takes no lock."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        session = self.sessions_by_lookup.get(lookups[0])
+        return self.clock.now(), session, None if session is None else self.entries.get(session.owner)
+
+    def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and that owner's entry."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        now = self.clock.now()
+        token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0]))
+        if token is not None and not token.authenticates(now, session, entry):
+            with self._lock:  # it may have been read while it moved
+                token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0]))
+        return now, token, session, entry
+
+    def token_with_session(self, id: str) -> TokenFound:
+        """Answer a token by its id as of one instant, with its session and that owner's entry."""
+        with self._lock:
+            return self._token_found(self.tokens.get(id))
+
+    def _token_found(self, token: Token | None) -> TokenFound:
+        if token is None:
+            return NO_TOKEN
+        if token.session_id is None:
+            return TokenFound(token, None, None)
+        session = self.sessions.get(token.session_id)
+        return TokenFound(token, session, None if session is None else self.entries.get(session.owner))
+
+    def _session_found(self, session: Session | None) -> SessionFound:
+        return NO_SESSION if session is None else SessionFound(session, self.entries.get(session.owner))
+
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant."""
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            now = self.clock.now()
+            return Answer(now, [Found(self._READERS[type(want)](self, want, now)) for want in wants])
+
+    def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
+        if want.owner is not None or want.detached:
+            ids = self.detached if want.owner is None else members(self.owners, want.owner)
+            records = sorted((self.sessions[id] for id in ids), key=place_of)
+            found = [record for record in records if want.after is None or place_of(record) > want.after]
+            return [self._session_found(session) for session in found[: want.limit]]
+        listed: list[SessionFound] = []
+        for id in self._session_order.after(self.sessions.values(), want.after):
+            session = self.sessions.get(id)
+            if session is not None and session.ended_at is None:
+                listed.append(self._session_found(session))
+                if len(listed) == want.limit:
+                    break
+        return listed
+
+    def _tokens_listed(self, want: TokenListing, now: int) -> list[TokenFound]:
+        candidates = self._token_candidates(want, now)
+        if candidates is not None:
+            records = sorted(candidates, key=place_of)
+            tokens = [record for record in records if want.after is None or place_of(record) > want.after]
+            return [self._token_found(token) for token in tokens[: want.limit]]
+        listed: list[TokenFound] = []
+        for id in self._token_order.after(self.tokens.values(), want.after):
+            token = self.tokens.get(id)
+            if token is not None:
+                listed.append(self._token_found(token))
+                if len(listed) == want.limit:
+                    break
+        return listed
+
+    def _token_candidates(self, want: TokenListing, now: int) -> list[Token] | None:
+        """Answer a small superset of the tokens in a listing where an index gives one."""
+        if want.session_id is not None:
+            ids = list(members(self.held, want.session_id))
+        elif want.owner is not None:
+            ids = [id for session in members(self.owners, want.owner) for id in members(self.held, session)]
+            ids += members(self.parked, want.owner)
+        elif want.sellable:
+            ids = list(self.sellable)
+        elif want.unassigned:
+            over = self._session_deadlines.due(now, None, self._session_sweep_at)
+            for owner in self.entries:
+                over += members(self.owners, owner)
+            held = [id for session in dict.fromkeys(over) for id in members(self.held, session)]
+            ids = [*self.unassigned, *held]
+        else:
+            return None
+        return [self.tokens[id] for id in dict.fromkeys(ids)]
+
+    def _session_sweep_at(self, id: str) -> int | None:
+        session = self.sessions.get(id)
+        return None if session is None else session.sweep_at
+
+    def _token_sweep_at(self, id: str) -> int | None:
+        token = self.tokens.get(id)
+        return None if token is None else token.deadline
+
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer what should be swept: sessions first, then tokens, then forgotten outcomes."""
+        with self._lock:
+            keys = [Key("session", id) for id in self._session_deadlines.due(now, limit, self._session_sweep_at)]
+            tokens = self._token_deadlines.due(now, limit - len(keys), self._token_sweep_at)
+            keys += [Key("token", id) for id in tokens]
+            for record in self.outcomes.values():  # in order of their deadlines, all being kept equally long
+                if record.expires_at > now or len(keys) >= limit:
+                    break
+                keys.append(Key("idempotency", record.key))
+            return keys
+
+    def close_now(self) -> None:
+        """Refuse further work; what was stored is gone with this object."""
+        self._closed = True
+
+    def _of_key(self, lookup: str) -> ServiceKey | None:
+        return next((key for key in self.keys.values() if key.lookup == lookup), None)
+
+    _READERS: ClassVar[dict[type, Callable[[MemoryStore, Any, int], Any]]] = {
+        SessionById: lambda self, want, now: self._session_found(self.sessions.get(want.id)),
+        SessionByLookup: lambda self, want, now: self._session_found(self.sessions_by_lookup.get(want.lookup)),
+        SessionsOf: lambda self, want, now: self._tx.sessions_of(want.owner),
+        EntryOf: lambda self, want, now: self.entries.get(want.owner),
+        TokenById: lambda self, want, now: self._token_found(self.tokens.get(want.id)),
+        TokenByLookup: lambda self, want, now: self._token_found(self.tokens_by_lookup.get(want.lookup)),
+        TokensOf: lambda self, want, now: self._tx.tokens_of(want.session_id, want.limit),
+        TransferablesOf: lambda self, want, now: self._tx.transferables_of(want.session_id),
+        TokenCountOf: lambda self, want, now: self._tx.token_count_of(want.session_id),
+        ParkedTokens: lambda self, want, now: self._tx.parked_tokens(want.owner),
+        IdempotencyOf: lambda self, want, now: self.outcomes.get(want.key),
+        SettingOf: lambda self, want, now: self.settings.get(want.name),
+        KeyByLookup: lambda self, want, now: self._of_key(want.lookup),
+        KeyById: lambda self, want, now: self.keys.get(want.id),
+        AllKeys: lambda self, want, now: sorted(self.keys.values(), key=place_of),
+        SessionListing: _sessions_listed,
+        TokenListing: _tokens_listed,
+    }

@@ -1,0 +1,159 @@
+"""The indexes of the memory store: small buckets, deadlines with lazy deletion, and an order for listings."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush
+from typing import Protocol
+
+from ..clock import NEVER
+
+Bucket = str | list[str] | dict[str, None]
+"""The members under one key: a bare string for one, a list for a few, a dict above ``LIST_MAX``."""
+
+LIST_MAX = 16
+BUCKET_BITS = 10
+"""Deadlines share a bucket for 2**10 ms."""
+
+
+def add_member(index: dict[str, Bucket], key: str, member: str) -> None:
+    """Add a member under a key; it is not there yet."""
+    bucket = index.get(key)
+    if bucket is None:
+        index[key] = member
+    elif bucket.__class__ is str:
+        index[key] = [bucket, member]
+    elif bucket.__class__ is list:
+        if len(bucket) < LIST_MAX:
+            bucket.append(member)
+        else:
+            index[key] = dict.fromkeys([*bucket, member])
+    else:
+        bucket[member] = None  # type: ignore[index, call-overload]  # the class was just asked
+
+
+def drop_member(index: dict[str, Bucket], key: str, member: str) -> None:
+    """Take a member away from under a key; nothing happens if it is not there."""
+    bucket = index.get(key)
+    if bucket is None:
+        return
+    if isinstance(bucket, str):
+        if bucket == member:
+            del index[key]
+        return
+    if isinstance(bucket, list):
+        if member in bucket:
+            bucket.remove(member)
+    else:
+        bucket.pop(member, None)
+    if not bucket:
+        del index[key]
+
+
+def members(index: dict[str, Bucket], key: str) -> Iterable[str]:
+    """Answer the members under a key, in the order in which they came."""
+    bucket = index.get(key)
+    if bucket is None:
+        return ()
+    return (bucket,) if isinstance(bucket, str) else bucket
+
+
+def member_count(index: dict[str, Bucket], key: str) -> int:
+    """Answer how many members are under a key."""
+    bucket = index.get(key)
+    return 0 if bucket is None else 1 if isinstance(bucket, str) else len(bucket)
+
+
+class Deadlines:
+    """Who is due when: ids in buckets of about a second, the buckets in a heap.
+
+    Nothing is taken out when a deadline moves on or its record goes: an id is looked at again when its bucket is due.
+    Waiting costs nothing, however many wait.
+    """
+
+    __slots__ = ("_buckets", "_heap")
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, list[str]] = {}
+        self._heap: list[int] = []
+
+    def add(self, at: int, id: str) -> None:
+        """Look at ``id`` at the instant ``at`` (milliseconds)."""
+        if at == NEVER:
+            return
+        number = at >> BUCKET_BITS
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            self._buckets[number] = [id]
+            heappush(self._heap, number)
+        else:
+            bucket.append(id)
+
+    def due(self, now: int, limit: int | None, deadline_of: Callable[[str], int | None]) -> list[str]:
+        """Answer at most ``limit`` ids whose deadline has come; they stay until their record is gone or moves on.
+
+        Args:
+            deadline_of: answers the present deadline of an id, ``None`` for one that is gone.
+        """
+        due: dict[str, None] = {}
+        looked_at: list[tuple[int, list[str]]] = []
+        while self._heap and self._heap[0] <= now >> BUCKET_BITS and (limit is None or len(due) < limit):
+            number = heappop(self._heap)
+            looked_at.append((number, self._buckets.pop(number)))
+        for number, bucket in looked_at:
+            kept: list[str] = []
+            for id in bucket:
+                deadline = deadline_of(id)
+                if deadline is None:
+                    continue
+                if deadline > now and deadline >> BUCKET_BITS != number:
+                    self.add(deadline, id)
+                    continue
+                kept.append(id)
+                if deadline <= now and (limit is None or len(due) < limit):
+                    due[id] = None
+            self._put_back(number, kept)
+        return list(due)
+
+    def _put_back(self, number: int, kept: list[str]) -> None:
+        if not kept:
+            return
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            self._buckets[number] = kept
+            heappush(self._heap, number)
+        else:
+            bucket.extend(kept)
+
+
+class _Placed(Protocol):
+    """What a listing can order."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def created_at(self) -> int: ...
+
+
+def place_of(record: _Placed) -> tuple[int, str]:
+    """Answer where a record stands in a listing."""
+    return record.created_at, record.id
+
+
+class Order:
+    """All records of one kind in the order of listings, sorted anew only when one was created since."""
+
+    __slots__ = ("_places", "stale")
+
+    def __init__(self) -> None:
+        self._places: list[tuple[int, str]] = []
+        self.stale = True
+
+    def after(self, records: Iterable[_Placed], place: tuple[int, str] | None) -> Iterator[str]:
+        """Answer the ids after a place; some may be gone."""
+        if self.stale:
+            self._places = sorted(map(place_of, records))
+            self.stale = False
+        start = 0 if place is None else bisect_right(self._places, place)
+        return (self._places[index][1] for index in range(start, len(self._places)))

@@ -1,0 +1,101 @@
+"""The sweeper: cleans up behind deadlines, so that space comes back and each end is told. Nothing depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from .errors import SessionTokensError
+from .rules.expiry import sweep_idempotency, sweep_session, sweep_token
+from .transaction import Rule
+
+log = logging.getLogger("session_tokens.sweeper")
+
+SWEEP_RULES: dict[str, Rule[bool]] = {
+    "session": sweep_session,
+    "token": sweep_token,
+    "idempotency": sweep_idempotency,
+}
+"""Which rule looks at a key of each kind."""
+
+BATCH = 1_000
+
+
+class _Sweepable(Protocol):
+    def sweep(self, limit: int = BATCH) -> int: ...
+
+
+class _AsyncSweepable(Protocol):
+    def sweep(self, limit: int = BATCH) -> Awaitable[int]: ...
+
+
+class ThreadSweeper:
+    """Sweeps from a daemon thread until it is stopped or what it sweeps is gone."""
+
+    def __init__(self, swept: _Sweepable, interval_s: float) -> None:
+        self._stop = threading.Event()
+        method = weakref.WeakMethod(swept.sweep)
+        self._thread = threading.Thread(
+            target=_sweep_again_and_again,
+            args=(method, interval_s, self._stop),
+            name="session-tokens sweeper",
+            daemon=True,
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop and wait for a run that is under way; calling it again does nothing."""
+        self._stop.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=5)
+
+
+def _sweep_again_and_again(
+    method: weakref.WeakMethod[Callable[..., int]], interval_s: float, stop: threading.Event
+) -> None:
+    wait_s = interval_s
+    while not stop.wait(wait_s):
+        sweep = method()
+        if sweep is None:
+            return
+        try:
+            wait_s = 0 if sweep(BATCH) >= BATCH else interval_s
+        except SessionTokensError:
+            log.warning("a sweep failed; the next one tries again", exc_info=True)
+            wait_s = interval_s
+        del sweep
+
+
+class TaskSweeper:
+    """Sweeps from a task of the running loop until it is stopped or what it sweeps is gone."""
+
+    def __init__(self, swept: _AsyncSweepable, interval_s: float) -> None:
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(weakref.WeakMethod(swept.sweep), interval_s), name="session-tokens sweeper"
+        )
+
+    @staticmethod
+    async def _run(method: weakref.WeakMethod[Callable[..., Awaitable[int]]], interval_s: float) -> None:
+        wait_s = interval_s
+        while True:
+            await asyncio.sleep(wait_s)
+            sweep = method()
+            if sweep is None:
+                return
+            try:
+                wait_s = 0 if await sweep(BATCH) >= BATCH else interval_s
+            except SessionTokensError:
+                log.warning("a sweep failed; the next one tries again", exc_info=True)
+                wait_s = interval_s
+            del sweep
+
+    async def stop(self) -> None:
+        """Stop and wait for a run that is under way; calling it again does nothing."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task

@@ -1,0 +1,348 @@
+# Generated from async_sessions.py by tools/generate_sync.py; change that file and run it again.
+"""The commands on sessions and owners, for threads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import get_args
+
+from . import inputs
+from .errors import InvalidInput, UnknownSession
+from .minting import SESSION_ID, SESSION_SECRET, is_id, is_secret, new_id
+from .records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
+from .rules import sessions as rules
+from .rules.expiry import sweep_owner, touch_is_due
+from .rules.listing import sessions_listed
+from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Unset, duration_ms
+from .sync_core import CHUNK, SyncCore, page_of
+from .wants import SessionById, SessionListing
+
+REASONS = frozenset(get_args(Reason))
+STEP = 100
+"""How many sessions of one owner are ended in one transaction."""
+
+
+class SyncSessionCommands(SyncCore):
+    """Sessions and owners."""
+
+    def open_session(
+        self,
+        owner: str,
+        *,
+        idle_timeout: Duration | None | Unset = UNSET,
+        max_age: Duration | None | Unset = UNSET,
+        detached_timeout: Duration | None | Unset = UNSET,
+        detachable: bool = False,
+        data: Mapping[str, JSON] | None = None,
+        label: str | None = None,
+        user_agent: str | None = None,
+        address: str | None = None,
+        client_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Issued:
+        """Open a session for an owner and answer it with its secret.
+
+        Args:
+            owner: the application's identity string: 1 to 255 bytes of UTF-8.
+            idle_timeout: ends it after so long without use.
+            max_age: ends it so long after now, whatever its use.
+            detached_timeout: ends it after so long detached.
+            detachable: whether it may be logged out and go on.
+            data: a small JSON object kept with it.
+            label: a name for the owner to tell sessions apart.
+            user_agent: of the client that logs in.
+            address: of the client that logs in.
+            client_id: the id of the service key on whose behalf it is opened.
+
+        Raises:
+            OwnerDisabled: the owner is disabled.
+            LimitReached: the owner has ``max_sessions`` and the policy is ``refuse``.
+            InvalidInput: an owner, duration or text that can never be right.
+        """
+        self._refresh_general_timeout()
+        policy = self._policy
+        age_ms = policy.max_age_ms if max_age is UNSET else duration_ms("max_age", max_age)
+        if detached_timeout is not UNSET:
+            detached_ms = duration_ms("detached_timeout", detached_timeout)
+        else:
+            detached_ms = policy.max_age_ms if policy.detached_as_max_age else policy.detached_timeout_ms
+        details = NO_DETAILS
+        if data is not None or label is not None or user_agent is not None or address is not None:
+            kept = {} if data is None else inputs.data_of(data)
+            details = SessionDetails(
+                inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
+                inputs.optional_text("user_agent", user_agent, bytes_max=USER_AGENT_BYTES_MAX),
+                inputs.optional_text("address", address, bytes_max=LABEL_BYTES_MAX),
+                json.dumps(kept, ensure_ascii=False, separators=(",", ":")),
+                dict.fromkeys(kept, 1),
+            )
+        opening = rules.Opening(
+            new_id(SESSION_ID),
+            None,
+            inputs.owner_of("owner", owner),
+            policy.idle_timeout_ms if idle_timeout is UNSET else duration_ms("idle_timeout", idle_timeout),
+            age_ms,
+            detached_ms,
+            inputs.flag_of("detachable", detachable),
+            details,
+            inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
+        )
+        return self._issue(
+            "open_session",
+            idempotency_key,
+            (*opening[2:7], *details[:4], opening.client_id),
+            SESSION_SECRET,
+            rules.open_session,
+            lambda lookup: (policy, opening._replace(lookup=lookup), self.store.clock),
+        )
+
+    def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
+        """Answer the attached living session of a secret, ``None`` for every other string.
+
+        Args:
+            secret: what ``open_session`` gave out. Nothing is trimmed.
+            touch: whether this is a use: restarts the idle timeout (written down after 1/16 of it).
+
+        Raises:
+            TypeError: ``secret`` is not a ``str``.
+            StoreUnavailable: the store cannot be asked; this does not mean that the secret is not valid.
+        """
+        if not isinstance(secret, str):
+            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+        if not is_secret(SESSION_SECRET, secret):
+            return None
+        lookups = self._keyring.lookups(secret)
+        now, session, entry = self.store.find_session_now(lookups)
+        if session is None or session.detached_at is not None or not session.alive(now, entry):
+            return None
+        if touch and (touch_is_due(session, now) or session.lookup != lookups[0]):
+            return self.store.run_now(rules.touch_session, session.id, lookups[0])
+        return session
+
+    def rotate_session(self, key: str, *, authenticated: bool = False, idempotency_key: str | None = None) -> Issued:
+        """Give a session a new secret at log-in or a change of privileges; the old one is dead at once.
+
+        Args:
+            authenticated: whether its owner has just proved who they are: restarts the idle and step-up clocks.
+
+        Raises:
+            UnknownSession, SessionEnded: no living session answers to ``key``.
+            Conflict: it is detached; ``attach_session`` gives it a new secret.
+        """
+        named = self._session_key(key)
+        proven = inputs.flag_of("authenticated", authenticated)
+        return self._issue(
+            "rotate_session",
+            idempotency_key,
+            (key if isinstance(named, str) else named, proven),
+            SESSION_SECRET,
+            rules.rotate_session,
+            lambda lookup: (named, lookup, proven),
+        )
+
+    def detach_session(self, key: str, *, idempotency_key: str | None = None) -> Session:
+        """Log a detachable session out but let it and its tokens go on; its secret is dead. Twice changes nothing.
+
+        Raises:
+            UnknownSession, SessionEnded: no living session answers to ``key``.
+            NotDetachable: it was not opened as detachable.
+        """
+        named = self._session_key(key)
+        return self._do("detach_session", idempotency_key, (named,), rules.detach_session, named)
+
+    def attach_session(self, id: str, *, idempotency_key: str | None = None) -> Issued:
+        """Log a detached session in again: a new secret, its idle clock restarted.
+
+        Args:
+            id: its public id; the old secret is dead and names nothing.
+
+        Raises:
+            UnknownSession, SessionEnded: no living session has that id.
+            Conflict: it is attached.
+        """
+        named = self._session_key(id)
+        if not isinstance(named, str):
+            raise UnknownSession("a session is attached by its id; the secret died when it was detached")
+        return self._issue(
+            "attach_session",
+            idempotency_key,
+            (named,),
+            SESSION_SECRET,
+            rules.attach_session,
+            lambda lookup: (named, lookup),
+        )
+
+    def change_session(
+        self,
+        key: str,
+        *,
+        idle_timeout: Duration | None | Unset = UNSET,
+        max_age: Duration | None | Unset = UNSET,
+        detached_timeout: Duration | None | Unset = UNSET,
+        detachable: bool | Unset = UNSET,
+        label: str | None | Unset = UNSET,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Session:
+        """Change clocks, detachability or label of a session; what is not given stays.
+
+        Args:
+            max_age: counts from its opening, not from now.
+            version: change it only if its version is still this one.
+
+        Raises:
+            UnknownSession, SessionEnded: no living session answers to ``key``.
+            Conflict: ``version`` is not its version any more.
+        """
+        named = self._session_key(key)
+        change = rules.SessionChange(
+            UNSET if idle_timeout is UNSET else duration_ms("idle_timeout", idle_timeout),
+            UNSET if max_age is UNSET else duration_ms("max_age", max_age),
+            UNSET if detached_timeout is UNSET else duration_ms("detached_timeout", detached_timeout),
+            UNSET if detachable is UNSET else inputs.flag_of("detachable", detachable),
+            UNSET if label is UNSET else inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
+            inputs.version_of("version", version),
+        )
+        request = (named, *change)
+        return self._do("change_session", idempotency_key, request, rules.change_session, named, change)
+
+    def update_session_data(
+        self,
+        key: str,
+        changes: Mapping[str, JSON],
+        *,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Session:
+        """Merge fields into a session's data; ``None`` removes a field.
+
+        Concurrent updates of different fields all survive. With ``version`` (that of the session as you read it),
+        a field that someone else changed since is a ``Conflict``; without it, the last update of a field stands.
+
+        Raises:
+            UnknownSession, SessionEnded: no living session answers to ``key``.
+            Conflict: one of the fields was changed since ``version``.
+            InvalidInput: the data would pass 16 KiB.
+        """
+        named, merged = self._session_key(key), inputs.data_changes_of(changes)
+        seen = inputs.version_of("version", version)
+        request = (named, *merged.items(), seen)
+        return self._do("update_session_data", idempotency_key, request, rules.update_session_data, named, merged, seen)
+
+    def destroy_session(
+        self,
+        key: str,
+        *,
+        reason: Reason = "logout",
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> bool:
+        """End a session in one step: its bound tokens are dead, its transferable ones unassigned.
+
+        Answers:
+            Whether a session lived under ``key``; ending what is over or unknown changes nothing.
+
+        Raises:
+            Conflict: ``version`` is given and is not its version any more.
+            InvalidInput: a reason that is none of the agreed ones.
+        """
+        if reason not in REASONS:
+            raise InvalidInput(f"reason is one of {', '.join(sorted(REASONS))}")
+        try:
+            named = self._session_key(key)
+        except UnknownSession:
+            return False
+        expected = inputs.version_of("version", version)
+        return self._do(
+            "destroy_session",
+            idempotency_key,
+            (named, reason, expected),
+            rules.destroy_session,
+            self._policy,
+            named,
+            reason,
+            expected,
+        )
+
+    def destroy_sessions(
+        self,
+        owner: str,
+        *,
+        except_session: str | None = None,
+        reason: Reason = "logout",
+        idempotency_key: str | None = None,
+    ) -> int:
+        """End all sessions of an owner, or all but one; answer how many were ended.
+
+        Raises:
+            UnknownSession, SessionEnded: the session to keep is not a living one; nothing was ended.
+            NotOwner: the session to keep is another owner's; nothing was ended.
+        """
+        if reason not in REASONS:
+            raise InvalidInput(f"reason is one of {', '.join(sorted(REASONS))}")
+        kept = None if except_session is None else self._session_key(except_session)
+        owner = inputs.owner_of("owner", owner)
+        rule = rules.destroy_sessions
+        if idempotency_key is not None:
+            request = (owner, kept, reason)
+            return self._do("destroy_sessions", idempotency_key, request, rule, self._policy, owner, kept, reason, None)
+        total = ended = self.store.run_now(rule, self._policy, owner, kept, reason, STEP)
+        while ended == STEP:
+            ended = self.store.run_now(rule, self._policy, owner, kept, reason, STEP)
+            total += ended
+        return total
+
+    def disable_owner(self, owner: str, *, idempotency_key: str | None = None) -> bool:
+        """Disable an owner: their sessions are dead at once, and none is opened until ``enable_owner``.
+
+        Tokens that they hold without a session stay theirs. Answers whether it is new; twice changes nothing.
+        """
+        owner = inputs.owner_of("owner", owner)
+        is_new = self._do("disable_owner", idempotency_key, (owner,), rules.disable_owner, owner)
+        while self.store.run_now(sweep_owner, self._policy, owner, STEP) == STEP:
+            pass
+        return is_new
+
+    def enable_owner(self, owner: str, *, idempotency_key: str | None = None) -> bool:
+        """Let a disabled owner open sessions again; those that died stay dead. Answers whether it is new."""
+        owner = inputs.owner_of("owner", owner)
+        return self._do("enable_owner", idempotency_key, (owner,), rules.enable_owner, owner)
+
+    def get_session(self, id: str) -> Session | None:
+        """Answer the living session of an id, attached or detached; ``None`` for every other string."""
+        if not isinstance(id, str):
+            raise TypeError(f"an id is a str, not {type(id).__name__}")
+        if not is_id(SESSION_ID, id):
+            return None
+        now, found = self.store.read_now([SessionById(id)])
+        session, entry = found[0].value
+        return session if session is not None and session.alive(now, entry) else None
+
+    def list_sessions(
+        self, owner: str | None = None, *, detached: bool | None = None, after: str | None = None, limit: int = 100
+    ) -> Page[Session]:
+        """Answer living sessions in order of their opening, a page at a time.
+
+        Args:
+            owner: only theirs.
+            detached: only detached (``True``) or only attached ones (``False``).
+            after: the ``next`` of the page before.
+            limit: 1 to 500.
+        """
+        limit = inputs.limit_of(limit)
+        listing = SessionListing(
+            None if owner is None else inputs.owner_of("owner", owner),
+            None if detached is None else inputs.flag_of("detached", detached),
+            inputs.place_of_cursor(SESSION_ID, after),
+            max(limit + 1, CHUNK),
+        )
+        listed: list[Session] = []
+        while True:
+            now, found = self.store.read_now([listing])
+            candidates = found[0].value
+            listed += sessions_listed(listing, candidates, now)
+            if len(candidates) < listing.limit or len(listed) > limit:
+                return page_of(listed, limit)
+            last = candidates[-1].session
+            listing = listing._replace(after=(last.created_at, last.id))

@@ -1,0 +1,81 @@
+"""Writes the synchronous API from the one for asyncio, so that each command is written once.
+
+Usage: ``python tools/generate_sync.py`` writes, ``--check`` only says whether what is there is up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "src" / "session_tokens"
+TWINS = {
+    "async_core.py": "sync_core.py",
+    "async_sessions.py": "sync_sessions.py",
+    "async_tokens.py": "sync_tokens.py",
+    "async_api.py": "sync_api.py",
+}
+REPLACEMENTS = (
+    (r"\nfrom \.store import Store\n", "\nfrom .store import BlockingStore\n"),
+    (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
+    (r"await self\.store\.(read|run|due|close|find_session|find_token)\(", r"self.store.\1_now("),
+    (r"await connect\.open_store\(", "connect.open_store_now("),
+    (r"\basync (def|with|for)\b", r"\1"),
+    (r"\bawait ", ""),
+    (r"__aenter__", "__enter__"),
+    (r"__aexit__", "__exit__"),
+    (r"\bTaskSweeper\b", "ThreadSweeper"),
+    (r"\bAsync(SessionTokens|SessionCommands|TokenCommands|Core)\b", r"Sync\1"),
+    (r"\bSyncSessionTokens\b", "SessionTokens"),
+    (r"\basync_(core|sessions|tokens|api)\b", r"sync_\1"),
+    (r"for asyncio", "for threads"),
+    (r"any number of tasks and threads", "any number of threads"),
+)
+
+
+def twin_of(source: str, name: str) -> str:
+    """Answer the synchronous twin of a module's text."""
+    body = re.sub(r"\n*``sync_\w+\.py`` is generated from this file by ``tools/generate_sync\.py``\.\n", "\n", source)
+    body = re.sub(r"; ``sync_\w+\.py`` is generated from this file by ``tools/generate_sync\.py``\.", ".", body)
+    for pattern, replacement in REPLACEMENTS:
+        body = re.sub(pattern, replacement, body)
+    return f"# Generated from {name} by tools/generate_sync.py; change that file and run it again.\n" + _tidy(body)
+
+
+def _tidy(body: str) -> str:
+    return re.sub(r'^"""(.*?)\n+"""', r'"""\1"""', body, count=1)
+
+
+def main() -> int:
+    """Write the twins, or check them."""
+    checking = "--check" in sys.argv[1:]
+    stale = []
+    for name, twin in TWINS.items():
+        text = _formatted(twin_of((PACKAGE / name).read_text(encoding="utf-8"), name))
+        path = PACKAGE / twin
+        if checking and (not path.exists() or path.read_text(encoding="utf-8") != text):
+            stale.append(twin)
+        elif not checking:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        print(f"out of date: {', '.join(stale)}; run python tools/generate_sync.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def _formatted(text: str) -> str:
+    import subprocess
+
+    config = Path(__file__).parent.parent / "pyproject.toml"
+    sort = ["ruff", "check", "--select", "I", "--fix-only", "--quiet"]
+    for command in (sort, ["ruff", "format", "--quiet"]):
+        run = subprocess.run(
+            [sys.executable, "-m", *command, "--config", str(config), "--stdin-filename", "sync.py", "-"],
+            input=text, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        text = run.stdout
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
