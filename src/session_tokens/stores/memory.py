@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from ..changes import owner_of_living, parked_owner
+from ..changes import Changes, owner_of_living, parked_owner
 from ..clock import NEVER, Clock, SteadyClock
 from ..errors import StoreUnavailable
 from ..events import Listeners, Note
@@ -57,9 +57,8 @@ class _MemoryTransaction:
     """The one transaction of a memory store; its reads are the tables' own."""
 
     __slots__ = (
-        "_store", "entries", "entry", "forget_idempotency", "forgotten", "idempotencies", "idempotency", "keys", "note",
-        "notes", "now", "put_idempotency", "service_key", "session", "session_by_lookup", "sessions", "setting",
-        "settings", "token", "token_by_lookup", "tokens",
+        "_store", "changes", "entry", "forget_idempotency", "idempotency", "note", "now", "put_idempotency",
+        "service_key", "session", "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
     )  # fmt: skip
 
     def __init__(self, store: MemoryStore) -> None:
@@ -73,17 +72,16 @@ class _MemoryTransaction:
         self.idempotency: Callable[[str], IdempotencyRecord | None] = store.outcomes.get
         self.setting: Callable[[str], str | None] = store.settings.get
         self.service_key: Callable[[str], ServiceKey | None] = store.keys.get
-        self.sessions: list[tuple[Session | None, Session | None]] = []
-        self.tokens: list[tuple[Token | None, Token | None]] = []
-        self.entries: list[OwnerEntry] = []
-        self.idempotencies: list[IdempotencyRecord] = []
-        self.forgotten: list[str] = []
-        self.settings: list[tuple[str, str | None]] = []
-        self.keys: list[tuple[ServiceKey | None, ServiceKey | None]] = []
-        self.notes: list[Note] = []
-        self.note: Callable[[Note], None] = self.notes.append
-        self.put_idempotency = self.idempotencies.append
-        self.forget_idempotency = self.forgotten.append
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin with an empty change set."""
+        self.changes = Changes()
+        self.sessions = self.changes.sessions
+        self.tokens = self.changes.tokens
+        self.note: Callable[[Note], None] = self.changes.notes.append
+        self.put_idempotency = self.changes.idempotency.append
+        self.forget_idempotency = self.changes.forgotten.append
 
     def sessions_of(self, owner: str) -> Sequence[Session]:
         bucket = self._store.owners.get(owner)
@@ -118,20 +116,13 @@ class _MemoryTransaction:
         self.tokens.append((old, new))
 
     def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
-        self.entries.append(new)
+        self.changes.entries.append((old, new))
 
     def put_setting(self, name: str, text: str | None) -> None:
-        self.settings.append((name, text))
+        self.changes.settings.append((name, text))
 
     def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
-        self.keys.append((old, new))
-
-    def clear(self) -> None:
-        for written in (
-            self.sessions, self.tokens, self.entries, self.idempotencies, self.forgotten, self.settings, self.keys,
-            self.notes,
-        ):  # fmt: skip
-            written.clear()
+        self.changes.keys.append((old, new))
 
 
 class MemoryStore(BlockingStore):
@@ -176,28 +167,54 @@ class MemoryStore(BlockingStore):
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
             tx.now = now = self.clock.now()
+            changes = tx.changes
             try:
                 result = rule(tx, *args)
-                self._apply(tx)
-                notes = tx.notes.copy() if self.listeners.callbacks else None
+                self._apply(changes)
+                notes = changes.notes.copy() if self.listeners.callbacks else None
             finally:
-                tx.sessions.clear()
-                tx.tokens.clear()
-                tx.notes.clear()
-                if tx.entries or tx.idempotencies or tx.forgotten or tx.settings or tx.keys:
-                    tx.clear()
+                changes.sessions.clear()
+                changes.tokens.clear()
+                changes.notes.clear()
+                if changes:
+                    tx.renew()
         if notes:
             self.listeners.tell(notes, now)
         answer: T = result
         return answer
 
-    def _apply(self, tx: _MemoryTransaction) -> None:
-        for old_session, new_session in tx.sessions:
+    def plan_now(self, rule: Rule[T], *args: object) -> tuple[T, Changes, int]:
+        """Run a rule without writing: answer what it answers, its change set and the instant."""
+        tx = self._tx
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            tx.now = now = self.clock.now()
+            try:
+                result = rule(tx, *args)
+            finally:
+                changes = tx.changes
+                tx.renew()
+        return result, changes, now
+
+    def commit_now(self, changes: Changes, now: int) -> bool:
+        """Write a planned change set if no record that it replaces has changed since; answer whether it was."""
+        with self._lock:
+            if any(self.sessions.get(old.id) is not old for old, _ in changes.sessions if old is not None) or any(
+                self.tokens.get(old.id) is not old for old, _ in changes.tokens if old is not None
+            ):
+                return False
+            self._apply(changes)
+        self.listeners.tell(changes.notes, now)
+        return True
+
+    def _apply(self, changes: Changes) -> None:
+        for old_session, new_session in changes.sessions:
             self._apply_session(old_session, new_session)
-        for old_token, new_token in tx.tokens:
+        for old_token, new_token in changes.tokens:
             self._apply_token(old_token, new_token)
-        if tx.entries or tx.idempotencies or tx.forgotten or tx.settings or tx.keys:
-            self._apply_rest(tx)
+        if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
+            self._apply_rest(changes)
 
     def _apply_session(self, old: Session | None, new: Session | None) -> None:
         if new is not None:
@@ -272,19 +289,19 @@ class MemoryStore(BlockingStore):
         elif (owner := parked_owner(new)) is not None:
             add_member(self.parked, owner, new.id)
 
-    def _apply_rest(self, tx: _MemoryTransaction) -> None:
-        for entry in tx.entries:
+    def _apply_rest(self, changes: Changes) -> None:
+        for _, entry in changes.entries:
             self.entries[entry.owner] = entry
-        for record in tx.idempotencies:
+        for record in changes.idempotency:
             self.outcomes[record.key] = record
-        for key in tx.forgotten:
+        for key in changes.forgotten:
             self.outcomes.pop(key, None)
-        for name, text in tx.settings:
+        for name, text in changes.settings:
             if text is None:
                 self.settings.pop(name, None)
             else:
                 self.settings[name] = text
-        for old_key, new_key in tx.keys:
+        for old_key, new_key in changes.keys:
             if new_key is not None:
                 self.keys[new_key.id] = new_key
             elif old_key is not None:
@@ -307,11 +324,6 @@ class MemoryStore(BlockingStore):
             with self._lock:  # it may have been read while it moved
                 token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0]))
         return now, token, session, entry
-
-    def token_with_session(self, id: str) -> TokenFound:
-        """Answer a token by its id as of one instant, with its session and that owner's entry."""
-        with self._lock:
-            return self._token_found(self.tokens.get(id))
 
     def _token_found(self, token: Token | None) -> TokenFound:
         if token is None:

@@ -1,0 +1,171 @@
+"""Rules for things that applications name themselves, as ``TokenTables`` does: the same rules, found by name.
+
+Here an id is the application's string (or what a store looks it up by), there are no secrets besides, and an ended
+thing gives its name free again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from ..errors import AlreadyExists, SessionEnded, UnknownSession, UnknownToken
+from ..events import SESSION_CHANGED
+from ..records import Session, Token, TokenKind
+from ..settings import Policy
+from ..transaction import Transaction, reads
+from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf, TokenById
+from .expiry import deadline_of, end_session
+from .keys import holder_of, living_session, living_token
+from .sessions import Opening, SessionChange, change_session, open_session
+from .tokens import Issue, claim_token, issue_under, receiving_session
+
+TIMEOUT_FIELD = "timeout_ms"
+"""Where a named session keeps the timeout that it was given last, which counts from then."""
+
+
+class Opened(NamedTuple):
+    """A session that was opened, or was there already, and its owner's token in it."""
+
+    session: Session
+    token: Token | None
+    is_new: bool
+
+
+@reads(
+    lambda policy, opening, issue, clock: [
+        SessionById(opening.id),
+        EntryOf(opening.owner),
+        SessionsOf(opening.owner),
+        ParkedTokens(opening.owner),
+        *([TokenById(issue.id)] if issue is not None else []),
+    ]
+)
+def add_session(tx: Transaction, policy: Policy, opening: Opening, issue: Issue | None, clock: object) -> Opened:
+    """Open a session by name with its first token; the same session of the same owner again changes nothing else.
+
+    Raises:
+        AlreadyExists: a living session of that name has another owner, or a living token that name.
+        OwnerDisabled, LimitReached: as ``open_session``.
+    """
+    former = tx.session(opening.id)
+    if former is not None and former.alive(tx.now, tx.entry(former.owner)):
+        if former.owner != opening.owner:
+            raise AlreadyExists("a living session of that name has another owner", id=opening.id)
+        return Opened(former, None if issue is None else issue_under(tx, policy, former, issue), False)
+    session = open_session(tx, policy, opening, clock)
+    return Opened(session, None if issue is None else issue_under(tx, policy, session, issue), True)
+
+
+@reads(lambda policy, owner, issue: [EntryOf(owner), SessionsOf(owner), TokenById(issue.id)])
+def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -> Token:
+    """Issue a token under the newest living session of an owner.
+
+    Raises:
+        UnknownSession: the owner has none.
+        AlreadyExists: a living token of that name has another owner or kind.
+    """
+    session = receiving_session(tx, owner)
+    if session is None:
+        raise UnknownSession("the owner has no living session; add_session() opens one", owner=owner)
+    return issue_under(tx, policy, session, issue)
+
+
+@reads(lambda policy, id, reason: [SessionById(id), TokenById(id)])
+def destroy_session(tx: Transaction, policy: Policy, id: str, reason: str) -> bool:
+    """End the session of that name, or the one that holds the token of that name; answer whether one lived."""
+    session = tx.session(id)
+    if session is None:
+        token = tx.token(id)
+        session = None if token is None or tx.now >= token.deadline else holder_of(tx, token)
+    if session is None or not session.alive(tx.now, tx.entry(session.owner)):
+        return False
+    end_session(tx, policy, session, tx.now, reason)
+    return True
+
+
+@reads(lambda id, session_id, owner: [TokenById(id), SessionById(session_id)])
+def acquire_token(tx: Transaction, id: str, session_id: str, owner: str) -> bool:
+    """Have an owner's session hold a transferable token; answer whether it does afterwards.
+
+    An unassigned one is claimed, one parked for that owner joins, one that it holds already stays.
+    """
+    try:
+        stored, token, _ = living_token(tx, id)
+        session = living_session(tx, session_id)
+    except (UnknownToken, UnknownSession, SessionEnded):
+        return False
+    if session.owner != owner:
+        return False
+    if token.owner == owner and token.session_id == session.id:
+        return True
+    if token.kind is not TokenKind.TRANSFERABLE:
+        return False
+    if token.unassigned_at is not None:
+        claim_token(tx, id, session_id, None)
+        return True
+    if token.owner == owner and token.session_id is None:
+        tx.put_token(stored, token.in_session(session.id))
+        return True
+    return False
+
+
+@reads(lambda id, timeout_ms: [SessionById(id)])
+def set_session_timeout(tx: Transaction, id: str, timeout_ms: int | None) -> Session:
+    """Restart a session's clock with another timeout, ``None`` for never.
+
+    Raises:
+        UnknownSession, SessionEnded: no living session has that name.
+    """
+    session = living_session(tx, id)
+    max_age_ms = None if timeout_ms is None else tx.now - session.created_at + timeout_ms
+    details = session.details._replace(data_text=json.dumps({TIMEOUT_FIELD: timeout_ms}))
+    changed = session.replace(max_age_ms=max_age_ms, details=details, version=session.version + 1)
+    deadline = deadline_of(changed)
+    changed = changed.replace(deadline=deadline, sweep_at=deadline)
+    tx.put_session(session, changed)
+    tx.note((SESSION_CHANGED, changed, None))
+    return changed
+
+
+@reads(lambda id: [SessionById(id)])
+def allow_detach(tx: Transaction, id: str) -> Session:
+    """Mark a session as detachable.
+
+    Raises:
+        UnknownSession, SessionEnded: no living session has that name.
+    """
+    return change_session(tx, id, SessionChange(detachable=True))
+
+
+@reads(lambda session, tokens: [SessionById(session.id)] if session is not None else [])
+def adopt(tx: Transaction, session: Session | None, tokens: list[tuple[str, Token | None]]) -> None:
+    """Take over what a shared database says of a session and of tokens; ``None`` for what it has no more.
+
+    For process-local tables over an application's own DB: no event, for it happened elsewhere.
+    """
+    if session is not None:
+        tx.put_session(tx.session(session.id), session)
+    for id, token in tokens:
+        former = tx.token(id)
+        if former is not None or token is not None:
+            tx.put_token(former, token)
+
+
+@reads(lambda policy, id: [SessionById(id)])
+def forget_session(tx: Transaction, policy: Policy, id: str) -> bool:
+    """End locally a session that a shared database has no more; answer whether it lived here."""
+    session = tx.session(id)
+    if session is None:
+        return False
+    end_session(tx, policy, session, tx.now, "revoked")
+    return True
+
+
+def timeout_of(session: Session) -> int | None:
+    """Answer the timeout that a named session was given last, in milliseconds; ``None`` for never."""
+    data = session.data
+    if TIMEOUT_FIELD in data:
+        timeout_ms = data[TIMEOUT_FIELD]
+        return timeout_ms if isinstance(timeout_ms, int) else None
+    return session.max_age_ms
