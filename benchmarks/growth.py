@@ -22,7 +22,14 @@ GOAL_MEMORY, GOAL_SQLITE = 1.3, 2.0
 # Operation and how often in a turn; those that read are measured with a hot set too.
 MEMORY_READS = [("active_session", 50_000), ("transition_token_is_active", 50_000), ("from_token", 50_000)]
 MEMORY_WRITES = [("add_session", 5_000), ("transfer_token", 10_000), ("destroy_session", 500)]
-SQLITE = [("verify_session", 5_000), ("open_session", 300), ("transfer_token", 300), ("destroy_session", 50)]
+MEMORY_NATIVE = [("verify_session", 20_000), ("open_session", 2_000), ("list_sessions", 5)]
+SQLITE = [
+    ("verify_session", 5_000),
+    ("open_session", 300),
+    ("transfer_token", 300),
+    ("destroy_session", 50),
+    ("list_sessions", 20),
+]
 
 
 def run(options: Options) -> Report:
@@ -31,7 +38,12 @@ def run(options: Options) -> Report:
     sizes = SIZES_QUICK if options.quick else SIZES_FULL if options.full else SIZES
     report.notes.append("the peer of each row is the same side with the smallest population")
     _in_memory(options, report, sizes)
-    _on_sqlite(options, report, sizes)
+    with ExitStack() as stack:
+        sides = [stack.enter_context(native_side("memory://")) for _ in sizes]
+        _native(options, report, "memory, native", sides, sizes, MEMORY_NATIVE, GOAL_MEMORY)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        sides = [stack.enter_context(native_side(f"sqlite:///{Path(folder) / f'{size}.db'}")) for size in sizes]
+        _native(options, report, "sqlite", sides, sizes, SQLITE, GOAL_SQLITE)
     return report
 
 
@@ -57,19 +69,22 @@ def _in_memory(options: Options, report: Report, sizes: tuple[int, ...]) -> None
             _row(options, report, f"memory {size}: a plain dict, all alike", None, raw_turns)
 
 
-def _on_sqlite(options: Options, report: Report, sizes: tuple[int, ...]) -> None:
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        sides = []
-        for size in sizes:
-            side = stack.enter_context(native_side(f"sqlite:///{Path(folder) / f'{size}.db'}"))
-            side.ask("prepare", sessions=size)
-            sides.append(side)
-        for side, size in zip(sides[1:], sizes[1:], strict=True):
-            pair = (side, sides[0])
-            for operation, count in SQLITE:
-                measured = options.scaled(count, quick=10)
-                turns = [partial(_time, each, operation=operation, count=measured) for each in pair]
-                _row(options, report, f"sqlite {size}: {operation}", GOAL_SQLITE, turns)
+def _native(
+    options: Options,
+    report: Report,
+    where: str,
+    sides: list[Side],
+    sizes: tuple[int, ...],
+    operations: list[tuple[str, int]],
+    goal: float,
+) -> None:
+    for side, size in zip(sides, sizes, strict=True):
+        side.ask("prepare", sessions=size)
+    for side, size in zip(sides[1:], sizes[1:], strict=True):
+        for operation, count in operations:
+            measured = options.scaled(count, quick=min(count, 10))
+            turns = [partial(_time, each, operation=operation, count=measured) for each in (side, sides[0])]
+            _row(options, report, f"{where} {size}: {operation}", goal, turns)
 
 
 Turn = partial[tuple[float, int]]

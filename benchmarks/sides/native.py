@@ -21,6 +21,7 @@ from session_tokens import AsyncSessionTokens, SessionTokens, Settings
 DAY_S = 24 * 60 * 60
 TOKENS_TO_END = 10
 TRANSFERABLES_MAX = 10_000
+PAGE = 10
 OPENED_AT_ONCE = 500
 
 
@@ -177,6 +178,18 @@ class Measured:
         right = 0
         for _, secret, tokens in opened:
             right += self.st.verify_session(secret) is None and not any(map(self.st.verify_token, tokens))
+        return {"seconds": seconds, "operations": count, "right": right}
+
+    def _list_sessions(self, count: int) -> dict[str, Any]:
+        """List the first page of all sessions, each time after one was opened and ended."""
+        seconds, right = 0.0, 0
+        for number in range(self.next_number, self.next_number + count):
+            self.st.destroy_session(self.st.open_session(owner_name(number)).record.id)
+            start = time.perf_counter()
+            page = self.st.list_sessions(limit=PAGE)
+            seconds += time.perf_counter() - start
+            right += len(page.items) == min(PAGE, len(self.secrets))
+        self.next_number += count
         return {"seconds": seconds, "operations": count, "right": right}
 
     def write(self, writers: int, commands: int, how: str, command: str = "update_session_data") -> dict[str, Any]:
