@@ -1,0 +1,280 @@
+"""One stage in front of an async store: what is asked in one turn of the event loop goes to the server together.
+
+Theory of operation. A call puts its wants (or its commit) and a future into a queue and waits for the future. At the
+end of the turn the queue is carried to the store by a task of its own: wants that several calls have in common are
+asked once, commits travel side by side, each still atomic by itself. While ``IN_FLIGHT_MAX`` such tasks are under way
+the queue grows, so the batches become larger as the load does.
+
+- *Linearizable*: a call only ever joins a batch that has not been sent, so what it reads is as of a later instant.
+- *Cancelled calls*: only the caller's own future is cancelled. The task that holds the connection goes on and reads
+  the reply to its end, so no reply is left over that could be handed to another caller. A call that is cancelled
+  before its batch is sent is never sent.
+- *Back-pressure*: a queue holds at most ``WAITING_MAX`` calls; further callers wait until there is room.
+
+A store that subclasses ``CoalescingStore`` writes ``read_batch`` and ``commit_batch`` and gets the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from .errors import CorruptRecord, StoreUnavailable
+from .records import OwnerEntry, Session, Token
+from .store import Commit, OptimisticStore
+from .wants import NO_SESSION, NO_TOKEN, Answer, Found, SessionByLookup, SessionFound, TokenByLookup, TokenFound, Want
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+log = logging.getLogger("session_tokens.store")
+
+BATCH_MAX = 256
+"""Calls that travel together at the most."""
+IN_FLIGHT_MAX = 2
+"""Batches of one kind that are under way at once: one on the wire while the next is made ready."""
+WAITING_MAX = 10_000
+"""Calls of one kind that may wait to be sent."""
+
+
+class _Call(Generic[Q, A]):
+    """One caller's question and the future on which that caller, and no other, waits."""
+
+    __slots__ = ("future", "question")
+
+    def __init__(self, question: Q, future: asyncio.Future[A]) -> None:
+        self.question = question
+        self.future = future
+
+
+class Coalescer(Generic[Q, A]):
+    """Carries the questions of one turn of the loop together.
+
+    Args:
+        carry: answers many questions in one go, in their order; an exception in place of an answer goes to the one
+            caller that asked, a raised one to all of them.
+    """
+
+    def __init__(self, carry: Callable[[Sequence[Q]], Awaitable[Sequence[A | Exception]]]) -> None:
+        self._carry = carry
+        self._waiting: deque[_Call[Q, A]] = deque()
+        self._for_room: deque[asyncio.Future[None]] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def ask(self, question: Q) -> A:
+        """Answer one question, carried together with the others of this turn.
+
+        Raises:
+            StoreUnavailable: it was closed; or whatever the store raised for this question.
+            RuntimeError: it is used from another event loop than before.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        while len(self._waiting) >= WAITING_MAX:
+            await self._room(loop)
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.append(_Call(question, future))
+        if not self._scheduled and len(self._under_way) < IN_FLIGHT_MAX:
+            self._scheduled = True
+            loop.call_soon(self._send)
+        return await future
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None:
+            raise RuntimeError("an async store belongs to the event loop it was first used on; open one for each loop")
+        self._loop = loop
+
+    async def _room(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait until the queue may have room; the one woken passes the word on if it leaves without using it."""
+        room: asyncio.Future[None] = loop.create_future()
+        self._for_room.append(room)
+        try:
+            await room
+        except asyncio.CancelledError:
+            if room.done() and not room.cancelled():
+                self._wake(1)
+            raise
+
+    def _wake(self, places: int) -> None:
+        while self._for_room and places > 0:
+            room = self._for_room.popleft()
+            if not room.done():
+                room.set_result(None)
+                places -= 1
+
+    def _send(self) -> None:
+        """Put what waits on its way, as one batch."""
+        self._scheduled = False
+        batch: list[_Call[Q, A]] = []
+        while self._waiting and len(batch) < BATCH_MAX:
+            call = self._waiting.popleft()
+            if not call.future.done():  # else its caller has gone
+                batch.append(call)
+        if self._for_room:
+            self._wake(WAITING_MAX - len(self._waiting))
+        if not batch:
+            return
+        assert self._loop is not None
+        task = self._loop.create_task(self._travel(batch))
+        self._under_way.add(task)
+        task.add_done_callback(self._arrived)
+        self._send_more()
+
+    def _arrived(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._send_more()
+
+    def _send_more(self) -> None:
+        if self._waiting and not self._scheduled and len(self._under_way) < IN_FLIGHT_MAX and self._loop is not None:
+            self._scheduled = True
+            self._loop.call_soon(self._send)
+
+    async def _travel(self, batch: Sequence[_Call[Q, A]]) -> None:
+        try:
+            answers = await self._carry([call.question for call in batch])
+            assert len(answers) == len(batch)
+        except BaseException as error:
+            ended = isinstance(error, Exception)
+            for call in batch:
+                if not call.future.done():
+                    call.future.set_exception(_own(error) if ended else StoreUnavailable("the event loop is ending"))
+            if not ended:
+                raise
+            return
+        for call, answer in zip(batch, answers, strict=True):
+            if call.future.done():
+                continue
+            if isinstance(answer, Exception):
+                call.future.set_exception(answer)
+            else:
+                call.future.set_result(answer)
+
+    async def close(self) -> None:
+        """Refuse what waits and wait for what is under way."""
+        self._closed = True
+        while self._waiting:
+            call = self._waiting.popleft()
+            if not call.future.done():
+                call.future.set_exception(StoreUnavailable("the store was closed before this was sent"))
+        self._wake(len(self._for_room))
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+
+def _own(error: BaseException) -> BaseException:
+    """Answer a copy of an error for one of several callers, so that their tracebacks do not grow into one another."""
+    try:
+        own = type(error)(*error.args)
+        own.__dict__.update(error.__dict__)
+    except Exception:
+        return error
+    own.__cause__ = error.__cause__ or error
+    return own
+
+
+class Batch(NamedTuple):
+    """The answers of one round trip: an error in place of an answer is one for who asked that want.
+
+    Attributes:
+        now: the instant at which they held, in milliseconds.
+        found: an answer or an error for each want, in order.
+    """
+
+    now: int
+    found: Sequence[Found | CorruptRecord]
+
+
+class CoalescingStore(OptimisticStore):
+    """An optimistic store whose concurrent calls travel together; one event loop, any number of tasks."""
+
+    def __init__(self) -> None:
+        self._reads: Coalescer[Sequence[Want], Answer] = Coalescer(self._carry_reads)
+        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits)
+
+    @abstractmethod
+    async def read_batch(self, wants: Sequence[Want]) -> Batch:
+        """Answer distinct wants as of one instant, in one round trip.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+        """
+
+    @abstractmethod
+    async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        """Answer for each commit whether it was written; each is atomic by itself.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked; the outcome of all of them may be unknown.
+        """
+
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant, together with what others ask in this turn."""
+        return await self._reads.ask(wants)
+
+    async def commit(self, commit: Commit) -> bool:
+        """Write all changes if every stamp is as given, in one round trip with the other commits of this turn."""
+        return await self._commits.ask(commit)
+
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        try:
+            now, found = await self._reads.ask([SessionByLookup(lookup) for lookup in lookups])
+        except CorruptRecord as error:
+            alert(error)
+            return (await self.read([])).now, None, None
+        answer: SessionFound = found[0].value
+        if answer.session is None and len(found) > 1:
+            answer = next((other.value for other in found if other.value.session is not None), NO_SESSION)
+        return now, answer.session, answer.entry
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        try:
+            now, found = await self._reads.ask([TokenByLookup(lookup) for lookup in lookups])
+        except CorruptRecord as error:
+            alert(error)
+            return (await self.read([])).now, None, None, None
+        answer: TokenFound = found[0].value
+        if answer.token is None and len(found) > 1:
+            answer = next((other.value for other in found if other.value.token is not None), NO_TOKEN)
+        return now, answer.token, answer.session, answer.entry
+
+    async def close_queues(self) -> None:
+        """Refuse further calls and wait for those under way; ``close`` calls this first."""
+        await self._reads.close()
+        await self._commits.close()
+
+    async def _carry_reads(self, calls: Sequence[Sequence[Want]]) -> Sequence[Answer | Exception]:
+        places: dict[Want, int] = {}
+        for wants in calls:
+            for want in wants:
+                places.setdefault(want, len(places))
+        now, found = await self.read_batch(list(places))
+        return [_answer_of(now, [found[places[want]] for want in wants]) for wants in calls]
+
+    async def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        return await self.commit_batch(commits)
+
+
+def _answer_of(now: int, found: Sequence[Found | CorruptRecord]) -> Answer | Exception:
+    answers: list[Found] = []
+    for answer in found:
+        if isinstance(answer, Exception):
+            return answer
+        answers.append(answer)
+    return Answer(now, answers)
+
+
+def alert(error: CorruptRecord) -> None:
+    """Tell the operator that a record which was asked for by its secret is not as it was written."""
+    log.critical("refused a record that is not as it was written: %s", error)

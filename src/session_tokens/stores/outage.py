@@ -1,0 +1,176 @@
+"""What a store on a server does when the server does not answer: time-outs, few retries with jitter, a breaker.
+
+Theory of operation. Each call has a budget of time. A read that fails is tried again, at most twice, as long as its
+budget lasts. A commit is only sent again when it certainly was not carried out (``Unsent``): one whose reply was lost
+may have been, so its caller is told ``StoreUnavailable`` and an idempotency key tells later which it was.
+After ``failures_max`` failures in a row the breaker opens: calls fail at once instead of queueing up before a dead
+server, and one probe is let through each ``open_ms`` until one succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..errors import InvalidInput, StoreUnavailable
+
+T = TypeVar("T")
+
+RETRIES_MAX = 2
+PAUSE_MS = 10
+"""The longest pause before the first retry; it doubles with each."""
+TIMEOUT_S_DEFAULT = 1.0
+TIMEOUT_S_MAX = 60.0
+
+
+class Unsent(StoreUnavailable):
+    """The server was not asked at all, or said that it did nothing; asking again cannot do it twice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutagePolicy:
+    """How long a store waits for its server and when it stops trying.
+
+    Attributes:
+        timeout_s: seconds that one call may take, its retries included.
+        failures_max: failures in a row that open the breaker.
+        open_ms: how long an open breaker lets nothing through between two probes, in milliseconds.
+    """
+
+    timeout_s: float = TIMEOUT_S_DEFAULT
+    failures_max: int = 5
+    open_ms: int = 500
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_s <= TIMEOUT_S_MAX:
+            raise InvalidInput(f"a store's timeout is more than 0 and at most {TIMEOUT_S_MAX:g} seconds")
+        if self.failures_max < 1 or self.open_ms < 1:
+            raise InvalidInput("a breaker opens after 1 failure or more, for 1 ms or more")
+
+
+class CircuitBreaker:
+    """Stops calls to a server that failed several times in a row; safe for threads.
+
+    Args:
+        policy: when it opens and for how long.
+        monotonic_s: tells seconds on a clock that never goes back.
+    """
+
+    def __init__(self, policy: OutagePolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._policy = policy
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._closed_again_at_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are stopped."""
+        return self._failures >= self._policy.failures_max
+
+    def enter(self) -> None:
+        """Let one call through.
+
+        Raises:
+            StoreUnavailable: it is open and the next probe is not due.
+        """
+        if self._failures < self._policy.failures_max:
+            return
+        with self._lock:
+            now_s = self._monotonic_s()
+            if self._failures >= self._policy.failures_max:
+                if now_s < self._closed_again_at_s:
+                    left_ms = round((self._closed_again_at_s - now_s) * 1000)
+                    raise Unsent(
+                        f"the store failed {self._failures} times in a row; it is asked again in {left_ms} ms",
+                        retry_after_ms=left_ms,
+                    )
+                # This call is the probe; if it vanishes without a word, another one is let through later.
+                self._closed_again_at_s = now_s + self._policy.open_ms / 1000
+
+    def succeeded(self) -> None:
+        """A call was answered: everything may pass."""
+        if self._failures:
+            with self._lock:
+                self._failures = 0
+
+    def failed(self) -> None:
+        """A call was not answered."""
+        with self._lock:
+            self._failures += 1
+            if self._failures >= self._policy.failures_max:
+                self._closed_again_at_s = self._monotonic_s() + self._policy.open_ms / 1000
+
+
+def pause_before_s(retry: int) -> float:
+    """Answer the seconds to wait before retry 0, 1, …: full jitter."""
+    return random.uniform(0, PAUSE_MS * 2**retry) / 1000
+
+
+class Outage:
+    """The policy at work for one store.
+
+    Attributes:
+        policy: the time-outs and limits.
+        breaker: stops calls to a dead server.
+        retries: how many calls were sent again.
+    """
+
+    def __init__(self, policy: OutagePolicy | None = None, breaker: CircuitBreaker | None = None) -> None:
+        self.policy = policy or OutagePolicy()
+        self.breaker = breaker or CircuitBreaker(self.policy)
+        self.retries = 0
+
+    async def ask(self, call: Callable[[float], Awaitable[T]], *, twice_is_once: bool) -> T:
+        """Make a call that takes the seconds it has left, again if it failed and may be made again.
+
+        Args:
+            call: raises ``StoreUnavailable`` when it failed, ``Unsent`` when nothing was carried out.
+            twice_is_once: whether making it twice is the same as once (reads).
+
+        Raises:
+            StoreUnavailable: it failed, or the breaker is open.
+        """
+        until_s = time.monotonic() + self.policy.timeout_s
+        for retry in range(RETRIES_MAX + 1):
+            self.breaker.enter()
+            try:
+                answer = await call(max(0.001, until_s - time.monotonic()))
+            except StoreUnavailable as error:
+                self.breaker.failed()
+                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+            else:
+                self.breaker.succeeded()
+                return answer
+            await asyncio.sleep(pause_s)
+        raise AssertionError("the last failure is raised")
+
+    def ask_now(self, call: Callable[[float], T], *, twice_is_once: bool) -> T:
+        """As ``ask``, on the caller's thread."""
+        until_s = time.monotonic() + self.policy.timeout_s
+        for retry in range(RETRIES_MAX + 1):
+            self.breaker.enter()
+            try:
+                answer = call(max(0.001, until_s - time.monotonic()))
+            except StoreUnavailable as error:
+                self.breaker.failed()
+                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+            else:
+                self.breaker.succeeded()
+                return answer
+            time.sleep(pause_s)
+        raise AssertionError("the last failure is raised")
+
+    def _pause_s(self, error: StoreUnavailable, retry: int, until_s: float, twice_is_once: bool) -> float:
+        """Answer how long to wait before the call is made again; raise the error if it is not."""
+        pause_s = pause_before_s(retry)
+        again = twice_is_once or isinstance(error, Unsent)
+        if not again or retry >= RETRIES_MAX or time.monotonic() + pause_s >= until_s or self.breaker.is_open:
+            raise error
+        self.retries += 1
+        return pause_s
