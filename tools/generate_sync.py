@@ -15,36 +15,47 @@ TWINS = {
     "async_sessions.py": "sync_sessions.py",
     "async_tokens.py": "sync_tokens.py",
     "async_api.py": "sync_api.py",
+    "async_tables_core.py": "sync_tables_core.py",
+    "async_token_tables.py": "token_tables.py",
+    "stores/async_mirror.py": "stores/sync_mirror.py",
 }
 REPLACEMENTS = (
-    (r"\nfrom \.store import Store\n", "\nfrom .store import BlockingStore\n"),
+    (r"(\nfrom \.+store import) Store\n", r"\1 BlockingStore\n"),
     (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
-    (r"await self\.store\.(read|run|due|close|find_session|find_token)\(", r"self.store.\1_now("),
-    (r"await connect\.open_store\(", "connect.open_store_now("),
+    (r"await ((?:self\.)?store)\.(read|run|due|close|find_session(?:_by_id)?|find_token(?:_by_id)?)\(", r"\1.\2_now("),
+    (r"\bopen_store\b(?!_)", "open_store_now"),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"__aenter__", "__enter__"),
     (r"__aexit__", "__exit__"),
     (r"\bTaskSweeper\b", "ThreadSweeper"),
-    (r"\bAsync(SessionTokens|SessionCommands|TokenCommands|Core)\b", r"Sync\1"),
-    (r"\bSyncSessionTokens\b", "SessionTokens"),
-    (r"\basync_(core|sessions|tokens|api)\b", r"sync_\1"),
+    (r"\bAsync(SessionTokens|TokenTables)\b", r"\1"),
+    (r"\bAsync(?=[A-Z])(?!Iterator|Sweepable)", "Sync"),
+    (r"\basync_token_tables\b", "token_tables"),
+    (r"\basync_(core|sessions|tokens|api|tables_core|mirror)\b", r"sync_\1"),
     (r"for asyncio", "for threads"),
     (r"any number of tasks and threads", "any number of threads"),
 )
 
 
+STORE_REPLACEMENTS = (
+    (r"\basync def (read|run|due|close)\(self", r"def \1_now(self"),
+    (r"await self\.run\(", "self.run_now("),
+)
+"""Before the others, in a store: its coroutines become the plain methods of a ``BlockingStore``."""
+
+
 def twin_of(source: str, name: str) -> str:
     """Answer the synchronous twin of a module's text."""
-    body = re.sub(r"\n*``sync_\w+\.py`` is generated from this file by ``tools/generate_sync\.py``\.\n", "\n", source)
-    body = re.sub(r"; ``sync_\w+\.py`` is generated from this file by ``tools/generate_sync\.py``\.", ".", body)
-    for pattern, replacement in REPLACEMENTS:
+    body = re.sub(r"\n*``\w+\.py`` is generated from this file by ``tools/generate_sync\.py``\.\n", "\n", source)
+    body = re.sub(r"; ``\w+\.py`` is generated from this file by ``tools/generate_sync\.py``\.", ".", body)
+    for pattern, replacement in (*(STORE_REPLACEMENTS if name.startswith("stores/") else ()), *REPLACEMENTS):
         body = re.sub(pattern, replacement, body)
     return f"# Generated from {name} by tools/generate_sync.py; change that file and run it again.\n" + _tidy(body)
 
 
 def _tidy(body: str) -> str:
-    return re.sub(r'^"""(.*?)\n+"""', r'"""\1"""', body, count=1)
+    return re.sub(r'^(r?)"""(.*?)\n+"""', r'\1"""\2"""', body, count=1)
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Sessions, and the tokens that live under them: the public names."""
 
 from .async_api import AsyncSessionTokens
+from .async_token_tables import AsyncTokenTables
 from .errors import (
     AdapterError,
     AlreadyExists,
@@ -27,6 +28,7 @@ from .events import Event
 from .records import Issued, Page, Session, Token, TokenKind
 from .settings import FROM_DB, Settings
 from .sync_api import SessionTokens
+from .token_tables import TokenTables
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ __all__ = [
     "AdapterError",
     "AlreadyExists",
     "AsyncSessionTokens",
+    "AsyncTokenTables",
     "Conflict",
     "CorruptRecord",
     "Event",
@@ -59,6 +62,7 @@ __all__ = [
     "StoreUnavailable",
     "Token",
     "TokenKind",
+    "TokenTables",
     "UnknownSession",
     "UnknownToken",
 ]

@@ -45,7 +45,7 @@ def text_of(name: str, given: object, *, bytes_max: int) -> str:
             return given
         size = len(given)
     else:
-        size = _encoded_size(name, given)
+        size = encoded_size(name, given)
     if size > bytes_max:
         raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {bytes_max} are kept")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in given):
@@ -77,7 +77,8 @@ def owner_of(name: str, given: object) -> str:
     return owner
 
 
-def _encoded_size(name: str, text: str) -> int:
+def encoded_size(name: str, text: str) -> int:
+    """Answer the size of a text in bytes of UTF-8; a lone surrogate is ``InvalidInput``."""
     try:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError:
@@ -92,7 +93,7 @@ def value_of(name: str, given: object) -> tuple[str, bool]:
         InvalidInput: it is more than 16 KiB, too deep, or holds NaN, infinity, huge integers or lone surrogates.
     """
     if isinstance(given, str):
-        size = len(given) if given.isascii() else _encoded_size(name, given)
+        size = len(given) if given.isascii() else encoded_size(name, given)
         if size > VALUE_BYTES_MAX:
             raise InvalidInput(
                 f"{name} is {size} bytes of UTF-8; at most {VALUE_BYTES_MAX} are kept, store a reference"
@@ -105,7 +106,7 @@ def json_text(name: str, given: object) -> str:
     """Answer any JSON value as compact JSON text of at most 16 KiB; see ``value_of`` for what is refused."""
     _check_json(name, given, 1)
     text = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    size = _encoded_size(name, text)
+    size = encoded_size(name, text)
     if size > VALUE_BYTES_MAX:
         raise InvalidInput(f"{name} is {size} bytes of JSON; at most {VALUE_BYTES_MAX} are kept, store a reference")
     return text
@@ -155,7 +156,7 @@ def data_changes_of(given: object) -> dict[str, str | None]:
     for field, value in given.items():
         if not isinstance(field, str):
             raise TypeError("a field's name is a str")
-        _encoded_size("a field's name", field)
+        encoded_size("a field's name", field)
         changes[field] = None if value is None else json_text(f"the field {field[:40]!r}", value)
     return changes
 

@@ -183,11 +183,11 @@ class PepperKeyring:
     def lookup(self, secret: str) -> str:
         """Answer the look-up key under the current pepper."""
         prefix, pepper = self._prefixes[0]
-        return prefix + hmac.digest(pepper, secret.encode("ascii"), "sha256").hex()
+        return prefix + hmac.digest(pepper, secret.encode(), "sha256").hex()
 
     def lookups(self, secret: str) -> Sequence[str]:
         """Answer the look-up keys under every pepper, the current first."""
-        message = secret.encode("ascii")
+        message = secret.encode()
         return [prefix + hmac.digest(pepper, message, "sha256").hex() for prefix, pepper in self._prefixes]
 
     def derive(self, key_id: str, message: bytes) -> bytes:

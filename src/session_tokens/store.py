@@ -30,7 +30,7 @@ from .minting import Keyring
 from .records import OwnerEntry, Session, Token
 from .settings import ATTEMPTS_MAX
 from .transaction import Missing, ReadAhead, Rule, wants_of
-from .wants import Answer, Found, Key, SessionByLookup, Stamp, TokenByLookup, Want
+from .wants import Answer, Found, Key, SessionById, SessionByLookup, Stamp, TokenById, TokenByLookup, Want
 
 T = TypeVar("T")
 
@@ -88,6 +88,16 @@ class Store(ABC):
         now, found = await self.read([TokenByLookup(lookup) for lookup in lookups])
         return (now, *_first(found, (None, None, None)))
 
+    async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of the first id that there is, with its owner's entry."""
+        now, found = await self.read([SessionById(id) for id in ids])
+        return (now, *_first(found, (None, None)))
+
+    async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of the first id that there is, with its session and that owner's entry."""
+        now, found = await self.read([TokenById(id) for id in ids])
+        return (now, *_first(found, (None, None, None)))
+
 
 def _first(found: Sequence[Found], nothing: tuple[Any, ...]) -> Any:
     return next((answer.value for answer in found if answer.value[0] is not None), nothing)
@@ -127,6 +137,16 @@ class BlockingStore(Store):
         now, found = self.read_now([TokenByLookup(lookup) for lookup in lookups])
         return (now, *_first(found, (None, None, None)))
 
+    def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """As ``find_session_by_id``, at once."""
+        now, found = self.read_now([SessionById(id) for id in ids])
+        return (now, *_first(found, (None, None)))
+
+    def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """As ``find_token_by_id``, at once."""
+        now, found = self.read_now([TokenById(id) for id in ids])
+        return (now, *_first(found, (None, None, None)))
+
     async def read(self, wants: Sequence[Want]) -> Answer:
         """Answer all wants as of one instant."""
         return self.read_now(wants)
@@ -150,6 +170,14 @@ class BlockingStore(Store):
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of a secret with its session and that owner's entry."""
         return self.find_token_now(lookups)
+
+    async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of the first id that there is, with its owner's entry."""
+        return self.find_session_by_id_now(ids)
+
+    async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of the first id that there is, with its session and that owner's entry."""
+        return self.find_token_by_id_now(ids)
 
 
 class Commit(NamedTuple):

@@ -48,6 +48,11 @@ class ThreadSweeper:
         )
         self._thread.start()
 
+    @classmethod
+    def start(cls, swept: _Sweepable, interval_s: float) -> ThreadSweeper:
+        """Begin to sweep."""
+        return cls(swept, interval_s)
+
     def stop(self) -> None:
         """Stop and wait for a run that is under way; calling it again does nothing."""
         self._stop.set()
@@ -78,6 +83,14 @@ class TaskSweeper:
         self._task = asyncio.get_running_loop().create_task(
             self._run(weakref.WeakMethod(swept.sweep), interval_s), name="session-tokens sweeper"
         )
+
+    @classmethod
+    def start(cls, swept: _AsyncSweepable, interval_s: float) -> TaskSweeper | None:
+        """Begin to sweep if an event loop runs; without one, answer ``None``: what is dead is dead unswept."""
+        try:
+            return cls(swept, interval_s)
+        except RuntimeError:
+            return None
 
     @staticmethod
     async def _run(method: weakref.WeakMethod[Callable[..., Awaitable[int]]], interval_s: float) -> None:

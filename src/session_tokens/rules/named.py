@@ -71,12 +71,12 @@ def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -
     return issue_under(tx, policy, session, issue)
 
 
-@reads(lambda policy, id, reason: [SessionById(id), TokenById(id)])
-def destroy_session(tx: Transaction, policy: Policy, id: str, reason: str) -> bool:
-    """End the session of that name, or the one that holds the token of that name; answer whether one lived."""
+@reads(lambda policy, id, token_id, reason: [SessionById(id), TokenById(token_id)])
+def destroy_session(tx: Transaction, policy: Policy, id: str, token_id: str, reason: str) -> bool:
+    """End the session of that id, or the one that holds the token of that id; answer whether one lived."""
     session = tx.session(id)
     if session is None:
-        token = tx.token(id)
+        token = tx.token(token_id)
         session = None if token is None or tx.now >= token.deadline else holder_of(tx, token)
     if session is None or not session.alive(tx.now, tx.entry(session.owner)):
         return False

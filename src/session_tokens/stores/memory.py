@@ -325,6 +325,24 @@ class MemoryStore(BlockingStore):
                 token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0]))
         return now, token, session, entry
 
+    def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of an id with its owner's entry; takes no lock."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        session = self.sessions.get(ids[0])
+        return self.clock.now(), session, None if session is None else self.entries.get(session.owner)
+
+    def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of an id with its session and that owner's entry."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        now = self.clock.now()
+        token, session, entry = self._token_found(self.tokens.get(ids[0]))
+        if token is not None and not token.authenticates(now, session, entry):
+            with self._lock:  # it may have been read while it moved
+                token, session, entry = self._token_found(self.tokens.get(ids[0]))
+        return now, token, session, entry
+
     def _token_found(self, token: Token | None) -> TokenFound:
         if token is None:
             return NO_TOKEN

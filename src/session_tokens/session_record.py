@@ -1,0 +1,271 @@
+"""The session: its record, and whether it is alive at an instant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, Self
+
+from .clock import NEVER, Clock
+from .errors import ReauthenticationRequired
+from .settings import Duration, duration_ms
+
+JSON = str | int | float | bool | None | list["JSON"] | dict[str, "JSON"]
+"""Any JSON value."""
+
+Reason = Literal[
+    "logout", "idle", "expired", "detached_timeout", "replaced", "evicted", "revoked", "theft", "owner_disabled"
+]
+"""Why a session ended."""
+
+
+class End(NamedTuple):
+    """When and why a session ended."""
+
+    at: int
+    reason: str
+
+
+class Record:
+    """What the records share: named slots, equality by content, a copy with changes."""
+
+    __slots__ = ()
+    _fields: ClassVar[tuple[str, ...]]
+    _compared: ClassVar[tuple[str, ...]]
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self._compared)
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, getattr(self, self._compared[0])))
+
+    def replace(self, **changes: Any) -> Self:
+        """Answer a copy with some fields changed."""
+        values = [changes.pop(name) if name in changes else getattr(self, name) for name in self._fields]
+        if changes:
+            raise TypeError(f"{type(self).__name__} has no field {', '.join(changes)}")
+        return type(self)._of(*values)
+
+    @classmethod
+    def _of(cls, *values: Any) -> Self:
+        raise NotImplementedError
+
+
+def frozen(self: object, name: str, value: object = None) -> NoReturn:
+    """Refuse to assign to a record; stands where Python looks for assignment."""
+    raise AttributeError(f"{type(self).__name__} is frozen; change it through the API (no {name} = …)")
+
+
+class OwnerEntry(NamedTuple):
+    """What is kept of an owner beyond its sessions; most owners have none.
+
+    Attributes:
+        owner: the application's identity string.
+        epoch: grows with each disabling; a session opened under an earlier epoch is dead.
+        disabled_at: since when the owner is disabled, ``None`` when lifted.
+        watermark: the instant of the last disabling: sessions of an earlier epoch ended then.
+    """
+
+    owner: str
+    epoch: int
+    disabled_at: int | None
+    watermark: int
+
+
+class SessionDetails(NamedTuple):
+    """The parts of a session that few sessions have.
+
+    Attributes:
+        label: a name for the owner to tell sessions apart.
+        user_agent: of the client that logged in.
+        address: of the client that logged in.
+        data_text: the session's data as JSON text of an object.
+        data_versions: for each field of the data, the session's version at its last change.
+    """
+
+    label: str | None = None
+    user_agent: str | None = None
+    address: str | None = None
+    data_text: str = "{}"
+    data_versions: Mapping[str, int] = {}
+
+
+NO_DETAILS = SessionDetails()
+
+
+class _SessionFields(Record):
+    """The slots of a session, assignable while it is made."""
+
+    __slots__ = _fields = (
+        "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
+        "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
+        "owner_epoch", "version", "details", "client_id", "name", "clock",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        owner: str,
+        lookup: str | None,
+        created_at: int,
+        last_seen_at: int,
+        authenticated_at: int,
+        deadline: int,
+        idle_timeout_ms: int | None,
+        max_age_ms: int | None,
+        detached_timeout_ms: int | None,
+        detachable: bool,
+        detached_at: int | None,
+        ended_at: int | None,
+        end_reason: str | None,
+        sweep_at: int,
+        owner_epoch: int,
+        version: int,
+        details: SessionDetails,
+        client_id: str | None,
+        name: str | None,
+        clock: Clock,
+    ) -> None:
+        self.id = id
+        self.owner = owner
+        self.lookup = lookup
+        self.created_at = created_at
+        self.last_seen_at = last_seen_at
+        self.authenticated_at = authenticated_at
+        self.deadline = deadline
+        self.idle_timeout_ms = idle_timeout_ms
+        self.max_age_ms = max_age_ms
+        self.detached_timeout_ms = detached_timeout_ms
+        self.detachable = detachable
+        self.detached_at = detached_at
+        self.ended_at = ended_at
+        self.end_reason = end_reason
+        self.sweep_at = sweep_at
+        self.owner_epoch = owner_epoch
+        self.version = version
+        self.details = details
+        self.client_id = client_id
+        self.name = name
+        self.clock = clock
+        self.__class__ = Session
+
+
+class Session(_SessionFields):
+    """A log-in: opened for one owner, and everything issued under it ends with it.
+
+    Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
+
+    Attributes:
+        id: the public id; it manages the session and never authenticates.
+        owner: for whom it was opened.
+        created_at: when it was opened.
+        last_seen_at: when it was last used, up to 1/16 of the idle window late.
+        authenticated_at: when its owner last proved who they are.
+        detachable: whether it may be detached.
+        detached_at: since when it is detached, ``None`` while it is attached.
+        ended_at: when it ended; ``None`` while it lives or only ran out of time and is not swept.
+        end_reason: why it ended.
+        version: grows with each change other than use.
+        client_id: the id of the service key that opened it, if one did.
+    """
+
+    __slots__ = ()
+    _compared = tuple(name for name in _SessionFields._fields if name not in ("clock", "sweep_at"))
+    __setattr__ = frozen
+    __delattr__ = frozen
+
+    @classmethod
+    def _of(cls, *values: Any) -> Session:
+        return _SessionFields(*values)  # type: ignore[return-value]  # it takes this class as its last step
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended_at is not None else "detached" if self.detached_at is not None else "active"
+        return f"Session(id={self.id!r}, owner={self.owner!r}, {state}, version={self.version})"
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds without use after which it ends, ``None`` for never."""
+        return in_seconds(self.idle_timeout_ms)
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds from its opening after which it ends, whatever its use; ``None`` for never."""
+        return in_seconds(self.max_age_ms)
+
+    @property
+    def detached_timeout(self) -> float | None:
+        """Seconds after which it ends when detached, ``None`` for never."""
+        return in_seconds(self.detached_timeout_ms)
+
+    @property
+    def expires_at(self) -> int | None:
+        """The instant at which it ends if it is not used, in milliseconds; ``None`` for never."""
+        if self.ended_at is not None:
+            return self.ended_at
+        return None if self.deadline == NEVER else self.deadline
+
+    @property
+    def label(self) -> str | None:
+        """A name for the owner to tell sessions apart."""
+        return self.details.label
+
+    @property
+    def user_agent(self) -> str | None:
+        """Of the client that logged in."""
+        return self.details.user_agent
+
+    @property
+    def address(self) -> str | None:
+        """Of the client that logged in."""
+        return self.details.address
+
+    @property
+    def data(self) -> dict[str, JSON]:
+        """The session's data: a fresh copy of a small JSON object."""
+        data: dict[str, JSON] = json.loads(self.details.data_text)
+        return data
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether it is logged out but goes on."""
+        return self.detached_at is not None and self.ended_at is None
+
+    def time_left(self) -> float | None:
+        """Seconds until it ends if it is not used; 0.0 when it is over, ``None`` for never."""
+        if self.deadline == NEVER:
+            return None
+        return max(0, self.deadline - self.clock.now()) / 1000
+
+    def require_recent(self, max_age: Duration) -> None:
+        """Accept only if its owner proved who they are at most ``max_age`` (seconds or ``timedelta``) ago.
+
+        Raises:
+            ReauthenticationRequired: it was longer ago; let them log in again (step-up).
+            InvalidInput: a duration that can never be right.
+        """
+        age_ms = self.clock.now() - self.authenticated_at
+        if age_ms > (duration_ms("max_age", max_age) or 0):
+            raise ReauthenticationRequired("the log-in is too old for this; log in again", id=self.id)
+
+    def alive(self, now: int, entry: OwnerEntry | None) -> bool:
+        """Whether it lives at ``now``, attached or detached; ``entry`` is its owner's, where there is one."""
+        return now < self.deadline and (entry is None or entry.epoch == self.owner_epoch)
+
+    def end(self, now: int, entry: OwnerEntry | None) -> End:
+        """When and why a session that is not alive ended."""
+        if self.ended_at is not None:
+            return End(self.ended_at, self.end_reason or "revoked")
+        if entry is not None and entry.epoch != self.owner_epoch and entry.watermark < self.deadline:
+            return End(entry.watermark, "owner_disabled")
+        if self.max_age_ms is not None and self.deadline == self.created_at + self.max_age_ms:
+            return End(self.deadline, "expired")
+        return End(self.deadline, "idle" if self.detached_at is None else "detached_timeout")
+
+
+def in_seconds(duration_ms: int | None) -> float | None:
+    """Answer milliseconds as seconds: a whole number where it is one."""
+    if duration_ms is None:
+        return None
+    return duration_ms // 1000 if duration_ms % 1000 == 0 else duration_ms / 1000

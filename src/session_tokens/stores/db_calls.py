@@ -1,0 +1,243 @@
+"""Calls to the application's own DB: sync or async methods, contained: errors, hangs and nonsense become one error.
+
+The DB has six methods: ``set_session_key_value(session, owner) -> hash``, ``del_session_key_value(session) -> bool``,
+``set_key_value(token, value)``, ``get_key_value(token) -> str or False or None``, ``del_key_value(token)`` and
+``check_hash(hash, owner) -> bool``. Each may be ``async``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from ..errors import AdapterError, InvalidInput
+
+SESSION_METHODS = ("set_session_key_value", "del_session_key_value", "check_hash")
+TOKEN_METHODS = ("set_key_value", "get_key_value", "del_key_value")
+
+
+def methods_of(session_db: object, token_db: object) -> dict[str, Callable[..., Any]]:
+    """Answer the six methods by name.
+
+    Raises:
+        InvalidInput: a method is missing; the message names it.
+    """
+    methods: dict[str, Callable[..., Any]] = {}
+    for db, names in ((session_db, SESSION_METHODS), (token_db, TOKEN_METHODS)):
+        for name in names:
+            method = getattr(db, name, None)
+            if not callable(method):
+                raise InvalidInput(f"the DB ({type(db).__name__}) has no method {name}; docs/seed.md lists the six")
+            methods[name] = method
+    return methods
+
+
+def checked_answer(method: str, answer: object) -> Any:
+    """Answer what a method answered, if it is what its contract allows.
+
+    Raises:
+        AdapterError: it is not.
+    """
+    if method == "set_session_key_value":
+        good = isinstance(answer, str) and bool(answer)
+    elif method in ("del_session_key_value", "check_hash"):
+        good = isinstance(answer, bool)
+    elif method == "get_key_value":
+        if answer is None or answer is False:
+            return None
+        good = isinstance(answer, str)
+    else:
+        return None
+    if not good:
+        raise AdapterError(f"the application's DB answered {method} with a {type(answer).__name__}", method=method)
+    return answer
+
+
+def _failed(method: str, error: BaseException, timeout_s: float | None) -> AdapterError:
+    if isinstance(error, TimeoutError | FutureTimeout):
+        return AdapterError(
+            f"the application's DB did not answer {method} within {timeout_s} s; see db_timeout", method=method
+        )
+    if isinstance(error, RuntimeError) and "loop" in str(error):
+        return AdapterError(
+            f"the application's DB failed in {method}: it is bound to a running event loop; use AsyncTokenTables",
+            method=method,
+        )
+    return AdapterError(f"the application's DB failed in {method} ({type(error).__name__})", method=method)
+
+
+def _in_daemon_thread(method: Callable[..., Any], args: tuple[str, ...]) -> Future[Any]:
+    """Call a sync method on a thread of its own that cannot keep the interpreter from exiting."""
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(method(*args))
+        except BaseException as error:  # it is handed to the caller
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="session-tokens db call", daemon=True).start()
+    return future
+
+
+class SyncDBCalls:
+    """Calls from threads; ``async`` methods run on one private loop thread.
+
+    Args:
+        timeout_s: how long a call may take; ``None``: as long as it likes, sync methods on the caller's thread.
+    """
+
+    def __init__(self, session_db: object, token_db: object, timeout_s: float | None) -> None:
+        self._methods = methods_of(session_db, token_db)
+        self._timeout_s = timeout_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
+
+    def call(self, method: str, *args: str) -> Any:
+        """Call a method and answer its checked answer.
+
+        Raises:
+            AdapterError: it failed, hung or answered nonsense.
+        """
+        function = self._methods[method]
+        try:
+            if inspect.iscoroutinefunction(function):
+                answer = self._run(function(*args))
+            elif self._timeout_s is None:
+                answer = function(*args)
+            else:
+                answer = _in_daemon_thread(function, args).result(self._timeout_s)
+            if inspect.isawaitable(answer):
+                answer = self._run(_awaited(answer))
+        except AdapterError:
+            raise
+        except Exception as error:
+            raise _failed(method, error, self._timeout_s) from error
+        return checked_answer(method, answer)
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="session-tokens db loop", daemon=True).start()
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result(self._timeout_s)
+        except FutureTimeout:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Stop the private loop; calling it again does nothing."""
+        with self._starting:
+            if self._loop is not None and self._loop.is_running():
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = None
+
+
+class AsyncDBCalls:
+    """Calls from asyncio; sync methods run on threads so that the loop goes on.
+
+    Args:
+        timeout_s: how long a call may take; ``None``: as long as it likes, sync methods on the loop's thread.
+    """
+
+    def __init__(self, session_db: object, token_db: object, timeout_s: float | None) -> None:
+        self._methods = methods_of(session_db, token_db)
+        self._timeout_s = timeout_s
+
+    async def call(self, method: str, *args: str) -> Any:
+        """Call a method and answer its checked answer.
+
+        Raises:
+            AdapterError: it failed, hung or answered nonsense.
+        """
+        function = self._methods[method]
+        try:
+            if inspect.iscoroutinefunction(function):
+                answer = await asyncio.wait_for(function(*args), self._timeout_s)
+            elif self._timeout_s is None:
+                answer = function(*args)
+            else:
+                future = asyncio.wrap_future(_in_daemon_thread(function, args))
+                answer = await asyncio.wait_for(future, self._timeout_s)
+            if inspect.isawaitable(answer):
+                answer = await asyncio.wait_for(_awaited(answer), self._timeout_s)
+        except AdapterError:
+            raise
+        except Exception as error:
+            raise _failed(method, error, self._timeout_s) from error
+        return checked_answer(method, answer)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+async def _awaited(answer: Any) -> Any:
+    return await answer
+
+
+class SyncKeyLocks:
+    """A lock for each owner, session and token that a command writes, taken in one order so that none waits forever."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, threading.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+        self._table = threading.Lock()
+
+    @contextlib.contextmanager
+    def hold(self, keys: Iterable[str]) -> Iterator[None]:
+        """Hold the locks of all keys."""
+        ordered = sorted(set(keys))
+        with self._table:
+            locks = [self._locks.setdefault(key, threading.Lock()) for key in ordered]
+            self._waiting.update(ordered)
+        held = []
+        try:
+            for lock in locks:
+                lock.acquire()
+                held.append(lock)
+            yield
+        finally:
+            for lock in held:
+                lock.release()
+            with self._table:
+                for key in ordered:
+                    self._waiting[key] -= 1
+                    if not self._waiting[key]:
+                        del self._waiting[key], self._locks[key]
+
+
+class AsyncKeyLocks:
+    """The same for tasks of one loop."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def hold(self, keys: Iterable[str]) -> AsyncIterator[None]:
+        """Hold the locks of all keys."""
+        ordered = sorted(set(keys))
+        locks = [self._locks.setdefault(key, asyncio.Lock()) for key in ordered]
+        self._waiting.update(ordered)
+        held = []
+        try:
+            for lock in locks:
+                await lock.acquire()
+                held.append(lock)
+            yield
+        finally:
+            for lock in held:
+                lock.release()
+            for key in ordered:
+                self._waiting[key] -= 1
+                if not self._waiting[key]:
+                    del self._waiting[key], self._locks[key]

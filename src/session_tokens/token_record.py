@@ -1,0 +1,227 @@
+"""The token: its record, and how it stands at an instant, judged with its session."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from .clock import NEVER
+from .session_record import JSON, OwnerEntry, Record, Session, frozen, in_seconds
+
+
+class TokenKind(StrEnum):
+    """The three kinds of token; a token keeps its kind for life."""
+
+    FREE = "free"
+    BOUND = "session-bound"
+    TRANSFERABLE = "transferable"
+
+
+class Offer(NamedTuple):
+    """How a transferable token is advertised; it locks nothing and moves no money.
+
+    Attributes:
+        listed: whether it is sellable now.
+        price: positive: the receiver pays, negative: the giver pays; zero is a price, ``None`` is none.
+        currency: a currency or unit, ``None`` when the application has only one.
+        gift: whether it is marked as a gift; a flag of its own.
+    """
+
+    listed: bool
+    price: Decimal | None
+    currency: str | None
+    gift: bool
+
+
+class _TokenFields(Record):
+    """The slots of a token, assignable while it is made."""
+
+    __slots__ = _fields = (
+        "id", "owner", "lookup", "kind", "session_id", "text", "is_json", "created_at", "timeout_ms", "own_deadline",
+        "deadline", "disownment_timeout_ms", "held_since", "unassigned_at", "previous_owner", "epoch", "version",
+        "offer", "client_id", "name",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        owner: str | None,
+        lookup: str | None,
+        kind: TokenKind,
+        session_id: str | None,
+        text: str,
+        is_json: bool,
+        created_at: int,
+        timeout_ms: int | None,
+        own_deadline: int,
+        deadline: int,
+        disownment_timeout_ms: int | None,
+        held_since: int,
+        unassigned_at: int | None,
+        previous_owner: str | None,
+        epoch: int,
+        version: int,
+        offer: Offer | None,
+        client_id: str | None,
+        name: str | None,
+    ) -> None:
+        self.id = id
+        self.owner = owner
+        self.lookup = lookup
+        self.kind = kind
+        self.session_id = session_id
+        self.text = text
+        self.is_json = is_json
+        self.created_at = created_at
+        self.timeout_ms = timeout_ms
+        self.own_deadline = own_deadline
+        self.deadline = deadline
+        self.disownment_timeout_ms = disownment_timeout_ms
+        self.held_since = held_since
+        self.unassigned_at = unassigned_at
+        self.previous_owner = previous_owner
+        self.epoch = epoch
+        self.version = version
+        self.offer = offer
+        self.client_id = client_id
+        self.name = name
+        self.__class__ = Token
+
+
+class Token(_TokenFields):
+    """A key to some information or state, under a session or free of any.
+
+    Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
+
+    Attributes:
+        id: the public id; it manages the token and never authenticates.
+        kind: ``free``, ``session-bound`` or ``transferable``.
+        owner: whose it is; ``None`` for free and unassigned tokens.
+        session_id: the session that holds it; ``None`` for free, parked and unassigned tokens.
+        created_at: when it was issued.
+        held_since: since when its owner, or its being unassigned, is as it is.
+        unassigned_at: since when it is unassigned, else ``None``.
+        previous_owner: who owned it before, where it has changed hands or is unassigned.
+        epoch: grows with each change of hands.
+        version: grows with each change.
+        client_id: the id of the service key that issued it, if one did.
+    """
+
+    __slots__ = ()
+    _compared = _TokenFields._fields
+    __setattr__ = frozen
+    __delattr__ = frozen
+
+    @classmethod
+    def _of(cls, *values: Any) -> Token:
+        return _TokenFields(*values)  # type: ignore[return-value]  # it takes this class as its last step
+
+    def __repr__(self) -> str:
+        return f"Token(id={self.id!r}, kind={self.kind.value!r}, owner={self.owner!r}, epoch={self.epoch})"
+
+    @property
+    def value(self) -> JSON:
+        """The value as it was given: a ``str`` verbatim, or a fresh copy of any other JSON value."""
+        if not self.is_json:
+            return self.text
+        value: JSON = json.loads(self.text)
+        return value
+
+    @property
+    def expires_at(self) -> int | None:
+        """The instant at which it ends, in milliseconds; ``None`` for never."""
+        return None if self.deadline == NEVER else self.deadline
+
+    @property
+    def timeout(self) -> float | None:
+        """Its own timeout in seconds, ``None`` for never."""
+        return in_seconds(self.timeout_ms)
+
+    @property
+    def disownment_timeout(self) -> float | None:
+        """Seconds that it may wait unassigned, ``None`` for ever."""
+        return in_seconds(self.disownment_timeout_ms)
+
+    @property
+    def price(self) -> Decimal | None:
+        """The price that it is offered at; ``None`` where it is not offered or has no price."""
+        return self.offer.price if self.offer is not None and self.offer.listed else None
+
+    @property
+    def currency(self) -> str | None:
+        """The currency or unit of the price."""
+        return self.offer.currency if self.offer is not None and self.offer.listed else None
+
+    @property
+    def gift(self) -> bool:
+        """Whether it is marked as a gift."""
+        return self.offer is not None and self.offer.gift
+
+    @property
+    def is_sellable(self) -> bool:
+        """Whether it is listed for a transfer."""
+        return self.offer is not None and self.offer.listed
+
+    @property
+    def is_transferable(self) -> bool:
+        """Whether its kind allows it to change hands."""
+        return self.kind is TokenKind.TRANSFERABLE
+
+    @property
+    def is_unassigned(self) -> bool:
+        """Whether it waits for a claim or a transfer."""
+        return self.unassigned_at is not None
+
+    def authenticates(self, now: int, session: Session | None, entry: OwnerEntry | None) -> bool:
+        """Whether its secret opens anything at ``now``, judged with its session: unassigned tokens do not."""
+        if now >= self.deadline:
+            return False
+        if self.session_id is None:
+            return self.unassigned_at is None
+        return session is not None and session.alive(now, entry)
+
+    def as_of(self, now: int, session: Session | None, entry: OwnerEntry | None) -> Token | None:
+        """Answer the token as it stands at ``now``: itself, unassigned because its session is over, or ``None``."""
+        if now >= self.deadline:
+            return None
+        if self.session_id is None or (session is not None and session.alive(now, entry)):
+            return self
+        if self.kind is TokenKind.BOUND:
+            return None
+        left_at = self.held_since if session is None else max(session.end(now, entry).at, self.held_since)
+        token = self.unassigned(left_at)
+        return token if now < token.deadline else None
+
+    def unassigned(self, at: int) -> Token:
+        """Answer the token without an owner since ``at``, its disownment clock running."""
+        disownment = NEVER if self.disownment_timeout_ms is None else at + self.disownment_timeout_ms
+        return _TokenFields(  # type: ignore[return-value]  # see Token._of
+            self.id, None, self.lookup, self.kind, None, self.text, self.is_json, self.created_at, self.timeout_ms,
+            self.own_deadline, min(self.own_deadline, disownment), self.disownment_timeout_ms, at, at, self.owner,
+            self.epoch, self.version + 1, self.offer, self.client_id, self.name,
+        )  # fmt: skip
+
+    def held_by(self, owner: str, session_id: str | None, lookup: str | None, now: int) -> Token:
+        """Answer the token in new hands: epoch + 1, its listing cleared, deadline and value kept."""
+        giver = self.owner if self.owner is not None else self.previous_owner
+        return _TokenFields(  # type: ignore[return-value]  # see Token._of
+            self.id, owner, lookup, self.kind, session_id, self.text, self.is_json, self.created_at, self.timeout_ms,
+            self.own_deadline, self.own_deadline, self.disownment_timeout_ms, now, None, giver, self.epoch + 1,
+            self.version + 1, None, self.client_id, self.name,
+        )  # fmt: skip
+
+    def in_session(self, session_id: str | None) -> Token:
+        """Answer the token held in another session of the same owner; its hands stay the same."""
+        return _TokenFields(  # type: ignore[return-value]  # see Token._of
+            self.id, self.owner, self.lookup, self.kind, session_id, self.text, self.is_json, self.created_at,
+            self.timeout_ms, self.own_deadline, self.own_deadline, self.disownment_timeout_ms, self.held_since, None,
+            self.previous_owner, self.epoch, self.version + 1, self.offer, self.client_id, self.name,
+        )  # fmt: skip
+
+    def seen_with(self, session: Session | None) -> Token:
+        """Answer the token as callers see it: a session-bound one expires with its session at the latest."""
+        if self.kind is TokenKind.BOUND and session is not None and session.deadline < self.deadline:
+            return self.replace(deadline=session.deadline)
+        return self
