@@ -1,0 +1,54 @@
+"""Each optional package is imported in its own corner, and the core imports the standard library only."""
+
+import ast
+import sys
+
+from tests.packaging.house import SOURCE
+
+PACKAGE = SOURCE / "session_tokens"
+# Which corner (the beginning of a path) may import what.
+CORNERS = {
+    "stores/valkey": {"valkey", "libvalkey", "redis"},
+    "stores/postgres": {"psycopg", "psycopg_pool"},
+    "stores/seal": {"cryptography"},
+    "web/asgi": {"starlette"},
+    "web/fastapi": {"fastapi", "starlette"},
+    "web/flask": {"flask", "werkzeug"},
+    "web/django": {"django"},
+    "service/": {"starlette", "msgspec", "uvicorn", "granian", "anyio"},
+    "metrics/": {"prometheus_client"},
+    "cli/": {"rich", "shtab", "uvicorn", "granian"},
+    "testing/": {"pytest", "hypothesis"},
+}
+
+
+def foreign_imports(text: str) -> set[str]:
+    """Name the packages outside the standard library and this one that a module imports, wherever it does so."""
+    absolute = [
+        name
+        for node in ast.walk(ast.parse(text))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and node.level == 0
+            else []
+        )
+    ]
+    return {name.partition(".")[0] for name in absolute} - sys.stdlib_module_names - {"session_tokens"}
+
+
+def test_an_optional_package_is_imported_in_its_own_corner_only() -> None:
+    strangers = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        allowed = set().union(*(packages for corner, packages in CORNERS.items() if name.startswith(corner)))
+        strangers[name] = foreign_imports(path.read_text(encoding="utf-8")) - allowed
+
+    assert {} == {name: packages for name, packages in strangers.items() if packages}
+
+
+def test_an_import_inside_a_function_is_seen_too() -> None:
+    text = "import json\nfrom .errors import Refused\ndef late():\n    from cryptography.hazmat import primitives\n"
+
+    assert {"cryptography"} == foreign_imports(text)
