@@ -7,7 +7,7 @@ answers may be more than what is alive (never less), and the rules judge it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from .records import OwnerEntry, Session, Token
 
@@ -148,6 +148,24 @@ Want = (
     | SessionListing
     | TokenListing
 )
+
+def _equal_of_a_kind(self: tuple[Any, ...], other: object) -> bool:
+    return self.__class__ is other.__class__ and tuple.__eq__(self, other)
+
+
+def _unequal_of_a_kind(self: tuple[Any, ...], other: object) -> bool:
+    return not _equal_of_a_kind(self, other)
+
+
+def _hash_of_a_kind(self: tuple[Any, ...]) -> int:
+    return hash((self.__class__, *self))
+
+
+# Wants are keys of dictionaries. Named tuples are equal to any tuple with the same items: without this, the sessions
+# of an owner and the entry of that owner would be one and the same question.
+for _kind in get_args(Want):
+    _kind.__eq__, _kind.__ne__, _kind.__hash__ = _equal_of_a_kind, _unequal_of_a_kind, _hash_of_a_kind
+
 
 Stamp = Any
 """What tells that an answer is still the same: equal stamps, equal answers. Only its store knows what is in it."""
