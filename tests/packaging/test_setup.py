@@ -1,0 +1,64 @@
+"""Setting up finds a Python that works, says what to do where there is none, and removes nothing made by hand."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.packaging.house import ROOT, copy_of_source, run_in
+
+
+def find_python(tmp_path: Path, programs: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the search with no other programs in reach than those of one folder."""
+    script = tmp_path / "find_python.sh"
+    script.write_text((ROOT / "tools" / "find_python.sh").read_text().replace("/usr/bin/python3", "no-other"))
+    shell = shutil.which("sh")
+    assert shell is not None
+    (programs / "cat").symlink_to(str(shutil.which("cat")))
+    return subprocess.run(
+        [shell, str(script)], env={"PATH": str(programs)}, capture_output=True, text=True, check=False
+    )
+
+
+def put_program(programs: Path, name: str, text: str) -> None:
+    """Write a small program into a folder."""
+    programs.mkdir(exist_ok=True)
+    path = programs / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_a_name_that_leads_nowhere_is_passed_over(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    put_program(programs, "python3", "echo 'no such version' >&2; exit 127")
+    put_program(programs, "python3.12", f'exec "{sys.executable}" "$@"')
+
+    found = find_python(tmp_path, programs)
+
+    assert found.returncode == 0, found.stderr
+    assert Path(found.stdout.strip()).samefile(sys.executable)
+
+
+def test_where_no_python_is_suitable_the_message_says_what_to_install(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    put_program(programs, "python3", "exit 1")
+
+    found = find_python(tmp_path, programs)
+
+    assert found.returncode == 1
+    assert "Python 3.11, 3.12 or 3.13" in found.stderr
+    assert "apt-get install python3" in found.stderr
+
+
+def test_an_environment_made_by_hand_is_left_alone(tmp_path: Path) -> None:
+    folder = copy_of_source(tmp_path)
+    shutil.copytree(ROOT / "requirements", folder / "requirements")
+    precious = folder / ".venv" / "precious"
+    precious.parent.mkdir()
+    precious.touch()
+
+    result = run_in(folder, "tools/setup_environment.py", "dev")
+
+    assert result.returncode == 1
+    assert "move it away" in result.stderr
+    assert precious.exists()
