@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..changes import Changes
+from ..changes import Changes, owner_of_living
 from ..errors import AdapterError, CorruptRecord, StoreBusy
 from ..records import Session, Token
 from ..settings import ATTEMPTS_MAX
@@ -143,6 +143,8 @@ class SyncMirrorStore(BlockingStore):
         with self._locks.hold(["s:" + id]):
             there = self.session_in_db(id)
             here = self.inner.sessions.get(id)
+            if there is not None and here is None and there.ended_at is not None:
+                return
             if there is not None and (here is None or there.version > here.version or there.owner != here.owner):
                 self.inner.run_now(adopt, there, [])
         if there is None and here is not None:
@@ -171,7 +173,7 @@ class SyncMirrorStore(BlockingStore):
 
     def _write_through(self, changes: Changes, undo: Undo) -> None:
         for old, new in changes.sessions:
-            if new is None and old is not None:
+            if owner_of_living(old) is not None and owner_of_living(new) is None and old is not None:
                 self._do(undo, ("set_session_key_value", (old.id, old.owner)), "del_session_key_value", old.id)
             record = new if new is not None else old
             if record is not None:

@@ -1,0 +1,349 @@
+"""The PostgreSQL store: two thin shells, asyncio and blocking, over one pure core.
+
+Theory of operation. A read is one statement (``postgres_reading``), a commit one call of a function that takes locks,
+compares stamps and writes (``postgres_commit``, ``sql/``). No transaction is open between round trips and nothing is
+kept in the server's session, so a transaction pooler may stand in between. The store keeps the server's clock.
+
+Durability: a command is answered after its commit record is on the server's disk (``synchronous_commit`` is on by
+default, and the store does not touch it). What a fail-over can lose is what PostgreSQL itself can lose: with
+asynchronous replicas the last commits, with ``synchronous_standby_names`` none.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from ..coalesce import Batch, CoalescingStore
+from ..errors import InvalidInput, StoreBusy, StoreError, StoreUnavailable
+from ..events import Listeners
+from ..minting import Pepper, PepperKeyring
+from ..records import OwnerEntry, Session, Token
+from ..store import BlockingOptimisticStore, Commit
+from ..wants import Answer, Key, Want
+from .outage import Outage, OutagePolicy, Unsent
+from .postgres_address import Address, address_of
+from .postgres_checking import Problem, checking
+from .postgres_clock import ServerClock
+from .postgres_commit import commit_statement
+from .postgres_decoding import Decoder
+from .postgres_reading import (
+    Reading,
+    Statement,
+    session_answer,
+    session_statement,
+    token_answer,
+    token_statement,
+)
+
+try:
+    from .postgres_pools import AsyncPool, Pool
+    from .postgres_schema import Command, Script, migrating, opening
+    from .postgres_wire import CLASH, FAILURES, TAKEN, in_our_words, is_unprepared, sqlstate_of
+except ImportError as error:  # psycopg itself, or the libpq that it needs
+    raise InvalidInput(
+        f"a PostgreSQL store needs psycopg ({error}); install it: pip install 'session-tokens[postgres]'"
+    ) from error
+
+log = logging.getLogger("session_tokens.store")
+
+MIGRATION_TIMEOUT_S: Final = 600.0
+SCRIPT_TIMEOUT_S: Final = 30.0
+"""For each statement of an opening or a check; connecting has the store's time-out."""
+
+Rows = Sequence[tuple[Any, ...]]
+
+
+class _Core:
+    """What both shells know: the address, the keys, the decoder, the statements, the meaning of failures."""
+
+    def __init__(self, address: Address, keyring: PepperKeyring) -> None:
+        self.address = address
+        self.schema = address.schema
+        self.keyring = keyring
+        self.clock = ServerClock()
+        self.decoder = Decoder(keyring, self.clock)
+        self.outage = Outage(OutagePolicy(timeout_s=address.timeout_s))
+        self.prepared = address.prepared
+        # Locks are given up before the client gives up, so that a commit that waited is surely not carried out.
+        self._lock_timeout_ms = max(1, int(address.timeout_s * 800))
+
+    def commit(self, commits: Sequence[Commit]) -> Statement:
+        return commit_statement(self.schema, self.keyring, commits, self._lock_timeout_ms)
+
+    def due(self, now: int, limit: int) -> Statement:
+        return Statement(f"SELECT kind, id FROM {self.schema}.due_v1(%s, %s)", (now, limit))
+
+    def batch(self, asked: Reading, rows: Rows) -> Batch:
+        batch = asked.batch(rows, self.decoder)
+        self.clock.heard(batch.now)
+        return batch
+
+    def failed(self, error: Exception, *, sent: bool) -> StoreError:
+        """Answer the store's error; where prepared statements are unknown, none are used from now on."""
+        if self.prepared and is_unprepared(error):
+            log.warning("a pooler before PostgreSQL knows no prepared statements; going on without them")
+            self.prepared = False
+            return Unsent("prepared statements were unknown to a pooler; asked again without them")
+        return in_our_words(error, sent=sent)
+
+
+def _not_written(error: StoreError) -> bool:
+    """Whether a commit was taken back because others were faster: the command is run again."""
+    state = sqlstate_of(error.__cause__)
+    return state in CLASH or state == TAKEN
+
+
+class PostgresStore(CoalescingStore):
+    """Sessions and tokens in PostgreSQL, for the tasks of one event loop; what they ask at once travels together.
+
+    Made by ``open_postgres``.
+
+    Attributes:
+        address: where the store is.
+        outage: the time-outs and the breaker.
+    """
+
+    def __init__(self, address: Address, keyring: PepperKeyring) -> None:
+        super().__init__()
+        self.address = address
+        self.keyring = keyring
+        self.listeners = Listeners()
+        self._core = _Core(address, keyring)
+        self.clock = self._core.clock
+        self.outage = self._core.outage
+        self._pool = AsyncPool(address)
+
+    async def read_batch(self, wants: Sequence[Want]) -> Batch:
+        """Answer distinct wants as of one instant, in one statement."""
+        asked = Reading(self._core.schema, wants)
+        return self._core.batch(asked, await self._read(asked.statement))
+
+    async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        """Commit several commands in one statement and one transaction, each whole or not at all, in their order."""
+        try:
+            rows = await self._tried(self._core.commit(commits), twice_is_once=False)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            if len(commits) == 1:
+                return [False if _not_written(error) else error]
+            # Nothing was written. One by one, each command gets its own answer.
+            return [(await self.commit_batch([commit]))[0] for commit in commits]
+        written: Sequence[bool] = rows[0][0]
+        return written
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
+        return [Key(*row) for row in await self._read(self._core.due(now, limit))]
+
+    async def check(self) -> Sequence[Problem]:
+        """Look at every record: is it genuine, and does it agree with the others? Answers what is wrong.
+
+        Reads in batches, each in one round trip; what changes meanwhile may be reported wrongly.
+        """
+        script = checking(self.address, self._core.decoder)
+        return cast("Sequence[Problem]", await self._run_script(script, SCRIPT_TIMEOUT_S))
+
+    async def close(self) -> None:
+        """Wait for what is under way and let go of all connections; calling it again does nothing."""
+        await self.close_queues()
+        self._pool.close()
+
+    async def _read(self, statement: Statement) -> Rows:
+        return await self._tried(statement, twice_is_once=True)
+
+    async def _tried(self, statement: Statement, *, twice_is_once: bool) -> Rows:
+        return await self.outage.ask(lambda left_s: self._ask(statement, left_s), twice_is_once=twice_is_once)
+
+    async def _ask(self, statement: Statement, timeout_s: float) -> Rows:
+        try:
+            connection = await self._pool.take(timeout_s)
+        except FAILURES as error:
+            raise self._core.failed(error, sent=False) from error
+        try:
+            text, params = statement
+            cursor = await connection.execute(text, params, prepare=self._core.prepared)
+            return await cursor.fetchall()
+        except FAILURES as error:
+            raise self._core.failed(error, sent=True) from error
+        finally:
+            self._pool.give(connection)
+
+    async def _run_script(self, script: Script, timeout_s: float) -> object:
+        """Run a script over a connection of its own; what was begun is rolled back if it fails."""
+        sent = False
+        try:
+            connection = await self._pool.connect(self.address.timeout_s)
+            connection.timeout_s, sent = timeout_s, True
+            try:
+                step = next(script)
+                while True:
+                    params = None if isinstance(step, Command) else step.params
+                    cursor = await connection.execute(step.text, params, prepare=False)
+                    step = script.send(await cursor.fetchall() if cursor.description else [])
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                connection.pgconn.finish()
+        except FAILURES as error:
+            raise in_our_words(error, sent=sent) from error
+
+
+class BlockingPostgresStore(BlockingOptimisticStore):
+    """Sessions and tokens in PostgreSQL, for any number of threads.
+
+    Made by ``open_postgres_blocking``.
+
+    Attributes:
+        address: where the store is.
+        outage: the time-outs and the breaker.
+    """
+
+    def __init__(self, address: Address, keyring: PepperKeyring) -> None:
+        self.address = address
+        self.keyring = keyring
+        self.listeners = Listeners()
+        self._core = _Core(address, keyring)
+        self.clock = self._core.clock
+        self.outage = self._core.outage
+        self._pool = Pool(address)
+
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant, in one statement."""
+        asked = Reading(self._core.schema, wants)
+        now, found = self._core.batch(asked, self._read(asked.statement))
+        answers = []
+        for answer in found:
+            if isinstance(answer, Exception):
+                raise answer
+            answers.append(answer)
+        return Answer(now, answers)
+
+    def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry: one statement; a forged row is none."""
+        rows = self._read(session_statement(self._core.schema, lookups))
+        self._core.clock.heard(rows[0][0])
+        return session_answer(rows[0], self._core.decoder)
+
+    def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and that owner's entry: one statement."""
+        rows = self._read(token_statement(self._core.schema, lookups))
+        self._core.clock.heard(rows[0][0])
+        return token_answer(rows[0], self._core.decoder)
+
+    def commit_now(self, commit: Commit) -> bool:
+        """Write all changes atomically if every stamp is as given; answer whether they were written."""
+        try:
+            rows = self._tried(self._core.commit([commit]), twice_is_once=False)
+        except (StoreBusy, StoreError) as error:
+            if _not_written(error):
+                return False
+            raise
+        written: bool = rows[0][0][0]
+        return written
+
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
+        return [Key(*row) for row in self._read(self._core.due(now, limit))]
+
+    def check_now(self) -> Sequence[Problem]:
+        """As ``PostgresStore.check``."""
+        script = checking(self.address, self._core.decoder)
+        return cast("Sequence[Problem]", self._run_script(script, SCRIPT_TIMEOUT_S))
+
+    def close_now(self) -> None:
+        """Let go of all connections; calling it again does nothing."""
+        self._pool.close()
+
+    def _read(self, statement: Statement) -> Rows:
+        return self._tried(statement, twice_is_once=True)
+
+    def _tried(self, statement: Statement, *, twice_is_once: bool) -> Rows:
+        return self.outage.ask_now(lambda left_s: self._ask(statement, left_s), twice_is_once=twice_is_once)
+
+    def _ask(self, statement: Statement, timeout_s: float) -> Rows:
+        try:
+            connection = self._pool.take(timeout_s)
+        except FAILURES as error:
+            raise self._core.failed(error, sent=False) from error
+        try:
+            text, params = statement
+            return connection.execute(text, params, prepare=self._core.prepared).fetchall()
+        except FAILURES as error:
+            raise self._core.failed(error, sent=True) from error
+        finally:
+            self._pool.give(connection)
+
+    def _run_script(self, script: Script, timeout_s: float) -> object:
+        """Run a script over a connection of its own; what was begun is rolled back if it fails."""
+        sent = False
+        try:
+            connection = self._pool.connect(self.address.timeout_s)
+            connection.timeout_s, sent = timeout_s, True
+            try:
+                step = next(script)
+                while True:
+                    params = None if isinstance(step, Command) else step.params
+                    cursor = connection.execute(step.text, params, prepare=False)
+                    step = script.send(cursor.fetchall() if cursor.description else [])
+            except StopIteration as stop:
+                return stop.value
+            finally:
+                connection.pgconn.finish()
+        except FAILURES as error:
+            raise in_our_words(error, sent=sent) from error
+
+
+async def open_postgres(url: str, *, pepper: Pepper | None, space: str = "") -> PostgresStore:
+    """Open the PostgreSQL store that a URL names, for asyncio; make its tables if there are none and the role may.
+
+    Args:
+        url: ``postgresql://user@host:port/database?namespace=…&timeout=…&pool_size=…&prepared=…`` and the driver's own
+            parameters; ``timeout`` is in seconds.
+        pepper: at least 32 bytes, or key id → bytes of which the first is the current one. It is kept apart from the
+            database: whoever holds only one of them can do nothing.
+        space: a name space beside the main one: a schema of its own.
+
+    Raises:
+        InvalidInput: no pepper, a wrong one, or a URL that can never be right.
+        StoreUnavailable: the server cannot be reached in time.
+        StoreError: the tables are not there and the role may not make them, or they are of another version.
+    """
+    store = PostgresStore(address_of(url, space), _keyring(pepper))
+    await store._run_script(opening(store.address, store._core.keyring), SCRIPT_TIMEOUT_S)
+    return store
+
+
+def open_postgres_blocking(url: str, *, pepper: Pepper | None, space: str = "") -> BlockingPostgresStore:
+    """As ``open_postgres``, for callers without an event loop."""
+    store = BlockingPostgresStore(address_of(url, space), _keyring(pepper))
+    store._run_script(opening(store.address, store._core.keyring), SCRIPT_TIMEOUT_S)
+    return store
+
+
+def migrate_postgres(url: str, *, space: str = "", grant_to: str | None = None) -> list[int]:
+    """Bring the tables of a store up to this version; answers the numbers of the steps taken, none if it was.
+
+    Args:
+        url: as for ``open_postgres``, of a role that owns the tables or may make them.
+        space: the name space.
+        grant_to: the role that will use the tables, which need not own them.
+
+    Raises:
+        InvalidInput: the URL can never be right.
+        StoreUnavailable: the server cannot be reached in time.
+        StoreError: the tables are newer than this library, or the role may not do it.
+    """
+    address = address_of(url, space)
+    store = BlockingPostgresStore(address, PepperKeyring(bytes(32)))
+    return cast("list[int]", store._run_script(migrating(address, grant_to), MIGRATION_TIMEOUT_S))
+
+
+def _keyring(pepper: Pepper | None) -> PepperKeyring:
+    if pepper is None:
+        raise InvalidInput(
+            "a PostgreSQL store needs a pepper that is kept apart from it: give pepper= or set SESSION_TOKENS_PEPPER"
+        )
+    return PepperKeyring(pepper)

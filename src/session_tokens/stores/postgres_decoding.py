@@ -1,0 +1,226 @@
+"""What the replies of PostgreSQL mean: JSON arrays become records whose MAC is right, with their stamps.
+
+Text that PostgreSQL cannot hold is escaped on the way there and back. What a stamp is a stamp of (``Part``) is shared
+with ``postgres_commit``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any
+
+from ..clock import Clock
+from ..minting import Keyring
+from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..wants import (
+    NO_SESSION,
+    NO_TOKEN,
+    AllKeys,
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    SessionById,
+    SessionByLookup,
+    SessionFound,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+from .record_codec import check_mac, outcome_of, session_of, token_of
+
+Part = tuple[str, str]
+"""The name of one stamped part of an answer: its kind (as in ``stamp_v1``) and its key."""
+
+ABSENT = "0"
+"""The stamp of what is not there, and of an empty set."""
+
+ESCAPE = "\x1a"
+Row = Sequence[Any]
+"""What a statement answers: want, number, token, session, entry, other; all but the number are text or ``None``."""
+
+
+def escaped(text: str) -> str:
+    """Answer text that PostgreSQL can hold: without NUL and lone surrogates; ``unescaped`` is its inverse."""
+    if "\0" not in text and ESCAPE not in text:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text
+    letters = []
+    for letter in text:
+        if letter == "\0":
+            letters.append(ESCAPE + "0")
+        elif letter == ESCAPE:
+            letters.append(ESCAPE + "1")
+        elif "\ud800" <= letter <= "\udfff":
+            letters.append(f"{ESCAPE}u{ord(letter):04x}")
+        else:
+            letters.append(letter)
+    return "".join(letters)
+
+
+def unescaped(text: str) -> str:
+    """Answer the text that ``escaped`` was given."""
+    if ESCAPE not in text:
+        return text
+    first, *rest = text.split(ESCAPE)
+    parts = [first]
+    for part in rest:
+        if part.startswith("u"):
+            parts.append(chr(int(part[1:5], 16)) + part[5:])
+        else:
+            parts.append(("\0" if part[:1] == "0" else ESCAPE) + part[1:])
+    return "".join(parts)
+
+
+def set_stamp(members: Sequence[tuple[str, int]]) -> str:
+    """Answer the stamp of a set from the ids and stamps of its members in their order, as ``stamp_v1`` does."""
+    if not members:
+        return ABSENT
+    return sha256(escaped(" ".join(f"{id}={stamp}" for id, stamp in members)).encode()).hexdigest()
+
+
+class Decoder:
+    """Makes records of the JSON arrays of one store, checking the MAC of each.
+
+    Args:
+        keyring: holds the peppers that the MACs were made with.
+        clock: told to sessions, for their time left.
+    """
+
+    __slots__ = ("_clock", "_keyring")
+
+    def __init__(self, keyring: Keyring, clock: Clock) -> None:
+        self._keyring = keyring
+        self._clock = clock
+
+    def _checked(self, table: str, text: str) -> tuple[tuple[Any, ...], int]:
+        """Answer the columns and the stamp of a JSON array whose MAC is right."""
+        columns = json.loads(text)
+        if "\\u001a" in text:
+            columns = [unescaped(column) if isinstance(column, str) else column for column in columns]
+        stamp = columns.pop()
+        mac = columns.pop()
+        row = tuple(columns)
+        check_mac(self._keyring, table, row, mac)
+        return row, stamp
+
+    def session(self, text: str) -> tuple[Session, int]:
+        """Answer a session and its stamp."""
+        row, stamp = self._checked("sessions", text)
+        return session_of(row, self._clock), stamp
+
+    def token(self, text: str) -> tuple[Token, int]:
+        """Answer a token and its stamp."""
+        row, stamp = self._checked("tokens", text)
+        return token_of(row), stamp
+
+    def entry(self, text: str) -> tuple[OwnerEntry, int]:
+        """Answer an owner's entry and its stamp."""
+        row, stamp = self._checked("owners", text)
+        return OwnerEntry(*row), stamp
+
+    def idempotency(self, text: str) -> tuple[IdempotencyRecord, int]:
+        """Answer the first outcome under a key and its stamp."""
+        row, stamp = self._checked("idempotency", text)
+        key, request, nonce, key_id, outcome, expires_at = row
+        return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, self._clock), expires_at), stamp
+
+    def setting(self, text: str) -> tuple[str, int]:
+        """Answer a setting's text and its stamp."""
+        row, stamp = self._checked("settings", text)
+        return row[1], stamp
+
+    def key(self, text: str) -> tuple[ServiceKey, int]:
+        """Answer a service key and its stamp."""
+        row, stamp = self._checked("service_keys", text)
+        return ServiceKey(*row), stamp
+
+    def session_found(self, rows: Sequence[Row], absent: Part | None) -> Found:
+        """Answer a session with its owner's entry, and the stamps of both."""
+        if not rows:
+            return Found(NO_SESSION, () if absent is None else ((absent, ABSENT),))
+        session, stamp = self.session(rows[0][3])
+        entry, entry_stamp = (None, 0) if rows[0][4] is None else self.entry(rows[0][4])
+        return Found(
+            SessionFound(session, entry),
+            ((("session", session.id), str(stamp)), (("entry", session.owner), str(entry_stamp))),
+        )
+
+    def token_found(self, rows: Sequence[Row], absent: Part | None) -> Found:
+        """Answer a token with its session and that owner's entry, and the stamps of all."""
+        if not rows:
+            return Found(NO_TOKEN, () if absent is None else ((absent, ABSENT),))
+        token, stamp = self.token(rows[0][2])
+        stamps: list[tuple[Part, str]] = [(("token", token.id), str(stamp))]
+        session = entry = None
+        if rows[0][3] is not None:
+            session, session_stamp = self.session(rows[0][3])
+            entry, entry_stamp = (None, 0) if rows[0][4] is None else self.entry(rows[0][4])
+            stamps += [(("session", session.id), str(session_stamp)), (("entry", session.owner), str(entry_stamp))]
+        elif token.session_id is not None:
+            stamps.append((("session", token.session_id), ABSENT))
+        return Found(TokenFound(token, session, entry), stamps)
+
+    def sessions_found(self, rows: Sequence[Row], part: Part) -> Found:
+        """Answer a set of sessions and its stamp."""
+        pairs = [self.session(row[3]) for row in rows]
+        stamp = set_stamp([(session.id, stamp) for session, stamp in pairs])
+        return Found([session for session, _ in pairs], ((part, stamp),))
+
+    def tokens_found(self, rows: Sequence[Row], part: Part) -> Found:
+        """Answer a set of tokens and its stamp."""
+        pairs = [self.token(row[2]) for row in rows]
+        stamp = set_stamp([(token.id, stamp) for token, stamp in pairs])
+        return Found([token for token, _ in pairs], ((part, stamp),))
+
+    def one_found(
+        self, rows: Sequence[Row], part: Part, decode: Callable[[str], tuple[Any, int]], column: int = 5
+    ) -> Found:
+        """Answer what ``decode`` makes of the one row, if there is one, and its stamp."""
+        if not rows:
+            return Found(None, ((part, ABSENT),))
+        value, stamp = decode(rows[0][column])
+        return Found(value, ((part, str(stamp)),))
+
+    def found(self, want: Want, rows: Sequence[Row]) -> Found:
+        """Answer one want from the rows that came for it."""
+        return _ANSWERS[type(want)](self, want, rows)
+
+
+_ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Found]] = {
+    SessionById: lambda to, want, rows: to.session_found(rows, ("session", want.id)),
+    SessionByLookup: lambda to, want, rows: to.session_found(rows, ("session_lookup", want.lookup)),
+    TokenById: lambda to, want, rows: to.token_found(rows, ("token", want.id)),
+    TokenByLookup: lambda to, want, rows: to.token_found(rows, ("token_lookup", want.lookup)),
+    SessionsOf: lambda to, want, rows: to.sessions_found(rows, ("sessions_of", want.owner)),
+    EntryOf: lambda to, want, rows: to.one_found(rows, ("entry", want.owner), to.entry, 4),
+    TokensOf: lambda to, want, rows: to.tokens_found(
+        rows, ("tokens_of", f"{'' if want.limit is None else want.limit}:{want.session_id}")
+    ),
+    TransferablesOf: lambda to, want, rows: to.tokens_found(rows, ("transferables_of", want.session_id)),
+    TokenCountOf: lambda to, want, rows: Found(int(rows[0][5]), ((("token_count_of", want.session_id), rows[0][5]),)),
+    ParkedTokens: lambda to, want, rows: to.tokens_found(rows, ("parked_tokens", want.owner)),
+    IdempotencyOf: lambda to, want, rows: to.one_found(rows, ("idempotency", want.key), to.idempotency),
+    SettingOf: lambda to, want, rows: to.one_found(rows, ("setting", want.name), to.setting),
+    KeyByLookup: lambda to, want, rows: to.one_found(rows, ("key_lookup", want.lookup), to.key),
+    KeyById: lambda to, want, rows: to.one_found(rows, ("key", want.id), to.key),
+    AllKeys: lambda to, want, rows: Found([to.key(row[5])[0] for row in rows]),
+    SessionListing: lambda to, want, rows: Found([to.session_found([row], None).value for row in rows]),
+    TokenListing: lambda to, want, rows: Found([to.token_found([row], None).value for row in rows]),
+}

@@ -1,0 +1,206 @@
+"""The pure core of reading PostgreSQL: wants become one statement, its rows become answers.
+
+Theory of operation. Wants of one kind are one call of that kind's function (``sql/postgres_0002_reading_v1.sql``), the
+calls of all kinds are one ``UNION ALL``: one statement, one snapshot, one round trip, whatever was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ..coalesce import Batch, alert
+from ..errors import CorruptRecord
+from ..records import OwnerEntry, Session, Token
+from ..wants import (
+    AllKeys,
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    SessionById,
+    SessionByLookup,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+from .postgres_decoding import Decoder, Row, escaped
+
+_AFTER_ALL = (-1, "")
+
+
+class Statement(NamedTuple):
+    """Text with ``%s`` for its parameters, and these."""
+
+    text: str
+    params: Sequence[Any]
+
+
+class _Kind(NamedTuple):
+    """How wants of one kind are asked: the function, the casts of its parameters, and the arrays that are given."""
+
+    name: str
+    casts: str
+    arrays: Callable[[Sequence[Any]], Sequence[Any]]
+
+
+def _by(field: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    return lambda wants: ([escaped(getattr(want, field)) for want in wants],)
+
+
+_KINDS: dict[type, _Kind] = {
+    SessionById: _Kind("session_by_id", "%s::text[]", _by("id")),
+    SessionByLookup: _Kind("session_by_lookup", "%s::text[]", _by("lookup")),
+    SessionsOf: _Kind("sessions_of", "%s::text[]", _by("owner")),
+    EntryOf: _Kind("entry_of", "%s::text[]", _by("owner")),
+    TokenById: _Kind("token_by_id", "%s::text[]", _by("id")),
+    TokenByLookup: _Kind("token_by_lookup", "%s::text[]", _by("lookup")),
+    TokensOf: _Kind(
+        "tokens_of",
+        "%s::text[], %s::bigint[]",
+        lambda wants: ([escaped(want.session_id) for want in wants], [want.limit for want in wants]),
+    ),
+    TransferablesOf: _Kind("transferables_of", "%s::text[]", _by("session_id")),
+    TokenCountOf: _Kind("token_count_of", "%s::text[]", _by("session_id")),
+    ParkedTokens: _Kind("parked_tokens", "%s::text[]", _by("owner")),
+    IdempotencyOf: _Kind("idempotency_of", "%s::text[]", _by("key")),
+    SettingOf: _Kind("setting_of", "%s::text[]", _by("name")),
+    KeyByLookup: _Kind("key_by_lookup", "%s::text[]", _by("lookup")),
+    KeyById: _Kind("key_by_id", "%s::text[]", _by("id")),
+    AllKeys: _Kind("all_keys", "", lambda wants: ()),
+}
+_KIND_OF_LISTING: dict[type, str] = {SessionListing: "session_listing", TokenListing: "token_listing"}
+_SESSION_LISTING = "%s::bigint, %s::text, %s::boolean, %s::bigint, %s::text, %s::bigint"
+_TOKEN_LISTING = (
+    "%s::bigint, %s::text, %s::text, %s::boolean, %s::boolean, %s::boolean, %s::bigint, %s::text, %s::bigint"
+)
+
+
+class Reading:
+    """One read: its statement, and what the rows of the reply mean.
+
+    Args:
+        schema: the quoted name of the schema.
+        wants: what is asked.
+    """
+
+    __slots__ = ("_places", "statement", "wants")
+
+    def __init__(self, schema: str, wants: Sequence[Want]) -> None:
+        self.wants = wants
+        self._places: dict[str, list[int]] = {}
+        kinds: dict[type, list[Any]] = {}
+        for place, want in enumerate(wants):
+            kinds.setdefault(type(want), []).append(want)
+            self._places.setdefault(_name_of(type(want)), []).append(place)
+        # The clock is read by the first arm: an answer is never older than the instant it is given for.
+        arms = [f"SELECT 'now', {schema}.now_v1(), NULL, NULL, NULL, NULL"]
+        params: list[Any] = []
+        for kind in sorted(kinds, key=_name_of):
+            asked = kinds[kind]
+            if kind in _KIND_OF_LISTING:
+                for number, want in enumerate(asked, 1):
+                    arms.append(_listing_arm(schema, want))
+                    params += _listing_params(number, want)
+            else:
+                name, casts, arrays = _KINDS[kind]
+                arms.append(f"SELECT * FROM {schema}.{name}_v1({casts})")
+                params += arrays(asked)
+        self.statement = Statement(" UNION ALL ".join(arms), params)
+
+    def batch(self, rows: Sequence[Row], decoder: Decoder) -> Batch:
+        """Answer the wants from the rows of the reply; an error in place of an answer is for who asked that want."""
+        now = 0
+        by_place: dict[int, list[Row]] = {}
+        for row in rows:
+            if row[0] == "now":
+                now = row[1]
+            else:
+                by_place.setdefault(self._places[row[0]][row[1] - 1], []).append(row)
+        found: list[Found | CorruptRecord] = []
+        for place, want in enumerate(self.wants):
+            try:
+                found.append(decoder.found(want, by_place.get(place, ())))
+            except CorruptRecord as error:
+                found.append(error)
+        return Batch(now, found)
+
+
+def _name_of(kind: type) -> str:
+    return _KIND_OF_LISTING.get(kind) or _KINDS[kind].name
+
+
+def _listing_arm(schema: str, want: SessionListing | TokenListing) -> str:
+    if isinstance(want, SessionListing):
+        return f"SELECT * FROM {schema}.session_listing_v1({_SESSION_LISTING})"
+    return f"SELECT * FROM {schema}.token_listing_v1({_TOKEN_LISTING})"
+
+
+def _listing_params(number: int, want: SessionListing | TokenListing) -> list[Any]:
+    owner = None if want.owner is None else escaped(want.owner)
+    at, id = want.after or _AFTER_ALL
+    if isinstance(want, SessionListing):
+        return [number, owner, want.detached, at, escaped(id), want.limit]
+    session_id = None if want.session_id is None else escaped(want.session_id)
+    return [
+        number, owner, session_id, want.transferable, want.sellable, want.unassigned, at, escaped(id), want.limit,
+    ]  # fmt: skip
+
+
+def session_statement(schema: str, lookups: Sequence[str]) -> Statement:
+    """Answer the hot path of sessions: now, the session and its owner's entry; a row without a session if none."""
+    return Statement(
+        f"SELECT {schema}.now_v1(), {schema}.session_json_v1(s), {schema}.owner_json_v1(o)"
+        f" FROM (VALUES (1)) AS one LEFT JOIN {schema}.sessions s ON s.lookup = ANY(%s)"
+        f" LEFT JOIN {schema}.owners o ON o.owner = s.owner LIMIT 1",
+        (lookups,),
+    )
+
+
+def token_statement(schema: str, lookups: Sequence[str]) -> Statement:
+    """Answer the hot path of tokens: now, the token, its session and that owner's entry."""
+    return Statement(
+        f"SELECT {schema}.now_v1(), {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o)"
+        f" FROM (VALUES (1)) AS one LEFT JOIN {schema}.tokens t ON t.lookup = ANY(%s)"
+        f" LEFT JOIN {schema}.sessions s ON s.id = t.session_id"
+        f" LEFT JOIN {schema}.owners o ON o.owner = s.owner LIMIT 1",
+        (lookups,),
+    )
+
+
+def session_answer(row: Row, decoder: Decoder) -> tuple[int, Session | None, OwnerEntry | None]:
+    """Answer the hot path of sessions from its one row; a record that fails its MAC is none, and an alert is logged."""
+    now, session, entry = row
+    if session is None:
+        return now, None, None
+    try:
+        return now, decoder.session(session)[0], None if entry is None else decoder.entry(entry)[0]
+    except CorruptRecord as error:
+        alert(error)
+        return now, None, None
+
+
+def token_answer(row: Row, decoder: Decoder) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+    """Answer the hot path of tokens from its one row; as ``session_answer``."""
+    now, token, session, entry = row
+    if token is None:
+        return now, None, None, None
+    try:
+        return (
+            now,
+            decoder.token(token)[0],
+            None if session is None else decoder.session(session)[0],
+            None if entry is None else decoder.entry(entry)[0],
+        )
+    except CorruptRecord as error:
+        alert(error)
+        return now, None, None, None

@@ -1,0 +1,195 @@
+"""The tables' versions and the recorded peppers: what is looked at, and brought up to date, when a store is opened.
+
+Scripts here are generators over one connection: they yield a ``Statement`` (``params`` of ``None``: several commands in
+one text) and are sent its rows. Opening makes a name space that is not there yet, where the role may; it never changes
+one that is there: that is ``migrate``'s, which wants a role that owns the tables.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Generator
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from ..errors import InvalidInput, StoreError
+from ..minting import PepperKeyring
+from .postgres_address import Address
+from .postgres_reading import Statement
+
+SERVER_VERSION_MIN = 14_00_00
+_FOLDER = "sql"
+
+
+class Command(NamedTuple):
+    """Text without parameters; may hold several statements."""
+
+    text: str
+
+
+Script = Generator[Statement | Command, list[tuple[Any, ...]], Any]
+
+
+class Migration(NamedTuple):
+    """One step of the tables' history; never changed once released."""
+
+    number: int
+    name: str
+
+    def text(self, address: Address) -> str:
+        """Answer its SQL for one name space."""
+        source = files(__package__).joinpath(_FOLDER, f"postgres_{self.number:04}_{self.name}.sql").read_text("utf-8")
+        return source.replace("{schema}", address.schema).replace("{name}", address.namespace)
+
+
+MIGRATIONS = (Migration(1, "tables"), Migration(2, "reading_v1"), Migration(3, "commit_v1"))
+NEWEST = MIGRATIONS[-1].number
+
+
+class _State(NamedTuple):
+    """What a database shows of a name space, without a right to use it."""
+
+    encoding: str
+    server_version: int
+    role: str
+    may_create_schema: bool
+    schema_exists: bool
+    may_use_schema: bool
+    may_create_tables: bool
+    is_migrated: bool
+
+
+def _state_statement(address: Address) -> Statement:
+    return Statement(
+        """
+        SELECT current_setting('server_encoding'), current_setting('server_version_num')::int, current_user::text,
+            has_database_privilege(current_database(), 'CREATE'), n.oid IS NOT NULL,
+            coalesce(has_schema_privilege(n.oid, 'USAGE'), false),
+            coalesce(has_schema_privilege(n.oid, 'CREATE'), false),
+            EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid AND c.relname = 'migrations')
+        FROM (VALUES (%s)) AS wanted (name) LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = wanted.name
+        """,
+        (address.namespace,),
+    )
+
+
+def opening(address: Address, keyring: PepperKeyring) -> Script:
+    """Make sure that the tables are there and of this version, and that the peppers are theirs.
+
+    Raises:
+        InvalidInput: a pepper is missing or another one; the database is of another encoding or too old.
+        StoreError: the tables are not there and the role may not make them, or they are older or newer than this
+            library.
+    """
+    state = yield from _checked_state(address)
+    if not state.is_migrated:
+        if not (state.may_create_tables or (state.may_create_schema and not state.schema_exists)):
+            raise StoreError(
+                f"the database has no store in the schema {address.namespace}, and the role {state.role} may not make "
+                "one; run: session-tokens store migrate, with a role that may"
+            )
+        yield from migrating(address)
+    elif not state.may_use_schema:
+        raise StoreError(
+            f"the role {state.role} may not use the schema {address.namespace}; "
+            "grant it as deploy/postgres/roles.sql does"
+        )
+    version = yield from _version(address)
+    _refuse_newer(version)
+    if version < NEWEST:
+        raise StoreError(
+            f"the store's tables are of version {version}, this library needs {NEWEST}; "
+            "run: session-tokens store migrate, with a role that owns them"
+        )
+    yield from _peppers_recorded(address, keyring)
+
+
+def migrating(address: Address, grant_to: str | None = None) -> Script:
+    """Bring the tables up to this version, in one transaction; answer the numbers of the steps taken.
+
+    Two processes that do so at once do it one after the other. A newer version is left as it is.
+
+    Args:
+        address: where the tables are.
+        grant_to: a role that may then use the tables without owning them.
+    """
+    state = yield from _checked_state(address)
+    yield Command("BEGIN")
+    yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (f"session_tokens {address.namespace}",))
+    state = yield from _checked_state(address)
+    if not state.schema_exists:
+        yield Command(f"CREATE SCHEMA {address.schema}")
+    version = (yield from _version(address)) if state.is_migrated else 0
+    _refuse_newer(version)
+    taken = [migration for migration in MIGRATIONS if migration.number > version]
+    for migration in taken:
+        yield Command(migration.text(address))
+        yield Statement(
+            f"INSERT INTO {address.schema}.migrations (number, name) VALUES (%s, %s)",
+            (migration.number, migration.name),
+        )
+    if grant_to is not None:
+        yield Command(_grants(address, grant_to))
+    yield Command("COMMIT")
+    return [migration.number for migration in taken]
+
+
+def _grants(address: Address, role: str) -> str:
+    quoted = '"' + role.replace('"', '""') + '"'
+    return (
+        f"GRANT USAGE ON SCHEMA {address.schema} TO {quoted};"
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {address.schema} TO {quoted};"
+        f"REVOKE INSERT, UPDATE, DELETE ON {address.schema}.migrations FROM {quoted};"
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {address.schema} TO {quoted};"
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {address.schema} TO {quoted};"
+    )
+
+
+def _checked_state(address: Address) -> Generator[Any, list[tuple[Any, ...]], _State]:
+    rows = yield _state_statement(address)
+    state = _State(*rows[0])
+    if state.encoding != "UTF8":
+        raise InvalidInput(f"the database is encoded in {state.encoding}; make one with ENCODING 'UTF8'")
+    if state.server_version < SERVER_VERSION_MIN:
+        raise InvalidInput(f"PostgreSQL {SERVER_VERSION_MIN // 10_000} or newer is needed")
+    return state
+
+
+def _version(address: Address) -> Generator[Any, list[tuple[Any, ...]], int]:
+    rows = yield Statement(f"SELECT coalesce(max(number), 0) FROM {address.schema}.migrations", ())
+    version: int = rows[0][0]
+    return version
+
+
+def _refuse_newer(version: int) -> None:
+    if version > NEWEST:
+        raise StoreError(
+            f"the store's tables are of version {version}, made by a newer session-tokens; this one knows {NEWEST}: "
+            "install the newer one"
+        )
+
+
+def _peppers_recorded(address: Address, keyring: PepperKeyring) -> Script:
+    """Compare the peppers with those recorded, and record new ones; the first to record an id is believed."""
+    select = Statement(f"SELECT key_id, check_value FROM {address.schema}.peppers", ())
+    recorded: dict[str, str] = dict((yield select))
+    for key_id in recorded:
+        if key_id not in keyring.peppers:
+            raise InvalidInput(
+                f"the store was written with the pepper {key_id}, which is not given; give it beside the others "
+                "(argument, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)",
+                key_id=key_id,
+            )
+    new = [key_id for key_id in keyring.peppers if key_id not in recorded]
+    for key_id in new:
+        yield Statement(
+            f"INSERT INTO {address.schema}.peppers (key_id, check_value) VALUES (%s, %s) ON CONFLICT DO NOTHING",
+            (key_id, keyring.check_of(key_id)),
+        )
+    if new:
+        recorded = dict((yield select))
+    for key_id in keyring.peppers:
+        if not hmac.compare_digest(recorded[key_id], keyring.check_of(key_id)):
+            raise InvalidInput(
+                f"the pepper {key_id} is not the one that the store was written with; give that one", key_id=key_id
+            )

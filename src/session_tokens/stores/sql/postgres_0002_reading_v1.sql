@@ -1,0 +1,290 @@
+-- Reading: one function for each kind of question, each answering many of them at once.
+--
+-- {schema} is the name space. All are STABLE: called in one statement they see one snapshot, so their answers hold as
+-- of one instant. They know stamps and order, not rules. Each row answers the question number n (from 1) of its kind
+-- with up to four JSON arrays: the columns of the table in their order (booleans as 0 and 1), its MAC, its stamp.
+-- Plans go by the indexes even while the tables are small: they are kept, and the tables grow.
+
+CREATE TYPE {schema}.found_v1 AS (want text, n bigint, token text, session text, entry text, other text);
+
+CREATE FUNCTION {schema}.session_json_v1(s {schema}.sessions) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN s.id IS NOT NULL THEN json_build_array(
+        s.id, s.owner, s.lookup, s.created_at, s.last_seen_at, s.authenticated_at, s.deadline, s.idle_timeout_ms,
+        s.max_age_ms, s.detached_timeout_ms, s.detachable::int, s.detached_at, s.ended_at, s.end_reason, s.sweep_at,
+        s.owner_epoch, s.version, s.client_id, s.name, s.label, s.user_agent, s.address, s.data, s.data_versions,
+        s.mac, s.stamp)::text END
+$$;
+
+CREATE FUNCTION {schema}.token_json_v1(t {schema}.tokens) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN t.id IS NOT NULL THEN json_build_array(
+        t.id, t.owner, t.lookup, t.kind, t.session_id, t.value, t.is_json::int, t.created_at, t.timeout_ms,
+        t.own_deadline, t.deadline, t.disownment_timeout_ms, t.held_since, t.unassigned_at, t.previous_owner, t.epoch,
+        t.version, t.client_id, t.name, t.listed::int, t.price, t.currency, t.gift::int, t.mac, t.stamp)::text END
+$$;
+
+CREATE FUNCTION {schema}.owner_json_v1(o {schema}.owners) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN o.owner IS NOT NULL THEN
+        json_build_array(o.owner, o.epoch, o.disabled_at, o.watermark, o.mac, o.stamp)::text END
+$$;
+
+CREATE FUNCTION {schema}.key_json_v1(k {schema}.service_keys) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN k.id IS NOT NULL THEN
+        json_build_array(k.id, k.lookup, k.role, k.created_at, k.expires_at, k.label, k.mac, k.stamp)::text END
+$$;
+
+CREATE FUNCTION {schema}.now_v1() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
+$$;
+
+CREATE FUNCTION {schema}.session_by_id_v1(ids text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'session_by_id', k.n, NULL::text, {schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text
+    FROM unnest(ids) WITH ORDINALITY AS k (id, n)
+    JOIN {schema}.sessions s ON s.id = k.id
+    LEFT JOIN {schema}.owners o ON o.owner = s.owner;
+END $$;
+
+CREATE FUNCTION {schema}.session_by_lookup_v1(lookups text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'session_by_lookup', k.n, NULL::text, {schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text
+    FROM unnest(lookups) WITH ORDINALITY AS k (lookup, n)
+    JOIN {schema}.sessions s ON s.lookup = k.lookup
+    LEFT JOIN {schema}.owners o ON o.owner = s.owner;
+END $$;
+
+CREATE FUNCTION {schema}.sessions_of_v1(owners text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'sessions_of', k.n, NULL::text, {schema}.session_json_v1(s), NULL::text, NULL::text
+    FROM unnest(owners) WITH ORDINALITY AS k (owner, n)
+    JOIN {schema}.sessions s ON s.owner = k.owner AND s.ended_at IS NULL
+    ORDER BY k.n, s.created_at, s.id;
+END $$;
+
+CREATE FUNCTION {schema}.entry_of_v1(names text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'entry_of', k.n, NULL::text, NULL::text, {schema}.owner_json_v1(o), NULL::text
+    FROM unnest(names) WITH ORDINALITY AS k (owner, n)
+    JOIN {schema}.owners o ON o.owner = k.owner;
+END $$;
+
+CREATE FUNCTION {schema}.token_by_id_v1(ids text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'token_by_id', k.n, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
+        NULL::text
+    FROM unnest(ids) WITH ORDINALITY AS k (id, n)
+    JOIN {schema}.tokens t ON t.id = k.id
+    LEFT JOIN {schema}.sessions s ON s.id = t.session_id
+    LEFT JOIN {schema}.owners o ON o.owner = s.owner;
+END $$;
+
+CREATE FUNCTION {schema}.token_by_lookup_v1(lookups text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'token_by_lookup', k.n, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
+        NULL::text
+    FROM unnest(lookups) WITH ORDINALITY AS k (lookup, n)
+    JOIN {schema}.tokens t ON t.lookup = k.lookup
+    LEFT JOIN {schema}.sessions s ON s.id = t.session_id
+    LEFT JOIN {schema}.owners o ON o.owner = s.owner;
+END $$;
+
+CREATE FUNCTION {schema}.tokens_of_v1(session_ids text[], limits bigint[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'tokens_of', k.n, {schema}.token_json_v1(t), NULL::text, NULL::text, NULL::text
+    FROM unnest(session_ids, limits) WITH ORDINALITY AS k (session_id, most, n)
+    CROSS JOIN LATERAL (
+        SELECT held FROM {schema}.tokens AS held WHERE held.session_id = k.session_id
+        ORDER BY held.created_at, held.id LIMIT k.most
+    ) AS first (t)
+    ORDER BY k.n, (t).created_at, (t).id;
+END $$;
+
+CREATE FUNCTION {schema}.transferables_of_v1(session_ids text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'transferables_of', k.n, {schema}.token_json_v1(t), NULL::text, NULL::text, NULL::text
+    FROM unnest(session_ids) WITH ORDINALITY AS k (session_id, n)
+    JOIN {schema}.tokens t ON t.session_id = k.session_id AND t.kind = 'transferable'
+    ORDER BY k.n, t.created_at, t.id;
+END $$;
+
+CREATE FUNCTION {schema}.token_count_of_v1(session_ids text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'token_count_of', k.n, NULL::text, NULL::text, NULL::text,
+        (SELECT count(*)::text FROM {schema}.tokens t WHERE t.session_id = k.session_id)
+    FROM unnest(session_ids) WITH ORDINALITY AS k (session_id, n);
+END $$;
+
+CREATE FUNCTION {schema}.parked_tokens_v1(owners text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'parked_tokens', k.n, {schema}.token_json_v1(t), NULL::text, NULL::text, NULL::text
+    FROM unnest(owners) WITH ORDINALITY AS k (owner, n)
+    JOIN {schema}.tokens t ON t.owner = k.owner AND t.session_id IS NULL AND t.kind = 'transferable'
+    ORDER BY k.n, t.created_at, t.id;
+END $$;
+
+CREATE FUNCTION {schema}.idempotency_of_v1(keys text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'idempotency_of', k.n, NULL::text, NULL::text, NULL::text,
+        json_build_array(i.key, i.request, i.nonce, i.key_id, i.outcome, i.expires_at, i.mac, i.stamp)::text
+    FROM unnest(keys) WITH ORDINALITY AS k (key, n)
+    JOIN {schema}.idempotency i ON i.key = k.key;
+END $$;
+
+CREATE FUNCTION {schema}.setting_of_v1(names text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'setting_of', k.n, NULL::text, NULL::text, NULL::text, json_build_array(g.name, g.text, g.mac, g.stamp)::text
+    FROM unnest(names) WITH ORDINALITY AS k (name, n)
+    JOIN {schema}.settings g ON g.name = k.name;
+END $$;
+
+CREATE FUNCTION {schema}.key_by_lookup_v1(lookups text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'key_by_lookup', k.n, NULL::text, NULL::text, NULL::text, {schema}.key_json_v1(s)
+    FROM unnest(lookups) WITH ORDINALITY AS k (lookup, n)
+    JOIN {schema}.service_keys s ON s.lookup = k.lookup;
+END $$;
+
+CREATE FUNCTION {schema}.key_by_id_v1(ids text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'key_by_id', k.n, NULL::text, NULL::text, NULL::text, {schema}.key_json_v1(s)
+    FROM unnest(ids) WITH ORDINALITY AS k (id, n)
+    JOIN {schema}.service_keys s ON s.id = k.id;
+END $$;
+
+CREATE FUNCTION {schema}.all_keys_v1() RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'all_keys', 1::bigint, NULL::text, NULL::text, NULL::text, {schema}.key_json_v1(s)
+    FROM {schema}.service_keys s
+    ORDER BY s.created_at, s.id;
+END $$;
+
+CREATE FUNCTION {schema}.session_listing_v1(
+    number bigint, of_owner text, is_detached boolean, after_at bigint, after_id text, most bigint
+) RETURNS SETOF {schema}.found_v1 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    page {schema}.sessions[];
+BEGIN
+    IF of_owner IS NOT NULL THEN
+        page := ARRAY(SELECT s FROM {schema}.sessions s
+            WHERE s.owner = of_owner AND s.ended_at IS NULL AND (s.created_at, s.id) > (after_at, after_id)
+                AND (is_detached IS NULL OR (s.detached_at IS NOT NULL) = is_detached)
+            ORDER BY s.created_at, s.id LIMIT most);
+    ELSIF is_detached THEN
+        page := ARRAY(SELECT s FROM {schema}.sessions s
+            WHERE s.ended_at IS NULL AND s.detached_at IS NOT NULL AND (s.created_at, s.id) > (after_at, after_id)
+            ORDER BY s.created_at, s.id LIMIT most);
+    ELSE
+        page := ARRAY(SELECT s FROM {schema}.sessions s
+            WHERE s.ended_at IS NULL AND (s.created_at, s.id) > (after_at, after_id)
+                AND (is_detached IS NULL OR s.detached_at IS NULL)
+            ORDER BY s.created_at, s.id LIMIT most);
+    END IF;
+    RETURN QUERY
+    SELECT 'session_listing', number, NULL::text, {schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text
+    FROM unnest(page) AS s
+    LEFT JOIN {schema}.owners o ON o.owner = s.owner
+    ORDER BY s.created_at, s.id;
+END $$;
+
+-- The tokens that may be unassigned now: those that are, and the transferable ones of sessions that are over.
+CREATE FUNCTION {schema}.maybe_unassigned_v1(after_at bigint, after_id text, most bigint)
+RETURNS SETOF {schema}.tokens LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    (SELECT t.* FROM {schema}.tokens t
+        WHERE t.unassigned_at IS NOT NULL AND (t.created_at, t.id) > (after_at, after_id)
+        ORDER BY t.created_at, t.id LIMIT most)
+    UNION ALL
+    (SELECT t.* FROM {schema}.tokens t
+        WHERE t.kind = 'transferable' AND (t.created_at, t.id) > (after_at, after_id) AND t.session_id IN (
+            SELECT s.id FROM {schema}.sessions s
+            WHERE s.sweep_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 1
+                AND s.sweep_at < 9223372036854775807
+            UNION
+            SELECT s.id FROM {schema}.owners o JOIN {schema}.sessions s ON s.owner = o.owner AND s.ended_at IS NULL
+            WHERE o.epoch <> s.owner_epoch)
+        ORDER BY t.created_at, t.id LIMIT most);
+END $$;
+
+CREATE FUNCTION {schema}.token_listing_v1(
+    number bigint, of_owner text, of_session text, is_transferable boolean, is_sellable boolean, is_unassigned boolean,
+    after_at bigint, after_id text, most bigint
+) RETURNS SETOF {schema}.found_v1 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    page {schema}.tokens[];
+BEGIN
+    IF of_session IS NOT NULL THEN
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.session_id = of_session AND (t.created_at, t.id) > (after_at, after_id)
+                AND (is_transferable IS NULL OR (t.kind = 'transferable') = is_transferable)
+            ORDER BY t.created_at, t.id LIMIT most);
+    ELSIF of_owner IS NOT NULL THEN
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.owner = of_owner AND (t.created_at, t.id) > (after_at, after_id)
+                AND (is_transferable IS NULL OR (t.kind = 'transferable') = is_transferable)
+            ORDER BY t.created_at, t.id LIMIT most);
+    ELSIF is_unassigned THEN
+        page := ARRAY(SELECT t FROM {schema}.maybe_unassigned_v1(after_at, after_id, most) t
+            ORDER BY t.created_at, t.id LIMIT most);
+    ELSIF is_sellable THEN
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.listed AND (t.created_at, t.id) > (after_at, after_id)
+            ORDER BY t.created_at, t.id LIMIT most);
+    ELSE
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE (t.created_at, t.id) > (after_at, after_id)
+                AND (is_transferable IS NULL OR (t.kind = 'transferable') = is_transferable)
+            ORDER BY t.created_at, t.id LIMIT most);
+    END IF;
+    RETURN QUERY
+    SELECT 'token_listing', number, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
+        NULL::text
+    FROM unnest(page) AS t
+    LEFT JOIN {schema}.sessions s ON s.id = t.session_id
+    LEFT JOIN {schema}.owners o ON o.owner = s.owner
+    ORDER BY t.created_at, t.id;
+END $$;
+
+CREATE FUNCTION {schema}.due_v1(until bigint, most bigint) RETURNS TABLE (kind text, id text, due_at bigint)
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN QUERY
+    (SELECT 'session', s.id, s.sweep_at FROM {schema}.sessions s
+        WHERE s.sweep_at <= until AND s.sweep_at < 9223372036854775807 ORDER BY s.sweep_at LIMIT most)
+    UNION ALL
+    (SELECT 'token', t.id, t.deadline FROM {schema}.tokens t
+        WHERE t.deadline <= until AND t.deadline < 9223372036854775807 ORDER BY t.deadline LIMIT most)
+    UNION ALL
+    (SELECT 'idempotency', i.key, i.expires_at FROM {schema}.idempotency i
+        WHERE i.expires_at <= until ORDER BY i.expires_at LIMIT most)
+    ORDER BY 3 LIMIT most;
+END $$;

