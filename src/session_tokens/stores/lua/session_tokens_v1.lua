@@ -1,0 +1,354 @@
+#!lua name=session_tokens_v1
+-- Reads and commits records for session-tokens, each call as of one instant. It knows stamps and links, not rules.
+--
+-- KEYS[1] is the last stamp given out; what precedes its final "n" is the prefix of every key of the partition.
+-- A record is a string: a stamp of 16 digits, the name of the record to bring along with it (or nothing), a line
+-- feed, and a body that only the library reads. A bucket is a sorted set of ids whose member "#" holds its stamp
+-- as score, above the score of every id (instants are milliseconds, stamps microseconds). The names of buckets begin
+-- with "b"; other sorted sets (listings) have no stamp.
+
+local STAMP_LENGTH = 16
+local MARK = '#'
+
+local function prefix_of(keys)
+  return string.sub(keys[1], 1, -2)
+end
+
+local function milliseconds(time)
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The name of the record that a record brings along, nil if none.
+local function link_of(value)
+  local line_end = string.find(value, '\n', STAMP_LENGTH + 1, true)
+  if not line_end or line_end == STAMP_LENGTH + 1 then
+    return nil
+  end
+  return string.sub(value, STAMP_LENGTH + 1, line_end - 1)
+end
+
+-- Append a record and those it brings along, over at most so many hops; false stands for what is not there.
+local function chase(prefix, name, hops, answer)
+  while name do
+    local value = redis.call('GET', prefix .. name)
+    answer[#answer + 1] = value
+    if not value or hops == 0 then
+      return
+    end
+    hops = hops - 1
+    name = link_of(value)
+  end
+end
+
+-- Whether an id comes after another in the order of bytes (not of the server's locale).
+local function is_after(id, other)
+  local length = math.min(#id, #other)
+  for place = 1, length do
+    local a, b = string.byte(id, place), string.byte(other, place)
+    if a ~= b then
+      return a > b
+    end
+  end
+  return #id > #other
+end
+
+-- Append {score, id} of what a sorted set holds after a place, at most so many.
+local function collect(key, score, id, limit, into)
+  local offset, taken = 0, 0
+  local least = score == '' and '-inf' or score
+  while taken < limit do
+    local rows = redis.call('ZRANGEBYSCORE', key, least, '+inf', 'WITHSCORES', 'LIMIT', offset, limit)
+    for place = 1, #rows, 2 do
+      local member, at = rows[place], rows[place + 1]
+      if member ~= MARK and taken < limit and (score == '' or at ~= score or is_after(member, id)) then
+        into[#into + 1] = {tonumber(at), member}
+        taken = taken + 1
+      end
+    end
+    if #rows < 2 * limit then
+      return
+    end
+    offset = offset + limit
+  end
+end
+
+local function members(key)
+  local ids = redis.call('ZRANGE', key, 0, -1)
+  if ids[#ids] == MARK then
+    ids[#ids] = nil
+  end
+  return ids
+end
+
+-- Answer the keys of the sorted sets that a listing draws from.
+--   =name                  that one
+--   *name inner            for each member of name, the set inner .. member
+--   +name outer inner      for each member of name, each member of outer .. member, the set inner .. member
+--   !name kind inner       for each member of name that is due and begins with kind, the set inner .. rest
+local function sources(prefix, spec, now)
+  local words = {}
+  for word in string.gmatch(string.sub(spec, 2), '%S+') do
+    words[#words + 1] = word
+  end
+  local how, keys = string.sub(spec, 1, 1), {}
+  if how == '=' then
+    keys[1] = prefix .. words[1]
+  elseif how == '*' then
+    for _, member in ipairs(members(prefix .. words[1])) do
+      keys[#keys + 1] = prefix .. words[2] .. member
+    end
+  elseif how == '+' then
+    for _, outer in ipairs(members(prefix .. words[1])) do
+      for _, member in ipairs(members(prefix .. words[2] .. outer)) do
+        keys[#keys + 1] = prefix .. words[3] .. member
+      end
+    end
+  else
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', prefix .. words[1], '-inf', now)) do
+      if string.sub(member, 1, #words[2]) == words[2] then
+        keys[#keys + 1] = prefix .. words[3] .. string.sub(member, #words[2] + 1)
+      end
+    end
+  end
+  return keys
+end
+
+local asks = {}
+
+-- c name hops: a record and those it brings along.
+function asks.c(prefix, args, at, now)
+  local answer = {}
+  chase(prefix, args[at], tonumber(args[at + 1]), answer)
+  return answer, at + 2
+end
+
+-- b bucket kind limit: the bucket's stamp, then id and record kind .. id of the first that have one, at most limit
+-- (0: all).
+function asks.b(prefix, args, at, now)
+  local key, kind, limit = prefix .. args[at], args[at + 1], tonumber(args[at + 2])
+  local answer, offset, taken = {redis.call('ZSCORE', key, MARK)}, 0, 0
+  repeat
+    local ids = redis.call('ZRANGE', key, offset, limit == 0 and -1 or offset + limit - 1)
+    for _, id in ipairs(ids) do
+      local value = id ~= MARK and (limit == 0 or taken < limit) and redis.call('GET', prefix .. kind .. id)
+      if value then
+        answer[#answer + 1] = id
+        answer[#answer + 1] = value
+        taken = taken + 1
+      end
+    end
+    offset = offset + limit
+  until limit == 0 or taken >= limit or #ids < limit
+  return answer, at + 3
+end
+
+-- n bucket: the bucket's stamp and how many ids it holds.
+function asks.n(prefix, args, at, now)
+  local key = prefix .. args[at]
+  local count = redis.call('ZCARD', key)
+  return {redis.call('ZSCORE', key, MARK), count > 0 and count - 1 or 0}, at + 1
+end
+
+-- l score id limit kind hops count source…: records kind .. member of all sources in order of (score, id), after a
+-- place, at most limit, each with those it brings along.
+function asks.l(prefix, args, at, now)
+  local score, id, limit = args[at], args[at + 1], tonumber(args[at + 2])
+  local kind, hops, count = args[at + 3], tonumber(args[at + 4]), tonumber(args[at + 5])
+  local keys = {}
+  for place = at + 6, at + 5 + count do
+    for _, key in ipairs(sources(prefix, args[place], now)) do
+      keys[#keys + 1] = key
+    end
+  end
+  local answer = {}
+  while #answer < limit do
+    local rows = {}
+    for _, key in ipairs(keys) do
+      collect(key, score, id, limit, rows)
+    end
+    if #keys > 1 then
+      table.sort(rows, function(a, b)
+        return a[1] < b[1] or (a[1] == b[1] and is_after(b[2], a[2]))
+      end)
+    end
+    local before
+    for place = 1, math.min(#rows, limit) do
+      if rows[place][2] ~= before and #answer < limit then
+        before = rows[place][2]
+        local found = {before}
+        chase(prefix, kind .. before, hops, found)
+        if found[2] then
+          answer[#answer + 1] = found
+        end
+      end
+    end
+    if #rows < limit then
+      break
+    end
+    local last = rows[limit]
+    score, id = string.format('%.0f', last[1]), last[2]
+  end
+  return answer, at + 6 + count
+end
+
+-- Answer now, then one answer for each question.
+local function read(keys, args)
+  local prefix, now = prefix_of(keys), milliseconds(redis.call('TIME'))
+  local answers, at = {now}, 1
+  while args[at] do
+    answers[#answers + 1], at = asks[args[at]](prefix, args, at + 1, now)
+  end
+  return answers
+end
+
+-- Whether a record or bucket still has the stamp with which it was read; an empty stamp is that of nothing.
+local function is_unchanged(prefix, name, stamp)
+  if string.sub(name, 1, 1) == 'b' then
+    return (redis.call('ZSCORE', prefix .. name, MARK) or '') == stamp
+  end
+  return redis.call('GETRANGE', prefix .. name, 0, STAMP_LENGTH - 1) == stamp
+end
+
+local function mark(key, name, stamp)
+  if string.sub(name, 1, 1) == 'b' then
+    redis.call('ZADD', key, stamp, MARK)
+  end
+end
+
+local writes = {}
+
+-- p name expires_at body: write a record; expires_at 0 is never.
+function writes.p(prefix, args, at, stamp)
+  local key, expires_at = prefix .. args[at], args[at + 1]
+  if expires_at == '0' then
+    redis.call('SET', key, stamp .. args[at + 2])
+  else
+    redis.call('SET', key, stamp .. args[at + 2], 'PXAT', expires_at)
+  end
+  return at + 3
+end
+
+-- q name expires_at body: the same, but what was made to stay (see s) stays.
+function writes.q(prefix, args, at, stamp)
+  if redis.call('PTTL', prefix .. args[at]) == -1 then
+    redis.call('SET', prefix .. args[at], stamp .. args[at + 2])
+    return at + 3
+  end
+  return writes.p(prefix, args, at, stamp)
+end
+
+-- s name: let a record stay until it is deleted.
+function writes.s(prefix, args, at, stamp)
+  redis.call('PERSIST', prefix .. args[at])
+  return at + 1
+end
+
+-- d name: delete a record or a bucket.
+function writes.d(prefix, args, at, stamp)
+  redis.call('DEL', prefix .. args[at])
+  return at + 1
+end
+
+-- a name score id: add an id to a bucket or listing, or give it another score.
+function writes.a(prefix, args, at, stamp)
+  local key = prefix .. args[at]
+  redis.call('ZADD', key, args[at + 1], args[at + 2])
+  mark(key, args[at], stamp)
+  return at + 3
+end
+
+-- r name id: take an id out of a bucket or listing; an empty bucket goes.
+function writes.r(prefix, args, at, stamp)
+  local key = prefix .. args[at]
+  if redis.call('ZREM', key, args[at + 1]) == 1 and string.sub(args[at], 1, 1) == 'b' then
+    if redis.call('ZCARD', key) <= 1 then
+      redis.call('DEL', key)
+    else
+      mark(key, args[at], stamp)
+    end
+  end
+  return at + 2
+end
+
+-- Carry out commits one after another, each whole or not at all:
+-- how many checks, (name, stamp)…, how many words of writes, words…
+-- Answer now, then 1 for each that was written and 0 for each that was refused because a stamp had moved.
+local function commit(keys, args)
+  local prefix, time = prefix_of(keys), redis.call('TIME')
+  local last = tonumber(redis.call('GET', keys[1]) or 0)
+  local stamp = math.max(time[1] * 1000000 + time[2], last + 1)
+  local answers, at = {milliseconds(time)}, 1
+  while args[at] do
+    local holds, checks_end = true, at + 2 * tonumber(args[at])
+    for place = at + 1, checks_end, 2 do
+      holds = holds and is_unchanged(prefix, args[place], args[place + 1])
+    end
+    at = checks_end + 2
+    local words_end = at + tonumber(args[checks_end + 1])
+    if holds then
+      local text = string.format('%.0f', stamp)
+      redis.call('SET', keys[1], text)
+      stamp = stamp + 1
+      while at < words_end do
+        at = writes[args[at]](prefix, args, at + 1, text)
+      end
+    end
+    at = words_end
+    answers[#answers + 1] = holds and 1 or 0
+  end
+  return answers
+end
+
+-- Answer at most limit members of a sorted set that are due, each with its record's name; those without a record are
+-- taken out, of the listings named as well.
+-- name now limit, listing…; the name of the record is that of the member with ":" after its first letter.
+local function due(keys, args)
+  local prefix = prefix_of(keys)
+  local key, now, limit = prefix .. args[1], args[2], tonumber(args[3])
+  local answer, offset = {}, 0
+  while #answer < limit do
+    local ids = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', offset, limit)
+    for _, member in ipairs(ids) do
+      local id = string.sub(member, 2)
+      if redis.call('EXISTS', prefix .. string.sub(member, 1, 1) .. ':' .. id) == 1 then
+        offset = offset + 1
+        if #answer < limit then
+          answer[#answer + 1] = member
+        end
+      else
+        redis.call('ZREM', key, member)
+        for place = 4, #args do
+          redis.call('ZREM', prefix .. args[place], id)
+        end
+      end
+    end
+    if #ids < limit then
+      break
+    end
+  end
+  return answer
+end
+
+-- Compare the marks of the secrets in use with those recorded, and record the new ones.
+-- name, (field, mark)…; answer "" or the first field that is recorded and was not given, or given otherwise.
+local function enrol(keys, args)
+  local key, given = prefix_of(keys) .. args[1], {}
+  for place = 2, #args, 2 do
+    given[args[place]] = args[place + 1]
+  end
+  local recorded = redis.call('HGETALL', key)
+  for place = 1, #recorded, 2 do
+    if given[recorded[place]] ~= recorded[place + 1] then
+      return recorded[place]
+    end
+  end
+  for place = 2, #args, 2 do
+    redis.call('HSET', key, args[place], args[place + 1])
+  end
+  return ''
+end
+
+redis.register_function{function_name = 'session_tokens_read_v1', callback = read, flags = {'no-writes'}}
+redis.register_function('session_tokens_commit_v1', commit)
+redis.register_function('session_tokens_due_v1', due)
+redis.register_function('session_tokens_enrol_v1', enrol)

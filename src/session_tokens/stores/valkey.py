@@ -1,0 +1,366 @@
+"""The Valkey and Redis stores: two thin shells, for asyncio and for threads, over one codec and one function library.
+
+Theory of operation. Reads of one turn of the event loop become one call of a read-only function, commits one call of
+the commit function, which carries out each whole or not at all; see ``coalesce``, ``valkey_codec`` and
+``lua/session_tokens_v1.lua``. The server's clock judges. Nothing depends on keys expiring: what is over is dead when
+it is read, and a key's own time-to-live, a week beyond the deadline, only brings space back where nobody sweeps.
+
+Durability. What a command answered is on the server; what the server can lose is a choice of its operator and URL:
+
+- ``durability=fast`` (the default): what the server's persistence can lose. With ``appendonly yes`` and
+  ``appendfsync everysec`` a crash of its machine loses about the last second, with ``always`` nothing; with snapshots
+  alone everything since the last one. A fail-over to a replica loses what had not reached it.
+- ``durability=replicated&replicas=n``: a command is answered only after n replicas have it in memory (``WAIT``), else
+  ``StoreUnavailable``, its outcome unknown. A fail-over to one of those loses nothing; all of them crashing at once
+  loses what persistence loses.
+
+What is lost is lost as a whole command; a session that was ended within the time lost is alive again, and no store on
+such a server can prevent that. Where this matters use ``appendfsync always``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from ..coalesce import Batch, CoalescingStore, alert
+from ..errors import CorruptRecord, InvalidInput, StoreError, StoreUnavailable
+from ..events import Listeners
+from ..minting import Pepper, PepperKeyring
+from ..records import OwnerEntry, Session, Token
+from ..store import BlockingOptimisticStore, Commit
+from ..wants import Answer, Found, Key, Want
+from .outage import Outage, Unsent
+from .postgres_clock import ServerClock
+from .valkey_check import Problem, checking
+from .valkey_codec import Reply, ValkeyCodec, prefix_of
+from .valkey_start import Address, Exchange, preparing
+from .valkey_wire import AsyncLines, BlockingLines, LibraryLost, Pool, pack
+from .valkey_writes import commit_words
+
+_KINDS = {"s": "session", "t": "token", "i": "idempotency"}
+DRIVERS = ("valkey", "redis")
+WAIT_PARTS = 0.9
+"""The part of a call's time that replicas may take."""
+
+
+class _Core:
+    """What both shells share: the codec, the clock, the outage policy."""
+
+    def __init__(self, address: Address, keyring: PepperKeyring, space: str) -> None:
+        self.keyring = keyring
+        self.clock = ServerClock()
+        self.outage = Outage(address.policy)
+        self.replicas = address.replicas
+        self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.prefix, space))
+
+    def batch(self, wants: Sequence[Want], reply: Reply) -> Batch:
+        """Answer a read's reply as records, an error in place of what is not as it was written."""
+        now: int = reply[0]
+        self.clock.heard(now)
+        found: list[Found | CorruptRecord] = []
+        for place, want in enumerate(wants, 1):
+            try:
+                found.append(self.codec.found(want, reply[place]))
+            except CorruptRecord as error:
+                found.append(error)
+        return Batch(now, found)
+
+    def commit_packed(self, commits: Sequence[Commit]) -> tuple[bytes, int]:
+        """Answer the packed commands of a batch of commits, and how many replies they get."""
+        packed = pack(commit_words(self.codec, commits))
+        if not self.replicas:
+            return packed, 1
+        wait_ms = max(1, int(self.outage.policy.timeout_s * 1000 * WAIT_PARTS))
+        return packed + pack([b"WAIT", b"%d" % self.replicas, b"%d" % wait_ms]), 2
+
+    def written(self, replies: Sequence[Reply]) -> list[bool]:
+        """Answer which commits were written.
+
+        Raises:
+            StoreUnavailable: some were, and too few replicas have them.
+        """
+        self.clock.heard(replies[0][0])
+        written = [answer == 1 for answer in replies[0][1:]]
+        if self.replicas and any(written) and replies[1] < self.replicas:
+            raise StoreUnavailable(
+                f"{replies[1]} of {self.replicas} replicas have confirmed in time; the outcome of a command is "
+                "unknown, an idempotency key tells when it is sent again"
+            )
+        return written
+
+    def due_packed(self, now: int, limit: int) -> bytes:
+        """Answer the packed call for what is due."""
+        listings = (b"ls", b"ld", b"lt", b"lv", b"lu")
+        key = self.codec.last_stamp_key
+        words = [b"FCALL", b"session_tokens_due_v1", b"1", key, b"du", b"%d" % now, b"%d" % limit, *listings]
+        return pack(words)
+
+    @staticmethod
+    def keys(reply: Reply) -> list[Key]:
+        """Answer what is due."""
+        members = [member.decode("ascii") for member in reply]
+        return [Key(_KINDS[member[0]], member[1:]) for member in members]
+
+
+class ValkeyStore(CoalescingStore):
+    """Sessions and tokens on one Valkey or Redis server, for asyncio: one event loop, any number of tasks.
+
+    Made by ``open_valkey``.
+    """
+
+    def __init__(self, address: Address, pool: Pool, keyring: PepperKeyring, space: str) -> None:
+        super().__init__()
+        self._core = _Core(address, keyring, space)
+        self.keyring = keyring
+        self.clock = self._core.clock
+        self.listeners = Listeners()
+        self._lines = AsyncLines(pool)
+        self._closed = False
+
+    async def read_batch(self, wants: Sequence[Want]) -> Batch:
+        """Answer distinct wants as of one instant, in one round trip."""
+        packed = pack(self._core.codec.ask_words(wants))
+        return self._core.batch(wants, (await self._ask(packed, 1, twice_is_once=True))[0])
+
+    async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        """Carry out commits one after another in one round trip, each whole or not at all."""
+        packed, replies = self._core.commit_packed(commits)
+        return self._core.written(await self._ask(packed, replies, twice_is_once=False))
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+        return self._core.keys((await self._ask(self._core.due_packed(now, limit), 1, twice_is_once=True))[0])
+
+    async def check(self, *, fix: bool = False) -> Sequence[Problem]:
+        """Compare indexes and links with the records; ``fix`` mends what can be mended, never a record.
+
+        Reads everything, in small steps; commands may go on meanwhile.
+
+        Raises:
+            StoreUnavailable: the server cannot be asked.
+        """
+        steps = checking(self._core.codec, fix)
+        try:
+            words = next(steps)
+            while True:
+                words = steps.send((await self._ask(pack(words), 1, twice_is_once=True))[0])
+        except StopIteration as stop:
+            problems: list[Problem] = stop.value
+            return problems
+
+    async def close(self) -> None:
+        """Wait for what is under way and close the connections; calling it again does nothing."""
+        if not self._closed:
+            self._closed = True
+            await self.close_queues()
+            await self._lines.close()
+
+    async def _ask(self, packed: bytes, replies: int, *, twice_is_once: bool) -> list[Reply]:
+        if self._closed and twice_is_once:
+            raise StoreUnavailable("the store is closed; open it again")
+
+        async def call(left_s: float) -> list[Reply]:
+            try:
+                return await self._lines.exchange(packed, replies, left_s)
+            except LibraryLost as lost:
+                await self._drive(preparing(self._core.codec, self._core.keyring), left_s)
+                raise Unsent(str(lost)) from lost
+
+        return await self._core.outage.ask(call, twice_is_once=twice_is_once)
+
+    async def _drive(self, steps: Exchange, timeout_s: float) -> None:
+        try:
+            words = next(steps)
+            while True:
+                try:
+                    (reply,) = await self._lines.exchange(pack(words), 1, timeout_s)
+                except StoreError as error:
+                    words = steps.throw(error)
+                else:
+                    words = steps.send(reply)
+        except StopIteration:
+            return
+
+    async def _prepare(self) -> None:
+        try:
+            await self._drive(preparing(self._core.codec, self._core.keyring), self._core.outage.policy.timeout_s)
+        except BaseException:
+            await self._lines.close()
+            raise
+
+
+class BlockingValkeyStore(BlockingOptimisticStore):
+    """Sessions and tokens on one Valkey or Redis server, for threads: each call has a connection to itself.
+
+    Made by ``open_valkey_blocking``.
+    """
+
+    def __init__(self, address: Address, pool: Pool, keyring: PepperKeyring, space: str) -> None:
+        self._core = _Core(address, keyring, space)
+        self.keyring = keyring
+        self.clock = self._core.clock
+        self.listeners = Listeners()
+        self._lines = BlockingLines(pool, address.policy.timeout_s)
+        self._closed = False
+
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant, in one round trip."""
+        packed = pack(self._core.codec.ask_words(wants))
+        now, found = self._core.batch(wants, self._ask(packed, 1, twice_is_once=True)[0])
+        answers: list[Found] = []
+        for answer in found:
+            if isinstance(answer, Exception):
+                raise answer
+            answers.append(answer)
+        return Answer(now, answers)
+
+    def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        try:
+            return super().find_session_now(lookups)
+        except CorruptRecord as error:
+            alert(error)
+            return self.read_now([]).now, None, None
+
+    def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        try:
+            return super().find_token_now(lookups)
+        except CorruptRecord as error:
+            alert(error)
+            return self.read_now([]).now, None, None, None
+
+    def commit_now(self, commit: Commit) -> bool:
+        """Write all changes if every stamp is as given, in one round trip."""
+        packed, replies = self._core.commit_packed([commit])
+        return self._core.written(self._ask(packed, replies, twice_is_once=False))[0]
+
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+        return self._core.keys(self._ask(self._core.due_packed(now, limit), 1, twice_is_once=True)[0])
+
+    def check_now(self, *, fix: bool = False) -> Sequence[Problem]:
+        """Compare indexes and links with the records; see ``ValkeyStore.check``."""
+        steps = checking(self._core.codec, fix)
+        try:
+            words = next(steps)
+            while True:
+                words = steps.send(self._ask(pack(words), 1, twice_is_once=True)[0])
+        except StopIteration as stop:
+            problems: list[Problem] = stop.value
+            return problems
+
+    def close_now(self) -> None:
+        """Close the connections; calling it again does nothing."""
+        self._closed = True
+        self._lines.close()
+
+    def _ask(self, packed: bytes, replies: int, *, twice_is_once: bool) -> list[Reply]:
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+
+        def call(left_s: float) -> list[Reply]:
+            try:
+                return self._lines.exchange(packed, replies)
+            except LibraryLost as lost:
+                self._drive(preparing(self._core.codec, self._core.keyring))
+                raise Unsent(str(lost)) from lost
+
+        return self._core.outage.ask_now(call, twice_is_once=twice_is_once)
+
+    def _drive(self, steps: Exchange) -> None:
+        try:
+            words = next(steps)
+            while True:
+                try:
+                    (reply,) = self._lines.exchange(pack(words), 1)
+                except StoreError as error:
+                    words = steps.throw(error)
+                else:
+                    words = steps.send(reply)
+        except StopIteration:
+            return
+
+    def _prepare(self) -> None:
+        try:
+            self._drive(preparing(self._core.codec, self._core.keyring))
+        except BaseException:
+            self._lines.close()
+            raise
+
+
+async def open_valkey(url: str = "", *, pepper: Pepper | None, space: str = "", client: Any = None) -> ValkeyStore:
+    """Open the store on the Valkey or Redis server that a URL names, for asyncio.
+
+    Args:
+        url: ``valkey://user:password@host:port/db`` (also ``valkeys://``, ``redis://``, ``rediss://``,
+            ``valkey+unix:///path``), with ``?timeout=`` (seconds, default 1), ``durability=fast`` or ``replicated``,
+            ``replicas=``, ``prefix=`` (what key names begin with, default ``st``) and the driver's own options.
+        pepper: at least 32 bytes, or key id → bytes of which the first is the current one. It is kept apart from the
+            server: whoever holds only one of them can do nothing.
+        space: a name space beside the main one: keys of its own.
+        client: an existing ``valkey.asyncio.Valkey`` or ``redis.asyncio.Redis`` instead of the address in the URL. The
+            store makes connections as the client does, and leaves the client's own alone.
+
+    Raises:
+        InvalidInput: no pepper, a wrong one, or a URL that can never be right.
+        StoreUnavailable: the server cannot be reached, or refuses user or password.
+        StoreError: the server is too old, would evict keys, or holds another text of the function library.
+    """
+    address = Address(url)
+    keyring = _keyring(pepper)
+    pool = _pool_of(client, "asyncio") if client is not None else _pool_of_url(address, ".asyncio")
+    store = ValkeyStore(address, pool, keyring, space)
+    await store._prepare()
+    return store
+
+
+def open_valkey_blocking(
+    url: str = "", *, pepper: Pepper | None, space: str = "", client: Any = None
+) -> BlockingValkeyStore:
+    """As ``open_valkey``, for threads; ``client`` is then a ``valkey.Valkey`` or ``redis.Redis``."""
+    address = Address(url)
+    keyring = _keyring(pepper)
+    pool = _pool_of(client, "") if client is not None else _pool_of_url(address, "")
+    store = BlockingValkeyStore(address, pool, keyring, space)
+    store._prepare()
+    return store
+
+
+def _keyring(pepper: Pepper | None) -> PepperKeyring:
+    if pepper is None:
+        raise InvalidInput(
+            "a Valkey store needs a pepper that is kept apart from it: give pepper= or set SESSION_TOKENS_PEPPER"
+        )
+    return PepperKeyring(pepper)
+
+
+def _pool_of(client: Any, kind: str) -> Pool:
+    """Answer how a client makes its connections."""
+    pool: Pool | None = getattr(client, "connection_pool", None)
+    if pool is None or ("asyncio" in type(pool).__module__.split(".")) != (kind == "asyncio"):
+        module = f"valkey.{kind}" if kind else "valkey"
+        raise TypeError(
+            f"client is a {module}.Valkey or the like, not {type(client).__module__}.{type(client).__name__}"
+        )
+    return pool
+
+
+def _pool_of_url(address: Address, submodule: str) -> Pool:
+    """Answer a pool of the driver that is installed, for an address."""
+    for scheme in DRIVERS:
+        try:
+            driver = import_module(scheme + submodule)
+        except ImportError:
+            continue
+        try:
+            pool: Pool = driver.ConnectionPool.from_url(address.driver_url(scheme))
+            pool.connection_class(**pool.connection_kwargs)
+        except (ValueError, TypeError) as error:
+            raise InvalidInput(
+                f"the driver does not take the store's URL or its options ({type(error).__name__})"
+            ) from None
+        return pool
+    raise InvalidInput("a valkey:// or redis:// store needs its driver: pip install 'session-tokens[valkey]'")

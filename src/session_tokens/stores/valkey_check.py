@@ -1,0 +1,226 @@
+"""Compares the indexes of a Valkey or Redis store with its records, and mends them. Pure: yields commands."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any, NamedTuple
+
+from ..changes import owner_of_living, parked_owner
+from ..clock import NEVER
+from ..errors import CorruptRecord
+from ..records import Session, Token
+from .valkey_codec import STAMP_LENGTH, Reply, ValkeyCodec, owner_part, part_of
+
+SCAN_COUNT = b"500"
+MARK = b"#"
+_KINDS = {b"s": "session", b"t": "token", b"e": "owner", b"i": "idempotency", b"c": "setting", b"k": "service key"}
+
+Checking = Generator[list[bytes], Reply, Any]
+
+
+class Problem(NamedTuple):
+    """Something in the store that is not as it should be.
+
+    Attributes:
+        kind: ``session``, ``token``, ``owner``, ``idempotency``, ``setting``, ``service key`` or ``index``.
+        id: of the record, or the name of the index.
+        text: what is wrong.
+    """
+
+    kind: str
+    id: str
+    text: str
+
+
+class _Member(NamedTuple):
+    """One place in an index: that of ``member`` in the sorted set ``index``."""
+
+    index: bytes
+    member: bytes
+
+
+class _Record(NamedTuple):
+    """A record and where it should stand.
+
+    Attributes:
+        name: of the record.
+        stamp: with which it was read.
+        places: sorted set and member → score.
+        lookup: the look-up key that should lead to it, if any.
+    """
+
+    name: bytes
+    stamp: bytes
+    places: dict[_Member, int]
+    lookup: bytes | None
+
+
+def checking(codec: ValkeyCodec, fix: bool) -> Checking:
+    """Read everything, compare, and mend where ``fix``; answers the problems that were there.
+
+    What moves while it is read is looked at again before it is called a problem, under the stamps of its record.
+    """
+    problems: list[Problem] = []
+    expected: dict[_Member, _Record] = {}
+    lookups: dict[bytes, _Record] = {}
+    records: dict[bytes, _Record] = {}
+    names = yield from _scan(codec)
+    for name in sorted(names):
+        if name[1:2] == b":" and name[:1] in _KINDS:
+            value = yield [b"GET", codec.prefix + name]
+            if value is None:
+                continue
+            try:
+                record = _record_of(codec, name, value)
+            except CorruptRecord as error:
+                problems.append(Problem(_KINDS[name[:1]], name[2:].decode("ascii", "replace"), str(error)))
+                records[name] = _Record(name, value[:STAMP_LENGTH], {}, None)
+                continue
+            records[name] = record
+            expected.update(dict.fromkeys(record.places, record))
+            if record.lookup is not None:
+                lookups[record.lookup] = record
+    found: set[_Member] = set()
+    for name in sorted(names):
+        if name[:2] in (b"bo", b"bh", b"bx", b"bp") or name in (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"du"):
+            rows = yield [b"ZRANGE", codec.prefix + name, b"0", b"-1"]
+            members = [_Member(name, member) for member in rows if member != MARK]
+            found.update(members)
+            for place in members:
+                if place not in expected:
+                    problems += yield from _superfluous(codec, place, records, fix)
+    for place in expected.keys() - found:
+        problems += yield from _missing(codec, place, expected[place], fix)
+    for lookup in lookups.keys() - set(names):
+        problems += yield from _unled(codec, lookup, lookups[lookup], fix)
+    return problems
+
+
+def _scan(codec: ValkeyCodec) -> Generator[list[bytes], Reply, set[bytes]]:
+    names: set[bytes] = set()
+    cursor = b"0"
+    while True:
+        cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
+        names.update(key[len(codec.prefix) :] for key in keys)
+        if cursor == b"0":
+            return names
+
+
+def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
+    """Answer a record with its places; raise ``CorruptRecord`` for what was not written as it stands there."""
+    kind, id = name[:1], name[2:]
+    places: dict[_Member, int] = {}
+    lookup: bytes | None = None
+    if kind == b"s":
+        session = codec.session(value)
+        right, lookup = part_of(session.id), session.lookup and b"S:" + part_of(session.lookup)
+        places.update(_places_of_session(session, id))
+    elif kind == b"t":
+        token = codec.token(value)
+        right, lookup = part_of(token.id), token.lookup and b"T:" + part_of(token.lookup)
+        places.update(_places_of_token(token, id))
+    elif kind == b"e":
+        right = owner_part(codec.entry(value).owner)
+        places[_Member(b"le", id)] = 0
+    elif kind == b"i":
+        outcome = codec.outcome(value)
+        right = part_of(outcome.key)
+        places[_Member(b"du", b"i" + id)] = outcome.expires_at
+    elif kind == b"k":
+        key = codec.service_key(value)
+        right, lookup = part_of(key.id), b"K:" + part_of(key.lookup)
+        places[_Member(b"lk", id)] = key.created_at
+    else:
+        right = part_of(codec.setting(value)[0])
+    if right != id:
+        raise CorruptRecord("it stands where another record was written", table=_KINDS[kind])
+    return _Record(name, value[:STAMP_LENGTH], places, lookup or None)
+
+
+def _places_of_session(session: Session, id: bytes) -> Iterator[tuple[_Member, int]]:
+    if owner_of_living(session) is not None:
+        yield _Member(b"bo:" + owner_part(session.owner), id), session.created_at
+        yield _Member(b"ls", id), session.created_at
+    if session.is_detached:
+        yield _Member(b"ld", id), session.created_at
+    if session.sweep_at != NEVER:
+        yield _Member(b"du", b"s" + id), session.sweep_at
+
+
+def _places_of_token(token: Token, id: bytes) -> Iterator[tuple[_Member, int]]:
+    yield _Member(b"lt", id), token.created_at
+    if token.session_id is not None:
+        yield _Member(b"bh:" + part_of(token.session_id), id), token.created_at
+        if token.is_transferable:
+            yield _Member(b"bx:" + part_of(token.session_id), id), token.created_at
+    owner = parked_owner(token)
+    if owner is not None:
+        yield _Member(b"bp:" + owner_part(owner), id), token.created_at
+    if token.is_sellable:
+        yield _Member(b"lv", id), token.created_at
+    if token.is_unassigned:
+        yield _Member(b"lu", id), token.created_at
+    if token.deadline != NEVER:
+        yield _Member(b"du", b"t" + id), token.deadline
+
+
+def _name_of(place: _Member) -> bytes:
+    """Answer the name of the record of which a place tells."""
+    if place.index == b"du":
+        return place.member[:1] + b":" + place.member[1:]
+    kinds = {b"bo": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
+    return kinds.get(place.index[:2], b"t:") + place.member
+
+
+def _fix(codec: ValkeyCodec, name: bytes, stamp: bytes, writes: list[bytes]) -> list[bytes]:
+    """Answer the call that writes if a record still has its stamp."""
+    head = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key, b"1", name, stamp]
+    return [*head, b"%d" % len(writes), *writes]
+
+
+def _still(codec: ValkeyCodec, name: bytes, stamp: bytes) -> Generator[list[bytes], Reply, bool]:
+    """Whether a record is as it was read."""
+    now = yield [b"GETRANGE", codec.prefix + name, b"0", b"%d" % (STAMP_LENGTH - 1)]
+    return bool(now == stamp)
+
+
+def _superfluous(
+    codec: ValkeyCodec, place: _Member, records: dict[bytes, _Record], fix: bool
+) -> Generator[list[bytes], Reply, list[Problem]]:
+    name = _name_of(place)
+    stamp = records[name].stamp if name in records else b""
+    there = yield [b"ZSCORE", codec.prefix + place.index, place.member]
+    if there is None or not (yield from _still(codec, name, stamp)):
+        return []
+    if fix:
+        yield _fix(codec, name, stamp, [b"r", place.index, place.member])
+    return [_index_problem(place, "holds", name)]
+
+
+def _missing(
+    codec: ValkeyCodec, place: _Member, record: _Record, fix: bool
+) -> Generator[list[bytes], Reply, list[Problem]]:
+    there = yield [b"ZSCORE", codec.prefix + place.index, place.member]
+    if there is not None or not (yield from _still(codec, record.name, record.stamp)):
+        return []
+    if fix:
+        score = b"%d" % record.places[place]
+        yield _fix(codec, record.name, record.stamp, [b"a", place.index, score, place.member])
+    return [_index_problem(place, "lacks", record.name)]
+
+
+def _unled(
+    codec: ValkeyCodec, lookup: bytes, record: _Record, fix: bool
+) -> Generator[list[bytes], Reply, list[Problem]]:
+    there = yield [b"EXISTS", codec.prefix + lookup]
+    if there or not (yield from _still(codec, record.name, record.stamp)):
+        return []
+    if fix:
+        yield _fix(codec, record.name, record.stamp, [b"p", lookup, b"0", record.name + b"\n"])
+    kind = _KINDS[record.name[:1]]
+    return [Problem(kind, record.name[2:].decode("ascii"), "its look-up key is not there")]
+
+
+def _index_problem(place: _Member, verb: str, name: bytes) -> Problem:
+    index = place.index.decode("ascii", "replace")
+    return Problem("index", index, f"{verb} {name.decode('ascii', 'replace')} against its record")

@@ -1,0 +1,145 @@
+"""What a Valkey or Redis store looks at when it is opened: version, eviction, function library, peppers. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from ..errors import InvalidInput, StoreError
+from ..minting import PepperKeyring
+from .outage import OutagePolicy
+from .valkey_codec import ValkeyCodec
+
+LIBRARY = "session_tokens_v1"
+OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
+"""The first versions with function libraries."""
+
+Exchange = Generator[list[bytes], Any, None]
+"""Yields commands; the reply is sent in, or thrown in as ``StoreError``."""
+
+
+def library_text() -> bytes:
+    """Answer the text of the function library."""
+    return files(__package__).joinpath("lua", f"{LIBRARY}.lua").read_bytes()
+
+
+def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
+    """Make sure that a server can hold the store and knows its functions and peppers.
+
+    Raises:
+        StoreError: the server is too old, would throw records away, or holds another text of the library.
+        InvalidInput: a pepper is missing or is not the one that the store was written with.
+    """
+    _check_server(_fields((yield [b"INFO", b"server"])))
+    _check_memory(_fields((yield [b"INFO", b"memory"])))
+    _check_cluster(_fields((yield [b"INFO", b"cluster"])))
+    yield from loading()
+    marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, b"m"]
+    for key_id in keyring.peppers:
+        marks += (key_id.encode("ascii"), keyring.check_of(key_id).encode("ascii"))
+    wrong = (yield marks).decode("ascii", "replace")
+    if wrong in keyring.peppers:
+        raise InvalidInput(
+            f"the pepper {wrong} is not the one that the store was written with; give that one", key_id=wrong
+        )
+    if wrong:
+        raise InvalidInput(
+            f"the store was written with the pepper {wrong}, which is not given; give it beside the others",
+            key_id=wrong,
+        )
+
+
+def loading() -> Exchange:
+    """Load the function library where the server does not hold it."""
+    text = library_text()
+    try:
+        listed = yield [b"FUNCTION", b"LIST", b"LIBRARYNAME", LIBRARY.encode("ascii"), b"WITHCODE"]
+    except StoreError:  # the ACL keeps it from us; then an administrator has loaded it, or the first call says so
+        return
+    if not listed:
+        try:
+            yield [b"FUNCTION", b"LOAD", text]
+        except StoreError as error:
+            if "already exists" not in str(error):
+                raise StoreError(
+                    f"the server does not hold the function library {LIBRARY} and this user may not load it; an "
+                    "administrator loads it with FUNCTION LOAD, see deploy/valkey"
+                ) from error
+    elif text not in _flat(listed[0]):
+        raise StoreError(
+            f"the server holds another text of the function library {LIBRARY}; load that of this version with "
+            "FUNCTION LOAD REPLACE, see deploy/valkey"
+        )
+
+
+def _flat(listed: Any) -> list[bytes]:
+    """Answer the words in which a library is described: a list in RESP2, a mapping in RESP3."""
+    return list(listed.values()) if isinstance(listed, dict) else listed
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    lines = info.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+
+
+def _check_server(fields: dict[str, str]) -> None:
+    kind = "valkey" if "valkey_version" in fields else "redis"
+    version = fields.get(f"{kind}_version", "0")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < OLDEST[kind]:
+        raise StoreError(f"the server is {kind} {version}; the store needs Valkey 7.2 or Redis 7.0, or a later one")
+
+
+def _check_memory(fields: dict[str, str]) -> None:
+    policy = fields.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StoreError(
+            f"the server throws keys away when memory is short (maxmemory-policy {policy}), which would log owners out "
+            "and bring ended sessions back; set maxmemory-policy noeviction"
+        )
+
+
+def _check_cluster(fields: dict[str, str]) -> None:
+    if fields.get("cluster_enabled") == "1":
+        raise StoreError("the server is a node of a cluster, which this version does not use; give a single server")
+
+
+class Address:
+    """A store's URL, taken apart: what is ours, and the rest for the driver.
+
+    Attributes:
+        driver_url: the URL without our options.
+        prefix: what key names begin with.
+        replicas: how many replicas must have a commit before it is answered; 0 for durability ``fast``.
+        policy: time-outs.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self.prefix = options.pop("prefix", "st")
+        durability = options.pop("durability", "fast")
+        replicas = options.pop("replicas", "1" if durability == "replicated" else "0")
+        timeout = options.pop("timeout", None)
+        if durability not in ("fast", "replicated"):
+            raise InvalidInput("the option durability of the store's URL is fast or replicated")
+        if not replicas.isdecimal() or not replicas.isascii() or (durability == "replicated") != (int(replicas) > 0):
+            raise InvalidInput("the option replicas of the store's URL is 1 or more, with durability=replicated")
+        self.replicas = int(replicas)
+        try:
+            self.policy = OutagePolicy() if timeout is None else OutagePolicy(timeout_s=float(timeout))
+        except ValueError as error:
+            if isinstance(error, InvalidInput):
+                raise
+            raise InvalidInput("the option timeout of the store's URL is a number of seconds") from None
+        self._parts = parts._replace(query=urlencode(options))
+
+    def driver_url(self, scheme: str) -> str:
+        """Answer the URL for a driver whose schemes are ``scheme`` and ``scheme + "s"``."""
+        given = self._parts.scheme.lower()
+        if given in ("valkey+unix", "unix"):
+            return urlunsplit(self._parts._replace(scheme="unix"))
+        tls = given in ("valkeys", "rediss")
+        return urlunsplit(self._parts._replace(scheme=scheme + "s" * tls))

@@ -1,0 +1,198 @@
+"""How a change set becomes the checks and writes of one call to the library; index moves follow from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..changes import Changes, owner_of_living, parked_owner
+from ..clock import NEVER
+from ..errors import InvalidInput
+from ..records import OwnerEntry, ServiceKey, Session, Token
+from ..store import Commit
+from .valkey_codec import ValkeyCodec, expires_at, owner_part, part_of, session_link
+
+
+def commit_words(codec: ValkeyCodec, commits: Sequence[Commit]) -> list[bytes]:
+    """Answer the call that carries out commits one after another, each whole or not at all."""
+    words = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key]
+    for commit in commits:
+        writes = _Writes(codec, commit)
+        words.append(b"%d" % len(writes.checks))
+        for check in writes.checks.items():
+            words += check
+        words.append(b"%d" % len(writes.words))
+        words += writes.words
+    return words
+
+
+class _Writes:
+    """The checks and writes of one commit.
+
+    Attributes:
+        checks: name → stamp that it must still have, empty for what must not be there.
+        words: the writes.
+    """
+
+    def __init__(self, codec: ValkeyCodec, commit: Commit) -> None:
+        self.codec = codec
+        self.checks: dict[bytes, bytes] = dict(commit.stamps)
+        self.words: list[bytes] = []
+        self._put: set[bytes] = set()
+        changes = commit.changes
+        for old_session, new_session in changes.sessions:
+            self._session(old_session, new_session)
+        for old_token, new_token in changes.tokens:
+            self._token(old_token, new_token)
+        if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
+            self._rest(changes)
+
+    def _check(self, name: bytes, old: object) -> None:
+        """What is created must not be there; what is replaced must be as it was read."""
+        if name.endswith(b":") or b"~" in name:
+            raise InvalidInput("this store takes ids of 1 to 200 ASCII letters, digits, '_', '-' and ':'")
+        if name in self._put:
+            return
+        self._put.add(name)
+        if old is None:
+            self.checks.setdefault(name, b"")
+        else:
+            assert name in self.checks, "a rule replaces only what it has read"
+
+    def _add(self, bucket: bytes, at: int, member: bytes) -> None:
+        self.words += (b"a", bucket, b"%d" % at, member)
+
+    def _take(self, bucket: bytes, member: bytes) -> None:
+        self.words += (b"r", bucket, member)
+
+    def _move(self, listing: bytes, was: bool, stands: bool, at: int, member: bytes) -> None:
+        if stands and not was:
+            self._add(listing, at, member)
+        elif was and not stands:
+            self._take(listing, member)
+
+    def _move_due(self, was: int, at: int, member: bytes) -> None:
+        """Note when something should be swept, ``NEVER`` for never."""
+        if at == was:
+            return
+        if at == NEVER:
+            self._take(b"du", member)
+        else:
+            self._add(b"du", at, member)
+
+    def _lead(self, kind: bytes, was: str | None, lookup: str | None, until: bytes | None, target: bytes) -> None:
+        """Let a look-up key lead to a record; ``until`` is ``None`` where it is as it was."""
+        if was is not None and was != lookup:
+            self.words += (b"d", kind + part_of(was))
+        if lookup is not None and (was != lookup or until is not None):
+            self.words += (b"p", kind + part_of(lookup), until or b"0", target + b"\n")
+
+    def _session(self, old: Session | None, new: Session | None) -> None:
+        record = old or new
+        assert record is not None
+        id = part_of(record.id)
+        name = b"s:" + id
+        self._check(name, old)
+        was_until = None if old is None else expires_at(old.sweep_at)
+        until = None if new is None else expires_at(new.sweep_at)
+        if new is None:
+            self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"bx:" + id)
+        else:
+            self.words += (b"q", name, until or b"0", self.codec.session_body(new))
+        old_lookup = None if old is None else old.lookup
+        new_lookup = None if new is None else new.lookup
+        if old_lookup != new_lookup or was_until != until:
+            self._lead(b"S:", old_lookup, new_lookup, until, name)
+        lived = owner_of_living(old) is not None
+        lives = owner_of_living(new) is not None
+        if lived != lives:
+            self._move(b"bo:" + session_link(record)[2:], lived, lives, record.created_at, id)
+            self._move(b"ls", lived, lives, record.created_at, id)
+        self._move(
+            b"ld", old is not None and old.is_detached, new is not None and new.is_detached, record.created_at, id
+        )
+        self._move_due(NEVER if old is None else old.sweep_at, NEVER if new is None else new.sweep_at, b"s" + id)
+
+    def _token(self, old: Token | None, new: Token | None) -> None:
+        record = old or new
+        assert record is not None
+        id = part_of(record.id)
+        name = b"t:" + id
+        self._check(name, old)
+        was_until = None if old is None else expires_at(old.deadline)
+        until = None if new is None else expires_at(new.deadline)
+        if new is None:
+            self.words += (b"d", name)
+        else:
+            self.words += (b"p", name, until or b"0", self.codec.token_body(new))
+        old_lookup = None if old is None else old.lookup
+        new_lookup = None if new is None else new.lookup
+        if old_lookup != new_lookup or was_until != until:
+            self._lead(b"T:", old_lookup, new_lookup, until, name)
+        self._hold(old, new, record, id)
+        at = record.created_at
+        self._move(b"lt", old is not None, new is not None, at, id)
+        self._move(b"lv", old is not None and old.is_sellable, new is not None and new.is_sellable, at, id)
+        self._move(b"lu", old is not None and old.is_unassigned, new is not None and new.is_unassigned, at, id)
+        self._move_due(NEVER if old is None else old.deadline, NEVER if new is None else new.deadline, b"t" + id)
+
+    def _hold(self, old: Token | None, new: Token | None, record: Token, id: bytes) -> None:
+        """Move a token from where it was held to where it is now."""
+        was_in = None if old is None else old.session_id
+        is_in = None if new is None else new.session_id
+        if was_in != is_in:
+            buckets = (b"bh:", b"bx:") if record.is_transferable else (b"bh:",)
+            for bucket in buckets:
+                if was_in is not None:
+                    self._take(bucket + part_of(was_in), id)
+                if is_in is not None:
+                    self._add(bucket + part_of(is_in), record.created_at, id)
+            if is_in is not None and record.is_transferable:
+                # When its holder ended is what its disownment counts from, so that record may not expire before it.
+                self.words += (b"s", b"s:" + part_of(is_in))
+        was_parked, is_parked = parked_owner(old), parked_owner(new)
+        if was_parked != is_parked:
+            if was_parked is not None:
+                self._take(b"bp:" + owner_part(was_parked), id)
+            if is_parked is not None:
+                self._add(b"bp:" + owner_part(is_parked), record.created_at, id)
+
+    def _rest(self, changes: Changes) -> None:
+        for old_entry, entry in changes.entries:
+            self._entry(old_entry, entry)
+        for record in changes.idempotency:
+            key = part_of(record.key)
+            body = self.codec.idempotency_body(record)
+            self.words += (b"p", b"i:" + key, expires_at(record.expires_at), body)
+            self._add(b"du", record.expires_at, b"i" + key)
+        for forgotten in changes.forgotten:
+            key = part_of(forgotten)
+            self.words += (b"d", b"i:" + key)
+            self._take(b"du", b"i" + key)
+        for setting, text in changes.settings:
+            name = b"c:" + part_of(setting)
+            if text is None:
+                self.words += (b"d", name)
+            else:
+                self.words += (b"p", name, b"0", self.codec.body("setting", (setting, text), b""))
+        for old_key, key_record in changes.keys:
+            self._service_key(old_key, key_record)
+
+    def _entry(self, old: OwnerEntry | None, entry: OwnerEntry) -> None:
+        owner = owner_part(entry.owner)
+        self._check(b"e:" + owner, old)
+        self.words += (b"p", b"e:" + owner, b"0", self.codec.body("entry", tuple(entry), b""))
+        if old is None:
+            self._add(b"le", 0, owner)
+
+    def _service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
+        record = old or new
+        assert record is not None
+        id = part_of(record.id)
+        name = b"k:" + id
+        self._check(name, old)
+        if new is None:
+            self.words += (b"d", name)
+        else:
+            self.words += (b"p", name, b"0", self.codec.body("key", tuple(new), b""))
+        self._lead(b"K:", None if old is None else old.lookup, None if new is None else new.lookup, None, name)
+        self._move(b"lk", old is not None, new is not None, record.created_at, id)
