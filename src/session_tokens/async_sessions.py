@@ -265,7 +265,6 @@ class AsyncSessionCommands(AsyncCore):
             idempotency_key,
             (named, reason, expected),
             rules.destroy_session,
-            self._policy,
             named,
             reason,
             expected,
@@ -292,12 +291,10 @@ class AsyncSessionCommands(AsyncCore):
         rule = rules.destroy_sessions
         if idempotency_key is not None:
             request = (owner, kept, reason)
-            return await self._do(
-                "destroy_sessions", idempotency_key, request, rule, self._policy, owner, kept, reason, None
-            )
-        total = ended = await self.store.run(rule, self._policy, owner, kept, reason, STEP)
+            return await self._do("destroy_sessions", idempotency_key, request, rule, owner, kept, reason, None)
+        total = ended = await self.store.run(rule, owner, kept, reason, STEP)
         while ended == STEP:
-            ended = await self.store.run(rule, self._policy, owner, kept, reason, STEP)
+            ended = await self.store.run(rule, owner, kept, reason, STEP)
             total += ended
         return total
 
@@ -308,7 +305,7 @@ class AsyncSessionCommands(AsyncCore):
         """
         owner = inputs.owner_of("owner", owner)
         is_new = await self._do("disable_owner", idempotency_key, (owner,), rules.disable_owner, owner)
-        while await self.store.run(sweep_owner, self._policy, owner, STEP) == STEP:
+        while await self.store.run(sweep_owner, owner, STEP) == STEP:
             pass
         return is_new
 

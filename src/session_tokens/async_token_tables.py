@@ -19,7 +19,7 @@ from .async_tables_core import AsyncTablesCore, TokenCreator, checked_creator, w
 from .clock import NEVER, ManualClock
 from .errors import InvalidInput, Refused
 from .minting import TOKEN_SECRET, new_secret
-from .records import JSON, Token, TokenKind
+from .records import JSON, NO_DETAILS, Token, TokenKind
 from .rules import named, sessions, tokens
 from .settings import FROM_DB, FromDB, whole_ms
 
@@ -77,14 +77,14 @@ class AsyncTokenTables(AsyncTablesCore):
         """
         string, owner = written_name("a session token", session_token), inputs.owner_of("ownership_key", ownership_key)
         first = None if t_token is None else written_name("a token", t_token)
-        await self._refresh_general_timeout()
-        id = await self._session_id(string)
+        if self._timeout_from_db:
+            await self._refresh_general_timeout()
+        id, age_ms = await self._session_id(string), self._policy.max_age_ms
         first_id = None if first is None else await self._token_id(first)
-        age_ms = self._policy.max_age_ms
 
         def args_with(link: str) -> tuple[object, ...]:
             kept = link if self._mirror is not None else self._naming.kept("session", id, string)
-            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, name=kept)
+            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, False, NO_DETAILS, None, kept)
             issue = None
             if first is not None and first_id is not None:
                 issue = self._issue_of(first, first_id, TokenKind.BOUND, link, False)
@@ -94,6 +94,7 @@ class AsyncTokenTables(AsyncTablesCore):
             if self._mirror is not None:
                 opened = await self._mirror.open_session(named.add_session, id, owner, args_with)
                 link = opened.session.name
+                await self._clean_up_in_db()
             else:
                 link = self._naming.hash_of(string, owner)
                 await self.store.run(named.add_session, *args_with(link))
@@ -104,6 +105,10 @@ class AsyncTokenTables(AsyncTablesCore):
 
     async def active_session(self, session_token: str, ownership_key: str) -> bool | None:
         """Answer whether a session lives (a detached one too) and is that owner's; ``None`` if there is none."""
+        memory = self._memory
+        if memory is not None and (session := memory.sessions.get(session_token)) is not None:
+            entry = memory.entries.get(session.owner) if memory.entries else None
+            return session.owner == ownership_key if session.alive(memory.clock.now(), entry) else None
         now, session, entry = await self._find_session(session_token)
         if session is None or not session.alive(now, entry):
             return None
@@ -112,10 +117,14 @@ class AsyncTokenTables(AsyncTablesCore):
     async def destroy_session(self, token: str) -> bool:
         """End a session by its own token or by any token that it holds; answer whether one lived."""
         id = await self._session_id(token)
-        await self._refresh_session(token)
-        await self._refresh_token(token)
+        if self._mirror is not None:
+            await self._refresh_session(token)
+            await self._refresh_token(token)
         by_token = await self._token_id(token)
-        return await self.store.run(named.destroy_session, self._policy, id, by_token, "logout")
+        lived = await self.store.run(named.destroy_session, id, by_token, "logout")
+        if self._mirror is not None:
+            await self._clean_up_in_db()
+        return lived
 
     async def allow_session_detach(self, session_token: str) -> bool:
         """Mark a session as detachable; answer whether it lives."""
@@ -172,16 +181,18 @@ class AsyncTokenTables(AsyncTablesCore):
 
     async def transition_token_is_active(self, t_token: str) -> str | None:
         """Answer a living token's value as text (JSON if it was no ``str``), else ``None``; unassigned ones too."""
-        token = await self._living_token(t_token)
+        token = self._token_at_hand(t_token) or await self._living_token(t_token)
         return None if token is None else token.text
 
     async def from_token(self, t_token: str) -> str:
         """Answer the owner of a token or session; ``""`` where there is none."""
-        now, token, session, entry = await self._find_token(t_token)
+        token = self._token_at_hand(t_token)
         if token is not None:
-            present = token.as_of(now, session, entry)
-            if present is not None:
-                return present.owner or ""
+            return token.owner or ""
+        now, token, session, entry = await self._find_token(t_token)
+        present = None if token is None else token.as_of(now, session, entry)
+        if present is not None:
+            return present.owner or ""
         now, session, entry = await self._find_session(t_token)
         return session.owner if session is not None and session.alive(now, entry) else ""
 
@@ -200,9 +211,14 @@ class AsyncTokenTables(AsyncTablesCore):
         if not isinstance(yielder_key, str):
             raise TypeError(f"an owner is a str, not {type(yielder_key).__name__}")
         receiver = inputs.owner_of("receiver_key", receiver_key)
-        await self._refresh_token(t_token)
+        if self._mirror is not None:
+            await self._refresh_token(t_token)
         id = await self._token_id(t_token)
-        return await self._answered(tokens.transfer_token, id, yielder_key or None, receiver, None, None)
+        try:
+            await self.store.run(tokens.transfer_token, id, yielder_key or None, receiver, None, None)
+        except Refused:
+            return False
+        return True
 
     async def acquire_token(self, t_token: str, session_token: str, owner: str) -> bool:
         """Have an owner's session hold a token: claims an unassigned one, joins a parked one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .events import Note
-from .records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token, TokenKind
+from .records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 
 
 class Changes:
@@ -54,6 +54,6 @@ def owner_of_living(session: Session | None) -> str | None:
 
 def parked_owner(token: Token | None) -> str | None:
     """Answer the owner in whose index of parked tokens a token stands, if in any."""
-    if token is None or token.session_id is not None or token.kind is not TokenKind.TRANSFERABLE:
+    if token is None or token.session_id is not None or token.kind is not TRANSFERABLE:
         return None
     return token.owner

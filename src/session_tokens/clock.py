@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-import time
+from time import monotonic_ns, time_ns
 from typing import Protocol
 
 from .errors import InvalidInput
 
 NEVER = 2**63 - 1
 """The deadline of what has no deadline, in milliseconds: later than any instant."""
+
+JITTER_NS = 100_000
+"""How far two clocks read one after the other may differ and still show the same instant."""
 
 
 class Clock(Protocol):
@@ -30,26 +33,27 @@ class SteadyClock:
     now = max(wall clock, last now + monotonic time elapsed since it), so it always advances.
     """
 
-    __slots__ = ("_lead_ns", "_monotonic_ns", "_wall_ns")
+    __slots__ = ("_lead_ns", "_lock")
 
     def __init__(self) -> None:
-        self._wall_ns = time.time_ns
-        self._monotonic_ns = time.monotonic_ns
-        self._lead_ns = self._wall_ns() - self._monotonic_ns()
+        self._lead_ns = time_ns() - monotonic_ns()
+        self._lock = threading.Lock()
 
     def now(self) -> int:
         """Answer the present instant in integer milliseconds since the epoch."""
-        monotonic = self._monotonic_ns()
-        lead = self._wall_ns() - monotonic
-        if lead > self._lead_ns:
-            self._lead_ns = lead
+        wall = time_ns()
+        monotonic = monotonic_ns()
+        if wall - monotonic - self._lead_ns > JITTER_NS:
+            self._lead_by(wall - monotonic)
         return (monotonic + self._lead_ns) // 1_000_000
+
+    def _lead_by(self, lead_ns: int) -> None:
+        with self._lock:
+            self._lead_ns = max(self._lead_ns, lead_ns)
 
     def raise_to(self, mark_ms: int) -> None:
         """Never answer less than ``mark_ms`` from now on (a high-water mark read from a store)."""
-        lead = mark_ms * 1_000_000 - self._monotonic_ns()
-        if lead > self._lead_ns:
-            self._lead_ns = lead
+        self._lead_by(mark_ms * 1_000_000 - monotonic_ns())
 
 
 class ManualClock:

@@ -1,12 +1,12 @@
 """One stage in front of an async store: what is asked in one turn of the event loop goes to the server together.
 
 Theory of operation. A call puts its wants (or its commit) and a future into a queue and waits for the future. At the
-end of the turn the queue is carried to the store by a task of its own: wants that several calls have in common are
-asked once, commits travel side by side, each still atomic by itself. While ``IN_FLIGHT_MAX`` such tasks are under way
-the queue grows, so the batches become larger as the load does.
+end of the turn a courier, a task of its own, carries the queue to the store: wants that several calls have in common
+are asked once, commits travel side by side, each still atomic by itself. While all couriers are under way the queue
+grows, so the batches become larger as the load does.
 
 - *Linearizable*: a call only ever joins a batch that has not been sent, so what it reads is as of a later instant.
-- *Cancelled calls*: only the caller's own future is cancelled. The task that holds the connection goes on and reads
+- *Cancelled calls*: only the caller's own future is cancelled. The courier who holds the connection goes on and reads
   the reply to its end, so no reply is left over that could be handed to another caller. A call that is cancelled
   before its batch is sent is never sent.
 - *Back-pressure*: a queue holds at most ``WAITING_MAX`` calls; further callers wait until there is room.
@@ -36,7 +36,7 @@ log = logging.getLogger("session_tokens.store")
 BATCH_MAX = 256
 """Calls that travel together at the most."""
 IN_FLIGHT_MAX = 2
-"""Batches of one kind that are under way at once: one on the wire while the next is made ready."""
+"""Couriers of one kind: one is on the wire while the other makes the next batch ready."""
 WAITING_MAX = 10_000
 """Calls of one kind that may wait to be sent."""
 
@@ -63,8 +63,9 @@ class Coalescer(Generic[Q, A]):
         self._carry = carry
         self._waiting: deque[_Call[Q, A]] = deque()
         self._for_room: deque[asyncio.Future[None]] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._scheduled = False
+        self._couriers: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        self._called = False
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -84,15 +85,58 @@ class Coalescer(Generic[Q, A]):
             raise StoreUnavailable("the store is closed; open it again")
         future: asyncio.Future[A] = loop.create_future()
         self._waiting.append(_Call(question, future))
-        if not self._scheduled and len(self._under_way) < IN_FLIGHT_MAX:
-            self._scheduled = True
-            loop.call_soon(self._send)
+        if not self._called:
+            self._call(loop)
         return await future
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None:
             raise RuntimeError("an async store belongs to the event loop it was first used on; open one for each loop")
         self._loop = loop
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Call a courier, who comes at the end of the turn; while all are on their way, the next one back comes."""
+        if self._idle:
+            self._called = True
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+        elif len(self._couriers) < IN_FLIGHT_MAX:
+            self._called = True
+            courier = loop.create_task(self._courier(loop), name="session-tokens courier")
+            self._couriers.add(courier)
+            courier.add_done_callback(self._couriers.discard)
+
+    async def _courier(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Carry batch after batch until the store is closed."""
+        while True:
+            self._called = False
+            batch = self._taken()
+            if self._waiting:
+                self._call(loop)
+            if batch:
+                await self._travel(batch)
+            elif self._closed:
+                return
+            else:
+                idle: asyncio.Future[None] = loop.create_future()
+                self._idle.append(idle)
+                try:
+                    await idle
+                except asyncio.CancelledError:
+                    self._called = False
+                    raise
+
+    def _taken(self) -> list[_Call[Q, A]]:
+        """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
+        batch: list[_Call[Q, A]] = []
+        while self._waiting and len(batch) < BATCH_MAX:
+            call = self._waiting.popleft()
+            if not call.future.done():
+                batch.append(call)
+        if self._for_room:
+            self._wake(WAITING_MAX - len(self._waiting))
+        return batch
 
     async def _room(self, loop: asyncio.AbstractEventLoop) -> None:
         """Wait until the queue may have room; the one woken passes the word on if it leaves without using it."""
@@ -111,33 +155,6 @@ class Coalescer(Generic[Q, A]):
             if not room.done():
                 room.set_result(None)
                 places -= 1
-
-    def _send(self) -> None:
-        """Put what waits on its way, as one batch."""
-        self._scheduled = False
-        batch: list[_Call[Q, A]] = []
-        while self._waiting and len(batch) < BATCH_MAX:
-            call = self._waiting.popleft()
-            if not call.future.done():  # else its caller has gone
-                batch.append(call)
-        if self._for_room:
-            self._wake(WAITING_MAX - len(self._waiting))
-        if not batch:
-            return
-        assert self._loop is not None
-        task = self._loop.create_task(self._travel(batch))
-        self._under_way.add(task)
-        task.add_done_callback(self._arrived)
-        self._send_more()
-
-    def _arrived(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        self._send_more()
-
-    def _send_more(self) -> None:
-        if self._waiting and not self._scheduled and len(self._under_way) < IN_FLIGHT_MAX and self._loop is not None:
-            self._scheduled = True
-            self._loop.call_soon(self._send)
 
     async def _travel(self, batch: Sequence[_Call[Q, A]]) -> None:
         try:
@@ -167,8 +184,11 @@ class Coalescer(Generic[Q, A]):
             if not call.future.done():
                 call.future.set_exception(StoreUnavailable("the store was closed before this was sent"))
         self._wake(len(self._for_room))
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+        for idle in self._idle:
+            if not idle.done():
+                idle.set_result(None)
+        while self._couriers:
+            await asyncio.wait(self._couriers)
 
 
 def _own(error: BaseException) -> BaseException:
@@ -203,7 +223,7 @@ class CoalescingStore(OptimisticStore):
 
     @abstractmethod
     async def read_batch(self, wants: Sequence[Want]) -> Batch:
-        """Answer distinct wants as of one instant, in one round trip.
+        """Answer wants, mostly distinct ones, as of one instant, in one round trip.
 
         Raises:
             StoreUnavailable: the store cannot be asked.
@@ -255,6 +275,9 @@ class CoalescingStore(OptimisticStore):
         await self._commits.close()
 
     async def _carry_reads(self, calls: Sequence[Sequence[Want]]) -> Sequence[Answer | Exception]:
+        if len(calls) == 1:
+            now, found = await self.read_batch(calls[0])
+            return [_answer_of(now, found)]
         places: dict[Want, int] = {}
         for wants in calls:
             for want in wants:

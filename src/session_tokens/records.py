@@ -18,13 +18,16 @@ from __future__ import annotations
 from typing import Generic, NamedTuple, TypeVar
 
 from .session_record import JSON, NO_DETAILS, End, OwnerEntry, Reason, Session, SessionDetails
-from .token_record import Offer, Token, TokenKind
+from .token_record import BOUND, FREE, TRANSFERABLE, Offer, Token, TokenKind
 
 R = TypeVar("R")
 
 __all__ = [
+    "BOUND",
+    "FREE",
     "JSON",
     "NO_DETAILS",
+    "TRANSFERABLE",
     "End",
     "IdempotencyRecord",
     "Issued",
@@ -115,6 +118,9 @@ class ServiceKey(NamedTuple):
     created_at: int
     expires_at: int | None
     label: str | None
+
+    def __repr__(self) -> str:
+        return f"ServiceKey(id={self.id!r}, role={self.role!r})"
 
 
 class Page(NamedTuple, Generic[R]):

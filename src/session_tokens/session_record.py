@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, Self
 
 from .clock import NEVER, Clock
@@ -32,6 +33,12 @@ class Record:
     __slots__ = ()
     _fields: ClassVar[tuple[str, ...]]
     _compared: ClassVar[tuple[str, ...]]
+    _values: ClassVar[attrgetter[tuple[Any, ...]]]
+    _places: ClassVar[dict[str, int]]
+
+    def __init_subclass__(cls) -> None:
+        cls._values = attrgetter(*cls._fields)
+        cls._places = {name: place for place, name in enumerate(cls._fields)}
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
@@ -43,9 +50,9 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """Answer a copy with some fields changed."""
-        values = [changes.pop(name) if name in changes else getattr(self, name) for name in self._fields]
-        if changes:
-            raise TypeError(f"{type(self).__name__} has no field {', '.join(changes)}")
+        values = list(self._values(self))
+        for name, value in changes.items():
+            values[self._places[name]] = value
         return type(self)._of(*values)
 
     @classmethod
@@ -95,7 +102,7 @@ class SessionDetails(NamedTuple):
 NO_DETAILS = SessionDetails()
 
 
-class _SessionFields(Record):
+class SessionFields(Record):
     """The slots of a session, assignable while it is made."""
 
     __slots__ = _fields = (
@@ -152,7 +159,7 @@ class _SessionFields(Record):
         self.__class__ = Session
 
 
-class Session(_SessionFields):
+class Session(SessionFields):
     """A log-in: opened for one owner, and everything issued under it ends with it.
 
     Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
@@ -172,13 +179,13 @@ class Session(_SessionFields):
     """
 
     __slots__ = ()
-    _compared = tuple(name for name in _SessionFields._fields if name not in ("clock", "sweep_at"))
+    _compared = tuple(name for name in SessionFields._fields if name not in ("clock", "sweep_at"))
     __setattr__ = frozen
     __delattr__ = frozen
 
     @classmethod
     def _of(cls, *values: Any) -> Session:
-        return _SessionFields(*values)  # type: ignore[return-value]  # it takes this class as its last step
+        return SessionFields(*values)  # type: ignore[return-value]  # it takes this class as its last step
 
     def __repr__(self) -> str:
         state = "ended" if self.ended_at is not None else "detached" if self.detached_at is not None else "active"
@@ -252,6 +259,14 @@ class Session(_SessionFields):
     def alive(self, now: int, entry: OwnerEntry | None) -> bool:
         """Whether it lives at ``now``, attached or detached; ``entry`` is its owner's, where there is one."""
         return now < self.deadline and (entry is None or entry.epoch == self.owner_epoch)
+
+    def ended(self, at: int, reason: str) -> Session:
+        """Answer the session ended at ``at``: no clock brings it back, no secret finds it, the sweeper is next."""
+        return SessionFields(  # type: ignore[return-value]  # see Session._of
+            self.id, self.owner, None, self.created_at, self.last_seen_at, self.authenticated_at, 0,
+            self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms, self.detachable, self.detached_at, at,
+            reason, 0, self.owner_epoch, self.version + 1, self.details, self.client_id, self.name, self.clock,
+        )  # fmt: skip
 
     def end(self, now: int, entry: OwnerEntry | None) -> End:
         """When and why a session that is not alive ended."""

@@ -259,7 +259,6 @@ class SyncSessionCommands(SyncCore):
             idempotency_key,
             (named, reason, expected),
             rules.destroy_session,
-            self._policy,
             named,
             reason,
             expected,
@@ -286,10 +285,10 @@ class SyncSessionCommands(SyncCore):
         rule = rules.destroy_sessions
         if idempotency_key is not None:
             request = (owner, kept, reason)
-            return self._do("destroy_sessions", idempotency_key, request, rule, self._policy, owner, kept, reason, None)
-        total = ended = self.store.run_now(rule, self._policy, owner, kept, reason, STEP)
+            return self._do("destroy_sessions", idempotency_key, request, rule, owner, kept, reason, None)
+        total = ended = self.store.run_now(rule, owner, kept, reason, STEP)
         while ended == STEP:
-            ended = self.store.run_now(rule, self._policy, owner, kept, reason, STEP)
+            ended = self.store.run_now(rule, owner, kept, reason, STEP)
             total += ended
         return total
 
@@ -300,7 +299,7 @@ class SyncSessionCommands(SyncCore):
         """
         owner = inputs.owner_of("owner", owner)
         is_new = self._do("disable_owner", idempotency_key, (owner,), rules.disable_owner, owner)
-        while self.store.run_now(sweep_owner, self._policy, owner, STEP) == STEP:
+        while self.store.run_now(sweep_owner, owner, STEP) == STEP:
             pass
         return is_new
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from . import inputs
 from .clock import Clock
-from .errors import InvalidInput, Refused
+from .errors import AdapterError, InvalidInput, Refused
 from .minting import Pepper
 from .records import JSON, OwnerEntry, Session, Token, TokenKind
 from .rules import named, settings, tokens
@@ -26,6 +27,8 @@ from .transaction import Rule
 from .wants import SessionById, SessionListing, SettingOf, TokenById, TokenListing
 
 T = TypeVar("T")
+
+log = logging.getLogger("session_tokens.token_tables")
 
 RESERVED = "\x1f"
 """Strings that begin with it are the mirror's own keys in the application's DB."""
@@ -78,6 +81,7 @@ class SyncTablesCore:
     ) -> None:
         self.store = store
         self._mirror = mirror
+        self._memory = store if isinstance(store, MemoryStore) else None
         self._naming = naming
         self._policy = Policy(Settings(), names=True)
         self._creator = checked_creator(token_creator)
@@ -134,6 +138,7 @@ class SyncTablesCore:
         if self._closed:
             return
         self._closed = True
+        self._memory = None
         if self._sweeper is not None:
             self._sweeper.stop()
         self.store.close_now()
@@ -152,14 +157,23 @@ class SyncTablesCore:
             cleaned += self.store.run_now(SWEEP_RULES[kind], self._policy, id)
         return cleaned
 
+    def _clean_up_in_db(self) -> None:
+        """Clean up at once behind sessions that just ended, for those who read the application's DB themselves."""
+        try:
+            self.sweep()
+        except AdapterError:
+            log.warning("cleaning up in the application's DB failed; the sweeper tries again")
+
     # --- finding by the application's strings ---
 
     def _session_id(self, string: str) -> str:
         """Answer the id under which a session of that string is, or would be, kept."""
-        return self._id_of(string, SessionById)
+        return string if self._memory is not None and string.__class__ is str else self._id_of(string, SessionById)
 
     def _token_id(self, string: str) -> str:
         """Answer the id under which a token of that string is, or would be, kept."""
+        if self._memory is not None and string.__class__ is str:
+            return string
         return self._id_of(string, TokenById)
 
     def _id_of(self, string: str, want: Callable[[str], SessionById | TokenById]) -> str:
@@ -186,6 +200,17 @@ class SyncTablesCore:
     def _find_token(self, string: str) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now, the token of a string, alive or not, its session and that owner's entry."""
         return self.store.find_token_by_id_now(self._ids(string))
+
+    def _token_at_hand(self, string: str) -> Token | None:
+        """Answer a token that authenticates, read straight from the memory of this process; ``None``: ask the store."""
+        memory = self._memory
+        if memory is None or (token := memory.tokens.get(string)) is None:
+            return None
+        if token.session_id is None:
+            return token if token.authenticates(memory.clock.now(), None, None) else None
+        session = memory.sessions.get(token.session_id)
+        entry = memory.entries.get(session.owner) if memory.entries and session is not None else None
+        return token if token.authenticates(memory.clock.now(), session, entry) else None
 
     def _living_token(self, string: str) -> Token | None:
         """Answer the living token of a string as it stands now, asking the application's DB first."""
@@ -228,11 +253,13 @@ class SyncTablesCore:
         )
 
     def _session_command(self, rule: Rule[Any], string: str, *args: object) -> bool:
-        self._refresh_session(string)
+        if self._mirror is not None:
+            self._refresh_session(string)
         return self._answered(rule, self._session_id(string), *args)
 
     def _token_command(self, rule: Rule[Any], string: str, *args: object) -> bool:
-        self._refresh_token(string)
+        if self._mirror is not None:
+            self._refresh_token(string)
         return self._answered(rule, self._token_id(string), *args)
 
     def _answered(self, rule: Rule[Any], *args: object) -> bool:
@@ -297,7 +324,7 @@ def written_name(name: str, string: object) -> str:
         raise TypeError(f"{name} is a str, not {type(string).__name__}")
     if not string or string[0] == RESERVED:
         raise InvalidInput(f"{name} is not empty and does not begin with \\x1f")
-    if len(string) > NAME_BYTES_MAX or not string.isascii():
+    if not string.isascii() or len(string) > NAME_BYTES_MAX:
         size = inputs.encoded_size(name, string)
         if size > NAME_BYTES_MAX:
             raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {NAME_BYTES_MAX} are kept")

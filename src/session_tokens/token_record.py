@@ -19,6 +19,10 @@ class TokenKind(StrEnum):
     TRANSFERABLE = "transferable"
 
 
+FREE, BOUND, TRANSFERABLE = TokenKind.FREE, TokenKind.BOUND, TokenKind.TRANSFERABLE
+"""The kinds as plain names: an attribute of an enumeration costs four times as much to read."""
+
+
 class Offer(NamedTuple):
     """How a transferable token is advertised; it locks nothing and moves no money.
 
@@ -35,7 +39,7 @@ class Offer(NamedTuple):
     gift: bool
 
 
-class _TokenFields(Record):
+class TokenFields(Record):
     """The slots of a token, assignable while it is made."""
 
     __slots__ = _fields = (
@@ -90,7 +94,7 @@ class _TokenFields(Record):
         self.__class__ = Token
 
 
-class Token(_TokenFields):
+class Token(TokenFields):
     """A key to some information or state, under a session or free of any.
 
     Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
@@ -110,13 +114,13 @@ class Token(_TokenFields):
     """
 
     __slots__ = ()
-    _compared = _TokenFields._fields
+    _compared = TokenFields._fields
     __setattr__ = frozen
     __delattr__ = frozen
 
     @classmethod
     def _of(cls, *values: Any) -> Token:
-        return _TokenFields(*values)  # type: ignore[return-value]  # it takes this class as its last step
+        return TokenFields(*values)  # type: ignore[return-value]  # it takes this class as its last step
 
     def __repr__(self) -> str:
         return f"Token(id={self.id!r}, kind={self.kind.value!r}, owner={self.owner!r}, epoch={self.epoch})"
@@ -167,7 +171,7 @@ class Token(_TokenFields):
     @property
     def is_transferable(self) -> bool:
         """Whether its kind allows it to change hands."""
-        return self.kind is TokenKind.TRANSFERABLE
+        return self.kind is TRANSFERABLE
 
     @property
     def is_unassigned(self) -> bool:
@@ -188,7 +192,7 @@ class Token(_TokenFields):
             return None
         if self.session_id is None or (session is not None and session.alive(now, entry)):
             return self
-        if self.kind is TokenKind.BOUND:
+        if self.kind is BOUND:
             return None
         left_at = self.held_since if session is None else max(session.end(now, entry).at, self.held_since)
         token = self.unassigned(left_at)
@@ -197,7 +201,7 @@ class Token(_TokenFields):
     def unassigned(self, at: int) -> Token:
         """Answer the token without an owner since ``at``, its disownment clock running."""
         disownment = NEVER if self.disownment_timeout_ms is None else at + self.disownment_timeout_ms
-        return _TokenFields(  # type: ignore[return-value]  # see Token._of
+        return TokenFields(  # type: ignore[return-value]  # see Token._of
             self.id, None, self.lookup, self.kind, None, self.text, self.is_json, self.created_at, self.timeout_ms,
             self.own_deadline, min(self.own_deadline, disownment), self.disownment_timeout_ms, at, at, self.owner,
             self.epoch, self.version + 1, self.offer, self.client_id, self.name,
@@ -206,7 +210,7 @@ class Token(_TokenFields):
     def held_by(self, owner: str, session_id: str | None, lookup: str | None, now: int) -> Token:
         """Answer the token in new hands: epoch + 1, its listing cleared, deadline and value kept."""
         giver = self.owner if self.owner is not None else self.previous_owner
-        return _TokenFields(  # type: ignore[return-value]  # see Token._of
+        return TokenFields(  # type: ignore[return-value]  # see Token._of
             self.id, owner, lookup, self.kind, session_id, self.text, self.is_json, self.created_at, self.timeout_ms,
             self.own_deadline, self.own_deadline, self.disownment_timeout_ms, now, None, giver, self.epoch + 1,
             self.version + 1, None, self.client_id, self.name,
@@ -214,7 +218,7 @@ class Token(_TokenFields):
 
     def in_session(self, session_id: str | None) -> Token:
         """Answer the token held in another session of the same owner; its hands stay the same."""
-        return _TokenFields(  # type: ignore[return-value]  # see Token._of
+        return TokenFields(  # type: ignore[return-value]  # see Token._of
             self.id, self.owner, self.lookup, self.kind, session_id, self.text, self.is_json, self.created_at,
             self.timeout_ms, self.own_deadline, self.own_deadline, self.disownment_timeout_ms, self.held_since, None,
             self.previous_owner, self.epoch, self.version + 1, self.offer, self.client_id, self.name,
@@ -222,6 +226,11 @@ class Token(_TokenFields):
 
     def seen_with(self, session: Session | None) -> Token:
         """Answer the token as callers see it: a session-bound one expires with its session at the latest."""
-        if self.kind is TokenKind.BOUND and session is not None and session.deadline < self.deadline:
-            return self.replace(deadline=session.deadline)
+        if session is not None and self.kind is BOUND and session.deadline < self.deadline:
+            return TokenFields(  # type: ignore[return-value]  # see Token._of
+                self.id, self.owner, self.lookup, self.kind, self.session_id, self.text, self.is_json, self.created_at,
+                self.timeout_ms, self.own_deadline, session.deadline, self.disownment_timeout_ms, self.held_since,
+                self.unassigned_at, self.previous_owner, self.epoch, self.version, self.offer, self.client_id,
+                self.name,
+            )  # fmt: skip
         return self

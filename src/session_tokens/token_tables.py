@@ -17,7 +17,7 @@ from . import inputs
 from .clock import NEVER, ManualClock
 from .errors import InvalidInput, Refused
 from .minting import TOKEN_SECRET, new_secret
-from .records import JSON, Token, TokenKind
+from .records import JSON, NO_DETAILS, Token, TokenKind
 from .rules import named, sessions, tokens
 from .settings import FROM_DB, FromDB, whole_ms
 from .sync_tables_core import SyncTablesCore, TokenCreator, checked_creator, written_name
@@ -76,14 +76,14 @@ class TokenTables(SyncTablesCore):
         """
         string, owner = written_name("a session token", session_token), inputs.owner_of("ownership_key", ownership_key)
         first = None if t_token is None else written_name("a token", t_token)
-        self._refresh_general_timeout()
-        id = self._session_id(string)
+        if self._timeout_from_db:
+            self._refresh_general_timeout()
+        id, age_ms = self._session_id(string), self._policy.max_age_ms
         first_id = None if first is None else self._token_id(first)
-        age_ms = self._policy.max_age_ms
 
         def args_with(link: str) -> tuple[object, ...]:
             kept = link if self._mirror is not None else self._naming.kept("session", id, string)
-            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, name=kept)
+            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, False, NO_DETAILS, None, kept)
             issue = None
             if first is not None and first_id is not None:
                 issue = self._issue_of(first, first_id, TokenKind.BOUND, link, False)
@@ -93,6 +93,7 @@ class TokenTables(SyncTablesCore):
             if self._mirror is not None:
                 opened = self._mirror.open_session(named.add_session, id, owner, args_with)
                 link = opened.session.name
+                self._clean_up_in_db()
             else:
                 link = self._naming.hash_of(string, owner)
                 self.store.run_now(named.add_session, *args_with(link))
@@ -103,6 +104,10 @@ class TokenTables(SyncTablesCore):
 
     def active_session(self, session_token: str, ownership_key: str) -> bool | None:
         """Answer whether a session lives (a detached one too) and is that owner's; ``None`` if there is none."""
+        memory = self._memory
+        if memory is not None and (session := memory.sessions.get(session_token)) is not None:
+            entry = memory.entries.get(session.owner) if memory.entries else None
+            return session.owner == ownership_key if session.alive(memory.clock.now(), entry) else None
         now, session, entry = self._find_session(session_token)
         if session is None or not session.alive(now, entry):
             return None
@@ -111,10 +116,14 @@ class TokenTables(SyncTablesCore):
     def destroy_session(self, token: str) -> bool:
         """End a session by its own token or by any token that it holds; answer whether one lived."""
         id = self._session_id(token)
-        self._refresh_session(token)
-        self._refresh_token(token)
+        if self._mirror is not None:
+            self._refresh_session(token)
+            self._refresh_token(token)
         by_token = self._token_id(token)
-        return self.store.run_now(named.destroy_session, self._policy, id, by_token, "logout")
+        lived = self.store.run_now(named.destroy_session, id, by_token, "logout")
+        if self._mirror is not None:
+            self._clean_up_in_db()
+        return lived
 
     def allow_session_detach(self, session_token: str) -> bool:
         """Mark a session as detachable; answer whether it lives."""
@@ -171,16 +180,18 @@ class TokenTables(SyncTablesCore):
 
     def transition_token_is_active(self, t_token: str) -> str | None:
         """Answer a living token's value as text (JSON if it was no ``str``), else ``None``; unassigned ones too."""
-        token = self._living_token(t_token)
+        token = self._token_at_hand(t_token) or self._living_token(t_token)
         return None if token is None else token.text
 
     def from_token(self, t_token: str) -> str:
         """Answer the owner of a token or session; ``""`` where there is none."""
-        now, token, session, entry = self._find_token(t_token)
+        token = self._token_at_hand(t_token)
         if token is not None:
-            present = token.as_of(now, session, entry)
-            if present is not None:
-                return present.owner or ""
+            return token.owner or ""
+        now, token, session, entry = self._find_token(t_token)
+        present = None if token is None else token.as_of(now, session, entry)
+        if present is not None:
+            return present.owner or ""
         now, session, entry = self._find_session(t_token)
         return session.owner if session is not None and session.alive(now, entry) else ""
 
@@ -199,9 +210,14 @@ class TokenTables(SyncTablesCore):
         if not isinstance(yielder_key, str):
             raise TypeError(f"an owner is a str, not {type(yielder_key).__name__}")
         receiver = inputs.owner_of("receiver_key", receiver_key)
-        self._refresh_token(t_token)
+        if self._mirror is not None:
+            self._refresh_token(t_token)
         id = self._token_id(t_token)
-        return self._answered(tokens.transfer_token, id, yielder_key or None, receiver, None, None)
+        try:
+            self.store.run_now(tokens.transfer_token, id, yielder_key or None, receiver, None, None)
+        except Refused:
+            return False
+        return True
 
     def acquire_token(self, t_token: str, session_token: str, owner: str) -> bool:
         """Have an owner's session hold a token: claims an unassigned one, joins a parked one.

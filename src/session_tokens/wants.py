@@ -149,6 +149,7 @@ Want = (
     | TokenListing
 )
 
+
 def _equal_of_a_kind(self: tuple[Any, ...], other: object) -> bool:
     return self.__class__ is other.__class__ and tuple.__eq__(self, other)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..clock import NEVER
 from ..events import SESSION_ENDED, TOKEN_ENDED
-from ..records import Session, Token, TokenKind
+from ..records import BOUND, Session, Token
 from ..settings import Policy
 from ..transaction import Transaction, reads
 from ..wants import IdempotencyOf, SessionById, SessionsOf, TokenById, TokensOf
@@ -42,42 +42,61 @@ def touch_is_due(session: Session, now: int) -> bool:
     return window_ms is not None and (now - session.last_seen_at) * TOUCH_PARTS >= window_ms
 
 
-def end_session(
-    tx: Transaction, policy: Policy, session: Session, at: int, reason: str, heir: Session | None = None
-) -> None:
-    """End a session in one step: dead at once, its tokens dead, unassigned, or its heir's; one event.
+def end_session(tx: Transaction, session: Session, at: int, reason: str, heir: Session | None = None) -> None:
+    """End a session in one step and one write: dead at once, its tokens dead, unassigned, or its heir's; one event.
 
-    Of very many tokens only a batch is rewritten here; the sweeper does the rest, and readers judge each token with
-    its session meanwhile. What goes to an heir is moved whole.
+    A token is judged with its session, so the sweeper may rewrite the tokens later, in bounded batches. What goes to
+    an heir is moved here, whole.
     """
-    finished = _clean_tokens(tx, policy, session, at, heir)
-    if finished and policy.ended_retention_ms == 0:
-        ended = None
-    else:
-        ended = session.replace(
-            lookup=None,
-            deadline=0,
-            ended_at=at,
-            end_reason=reason,
-            sweep_at=at + policy.ended_retention_ms if finished else 0,
-            version=session.version + 1,
-        )
-    tx.put_session(session, ended)
-    tx.note((SESSION_ENDED, session, reason))
-
-
-def _clean_tokens(tx: Transaction, policy: Policy, session: Session, at: int, heir: Session | None) -> bool:
-    """Rewrite the tokens that an ending session holds; answer whether that were all."""
     if heir is not None:
         for token in tx.transferables_of(session.id):
-            tx.put_token(token, token.in_session(heir.id) if tx.now < token.deadline else None)
-    tokens = tx.tokens_of(session.id, policy.cleaning_batch)
+            if tx.now < token.deadline:
+                tx.put_token(token, token.in_session(heir.id))
+    ended = session.ended(at, reason)
+    tx.put_session(session, ended)
+    tx.note((SESSION_ENDED, ended, reason))
+
+
+@reads(lambda policy, id: [SessionById(id), TokensOf(id, policy.cleaning_batch)])
+def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
+    """End a session whose time is over, clean up behind one that ended, or forget one that ended long ago.
+
+    Answers whether anything was done. A session that lives is left as it is.
+    """
+    session = tx.session(id)
+    if session is None:
+        return False
+    if session.ended_at is None:
+        entry = tx.entry(session.owner)
+        if session.alive(tx.now, entry):
+            return False
+        end = session.end(tx.now, entry)
+        ended = session.ended(end.at, end.reason)
+        tx.note((SESSION_ENDED, ended, end.reason))
+        clean_up(tx, policy, session, ended)
+    elif session.sweep_at <= tx.now:
+        clean_up(tx, policy, session, session)
+    else:
+        return False
+    return True
+
+
+def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -> None:
+    """Rewrite a batch of an ended session's tokens; after the last, keep its record while it is remembered."""
+    tokens = tx.tokens_of(ended.id, policy.cleaning_batch)
+    ended_at = ended.ended_at if ended.ended_at is not None else tx.now
     for token in tokens:
-        if token.kind is TokenKind.BOUND:
-            tx.put_token(token, None)
-        elif heir is None:
-            tx.put_token(token, _left_behind(token, at, tx.now))
-    return policy.cleaning_batch is None or len(tokens) < policy.cleaning_batch
+        kept_token = None if token.kind is BOUND else _left_behind(token, ended_at, tx.now)
+        tx.put_token(token, kept_token)
+        if kept_token is None and (token.kind is not BOUND or token.deadline <= ended_at):
+            tx.note((TOKEN_ENDED, token, "expired"))  # not by its session's end, which has an event of its own
+    if policy.cleaning_batch is not None and len(tokens) >= policy.cleaning_batch:
+        kept: Session | None = ended
+    else:
+        forget_at = ended_at + policy.ended_retention_ms
+        kept = None if forget_at <= tx.now else ended.replace(sweep_at=forget_at)
+    if kept is not stored:
+        tx.put_session(stored, kept)
 
 
 def _left_behind(token: Token, at: int, now: int) -> Token | None:
@@ -86,38 +105,6 @@ def _left_behind(token: Token, at: int, now: int) -> Token | None:
         return None
     unassigned = token.unassigned(max(at, token.held_since))
     return unassigned if now < unassigned.deadline else None
-
-
-@reads(lambda policy, id: [SessionById(id), TokensOf(id, policy.cleaning_batch)])
-def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
-    """End a session whose time is over, go on cleaning one that ended, or forget one that ended long ago.
-
-    Answers whether anything was done. A session that lives is left as it is.
-    """
-    session = tx.session(id)
-    if session is None:
-        return False
-    if session.ended_at is not None:
-        return _go_on_cleaning(tx, policy, session, session.ended_at)
-    entry = tx.entry(session.owner)
-    if session.alive(tx.now, entry):
-        return False
-    end = session.end(tx.now, entry)
-    end_session(tx, policy, session, end.at, end.reason)
-    return True
-
-
-def _go_on_cleaning(tx: Transaction, policy: Policy, session: Session, ended_at: int) -> bool:
-    if session.sweep_at == 0:
-        finished = _clean_tokens(tx, policy, session, ended_at, None)
-        forget_at = ended_at + policy.ended_retention_ms
-        if finished:
-            tx.put_session(session, None if forget_at <= tx.now else session.replace(sweep_at=forget_at))
-        return True
-    if session.sweep_at > tx.now:
-        return False
-    tx.put_session(session, None)
-    return True
 
 
 @reads(lambda policy, id: [TokenById(id)])
@@ -141,12 +128,12 @@ def sweep_idempotency(tx: Transaction, policy: Policy, key: str) -> bool:
     return True
 
 
-@reads(lambda policy, owner, limit: [SessionsOf(owner)])
-def sweep_owner(tx: Transaction, policy: Policy, owner: str, limit: int) -> int:
+@reads(lambda owner, limit: [SessionsOf(owner)])
+def sweep_owner(tx: Transaction, owner: str, limit: int) -> int:
     """End at most ``limit`` sessions of an owner that are over; answer how many were."""
     entry = tx.entry(owner)
     over = [session for session in tx.sessions_of(owner) if not session.alive(tx.now, entry)][:limit]
     for session in over:
         end = session.end(tx.now, entry)
-        end_session(tx, policy, session, end.at, end.reason)
+        end_session(tx, session, end.at, end.reason)
     return len(over)

@@ -63,9 +63,8 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
     """
     stored = tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
     if stored is not None:
-        session = holder_of(tx, stored)
-        entry = tx.entry(session.owner) if session is not None else None
-        token = stored.as_of(tx.now, session, entry)
+        session = None if stored.session_id is None else tx.session(stored.session_id)
+        token = stored.as_of(tx.now, session, None if session is None else tx.entry(session.owner))
         if token is not None and (isinstance(key, str) or token.unassigned_at is None):
             return stored, token, session if token.session_id is not None else None
     raise UnknownToken("no living token answers to that key; list_tokens() shows those of an owner")

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from ..clock import Clock
 from ..errors import AlreadyExists, SessionEnded, UnknownSession, UnknownToken
-from ..events import SESSION_CHANGED
-from ..records import Session, Token, TokenKind
+from ..events import SESSION_CHANGED, SESSION_ENDED
+from ..records import TRANSFERABLE, Session, Token
 from ..settings import Policy
 from ..transaction import Transaction, reads
-from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf, TokenById
-from .expiry import deadline_of, end_session
+from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf, TokenById, TokensOf
+from .expiry import clean_up, deadline_of, end_session
 from .keys import holder_of, living_session, living_token
 from .sessions import Opening, SessionChange, change_session, open_session
 from .tokens import Issue, claim_token, issue_under, receiving_session
@@ -41,7 +42,7 @@ class Opened(NamedTuple):
         *([TokenById(issue.id)] if issue is not None else []),
     ]
 )
-def add_session(tx: Transaction, policy: Policy, opening: Opening, issue: Issue | None, clock: object) -> Opened:
+def add_session(tx: Transaction, policy: Policy, opening: Opening, issue: Issue | None, clock: Clock) -> Opened:
     """Open a session by name with its first token; the same session of the same owner again changes nothing else.
 
     Raises:
@@ -71,8 +72,8 @@ def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -
     return issue_under(tx, policy, session, issue)
 
 
-@reads(lambda policy, id, token_id, reason: [SessionById(id), TokenById(token_id)])
-def destroy_session(tx: Transaction, policy: Policy, id: str, token_id: str, reason: str) -> bool:
+@reads(lambda id, token_id, reason: [SessionById(id), TokenById(token_id)])
+def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> bool:
     """End the session of that id, or the one that holds the token of that id; answer whether one lived."""
     session = tx.session(id)
     if session is None:
@@ -80,7 +81,7 @@ def destroy_session(tx: Transaction, policy: Policy, id: str, token_id: str, rea
         session = None if token is None or tx.now >= token.deadline else holder_of(tx, token)
     if session is None or not session.alive(tx.now, tx.entry(session.owner)):
         return False
-    end_session(tx, policy, session, tx.now, reason)
+    end_session(tx, session, tx.now, reason)
     return True
 
 
@@ -99,7 +100,7 @@ def acquire_token(tx: Transaction, id: str, session_id: str, owner: str) -> bool
         return False
     if token.owner == owner and token.session_id == session.id:
         return True
-    if token.kind is not TokenKind.TRANSFERABLE:
+    if token.kind is not TRANSFERABLE:
         return False
     if token.unassigned_at is not None:
         claim_token(tx, id, session_id, None)
@@ -152,14 +153,18 @@ def adopt(tx: Transaction, session: Session | None, tokens: list[tuple[str, Toke
             tx.put_token(former, token)
 
 
-@reads(lambda policy, id: [SessionById(id)])
+@reads(lambda policy, id: [SessionById(id), TokensOf(id, policy.cleaning_batch)])
 def forget_session(tx: Transaction, policy: Policy, id: str) -> bool:
-    """End locally a session that a shared database has no more; answer whether it lived here."""
+    """End locally a session that a shared database has no more, and its tokens; answer whether it lived here."""
     session = tx.session(id)
     if session is None:
         return False
-    end_session(tx, policy, session, tx.now, "revoked")
-    return True
+    lived = session.ended_at is None
+    ended = session.ended(tx.now, "revoked") if lived else session
+    if lived:
+        tx.note((SESSION_ENDED, ended, "revoked"))
+    clean_up(tx, policy, session, ended)
+    return lived
 
 
 def timeout_of(session: Session) -> int | None:

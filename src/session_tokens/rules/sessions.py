@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..clock import Clock
 from ..errors import (
     AlreadyExists,
     Conflict,
@@ -23,14 +24,16 @@ from ..events import (
     SESSION_ATTACHED,
     SESSION_CHANGED,
     SESSION_DETACHED,
+    SESSION_ENDED,
     SESSION_OPENED,
     SESSION_ROTATED,
 )
 from ..records import NO_DETAILS, OwnerEntry, Session, SessionDetails
+from ..session_record import SessionFields
 from ..settings import UNSET, VALUE_BYTES_MAX, Policy, Unset
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf
-from .expiry import attached_deadline, deadline_of, detached_deadline, end_session, touch_is_due
+from .expiry import attached_deadline, clean_up, deadline_of, detached_deadline, end_session, touch_is_due
 from .keys import Key, living_session, session_wants
 
 
@@ -50,7 +53,7 @@ class Opening(NamedTuple):
 
 
 @reads(lambda policy, opening, clock: [EntryOf(opening.owner), SessionsOf(opening.owner), ParkedTokens(opening.owner)])
-def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: object) -> Session:
+def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock) -> Session:
     """Open a session for an owner; at the owner's cap, replace or refuse as the policy says.
 
     A replaced session's transferable tokens move to the new one, parked tokens of the owner join it.
@@ -64,20 +67,20 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: objec
     entry = tx.entry(owner)
     if entry is not None and entry.disabled_at is not None:
         raise OwnerDisabled("the owner is disabled; enable_owner() lifts it", owner=owner)
-    if policy.names:
-        _free_the_name(tx, policy, opening.id)
-    session = Session._of(
+    if policy.names and (former := tx.session(opening.id)) is not None:
+        _free_the_name(tx, policy, former)
+    session: Session = SessionFields(  # type: ignore[assignment]  # its last step makes it a Session
         opening.id, owner, opening.lookup, now, now, now,
         deadline := attached_deadline(now, opening.max_age_ms, now, opening.idle_timeout_ms),
         opening.idle_timeout_ms, opening.max_age_ms, opening.detached_timeout_ms, opening.detachable,
         None, None, None, deadline, 0 if entry is None else entry.epoch, 1, opening.details, opening.client_id,
         opening.name, clock,
     )  # fmt: skip
-    if policy.max_sessions is not None and (kept := tx.sessions_of(owner)):
+    if policy.max_sessions is not None and len(kept := tx.sessions_of(owner)) >= policy.max_sessions:
         living = [other for other in kept if other.alive(now, entry)]
         if len(living) >= policy.max_sessions:
             for replaced in _to_replace(policy, policy.max_sessions, living):
-                end_session(tx, policy, replaced, now, "replaced", heir=session)
+                end_session(tx, replaced, now, "replaced", heir=session)
     for token in tx.parked_tokens(owner):
         if now < token.deadline:
             tx.put_token(token, token.in_session(session.id))
@@ -86,17 +89,17 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: objec
     return session
 
 
-def _free_the_name(tx: Transaction, policy: Policy, id: str) -> None:
-    """Give the name of an ended session free again; refuse that of a living one."""
-    former = tx.session(id)
-    if former is None:
-        return
-    entry = tx.entry(former.owner)
-    if former.alive(tx.now, entry):
-        raise AlreadyExists("a living session has that name; end it first, or use another", id=id)
+def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
+    """Give the name of an ended session free again, its tokens cleaned up; refuse that of a living one."""
+    ended = former
     if former.ended_at is None:
+        entry = tx.entry(former.owner)
+        if former.alive(tx.now, entry):
+            raise AlreadyExists("a living session has that name; end it first, or use another", id=former.id)
         end = former.end(tx.now, entry)
-        end_session(tx, policy, former, end.at, end.reason)
+        ended = former.ended(end.at, end.reason)
+        tx.note((SESSION_ENDED, ended, end.reason))
+    clean_up(tx, policy, former, ended)
 
 
 def _to_replace(policy: Policy, cap: int, living: Sequence[Session]) -> Sequence[Session]:
@@ -223,7 +226,8 @@ class SessionChange(NamedTuple):
 def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     """Change clocks, detachability or label of a living session.
 
-    A new idle or detached timeout counts from the last use or the detaching, a new maximum age from the opening.
+    A new idle timeout counts from now (uses are written down late, or never without one), a new detached timeout from
+    the detaching, a new maximum age from the opening.
 
     Raises:
         UnknownSession, SessionEnded: no living session answers to ``key``.
@@ -235,6 +239,7 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     if change.from_now and isinstance(change.max_age_ms, int):
         max_age_ms = tx.now - session.created_at + change.max_age_ms
     changed = session.replace(
+        last_seen_at=session.last_seen_at if change.idle_timeout_ms is UNSET else tx.now,
         idle_timeout_ms=session.idle_timeout_ms if change.idle_timeout_ms is UNSET else change.idle_timeout_ms,
         max_age_ms=max_age_ms,
         detached_timeout_ms=(
@@ -291,8 +296,8 @@ def update_session_data(tx: Transaction, key: Key, changes: dict[str, str | None
     return changed
 
 
-@reads(lambda policy, key, reason, version: session_wants(key))
-def destroy_session(tx: Transaction, policy: Policy, key: Key, reason: str, version: int | None) -> bool:
+@reads(lambda key, reason, version: session_wants(key))
+def destroy_session(tx: Transaction, key: Key, reason: str, version: int | None) -> bool:
     """End a session; answer whether one lived under ``key``. Twice changes nothing.
 
     Raises:
@@ -303,14 +308,12 @@ def destroy_session(tx: Transaction, policy: Policy, key: Key, reason: str, vers
     except (UnknownSession, SessionEnded):
         return False
     _check_version(session.version, version)
-    end_session(tx, policy, session, tx.now, reason)
+    end_session(tx, session, tx.now, reason)
     return True
 
 
-@reads(lambda policy, owner, kept, reason, limit: [SessionsOf(owner), *(session_wants(kept) if kept else [])])
-def destroy_sessions(
-    tx: Transaction, policy: Policy, owner: str, kept: Key | None, reason: str, limit: int | None
-) -> int:
+@reads(lambda owner, kept, reason, limit: [SessionsOf(owner), *(session_wants(kept) if kept else [])])
+def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str, limit: int | None) -> int:
     """End at most ``limit`` (``None``: all) living sessions of an owner but the kept one; answer how many were.
 
     Raises:
@@ -327,7 +330,7 @@ def destroy_sessions(
         if session.alive(tx.now, entry) and (spared is None or session.id != spared.id)
     ][:limit]
     for session in ending:
-        end_session(tx, policy, session, tx.now, reason)
+        end_session(tx, session, tx.now, reason)
     return len(ending)
 
 

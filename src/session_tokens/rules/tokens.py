@@ -26,8 +26,9 @@ from ..events import (
     TOKEN_TRANSFERRED,
     TOKEN_WITHDRAWN,
 )
-from ..records import Offer, Session, Token, TokenKind
+from ..records import TRANSFERABLE, Offer, Session, Token, TokenKind
 from ..settings import UNSET, Policy, Unset
+from ..token_record import TokenFields
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, SessionsOf
 from .keys import Key, holder_of, living_session, living_token, session_wants, token_wants
@@ -75,7 +76,7 @@ def issue_under(tx: Transaction, policy: Policy, session: Session | None, issue:
         if count >= policy.max_tokens_per_session:
             raise LimitReached(f"the session holds {count} tokens, the cap; destroy one first", cap=count)
     own_deadline = NEVER if issue.timeout_ms is None else now + issue.timeout_ms
-    token = Token._of(
+    token: Token = TokenFields(  # type: ignore[assignment]  # its last step makes it a Token
         issue.id, owner, issue.lookup, issue.kind, None if session is None else session.id, issue.text, issue.is_json,
         now, issue.timeout_ms, own_deadline, own_deadline, issue.disownment_timeout_ms, now, None, None, 0, 1, None,
         issue.client_id, issue.name,
@@ -116,15 +117,26 @@ def receiving_session(tx: Transaction, receiver: str) -> Session | None:
     entry = tx.entry(receiver)
     if entry is not None and entry.disabled_at is not None:
         raise OwnerDisabled("the receiver is disabled; enable_owner() lifts it", owner=receiver)
-    living = [session for session in tx.sessions_of(receiver) if session.alive(tx.now, entry)]
-    return max(living, key=lambda session: (session.created_at, session.id), default=None)
+    newest = None
+    for session in tx.sessions_of(receiver):
+        if session.alive(tx.now, entry) and (newest is None or _opened_after(session, newest)):
+            newest = session
+    return newest
+
+
+def _opened_after(session: Session, other: Session) -> bool:
+    return (session.created_at, session.id) > (other.created_at, other.id)
 
 
 def _transferable(tx: Transaction, key: Key) -> tuple[Token, Token]:
     stored, token, _ = living_token(tx, key)
-    if token.kind is not TokenKind.TRANSFERABLE:
-        raise NotTransferable(f"the token is {token.kind.value}; issue it with transferable=True", id=token.id)
+    if token.kind is not TRANSFERABLE:
+        raise _not_transferable(token)
     return stored, token
+
+
+def _not_transferable(token: Token) -> NotTransferable:
+    return NotTransferable(f"the token is {token.kind.value}; issue it with transferable=True", id=token.id)
 
 
 @reads(lambda key, giver, receiver, lookup, epoch: [*token_wants(key), EntryOf(receiver), SessionsOf(receiver)])
@@ -143,7 +155,9 @@ def transfer_token(
         OwnerDisabled: the receiver is disabled.
         Conflict: ``epoch`` is given and the token has changed hands since.
     """
-    stored, token = _transferable(tx, key)
+    stored, token, _ = living_token(tx, key)
+    if token.kind is not TRANSFERABLE:
+        raise _not_transferable(token)
     if epoch is not None and epoch != token.epoch:
         raise Conflict(f"the token's epoch is {token.epoch}, not {epoch}; read it again", id=token.id)
     if token.unassigned_at is None:
@@ -270,7 +284,7 @@ def change_token(tx: Transaction, key: Key, change: TokenChange) -> Token:
         own_deadline = NEVER if timeout_ms is None else tx.now + timeout_ms
     disownment_ms = token.disownment_timeout_ms
     if change.disownment_timeout_ms is not UNSET:
-        if token.kind is not TokenKind.TRANSFERABLE:
+        if token.kind is not TRANSFERABLE:
             raise InvalidInput(f"a {token.kind.value} token is never unassigned; leave disownment_timeout away")
         disownment_ms = change.disownment_timeout_ms
     deadline = own_deadline

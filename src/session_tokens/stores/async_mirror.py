@@ -149,7 +149,7 @@ class AsyncMirrorStore(Store):
             if there is not None and here is None and there.ended_at is not None:
                 return
             if there is not None and (here is None or there.version > here.version or there.owner != here.owner):
-                self.inner.run_now(adopt, there, [])
+                self.inner.adopt_now(adopt, there, [])
         if there is None and here is not None:
             rule, policy = forget()
             await self.run(rule, policy, id)
@@ -160,7 +160,7 @@ class AsyncMirrorStore(Store):
             there = await self.token_in_db(id)
             here = self.inner.tokens.get(id)
             if there != here:
-                self.inner.run_now(adopt, None, [(id, there)])
+                self.inner.adopt_now(adopt, None, [(id, there)])
         return there
 
     async def _commit(self, changes: Changes, now: int, undo: Undo) -> bool:

@@ -13,12 +13,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from ..changes import Changes, owner_of_living, parked_owner
+from ..changes import Changes, parked_owner
 from ..clock import NEVER, Clock, SteadyClock
 from ..errors import StoreUnavailable
 from ..events import Listeners, Note
 from ..minting import PlainKeyring
-from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token, TokenKind
+from ..records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from ..store import BlockingStore
 from ..transaction import Rule
 from ..wants import (
@@ -57,8 +57,8 @@ class _MemoryTransaction:
     """The one transaction of a memory store; its reads are the tables' own."""
 
     __slots__ = (
-        "_store", "changes", "entry", "forget_idempotency", "idempotency", "note", "now", "put_idempotency",
-        "service_key", "session", "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
+        "_store", "changes", "entry", "idempotency", "note", "now", "rare", "service_key", "session",
+        "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
     )  # fmt: skip
 
     def __init__(self, store: MemoryStore) -> None:
@@ -80,15 +80,14 @@ class _MemoryTransaction:
         self.sessions = self.changes.sessions
         self.tokens = self.changes.tokens
         self.note: Callable[[Note], None] = self.changes.notes.append
-        self.put_idempotency = self.changes.idempotency.append
-        self.forget_idempotency = self.changes.forgotten.append
+        self.rare = False  # whether anything but sessions and tokens is written
 
     def sessions_of(self, owner: str) -> Sequence[Session]:
         bucket = self._store.owners.get(owner)
         if bucket is None:
             return ()
         sessions = self._store.sessions
-        return [sessions[bucket]] if bucket.__class__ is str else [sessions[id] for id in bucket]
+        return (sessions[bucket],) if bucket.__class__ is str else [sessions[id] for id in bucket]
 
     def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
         bucket = self._store.held.get(session_id)
@@ -100,7 +99,7 @@ class _MemoryTransaction:
         return [tokens[id] for id in (bucket if limit is None else list(bucket)[:limit])]
 
     def transferables_of(self, session_id: str) -> Sequence[Token]:
-        return [token for token in self.tokens_of(session_id, None) if token.kind is TokenKind.TRANSFERABLE]
+        return [token for token in self.tokens_of(session_id, None) if token.kind is TRANSFERABLE]
 
     def token_count_of(self, session_id: str) -> int:
         return member_count(self._store.held, session_id)
@@ -116,12 +115,23 @@ class _MemoryTransaction:
         self.tokens.append((old, new))
 
     def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
+        self.rare = True
         self.changes.entries.append((old, new))
 
+    def put_idempotency(self, record: IdempotencyRecord) -> None:
+        self.rare = True
+        self.changes.idempotency.append(record)
+
+    def forget_idempotency(self, key: str) -> None:
+        self.rare = True
+        self.changes.forgotten.append(key)
+
     def put_setting(self, name: str, text: str | None) -> None:
+        self.rare = True
         self.changes.settings.append((name, text))
 
     def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
+        self.rare = True
         self.changes.keys.append((old, new))
 
 
@@ -170,14 +180,22 @@ class MemoryStore(BlockingStore):
             changes = tx.changes
             try:
                 result = rule(tx, *args)
-                self._apply(changes)
-                notes = changes.notes.copy() if self.listeners.callbacks else None
-            finally:
+            except BaseException:
+                tx.renew()
+                raise
+            if changes.sessions:
+                for old_session, new_session in changes.sessions:
+                    self._apply_session(old_session, new_session)
                 changes.sessions.clear()
+            if changes.tokens:
+                for old_token, new_token in changes.tokens:
+                    self._apply_token(old_token, new_token)
                 changes.tokens.clear()
-                changes.notes.clear()
-                if changes:
-                    tx.renew()
+            notes = changes.notes.copy() if self.listeners.callbacks else None
+            changes.notes.clear()
+            if tx.rare:
+                self._apply_rest(changes)
+                tx.renew()
         if notes:
             self.listeners.tell(notes, now)
         answer: T = result
@@ -204,67 +222,65 @@ class MemoryStore(BlockingStore):
                 self.tokens.get(old.id) is not old for old, _ in changes.tokens if old is not None
             ):
                 return False
-            self._apply(changes)
+            for old_session, new_session in changes.sessions:
+                self._apply_session(old_session, new_session)
+            for old_token, new_token in changes.tokens:
+                self._apply_token(old_token, new_token)
+            self._apply_rest(changes)
         self.listeners.tell(changes.notes, now)
         return True
 
-    def _apply(self, changes: Changes) -> None:
-        for old_session, new_session in changes.sessions:
-            self._apply_session(old_session, new_session)
-        for old_token, new_token in changes.tokens:
-            self._apply_token(old_token, new_token)
-        if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
-            self._apply_rest(changes)
-
     def _apply_session(self, old: Session | None, new: Session | None) -> None:
-        if new is not None:
+        if old is None:
+            if new is not None:
+                self.sessions[new.id] = new
+                if new.lookup is not None:
+                    self.sessions_by_lookup[new.lookup] = new
+                add_member(self.owners, new.owner, new.id)
+                self._session_deadlines.add(new.sweep_at, new.id)
+            return
+        if new is None:
+            del self.sessions[old.id]
+            self.held.pop(old.id, None)
+        else:
             self.sessions[new.id] = new
             if new.lookup is not None:
                 self.sessions_by_lookup[new.lookup] = new
-        elif old is not None:
-            del self.sessions[old.id]
-            self.held.pop(old.id, None)
-        if old is None:
-            assert new is not None
-            add_member(self.owners, new.owner, new.id)
-            self._session_deadlines.add(new.sweep_at, new.id)
-            self._session_order.stale = True
-            return
+            if new.sweep_at != old.sweep_at and (new.sweep_at < old.sweep_at or old.sweep_at == 0):
+                self._session_deadlines.add(new.sweep_at, new.id)
         if old.lookup is not None and (new is None or new.lookup != old.lookup):
             del self.sessions_by_lookup[old.lookup]
-        if owner_of_living(old) is not None and owner_of_living(new) is None:
+        if old.ended_at is None and (new is None or new.ended_at is not None):
             drop_member(self.owners, old.owner, old.id)
-        if new is not None and new.sweep_at != old.sweep_at and (new.sweep_at < old.sweep_at or old.sweep_at == 0):
-            self._session_deadlines.add(new.sweep_at, new.id)
         if new is not None and new.is_detached:
             self.detached[new.id] = None
         elif old.detached_at is not None:
             self.detached.pop(old.id, None)
 
     def _apply_token(self, old: Token | None, new: Token | None) -> None:
-        if new is not None:
+        if old is None:
+            if new is not None:
+                self.tokens[new.id] = new
+                if new.lookup is not None:
+                    self.tokens_by_lookup[new.lookup] = new
+                if new.session_id is not None:
+                    add_member(self.held, new.session_id, new.id)
+                if new.deadline != NEVER:
+                    self._token_deadlines.add(new.deadline, new.id)
+            return
+        if new is None:
+            del self.tokens[old.id]
+        else:
             self.tokens[new.id] = new
             if new.lookup is not None:
                 self.tokens_by_lookup[new.lookup] = new
-        elif old is not None:
-            del self.tokens[old.id]
-        if old is None:
-            assert new is not None
-            if new.session_id is not None:
-                add_member(self.held, new.session_id, new.id)
-            if new.deadline != NEVER:
+            if new.deadline < old.deadline:
                 self._token_deadlines.add(new.deadline, new.id)
-            self._token_order.stale = True
-            return
         if old.lookup is not None and (new is None or new.lookup != old.lookup):
             del self.tokens_by_lookup[old.lookup]
-        if new is None or new.session_id != old.session_id:
+        if new is None or new.session_id != old.session_id or (old.session_id is None and old.owner != new.owner):
             self._move_token(old, new)
-        elif old.session_id is None and old.owner != new.owner:
-            self._move_token(old, new)
-        if new is not None and new.deadline < old.deadline:
-            self._token_deadlines.add(new.deadline, new.id)
-        if old.offer is not new.offer if new is not None else old.offer is not None:
+        if old.offer is not None or (new is not None and new.offer is not None):
             if new is not None and new.is_sellable:
                 self.sellable[new.id] = None
             else:
@@ -273,13 +289,11 @@ class MemoryStore(BlockingStore):
     def _move_token(self, old: Token, new: Token | None) -> None:
         """Take a token from where it was held to where it is now."""
         if old.session_id is not None:
-            if old.session_id in self.held:
-                drop_member(self.held, old.session_id, old.id)
-        elif old.kind is TokenKind.TRANSFERABLE:
-            former = parked_owner(old)
-            if former is not None:
-                drop_member(self.parked, former, old.id)
+            drop_member(self.held, old.session_id, old.id)
+        elif old.unassigned_at is not None:
             self.unassigned.pop(old.id, None)
+        elif (former := parked_owner(old)) is not None:
+            drop_member(self.parked, former, old.id)
         if new is None:
             return
         if new.session_id is not None:
@@ -306,6 +320,12 @@ class MemoryStore(BlockingStore):
                 self.keys[new_key.id] = new_key
             elif old_key is not None:
                 self.keys.pop(old_key.id, None)
+
+    def adopt_now(self, rule: Rule[None], *args: object) -> None:
+        """Run a rule that takes over records that were created elsewhere, maybe long ago."""
+        self.run_now(rule, *args)
+        self._session_order.forget()
+        self._token_order.forget()
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Answer now and the session of a secret with its owner's entry; takes no lock."""
@@ -369,9 +389,8 @@ class MemoryStore(BlockingStore):
             found = [record for record in records if want.after is None or place_of(record) > want.after]
             return [self._session_found(session) for session in found[: want.limit]]
         listed: list[SessionFound] = []
-        for id in self._session_order.after(self.sessions.values(), want.after):
-            session = self.sessions.get(id)
-            if session is not None and session.ended_at is None:
+        for session in self._session_order.after(self.sessions, want.after):
+            if session.ended_at is None:
                 listed.append(self._session_found(session))
                 if len(listed) == want.limit:
                     break
@@ -384,12 +403,10 @@ class MemoryStore(BlockingStore):
             tokens = [record for record in records if want.after is None or place_of(record) > want.after]
             return [self._token_found(token) for token in tokens[: want.limit]]
         listed: list[TokenFound] = []
-        for id in self._token_order.after(self.tokens.values(), want.after):
-            token = self.tokens.get(id)
-            if token is not None:
-                listed.append(self._token_found(token))
-                if len(listed) == want.limit:
-                    break
+        for token in self._token_order.after(self.tokens, want.after):
+            listed.append(self._token_found(token))
+            if len(listed) == want.limit:
+                break
         return listed
 
     def _token_candidates(self, want: TokenListing, now: int) -> list[Token] | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..clock import NEVER
 
@@ -38,17 +38,18 @@ def drop_member(index: dict[str, Bucket], key: str, member: str) -> None:
     bucket = index.get(key)
     if bucket is None:
         return
-    if isinstance(bucket, str):
+    if bucket.__class__ is str:
         if bucket == member:
             del index[key]
-        return
-    if isinstance(bucket, list):
+    elif bucket.__class__ is list:
         if member in bucket:
             bucket.remove(member)
+            if not bucket:
+                del index[key]
     else:
-        bucket.pop(member, None)
-    if not bucket:
-        del index[key]
+        bucket.pop(member, None)  # type: ignore[union-attr, call-arg, arg-type]  # the class was just asked
+        if not bucket:
+            del index[key]
 
 
 def members(index: dict[str, Bucket], key: str) -> Iterable[str]:
@@ -142,18 +143,40 @@ def place_of(record: _Placed) -> tuple[int, str]:
 
 
 class Order:
-    """All records of one kind in the order of listings, sorted anew only when one was created since."""
+    """All records of one kind in the order of listings.
 
-    __slots__ = ("_places", "stale")
+    A dictionary keeps its records in the order of their creation, and their ``created_at`` never goes back: only what
+    was created since the last listing has to be sorted, and only the records of one millisecond among themselves.
+    """
+
+    __slots__ = ("_places",)
 
     def __init__(self) -> None:
         self._places: list[tuple[int, str]] = []
-        self.stale = True
 
-    def after(self, records: Iterable[_Placed], place: tuple[int, str] | None) -> Iterator[str]:
-        """Answer the ids after a place; some may be gone."""
-        if self.stale:
-            self._places = sorted(map(place_of, records))
-            self.stale = False
+    def forget(self) -> None:
+        """Sort everything anew next time: records came in that were created earlier."""
+        self._places = []
+
+    def after(self, records: dict[str, Any], place: tuple[int, str] | None) -> Iterator[Any]:
+        """Answer the records after a place."""
+        self._catch_up(records)
         start = 0 if place is None else bisect_right(self._places, place)
-        return (self._places[index][1] for index in range(start, len(self._places)))
+        for index in range(start, len(self._places)):
+            created_at, id = self._places[index]
+            record = records.get(id)
+            if record is not None and record.created_at == created_at:  # else that name was given free, and used again
+                yield record
+
+    def _catch_up(self, records: dict[str, Any]) -> None:
+        if len(self._places) > 2 * len(records) + LIST_MAX:
+            self._places = []
+        last = self._places[-1][0] if self._places else -1
+        new: list[tuple[int, str]] = []
+        for id in reversed(records):
+            record = records[id]
+            if record.created_at < last:
+                break
+            new.append((record.created_at, record.id))
+        known = bisect_left(self._places, (last, ""))
+        self._places[known:] = sorted({*self._places[known:], *new})

@@ -12,6 +12,7 @@ import logging
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
+from hashlib import blake2s
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
@@ -70,8 +71,8 @@ class PlainNaming:
         return record.id
 
     def hash_of(self, string: str, owner: str) -> str:
-        """Answer hex HMAC-SHA256 of string and owner under a key of this process."""
-        return _hash_of(self._index_key, string, owner)
+        """Answer a keyed hash of string and owner in hex, under a key of this process."""
+        return blake2s(f"{string}\0{owner}".encode(), key=self._index_key).hexdigest()
 
 
 class KeyedNaming:
