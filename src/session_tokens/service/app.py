@@ -1,0 +1,342 @@
+"""The service as an ASGI application: hot addresses as plain functions, the others through one table and Starlette.
+
+Theory of operation. ``Service`` looks an address up among the hot ones (introspection, forward authentication) and
+else asks Starlette's router, whose endpoints are plain ASGI too: one for each address of the table in ``routes``. Every
+endpoint runs inside ``Service.run``, which reads the headers, turns whatever goes wrong into a problem, counts and
+writes it down. So there is one place where an error becomes an answer, and none where it could become a traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from importlib.metadata import version as version_of
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from starlette.routing import BaseRoute, Route, Router
+
+from ..async_api import AsyncSessionTokens
+from ..errors import InvalidInput, SessionTokensError
+from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
+from ..wants import SettingOf
+from . import openapi
+from .callers import Callers, Network
+from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
+from .forward_auth import SESSION_COOKIE, ForwardAuth
+from .logs import log_answer
+from .metrics import CONTENT_TYPE, Metrics
+from .oauth import OAuth, metadata
+from .problems import Problem, bad_request, not_found, problem_of
+from .routes import OPERATIONS, Call, Operation
+from .strict_json import NotJSON, decode
+
+log = logging.getLogger("session_tokens.service")
+
+Work = Callable[[Exchange], Awaitable[None]]
+
+READ_METHODS = ("GET", "HEAD")
+READY_TIMEOUT_S = 1.0
+HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+ETAG = re.compile(rb'"([0-9]{1,18})"')
+PRINTABLE = re.compile(rb"[!-~]+")
+PLAIN_NAME = re.compile(r"[a-z_]{1,32}")
+DOCS_POLICY = (
+    b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How the service behaves towards the network.
+
+    Attributes:
+        session_cookie: the cookie that ``/forward-auth`` looks into.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
+        allowed_hosts: names in ``Host`` that are answered, in lower case without port; all where empty.
+        public_url: how others reach the service, for its metadata; taken from the request where ``None``.
+        more_routes: further routes of Starlette, such as a console's.
+    """
+
+    session_cookie: str = SESSION_COOKIE
+    trusted_proxies: Sequence[Network] = ()
+    allowed_hosts: Sequence[str] = ()
+    public_url: str | None = None
+    more_routes: Sequence[BaseRoute] = field(default=())
+
+
+class Service:
+    """The ASGI application over one ``AsyncSessionTokens``, which its maker opens and closes.
+
+    Args:
+        tokens: the library, on any store.
+        options: how it behaves towards the network.
+    """
+
+    def __init__(self, tokens: AsyncSessionTokens, options: Options | None = None) -> None:
+        self.tokens = tokens
+        self.options = options or Options()
+        self.callers = Callers(tokens.store, self.options.trusted_proxies)
+        self.metrics = Metrics()
+        self.metrics.watch(tokens)
+        oauth = OAuth(tokens, self.callers)
+        forward_auth = ForwardAuth(tokens, self.options.session_cookie)
+        described = openapi.document(version_of("session-tokens"))
+        self._openapi, self._docs = msgspec.json.encode(described), openapi.page(described)
+        self._hot: dict[str, tuple[tuple[str, ...], bool, Work]] = {
+            "/introspect": (("POST",), True, oauth.introspect),
+            "/forward-auth": (READ_METHODS, False, forward_auth.check),
+        }
+        cold: list[tuple[str, dict[str, Work], bool]] = [
+            ("/revoke", {"POST": oauth.revoke}, True),
+            ("/.well-known/oauth-authorization-server", {"GET": self._metadata}, False),
+            ("/openapi.json", {"GET": self._openapi_json}, False),
+            ("/docs", {"GET": self._docs_page}, False),
+            ("/livez", {"GET": self._livez}, False),
+            ("/readyz", {"GET": self._readyz}, False),
+            ("/metrics", {"GET": self._metrics}, False),
+        ]
+        table: dict[str, dict[str, Work]] = {}
+        for operation in OPERATIONS:
+            table.setdefault(operation.path, {})[operation.method] = partial(self._operate, operation)
+        cold += [(path, methods, False) for path, methods in table.items()]
+        routes: list[BaseRoute] = [Route(path, _Address(self, path, methods, oauth)) for path, methods, oauth in cold]
+        self._framework = Router([*routes, *self.options.more_routes], redirect_slashes=False, default=_Nowhere(self))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            hot = self._hot.get(scope["path"])
+            if hot is not None:
+                methods, oauth, work = hot
+                exchange = Exchange(scope, receive, send, scope["path"], oauth=oauth)
+                await self.run(exchange, work if scope["method"] in methods else _wrong_method(methods), logging.DEBUG)
+                return
+        await self._framework(scope, receive, send)
+
+    async def run(self, exchange: Exchange, work: Work, level: int = logging.INFO) -> None:
+        """Do the work of one request; whatever is raised becomes a problem."""
+        began_s = time.perf_counter()
+        try:
+            exchange.read_headers()
+            self._check_host(exchange)
+            await work(exchange)
+        except ClientGone:
+            return
+        except Exception as error:
+            if exchange.status:
+                raise  # an answer is under way already: the server closes the connection
+            await exchange.answer_problem(_problem_for(error, exchange))
+        duration_s = time.perf_counter() - began_s
+        self.metrics.answered(exchange, duration_s)
+        log_answer(exchange, duration_s, level)
+
+    def _check_host(self, exchange: Exchange) -> None:
+        host = exchange.fields.get(b"host")
+        if host is not None and not HOST.fullmatch(host):
+            raise bad_request("the header Host is no host")
+        if exchange.method not in READ_METHODS:
+            origin = exchange.fields.get(b"origin")
+            if origin is not None and (host is None or origin.partition(b"://")[2].lower() != host.lower()):
+                raise Problem(403, "foreign_origin", "a page of another origin may not do this")
+        if self.options.allowed_hosts:
+            name = (host or b"").decode("ascii").lower().rpartition(":")
+            if (name[0] if name[2].isdigit() and name[0] else (host or b"").decode("ascii").lower()) not in (
+                self.options.allowed_hosts
+            ):
+                raise Problem(421, "wrong_host", "this service does not answer for that host")
+
+    async def _operate(self, operation: Operation, exchange: Exchange) -> None:
+        """Do one operation of the table: who asks, what is asked for, the handler, its answer."""
+        key = await self.callers.key_for(exchange, operation.act)
+        fields = exchange.fields
+        conditional = b"if-match" in fields
+        if conditional and not operation.conditional:
+            raise bad_request("If-Match is not taken here; leave it out")
+        call = Call(
+            self.tokens,
+            key,
+            next(iter(exchange.scope["path_params"].values()), ""),
+            await _body(exchange, operation.body),
+            _query(exchange, operation.query),
+            None if operation.method == "GET" else _idempotency_key(exchange, key.id),
+            _version(fields[b"if-match"]) if conditional else None,
+        )
+        answer = await operation.handler(call)
+        headers = [] if answer.version is None else [(b"etag", b'"%d"' % answer.version)]
+        body = b"" if answer.body is None else msgspec.json.encode(answer.body)
+        await exchange.answer(operation.status, body, headers)
+
+    async def _livez(self, exchange: Exchange) -> None:
+        _query(exchange, None)
+        await exchange.answer(200, b'{"status":"alive"}')
+
+    async def _readyz(self, exchange: Exchange) -> None:
+        """Ask the store something small; not ready is 503."""
+        _query(exchange, None)
+        try:
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self.tokens.store.read([SettingOf("ready")])
+        except TimeoutError:
+            raise Problem(
+                503, "store_unavailable", "the store did not answer in time", headers=[(b"retry-after", b"1")]
+            ) from None
+        await exchange.answer(200, b'{"status":"ready"}')
+
+    async def _metrics(self, exchange: Exchange) -> None:
+        _query(exchange, None)
+        await self.callers.key_for(exchange, "read_metrics")
+        await exchange.answer(200, self.metrics.text(), content_type=CONTENT_TYPE)
+
+    async def _metadata(self, exchange: Exchange) -> None:
+        _query(exchange, None)
+        issuer = self.options.public_url
+        if issuer is None:
+            host = exchange.fields.get(b"host", b"localhost").decode("ascii")
+            issuer = f"{exchange.scope.get('scheme', 'http')}://{host}"
+        await exchange.answer(200, metadata(issuer))
+
+    async def _openapi_json(self, exchange: Exchange) -> None:
+        _query(exchange, None)
+        await exchange.answer(200, self._openapi)
+
+    async def _docs_page(self, exchange: Exchange) -> None:
+        _query(exchange, None)
+        headers = [(b"content-security-policy", DOCS_POLICY)]
+        await exchange.answer(200, self._docs, headers, b"text/html; charset=utf-8")
+
+
+class _Address:
+    """One address as an endpoint of Starlette: chooses by method."""
+
+    def __init__(self, service: Service, path: str, methods: dict[str, Work], oauth: bool) -> None:
+        self._service = service
+        self._path = path
+        self._oauth = oauth
+        self._methods = methods | ({"HEAD": methods["GET"]} if "GET" in methods else {})
+        self._level = logging.INFO if path.startswith("/v1/") or oauth else logging.DEBUG
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = Exchange(scope, receive, send, self._path, oauth=self._oauth)
+        work = self._methods.get(scope["method"]) or _wrong_method(tuple(self._methods))
+        await self._service.run(exchange, work, self._level)
+
+
+class _Nowhere:
+    """What answers where no address is."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._service.run(Exchange(scope, receive, send, "(none)"), _refuse)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+
+
+async def _refuse(exchange: Exchange) -> None:
+    raise not_found()
+
+
+def _wrong_method(methods: Sequence[str]) -> Work:
+    async def refuse(exchange: Exchange) -> None:
+        allowed = ", ".join(sorted(methods))
+        raise Problem(405, "method_not_allowed", f"send {allowed}", headers=[(b"allow", allowed.encode("ascii"))])
+
+    return refuse
+
+
+def _problem_for(error: Exception, exchange: Exchange) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, SessionTokensError):
+        return problem_of(error, conditional=b"if-match" in exchange.fields)
+    log.error(
+        "a request failed unexpectedly",
+        exc_info=error,
+        extra={"event": "internal_error", "request_id": exchange.request_id, "route": exchange.route},
+    )
+    return Problem(500, "internal_error", "this is our fault; the log has more under the request id")
+
+
+async def _body(exchange: Exchange, shape: type[Struct] | None) -> Any:
+    """Answer the decoded body.
+
+    Raises:
+        Problem: 400 for what is no JSON, 422 for what is not of that shape; only names of fields are repeated.
+    """
+    if shape is None:
+        return None
+    if await exchange.body_is_empty():
+        value: Any = {}
+    else:
+        try:
+            value = decode(await exchange.read_body(JSON_TYPE))
+        except NotJSON as error:
+            raise bad_request(f"the body is refused: {error}") from None
+    if isinstance(value, dict):
+        unknown = [name for name in value if name not in shape.__struct_fields__]
+        if unknown:
+            # What looks like a name is repeated; anything else might be a secret.
+            named = [name if PLAIN_NAME.fullmatch(name) else "…" for name in unknown[:5]]
+            known = ", ".join(shape.__struct_fields__) or "none"
+            raise Problem(422, InvalidInput.code, f"unknown fields: {', '.join(named)}; those there are: {known}")
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise Problem(422, InvalidInput.code, f"the body does not fit: {error}") from None
+
+
+def _query(exchange: Exchange, shape: type[Struct] | None) -> Any:
+    """Answer the decoded query.
+
+    Raises:
+        Problem: 400 for unknown names, 422 for values that do not fit.
+    """
+    values = exchange.read_query()
+    known = {} if shape is None else {one.name: one for one in msgspec.structs.fields(shape)}
+    if any(name not in known for name in values):
+        names = ", ".join(known) or "none"
+        raise bad_request(f"the query has a name that is not taken here (taken are: {names}); secrets never go there")
+    if shape is None:
+        return None
+    typed: dict[str, object] = dict(values)
+    for name, text in values.items():
+        kinds = str(known[name].type)
+        if "bool" in kinds and text in ("true", "false"):
+            typed[name] = text == "true"
+        elif "int" in kinds and text.isascii() and text.isdigit() and len(text) < 10:
+            typed[name] = int(text)
+    try:
+        return msgspec.convert(typed, shape)
+    except msgspec.ValidationError as error:
+        raise Problem(422, InvalidInput.code, f"the query does not fit: {error}") from None
+
+
+def _idempotency_key(exchange: Exchange, key_id: str) -> str | None:
+    """Answer the idempotency key within the scope of the service key, the method and the address."""
+    sent = exchange.fields.get(b"idempotency-key")
+    if sent is None:
+        return None
+    if len(sent) > IDEMPOTENCY_KEY_BYTES_MAX or not PRINTABLE.fullmatch(sent):
+        raise bad_request(f"an Idempotency-Key is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters")
+    scope = f"{key_id}\n{exchange.method} {exchange.route}\n".encode("ascii")
+    return sha256(scope + sent).hexdigest()
+
+
+def _version(if_match: bytes) -> int | None:
+    """Answer the version of an ``If-Match``; ``*`` is any."""
+    if if_match == b"*":
+        return None
+    match = ETAG.fullmatch(if_match)
+    if match is None:
+        raise bad_request('If-Match is one ETag as it was answered, such as "3", or *')
+    return int(match[1])

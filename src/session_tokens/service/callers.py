@@ -1,0 +1,180 @@
+"""Who is calling: finds the service key in a request, asks what its role may do, and slows down those who guess.
+
+A key comes as Basic (id and secret), as ``client_id`` and ``client_secret`` in a form, or its secret as Bearer; one way
+at a time. Guessing is throttled by where it comes from: after 20 failures within a minute a source is answered 429.
+A right secret is never throttled: secrets have 256 bits, so letting one through gives a guesser nothing, and nobody can
+lock others out by failing in their name.
+"""
+
+from __future__ import annotations
+
+import binascii
+import ipaddress
+import logging
+import time
+from base64 import b64decode
+from collections.abc import Sequence
+from urllib.parse import unquote_plus
+
+from ..records import ServiceKey
+from ..store import Store
+from .exchange import Exchange
+from .keys import authenticate
+from .problems import Headers, Problem, bad_request
+from .roles import PERMISSIONS, may
+
+log = logging.getLogger("session_tokens.service")
+
+REALM = b'realm="session-tokens"'
+FAILURES_PER_MINUTE_MAX = 20
+SOURCES_MAX = 10_000
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Throttle:
+    """Counts failures of each source within a minute; forgets the longest known source when there are too many."""
+
+    def __init__(self, failures_max: int = FAILURES_PER_MINUTE_MAX, sources_max: int = SOURCES_MAX) -> None:
+        self.failures_max = failures_max
+        self._sources_max = sources_max
+        self._failures: dict[str, tuple[float, int]] = {}
+
+    def failed(self, source: str, now_s: float) -> int:
+        """Count a failure; answer for how many seconds the source should wait, 0 while it has tries left."""
+        since_s, count = self._failures.pop(source, (now_s, 0))
+        if now_s - since_s >= 60:
+            since_s, count = now_s, 0
+        elif len(self._failures) >= self._sources_max:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures[source] = (since_s, count + 1)
+        return 0 if count < self.failures_max else max(1, round(60 - (now_s - since_s)))
+
+
+class Callers:
+    """Answers who calls.
+
+    Args:
+        store: where service keys are kept.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is believed; nobody's if empty.
+    """
+
+    def __init__(self, store: Store, trusted_proxies: Sequence[Network] = ()) -> None:
+        self._store = store
+        self._trusted_proxies = tuple(trusted_proxies)
+        self.throttle = Throttle()
+
+    def source_of(self, exchange: Exchange) -> str:
+        """Answer the address that a request comes from: its peer's, or what a trusted proxy says."""
+        client = exchange.scope.get("client")
+        address: str = client[0] if client else "local"
+        forwarded = exchange.fields.get(b"x-forwarded-for")
+        if not self._trusted_proxies or forwarded is None:
+            return address
+        # From the nearest hop outwards: the first address that is no proxy of ours.
+        for hop in (address, *reversed(forwarded.decode("latin-1").split(","))):
+            try:
+                ip = ipaddress.ip_address(hop.strip())
+            except ValueError:
+                return address
+            address = str(ip)
+            if not any(ip in network for network in self._trusted_proxies):
+                break
+        return address
+
+    async def key_for(self, exchange: Exchange, act: str, form: dict[str, str] | None = None) -> ServiceKey:
+        """Answer the service key of a request that may do ``act``.
+
+        Args:
+            exchange: the request.
+            act: of ``roles.PERMISSIONS``.
+            form: its form, where that may hold the key.
+
+        Raises:
+            Problem: 400 for a key in two places, 401 for none or a wrong one, 403 for a role that may not, 429 after
+                too many failures.
+        """
+        authorization = exchange.fields.get(b"authorization")
+        in_form = form is not None and ("client_secret" in form or "client_id" in form)
+        if authorization is not None and in_form:
+            raise bad_request("the service key stands in the header and in the form; send it once")
+        if authorization is None and not in_form:
+            raise unauthenticated(b"", "send a service key as Basic or Bearer")
+        if authorization is not None:
+            scheme, id, secret = _of_header(authorization)
+        else:
+            assert form is not None
+            scheme, id, secret = b"", form.get("client_id", ""), form.get("client_secret", "")
+        key = None if secret is None else await authenticate(self._store, secret, id)
+        if key is None:
+            raise self._failure(exchange, scheme)
+        exchange.key_id = key.id
+        if not may(key.role, act):
+            raise forbidden(scheme, act)
+        return key
+
+    def _failure(self, exchange: Exchange, scheme: bytes) -> Problem:
+        source = self.source_of(exchange)
+        wait_s = self.throttle.failed(source, time.monotonic())
+        if wait_s:
+            log.warning(
+                "a source failed to authenticate too often",
+                extra={"event": "throttled", "source": source, "request_id": exchange.request_id},
+            )
+            return Problem(
+                429,
+                "too_many_failures",
+                f"no right service key in {self.throttle.failures_max} attempts from here; wait a minute",
+                headers=[(b"retry-after", str(wait_s).encode("ascii"))],
+                oauth_error="invalid_client",
+            )
+        log.warning(
+            "a service key was refused",
+            extra={"event": "authentication_failed", "source": source, "request_id": exchange.request_id},
+        )
+        return unauthenticated(scheme, "that is no living service key; check id and secret, or make a new one")
+
+
+def _of_header(authorization: bytes) -> tuple[bytes, str | None, str | None]:
+    """Answer scheme, id and secret of an ``Authorization`` header; no secret where it is malformed."""
+    scheme, _, credentials = authorization.partition(b" ")
+    scheme = scheme.lower()
+    if scheme == b"bearer":
+        return scheme, None, credentials.decode("latin-1")
+    if scheme != b"basic":
+        return scheme, None, None
+    try:
+        id, colon, secret = b64decode(credentials, validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return scheme, None, None
+    # RFC 6749 has both form-encoded before they are joined; ours hold nothing that this would change.
+    return scheme, unquote_plus(id), unquote_plus(secret) if colon else None
+
+
+def unauthenticated(scheme: bytes, detail: str) -> Problem:
+    """Answer the problem of a request without a right service key, with the challenges that fit."""
+    basic, bearer = b"Basic " + REALM + b', charset="UTF-8"', b"Bearer " + REALM
+    challenges: Headers
+    if scheme == b"bearer":
+        challenges = [(b"www-authenticate", bearer + b', error="invalid_token"')]
+    elif scheme == b"basic":
+        challenges = [(b"www-authenticate", basic)]
+    else:
+        challenges = [(b"www-authenticate", basic), (b"www-authenticate", bearer)]
+    return Problem(401, "unauthenticated", detail, headers=challenges, oauth_error="invalid_client")
+
+
+def forbidden(scheme: bytes, act: str) -> Problem:
+    """Answer the problem of a key whose role may not do that."""
+    roles = sorted(PERMISSIONS.get(act, ()))
+    headers: Headers = []
+    if scheme == b"bearer":
+        scope = " ".join(roles).encode("ascii")
+        headers = [(b"www-authenticate", b"Bearer " + REALM + b', error="insufficient_scope", scope="' + scope + b'"')]
+    return Problem(
+        403,
+        "forbidden",
+        f"the role of this service key may not do that; it takes {' or '.join(roles)}",
+        headers=headers,
+        oauth_error="unauthorized_client",
+    )

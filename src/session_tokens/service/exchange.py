@@ -1,0 +1,212 @@
+"""One request and its answer, as plain ASGI: headers read once, bodies bounded, the same headers on every answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from .problems import Headers, Problem, bad_request
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BODY_BYTES_MAX: Final = 65_536
+FORM_FIELDS_MAX: Final = 20
+JSON_TYPE: Final = b"application/json"
+PROBLEM_TYPE: Final = b"application/problem+json"
+FORM_TYPE: Final = b"application/x-www-form-urlencoded"
+
+# A header of these means something only once; sent twice, two readers could take two meanings.
+SINGLE = frozenset({
+    b"authorization", b"content-type", b"content-length", b"content-encoding", b"host", b"idempotency-key", b"if-match",
+    b"origin", b"transfer-encoding", b"x-request-id",
+})  # fmt: skip
+COMMON: Headers = [
+    (b"cache-control", b"no-store"),
+    (b"vary", b"Authorization, Cookie"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete."""
+
+
+class Exchange:
+    """One request on its way.
+
+    Attributes:
+        fields: the headers by name in lower case, a repeated one joined by ``, `` (cookies by ``; ``).
+        request_id: stands on the answer and in the log.
+        route: the template of the address, for logs and metrics.
+        key_id: of the service key that asked, once it is known.
+        status: of the answer, 0 before it is sent.
+        code: of the problem that was answered, else ``ok``.
+    """
+
+    __slots__ = (
+        "_send",
+        "code",
+        "fields",
+        "key_id",
+        "method",
+        "oauth",
+        "receive",
+        "request_id",
+        "route",
+        "scope",
+        "status",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, route: str = "", *, oauth: bool = False) -> None:
+        self.scope = scope
+        self.receive = receive
+        self._send = send
+        self.method: str = scope["method"]
+        self.request_id = os.urandom(9).hex()
+        self.route = route
+        self.oauth = oauth
+        self.key_id: str | None = None
+        self.status = 0
+        self.code = "ok"
+        self.fields: dict[bytes, bytes] = {}
+
+    def read_headers(self) -> None:
+        """Read the headers.
+
+        Raises:
+            Problem: 400 for a header that may stand there once and stands there twice.
+        """
+        headers = self.scope["headers"]
+        fields = self.fields = dict(headers)
+        if len(fields) == len(headers):
+            return
+        fields.clear()
+        for name, value in headers:
+            if name not in fields:
+                fields[name] = value
+            elif name in SINGLE:
+                raise bad_request(f"the header {name.decode('ascii')} stands there twice; send it once")
+            else:
+                fields[name] += (b"; " if name == b"cookie" else b", ") + value
+
+    def content_type(self) -> tuple[bytes, bytes | None]:
+        """Answer the media type in lower case and its charset, ``None`` where none is named."""
+        media_type, _, parameters = self.fields.get(b"content-type", b"").partition(b";")
+        charset = None
+        for parameter in filter(None, parameters.split(b";")):
+            name, _, value = parameter.strip().partition(b"=")
+            if name.lower() == b"charset":
+                charset = value.strip(b'"').lower()
+        return media_type.strip().lower(), charset
+
+    async def read_body(self, media_type: bytes) -> bytes:
+        """Answer the body, which must be of that media type, in UTF-8 and not encoded.
+
+        Raises:
+            Problem: 413 for more than 64 KiB, 415 for another type, charset or an encoding.
+        """
+        body = await self._read()
+        fields = self.fields
+        if fields.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Problem(415, "unsupported_media_type", "encoded bodies are not taken; send it as it is")
+        # The usual spellings, so that the hot path does not take them apart.
+        if fields.get(b"content-type") == media_type:
+            return body
+        present, charset = self.content_type()
+        if present != media_type:
+            raise Problem(415, "unsupported_media_type", f"send the body as {media_type.decode('ascii')}")
+        if charset not in (None, b"utf-8", b"utf8"):
+            raise Problem(415, "unsupported_media_type", "send the body in UTF-8")
+        return body
+
+    async def body_is_empty(self) -> bool:
+        """Whether the request has no body at all and names no type."""
+        return (
+            b"content-type" not in self.fields
+            and b"transfer-encoding" not in self.fields
+            and self.fields.get(b"content-length", b"0") == b"0"
+        )
+
+    async def _read(self) -> bytes:
+        length = self.fields.get(b"content-length")
+        if length is not None and (not length.isdigit() or len(length) > 6 or int(length) > BODY_BYTES_MAX):
+            raise self._too_large()
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body: bytes = message.get("body", b"")
+        while message.get("more_body", False):
+            if len(body) > BODY_BYTES_MAX:
+                break
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            body += message.get("body", b"")
+        if len(body) > BODY_BYTES_MAX:
+            raise self._too_large()
+        return body
+
+    @staticmethod
+    def _too_large() -> Problem:
+        # The rest of the body is not read, so that the connection cannot be used again.
+        return Problem(
+            413,
+            "body_too_large",
+            f"a body is at most {BODY_BYTES_MAX} bytes",
+            headers=[(b"connection", b"close")],
+        )
+
+    def read_query(self) -> dict[str, str]:
+        """Answer the query as names and values.
+
+        Raises:
+            Problem: 400 for a name twice, too many of them, or what is not percent-encoded UTF-8.
+        """
+        text = self.scope["query_string"]
+        return {} if not text else pairs_of(text, "the query")
+
+    async def answer(
+        self, status: int, body: bytes, headers: Headers | tuple[()] = (), content_type: bytes | None = JSON_TYPE
+    ) -> None:
+        """Send the whole answer."""
+        self.status = status
+        sent = [*COMMON, (b"x-request-id", self.request_id.encode("ascii")), *headers]
+        if body or status not in (204, 304):
+            sent.append((b"content-length", str(len(body)).encode("ascii")))
+            if content_type is not None:
+                sent.append((b"content-type", content_type))
+        await self._send({"type": "http.response.start", "status": status, "headers": sent})
+        await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    async def answer_problem(self, problem: Problem) -> None:
+        """Send a problem."""
+        self.code = problem.code
+        content_type = JSON_TYPE if self.oauth else PROBLEM_TYPE
+        await self.answer(problem.status, problem.body(oauth=self.oauth), problem.headers, content_type)
+
+
+def pairs_of(text: bytes, what: str) -> dict[str, str]:
+    """Answer the names and values of a form or query, percent-decoded once.
+
+    Raises:
+        Problem: 400 for a name twice, more than 20 of them, or bytes that are not ASCII.
+    """
+    if not text:
+        return {}
+    try:
+        pairs = parse_qsl(
+            text.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="replace",
+            max_num_fields=FORM_FIELDS_MAX,
+        )  # fmt: skip
+    except ValueError:  # a UnicodeDecodeError is one too
+        raise bad_request(f"{what} is not names and values, percent-encoded, at most {FORM_FIELDS_MAX}") from None
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise bad_request(f"{what} has a name twice; send each once")
+    return values

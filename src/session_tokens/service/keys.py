@@ -1,0 +1,203 @@
+"""Service keys: how programs prove to the HTTP service who they are, and what they may do.
+
+A key has a public id (``key_…``) and a secret (``stk_…``) that is shown once and kept nowhere: the store holds what its
+keyring makes of it. Keys are asked for in the store at each request, so a revoked key is refused at once, in every
+process. Rotating makes a second key of the same role and lets the first live a little longer, so that a program can
+change over without a gap.
+
+Nothing here needs the ``[service]`` extra: the command line manages keys after a bare install.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import inputs
+from ..errors import Conflict, CorruptRecord, InvalidInput, Refused
+from ..minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
+from ..records import ServiceKey
+from ..rules.idempotency import Ticket, once
+from ..rules.settings import add_service_key, remove_service_key
+from ..settings import LABEL_BYTES_MAX, Duration, duration_ms
+from ..store import Store
+from ..transaction import Rule, Transaction, reads
+from ..wants import AllKeys, KeyById, KeyByLookup
+from .roles import role_of
+
+LIFETIME_S = 90 * 86_400
+"""How long a key lives if nothing else is asked for: 90 days."""
+OVERLAP_S = 86_400
+"""How long a rotated key goes on living beside the new one: a day."""
+
+
+class UnknownKey(Refused):
+    """No service key has that id."""
+
+    code = "unknown_key"
+
+
+class IssuedKey:
+    """A service key together with its secret, given out this once; its ``repr`` hides the secret."""
+
+    __slots__ = ("key", "secret")
+
+    def __init__(self, key: ServiceKey, secret: str) -> None:
+        self.key = key
+        self.secret = secret
+
+    def __repr__(self) -> str:
+        return f"IssuedKey(id={self.key.id!r}, role={self.key.role!r}, secret=<hidden>)"
+
+
+async def create_key(
+    store: Store,
+    role: str,
+    *,
+    label: str | None = None,
+    lifetime: Duration | None = LIFETIME_S,
+    idempotency_key: str | None = None,
+) -> IssuedKey:
+    """Make a service key and answer it with its secret.
+
+    Args:
+        store: where it is kept.
+        role: one of ``roles.ROLES``.
+        label: a name for people.
+        lifetime: seconds or ``timedelta`` until it ends, ``None`` for never; 90 days if not given.
+        idempotency_key: the same call again within 24 hours answers the same key and secret.
+
+    Raises:
+        InvalidInput: a role, label or lifetime that can never be right.
+        IdempotencyMismatch: the idempotency key was used with another request.
+    """
+    args = (
+        role_of(role),
+        inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
+        duration_ms("lifetime", lifetime),
+    )
+    return await _issue(store, "create_key", idempotency_key, _add, args)
+
+
+async def list_keys(store: Store) -> list[ServiceKey]:
+    """Answer all service keys, expired ones too, oldest first."""
+    _, found = await store.read([AllKeys()])
+    return list(found[0].value)
+
+
+async def get_key(store: Store, id: str) -> ServiceKey | None:
+    """Answer the service key of an id, expired ones too; ``None`` for every other string."""
+    if not is_id(KEY_ID, id):
+        return None
+    _, found = await store.read([KeyById(id)])
+    key: ServiceKey | None = found[0].value
+    return key
+
+
+async def revoke_key(store: Store, id: str) -> bool:
+    """End a service key at once; answer whether there was one."""
+    return is_id(KEY_ID, id) and await store.run(remove_service_key, id)
+
+
+async def rotate_key(
+    store: Store,
+    id: str,
+    *,
+    overlap: Duration = OVERLAP_S,
+    lifetime: Duration | None = LIFETIME_S,
+    idempotency_key: str | None = None,
+) -> IssuedKey:
+    """Make a new key of the same role and label; the old one lives on for ``overlap`` at the most.
+
+    Args:
+        store: where it is kept.
+        id: of the key to rotate.
+        overlap: seconds or ``timedelta`` for which both live.
+        lifetime: of the new key.
+        idempotency_key: the same call again within 24 hours answers the same key and secret.
+
+    Raises:
+        UnknownKey: there is no living key of that id.
+        InvalidInput: a duration that can never be right.
+    """
+    overlap_ms = duration_ms("overlap", overlap)
+    if overlap_ms is None:
+        raise InvalidInput("overlap is a duration; a key that should live on need not be rotated")
+    if not is_id(KEY_ID, id):
+        raise UnknownKey("no service key has that id; list the keys to see those there are")
+    return await _issue(
+        store, "rotate_key", idempotency_key, _rotate, (id, overlap_ms, duration_ms("lifetime", lifetime))
+    )
+
+
+async def authenticate(store: Store, secret: str, id: str | None = None) -> ServiceKey | None:
+    """Answer the living service key of a secret, ``None`` for every other string.
+
+    Args:
+        store: where keys are kept.
+        secret: of the key; what is not well-formed is refused without asking the store.
+        id: the key's id, where the caller gave one: it must belong to the secret.
+    """
+    if not is_secret(KEY_SECRET, secret):
+        return None
+    now, found = await store.read([KeyByLookup(lookup) for lookup in store.keyring.lookups(secret)])
+    key: ServiceKey | None = next((answer.value for answer in found if answer.value is not None), None)
+    if key is None or (key.expires_at is not None and now >= key.expires_at) or (id is not None and id != key.id):
+        return None
+    return key
+
+
+async def ensure_admin_key(store: Store) -> IssuedKey | None:
+    """Make a first admin key in a store that has no service key at all; ``None`` where there is one."""
+    if await list_keys(store):
+        return None
+    return await create_key(store, "admin", label="first key")
+
+
+async def _issue(
+    store: Store, command: str, idempotency_key: str | None, rule: Rule[bool], args: tuple[object, ...]
+) -> IssuedKey:
+    """Mint a secret and run the rule that keeps its key; a repeated request gets the first one's secret again."""
+    keyring, id = store.keyring, new_id(KEY_ID)
+    if idempotency_key is None:
+        secret = new_secret(KEY_SECRET)
+        await store.run(rule, id, keyring.lookup(secret), *args)
+    else:
+        name = inputs.idempotency_key_of(idempotency_key)
+        request = inputs.digest_of(command, *map(str, args))
+        ticket = Ticket(inputs.digest_of(command, name), request, os.urandom(16).hex(), keyring.current)
+        secret = _derived(keyring, command, name, ticket.nonce, ticket.key_id)
+        record = await store.run(once, ticket, rule, (id, keyring.lookup(secret), *args))
+        secret = _derived(keyring, command, name, record.nonce, record.key_id)
+    key = await authenticate(store, secret)
+    if key is None:
+        raise Conflict("that key was made and has ended since; use a new idempotency key")
+    return IssuedKey(key, secret)
+
+
+def _derived(keyring: Keyring, command: str, idempotency_key: str, nonce: str, key_id: str) -> str:
+    try:
+        number = keyring.derive(key_id, ascii((command, idempotency_key, nonce)).encode("ascii"))
+    except KeyError:
+        raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
+    return secret_of(KEY_SECRET, number)
+
+
+@reads(lambda id, lookup, role, label, lifetime_ms: [KeyById(id)])
+def _add(tx: Transaction, id: str, lookup: str, role: str, label: str | None, lifetime_ms: int | None) -> bool:
+    """Keep a new key, living from the transaction's now."""
+    expires_at = None if lifetime_ms is None else tx.now + lifetime_ms
+    add_service_key(tx, ServiceKey(id, lookup, role, tx.now, expires_at, label))
+    return True
+
+
+@reads(lambda id, lookup, old_id, overlap_ms, lifetime_ms: [KeyById(id), KeyById(old_id)])
+def _rotate(tx: Transaction, id: str, lookup: str, old_id: str, overlap_ms: int, lifetime_ms: int | None) -> bool:
+    """Keep a new key like the old one, whose end comes nearer and never goes further off."""
+    old = tx.service_key(old_id)
+    if old is None or (old.expires_at is not None and tx.now >= old.expires_at):
+        raise UnknownKey("no living service key has that id; list the keys to see those there are", id=old_id)
+    _add(tx, id, lookup, old.role, old.label, lifetime_ms)
+    ends_at = tx.now + overlap_ms
+    if old.expires_at is None or ends_at < old.expires_at:
+        tx.put_service_key(old, old._replace(expires_at=ends_at))
+    return True

@@ -1,0 +1,128 @@
+"""The addresses of the standards, as plain ASGI: introspection (RFC 7662), revocation (7009), metadata (8414)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..async_api import AsyncSessionTokens
+from ..clock import NEVER
+from ..minting import SESSION_SECRET, TOKEN_SECRET, is_secret
+from ..records import Session, Token
+from .callers import Callers
+from .exchange import FORM_TYPE, Exchange, pairs_of
+from .problems import Problem, bad_request
+from .roles import may
+from .shapes import Introspection
+
+INACTIVE = b'{"active":false}'
+_encode = msgspec.json.Encoder().encode
+
+
+class OAuth:
+    """Introspection and revocation over one store."""
+
+    def __init__(self, tokens: AsyncSessionTokens, callers: Callers) -> None:
+        self._tokens = tokens
+        self._callers = callers
+
+    async def introspect(self, exchange: Exchange) -> None:
+        """Say whether a secret is alive, and what it stands for; one answer for everything that is not.
+
+        Verifying a session is a use of it: its idle clock restarts.
+        """
+        form = await _form(exchange)
+        await self._callers.key_for(exchange, "introspect", form)
+        secret = _token_of(form)
+        tokens = self._tokens
+        if secret.startswith(TOKEN_SECRET):
+            token = await tokens.verify_token(secret)
+            body = INACTIVE if token is None else _encode(_of_token(token))
+        else:
+            session = await tokens.verify_session(secret)
+            body = INACTIVE if session is None else _encode(_of_session(session))
+        await exchange.answer(200, body)
+
+    async def revoke(self, exchange: Exchange) -> None:
+        """End the session or destroy the token of a secret; what is unknown or over already is answered the same."""
+        form = await _form(exchange)
+        key = await self._callers.key_for(exchange, "revoke", form)
+        secret = _token_of(form)
+        tokens, revokes_all = self._tokens, may(key.role, "revoke_all")
+        record: Session | Token | None = None
+        if is_secret(TOKEN_SECRET, secret):
+            record = await tokens.verify_token(secret)
+        elif is_secret(SESSION_SECRET, secret):
+            record = await tokens.verify_session(secret, touch=False)
+        if record is not None and not revokes_all and record.client_id != key.id:
+            raise Problem(
+                400,
+                "not_yours",
+                "it was made with another service key; a key of the role revoke ends it",
+                oauth_error="invalid_grant",
+            )
+        if isinstance(record, Token):
+            await tokens.destroy_token(secret)
+        elif record is not None:
+            await tokens.destroy_session(secret, reason="revoked")
+        await exchange.answer(200, b"", content_type=None)
+
+
+async def _form(exchange: Exchange) -> dict[str, str]:
+    if exchange.scope["query_string"]:
+        raise bad_request("nothing is taken from the query of this address; send a form in the body")
+    return pairs_of(await exchange.read_body(FORM_TYPE), "the form")
+
+
+def _token_of(form: dict[str, str]) -> str:
+    secret = form.get("token")
+    if secret is None:
+        raise bad_request("the form has no field token; put the secret there")
+    return secret
+
+
+def _of_session(session: Session) -> Introspection:
+    return Introspection(
+        active=True,
+        sub=session.owner,
+        exp=msgspec.UNSET if session.deadline == NEVER else session.deadline // 1000,
+        iat=session.created_at // 1000,
+        token_type="Bearer",
+        client_id=session.client_id or msgspec.UNSET,
+        st_id=session.id,
+        st_kind="session",
+    )
+
+
+def _of_token(token: Token) -> Introspection:
+    return Introspection(
+        active=True,
+        sub=token.owner or msgspec.UNSET,
+        exp=msgspec.UNSET if token.deadline == NEVER else token.deadline // 1000,
+        iat=token.created_at // 1000,
+        token_type="Bearer",
+        client_id=token.client_id or msgspec.UNSET,
+        st_id=token.id,
+        st_kind=token.kind.value,
+        st_epoch=token.epoch,
+        st_value=token.value,
+    )
+
+
+def metadata(issuer: str) -> bytes:
+    """Answer what RFC 8414 says about this service.
+
+    It issues nothing through OAuth itself, so there is no authorization endpoint and no response type.
+    """
+    methods = ["client_secret_basic", "client_secret_post"]
+    return msgspec.json.encode(
+        {
+            "issuer": issuer,
+            "response_types_supported": [],
+            "grant_types_supported": [],
+            "introspection_endpoint": f"{issuer}/introspect",
+            "introspection_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint": f"{issuer}/revoke",
+            "revocation_endpoint_auth_methods_supported": methods,
+            "service_documentation": f"{issuer}/docs",
+        }
+    )

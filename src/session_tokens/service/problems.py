@@ -1,0 +1,163 @@
+"""What goes wrong over HTTP, as problem+json: the status of each error of the library, and the errors of HTTP itself.
+
+``code`` is the stable word for programs; for errors of the library it is the error's own. The detail is for people and
+names the remedy. No problem repeats what was sent: it might be a secret.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..errors import (
+    AlreadyExists,
+    Conflict,
+    IdempotencyMismatch,
+    InvalidInput,
+    LimitReached,
+    NotDetachable,
+    NotOwner,
+    NotTransferable,
+    OwnerDisabled,
+    ReauthenticationRequired,
+    SessionEnded,
+    SessionTokensError,
+    StoreError,
+    UnknownSession,
+    UnknownToken,
+)
+from .keys import UnknownKey
+
+Headers = list[tuple[bytes, bytes]]
+
+STATUS: dict[type[SessionTokensError], int] = {
+    UnknownSession: 404,
+    UnknownToken: 404,
+    UnknownKey: 404,
+    SessionEnded: 404,
+    NotOwner: 403,
+    OwnerDisabled: 403,
+    ReauthenticationRequired: 403,
+    NotTransferable: 422,
+    NotDetachable: 422,
+    AlreadyExists: 409,
+    Conflict: 409,
+    LimitReached: 409,
+    IdempotencyMismatch: 422,
+    InvalidInput: 422,
+}
+
+TITLES = {
+    400: "Bad request",
+    401: "A service key is needed",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not a method of this address",
+    408: "The request took too long",
+    409: "Conflict",
+    412: "Changed meanwhile",
+    413: "Too large",
+    415: "Not a content type of this address",
+    421: "Not a host of this service",
+    422: "Cannot be right",
+    429: "Too many failed attempts",
+    431: "Headers too large",
+    500: "Internal error",
+    503: "Unavailable for the moment",
+}
+
+STORE_DETAIL = "the store could not be asked; this says nothing about what was asked for: try again"
+
+
+class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What an error looks like: RFC 9457, with a stable code.
+
+    On ``/introspect`` and ``/revoke`` the members of OAuth, ``error`` and ``error_description``, come along.
+    """
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str | None = None
+    reason: str | None = None
+    error: str | None = None
+    error_description: str | None = None
+
+
+class Problem(Exception):
+    """A refusal of the service itself, or an error of the library on its way out.
+
+    Attributes:
+        status: of HTTP.
+        code: the stable word for programs.
+        detail: for people; names the remedy and never a secret.
+        headers: that go out with it.
+        reason: why a session ended, where it did.
+        oauth_error: the word of OAuth on its endpoints, where it differs from ``invalid_request``.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Headers | None = None,
+        reason: str | None = None,
+        oauth_error: str = "invalid_request",
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = headers or []
+        self.reason = reason
+        self.oauth_error = oauth_error
+
+    def body(self, *, oauth: bool) -> bytes:
+        """Answer the problem as JSON."""
+        return msgspec.json.encode(
+            ProblemBody(
+                type=f"urn:session-tokens:problem:{self.code}",
+                title=TITLES.get(self.status, "Error"),
+                status=self.status,
+                code=self.code,
+                detail=self.detail,
+                reason=self.reason,
+                error=self.oauth_error if oauth else None,
+                error_description=_ascii(self.detail) if oauth else None,
+            )
+        )
+
+
+def _ascii(detail: str) -> str:
+    """Answer a text of the characters that RFC 6749 allows in a description."""
+    return detail.replace('"', "'").replace("\\", "/").encode("ascii", "replace").decode("ascii")
+
+
+def bad_request(detail: str, *, code: str = InvalidInput.code) -> Problem:
+    """Answer the problem of a request that cannot be read."""
+    return Problem(400, code, detail)
+
+
+def not_found() -> Problem:
+    """Answer the problem of an address that is not there."""
+    return Problem(404, "not_found", "there is nothing at this address; /docs lists the addresses")
+
+
+def problem_of(error: SessionTokensError, *, conditional: bool = False) -> Problem:
+    """Answer the problem of an error of the library.
+
+    Args:
+        error: as it was raised.
+        conditional: whether the request had an ``If-Match``: a conflict is then a failed precondition.
+    """
+    if isinstance(error, StoreError):
+        return Problem(
+            503, error.code, STORE_DETAIL, headers=[(b"retry-after", b"1")], oauth_error="temporarily_unavailable"
+        )
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 409)
+    if conditional and type(error) is Conflict:
+        status = 412
+    reason = error.details.get("reason")
+    return Problem(status, error.code, str(error), reason=reason if isinstance(reason, str) else None)

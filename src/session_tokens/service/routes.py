@@ -1,0 +1,345 @@
+"""The addresses of the service: one table from which routing, roles, decoding and OpenAPI are made."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+from ..async_api import AsyncSessionTokens
+from ..errors import InvalidInput, UnknownSession, UnknownToken
+from ..minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
+from ..records import Issued, ServiceKey, Session, Token
+from . import keys, shapes
+from .keys import UnknownKey
+from .shapes import given, key_shape, session_shape, token_shape
+
+
+@dataclass(slots=True)
+class Call:
+    """What a handler works with.
+
+    Attributes:
+        tokens: the library.
+        key: the service key that asks.
+        subject: what the address names: an id or an owner; empty where it names nothing.
+        body: decoded and closed.
+        query: decoded and closed.
+        idempotency_key: within the scope of this key and address, ``None`` where none was sent.
+        version: that the record must still have: of ``If-Match``, else of the body.
+    """
+
+    tokens: AsyncSessionTokens
+    key: ServiceKey
+    subject: str
+    body: Any
+    query: Any
+    idempotency_key: str | None
+    version: int | None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a handler answers; ``version`` becomes the ETag."""
+
+    body: Struct | None
+    version: int | None = None
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method of one address.
+
+    Attributes:
+        path: as Starlette writes it; at most one parameter, ``id`` or ``owner``.
+        act: what the caller's role must allow.
+        conditional: whether it takes ``If-Match``.
+    """
+
+    method: str
+    path: str
+    act: str
+    handler: Handler
+    answer: type[Struct] | None
+    status: int = 200
+    body: type[Struct] | None = None
+    query: type[Struct] = shapes.NoQuery
+    conditional: bool = False
+
+
+def _version(call: Call) -> int | None:
+    """Answer the version that the record must still have."""
+    in_body: int | UnsetType = getattr(call.body, "version", UNSET)
+    if in_body is UNSET:
+        return call.version
+    if call.version is not None:
+        raise InvalidInput("the version stands in If-Match and in the body; send it once")
+    return in_body
+
+
+def _session_id(call: Call) -> str:
+    if not is_id(SESSION_ID, call.subject):
+        raise UnknownSession("no living session has that id")
+    return call.subject
+
+
+def _token_id(call: Call) -> str:
+    if not is_id(TOKEN_ID, call.subject):
+        raise UnknownToken("no living token has that id")
+    return call.subject
+
+
+def _issued_session(issued: Issued) -> Answer:
+    session = issued.session
+    return Answer(shapes.IssuedSession(session_shape(session), issued.secret), session.version)
+
+
+def _issued_token(issued: Issued) -> Answer:
+    token = issued.token
+    return Answer(shapes.IssuedToken(token_shape(token), issued.secret), token.version)
+
+
+def _session(session: Session) -> Answer:
+    return Answer(shapes.OneSession(session_shape(session)), session.version)
+
+
+def _token(token: Token) -> Answer:
+    return Answer(shapes.OneToken(token_shape(token)), token.version)
+
+
+async def open_session(call: Call) -> Answer:
+    """Open a session for an owner; its secret is in the answer and nowhere else."""
+    issued = await call.tokens.open_session(
+        **given(call.body), client_id=call.key.id, idempotency_key=call.idempotency_key
+    )
+    return _issued_session(issued)
+
+
+async def list_sessions(call: Call) -> Answer:
+    """List living sessions in order of their opening, a page at a time."""
+    page = await call.tokens.list_sessions(**given(call.query))
+    return Answer(shapes.SessionPage([session_shape(session) for session in page.items], page.next))
+
+
+async def get_session(call: Call) -> Answer:
+    """Read a living session."""
+    session = await call.tokens.get_session(_session_id(call))
+    if session is None:
+        raise UnknownSession("no living session has that id")
+    return _session(session)
+
+
+async def change_session(call: Call) -> Answer:
+    """Change a session's data, or its clocks, label and detachability; what is left out stays."""
+    changes = given(call.body)
+    version = _version(call)
+    changes.pop("version", None)
+    id = _session_id(call)
+    if "data" not in changes:
+        changed = await call.tokens.change_session(id, **changes, version=version, idempotency_key=call.idempotency_key)
+    elif len(changes) > 1:
+        raise InvalidInput("data is changed by itself; send its fields in a request of their own")
+    else:
+        changed = await call.tokens.update_session_data(
+            id, changes["data"], version=version, idempotency_key=call.idempotency_key
+        )
+    return _session(changed)
+
+
+async def end_session(call: Call) -> Answer:
+    """End a session in one step: its bound tokens are dead, its transferable ones unassigned. Twice is the same."""
+    await call.tokens.destroy_session(
+        _session_id(call), **given(call.query), version=call.version, idempotency_key=call.idempotency_key
+    )
+    return Answer(None)
+
+
+async def rotate_session(call: Call) -> Answer:
+    """Give a session a new secret at log-in or a change of privileges; the old one is dead at once."""
+    issued = await call.tokens.rotate_session(
+        _session_id(call), authenticated=call.body.authenticated, idempotency_key=call.idempotency_key
+    )
+    return _issued_session(issued)
+
+
+async def detach_session(call: Call) -> Answer:
+    """Log a detachable session out but let it and its tokens go on; its secret is dead."""
+    return _session(await call.tokens.detach_session(_session_id(call), idempotency_key=call.idempotency_key))
+
+
+async def attach_session(call: Call) -> Answer:
+    """Log a detached session in again, with a new secret."""
+    return _issued_session(await call.tokens.attach_session(_session_id(call), idempotency_key=call.idempotency_key))
+
+
+async def end_sessions(call: Call) -> Answer:
+    """End all sessions of an owner, or all but one."""
+    ended = await call.tokens.destroy_sessions(call.subject, **given(call.query), idempotency_key=call.idempotency_key)
+    return Answer(shapes.Ended(ended))
+
+
+async def disable_owner(call: Call) -> Answer:
+    """Disable an owner: their sessions are dead at once, and none is opened until they are enabled."""
+    changed = await call.tokens.disable_owner(call.subject, idempotency_key=call.idempotency_key)
+    return Answer(shapes.OwnerState(call.subject, True, changed))
+
+
+async def enable_owner(call: Call) -> Answer:
+    """Let a disabled owner open sessions again; those that died stay dead."""
+    changed = await call.tokens.enable_owner(call.subject, idempotency_key=call.idempotency_key)
+    return Answer(shapes.OwnerState(call.subject, False, changed))
+
+
+async def issue_token(call: Call) -> Answer:
+    """Issue a token under a session, or a free one; its secret is in the answer and nowhere else."""
+    fields = given(call.body)
+    issued = await call.tokens.issue_token(
+        fields.pop("session"), fields.pop("value"), **fields, client_id=call.key.id,
+        idempotency_key=call.idempotency_key,
+    )  # fmt: skip
+    return _issued_token(issued)
+
+
+async def list_tokens(call: Call) -> Answer:
+    """List living tokens in order of their issue, a page at a time."""
+    page = await call.tokens.list_tokens(**given(call.query))
+    return Answer(shapes.TokenPage([token_shape(token) for token in page.items], page.next))
+
+
+async def get_token(call: Call) -> Answer:
+    """Read a living token as it stands now, unassigned ones too."""
+    token = await call.tokens.get_token(_token_id(call))
+    if token is None:
+        raise UnknownToken("no living token has that id")
+    return _token(token)
+
+
+async def change_token(call: Call) -> Answer:
+    """Change value or clocks of a token; what is left out stays. A new timeout counts from now."""
+    changes = given(call.body)
+    changes["version"] = _version(call)
+    return _token(await call.tokens.change_token(_token_id(call), **changes, idempotency_key=call.idempotency_key))
+
+
+async def destroy_token(call: Call) -> Answer:
+    """End a token. Twice is the same."""
+    await call.tokens.destroy_token(_token_id(call), version=call.version, idempotency_key=call.idempotency_key)
+    return Answer(None)
+
+
+async def transfer_token(call: Call) -> Answer:
+    """Hand a transferable token to another owner; the answer has the receiver's secret, the giver's is dead."""
+    issued = await call.tokens.transfer_token(_token_id(call), **given(call.body), idempotency_key=call.idempotency_key)
+    return _issued_token(issued)
+
+
+async def claim_token(call: Call) -> Answer:
+    """Take an unassigned token into a living session, with a new secret."""
+    issued = await call.tokens.claim_token(
+        _token_id(call), session_key=call.body.session, idempotency_key=call.idempotency_key
+    )
+    return _issued_token(issued)
+
+
+async def reissue_token(call: Call) -> Answer:
+    """Give a token a new secret at its owner's wish; the old one is dead at once."""
+    issued = await call.tokens.reissue_token(
+        _token_id(call), owner=call.body.owner, idempotency_key=call.idempotency_key
+    )
+    return _issued_token(issued)
+
+
+async def offer_token(call: Call) -> Answer:
+    """Advertise a transferable token; that locks nothing, and money never moves here."""
+    terms = given(call.body)
+    terms["version"] = _version(call)
+    return _token(await call.tokens.offer_token(_token_id(call), **terms, idempotency_key=call.idempotency_key))
+
+
+async def withdraw_token(call: Call) -> Answer:
+    """Take a token's listing, price and gift mark away."""
+    return _token(
+        await call.tokens.withdraw_token(_token_id(call), version=_version(call), idempotency_key=call.idempotency_key)
+    )
+
+
+async def create_key(call: Call) -> Answer:
+    """Make a service key; its secret is in the answer and nowhere else."""
+    issued = await keys.create_key(call.tokens.store, **given(call.body), idempotency_key=call.idempotency_key)
+    return _issued_key(issued)
+
+
+async def list_keys(call: Call) -> Answer:
+    """List all service keys, oldest first."""
+    return Answer(shapes.KeyList([key_shape(key) for key in await keys.list_keys(call.tokens.store)]))
+
+
+async def revoke_key(call: Call) -> Answer:
+    """End a service key at once. Twice is the same."""
+    await keys.revoke_key(call.tokens.store, _key_id(call))
+    return Answer(None)
+
+
+async def rotate_key(call: Call) -> Answer:
+    """Make a second key of the same role; the first one ends after the overlap."""
+    issued = await keys.rotate_key(
+        call.tokens.store, _key_id(call), **given(call.body), idempotency_key=call.idempotency_key
+    )
+    return _issued_key(issued)
+
+
+def _key_id(call: Call) -> str:
+    if not is_id(KEY_ID, call.subject):
+        raise UnknownKey("no service key has that id")
+    return call.subject
+
+
+def _issued_key(issued: keys.IssuedKey) -> Answer:
+    key = issued.key
+    return Answer(shapes.IssuedKeyShape(key.id, issued.secret, key.role, key.expires_at))
+
+
+S, T = "/v1/sessions", "/v1/tokens"
+ONE_S, ONE_T, OWNER, ONE_KEY = S + "/{id}", T + "/{id}", "/v1/owners/{owner:path}", "/v1/keys/{id}"
+
+OPERATIONS = (
+    Operation("POST", S, "open_session", open_session, shapes.IssuedSession, 201, shapes.OpenSession),
+    Operation("GET", S, "read_sessions", list_sessions, shapes.SessionPage, query=shapes.ListSessions),
+    Operation("GET", ONE_S, "read_sessions", get_session, shapes.OneSession),
+    Operation(
+        "PATCH", ONE_S, "change_session", change_session, shapes.OneSession, body=shapes.ChangeSession, conditional=True
+    ),
+    Operation("DELETE", ONE_S, "end_session", end_session, None, 204, query=shapes.EndSession, conditional=True),
+    Operation(
+        "POST", ONE_S + "/rotate", "rotate_session", rotate_session, shapes.IssuedSession, body=shapes.RotateSession
+    ),
+    Operation("POST", ONE_S + "/detach", "detach_session", detach_session, shapes.OneSession, body=shapes.NoBody),
+    Operation("POST", ONE_S + "/attach", "attach_session", attach_session, shapes.IssuedSession, body=shapes.NoBody),
+    Operation("DELETE", OWNER + "/sessions", "end_session", end_sessions, shapes.Ended, query=shapes.EndSessions),
+    Operation("POST", OWNER + "/disable", "disable_owner", disable_owner, shapes.OwnerState, body=shapes.NoBody),
+    Operation("POST", OWNER + "/enable", "enable_owner", enable_owner, shapes.OwnerState, body=shapes.NoBody),
+    Operation("POST", T, "issue_token", issue_token, shapes.IssuedToken, 201, shapes.IssueToken),
+    Operation("GET", T, "read_tokens", list_tokens, shapes.TokenPage, query=shapes.ListTokens),
+    Operation("GET", ONE_T, "read_tokens", get_token, shapes.OneToken),
+    Operation("PATCH", ONE_T, "change_token", change_token, shapes.OneToken, body=shapes.ChangeToken, conditional=True),
+    Operation("DELETE", ONE_T, "destroy_token", destroy_token, None, 204, conditional=True),
+    Operation("POST", ONE_T + "/transfer", "move_token", transfer_token, shapes.IssuedToken, body=shapes.TransferToken),
+    Operation("POST", ONE_T + "/claim", "move_token", claim_token, shapes.IssuedToken, body=shapes.ClaimToken),
+    Operation("POST", ONE_T + "/reissue", "reissue_token", reissue_token, shapes.IssuedToken, body=shapes.ReissueToken),
+    Operation(
+        "POST", ONE_T + "/offer", "move_token", offer_token, shapes.OneToken, body=shapes.OfferToken, conditional=True
+    ),
+    Operation(
+        "POST", ONE_T + "/withdraw", "move_token", withdraw_token, shapes.OneToken, body=shapes.WithdrawToken,
+        conditional=True,
+    ),
+    Operation("GET", "/v1/keys", "read_keys", list_keys, shapes.KeyList),
+    Operation("POST", "/v1/keys", "manage_keys", create_key, shapes.IssuedKeyShape, 201, shapes.CreateKey),
+    Operation("DELETE", ONE_KEY, "manage_keys", revoke_key, None, 204),
+    Operation("POST", ONE_KEY + "/rotate", "manage_keys", rotate_key, shapes.IssuedKeyShape, 201, shapes.RotateKey),
+)  # fmt: skip

@@ -1,0 +1,166 @@
+"""Runs the service: opens the store, makes a first key where there is none, serves until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+
+from ..async_api import AsyncSessionTokens
+from ..errors import InvalidInput
+from ..minting import Pepper
+from ..settings import Settings
+from .app import Options, Service
+from .callers import Network
+from .keys import ensure_admin_key
+from .logs import log_to
+
+say = partial(print, flush=True)  # a log of a service manager should have it at once
+LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
+GRACE_S = 10
+"""How long requests under way may take after the service was told to stop."""
+
+
+def serve(
+    store_url: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    settings: Settings | None = None,
+    pepper: Pepper | None = None,
+    behind_proxy: bool = False,
+    trusted_proxies: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+    tls_certificate: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    session_cookie: str = "session",
+    allowed_hosts: Sequence[str] = (),
+    public_url: str | None = None,
+    announce: Callable[[str], object] = say,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish what is under way and close the store.
+
+    Args:
+        store_url: see ``AsyncSessionTokens.open``.
+        host: the address to listen on; another than this machine's own needs TLS or ``behind_proxy``.
+        port: 0 for a free one.
+        settings: the general defaults of sessions and tokens.
+        pepper: see ``AsyncSessionTokens.open``.
+        behind_proxy: whether a reverse proxy that speaks TLS stands in front; its ``X-Forwarded-For`` is believed.
+        trusted_proxies: the networks that this proxy is in.
+        tls_certificate: a PEM file with the chain, to speak TLS here.
+        tls_key: its key, if that is not in the same file.
+        session_cookie: the cookie that ``/forward-auth`` looks into.
+        allowed_hosts: names in ``Host`` that are answered; all where empty.
+        public_url: how others reach the service, such as ``https://tokens.example``.
+        announce: told in lines for people where the service is, and the first key's secret when one was made.
+
+    Raises:
+        InvalidInput: an address that may not be listened on, or networks and files that can never be right.
+        StoreError: the store cannot be opened.
+        OSError: the address cannot be listened on.
+    """
+    check_address(host, tls=tls_certificate is not None, behind_proxy=behind_proxy)
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+        raise InvalidInput("a port is 0 to 65535; 0 takes a free one")
+    if tls_key is not None and tls_certificate is None:
+        raise InvalidInput("a TLS key without its certificate; give both")
+    options = Options(
+        session_cookie=session_cookie,
+        trusted_proxies=networks_of(trusted_proxies) if behind_proxy else (),
+        allowed_hosts=[name.lower() for name in allowed_hosts],
+        public_url=public_url,
+    )
+    log_to()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_serve(store_url, settings, pepper, options, host, port, tls_certificate, tls_key, announce))
+
+
+async def _serve(
+    store_url: str,
+    settings: Settings | None,
+    pepper: Pepper | None,
+    options: Options,
+    host: str,
+    port: int,
+    tls_certificate: str | Path | None,
+    tls_key: str | Path | None,
+    announce: Callable[[str], object],
+) -> None:
+    async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper) as tokens:
+        issued = await ensure_admin_key(tokens.store)
+        config = uvicorn.Config(
+            Service(tokens, options),
+            host=host,
+            port=port,
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+            ssl_certfile=tls_certificate,
+            ssl_keyfile=None if tls_key is None else str(tls_key),
+            ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        )
+
+        def started(url: str) -> None:
+            announce(f"session-tokens serves on {url}")
+            if issued is not None:
+                announce(f"first admin key, shown this once: {issued.secret}")
+            announce("stop it with Ctrl-C")
+
+        await _AnnouncedServer(config, started).serve()
+
+
+class _AnnouncedServer(uvicorn.Server):
+    """A server that says where it is once it listens, and stops without raising its signal again."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._tell = started
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Listen, then say where."""
+        await super().startup()
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            self._tell(f"{'https' if self.config.is_ssl else 'http'}://{shown}:{port}")
+
+
+def check_address(host: str, *, tls: bool, behind_proxy: bool) -> None:
+    """Accept an address to listen on.
+
+    Raises:
+        InvalidInput: it can be reached from other machines, and there is neither TLS nor a proxy that speaks it.
+    """
+    if tls or behind_proxy or host in LOOPBACK_NAMES:
+        return
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    except ValueError:
+        pass
+    raise InvalidInput(
+        "that address may be reached from other machines, where secrets would travel in the clear; listen on "
+        "127.0.0.1, give a TLS certificate, or say --behind-proxy when a proxy in front speaks TLS"
+    )
+
+
+def networks_of(texts: Sequence[str]) -> list[Network]:
+    """Answer networks written as ``10.0.0.0/8`` or single addresses.
+
+    Raises:
+        InvalidInput: one is none.
+    """
+    try:
+        return [ipaddress.ip_network(text) for text in texts]
+    except ValueError:
+        raise InvalidInput("a trusted proxy is an address or a network such as 10.0.0.0/8") from None

@@ -1,0 +1,342 @@
+"""The bodies, queries and answers of the service: what is decoded, what is encoded, and what OpenAPI says about it.
+
+Durations are seconds; ``null`` is never, left out is the general default (or, in a change, as it is). Instants are
+milliseconds since the epoch on the store's clock. Every body is closed: an unknown field is refused.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ..records import ServiceKey, Session, Token
+
+Seconds = Annotated[int | float | None, Meta(description="Seconds; null: never.")]
+SessionKey = Annotated[str, Meta(description="The id (ses_…) or secret (sts_…) of a living session.")]
+Owner = Annotated[str, Meta(description="The application's identity string: 1 to 255 bytes of UTF-8 in NFC.")]
+AnyJSON = Annotated[Any, Meta(description="A string, kept verbatim, or any JSON value; at most 16 KiB.")]
+Version = Annotated[int, Meta(description="Only if the record still has this version (or send If-Match).")]
+Instant = Annotated[int, Meta(description="Milliseconds since the epoch.")]
+Secret = Annotated[str, Meta(description="The bearer string: shown this once and kept nowhere.")]
+
+
+class Body(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What all bodies have in common."""
+
+
+class OpenSession(Body):
+    """Open a session for an owner."""
+
+    owner: Owner
+    idle_timeout: Seconds | UnsetType = UNSET
+    max_age: Seconds | UnsetType = UNSET
+    detached_timeout: Seconds | UnsetType = UNSET
+    detachable: bool = False
+    data: dict[str, Any] | None = None
+    label: str | None = None
+    user_agent: str | None = None
+    address: str | None = None
+
+
+class ChangeSession(Body):
+    """Change a session: either its data, field by field (null removes one), or its clocks, label and detachability."""
+
+    idle_timeout: Seconds | UnsetType = UNSET
+    max_age: Seconds | UnsetType = UNSET
+    detached_timeout: Seconds | UnsetType = UNSET
+    detachable: bool | UnsetType = UNSET
+    label: str | None | UnsetType = UNSET
+    data: dict[str, Any] | UnsetType = UNSET
+    version: Version | UnsetType = UNSET
+
+
+class RotateSession(Body):
+    """Give a session a new secret."""
+
+    authenticated: Annotated[bool, Meta(description="Whether its owner has just proved who they are.")] = False
+
+
+class NoBody(Body):
+    """Nothing is asked for; the body may be left out."""
+
+
+class IssueToken(Body):
+    """Issue a token under a session, or a free one."""
+
+    session: SessionKey | None = None
+    value: AnyJSON = None
+    transferable: bool = False
+    timeout: Seconds | UnsetType = UNSET
+    disownment_timeout: Seconds | UnsetType = UNSET
+
+
+class ChangeToken(Body):
+    """Change value or clocks of a token."""
+
+    timeout: Seconds | UnsetType = UNSET
+    disownment_timeout: Seconds | UnsetType = UNSET
+    value: AnyJSON | UnsetType = UNSET
+    version: Version | UnsetType = UNSET
+
+
+class TransferToken(Body):
+    """Hand a transferable token to another owner."""
+
+    receiver: Owner
+    giver: Annotated[str | None, Meta(description="Its present owner; null or left out if it is unassigned.")] = None
+    epoch: Annotated[int, Meta(description="Only if it has not changed hands since.")] | UnsetType = UNSET
+
+
+class ClaimToken(Body):
+    """Take an unassigned token into a living session."""
+
+    session: SessionKey
+
+
+class ReissueToken(Body):
+    """Give a token a new secret."""
+
+    owner: Annotated[str | None, Meta(description="Its present owner; null for a free token.")]
+
+
+class OfferToken(Body):
+    """Advertise a transferable token."""
+
+    price: Annotated[int | str | None, Meta(description="Whole number, or a decimal as text such as 12.50.")] = None
+    currency: str | None = None
+    gift: bool = False
+    version: Version | UnsetType = UNSET
+
+
+class WithdrawToken(Body):
+    """Take a listing away."""
+
+    version: Version | UnsetType = UNSET
+
+
+class CreateKey(Body):
+    """Make a service key."""
+
+    role: Annotated[str, Meta(description="verify, issue, transfer, revoke, audit, operator or admin.")]
+    label: str | None = None
+    lifetime: Seconds | UnsetType = UNSET
+
+
+class RotateKey(Body):
+    """Make a second key beside one, which ends after the overlap."""
+
+    overlap: Annotated[int | float, Meta(description="Seconds for which both live.")] | UnsetType = UNSET
+    lifetime: Seconds | UnsetType = UNSET
+
+
+class NoQuery(Body):
+    """No query is taken."""
+
+
+class ListSessions(Body):
+    """Which sessions to list."""
+
+    owner: str | UnsetType = UNSET
+    detached: bool | UnsetType = UNSET
+    after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(description="1 to 500.")] = 100
+
+
+class ListTokens(Body):
+    """Which tokens to list."""
+
+    owner: str | UnsetType = UNSET
+    session: Annotated[str, Meta(description="The id of the session that holds them.")] | UnsetType = UNSET
+    transferable: bool | UnsetType = UNSET
+    sellable: bool | UnsetType = UNSET
+    unassigned: bool | UnsetType = UNSET
+    after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(description="1 to 500.")] = 100
+
+
+Why = Annotated[str, Meta(description="logout, revoked, theft, or another reason why sessions end.")]
+
+
+class EndSession(Body):
+    """Why to end a session."""
+
+    reason: Why = "logout"
+
+
+class EndSessions(Body):
+    """Which sessions of an owner to end, and why."""
+
+    reason: Why = "logout"
+    except_session: Annotated[str, Meta(description="The id of one to keep.")] | UnsetType = UNSET
+
+
+class SessionShape(Struct, kw_only=True):
+    """A session, without its secret."""
+
+    id: str
+    owner: str
+    created_at: Instant
+    last_seen_at: Instant
+    authenticated_at: Instant
+    expires_at: Instant | None
+    idle_timeout: float | int | None
+    max_age: float | int | None
+    detached_timeout: float | int | None
+    detachable: bool
+    detached_at: Instant | None
+    label: str | None
+    user_agent: str | None
+    address: str | None
+    data: dict[str, Any]
+    version: int
+    client_id: str | None
+
+
+class TokenShape(Struct, kw_only=True):
+    """A token, without its secret."""
+
+    id: str
+    kind: str
+    owner: str | None
+    session_id: str | None
+    value: Any
+    created_at: Instant
+    expires_at: Instant | None
+    held_since: Instant
+    unassigned_at: Instant | None
+    previous_owner: str | None
+    timeout: float | int | None
+    disownment_timeout: float | int | None
+    sellable: bool
+    price: str | None
+    currency: str | None
+    gift: bool
+    epoch: int
+    version: int
+    client_id: str | None
+
+
+class KeyShape(Struct, kw_only=True):
+    """A service key, without its secret."""
+
+    id: str
+    role: str
+    label: str | None
+    created_at: Instant
+    expires_at: Instant | None
+
+
+class IssuedSession(Struct):
+    """A session and its secret."""
+
+    session: SessionShape
+    secret: Secret
+
+
+class IssuedToken(Struct):
+    """A token and its secret."""
+
+    token: TokenShape
+    secret: Secret
+
+
+class OneSession(Struct):
+    """A session."""
+
+    session: SessionShape
+
+
+class OneToken(Struct):
+    """A token."""
+
+    token: TokenShape
+
+
+class IssuedKeyShape(Struct):
+    """A service key with its secret: user name and password of Basic, or the secret alone as Bearer."""
+
+    id: str
+    secret: Secret
+    role: str
+    expires_at: Instant | None
+
+
+class SessionPage(Struct):
+    """A page of sessions, in order of their opening."""
+
+    sessions: list[SessionShape]
+    next: str | None
+
+
+class TokenPage(Struct):
+    """A page of tokens, in order of their issue."""
+
+    tokens: list[TokenShape]
+    next: str | None
+
+
+class KeyList(Struct):
+    """All service keys, oldest first."""
+
+    keys: list[KeyShape]
+
+
+class Ended(Struct):
+    """How many sessions were ended."""
+
+    ended: int
+
+
+class OwnerState(Struct):
+    """Whether an owner is disabled, and whether this request made it so."""
+
+    owner: str
+    disabled: bool
+    changed: bool
+
+
+class Introspection(Struct, omit_defaults=True):
+    """What RFC 7662 answers: ``active`` alone for whatever is not alive; instants are seconds here."""
+
+    active: bool
+    sub: str | UnsetType = UNSET
+    exp: int | UnsetType = UNSET
+    iat: int | UnsetType = UNSET
+    token_type: str | UnsetType = UNSET
+    client_id: str | UnsetType = UNSET
+    st_id: str | UnsetType = UNSET
+    st_kind: str | UnsetType = UNSET
+    st_epoch: int | UnsetType = UNSET
+    st_value: Any | UnsetType = UNSET
+
+
+def session_shape(session: Session) -> SessionShape:
+    """Answer a session as it goes out."""
+    return SessionShape(**{name: getattr(session, name) for name in SessionShape.__struct_fields__})
+
+
+def token_shape(token: Token) -> TokenShape:
+    """Answer a token as it goes out."""
+    price = token.price
+    return TokenShape(
+        **{
+            name: getattr(token, name)
+            for name in TokenShape.__struct_fields__
+            if name not in ("kind", "sellable", "price")
+        },
+        kind=token.kind.value,
+        sellable=token.is_sellable,
+        price=None if price is None else format(price, "f"),
+    )
+
+
+def key_shape(key: ServiceKey) -> KeyShape:
+    """Answer a service key as it goes out."""
+    return KeyShape(**{name: getattr(key, name) for name in KeyShape.__struct_fields__})
+
+
+def given(body: Struct) -> dict[str, Any]:
+    """Answer the fields of a body that were given or have a default, as arguments of a command."""
+    fields = {name: getattr(body, name) for name in body.__struct_fields__}
+    return {name: value for name, value in fields.items() if value is not UNSET}

@@ -1,0 +1,93 @@
+"""JSON with one meaning: a text that two parsers could read differently is refused before anything looks at it.
+
+Refused are: names given twice, NaN and infinity (also ``1e400``), integers beyond 64 bits, more than 32 levels, byte
+order marks, any encoding but UTF-8, lone surrogates, comments, trailing commas and whatever else JSON does not have.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from ..inputs import INTEGER_MAX
+from ..settings import JSON_DEPTH_MAX
+
+STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class NotJSON(ValueError):
+    """The text is no JSON, or has no single meaning; the message says why and repeats nothing of it."""
+
+
+def decode(body: bytes) -> Any:
+    """Answer the value of a JSON text in UTF-8.
+
+    Raises:
+        NotJSON: see above.
+    """
+    if _depth(body) > JSON_DEPTH_MAX:
+        raise NotJSON(f"it is nested deeper than {JSON_DEPTH_MAX} levels")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotJSON("it is not in UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise NotJSON("it begins with a byte order mark")
+    try:
+        value = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise NotJSON(f"it is no JSON (line {error.lineno}, column {error.colno})") from None
+    if ESCAPED_SURROGATE.search(text):
+        _refuse_lone_surrogates(value)
+    return value
+
+
+def _depth(body: bytes) -> int:
+    """Answer how deep brackets are nested, outside strings; 0 where there are too few to matter."""
+    if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
+        return 0
+    depth = deepest = 0
+    for bracket in STRING.sub(b"", body).translate(None, NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _refuse_lone_surrogates(value: object) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise NotJSON("it holds lone surrogates, which no encoding can carry") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise NotJSON("an object has a name twice")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or not -INTEGER_MAX - 1 <= (number := int(digits)) <= INTEGER_MAX:
+        raise NotJSON("an integer is beyond 64 bits")
+    return number
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise NotJSON("a number is beyond what a double holds")
+    return number
+
+
+def _constant(name: str) -> NoReturn:
+    raise NotJSON("NaN and infinity are no JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
+)
