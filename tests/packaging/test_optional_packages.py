@@ -15,7 +15,7 @@ CORNERS = {
     "web/fastapi": {"fastapi", "starlette"},
     "web/flask": {"flask", "werkzeug"},
     "web/django": {"django"},
-    "service/": {"starlette", "msgspec", "uvicorn", "granian", "anyio"},
+    "service/": {"starlette", "msgspec", "uvicorn", "granian", "anyio", "prometheus_client"},
     "metrics/": {"prometheus_client"},
     "cli/": {"rich", "shtab", "uvicorn", "granian"},
     "testing/": {"pytest", "hypothesis"},
