@@ -1,36 +1,92 @@
-"""Sessions, and the tokens that live under them: the public names."""
+"""Sessions, and the tokens that live under them: the public names.
 
-from .async_api import AsyncSessionTokens
-from .async_token_tables import AsyncTokenTables
-from .errors import (
-    AdapterError,
-    AlreadyExists,
-    Conflict,
-    CorruptRecord,
-    IdempotencyMismatch,
-    InvalidInput,
-    LimitReached,
-    NotDetachable,
-    NotOwner,
-    NotTransferable,
-    OwnerDisabled,
-    ReauthenticationRequired,
-    Refused,
-    SessionEnded,
-    SessionTokensError,
-    StoreBusy,
-    StoreError,
-    StoreUnavailable,
-    UnknownSession,
-    UnknownToken,
-)
-from .events import Event
-from .records import Issued, Page, Session, Token, TokenKind
-from .settings import FROM_DB, Settings
-from .sync_api import SessionTokens
-from .token_tables import TokenTables
+Each is loaded when it is first used, so that a program pays only for what it uses.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .async_api import AsyncSessionTokens
+    from .async_token_tables import AsyncTokenTables
+    from .errors import (
+        AdapterError,
+        AlreadyExists,
+        Conflict,
+        CorruptRecord,
+        IdempotencyMismatch,
+        InvalidInput,
+        LimitReached,
+        NotDetachable,
+        NotOwner,
+        NotTransferable,
+        OwnerDisabled,
+        ReauthenticationRequired,
+        Refused,
+        SessionEnded,
+        SessionTokensError,
+        StoreBusy,
+        StoreError,
+        StoreUnavailable,
+        UnknownSession,
+        UnknownToken,
+    )
+    from .events import Event
+    from .records import Issued, Page, Session, Token, TokenKind
+    from .settings import FROM_DB, Settings
+    from .sync_api import SessionTokens
+    from .token_tables import TokenTables
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AdapterError": "errors",
+    "AlreadyExists": "errors",
+    "AsyncSessionTokens": "async_api",
+    "AsyncTokenTables": "async_token_tables",
+    "Conflict": "errors",
+    "CorruptRecord": "errors",
+    "Event": "events",
+    "FROM_DB": "settings",
+    "IdempotencyMismatch": "errors",
+    "InvalidInput": "errors",
+    "Issued": "records",
+    "LimitReached": "errors",
+    "NotDetachable": "errors",
+    "NotOwner": "errors",
+    "NotTransferable": "errors",
+    "OwnerDisabled": "errors",
+    "Page": "records",
+    "ReauthenticationRequired": "errors",
+    "Refused": "errors",
+    "Session": "records",
+    "SessionEnded": "errors",
+    "SessionTokens": "sync_api",
+    "SessionTokensError": "errors",
+    "Settings": "settings",
+    "StoreBusy": "errors",
+    "StoreError": "errors",
+    "StoreUnavailable": "errors",
+    "Token": "records",
+    "TokenKind": "records",
+    "TokenTables": "token_tables",
+    "UnknownSession": "errors",
+    "UnknownToken": "errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
 
 __all__ = [
     "FROM_DB",

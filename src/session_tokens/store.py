@@ -15,7 +15,6 @@ A store that cannot do what is asked raises ``StoreUnavailable``; it never answe
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from abc import ABC, abstractmethod
@@ -247,6 +246,8 @@ class OptimisticStore(Store):
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
+        from asyncio import sleep  # a program without an event loop never pays for it
+
         steps = attempts(rule, args)
         step, refused = next(steps), 0
         try:
@@ -256,7 +257,7 @@ class OptimisticStore(Store):
                     if not written:
                         refused += 1
                         self.conflicts += 1
-                        await asyncio.sleep(pause_s(refused))
+                        await sleep(pause_s(refused))
                     step = steps.send(written)
                 else:
                     step = steps.send(await self.read(step))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import threading
@@ -80,6 +79,9 @@ class TaskSweeper:
     """Sweeps from a task of the running loop until it is stopped or what it sweeps is gone."""
 
     def __init__(self, swept: _AsyncSweepable, interval_s: float) -> None:
+        import asyncio  # a program without an event loop never pays for it
+
+        self._cancelled = asyncio.CancelledError
         self._task = asyncio.get_running_loop().create_task(
             self._run(weakref.WeakMethod(swept.sweep), interval_s), name="session-tokens sweeper"
         )
@@ -94,9 +96,11 @@ class TaskSweeper:
 
     @staticmethod
     async def _run(method: weakref.WeakMethod[Callable[..., Awaitable[int]]], interval_s: float) -> None:
+        from asyncio import sleep
+
         wait_s = interval_s
         while True:
-            await asyncio.sleep(wait_s)
+            await sleep(wait_s)
             sweep = method()
             if sweep is None:
                 return
@@ -110,5 +114,5 @@ class TaskSweeper:
     async def stop(self) -> None:
         """Stop and wait for a run that is under way; calling it again does nothing."""
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(self._cancelled):
             await self._task
