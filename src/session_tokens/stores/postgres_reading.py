@@ -157,24 +157,18 @@ def _listing_params(number: int, want: SessionListing | TokenListing) -> list[An
 
 
 def session_statement(schema: str, lookups: Sequence[str]) -> Statement:
-    """Answer the hot path of sessions: now, the session and its owner's entry; a row without a session if none."""
-    return Statement(
-        f"SELECT {schema}.now_v1(), {schema}.session_json_v1(s), {schema}.owner_json_v1(o)"
-        f" FROM (VALUES (1)) AS one LEFT JOIN {schema}.sessions s ON s.lookup = ANY(%s)"
-        f" LEFT JOIN {schema}.owners o ON o.owner = s.owner LIMIT 1",
-        (lookups,),
-    )
+    """Answer the hot path of sessions: one row of now, the session and its owner's entry, the latter two if any."""
+    return Statement(f"SELECT * FROM {schema}.find_session_v1(%s::text[])", (_array_of(lookups),))
 
 
 def token_statement(schema: str, lookups: Sequence[str]) -> Statement:
-    """Answer the hot path of tokens: now, the token, its session and that owner's entry."""
-    return Statement(
-        f"SELECT {schema}.now_v1(), {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o)"
-        f" FROM (VALUES (1)) AS one LEFT JOIN {schema}.tokens t ON t.lookup = ANY(%s)"
-        f" LEFT JOIN {schema}.sessions s ON s.id = t.session_id"
-        f" LEFT JOIN {schema}.owners o ON o.owner = s.owner LIMIT 1",
-        (lookups,),
-    )
+    """Answer the hot path of tokens: one row of now, the token, its session and that owner's entry, if any."""
+    return Statement(f"SELECT * FROM {schema}.find_token_v1(%s::text[])", (_array_of(lookups),))
+
+
+def _array_of(lookups: Sequence[str]) -> str:
+    """Answer look-up keys as an array in text: they are letters, digits, ``-``, ``_`` and ``:``, so nothing is quoted."""
+    return "{" + ",".join(lookups) + "}"
 
 
 def session_answer(row: Row, decoder: Decoder) -> tuple[int, Session | None, OwnerEntry | None]:

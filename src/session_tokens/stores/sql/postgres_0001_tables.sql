@@ -47,13 +47,15 @@ CREATE TABLE {schema}.sessions (
     data_versions text NOT NULL,
     mac text NOT NULL,
     stamp bigint NOT NULL,
-    CONSTRAINT sessions_ended_is_dead CHECK (ended_at IS NULL OR deadline = 0)
+    CONSTRAINT sessions_ended_is_dead CHECK ((ended_at IS NULL) = (deadline > 0))
 ) WITH (fillfactor = 80);
 
+-- Not ended is written as deadline > 0: of an empty table, PostgreSQL takes almost nothing to be NULL, and would go
+-- through all of an index in the wrong order rather than look an owner up.
 CREATE UNIQUE INDEX sessions_lookup ON {schema}.sessions (lookup) WHERE lookup IS NOT NULL;
-CREATE INDEX sessions_of_owner ON {schema}.sessions (owner, created_at, id) WHERE ended_at IS NULL;
-CREATE INDEX sessions_in_order ON {schema}.sessions (created_at, id) WHERE ended_at IS NULL;
-CREATE INDEX sessions_detached ON {schema}.sessions (created_at, id) WHERE ended_at IS NULL AND detached_at IS NOT NULL;
+CREATE INDEX sessions_of_owner ON {schema}.sessions (owner, created_at, id) WHERE deadline > 0;
+CREATE INDEX sessions_in_order ON {schema}.sessions (created_at, id) WHERE deadline > 0;
+CREATE INDEX sessions_detached ON {schema}.sessions (created_at, id) WHERE deadline > 0 AND detached_at IS NOT NULL;
 CREATE INDEX sessions_to_sweep ON {schema}.sessions (sweep_at) WHERE sweep_at < 9223372036854775807;
 
 CREATE TABLE {schema}.tokens (

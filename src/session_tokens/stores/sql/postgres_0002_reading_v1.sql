@@ -3,7 +3,9 @@
 -- {schema} is the name space. All are STABLE: called in one statement they see one snapshot, so their answers hold as
 -- of one instant. They know stamps and order, not rules. Each row answers the question number n (from 1) of its kind
 -- with up to four JSON arrays: the columns of the table in their order (booleans as 0 and 1), its MAC, its stamp.
--- Plans go by the indexes even while the tables are small: they are kept, and the tables grow.
+-- Plans are made once and kept while the tables grow: making one costs more than a read. So that one made for a small
+-- table serves a large one, scans of whole tables are off, and each question is a subquery of its own
+-- (LATERAL … OFFSET 0), which can only be answered by its index.
 
 CREATE TYPE {schema}.found_v1 AS (want text, n bigint, token text, session text, entry text, other text);
 
@@ -36,71 +38,109 @@ CREATE FUNCTION {schema}.now_v1() RETURNS bigint LANGUAGE sql VOLATILE AS $$
     SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
 $$;
 
-CREATE FUNCTION {schema}.session_by_id_v1(ids text[]) RETURNS SETOF {schema}.found_v1
+-- The hot path: one row, with the session of the first look-up key that has one.
+CREATE FUNCTION {schema}.find_session_v1(lookups text[]) RETURNS TABLE (now_ms bigint, session text, entry text)
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    s {schema}.sessions;
+    o {schema}.owners;
+BEGIN
+    FOR place IN 1 .. cardinality(lookups) LOOP
+        SELECT * INTO s FROM {schema}.sessions WHERE lookup = lookups[place];
+        EXIT WHEN FOUND;
+    END LOOP;
+    SELECT * INTO o FROM {schema}.owners WHERE owner = s.owner;
+    RETURN QUERY SELECT {schema}.now_v1(), {schema}.session_json_v1(s), {schema}.owner_json_v1(o);
+END $$;
+
+CREATE FUNCTION {schema}.find_token_v1(lookups text[])
+RETURNS TABLE (now_ms bigint, token text, session text, entry text)
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    t {schema}.tokens;
+    s {schema}.sessions;
+    o {schema}.owners;
+BEGIN
+    FOR place IN 1 .. cardinality(lookups) LOOP
+        SELECT * INTO t FROM {schema}.tokens WHERE lookup = lookups[place];
+        EXIT WHEN FOUND;
+    END LOOP;
+    SELECT * INTO s FROM {schema}.sessions WHERE id = t.session_id;
+    SELECT * INTO o FROM {schema}.owners WHERE owner = s.owner;
+    RETURN QUERY SELECT {schema}.now_v1(), {schema}.token_json_v1(t), {schema}.session_json_v1(s),
+        {schema}.owner_json_v1(o);
+END $$;
+
+CREATE FUNCTION {schema}.session_by_id_v1(ids text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'session_by_id', k.n, NULL::text, {schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text
     FROM unnest(ids) WITH ORDINALITY AS k (id, n)
-    JOIN {schema}.sessions s ON s.id = k.id
-    LEFT JOIN {schema}.owners o ON o.owner = s.owner;
+    CROSS JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = k.id OFFSET 0) AS f (s)
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true;
 END $$;
 
 CREATE FUNCTION {schema}.session_by_lookup_v1(lookups text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'session_by_lookup', k.n, NULL::text, {schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text
     FROM unnest(lookups) WITH ORDINALITY AS k (lookup, n)
-    JOIN {schema}.sessions s ON s.lookup = k.lookup
-    LEFT JOIN {schema}.owners o ON o.owner = s.owner;
+    CROSS JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.lookup = k.lookup OFFSET 0) AS f (s)
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true;
 END $$;
 
 CREATE FUNCTION {schema}.sessions_of_v1(owners text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'sessions_of', k.n, NULL::text, {schema}.session_json_v1(s), NULL::text, NULL::text
     FROM unnest(owners) WITH ORDINALITY AS k (owner, n)
-    JOIN {schema}.sessions s ON s.owner = k.owner AND s.ended_at IS NULL
-    ORDER BY k.n, s.created_at, s.id;
+    CROSS JOIN LATERAL (
+        SELECT held FROM {schema}.sessions AS held WHERE held.owner = k.owner AND held.deadline > 0
+        ORDER BY held.created_at, held.id OFFSET 0
+    ) AS f (s)
+    ORDER BY k.n, (s).created_at, (s).id;
 END $$;
 
 CREATE FUNCTION {schema}.entry_of_v1(names text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'entry_of', k.n, NULL::text, NULL::text, {schema}.owner_json_v1(o), NULL::text
     FROM unnest(names) WITH ORDINALITY AS k (owner, n)
-    JOIN {schema}.owners o ON o.owner = k.owner;
+    CROSS JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = k.owner OFFSET 0) AS e (o);
 END $$;
 
 CREATE FUNCTION {schema}.token_by_id_v1(ids text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'token_by_id', k.n, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
         NULL::text
     FROM unnest(ids) WITH ORDINALITY AS k (id, n)
-    JOIN {schema}.tokens t ON t.id = k.id
-    LEFT JOIN {schema}.sessions s ON s.id = t.session_id
-    LEFT JOIN {schema}.owners o ON o.owner = s.owner;
+    CROSS JOIN LATERAL (SELECT held FROM {schema}.tokens AS held WHERE held.id = k.id OFFSET 0) AS g (t)
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (t).session_id OFFSET 0) AS f (s)
+        ON true
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true;
 END $$;
 
 CREATE FUNCTION {schema}.token_by_lookup_v1(lookups text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'token_by_lookup', k.n, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
         NULL::text
     FROM unnest(lookups) WITH ORDINALITY AS k (lookup, n)
-    JOIN {schema}.tokens t ON t.lookup = k.lookup
-    LEFT JOIN {schema}.sessions s ON s.id = t.session_id
-    LEFT JOIN {schema}.owners o ON o.owner = s.owner;
+    CROSS JOIN LATERAL (SELECT held FROM {schema}.tokens AS held WHERE held.lookup = k.lookup OFFSET 0) AS g (t)
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (t).session_id OFFSET 0) AS f (s)
+        ON true
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true;
 END $$;
 
 CREATE FUNCTION {schema}.tokens_of_v1(session_ids text[], limits bigint[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'tokens_of', k.n, {schema}.token_json_v1(t), NULL::text, NULL::text, NULL::text
@@ -113,17 +153,20 @@ BEGIN
 END $$;
 
 CREATE FUNCTION {schema}.transferables_of_v1(session_ids text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'transferables_of', k.n, {schema}.token_json_v1(t), NULL::text, NULL::text, NULL::text
     FROM unnest(session_ids) WITH ORDINALITY AS k (session_id, n)
-    JOIN {schema}.tokens t ON t.session_id = k.session_id AND t.kind = 'transferable'
-    ORDER BY k.n, t.created_at, t.id;
+    CROSS JOIN LATERAL (
+        SELECT held FROM {schema}.tokens AS held WHERE held.session_id = k.session_id AND held.kind = 'transferable'
+        ORDER BY held.created_at, held.id OFFSET 0
+    ) AS g (t)
+    ORDER BY k.n, (t).created_at, (t).id;
 END $$;
 
 CREATE FUNCTION {schema}.token_count_of_v1(session_ids text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'token_count_of', k.n, NULL::text, NULL::text, NULL::text,
@@ -132,50 +175,54 @@ BEGIN
 END $$;
 
 CREATE FUNCTION {schema}.parked_tokens_v1(owners text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'parked_tokens', k.n, {schema}.token_json_v1(t), NULL::text, NULL::text, NULL::text
     FROM unnest(owners) WITH ORDINALITY AS k (owner, n)
-    JOIN {schema}.tokens t ON t.owner = k.owner AND t.session_id IS NULL AND t.kind = 'transferable'
-    ORDER BY k.n, t.created_at, t.id;
+    CROSS JOIN LATERAL (
+        SELECT held FROM {schema}.tokens AS held
+        WHERE held.owner = k.owner AND held.session_id IS NULL AND held.kind = 'transferable'
+        ORDER BY held.created_at, held.id OFFSET 0
+    ) AS g (t)
+    ORDER BY k.n, (t).created_at, (t).id;
 END $$;
 
 CREATE FUNCTION {schema}.idempotency_of_v1(keys text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'idempotency_of', k.n, NULL::text, NULL::text, NULL::text,
         json_build_array(i.key, i.request, i.nonce, i.key_id, i.outcome, i.expires_at, i.mac, i.stamp)::text
     FROM unnest(keys) WITH ORDINALITY AS k (key, n)
-    JOIN {schema}.idempotency i ON i.key = k.key;
+    CROSS JOIN LATERAL (SELECT * FROM {schema}.idempotency AS held WHERE held.key = k.key OFFSET 0) AS i;
 END $$;
 
 CREATE FUNCTION {schema}.setting_of_v1(names text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'setting_of', k.n, NULL::text, NULL::text, NULL::text, json_build_array(g.name, g.text, g.mac, g.stamp)::text
     FROM unnest(names) WITH ORDINALITY AS k (name, n)
-    JOIN {schema}.settings g ON g.name = k.name;
+    CROSS JOIN LATERAL (SELECT * FROM {schema}.settings AS held WHERE held.name = k.name OFFSET 0) AS g;
 END $$;
 
 CREATE FUNCTION {schema}.key_by_lookup_v1(lookups text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'key_by_lookup', k.n, NULL::text, NULL::text, NULL::text, {schema}.key_json_v1(s)
     FROM unnest(lookups) WITH ORDINALITY AS k (lookup, n)
-    JOIN {schema}.service_keys s ON s.lookup = k.lookup;
+    CROSS JOIN LATERAL (SELECT held FROM {schema}.service_keys AS held WHERE held.lookup = k.lookup OFFSET 0) AS f (s);
 END $$;
 
 CREATE FUNCTION {schema}.key_by_id_v1(ids text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'key_by_id', k.n, NULL::text, NULL::text, NULL::text, {schema}.key_json_v1(s)
     FROM unnest(ids) WITH ORDINALITY AS k (id, n)
-    JOIN {schema}.service_keys s ON s.id = k.id;
+    CROSS JOIN LATERAL (SELECT held FROM {schema}.service_keys AS held WHERE held.id = k.id OFFSET 0) AS f (s);
 END $$;
 
 CREATE FUNCTION {schema}.all_keys_v1() RETURNS SETOF {schema}.found_v1
@@ -189,35 +236,37 @@ END $$;
 
 CREATE FUNCTION {schema}.session_listing_v1(
     number bigint, of_owner text, is_detached boolean, after_at bigint, after_id text, most bigint
-) RETURNS SETOF {schema}.found_v1 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     page {schema}.sessions[];
 BEGIN
     IF of_owner IS NOT NULL THEN
         page := ARRAY(SELECT s FROM {schema}.sessions s
-            WHERE s.owner = of_owner AND s.ended_at IS NULL AND (s.created_at, s.id) > (after_at, after_id)
+            WHERE s.owner = of_owner AND s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
                 AND (is_detached IS NULL OR (s.detached_at IS NOT NULL) = is_detached)
             ORDER BY s.created_at, s.id LIMIT most);
     ELSIF is_detached THEN
         page := ARRAY(SELECT s FROM {schema}.sessions s
-            WHERE s.ended_at IS NULL AND s.detached_at IS NOT NULL AND (s.created_at, s.id) > (after_at, after_id)
+            WHERE s.deadline > 0 AND s.detached_at IS NOT NULL AND (s.created_at, s.id) > (after_at, after_id)
             ORDER BY s.created_at, s.id LIMIT most);
     ELSE
         page := ARRAY(SELECT s FROM {schema}.sessions s
-            WHERE s.ended_at IS NULL AND (s.created_at, s.id) > (after_at, after_id)
+            WHERE s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
                 AND (is_detached IS NULL OR s.detached_at IS NULL)
             ORDER BY s.created_at, s.id LIMIT most);
     END IF;
     RETURN QUERY
     SELECT 'session_listing', number, NULL::text, {schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text
     FROM unnest(page) AS s
-    LEFT JOIN {schema}.owners o ON o.owner = s.owner
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = s.owner OFFSET 0) AS e (o) ON true
     ORDER BY s.created_at, s.id;
 END $$;
 
 -- The tokens that may be unassigned now: those that are, and the transferable ones of sessions that are over.
 CREATE FUNCTION {schema}.maybe_unassigned_v1(after_at bigint, after_id text, most bigint)
-RETURNS SETOF {schema}.tokens LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+RETURNS SETOF {schema}.tokens
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     (SELECT t.* FROM {schema}.tokens t
@@ -230,7 +279,7 @@ BEGIN
             WHERE s.sweep_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 1
                 AND s.sweep_at < 9223372036854775807
             UNION
-            SELECT s.id FROM {schema}.owners o JOIN {schema}.sessions s ON s.owner = o.owner AND s.ended_at IS NULL
+            SELECT s.id FROM {schema}.owners o JOIN {schema}.sessions s ON s.owner = o.owner AND s.deadline > 0
             WHERE o.epoch <> s.owner_epoch)
         ORDER BY t.created_at, t.id LIMIT most);
 END $$;
@@ -238,7 +287,8 @@ END $$;
 CREATE FUNCTION {schema}.token_listing_v1(
     number bigint, of_owner text, of_session text, is_transferable boolean, is_sellable boolean, is_unassigned boolean,
     after_at bigint, after_id text, most bigint
-) RETURNS SETOF {schema}.found_v1 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     page {schema}.tokens[];
 BEGIN
@@ -269,13 +319,14 @@ BEGIN
     SELECT 'token_listing', number, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
         NULL::text
     FROM unnest(page) AS t
-    LEFT JOIN {schema}.sessions s ON s.id = t.session_id
-    LEFT JOIN {schema}.owners o ON o.owner = s.owner
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = t.session_id OFFSET 0) AS f (s)
+        ON true
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true
     ORDER BY t.created_at, t.id;
 END $$;
 
 CREATE FUNCTION {schema}.due_v1(until bigint, most bigint) RETURNS TABLE (kind text, id text, due_at bigint)
-LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     (SELECT 'session', s.id, s.sweep_at FROM {schema}.sessions s

@@ -22,7 +22,7 @@ BEGIN
     WHEN 'entry' THEN SELECT o.stamp INTO present FROM {schema}.owners o WHERE o.owner = key;
     WHEN 'sessions_of' THEN
         SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
-            'hex') INTO present FROM {schema}.sessions m WHERE m.owner = key AND m.ended_at IS NULL;
+            'hex') INTO present FROM {schema}.sessions m WHERE m.owner = key AND m.deadline > 0;
     WHEN 'tokens_of' THEN -- the key is how many of them (nothing: all), ':' and the session
         SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
             'hex') INTO present FROM (
@@ -70,18 +70,18 @@ BEGIN
         ) AS wanted;
     END IF;
     IF batch ? 'sessions_written' THEN
-        PERFORM FROM {schema}.sessions WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'sessions_written')))
-        ORDER BY id FOR UPDATE;
+        PERFORM FROM {schema}.sessions
+        WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'sessions_written'))) ORDER BY id FOR UPDATE;
     ELSIF batch ? 'sessions_read' THEN
-        PERFORM FROM {schema}.sessions WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'sessions_read')))
-        ORDER BY id FOR SHARE;
+        PERFORM FROM {schema}.sessions
+        WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'sessions_read'))) ORDER BY id FOR SHARE;
     END IF;
     IF batch ? 'tokens_written' THEN
-        PERFORM FROM {schema}.tokens WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'tokens_written')))
-        ORDER BY id FOR UPDATE;
+        PERFORM FROM {schema}.tokens
+        WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'tokens_written'))) ORDER BY id FOR UPDATE;
     ELSIF batch ? 'tokens_read' THEN
-        PERFORM FROM {schema}.tokens WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'tokens_read')))
-        ORDER BY id FOR SHARE;
+        PERFORM FROM {schema}.tokens
+        WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(batch->'tokens_read'))) ORDER BY id FOR SHARE;
     END IF;
 END $$;
 
