@@ -1,0 +1,198 @@
+"""Looking an SQLite file over: its structure, its indexes, the MAC of every row, and tokens without their session."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ..clock import Clock
+from ..errors import CorruptRecord
+from ..minting import PepperKeyring
+from .record_codec import check_mac, mac_of, outcome_of, session_of, token_of
+from .sqlite_records import COLUMNS_OF
+from .sqlite_schema import SIGNED_TABLES, SPACE_MIGRATIONS, spaces_of, statements_of
+
+BATCH = 500
+FINDINGS_MAX = 1_000
+"""Findings that are answered; more are counted in one last finding."""
+
+Progress = Callable[[int, int], None]
+"""``progress(done, total)`` rows."""
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it should be.
+
+    Attributes:
+        kind: ``structure``, ``index``, ``forged``, ``malformed``, ``orphan``, ``older_pepper`` or ``more``.
+        table: where, empty for the whole file.
+        key: the id or key of the row, ``None`` where it is no single row.
+        message: what is wrong, for people; never a secret.
+        fixed: what was done about it, ``None`` where nothing was.
+    """
+
+    kind: str
+    table: str
+    key: str | None
+    message: str
+    fixed: str | None = None
+
+
+def check_file(
+    connection: sqlite3.Connection,
+    keyring: PepperKeyring,
+    clock: Clock,
+    progress: Progress | None,
+    *,
+    fix: bool,
+) -> list[Finding]:
+    """Answer what is wrong with a file, and mend it where asked; see ``SqliteStore.check``."""
+    check = _Check(connection, keyring, clock, progress, fix)
+    connection.execute("BEGIN IMMEDIATE" if fix else "BEGIN")
+    try:
+        check.structure()
+        for beginning in spaces_of(connection):
+            check.indexes(beginning)
+            for table in SIGNED_TABLES:
+                check.rows(beginning, table)
+            check.orphans(beginning)
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return check.findings
+
+
+class _Check:
+    """One look over a file, in one transaction."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        keyring: PepperKeyring,
+        clock: Clock,
+        progress: Progress | None,
+        fix: bool,
+    ) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._keyring = keyring
+        self._clock = clock
+        self._progress = progress
+        self._fix = fix
+        self._done = 0
+        self._total = 0
+        self._unlisted = 0
+        self._found: list[Finding] = []
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found, at most ``FINDINGS_MAX`` and one that counts the rest."""
+        if not self._unlisted:
+            return self._found
+        more = Finding("more", "", None, f"{self._unlisted} more of the same kinds", "as those" if self._fix else None)
+        return [*self._found, more]
+
+    def _add(self, kind: str, table: str, key: object, message: str, fixed: str | None = None) -> None:
+        if len(self._found) >= FINDINGS_MAX:
+            self._unlisted += 1
+        else:
+            self._found.append(Finding(kind, table, None if key is None else str(key), message, fixed))
+
+    def structure(self) -> None:
+        """Ask SQLite whether pages, rows and indexes agree; make the indexes anew where not."""
+        for beginning in spaces_of(self._connection):
+            for table in SIGNED_TABLES:
+                self._total += self._execute(f"SELECT count(*) FROM {beginning}{table}").fetchone()[0]
+        damages = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
+        if damages and self._fix:
+            self._execute("REINDEX")
+        left = damages
+        if damages and self._fix:
+            left = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
+        for damage in damages:
+            self._add("structure", "", None, damage, None if damage in left else "made the indexes anew")
+
+    def indexes(self, beginning: str) -> None:
+        """See that each index is there."""
+        there = {name for (name,) in self._execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()}
+        for file in SPACE_MIGRATIONS:
+            for statement in statements_of(file):
+                words = statement.replace("{space}", beginning).split()
+                if "INDEX" not in words[:3]:
+                    continue
+                name = words[words.index("INDEX") + 1]
+                if name in there:
+                    continue
+                if self._fix:
+                    self._execute(statement.replace("{space}", beginning))
+                table = words[words.index("ON") + 1]
+                self._add("index", table, None, f"the index {name} is missing", "made anew" if self._fix else None)
+
+    def rows(self, beginning: str, table: str) -> None:
+        """See that each row is as someone with the pepper wrote it, and means a record."""
+        name, columns = beginning + table, COLUMNS_OF[table]
+        key = columns[0]
+        for row in self._all_rows(name, key, (*columns, "mac")):
+            try:
+                check_mac(self._keyring, name, row[:-1], row[-1])
+                self._decode(table, row[:-1])
+            except CorruptRecord as error:
+                kind = "forged" if error.details.get("table") else "malformed"
+                self._add(kind, name, row[0], str(error), self._set_aside(name, key, row, str(error)))
+                continue
+            if not row[-1].startswith(self._keyring.current + ":"):
+                self._sign_anew(name, key, row)
+
+    def _all_rows(self, name: str, key: str, columns: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
+        statement = f"SELECT {', '.join(columns)} FROM {name} WHERE {key} > ? ORDER BY {key} LIMIT {BATCH}"
+        last: object = ""
+        while rows := self._execute(statement, (last,)).fetchall():
+            yield from rows
+            last = rows[-1][0]
+            self._done += len(rows)
+            if self._progress is not None:
+                self._progress(self._done, max(self._total, self._done))
+
+    def _decode(self, table: str, row: tuple[object, ...]) -> None:
+        if table == "sessions":
+            session_of(row, self._clock)
+        elif table == "tokens":
+            token_of(row)
+        elif table == "idempotency":
+            outcome_of(str(row[4]), self._clock)
+
+    def _set_aside(self, name: str, key: str, row: tuple[object, ...], reason: str) -> str | None:
+        if not self._fix:
+            return None
+        values = (self._clock.now(), name, reason, json.dumps(row, default=repr))
+        self._execute("INSERT INTO quarantine VALUES (?, ?, ?, ?)", values)
+        self._execute(f"DELETE FROM {name} WHERE {key} = ?", (row[0],))
+        return "moved to quarantine"
+
+    def _sign_anew(self, name: str, key: str, row: tuple[object, ...]) -> None:
+        mac = mac_of(self._keyring, name, row[:-1])
+        fixed = None
+        if self._fix:
+            self._execute(f"UPDATE {name} SET mac = ? WHERE {key} = ?", (mac, row[0]))
+            fixed = "signed under the current pepper"
+        self._add("older_pepper", name, row[0], "the row is signed under an older pepper", fixed)
+
+    def orphans(self, beginning: str) -> None:
+        """See that each token that names a session has it."""
+        name = f"{beginning}tokens"
+        columns = ", ".join(f"t.{column}" for column in (*COLUMNS_OF["tokens"], "mac"))
+        orphans = self._execute(
+            f"SELECT {columns} FROM {name} t LEFT JOIN {beginning}sessions s ON s.id = t.session_id "
+            "WHERE t.session_id IS NOT NULL AND s.id IS NULL"
+        ).fetchall()
+        for row in orphans:
+            if row[3] == "session-bound":
+                message = "a session-bound token without its session; it is dead"
+                self._add("orphan", name, row[0], message, self._set_aside(name, "id", row, message))
+            else:
+                message = "a token whose session is gone; it counts as unassigned"
+                self._add("orphan", name, row[0], message)

@@ -1,0 +1,347 @@
+"""Reading records from an SQLite connection: each question is one SELECT, each row is checked against its MAC.
+
+A look-up compares what came back with what was asked for: an index that someone has bent could otherwise lead from
+one secret to another's row. Used by readers, and by the transaction of the writer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..clock import NEVER, Clock
+from ..errors import CorruptRecord
+from ..minting import Keyring
+from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..wants import (
+    NO_SESSION,
+    NO_TOKEN,
+    AllKeys,
+    EntryOf,
+    IdempotencyOf,
+    Key,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    SessionById,
+    SessionByLookup,
+    SessionFound,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+)
+from .record_codec import (
+    ENTRY_COLUMNS,
+    KEY_COLUMNS,
+    SESSION_COLUMNS,
+    TOKEN_COLUMNS,
+    check_mac,
+    outcome_of,
+    session_of,
+    token_of,
+)
+
+IDEMPOTENCY_COLUMNS = IdempotencyRecord._fields
+SETTING_COLUMNS = ("name", "text")
+
+COLUMNS_OF = {
+    "sessions": SESSION_COLUMNS,
+    "tokens": TOKEN_COLUMNS,
+    "owner_entries": ENTRY_COLUMNS,
+    "idempotency": IDEMPOTENCY_COLUMNS,
+    "settings": SETTING_COLUMNS,
+    "service_keys": KEY_COLUMNS,
+}
+"""The columns of each signed table, in the order of its rows; ``mac`` follows."""
+
+_SESSION_WIDTH = len(SESSION_COLUMNS) + 1
+_TOKEN_WIDTH = len(TOKEN_COLUMNS) + 1
+_PLACE_OF = {"id": 0, "lookup": 2}
+"""Where these columns stand in the rows of sessions and tokens."""
+_LISTED_FIELDS = {"transferable": "t.kind = 'transferable'", "sellable": "t.listed = 1"}
+
+
+def _columns(letter: str, table: str) -> str:
+    return ", ".join(f"{letter}.{name}" for name in (*COLUMNS_OF[table], "mac"))
+
+
+class Records:
+    """Reads the records of one name space through one connection.
+
+    Args:
+        connection: its own; one thread at a time.
+        beginning: how the names of the tables begin.
+        keyring: checks the MACs.
+        clock: goes into the sessions, which tell their time left by it.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, beginning: str, keyring: Keyring, clock: Clock) -> None:
+        self.connection = connection
+        self.beginning = beginning
+        self._execute = connection.execute
+        self._keyring = keyring
+        self._clock = clock
+        self._sessions, self._tokens = f"{beginning}sessions", f"{beginning}tokens"
+        self._entries = f"{beginning}owner_entries"
+        session, token, entry = _columns("s", "sessions"), _columns("t", "tokens"), _columns("e", "owner_entries")
+        with_entry = f"LEFT JOIN {self._entries} e ON e.owner = s.owner"
+        self._session_alone = f"SELECT {session} FROM {self._sessions} s"
+        self._session_found = f"SELECT {session}, {entry} FROM {self._sessions} s {with_entry}"
+        self._token_alone = f"SELECT {token} FROM {self._tokens} t"
+        self._token_found = (
+            f"SELECT {token}, {session}, {entry} FROM {self._tokens} t "
+            f"LEFT JOIN {self._sessions} s ON s.id = t.session_id {with_entry}"
+        )
+
+    # From rows to records.
+
+    def _session(self, row: Sequence[Any]) -> Session:
+        columns = row[: _SESSION_WIDTH - 1]
+        check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1])
+        return session_of(columns, self._clock)
+
+    def _token(self, row: Sequence[Any]) -> Token:
+        columns = row[: _TOKEN_WIDTH - 1]
+        check_mac(self._keyring, self._tokens, columns, row[_TOKEN_WIDTH - 1])
+        return token_of(columns)
+
+    def _entry(self, row: Sequence[Any]) -> OwnerEntry | None:
+        if row[0] is None:
+            return None
+        check_mac(self._keyring, self._entries, row[:4], row[4])
+        return OwnerEntry(*row[:4])
+
+    def _session_with_entry(self, row: Sequence[Any]) -> SessionFound:
+        return SessionFound(self._session(row), self._entry(row[_SESSION_WIDTH:]))
+
+    def _token_with_session(self, row: Sequence[Any]) -> TokenFound:
+        token = self._token(row)
+        if row[_TOKEN_WIDTH] is None:
+            return TokenFound(token, None, None)
+        found = self._session_with_entry(row[_TOKEN_WIDTH:])
+        return TokenFound(token, found.session, found.entry)
+
+    def _signed(self, table: str, key_column: str, key: str) -> tuple[Any, ...] | None:
+        columns = ", ".join((*COLUMNS_OF[table], "mac"))
+        statement = f"SELECT {columns} FROM {self.beginning}{table} WHERE {key_column} = ?"
+        row: tuple[Any, ...] | None = self._execute(statement, (key,)).fetchone()
+        if row is None:
+            return None
+        check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1])
+        return _asked_for(row[:-1], COLUMNS_OF[table].index(key_column), (key,))
+
+    # One record with what it is judged by: the hot path.
+
+    def session_found(self, column: str, keys: Sequence[str]) -> SessionFound:
+        """Answer the session whose ``column`` (``id`` or ``lookup``) is one of these, with its owner's entry."""
+        row = self._execute(self._where_one_of(self._session_found, "s", column, keys), keys).fetchone()
+        return NO_SESSION if row is None else self._session_with_entry(_asked_for(row, _PLACE_OF[column], keys))
+
+    def token_found(self, column: str, keys: Sequence[str]) -> TokenFound:
+        """Answer the token whose ``column`` is one of these, with its session and that owner's entry."""
+        row = self._execute(self._where_one_of(self._token_found, "t", column, keys), keys).fetchone()
+        return NO_TOKEN if row is None else self._token_with_session(_asked_for(row, _PLACE_OF[column], keys))
+
+    @staticmethod
+    def _where_one_of(statement: str, letter: str, column: str, keys: Sequence[str]) -> str:
+        if len(keys) == 1:
+            return f"{statement} WHERE {letter}.{column} = ?"
+        return f"{statement} WHERE {letter}.{column} IN ({', '.join('?' * len(keys))})"
+
+    # Single records, as a transaction reads them.
+
+    def session(self, id: str) -> Session | None:
+        """The session of an id."""
+        row = self._execute(f"{self._session_alone} WHERE s.id = ?", (id,)).fetchone()
+        return None if row is None else self._session(_asked_for(row, 0, (id,)))
+
+    def session_by_lookup(self, lookup: str) -> Session | None:
+        """The session whose present secret is looked up by that."""
+        row = self._execute(f"{self._session_alone} WHERE s.lookup = ?", (lookup,)).fetchone()
+        return None if row is None else self._session(_asked_for(row, 2, (lookup,)))
+
+    def entry(self, owner: str) -> OwnerEntry | None:
+        """The entry of an owner."""
+        row = self._signed("owner_entries", "owner", owner)
+        return None if row is None else OwnerEntry(*row)
+
+    def token(self, id: str) -> Token | None:
+        """The token of an id."""
+        row = self._execute(f"{self._token_alone} WHERE t.id = ?", (id,)).fetchone()
+        return None if row is None else self._token(_asked_for(row, 0, (id,)))
+
+    def token_by_lookup(self, lookup: str) -> Token | None:
+        """The token whose present secret is looked up by that."""
+        row = self._execute(f"{self._token_alone} WHERE t.lookup = ?", (lookup,)).fetchone()
+        return None if row is None else self._token(_asked_for(row, 2, (lookup,)))
+
+    def idempotency(self, key: str) -> IdempotencyRecord | None:
+        """The first outcome under that key."""
+        row = self._signed("idempotency", "key", key)
+        if row is None:
+            return None
+        return IdempotencyRecord(*row[:4], outcome_of(row[4], self._clock), row[5])
+
+    def setting(self, name: str) -> str | None:
+        """A setting that all processes share."""
+        row = self._signed("settings", "name", name)
+        return None if row is None else row[1]
+
+    def service_key(self, id: str) -> ServiceKey | None:
+        """The service key of an id."""
+        row = self._signed("service_keys", "id", id)
+        return None if row is None else ServiceKey(*row)
+
+    def service_key_by_lookup(self, lookup: str) -> ServiceKey | None:
+        """The service key whose secret is looked up by that."""
+        row = self._signed("service_keys", "lookup", lookup)
+        return None if row is None else ServiceKey(*row)
+
+    # Several records.
+
+    def sessions_of(self, owner: str) -> list[Session]:
+        """All sessions of an owner that were not ended, oldest first."""
+        statement = f"{self._session_alone} WHERE s.owner = ? AND s.ended_at IS NULL ORDER BY s.created_at, s.id"
+        return [self._session(row) for row in self._execute(statement, (owner,)).fetchall()]
+
+    def _tokens_where(self, condition: str, value: str, limit: int | None = None) -> list[Token]:
+        statement = f"{self._token_alone} WHERE {condition} ORDER BY t.created_at, t.id LIMIT ?"
+        rows = self._execute(statement, (value, -1 if limit is None else limit)).fetchall()
+        return [self._token(row) for row in rows]
+
+    def tokens_of(self, session_id: str, limit: int | None) -> list[Token]:
+        """The tokens that name that session as their holder, oldest first, at most ``limit``."""
+        return self._tokens_where("t.session_id = ?", session_id, limit)
+
+    def transferables_of(self, session_id: str) -> list[Token]:
+        """All transferable tokens that name that session as their holder, oldest first."""
+        return self._tokens_where("t.session_id = ? AND t.kind = 'transferable'", session_id)
+
+    def parked_tokens(self, owner: str) -> list[Token]:
+        """All tokens that an owner holds without a session, oldest first."""
+        return self._tokens_where("t.session_id IS NULL AND t.owner = ? AND t.kind = 'transferable'", owner)
+
+    def token_count_of(self, session_id: str) -> int:
+        """How many tokens name that session as their holder."""
+        statement = f"SELECT count(*) FROM {self._tokens} WHERE session_id = ?"
+        count: int = self._execute(statement, (session_id,)).fetchone()[0]
+        return count
+
+    def _all_keys(self, want: AllKeys, now: int) -> list[ServiceKey]:
+        table = f"{self.beginning}service_keys"
+        columns = ", ".join((*KEY_COLUMNS, "mac"))
+        rows = self._execute(f"SELECT {columns} FROM {table} ORDER BY created_at, id").fetchall()
+        for row in rows:
+            check_mac(self._keyring, table, row[:-1], row[-1])
+        return [ServiceKey(*row[:-1]) for row in rows]
+
+    def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
+        conditions, values = ["s.ended_at IS NULL"], list[object]()
+        if want.owner is not None:
+            conditions.append("s.owner = ?")
+            values.append(want.owner)
+        if want.detached is not None:
+            conditions.append("s.detached_at IS NOT NULL" if want.detached else "s.detached_at IS NULL")
+        _start_after(want.after, "s", conditions, values)
+        statement = (
+            f"{self._session_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {want.limit:d}"
+        )
+        return [self._session_with_entry(row) for row in self._execute(statement, values).fetchall()]
+
+    def _tokens_listed(self, want: TokenListing, now: int) -> list[TokenFound]:
+        conditions, values = list[str](), list[object]()
+        if want.owner is not None:
+            conditions.append("t.owner = ?")
+            values.append(want.owner)
+        if want.session_id is not None:
+            conditions.append("t.session_id = ?")
+            values.append(want.session_id)
+        for field, condition in _LISTED_FIELDS.items():
+            asked = getattr(want, field)
+            if asked is not None:
+                conditions.append(condition if asked else f"({condition}) IS NOT TRUE")
+        _start_after(want.after, "t", conditions, values)
+        if want.unassigned:
+            return self._unassigned_listed(conditions, values, want.limit, now)
+        if want.unassigned is not None:
+            conditions.append("t.unassigned_at IS NULL")
+        statement = (
+            f"{self._token_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
+            f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
+        )
+        return [self._token_with_session(row) for row in self._execute(statement, values).fetchall()]
+
+    def _unassigned_listed(self, conditions: list[str], values: list[object], limit: int, now: int) -> list[TokenFound]:
+        """Answer tokens that are unassigned, or may be by now: their session's time is over, or its owner's entry."""
+        also = " AND ".join(["t.kind = 'transferable'", *conditions])
+        first = f"ORDER BY t.created_at, t.id LIMIT {limit:d}"
+        statement = (
+            f"{self._token_found} WHERE t.id IN ("
+            f"SELECT id FROM (SELECT t.id FROM {self._tokens} t WHERE t.unassigned_at IS NOT NULL AND {also} {first}) "
+            f"UNION SELECT id FROM (SELECT t.id FROM {self._sessions} s JOIN {self._tokens} t ON t.session_id = s.id "
+            f"WHERE s.sweep_at <= ? AND s.sweep_at < {NEVER} AND {also} {first}) "
+            f"UNION SELECT id FROM (SELECT t.id FROM {self._entries} e "
+            f"JOIN {self._sessions} s ON s.owner = e.owner AND s.ended_at IS NULL AND s.owner_epoch <> e.epoch "
+            f"JOIN {self._tokens} t ON t.session_id = s.id WHERE {also} {first})) {first}"
+        )
+        rows = self._execute(statement, (*values, now, *values, *values)).fetchall()
+        return [self._token_with_session(row) for row in rows]
+
+    def due(self, now: int, limit: int) -> list[Key]:
+        """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
+        due: list[tuple[int, str, str]] = []
+        for kind, column, source in (
+            ("session", "id", f"sweep_at AS at FROM {self._sessions} WHERE sweep_at < {NEVER} AND sweep_at"),
+            ("token", "id", f"deadline AS at FROM {self._tokens} WHERE deadline < {NEVER} AND deadline"),
+            ("idempotency", "key", f"expires_at AS at FROM {self.beginning}idempotency WHERE expires_at"),
+        ):
+            rows = self._execute(f"SELECT {column}, {source} <= ? ORDER BY at LIMIT ?", (now, limit)).fetchall()
+            due.extend((at, kind, id) for id, at in rows)
+        due.sort(key=lambda item: item[0])
+        return [Key(kind, id) for _, kind, id in due[:limit]]
+
+    def answer(self, want: Any, now: int) -> Any:
+        """Answer one want."""
+        return _ANSWERS[type(want)](self, want, now)
+
+
+def _asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:
+    """Answer a row that is one of those asked for; an index may have led to another."""
+    if row[column] not in keys:
+        raise CorruptRecord("an index of the database leads to another row; run session-tokens check --fix")
+    return row
+
+
+def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[str], values: list[object]) -> None:
+    if after is not None:
+        conditions.append(f"({letter}.created_at, {letter}.id) > (?, ?)")
+        values.extend(after)
+
+
+_ANSWERS: dict[type, Callable[[Records, Any, int], Any]] = {
+    SessionById: lambda records, want, now: records.session_found("id", (want.id,)),
+    SessionByLookup: lambda records, want, now: records.session_found("lookup", (want.lookup,)),
+    SessionsOf: lambda records, want, now: records.sessions_of(want.owner),
+    EntryOf: lambda records, want, now: records.entry(want.owner),
+    TokenById: lambda records, want, now: records.token_found("id", (want.id,)),
+    TokenByLookup: lambda records, want, now: records.token_found("lookup", (want.lookup,)),
+    TokensOf: lambda records, want, now: records.tokens_of(want.session_id, want.limit),
+    TransferablesOf: lambda records, want, now: records.transferables_of(want.session_id),
+    TokenCountOf: lambda records, want, now: records.token_count_of(want.session_id),
+    ParkedTokens: lambda records, want, now: records.parked_tokens(want.owner),
+    IdempotencyOf: lambda records, want, now: records.idempotency(want.key),
+    SettingOf: lambda records, want, now: records.setting(want.name),
+    KeyByLookup: lambda records, want, now: records.service_key_by_lookup(want.lookup),
+    KeyById: lambda records, want, now: records.service_key(want.id),
+    AllKeys: Records._all_keys,
+    SessionListing: Records._sessions_listed,
+    TokenListing: Records._tokens_listed,
+}

@@ -1,0 +1,238 @@
+"""What an SQLite file must hold before it is used: our mark, a schema we know, the right peppers, a sane clock.
+
+Everything that is checked or made here happens in one write transaction, so that of several first processes each
+finds the file either empty or complete. What the file has once stands in ``meta``:
+
+- ``schema_version``: how many migrations it has seen.
+- ``space:<beginning of the tables' names>``: one for each name space.
+- ``pepper:<key id>``: HMAC of ``check`` under that pepper, to tell a wrong one when the file is opened.
+- ``clock_mark_ms``: the instant of the last commit.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from ..clock import Clock
+from ..errors import InvalidInput, StoreError
+from ..minting import Pepper, PepperKeyring
+from .key_file import Keys, given_keys, key_file_of, make_key_file, read_key_file
+from .sqlite_connections import FileOptions
+
+APPLICATION_ID = 0x53546B31
+"""By which a file is known to be ours; ``STk1`` in ASCII."""
+
+SPACE_MIGRATIONS = ("sqlite_0001_space.sql",)
+"""What makes the tables of a name space, in order; the schema version is their number. Add, never change."""
+
+SCHEMA_VERSION = len(SPACE_MIGRATIONS)
+
+CLOCK_LEAD_MS_MAX = 300_000
+"""How far the last commit may be ahead of the clock when a file is opened: 5 minutes."""
+
+SIGNED_TABLES = ("sessions", "tokens", "owner_entries", "idempotency", "settings", "service_keys")
+"""The tables of a name space whose rows carry a MAC."""
+
+_SPACE = re.compile(r"[a-z][a-z0-9]{0,15}")
+
+
+def beginning_of(space: str) -> str:
+    """Answer how the names of a name space's tables begin: nothing for the main one.
+
+    Raises:
+        InvalidInput: a name that is not 1 to 16 small letters and digits.
+    """
+    if space and not _SPACE.fullmatch(space):
+        raise InvalidInput("a name space is 1 to 16 small letters and digits")
+    return f"{space}_" if space else ""
+
+
+@cache
+def statements_of(file: str) -> tuple[str, ...]:
+    """Answer the statements of an SQL file."""
+    text = resources.files(__package__).joinpath("sql", file).read_text(encoding="ascii")
+    code = re.sub(r"--[^\n]*\n", "", text)
+    return tuple(statement for statement in map(str.strip, code.split(";\n")) if statement)
+
+
+def found_keys(pepper: Pepper | None, path: Path, connection: sqlite3.Connection) -> Keys:
+    """Answer the keys for a database; a new one gets a new key file where none are given.
+
+    Raises:
+        InvalidInput: a pepper or key file that can never be right.
+        StoreError: the database has peppers, and none is given.
+    """
+    keys = given_keys(pepper)
+    if keys is not None:
+        return keys
+    beside = key_file_of(path)
+    if not beside.exists() and not beside.is_symlink():
+        recorded = _recorded_peppers(connection) if _is_ours(connection, path) else {}
+        if recorded:
+            raise StoreError(
+                f"the database {path} was written under the pepper {', '.join(recorded)}, and its key file {beside} is "
+                "not there; restore that file, or give pepper=. A new key would open nothing that is stored",
+                key_ids=list(recorded),
+            )
+        make_key_file(beside)
+    return read_key_file(beside, database=path)
+
+
+def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file was made by us, ``False`` for an empty one.
+
+    Raises:
+        StoreError: it is another program's.
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id == APPLICATION_ID:
+        return True
+    if application_id != 0 or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        raise StoreError(f"the database {path} is another program's; give session-tokens a file of its own")
+    return False
+
+
+def _recorded_peppers(connection: sqlite3.Connection) -> dict[str, str]:
+    rows = connection.execute("SELECT substr(name, 8), value FROM meta WHERE name LIKE 'pepper:%'")
+    return dict(rows.fetchall())
+
+
+def prepare(
+    options: FileOptions,
+    connection: sqlite3.Connection,
+    beginning: str,
+    keys: Keys,
+    clock: Clock,
+    *,
+    fix_clock: bool = False,
+) -> None:
+    """Make or migrate the tables, check and record the peppers, check and raise the clock: in one transaction.
+
+    Args:
+        fix_clock: take the clock for the instant of the last commit first.
+
+    Raises:
+        StoreError: a newer schema, another program's file, a missing or wrong pepper, a mark ahead of the clock.
+        StoreBusy: another process holds the file.
+    """
+    options.begin_writing(connection)
+    try:
+        if not _is_ours(connection, options.path):
+            _make_file(connection)
+        _migrate(connection, beginning, options.path)
+        _check_peppers(connection, keys, options.path)
+        if fix_clock:
+            set_clock_mark(connection, clock.now())
+        _check_clock(connection, clock, options.path)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _make_file(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+    for statement in statements_of("sqlite_0001_file.sql"):
+        connection.execute(statement)
+    rows = [("schema_version", SCHEMA_VERSION), ("clock_mark_ms", 0)]
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+
+
+def spaces_of(connection: sqlite3.Connection) -> Iterator[str]:
+    """Answer how the names of the tables of each name space begin."""
+    rows = connection.execute("SELECT substr(name, 7) FROM meta WHERE name LIKE 'space:%'").fetchall()
+    return (beginning for (beginning,) in rows)
+
+
+def _migrate(connection: sqlite3.Connection, beginning: str, path: Path) -> None:
+    (version,) = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise StoreError(
+            f"the database {path} has schema {version}, this session-tokens knows {SCHEMA_VERSION}; upgrade "
+            "session-tokens, or restore a backup from before the upgrade",
+            schema_version=version,
+        )
+    spaces = list(spaces_of(connection))
+    for space in spaces:
+        _apply(connection, space, version)
+    if beginning not in spaces:
+        _apply(connection, beginning, 0)
+        connection.execute("INSERT INTO meta VALUES (?, 1)", (f"space:{beginning}",))
+    if version < SCHEMA_VERSION:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (SCHEMA_VERSION,))
+
+
+def _apply(connection: sqlite3.Connection, beginning: str, seen: int) -> None:
+    for file in SPACE_MIGRATIONS[seen:]:
+        for statement in statements_of(file):
+            connection.execute(statement.replace("{space}", beginning))
+
+
+def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path) -> None:
+    keyring = PepperKeyring(keys.peppers)
+    recorded = _recorded_peppers(connection)
+    for key_id in keys.peppers:
+        if key_id in recorded and recorded[key_id] != keyring.check_of(key_id):
+            raise StoreError(
+                f"the pepper {key_id} from {keys.source} is not the one that the database {path} was written under; "
+                "give the right one",
+                key_ids=[key_id],
+            )
+    retired = [key_id for key_id in recorded if key_id not in keys.peppers]
+    needed = [key_id for key_id in retired if _is_needed(connection, key_id)]
+    if needed or (retired and len(retired) == len(recorded)):
+        missing = needed or retired
+        raise StoreError(
+            f"the database {path} has rows under the pepper {', '.join(missing)}, which {keys.source} does not hold; "
+            "put it back after the current one until check --fix and the next log-ins have moved those rows",
+            key_ids=missing,
+        )
+    connection.executemany("DELETE FROM meta WHERE name = ?", [(f"pepper:{key_id}",) for key_id in retired])
+    fresh = [(f"pepper:{key_id}", keyring.check_of(key_id)) for key_id in keys.peppers if key_id not in recorded]
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", fresh)
+
+
+def _is_needed(connection: sqlite3.Connection, key_id: str) -> bool:
+    """Whether any row is looked up, signed or kept under a pepper; reads the whole file when none is."""
+    between = (f"{key_id}:", f"{key_id};")
+    for space in spaces_of(connection):
+        questions: Mapping[str, tuple[str, ...]] = {
+            **{f"{space}{table} WHERE lookup >= ? AND lookup < ?": between for table in ("sessions", "tokens")},
+            f"{space}service_keys WHERE lookup >= ? AND lookup < ?": between,
+            f"{space}idempotency WHERE key_id = ?": (key_id,),
+            **{f"{space}{table} WHERE mac >= ? AND mac < ?": between for table in SIGNED_TABLES},
+        }
+        for question, values in questions.items():
+            if connection.execute(f"SELECT 1 FROM {question} LIMIT 1", values).fetchone():
+                return True
+    return False
+
+
+def clock_mark_ms(connection: sqlite3.Connection) -> int:
+    """Answer the instant of the last commit, 0 before the first."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'clock_mark_ms'").fetchone()
+    mark: int = row[0] if row is not None and isinstance(row[0], int) else 0
+    return mark
+
+
+def _check_clock(connection: sqlite3.Connection, clock: Clock, path: Path) -> None:
+    mark, now = clock_mark_ms(connection), clock.now()
+    if mark > now + CLOCK_LEAD_MS_MAX:
+        raise StoreError(
+            f"the last commit to the database {path} is {(mark - now) // 1000} s ahead of this host's clock; set the "
+            "clock right, or accept it with session-tokens check --fix-clock",
+            mark_ms=mark,
+            now_ms=now,
+        )
+    clock.raise_to(mark)
+
+
+def set_clock_mark(connection: sqlite3.Connection, now: int) -> None:
+    """Write the instant of a commit down."""
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'clock_mark_ms'", (now,))
