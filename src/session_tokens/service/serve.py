@@ -20,9 +20,11 @@ from .app import Options, Service
 from .callers import Network
 from .keys import ensure_admin_key
 from .logs import log_to
+from .protocol import StrictHTTP
 
 say = partial(print, flush=True)  # a log of a service manager should have it at once
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
+CONNECTIONS_MAX = 1_000
 GRACE_S = 10
 """How long requests under way may take after the service was told to stop."""
 
@@ -98,6 +100,8 @@ async def _serve(
             Service(tokens, options),
             host=host,
             port=port,
+            http=StrictHTTP,
+            limit_concurrency=CONNECTIONS_MAX,
             lifespan="off",
             ws="none",
             access_log=False,

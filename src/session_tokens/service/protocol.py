@@ -1,0 +1,360 @@
+"""HTTP/1.1 read strictly: a request that two readers could split differently is refused, and its connection closed.
+
+Theory of operation. uvicorn owns sockets, signals and graceful stopping; this protocol, given to it as ``http=``, reads
+one connection. A request's head and body are read whole before the application sees it, which the small limits allow:
+so slowness, size and framing are judged here, and the application never waits for a client. ``framing`` takes heads and
+chunks apart; this file keeps order: one request at a time, the next one waits in the buffer.
+
+What is refused: bare line feeds, folded headers, ``Content-Length`` twice or beside ``Transfer-Encoding``, encodings
+but ``chunked``, extensions and trailers of chunks, missing or repeated ``Host``, control characters, more than 16 KiB
+of head, 64 KiB of body or 10 seconds for both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from .exchange import BODY_BYTES_MAX, COMMON, PROBLEM_TYPE, Message
+from .framing import HEAD_BYTES_MAX, Chunks, Head, check_beginning, parse_head
+from .problems import Problem
+
+log = logging.getLogger("session_tokens.service")
+
+REQUEST_TIMEOUT_S = 10.0
+IDLE_TIMEOUT_S = 60.0
+LINGER_S = 1.0
+LINGER_BYTES_MAX = 1_048_576
+
+STATUS_LINES = {
+    int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus if status >= 200
+}
+NO_BODY = frozenset({204, 304})
+
+
+class StrictHTTP(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._app = config.loaded_app
+        self._state = server_state
+        self._connections_max = config.limit_concurrency
+        self._loop = _loop or asyncio.get_running_loop()
+        self._buffer = bytearray()
+        self._head: Head | None = None
+        self._chunks: Chunks | None = None
+        self._cycle: _Cycle | None = None
+        self._closing = False
+        self._discarded = 0
+        self._writable: asyncio.Future[None] | None = None
+        self._deadline_s = self._loop.time() + REQUEST_TIMEOUT_S
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- what uvicorn and asyncio call ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to read."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.client = _address(transport.get_extra_info("peername"))
+        self.server = _address(transport.get_extra_info("sockname"))
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        self._state.connections.add(self)  # type: ignore[arg-type]  # its set names the protocols that uvicorn brings
+        self._timer = self._loop.call_at(self._deadline_s, self._check_time)
+        if self._connections_max is not None and len(self._state.connections) > self._connections_max:
+            self._refuse(Problem(503, "too_many_connections", "try again", headers=[(b"retry-after", b"1")]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of everything; a request under way goes on, its answer is dropped."""
+        self._state.connections.discard(self)
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._cycle is not None:
+            self._cycle.lost()
+        self.resume_writing()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; a request that is complete starts."""
+        if self._closing:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES_MAX:
+                self.transport.abort()
+            return
+        self._buffer += data
+        if self._cycle is None:
+            self._read_requests()
+        elif len(self._buffer) > HEAD_BYTES_MAX + BODY_BYTES_MAX:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """Keep the other half open while an answer is under way."""
+        return self._cycle is not None
+
+    def pause_writing(self) -> None:
+        """Let answers wait: the client reads slower than we write."""
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Let answers go on."""
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
+
+    def shutdown(self) -> None:
+        """Close when idle, else after the answer under way."""
+        if self._cycle is None:
+            self._closing = True
+            self.transport.close()
+        else:
+            self._cycle.keep_alive = False
+
+    # --- reading ---
+
+    def _read_requests(self) -> None:
+        try:
+            body = self._read_one()
+        except Problem as problem:
+            self._refuse(problem)
+            return
+        if body is not None:
+            assert self._head is not None
+            head, self._head, self._chunks = self._head, None, None
+            self._cycle = _Cycle(self, head, body)
+            task = self._loop.create_task(self._cycle.run(self._app))
+            self._state.tasks.add(task)
+            task.add_done_callback(self._state.tasks.discard)
+
+    def _read_one(self) -> bytes | None:
+        """Answer the body of a complete request, whose head is then kept; ``None`` while something is missing."""
+        buffer = self._buffer
+        if self._head is None:
+            end = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
+            if end < 0:
+                if buffer:
+                    check_beginning(buffer)
+                    self._expect_more()
+                return None
+            self._head = head = parse_head(bytes(buffer[:end]))
+            del buffer[: end + 4]
+            if head.is_chunked:
+                self._chunks = Chunks(BODY_BYTES_MAX)
+            elif not head.length:
+                return b""
+            elif head.length > BODY_BYTES_MAX:
+                raise Problem(413, "body_too_large", f"a body is at most {BODY_BYTES_MAX} bytes")
+            if head.expects_continue and not buffer:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        head = self._head
+        body: bytes | None = None
+        if self._chunks is not None:
+            body = self._chunks.take(buffer)
+        elif len(buffer) >= head.length:
+            body = bytes(buffer[: head.length])
+            del buffer[: head.length]
+        if body is None:
+            self._expect_more()
+        return body
+
+    def _expect_more(self) -> None:
+        """Give a request that has begun its time, once: every byte that comes must not renew it."""
+        latest_s = self._loop.time() + REQUEST_TIMEOUT_S
+        if self._deadline_s > latest_s:
+            self._set_deadline(latest_s)
+
+    def _set_deadline(self, deadline_s: float) -> None:
+        # A timer that fires too early looks at the deadline and waits again; only an earlier deadline needs a new one.
+        self._deadline_s = deadline_s
+        if self._timer is not None and self._timer.when() > deadline_s:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(deadline_s, self._check_time)
+
+    def _check_time(self) -> None:
+        self._timer = None
+        if self._closing:
+            self.transport.abort()
+        elif self._cycle is not None or self._loop.time() < self._deadline_s:
+            when_s = max(self._deadline_s, self._loop.time() + REQUEST_TIMEOUT_S / 10)
+            self._timer = self._loop.call_at(when_s, self._check_time)
+        elif self._buffer or self._head is not None:
+            self._refuse(Problem(408, "request_timeout", f"a request takes at most {REQUEST_TIMEOUT_S:g} s to arrive"))
+        else:
+            self._closing = True
+            self.transport.close()
+
+    # --- answering ---
+
+    def answered(self, keep_alive: bool) -> None:
+        """Go on to the next request, or close."""
+        self._state.total_requests += 1
+        self._cycle = None
+        if self._closing:
+            return
+        if not keep_alive:
+            self._closing = True
+            self.transport.close()
+            return
+        self._deadline_s = self._loop.time() + IDLE_TIMEOUT_S
+        if self._buffer:
+            self.transport.resume_reading()
+            self._loop.call_soon(self._read_next)
+
+    def _read_next(self) -> None:
+        if self._cycle is None and not self._closing:
+            self._read_requests()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Answer a problem and close; what still comes is thrown away, so that the answer is not lost in a reset."""
+        body = problem.body(oauth=False)
+        headers = [
+            *COMMON,
+            *problem.headers,
+            (b"content-type", PROBLEM_TYPE),
+            (b"content-length", str(len(body)).encode("ascii")),
+            (b"connection", b"close"),
+        ]
+        log.info(
+            "a request could not be read", extra={"event": "refused", "status": problem.status, "code": problem.code}
+        )
+        self.transport.write(_head_of(problem.status, headers) + body)
+        self._closing = True
+        self._buffer.clear()
+        if self.transport.can_write_eof():
+            with contextlib.suppress(OSError):
+                self.transport.write_eof()
+            self._set_deadline(self._loop.time() + LINGER_S)
+        else:
+            self.transport.close()
+
+    async def write(self, data: bytes) -> None:
+        """Write, waiting while the client is slow."""
+        if self._closing:
+            return
+        self.transport.write(data)
+        if self._writable is not None:
+            await self._writable
+
+    def head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Answer the head of an answer with the date."""
+        return _head_of(status, [*self._state.default_headers, *headers])
+
+
+def _head_of(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    lines = [STATUS_LINES[status]]
+    for name, value in headers:
+        if b"\n" in value or b"\r" in value:
+            raise ValueError(f"a line break in the header {name!r}")
+        lines.append(b"%b: %b\r\n" % (name, value))
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def _address(name: object) -> tuple[str, int] | None:
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
+
+
+class _Cycle:
+    """One request and its answer."""
+
+    __slots__ = ("_body", "_chunked", "_connection", "_gone", "_head", "_start", "_taken", "keep_alive")
+
+    def __init__(self, connection: StrictHTTP, head: Head, body: bytes) -> None:
+        self._connection = connection
+        self._head = head
+        self._body = body
+        self._taken = False
+        self._start: Message | None = None
+        self._chunked: bool | None = None
+        self._gone: asyncio.Event | None = None
+        self.keep_alive = head.keep_alive
+
+    async def run(self, app: Any) -> None:
+        """Let the application answer."""
+        connection, head = self._connection, self._head
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": connection.scheme,
+            "path": head.path,
+            "raw_path": head.raw_path,
+            "query_string": head.query,
+            "root_path": "",
+            "headers": head.headers,
+            "client": connection.client,
+            "server": connection.server,
+        }
+        try:
+            await app(scope, self._receive, self._send)
+        except Exception:
+            log.exception("the application failed", extra={"event": "internal_error"})
+        finally:
+            if self._start is not None or self._chunked is None:
+                # No answer, or only its beginning: the client must not take what follows for the rest of it.
+                self.keep_alive = False
+                if self._chunked is None and not connection.transport.is_closing():
+                    connection.transport.write(_head_of(500, [(b"content-length", b"0"), (b"connection", b"close")]))
+            connection.answered(self.keep_alive)
+
+    def lost(self) -> None:
+        """Tell an application that asks that the client is gone."""
+        if self._gone is not None:
+            self._gone.set()
+
+    async def _receive(self) -> Message:
+        if not self._taken:
+            self._taken = True
+            return {"type": "http.request", "body": self._body, "more_body": False}
+        if not self._connection.transport.is_closing():
+            self._gone = self._gone or asyncio.Event()
+            await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        body: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        head = b""
+        if self._chunked is None:
+            head = self._begin(more)
+        if self._head.method == "HEAD":
+            body = b""
+        elif self._chunked:
+            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
+        if not more:
+            self._start = None
+        if head or body:
+            await self._connection.write(head + body)
+
+    def _begin(self, more: bool) -> bytes:
+        """Answer the head, and decide how the body's end will be told."""
+        assert self._start is not None, "a body before its head"
+        status, headers = self._start["status"], list(self._start.get("headers", ()))
+        names = {name for name, _ in headers}
+        self._chunked = False
+        if b"content-length" not in names and status not in NO_BODY and self._head.method != "HEAD":
+            if self._head.version == "1.0":
+                self.keep_alive = False  # the end of the connection is the end of the body
+            else:
+                self._chunked = True
+                headers.append((b"transfer-encoding", b"chunked"))
+        if b"connection" in names:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            headers.append((b"connection", b"close"))
+        return self._connection.head_of(status, headers)
