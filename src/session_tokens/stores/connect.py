@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -98,3 +100,42 @@ def _options_of(query: str, known: dict[str, type]) -> dict[str, Any]:
     if "busy_timeout" in options:
         options["busy_timeout_s"] = options.pop("busy_timeout")
     return options
+
+
+def check_store(url: str, *, fix: bool, progress: Callable[..., None]) -> Sequence[object]:
+    """Check the records and indexes of the store that a URL names; answer what is wrong, a line each.
+
+    Args:
+        url: see ``open_store``.
+        fix: whether to mend what can be mended.
+        progress: called now and then with the number of records looked at.
+
+    Raises:
+        InvalidInput: the store cannot be checked, or cannot mend itself.
+    """
+    store = open_store_now(url)
+    try:
+        check: Callable[..., Sequence[object]] | None = getattr(store, "check_now", None)
+        if check is None:
+            raise InvalidInput("a store in memory has nothing to check")
+        known = signature(check).parameters
+        if fix and "fix" not in known:
+            raise InvalidInput("this store cannot mend itself; restore the records that are named from a backup")
+        return check(
+            **({"fix": fix} if "fix" in known else {}), **({"progress": progress} if "progress" in known else {})
+        )
+    finally:
+        store.close_now()
+
+
+def fix_store_clock(url: str) -> None:
+    """Clear a high-water mark of the clock that lies in the future.
+
+    Raises:
+        InvalidInput: the store has no such mark: servers keep their own clock.
+    """
+    if _kind_of(url) != "sqlite":
+        raise InvalidInput("only SQLite keeps a high-water mark; servers tell their own time")
+    from . import sqlite
+
+    sqlite.fix_clock(unquote(urlsplit(url).path[1:]))

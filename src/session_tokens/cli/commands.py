@@ -1,0 +1,203 @@
+"""The commands that work on sessions and tokens; each opens the store, does one thing and answers an exit code."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import Any
+
+from ..minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, is_id
+from ..records import Issued, Session
+from ..sync_api import SessionTokens
+from . import exits
+from .exits import UsageError
+from .inputs import secret_from
+from .output import print_json, print_record, print_table, progress, session_json, token_json
+
+SESSION_COLUMNS = ("id", "owner", "created_at", "last_seen_at", "expires_at", "detached_at", "label")
+TOKEN_COLUMNS = ("id", "kind", "owner", "session_id", "value", "expires_at", "price", "currency", "epoch")
+SWEEP_STEP = 1_000
+
+
+def opened(options: Namespace) -> SessionTokens:
+    """Open the store that the options name, without a background sweeper."""
+    if options.store is None:
+        raise UsageError("no store is named; give --store URL or set SESSION_TOKENS_STORE (such as sqlite:///file.db)")
+    return SessionTokens.open(options.store, sweep=False)
+
+
+def _told(options: Namespace, record: dict[str, Any], secret: str | None = None) -> int:
+    shown = record if secret is None else {**record, "secret": secret}
+    if options.json:
+        print_json(shown)
+    else:
+        print_record(shown)
+    return exits.OK
+
+
+def _issued(options: Namespace, issued: Issued) -> int:
+    record = issued.record
+    return _told(options, session_json(record) if isinstance(record, Session) else token_json(record), issued.secret)
+
+
+def open_session(options: Namespace) -> int:
+    """Open a session and print it with its secret."""
+    with opened(options) as tokens:
+        return _issued(
+            options,
+            tokens.open_session(
+                options.owner,
+                idle_timeout=options.idle_timeout,
+                max_age=options.max_age,
+                detachable=options.detachable,
+                data=options.data,
+                label=options.label,
+                user_agent=options.user_agent,
+                address=options.address,
+                idempotency_key=options.idempotency_key,
+            ),
+        )
+
+
+def verify(options: Namespace) -> int:
+    """Say whether a secret is that of a living session or token; exit code 1 if it is not."""
+    secret = secret_from(options.secret_file)
+    with opened(options) as tokens:
+        if secret.startswith(SESSION_SECRET):
+            session = tokens.verify_session(secret, touch=not options.no_touch)
+            found = None if session is None else {"session": session_json(session)}
+        else:
+            token = tokens.verify_token(secret)
+            found = None if token is None else {"token": token_json(token)}
+    if options.json:
+        print_json({"active": found is not None, **(found or {})})
+    elif found is None:
+        print("inactive")
+    else:
+        for record in found.values():
+            print_record({"active": True, **record})
+    return exits.INACTIVE if found is None else exits.OK
+
+
+def list_sessions(options: Namespace) -> int:
+    """List living sessions."""
+    with opened(options) as tokens:
+        if options.id is not None:
+            session = tokens.get_session(options.id)
+            return exits.INACTIVE if session is None else _told(options, session_json(session))
+        page = tokens.list_sessions(options.owner, detached=options.detached, after=options.after, limit=options.limit)
+    return _paged(options, SESSION_COLUMNS, [session_json(session) for session in page.items], page.next)
+
+
+def list_tokens(options: Namespace) -> int:
+    """List living tokens."""
+    with opened(options) as tokens:
+        if options.id is not None:
+            token = tokens.get_token(options.id)
+            return exits.INACTIVE if token is None else _told(options, token_json(token))
+        page = tokens.list_tokens(
+            owner=options.owner,
+            session=options.session,
+            transferable=options.transferable,
+            sellable=options.sellable,
+            unassigned=options.unassigned,
+            after=options.after,
+            limit=options.limit,
+        )
+    return _paged(options, TOKEN_COLUMNS, [token_json(token) for token in page.items], page.next)
+
+
+def _paged(options: Namespace, columns: tuple[str, ...], rows: list[dict[str, Any]], cursor: str | None) -> int:
+    if options.json:
+        print_json({"items": rows, "next": cursor})
+    elif rows:
+        print_table(columns, rows)
+    if cursor is not None and not options.json:
+        print(f"more: --after {cursor}", file=sys.stderr)
+    return exits.OK
+
+
+def issue(options: Namespace) -> int:
+    """Issue a token under a session (named by id), or a free one, and print it with its secret."""
+    value = options.value_json if options.value is None else options.value
+    with opened(options) as tokens:
+        return _issued(
+            options,
+            tokens.issue_token(
+                options.session,
+                value,
+                transferable=options.transferable,
+                timeout=options.timeout,
+                disownment_timeout=options.disownment_timeout,
+                idempotency_key=options.idempotency_key,
+            ),
+        )
+
+
+def transfer(options: Namespace) -> int:
+    """Hand a token to another owner and print it with the receiver's secret."""
+    with opened(options) as tokens:
+        return _issued(
+            options,
+            tokens.transfer_token(
+                options.token,
+                giver=options.giver,
+                receiver=options.receiver,
+                epoch=options.epoch,
+                idempotency_key=options.idempotency_key,
+            ),
+        )
+
+
+def claim(options: Namespace) -> int:
+    """Take an unassigned token into a session and print it with its new secret."""
+    with opened(options) as tokens:
+        return _issued(
+            options,
+            tokens.claim_token(options.token, session_key=options.session, idempotency_key=options.idempotency_key),
+        )
+
+
+def end(options: Namespace) -> int:
+    """End a session or token by its id, or all sessions of an owner."""
+    if (options.id is None) == (options.owner is None):
+        raise UsageError("name one: the id of a session or token, or --owner")
+    with opened(options) as tokens:
+        if options.owner is not None:
+            if not options.yes and sys.stdin.isatty() and not _confirmed(options.owner):
+                raise UsageError("not confirmed; nothing was ended")
+            count = tokens.destroy_sessions(options.owner, except_session=options.except_session, reason=options.reason)
+        elif is_id(SESSION_ID, options.id):
+            count = int(tokens.destroy_session(options.id, reason=options.reason))
+        elif is_id(TOKEN_ID, options.id):
+            count = int(tokens.destroy_token(options.id))
+        else:
+            raise UsageError("that is no id of a session (ses_…) or token (tok_…)")
+    if options.json:
+        print_json({"ended": count})
+    else:
+        print(f"ended: {count}")
+    return exits.OK if count or options.owner is not None else exits.INACTIVE
+
+
+def _confirmed(owner: str) -> bool:
+    print(f"This ends all sessions of {owner!r}. Type the owner to go on: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().rstrip("\n") == owner
+
+
+def sweep(options: Namespace) -> int:
+    """Clean up behind deadlines until nothing is due, or until a limit."""
+    show, cleaned = progress("swept"), 0
+    with opened(options) as tokens:
+        while options.limit is None or cleaned < options.limit:
+            step = SWEEP_STEP if options.limit is None else min(SWEEP_STEP, options.limit - cleaned)
+            done = tokens.sweep(step)
+            cleaned += done
+            show(cleaned)
+            if done == 0:
+                break
+    if options.json:
+        print_json({"swept": cleaned})
+    else:
+        print(f"swept: {cleaned}")
+    return exits.OK

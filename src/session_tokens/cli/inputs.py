@@ -1,0 +1,115 @@
+"""What the command line takes: durations, secrets from stdin or a file, and never a secret as an argument."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET
+from .exits import UsageError
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+SECRET_BYTES_MAX = 4_096
+SECRET_PREFIXES = (SESSION_SECRET, TOKEN_SECRET, KEY_SECRET)
+ENVIRONMENT = frozenset({"STORE", "PEPPER", "PEPPER_FILE", "PROVE"})
+"""What follows ``SESSION_TOKENS_`` in the names of environment variables that mean something."""
+
+
+def refuse_secrets(arguments: Sequence[str]) -> None:
+    """Refuse a command line that holds a secret: every user of the machine could read it there.
+
+    Raises:
+        UsageError: names how to give it instead.
+    """
+    for argument in arguments:
+        text = argument.partition("=")[2] if argument.startswith("--") else argument
+        if text.startswith(SECRET_PREFIXES) and len(text) > 20:
+            raise UsageError("a secret is never an argument; give it on standard input, or in a file (--secret-file)")
+
+
+def refuse_unknown_environment() -> None:
+    """Refuse variables that look like ours and mean nothing, and two that contradict each other.
+
+    Raises:
+        UsageError: names them.
+    """
+    for name in os.environ:
+        if name.startswith("SESSION_TOKENS_") and name.removeprefix("SESSION_TOKENS_") not in ENVIRONMENT:
+            known = ", ".join(f"SESSION_TOKENS_{known}" for known in sorted(ENVIRONMENT - {"PROVE"}))
+            raise UsageError(f"the environment variable {name} means nothing here; known: {known}")
+    if os.environ.get("SESSION_TOKENS_PEPPER") and os.environ.get("SESSION_TOKENS_PEPPER_FILE"):
+        raise UsageError("SESSION_TOKENS_PEPPER and SESSION_TOKENS_PEPPER_FILE are both set; unset one")
+
+
+def duration_of(text: str) -> float | None:
+    """Answer a duration in seconds: ``3600``, ``90s``, ``15m``, ``12h``, ``30d``; ``never`` is ``None``.
+
+    Raises:
+        UsageError: it is written in another way.
+    """
+    if text == "never":
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS_S else (text, "s")
+    whole, dot, part = number.partition(".")
+    digits = whole + part
+    if not digits or not digits.isascii() or not digits.isdigit() or (dot and not (whole and part)) or len(number) > 15:
+        raise UsageError("a duration is written like 3600, 90s, 15m, 12h, 30d, or never")
+    return (float(number) if dot else int(number)) * UNITS_S[unit]
+
+
+def json_of(text: str) -> Any:
+    """Answer a JSON value.
+
+    Raises:
+        UsageError: it is no JSON, or an object has a key twice.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise UsageError("that is no JSON value (keys once each, no NaN); quote it for the shell") from None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key twice")
+    return made
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def secret_from(file: str | None) -> str:
+    """Answer a secret from a file of mode 0600 or from standard input, less exactly one final newline.
+
+    Raises:
+        UsageError: the file is no plain file, is open to others or is not UTF-8; or there is nothing.
+    """
+    raw = sys.stdin.buffer.read(SECRET_BYTES_MAX + 1) if file is None or file == "-" else _read_private(Path(file))
+    if len(raw) > SECRET_BYTES_MAX:
+        return ""  # no secret is that long; it is answered as every other string that is none
+    text = raw.decode("utf-8", "replace")
+    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def _read_private(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise UsageError(f"the secret file {path} cannot be read ({error.strerror}); a link is not followed") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"the secret file {path} is no plain file")
+        if status.st_mode & 0o077:
+            raise UsageError(f"the secret file {path} is open to others; chmod 600 it")
+        raw = file.read(SECRET_BYTES_MAX + 1)
+    if not raw:
+        raise UsageError(f"the secret file {path} is empty")
+    return raw

@@ -1,0 +1,240 @@
+"""The entry point of ``session-tokens``: what can be said, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from ..errors import SessionTokensError
+from ..settings import UNSET
+from . import exits
+from .exits import UsageError
+from .inputs import duration_of, json_of, refuse_secrets, refuse_unknown_environment
+
+ROLES = ("verify", "issue", "transfer", "revoke", "audit", "operator", "admin")
+REASONS = (
+    "logout", "idle", "expired", "detached_timeout", "replaced", "evicted", "revoked", "theft", "owner_disabled",
+)  # fmt: skip
+
+
+class _Parser(ArgumentParser):
+    """Ends with a ``UsageError`` where argparse would exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def _checked(take: Callable[[str], Any]) -> Callable[[str], Any]:
+    def checked(text: str) -> Any:
+        try:
+            return take(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return checked
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise argparse.ArgumentTypeError("a whole number is written in digits")
+    return int(text)
+
+
+duration = _checked(duration_of)
+json_value = _checked(json_of)
+
+
+def parser() -> ArgumentParser:
+    """Answer the parser of the whole command line."""
+    top = _Parser(
+        prog="session-tokens", description="Sessions, and the tokens that live under them.", allow_abbrev=False
+    )
+    top.add_argument("--version", action="store_true", help="say which version this is")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+    shared = _Parser(add_help=False, allow_abbrev=False)
+    shared.add_argument("--store", metavar="URL", help="such as sqlite:///file.db; else SESSION_TOKENS_STORE")
+    shared.add_argument("--json", action="store_true", help="answer JSON for programs")
+
+    def command(name: str, function: str, summary: str) -> ArgumentParser:
+        made = commands.add_parser(name, help=summary, description=summary, parents=[shared], allow_abbrev=False)
+        made.set_defaults(function=function)
+        return made
+
+    _session_commands(command)
+    _token_commands(command)
+    _operating_commands(command)
+    return top
+
+
+def _session_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
+    opening = command("open", "commands:open_session", "open a session for an owner; prints its secret once")
+    opening.add_argument("owner")
+    opening.add_argument("--idle-timeout", type=duration, default=UNSET, metavar="DURATION")
+    opening.add_argument("--max-age", type=duration, default=UNSET, metavar="DURATION")
+    opening.add_argument("--detachable", action="store_true")
+    opening.add_argument("--data", type=json_value, metavar="JSON", help="a small JSON object")
+    opening.add_argument("--label")
+    opening.add_argument("--user-agent")
+    opening.add_argument("--address")
+    opening.add_argument("--idempotency-key", metavar="KEY")
+
+    verifying = command("verify", "commands:verify", "say whether a secret on standard input is active")
+    verifying.add_argument("--secret-file", metavar="FILE", help="mode 0600; else standard input")
+    verifying.add_argument("--no-touch", action="store_true", help="do not count this as a use of the session")
+
+    sessions = command("sessions", "commands:list_sessions", "list living sessions, or show one by its id")
+    sessions.add_argument("id", nargs="?")
+    sessions.add_argument("--owner")
+    sessions.add_argument("--detached", action=argparse.BooleanOptionalAction, default=None)
+    _page_options(sessions)
+
+
+def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
+    tokens = command("tokens", "commands:list_tokens", "list living tokens, or show one by its id")
+    tokens.add_argument("id", nargs="?")
+    tokens.add_argument("--owner")
+    tokens.add_argument("--session", metavar="ID")
+    for name in ("transferable", "sellable", "unassigned"):
+        tokens.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None)
+    _page_options(tokens)
+
+    issue = command("issue", "commands:issue", "issue a token; prints its secret once")
+    issue.add_argument("--session", metavar="ID", help="the session that holds it; without one the token is free")
+    values = issue.add_mutually_exclusive_group()
+    values.add_argument("--value", metavar="TEXT", help="kept verbatim")
+    values.add_argument("--value-json", type=json_value, metavar="JSON")
+    issue.add_argument("--transferable", action="store_true")
+    issue.add_argument("--timeout", type=duration, default=UNSET, metavar="DURATION")
+    issue.add_argument("--disownment-timeout", type=duration, default=UNSET, metavar="DURATION")
+    issue.add_argument("--idempotency-key", metavar="KEY")
+
+    transfer = command("transfer", "commands:transfer", "hand a token to another owner; prints the new secret once")
+    transfer.add_argument("token", metavar="TOKEN_ID")
+    transfer.add_argument("--giver", help="its owner; not needed for an unassigned token")
+    transfer.add_argument("--receiver", required=True)
+    transfer.add_argument("--epoch", type=_whole, help="only if it has not changed hands since")
+    transfer.add_argument("--idempotency-key", metavar="KEY")
+
+    claim = command("claim", "commands:claim", "take an unassigned token into a session; prints the new secret once")
+    claim.add_argument("token", metavar="TOKEN_ID")
+    claim.add_argument("--session", metavar="ID", required=True)
+    claim.add_argument("--idempotency-key", metavar="KEY")
+
+    end = command("end", "commands:end", "end a session or token by its id, or all sessions of an owner")
+    end.add_argument("id", nargs="?")
+    end.add_argument("--owner", help="end all their sessions")
+    end.add_argument("--except", dest="except_session", metavar="ID", help="but this one")
+    end.add_argument("--reason", choices=REASONS, default="revoked")
+    end.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
+    sweep = command("sweep", "commands:sweep", "clean up behind deadlines")
+    sweep.add_argument("--limit", type=_whole, metavar="N")
+
+    check = command("check", "operating:check", "check a store's records and indexes")
+    check.add_argument("--fix", action="store_true", help="set aside what is corrupt, mend what can be mended")
+    check.add_argument("--fix-clock", action="store_true", help="clear a clock mark that lies in the future")
+
+    serve = command("serve", "operating:serve", "serve HTTP")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=_whole, default=8080, help="0 takes a free one")
+    serve.add_argument("--behind-proxy", action="store_true", help="a reverse proxy that speaks TLS stands in front")
+    serve.add_argument("--tls-certificate", metavar="FILE")
+    serve.add_argument("--tls-key", metavar="FILE")
+    serve.add_argument("--session-cookie", default="session", metavar="NAME", help="which /forward-auth looks into")
+
+    keys = command("keys", "operating:keys", "manage service keys")
+    keys.add_argument("action", choices=("create", "list", "rotate", "revoke"))
+    keys.add_argument("id", nargs="?", metavar="KEY_ID")
+    keys.add_argument("--role", choices=ROLES)
+    keys.add_argument("--label")
+    keys.add_argument("--expires", type=duration, default=90 * 86_400, metavar="DURATION", help="90d if not given")
+    keys.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
+
+
+def _page_options(made: ArgumentParser) -> None:
+    made.add_argument("--after", metavar="CURSOR", help="the next of the page before")
+    made.add_argument("--limit", type=_whole, default=100, metavar="N", help="1 to 500")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and answer its exit code: 0 ok, 1 inactive, 2 bad input, 3 unavailable, 4 conflict, 5 denied."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    as_json = "--json" in words
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except SessionTokensError as error:
+        return _failed(exits.code_of(error), error.code, str(error), as_json)
+    except (TypeError, UnicodeError) as error:
+        return _failed(exits.BAD_INPUT, "invalid_input", str(error), as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: say no more, also at exit
+        return exits.OK
+    except OSError as error:
+        return _failed(exits.UNAVAILABLE, "store_unavailable", error.strerror or str(error), as_json)
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    return code
+
+
+def _run(words: list[str]) -> int:
+    refuse_secrets(words)
+    refuse_unknown_environment()
+    options = parser().parse_args(words)
+    if options.version:
+        from .. import __version__
+
+        print(f"session-tokens {__version__}")
+        return exits.OK
+    if options.command is None:
+        raise UsageError("no command; see session-tokens --help")
+    if options.store is None:
+        options.store = os.environ.get("SESSION_TOKENS_STORE") or None
+    if options.command == "keys":
+        _check_key_options(options)
+    _say(quiet=options.command not in ("serve", "check"))
+    module, _, function = options.function.partition(":")
+    run: Callable[[Namespace], int] = getattr(import_module(f".{module}", __package__), function)
+    return run(options)
+
+
+def _say(*, quiet: bool) -> None:
+    """Tell on standard error what the library has to say; known defects of SQLite only where one can act on them."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("session-tokens: %(message)s"))
+    root = logging.getLogger("session_tokens")
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("session_tokens.keys").setLevel(logging.INFO)
+    if quiet:
+        logging.getLogger("session_tokens.stores.sqlite").setLevel(logging.ERROR)
+
+
+def _check_key_options(options: Namespace) -> None:
+    if options.action == "create" and options.role is None:
+        raise UsageError(f"keys create needs --role, one of {', '.join(ROLES)}")
+    if options.action in ("rotate", "revoke") and options.id is None:
+        raise UsageError(f"keys {options.action} needs the id of a key; keys list shows them")
+
+
+def _failed(code: int, name: str, message: str, as_json: bool) -> int:
+    text = json.dumps({"error": name, "message": message}) if as_json else f"session-tokens: {_printable(message)}"
+    print(text, file=sys.stderr)
+    return code
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

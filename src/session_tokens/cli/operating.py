@@ -1,0 +1,106 @@
+"""The commands for those who run a store and its service: check, keys, serve."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import Any
+
+from . import exits
+from .exits import UsageError
+from .output import key_json, print_json, print_record, print_table, progress
+
+KEY_COLUMNS = ("id", "role", "label", "created_at", "expires_at")
+
+
+def _store_url(options: Namespace) -> str:
+    if options.store is None:
+        raise UsageError("no store is named; give --store URL or set SESSION_TOKENS_STORE (such as sqlite:///file.db)")
+    url: str = options.store
+    return url
+
+
+def check(options: Namespace) -> int:
+    """Check a store's records and indexes; exit code 4 if something is wrong that was not mended."""
+    from ..stores.connect import check_store, fix_store_clock
+
+    url = _store_url(options)
+    if options.fix_clock:
+        fix_store_clock(url)
+        if not options.json:
+            print("the high-water mark of the clock was cleared")
+    show = progress("checked")
+    findings = check_store(url, fix=options.fix, progress=lambda *done: show(int(done[0])))
+    lines = [str(finding) for finding in findings]
+    if options.json:
+        print_json({"findings": lines, "fixed": options.fix})
+    elif lines:
+        print("\n".join(lines))
+    else:
+        print("nothing is wrong")
+    return exits.OK if options.fix or not lines else exits.CONFLICT
+
+
+def keys(options: Namespace) -> int:
+    """Create, list, rotate or revoke service keys."""
+    import asyncio
+
+    return asyncio.run(_keys(options))
+
+
+async def _keys(options: Namespace) -> int:
+    from ..service import keys as service_keys
+    from ..stores.connect import open_store
+
+    store = await open_store(_store_url(options))
+    try:
+        if options.action == "list":
+            listed = [key_json(key) for key in await service_keys.list_keys(store)]
+            if options.json:
+                print_json({"items": listed, "next": None})
+            elif listed:
+                print_table(KEY_COLUMNS, listed)
+            return exits.OK
+        if options.action == "revoke":
+            gone = await service_keys.revoke_key(store, options.id)
+            _tell(options, {"revoked": gone})
+            return exits.OK if gone else exits.INACTIVE
+        if options.action == "create":
+            issued = await service_keys.create_key(
+                store, options.role, label=options.label, lifetime=options.expires, idempotency_key=None
+            )
+        else:
+            issued = await service_keys.rotate_key(store, options.id, overlap=options.overlap)
+        _tell(options, {**key_json(issued.key), "secret": issued.secret})
+        if not options.json:
+            print("The secret is shown this once; keep it where others cannot read it.", file=sys.stderr)
+        return exits.OK
+    finally:
+        await store.close()
+
+
+def _tell(options: Namespace, record: dict[str, Any]) -> None:
+    if options.json:
+        print_json(record)
+    else:
+        print_record(record)
+
+
+def serve(options: Namespace) -> int:
+    """Serve HTTP until told to stop."""
+    try:
+        from ..service.serve import serve as serve_http
+    except ImportError as error:
+        raise UsageError(
+            f"serving needs the extra: pip install 'session-tokens[service]' (missing: {error.name})"
+        ) from None
+    serve_http(
+        _store_url(options),
+        host=options.host,
+        port=options.port,
+        behind_proxy=options.behind_proxy,
+        tls_certificate=options.tls_certificate,
+        tls_key=options.tls_key,
+        session_cookie=options.session_cookie,
+    )
+    return exits.OK

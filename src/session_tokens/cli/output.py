@@ -1,0 +1,136 @@
+"""What the command line prints: tables for people (in colour where rich is installed), JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..records import ServiceKey, Session, Token
+
+CELL_WIDTH_MAX = 60
+
+
+def session_json(session: Session) -> dict[str, Any]:
+    """Answer a session as JSON: instants in milliseconds, durations in seconds; no secret."""
+    return {
+        "id": session.id,
+        "owner": session.owner,
+        "created_at": session.created_at,
+        "last_seen_at": session.last_seen_at,
+        "authenticated_at": session.authenticated_at,
+        "expires_at": session.expires_at,
+        "idle_timeout": session.idle_timeout,
+        "max_age": session.max_age,
+        "detached_timeout": session.detached_timeout,
+        "detachable": session.detachable,
+        "detached_at": session.detached_at,
+        "label": session.label,
+        "user_agent": session.user_agent,
+        "address": session.address,
+        "data": session.data,
+        "version": session.version,
+        "client_id": session.client_id,
+    }
+
+
+def token_json(token: Token) -> dict[str, Any]:
+    """Answer a token as JSON: instants in milliseconds, durations in seconds, the price as text; no secret."""
+    return {
+        "id": token.id,
+        "kind": token.kind.value,
+        "owner": token.owner,
+        "session_id": token.session_id,
+        "value": token.value,
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "timeout": token.timeout,
+        "disownment_timeout": token.disownment_timeout,
+        "held_since": token.held_since,
+        "unassigned_at": token.unassigned_at,
+        "previous_owner": token.previous_owner,
+        "epoch": token.epoch,
+        "version": token.version,
+        "sellable": token.is_sellable,
+        "price": None if token.price is None else str(token.price),
+        "currency": token.currency,
+        "gift": token.gift,
+        "client_id": token.client_id,
+    }
+
+
+def key_json(key: ServiceKey) -> dict[str, Any]:
+    """Answer a service key as JSON; no secret."""
+    return {
+        "id": key.id,
+        "role": key.role,
+        "label": key.label,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+    }
+
+
+def print_json(answer: Any) -> None:
+    """Print one JSON value on one line."""
+    print(json.dumps(answer, ensure_ascii=True, separators=(",", ":")))
+
+
+def print_record(record: dict[str, Any]) -> None:
+    """Print one record for people: a field a line, empty ones left out."""
+    shown = {name: cell for name, value in record.items() if (cell := _cell(name, value))}
+    width = max(map(len, shown))
+    for name, cell in shown.items():
+        print(f"{name:<{width}}  {cell}")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Print records for people, a row each."""
+    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        try:
+            from rich.console import Console
+            from rich.table import Table
+            from rich.text import Text
+        except ImportError:
+            pass
+        else:
+            table = Table(box=None, header_style="bold", pad_edge=False)
+            for column in columns:
+                table.add_column(column, overflow="fold")
+            for row in cells:
+                table.add_row(*(Text(cell) for cell in row))
+            Console().print(table)
+            return
+    widths = [max(len(column), *(len(row[at]) for row in cells), 0) for at, column in enumerate(columns)]
+    for row in [list(columns), *cells]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None or value is False or value == {}:
+        return ""
+    if name.endswith("_at") or name == "held_since":
+        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if value is True:
+        return "yes"
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value, ensure_ascii=True)
+    return text if name in ("secret", "id") or len(text) <= CELL_WIDTH_MAX else text[: CELL_WIDTH_MAX - 1] + "…"
+
+
+def progress(what: str) -> Callable[[int], None]:
+    """Answer a function that shows on a terminal how far long work has come; elsewhere it says nothing."""
+    if not sys.stderr.isatty():
+        return lambda done: None
+    shown_at_s = 0.0
+
+    def show(done: int) -> None:
+        nonlocal shown_at_s
+        now_s = time.monotonic()
+        if now_s - shown_at_s >= 0.1:
+            shown_at_s = now_s
+            print(f"\r{what}: {done}", end="", file=sys.stderr, flush=True)
+
+    return show
