@@ -279,11 +279,9 @@ class CoalescingStore(OptimisticStore):
             now, found = await self.read_batch(calls[0])
             return [_answer_of(now, found)]
         places: dict[Want, int] = {}
-        for wants in calls:
-            for want in wants:
-                places.setdefault(want, len(places))
+        calls_places = [[places.setdefault(want, len(places)) for want in wants] for wants in calls]
         now, found = await self.read_batch(list(places))
-        return [_answer_of(now, [found[places[want]] for want in wants]) for wants in calls]
+        return [_answer_of(now, [found[place] for place in call_places]) for call_places in calls_places]
 
     async def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
         return await self.commit_batch(commits)

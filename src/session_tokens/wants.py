@@ -158,14 +158,10 @@ def _unequal_of_a_kind(self: tuple[Any, ...], other: object) -> bool:
     return not _equal_of_a_kind(self, other)
 
 
-def _hash_of_a_kind(self: tuple[Any, ...]) -> int:
-    return hash((self.__class__, *self))
-
-
 # Wants are keys of dictionaries. Named tuples are equal to any tuple with the same items: without this, the sessions
 # of an owner and the entry of that owner would be one and the same question.
 for _kind in get_args(Want):
-    _kind.__eq__, _kind.__ne__, _kind.__hash__ = _equal_of_a_kind, _unequal_of_a_kind, _hash_of_a_kind
+    _kind.__eq__, _kind.__ne__, _kind.__hash__ = _equal_of_a_kind, _unequal_of_a_kind, tuple.__hash__
 
 
 Stamp = Any

@@ -59,19 +59,22 @@ class CircuitBreaker:
     Args:
         policy: when it opens and for how long.
         monotonic_s: tells seconds on a clock that never goes back.
+
+    Attributes:
+        failures: how many calls failed in a row.
     """
 
     def __init__(self, policy: OutagePolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
-        self._failures = 0
+        self.failures = 0
         self._closed_again_at_s = 0.0
 
     @property
     def is_open(self) -> bool:
         """Whether calls are stopped."""
-        return self._failures >= self._policy.failures_max
+        return self.failures >= self._policy.failures_max
 
     def enter(self) -> None:
         """Let one call through.
@@ -79,15 +82,15 @@ class CircuitBreaker:
         Raises:
             StoreUnavailable: it is open and the next probe is not due.
         """
-        if self._failures < self._policy.failures_max:
+        if self.failures < self._policy.failures_max:
             return
         with self._lock:
             now_s = self._monotonic_s()
-            if self._failures >= self._policy.failures_max:
+            if self.failures >= self._policy.failures_max:
                 if now_s < self._closed_again_at_s:
                     left_ms = round((self._closed_again_at_s - now_s) * 1000)
                     raise Unsent(
-                        f"the store failed {self._failures} times in a row; it is asked again in {left_ms} ms",
+                        f"the store failed {self.failures} times in a row; it is asked again in {left_ms} ms",
                         retry_after_ms=left_ms,
                     )
                 # This call is the probe; if it vanishes without a word, another one is let through later.
@@ -95,15 +98,15 @@ class CircuitBreaker:
 
     def succeeded(self) -> None:
         """A call was answered: everything may pass."""
-        if self._failures:
+        if self.failures:
             with self._lock:
-                self._failures = 0
+                self.failures = 0
 
     def failed(self) -> None:
         """A call was not answered."""
         with self._lock:
-            self._failures += 1
-            if self._failures >= self._policy.failures_max:
+            self.failures += 1
+            if self.failures >= self._policy.failures_max:
                 self._closed_again_at_s = self._monotonic_s() + self._policy.open_ms / 1000
 
 
@@ -126,8 +129,8 @@ class Outage:
         self.breaker = breaker or CircuitBreaker(self.policy)
         self.retries = 0
 
-    async def ask(self, call: Callable[[float], Awaitable[T]], *, twice_is_once: bool) -> T:
-        """Make a call that takes the seconds it has left, again if it failed and may be made again.
+    async def ask(self, call: Callable[..., Awaitable[T]], *args: object, twice_is_once: bool) -> T:
+        """Make a call that takes the seconds it has left and ``args``, again if it failed and may be made again.
 
         Args:
             call: raises ``StoreUnavailable`` when it failed, ``Unsent`` when nothing was carried out.
@@ -136,35 +139,41 @@ class Outage:
         Raises:
             StoreUnavailable: it failed, or the breaker is open.
         """
-        until_s = time.monotonic() + self.policy.timeout_s
-        for retry in range(RETRIES_MAX + 1):
-            self.breaker.enter()
+        breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
+        until_s = time.monotonic() + left_s
+        while True:
+            if breaker.failures:
+                breaker.enter()
             try:
-                answer = await call(max(0.001, until_s - time.monotonic()))
+                answer = await call(left_s, *args)
             except StoreUnavailable as error:
-                self.breaker.failed()
+                breaker.failed()
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             else:
-                self.breaker.succeeded()
+                if breaker.failures:
+                    breaker.succeeded()
                 return answer
             await asyncio.sleep(pause_s)
-        raise AssertionError("the last failure is raised")
+            retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
 
-    def ask_now(self, call: Callable[[float], T], *, twice_is_once: bool) -> T:
+    def ask_now(self, call: Callable[..., T], *args: object, twice_is_once: bool) -> T:
         """As ``ask``, on the caller's thread."""
-        until_s = time.monotonic() + self.policy.timeout_s
-        for retry in range(RETRIES_MAX + 1):
-            self.breaker.enter()
+        breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
+        until_s = time.monotonic() + left_s
+        while True:
+            if breaker.failures:
+                breaker.enter()
             try:
-                answer = call(max(0.001, until_s - time.monotonic()))
+                answer = call(left_s, *args)
             except StoreUnavailable as error:
-                self.breaker.failed()
+                breaker.failed()
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             else:
-                self.breaker.succeeded()
+                if breaker.failures:
+                    breaker.succeeded()
                 return answer
             time.sleep(pause_s)
-        raise AssertionError("the last failure is raised")
+            retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
 
     def _pause_s(self, error: StoreUnavailable, retry: int, until_s: float, twice_is_once: bool) -> float:
         """Answer how long to wait before the call is made again; raise the error if it is not."""

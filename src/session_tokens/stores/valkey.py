@@ -20,7 +20,7 @@ such a server can prevent that. Where this matters use ``appendfsync always``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -30,11 +30,12 @@ from ..events import Listeners
 from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
 from ..store import BlockingOptimisticStore, Commit
-from ..wants import Answer, Found, Key, Want
+from ..wants import Answer, Found, Key, SessionByLookup, Want
 from .outage import Outage, Unsent
 from .postgres_clock import ServerClock
 from .valkey_check import Problem, checking
 from .valkey_codec import Reply, ValkeyCodec, prefix_of
+from .valkey_paths import packed as packed_paths
 from .valkey_start import Address, Exchange, preparing
 from .valkey_wire import AsyncLines, BlockingLines, LibraryLost, Pool, pack
 from .valkey_writes import commit_words
@@ -43,6 +44,17 @@ _KINDS = {"s": "session", "t": "token", "i": "idempotency"}
 DRIVERS = ("valkey", "redis")
 WAIT_PARTS = 0.9
 """The part of a call's time that replicas may take."""
+
+
+Reading = Generator[tuple[bytes, int], list[Reply], Batch]
+Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
+
+
+def _or_error(found: Callable[[Want, Reply], Found], want: Want, reply: Reply) -> Found | CorruptRecord:
+    try:
+        return found(want, reply)
+    except CorruptRecord as error:
+        return error
 
 
 class _Core:
@@ -55,40 +67,59 @@ class _Core:
         self.replicas = address.replicas
         self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.prefix, space))
 
-    def batch(self, wants: Sequence[Want], reply: Reply) -> Batch:
-        """Answer a read's reply as records, an error in place of what is not as it was written."""
-        now: int = reply[0]
+    def reading(self, wants: Sequence[Want]) -> Reading:
+        """Yield packed commands and how many replies they get, take the replies, answer the records.
+
+        An error stands in place of what is not as it was written.
+        """
+        found = self.codec.found
+        paths = self.codec.paths.of(wants) if wants else None
+        if paths is not None:
+            values, time = yield packed_paths(paths), 2
+            replies = self.codec.paths.replies(wants, paths, values)
+            if replies is not None:
+                now = self.now_of(time)
+                return Batch(now, [_or_error(found, want, reply) for want, reply in zip(wants, replies, strict=True)])
+        ((now, *replies),) = yield pack(self.codec.ask_words(wants)), 1
         self.clock.heard(now)
-        found: list[Found | CorruptRecord] = []
-        for place, want in enumerate(wants, 1):
-            try:
-                found.append(self.codec.found(want, reply[place]))
-            except CorruptRecord as error:
-                found.append(error)
-        return Batch(now, found)
+        answers = []
+        for want, reply in zip(wants, replies, strict=True):
+            answer = _or_error(found, want, reply)
+            answers.append(answer)
+            if isinstance(answer, Found):
+                self.codec.learn(want, reply)
+        return Batch(now, answers)
 
-    def commit_packed(self, commits: Sequence[Commit]) -> tuple[bytes, int]:
-        """Answer the packed commands of a batch of commits, and how many replies they get."""
-        packed = pack(commit_words(self.codec, commits))
-        if not self.replicas:
-            return packed, 1
-        wait_ms = max(1, int(self.outage.policy.timeout_s * 1000 * WAIT_PARTS))
-        return packed + pack([b"WAIT", b"%d" % self.replicas, b"%d" % wait_ms]), 2
+    def now_of(self, time: Reply) -> int:
+        """Answer the instant of a reply to ``TIME``, in milliseconds."""
+        seconds, microseconds = time
+        now = int(seconds) * 1000 + int(microseconds) // 1000
+        self.clock.heard(now)
+        return now
 
-    def written(self, replies: Sequence[Reply]) -> list[bool]:
-        """Answer which commits were written.
+    def committing(self, commits: Sequence[Commit]) -> Committing:
+        """Yield packed commands and how many replies they get, take the replies, answer which commits were written.
 
         Raises:
             StoreUnavailable: some were, and too few replicas have them.
         """
-        self.clock.heard(replies[0][0])
-        written = [answer == 1 for answer in replies[0][1:]]
-        if self.replicas and any(written) and replies[1] < self.replicas:
+        words, bodies = commit_words(self.codec, commits)
+        packed, replies = pack(words), 1
+        if self.replicas:
+            wait_ms = max(1, int(self.outage.policy.timeout_s * 1000 * WAIT_PARTS))
+            packed, replies = packed + pack([b"WAIT", b"%d" % self.replicas, b"%d" % wait_ms]), 2
+        (now, *stamps), *confirmed = yield packed, replies
+        self.clock.heard(now)
+        for stamp, written in zip(stamps, bodies, strict=True):
+            if stamp:
+                for body, record in written:
+                    self.codec.wrote(stamp, body, record)
+        if self.replicas and any(stamps) and confirmed[0] < self.replicas:
             raise StoreUnavailable(
-                f"{replies[1]} of {self.replicas} replicas have confirmed in time; the outcome of a command is "
+                f"{confirmed[0]} of {self.replicas} replicas have confirmed in time; the outcome of a command is "
                 "unknown, an idempotency key tells when it is sent again"
             )
-        return written
+        return [stamp != 0 for stamp in stamps]
 
     def due_packed(self, now: int, limit: int) -> bytes:
         """Answer the packed call for what is due."""
@@ -120,14 +151,26 @@ class ValkeyStore(CoalescingStore):
         self._closed = False
 
     async def read_batch(self, wants: Sequence[Want]) -> Batch:
-        """Answer distinct wants as of one instant, in one round trip."""
-        packed = pack(self._core.codec.ask_words(wants))
-        return self._core.batch(wants, (await self._ask(packed, 1, twice_is_once=True))[0])
+        """Answer all wants as of one instant, in one round trip."""
+        steps = self._core.reading(wants)
+        try:
+            packed, replies = next(steps)
+            while True:
+                packed, replies = steps.send(await self._ask(packed, replies, twice_is_once=True))
+        except StopIteration as stop:
+            batch: Batch = stop.value
+            return batch
 
     async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
         """Carry out commits one after another in one round trip, each whole or not at all."""
-        packed, replies = self._core.commit_packed(commits)
-        return self._core.written(await self._ask(packed, replies, twice_is_once=False))
+        steps = self._core.committing(commits)
+        packed, replies = next(steps)
+        try:
+            steps.send(await self._ask(packed, replies, twice_is_once=False))
+        except StopIteration as stop:
+            written: list[bool] = stop.value
+            return written
+        raise AssertionError("a commit is one exchange")
 
     async def due(self, now: int, limit: int) -> Sequence[Key]:
         """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
@@ -161,14 +204,14 @@ class ValkeyStore(CoalescingStore):
         if self._closed and twice_is_once:
             raise StoreUnavailable("the store is closed; open it again")
 
-        async def call(left_s: float) -> list[Reply]:
-            try:
-                return await self._lines.exchange(packed, replies, left_s)
-            except LibraryLost as lost:
-                await self._drive(preparing(self._core.codec, self._core.keyring), left_s)
-                raise Unsent(str(lost)) from lost
+        return await self._core.outage.ask(self._exchange, packed, replies, twice_is_once=twice_is_once)
 
-        return await self._core.outage.ask(call, twice_is_once=twice_is_once)
+    async def _exchange(self, left_s: float, packed: bytes, replies: int) -> list[Reply]:
+        try:
+            return await self._lines.exchange(packed, replies, left_s)
+        except LibraryLost as lost:
+            await self._drive(preparing(self._core.codec, self._core.keyring), left_s)
+            raise Unsent(str(lost)) from lost
 
     async def _drive(self, steps: Exchange, timeout_s: float) -> None:
         try:
@@ -207,8 +250,7 @@ class BlockingValkeyStore(BlockingOptimisticStore):
 
     def read_now(self, wants: Sequence[Want]) -> Answer:
         """Answer all wants as of one instant, in one round trip."""
-        packed = pack(self._core.codec.ask_words(wants))
-        now, found = self._core.batch(wants, self._ask(packed, 1, twice_is_once=True)[0])
+        now, found = self._read_batch(wants)
         answers: list[Found] = []
         for answer in found:
             if isinstance(answer, Exception):
@@ -216,13 +258,36 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             answers.append(answer)
         return Answer(now, answers)
 
+    def _read_batch(self, wants: Sequence[Want]) -> Batch:
+        steps = self._core.reading(wants)
+        try:
+            packed, replies = next(steps)
+            while True:
+                packed, replies = steps.send(self._ask(packed, replies, twice_is_once=True))
+        except StopIteration as stop:
+            batch: Batch = stop.value
+            return batch
+
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         try:
+            if len(lookups) == 1:
+                found = self._usual_session(lookups[0])
+                if found is not None:
+                    return found
             return super().find_session_now(lookups)
         except CorruptRecord as error:
             alert(error)
             return self.read_now([]).now, None, None
+
+    def _usual_session(self, lookup: str) -> tuple[int, Session | None, OwnerEntry | None] | None:
+        """Answer a session that was read before and is as it was, by the shortest way; ``None`` says nothing."""
+        path = self._core.codec.paths.one(SessionByLookup(lookup))
+        if path is None:
+            return None
+        values, time = self._ask(path.alone, 2, twice_is_once=True)
+        session = self._core.codec.usual_session(lookup, path, values)
+        return None if session is None else (self._core.now_of(time), session, None)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
@@ -234,8 +299,14 @@ class BlockingValkeyStore(BlockingOptimisticStore):
 
     def commit_now(self, commit: Commit) -> bool:
         """Write all changes if every stamp is as given, in one round trip."""
-        packed, replies = self._core.commit_packed([commit])
-        return self._core.written(self._ask(packed, replies, twice_is_once=False))[0]
+        steps = self._core.committing([commit])
+        packed, replies = next(steps)
+        try:
+            steps.send(self._ask(packed, replies, twice_is_once=False))
+        except StopIteration as stop:
+            written: bool = stop.value[0]
+            return written
+        raise AssertionError("a commit is one exchange")
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
@@ -261,14 +332,14 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
 
-        def call(left_s: float) -> list[Reply]:
-            try:
-                return self._lines.exchange(packed, replies)
-            except LibraryLost as lost:
-                self._drive(preparing(self._core.codec, self._core.keyring))
-                raise Unsent(str(lost)) from lost
+        return self._core.outage.ask_now(self._exchange, packed, replies, twice_is_once=twice_is_once)
 
-        return self._core.outage.ask_now(call, twice_is_once=twice_is_once)
+    def _exchange(self, left_s: float, packed: bytes, replies: int) -> list[Reply]:
+        try:
+            return self._lines.exchange(packed, replies)
+        except LibraryLost as lost:
+            self._drive(preparing(self._core.codec, self._core.keyring))
+            raise Unsent(str(lost)) from lost
 
     def _drive(self, steps: Exchange) -> None:
         try:
@@ -310,7 +381,7 @@ async def open_valkey(url: str = "", *, pepper: Pepper | None, space: str = "", 
         StoreError: the server is too old, would evict keys, or holds another text of the function library.
     """
     address = Address(url)
-    keyring = _keyring(pepper)
+    keyring = given_keyring(pepper, "Valkey")
     pool = _pool_of(client, "asyncio") if client is not None else _pool_of_url(address, ".asyncio")
     store = ValkeyStore(address, pool, keyring, space)
     await store._prepare()
@@ -322,19 +393,11 @@ def open_valkey_blocking(
 ) -> BlockingValkeyStore:
     """As ``open_valkey``, for threads; ``client`` is then a ``valkey.Valkey`` or ``redis.Redis``."""
     address = Address(url)
-    keyring = _keyring(pepper)
+    keyring = given_keyring(pepper, "Valkey")
     pool = _pool_of(client, "") if client is not None else _pool_of_url(address, "")
     store = BlockingValkeyStore(address, pool, keyring, space)
     store._prepare()
     return store
-
-
-def _keyring(pepper: Pepper | None) -> PepperKeyring:
-    if pepper is None:
-        raise InvalidInput(
-            "a Valkey store needs a pepper that is kept apart from it: give pepper= or set SESSION_TOKENS_PEPPER"
-        )
-    return PepperKeyring(pepper)
 
 
 def _pool_of(client: Any, kind: str) -> Pool:

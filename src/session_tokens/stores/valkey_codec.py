@@ -51,13 +51,14 @@ from ..wants import (
     Want,
 )
 from .record_codec import Row, check_mac, mac_of, outcome_of, outcome_text, session_of, session_row, token_of, token_row
+from .valkey_paths import PATH_KINDS, STAMP_LENGTH, Path, Paths
 
-STAMP_LENGTH = 16
 KNOWN_MAX = 4_096
 """Decoded records that are kept by their exact bytes: reading the same bytes again is the same record."""
 GRACE_MS = 7 * 86_400_000
 """How long after its deadline the server throws a record away by itself, if nobody swept it."""
 
+_as_json = json.JSONEncoder(separators=(",", ":")).encode
 _PART = re.compile(r"[A-Za-z0-9_:-]{1,200}")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
@@ -119,12 +120,13 @@ class ValkeyCodec:
         self.prefix = prefix
         self.last_stamp_key = prefix + b"n"
         self._known: dict[bytes, Session | Token] = {}
+        self.paths = Paths(prefix)
 
     # --- bodies ---
 
     def body(self, table: str, row: Row, link: bytes) -> bytes:
         """Answer a record as it is stored, without its stamp."""
-        text = json.dumps(row, separators=(",", ":")).encode("ascii")
+        text = _as_json(row).encode("ascii")
         return b"%b\n%b\n%b" % (link, mac_of(self.keyring, table, row).encode("ascii"), text)
 
     def session_body(self, session: Session) -> bytes:
@@ -154,6 +156,10 @@ class ValkeyCodec:
             ) from error
         check_mac(self.keyring, table, row, told)
         return link, row
+
+    def wrote(self, stamp: int, body: bytes, record: Session | Token) -> None:
+        """Remember the record of a value that was just written."""
+        self._keep(b"%d%b" % (stamp, body), record)
 
     def _keep(self, value: bytes, record: Session | Token) -> None:
         if len(self._known) >= KNOWN_MAX:
@@ -221,6 +227,30 @@ class ValkeyCodec:
         """
         return self._FOUND[type(want)](self, want, reply)
 
+    def usual_session(self, lookup: str, path: Path, values: Sequence[bytes | None]) -> Session | None:
+        """Answer the session at the end of a remembered way if all is as usual: known bytes and no owner's entry.
+
+        ``None`` says nothing: then ``found`` looks closely.
+        """
+        pointer, value, *entry = values
+        if pointer is None or value is None or entry != [None]:
+            return None
+        leads, brings = path.links
+        if not (pointer.startswith(leads, STAMP_LENGTH) and value.startswith(brings, STAMP_LENGTH)):
+            return None
+        session = self._known.get(value)
+        # The bytes were checked when they were first seen; that they stand under this look-up key is checked here.
+        return session if session.__class__ is Session and session.lookup == lookup else None  # type: ignore[return-value, union-attr]  # the class is asked
+
+    def learn(self, want: Want, reply: Reply) -> None:
+        """Remember over which names a want was followed, so that it can be read by plain commands the next time."""
+        if (
+            type(want) in PATH_KINDS
+            and (reply[0] is not None or type(want) is EntryOf)
+            and self.paths.one(want) is None
+        ):
+            self.paths.learn(want, self._ASK[type(want)](want)[1], reply)
+
     _ASK: ClassVar[dict[type, Callable[[Any], Sequence[bytes]]]] = {
         SessionByLookup: lambda want: (b"c", b"S:" + part_of(want.lookup), b"2"),
         TokenByLookup: lambda want: (b"c", b"T:" + part_of(want.lookup), b"3"),
@@ -244,29 +274,21 @@ class ValkeyCodec:
     # --- replies become records ---
 
     def _session_by_id(self, want: SessionById, reply: Reply) -> Found:
-        stamps = ((b"s:" + part_of(want.id), _stamp(reply[0])),)
-        if reply[0] is None:
-            return Found(NO_SESSION, stamps)
+        stamps = _stamps(b"s:" + part_of(want.id), reply)
         found = self._session_found(reply, 0)
-        if found.session is None or found.session.id != want.id:
+        if found.session is not None and found.session.id != want.id:
             raise _forged("session")
         return Found(found, stamps)
 
     def _session_by_lookup(self, want: SessionByLookup, reply: Reply) -> Found:
-        pointer = reply[0]
-        stamp = (b"S:" + part_of(want.lookup), _stamp(pointer))
-        if pointer is None:
-            return Found(NO_SESSION, (stamp,))
-        stamps = (stamp, (_target(pointer, b"s:"), _stamp(reply[1])))
-        if reply[1] is None:
-            return Found(NO_SESSION, stamps)
+        stamps = _stamps(b"S:" + part_of(want.lookup), reply)
         found = self._session_found(reply, 1)
-        if found.session is None or found.session.lookup != want.lookup:
+        if found.session is not None and found.session.lookup != want.lookup:
             raise _forged("session")
         return Found(found, stamps)
 
     def _session_found(self, reply: Reply, at: int) -> SessionFound:
-        value = reply[at]
+        value = reply[at] if at < len(reply) else None
         if value is None:
             return NO_SESSION
         session = self.session(value)
@@ -278,29 +300,21 @@ class ValkeyCodec:
         return SessionFound(session, entry)
 
     def _token_by_id(self, want: TokenById, reply: Reply) -> Found:
-        stamps = ((b"t:" + part_of(want.id), _stamp(reply[0])),)
-        if reply[0] is None:
-            return Found(NO_TOKEN, stamps)
+        stamps = _stamps(b"t:" + part_of(want.id), reply)
         found = self._token_found(reply, 0)
-        if found.token is None or found.token.id != want.id:
+        if found.token is not None and found.token.id != want.id:
             raise _forged("token")
         return Found(found, stamps)
 
     def _token_by_lookup(self, want: TokenByLookup, reply: Reply) -> Found:
-        pointer = reply[0]
-        stamp = (b"T:" + part_of(want.lookup), _stamp(pointer))
-        if pointer is None:
-            return Found(NO_TOKEN, (stamp,))
-        stamps = (stamp, (_target(pointer, b"t:"), _stamp(reply[1])))
-        if reply[1] is None:
-            return Found(NO_TOKEN, stamps)
+        stamps = _stamps(b"T:" + part_of(want.lookup), reply)
         found = self._token_found(reply, 1)
-        if found.token is None or found.token.lookup != want.lookup:
+        if found.token is not None and found.token.lookup != want.lookup:
             raise _forged("token")
         return Found(found, stamps)
 
     def _token_found(self, reply: Reply, at: int) -> TokenFound:
-        value = reply[at]
+        value = reply[at] if at < len(reply) else None
         if value is None:
             return NO_TOKEN
         token = self.token(value)
@@ -338,14 +352,11 @@ class ValkeyCodec:
         return Found(key, ((b"k:" + part_of(want.id), _stamp(reply[0])),))
 
     def _key_by_lookup(self, want: KeyByLookup, reply: Reply) -> Found:
-        stamps = [(b"K:" + part_of(want.lookup), _stamp(reply[0]))]
-        key = None
-        if reply[0] is not None:
-            stamps.append((_target(reply[0], b"k:"), _stamp(reply[1])))
-            key = None if reply[1] is None else self.service_key(reply[1])
-            if key is not None and key.lookup != want.lookup:
-                raise _forged("key")
-        return Found(key, stamps)
+        value = reply[1] if len(reply) > 1 else None
+        key = None if value is None else self.service_key(value)
+        if key is not None and key.lookup != want.lookup:
+            raise _forged("key")
+        return Found(key, _stamps(b"K:" + part_of(want.lookup), reply))
 
     def _sessions_of(self, want: SessionsOf, reply: Reply) -> Found:
         sessions, stamps = [], [(b"bo:" + owner_part(want.owner), reply[0] or b"")]
@@ -435,16 +446,20 @@ def _token_sources(want: TokenListing) -> Sequence[bytes]:
     return (b"=lt",)
 
 
+def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:
+    """Answer the stamps of a record and of those it brought along."""
+    stamps = []
+    for value in reply:
+        if value is None:
+            stamps.append((name, b""))
+            break
+        stamps.append((name, value[:STAMP_LENGTH]))
+        name = value[STAMP_LENGTH : value.index(b"\n", STAMP_LENGTH)]
+    return stamps
+
+
 def _stamp(value: bytes | None) -> bytes:
     return b"" if value is None else value[:STAMP_LENGTH]
-
-
-def _target(pointer: bytes, kind: bytes) -> bytes:
-    """Answer the name of the record that a look-up key leads to."""
-    target = pointer[STAMP_LENGTH:].rstrip(b"\n")
-    if not target.startswith(kind):
-        raise _forged("look-up key")
-    return target
 
 
 def _sized(table: str, row: list[Any], size: int) -> list[Any]:

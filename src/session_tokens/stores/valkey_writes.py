@@ -11,18 +11,25 @@ from ..records import OwnerEntry, ServiceKey, Session, Token
 from ..store import Commit
 from .valkey_codec import ValkeyCodec, expires_at, owner_part, part_of, session_link
 
+Bodies = list[tuple[bytes, Session | Token]]
 
-def commit_words(codec: ValkeyCodec, commits: Sequence[Commit]) -> list[bytes]:
-    """Answer the call that carries out commits one after another, each whole or not at all."""
+
+def commit_words(codec: ValkeyCodec, commits: Sequence[Commit]) -> tuple[list[bytes], list[Bodies]]:
+    """Answer the call that carries out commits one after another, each whole or not at all.
+
+    The second answer is, for each commit, the bodies that it writes and the records in them.
+    """
     words = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key]
+    bodies: list[Bodies] = []
     for commit in commits:
         writes = _Writes(codec, commit)
+        bodies.append(writes.bodies)
         words.append(b"%d" % len(writes.checks))
         for check in writes.checks.items():
             words += check
         words.append(b"%d" % len(writes.words))
         words += writes.words
-    return words
+    return words, bodies
 
 
 class _Writes:
@@ -31,12 +38,14 @@ class _Writes:
     Attributes:
         checks: name → stamp that it must still have, empty for what must not be there.
         words: the writes.
+        bodies: what is written of sessions and tokens, and the record in it.
     """
 
     def __init__(self, codec: ValkeyCodec, commit: Commit) -> None:
         self.codec = codec
         self.checks: dict[bytes, bytes] = dict(commit.stamps)
         self.words: list[bytes] = []
+        self.bodies: Bodies = []
         self._put: set[bytes] = set()
         changes = commit.changes
         for old_session, new_session in changes.sessions:
@@ -97,7 +106,9 @@ class _Writes:
         if new is None:
             self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"bx:" + id)
         else:
-            self.words += (b"q", name, until or b"0", self.codec.session_body(new))
+            body = self.codec.session_body(new)
+            self.bodies.append((body, new))
+            self.words += (b"q", name, until or b"0", body)
         old_lookup = None if old is None else old.lookup
         new_lookup = None if new is None else new.lookup
         if old_lookup != new_lookup or was_until != until:
@@ -123,7 +134,9 @@ class _Writes:
         if new is None:
             self.words += (b"d", name)
         else:
-            self.words += (b"p", name, until or b"0", self.codec.token_body(new))
+            body = self.codec.token_body(new)
+            self.bodies.append((body, new))
+            self.words += (b"p", name, until or b"0", body)
         old_lookup = None if old is None else old.lookup
         new_lookup = None if new is None else new.lookup
         if old_lookup != new_lookup or was_until != until:

@@ -272,7 +272,7 @@ end
 
 -- Carry out commits one after another, each whole or not at all:
 -- how many checks, (name, stamp)…, how many words of writes, words…
--- Answer now, then 1 for each that was written and 0 for each that was refused because a stamp had moved.
+-- Answer now, then the stamp of each that was written, and 0 for each that was refused because a stamp had moved.
 local function commit(keys, args)
   local prefix, time = prefix_of(keys), redis.call('TIME')
   local last = tonumber(redis.call('GET', keys[1]) or 0)
@@ -288,13 +288,13 @@ local function commit(keys, args)
     if holds then
       local text = string.format('%.0f', stamp)
       redis.call('SET', keys[1], text)
-      stamp = stamp + 1
       while at < words_end do
         at = writes[args[at]](prefix, args, at + 1, text)
       end
     end
     at = words_end
-    answers[#answers + 1] = holds and 1 or 0
+    answers[#answers + 1] = holds and stamp or 0
+    stamp = stamp + 1
   end
   return answers
 end
