@@ -112,6 +112,16 @@ class Keyring(Protocol):
         """The id of the current pepper."""
         ...
 
+    @property
+    def data_keys(self) -> Mapping[str, bytes]:
+        """Key id → key for sealed values, the current one first."""
+        ...
+
+    @property
+    def index_keys(self) -> Mapping[str, bytes]:
+        """Key id → key for sealed names, the current one first."""
+        ...
+
     def derive(self, key_id: str, message: bytes) -> bytes:
         """Answer 32 bytes that only a holder of that pepper can compute; ``KeyError`` where it is not held."""
         ...
@@ -128,10 +138,12 @@ class Keyring(Protocol):
 class PlainKeyring:
     """For records that never leave the process: a secret is looked up by itself."""
 
-    __slots__ = ("_pepper",)
+    __slots__ = ("_pepper", "data_keys", "index_keys")
 
     def __init__(self) -> None:
         self._pepper = os.urandom(32)
+        self.data_keys: Mapping[str, bytes] = {self.current: os.urandom(32)}
+        self.index_keys: Mapping[str, bytes] = {self.current: os.urandom(32)}
 
     current = "process"
 
@@ -167,18 +179,27 @@ class PepperKeyring:
 
     Args:
         pepper: bytes of at least 32, or a mapping key id → bytes of which the first is the current one.
+        data: key id → key for sealed values, the current one first; derived from the peppers where not given.
+        index: key id → key for sealed names, the same.
 
     Raises:
         InvalidInput: for a short pepper, none at all, or a key id that is not 1 to 32 letters, digits, ``-`` or ``_``.
         TypeError: for anything that is neither bytes nor a mapping.
     """
 
-    __slots__ = ("_prefixes", "current", "peppers")
+    __slots__ = ("_prefixes", "current", "data_keys", "index_keys", "peppers")
 
-    def __init__(self, pepper: Pepper) -> None:
+    def __init__(
+        self, pepper: Pepper, *, data: Mapping[str, bytes] | None = None, index: Mapping[str, bytes] | None = None
+    ) -> None:
         self.peppers = checked_peppers(pepper)
+        self.data_keys = data or self._derived(b"data key")
+        self.index_keys = index or self._derived(b"index key")
         self.current = next(iter(self.peppers))
         self._prefixes = tuple((key_id + ":", secret) for key_id, secret in self.peppers.items())
+
+    def _derived(self, use: bytes) -> dict[str, bytes]:
+        return {key_id: hmac.digest(pepper, use, "sha256") for key_id, pepper in self.peppers.items()}
 
     def lookup(self, secret: str) -> str:
         """Answer the look-up key under the current pepper."""

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InvalidInput, StoreUnavailable
-from ..minting import PEPPER_BYTES_MIN, Pepper, checked_peppers
+from ..minting import PEPPER_BYTES_MIN, Pepper, PepperKeyring, checked_peppers
 
 log = logging.getLogger("session_tokens.keys")
 
@@ -100,19 +100,21 @@ def read_key_file(path: Path, *, database: Path | None = None) -> Keys:
 
 
 def make_key_file(path: Path) -> bool:
-    """Make a key file with a new pepper of 32 random bytes; answer whether this call made it.
+    """Make a key file with three new keys of 32 random bytes each; answer whether this call made it.
 
     The file appears whole or not at all. Of two processes that make it at the same time, one wins.
 
     Raises:
         StoreUnavailable: it cannot be written there.
     """
-    pepper = secrets.token_bytes(PEPPER_BYTES_MIN)
+    pepper, data, index = (secrets.token_bytes(PEPPER_BYTES_MIN) for _ in _KINDS)
     (key_id,) = checked_peppers(pepper)
     text = (
         f"{_FIRST_WORD} {_FORMAT}\n"
         "# Keep this file apart from copies of the database: with it they are usable, without it they are not.\n"
         f"pepper {key_id} {pepper.hex()}\n"
+        f"data {_id_of(data)} {data.hex()}\n"
+        f"index {_id_of(index)} {index.hex()}\n"
     )
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     try:
@@ -130,6 +132,35 @@ def make_key_file(path: Path) -> bool:
         ) from error
     log.info("made the key file %s with the pepper %s; keep it apart from copies of the database", path, key_id)
     return True
+
+
+def _id_of(key: bytes) -> str:
+    (key_id,) = checked_peppers(key)
+    return key_id
+
+
+def given_keyring(pepper: Pepper | None, store: str) -> PepperKeyring:
+    """Answer the keyring of a store on a server, from the argument or the environment.
+
+    Args:
+        pepper: the argument.
+        store: what the store is called, for the error.
+
+    Raises:
+        InvalidInput: none is given, or one that can never be right.
+    """
+    keys = given_keys(pepper)
+    if keys is None:
+        raise InvalidInput(
+            f"a {store} store needs a pepper that is kept apart from it: give pepper=, or set {PEPPER_VARIABLE} "
+            f"or {PEPPER_FILE_VARIABLE}"
+        )
+    return keyring_of(keys)
+
+
+def keyring_of(keys: Keys) -> PepperKeyring:
+    """Answer the keyring of a store's keys."""
+    return PepperKeyring(keys.peppers, data=keys.data, index=keys.index)
 
 
 def _write_private(path: Path, content: bytes) -> None:

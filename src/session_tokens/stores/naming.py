@@ -26,8 +26,6 @@ log = logging.getLogger("session_tokens.token_tables")
 TokenStrings = Literal["sealed", "clear"]
 SETTING = "token_strings"
 _NAME = "\x1fname:"
-_DATA_KEY = b"data key"
-_INDEX_KEY = b"index key"
 
 
 class Naming(Protocol):
@@ -105,7 +103,7 @@ class KeyedNaming:
 
     def hash_of(self, string: str, owner: str) -> str:
         """Answer hex HMAC-SHA256(index key, string + NUL + owner)."""
-        return _hash_of(self._keyring.derive(self._keyring.current, _INDEX_KEY), string, owner)
+        return _hash_of(next(iter(self._keyring.index_keys.values())), string, owner)
 
 
 def _hash_of(index_key: bytes, string: str, owner: str) -> str:
@@ -127,7 +125,7 @@ class Sealer:
 
     def seal(self, kind: str, id: str, field: str, text: str) -> str:
         """Answer ``text`` sealed for one field of one record."""
-        key_id = self._keyring.current
+        key_id = next(iter(self._keyring.data_keys))
         nonce = os.urandom(12)
         sealed = self._cipher(self._key(key_id, id)).encrypt(nonce, text.encode(), _bound_to(kind, id, field))
         return f"{key_id}:{urlsafe_b64encode(nonce + sealed).decode('ascii')}"
@@ -147,7 +145,7 @@ class Sealer:
             raise CorruptRecord("a sealed field is not as it was written, or its key is not held", id=id) from None
 
     def _key(self, key_id: str, id: str) -> bytes:
-        data_key = self._keyring.derive(key_id, _DATA_KEY)
+        data_key = self._keyring.data_keys[key_id]
         extracted = hmac.digest(b"session-tokens", data_key, "sha256")
         return hmac.digest(extracted, id.encode() + b"\x01", "sha256")
 

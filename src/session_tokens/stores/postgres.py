@@ -22,6 +22,7 @@ from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
 from ..store import BlockingOptimisticStore, Commit
 from ..wants import Answer, Key, Want
+from .key_file import given_keyring
 from .outage import Outage, OutagePolicy, Unsent
 from .postgres_address import Address, address_of
 from .postgres_checking import Problem, checking
@@ -311,14 +312,14 @@ async def open_postgres(url: str, *, pepper: Pepper | None, space: str = "") -> 
         StoreUnavailable: the server cannot be reached in time.
         StoreError: the tables are not there and the role may not make them, or they are of another version.
     """
-    store = PostgresStore(address_of(url, space), _keyring(pepper))
+    store = PostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
     await store._run_script(opening(store.address, store._core.keyring), SCRIPT_TIMEOUT_S)
     return store
 
 
 def open_postgres_blocking(url: str, *, pepper: Pepper | None, space: str = "") -> BlockingPostgresStore:
     """As ``open_postgres``, for callers without an event loop."""
-    store = BlockingPostgresStore(address_of(url, space), _keyring(pepper))
+    store = BlockingPostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
     store._run_script(opening(store.address, store._core.keyring), SCRIPT_TIMEOUT_S)
     return store
 
@@ -339,11 +340,3 @@ def migrate_postgres(url: str, *, space: str = "", grant_to: str | None = None) 
     address = address_of(url, space)
     store = BlockingPostgresStore(address, PepperKeyring(bytes(32)))
     return cast("list[int]", store._run_script(migrating(address, grant_to), MIGRATION_TIMEOUT_S))
-
-
-def _keyring(pepper: Pepper | None) -> PepperKeyring:
-    if pepper is None:
-        raise InvalidInput(
-            "a PostgreSQL store needs a pepper that is kept apart from it: give pepper= or set SESSION_TOKENS_PEPPER"
-        )
-    return PepperKeyring(pepper)

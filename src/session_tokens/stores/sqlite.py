@@ -27,7 +27,7 @@ from ..records import OwnerEntry, Session, Token
 from ..store import BlockingStore
 from ..transaction import Rule
 from ..wants import NO_SESSION, NO_TOKEN, Answer, Found, Key, Want
-from .key_file import Keys
+from .key_file import Keys, keyring_of
 from .sqlite_check import Finding, Progress, check_file
 from .sqlite_connections import FileOptions, ReaderPool, leave_to_parent, make_private_file, watch_forks
 from .sqlite_records import Records
@@ -102,7 +102,7 @@ class SqliteStore(BlockingStore):
 
     def __init__(self, options: FileOptions, beginning: str, keys: Keys, clock: Clock) -> None:
         self.clock = clock
-        self.keyring = PepperKeyring(keys.peppers)
+        self.keyring = keyring_of(keys)
         self.listeners = Listeners()
         self.keys = keys
         self._options = options

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from ..clock import Clock
 from ..errors import InvalidInput, StoreError
-from ..minting import Pepper, PepperKeyring
-from .key_file import Keys, given_keys, key_file_of, make_key_file, read_key_file
+from ..minting import Pepper
+from .key_file import Keys, given_keys, key_file_of, keyring_of, make_key_file, read_key_file
 from .sqlite_connections import FileOptions
 
 APPLICATION_ID = 0x53546B31
@@ -175,7 +175,7 @@ def _apply(connection: sqlite3.Connection, beginning: str, seen: int) -> None:
 
 
 def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path) -> None:
-    keyring = PepperKeyring(keys.peppers)
+    keyring = keyring_of(keys)
     recorded = _recorded_peppers(connection)
     for key_id in keys.peppers:
         if key_id in recorded and recorded[key_id] != keyring.check_of(key_id):

@@ -31,6 +31,7 @@ from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
 from ..store import BlockingOptimisticStore, Commit
 from ..wants import Answer, Found, Key, SessionByLookup, Want
+from .key_file import given_keyring
 from .outage import Outage, Unsent
 from .postgres_clock import ServerClock
 from .valkey_check import Problem, checking
