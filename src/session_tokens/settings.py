@@ -60,6 +60,8 @@ IDEMPOTENCY_KEY_BYTES_MAX = 255
 IDEMPOTENCY_RETENTION_MS = 86_400_000
 JSON_DEPTH_MAX = 32
 PAGE_LIMIT_MAX = 500
+ENDED_RETENTION_MS = 3_600_000
+"""How long an ended session is told from an unknown one."""
 CLEANING_BATCH = 500
 """How many tokens of one ended session are cleaned in one transaction."""
 SETTING_REFRESH_MS = 30_000
@@ -131,7 +133,6 @@ class Settings:
         token_timeout: seconds after which a token ends.
         disownment_timeout: seconds that a token may wait unassigned.
         max_tokens_per_session: tokens that one session may hold, ``None`` for no cap.
-        ended_retention: seconds for which an ended session is told from an unknown one.
         sweep_interval: seconds between two runs of the background sweeper.
 
     Raises:
@@ -147,7 +148,6 @@ class Settings:
     token_timeout: Duration | None = None
     disownment_timeout: Duration | None = 3600
     max_tokens_per_session: int | None = None
-    ended_retention: Duration = 3600
     sweep_interval: Duration = 1
 
     def __post_init__(self) -> None:
@@ -155,9 +155,8 @@ class Settings:
             duration = getattr(self, name)
             if duration is not FROM_DB and duration is not UNSET:
                 duration_ms(name, duration)
-        for name in ("ended_retention", "sweep_interval"):
-            if duration_ms(name, getattr(self, name)) is None:
-                raise TypeError(f"{name} is a duration in seconds")
+        if duration_ms("sweep_interval", self.sweep_interval) is None:
+            raise TypeError("sweep_interval is a duration in seconds")
         for name in ("max_sessions", "max_tokens_per_session"):
             cap = getattr(self, name)
             if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int)):
@@ -196,6 +195,6 @@ class Policy:
         self.token_timeout_ms = duration_ms("token_timeout", settings.token_timeout)
         self.disownment_timeout_ms = duration_ms("disownment_timeout", settings.disownment_timeout)
         self.max_tokens_per_session = settings.max_tokens_per_session
-        self.ended_retention_ms = 0 if names else duration_ms("ended_retention", settings.ended_retention) or 0
+        self.ended_retention_ms = 0 if names else ENDED_RETENTION_MS
         self.cleaning_batch: int | None = None if names else CLEANING_BATCH
         self.names = names

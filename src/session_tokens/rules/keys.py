@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..errors import SessionEnded, UnknownSession, UnknownToken
 from ..records import Session, Token
+from ..settings import ENDED_RETENTION_MS
 from ..transaction import Transaction
 from ..wants import SessionById, SessionByLookup, TokenById, TokenByLookup, Want
 
@@ -37,7 +38,7 @@ def living_session(tx: Transaction, key: Key) -> Session:
     if session.alive(tx.now, entry):
         return session
     end = session.end(tx.now, entry)
-    if not isinstance(key, str):
+    if not isinstance(key, str) or tx.now >= end.at + ENDED_RETENTION_MS:
         raise UnknownSession("no living session answers to that key; open a new one")
     raise SessionEnded(f"the session ended ({end.reason}); open a new one", id=session.id, reason=end.reason, at=end.at)
 

@@ -138,4 +138,4 @@ def fix_store_clock(url: str) -> None:
         raise InvalidInput("only SQLite keeps a high-water mark; servers tell their own time")
     from . import sqlite
 
-    sqlite.fix_clock(unquote(urlsplit(url).path[1:]))
+    sqlite.open_sqlite(unquote(urlsplit(url).path[1:]), fix_clock=True).close_now()
