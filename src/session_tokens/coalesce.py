@@ -57,10 +57,20 @@ class Coalescer(Generic[Q, A]):
     Args:
         carry: answers many questions in one go, in their order; an exception in place of an answer goes to the one
             caller that asked, a raised one to all of them.
+        batch_max: questions that travel together at the most.
+        waiting_max: questions that may wait; further callers wait until there is room.
     """
 
-    def __init__(self, carry: Callable[[Sequence[Q]], Awaitable[Sequence[A | Exception]]]) -> None:
+    def __init__(
+        self,
+        carry: Callable[[Sequence[Q]], Awaitable[Sequence[A | Exception]]],
+        *,
+        batch_max: int = BATCH_MAX,
+        waiting_max: int = WAITING_MAX,
+    ) -> None:
         self._carry = carry
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
         self._waiting: deque[_Call[Q, A]] = deque()
         self._for_room: deque[asyncio.Future[None]] = deque()
         self._couriers: set[asyncio.Task[None]] = set()
@@ -68,6 +78,11 @@ class Coalescer(Generic[Q, A]):
         self._called = False
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait to be sent."""
+        return len(self._waiting)
 
     async def ask(self, question: Q) -> A:
         """Answer one question, carried together with the others of this turn.
@@ -79,7 +94,7 @@ class Coalescer(Generic[Q, A]):
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
-        while len(self._waiting) >= WAITING_MAX:
+        while len(self._waiting) >= self._waiting_max:
             await self._room(loop)
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
@@ -130,12 +145,12 @@ class Coalescer(Generic[Q, A]):
     def _taken(self) -> list[_Call[Q, A]]:
         """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
         batch: list[_Call[Q, A]] = []
-        while self._waiting and len(batch) < BATCH_MAX:
+        while self._waiting and len(batch) < self._batch_max:
             call = self._waiting.popleft()
             if not call.future.done():
                 batch.append(call)
         if self._for_room:
-            self._wake(WAITING_MAX - len(self._waiting))
+            self._wake(self._waiting_max - len(self._waiting))
         return batch
 
     async def _room(self, loop: asyncio.AbstractEventLoop) -> None:

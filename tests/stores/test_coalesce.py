@@ -1,0 +1,235 @@
+"""The coalescing stage: what travels together, and that no caller ever gets the answer of another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from session_tokens import coalesce
+from session_tokens.coalesce import BATCH_MAX, Batch, Coalescer, CoalescingStore
+from session_tokens.errors import CorruptRecord, StoreUnavailable
+from session_tokens.store import Commit
+from session_tokens.stores.memory import MemoryStore
+from session_tokens.wants import EntryOf, Key, SessionById, SettingOf, Want
+
+
+class Echo:
+    """Answers each question with itself; a gate can hold the answers back."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[object]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.under_way = asyncio.Event()
+
+    async def carry(self, questions: Sequence[object]) -> Sequence[object]:
+        self.batches.append(list(questions))
+        self.under_way.set()
+        await self.gate.wait()
+        await asyncio.sleep(0)
+        return list(questions)
+
+
+async def test_questions_of_one_turn_travel_together() -> None:
+    echo = Echo()
+    stage: Coalescer[object, object] = Coalescer(echo.carry)
+    answers = await asyncio.gather(*(stage.ask(number) for number in range(50)))
+
+    assert answers == list(range(50))
+    assert echo.batches == [list(range(50))]
+    await stage.close()
+
+
+async def test_what_comes_while_couriers_are_under_way_travels_next() -> None:
+    echo = Echo()
+    echo.gate.clear()
+    stage: Coalescer[object, object] = Coalescer(echo.carry)
+    tasks = []
+    for number in range(20):
+        tasks.append(asyncio.create_task(stage.ask(number)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert len(echo.batches) == coalesce.IN_FLIGHT_MAX
+    echo.gate.set()
+
+    assert await asyncio.gather(*tasks) == list(range(20))
+    assert len(echo.batches) == coalesce.IN_FLIGHT_MAX + 1
+    await stage.close()
+
+
+async def test_a_batch_is_bounded() -> None:
+    echo = Echo()
+    stage: Coalescer[object, object] = Coalescer(echo.carry)
+    count = 2 * BATCH_MAX + 1
+    answers = await asyncio.gather(*(stage.ask(number) for number in range(count)))
+
+    assert answers == list(range(count))
+    assert [len(batch) for batch in echo.batches] == [BATCH_MAX, BATCH_MAX, 1]
+    await stage.close()
+
+
+async def test_a_call_cancelled_before_it_is_sent_is_never_sent() -> None:
+    echo = Echo()
+    stage: Coalescer[object, object] = Coalescer(echo.carry)
+    gone, stays = asyncio.create_task(stage.ask("gone")), asyncio.create_task(stage.ask("stays"))
+    asyncio.get_running_loop().call_soon(gone.cancel)
+
+    assert await stays == "stays"
+    assert gone.cancelled()
+    assert echo.batches == [["stays"]]
+    await stage.close()
+
+
+async def test_a_call_cancelled_under_way_disturbs_no_other() -> None:
+    echo = Echo()
+    echo.gate.clear()
+    stage: Coalescer[object, object] = Coalescer(echo.carry)
+    tasks = [asyncio.create_task(stage.ask(number)) for number in range(10)]
+    await echo.under_way.wait()
+    tasks[3].cancel()
+    echo.gate.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [answer for answer in answers if not isinstance(answer, asyncio.CancelledError)] == [
+        0, 1, 2, 4, 5, 6, 7, 8, 9,
+    ]  # fmt: skip
+    assert isinstance(answers[3], asyncio.CancelledError)
+    await stage.close()
+
+
+async def test_ten_thousand_cancellations_cross_no_answer() -> None:
+    echo = Echo()
+    stage: Coalescer[object, object] = Coalescer(echo.carry)
+    chance = random.Random(7)
+    crossed = cancelled = answered = 0
+
+    async def ask(number: int) -> None:
+        nonlocal crossed, answered
+        crossed += await stage.ask(number) != number
+        answered += 1
+
+    number = 0
+    while cancelled < 10_000:
+        tasks = [asyncio.create_task(ask(number + place)) for place in range(100)]
+        number += 100
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+        for task in tasks:
+            if chance.random() < 0.7:
+                task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        cancelled += sum(isinstance(end, asyncio.CancelledError) for end in ended)
+
+    assert crossed == 0
+    assert answered > 1_000
+    await stage.close()
+
+
+async def test_an_error_in_place_of_an_answer_is_for_its_caller_alone() -> None:
+    async def carry(numbers: Sequence[int]) -> Sequence[int | Exception]:
+        return [CorruptRecord("torn") if number == 1 else number for number in numbers]
+
+    stage: Coalescer[int, int] = Coalescer(carry)
+    answers = await asyncio.gather(*(stage.ask(number) for number in range(3)), return_exceptions=True)
+
+    assert (answers[0], answers[2]) == (0, 2)
+    assert isinstance(answers[1], CorruptRecord)
+    await stage.close()
+
+
+async def test_a_failed_exchange_is_told_to_each_caller_with_an_error_of_its_own() -> None:
+    async def carry(numbers: Sequence[int]) -> Sequence[int | Exception]:
+        raise StoreUnavailable("gone", retry_after_ms=7)
+
+    stage: Coalescer[int, int] = Coalescer(carry)
+    first, second = await asyncio.gather(stage.ask(1), stage.ask(2), return_exceptions=True)
+
+    assert isinstance(first, StoreUnavailable) and isinstance(second, StoreUnavailable)
+    assert first is not second
+    assert first.details == {"retry_after_ms": 7}
+    with pytest.raises(StoreUnavailable):
+        await stage.ask(3)  # it goes on
+    await stage.close()
+
+
+async def test_a_full_queue_makes_callers_wait() -> None:
+    echo = Echo()
+    echo.gate.clear()
+    stage: Coalescer[object, object] = Coalescer(echo.carry, batch_max=4, waiting_max=8)
+    tasks = [asyncio.create_task(stage.ask(number)) for number in range(100)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    for task in tasks[40:60]:
+        task.cancel()
+
+    assert stage.waiting == 8
+    echo.gate.set()
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [end for end in ended if not isinstance(end, asyncio.CancelledError)] == [*range(40), *range(60, 100)]
+    await stage.close()
+
+
+async def test_a_closed_stage_refuses_and_closing_waits_for_what_is_under_way() -> None:
+    echo = Echo()
+    echo.gate.clear()
+    stage: Coalescer[object, object] = Coalescer(echo.carry)
+    under_way = asyncio.create_task(stage.ask(1))
+    await echo.under_way.wait()
+    closing = asyncio.create_task(stage.close())
+    await asyncio.sleep(0)
+    with pytest.raises(StoreUnavailable):
+        await stage.ask(2)
+    echo.gate.set()
+    await closing
+
+    assert await under_way == 1
+
+
+def test_a_stage_belongs_to_one_event_loop() -> None:
+    stage: Coalescer[object, object] = Coalescer(Echo().carry)
+    asyncio.run(_once(stage))
+    with pytest.raises(RuntimeError, match="event loop"):
+        asyncio.run(_once(stage))
+
+
+async def _once(stage: Coalescer[object, object]) -> None:
+    assert await stage.ask(1) == 1
+
+
+class OverMemory(CoalescingStore):
+    """A store that counts what reaches it; its records are those of a memory store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = MemoryStore()
+        self.asked: list[Sequence[Want]] = []
+
+    async def read_batch(self, wants: Sequence[Want]) -> Batch:
+        self.asked.append(wants)
+        await asyncio.sleep(0)
+        now, found = self.memory.read_now(wants)
+        return Batch(now, found)
+
+    async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        return [True] * len(commits)
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        return []
+
+    async def close(self) -> None:
+        await self.close_queues()
+
+
+async def test_a_want_that_several_calls_share_is_asked_once() -> None:
+    store = OverMemory()
+    answers = await asyncio.gather(
+        store.read([SessionById("ses_1"), EntryOf("alice")]), store.read([EntryOf("alice"), SettingOf("alice")]),
+        store.read([]),
+    )  # fmt: skip
+
+    assert store.asked == [[SessionById("ses_1"), EntryOf("alice"), SettingOf("alice")]]
+    assert [len(answer.found) for answer in answers] == [2, 2, 0]
+    await store.close()

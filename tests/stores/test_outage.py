@@ -1,0 +1,142 @@
+"""The outage policy: what is tried again, when it stops trying, and that it starts again by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from session_tokens.errors import InvalidInput, StoreUnavailable
+from session_tokens.stores.outage import RETRIES_MAX, CircuitBreaker, Outage, OutagePolicy, Unsent, pause_before_s
+
+
+class Seconds:
+    """A monotonic clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def failing(times: int, error: type[StoreUnavailable], calls: list[float]) -> Callable[[float], str]:
+    """Answer a call that fails so many times, then answers."""
+
+    def call(left_s: float) -> str:
+        calls.append(left_s)
+        if len(calls) <= times:
+            raise error("gone")
+        return "answer"
+
+    return call
+
+
+def test_a_read_is_tried_again_at_most_twice() -> None:
+    calls: list[float] = []
+    answer = Outage().ask_now(failing(RETRIES_MAX, StoreUnavailable, calls), twice_is_once=True)
+
+    assert answer == "answer"
+    assert len(calls) == 3
+
+    calls.clear()
+    with pytest.raises(StoreUnavailable):
+        Outage().ask_now(failing(3, StoreUnavailable, calls), twice_is_once=True)
+    assert len(calls) == 3
+
+
+def test_a_commit_whose_reply_was_lost_is_not_sent_again() -> None:
+    calls: list[float] = []
+    with pytest.raises(StoreUnavailable):
+        Outage().ask_now(failing(1, StoreUnavailable, calls), twice_is_once=False)
+
+    assert len(calls) == 1
+
+
+def test_a_commit_that_was_certainly_not_carried_out_is_sent_again() -> None:
+    calls: list[float] = []
+    answer = Outage().ask_now(failing(1, Unsent, calls), twice_is_once=False)
+
+    assert answer == "answer"
+    assert len(calls) == 2
+
+
+async def test_async_calls_follow_the_same_policy() -> None:
+    calls: list[float] = []
+    once = failing(1, StoreUnavailable, calls)
+
+    async def call(left_s: float) -> str:
+        await asyncio.sleep(0)
+        return once(left_s)
+
+    answer = await Outage().ask(call, twice_is_once=True)
+
+    assert answer == "answer"
+    calls.clear()
+    with pytest.raises(StoreUnavailable):
+        await Outage().ask(call, twice_is_once=False)
+
+
+def test_retries_share_one_budget_of_time() -> None:
+    calls: list[float] = []
+    Outage(OutagePolicy(timeout_s=5)).ask_now(failing(2, StoreUnavailable, calls), twice_is_once=True)
+
+    assert calls[0] == 5
+    assert calls[0] > calls[1] > calls[2] > 0
+
+
+def test_pauses_are_jittered_and_bounded() -> None:
+    pauses = [pause_before_s(1) for _ in range(200)]
+
+    assert len(set(pauses)) > 100
+    assert max(pauses) <= 0.020
+
+
+def test_the_breaker_opens_lets_one_probe_through_and_closes_by_itself() -> None:
+    clock = Seconds()
+    policy = OutagePolicy(failures_max=3, open_ms=500)
+    breaker = CircuitBreaker(policy, clock)
+    outage = Outage(policy, breaker)
+    calls: list[float] = []
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            outage.ask_now(failing(99, StoreUnavailable, calls), twice_is_once=False)
+
+    assert breaker.is_open
+    with pytest.raises(StoreUnavailable, match="asked again in 500 ms") as stopped:
+        outage.ask_now(failing(0, StoreUnavailable, []), twice_is_once=True)
+    assert stopped.value.details["retry_after_ms"] == 500
+    assert len(calls) == 3
+
+    clock.now_s += 0.5
+    breaker.enter()
+    with pytest.raises(StoreUnavailable):
+        breaker.enter()  # the probe is under way
+
+    clock.now_s += 0.5
+    assert outage.ask_now(failing(0, StoreUnavailable, []), twice_is_once=True) == "answer"
+    assert not breaker.is_open
+
+
+def test_a_probe_that_fails_keeps_the_breaker_open() -> None:
+    clock = Seconds()
+    policy = OutagePolicy(failures_max=1, open_ms=500)
+    outage = Outage(policy, CircuitBreaker(policy, clock))
+    calls: list[float] = []
+    call = failing(2, StoreUnavailable, calls)
+    with pytest.raises(StoreUnavailable):
+        outage.ask_now(call, twice_is_once=True)
+    clock.now_s += 0.5
+    with pytest.raises(StoreUnavailable):
+        outage.ask_now(call, twice_is_once=True)
+    with pytest.raises(StoreUnavailable):
+        outage.ask_now(call, twice_is_once=True)
+
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, 61, float("nan"), float("inf")])
+def test_timeouts_that_can_never_be_right_are_refused(timeout_s: float) -> None:
+    with pytest.raises(InvalidInput):
+        OutagePolicy(timeout_s=timeout_s)
