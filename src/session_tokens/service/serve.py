@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import signal
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -79,7 +81,7 @@ def serve(
         public_url=public_url,
     )
     log_to()
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # a Ctrl-C before the server listens
         asyncio.run(_serve(store_url, settings, pepper, options, host, port, tls_certificate, tls_key, announce))
 
 
@@ -129,6 +131,14 @@ class _AnnouncedServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, started: Callable[[str], None]) -> None:
         super().__init__(config)
         self._tell = started
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second Ctrl-C does not wait for requests under way.
+
+        uvicorn would raise the signal again when it is done, which would end the process before the store is closed.
+        """
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Listen, then say where."""

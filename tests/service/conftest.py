@@ -1,0 +1,94 @@
+"""What the tests of the service stand on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from session_tokens import AsyncSessionTokens
+from session_tokens.clock import ManualClock
+from session_tokens.service.app import Options, Service
+from session_tokens.service.keys import IssuedKey, create_key
+from tests.service.running import RunningService
+
+
+class World:
+    """A service in this process, on a clock that moves when told.
+
+    Attributes:
+        http: sends no key by itself.
+    """
+
+    def __init__(self, tokens: AsyncSessionTokens, clock: ManualClock, options: Options | None = None) -> None:
+        self.tokens = tokens
+        self.clock = clock
+        self.service = Service(tokens, options)
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.service), base_url="http://service.test")
+        self._keys: dict[str, IssuedKey] = {}
+
+    async def key(self, role: str = "admin") -> IssuedKey:
+        """Answer the key of a role, the same each time."""
+        if role not in self._keys:
+            self._keys[role] = await create_key(self.tokens.store, role)
+        return self._keys[role]
+
+    async def ask(self, method: str, path: str, *, role: str = "admin", **options: Any) -> httpx.Response:
+        """Send a request with the key of a role."""
+        headers = {"Authorization": f"Bearer {(await self.key(role)).secret}", **options.pop("headers", {})}
+        return await self.http.request(method, path, headers=headers, **options)
+
+    async def introspect(self, secret: str) -> dict[str, Any]:
+        """Answer what introspection says about a secret."""
+        response = await self.ask("POST", "/introspect", data={"token": secret})
+        assert response.status_code == 200
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def open_session(self, owner: str = "alice", **fields: Any) -> dict[str, Any]:
+        """Open a session over HTTP; answer `{"session": …, "secret": …}`."""
+        response = await self.ask("POST", "/v1/sessions", json={"owner": owner, **fields})
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def issue_token(self, session_id: str | None, **fields: Any) -> dict[str, Any]:
+        """Issue a token over HTTP; answer `{"token": …, "secret": …}`."""
+        response = await self.ask("POST", "/v1/tokens", json={"session": session_id, **fields})
+        assert response.status_code == 201, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/tokens.db"
+    pepper = None if request.param == "memory" else b"p" * 32
+    async with await AsyncSessionTokens.open(url, clock=clock, sweep=False, pepper=pepper) as tokens:
+        made = World(tokens, clock)
+        async with made.http:
+            yield made
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """One service for all tests that need a real process and do not stop it."""
+    folder = tmp_path_factory.mktemp("service")
+    service = RunningService(f"sqlite:///{folder}/tokens.db", folder / "log")
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def admin(running: RunningService) -> Iterator[httpx.Client]:
+    """A client of the running service with its admin key."""
+    with running.http() as client:
+        yield client
