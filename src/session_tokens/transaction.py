@@ -229,11 +229,30 @@ class ReadAhead(WriteSet):
         self.used: dict[Any, Stamp] = {}
 
     def _answer(self, want: Want) -> Any:
-        found = self._found.get(want)
+        found = self._found.get(want) or self._brought_along(want)
         if found is None:
             raise Missing(want)
         self.used.update(found.stamps)
         return found.value
+
+    def _brought_along(self, want: Want) -> Found | None:
+        """Answer a want from what came along with another, which saves the round trip that fetches it."""
+        if not isinstance(want, SessionById | EntryOf):
+            return None
+        for value, stamps in self._found.values():
+            if isinstance(value, TokenFound):
+                if isinstance(want, SessionById) and value.token is not None and value.token.session_id == want.id:
+                    return Found(SessionFound(value.session, value.entry), stamps)
+            elif not isinstance(value, SessionFound):
+                continue
+            session = value.session
+            if session is None:
+                continue
+            if isinstance(want, EntryOf) and session.owner == want.owner:
+                return Found(value.entry, stamps)
+            if isinstance(want, SessionById) and session.id == want.id:
+                return Found(SessionFound(session, value.entry), stamps)
+        return None
 
     def session(self, id: str) -> Session | None:
         """The session of an id."""

@@ -167,7 +167,7 @@ def token_statement(schema: str, lookups: Sequence[str]) -> Statement:
 
 
 def _array_of(lookups: Sequence[str]) -> str:
-    """Answer look-up keys as an array in text: they are letters, digits, ``-``, ``_`` and ``:``, so nothing is quoted."""
+    """Answer look-up keys as an array in text: letters, digits, ``-``, ``_`` and ``:`` need no quotes."""
     return "{" + ",".join(lookups) + "}"
 
 
