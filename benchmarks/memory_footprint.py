@@ -37,7 +37,7 @@ CASES: list[tuple[str, str, str, str, float | None]] = [
 def run(options: Options) -> Report:
     """Measure every case in fresh processes, in turns."""
     report = Report("memory_footprint", (__doc__ or "").split("\n", 1)[0])
-    sessions = options.scaled(SESSIONS, quick=100)
+    sessions = options.scaled(SESSIONS, quick=2_000)
     report.notes.append(f"{sessions} sessions, {TOKENS_PER_SESSION} further tokens each; key strings are not counted")
     with ExitStack() as stack:
         first_peer = peer_if_any(npm_side, stack, report)
@@ -71,9 +71,10 @@ def _peer(request: dict[str, object], method: str) -> tuple[float, int]:
 def _bytes_each(stages: list[int], request: dict[str, object]) -> float:
     before, with_sessions, with_tokens = stages
     sessions, each = int(str(request["sessions"])), int(str(request["tokens_per_session"]))
-    if each:
-        return (with_tokens - with_sessions) / (sessions * each)
-    return (with_sessions - before) / sessions
+    grown = (with_tokens - with_sessions) / (sessions * each) if each else (with_sessions - before) / sessions
+    if grown <= 0:
+        raise NothingMeasured(f"memory did not grow ({grown:.0f} bytes each): too few sessions to see anything")
+    return grown
 
 
 def _checked(side: Side, answer: dict[str, Any]) -> dict[str, Any]:

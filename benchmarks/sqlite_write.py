@@ -44,9 +44,9 @@ def run(options: Options) -> Report:
             ("update, 50 threads", "threads", "update_session_data", ours_commands, GOAL),
             ("issue a token, 50 tasks (Django: update)", "tasks", "issue_token", tokens_each, None),
         ]
-        for what, how, command, commands, goal in cases:
+        for what, how, change, commands, goal in cases:
             row = Row.between(what, ours, peer, "1/s", goal)
-            ours_turn = partial(_write, ours, writers=writers, commands=commands, how=how, command=command)
+            ours_turn = partial(_write, ours, writers=writers, commands=commands, how=how, change=change)
             peer_turn = partial(_write, peer, writers=writers, commands=peer_commands) if peer else None
             report.rows.append(compare(options, row, ours_turn, peer_turn))
     return report

@@ -192,37 +192,37 @@ class Measured:
         self.next_number += count
         return {"seconds": seconds, "operations": count, "right": right}
 
-    def write(self, writers: int, commands: int, how: str, command: str = "update_session_data") -> dict[str, Any]:
+    def write(self, writers: int, commands: int, how: str, change: str = "update_session_data") -> dict[str, Any]:
         """Let `writers` threads or tasks each change things of their own `commands` times, all at once."""
         before = [self._visits(number) for number in range(writers)]
         self.turn += 1
         self.mark = f"written in turn {self.turn}"
         if how == "threads":
-            seconds = self._write_on_threads(writers, commands, command)
+            seconds = self._write_on_threads(writers, commands, change)
         else:
-            seconds = asyncio.run(self._write_in_tasks(writers, commands, command))
-        if command == "update_session_data":
+            seconds = asyncio.run(self._write_in_tasks(writers, commands, change))
+        if change == "update_session_data":
             right = sum(self._visits(number) - before[number] for number in range(writers))
         else:
             right = self._marked(writers)
         return {"seconds": seconds, "operations": writers * commands, "right": right}
 
-    def _write_on_threads(self, writers: int, commands: int, command: str) -> float:
+    def _write_on_threads(self, writers: int, commands: int, change: str) -> float:
         ready, failures = threading.Barrier(writers + 1), []
         visits = [self._visits(number) for number in range(writers)]
 
-        def change(number: int) -> None:
+        def write_own(number: int) -> None:
             ready.wait()
             try:
                 for turn in range(commands):
-                    if command == "update_session_data":
+                    if change == "update_session_data":
                         self.st.update_session_data(self.session_ids[number], {"visits": visits[number] + turn + 1})
                     else:
                         self.st.issue_token(self.session_ids[number], self.mark)
             except Exception as failure:
                 failures.append(repr(failure))
 
-        threads = [threading.Thread(target=change, args=(number,)) for number in range(writers)]
+        threads = [threading.Thread(target=write_own, args=(number,)) for number in range(writers)]
         for thread in threads:
             thread.start()
         ready.wait()
@@ -234,19 +234,19 @@ class Measured:
             raise RuntimeError(f"{len(failures)} writers failed, the first with {failures[0]}")
         return seconds
 
-    async def _write_in_tasks(self, writers: int, commands: int, command: str) -> float:
+    async def _write_in_tasks(self, writers: int, commands: int, change: str) -> float:
         visits = [self._visits(number) for number in range(writers)]
         async with await AsyncSessionTokens.open(self.url, settings=self.settings, sweep=False) as st:
 
-            async def change(number: int) -> None:
+            async def write_own(number: int) -> None:
                 for turn in range(commands):
-                    if command == "update_session_data":
+                    if change == "update_session_data":
                         await st.update_session_data(self.session_ids[number], {"visits": visits[number] + turn + 1})
                     else:
                         await st.issue_token(self.session_ids[number], self.mark)
 
             start = time.perf_counter()
-            await asyncio.gather(*(change(number) for number in range(writers)))
+            await asyncio.gather(*(write_own(number) for number in range(writers)))
             return time.perf_counter() - start
 
     def _visits(self, number: int) -> int:
