@@ -1,0 +1,146 @@
+"""The README's walk-through of the service, pasted from its text: as it stands, across a restart."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BASH = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SECRET = re.compile(r"stk_[0-9A-Za-z]{51}")
+
+
+def section(title: str) -> list[str]:
+    text = (ROOT / "README.md").read_text()
+    body = text.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+    return [match.group(1) for match in BASH.finditer(body)]
+
+
+class Served:
+    """A service in a process of its own, as ``make run`` starts it."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "session_tokens.cli.main", "serve", "--port", str(port)],
+            cwd=folder,
+            env={**os.environ, "SESSION_TOKENS_STORE": "sqlite:///session-tokens.db"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        give_up_at_s = time.monotonic() + 30
+        while time.monotonic() < give_up_at_s and self.process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the service did not start:\n" + "".join(self.lines))
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line)
+
+    def stop(self) -> str:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+        self._reader.join(5)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return "".join(self.lines)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    yield number
+
+
+def test_the_walk_through_works_when_pasted(tmp_path: Path, port: int) -> None:
+    """The restart stands where the text says so; what the comments promise is looked for in the answers."""
+    first, second = Served(tmp_path, port), None
+    try:
+        blocks = section("Five minutes with the service")[1:]
+        key = SECRET.search("".join(first.lines))
+        assert key is not None, "the service prints its first key once"
+        shell = [block.replace("KEY=stk_…", f"KEY={key.group()}").replace(":8080", f":{port}") for block in blocks]
+        restart_at = next(at for at, block in enumerate(shell) if "VOUCHER=" in block)
+        before = paste(shell[:restart_at], tmp_path)
+        said = first.stop()
+        second = Served(tmp_path, port)
+        after = paste(shell[restart_at : -1 if "session-tokens open" in shell[-1] else None], tmp_path)
+    finally:
+        first.process.kill()
+        first.process.wait(20)
+        if second is not None:
+            second.stop()
+
+    assert promised(before) == []
+    assert promised(after) == []
+    assert "Traceback" not in said
+    assert SECRET.search("".join(second.lines)) is None, "no new key is made"
+
+
+def paste(blocks: list[str], folder: Path) -> list[tuple[str, str]]:
+    """Run blocks in one shell that keeps its variables; answer each line with a promise and what it printed."""
+    state = folder / "shell-state"
+    script = ["set -eu", f"[ -f {state} ] && . {state}"]
+    for line in "".join(blocks).splitlines():
+        command, promise = (line.split("  # ", 1) + [""])[:2] if "  # " in line else (line, "")
+        script.append(command.rstrip())
+        script.append(f"printf '\\n@@%s\\n' {quoted(promise)}")
+    script.append(
+        f"set | grep -E '^[A-Z_]+=' | grep -vE '^(BASH|SHELLOPTS|EUID|PPID|UID|_)' > {state}; declare -f >> {state}"
+    )
+    run = subprocess.run(["bash", "-c", "\n".join(script)], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stdout + run.stderr
+    parts = re.split(r"\n@@(.*)\n", run.stdout)
+    return [(parts[at + 1], parts[at]) for at in range(0, len(parts) - 1, 2)]
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def promised(answers: list[tuple[str, str]]) -> list[str]:
+    """Answer the promises that were not kept: each piece of JSON in a comment is in what was printed."""
+    broken = []
+    promises = 0
+    for promise, printed in answers:
+        for piece in re.findall(r'\{"active":false\}|"\w+":(?:\{[^}]*\}|"[^"]*"|\w+)', promise):
+            promises += 1
+            if piece.replace(" ", "") not in printed.replace(" ", ""):
+                broken.append(f"{piece} is not in {printed!r}")
+    assert promises > 0
+    return broken
+
+
+def test_the_shell_commands_work_when_pasted(tmp_path: Path) -> None:
+    block = section("Five minutes with the service")[-1]
+    bin = str(Path(sys.executable).parent)
+
+    run = subprocess.run(
+        ["bash", "-euc", block],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert '"owner":"carol"' in run.stdout
+    assert "ended: 1" in run.stdout
