@@ -21,6 +21,7 @@ class World:
 
     Attributes:
         http: sends no key by itself.
+        keys: the keys made so far, by role.
     """
 
     def __init__(self, tokens: AsyncSessionTokens, clock: ManualClock, options: Options | None = None) -> None:
@@ -28,13 +29,13 @@ class World:
         self.clock = clock
         self.service = Service(tokens, options)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(self.service), base_url="http://service.test")
-        self._keys: dict[str, IssuedKey] = {}
+        self.keys: dict[str, IssuedKey] = {}
 
     async def key(self, role: str = "admin") -> IssuedKey:
         """Answer the key of a role, the same each time."""
-        if role not in self._keys:
-            self._keys[role] = await create_key(self.tokens.store, role)
-        return self._keys[role]
+        if role not in self.keys:
+            self.keys[role] = await create_key(self.tokens.store, role)
+        return self.keys[role]
 
     async def ask(self, method: str, path: str, *, role: str = "admin", **options: Any) -> httpx.Response:
         """Send a request with the key of a role."""

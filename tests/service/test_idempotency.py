@@ -1,0 +1,88 @@
+"""The same request again under an Idempotency-Key answers its first outcome, its secret too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from session_tokens.service.keys import create_key
+from session_tokens.service.routes import OPERATIONS
+from tests.service.conftest import World
+
+KEY = {"Idempotency-Key": "4f1c"}
+
+
+async def places(world: World) -> dict[str, tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Answer for each POST: its address, a body and another body."""
+    session = (await world.open_session("alice", detachable=True))["session"]["id"]
+    away = (await world.open_session("carol", detachable=True))["session"]["id"]
+    await world.ask("POST", f"/v1/sessions/{away}/detach")
+    ticket = (await world.issue_token(session, transferable=True))["token"]["id"]
+    bound = (await world.issue_token(session))["token"]["id"]
+    ended = (await world.open_session("dave"))["session"]["id"]
+    orphan = (await world.issue_token(ended, transferable=True))["token"]["id"]
+    await world.ask("DELETE", f"/v1/sessions/{ended}")
+    bobs = (await world.open_session("bob"))["session"]["id"]
+    key = (await create_key(world.tokens.store, "audit")).key.id
+    t = f"/v1/tokens/{ticket}"
+    return {
+        "open_session": ("/v1/sessions", {"owner": "erin"}, {"owner": "frank"}),
+        "rotate_session": (f"/v1/sessions/{bobs}/rotate", {}, {"authenticated": True}),
+        "detach_session": (f"/v1/sessions/{session}/detach", {}, {}),
+        "attach_session": (f"/v1/sessions/{away}/attach", {}, {}),
+        "disable_owner": ("/v1/owners/zoe/disable", {}, {}),
+        "enable_owner": ("/v1/owners/zoe/enable", {}, {}),
+        "issue_token": ("/v1/tokens", {"session": bobs, "value": 1}, {"session": bobs, "value": 2}),
+        "transfer_token": (t + "/transfer", {"giver": "alice", "receiver": "bob"}, {"giver": "bob", "receiver": "zoe"}),
+        "claim_token": (f"/v1/tokens/{orphan}/claim", {"session": bobs}, {"session": away}),
+        "reissue_token": (f"/v1/tokens/{bound}/reissue", {"owner": "alice"}, {"owner": "bob"}),
+        "offer_token": (t + "/offer", {"price": 1}, {"price": 2}),
+        "withdraw_token": (t + "/withdraw", {}, {"version": 1}),
+        "create_key": ("/v1/keys", {"role": "audit"}, {"role": "admin"}),
+        "rotate_key": (f"/v1/keys/{key}/rotate", {}, {"overlap": 5}),
+    }
+
+
+POSTS = [operation.handler.__name__ for operation in OPERATIONS if operation.method == "POST"]
+
+
+@pytest.mark.parametrize("name", POSTS)
+async def test_every_post_answers_its_first_outcome_again(world: World, name: str) -> None:
+    path, body, other = (await places(world))[name]
+    first = await world.ask("POST", path, json=body, headers=KEY)
+    again = await world.ask("POST", path, json=body, headers=KEY)
+    different = await world.ask("POST", path, json=other, headers=KEY)
+
+    assert first.status_code in (200, 201), first.text
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    if other != body:
+        assert (different.status_code, different.json()["code"]) == (422, "idempotency_mismatch")
+
+
+async def test_a_key_is_the_callers_own(world: World) -> None:
+    other = await create_key(world.tokens.store, "admin")
+    ours = await world.ask("POST", "/v1/sessions", json={"owner": "alice"}, headers=KEY)
+    theirs = await world.http.post(
+        "/v1/sessions", json={"owner": "bob"}, headers={**KEY, "Authorization": f"Bearer {other.secret}"}
+    )
+
+    assert (ours.status_code, theirs.status_code) == (201, 201)
+    assert ours.json()["secret"] != theirs.json()["secret"]
+
+
+async def test_a_refusal_is_not_kept(world: World) -> None:
+    await world.ask("POST", "/v1/owners/alice/disable")
+    refused = await world.ask("POST", "/v1/sessions", json={"owner": "alice"}, headers=KEY)
+    await world.ask("POST", "/v1/owners/alice/enable")
+    opened = await world.ask("POST", "/v1/sessions", json={"owner": "alice"}, headers=KEY)
+
+    assert (refused.status_code, opened.status_code) == (403, 201)
+
+
+@pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256, "x" * 10_000])
+async def test_a_key_that_is_none_is_refused(world: World, key: str) -> None:
+    answer = await world.ask("POST", "/v1/sessions", json={"owner": "alice"}, headers={"Idempotency-Key": key.encode()})
+
+    assert answer.status_code == 400
+    assert (await world.tokens.list_sessions()).items == []
