@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,11 +61,11 @@ class Served:
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
+def port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
-    yield number
+    return number
 
 
 def test_the_walk_through_works_when_pasted(tmp_path: Path, port: int) -> None:
@@ -99,7 +98,7 @@ def paste(blocks: list[str], folder: Path) -> list[tuple[str, str]]:
     state = folder / "shell-state"
     script = ["set -eu", f"[ -f {state} ] && . {state}"]
     for line in "".join(blocks).splitlines():
-        command, promise = (line.split("  # ", 1) + [""])[:2] if "  # " in line else (line, "")
+        command, promise = line.split("  # ", 1) if "  # " in line else (line, "")
         script.append(command.rstrip())
         script.append(f"printf '\\n@@%s\\n' {quoted(promise)}")
     script.append(
@@ -130,12 +129,12 @@ def promised(answers: list[tuple[str, str]]) -> list[str]:
 
 def test_the_shell_commands_work_when_pasted(tmp_path: Path) -> None:
     block = section("Five minutes with the service")[-1]
-    bin = str(Path(sys.executable).parent)
+    programs = str(Path(sys.executable).parent)
 
     run = subprocess.run(
         ["bash", "-euc", block],
         cwd=tmp_path,
-        env={**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=60,
