@@ -66,9 +66,9 @@ async def test_every_cause_of_being_inactive_has_the_same_bytes_and_headers(worl
     await world.ask("POST", f"/v1/tokens/{ticket['token']['id']}/transfer", json={"giver": "alice", "receiver": "erin"})
     world.clock.advance(1)
     causes = [
-        "", "nonsense", expired["secret"], ended["secret"], detached["secret"], ticket["secret"], key.secret, key.key.id,
-        opened["session"]["id"], ticket["token"]["id"], new_secret("sts_"), new_secret("stt_"), new_id("ses_"),
-        opened["secret"][:-1], opened["secret"] + "0", opened["secret"].swapcase(),
+        "", "nonsense", expired["secret"], ended["secret"], detached["secret"], ticket["secret"], key.secret,
+        key.key.id, opened["session"]["id"], ticket["token"]["id"], new_secret("sts_"), new_secret("stt_"),
+        new_id("ses_"), opened["secret"][:-1], opened["secret"] + "0", opened["secret"].swapcase(),
     ]  # fmt: skip
     answers = [await world.ask("POST", "/introspect", data={"token": cause}) for cause in causes]
 

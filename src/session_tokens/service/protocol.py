@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -27,9 +27,6 @@ from .problems import Problem
 
 log = logging.getLogger("session_tokens.service")
 
-REQUEST_TIMEOUT_S = 10.0
-IDLE_TIMEOUT_S = 60.0
-LINGER_S = 1.0
 LINGER_BYTES_MAX = 1_048_576
 
 STATUS_LINES = {
@@ -39,7 +36,17 @@ NO_BODY = frozenset({204, 304})
 
 
 class StrictHTTP(asyncio.Protocol):
-    """One connection."""
+    """One connection.
+
+    Attributes:
+        request_timeout_s: within which a request must have come whole.
+        idle_timeout_s: after which a connection between two requests is closed.
+        linger_s: for how long what comes after a refusal is thrown away.
+    """
+
+    request_timeout_s: ClassVar[float] = 10.0
+    idle_timeout_s: ClassVar[float] = 60.0
+    linger_s: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -59,7 +66,7 @@ class StrictHTTP(asyncio.Protocol):
         self._closing = False
         self._discarded = 0
         self._writable: asyncio.Future[None] | None = None
-        self._deadline_s = self._loop.time() + REQUEST_TIMEOUT_S
+        self._deadline_s = self._loop.time() + self.request_timeout_s
         self._timer: asyncio.TimerHandle | None = None
 
     # --- what uvicorn and asyncio call ---
@@ -170,7 +177,7 @@ class StrictHTTP(asyncio.Protocol):
 
     def _expect_more(self) -> None:
         """Give a request that has begun its time, once: every byte that comes must not renew it."""
-        latest_s = self._loop.time() + REQUEST_TIMEOUT_S
+        latest_s = self._loop.time() + self.request_timeout_s
         if self._deadline_s > latest_s:
             self._set_deadline(latest_s)
 
@@ -186,10 +193,12 @@ class StrictHTTP(asyncio.Protocol):
         if self._closing:
             self.transport.abort()
         elif self._cycle is not None or self._loop.time() < self._deadline_s:
-            when_s = max(self._deadline_s, self._loop.time() + REQUEST_TIMEOUT_S / 10)
+            when_s = max(self._deadline_s, self._loop.time() + self.request_timeout_s / 10)
             self._timer = self._loop.call_at(when_s, self._check_time)
         elif self._buffer or self._head is not None:
-            self._refuse(Problem(408, "request_timeout", f"a request takes at most {REQUEST_TIMEOUT_S:g} s to arrive"))
+            self._refuse(
+                Problem(408, "request_timeout", f"a request takes at most {self.request_timeout_s:g} s to arrive")
+            )
         else:
             self._closing = True
             self.transport.close()
@@ -206,7 +215,7 @@ class StrictHTTP(asyncio.Protocol):
             self._closing = True
             self.transport.close()
             return
-        self._deadline_s = self._loop.time() + IDLE_TIMEOUT_S
+        self._deadline_s = self._loop.time() + self.idle_timeout_s
         if self._buffer:
             self.transport.resume_reading()
             self._loop.call_soon(self._read_next)
@@ -234,7 +243,7 @@ class StrictHTTP(asyncio.Protocol):
         if self.transport.can_write_eof():
             with contextlib.suppress(OSError):
                 self.transport.write_eof()
-            self._set_deadline(self._loop.time() + LINGER_S)
+            self._set_deadline(self._loop.time() + self.linger_s)
         else:
             self.transport.close()
 
