@@ -69,6 +69,7 @@ async def test_a_role_may_do_what_the_table_says_and_nothing_else(world: World, 
             assert after == (before[0], before[1] + (not made)), role
 
 
+@pytest.mark.parametrize("world", ["memory"], indirect=True)
 @pytest.mark.parametrize("place", MATRIX)
 async def test_nothing_is_done_without_a_key(world: World, place: tuple[str, str]) -> None:
     method, path = place
