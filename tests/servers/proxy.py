@@ -49,6 +49,7 @@ class Proxy:
     refusing: bool = False
     lost: int = 0
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _carrying: set[asyncio.Task[None]] = field(default_factory=set)
 
     def heal(self) -> None:
         """Carry everything from now on."""
@@ -64,8 +65,14 @@ class Proxy:
         server.close()
         for writer in self._writers:
             writer.transport.abort()
+        if self._carrying:
+            await asyncio.wait(self._carrying, timeout=10)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
         self._writers.add(writer)
         try:
             if self.refusing:

@@ -12,6 +12,7 @@ from ..records import Session, Token
 from .valkey_codec import STAMP_LENGTH, Reply, ValkeyCodec, owner_part, part_of
 
 SCAN_COUNT = b"500"
+GET_COUNT = 200
 MARK = b"#"
 _KINDS = {b"s": "session", b"t": "token", b"e": "owner", b"i": "idempotency", b"c": "setting", b"k": "service key"}
 
@@ -65,9 +66,11 @@ def checking(codec: ValkeyCodec, fix: bool) -> Checking:
     lookups: dict[bytes, _Record] = {}
     records: dict[bytes, _Record] = {}
     names = yield from _scan(codec)
-    for name in sorted(names):
-        if name[1:2] == b":" and name[:1] in _KINDS:
-            value = yield [b"GET", codec.prefix + name]
+    wanted = sorted(name for name in names if name[1:2] == b":" and name[:1] in _KINDS)
+    for start in range(0, len(wanted), GET_COUNT):
+        some = wanted[start : start + GET_COUNT]
+        values = yield [b"MGET", *(codec.prefix + name for name in some)]
+        for name, value in zip(some, values, strict=True):
             if value is None:
                 continue
             try:

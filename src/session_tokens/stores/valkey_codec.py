@@ -151,9 +151,7 @@ class ValkeyCodec:
                 raise ValueError("a row is a list")
             told = mac.decode("ascii")
         except ValueError as error:
-            raise CorruptRecord(
-                f"a stored {table} is torn; restore it from a backup, or delete it with check --fix", table=table
-            ) from error
+            raise _torn(table) from error
         check_mac(self.keyring, table, row, told)
         return link, row
 
@@ -454,7 +452,10 @@ def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:
             stamps.append((name, b""))
             break
         stamps.append((name, value[:STAMP_LENGTH]))
-        name = value[STAMP_LENGTH : value.index(b"\n", STAMP_LENGTH)]
+        line_end = value.find(b"\n", STAMP_LENGTH)
+        if line_end < 0:
+            raise _torn("record")
+        name = value[STAMP_LENGTH:line_end]
     return stamps
 
 
@@ -468,7 +469,11 @@ def _sized(table: str, row: list[Any], size: int) -> list[Any]:
     return row
 
 
+def _torn(table: str) -> CorruptRecord:
+    return CorruptRecord(f"a stored {table} is torn; restore it from a backup, or delete it", table=table)
+
+
 def _forged(table: str) -> CorruptRecord:
     return CorruptRecord(
-        f"a stored {table} stands where it was not written; restore it from a backup, or run check --fix", table=table
+        f"a stored {table} stands where it was not written; restore it from a backup, or delete it", table=table
     )
