@@ -4,3 +4,14 @@ Run `python -m benchmarks` for all of them, or name some: `python -m benchmarks 
 Each question is one file; both sides run in processes of their own and take turns, A B A B, in the same run, because
 absolute times on shared machines differ by half from one minute to the next and ratios of neighbours do not.
 """
+
+QUESTIONS = (
+    "memory_token_tables",
+    "memory_native",
+    "idle_million_sessions",
+    "memory_footprint",
+    "sqlite_verify",
+    "sqlite_write",
+    "growth",
+)
+"""The modules of this package that answer one question each, in the order in which they are run and shown."""

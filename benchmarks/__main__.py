@@ -9,21 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+from benchmarks import QUESTIONS, table
 from benchmarks.harness import RESULTS, NothingMeasured, Options, Report
-
-QUESTIONS = (
-    "memory_token_tables",
-    "memory_native",
-    "idle_million_sessions",
-    "memory_footprint",
-    "sqlite_verify",
-    "sqlite_write",
-    "growth",
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the named questions, print and keep their answers.
+    """Run the named questions, print their answers, keep them, and put them into the page of results.
 
     Returns:
         0 when every question was answered (whether its goals were met or not), 1 when one measured nothing.
@@ -58,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.show()
         if wanted.results or not options.quick:
             report.keep(options)
+        if not wanted.results and not options.quick:
+            table.write()
     return int(failed)
 
 

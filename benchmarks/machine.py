@@ -9,12 +9,13 @@ from importlib import metadata
 from pathlib import Path
 
 
-def describe() -> dict[str, str | int]:
-    """Give processor model, cores this process may use, memory and operating system."""
+def describe() -> dict[str, str | int | float]:
+    """Give processor model, cores this process may use, memory, operating system, and how busy the machine is."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1),
         "memory_gib": _memory_gib(),
+        "load": round(os.getloadavg()[0], 1),  # of the last minute; our own two sides are part of it
         "system": f"{platform.system()} {platform.machine()}",
     }
 

@@ -1,6 +1,6 @@
 """Put the kept results into docs/explanation/performance.md, so that the page never says other numbers than the files.
 
-Run `python -m benchmarks.table` after a run whose results are to be kept.
+A run whose results are kept does it by itself; `python -m benchmarks.table` does it again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.__main__ import QUESTIONS
+from benchmarks import QUESTIONS
 from benchmarks.harness import RESULTS, ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "performance.md"
@@ -64,7 +64,7 @@ def _how(result: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     return (
         f"- `{result['command']}`, {result['repeats']} turns a side, medians, {result['date']}, {machine['processor']}"
-        f" with {machine['cores']} cores, {machine['system']}; {versions}"
+        f" with {machine['cores']} cores, {machine['system']}, load {machine['load']}; {versions}"
     )
 
 
@@ -80,6 +80,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Bring the page up to date with the kept results."""
     PAGE.write_text(put_into(PAGE.read_text(encoding="utf-8"), render()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
     sys.stdout.write(f"{PAGE.relative_to(ROOT)} holds the results of {len(_kept(RESULTS))} questions\n")

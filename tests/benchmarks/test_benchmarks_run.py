@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import QUESTIONS, main
+from benchmarks import QUESTIONS
+from benchmarks.__main__ import main
 from benchmarks.harness import NothingMeasured, check_work
 from benchmarks.table import PAGE, put_into, render
 
@@ -27,7 +28,7 @@ def test_a_smoke_run_measures_work_that_was_done_on_every_side(question: str, tm
             assert peer_is_missing or "npm" not in row["what"], row["what"]
         else:
             assert row["peer"]["work_done"] > 0, row["what"]
-    assert {"processor", "cores", "memory_gib", "system"} == set(result["machine"])
+    assert {"processor", "cores", "memory_gib", "load", "system"} == set(result["machine"])
     assert {"python", "sqlite", "session-tokens"} <= set(result["versions"])
     assert result["command"].startswith(f"python -m benchmarks {question}")
 
