@@ -193,7 +193,7 @@ class AsyncTablesCore:
         try:
             return self._naming.ids(string)
         except UnicodeEncodeError:
-            return (string,)  # a lone surrogate names nothing
+            return ("",)  # a lone surrogate names nothing
 
     async def _find_session(self, string: str) -> tuple[int, Session | None, OwnerEntry | None]:
         """Answer now, the session of a string, alive or not, and its owner's entry."""

@@ -189,7 +189,7 @@ class SyncTablesCore:
         try:
             return self._naming.ids(string)
         except UnicodeEncodeError:
-            return (string,)  # a lone surrogate names nothing
+            return ("",)  # a lone surrogate names nothing
 
     def _find_session(self, string: str) -> tuple[int, Session | None, OwnerEntry | None]:
         """Answer now, the session of a string, alive or not, and its owner's entry."""

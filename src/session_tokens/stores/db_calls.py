@@ -23,20 +23,19 @@ SESSION_METHODS = ("set_session_key_value", "del_session_key_value", "check_hash
 TOKEN_METHODS = ("set_key_value", "get_key_value", "del_key_value")
 
 
-def methods_of(session_db: object, token_db: object) -> dict[str, Callable[..., Any]]:
-    """Answer the six methods by name.
+def holders_of(session_db: object, token_db: object) -> dict[str, object]:
+    """Answer which DB holds each of the six methods.
 
     Raises:
         InvalidInput: a method is missing; the message names it.
     """
-    methods: dict[str, Callable[..., Any]] = {}
+    holders: dict[str, object] = {}
     for db, names in ((session_db, SESSION_METHODS), (token_db, TOKEN_METHODS)):
         for name in names:
-            method = getattr(db, name, None)
-            if not callable(method):
+            if not callable(getattr(db, name, None)):
                 raise InvalidInput(f"the DB ({type(db).__name__}) has no method {name}; docs/seed.md lists the six")
-            methods[name] = method
-    return methods
+            holders[name] = db
+    return holders
 
 
 def checked_answer(method: str, answer: object) -> Any:
@@ -95,9 +94,10 @@ class SyncDBCalls:
     """
 
     def __init__(self, session_db: object, token_db: object, timeout_s: float | None) -> None:
-        self._methods = methods_of(session_db, token_db)
+        self._holders = holders_of(session_db, token_db)
         self._timeout_s = timeout_s
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     def call(self, method: str, *args: str) -> Any:
@@ -106,7 +106,7 @@ class SyncDBCalls:
         Raises:
             AdapterError: it failed, hung or answered nonsense.
         """
-        function = self._methods[method]
+        function: Callable[..., Any] = getattr(self._holders[method], method)
         try:
             if inspect.iscoroutinefunction(function):
                 answer = self._run(function(*args))
@@ -126,7 +126,10 @@ class SyncDBCalls:
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="session-tokens db loop", daemon=True).start()
+                self._thread = threading.Thread(
+                    target=_run_and_close, args=(self._loop,), name="session-tokens db loop", daemon=True
+                )
+                self._thread.start()
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result(self._timeout_s)
@@ -137,9 +140,20 @@ class SyncDBCalls:
     def close(self) -> None:
         """Stop the private loop; calling it again does nothing."""
         with self._starting:
-            if self._loop is not None and self._loop.is_running():
+            if self._loop is not None and self._thread is not None:
                 self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join(timeout=self._timeout_s or 5)
             self._loop = None
+
+
+def _run_and_close(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
 
 
 class AsyncDBCalls:
@@ -150,7 +164,7 @@ class AsyncDBCalls:
     """
 
     def __init__(self, session_db: object, token_db: object, timeout_s: float | None) -> None:
-        self._methods = methods_of(session_db, token_db)
+        self._holders = holders_of(session_db, token_db)
         self._timeout_s = timeout_s
 
     async def call(self, method: str, *args: str) -> Any:
@@ -159,7 +173,7 @@ class AsyncDBCalls:
         Raises:
             AdapterError: it failed, hung or answered nonsense.
         """
-        function = self._methods[method]
+        function: Callable[..., Any] = getattr(self._holders[method], method)
         try:
             if inspect.iscoroutinefunction(function):
                 answer = await asyncio.wait_for(function(*args), self._timeout_s)

@@ -1,0 +1,53 @@
+"""The tables under test: in memory, on SQLite, and over an application's own DB in its forms."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from session_tokens import TokenTables
+from session_tokens.stores.naming import TokenStrings
+from session_tokens.testing import ManualClock
+from tests.seed.dbs import AsyncDB, MixedDB, PlainDB
+
+KINDS = ("memory", "sqlite-sealed", "sqlite-clear", "db", "async-db", "mixed-db", "two-dbs")
+
+Maker = Callable[[], TokenTables]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=KINDS)
+def again(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Maker]:
+    """Makes tables on the same data, as another process would; in memory always the same ones."""
+    made: list[TokenTables] = []
+    kind = str(request.param)
+    in_memory = TokenTables(clock=clock, sweep=False) if kind == "memory" else None
+    one = {"db": PlainDB, "async-db": AsyncDB, "mixed-db": MixedDB, "two-dbs": PlainDB}.get(kind, PlainDB)()
+    other = AsyncDB()
+
+    def make() -> TokenTables:
+        if in_memory is not None:
+            tables = in_memory
+        elif kind.startswith("sqlite"):
+            strings: TokenStrings = "sealed" if kind == "sqlite-sealed" else "clear"
+            url = f"sqlite:///{tmp_path / 'tables.db'}"
+            tables = TokenTables.open(url, token_strings=strings, clock=clock, sweep=False)
+        elif kind == "two-dbs":
+            tables = TokenTables(one, token_db=other, clock=clock, sweep=False)
+        else:
+            tables = TokenTables(one, clock=clock, sweep=False)
+        made.append(tables)
+        return tables
+
+    yield make
+    for tables in made:
+        tables.shutdown()
+
+
+@pytest.fixture
+def tables(again: Maker) -> TokenTables:
+    return again()
