@@ -1,12 +1,14 @@
 """A real PostgreSQL for tests: found on this machine, started on a free port, ended when the tests are over.
 
-A test gets it by importing the fixture ``postgres_url`` (a fresh database each) or ``postgres_server`` (one server for
-the whole run, for tests that must not harm it) and ``private_postgres`` (one of the test's own, to kill and restart).
+A test gets it by importing the fixture ``postgres_url`` (one server for the whole run, an empty database each),
+``postgres_server`` (that server) or ``private_postgres`` (a server of the test's own, to kill and restart).
 PostgreSQL refuses to run as root; started by root, its programs run as the user ``postgres``.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib.util
 import os
 import pwd
@@ -19,6 +21,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -84,7 +87,7 @@ class PostgresServer:
         self._bin = binaries()
         self._as_user = _user()
         self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700)  # PostgreSQL refuses a folder that others may enter
         if self._as_user:
             shutil.chown(folder, self._as_user[2])
         self._run(
@@ -184,8 +187,9 @@ def _server_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="st-pg-"))
 
 
-def run_server() -> Iterator[PostgresServer]:
-    """Run a server until the generator goes on; nothing of it is left."""
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """Run a server; nothing of it is left afterwards."""
     above = _server_folder()
     above.chmod(0o755)
     server = PostgresServer(above / "server")
@@ -197,21 +201,31 @@ def run_server() -> Iterator[PostgresServer]:
         shutil.rmtree(above, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """One server for the whole run."""
-    yield from run_server()
+@functools.cache
+def shared_server() -> PostgresServer:
+    """Answer the one server of this process's tests, which ends with the process."""
+    held = ExitStack()
+    atexit.register(held.close)
+    return held.enter_context(running_server())
 
 
-@pytest.fixture
-def private_postgres() -> Iterator[PostgresServer]:
+@pytest.fixture(name="postgres_server")
+def _postgres_server() -> PostgresServer:
+    """The one server of this process's tests; do it no harm."""
+    return shared_server()
+
+
+@pytest.fixture(name="private_postgres")
+def _private_postgres() -> Iterator[PostgresServer]:
     """A server of the test's own."""
-    yield from run_server()
+    with running_server() as server:
+        yield server
 
 
-@pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+@pytest.fixture(name="postgres_url")
+def _postgres_url() -> Iterator[str]:
     """The URL of an empty database."""
-    url = postgres_server.new_database()
+    server = shared_server()
+    url = server.new_database()
     yield url
-    postgres_server.drop_database(url)
+    server.drop_database(url)

@@ -96,8 +96,10 @@ class _Idle(Generic[C]):
         return True
 
     def close(self) -> None:
-        while self._connections:
-            self._connections.pop().pgconn.finish()
+        """Close all of them."""
+        for connection in self._connections:
+            connection.pgconn.finish()
+        self._connections.clear()
 
 
 def _is_stale(connection: BoundedConnection | BoundedAsyncConnection) -> bool:
