@@ -265,6 +265,10 @@ class MemoryStore(BlockingStore):
                     self.tokens_by_lookup[new.lookup] = new
                 if new.session_id is not None:
                     add_member(self.held, new.session_id, new.id)
+                else:
+                    self._place_token(new)
+                if new.offer is not None and new.offer.listed:
+                    self.sellable[new.id] = None
                 if new.deadline != NEVER:
                     self._token_deadlines.add(new.deadline, new.id)
             return
@@ -294,8 +298,11 @@ class MemoryStore(BlockingStore):
             self.unassigned.pop(old.id, None)
         elif (former := parked_owner(old)) is not None:
             drop_member(self.parked, former, old.id)
-        if new is None:
-            return
+        if new is not None:
+            self._place_token(new)
+
+    def _place_token(self, new: Token) -> None:
+        """Put a token among those of where it is held."""
         if new.session_id is not None:
             add_member(self.held, new.session_id, new.id)
         elif new.unassigned_at is not None:
@@ -439,6 +446,8 @@ class MemoryStore(BlockingStore):
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """Answer what should be swept: sessions first, then tokens, then forgotten outcomes."""
         with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
             keys = [Key("session", id) for id in self._session_deadlines.due(now, limit, self._session_sweep_at)]
             tokens = self._token_deadlines.due(now, limit - len(keys), self._token_sweep_at)
             keys += [Key("token", id) for id in tokens]

@@ -1,0 +1,179 @@
+'''The suite that every store passes, for authors of stores. This page is also how to write one.
+
+A store keeps records and commits change sets; it knows stamps, not rules (``session_tokens.store``). The shortest way
+to one is ``BlockingOptimisticStore``, or ``OptimisticStore`` where it waits on an event loop: you answer questions and
+commit if nothing moved, the base class does the rest. Here is a whole store. It is small because it has one stamp for
+everything, a number that grows with each commit, and looks through all it has for each answer: right, and slow. A
+store for many users has a stamp for each record and each index, and indexes::
+
+    import threading
+    from session_tokens.changes import owner_of_living, parked_owner
+    from session_tokens.errors import StoreUnavailable
+    from session_tokens.events import Listeners
+    from session_tokens.minting import PlainKeyring
+    from session_tokens.store import BlockingOptimisticStore
+    from session_tokens.wants import *
+
+    KINDS = ("sessions", "tokens", "entries", "outcomes", "settings", "keys")
+
+    class TinyStore(BlockingOptimisticStore):
+        """Keeps all records in dictionaries, by id."""
+
+        durable = False
+
+        def __init__(self, clock):
+            self.clock, self.keyring, self.listeners = clock, PlainKeyring(), Listeners()
+            self.kept = {kind: {} for kind in KINDS}
+            self.number, self.closed, self.lock = 0, False, threading.Lock()
+
+        def read_now(self, wants):
+            with self.lock:
+                self.check_open()
+                return Answer(self.clock.now(), [Found(self.answer(want), [("all", self.number)]) for want in wants])
+
+        def commit_now(self, commit):
+            with self.lock:
+                self.check_open()
+                if any(stamp != self.number for stamp in commit.stamps.values()):
+                    return False                                     # it moved: the rule will be run again
+                self.number += 1
+                changes = commit.changes
+                for kind, pairs in (("sessions", changes.sessions), ("tokens", changes.tokens), ("keys", changes.keys)):
+                    for old, new in pairs:
+                        self.put(kind, (new or old).id, new)
+                for _, entry in changes.entries:
+                    self.put("entries", entry.owner, entry)
+                for record in changes.idempotency:
+                    self.put("outcomes", record.key, record)
+                for key in changes.forgotten:
+                    self.put("outcomes", key, None)
+                for name, text in changes.settings:
+                    self.put("settings", name, text)
+                return True
+
+        def put(self, kind, id, record):
+            if record is None:
+                self.kept[kind].pop(id, None)
+            else:
+                self.kept[kind][id] = record
+
+        def all(self, kind, test, after=None, limit=None):
+            place = lambda record: (record.created_at, record.id)    # the order of every list
+            records = sorted(filter(test, self.kept[kind].values()), key=place)
+            return [record for record in records if after is None or place(record) > after][:limit]
+
+        def with_entry(self, session):
+            return NO_SESSION if session is None else SessionFound(session, self.kept["entries"].get(session.owner))
+
+        def with_session(self, token):
+            if token is None:
+                return NO_TOKEN
+            return TokenFound(token, *self.with_entry(self.kept["sessions"].get(token.session_id)))
+
+        def answer(self, want):
+            first = lambda kind: next(iter(self.all(kind, lambda record: record.lookup == want.lookup)), None)
+            match want:
+                case SessionById(id):
+                    return self.with_entry(self.kept["sessions"].get(id))
+                case SessionByLookup():
+                    return self.with_entry(first("sessions"))
+                case SessionsOf(owner):
+                    return self.all("sessions", lambda session: owner_of_living(session) == owner)
+                case EntryOf(owner):
+                    return self.kept["entries"].get(owner)
+                case TokenById(id):
+                    return self.with_session(self.kept["tokens"].get(id))
+                case TokenByLookup():
+                    return self.with_session(first("tokens"))
+                case TokensOf(session_id, limit):
+                    return self.all("tokens", lambda token: token.session_id == session_id, limit=limit)
+                case TransferablesOf(session_id):
+                    return self.all("tokens", lambda token: token.session_id == session_id and token.is_transferable)
+                case TokenCountOf(session_id):
+                    return len(self.all("tokens", lambda token: token.session_id == session_id))
+                case ParkedTokens(owner):
+                    return self.all("tokens", lambda token: parked_owner(token) == owner)
+                case IdempotencyOf(key):
+                    return self.kept["outcomes"].get(key)
+                case SettingOf(name):
+                    return self.kept["settings"].get(name)
+                case KeyByLookup():
+                    return first("keys")
+                case KeyById(id):
+                    return self.kept["keys"].get(id)
+                case AllKeys():
+                    return self.all("keys", lambda key: True)
+                case SessionListing(_, _, after, limit):             # the filters are hints: more is never wrong
+                    living = lambda session: session.ended_at is None
+                    return [self.with_entry(session) for session in self.all("sessions", living, after, limit)]
+                case TokenListing(after=after, limit=limit):
+                    return [self.with_session(token) for token in self.all("tokens", lambda token: True, after, limit)]
+
+        def due_now(self, now, limit):
+            with self.lock:
+                self.check_open()
+                kept = self.kept
+                due = [(session.sweep_at, Key("session", session.id)) for session in kept["sessions"].values()]
+                due += [(token.deadline, Key("token", token.id)) for token in kept["tokens"].values()]
+                due += [(record.expires_at, Key("idempotency", record.key)) for record in kept["outcomes"].values()]
+                return [key for at, key in sorted(due) if at <= now][:limit]
+
+        def close_now(self):
+            self.closed = True
+
+        def check_open(self):
+            if self.closed:
+                raise StoreUnavailable("the store is closed; open it again")
+
+And its tests, all of them::
+
+    from session_tokens.testing.conformance import BlockingStoreConformance
+
+    class TestTinyStore(BlockingStoreConformance):
+        opens_again = False                                          # its records live and die with the object
+
+        def open_store_now(self):
+            return TinyStore(self.clock)
+
+Run them with pytest, which shows what was compared when the suite is named in your ``conftest.py``:
+``pytest.register_assert_rewrite("session_tokens.testing")``. unittest runs them too, when ``unittest.TestCase`` is
+another base of the class.
+
+The suite never asks which store it has. An embedded store takes ``self.clock``, a clock that moves when told. A server
+keeps its own time: say ``clock_is_manual = False``, and the few checks that must wait do wait, half a second each.
+'''
+
+from __future__ import annotations
+
+from .care_checks import CloseChecks, DueChecks
+from .listing_checks import IndexChecks
+from .race_checks import RaceChecks
+from .session_checks import SessionChecks
+from .thread_checks import ThreadChecks
+from .token_checks import TokenChecks
+from .transaction_checks import IsolationChecks
+from .want_checks import OtherWantChecks, SessionWantChecks, TokenWantChecks
+
+__all__ = ["BlockingStoreConformance", "StoreConformance"]
+
+
+class StoreConformance(
+    SessionWantChecks,
+    TokenWantChecks,
+    OtherWantChecks,
+    IsolationChecks,
+    DueChecks,
+    CloseChecks,
+    IndexChecks,
+    SessionChecks,
+    TokenChecks,
+    RaceChecks,
+):
+    """All checks of a store that is awaited; subclass it and write ``open_store``."""
+
+
+class BlockingStoreConformance(StoreConformance, ThreadChecks):
+    """All checks of a store with plain methods; subclass it and write ``open_store_now``.
+
+    A store with two shells, one for asyncio and one for threads, writes ``open_store`` too.
+    """

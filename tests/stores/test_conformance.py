@@ -1,0 +1,74 @@
+"""Every store passes the suite that is shipped for authors of stores, the one of the manual too."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_tokens.store import BlockingStore, Store
+from session_tokens.stores.connect import open_store, open_store_now
+from session_tokens.testing import conformance
+from session_tokens.testing.conformance import BlockingStoreConformance
+
+PEPPER = bytes(range(32))
+
+
+class ByUrl(BlockingStoreConformance):
+    """A store that is opened by its URL, for asyncio and for threads."""
+
+    url: str
+
+    async def open_store(self) -> Store:
+        return await open_store(self.url, pepper=PEPPER, clock=self.clock if self.clock_is_manual else None)
+
+    def open_store_now(self) -> BlockingStore:
+        return open_store_now(self.url, pepper=PEPPER, clock=self.clock if self.clock_is_manual else None)
+
+
+class TestMemory(ByUrl):
+    opens_again = False
+    url = "memory://"
+
+
+class TestSqlite(ByUrl):
+    @pytest.fixture(autouse=True)
+    def _in_a_fresh_file(self, tmp_path: Path) -> None:
+        self.url = f"sqlite:///{tmp_path / 'sessions.db'}"
+
+
+class TestValkey(ByUrl):
+    clock_is_manual = False
+
+    @pytest.fixture(autouse=True)
+    def _on_a_real_server(self, valkey_url: str) -> None:
+        self.url = valkey_url
+
+
+class TestPostgres(ByUrl):
+    clock_is_manual = False
+
+    @pytest.fixture(autouse=True)
+    def _on_a_real_server(self, postgres_url: str) -> None:
+        self.url = postgres_url
+
+
+def store_of_the_manual() -> Any:
+    """Answer the class of the store that the suite's page teaches with."""
+    blocks = (conformance.__doc__ or "").split("::\n\n")
+    code = textwrap.dedent("\n".join(blocks[1].splitlines()[:-2]))
+    names: dict[str, Any] = {}
+    exec(compile(code, inspect.getfile(conformance), "exec"), names)  # noqa: S102  # the manual shows it to be run
+    return names["TinyStore"]
+
+
+class TestStoreOfTheManual(BlockingStoreConformance):
+    opens_again = False
+    tiny_store = store_of_the_manual()
+
+    def open_store_now(self) -> BlockingStore:
+        store: BlockingStore = self.tiny_store(self.clock)
+        return store
