@@ -103,13 +103,15 @@ def _read_private(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"the secret file {path} cannot be read ({error.strerror}); a link is not followed") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"the secret file {path} is no plain file")
         if status.st_mode & 0o077:
             raise UsageError(f"the secret file {path} is open to others; chmod 600 it")
-        raw = file.read(SECRET_BYTES_MAX + 1)
+        raw = os.read(descriptor, SECRET_BYTES_MAX + 1)
+    finally:
+        os.close(descriptor)
     if not raw:
         raise UsageError(f"the secret file {path} is empty")
     return raw

@@ -207,12 +207,18 @@ def _run(words: list[str]) -> int:
     return run(options)
 
 
+class _ToStandardError(logging.Handler):
+    """Writes to whatever standard error is by then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"session-tokens: {_printable(record.getMessage())}", file=sys.stderr)
+
+
 def _say(*, quiet: bool) -> None:
     """Tell on standard error what the library has to say; known defects of SQLite only where one can act on them."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("session-tokens: %(message)s"))
     root = logging.getLogger("session_tokens")
-    root.addHandler(handler)
+    if not any(isinstance(handler, _ToStandardError) for handler in root.handlers):
+        root.addHandler(_ToStandardError())
     root.setLevel(logging.WARNING)
     logging.getLogger("session_tokens.keys").setLevel(logging.INFO)
     if quiet:

@@ -81,7 +81,7 @@ def print_json(answer: Any) -> None:
 def print_record(record: dict[str, Any]) -> None:
     """Print one record for people: a field a line, empty ones left out."""
     shown = {name: cell for name, value in record.items() if (cell := _cell(name, value))}
-    width = max(map(len, shown))
+    width = max(map(len, shown), default=0)
     for name, cell in shown.items():
         print(f"{name:<{width}}  {cell}")
 
@@ -110,8 +110,10 @@ def print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _cell(name: str, value: Any) -> str:
-    if value is None or value is False or value == {}:
+    if value is None or value == {}:
         return ""
+    if value is False:
+        return "no"
     if name.endswith("_at") or name == "held_since":
         return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     if value is True:

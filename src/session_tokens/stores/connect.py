@@ -115,7 +115,8 @@ def check_store(url: str, *, fix: bool, progress: Callable[..., None]) -> Sequen
     """
     store = open_store_now(url)
     try:
-        check: Callable[..., Sequence[object]] | None = getattr(store, "check_now", None)
+        check: Callable[..., Sequence[object]] | None
+        check = getattr(store, "check_now", None) or getattr(store, "check", None)
         if check is None:
             raise InvalidInput("a store in memory has nothing to check")
         known = signature(check).parameters

@@ -1,0 +1,65 @@
+"""A store on disk, and the command line called as a program calls it, in this process or in one of its own."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_tokens.cli.main import main
+
+
+@dataclass
+class Said:
+    """What one call printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Said]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Call ``main`` with arguments, and bytes on standard input, on a store of this test's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SESSION_TOKENS_STORE", "sqlite:///store.db")
+
+    def call(*arguments: str, stdin: bytes = b"") -> Said:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        code = main(arguments)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return Said(code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Cli:
+    """Run ``session-tokens`` in a process of its own."""
+
+    def call(*arguments: str, stdin: bytes = b"", **variables: str) -> Said:
+        run = subprocess.run(
+            [sys.executable, "-m", "session_tokens.cli.main", *arguments],
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            cwd=tmp_path,
+            env={**os.environ, "SESSION_TOKENS_STORE": "sqlite:///store.db", **variables},
+        )
+        return Said(run.returncode, run.stdout.decode(), run.stderr.decode())
+
+    return call

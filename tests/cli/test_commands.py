@@ -1,0 +1,171 @@
+"""What each command does, prints and exits with."""
+
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from session_tokens import SessionTokens
+from tests.cli.conftest import Cli
+
+
+def test_open_prints_the_secret_and_verify_takes_it_from_stdin_or_a_private_file(cli: Cli, tmp_path: Path) -> None:
+    opened = cli("open", "alice", "--label", "laptop", "--data", '{"theme": "dark"}', "--json")
+    secret = opened.json["secret"]
+    file = tmp_path / "secret"
+    file.write_text(secret + "\n")
+    file.chmod(0o600)
+
+    by_stdin = cli("verify", "--json", stdin=secret.encode() + b"\n")
+    by_file = cli("verify", "--json", "--secret-file", str(file))
+
+    assert opened.code == by_stdin.code == by_file.code == 0
+    assert by_stdin.json["active"] is True
+    assert by_file.json["session"]["label"] == "laptop"
+    assert by_file.json["session"]["data"] == {"theme": "dark"}
+    assert secret not in by_stdin.out + by_stdin.err
+
+
+def test_the_whole_life_of_a_token(cli: Cli) -> None:
+    session = cli("open", "alice", "--json").json["id"]
+    issued = cli("issue", "--session", session, "--value", "seat 12", "--transferable", "--json").json
+    moved = cli("transfer", issued["id"], "--giver", "alice", "--receiver", "bob", "--json").json
+    bobs = cli("open", "bob", "--json").json["id"]
+    held = cli("tokens", issued["id"], "--json").json
+    ended = cli("end", bobs)
+    waiting = cli("tokens", "--unassigned", "--json").json["items"]
+    claimed = cli("claim", issued["id"], "--session", session, "--json").json
+
+    assert cli("verify", stdin=issued["secret"].encode()).code == 1
+    assert cli("verify", stdin=moved["secret"].encode()).code == 1
+    assert cli("verify", stdin=claimed["secret"].encode()).code == 0
+    assert held["session_id"] == bobs and held["owner"] == "bob"
+    assert (ended.code, ended.out) == (0, "ended: 1\n")
+    assert [token["id"] for token in waiting] == [issued["id"]]
+    assert claimed["owner"] == "alice" and claimed["epoch"] == 2
+    assert cli("end", issued["id"]).code == 0
+    assert cli("end", issued["id"]).code == 1
+
+
+def test_refusals_have_their_exit_codes(cli: Cli) -> None:
+    session = cli("open", "alice", "--json").json["id"]
+    bound = cli("issue", "--session", session, "--json").json["id"]
+    token = cli("issue", "--session", session, "--transferable", "--json").json["id"]
+
+    assert cli("transfer", bound, "--giver", "alice", "--receiver", "bob").code == 4
+    assert cli("transfer", token, "--giver", "carol", "--receiver", "bob").code == 5
+    assert cli("claim", token, "--session", session).code == 4
+    assert cli("transfer", "tok_00" + "0" * 22, "--receiver", "bob").code == 1
+    assert cli("sessions", "--store", "sqlite:////no/such/folder/x.db").code == 3
+
+
+def test_errors_are_json_for_programs(cli: Cli) -> None:
+    said = cli("transfer", "tok_00" + "0" * 22, "--receiver", "bob", "--json")
+
+    assert said.out == ""
+    assert '"error": "unknown_token"' in said.err
+
+
+def test_lists_are_paged(cli: Cli) -> None:
+    for owner in ("a", "b", "c"):
+        cli("open", owner)
+    first = cli("sessions", "--limit", "2", "--json").json
+    second = cli("sessions", "--limit", "2", "--after", first["next"], "--json").json
+
+    assert [session["owner"] for session in first["items"] + second["items"]] == ["a", "b", "c"]
+    assert second["next"] is None
+    assert cli("sessions", "--owner", "b").out.count("ses_") == 1
+
+
+def test_end_all_sessions_of_an_owner(cli: Cli) -> None:
+    cli("open", "alice")
+
+    assert cli("end", "--owner", "alice", "--yes", "--json").json == {"ended": 1}
+    assert cli("end", "--owner", "alice", "--yes", "--json").json == {"ended": 0}
+
+
+def test_sweep_and_check(cli: Cli) -> None:
+    session = cli("open", "alice", "--json").json["id"]
+    cli("end", session)
+
+    assert cli("sweep", "--json").json["swept"] >= 1
+    assert cli("sweep", "--json").json["swept"] == 0
+    assert cli("check").out == "nothing is wrong\n"
+    assert cli("check", "--fix-clock").code == 0
+
+
+def test_keys_are_made_listed_rotated_and_revoked(cli: Cli) -> None:
+    made = cli("keys", "create", "--role", "admin", "--label", "ops", "--json").json
+    listed = cli("keys", "list", "--json").json["items"]
+    rotated = cli("keys", "rotate", made["id"], "--json").json
+
+    assert made["secret"].startswith("stk_") and made["role"] == "admin"
+    assert [key["id"] for key in listed] == [made["id"]]
+    assert "secret" not in listed[0]
+    assert rotated["secret"] != made["secret"] and rotated["role"] == "admin"
+    assert cli("keys", "revoke", made["id"]).code == 0
+    assert cli("keys", "revoke", made["id"]).code == 1
+
+
+def test_a_new_database_and_its_key_are_private_and_said_once(process: Cli, tmp_path: Path) -> None:
+    first, second = process("sessions"), process("sessions")
+
+    for name in ("store.db", "store.db.key"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    assert "store.db.key" in first.err
+    assert "store.db.key" not in second.err
+
+
+def test_nothing_optional_is_imported_before_it_is_needed(process: Cli) -> None:
+    program = (
+        "import sys; from session_tokens.cli.main import main; main(['--version']); main(['sessions'])\n"
+        "loaded = {'asyncio', 'rich', 'starlette', 'msgspec', 'cryptography', 'uvicorn'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {loaded}' if loaded else 0)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], env={"SESSION_TOKENS_STORE": "memory://"}, capture_output=True, text=True
+    )
+
+    assert run.returncode == 0, run.stderr
+
+
+def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
+    with SessionTokens.open(f"sqlite:///{tmp_path / 'store.db'}", sweep=False) as st:
+        for number in range(200):
+            st.open_session(f"owner-{number}")
+    command = f"{sys.executable} -m session_tokens.cli.main sessions --limit 500 --store sqlite:///store.db | head -n 1"
+
+    run = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert "Traceback" not in run.stderr
+    assert "BrokenPipe" not in run.stderr
+
+
+def test_an_interrupt_ends_quietly(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [sys.executable, "-m", "session_tokens.cli.main", "verify", "--store", "memory://"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    time.sleep(1.5)  # it waits for standard input by then
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=20)
+
+    assert running.returncode == 130
+    assert b"Traceback" not in err
+
+
+def test_without_a_command_the_help_is_named(cli: Cli) -> None:
+    said = cli()
+
+    assert said.code == 2
+    assert "--help" in said.err
+    with pytest.raises(SystemExit) as stop:
+        cli("--help")
+    assert stop.value.code == 0
