@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import Options, Report, Row, Samples, Side, compare, per_operation_us
+from benchmarks.harness import Measured, Options, Report, Row, Samples, Side, compare, per_operation_us
 from benchmarks.sides import native_side, token_tables_side
 
 SIZES, SIZES_FULL, SIZES_QUICK = (10_000, 100_000), (10_000, 100_000, 1_000_000), (20, 60)
@@ -87,17 +87,14 @@ def _native(
             _row(options, report, f"{where} {size}: {operation}", goal, turns)
 
 
-Turn = partial[tuple[float, int]]
-
-
-def _row(options: Options, report: Report, what: str, goal: float | None, turns: list[Turn]) -> None:
+def _row(options: Options, report: Report, what: str, goal: float | None, turns: list[partial[Measured]]) -> None:
     row = Row(what, Samples("this size"), Samples("smallest size"), "us", goal, goal_is_limit=True)
     report.rows.append(compare(options, row, turns[0], turns[1]))
 
 
-def _time(side: Side, **request: object) -> tuple[float, int]:
+def _time(side: Side, **request: object) -> Measured:
     return per_operation_us(side.ask("time_operation", **request), side.label)
 
 
-def _raw(side: Side, count: int) -> tuple[float, int]:
+def _raw(side: Side, count: int) -> Measured:
     return per_operation_us(side.ask("look_up_raw", count=count), "a plain dict")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks import machine
 
@@ -96,10 +96,17 @@ class Side:
 
 @dataclass
 class Samples:
-    """What one side measured for one row, one number a turn."""
+    """What one side measured for one row, one number a turn.
+
+    Attributes:
+        values: by the clock on the wall.
+        cpu_values: the same by processor time, where that means something.
+        work_done: how many operations were checked and right.
+    """
 
     label: str
     values: list[float] = field(default_factory=list)
+    cpu_values: list[float] = field(default_factory=list)
     work_done: int = 0
 
     def as_json(self) -> dict[str, Any]:
@@ -110,6 +117,8 @@ class Samples:
             "median": statistics.median(self.values),
             "max": max(self.values),
             "values": self.values,
+            "median_of_processor_time": statistics.median(self.cpu_values) if self.cpu_values else None,
+            "values_of_processor_time": self.cpu_values,
             "work_done": self.work_done,
         }
 
@@ -142,9 +151,17 @@ class Row:
     @property
     def ratio(self) -> float | None:
         """How many times better than the peer (or, with `goal_is_limit`, ours divided by the peer's)."""
-        if self.peer is None:
+        return None if self.peer is None else self._ratio_of(self.ours.values, self.peer.values)
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """The same by processor time, which turns of other programs on the machine disturb less."""
+        if self.peer is None or not self.ours.cpu_values or not self.peer.cpu_values:
             return None
-        ours, peer = statistics.median(self.ours.values), statistics.median(self.peer.values)
+        return self._ratio_of(self.ours.cpu_values, self.peer.cpu_values)
+
+    def _ratio_of(self, ours_values: Sequence[float], peer_values: Sequence[float]) -> float:
+        ours, peer = statistics.median(ours_values), statistics.median(peer_values)
         upper, lower = (ours, peer) if self.more_is_better or self.goal_is_limit else (peer, ours)
         return upper / lower if lower else math.inf
 
@@ -157,13 +174,14 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """Give the row with everything a reader needs to judge it."""
-        ratio = self.ratio
+        ratio, cpu_ratio = self.ratio, self.cpu_ratio
         return {
             "what": self.what,
             "unit": self.unit,
             "ours": self.ours.as_json(),
             "peer": self.peer.as_json() if self.peer else None,
             "ratio": None if ratio is None or math.isinf(ratio) else round(ratio, 4),
+            "ratio_of_processor_time": None if cpu_ratio is None else round(cpu_ratio, 4),
             "ratio_is": "ours / peer" if self.more_is_better or self.goal_is_limit else "peer / ours",
             "goal": self.goal,
             "goal_is_limit": self.goal_is_limit,
@@ -184,14 +202,16 @@ class Report:
     def show(self) -> None:
         """Print both sides of every row and the ratio."""
         print(f"\n{self.question}: {self.asks}")
-        header = f"  {'':46} {'ours':>24} {'peer':>24} {'unit':>6} {'ratio':>9}  goal"
+        header = f"  {'':46} {'ours':>24} {'peer':>24} {'unit':>6} {'ratio':>9} {'by cpu':>9}  goal"
         print(header)
         for row in self.rows:
             ratio = "-" if row.ratio is None else "inf" if math.isinf(row.ratio) else f"{row.ratio:.2f}x"
+            by_cpu = "" if row.cpu_ratio is None else f"{row.cpu_ratio:.2f}x"
             sign = "<=" if row.goal_is_limit else ">="
             goal = "" if row.goal is None else f"{sign} {row.goal:g}x {_VERDICT[row.goal_is_met]}"
             peer = "" if row.peer is None else _spread(row.peer.values)
-            print(f"  {row.what:46} {_spread(row.ours.values):>24} {peer:>24} {row.unit:>6} {ratio:>9}  {goal}")
+            ours = _spread(row.ours.values)
+            print(f"  {row.what:46} {ours:>24} {peer:>24} {row.unit:>6} {ratio:>9} {by_cpu:>9}  {goal}")
         for note in self.notes:
             print(f"  note: {note}")
 
@@ -218,18 +238,29 @@ class Report:
 _VERDICT = {True: "met", False: "MISSED", None: ""}
 
 
-def take_turns(repeats: int, measures: Sequence[tuple[Samples, Callable[[], tuple[float, int]]]]) -> None:
-    """Measure A B A B ...: each measure answers its number and how much work was checked to be right."""
+class Measured(NamedTuple):
+    """What one turn of one side came to: by the wall, by processor time (or None), and the work that was right."""
+
+    value: float
+    cpu_value: float | None
+    work_done: int
+
+
+Turn = Callable[[], Measured]
+
+
+def take_turns(repeats: int, measures: Sequence[tuple[Samples, Turn]]) -> None:
+    """Measure A B A B ...: each measure answers its numbers and how much work was checked to be right."""
     for _ in range(repeats):
         for samples, measure in measures:
-            value, work_done = measure()
-            samples.values.append(value)
-            samples.work_done += work_done
+            measured = measure()
+            samples.values.append(measured.value)
+            if measured.cpu_value is not None:
+                samples.cpu_values.append(measured.cpu_value)
+            samples.work_done += measured.work_done
 
 
-def compare(
-    options: Options, row: Row, ours: Callable[[], tuple[float, int]], peer: Callable[[], tuple[float, int]] | None
-) -> Row:
+def compare(options: Options, row: Row, ours: Turn, peer: Turn | None) -> Row:
     """Fill a row by taking turns, after one turn of each side that is not kept (compilers and caches warm up in it)."""
     measures = [(row.ours, ours)]
     if row.peer is not None and peer is not None:
@@ -240,20 +271,23 @@ def compare(
     return row
 
 
-def per_operation_us(answer: Mapping[str, Any], label: str) -> tuple[float, int]:
+def per_operation_us(answer: Mapping[str, Any], label: str) -> Measured:
     """Turn a side's answer into microseconds for one operation, after checking that its work was done.
 
     Raises:
         NothingMeasured: if any answer the side checked was wrong.
     """
     check_work(answer, label)
-    return answer["seconds"] / answer["operations"] * 1e6, int(answer["right"])
+    each = 1e6 / answer["operations"]
+    return Measured(answer["seconds"] * each, answer["cpu_seconds"] * each, int(answer["right"]))
 
 
-def per_second(answer: Mapping[str, Any], label: str) -> tuple[float, int]:
+def per_second(answer: Mapping[str, Any], label: str) -> Measured:
     """Turn a side's answer into operations a second, after checking that its work was done."""
     check_work(answer, label)
-    return answer["operations"] / answer["seconds"], int(answer["right"])
+    operations, cpu_seconds = answer["operations"], answer["cpu_seconds"]
+    by_cpu = operations / cpu_seconds if cpu_seconds else None
+    return Measured(operations / answer["seconds"], by_cpu, int(answer["right"]))
 
 
 def check_work(answer: Mapping[str, Any], label: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import NothingMeasured, Options, Report, Row, Side, compare
+from benchmarks.harness import Measured, NothingMeasured, Options, Report, Row, Side, compare
 from benchmarks.peers import npm_side, peer_if_any
 from benchmarks.sides import native_side, token_tables_side
 
@@ -57,20 +57,20 @@ def _store_writes(options: Options, report: Report) -> Row:
         return compare(options, row, ours_turn, partial(_writes, peer, options) if peer else None)
 
 
-def _tick(side: Side, options: Options) -> tuple[float, int]:
+def _tick(side: Side, options: Options) -> Measured:
     answer = _idle(side, 0.0 if options.quick else 0.1)
-    return float(answer["tick_s"]) * 1000, int(answer["alive"])
+    return Measured(float(answer["tick_s"]) * 1000, None, int(answer["alive"]))
 
 
-def _share(side: Side, options: Options) -> tuple[float, int]:
+def _share(side: Side, options: Options) -> Measured:
     answer = _idle(side, _window_s(options))
-    return float(answer["cpu_s"]) / float(answer["window_s"]) * 1000, int(answer["alive"])
+    return Measured(float(answer["cpu_s"]) / float(answer["window_s"]) * 1000, None, int(answer["alive"]))
 
 
-def _writes(side: Side, options: Options) -> tuple[float, int]:
+def _writes(side: Side, options: Options) -> Measured:
     answer = _idle(side, _window_s(options))
     writes = answer["writes"] if "writes" in answer else int(bool(answer["wrote"]))
-    return float(writes) / float(answer["window_s"]), int(answer["alive"])
+    return Measured(float(writes) / float(answer["window_s"]), None, int(answer["alive"]))
 
 
 def _idle(side: Side, window_s: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from benchmarks.harness import NothingMeasured, Options, Report, Row, Samples, Side, compare
+from benchmarks.harness import Measured, NothingMeasured, Options, Report, Row, Samples, Side, compare
 from benchmarks.peers import npm_side, peer_if_any
 from benchmarks.sides import token_tables_side
 
@@ -53,19 +53,19 @@ def run(options: Options) -> Report:
     return report
 
 
-def _ours(request: dict[str, object]) -> tuple[float, int]:
+def _ours(request: dict[str, object]) -> Measured:
     with token_tables_side() as side:
         answer = _checked(side, side.ask("footprint", **request))
     stages = [int(answer[stage]) for stage in STAGES]
-    return _bytes_each(stages, request), int(answer["right"])
+    return Measured(_bytes_each(stages, request), None, int(answer["right"]))
 
 
-def _peer(request: dict[str, object], method: str) -> tuple[float, int]:
+def _peer(request: dict[str, object], method: str) -> Measured:
     with npm_side() as side:
         answer = _checked(side, side.ask("footprint", **request))
     read = "live_bytes" if method == "live" else "rss_bytes"
     stages = [int(answer[stage][read]) for stage in STAGES]
-    return _bytes_each(stages, request), int(answer["right"])
+    return Measured(_bytes_each(stages, request), None, int(answer["right"]))
 
 
 def _bytes_each(stages: list[int], request: dict[str, object]) -> float:

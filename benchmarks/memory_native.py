@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks.harness import Options, Report, Row, Side, compare, per_operation_us
+from benchmarks.harness import Measured, Options, Report, Row, Side, compare, per_operation_us
 from benchmarks.peers import npm_side, peer_if_any
 from benchmarks.sides import native_side
 
@@ -51,5 +51,5 @@ def run(options: Options) -> Report:
     return report
 
 
-def _time(side: Side, operation: str, count: int) -> tuple[float, int]:
+def _time(side: Side, operation: str, count: int) -> Measured:
     return per_operation_us(side.ask("time_operation", operation=operation, count=count), side.label)

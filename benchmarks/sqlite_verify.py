@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.harness import Options, Report, Row, Side, compare, per_second
+from benchmarks.harness import Measured, Options, Report, Row, Side, compare, per_second
 from benchmarks.peers import django_side, peer_if_any
 from benchmarks.sides import native_side
 
@@ -51,10 +51,10 @@ def run(options: Options) -> Report:
     return report
 
 
-def _ours(side: Side, count: int, touch: bool) -> tuple[float, int]:
+def _ours(side: Side, count: int, touch: bool) -> Measured:
     answer = side.ask("time_operation", operation="verify_session", count=count, touch=touch)
     return per_second(answer, side.label)
 
 
-def _peer(side: Side, count: int) -> tuple[float, int]:
+def _peer(side: Side, count: int) -> Measured:
     return per_second(side.ask("verify", count=count), side.label)

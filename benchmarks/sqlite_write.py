@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import machine
-from benchmarks.harness import Options, Report, Row, Side, compare, per_second
+from benchmarks.harness import Measured, Options, Report, Row, Side, compare, per_second
 from benchmarks.peers import django_side, peer_if_any
 from benchmarks.sides import native_side
 
@@ -52,5 +52,5 @@ def run(options: Options) -> Report:
     return report
 
 
-def _write(side: Side, **request: object) -> tuple[float, int]:
+def _write(side: Side, **request: object) -> Measured:
     return per_second(side.ask("write", **request), side.label)

@@ -49,8 +49,8 @@ def _question(result: dict[str, Any]) -> str:
         "",
         result["asks"],
         "",
-        "| | ours | peer | unit | ratio | goal |",
-        "|---|---:|---:|---|---:|---|",
+        "| | ours | peer | unit | ratio | by processor time | goal |",
+        "|---|---:|---:|---|---:|---:|---|",
         *(_row(row) for row in result["rows"]),
         "",
         *(f"- {note}" for note in result["notes"]),
@@ -70,10 +70,16 @@ def _how(result: dict[str, Any]) -> str:
 
 def _row(row: dict[str, Any]) -> str:
     peer = "" if row["peer"] is None else _number(row["peer"]["median"])
-    ratio = "" if row["ratio"] is None else f"{row['ratio']:,.2f}x" if row["ratio"] < 100 else f"{row['ratio']:,.0f}x"
+    ratio, by_cpu = _ratio(row["ratio"]), _ratio(row["ratio_of_processor_time"])
     verdict = {True: "met", False: "missed", None: ""}[row["goal_is_met"]]
     goal = "" if row["goal"] is None else f"{'≤' if row['goal_is_limit'] else '≥'} {row['goal']:g}x: {verdict}"
-    return f"| {row['what']} | {_number(row['ours']['median'])} | {peer} | {row['unit']} | {ratio} | {goal} |"
+    return (
+        f"| {row['what']} | {_number(row['ours']['median'])} | {peer} | {row['unit']} | {ratio} | {by_cpu} | {goal} |"
+    )
+
+
+def _ratio(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:,.2f}x" if ratio < 100 else f"{ratio:,.0f}x"
 
 
 def _number(value: float) -> str:

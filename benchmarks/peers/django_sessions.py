@@ -11,7 +11,6 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
-import time
 from typing import Any
 
 import django
@@ -20,7 +19,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from benchmarks.sides.names import owner_name, picks
-from benchmarks.sides.serving import serve
+from benchmarks.sides.serving import Stopwatch, serve
 
 JOURNAL, DATABASE = sys.argv[1], sys.argv[2]
 
@@ -64,11 +63,11 @@ def verify(count: int) -> dict[str, Any]:
     """Load `count` sessions on one thread, checking whose they are."""
     asked = [("".join(keys[number]), owner_name(number)) for number in picks(count, len(keys))]
     right = 0
-    start = time.perf_counter()
+    watch = Stopwatch()
     for key, owner in asked:
         if SessionStore(key).load().get("user_id") == owner:
             right += 1
-    return {"seconds": time.perf_counter() - start, "operations": count, "right": right}
+    return watch.answer(count, right)
 
 
 def write(writers: int, commands: int, how: str = "threads") -> dict[str, Any]:
@@ -93,14 +92,14 @@ def write(writers: int, commands: int, how: str = "threads") -> dict[str, Any]:
     for thread in threads:
         thread.start()
     ready.wait()
-    start = time.perf_counter()
+    watch = Stopwatch()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - start
+    watch.stop()
     if failures:
         raise RuntimeError(f"{len(failures)} writers failed, the first with {failures[0]}")
     right = sum(_visits(number) - before[number] for number in range(writers))
-    return {"seconds": seconds, "operations": writers * commands, "right": right}
+    return watch.answer(writers * commands, right)
 
 
 def describe() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sides.names import VALUE, owner_name, picks
-from benchmarks.sides.serving import serve
+from benchmarks.sides.serving import Stopwatch, serve
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings
 
 DAY_S = 24 * 60 * 60
@@ -84,23 +84,23 @@ class Measured:
         asked = [(_anew(self.secrets[number]), owner_name(number)) for number in picks(count, len(self.secrets))]
         verify_session = self.st.verify_session
         right = 0
-        start = time.perf_counter()
+        watch = Stopwatch()
         for secret, owner in asked:
             session = verify_session(secret, touch=touch)
             if session is not None and session.owner == owner:
                 right += 1
-        return {"seconds": time.perf_counter() - start, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _verify_token(self, count: int) -> dict[str, Any]:
         asked = [(_anew(self.token_secrets[number]), owner_name(number)) for number in picks(count, len(self.secrets))]
         verify_token = self.st.verify_token
         right = 0
-        start = time.perf_counter()
+        watch = Stopwatch()
         for secret, owner in asked:
             token = verify_token(secret)
             if token is not None and token.owner == owner:
                 right += 1
-        return {"seconds": time.perf_counter() - start, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _refuse_session(self, count: int) -> dict[str, Any]:
         """Verify secrets of the right form whose sessions have ended: what an attacker or a stale cookie costs."""
@@ -112,38 +112,38 @@ class Measured:
         self.next_number += count
         verify_session = self.st.verify_session
         right = 0
-        start = time.perf_counter()
+        watch = Stopwatch()
         for secret in ended:
             if verify_session(secret) is None:
                 right += 1
-        return {"seconds": time.perf_counter() - start, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _open_session(self, count: int) -> dict[str, Any]:
         owners = [owner_name(number) for number in range(self.next_number, self.next_number + count)]
         self.next_number += count
         open_session = self.st.open_session
-        start = time.perf_counter()
+        watch = Stopwatch()
         issued = [open_session(owner) for owner in owners]
-        seconds = time.perf_counter() - start
+        watch.stop()
         right = 0
         for opened, owner in zip(issued, owners, strict=True):
             session = self.st.verify_session(opened.secret)
             right += session is not None and session.owner == owner
             self.st.destroy_session(opened.record.id)
-        return {"seconds": seconds, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _issue_token(self, count: int) -> dict[str, Any]:
         asked = [self.session_ids[number] for number in picks(count, len(self.session_ids))]
         issue_token = self.st.issue_token
-        start = time.perf_counter()
+        watch = Stopwatch()
         issued = [issue_token(session_id, VALUE) for session_id in asked]
-        seconds = time.perf_counter() - start
+        watch.stop()
         right = 0
         for made, session_id in zip(issued, asked, strict=True):
             token = self.st.verify_token(made.secret)
             right += token is not None and token.session_id == session_id
             self.st.destroy_token(made.record.id)
-        return {"seconds": seconds, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _transfer_token(self, count: int) -> dict[str, Any]:
         asked = []
@@ -153,15 +153,15 @@ class Measured:
             asked.append((_anew(holder[0]), owner_name(holder[1]), owner_name(receiver)))
             holder[1] = receiver
         transfer_token = self.st.transfer_token
-        start = time.perf_counter()
+        watch = Stopwatch()
         issued = [transfer_token(token_id, giver=giver, receiver=taker) for token_id, giver, taker in asked]
-        seconds = time.perf_counter() - start
+        watch.stop()
         last = list(zip(issued, asked, strict=True))[-len(self.holders) :]
         right = 0
         for made, (_, _, taker) in last:
             token = self.st.verify_token(made.secret)
             right += token is not None and token.owner == taker
-        return {"seconds": seconds, "operations": count, "right": right, "checked": len(last)}
+        return watch.answer(count, right, len(last))
 
     def _destroy_session(self, count: int) -> dict[str, Any]:
         opened = []
@@ -171,26 +171,26 @@ class Measured:
             opened.append((issued.record.id, issued.secret, tokens))
         self.next_number += count
         destroy_session = self.st.destroy_session
-        start = time.perf_counter()
+        watch = Stopwatch()
         for session_id, _, _ in opened:
             destroy_session(session_id)
-        seconds = time.perf_counter() - start
+        watch.stop()
         right = 0
         for _, secret, tokens in opened:
             right += self.st.verify_session(secret) is None and not any(map(self.st.verify_token, tokens))
-        return {"seconds": seconds, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _list_sessions(self, count: int) -> dict[str, Any]:
         """List the first page of all sessions, each time after one was opened and ended."""
-        seconds, right = 0.0, 0
+        watch, right = Stopwatch(running=False), 0
         for number in range(self.next_number, self.next_number + count):
             self.st.destroy_session(self.st.open_session(owner_name(number)).record.id)
-            start = time.perf_counter()
+            watch.start()
             page = self.st.list_sessions(limit=PAGE)
-            seconds += time.perf_counter() - start
+            watch.stop()
             right += len(page.items) == min(PAGE, len(self.secrets))
         self.next_number += count
-        return {"seconds": seconds, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def write(self, writers: int, commands: int, how: str, change: str = "update_session_data") -> dict[str, Any]:
         """Let `writers` threads or tasks each change things of their own `commands` times, all at once."""
@@ -198,16 +198,16 @@ class Measured:
         self.turn += 1
         self.mark = f"written in turn {self.turn}"
         if how == "threads":
-            seconds = self._write_on_threads(writers, commands, change)
+            watch = self._write_on_threads(writers, commands, change)
         else:
-            seconds = asyncio.run(self._write_in_tasks(writers, commands, change))
+            watch = asyncio.run(self._write_in_tasks(writers, commands, change))
         if change == "update_session_data":
             right = sum(self._visits(number) - before[number] for number in range(writers))
         else:
             right = self._marked(writers)
-        return {"seconds": seconds, "operations": writers * commands, "right": right}
+        return watch.answer(writers * commands, right)
 
-    def _write_on_threads(self, writers: int, commands: int, change: str) -> float:
+    def _write_on_threads(self, writers: int, commands: int, change: str) -> Stopwatch:
         ready, failures = threading.Barrier(writers + 1), []
         visits = [self._visits(number) for number in range(writers)]
 
@@ -226,15 +226,15 @@ class Measured:
         for thread in threads:
             thread.start()
         ready.wait()
-        start = time.perf_counter()
+        watch = Stopwatch()
         for thread in threads:
             thread.join()
-        seconds = time.perf_counter() - start
+        watch.stop()
         if failures:
             raise RuntimeError(f"{len(failures)} writers failed, the first with {failures[0]}")
-        return seconds
+        return watch
 
-    async def _write_in_tasks(self, writers: int, commands: int, change: str) -> float:
+    async def _write_in_tasks(self, writers: int, commands: int, change: str) -> Stopwatch:
         visits = [self._visits(number) for number in range(writers)]
         async with await AsyncSessionTokens.open(self.url, settings=self.settings, sweep=False) as st:
 
@@ -245,9 +245,10 @@ class Measured:
                     else:
                         await st.issue_token(self.session_ids[number], self.mark)
 
-            start = time.perf_counter()
+            watch = Stopwatch()
             await asyncio.gather(*(write_own(number) for number in range(writers)))
-            return time.perf_counter() - start
+            watch.stop()
+        return watch
 
     def _visits(self, number: int) -> int:
         session = self.st.get_session(self.session_ids[number])

@@ -12,7 +12,7 @@ import tracemalloc
 from typing import Any
 
 from benchmarks.sides.names import DAY_MS, VALUE, owner_name, picks, session_name, token_name
-from benchmarks.sides.serving import count_right, rss_bytes, serve
+from benchmarks.sides.serving import Stopwatch, count_right, rss_bytes, serve
 from session_tokens import TokenTables
 
 TOKENS_TO_END = 10
@@ -56,47 +56,47 @@ class Measured:
         asked = [(session_name(number), owner_name(number)) for number in picks(count, self.population)]
         active_session = self.tables.active_session
         right = 0
-        start = time.perf_counter()
+        watch = Stopwatch()
         for session, owner in asked:
             if active_session(session, owner):
                 right += 1
-        return {"seconds": time.perf_counter() - start, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _transition_token_is_active(self, count: int) -> dict[str, Any]:
         asked = [token_name(number) for number in picks(count, self.population)]
         transition_token_is_active = self.tables.transition_token_is_active
         right = 0
-        start = time.perf_counter()
+        watch = Stopwatch()
         for token in asked:
             if transition_token_is_active(token) is not None:
                 right += 1
-        return {"seconds": time.perf_counter() - start, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _from_token(self, count: int) -> dict[str, Any]:
         asked = [(token_name(number), owner_name(number)) for number in picks(count, self.population)]
         from_token = self.tables.from_token
         right = 0
-        start = time.perf_counter()
+        watch = Stopwatch()
         for token, owner in asked:
             if from_token(token) == owner:
                 right += 1
-        return {"seconds": time.perf_counter() - start, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _add_session(self, count: int) -> dict[str, Any]:
         numbers = range(self.next_number, self.next_number + count)
         asked = [(session_name(n), owner_name(n), token_name(f"added/{n}")) for n in numbers]
         add_session = self.tables.add_session
-        start = time.perf_counter()
+        watch = Stopwatch()
         for session, owner, token in asked:
             add_session(session, owner, token)
-        seconds = time.perf_counter() - start
+        watch.stop()
         right = 0
         for session, owner, token in asked:
             if self.tables.active_session(session, owner) and self.tables.from_token(token) == owner:
                 right += 1
             self.tables.destroy_session(token)
         self.next_number += count
-        return {"seconds": seconds, "operations": count, "right": right}
+        return watch.answer(count, right)
 
     def _transfer_token(self, count: int) -> dict[str, Any]:
         asked = []
@@ -106,16 +106,16 @@ class Measured:
             asked.append((token_name(holder[0]), owner_name(holder[1]), owner_name(receiver)))
             holder[1] = receiver
         transfer_token = self.tables.transfer_token
-        start = time.perf_counter()
+        watch = Stopwatch()
         for token, giver, receiver_name in asked:
             transfer_token(token, giver, receiver_name)
-        seconds = time.perf_counter() - start
+        watch.stop()
         last = asked[-len(self.holders) :]
         right = sum(
             self.tables.from_token(token) == receiver_name and bool(self.tables.token_is_transferable(token))
             for token, _, receiver_name in last
         )
-        return {"seconds": seconds, "operations": count, "right": right, "checked": len(last)}
+        return watch.answer(count, right, len(last))
 
     def _destroy_session(self, count: int) -> dict[str, Any]:
         asked = []
@@ -127,16 +127,16 @@ class Measured:
                 self.tables.add_session_bounded_token(token, VALUE, owner)
             asked.append((token_name(f"{number}/0"), session, owner, tokens))
         destroy_session = self.tables.destroy_session
-        start = time.perf_counter()
+        watch = Stopwatch()
         for first_token, *_ in asked:
             destroy_session(first_token)
-        seconds = time.perf_counter() - start
+        watch.stop()
         right = 0
         for _, session, owner, tokens in asked:
             tokens_gone = all(self.tables.from_token(token) == "" for token in tokens)
             right += tokens_gone and not self.tables.active_session(session, owner)
         self.next_number += count
-        return {"seconds": seconds, "operations": count, "right": right}
+        return watch.answer(count, right)
 
 
 class RawDict:
