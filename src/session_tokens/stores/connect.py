@@ -122,9 +122,13 @@ def check_store(url: str, *, fix: bool, progress: Callable[..., None]) -> Sequen
         known = signature(check).parameters
         if fix and "fix" not in known:
             raise InvalidInput("this store cannot mend itself; restore the records that are named from a backup")
-        return check(
-            **({"fix": fix} if "fix" in known else {}), **({"progress": progress} if "progress" in known else {})
-        )
+        options: dict[str, object] = {}
+        if "fix" in known:
+            options["fix"] = fix
+        if "progress" in known:
+            options["progress"] = progress
+        findings: Sequence[object] = check(**options)
+        return findings
     finally:
         store.close_now()
 
