@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from session_tokens.store import BlockingStore, Store
 from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.testing import conformance
 from session_tokens.testing.conformance import BlockingStoreConformance
+from tests.servers.postgres import shared_server
 
 PEPPER = bytes(range(32))
+TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys")
 
 
 class ByUrl(BlockingStoreConformance):
@@ -48,12 +53,25 @@ class TestValkey(ByUrl):
         self.url = valkey_url
 
 
+@pytest.fixture(scope="class")
+def one_database() -> Iterator[str]:
+    """The URL of a database for many tests: making one for each takes longer than the test."""
+    server = shared_server()
+    url = server.new_database()
+    yield url
+    server.drop_database(url)
+
+
 class TestPostgres(ByUrl):
     clock_is_manual = False
 
     @pytest.fixture(autouse=True)
-    def _on_a_real_server(self, postgres_url: str) -> None:
-        self.url = postgres_url
+    def _on_a_real_server(self, one_database: str) -> None:
+        self.url = one_database
+        with psycopg.connect(one_database) as connection:
+            query = "SELECT schemaname, tablename FROM pg_tables WHERE tablename = ANY(%s)"
+            for schema, table in connection.execute(query, (list(TABLES),)).fetchall():
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(schema, table)))
 
 
 def store_of_the_manual() -> Any:

@@ -1,0 +1,249 @@
+"""A small optimistic store over memory: it commits if no stamp moved, and can be told not to look.
+
+Theory of operation. Records live in a `MemoryStore`. Beside them stands one number for each part that can be read: each
+record, each secret, each index bucket; a commit raises the numbers of the parts that it changes. A stamp is such a
+number, so equal stamps mean equal answers, of what is absent too. Reading answers and stamps, and comparing stamps and
+writing, are each done under one lock, as a server does them.
+
+With `checking=False` a commit is written whatever moved meanwhile: every proof about races must then fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+from session_tokens.changes import Changes, owner_of_living, parked_owner
+from session_tokens.clock import Clock
+from session_tokens.errors import StoreUnavailable
+from session_tokens.events import Listeners
+from session_tokens.records import OwnerEntry, Session, Token
+from session_tokens.store import BlockingOptimisticStore, Commit, OptimisticStore
+from session_tokens.stores.memory import MemoryStore
+from session_tokens.transaction import Transaction
+from session_tokens.wants import (
+    AllKeys,
+    Answer,
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    Key,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    SessionById,
+    SessionByLookup,
+    SessionFound,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+
+Part = tuple[str, str]
+
+
+def parts_of_record(record: Session | Token | None) -> Iterator[Part]:
+    """Name all parts in which a record can be read."""
+    if record is None:
+        return
+    kind = "session" if isinstance(record, Session) else "token"
+    yield kind, record.id
+    if record.lookup is not None:
+        yield f"{kind} by lookup", record.lookup
+    if isinstance(record, Session):
+        owner = owner_of_living(record)
+        if owner is not None:
+            yield "sessions of", owner
+    elif record.session_id is not None:
+        yield "held by", record.session_id
+    elif (parked := parked_owner(record)) is not None:
+        yield "parked", parked
+
+
+def parts_changed(changes: Changes) -> Iterator[Part]:
+    """Name all parts that a change set touches."""
+    for pair in (*changes.sessions, *changes.tokens):
+        for record in pair:
+            yield from parts_of_record(record)
+    for _, entry in changes.entries:
+        yield "entry", entry.owner
+    for outcome in changes.idempotency:
+        yield "outcome", outcome.key
+    for key in changes.forgotten:
+        yield "outcome", key
+    for name, _ in changes.settings:
+        yield "setting", name
+    for keys in changes.keys:
+        yield from (("key", key.id) for key in keys if key is not None)
+        yield "key", "*"
+
+
+def parts_read(want: Want, value: Any) -> Iterator[Part]:
+    """Name all parts of which an answer was made."""
+    match want:
+        case SessionById(id):
+            yield "session", id
+        case SessionByLookup(lookup):
+            yield "session by lookup", lookup
+        case SessionsOf(owner):
+            yield "sessions of", owner
+        case EntryOf(owner):
+            yield "entry", owner
+        case TokenById(id):
+            yield "token", id
+        case TokenByLookup(lookup):
+            yield "token by lookup", lookup
+        case TokensOf(session_id, _) | TransferablesOf(session_id) | TokenCountOf(session_id):
+            yield "held by", session_id
+        case ParkedTokens(owner):
+            yield "parked", owner
+        case IdempotencyOf(key):
+            yield "outcome", key
+        case SettingOf(name):
+            yield "setting", name
+        case KeyById(id):
+            yield "key", id
+        case KeyByLookup() | AllKeys():
+            yield "key", "*"
+    yield from parts_brought_along(value)
+
+
+def parts_brought_along(value: Any) -> Iterator[Part]:
+    """Name the records in an answer: each may change without its index bucket changing."""
+    match value:
+        case SessionFound() | TokenFound() | list():
+            for record in value:
+                yield from parts_brought_along(record)
+        case Session():
+            yield "session", value.id
+            yield "entry", value.owner
+        case Token():
+            yield "token", value.id
+            if value.session_id is not None:
+                yield "session", value.session_id
+        case OwnerEntry():
+            yield "entry", value.owner
+
+
+def write_all(tx: Transaction, changes: Changes) -> None:
+    """Write a change set as it is; a rule for the memory store beneath."""
+    for old_session, new_session in changes.sessions:
+        tx.put_session(old_session, new_session)
+    for old_token, new_token in changes.tokens:
+        tx.put_token(old_token, new_token)
+    for old_entry, new_entry in changes.entries:
+        tx.put_entry(old_entry, new_entry)
+    for outcome in changes.idempotency:
+        tx.put_idempotency(outcome)
+    for key in changes.forgotten:
+        tx.forget_idempotency(key)
+    for name, text in changes.settings:
+        tx.put_setting(name, text)
+    for old_key, new_key in changes.keys:
+        tx.put_service_key(old_key, new_key)
+
+
+class Server:
+    """What several handles share: the records, the stamps and the one lock.
+
+    Args:
+        clock: tells the time.
+        checking: whether a commit is refused when a stamp has moved; switched off only to see proofs fail.
+    """
+
+    def __init__(self, clock: Clock | None = None, *, checking: bool = True) -> None:
+        self.memory = MemoryStore(clock=clock)
+        self.checking = checking
+        self.numbers: Counter[Part] = Counter()
+        self.lock = threading.Lock()
+
+    def read(self, wants: Sequence[Want]) -> Answer:
+        with self.lock:
+            now, found = self.memory.read_now(wants)
+            return Answer(now, [self._stamped(want, answer.value) for want, answer in zip(wants, found, strict=True)])
+
+    def _stamped(self, want: Want, value: Any) -> Found:
+        value = list(value) if isinstance(value, list | tuple) and not hasattr(value, "_fields") else value
+        parts = dict.fromkeys(parts_read(want, value))
+        return Found(value, [(part, self.numbers[part]) for part in parts])
+
+    def commit(self, commit: Commit) -> bool:
+        with self.lock:
+            if self.checking and any(self.numbers[part] != stamp for part, stamp in commit.stamps.items()):
+                return False
+            self._count(parts_changed(commit.changes))
+            self.memory.run_now(write_all, commit.changes)
+            return True
+
+    def _count(self, parts: Iterable[Part]) -> None:
+        for part in dict.fromkeys(parts):
+            self.numbers[part] += 1
+
+
+class _Handle:
+    """What the two shells share.
+
+    Args:
+        server: where the records are.
+        distance_s: how far the server is away: the time between reading and committing, in which others come in.
+    """
+
+    durable: ClassVar[bool] = False
+
+    def __init__(self, server: Server, distance_s: float = 0.0) -> None:
+        self.server, self.distance_s = server, distance_s
+        self.clock, self.keyring, self.listeners = server.memory.clock, server.memory.keyring, Listeners()
+        self.closed = False
+
+    def open_server(self) -> Server:
+        if self.closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        return self.server
+
+
+class OptimisticMemoryStore(_Handle, OptimisticStore):
+    """For asyncio: every call lets the other tasks run."""
+
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        answer = self.open_server().read(wants)
+        await asyncio.sleep(self.distance_s)
+        return answer
+
+    async def commit(self, commit: Commit) -> bool:
+        await asyncio.sleep(self.distance_s)
+        return self.open_server().commit(commit)
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        return self.open_server().memory.due_now(now, limit)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class BlockingOptimisticMemoryStore(_Handle, BlockingOptimisticStore):
+    """For threads."""
+
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        answer = self.open_server().read(wants)
+        if self.distance_s:
+            time.sleep(self.distance_s)
+        return answer
+
+    def commit_now(self, commit: Commit) -> bool:
+        return self.open_server().commit(commit)
+
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        return self.open_server().memory.due_now(now, limit)
+
+    def close_now(self) -> None:
+        self.closed = True
