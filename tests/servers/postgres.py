@@ -149,7 +149,9 @@ class PostgresServer:
 
     def resume(self) -> None:
         """Let a hanging server go on."""
-        for pid in self._all_pids():
+        assert self._process is not None
+        # runuser stops itself when what it runs is stopped.
+        for pid in {self._process.pid, *self._all_pids()}:
             os.kill(pid, signal.SIGCONT)
 
     def _all_pids(self) -> list[int]:

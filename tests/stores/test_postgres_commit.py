@@ -191,7 +191,12 @@ def test_a_commit_is_refused_when_what_it_rests_on_has_changed(
 
 def test_what_changes_elsewhere_does_not_refuse_a_commit(tokens: SessionTokens, store: BlockingPostgresStore) -> None:
     scene = Scene(tokens, store)
-    wants = [SessionById(scene.bob.id), SessionsOf("bob"), TokensOf(scene.bob.id, None), ParkedTokens("bob")]
+    wants: list[Want] = [
+        SessionById(scene.bob.id),
+        SessionsOf("bob"),
+        TokensOf(scene.bob.id, None),
+        ParkedTokens("bob"),
+    ]
     now, found = store.read_now(wants)
     stamps = {part: stamp for answer in found for part, stamp in answer.stamps}
     tokens.destroy_session(scene.ann.id)
