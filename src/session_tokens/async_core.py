@@ -12,12 +12,14 @@ from importlib import import_module
 from typing import Any, Self, TypeVar
 
 from . import inputs
+from .audit import Audit, acting, audit_keys
 from .clock import Clock
 from .errors import CorruptRecord, UnknownSession, UnknownToken
 from .events import Listener
 from .minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, Pepper, is_id, is_secret, new_secret, secret_of
 from .records import Issued, Page, Session, Token
 from .rules import settings as setting_rules
+from .rules.audit import audited
 from .rules.idempotency import Ticket, once
 from .rules.keys import Key
 from .settings import (
@@ -44,7 +46,7 @@ CHUNK = 200
 class AsyncCore:
     """The parts that session and token commands are built on."""
 
-    def __init__(self, store: Store, settings: Settings | None = None) -> None:
+    def __init__(self, store: Store, settings: Settings | None = None, *, audit: Audit | None = None) -> None:
         self.store = store
         self.settings = settings or Settings()
         self._policy = Policy(self.settings)
@@ -52,6 +54,8 @@ class AsyncCore:
         self._refreshed_at_s: float | None = None
         self._sweeper: TaskSweeper | None = None
         self._closed = False
+        self._audit = audit
+        self._audit_key = next(iter(audit_keys(store.keyring).values()))
 
     @classmethod
     async def open(
@@ -62,6 +66,7 @@ class AsyncCore:
         pepper: Pepper | None = None,
         clock: Clock | None = None,
         sweep: bool = True,
+        audit: Audit | None = None,
     ) -> Self:
         """Open a store and answer the API on it.
 
@@ -71,13 +76,14 @@ class AsyncCore:
             pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
             clock: tells the time to an embedded store; servers keep their own.
             sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
+            audit: keeps an audit log on the store: an entry for each state change, in the same commit.
 
         Raises:
             InvalidInput: a URL or pepper that can never be right.
             StoreUnavailable: the store cannot be reached.
             StoreError: it is of a newer version, or its pepper is missing or wrong.
         """
-        tokens = cls(await _open_store(url, pepper, clock), settings)
+        tokens = cls(await _open_store(url, pepper, clock), settings, audit=audit)
         if sweep:
             interval_ms = duration_ms("sweep_interval", tokens.settings.sweep_interval) or 1000
             tokens._sweeper = TaskSweeper(tokens, interval_ms / 1000)
@@ -90,6 +96,8 @@ class AsyncCore:
         self._closed = True
         if self._sweeper is not None:
             await self._sweeper.stop()
+        if self._audit is not None:
+            self._audit.close(self.store.clock.now())
         await self.store.close()
 
     async def __aenter__(self) -> Self:
@@ -115,7 +123,7 @@ class AsyncCore:
         now, _ = await self.store.read([])
         cleaned = 0
         for kind, id in await self.store.due(now, limit):
-            cleaned += await self.store.run(SWEEP_RULES[kind], self._policy, id)
+            cleaned += await self._run(SWEEP_RULES[kind], self._policy, id)
         return cleaned
 
     async def set_general_session_timeout(self, max_age: Duration | None) -> None:
@@ -125,7 +133,7 @@ class AsyncCore:
         """
         milliseconds = duration_ms("max_age", max_age)
         text = "never" if milliseconds is None else str(milliseconds)
-        await self.store.run(setting_rules.write_setting, SESSION_TIMEOUT_SETTING, text)
+        await self._run(setting_rules.write_setting, SESSION_TIMEOUT_SETTING, text)
         self._refreshed_at_s = None
 
     async def _refresh_general_timeout(self) -> None:
@@ -157,15 +165,24 @@ class AsyncCore:
             return tuple(self._keyring.lookups(key))
         raise UnknownToken("that is neither the id (tok_…) nor the secret (stt_…) of a token")
 
+    async def _run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
+        if self._audit is None:
+            return await self.store.run(rule, *args)
+        answer = await self.store.run(audited, self._audit_key, acting.get(), rule, args)
+        self._audit.advance(answer.head, self.store.clock.now())
+        outcome: T = answer.outcome
+        return outcome
+
     async def _do(
         self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object
     ) -> T:
         """Run a command that mints no secret."""
         if idempotency_key is None:
-            return await self.store.run(rule, *args)
+            return await self._run(rule, *args)
         key = inputs.idempotency_key_of(idempotency_key)
         ticket = self._ticket(command, key, request)
-        record = await self.store.run(once, ticket, rule, args)
+        record = await self._run(once, ticket, rule, args)
         outcome: Any = record.outcome
         return outcome  # type: ignore[no-any-return]  # it is what the rule answered the first time
 
@@ -181,11 +198,11 @@ class AsyncCore:
         """Run a command that mints a secret: a random one, or one derived so that a retry gets the same."""
         if idempotency_key is None:
             secret = new_secret(prefix)
-            return Issued(await self.store.run(rule, *args_with(self._keyring.lookup(secret))), secret)
+            return Issued(await self._run(rule, *args_with(self._keyring.lookup(secret))), secret)
         key = inputs.idempotency_key_of(idempotency_key)
         ticket = self._ticket(command, key, request)
         secret = self._derived(prefix, command, key, ticket.nonce, ticket.key_id)
-        record = await self.store.run(once, ticket, rule, args_with(self._keyring.lookup(secret)))
+        record = await self._run(once, ticket, rule, args_with(self._keyring.lookup(secret)))
         if record.nonce != ticket.nonce:
             secret = self._derived(prefix, command, key, record.nonce, record.key_id)
         outcome: Any = record.outcome

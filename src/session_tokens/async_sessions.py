@@ -292,9 +292,9 @@ class AsyncSessionCommands(AsyncCore):
         if idempotency_key is not None:
             request = (owner, kept, reason)
             return await self._do("destroy_sessions", idempotency_key, request, rule, owner, kept, reason, None)
-        total = ended = await self.store.run(rule, owner, kept, reason, STEP)
+        total = ended = await self._run(rule, owner, kept, reason, STEP)
         while ended == STEP:
-            ended = await self.store.run(rule, owner, kept, reason, STEP)
+            ended = await self._run(rule, owner, kept, reason, STEP)
             total += ended
         return total
 
@@ -305,7 +305,7 @@ class AsyncSessionCommands(AsyncCore):
         """
         owner = inputs.owner_of("owner", owner)
         is_new = await self._do("disable_owner", idempotency_key, (owner,), rules.disable_owner, owner)
-        while await self.store.run(sweep_owner, owner, STEP) == STEP:
+        while await self._run(sweep_owner, owner, STEP) == STEP:
             pass
         return is_new
 

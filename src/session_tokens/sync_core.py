@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import Any, Self, TypeVar
 
 from . import inputs
+from .audit import Audit, acting, audit_keys
 from .clock import Clock
 from .errors import CorruptRecord, UnknownSession, UnknownToken
 from .events import Listener
 from .minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, Pepper, is_id, is_secret, new_secret, secret_of
 from .records import Issued, Page, Session, Token
 from .rules import settings as setting_rules
+from .rules.audit import audited
 from .rules.idempotency import Ticket, once
 from .rules.keys import Key
 from .settings import (
@@ -42,7 +44,7 @@ CHUNK = 200
 class SyncCore:
     """The parts that session and token commands are built on."""
 
-    def __init__(self, store: BlockingStore, settings: Settings | None = None) -> None:
+    def __init__(self, store: BlockingStore, settings: Settings | None = None, *, audit: Audit | None = None) -> None:
         self.store = store
         self.settings = settings or Settings()
         self._policy = Policy(self.settings)
@@ -50,6 +52,8 @@ class SyncCore:
         self._refreshed_at_s: float | None = None
         self._sweeper: ThreadSweeper | None = None
         self._closed = False
+        self._audit = audit
+        self._audit_key = next(iter(audit_keys(store.keyring).values()))
 
     @classmethod
     def open(
@@ -60,6 +64,7 @@ class SyncCore:
         pepper: Pepper | None = None,
         clock: Clock | None = None,
         sweep: bool = True,
+        audit: Audit | None = None,
     ) -> Self:
         """Open a store and answer the API on it.
 
@@ -69,13 +74,14 @@ class SyncCore:
             pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
             clock: tells the time to an embedded store; servers keep their own.
             sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
+            audit: keeps an audit log on the store: an entry for each state change, in the same commit.
 
         Raises:
             InvalidInput: a URL or pepper that can never be right.
             StoreUnavailable: the store cannot be reached.
             StoreError: it is of a newer version, or its pepper is missing or wrong.
         """
-        tokens = cls(_open_store(url, pepper, clock), settings)
+        tokens = cls(_open_store(url, pepper, clock), settings, audit=audit)
         if sweep:
             interval_ms = duration_ms("sweep_interval", tokens.settings.sweep_interval) or 1000
             tokens._sweeper = ThreadSweeper(tokens, interval_ms / 1000)
@@ -88,6 +94,8 @@ class SyncCore:
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.stop()
+        if self._audit is not None:
+            self._audit.close(self.store.clock.now())
         self.store.close_now()
 
     def __enter__(self) -> Self:
@@ -113,7 +121,7 @@ class SyncCore:
         now, _ = self.store.read_now([])
         cleaned = 0
         for kind, id in self.store.due_now(now, limit):
-            cleaned += self.store.run_now(SWEEP_RULES[kind], self._policy, id)
+            cleaned += self._run(SWEEP_RULES[kind], self._policy, id)
         return cleaned
 
     def set_general_session_timeout(self, max_age: Duration | None) -> None:
@@ -123,7 +131,7 @@ class SyncCore:
         """
         milliseconds = duration_ms("max_age", max_age)
         text = "never" if milliseconds is None else str(milliseconds)
-        self.store.run_now(setting_rules.write_setting, SESSION_TIMEOUT_SETTING, text)
+        self._run(setting_rules.write_setting, SESSION_TIMEOUT_SETTING, text)
         self._refreshed_at_s = None
 
     def _refresh_general_timeout(self) -> None:
@@ -155,15 +163,24 @@ class SyncCore:
             return tuple(self._keyring.lookups(key))
         raise UnknownToken("that is neither the id (tok_…) nor the secret (stt_…) of a token")
 
+    def _run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
+        if self._audit is None:
+            return self.store.run_now(rule, *args)
+        answer = self.store.run_now(audited, self._audit_key, acting.get(), rule, args)
+        self._audit.advance(answer.head, self.store.clock.now())
+        outcome: T = answer.outcome
+        return outcome
+
     def _do(
         self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object
     ) -> T:
         """Run a command that mints no secret."""
         if idempotency_key is None:
-            return self.store.run_now(rule, *args)
+            return self._run(rule, *args)
         key = inputs.idempotency_key_of(idempotency_key)
         ticket = self._ticket(command, key, request)
-        record = self.store.run_now(once, ticket, rule, args)
+        record = self._run(once, ticket, rule, args)
         outcome: Any = record.outcome
         return outcome  # type: ignore[no-any-return]  # it is what the rule answered the first time
 
@@ -179,11 +196,11 @@ class SyncCore:
         """Run a command that mints a secret: a random one, or one derived so that a retry gets the same."""
         if idempotency_key is None:
             secret = new_secret(prefix)
-            return Issued(self.store.run_now(rule, *args_with(self._keyring.lookup(secret))), secret)
+            return Issued(self._run(rule, *args_with(self._keyring.lookup(secret))), secret)
         key = inputs.idempotency_key_of(idempotency_key)
         ticket = self._ticket(command, key, request)
         secret = self._derived(prefix, command, key, ticket.nonce, ticket.key_id)
-        record = self.store.run_now(once, ticket, rule, args_with(self._keyring.lookup(secret)))
+        record = self._run(once, ticket, rule, args_with(self._keyring.lookup(secret)))
         if record.nonce != ticket.nonce:
             secret = self._derived(prefix, command, key, record.nonce, record.key_id)
         outcome: Any = record.outcome

@@ -286,9 +286,9 @@ class SyncSessionCommands(SyncCore):
         if idempotency_key is not None:
             request = (owner, kept, reason)
             return self._do("destroy_sessions", idempotency_key, request, rule, owner, kept, reason, None)
-        total = ended = self.store.run_now(rule, owner, kept, reason, STEP)
+        total = ended = self._run(rule, owner, kept, reason, STEP)
         while ended == STEP:
-            ended = self.store.run_now(rule, owner, kept, reason, STEP)
+            ended = self._run(rule, owner, kept, reason, STEP)
             total += ended
         return total
 
@@ -299,7 +299,7 @@ class SyncSessionCommands(SyncCore):
         """
         owner = inputs.owner_of("owner", owner)
         is_new = self._do("disable_owner", idempotency_key, (owner,), rules.disable_owner, owner)
-        while self.store.run_now(sweep_owner, owner, STEP) == STEP:
+        while self._run(sweep_owner, owner, STEP) == STEP:
             pass
         return is_new
 

@@ -51,6 +51,11 @@ class Transaction(Protocol):
         ...
 
     @property
+    def changes(self) -> Changes:
+        """What was put and noted so far."""
+        ...
+
+    @property
     def session(self) -> Callable[[str], Session | None]:
         """The session of an id, ended ones too."""
         ...

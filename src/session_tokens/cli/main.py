@@ -149,7 +149,14 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument("--behind-proxy", action="store_true", help="a reverse proxy that speaks TLS stands in front")
     serve.add_argument("--tls-certificate", metavar="FILE")
     serve.add_argument("--tls-key", metavar="FILE")
+    serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")
+    serve.add_argument("--audit-anchor", metavar="FILE", help="where its head is anchored; else in the log")
     serve.add_argument("--session-cookie", default="session", metavar="NAME", help="which /forward-auth looks into")
+
+    audit = command("audit", "operating:audit", "verify the audit log, or list its last entries")
+    audit.add_argument("action", choices=("verify", "list"))
+    audit.add_argument("--anchor", metavar="FILE", help="where the heads were anchored")
+    audit.add_argument("--limit", type=_whole, default=50, metavar="N", help="1 to 500")
 
     keys = command("keys", "operating:keys", "manage service keys")
     keys.add_argument("action", choices=("create", "list", "rotate", "revoke"))

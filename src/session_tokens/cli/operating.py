@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from . import exits
@@ -39,6 +40,38 @@ def check(options: Namespace) -> int:
     else:
         print("nothing is wrong")
     return exits.OK if options.fix or not lines else exits.CONFLICT
+
+
+AUDIT_COLUMNS = ("n", "at", "kind", "subject_id", "owner", "reason", "previous_owner", "actor", "request")
+
+
+def audit(options: Namespace) -> int:
+    """Verify the audit log against its anchors (exit code 4 if it is broken), or list its last entries."""
+    from ..audit import read_anchors
+    from ..audit_reading import latest, read_now, verifying
+    from ..inputs import limit_of
+    from ..stores.connect import open_store_now
+
+    anchors = [] if options.anchor is None else read_anchors(Path(options.anchor))
+    store = open_store_now(_store_url(options))
+    try:
+        if options.action == "list":
+            entries = read_now(store, latest(limit_of(options.limit)))
+            if options.json:
+                print_json({"items": entries, "next": None})
+            elif entries:
+                print_table(AUDIT_COLUMNS, entries)
+            return exits.OK
+        verdict = read_now(store, verifying(store.keyring, anchors, progress("verified")))
+    finally:
+        store.close_now()
+    if options.json:
+        print_json(verdict._asdict())
+    else:
+        print("\n".join(verdict.findings) or f"whole: {verdict.entries} entries, {verdict.anchors} anchors")
+        if not anchors:
+            print("without --anchor a chain that was cut short is not noticed", file=sys.stderr)
+    return exits.CONFLICT if verdict.findings else exits.OK
 
 
 def keys(options: Namespace) -> int:

@@ -114,7 +114,7 @@ def _cell(name: str, value: Any) -> str:
         return ""
     if value is False:
         return "no"
-    if name.endswith("_at") or name == "held_since":
+    if name.endswith("_at") or name in ("at", "held_since"):
         return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     if value is True:
         return "yes"
