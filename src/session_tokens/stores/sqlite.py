@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ..clock import Clock, SteadyClock
-from ..errors import CorruptRecord, StoreUnavailable
+from ..errors import CorruptRecord, InvalidInput, StoreUnavailable
 from ..events import Listeners
 from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
@@ -30,7 +30,7 @@ from ..wants import NO_SESSION, NO_TOKEN, Answer, Found, Key, Want
 from .key_file import Keys, keyring_of
 from .sqlite_check import Finding, Progress, check_file
 from .sqlite_connections import FileOptions, ReaderPool, leave_to_parent, make_private_file, watch_forks
-from .sqlite_records import Records
+from .sqlite_records import PEPPERS_MAX, Believed, Records
 from .sqlite_schema import beginning_of, found_keys, prepare, set_clock_mark
 from .sqlite_writer import Writer
 
@@ -80,6 +80,8 @@ def open_sqlite(
     connection = options.connect(writing=True)
     try:
         keys = options.insist(lambda: found_keys(pepper, options.path, connection))
+        if len(keys.peppers) > PEPPERS_MAX:
+            raise InvalidInput(f"{keys.source} holds more than {PEPPERS_MAX} peppers; take old ones away")
         _log_ahead_of_data(options, connection)
         prepare(options, connection, beginning, keys, clock, fix_clock=fix_clock)
     except sqlite3.Error as error:
@@ -114,16 +116,18 @@ class SqliteStore(BlockingStore):
 
     def _make_pool(self) -> None:
         options, beginning, keyring, clock = self._options, self._beginning, self.keyring, self.clock
-        self._readers = ReaderPool(lambda: Records(options.connect(writing=False), beginning, keyring, clock))
+        believed: Believed = {}
+        self._readers = ReaderPool(lambda: Records(options.connect(writing=False), beginning, keyring, clock, believed))
         self._close_when_gone = weakref.finalize(self, _close, self._writer, self._readers)
 
     # Reads, on the caller's thread.
 
-    def _read(self, act: Callable[[Records], T]) -> T:
+    def _read(self, act: Callable[..., T], *args: object) -> T:
+        """Do ``act(records, *args)`` with a reader."""
         readers = self._readers
         reader = readers.take()
         try:
-            answer = act(reader)
+            answer = act(reader, *args)
         except sqlite3.Error as error:
             readers.drop(reader)
             raise self._options.meant_by(error) from error
@@ -139,7 +143,7 @@ class SqliteStore(BlockingStore):
         """Answer now and the session of a secret with its owner's entry; nothing, and an alert, for a forged row."""
         now = self.clock.now()
         try:
-            return (now, *self._read(lambda records: records.session_found("lookup", lookups)))
+            return (now, *self._read(Records.session_found, "lookup", lookups))
         except CorruptRecord as error:
             return (now, *self._not_believed(error, NO_SESSION))
 
@@ -147,7 +151,7 @@ class SqliteStore(BlockingStore):
         """Answer now and the token of a secret with its session and that owner's entry; as above for a forged row."""
         now = self.clock.now()
         try:
-            return (now, *self._read(lambda records: records.token_found("lookup", lookups)))
+            return (now, *self._read(Records.token_found, "lookup", lookups))
         except CorruptRecord as error:
             return (now, *self._not_believed(error, NO_TOKEN))
 
@@ -161,11 +165,11 @@ class SqliteStore(BlockingStore):
     def read_now(self, wants: Sequence[Want]) -> Answer:
         """Answer all wants as of one instant, on this thread."""
         now = self.clock.now()
-        return Answer(now, self._read(lambda records: _found(records, wants, now)))
+        return Answer(now, self._read(_found, wants, now))
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """Answer what should be swept, longest due first."""
-        return self._read(lambda records: records.due(now, limit))
+        return self._read(Records.due, now, limit)
 
     # Writes, through the writer.
 

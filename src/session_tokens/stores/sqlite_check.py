@@ -39,6 +39,10 @@ class Finding(NamedTuple):
     message: str
     fixed: str | None = None
 
+    def __str__(self) -> str:
+        where = " ".join(word for word in (self.table, self.key) if word)
+        return f"{where or 'file'}: {self.message}" + (f" ({self.fixed})" if self.fixed else "")
+
 
 def check_file(
     connection: sqlite3.Connection,
@@ -135,7 +139,7 @@ class _Check:
     def rows(self, beginning: str, table: str) -> None:
         """See that each row is as someone with the pepper wrote it, and means a record."""
         name, columns = beginning + table, COLUMNS_OF[table]
-        key = columns[0]
+        key, older = columns[0], 0
         for row in self._all_rows(name, key, (*columns, "mac")):
             try:
                 check_mac(self._keyring, name, row[:-1], row[-1])
@@ -145,7 +149,13 @@ class _Check:
                 self._add(kind, name, row[0], str(error), self._set_aside(name, key, row, str(error)))
                 continue
             if not row[-1].startswith(self._keyring.current + ":"):
-                self._sign_anew(name, key, row)
+                older += 1
+                if self._fix:
+                    mac = mac_of(self._keyring, name, row[:-1])
+                    self._execute(f"UPDATE {name} SET mac = ? WHERE {key} = ?", (mac, row[0]))
+        if older:
+            message = f"{older} rows are signed under an older pepper; that is fine as long as it is given"
+            self._add("older_pepper", name, None, message, "signed under the current one" if self._fix else None)
 
     def _all_rows(self, name: str, key: str, columns: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
         statement = f"SELECT {', '.join(columns)} FROM {name} WHERE {key} > ? ORDER BY {key} LIMIT {BATCH}"
@@ -172,14 +182,6 @@ class _Check:
         self._execute("INSERT INTO quarantine VALUES (?, ?, ?, ?)", values)
         self._execute(f"DELETE FROM {name} WHERE {key} = ?", (row[0],))
         return "moved to quarantine"
-
-    def _sign_anew(self, name: str, key: str, row: tuple[object, ...]) -> None:
-        mac = mac_of(self._keyring, name, row[:-1])
-        fixed = None
-        if self._fix:
-            self._execute(f"UPDATE {name} SET mac = ? WHERE {key} = ?", (mac, row[0]))
-            fixed = "signed under the current pepper"
-        self._add("older_pepper", name, row[0], "the row is signed under an older pepper", fixed)
 
     def orphans(self, beginning: str) -> None:
         """See that each token that names a session has it."""

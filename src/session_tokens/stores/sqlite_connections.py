@@ -72,28 +72,28 @@ class FileOptions:
 
         A reader waits for locks inside SQLite; a writer does its own waiting (``begin_writing``).
         """
+        return self.insist(lambda: self._connect(writing))
+
+    def _connect(self, writing: bool) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.uri,
+            uri=True,
+            timeout=0 if writing else self.busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
         try:
-            connection = sqlite3.connect(
-                self.uri,
-                uri=True,
-                timeout=0 if writing else self.busy_timeout_s,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=256,
-            )
-            try:
-                connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-                if writing:
-                    connection.execute(f"PRAGMA synchronous = {self.synchronous}")
-                    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-                else:
-                    connection.execute("PRAGMA query_only = ON")
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-        except sqlite3.Error as error:
-            raise self.meant_by(error) from error
+            connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            if writing:
+                connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+                connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+            else:
+                connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def begin_writing(self, connection: sqlite3.Connection) -> None:
         """Take the file's one write lock, waiting at most ``busy_timeout_s``.
@@ -199,9 +199,7 @@ def _keep_private(path: Path) -> None:
                 status = os.stat(companion)
                 if status.st_mode & 0o077:
                     os.chmod(companion, 0o600)
-                    log.warning(
-                        "%s was open to others (%s) and is not any more", companion, oct(status.st_mode & 0o777)
-                    )
+                    log.warning("%s was open to others (%o); not any more", companion, status.st_mode & 0o777)
             except FileNotFoundError:
                 continue
     except PermissionError as error:

@@ -49,6 +49,14 @@ from .record_codec import (
     token_of,
 )
 
+PEPPERS_MAX = 16
+"""Live peppers of one store; a secret is looked up under each of them."""
+BELIEVED_MAX = 8_192
+"""Rows that a store remembers to have checked: about 20 MB."""
+
+Believed = dict[str, tuple[tuple[Any, ...], Any]]
+"""Look-up key or id → a row that was checked, and what was found in it."""
+
 IDEMPOTENCY_COLUMNS = IdempotencyRecord._fields
 SETTING_COLUMNS = ("name", "text")
 
@@ -66,6 +74,8 @@ _SESSION_WIDTH = len(SESSION_COLUMNS) + 1
 _TOKEN_WIDTH = len(TOKEN_COLUMNS) + 1
 _PLACE_OF = {"id": 0, "lookup": 2}
 """Where these columns stand in the rows of sessions and tokens."""
+_MARKS = ["", "= ?", *[f"IN ({', '.join('?' * count)})" for count in range(2, PEPPERS_MAX + 1)]]
+"""How a condition goes on that asks for so many keys."""
 _LISTED_FIELDS = {"transferable": "t.kind = 'transferable'", "sellable": "t.listed = 1"}
 
 
@@ -81,25 +91,32 @@ class Records:
         beginning: how the names of the tables begin.
         keyring: checks the MACs.
         clock: goes into the sessions, which tell their time left by it.
+        believed: what was found in rows whose MACs were right, so that an equal row need not be checked and decoded
+            again; all readers of a store share it.
     """
 
-    def __init__(self, connection: sqlite3.Connection, beginning: str, keyring: Keyring, clock: Clock) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, beginning: str, keyring: Keyring, clock: Clock, believed: Believed
+    ) -> None:
         self.connection = connection
         self.beginning = beginning
         self._execute = connection.execute
         self._keyring = keyring
         self._clock = clock
+        self._believed = believed
         self._sessions, self._tokens = f"{beginning}sessions", f"{beginning}tokens"
         self._entries = f"{beginning}owner_entries"
         session, token, entry = _columns("s", "sessions"), _columns("t", "tokens"), _columns("e", "owner_entries")
         with_entry = f"LEFT JOIN {self._entries} e ON e.owner = s.owner"
         self._session_alone = f"SELECT {session} FROM {self._sessions} s"
-        self._session_found = f"SELECT {session}, {entry} FROM {self._sessions} s {with_entry}"
+        self._sessions_found = f"SELECT {session}, {entry} FROM {self._sessions} s {with_entry}"
         self._token_alone = f"SELECT {token} FROM {self._tokens} t"
-        self._token_found = (
+        self._tokens_found = (
             f"SELECT {token}, {session}, {entry} FROM {self._tokens} t "
             f"LEFT JOIN {self._sessions} s ON s.id = t.session_id {with_entry}"
         )
+        self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in _PLACE_OF}
+        self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in _PLACE_OF}
 
     # From rows to records.
 
@@ -142,19 +159,32 @@ class Records:
 
     def session_found(self, column: str, keys: Sequence[str]) -> SessionFound:
         """Answer the session whose ``column`` (``id`` or ``lookup``) is one of these, with its owner's entry."""
-        row = self._execute(self._where_one_of(self._session_found, "s", column, keys), keys).fetchone()
-        return NO_SESSION if row is None else self._session_with_entry(_asked_for(row, _PLACE_OF[column], keys))
+        row = self._execute(self._session_found[column] + _MARKS[len(keys)], keys).fetchone()
+        if row is None:
+            return NO_SESSION
+        believed = self._believed.get(keys[0])
+        if believed is not None and believed[0] == row:
+            return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
+        found = self._session_with_entry(_asked_for(row, _PLACE_OF[column], keys))
+        self._believe(keys[0], row, found)
+        return found
 
     def token_found(self, column: str, keys: Sequence[str]) -> TokenFound:
         """Answer the token whose ``column`` is one of these, with its session and that owner's entry."""
-        row = self._execute(self._where_one_of(self._token_found, "t", column, keys), keys).fetchone()
-        return NO_TOKEN if row is None else self._token_with_session(_asked_for(row, _PLACE_OF[column], keys))
+        row = self._execute(self._token_found[column] + _MARKS[len(keys)], keys).fetchone()
+        if row is None:
+            return NO_TOKEN
+        believed = self._believed.get(keys[0])
+        if believed is not None and believed[0] == row:
+            return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
+        found = self._token_with_session(_asked_for(row, _PLACE_OF[column], keys))
+        self._believe(keys[0], row, found)
+        return found
 
-    @staticmethod
-    def _where_one_of(statement: str, letter: str, column: str, keys: Sequence[str]) -> str:
-        if len(keys) == 1:
-            return f"{statement} WHERE {letter}.{column} = ?"
-        return f"{statement} WHERE {letter}.{column} IN ({', '.join('?' * len(keys))})"
+    def _believe(self, key: str, row: tuple[Any, ...], found: SessionFound | TokenFound) -> None:
+        if len(self._believed) >= BELIEVED_MAX:
+            self._believed.clear()
+        self._believed[key] = (row, found)
 
     # Single records, as a transaction reads them.
 
@@ -252,7 +282,7 @@ class Records:
             conditions.append("s.detached_at IS NOT NULL" if want.detached else "s.detached_at IS NULL")
         _start_after(want.after, "s", conditions, values)
         statement = (
-            f"{self._session_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {want.limit:d}"
+            f"{self._sessions_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {want.limit:d}"
         )
         return [self._session_with_entry(row) for row in self._execute(statement, values).fetchall()]
 
@@ -274,7 +304,7 @@ class Records:
         if want.unassigned is not None:
             conditions.append("t.unassigned_at IS NULL")
         statement = (
-            f"{self._token_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
+            f"{self._tokens_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
             f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
         )
         return [self._token_with_session(row) for row in self._execute(statement, values).fetchall()]
@@ -284,7 +314,7 @@ class Records:
         also = " AND ".join(["t.kind = 'transferable'", *conditions])
         first = f"ORDER BY t.created_at, t.id LIMIT {limit:d}"
         statement = (
-            f"{self._token_found} WHERE t.id IN ("
+            f"{self._tokens_found} WHERE t.id IN ("
             f"SELECT id FROM (SELECT t.id FROM {self._tokens} t WHERE t.unassigned_at IS NOT NULL AND {also} {first}) "
             f"UNION SELECT id FROM (SELECT t.id FROM {self._sessions} s JOIN {self._tokens} t ON t.session_id = s.id "
             f"WHERE s.sweep_at <= ? AND s.sweep_at < {NEVER} AND {also} {first}) "

@@ -294,7 +294,7 @@ class Writer:
     def _connected(self) -> tuple[sqlite3.Connection, Records, Applier]:
         if self._connection is None or self._records is None or self._applier is None:
             self._connection = self._options.connect(writing=True)
-            self._records = Records(self._connection, self._beginning, self._keyring, self._clock)
+            self._records = Records(self._connection, self._beginning, self._keyring, self._clock, {})
             self._applier = Applier(self._connection, self._beginning, self._keyring)
         return self._connection, self._records, self._applier
 
