@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from time import monotonic_ns, time_ns
+from time import monotonic, time
 from typing import Protocol
 
 from .errors import InvalidInput
@@ -11,8 +11,8 @@ from .errors import InvalidInput
 NEVER = 2**63 - 1
 """The deadline of what has no deadline, in milliseconds: later than any instant."""
 
-JITTER_NS = 100_000
-"""How far two clocks read one after the other may differ and still show the same instant."""
+LOOK_AGAIN_S = 0.001
+"""How long a steady clock goes on by the monotonic clock alone: below the millisecond that it counts in."""
 
 
 class Clock(Protocol):
@@ -30,30 +30,33 @@ class Clock(Protocol):
 class SteadyClock:
     """The host's wall clock, made steady: when the wall steps back, time goes on by the monotonic clock.
 
-    now = max(wall clock, last now + monotonic time elapsed since it), so it always advances.
+    now = max(wall clock, last now + monotonic time elapsed since it), so it always advances. The wall is looked at
+    again once ``LOOK_AGAIN_S`` has passed.
     """
 
-    __slots__ = ("_lead_ns", "_lock")
+    __slots__ = ("_lead_s", "_lock", "_look_at_s")
 
     def __init__(self) -> None:
-        self._lead_ns = time_ns() - monotonic_ns()
         self._lock = threading.Lock()
+        self._lead_s = time() - monotonic()
+        self._look_at_s = 0.0
 
     def now(self) -> int:
         """Answer the present instant in integer milliseconds since the epoch."""
-        wall = time_ns()
-        monotonic = monotonic_ns()
-        if wall - monotonic - self._lead_ns > JITTER_NS:
-            self._lead_by(wall - monotonic)
-        return (monotonic + self._lead_ns) // 1_000_000
+        now_s = monotonic()
+        if now_s >= self._look_at_s:
+            self._lead_by(time() - now_s)
+            self._look_at_s = now_s + LOOK_AGAIN_S
+        return int((now_s + self._lead_s) * 1000)
 
-    def _lead_by(self, lead_ns: int) -> None:
-        with self._lock:
-            self._lead_ns = max(self._lead_ns, lead_ns)
+    def _lead_by(self, lead_s: float) -> None:
+        if lead_s > self._lead_s:
+            with self._lock:
+                self._lead_s = max(self._lead_s, lead_s)
 
     def raise_to(self, mark_ms: int) -> None:
         """Never answer less than ``mark_ms`` from now on (a high-water mark read from a store)."""
-        self._lead_by(mark_ms * 1_000_000 - monotonic_ns())
+        self._lead_by((mark_ms + 0.5) / 1000 - monotonic())
 
 
 class ManualClock:

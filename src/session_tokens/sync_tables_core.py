@@ -12,8 +12,8 @@ from . import inputs
 from .clock import Clock
 from .errors import AdapterError, InvalidInput, Refused
 from .minting import Pepper
-from .records import JSON, OwnerEntry, Session, Token, TokenKind
-from .rules import named, settings, tokens
+from .records import BOUND, JSON, OwnerEntry, Session, Token, TokenKind
+from .rules import named, sessions, settings, tokens
 from .rules.listing import sessions_listed, tokens_listed
 from .settings import NAME_BYTES_MAX, SESSION_TIMEOUT_SETTING, SETTING_REFRESH_MS, Policy, Settings, duration_ms
 from .store import BlockingStore
@@ -201,17 +201,6 @@ class SyncTablesCore:
         """Answer now, the token of a string, alive or not, its session and that owner's entry."""
         return self.store.find_token_by_id_now(self._ids(string))
 
-    def _token_at_hand(self, string: str) -> Token | None:
-        """Answer a token that authenticates, read straight from the memory of this process; ``None``: ask the store."""
-        memory = self._memory
-        if memory is None or (token := memory.tokens.get(string)) is None:
-            return None
-        if token.session_id is None:
-            return token if token.authenticates(memory.clock.now(), None, None) else None
-        session = memory.sessions.get(token.session_id)
-        entry = memory.entries.get(session.owner) if memory.entries and session is not None else None
-        return token if token.authenticates(memory.clock.now(), session, entry) else None
-
     def _living_token(self, string: str) -> Token | None:
         """Answer the living token of a string as it stands now, asking the application's DB first."""
         ids = self._ids(string)
@@ -251,6 +240,19 @@ class SyncTablesCore:
             None,
             self._naming.kept("token", id, string),
         )
+
+    def _add_in_db(self, id: str, owner: str, age_ms: int | None, first_id: str | None) -> str:
+        """Open a session over the application's DB, which makes its hash, and answer that."""
+
+        def args_with(link: str) -> tuple[object, ...]:
+            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, name=link)
+            issue = None if first_id is None else self._issue_of(first_id, first_id, BOUND, link, False)
+            return self._policy, opening, issue, self.store.clock
+
+        assert self._mirror is not None
+        link = self._mirror.open_session(named.add_session, id, owner, args_with)
+        self._clean_up_in_db()
+        return link
 
     def _session_command(self, rule: Rule[Any], string: str, *args: object) -> bool:
         if self._mirror is not None:

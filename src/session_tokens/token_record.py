@@ -184,7 +184,7 @@ class Token(TokenFields):
             return False
         if self.session_id is None:
             return self.unassigned_at is None
-        return session is not None and session.alive(now, entry)
+        return session is not None and now < session.deadline and (entry is None or entry.epoch == session.owner_epoch)
 
     def as_of(self, now: int, session: Session | None, entry: OwnerEntry | None) -> Token | None:
         """Answer the token as it stands at ``now``: itself, unassigned because its session is over, or ``None``."""

@@ -17,7 +17,7 @@ from . import inputs
 from .clock import NEVER, ManualClock
 from .errors import InvalidInput, Refused
 from .minting import TOKEN_SECRET, new_secret
-from .records import JSON, NO_DETAILS, Token, TokenKind
+from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Token
 from .rules import named, sessions, tokens
 from .settings import FROM_DB, FromDB, whole_ms
 from .sync_tables_core import SyncTablesCore, TokenCreator, checked_creator, written_name
@@ -81,22 +81,17 @@ class TokenTables(SyncTablesCore):
         id, age_ms = self._session_id(string), self._policy.max_age_ms
         first_id = None if first is None else self._token_id(first)
 
-        def args_with(link: str) -> tuple[object, ...]:
-            kept = link if self._mirror is not None else self._naming.kept("session", id, string)
-            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, False, NO_DETAILS, None, kept)
-            issue = None
-            if first is not None and first_id is not None:
-                issue = self._issue_of(first, first_id, TokenKind.BOUND, link, False)
-            return self._policy, opening, issue, self.store.clock
-
         try:
             if self._mirror is not None:
-                opened = self._mirror.open_session(named.add_session, id, owner, args_with)
-                link = opened.session.name
-                self._clean_up_in_db()
+                link = self._add_in_db(id, owner, age_ms, first_id)
             else:
                 link = self._naming.hash_of(string, owner)
-                self.store.run_now(named.add_session, *args_with(link))
+                issue = None
+                if first is not None and first_id is not None:
+                    issue = self._issue_of(first, first_id, BOUND, link, False)
+                kept = self._naming.kept("session", id, string)
+                opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, False, NO_DETAILS, None, kept)
+                self.store.run_now(named.add_session, self._policy, opening, issue, self.store.clock)
         except Refused as refusal:
             log.warning("a session was not added: %s", refusal.code)
             return None
@@ -168,25 +163,28 @@ class TokenTables(SyncTablesCore):
 
     def add_token(self, t_token: str, value: JSON) -> bool:
         """Add a token of no owner and no session; again with another value updates it."""
-        return self._add(t_token, value, TokenKind.FREE, None)
+        return self._add(t_token, value, FREE, None)
 
     def add_session_bounded_token(self, t_token: str, value: JSON, ownership_key: str) -> bool:
         """Add a token that ends with the owner's living session; ``False`` without one."""
-        return self._add(t_token, value, TokenKind.BOUND, inputs.owner_of("ownership_key", ownership_key))
+        return self._add(t_token, value, BOUND, inputs.owner_of("ownership_key", ownership_key))
 
     def add_transferable_token(self, t_token: str, value: JSON, ownership_key: str) -> bool:
         """Add a transferable token under the owner's living session; ``False`` without one."""
-        return self._add(t_token, value, TokenKind.TRANSFERABLE, inputs.owner_of("ownership_key", ownership_key))
+        return self._add(t_token, value, TRANSFERABLE, inputs.owner_of("ownership_key", ownership_key))
 
     def transition_token_is_active(self, t_token: str) -> str | None:
         """Answer a living token's value as text (JSON if it was no ``str``), else ``None``; unassigned ones too."""
-        token = self._token_at_hand(t_token) or self._living_token(t_token)
+        memory = self._memory
+        if memory is not None and (token := memory.token_at_hand(t_token)) is not None:
+            return token.text
+        token = self._living_token(t_token)
         return None if token is None else token.text
 
     def from_token(self, t_token: str) -> str:
         """Answer the owner of a token or session; ``""`` where there is none."""
-        token = self._token_at_hand(t_token)
-        if token is not None:
+        memory = self._memory
+        if memory is not None and (token := memory.token_at_hand(t_token)) is not None:
             return token.owner or ""
         now, token, session, entry = self._find_token(t_token)
         present = None if token is None else token.as_of(now, session, entry)

@@ -7,7 +7,6 @@ thing gives its name free again.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import AlreadyExists, SessionEnded, UnknownSession, UnknownToken
@@ -25,14 +24,6 @@ TIMEOUT_FIELD = "timeout_ms"
 """Where a named session keeps the timeout that it was given last, which counts from then."""
 
 
-class Opened(NamedTuple):
-    """A session that was opened, or was there already, and its owner's token in it."""
-
-    session: Session
-    token: Token | None
-    is_new: bool
-
-
 @reads(
     lambda policy, opening, issue, clock: [
         SessionById(opening.id),
@@ -42,20 +33,27 @@ class Opened(NamedTuple):
         *([TokenById(issue.id)] if issue is not None else []),
     ]
 )
-def add_session(tx: Transaction, policy: Policy, opening: Opening, issue: Issue | None, clock: Clock) -> Opened:
+def add_session(
+    tx: Transaction, policy: Policy, opening: Opening, issue: Issue | None, clock: Clock
+) -> tuple[Session, bool]:
     """Open a session by name with its first token; the same session of the same owner again changes nothing else.
+
+    Answers:
+        The session, and whether it is new.
 
     Raises:
         AlreadyExists: a living session of that name has another owner, or a living token that name.
         OwnerDisabled, LimitReached: as ``open_session``.
     """
-    former = tx.session(opening.id)
-    if former is not None and former.alive(tx.now, tx.entry(former.owner)):
-        if former.owner != opening.owner:
-            raise AlreadyExists("a living session of that name has another owner", id=opening.id)
-        return Opened(former, None if issue is None else issue_under(tx, policy, former, issue), False)
-    session = open_session(tx, policy, opening, clock)
-    return Opened(session, None if issue is None else issue_under(tx, policy, session, issue), True)
+    session = tx.session(opening.id)
+    is_new = session is None or not session.alive(tx.now, tx.entry(session.owner))
+    if session is None or is_new:
+        session = open_session(tx, policy, opening, clock)
+    elif session.owner != opening.owner:
+        raise AlreadyExists("a living session of that name has another owner", id=opening.id)
+    if issue is not None:
+        issue_under(tx, policy, session, issue)
+    return session, is_new
 
 
 @reads(lambda policy, owner, issue: [EntryOf(owner), SessionsOf(owner), TokenById(issue.id)])

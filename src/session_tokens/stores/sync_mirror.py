@@ -83,11 +83,11 @@ class SyncMirrorStore(BlockingStore):
                     return result
         raise StoreBusy("others changed the same records first, each time; try again later")
 
-    def open_session(self, rule: Rule[Any], id: str, owner: str, args_with: Callable[[str], tuple[object, ...]]) -> Any:
-        """Run the opening of a session whose hash, and so its first token's value, the DB makes.
+    def open_session(self, rule: Rule[Any], id: str, owner: str, args_with: Callable[[str], tuple[object, ...]]) -> str:
+        """Run the opening of a session whose hash, and so its first token's value, the DB makes; answer the hash.
 
         Args:
-            rule: answers a session that ``is_new``, or was there.
+            rule: answers the session, and whether it is new.
             args_with: answers the rule's arguments for a hash.
         """
         keys = {"s:" + id, "o:" + owner}
@@ -95,18 +95,18 @@ class SyncMirrorStore(BlockingStore):
             _, changes, _ = self.inner.plan_now(rule, *args_with(""))
             keys |= _keys_of(changes)
             with self._locks.hold(keys):
-                opened, changes, _ = self.inner.plan_now(rule, *args_with(""))
+                (session, is_new), changes, _ = self.inner.plan_now(rule, *args_with(""))
                 if not _keys_of(changes) <= keys:
                     continue
                 undo: Undo = []
-                if opened.is_new:
-                    link = self._calls.call("set_session_key_value", id, owner)
+                if is_new:
+                    link: str = self._calls.call("set_session_key_value", id, owner)
                     undo.append(("del_session_key_value", (id,)))
                 else:
-                    link = opened.session.name or ""
-                opened, changes, now = self.inner.plan_now(rule, *args_with(link))
+                    link = session.name or ""
+                _, changes, now = self.inner.plan_now(rule, *args_with(link))
                 if self._commit(changes, now, undo):
-                    return opened
+                    return link
         raise StoreBusy("others changed the same records first, each time; try again later")
 
     def ask(self, method: str, *args: str) -> Any:
