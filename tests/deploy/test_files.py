@@ -1,0 +1,59 @@
+"""The files for deployment pass their public linters, and say what the code does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60, cwd=ROOT)
+
+
+def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
+    checked = run(PROGRAMS / "hadolint", "deploy/docker/Dockerfile")
+
+    assert (checked.returncode, checked.stdout) == (0, "")
+
+
+def test_the_compose_file_is_one() -> None:
+    checked = run(
+        PROGRAMS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/docker/compose.yaml"
+    )
+
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_the_linters_find_what_is_wrong(tmp_path: Path) -> None:
+    """A linter that passes everything would prove nothing."""
+    (tmp_path / "Dockerfile").write_text("FROM python\nRUN cd /tmp && pip install x\n")
+    (tmp_path / "compose.yaml").write_text("services: {a: {imge: x}}\n")
+
+    assert run(PROGRAMS / "hadolint", tmp_path / "Dockerfile").returncode != 0
+    schema = ("--builtin-schema", "vendor.compose-spec")
+    assert run(PROGRAMS / "check-jsonschema", *schema, tmp_path / "compose.yaml").returncode != 0
+
+
+@pytest.mark.needs_systemd
+def test_the_unit_verifies_and_is_hardened(tmp_path: Path) -> None:
+    unit = (ROOT / "deploy/systemd/session-tokens.service").read_text()
+    here = tmp_path / "session-tokens.service"
+    here.write_text(unit.replace("/opt/session-tokens/bin/session-tokens", str(PROGRAMS / "session-tokens")))
+
+    verified = run("systemd-analyze", "verify", here)
+    secured = run("systemd-analyze", "security", "--offline=true", "--threshold=20", here)
+
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+    assert secured.returncode == 0, secured.stdout
+
+
+def test_nothing_in_the_container_runs_as_root() -> None:
+    lines = (ROOT / "deploy/docker/Dockerfile").read_text().splitlines()
+    user_at = next(at for at, line in enumerate(lines) if line.startswith("USER "))
+
+    assert lines[user_at] == "USER 10001:10001"
+    assert all(not line.startswith("USER ") for line in lines[user_at + 1 :])
