@@ -274,7 +274,7 @@ class Session(SessionFields):
             return End(self.ended_at, self.end_reason or "revoked")
         if entry is not None and entry.epoch != self.owner_epoch and entry.watermark < self.deadline:
             return End(entry.watermark, "owner_disabled")
-        if self.max_age_ms is not None and self.deadline == self.created_at + self.max_age_ms:
+        if self.max_age_ms is not None and self.created_at + self.max_age_ms <= self.deadline:
             return End(self.deadline, "expired")
         return End(self.deadline, "idle" if self.detached_at is None else "detached_timeout")
 

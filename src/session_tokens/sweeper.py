@@ -23,6 +23,15 @@ SWEEP_RULES: dict[str, Rule[bool]] = {
 """Which rule looks at a key of each kind."""
 
 BATCH = 1_000
+IDLE_INTERVALS_MAX = 4
+"""After runs with nothing to do the next one waits longer, up to so many intervals."""
+
+
+def _next_wait(cleaned: int, waited_s: float, interval_s: float) -> float:
+    """Answer how long to wait: not at all after a full batch, longer and longer while there is nothing to do."""
+    if cleaned >= BATCH:
+        return 0
+    return interval_s if cleaned else min(max(waited_s, interval_s) * 2, interval_s * IDLE_INTERVALS_MAX)
 
 
 class _Sweepable(Protocol):
@@ -68,7 +77,7 @@ def _sweep_again_and_again(
         if sweep is None:
             return
         try:
-            wait_s = 0 if sweep(BATCH) >= BATCH else interval_s
+            wait_s = _next_wait(sweep(BATCH), wait_s, interval_s)
         except SessionTokensError:
             log.warning("a sweep failed; the next one tries again", exc_info=True)
             wait_s = interval_s
@@ -105,7 +114,7 @@ class TaskSweeper:
             if sweep is None:
                 return
             try:
-                wait_s = 0 if await sweep(BATCH) >= BATCH else interval_s
+                wait_s = _next_wait(await sweep(BATCH), wait_s, interval_s)
             except SessionTokensError:
                 log.warning("a sweep failed; the next one tries again", exc_info=True)
                 wait_s = interval_s

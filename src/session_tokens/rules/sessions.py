@@ -249,7 +249,7 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
         details=session.details if change.label is UNSET else session.details._replace(label=change.label),
         version=session.version + 1,
     )
-    deadline = deadline_of(changed)
+    deadline = max(deadline_of(changed), tx.now)  # what would have ended in the past ends now: it lived until now
     changed = changed.replace(deadline=deadline, sweep_at=deadline)
     tx.put_session(session, changed)
     tx.note((SESSION_CHANGED, changed, None))
