@@ -83,7 +83,12 @@ class AsyncTablesCore:
     ) -> None:
         self.store = store
         self._mirror = mirror
-        self._memory = store if isinstance(store, MemoryStore) else None
+        self._memory = memory = store if isinstance(store, MemoryStore) else None
+        # What the hot reads look at, at hand; without a memory store they find nothing and ask the store.
+        self._sessions = {} if memory is None else memory.sessions
+        self._tokens = {} if memory is None else memory.tokens
+        self._entries = {} if memory is None else memory.entries
+        self._now = store.clock.now
         self._naming = naming
         self._policy = Policy(Settings(), names=True)
         self._creator = checked_creator(token_creator)
@@ -140,7 +145,7 @@ class AsyncTablesCore:
         if self._closed:
             return
         self._closed = True
-        self._memory = None
+        self._memory, self._sessions, self._tokens, self._entries = None, {}, {}, {}
         if self._sweeper is not None:
             await self._sweeper.stop()
         await self.store.close()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from time import monotonic, time
+from time import monotonic_ns, time_ns
 from typing import Protocol
 
 from .errors import InvalidInput
 
 NEVER = 2**63 - 1
 """The deadline of what has no deadline, in milliseconds: later than any instant."""
-
-LOOK_AGAIN_S = 0.001
-"""How long a steady clock goes on by the monotonic clock alone: below the millisecond that it counts in."""
 
 
 class Clock(Protocol):
@@ -30,33 +27,36 @@ class Clock(Protocol):
 class SteadyClock:
     """The host's wall clock, made steady: when the wall steps back, time goes on by the monotonic clock.
 
-    now = max(wall clock, last now + monotonic time elapsed since it), so it always advances. The wall is looked at
-    again once ``LOOK_AGAIN_S`` has passed.
+    now = max(wall clock, last now + monotonic time elapsed since it), so it always advances. Within a millisecond the
+    answer is that of its first call, which spares a busy program the arithmetic: half of what a verification costs.
     """
 
-    __slots__ = ("_lead_s", "_lock", "_look_at_s")
+    __slots__ = ("_lead_ns", "_lock", "_now_ms", "_until_ns")
 
     def __init__(self) -> None:
+        self._lead_ns = time_ns() - monotonic_ns()
         self._lock = threading.Lock()
-        self._lead_s = time() - monotonic()
-        self._look_at_s = 0.0
+        self._now_ms = 0
+        self._until_ns = 0  # the end of that millisecond on the monotonic clock
 
     def now(self) -> int:
         """Answer the present instant in integer milliseconds since the epoch."""
-        now_s = monotonic()
-        if now_s >= self._look_at_s:
-            self._lead_by(time() - now_s)
-            self._look_at_s = now_s + LOOK_AGAIN_S
-        return int((now_s + self._lead_s) * 1000)
+        return self._now_ms if monotonic_ns() < self._until_ns else self._next()
 
-    def _lead_by(self, lead_s: float) -> None:
-        if lead_s > self._lead_s:
-            with self._lock:
-                self._lead_s = max(self._lead_s, lead_s)
+    def _next(self) -> int:
+        with self._lock:
+            monotonic = monotonic_ns()
+            self._lead_ns = max(self._lead_ns, time_ns() - monotonic)
+            now_ms, passed_ns = divmod(monotonic + self._lead_ns, 1_000_000)
+            self._now_ms = now_ms  # before its end is set: a reader takes no lock
+            self._until_ns = monotonic + 1_000_000 - passed_ns
+            return now_ms
 
     def raise_to(self, mark_ms: int) -> None:
         """Never answer less than ``mark_ms`` from now on (a high-water mark read from a store)."""
-        self._lead_by((mark_ms + 0.5) / 1000 - monotonic())
+        with self._lock:
+            self._lead_ns = max(self._lead_ns, mark_ms * 1_000_000 - monotonic_ns())
+            self._until_ns = 0
 
 
 class ManualClock:

@@ -81,7 +81,12 @@ class SyncTablesCore:
     ) -> None:
         self.store = store
         self._mirror = mirror
-        self._memory = store if isinstance(store, MemoryStore) else None
+        self._memory = memory = store if isinstance(store, MemoryStore) else None
+        # What the hot reads look at, at hand; without a memory store they find nothing and ask the store.
+        self._sessions = {} if memory is None else memory.sessions
+        self._tokens = {} if memory is None else memory.tokens
+        self._entries = {} if memory is None else memory.entries
+        self._now = store.clock.now
         self._naming = naming
         self._policy = Policy(Settings(), names=True)
         self._creator = checked_creator(token_creator)
@@ -138,7 +143,7 @@ class SyncTablesCore:
         if self._closed:
             return
         self._closed = True
-        self._memory = None
+        self._memory, self._sessions, self._tokens, self._entries = None, {}, {}, {}
         if self._sweeper is not None:
             self._sweeper.stop()
         self.store.close_now()

@@ -182,9 +182,9 @@ class Token(TokenFields):
         """Whether its secret opens anything at ``now``, judged with its session: unassigned tokens do not."""
         if now >= self.deadline:
             return False
-        if self.session_id is None:
-            return self.unassigned_at is None
-        return session is not None and now < session.deadline and (entry is None or entry.epoch == session.owner_epoch)
+        if session is not None:
+            return now < session.deadline and (entry is None or entry.epoch == session.owner_epoch)
+        return self.session_id is None and self.unassigned_at is None
 
     def as_of(self, now: int, session: Session | None, entry: OwnerEntry | None) -> Token | None:
         """Answer the token as it stands at ``now``: itself, unassigned because its session is over, or ``None``."""

@@ -20,6 +20,7 @@ from .minting import TOKEN_SECRET, new_secret
 from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Token
 from .rules import named, sessions, tokens
 from .settings import FROM_DB, FromDB, whole_ms
+from .stores.memory import MemoryStore
 from .sync_tables_core import SyncTablesCore, TokenCreator, checked_creator, written_name
 
 log = logging.getLogger("session_tokens.token_tables")
@@ -78,6 +79,8 @@ class TokenTables(SyncTablesCore):
         first = None if t_token is None else written_name("a token", t_token)
         if self._timeout_from_db:
             self._refresh_general_timeout()
+        if self._memory is not None:
+            return self._add_in_memory(self._memory, string, owner, first, shared)
         id, age_ms = self._session_id(string), self._policy.max_age_ms
         first_id = None if first is None else self._token_id(first)
 
@@ -97,12 +100,28 @@ class TokenTables(SyncTablesCore):
             return None
         return link if shared else None
 
+    def _add_in_memory(
+        self, memory: MemoryStore, string: str, owner: str, first: str | None, shared: bool
+    ) -> str | None:
+        """Add a session where the strings are the ids and nothing waits."""
+        link, policy = self._naming.hash_of(string, owner), self._policy
+        age_ms = policy.max_age_ms
+        opening = sessions.Opening(string, None, owner, None, age_ms, age_ms)
+        issue = None
+        if first is not None:
+            issue = tokens.Issue(first, None, BOUND, link, False, policy.token_timeout_ms, policy.disownment_timeout_ms)
+        try:
+            memory.run_now(named.add_session, policy, opening, issue, memory.clock)
+        except Refused as refusal:
+            log.warning("a session was not added: %s", refusal.code)
+            return None
+        return link if shared else None
+
     def active_session(self, session_token: str, ownership_key: str) -> bool | None:
         """Answer whether a session lives (a detached one too) and is that owner's; ``None`` if there is none."""
-        memory = self._memory
-        if memory is not None and (session := memory.sessions.get(session_token)) is not None:
-            entry = memory.entries.get(session.owner) if memory.entries else None
-            return session.owner == ownership_key if session.alive(memory.clock.now(), entry) else None
+        if (session := self._sessions.get(session_token)) is not None:
+            entry = self._entries.get(session.owner) if self._entries else None
+            return session.owner == ownership_key if session.alive(self._now(), entry) else None
         now, session, entry = self._find_session(session_token)
         if session is None or not session.alive(now, entry):
             return None
@@ -110,6 +129,8 @@ class TokenTables(SyncTablesCore):
 
     def destroy_session(self, token: str) -> bool:
         """End a session by its own token or by any token that it holds; answer whether one lived."""
+        if self._memory is not None and token.__class__ is str:
+            return self._memory.run_now(named.destroy_session, token, token, "logout")
         id = self._session_id(token)
         if self._mirror is not None:
             self._refresh_session(token)
@@ -175,17 +196,19 @@ class TokenTables(SyncTablesCore):
 
     def transition_token_is_active(self, t_token: str) -> str | None:
         """Answer a living token's value as text (JSON if it was no ``str``), else ``None``; unassigned ones too."""
-        memory = self._memory
-        if memory is not None and (token := memory.token_at_hand(t_token)) is not None:
-            return token.text
+        if (token := self._tokens.get(t_token)) is not None and not self._entries:
+            session = None if token.session_id is None else self._sessions.get(token.session_id)
+            if token.authenticates(self._now(), session, None):
+                return token.text
         token = self._living_token(t_token)
         return None if token is None else token.text
 
     def from_token(self, t_token: str) -> str:
         """Answer the owner of a token or session; ``""`` where there is none."""
-        memory = self._memory
-        if memory is not None and (token := memory.token_at_hand(t_token)) is not None:
-            return token.owner or ""
+        if (token := self._tokens.get(t_token)) is not None and not self._entries:
+            session = None if token.session_id is None else self._sessions.get(token.session_id)
+            if token.authenticates(self._now(), session, None):
+                return token.owner or ""
         now, token, session, entry = self._find_token(t_token)
         present = None if token is None else token.as_of(now, session, entry)
         if present is not None:
@@ -210,7 +233,7 @@ class TokenTables(SyncTablesCore):
         receiver = inputs.owner_of("receiver_key", receiver_key)
         if self._mirror is not None:
             self._refresh_token(t_token)
-        id = self._token_id(t_token)
+        id = t_token if self._memory is not None and t_token.__class__ is str else self._token_id(t_token)
         try:
             self.store.run_now(tokens.transfer_token, id, yielder_key or None, receiver, None, None)
         except Refused:

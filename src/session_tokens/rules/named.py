@@ -16,7 +16,7 @@ from ..settings import Policy
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf, TokenById, TokensOf
 from .expiry import clean_up, deadline_of, end_session
-from .keys import holder_of, living_session, living_token
+from .keys import living_session, living_token
 from .sessions import Opening, SessionChange, change_session, open_session
 from .tokens import Issue, claim_token, issue_under, receiving_session
 
@@ -76,7 +76,9 @@ def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> boo
     session = tx.session(id)
     if session is None:
         token = tx.token(token_id)
-        session = None if token is None or tx.now >= token.deadline else holder_of(tx, token)
+        if token is None or token.session_id is None or tx.now >= token.deadline:
+            return False
+        session = tx.session(token.session_id)
     if session is None or not session.alive(tx.now, tx.entry(session.owner)):
         return False
     end_session(tx, session, tx.now, reason)

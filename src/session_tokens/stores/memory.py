@@ -352,15 +352,6 @@ class MemoryStore(BlockingStore):
                 token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0]))
         return now, token, session, entry
 
-    def token_at_hand(self, id: str) -> Token | None:
-        """Answer the token of an id if it authenticates now; takes no lock. ``None`` only means: look again."""
-        token = self.tokens.get(id)
-        if token is None:
-            return None
-        session = None if token.session_id is None else self.sessions.get(token.session_id)
-        entry = self.entries.get(session.owner) if self.entries and session is not None else None
-        return token if token.authenticates(self.clock.now(), session, entry) else None
-
     def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Answer now and the session of an id with its owner's entry; takes no lock."""
         if self._closed:
