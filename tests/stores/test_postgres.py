@@ -72,15 +72,30 @@ def test_a_store_without_a_pepper_is_refused(postgres_url: str) -> None:
 def test_another_pepper_under_the_same_id_is_refused(open_store: Callable[..., BlockingPostgresStore]) -> None:
     open_store(pepper={"one": PEPPER}).close_now()
 
-    with pytest.raises(InvalidInput, match="pepper one is not the one"):
+    with pytest.raises(StoreError, match="pepper one is not the one"):
         open_store(pepper={"one": OTHER})
 
 
 def test_a_missing_pepper_is_an_error_that_names_its_id(open_store: Callable[..., BlockingPostgresStore]) -> None:
     open_store(pepper={"old": PEPPER}).close_now()
 
-    with pytest.raises(InvalidInput, match="pepper old, which is not given"):
+    with pytest.raises(StoreError, match="pepper old, which is not given"):
         open_store(pepper={"new": OTHER})
+
+
+def test_a_pepper_is_needed_until_no_row_is_under_it(open_store: Callable[..., BlockingPostgresStore]) -> None:
+    with SessionTokens(open_store(pepper={"old": PEPPER})) as tokens:
+        issued = tokens.open_session("ann")
+    open_store(pepper={"new": OTHER, "old": PEPPER}).close_now()
+    with pytest.raises(StoreError, match="pepper old"):
+        open_store(pepper={"new": OTHER})
+    with SessionTokens(open_store(pepper={"new": OTHER, "old": PEPPER})) as tokens:
+        rotated = tokens.rotate_session(issued.id)
+
+    with SessionTokens(open_store(pepper={"new": OTHER})) as tokens:
+        assert tokens.verify_session(rotated.secret) is not None
+    with pytest.raises(StoreError, match="pepper new"):
+        open_store(pepper={"old": PEPPER})
 
 
 def test_secrets_under_an_earlier_pepper_go_on_and_are_rotated_to_the_current(
@@ -257,6 +272,24 @@ def test_a_row_copied_over_another_is_refused(
         )
 
         assert tokens.verify_session(mine.secret) is None
+
+
+def test_a_function_that_answers_another_genuine_record_opens_nothing(
+    open_store: Callable[..., BlockingPostgresStore], postgres_url: str
+) -> None:
+    """Someone who may change the database's functions still holds no pepper."""
+    with SessionTokens(open_store()) as tokens:
+        eve, ann = tokens.open_session("eve"), tokens.open_session("ann")
+        execute(
+            postgres_url,
+            "CREATE OR REPLACE FUNCTION session_tokens.find_session_v1(lookups text[])"
+            " RETURNS TABLE (now_ms bigint, session text, entry text) LANGUAGE sql AS $$ SELECT"
+            " session_tokens.now_v1(), session_tokens.session_json_v1(s), NULL::text"
+            " FROM session_tokens.sessions s WHERE s.owner = 'ann' $$",
+        )
+
+        assert tokens.verify_session(eve.secret) is None
+        assert tokens.verify_session(ann.secret) is not None
 
 
 def test_a_token_whose_session_is_gone_is_found_by_the_check(

@@ -226,13 +226,13 @@ class BlockingPostgresStore(BlockingOptimisticStore):
         """Answer now and the session of a secret with its owner's entry: one statement; a forged row is none."""
         rows = self._read(session_statement(self._core.schema, lookups))
         self._core.clock.heard(rows[0][0])
-        return session_answer(rows[0], self._core.decoder)
+        return session_answer(rows[0], lookups, self._core.decoder)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of a secret with its session and that owner's entry: one statement."""
         rows = self._read(token_statement(self._core.schema, lookups))
         self._core.clock.heard(rows[0][0])
-        return token_answer(rows[0], self._core.decoder)
+        return token_answer(rows[0], lookups, self._core.decoder)
 
     def commit_now(self, commit: Commit) -> bool:
         """Write all changes atomically if every stamp is as given; answer whether they were written."""
@@ -297,7 +297,7 @@ class BlockingPostgresStore(BlockingOptimisticStore):
             raise in_our_words(error, sent=sent) from error
 
 
-async def open_postgres(url: str, *, pepper: Pepper | None, space: str = "") -> PostgresStore:
+async def open_postgres(url: str, *, pepper: Pepper | None = None, space: str = "") -> PostgresStore:
     """Open the PostgreSQL store that a URL names, for asyncio; make its tables if there are none and the role may.
 
     Args:
@@ -308,16 +308,17 @@ async def open_postgres(url: str, *, pepper: Pepper | None, space: str = "") -> 
         space: a name space beside the main one: a schema of its own.
 
     Raises:
-        InvalidInput: no pepper, a wrong one, or a URL that can never be right.
+        InvalidInput: no pepper, or a URL that can never be right.
         StoreUnavailable: the server cannot be reached in time.
-        StoreError: the tables are not there and the role may not make them, or they are of another version.
+        StoreError: the tables are not there and the role may not make them, they are of another version, or a pepper
+            that rows need is missing or another one.
     """
     store = PostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
     await store._run_script(opening(store.address, store._core.keyring), SCRIPT_TIMEOUT_S)
     return store
 
 
-def open_postgres_blocking(url: str, *, pepper: Pepper | None, space: str = "") -> BlockingPostgresStore:
+def open_postgres_blocking(url: str, *, pepper: Pepper | None = None, space: str = "") -> BlockingPostgresStore:
     """As ``open_postgres``, for callers without an event loop."""
     store = BlockingPostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
     store._run_script(opening(store.address, store._core.keyring), SCRIPT_TIMEOUT_S)

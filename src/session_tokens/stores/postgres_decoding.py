@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from ..clock import Clock
+from ..errors import CorruptRecord
 from ..minting import Keyring
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from ..wants import (
@@ -48,6 +49,9 @@ ABSENT = "0"
 """The stamp of what is not there, and of an empty set."""
 
 ESCAPE = "\x1a"
+
+KNOWN_MAX = 4_096
+"""Records that are remembered by their text: reading the same again neither checks nor decodes it. About 8 MB."""
 Row = Sequence[Any]
 """What a statement answers: want, number, token, session, entry, other; all but the number are text or ``None``."""
 
@@ -98,16 +102,20 @@ def set_stamp(members: Sequence[tuple[str, int]]) -> str:
 class Decoder:
     """Makes records of the JSON arrays of one store, checking the MAC of each.
 
+    Whoever may change the functions of the database could have them answer a genuine record that was not asked for:
+    so what comes back is also compared with the question.
+
     Args:
         keyring: holds the peppers that the MACs were made with.
         clock: told to sessions, for their time left.
     """
 
-    __slots__ = ("_clock", "_keyring")
+    __slots__ = ("_clock", "_keyring", "_known")
 
     def __init__(self, keyring: Keyring, clock: Clock) -> None:
         self._keyring = keyring
         self._clock = clock
+        self._known: dict[str, tuple[Any, int]] = {}
 
     def _checked(self, table: str, text: str) -> tuple[tuple[Any, ...], int]:
         """Answer the columns and the stamp of a JSON array whose MAC is right."""
@@ -122,13 +130,26 @@ class Decoder:
 
     def session(self, text: str) -> tuple[Session, int]:
         """Answer a session and its stamp."""
-        row, stamp = self._checked("sessions", text)
-        return session_of(row, self._clock), stamp
+        known = self._known.get(text)
+        if known is None:
+            row, stamp = self._checked("sessions", text)
+            known = self._remember(text, session_of(row, self._clock), stamp)
+        return known
 
     def token(self, text: str) -> tuple[Token, int]:
         """Answer a token and its stamp."""
-        row, stamp = self._checked("tokens", text)
-        return token_of(row), stamp
+        known = self._known.get(text)
+        if known is None:
+            row, stamp = self._checked("tokens", text)
+            known = self._remember(text, token_of(row), stamp)
+        return known
+
+    def _remember(self, text: str, record: Session | Token, stamp: int) -> tuple[Any, int]:
+        """Keep a record that was found genuine by its exact text, MAC and stamp included."""
+        if len(self._known) >= KNOWN_MAX:
+            self._known.clear()
+        self._known[text] = known = (record, stamp)
+        return known
 
     def entry(self, text: str) -> tuple[OwnerEntry, int]:
         """Answer an owner's entry and its stamp."""
@@ -141,22 +162,30 @@ class Decoder:
         key, request, nonce, key_id, outcome, expires_at = row
         return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, self._clock), expires_at), stamp
 
-    def setting(self, text: str) -> tuple[str, int]:
-        """Answer a setting's text and its stamp."""
+    def setting(self, text: str) -> tuple[tuple[str, str], int]:
+        """Answer a setting's name and text, and its stamp."""
         row, stamp = self._checked("settings", text)
-        return row[1], stamp
+        return (row[0], row[1]), stamp
 
     def key(self, text: str) -> tuple[ServiceKey, int]:
         """Answer a service key and its stamp."""
         row, stamp = self._checked("service_keys", text)
         return ServiceKey(*row), stamp
 
+    def _entry_of(self, session: Session, text: str | None) -> tuple[OwnerEntry | None, int]:
+        if text is None:
+            return None, 0
+        entry, stamp = self.entry(text)
+        _same(entry.owner, session.owner)
+        return entry, stamp
+
     def session_found(self, rows: Sequence[Row], absent: Part | None) -> Found:
         """Answer a session with its owner's entry, and the stamps of both."""
         if not rows:
             return Found(NO_SESSION, () if absent is None else ((absent, ABSENT),))
         session, stamp = self.session(rows[0][3])
-        entry, entry_stamp = (None, 0) if rows[0][4] is None else self.entry(rows[0][4])
+        _compare(absent, session)
+        entry, entry_stamp = self._entry_of(session, rows[0][4])
         return Found(
             SessionFound(session, entry),
             ((("session", session.id), str(stamp)), (("entry", session.owner), str(entry_stamp))),
@@ -167,11 +196,13 @@ class Decoder:
         if not rows:
             return Found(NO_TOKEN, () if absent is None else ((absent, ABSENT),))
         token, stamp = self.token(rows[0][2])
+        _compare(absent, token)
         stamps: list[tuple[Part, str]] = [(("token", token.id), str(stamp))]
         session = entry = None
         if rows[0][3] is not None:
             session, session_stamp = self.session(rows[0][3])
-            entry, entry_stamp = (None, 0) if rows[0][4] is None else self.entry(rows[0][4])
+            _same(session.id, token.session_id)
+            entry, entry_stamp = self._entry_of(session, rows[0][4])
             stamps += [(("session", session.id), str(session_stamp)), (("entry", session.owner), str(entry_stamp))]
         elif token.session_id is not None:
             stamps.append((("session", token.session_id), ABSENT))
@@ -180,12 +211,20 @@ class Decoder:
     def sessions_found(self, rows: Sequence[Row], part: Part) -> Found:
         """Answer a set of sessions and its stamp."""
         pairs = [self.session(row[3]) for row in rows]
+        for session, _ in pairs:
+            _same(session.owner, part[1])
         stamp = set_stamp([(session.id, stamp) for session, stamp in pairs])
         return Found([session for session, _ in pairs], ((part, stamp),))
 
     def tokens_found(self, rows: Sequence[Row], part: Part) -> Found:
         """Answer a set of tokens and its stamp."""
         pairs = [self.token(row[2]) for row in rows]
+        kind, key = part
+        for token, _ in pairs:
+            if kind == "parked_tokens":
+                _same((token.owner, token.session_id), (key, None))
+            else:
+                _same(token.session_id, key.partition(":")[2] if kind == "tokens_of" else key)
         stamp = set_stamp([(token.id, stamp) for token, stamp in pairs])
         return Found([token for token, _ in pairs], ((part, stamp),))
 
@@ -196,11 +235,33 @@ class Decoder:
         if not rows:
             return Found(None, ((part, ABSENT),))
         value, stamp = decode(rows[0][column])
-        return Found(value, ((part, str(stamp)),))
+        _same(value[1] if part[0] == "key_lookup" else value[0], part[1])
+        return Found(value[1] if part[0] == "setting" else value, ((part, str(stamp)),))
 
     def found(self, want: Want, rows: Sequence[Row]) -> Found:
         """Answer one want from the rows that came for it."""
         return _ANSWERS[type(want)](self, want, rows)
+
+
+def _same(came: object, asked: object) -> None:
+    if came != asked:
+        raise CorruptRecord("PostgreSQL answered a record that was not asked for; its functions are not ours any more")
+
+
+def must_be_one_of(lookups: Sequence[str], record: Session | Token) -> None:
+    """Accept a record that was asked for by these look-up keys.
+
+    Raises:
+        CorruptRecord: it has none of them.
+    """
+    if record.lookup not in lookups:
+        _same(record.lookup, lookups)
+
+
+def _compare(asked: Part | None, record: Session | Token) -> None:
+    """Refuse a record that was asked for by its id or look-up key and has another one."""
+    if asked is not None:
+        _same(record.lookup if asked[0].endswith("_lookup") else record.id, asked[1])
 
 
 _ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Found]] = {

@@ -33,7 +33,7 @@ from ..wants import (
     TransferablesOf,
     Want,
 )
-from .postgres_decoding import Decoder, Row, escaped
+from .postgres_decoding import Decoder, Row, escaped, must_be_one_of
 
 _AFTER_ALL = (-1, "")
 
@@ -171,30 +171,31 @@ def _array_of(lookups: Sequence[str]) -> str:
     return "{" + ",".join(lookups) + "}"
 
 
-def session_answer(row: Row, decoder: Decoder) -> tuple[int, Session | None, OwnerEntry | None]:
+def session_answer(row: Row, lookups: Sequence[str], decoder: Decoder) -> tuple[int, Session | None, OwnerEntry | None]:
     """Answer the hot path of sessions from its one row; a record that fails its MAC is none, and an alert is logged."""
     now, session, entry = row
     if session is None:
         return now, None, None
     try:
-        return now, decoder.session(session)[0], None if entry is None else decoder.entry(entry)[0]
+        found = decoder.session_found([(None, None, None, session, entry)], None).value
+        must_be_one_of(lookups, found.session)
     except CorruptRecord as error:
         alert(error)
         return now, None, None
+    return now, found.session, found.entry
 
 
-def token_answer(row: Row, decoder: Decoder) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+def token_answer(
+    row: Row, lookups: Sequence[str], decoder: Decoder
+) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
     """Answer the hot path of tokens from its one row; as ``session_answer``."""
     now, token, session, entry = row
     if token is None:
         return now, None, None, None
     try:
-        return (
-            now,
-            decoder.token(token)[0],
-            None if session is None else decoder.session(session)[0],
-            None if entry is None else decoder.entry(entry)[0],
-        )
+        found = decoder.token_found([(None, None, token, session, entry)], None).value
+        must_be_one_of(lookups, found.token)
     except CorruptRecord as error:
         alert(error)
         return now, None, None, None
+    return now, found.token, found.session, found.entry

@@ -77,9 +77,9 @@ def opening(address: Address, keyring: PepperKeyring) -> Script:
     """Make sure that the tables are there and of this version, and that the peppers are theirs.
 
     Raises:
-        InvalidInput: a pepper is missing or another one; the database is of another encoding or too old.
-        StoreError: the tables are not there and the role may not make them, or they are older or newer than this
-            library.
+        InvalidInput: the database is of another encoding or too old.
+        StoreError: the tables are not there and the role may not make them, they are older or newer than this
+            library, or a pepper that rows need is missing or another one.
     """
     state = yield from _checked_state(address)
     if not state.is_migrated:
@@ -173,13 +173,7 @@ def _peppers_recorded(address: Address, keyring: PepperKeyring) -> Script:
     """Compare the peppers with those recorded, and record new ones; the first to record an id is believed."""
     select = Statement(f"SELECT key_id, check_value FROM {address.schema}.peppers", ())
     recorded: dict[str, str] = dict((yield select))
-    for key_id in recorded:
-        if key_id not in keyring.peppers:
-            raise InvalidInput(
-                f"the store was written with the pepper {key_id}, which is not given; give it beside the others "
-                "(argument, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)",
-                key_id=key_id,
-            )
+    yield from _peppers_retired(address, keyring, recorded)
     new = [key_id for key_id in keyring.peppers if key_id not in recorded]
     for key_id in new:
         yield Statement(
@@ -190,6 +184,38 @@ def _peppers_recorded(address: Address, keyring: PepperKeyring) -> Script:
         recorded = dict((yield select))
     for key_id in keyring.peppers:
         if not hmac.compare_digest(recorded[key_id], keyring.check_of(key_id)):
-            raise InvalidInput(
+            raise StoreError(
                 f"the pepper {key_id} is not the one that the store was written with; give that one", key_id=key_id
             )
+
+
+def _peppers_retired(address: Address, keyring: PepperKeyring, recorded: dict[str, str]) -> Script:
+    """Forget recorded peppers that are not given and under which no row is looked up, signed or kept any more."""
+    missing = [key_id for key_id in recorded if key_id not in keyring.peppers]
+    if not missing:
+        return
+    needed = list(missing) if len(missing) == len(recorded) else []
+    for key_id in missing:
+        rows = yield _need_statement(address, key_id)
+        if rows[0][0]:
+            needed.append(key_id)
+    if needed:
+        raise StoreError(
+            f"the store has rows under the pepper {needed[0]}, which is not given; put it back after the current one "
+            "(argument, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)",
+            key_id=needed[0],
+        )
+    for key_id in missing:
+        yield Statement(f"DELETE FROM {address.schema}.peppers WHERE key_id = %s", (key_id,))
+
+
+def _need_statement(address: Address, key_id: str) -> Statement:
+    """Ask whether any row needs a pepper; reads all tables when none does."""
+    by_lookup = [f"{table} WHERE lookup >= %s AND lookup < %s" for table in ("sessions", "tokens", "service_keys")]
+    signed = ("sessions", "tokens", "service_keys", "owners", "idempotency", "settings")
+    by_mac = [f'{table} WHERE mac COLLATE "C" >= %s AND mac COLLATE "C" < %s' for table in signed]
+    ranges = [f"EXISTS (SELECT FROM {address.schema}.{rows})" for rows in (*by_lookup, *by_mac)]
+    return Statement(
+        f"SELECT {' OR '.join(ranges)} OR EXISTS (SELECT FROM {address.schema}.idempotency WHERE key_id = %s)",
+        (*(f"{key_id}:", f"{key_id};") * len(ranges), key_id),
+    )
