@@ -96,6 +96,7 @@ class AsyncTablesCore:
         self._refreshed_at_s: float | None = None
         self._hints: dict[str, tuple[str, int]] = {}
         self._closed = False
+        self._sweeps = sweep
         self._sweeper = TaskSweeper.start(self, 1.0) if sweep else None
 
     @classmethod
@@ -164,6 +165,11 @@ class AsyncTablesCore:
             cleaned += await self.store.run(SWEEP_RULES[kind], self._policy, id)
         return cleaned
 
+    def _begin_to_sweep(self) -> None:
+        """Start the sweeper if the tables were made before an event loop ran."""
+        if self._sweeper is None and self._sweeps:
+            self._sweeper = TaskSweeper.start(self, 1.0)
+
     async def _clean_up_in_db(self) -> None:
         """Clean up at once behind sessions that just ended, for those who read the application's DB themselves."""
         try:
@@ -231,6 +237,7 @@ class AsyncTablesCore:
 
     async def _add(self, t_token: str, value: JSON, kind: TokenKind, owner: str | None) -> bool:
         string = written_name("a token", t_token)
+        self._begin_to_sweep()
         text, is_json = inputs.value_of("value", value)
         issue = self._issue_of(string, await self._token_id(string), kind, text, is_json)
         if owner is None:

@@ -78,6 +78,8 @@ class AsyncTokenTables(AsyncTablesCore):
         """
         string, owner = written_name("a session token", session_token), inputs.owner_of("ownership_key", ownership_key)
         first = None if t_token is None else written_name("a token", t_token)
+        if self._sweeper is None:
+            self._begin_to_sweep()
         if self._timeout_from_db:
             await self._refresh_general_timeout()
         if self._memory is not None:

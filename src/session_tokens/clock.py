@@ -11,6 +11,8 @@ from .errors import InvalidInput
 NEVER = 2**63 - 1
 """The deadline of what has no deadline, in milliseconds: later than any instant."""
 
+LOCK_TIMEOUT_S = 0.1
+
 
 class Clock(Protocol):
     """What tells the time to a store that keeps its own."""
@@ -44,19 +46,25 @@ class SteadyClock:
         return self._now_ms if monotonic_ns() < self._until_ns else self._next()
 
     def _next(self) -> int:
-        with self._lock:
+        # In the child of a fork the lock may be held for ever by a thread that is not there: then go on without it.
+        held = self._lock.acquire(timeout=LOCK_TIMEOUT_S)
+        try:
             monotonic = monotonic_ns()
             self._lead_ns = max(self._lead_ns, time_ns() - monotonic)
             now_ms, passed_ns = divmod(monotonic + self._lead_ns, 1_000_000)
             self._now_ms = now_ms  # before its end is set: a reader takes no lock
             self._until_ns = monotonic + 1_000_000 - passed_ns
             return now_ms
+        finally:
+            if held:
+                self._lock.release()
+            else:
+                self._lock = threading.Lock()
 
     def raise_to(self, mark_ms: int) -> None:
         """Never answer less than ``mark_ms`` from now on (a high-water mark read from a store)."""
-        with self._lock:
-            self._lead_ns = max(self._lead_ns, mark_ms * 1_000_000 - monotonic_ns())
-            self._until_ns = 0
+        self._lead_ns = max(self._lead_ns, mark_ms * 1_000_000 - monotonic_ns())
+        self._until_ns = 0
 
 
 class ManualClock:

@@ -37,6 +37,8 @@ BATCH_MAX = 256
 """Calls that travel together at the most."""
 IN_FLIGHT_MAX = 2
 """Couriers of one kind: one is on the wire while the other makes the next batch ready."""
+SHARE_FROM = 16
+"""Calls from which on two couriers share them."""
 WAITING_MAX = 10_000
 """Calls of one kind that may wait to be sent."""
 
@@ -59,6 +61,8 @@ class Coalescer(Generic[Q, A]):
             caller that asked, a raised one to all of them.
         batch_max: questions that travel together at the most.
         waiting_max: questions that may wait; further callers wait until there is room.
+        share_from: questions from which on two couriers share them, so that the server works on one half while this
+            process works on the other; 0 for never, where the server's part is small.
     """
 
     def __init__(
@@ -67,8 +71,10 @@ class Coalescer(Generic[Q, A]):
         *,
         batch_max: int = BATCH_MAX,
         waiting_max: int = WAITING_MAX,
+        share_from: int = 0,
     ) -> None:
         self._carry = carry
+        self._share_from = share_from
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._waiting: deque[_Call[Q, A]] = deque()
@@ -145,7 +151,10 @@ class Coalescer(Generic[Q, A]):
     def _taken(self) -> list[_Call[Q, A]]:
         """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
         batch: list[_Call[Q, A]] = []
-        while self._waiting and len(batch) < self._batch_max:
+        limit = self._batch_max
+        if 0 < self._share_from <= len(self._waiting) and (self._idle or len(self._couriers) < IN_FLIGHT_MAX):
+            limit = min(limit, (len(self._waiting) + 1) // 2)
+        while self._waiting and len(batch) < limit:
             call = self._waiting.popleft()
             if not call.future.done():
                 batch.append(call)
@@ -233,8 +242,8 @@ class CoalescingStore(OptimisticStore):
     """An optimistic store whose concurrent calls travel together; one event loop, any number of tasks."""
 
     def __init__(self) -> None:
-        self._reads: Coalescer[Sequence[Want], Answer] = Coalescer(self._carry_reads)
-        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits)
+        self._reads: Coalescer[Sequence[Want], Answer] = Coalescer(self._carry_reads, share_from=SHARE_FROM)
+        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits, share_from=SHARE_FROM)
 
     @abstractmethod
     async def read_batch(self, wants: Sequence[Want]) -> Batch:

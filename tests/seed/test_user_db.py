@@ -274,3 +274,16 @@ def test_idle_tables_ask_the_db_nothing() -> None:
         time.sleep(1.2)  # the background sweeper has run
 
         assert len(db.calls) == calls
+
+
+async def test_async_tables_made_before_a_loop_ran_sweep_all_the_same(clock: ManualClock) -> None:
+    tables = await asyncio.to_thread(AsyncTokenTables, clock=clock)
+    await tables.add_session("s1", "alice")
+    clock.advance(3600)
+    for _ in range(60):
+        if not tables.store.sessions:  # type: ignore[attr-defined]  # it is a memory store
+            break
+        await asyncio.sleep(0.1)
+
+    assert tables.store.sessions == {}  # type: ignore[attr-defined]
+    await tables.close()
