@@ -1,0 +1,276 @@
+"""Who can write to the file but has no pepper: what they make answers nothing, and is found by a check."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_tokens import SessionTokens
+from session_tokens.clock import NEVER
+from session_tokens.errors import CorruptRecord, StoreError
+from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey, TokenKind
+from session_tokens.stores.sqlite import SqliteStore
+from session_tokens.transaction import Transaction
+from session_tokens.wants import (
+    AllKeys,
+    EntryOf,
+    IdempotencyOf,
+    KeyById,
+    KeyByLookup,
+    SessionById,
+    SessionByLookup,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenListing,
+    TokensOf,
+)
+
+from .sqlites import PEPPER, add_session, add_token, behind, opened, relabel
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    """Two owners with a session and a token each, all read once, so that nothing is checked for the first time."""
+    store = opened(path)
+    for owner in ("ann", "eve"):
+        store.run_now(add_session, f"s {owner}", owner, store.clock)
+        store.run_now(add_token, f"t {owner}", f"s {owner}", owner, TokenKind.TRANSFERABLE)
+        assert store.find_session_now([f"lookup of s {owner}"])[1] is not None
+        assert store.find_token_now([f"lookup of t {owner}"])[1] is not None
+    yield store
+    store.close_now()
+
+
+ATTACKS = {
+    "a longer life": f"UPDATE sessions SET deadline = {NEVER} WHERE id = 's eve'",
+    "another owner": "UPDATE sessions SET owner = 'ann' WHERE id = 's eve'",
+    "an end undone": "UPDATE sessions SET ended_at = NULL, deadline = deadline + 1 WHERE id = 's eve'",
+    "another's secret": "UPDATE sessions SET lookup = CASE id WHEN 's eve' THEN 'x' ELSE lookup END",
+    "another's mac": "UPDATE sessions SET mac = (SELECT mac FROM sessions WHERE id = 's ann') WHERE id = 's eve'",
+    "no mac": "UPDATE sessions SET mac = '' WHERE id = 's eve'",
+    "a mac that is a number": "UPDATE sessions SET mac = 5 WHERE id = 's eve'",
+    "a mac that is bytes": "UPDATE sessions SET mac = x'ff00ff' WHERE id = 's eve'",
+    "a number that is none": "UPDATE sessions SET deadline = 'soon' WHERE id = 's eve'",
+    "a float": "UPDATE sessions SET deadline = deadline + 0.5 WHERE id = 's eve'",
+    "bytes": "UPDATE sessions SET owner = x'61' WHERE id = 's eve'",
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_changed_session_answers_nothing_and_alarms(
+    attack: str, store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    behind(path, ATTACKS[attack])
+    lookup = "x" if attack == "another's secret" else "lookup of s eve"
+    with caplog.at_level(logging.ERROR, "session_tokens.alerts"):
+        _, session, entry = store.find_session_now([lookup])
+
+    assert (session, entry) == (None, None)
+    assert store.find_token_now(["lookup of t eve"])[1] is None
+    assert "session_tokens.alerts" in {record.name for record in caplog.records}
+    for want in (SessionById("s eve"), SessionListing(None, None, None, 10), TokenById("t eve")):
+        with pytest.raises(CorruptRecord):
+            store.read_now([want])
+    with pytest.raises(CorruptRecord):
+        store.run_now(relabel, "s eve", "phone")
+    assert store.find_session_now(["lookup of s ann"])[1] is not None
+
+
+def test_a_row_copied_over_another_is_refused(store: SqliteStore, path: Path) -> None:
+    """All of the victim's row, but looked up by the thief's secret."""
+    columns = [row[1] for row in behind(path, "PRAGMA table_info(sessions)") if row[1] not in ("id", "lookup")]
+    copied = ", ".join(columns)
+    behind(
+        path,
+        f"UPDATE sessions SET ({copied}) = (SELECT {copied} FROM sessions WHERE id = 's ann') WHERE id = 's eve'",
+    )
+
+    assert store.find_session_now(["lookup of s eve"])[1] is None
+    assert store.find_session_now(["lookup of s ann"])[1] is not None
+
+
+def test_a_forged_token_or_its_session_answers_nothing(store: SqliteStore, path: Path) -> None:
+    behind(path, "UPDATE tokens SET session_id = 's ann', owner = 'ann' WHERE id = 't eve'")
+
+    assert store.find_token_now(["lookup of t eve"])[1] is None
+    with pytest.raises(CorruptRecord):
+        store.read_now([TokensOf("s ann", None)])
+    with pytest.raises(CorruptRecord):
+        store.read_now([TokenListing(None, None, None, None, None, None, 10)])
+
+
+def test_a_row_of_another_name_space_is_no_row_of_this_one(store: SqliteStore, path: Path) -> None:
+    other = opened(path, space="tt")
+    behind(path, "INSERT INTO tt_sessions SELECT * FROM sessions")
+
+    assert other.find_session_now(["lookup of s ann"])[1] is None
+    other.close_now()
+
+
+def test_an_index_that_leads_to_another_row_is_not_believed(store: SqliteStore, path: Path) -> None:
+    """SQLite trusts an index; one that was filled by another definition leads from the thief's secret to a victim."""
+    store.close_now()
+    connection = sqlite3.connect(path, isolation_level=None)
+    ((true_index,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'sessions_by_lookup'").fetchall()
+    connection.execute("DROP INDEX sessions_by_lookup")
+    connection.execute(
+        "CREATE UNIQUE INDEX sessions_by_lookup ON sessions (CASE id WHEN 's ann' THEN 'thief' ELSE lookup END) "
+        "WHERE lookup IS NOT NULL"
+    )
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'sessions_by_lookup'", (true_index,))
+    connection.close()
+    assert behind(path, "SELECT id FROM sessions WHERE lookup = 'thief'") == [("s ann",)]
+    store = opened(path)
+
+    assert store.find_session_now(["thief"])[1] is None
+    with pytest.raises(CorruptRecord):
+        store.read_now([SessionByLookup("thief")])
+    with pytest.raises(CorruptRecord):
+        store.run_now(lambda tx: tx.session_by_lookup("thief"))
+    store.close_now()
+
+
+def test_entries_settings_keys_and_outcomes_are_signed_too(store: SqliteStore, path: Path) -> None:
+    def write(tx: Transaction) -> None:
+        tx.put_entry(None, OwnerEntry("eve", 1, 5, 5))
+        tx.put_setting("general_session_timeout", "1000")
+        tx.put_service_key(None, ServiceKey("key_1", "lookup of key", "verify", 1, None, None))
+        tx.put_idempotency(IdempotencyRecord("k", "request", "00", store.keyring.current, 5, tx.now + 1000))
+
+    store.run_now(write)
+    wants: list[Any] = [EntryOf("eve"), SettingOf("general_session_timeout"), KeyById("key_1"), IdempotencyOf("k")]
+    assert all(found.value is not None for found in store.read_now([*wants, AllKeys()]).found)
+    behind(path, "UPDATE owner_entries SET disabled_at = NULL")
+    behind(path, "UPDATE settings SET text = 'never'")
+    behind(path, "UPDATE service_keys SET role = 'admin'")
+    behind(path, "UPDATE idempotency SET outcome = '{\"plain\":6}'")
+
+    for want in [*wants, AllKeys(), KeyByLookup("lookup of key")]:
+        with pytest.raises(CorruptRecord):
+            store.read_now([want])
+    assert store.find_session_now(["lookup of s eve"])[1] is None
+
+
+def test_a_whole_row_put_back_to_an_earlier_state_is_not_detected(store: SqliteStore, path: Path) -> None:
+    """The limit that the docs state: a MAC tells who wrote a row, not whether it is the latest."""
+    behind(path, "CREATE TABLE stolen AS SELECT * FROM sessions WHERE id = 's eve'")
+    store.run_now(relabel, "s eve", "new")
+    behind(path, "DELETE FROM sessions WHERE id = 's eve'")
+    behind(path, "INSERT INTO sessions SELECT * FROM stolen")
+    _, session, _ = store.find_session_now(["lookup of s eve"])
+
+    assert session is not None and session.label is None
+
+
+# Checking.
+
+
+def test_a_healthy_file_has_no_findings_and_tells_its_progress(store: SqliteStore) -> None:
+    calls: list[tuple[int, int]] = []
+
+    assert store.check(progress=lambda done, total: calls.append((done, total))) == []
+    assert calls[-1] == (4, 4)
+
+
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name != "bytes"])
+def test_a_check_finds_what_was_forged_and_sets_it_aside(attack: str, store: SqliteStore, path: Path) -> None:
+    behind(path, ATTACKS[attack])
+    found = store.check()
+    fixed = store.check(fix=True)
+
+    assert [("sessions", "s eve", None)] == [(finding.table, finding.key, finding.fixed) for finding in found]
+    assert {"s eve": "moved to quarantine"} == {f.key: f.fixed for f in fixed if f.table == "sessions"}
+    assert behind(path, "SELECT table_name FROM quarantine WHERE row_json LIKE '%s eve%'")
+    assert ["sessions"] == [name for (name,) in behind(path, "SELECT table_name FROM quarantine")]
+    assert ["orphan"] == [finding.kind for finding in store.check()]
+    assert store.find_session_now(["lookup of s eve"])[1] is None
+    assert store.find_session_now(["lookup of s ann"])[1] is not None
+
+
+def test_a_check_finds_a_bound_token_without_its_session(store: SqliteStore, path: Path) -> None:
+    store.run_now(add_token, "bound", "s eve", "eve", TokenKind.BOUND)
+    behind(path, "DELETE FROM sessions WHERE id = 's eve'")
+    fixed = {finding.key: finding.fixed for finding in store.check(fix=True)}
+
+    assert {"bound": "moved to quarantine", "t eve": None} == fixed
+    assert ["t eve"] == [finding.key for finding in store.check()]
+
+
+def test_a_check_finds_a_missing_index_and_makes_it_anew(store: SqliteStore, path: Path) -> None:
+    behind(path, "DROP INDEX sessions_by_owner")
+    found = store.check(fix=True)
+
+    assert ["index"] == [finding.kind for finding in found]
+    assert "sessions_by_owner" in found[0].message
+    assert store.check() == []
+    assert [session.id for session in store.read_now([SessionsOf("ann")]).found[0].value] == ["s ann"]
+
+
+def test_a_check_finds_an_index_that_does_not_fit_and_makes_it_anew(store: SqliteStore, path: Path) -> None:
+    """The definition of an index is changed without its content, so that entries are too many."""
+    store.close_now()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(
+        "UPDATE sqlite_master SET sql = replace(sql, 'WHERE ended_at IS NULL', 'WHERE ended_at IS NOT NULL') "
+        "WHERE name = 'sessions_by_owner'"
+    )
+    connection.close()
+    store = opened(path)
+    fixed = store.check(fix=True)
+    kinds = {(finding.kind, finding.fixed) for finding in fixed}
+    left = store.check()
+    store.close_now()
+
+    assert ("structure", "made the indexes anew") in kinds
+    assert [finding for finding in left if finding.kind == "structure"] == []
+
+
+def test_a_finding_reads_as_a_line_without_secrets(store: SqliteStore, path: Path) -> None:
+    behind(path, ATTACKS["another owner"])
+    (finding,) = store.check()
+
+    assert str(finding).startswith("sessions s eve: a row of sessions was not written by a holder of the pepper")
+    assert "lookup of" not in str(finding)
+
+
+def test_a_damaged_page_is_an_error_and_not_an_answer(path: Path) -> None:
+    store = opened(path)
+    for number in range(200):
+        store.run_now(add_session, f"s{number}", f"owner {number}", store.clock)
+    store.close_now()
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\x5a" * (size - 4096))
+
+    with pytest.raises(StoreError, match="damaged"):
+        opened(path).find_session_now(["lookup of s1"])
+
+
+def test_a_forged_secret_is_inactive_through_the_api(path: Path) -> None:
+    with SessionTokens.open(f"sqlite:///{path}", pepper=PEPPER, sweep=False) as tokens:
+        issued = tokens.open_session("ann")
+        token = tokens.issue_token(issued.id, "value", transferable=True)
+        behind(path, "UPDATE sessions SET owner = 'eve'")
+        behind(path, "UPDATE tokens SET owner = 'eve'")
+
+        assert tokens.verify_session(issued.secret) is None
+        assert tokens.verify_token(token.secret) is None
+        with pytest.raises(CorruptRecord):
+            tokens.get_session(issued.id)
+        with pytest.raises(CorruptRecord):
+            tokens.transfer_token(token.id, giver="eve", receiver="bob")
