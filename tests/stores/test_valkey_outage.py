@@ -316,7 +316,7 @@ async def test_a_replicated_commit_is_answered_when_a_replica_has_it(
     private_valkey: Callable[..., ValkeyServer],
 ) -> None:
     primary, replica = private_valkey("--repl-diskless-sync-delay", "0"), private_valkey()
-    url = f"{primary.url}?durability=replicated&replicas=1&timeout=0.5"
+    url = f"{primary.url}?durability=replicated&replicas=1"
     tokens = AsyncSessionTokens(await open_valkey(url, pepper=PEPPER))
     with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
         await tokens.open_session("alice")

@@ -24,18 +24,21 @@ from collections.abc import Callable, Generator, Sequence
 from importlib import import_module
 from typing import Any
 
-from ..coalesce import Batch, CoalescingStore, alert
+from ..coalesce import Batch, Coalescer, CoalescingStore, alert
 from ..errors import CorruptRecord, InvalidInput, StoreError, StoreUnavailable
 from ..events import Listeners
 from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
 from ..store import BlockingOptimisticStore, Commit
-from ..wants import Answer, Found, Key, SessionByLookup, Want
+from ..wants import Answer, Found, Key, Want
 from .key_file import given_keyring
 from .outage import Outage, Unsent
 from .postgres_clock import ServerClock
+from .valkey_asks import ask_words
 from .valkey_check import Problem, checking
-from .valkey_codec import Reply, ValkeyCodec, prefix_of
+from .valkey_codec import Reply, ValkeyCodec
+from .valkey_names import prefix_of
+from .valkey_paths import Usual
 from .valkey_paths import packed as packed_paths
 from .valkey_start import Address, Exchange, preparing
 from .valkey_wire import AsyncLines, BlockingLines, LibraryLost, Pool, pack
@@ -43,10 +46,12 @@ from .valkey_writes import commit_words
 
 _KINDS = {"s": "session", "t": "token", "i": "idempotency"}
 DRIVERS = ("valkey", "redis")
-WAIT_PARTS = 0.9
+WAIT_PARTS = 0.5
 """The part of a call's time that replicas may take."""
 
 
+SessionNow = tuple[int, Session | None, OwnerEntry | None]
+TokenNow = tuple[int, Token | None, Session | None, OwnerEntry | None]
 Reading = Generator[tuple[bytes, int], list[Reply], Batch]
 Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
 
@@ -81,7 +86,7 @@ class _Core:
             if replies is not None:
                 now = self.now_of(time)
                 return Batch(now, [_or_error(found, want, reply) for want, reply in zip(wants, replies, strict=True)])
-        ((now, *replies),) = yield pack(self.codec.ask_words(wants)), 1
+        ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, wants)), 1
         self.clock.heard(now)
         answers = []
         for want, reply in zip(wants, replies, strict=True):
@@ -150,6 +155,48 @@ class ValkeyStore(CoalescingStore):
         self.listeners = Listeners()
         self._lines = AsyncLines(pool)
         self._closed = False
+        self._usual_sessions: Coalescer[Usual, SessionNow | None] = Coalescer(self._carry_sessions)
+        self._usual_tokens: Coalescer[Usual, TokenNow | None] = Coalescer(self._carry_tokens)
+
+    async def find_session(self, lookups: Sequence[str]) -> SessionNow:
+        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        usual = self._core.codec.paths.usual("S:", lookups)
+        if usual is not None:
+            found = await self._usual_sessions.ask(usual)
+            if found is not None:
+                return found
+        return await super().find_session(lookups)
+
+    async def find_token(self, lookups: Sequence[str]) -> TokenNow:
+        """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        usual = self._core.codec.paths.usual("T:", lookups)
+        if usual is not None:
+            found = await self._usual_tokens.ask(usual)
+            if found is not None:
+                return found
+        return await super().find_token(lookups)
+
+    async def _carry_sessions(self, asked: Sequence[Usual]) -> Sequence[SessionNow | None]:
+        paths = [path for _, path in asked]
+        values, time = await self._ask(packed_paths(paths), 2, twice_is_once=True)
+        now, usual, at = self._core.now_of(time), self._core.codec.usual_session, 0
+        answers: list[SessionNow | None] = []
+        for lookup, path in asked:
+            found = usual(lookup, path, values[at : at + path.size])
+            at += path.size
+            answers.append(None if found is None else (now, *found))
+        return answers
+
+    async def _carry_tokens(self, asked: Sequence[Usual]) -> Sequence[TokenNow | None]:
+        paths = [path for _, path in asked]
+        values, time = await self._ask(packed_paths(paths), 2, twice_is_once=True)
+        now, usual, at = self._core.now_of(time), self._core.codec.usual_token, 0
+        answers: list[TokenNow | None] = []
+        for lookup, path in asked:
+            found = usual(lookup, path, values[at : at + path.size])
+            at += path.size
+            answers.append(None if found is None else (now, *found))
+        return answers
 
     async def read_batch(self, wants: Sequence[Want]) -> Batch:
         """Answer all wants as of one instant, in one round trip."""
@@ -198,6 +245,8 @@ class ValkeyStore(CoalescingStore):
         """Wait for what is under way and close the connections; calling it again does nothing."""
         if not self._closed:
             self._closed = True
+            for queue in (self._usual_sessions, self._usual_tokens):
+                await queue.close()
             await self.close_queues()
             await self._lines.close()
 
@@ -269,30 +318,29 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             batch: Batch = stop.value
             return batch
 
-    def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+    def find_session_now(self, lookups: Sequence[str]) -> SessionNow:
         """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         try:
-            if len(lookups) == 1:
-                found = self._usual_session(lookups[0])
+            usual = self._core.codec.paths.usual("S:", lookups)
+            if usual is not None:
+                values, time = self._ask(usual[1].alone, 2, twice_is_once=True)
+                found = self._core.codec.usual_session(*usual, values)
                 if found is not None:
-                    return found
+                    return (self._core.now_of(time), *found)
             return super().find_session_now(lookups)
         except CorruptRecord as error:
             alert(error)
             return self.read_now([]).now, None, None
 
-    def _usual_session(self, lookup: str) -> tuple[int, Session | None, OwnerEntry | None] | None:
-        """Answer a session that was read before and is as it was, by the shortest way; ``None`` says nothing."""
-        path = self._core.codec.paths.one(SessionByLookup(lookup))
-        if path is None:
-            return None
-        values, time = self._ask(path.alone, 2, twice_is_once=True)
-        session = self._core.codec.usual_session(lookup, path, values)
-        return None if session is None else (self._core.now_of(time), session, None)
-
-    def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+    def find_token_now(self, lookups: Sequence[str]) -> TokenNow:
         """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
         try:
+            usual = self._core.codec.paths.usual("T:", lookups)
+            if usual is not None:
+                values, time = self._ask(usual[1].alone, 2, twice_is_once=True)
+                found = self._core.codec.usual_token(*usual, values)
+                if found is not None:
+                    return (self._core.now_of(time), *found)
             return super().find_token_now(lookups)
         except CorruptRecord as error:
             alert(error)

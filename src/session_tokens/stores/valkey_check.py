@@ -9,7 +9,8 @@ from ..changes import owner_of_living, parked_owner
 from ..clock import NEVER
 from ..errors import CorruptRecord
 from ..records import Session, Token
-from .valkey_codec import STAMP_LENGTH, Reply, ValkeyCodec, owner_part, part_of
+from .valkey_codec import Reply, ValkeyCodec
+from .valkey_names import STAMP_LENGTH, owner_part, part_of
 
 SCAN_COUNT = b"500"
 GET_COUNT = 200

@@ -1,29 +1,14 @@
-"""What a Valkey or Redis store says and hears: wants become words, replies become records. Pure, for both shells.
-
-Theory of operation. Every key begins with the hash tag of its partition, ``{st:00}:``, so that all keys of a
-partition lie in one slot of a cluster from the first day. Whatever a user can choose (owners) stands in a key only as
-a digest; ids are of our own making. A record is one string: a stamp, the name of the record that reading it brings
-along (a token its session, a session its owner's entry), the MAC, and the row as JSON. A look-up key is a record
-without a body that brings its session or token along, so a secret is followed to everything in one round trip.
-
-    s:id  t:id  e:owner  i:key  k:id  c:name     sessions, tokens, owners' entries, outcomes, service keys, settings
-    S:…   T:…   K:…                              look-up keys of sessions, tokens, service keys
-    bo:owner  bh:session  bx:session  bp:owner   living sessions; tokens held, of those transferable; tokens parked
-    ls ld  lt lv lu  le lk                       sessions, detached; tokens, sellable, unassigned; entries; keys
-    du  n  m                                     what is due when; the last stamp; which peppers were used
-"""
+"""What stands in the values of a Valkey or Redis store: records become bytes, replies become records. No I/O."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from typing import Any, ClassVar
 
-from ..clock import NEVER, Clock
-from ..errors import CorruptRecord, InvalidInput
-from ..minting import PARTITION, Keyring
+from ..clock import Clock
+from ..errors import CorruptRecord
+from ..minting import Keyring
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from ..wants import (
     NO_SESSION,
@@ -51,58 +36,17 @@ from ..wants import (
     Want,
 )
 from .record_codec import Row, check_mac, mac_of, outcome_of, outcome_text, session_of, session_row, token_of, token_row
-from .valkey_paths import PATH_KINDS, STAMP_LENGTH, Path, Paths
+from .valkey_asks import ASKS
+from .valkey_names import STAMP_LENGTH, owner_part, part_of, session_link, token_link
+from .valkey_paths import PATH_KINDS, Path, Paths
 
 KNOWN_MAX = 4_096
 """Decoded records that are kept by their exact bytes: reading the same bytes again is the same record."""
-GRACE_MS = 7 * 86_400_000
-"""How long after its deadline the server throws a record away by itself, if nobody swept it."""
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode
-_PART = re.compile(r"[A-Za-z0-9_:-]{1,200}")
-_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 Reply = Any
 """What a server answered: nested lists of ``bytes``, ``int`` and ``None``."""
-
-
-def prefix_of(prefix: str, space: str) -> bytes:
-    """Answer what every key of one name space begins with.
-
-    Raises:
-        InvalidInput: for anything but 1 to 32 letters, digits, ``_``, ``.`` and ``-`` (a brace would move the slot).
-    """
-    name = f"{prefix}.{space}" if space else prefix
-    if not _PREFIX.fullmatch(name):
-        raise InvalidInput("a key prefix is 1 to 32 ASCII letters, digits, '_', '.' or '-'")
-    return f"{{{name}:{PARTITION}}}:".encode("ascii")
-
-
-def part_of(text: str) -> bytes:
-    """Answer an id as part of a key; what cannot be an id becomes the name of nothing."""
-    if _PART.fullmatch(text):
-        return text.encode("ascii")
-    return b"~" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest().encode("ascii")
-
-
-def owner_part(owner: str) -> bytes:
-    """Answer an owner as part of a key: a digest, so that no owner chooses a slot or the form of a key."""
-    return sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:40].encode("ascii")
-
-
-def session_link(session: Session) -> bytes:
-    """Answer the name of what reading a session brings along."""
-    return b"e:" + owner_part(session.owner)
-
-
-def token_link(token: Token) -> bytes:
-    """Answer the name of what reading a token brings along."""
-    return b"" if token.session_id is None else b"s:" + part_of(token.session_id)
-
-
-def expires_at(deadline: int) -> bytes:
-    """Answer when the server may throw a record away, in milliseconds; ``0`` for never."""
-    return b"0" if deadline in (0, NEVER) else b"%d" % (deadline + GRACE_MS)
 
 
 class ValkeyCodec:
@@ -119,7 +63,7 @@ class ValkeyCodec:
         self.clock = clock
         self.prefix = prefix
         self.last_stamp_key = prefix + b"n"
-        self._known: dict[bytes, Session | Token] = {}
+        self._known: dict[bytes, Session | Token | OwnerEntry] = {}
         self.paths = Paths(prefix)
 
     # --- bodies ---
@@ -159,7 +103,7 @@ class ValkeyCodec:
         """Remember the record of a value that was just written."""
         self._keep(b"%d%b" % (stamp, body), record)
 
-    def _keep(self, value: bytes, record: Session | Token) -> None:
+    def _keep(self, value: bytes, record: Session | Token | OwnerEntry) -> None:
         if len(self._known) >= KNOWN_MAX:
             self._known.clear()
         self._known[value] = record
@@ -192,7 +136,13 @@ class ValkeyCodec:
 
     def entry(self, value: bytes) -> OwnerEntry:
         """Answer the owner's entry of a stored value."""
-        return OwnerEntry(*_sized("entry", self._row("entry", value)[1], 4))
+        entry = self._known.get(value)
+        if entry is None:
+            entry = OwnerEntry(*_sized("entry", self._row("entry", value)[1], 4))
+            self._keep(value, entry)
+        if not isinstance(entry, OwnerEntry):
+            raise _forged("entry")
+        return entry
 
     def service_key(self, value: bytes) -> ServiceKey:
         """Answer the service key of a stored value."""
@@ -208,15 +158,6 @@ class ValkeyCodec:
         name, text = _sized("setting", self._row("setting", value)[1], 2)
         return name, text
 
-    # --- wants become words ---
-
-    def ask_words(self, wants: Sequence[Want]) -> list[bytes]:
-        """Answer the call that asks all wants at once."""
-        words = [b"FCALL_RO", b"session_tokens_read_v1", b"1", self.last_stamp_key]
-        for want in wants:
-            words += self._ASK[type(want)](want)
-        return words
-
     def found(self, want: Want, reply: Reply) -> Found:
         """Answer what one reply says to one want.
 
@@ -225,51 +166,59 @@ class ValkeyCodec:
         """
         return self._FOUND[type(want)](self, want, reply)
 
-    def usual_session(self, lookup: str, path: Path, values: Sequence[bytes | None]) -> Session | None:
-        """Answer the session at the end of a remembered way if all is as usual: known bytes and no owner's entry.
+    def usual_session(self, lookup: str, path: Path, values: Sequence[bytes | None]) -> SessionFound | None:
+        """Answer what stands on a remembered way if all is as usual: the way is right and the bytes are known.
 
+        The bytes were checked when they were first seen; that they stand under this look-up key is checked here.
         ``None`` says nothing: then ``found`` looks closely.
         """
-        pointer, value, *entry = values
-        if pointer is None or value is None or entry != [None]:
+        if len(values) != 3:
+            return None
+        pointer, value, told = values
+        if pointer is None or value is None:
             return None
         leads, brings = path.links
-        if not (pointer.startswith(leads, STAMP_LENGTH) and value.startswith(brings, STAMP_LENGTH)):
+        session, entry = self._known.get(value), None if told is None else self._known.get(told)
+        if (
+            isinstance(session, Session)
+            and session.lookup == lookup
+            and pointer.startswith(leads, STAMP_LENGTH)
+            and value.startswith(brings, STAMP_LENGTH)
+            and (told is None or (isinstance(entry, OwnerEntry) and entry.owner == session.owner))
+        ):
+            return SessionFound(session, entry)  # type: ignore[arg-type]  # its class was asked
+        return None
+
+    def usual_token(self, lookup: str, path: Path, values: Sequence[bytes | None]) -> TokenFound | None:
+        """As ``usual_session``, for a token that a session holds."""
+        if len(values) != 4:
             return None
-        session = self._known.get(value)
-        # The bytes were checked when they were first seen; that they stand under this look-up key is checked here.
-        return session if session.__class__ is Session and session.lookup == lookup else None  # type: ignore[return-value, union-attr]  # the class is asked
+        pointer, value, holder, told = values
+        if pointer is None or value is None or holder is None:
+            return None
+        leads, brings, brings_entry = path.links
+        token, session, entry = self._known.get(value), self._known.get(holder), None
+        if told is not None:
+            entry = self._known.get(told)
+        if (
+            isinstance(token, Token)
+            and isinstance(session, Session)
+            and token.lookup == lookup
+            and token.session_id == session.id
+            and pointer.startswith(leads, STAMP_LENGTH)
+            and value.startswith(brings, STAMP_LENGTH)
+            and holder.startswith(brings_entry, STAMP_LENGTH)
+            and (told is None or (isinstance(entry, OwnerEntry) and entry.owner == session.owner))
+        ):
+            return TokenFound(token, session, entry)  # type: ignore[arg-type]  # its class was asked
+        return None
 
     def learn(self, want: Want, reply: Reply) -> None:
         """Remember over which names a want was followed, so that it can be read by plain commands the next time."""
-        if (
-            type(want) in PATH_KINDS
-            and (reply[0] is not None or type(want) is EntryOf)
-            and self.paths.one(want) is None
-        ):
-            self.paths.learn(want, self._ASK[type(want)](want)[1], reply)
-
-    _ASK: ClassVar[dict[type, Callable[[Any], Sequence[bytes]]]] = {
-        SessionByLookup: lambda want: (b"c", b"S:" + part_of(want.lookup), b"2"),
-        TokenByLookup: lambda want: (b"c", b"T:" + part_of(want.lookup), b"3"),
-        SessionById: lambda want: (b"c", b"s:" + part_of(want.id), b"1"),
-        TokenById: lambda want: (b"c", b"t:" + part_of(want.id), b"2"),
-        EntryOf: lambda want: (b"c", b"e:" + owner_part(want.owner), b"0"),
-        IdempotencyOf: lambda want: (b"c", b"i:" + part_of(want.key), b"0"),
-        SettingOf: lambda want: (b"c", b"c:" + part_of(want.name), b"0"),
-        KeyById: lambda want: (b"c", b"k:" + part_of(want.id), b"0"),
-        KeyByLookup: lambda want: (b"c", b"K:" + part_of(want.lookup), b"1"),
-        SessionsOf: lambda want: (b"b", b"bo:" + owner_part(want.owner), b"s:", b"0"),
-        TokensOf: lambda want: (b"b", b"bh:" + part_of(want.session_id), b"t:", b"%d" % (want.limit or 0)),
-        TransferablesOf: lambda want: (b"b", b"bx:" + part_of(want.session_id), b"t:", b"0"),
-        ParkedTokens: lambda want: (b"b", b"bp:" + owner_part(want.owner), b"t:", b"0"),
-        TokenCountOf: lambda want: (b"n", b"bh:" + part_of(want.session_id)),
-        AllKeys: lambda want: (b"l", b"", b"", b"1000000", b"k:", b"0", b"1", b"=lk"),
-        SessionListing: lambda want: _listing_words(want.after, want.limit, b"s:", b"1", _session_sources(want)),
-        TokenListing: lambda want: _listing_words(want.after, want.limit, b"t:", b"2", _token_sources(want)),
-    }
-
-    # --- replies become records ---
+        kind = type(want)
+        if kind in PATH_KINDS and (reply[0] is not None or kind is EntryOf) and self.paths.of_want(want) is None:
+            _, first, hops = ASKS[kind](want)
+            self.paths.learn(want, first, int(hops), reply)
 
     def _session_by_id(self, want: SessionById, reply: Reply) -> Found:
         stamps = _stamps(b"s:" + part_of(want.id), reply)
@@ -415,33 +364,6 @@ class ValkeyCodec:
         SessionListing: _session_listing,
         TokenListing: _token_listing,
     }
-
-
-def _listing_words(
-    after: tuple[int, str] | None, limit: int, kind: bytes, hops: bytes, sources: Sequence[bytes]
-) -> Sequence[bytes]:
-    score, id = (b"", b"") if after is None else (b"%d" % after[0], part_of(after[1]))
-    return (b"l", score, id, b"%d" % limit, kind, hops, b"%d" % len(sources), *sources)
-
-
-def _session_sources(want: SessionListing) -> Sequence[bytes]:
-    if want.owner is not None:
-        return (b"=bo:" + owner_part(want.owner),)
-    return (b"=ld",) if want.detached else (b"=ls",)
-
-
-def _token_sources(want: TokenListing) -> Sequence[bytes]:
-    """Answer the smallest sets that surely hold what the listing asks for; see ``sources`` in the function library."""
-    if want.session_id is not None:
-        return (b"=bh:" + part_of(want.session_id),)
-    if want.owner is not None:
-        owner = owner_part(want.owner)
-        return (b"*bo:%b bh:" % owner, b"=bp:" + owner)
-    if want.sellable:
-        return (b"=lv",)
-    if want.unassigned:  # or held by a session that is over, or whose owner may be disabled
-        return (b"=lu", b"!du s bx:", b"+le bo: bx:")
-    return (b"=lt",)
 
 
 def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:

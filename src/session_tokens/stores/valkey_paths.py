@@ -12,12 +12,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..wants import EntryOf, SessionById, SessionByLookup, TokenById, TokenByLookup, Want
+from .valkey_names import STAMP_LENGTH
 
-STAMP_LENGTH = 16
 PATHS_MAX = 16_384
 """Ways that are remembered in each of two generations: the older one goes when the younger one is full."""
 
-PATH_KINDS = frozenset({EntryOf, SessionById, SessionByLookup, TokenById, TokenByLookup})
+PATH_KINDS: dict[type, str] = {
+    SessionByLookup: "S:",
+    TokenByLookup: "T:",
+    SessionById: "s:",
+    TokenById: "t:",
+    EntryOf: "e:",
+}
+"""Kinds of want that are followed, and what tells them apart in memory."""
 TIME = b"*1\r\n$4\r\nTIME\r\n"
 
 
@@ -37,6 +44,10 @@ class Path(NamedTuple):
     size: int
 
 
+Usual = tuple[str, Path]
+"""A look-up key, and the way over which it was followed before."""
+
+
 class Paths:
     """The ways of one store; safe for threads, as each step is one operation on a dictionary.
 
@@ -46,50 +57,60 @@ class Paths:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._young: dict[Want, Path] = {}
-        self._old: dict[Want, Path] = {}
+        self._young: dict[str, Path] = {}
+        self._old: dict[str, Path] = {}
 
-    def learn(self, want: Want, first: bytes, reply: Sequence[bytes | None]) -> None:
-        """Remember the way on which a want was answered."""
+    def learn(self, want: Want, first: bytes, hops: int, reply: Sequence[bytes | None]) -> None:
+        """Remember the way on which a want was answered: from the record ``first`` over at most so many hops."""
         names, links = [first], []
-        for value in reply:
-            if value is None:
-                break
+        for value in reply[:hops]:
+            if value is None:  # where a record may come to stand, the way goes on from there
+                return
             link = value[STAMP_LENGTH : value.index(b"\n", STAMP_LENGTH)]
+            links.append(link + b"\n")
             if not link:
-                links.append(b"\n")
-                break
-            if len(names) == len(reply):
                 break
             names.append(link)
-            links.append(link + b"\n")
         keys = [self._prefix + name for name in names]
         words = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
         alone = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (1 + len(keys), words, TIME)
-        self._keep(want, Path(words, alone, tuple(links), len(keys)))
+        self._keep(_name_of(want), Path(words, alone, tuple(links), len(keys)))
 
-    def _keep(self, want: Want, path: Path) -> None:
+    def _keep(self, name: str, path: Path) -> None:
         if len(self._young) >= PATHS_MAX:
             self._old, self._young = self._young, {}
-        self._young[want] = path
+        self._young[name] = path
 
     def of(self, wants: Sequence[Want]) -> list[Path] | None:
         """Answer the ways of all wants, ``None`` if one of them is not known."""
         paths = []
         for want in wants:
-            path = self.one(want)
+            path = self.of_want(want)
             if path is None:
                 return None
             paths.append(path)
         return paths
 
-    def one(self, want: Want) -> Path | None:
+    def of_want(self, want: Want) -> Path | None:
         """Answer the way of one want, ``None`` if it is not known."""
-        path = self._young.get(want)
-        if path is None:
-            path = self._old.pop(want, None)
+        kind = PATH_KINDS.get(want.__class__)
+        return None if kind is None else self.of_name(kind + want[0])  # type: ignore[operator, misc]  # those kinds have one string
+
+    def usual(self, kind: str, lookups: Sequence[str]) -> Usual | None:
+        """Answer the first of a secret's look-up keys (one for each live pepper) whose way is known."""
+        for lookup in lookups:
+            path = self.of_name(kind + lookup)
             if path is not None:
-                self._keep(want, path)
+                return lookup, path
+        return None
+
+    def of_name(self, name: str) -> Path | None:
+        """Answer the way of a kind and what it is asked by, such as ``S:`` and a look-up key."""
+        path = self._young.get(name)
+        if path is None:
+            path = self._old.pop(name, None)
+            if path is not None:
+                self._keep(name, path)
         return path
 
     def replies(self, wants: Sequence[Want], paths: Sequence[Path], values: Sequence[Any]) -> list[Any] | None:
@@ -104,10 +125,15 @@ class Paths:
                     del reply[place + 1 :]
                     break
                 if not value.startswith(link, STAMP_LENGTH):
-                    self._young.pop(want, None)
+                    self._young.pop(_name_of(want), None)
                     return None
             replies.append(reply)
         return replies
+
+
+def _name_of(want: Want) -> str:
+    name: str = PATH_KINDS[type(want)] + want[0]  # type: ignore[operator, misc]  # those kinds have one string
+    return name
 
 
 def packed(paths: Sequence[Path]) -> bytes:

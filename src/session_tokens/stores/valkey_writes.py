@@ -9,7 +9,8 @@ from ..clock import NEVER
 from ..errors import InvalidInput
 from ..records import OwnerEntry, ServiceKey, Session, Token
 from ..store import Commit
-from .valkey_codec import ValkeyCodec, expires_at, owner_part, part_of, session_link
+from .valkey_codec import ValkeyCodec
+from .valkey_names import expires_at, owner_part, part_of, session_link
 
 Bodies = list[tuple[bytes, Session | Token]]
 

@@ -209,12 +209,6 @@ local function is_unchanged(prefix, name, stamp)
   return redis.call('GETRANGE', prefix .. name, 0, STAMP_LENGTH - 1) == stamp
 end
 
-local function mark(key, name, stamp)
-  if string.sub(name, 1, 1) == 'b' then
-    redis.call('ZADD', key, stamp, MARK)
-  end
-end
-
 local writes = {}
 
 -- p name expires_at body: write a record; expires_at 0 is never.
@@ -251,9 +245,12 @@ end
 
 -- a name score id: add an id to a bucket or listing, or give it another score.
 function writes.a(prefix, args, at, stamp)
-  local key = prefix .. args[at]
-  redis.call('ZADD', key, args[at + 1], args[at + 2])
-  mark(key, args[at], stamp)
+  local name = args[at]
+  if string.sub(name, 1, 1) == 'b' then
+    redis.call('ZADD', prefix .. name, args[at + 1], args[at + 2], stamp, MARK)
+  else
+    redis.call('ZADD', prefix .. name, args[at + 1], args[at + 2])
+  end
   return at + 3
 end
 
@@ -264,7 +261,7 @@ function writes.r(prefix, args, at, stamp)
     if redis.call('ZCARD', key) <= 1 then
       redis.call('DEL', key)
     else
-      mark(key, args[at], stamp)
+      redis.call('ZADD', key, stamp, MARK)
     end
   end
   return at + 2

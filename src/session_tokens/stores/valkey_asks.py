@@ -1,0 +1,85 @@
+"""How wants become the words of one call to the function library; see ``lua/session_tokens_v1.lua`` for the words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..wants import (
+    AllKeys,
+    EntryOf,
+    IdempotencyOf,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    SessionById,
+    SessionByLookup,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+from .valkey_names import owner_part, part_of
+
+
+def ask_words(last_stamp_key: bytes, wants: Sequence[Want]) -> list[bytes]:
+    """Answer the call that asks all wants at once."""
+    words = [b"FCALL_RO", b"session_tokens_read_v1", b"1", last_stamp_key]
+    for want in wants:
+        words += ASKS[type(want)](want)
+    return words
+
+
+def _listing_words(
+    after: tuple[int, str] | None, limit: int, kind: bytes, hops: bytes, sources: Sequence[bytes]
+) -> Sequence[bytes]:
+    score, id = (b"", b"") if after is None else (b"%d" % after[0], part_of(after[1]))
+    return (b"l", score, id, b"%d" % limit, kind, hops, b"%d" % len(sources), *sources)
+
+
+def _session_sources(want: SessionListing) -> Sequence[bytes]:
+    if want.owner is not None:
+        return (b"=bo:" + owner_part(want.owner),)
+    return (b"=ld",) if want.detached else (b"=ls",)
+
+
+def _token_sources(want: TokenListing) -> Sequence[bytes]:
+    """Answer the smallest sets that surely hold what the listing asks for; see ``sources`` in the function library."""
+    if want.session_id is not None:
+        return (b"=bh:" + part_of(want.session_id),)
+    if want.owner is not None:
+        owner = owner_part(want.owner)
+        return (b"*bo:%b bh:" % owner, b"=bp:" + owner)
+    if want.sellable:
+        return (b"=lv",)
+    if want.unassigned:  # or held by a session that is over, or whose owner may be disabled
+        return (b"=lu", b"!du s bx:", b"+le bo: bx:")
+    return (b"=lt",)
+
+
+ASKS: dict[type, Callable[[Any], Sequence[bytes]]] = {
+    SessionByLookup: lambda want: (b"c", b"S:" + part_of(want.lookup), b"2"),
+    TokenByLookup: lambda want: (b"c", b"T:" + part_of(want.lookup), b"3"),
+    SessionById: lambda want: (b"c", b"s:" + part_of(want.id), b"1"),
+    TokenById: lambda want: (b"c", b"t:" + part_of(want.id), b"2"),
+    EntryOf: lambda want: (b"c", b"e:" + owner_part(want.owner), b"0"),
+    IdempotencyOf: lambda want: (b"c", b"i:" + part_of(want.key), b"0"),
+    SettingOf: lambda want: (b"c", b"c:" + part_of(want.name), b"0"),
+    KeyById: lambda want: (b"c", b"k:" + part_of(want.id), b"0"),
+    KeyByLookup: lambda want: (b"c", b"K:" + part_of(want.lookup), b"1"),
+    SessionsOf: lambda want: (b"b", b"bo:" + owner_part(want.owner), b"s:", b"0"),
+    TokensOf: lambda want: (b"b", b"bh:" + part_of(want.session_id), b"t:", b"%d" % (want.limit or 0)),
+    TransferablesOf: lambda want: (b"b", b"bx:" + part_of(want.session_id), b"t:", b"0"),
+    ParkedTokens: lambda want: (b"b", b"bp:" + owner_part(want.owner), b"t:", b"0"),
+    TokenCountOf: lambda want: (b"n", b"bh:" + part_of(want.session_id)),
+    AllKeys: lambda want: (b"l", b"", b"", b"1000000", b"k:", b"0", b"1", b"=lk"),
+    SessionListing: lambda want: _listing_words(want.after, want.limit, b"s:", b"1", _session_sources(want)),
+    TokenListing: lambda want: _listing_words(want.after, want.limit, b"t:", b"2", _token_sources(want)),
+}
+"""Kind of want → its words; the second word of one record is that record's name."""
