@@ -127,8 +127,13 @@ def serve(options: Namespace) -> int:
         raise UsageError(
             f"serving needs the extra: pip install 'session-tokens[service]' (missing: {error.name})"
         ) from None
+    from ..audit import Audit
+
+    if options.audit_anchor is not None and not options.audit:
+        raise UsageError("--audit-anchor goes with --audit")
     serve_http(
         _store_url(options),
+        audit=Audit(options.audit_anchor) if options.audit else None,
         host=options.host,
         port=options.port,
         behind_proxy=options.behind_proxy,

@@ -16,7 +16,9 @@ from base64 import b64decode
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
+from ..audit import acting
 from ..records import ServiceKey
+from ..rules.audit import Act
 from ..store import Store
 from .exchange import Exchange
 from .keys import authenticate
@@ -109,6 +111,7 @@ class Callers:
         if key is None:
             raise self._failure(exchange, scheme)
         exchange.key_id = key.id
+        acting.set(Act(key.id, exchange.request_id))
         if not may(key.role, act):
             raise forbidden(scheme, act)
         return key

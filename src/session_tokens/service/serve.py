@@ -15,6 +15,7 @@ from types import FrameType
 import uvicorn
 
 from ..async_api import AsyncSessionTokens
+from ..audit import Audit
 from ..errors import InvalidInput
 from ..minting import Pepper
 from ..settings import Settings
@@ -45,6 +46,7 @@ def serve(
     session_cookie: str = "session",
     allowed_hosts: Sequence[str] = (),
     public_url: str | None = None,
+    audit: Audit | None = None,
     announce: Callable[[str], object] = say,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way and close the store.
@@ -62,6 +64,7 @@ def serve(
         session_cookie: the cookie that ``/forward-auth`` looks into.
         allowed_hosts: names in ``Host`` that are answered; all where empty.
         public_url: how others reach the service, such as ``https://tokens.example``.
+        audit: keeps an audit log on the store.
         announce: told in lines for people where the service is, and the first key's secret when one was made.
 
     Raises:
@@ -82,13 +85,14 @@ def serve(
     )
     log_to()
     with suppress(KeyboardInterrupt):  # a Ctrl-C before the server listens
-        asyncio.run(_serve(store_url, settings, pepper, options, host, port, tls_certificate, tls_key, announce))
+        asyncio.run(_serve(store_url, settings, pepper, audit, options, host, port, tls_certificate, tls_key, announce))
 
 
 async def _serve(
     store_url: str,
     settings: Settings | None,
     pepper: Pepper | None,
+    audit: Audit | None,
     options: Options,
     host: str,
     port: int,
@@ -96,7 +100,7 @@ async def _serve(
     tls_key: str | Path | None,
     announce: Callable[[str], object],
 ) -> None:
-    async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper) as tokens:
+    async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper, audit=audit) as tokens:
         issued = await ensure_admin_key(tokens.store)
         config = uvicorn.Config(
             Service(tokens, options),
