@@ -1,7 +1,8 @@
 """What is killed: it opens sessions, issues and transfers tokens, ends sessions, and tells what was acknowledged.
 
-Each lane opens a session, issues a token, transfers it and ends the session, for one owner after the other. After each answer it writes one line to its standard
-output, in one piece: so what is in the pipe was acknowledged, whenever the process was killed.
+Each lane opens a session, issues a token, transfers it and ends the session, for one owner after the other. After
+each answer it writes one line to its standard output, in one piece: so what is in the pipe was acknowledged, whenever
+the process was killed.
 """
 
 from __future__ import annotations
