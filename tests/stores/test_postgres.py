@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,10 +19,20 @@ from session_tokens.stores.postgres_schema import NEWEST
 from tests.servers.postgres import (
     PostgresServer,
     _postgres_server,  # noqa: F401  # a fixture
+    _private_postgres,  # noqa: F401  # a fixture
 )
 
 PEPPER = bytes(range(32))
 OTHER = bytes(range(1, 33))
+ROOT = Path(__file__).parents[2]
+DEFINITIONS = (
+    "DROP TABLE session_tokens.tokens",
+    "ALTER TABLE session_tokens.tokens ADD COLUMN more text",
+    "CREATE TABLE session_tokens.more ()",
+    "CREATE OR REPLACE FUNCTION session_tokens.now_v1() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
+    "DELETE FROM session_tokens.migrations",
+    "TRUNCATE session_tokens.sessions",
+)
 
 
 def execute(url: str, text: str, params: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
@@ -163,13 +174,26 @@ def test_a_running_role_works_on_tables_that_it_cannot_change(
         issued = tokens.open_session("ann")
         assert tokens.verify_session(issued.secret) is not None
         assert tokens.destroy_session(issued.id) is not None
-    for statement in (
-        "DROP TABLE session_tokens.tokens",
-        "ALTER TABLE session_tokens.tokens ADD COLUMN more text",
-        "CREATE TABLE session_tokens.more ()",
-        "DELETE FROM session_tokens.migrations",
-        "TRUNCATE session_tokens.sessions",
-    ):
+    for statement in DEFINITIONS:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            execute(running, statement)
+
+
+def test_the_roles_that_we_deploy_are_enough_and_no_more(private_postgres: PostgresServer) -> None:
+    url = private_postgres.new_database()
+    execute(url, (ROOT / "deploy" / "postgres" / "roles.sql").read_text())
+    migrating, running = (url.replace("postgres@", f"{role}@") for role in ("session_tokens_migrate", "session_tokens"))
+    with pytest.raises(StoreError, match="session-tokens store migrate"):
+        open_postgres_blocking(running, pepper=PEPPER)
+    for space in ("", "tt"):
+        assert NEWEST == len(migrate_postgres(migrating, space=space))
+
+        with SessionTokens(open_postgres_blocking(running, pepper=PEPPER, space=space)) as tokens:
+            issued = tokens.open_session("ann")
+            assert tokens.verify_session(issued.secret) is not None
+            tokens.disable_owner("ann")
+            tokens.sweep()
+    for statement in (*DEFINITIONS, "CREATE SCHEMA more", "CREATE TABLE public.more ()"):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             execute(running, statement)
 

@@ -130,6 +130,7 @@ def migrating(address: Address, grant_to: str | None = None) -> Script:
         )
     if grant_to is not None:
         yield Command(_grants(address, grant_to))
+    yield Command(_only_the_owner_migrates(address))
     yield Command("COMMIT")
     return [migration.number for migration in taken]
 
@@ -139,10 +140,24 @@ def _grants(address: Address, role: str) -> str:
     return (
         f"GRANT USAGE ON SCHEMA {address.schema} TO {quoted};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {address.schema} TO {quoted};"
-        f"REVOKE INSERT, UPDATE, DELETE ON {address.schema}.migrations FROM {quoted};"
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {address.schema} TO {quoted};"
         f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {address.schema} TO {quoted};"
     )
+
+
+def _only_the_owner_migrates(address: Address) -> str:
+    """Take back what default privileges gave others on the table of versions."""
+    return f"""
+        DO $$ DECLARE other text; BEGIN
+            FOR other IN
+                SELECT DISTINCT grantee FROM information_schema.role_table_grants
+                WHERE table_schema = '{address.namespace}' AND table_name = 'migrations'
+                    AND grantee NOT IN (current_user, 'PUBLIC')
+            LOOP
+                EXECUTE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {address.schema}.migrations FROM %I', other);
+            END LOOP;
+        END $$
+    """
 
 
 def _checked_state(address: Address) -> Generator[Any, list[tuple[Any, ...]], _State]:
