@@ -51,7 +51,9 @@ ABSENT = "0"
 ESCAPE = "\x1a"
 
 KNOWN_MAX = 4_096
-"""Records that are remembered by their text: reading the same again neither checks nor decodes it. About 8 MB."""
+"""Records that are remembered by their text: reading the same again neither checks nor decodes it."""
+KNOWN_LENGTH_MAX = 2_000
+"""Characters of a text that is remembered, so that all of them take about 16 MB at most."""
 Row = Sequence[Any]
 """What a statement answers: want, number, token, session, entry, other; all but the number are text or ``None``."""
 
@@ -146,9 +148,11 @@ class Decoder:
 
     def _remember(self, text: str, record: Session | Token, stamp: int) -> tuple[Any, int]:
         """Keep a record that was found genuine by its exact text, MAC and stamp included."""
-        if len(self._known) >= KNOWN_MAX:
-            self._known.clear()
-        self._known[text] = known = (record, stamp)
+        known = (record, stamp)
+        if len(text) <= KNOWN_LENGTH_MAX:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[text] = known
         return known
 
     def entry(self, text: str) -> tuple[OwnerEntry, int]:
