@@ -91,10 +91,10 @@ def duration_ms(name: str, duration: Duration | None) -> int | None:
         raise TypeError(f"{name} is seconds (int or float), a timedelta or None for never, not {_kind(duration)}")
     elif isinstance(duration, int):
         milliseconds = duration * 1000
-    elif math.isfinite(duration):
+    elif math.isfinite(duration * 1000):
         milliseconds = int(duration * 1000 + 1e-6)  # 0.29 * 1000 is 289.99…; a whole millisecond stays one
     else:
-        raise InvalidInput(f"{name} must be a finite number of seconds; for no limit give None")
+        raise InvalidInput(f"{name} must be a number of seconds up to a hundred years; for no limit give None")
     return checked_ms(name, milliseconds)
 
 
