@@ -13,5 +13,6 @@ QUESTIONS = (
     "sqlite_verify",
     "sqlite_write",
     "growth",
+    "valkey_server",
 )
 """The modules of this package that answer one question each, in the order in which they are run and shown."""

@@ -19,6 +19,11 @@ def native_side(url: str, idle_timeout_s: float | None = None, sweep: bool = Fal
     return _start("SessionTokens", "benchmarks.sides.native", url, wanted, "sweep" if sweep else "no-sweep")
 
 
+def valkey_side(what: str, url: str) -> Side:
+    """Start `what` (native: session-tokens, bare: the client library alone) on the server at `url`."""
+    return _start({"native": "SessionTokens", "bare": "valkey-py GET"}[what], f"benchmarks.sides.valkey_{what}", url)
+
+
 def _start(label: str, module: str, *arguments: str) -> Side:
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}

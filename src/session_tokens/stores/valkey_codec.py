@@ -35,13 +35,14 @@ from ..wants import (
     TransferablesOf,
     Want,
 )
+from .recent import Recent
 from .record_codec import Row, check_mac, mac_of, outcome_of, outcome_text, session_of, session_row, token_of, token_row
 from .valkey_asks import ASKS
 from .valkey_names import STAMP_LENGTH, owner_part, part_of, session_link, token_link
 from .valkey_paths import PATH_KINDS, Path, Paths
 
-KNOWN_MAX = 4_096
-"""Decoded records that are kept by their exact bytes: reading the same bytes again is the same record."""
+KNOWN_MAX = 8_192
+"""Decoded records that are kept by their exact bytes, in each of two generations: the same bytes, the same record."""
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -63,7 +64,7 @@ class ValkeyCodec:
         self.clock = clock
         self.prefix = prefix
         self.last_stamp_key = prefix + b"n"
-        self._known: dict[bytes, Session | Token | OwnerEntry] = {}
+        self._known: Recent[bytes, Session | Token | OwnerEntry] = Recent(KNOWN_MAX)
         self.paths = Paths(prefix)
 
     # --- bodies ---
@@ -101,12 +102,7 @@ class ValkeyCodec:
 
     def wrote(self, stamp: int, body: bytes, record: Session | Token) -> None:
         """Remember the record of a value that was just written."""
-        self._keep(b"%d%b" % (stamp, body), record)
-
-    def _keep(self, value: bytes, record: Session | Token | OwnerEntry) -> None:
-        if len(self._known) >= KNOWN_MAX:
-            self._known.clear()
-        self._known[value] = record
+        self._known.keep(b"%d%b" % (stamp, body), record)
 
     def session(self, value: bytes) -> Session:
         """Answer the session of a stored value; raise ``CorruptRecord`` for what this library did not write."""
@@ -116,7 +112,7 @@ class ValkeyCodec:
             record = session_of(row, self.clock)
             if link != session_link(record):
                 raise _forged("session")
-            self._keep(value, record)
+            self._known.keep(value, record)
         if not isinstance(record, Session):
             raise _forged("session")
         return record
@@ -129,7 +125,7 @@ class ValkeyCodec:
             record = token_of(row)
             if link != token_link(record):
                 raise _forged("token")
-            self._keep(value, record)
+            self._known.keep(value, record)
         if not isinstance(record, Token):
             raise _forged("token")
         return record
@@ -139,7 +135,7 @@ class ValkeyCodec:
         entry = self._known.get(value)
         if entry is None:
             entry = OwnerEntry(*_sized("entry", self._row("entry", value)[1], 4))
-            self._keep(value, entry)
+            self._known.keep(value, entry)
         if not isinstance(entry, OwnerEntry):
             raise _forged("entry")
         return entry

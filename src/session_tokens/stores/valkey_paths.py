@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..wants import EntryOf, SessionById, SessionByLookup, TokenById, TokenByLookup, Want
+from .recent import Recent
 from .valkey_names import STAMP_LENGTH
 
 PATHS_MAX = 16_384
-"""Ways that are remembered in each of two generations: the older one goes when the younger one is full."""
+"""Ways that are remembered in each of two generations."""
 
 PATH_KINDS: dict[type, str] = {
     SessionByLookup: "S:",
@@ -57,8 +58,7 @@ class Paths:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._young: dict[str, Path] = {}
-        self._old: dict[str, Path] = {}
+        self._known: Recent[str, Path] = Recent(PATHS_MAX)
 
     def learn(self, want: Want, first: bytes, hops: int, reply: Sequence[bytes | None]) -> None:
         """Remember the way on which a want was answered: from the record ``first`` over at most so many hops."""
@@ -74,12 +74,7 @@ class Paths:
         keys = [self._prefix + name for name in names]
         words = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
         alone = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (1 + len(keys), words, TIME)
-        self._keep(_name_of(want), Path(words, alone, tuple(links), len(keys)))
-
-    def _keep(self, name: str, path: Path) -> None:
-        if len(self._young) >= PATHS_MAX:
-            self._old, self._young = self._young, {}
-        self._young[name] = path
+        self._known.keep(_name_of(want), Path(words, alone, tuple(links), len(keys)))
 
     def of(self, wants: Sequence[Want]) -> list[Path] | None:
         """Answer the ways of all wants, ``None`` if one of them is not known."""
@@ -106,12 +101,7 @@ class Paths:
 
     def of_name(self, name: str) -> Path | None:
         """Answer the way of a kind and what it is asked by, such as ``S:`` and a look-up key."""
-        path = self._young.get(name)
-        if path is None:
-            path = self._old.pop(name, None)
-            if path is not None:
-                self._keep(name, path)
-        return path
+        return self._known.get(name)
 
     def replies(self, wants: Sequence[Want], paths: Sequence[Path], values: Sequence[Any]) -> list[Any] | None:
         """Answer the values as the function library would have, ``None`` if a way leads elsewhere by now."""
@@ -125,7 +115,7 @@ class Paths:
                     del reply[place + 1 :]
                     break
                 if not value.startswith(link, STAMP_LENGTH):
-                    self._young.pop(_name_of(want), None)
+                    self._known.forget(_name_of(want))
                     return None
             replies.append(reply)
         return replies
