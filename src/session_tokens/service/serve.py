@@ -8,6 +8,7 @@ import signal
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from ..minting import Pepper
 from ..settings import Settings
 from .app import Options, Service
 from .callers import Network
+from .console.app import Console
 from .keys import ensure_admin_key
 from .logs import log_to
 from .protocol import StrictHTTP
@@ -103,7 +105,7 @@ async def _serve(
     async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper, audit=audit) as tokens:
         issued = await ensure_admin_key(tokens.store)
         config = uvicorn.Config(
-            Service(tokens, options),
+            Service(tokens, replace(options, more_routes=Console(tokens).routes)),
             host=host,
             port=port,
             http=StrictHTTP,

@@ -1,0 +1,124 @@
+"""Who may enter the console: a service key opens a short session in a ``__Host-`` cookie, made with this library.
+
+The CSRF token is derived from the session's secret, so that nothing of it is stored. A key that was revoked or ended
+takes its console sessions with it at the next request.
+"""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...async_api import AsyncSessionTokens
+from ...audit import acting
+from ...errors import ReauthenticationRequired
+from ...records import ServiceKey, Session
+from ...rules.audit import Act
+from ...settings import Settings
+from ..keys import authenticate, get_key
+from ..roles import may
+
+COOKIE = "__Host-session-tokens-console"
+IDLE_S = 15 * 60
+MAX_AGE_S = 8 * 3600
+RECENT_S = 5 * 60
+"""For how long a log-in is enough for destructive acts."""
+OWNER_PREFIX = "console:"
+
+
+class Visitor(NamedTuple):
+    """Someone in the console: their session, the key they came with, and the token that their forms carry."""
+
+    session: Session
+    key: ServiceKey
+    csrf: str
+
+    def may(self, act: str) -> bool:
+        """Whether their role allows it."""
+        return may(self.key.role, act)
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether they proved who they are recently enough for destructive acts."""
+        try:
+            self.session.require_recent(RECENT_S)
+        except ReauthenticationRequired:
+            return False
+        return True
+
+
+class Access:
+    """Opens, finds and ends console sessions."""
+
+    def __init__(self, tokens: AsyncSessionTokens) -> None:
+        self.store = tokens.store
+        settings = Settings(max_age=MAX_AGE_S, idle_timeout=IDLE_S, max_sessions=None)
+        self.sessions = AsyncSessionTokens(tokens.store, settings)
+
+    async def visitor(self, request: Request) -> Visitor | None:
+        """Answer who sends a request; ``None`` for nobody."""
+        secret = request.cookies.get(COOKIE)
+        session = None if secret is None else await self.sessions.verify_session(secret)
+        if secret is None or session is None or not session.owner.startswith(OWNER_PREFIX):
+            return None
+        key = await get_key(self.store, session.owner.removeprefix(OWNER_PREFIX))
+        now, _ = await self.store.read([])
+        if key is None or (key.expires_at is not None and now >= key.expires_at) or not may(key.role, "read_sessions"):
+            await self.sessions.destroy_session(session.id, reason="revoked")
+            return None
+        acting.set(Act(key.id, None))
+        return Visitor(session, key, sha256(b"console csrf" + secret.encode()).hexdigest())
+
+    async def enter(self, key_secret: str, address: str | None, user_agent: str | None) -> str | None:
+        """Answer the secret of a new console session for a service key; ``None`` if it may not enter."""
+        key = await authenticate(self.store, key_secret.strip())
+        if key is None or not may(key.role, "read_sessions") or key.role == "issue":
+            return None
+        agent = (user_agent or "")[:200]
+        issued = await self.sessions.open_session(
+            OWNER_PREFIX + key.id,
+            label="console",
+            address=address,
+            user_agent=agent if agent.isascii() and agent.isprintable() and agent == agent.strip() else None,
+        )
+        return issued.secret
+
+    async def prove_again(self, visitor: Visitor, key_secret: str) -> str | None:
+        """Answer a new secret for the session of a visitor who proved their key again; ``None`` if they did not."""
+        key = await authenticate(self.store, key_secret.strip(), visitor.key.id)
+        if key is None:
+            return None
+        return (await self.sessions.rotate_session(visitor.session.id, authenticated=True)).secret
+
+    async def leave(self, visitor: Visitor) -> None:
+        """End a visitor's session."""
+        await self.sessions.destroy_session(visitor.session.id)
+
+
+def is_same_site(request: Request) -> bool:
+    """Whether a state-changing request comes from a page of ours: by Sec-Fetch-Site, and Origin where it is sent."""
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is not None and site not in ("same-origin", "none"):
+        return False
+    return origin is None or origin.partition("://")[2] == request.headers.get("host")
+
+
+def has_token(visitor: Visitor, request: Request, form: dict[str, str]) -> bool:
+    """Whether a request carries the visitor's CSRF token, in the header that htmx sends or in the form."""
+    given = request.headers.get("x-csrf-token") or form.get("csrf", "")
+    return hmac.compare_digest(given.encode("utf-8", "replace"), visitor.csrf.encode())
+
+
+def set_cookie(response: Response, secret: str) -> None:
+    """Give the browser the console session: for this host alone, never to scripts, never from another site."""
+    response.set_cookie(COOKIE, secret, max_age=MAX_AGE_S, path="/", secure=True, httponly=True, samesite="strict")
+
+
+def drop_cookie(response: Response) -> None:
+    """Take the console session away from the browser."""
+    response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
