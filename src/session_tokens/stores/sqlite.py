@@ -1,9 +1,11 @@
 """The SQLite store: one file, many processes; reads on the caller's thread, writes through one writer, no server.
 
 Theory of operation. A read is one SELECT on a connection of its own, on the thread that asks, in asyncio too: it takes
-microseconds, a hop to another thread takes longer. Several wants of one ``read`` share one transaction, so they hold
-as of one instant. Writes are rules, run in the writer's thread and committed in groups (``sqlite_writer.py``).
-Each row carries a MAC; one that is wrong answers nothing on the hot path and is an error everywhere else.
+microseconds, a hop to another thread takes longer. A verify first asks whether anybody has committed since this
+connection looked last: if not, what was found then still holds. Several wants of one ``read`` share one transaction,
+so they hold as of one instant. Writes are rules, run in the writer's thread and committed in groups
+(``sqlite_writer.py``). Each row carries a MAC; one that is wrong answers nothing on the hot path and is an error
+everywhere else.
 
 Limits. The file must be on a disk of this host (write-ahead logging does not work over a network file system). Who can
 write to the file may put a whole row back to an earlier state of itself, delete rows, or hide them; that is not
@@ -29,7 +31,14 @@ from ..transaction import Rule
 from ..wants import NO_SESSION, NO_TOKEN, Answer, Found, Key, Want
 from .key_file import Keys, keyring_of
 from .sqlite_check import Finding, Progress, check_file
-from .sqlite_connections import FileOptions, ReaderPool, leave_to_parent, make_private_file, watch_forks
+from .sqlite_connections import (
+    FileOptions,
+    ReaderPool,
+    leave_to_parent,
+    make_private_file,
+    no_fork_meanwhile,
+    watch_forks,
+)
 from .sqlite_records import PEPPERS_MAX, Believed, Records
 from .sqlite_schema import beginning_of, found_keys, prepare, set_clock_mark
 from .sqlite_writer import Writer
@@ -76,6 +85,12 @@ def open_sqlite(
     beginning = beginning_of(space)
     clock = clock or SteadyClock()
     _warn_of_wal_reset(sqlite3.sqlite_version_info)
+    with no_fork_meanwhile():
+        keys = _prepared_file(options, pepper, clock, beginning, fix_clock)
+        return SqliteStore(options, beginning, keys, clock)
+
+
+def _prepared_file(options: FileOptions, pepper: Pepper | None, clock: Clock, beginning: str, fix_clock: bool) -> Keys:
     make_private_file(options.path)
     connection = options.connect(writing=True)
     try:
@@ -84,11 +99,11 @@ def open_sqlite(
             raise InvalidInput(f"{keys.source} holds more than {PEPPERS_MAX} peppers; take old ones away")
         _log_ahead_of_data(options, connection)
         prepare(options, connection, beginning, keys, clock, fix_clock=fix_clock)
+        return keys
     except sqlite3.Error as error:
         raise options.meant_by(error) from error
     finally:
         connection.close()
-    return SqliteStore(options, beginning, keys, clock)
 
 
 class SqliteStore(BlockingStore):
@@ -143,7 +158,7 @@ class SqliteStore(BlockingStore):
         """Answer now and the session of a secret with its owner's entry; nothing, and an alert, for a forged row."""
         now = self.clock.now()
         try:
-            return (now, *self._read(Records.session_found, "lookup", lookups))
+            return (now, *self._read(Records.session_lately, lookups))
         except CorruptRecord as error:
             return (now, *self._not_believed(error, NO_SESSION))
 
@@ -151,7 +166,7 @@ class SqliteStore(BlockingStore):
         """Answer now and the token of a secret with its session and that owner's entry; as above for a forged row."""
         now = self.clock.now()
         try:
-            return (now, *self._read(Records.token_found, "lookup", lookups))
+            return (now, *self._read(Records.token_lately, lookups))
         except CorruptRecord as error:
             return (now, *self._not_believed(error, NO_TOKEN))
 

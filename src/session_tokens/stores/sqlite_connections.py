@@ -17,7 +17,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote
@@ -227,7 +228,7 @@ class ReaderPool(Generic[R]):
     def __init__(self, open_reader: Callable[[], R]) -> None:
         self._open = open_reader
         self._idle: deque[R] = deque()
-        self._gate = threading.Lock()
+        self._gate = threading.RLock()
         self.count = 0
         self._paused = False
         self.closed: str | None = None
@@ -316,8 +317,52 @@ class Forkable(Protocol):
 _forkables: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _left_to_parent: list[object] = []
 """What a child must never close, having got it from a parent that could not let go in time."""
-_registering = threading.Lock()
-_registered = False
+
+
+class _Forks:
+    """What this process does around each fork; registered with the first store.
+
+    Attributes:
+        opening: held while a store is opened, whose connection no store owns yet.
+    """
+
+    def __init__(self) -> None:
+        self.opening = threading.RLock()
+        self._is_registered = False
+        self._held = False
+
+    def register(self) -> None:
+        if not self._is_registered:
+            self._is_registered = True
+            os.register_at_fork(before=self._before, after_in_parent=self._in_parent, after_in_child=self._in_child)
+
+    def _before(self) -> None:
+        give_up_at = time.monotonic() + FORK_WAIT_S
+        self._held = self.opening.acquire(timeout=FORK_WAIT_S)
+        for forkable in list(_forkables):
+            forkable.before_fork(give_up_at)
+
+    def _in_parent(self) -> None:
+        for forkable in list(_forkables):
+            forkable.after_fork_in_parent()
+        if self._held:
+            self.opening.release()
+
+    def _in_child(self) -> None:
+        self.opening = threading.RLock()
+        for forkable in list(_forkables):
+            forkable.after_fork_in_child()
+
+
+_forks = _Forks()
+
+
+@contextmanager
+def no_fork_meanwhile() -> Iterator[None]:
+    """Let a fork wait until this is over."""
+    with _forks.opening:
+        _forks.register()
+        yield
 
 
 def leave_to_parent(*things: object) -> None:
@@ -327,25 +372,4 @@ def leave_to_parent(*things: object) -> None:
 
 def watch_forks(forkable: Forkable) -> None:
     """Tell ``forkable`` of every fork from now on."""
-    global _registered
-    with _registering:
-        if not _registered:
-            os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
-            _registered = True
     _forkables.add(forkable)
-
-
-def _before_fork() -> None:
-    give_up_at = time.monotonic() + FORK_WAIT_S
-    for forkable in list(_forkables):
-        forkable.before_fork(give_up_at)
-
-
-def _after_in_parent() -> None:
-    for forkable in list(_forkables):
-        forkable.after_fork_in_parent()
-
-
-def _after_in_child() -> None:
-    for forkable in list(_forkables):
-        forkable.after_fork_in_child()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ..clock import NEVER, Clock
 from ..errors import CorruptRecord
@@ -49,10 +49,12 @@ from .record_codec import (
     token_of,
 )
 
+T = TypeVar("T")
+
 PEPPERS_MAX = 16
 """Live peppers of one store; a secret is looked up under each of them."""
-BELIEVED_MAX = 8_192
-"""Rows that a store remembers to have checked: about 20 MB."""
+REMEMBERED_MAX = 16_384
+"""Rows that a store remembers to have checked: about 25 MB."""
 
 Believed = dict[str, tuple[tuple[Any, ...], Any]]
 """Look-up key or id → a row that was checked, and what was found in it."""
@@ -104,6 +106,9 @@ class Records:
         self._keyring = keyring
         self._clock = clock
         self._believed = believed
+        self._version: int | None = None
+        self._sessions_lately: dict[str, SessionFound] = {}
+        self._tokens_lately: dict[str, TokenFound] = {}
         self._sessions, self._tokens = f"{beginning}sessions", f"{beginning}tokens"
         self._entries = f"{beginning}owner_entries"
         session, token, entry = _columns("s", "sessions"), _columns("t", "tokens"), _columns("e", "owner_entries")
@@ -155,7 +160,39 @@ class Records:
         check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1])
         return _asked_for(row[:-1], COLUMNS_OF[table].index(key_column), (key,))
 
-    # One record with what it is judged by: the hot path.
+    # The hot path: what was found lately still holds if nobody has committed anything to the file since.
+
+    def session_lately(self, lookups: Sequence[str]) -> SessionFound:
+        """Answer the session that is looked up by one of these, with its owner's entry."""
+        if not self._is_unchanged() or (found := self._sessions_lately.get(lookups[0])) is None:
+            found = self.session_found("lookup", lookups)
+            if found.session is not None:  # strangers' guesses are not worth remembering
+                _remember(self._sessions_lately, lookups[0], found)
+        return found
+
+    def token_lately(self, lookups: Sequence[str]) -> TokenFound:
+        """Answer the token that is looked up by one of these, with its session and that owner's entry."""
+        if not self._is_unchanged() or (found := self._tokens_lately.get(lookups[0])) is None:
+            found = self.token_found("lookup", lookups)
+            if found.token is not None:
+                _remember(self._tokens_lately, lookups[0], found)
+        return found
+
+    def _is_unchanged(self) -> bool:
+        """Whether no other connection, of any process, has committed since this was last asked.
+
+        It costs a third of a look-up. What is found after it was asked is at least as new as its answer, so a commit
+        in between makes the next answer another one.
+        """
+        (version,) = self._execute("PRAGMA data_version").fetchone()
+        if version == self._version:
+            return True
+        self._version = version
+        self._sessions_lately.clear()
+        self._tokens_lately.clear()
+        return False
+
+    # One record with what it is judged by.
 
     def session_found(self, column: str, keys: Sequence[str]) -> SessionFound:
         """Answer the session whose ``column`` (``id`` or ``lookup``) is one of these, with its owner's entry."""
@@ -166,7 +203,7 @@ class Records:
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         found = self._session_with_entry(_asked_for(row, _PLACE_OF[column], keys))
-        self._believe(keys[0], row, found)
+        _remember(self._believed, keys[0], (row, found))
         return found
 
     def token_found(self, column: str, keys: Sequence[str]) -> TokenFound:
@@ -178,13 +215,8 @@ class Records:
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         found = self._token_with_session(_asked_for(row, _PLACE_OF[column], keys))
-        self._believe(keys[0], row, found)
+        _remember(self._believed, keys[0], (row, found))
         return found
-
-    def _believe(self, key: str, row: tuple[Any, ...], found: SessionFound | TokenFound) -> None:
-        if len(self._believed) >= BELIEVED_MAX:
-            self._believed.clear()
-        self._believed[key] = (row, found)
 
     # Single records, as a transaction reads them.
 
@@ -341,6 +373,12 @@ class Records:
     def answer(self, want: Any, now: int) -> Any:
         """Answer one want."""
         return _ANSWERS[type(want)](self, want, now)
+
+
+def _remember(memory: dict[str, T], key: str, found: T) -> None:
+    if len(memory) >= REMEMBERED_MAX:
+        memory.clear()
+    memory[key] = found
 
 
 def _asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:

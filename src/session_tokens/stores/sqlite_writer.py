@@ -133,7 +133,7 @@ class Writer:
 
     def _start(self) -> None:
         self._waiting: queue.SimpleQueue[Command[Any] | None] = queue.SimpleQueue()
-        self._putting = threading.Lock()
+        self._putting = threading.RLock()  # a signal's handler may put a command while one is put
         self._busy = threading.Lock()
         self._paused = False
         self._thread: threading.Thread | None = None
