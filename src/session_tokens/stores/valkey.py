@@ -35,7 +35,7 @@ from .key_file import given_keyring
 from .outage import Outage, Unsent
 from .postgres_clock import ServerClock
 from .valkey_asks import ask_words
-from .valkey_check import Problem, checking
+from .valkey_check import Problem, Progress, checking
 from .valkey_codec import Reply, ValkeyCodec
 from .valkey_names import prefix_of
 from .valkey_paths import Usual
@@ -224,7 +224,7 @@ class ValkeyStore(CoalescingStore):
         """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
         return self._core.keys((await self._ask(self._core.due_packed(now, limit), 1, twice_is_once=True))[0])
 
-    async def check(self, *, fix: bool = False) -> Sequence[Problem]:
+    async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
         """Compare indexes and links with the records; ``fix`` mends what can be mended, never a record.
 
         Reads everything, in small steps; commands may go on meanwhile.
@@ -232,7 +232,7 @@ class ValkeyStore(CoalescingStore):
         Raises:
             StoreUnavailable: the server cannot be asked.
         """
-        steps = checking(self._core.codec, fix)
+        steps = checking(self._core.codec, fix, progress)
         try:
             words = next(steps)
             while True:
@@ -361,9 +361,9 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
         return self._core.keys(self._ask(self._core.due_packed(now, limit), 1, twice_is_once=True)[0])
 
-    def check_now(self, *, fix: bool = False) -> Sequence[Problem]:
+    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
         """Compare indexes and links with the records; see ``ValkeyStore.check``."""
-        steps = checking(self._core.codec, fix)
+        steps = checking(self._core.codec, fix, progress)
         try:
             words = next(steps)
             while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
 from ..changes import owner_of_living, parked_owner
@@ -16,6 +16,9 @@ SCAN_COUNT = b"500"
 GET_COUNT = 200
 MARK = b"#"
 _KINDS = {b"s": "session", b"t": "token", b"e": "owner", b"i": "idempotency", b"c": "setting", b"k": "service key"}
+
+Progress = Callable[[int, int], None]
+"""``progress(done, total)`` records."""
 
 Checking = Generator[list[bytes], Reply, Any]
 
@@ -33,11 +36,14 @@ class Problem(NamedTuple):
     id: str
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}: {self.text}"
+
 
 class _Member(NamedTuple):
-    """One place in an index: that of ``member`` in the sorted set ``index``."""
+    """One place in an index: that of ``member`` in the sorted set ``bucket``."""
 
-    index: bytes
+    bucket: bytes
     member: bytes
 
 
@@ -57,7 +63,7 @@ class _Record(NamedTuple):
     lookup: bytes | None
 
 
-def checking(codec: ValkeyCodec, fix: bool) -> Checking:
+def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) -> Checking:
     """Read everything, compare, and mend where ``fix``; answers the problems that were there.
 
     What moves while it is read is looked at again before it is called a problem, under the stamps of its record.
@@ -69,6 +75,8 @@ def checking(codec: ValkeyCodec, fix: bool) -> Checking:
     names = yield from _scan(codec)
     wanted = sorted(name for name in names if name[1:2] == b":" and name[:1] in _KINDS)
     for start in range(0, len(wanted), GET_COUNT):
+        if progress is not None:
+            progress(start, len(wanted))
         some = wanted[start : start + GET_COUNT]
         values = yield [b"MGET", *(codec.prefix + name for name in some)]
         for name, value in zip(some, values, strict=True):
@@ -117,11 +125,11 @@ def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
     lookup: bytes | None = None
     if kind == b"s":
         session = codec.session(value)
-        right, lookup = part_of(session.id), session.lookup and b"S:" + part_of(session.lookup)
+        right, lookup = part_of(session.id), _lookup_key(b"S:", session.lookup)
         places.update(_places_of_session(session, id))
     elif kind == b"t":
         token = codec.token(value)
-        right, lookup = part_of(token.id), token.lookup and b"T:" + part_of(token.lookup)
+        right, lookup = part_of(token.id), _lookup_key(b"T:", token.lookup)
         places.update(_places_of_token(token, id))
     elif kind == b"e":
         right = owner_part(codec.entry(value).owner)
@@ -132,13 +140,17 @@ def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
         places[_Member(b"du", b"i" + id)] = outcome.expires_at
     elif kind == b"k":
         key = codec.service_key(value)
-        right, lookup = part_of(key.id), b"K:" + part_of(key.lookup)
+        right, lookup = part_of(key.id), _lookup_key(b"K:", key.lookup)
         places[_Member(b"lk", id)] = key.created_at
     else:
         right = part_of(codec.setting(value)[0])
     if right != id:
         raise CorruptRecord("it stands where another record was written", table=_KINDS[kind])
-    return _Record(name, value[:STAMP_LENGTH], places, lookup or None)
+    return _Record(name, value[:STAMP_LENGTH], places, lookup)
+
+
+def _lookup_key(kind: bytes, lookup: str | None) -> bytes | None:
+    return None if lookup is None else kind + part_of(lookup)
 
 
 def _places_of_session(session: Session, id: bytes) -> Iterator[tuple[_Member, int]]:
@@ -170,10 +182,10 @@ def _places_of_token(token: Token, id: bytes) -> Iterator[tuple[_Member, int]]:
 
 def _name_of(place: _Member) -> bytes:
     """Answer the name of the record of which a place tells."""
-    if place.index == b"du":
+    if place.bucket == b"du":
         return place.member[:1] + b":" + place.member[1:]
     kinds = {b"bo": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
-    return kinds.get(place.index[:2], b"t:") + place.member
+    return kinds.get(place.bucket[:2], b"t:") + place.member
 
 
 def _fix(codec: ValkeyCodec, name: bytes, stamp: bytes, writes: list[bytes]) -> list[bytes]:
@@ -193,23 +205,23 @@ def _superfluous(
 ) -> Generator[list[bytes], Reply, list[Problem]]:
     name = _name_of(place)
     stamp = records[name].stamp if name in records else b""
-    there = yield [b"ZSCORE", codec.prefix + place.index, place.member]
+    there = yield [b"ZSCORE", codec.prefix + place.bucket, place.member]
     if there is None or not (yield from _still(codec, name, stamp)):
         return []
     if fix:
-        yield _fix(codec, name, stamp, [b"r", place.index, place.member])
+        yield _fix(codec, name, stamp, [b"r", place.bucket, place.member])
     return [_index_problem(place, "holds", name)]
 
 
 def _missing(
     codec: ValkeyCodec, place: _Member, record: _Record, fix: bool
 ) -> Generator[list[bytes], Reply, list[Problem]]:
-    there = yield [b"ZSCORE", codec.prefix + place.index, place.member]
+    there = yield [b"ZSCORE", codec.prefix + place.bucket, place.member]
     if there is not None or not (yield from _still(codec, record.name, record.stamp)):
         return []
     if fix:
         score = b"%d" % record.places[place]
-        yield _fix(codec, record.name, record.stamp, [b"a", place.index, score, place.member])
+        yield _fix(codec, record.name, record.stamp, [b"a", place.bucket, score, place.member])
     return [_index_problem(place, "lacks", record.name)]
 
 
@@ -226,5 +238,5 @@ def _unled(
 
 
 def _index_problem(place: _Member, verb: str, name: bytes) -> Problem:
-    index = place.index.decode("ascii", "replace")
+    index = place.bucket.decode("ascii", "replace")
     return Problem("index", index, f"{verb} {name.decode('ascii', 'replace')} against its record")

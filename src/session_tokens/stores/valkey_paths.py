@@ -103,7 +103,7 @@ class Paths:
         """Answer the way of a kind and what it is asked by, such as ``S:`` and a look-up key."""
         return self._known.get(name)
 
-    def replies(self, wants: Sequence[Want], paths: Sequence[Path], values: Sequence[Any]) -> list[Any] | None:
+    def replies(self, wants: Sequence[Want], paths: Sequence[Path], values: list[Any]) -> list[Any] | None:
         """Answer the values as the function library would have, ``None`` if a way leads elsewhere by now."""
         replies, at = [], 0
         for want, path in zip(wants, paths, strict=True):
