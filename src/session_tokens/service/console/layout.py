@@ -48,7 +48,7 @@ def document(title: str, body: Child, *, theme: str | None, visitor: Visitor | N
         if visitor is None
         else join([_top(visitor, path), h("main", body, id="main", tabindex="-1", class_="page")])
     )
-    skip = h("a", "Skip to the content", href="#main", class_="skip")
+    skip = None if visitor is None else h("a", "Skip to the content", href="#main", class_="skip")
     page = h("html", head, h("body", skip, inner, hx_headers=headers), lang="en", data_theme=theme)
     return "<!doctype html>" + page
 

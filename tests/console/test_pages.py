@@ -1,0 +1,321 @@
+"""The console over HTTP: who may enter, see and do, and what every answer carries."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from session_tokens import AsyncSessionTokens
+from session_tokens.service.app import Options, Service
+from session_tokens.service.console.access import COOKIE, IDLE_S, RECENT_S
+from session_tokens.service.console.app import HEADERS, Console
+from session_tokens.service.console.html import h
+from session_tokens.service.keys import IssuedKey, create_key, revoke_key
+from session_tokens.testing import ManualClock
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'; DROP TABLE x",
+    "{{7*7}}",
+    "../../etc",
+    "=1+1",
+]
+
+
+class Desk:
+    """A console in this process, and browsers to look at it with."""
+
+    def __init__(self, tokens: AsyncSessionTokens, clock: ManualClock) -> None:
+        self.tokens, self.clock = tokens, clock
+        self.console = Console(tokens)
+        self.service = Service(tokens, Options(more_routes=self.console.routes))
+        self.keys: dict[str, IssuedKey] = {}
+
+    def browser(self) -> httpx.AsyncClient:
+        """Answer a client that keeps its cookies, as a browser does."""
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.service), base_url="https://desk.test")
+
+    async def entered(self, role: str = "admin") -> httpx.AsyncClient:
+        """Answer a browser in which a key of that role entered."""
+        if role not in self.keys:
+            self.keys[role] = await create_key(self.tokens.store, role)
+        browser = self.browser()
+        response = await browser.post("/console/enter", data={"secret": self.keys[role].secret})
+        assert response.status_code == 303, response.text
+        return browser
+
+
+async def csrf_of(browser: httpx.AsyncClient) -> str:
+    found = re.search(r'name="csrf" value="(\w+)"', (await browser.get("/console")).text)
+    assert found is not None
+    return found[1]
+
+
+async def act(browser: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
+    return await browser.post(path, data={"csrf": await csrf_of(browser), **fields})
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    clock = ManualClock()
+    async with await AsyncSessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
+        yield Desk(tokens, clock)
+
+
+async def everything(desk: Desk) -> dict[str, Any]:
+    """Fill the store; answer ids and all secrets that exist."""
+    session = await desk.tokens.open_session("alice", detachable=True, label="laptop", data={"a": 1})
+    other = await desk.tokens.open_session("bob", detachable=True)
+    token = await desk.tokens.issue_token(session.id, {"value": "canary-value"}, transferable=True)
+    await desk.tokens.offer_token(token.id, price="3", currency="EUR")
+    await desk.tokens.detach_session(other.id)
+    return {"session": session, "other": other, "token": token}
+
+
+PAGES = [
+    "/console", "/console/overview", "/console/sessions", "/console/sessions?detached=yes", "/console/tokens",
+    "/console/market", "/console/unassigned", "/console/owners/alice", "/console/audit", "/console/keys",
+    "/console/static/console.css", "/console/static/nothing", "/console/find?q=alice",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/console/sessions/ses_nothing", "/console/tokens/tok_nothing"])
+async def test_every_answer_carries_the_headers(desk: Desk, path: str) -> None:
+    await everything(desk)
+    for browser in (desk.browser(), await desk.entered()):
+        response = await browser.get(path)
+
+        assert response.status_code < 500
+        for name, value in HEADERS.items():
+            if not (name == "Cache-Control" and "/static/console" in path):
+                assert response.headers[name] == value, name
+        assert "unsafe" not in response.headers["content-security-policy"]
+        assert response.headers["strict-transport-security"].startswith("max-age=31536000")
+
+
+async def test_the_cookie_is_for_this_host_alone(desk: Desk) -> None:
+    await desk.entered()
+    response = await desk.browser().post("/console/enter", data={"secret": desk.keys["admin"].secret})
+    cookie = response.headers["set-cookie"]
+
+    assert cookie.startswith(f"{COOKIE}=sts_")
+    for word in ("Secure", "HttpOnly", "SameSite=strict", "Path=/"):
+        assert word in cookie
+    assert "Domain" not in cookie
+
+
+@pytest.mark.parametrize("path", PAGES[:10])
+async def test_nobody_sees_anything_before_entering(desk: Desk, path: str) -> None:
+    await everything(desk)
+    response = await desk.browser().get(path)
+
+    assert "alice" not in response.text
+    assert "laptop" not in response.text
+
+
+@pytest.mark.parametrize("role", ["verify", "issue", "transfer", "revoke"])
+async def test_keys_of_programs_do_not_enter(desk: Desk, role: str) -> None:
+    key = await create_key(desk.tokens.store, role)
+    response = await desk.browser().post("/console/enter", data={"secret": key.secret})
+
+    assert response.status_code == 401
+    assert "set-cookie" not in response.headers
+
+
+async def test_wrong_secrets_are_refused_and_throttled(desk: Desk) -> None:
+    browser = desk.browser()
+    answers = [(await browser.post("/console/enter", data={"secret": f"stk_{n}"})).status_code for n in range(25)]
+
+    assert answers[0] == 401
+    assert answers[-1] == 429
+
+
+async def test_no_secret_is_on_any_page(desk: Desk) -> None:
+    made = await everything(desk)
+    browser = await desk.entered()
+    paths = [*PAGES, f"/console/sessions/{made['session'].id}", f"/console/tokens/{made['token'].id}?value=shown"]
+    text = "".join([(await browser.get(path)).text for path in paths])
+
+    assert "canary-value" in text
+    assert re.search(r"st[stk]_[0-9A-Za-z]{20,}", text) is None
+
+
+async def test_a_value_is_shown_only_when_asked_for(desk: Desk) -> None:
+    made = await everything(desk)
+    browser = await desk.entered()
+
+    assert "canary-value" not in (await browser.get(f"/console/tokens/{made['token'].id}")).text
+    assert "canary-value" not in (await browser.get("/console/tokens")).text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+async def test_hostile_text_is_text(desk: Desk, text: str) -> None:
+    session = await desk.tokens.open_session(text, label=text, user_agent=text)
+    token = await desk.tokens.issue_token(session.id, text)
+    browser = await desk.entered()
+    pages = [
+        "/console",
+        "/console/sessions",
+        f"/console/sessions/{session.id}",
+        f"/console/tokens/{token.id}?value=shown",
+    ]
+    for path in [*pages, f"/console/owners/{quote(text, safe='')}"]:
+        response = await browser.get(path)
+        assert response.status_code == 200, path
+        assert "<script>alert" not in response.text
+        assert "<img src=x" not in response.text
+
+
+async def test_acts_do_what_they_say(desk: Desk) -> None:
+    made = await everything(desk)
+    browser = await desk.entered()
+
+    assert (await act(browser, f"/console/sessions/{made['session'].id}/detach")).status_code == 303
+    detached = await desk.tokens.get_session(made["session"].id)
+    assert detached is not None and detached.is_detached
+    assert (await act(browser, f"/console/sessions/{made['session'].id}/attach")).status_code == 303
+    assert (await act(browser, f"/console/sessions/{made['session'].id}/end")).status_code == 303
+    assert await desk.tokens.get_session(made["session"].id) is None
+    waiting = await browser.get("/console/unassigned")
+    assert made["token"].id in waiting.text
+    assert (await act(browser, f"/console/tokens/{made['token'].id}/end")).status_code == 303
+    assert await desk.tokens.get_token(made["token"].id) is None
+
+
+async def test_bulk_ends_ask_for_the_owner_to_be_typed(desk: Desk) -> None:
+    await everything(desk)
+    browser = await desk.entered()
+
+    assert (await act(browser, "/console/owners/bob/end", typed="bo")).status_code == 422
+    assert len((await desk.tokens.list_sessions("bob")).items) == 1
+    assert (await act(browser, "/console/owners/bob/end", typed="bob")).status_code == 303
+    assert (await desk.tokens.list_sessions("bob")).items == []
+    assert (await act(browser, "/console/owners/bob/disable", typed="bob")).status_code == 303
+    assert (await act(browser, "/console/owners/bob/enable")).status_code == 303
+
+
+async def test_an_auditor_looks_and_ends_nothing(desk: Desk) -> None:
+    made = await everything(desk)
+    browser = await desk.entered("audit")
+
+    assert (await browser.get("/console/sessions")).status_code == 200
+    assert (await act(browser, f"/console/sessions/{made['session'].id}/end")).status_code == 403
+    assert (await act(browser, "/console/owners/alice/end", typed="alice")).status_code == 403
+    assert await desk.tokens.get_session(made["session"].id) is not None
+
+
+async def test_an_operator_manages_no_keys(desk: Desk) -> None:
+    await desk.entered("admin")
+    browser = await desk.entered("operator")
+
+    assert (await browser.get("/console/keys")).status_code == 403
+    assert (await act(browser, f"/console/keys/{desk.keys['admin'].key.id}/revoke")).status_code == 403
+
+
+async def test_destructive_acts_ask_for_a_recent_proof(desk: Desk) -> None:
+    made = await everything(desk)
+    browser = await desk.entered()
+    desk.clock.advance(RECENT_S + 1)
+    asked = await act(browser, f"/console/sessions/{made['session'].id}/end")
+    wrong = await act(browser, "/console/prove", secret="stk_wrong", back="/console")
+    proven = await act(browser, "/console/prove", secret=desk.keys["admin"].secret, back="//evil.test/console/")
+    done = await act(browser, f"/console/sessions/{made['session'].id}/end")
+
+    assert asked.status_code == 403 and "Prove your key" in asked.text
+    assert wrong.status_code == 401
+    assert proven.headers["location"] == "/console"
+    assert done.status_code == 303
+    assert await desk.tokens.get_session(made["session"].id) is None
+
+
+async def test_a_console_session_ends_when_idle_and_with_its_key(desk: Desk) -> None:
+    idle, cut = await desk.entered("admin"), await desk.entered("operator")
+    await revoke_key(desk.tokens.store, desk.keys["operator"].key.id)
+    assert "Secret of the service key" in (await cut.get("/console")).text
+    desk.clock.advance(IDLE_S * 17 // 16 + 1)
+    assert "Secret of the service key" in (await idle.get("/console")).text
+
+
+async def test_leaving_kills_the_session(desk: Desk) -> None:
+    browser = await desk.entered()
+    kept = browser.cookies[COOKIE]
+    assert (await act(browser, "/console/leave")).status_code == 303
+    browser.cookies.set(COOKIE, kept, domain="desk.test")
+
+    assert "Secret of the service key" in (await browser.get("/console")).text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("origin", "https://evil.test"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "none-such"),
+    ],
+)
+async def test_another_site_does_nothing(desk: Desk, name: str, value: str) -> None:
+    made = await everything(desk)
+    browser = await desk.entered()
+    fields = {"csrf": await csrf_of(browser)}
+    response = await browser.post(f"/console/sessions/{made['session'].id}/end", data=fields, headers={name: value})
+
+    assert response.status_code == 403
+    assert await desk.tokens.get_session(made["session"].id) is not None
+
+
+@pytest.mark.parametrize("token", ["", "0" * 64, None])
+async def test_a_form_without_its_token_does_nothing(desk: Desk, token: str | None) -> None:
+    made = await everything(desk)
+    browser = await desk.entered()
+    fields = {} if token is None else {"csrf": token}
+    response = await browser.post(f"/console/sessions/{made['session'].id}/end", data=fields)
+
+    assert response.status_code == 403
+    assert await desk.tokens.get_session(made["session"].id) is not None
+
+
+async def test_acts_are_no_links(desk: Desk) -> None:
+    made = await everything(desk)
+    browser = await desk.entered()
+
+    assert (await browser.get(f"/console/sessions/{made['session'].id}/end")).status_code in (404, 405)
+    assert (await browser.post("/console/sessions")).status_code == 405
+
+
+async def test_find_leads_to_ids_and_owners_and_takes_no_secret(desk: Desk) -> None:
+    made = await everything(desk)
+    browser = await desk.entered()
+    to_session = await browser.get("/console/find", params={"q": made["session"].id})
+    to_owner = await browser.get("/console/find", params={"q": "alice/eve"})
+    secret = await browser.get("/console/find", params={"q": made["session"].secret})
+
+    assert to_session.headers["location"] == f"/console/sessions/{made['session'].id}"
+    assert to_owner.headers["location"] == "/console/owners/alice%2Feve"
+    assert secret.status_code == 422 and made["session"].secret not in secret.text
+
+
+def test_vendored_files_are_what_their_checksums_say() -> None:
+    folder = ROOT / "src/session_tokens/service/console/static/vendor"
+    lines = (folder / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+    assert sums.keys() == {path.name for path in folder.iterdir()} - {"SHA256SUMS"}
+    for name, digest in sums.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+    assert {"htmx-LICENSE.txt", "uPlot-LICENSE.txt"} <= sums.keys()
+
+
+def test_html_escapes_by_itself() -> None:
+    made = h("a", "<b>", h("i", "x"), href='"', title=None, hidden=True)
+
+    assert made == '<a href="&quot;" hidden>&lt;b&gt;<i>x</i></a>'
