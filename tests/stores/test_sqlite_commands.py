@@ -15,8 +15,8 @@ import pytest
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.errors import AlreadyExists, Conflict, StoreBusy, StoreUnavailable
 from session_tokens.events import Event
-from session_tokens.records import TokenKind
-from session_tokens.stores import sqlite_writer
+from session_tokens.records import OwnerEntry, Session, TokenKind
+from session_tokens.stores import sqlite_records, sqlite_writer
 from session_tokens.stores.sqlite import SqliteStore
 from session_tokens.transaction import Transaction
 from session_tokens.wants import SessionById, SessionByLookup, SessionListing, TokenById, TokenListing
@@ -214,6 +214,69 @@ def test_a_listener_may_read_and_run_commands(store: SqliteStore) -> None:
 
     assert seen == ["s2"]
     assert session_of(store, "s2") is not None
+
+
+def test_a_listener_that_raises_even_system_exit_disturbs_nobody(store: SqliteStore) -> None:
+    def listen(event: Event) -> None:
+        raise SystemExit(3) if event.subject_id == "s2" else ValueError("no")
+
+    store.listeners.add(listen)
+    for id in ("s1", "s2", "s3"):
+        store.run_now(add_session, id, "ann", store.clock)
+
+    assert [session_of(store, id).id for id in ("s1", "s2", "s3")] == ["s1", "s2", "s3"]
+
+
+async def test_a_rule_with_a_bug_fails_alone(store: SqliteStore) -> None:
+    def stop(tx: Transaction) -> None:
+        raise StopIteration
+
+    def leave(tx: Transaction) -> None:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        store.run_now(leave)
+    outcomes = await asyncio.gather(
+        store.run(stop), store.run(add_session, "s1", "ann", store.clock), return_exceptions=True
+    )
+
+    assert [type(outcome) for outcome in outcomes] == [RuntimeError, Session]
+
+
+def test_what_is_remembered_is_bounded_and_strangers_guesses_are_not(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_records, "REMEMBERED_MAX", 3)
+    for number in range(10):
+        store.run_now(add_session, f"s{number}", "ann", store.clock)
+    for number in range(10):
+        assert store.find_session_now([f"lookup of s{number}"])[1] is not None
+        assert store.find_session_now([f"guess {number}"])[1] is None
+    records = store._readers.take()
+
+    assert 0 < len(records._sessions_lately) <= 3
+    assert 0 < len(records._believed) <= 3
+    store._readers.give(records)
+
+
+def test_what_is_remembered_does_not_outlive_a_change(store: SqliteStore, tmp_path: Path) -> None:
+    """By this store, by another on the same file, and by a change of the owner's entry alone."""
+    other = opened(tmp_path / "a.db")
+    store.run_now(add_session, "s1", "ann", store.clock)
+    seen = []
+    for change in (
+        lambda: store.run_now(relabel, "s1", "one"),
+        lambda: other.run_now(relabel, "s1", "two"),
+        lambda: other.run_now(lambda tx: tx.put_entry(None, OwnerEntry("ann", 1, 5, 5))),
+        lambda: other.run_now(forget_session, "s1"),
+    ):
+        assert store.find_session_now(["lookup of s1"])[1] is not None
+        change()
+        _, session, entry = store.find_session_now(["lookup of s1"])
+        seen.append((session and session.label, entry and entry.epoch))
+
+    assert seen == [("one", None), ("two", None), ("two", 1), (None, None)]
+    other.close_now()
 
 
 def test_several_wants_are_answered_as_of_one_instant(store: SqliteStore) -> None:

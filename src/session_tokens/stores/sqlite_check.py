@@ -148,7 +148,7 @@ class _Check:
                 kind = "forged" if error.details.get("table") else "malformed"
                 self._add(kind, name, row[0], str(error), self._set_aside(name, key, row, str(error)))
                 continue
-            if not row[-1].startswith(self._keyring.current + ":"):
+            if not str(row[-1]).startswith(self._keyring.current + ":"):
                 older += 1
                 if self._fix:
                     mac = mac_of(self._keyring, name, row[:-1])

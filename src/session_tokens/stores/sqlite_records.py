@@ -250,7 +250,8 @@ class Records:
         row = self._signed("idempotency", "key", key)
         if row is None:
             return None
-        return IdempotencyRecord(*row[:4], outcome_of(row[4], self._clock), row[5])
+        key, request, nonce, key_id, outcome, expires_at = row
+        return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, self._clock), expires_at)
 
     def setting(self, name: str) -> str | None:
         """A setting that all processes share."""

@@ -100,7 +100,9 @@ class Command(Generic[T]):
         """Answer the waiting task, on its loop, unless it was cancelled."""
         if self.future is None or self.future.done():
             return
-        if self.error is not None:
+        if isinstance(self.error, StopIteration):  # a future cannot hold it
+            self.future.set_exception(RuntimeError("a rule raised StopIteration"))
+        elif self.error is not None:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
@@ -228,9 +230,12 @@ class Writer:
                 log.exception("the writer of %s failed", self._options.path)
             for command in group:
                 command.error, command.notes = error, []
-        for command in group:
-            if command.notes:
-                self._listeners.tell(command.notes, now)
+        try:
+            for command in group:
+                if command.notes:
+                    self._listeners.tell(command.notes, now)
+        except BaseException:  # SystemExit from a listener must end neither this thread nor the wait of the callers
+            log.exception("a listener asked the writer of %s to end", self._options.path)
         _answer(group)
 
     def _run_group(self, group: list[Command[Any]]) -> int:
