@@ -43,16 +43,6 @@ WAITING_MAX = 10_000
 """Calls of one kind that may wait to be sent."""
 
 
-class _Call(Generic[Q, A]):
-    """One caller's question and the future on which that caller, and no other, waits."""
-
-    __slots__ = ("future", "question")
-
-    def __init__(self, question: Q, future: asyncio.Future[A]) -> None:
-        self.question = question
-        self.future = future
-
-
 class Coalescer(Generic[Q, A]):
     """Carries the questions of one turn of the loop together.
 
@@ -77,7 +67,7 @@ class Coalescer(Generic[Q, A]):
         self._share_from = share_from
         self._batch_max = batch_max
         self._waiting_max = waiting_max
-        self._waiting: deque[_Call[Q, A]] = deque()
+        self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
         self._for_room: deque[asyncio.Future[None]] = deque()
         self._couriers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
@@ -105,7 +95,7 @@ class Coalescer(Generic[Q, A]):
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         future: asyncio.Future[A] = loop.create_future()
-        self._waiting.append(_Call(question, future))
+        self._waiting.append((question, future))
         if not self._called:
             self._call(loop)
         return await future
@@ -148,15 +138,15 @@ class Coalescer(Generic[Q, A]):
                     self._called = False
                     raise
 
-    def _taken(self) -> list[_Call[Q, A]]:
+    def _taken(self) -> list[tuple[Q, asyncio.Future[A]]]:
         """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
-        batch: list[_Call[Q, A]] = []
+        batch: list[tuple[Q, asyncio.Future[A]]] = []
         limit = self._batch_max
         if 0 < self._share_from <= len(self._waiting) and (self._idle or len(self._couriers) < IN_FLIGHT_MAX):
             limit = min(limit, (len(self._waiting) + 1) // 2)
         while self._waiting and len(batch) < limit:
             call = self._waiting.popleft()
-            if not call.future.done():
+            if not call[1].done():
                 batch.append(call)
         if self._for_room:
             self._wake(self._waiting_max - len(self._waiting))
@@ -180,33 +170,33 @@ class Coalescer(Generic[Q, A]):
                 room.set_result(None)
                 places -= 1
 
-    async def _travel(self, batch: Sequence[_Call[Q, A]]) -> None:
+    async def _travel(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
         try:
-            answers = await self._carry([call.question for call in batch])
+            answers = await self._carry([question for question, _ in batch])
             assert len(answers) == len(batch)
         except BaseException as error:
             ended = isinstance(error, Exception)
-            for call in batch:
-                if not call.future.done():
-                    call.future.set_exception(_own(error) if ended else StoreUnavailable("the event loop is ending"))
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(_own(error) if ended else StoreUnavailable("the event loop is ending"))
             if not ended:
                 raise
             return
-        for call, answer in zip(batch, answers, strict=True):
-            if call.future.done():
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
                 continue
             if isinstance(answer, Exception):
-                call.future.set_exception(answer)
+                future.set_exception(answer)
             else:
-                call.future.set_result(answer)
+                future.set_result(answer)
 
     async def close(self) -> None:
         """Refuse what waits and wait for what is under way."""
         self._closed = True
         while self._waiting:
-            call = self._waiting.popleft()
-            if not call.future.done():
-                call.future.set_exception(StoreUnavailable("the store was closed before this was sent"))
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(StoreUnavailable("the store was closed before this was sent"))
         self._wake(len(self._for_room))
         for idle in self._idle:
             if not idle.done():

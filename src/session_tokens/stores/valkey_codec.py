@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..clock import Clock
@@ -41,7 +41,7 @@ from .valkey_asks import ASKS
 from .valkey_names import STAMP_LENGTH, owner_part, part_of, session_link, token_link
 from .valkey_paths import PATH_KINDS, Path, Paths
 
-KNOWN_MAX = 8_192
+KNOWN_MAX = 4_096
 """Decoded records that are kept by their exact bytes, in each of two generations: the same bytes, the same record."""
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode
@@ -162,52 +162,38 @@ class ValkeyCodec:
         """
         return self._FOUND[type(want)](self, want, reply)
 
-    def usual_session(self, lookup: str, path: Path, values: Sequence[bytes | None]) -> SessionFound | None:
-        """Answer what stands on a remembered way if all is as usual: the way is right and the bytes are known.
+    def usual_session(self, lookup: str, path: Path, values: list[bytes | None]) -> SessionFound | None:
+        """Answer what stands on a remembered way; ``None`` where it needs a closer look, which ``found`` takes."""
+        seen = path.seen
+        if seen is not None and seen[0] == values:
+            found: SessionFound = seen[1]
+            return found
+        looked: SessionFound | None = self._look_again(SessionByLookup(lookup), path, values)
+        return looked
 
-        The bytes were checked when they were first seen; that they stand under this look-up key is checked here.
-        ``None`` says nothing: then ``found`` looks closely.
-        """
-        if len(values) != 3:
-            return None
-        pointer, value, told = values
-        if pointer is None or value is None:
-            return None
-        leads, brings = path.links
-        session, entry = self._known.get(value), None if told is None else self._known.get(told)
-        if (
-            isinstance(session, Session)
-            and session.lookup == lookup
-            and pointer.startswith(leads, STAMP_LENGTH)
-            and value.startswith(brings, STAMP_LENGTH)
-            and (told is None or (isinstance(entry, OwnerEntry) and entry.owner == session.owner))
-        ):
-            return SessionFound(session, entry)  # type: ignore[arg-type]  # its class was asked
-        return None
+    def usual_token(self, lookup: str, path: Path, values: list[bytes | None]) -> TokenFound | None:
+        """As ``usual_session``, for a token."""
+        seen = path.seen
+        if seen is not None and seen[0] == values:
+            found: TokenFound = seen[1]
+            return found
+        looked: TokenFound | None = self._look_again(TokenByLookup(lookup), path, values)
+        return looked
 
-    def usual_token(self, lookup: str, path: Path, values: Sequence[bytes | None]) -> TokenFound | None:
-        """As ``usual_session``, for a token that a session holds."""
-        if len(values) != 4:
+    def _look_again(self, want: Want, path: Path, values: list[bytes | None]) -> Any:
+        """Look closely at values on a remembered way and remember what they said: the same values say the same."""
+        replies = self.paths.replies([want], [path], list(values))
+        if replies is None:
             return None
-        pointer, value, holder, told = values
-        if pointer is None or value is None or holder is None:
+        try:
+            found = self.found(want, replies[0])
+        except CorruptRecord:  # the general way tells it
             return None
-        leads, brings, brings_entry = path.links
-        token, session, entry = self._known.get(value), self._known.get(holder), None
-        if told is not None:
-            entry = self._known.get(told)
-        if (
-            isinstance(token, Token)
-            and isinstance(session, Session)
-            and token.lookup == lookup
-            and token.session_id == session.id
-            and pointer.startswith(leads, STAMP_LENGTH)
-            and value.startswith(brings, STAMP_LENGTH)
-            and holder.startswith(brings_entry, STAMP_LENGTH)
-            and (told is None or (isinstance(entry, OwnerEntry) and entry.owner == session.owner))
-        ):
-            return TokenFound(token, session, entry)  # type: ignore[arg-type]  # its class was asked
-        return None
+        if found.value[0] is None:  # another pepper's look-up key may lead there by now
+            self.paths.forget(want)
+            return None
+        path.seen = (values, found.value)
+        return found.value
 
     def learn(self, want: Want, reply: Reply) -> None:
         """Remember over which names a want was followed, so that it can be read by plain commands the next time."""

@@ -9,13 +9,13 @@ whether the way is still right; where it is not, the function library is asked a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..wants import EntryOf, SessionById, SessionByLookup, TokenById, TokenByLookup, Want
 from .recent import Recent
 from .valkey_names import STAMP_LENGTH
 
-PATHS_MAX = 16_384
+PATHS_MAX = 8_192
 """Ways that are remembered in each of two generations."""
 
 PATH_KINDS: dict[type, str] = {
@@ -29,7 +29,7 @@ PATH_KINDS: dict[type, str] = {
 TIME = b"*1\r\n$4\r\nTIME\r\n"
 
 
-class Path(NamedTuple):
+class Path:
     """The keys on one way.
 
     Attributes:
@@ -37,12 +37,17 @@ class Path(NamedTuple):
         alone: the packed commands that read this way and no other.
         links: for each but the last key, what its value says after its stamp; an empty link ends the way.
         size: how many keys.
+        seen: the values that were last found there and looked at closely, and what they said; ``None`` at first.
     """
 
-    words: bytes
-    alone: bytes
-    links: tuple[bytes, ...]
-    size: int
+    __slots__ = ("alone", "links", "seen", "size", "words")
+
+    def __init__(self, words: bytes, alone: bytes, links: tuple[bytes, ...], size: int) -> None:
+        self.words = words
+        self.alone = alone
+        self.links = links
+        self.size = size
+        self.seen: tuple[list[bytes | None], Any] | None = None
 
 
 Usual = tuple[str, Path]
@@ -91,6 +96,10 @@ class Paths:
         kind = PATH_KINDS.get(want.__class__)
         return None if kind is None else self.of_name(kind + want[0])  # type: ignore[operator, misc]  # those kinds have one string
 
+    def forget(self, want: Want) -> None:
+        """Remember a way no more."""
+        self._known.forget(_name_of(want))
+
     def usual(self, kind: str, lookups: Sequence[str]) -> Usual | None:
         """Answer the first of a secret's look-up keys (one for each live pepper) whose way is known."""
         for lookup in lookups:
@@ -115,7 +124,7 @@ class Paths:
                     del reply[place + 1 :]
                     break
                 if not value.startswith(link, STAMP_LENGTH):
-                    self._known.forget(_name_of(want))
+                    self.forget(want)
                     return None
             replies.append(reply)
         return replies
