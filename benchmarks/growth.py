@@ -79,7 +79,7 @@ def _native(
     goal: float,
 ) -> None:
     for side, size in zip(sides, sizes, strict=True):
-        side.ask("prepare", sessions=size)
+        side.ask("prepare", sessions=size, tokens=False)
     for side, size in zip(sides[1:], sizes[1:], strict=True):
         for operation, count in operations:
             measured = options.scaled(count, quick=min(count, 10))

@@ -48,7 +48,7 @@ def _store_writes(options: Options, report: Report) -> Row:
         url = f"sqlite:///{Path(folder) / 'sessions.db'}"
         ours = stack.enter_context(native_side(url, sweep=True))
         peer = peer_if_any(npm_side, stack, report)
-        ours.ask("prepare", sessions=sessions, tokens=False)
+        ours.ask("prepare", sessions=sessions, tokens=False, transferables=False)
         what = f"store writes in 1 s, {sessions} shared sessions"
         row = Row.between(what, ours, peer, "writes")
         if peer is not None:

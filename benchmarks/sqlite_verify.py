@@ -34,7 +34,7 @@ def run(options: Options) -> Report:
         wal = peer_if_any(partial(django_side, "wal", folder), stack, report)
         unasked = peer_if_any(partial(django_side, "delete", folder), stack, report)
         for ours in (plain, sliding):
-            ours.ask("prepare", sessions=sessions, tokens=False)
+            ours.ask("prepare", sessions=sessions, tokens=False, transferables=False)
         for django in filter(None, (wal, unasked)):
             django.ask("prepare", sessions=sessions)
             report.versions["django"] = django.ask("describe")["django"]

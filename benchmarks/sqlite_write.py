@@ -35,7 +35,7 @@ def run(options: Options) -> Report:
         report.notes.append(f"{writers} writers, {sessions} sessions, file system {machine.filesystem(folder)}")
         ours = stack.enter_context(native_side(f"sqlite:///{folder / 'ours.db'}"))
         peer = peer_if_any(partial(django_side, "wal", folder), stack, report)
-        ours.ask("prepare", sessions=sessions, tokens=False)
+        ours.ask("prepare", sessions=sessions, tokens=False, transferables=False)
         if peer is not None:
             peer.ask("prepare", sessions=sessions)
             report.versions["django"] = peer.ask("describe")["django"]

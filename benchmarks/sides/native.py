@@ -22,7 +22,7 @@ DAY_S = 24 * 60 * 60
 TOKENS_TO_END = 10
 TRANSFERABLES_MAX = 10_000
 PAGE = 10
-OPENED_AT_ONCE = 500
+OPENED_AT_ONCE = 1_000
 
 
 class Measured:
@@ -41,8 +41,9 @@ class Measured:
         self.turn = 0
         self.mark = ""
 
-    def prepare(self, sessions: int, tokens: bool = True) -> dict[str, Any]:
-        """Open the population, one bound token each, and some transferable tokens to hand around."""
+    def prepare(self, sessions: int, tokens: bool = True, transferables: bool = True) -> dict[str, Any]:
+        """Open the population, one bound token each if wanted, and some transferable tokens to hand around."""
+        to_hand_around = min(sessions, TRANSFERABLES_MAX) if transferables else 0
         if self.url.startswith("memory:"):
             for number in range(sessions):
                 issued = self.st.open_session(owner_name(number), data={"visits": 0})
@@ -50,31 +51,38 @@ class Measured:
                 self.session_ids.append(issued.record.id)
                 if tokens:
                     self.token_secrets.append(self.st.issue_token(issued.record.id, VALUE).secret)
+            for number in range(to_hand_around):
+                issued = self.st.issue_token(self.session_ids[number], VALUE, transferable=True)
+                self.holders.append([issued.record.id, number])
         else:
-            asyncio.run(self._prepare_at_once(sessions, tokens))
+            asyncio.run(self._prepare_at_once(sessions, tokens, to_hand_around))
         self.next_number = sessions
-        for number in range(min(sessions, TRANSFERABLES_MAX) if tokens else 0):
-            issued_token = self.st.issue_token(self.session_ids[number], VALUE, transferable=True)
-            self.holders.append([issued_token.record.id, number])
         session = self.st.verify_session(self.secrets[-1])
         assert session is not None and session.owner == owner_name(sessions - 1)
         return {"sessions": len(self.secrets)}
 
-    async def _prepare_at_once(self, sessions: int, tokens: bool) -> None:
+    async def _prepare_at_once(self, sessions: int, tokens: bool, to_hand_around: int) -> None:
+        """Do the same with many tasks, which share commits: one after the other, a million would take an hour."""
         async with await AsyncSessionTokens.open(self.url, settings=self.settings, sweep=False) as st:
 
-            async def open_one(number: int) -> tuple[str, str, str]:
+            async def open_one(number: int) -> tuple[str, str, str, str]:
                 issued = await st.open_session(owner_name(number), data={"visits": 0})
-                token = (await st.issue_token(issued.record.id, VALUE)).secret if tokens else ""
-                return issued.secret, issued.record.id, token
+                session_id = issued.record.id
+                token = (await st.issue_token(session_id, VALUE)).secret if tokens else ""
+                if number >= to_hand_around:
+                    return issued.secret, session_id, token, ""
+                return issued.secret, session_id, token, (await st.issue_token(session_id, VALUE, transferable=True)).id
 
             for first in range(0, sessions, OPENED_AT_ONCE):
                 numbers = range(first, min(sessions, first + OPENED_AT_ONCE))
-                for secret, session_id, token in await asyncio.gather(*map(open_one, numbers)):
+                opened = await asyncio.gather(*map(open_one, numbers))
+                for number, (secret, session_id, token, handed) in zip(numbers, opened, strict=True):
                     self.secrets.append(secret)
                     self.session_ids.append(session_id)
                     if tokens:
                         self.token_secrets.append(token)
+                    if handed:
+                        self.holders.append([handed, number])
 
     def time_operation(self, operation: str, count: int, **more: Any) -> dict[str, Any]:
         """Time one operation `count` times."""
