@@ -204,10 +204,13 @@ def attempts(rule: Rule[T], args: tuple[object, ...]) -> Generator[Step, Any, tu
     empty commit.
 
     Raises:
-        StoreBusy: after ``ATTEMPTS_MAX`` runs.
+        StoreBusy: after ``ATTEMPTS_MAX`` commits that were refused: of as many callers at once, each gets its turn.
     """
     wants = list(dict.fromkeys(wants_of(rule, args)))
-    for _ in range(ATTEMPTS_MAX):
+    refused = 0
+    for _ in range(4 * ATTEMPTS_MAX):  # a run that only found what else to read is none of its own
+        if refused == ATTEMPTS_MAX:
+            break
         answer: Answer = yield wants
         tx = ReadAhead(answer.now, dict(zip(wants, answer.found, strict=True)))
         try:
@@ -219,6 +222,7 @@ def attempts(rule: Rule[T], args: tuple[object, ...]) -> Generator[Step, Any, tu
             continue
         if not tx.changes or (yield Commit(tx.changes, tx.used, answer.now)):
             return result, tx.changes, answer.now
+        refused += 1
     raise StoreBusy(f"others changed the same records first, {ATTEMPTS_MAX} times; try again later")
 
 

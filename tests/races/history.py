@@ -224,17 +224,27 @@ def search(subject: str, group: list[Operation], register: Register, configurati
 def next_steps(
     waiting: list[Operation], first: int, done: frozenset[int], register: Register, seen: int
 ) -> list[tuple[int, frozenset[int], Register, int]]:
-    """Answer the configurations one step on; what fits and changes nothing is done at once: it is in nobody's way."""
+    """Answer the configurations one step on.
+
+    What fits and can never change anything is done at once: it is in nobody's way. What only changes nothing now,
+    such as a second detach or the same write, may be needed later.
+    """
     steps = []
     for place in next_possible(waiting, first, done):
         operation = waiting[place]
         answered = operation.outcome != "unseen"
         for after in register.steps(operation.kind, operation.outcome, operation.given, operation.answered):
             step = (first, done | {place}, after, seen + answered)
-            if after == register:
+            if after == register and never_changes(operation):
                 return [step]
             steps.append(step)
     return steps
+
+
+def never_changes(operation: Operation) -> bool:
+    """Whether an operation with this answer changed nothing, whenever it was done."""
+    refused = operation.outcome not in ("ok", "unseen")
+    return refused or operation.kind in ("verify", "read") or operation.answered.get("ended") is False
 
 
 def next_possible(waiting: list[Operation], first: int, done: frozenset[int]) -> list[int]:

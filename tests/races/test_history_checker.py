@@ -90,6 +90,26 @@ def test_a_token_that_lost_its_session_is_claimed_once() -> None:
     ])  # fmt: skip
 
 
+def test_a_detach_that_may_have_changed_nothing_may_also_have_detached() -> None:
+    check_sessions([
+        OPENED,
+        session_op("detach", 10, 20),
+        session_op("attach", 30, 50, secret="p1"),
+        session_op("detach", 40, 60),
+        session_op("verify", 70, 80, secret="p1", accepted=False),
+    ])  # fmt: skip
+
+
+def test_a_write_that_may_have_changed_nothing_may_also_have_changed_it_back() -> None:
+    check_sessions([
+        OPENED,
+        session_op("write", 10, 20, changes={"a": 1}),
+        session_op("write", 30, 50, changes={"a": 2}),
+        session_op("write", 40, 60, changes={"a": 1}),
+        session_op("read", 70, 80, found=True, data={"a": 1}),
+    ])  # fmt: skip
+
+
 def test_a_session_that_is_rotated_detached_attached_and_ended_is_right() -> None:
     check_sessions([
         OPENED,

@@ -1,0 +1,127 @@
+"""Threads, tasks and processes on a few tokens and sessions: one order of single steps must explain what they saw."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens.testing import ManualClock
+from tests.stores.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
+
+from .conftest import ALL, Field
+from .history import BrokenHistory, Operation, check_sessions, check_tokens, load
+from .play import begin, play, play_async, session_moves, token_moves
+from .registers import TokenRegister
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 20 if os.environ.get("SESSION_TOKENS_PROVE") == "1" else 1
+PLAYERS, MOVES = 6, 24
+
+
+def judge(operations: list[Operation], start: dict[str, TokenRegister]) -> None:
+    """Raise `BrokenHistory` unless the operations on each token and on each session can be explained."""
+    check_tokens([operation for operation in operations if operation.subject.startswith("tok_")], start)
+    check_sessions([operation for operation in operations if operation.subject.startswith("ses_")])
+
+
+@pytest.fixture(params=range(ROUNDS))
+def seed(request: pytest.FixtureRequest) -> int:
+    number: int = request.param
+    return number
+
+
+def test_threads(racing: Field, seed: int) -> None:
+    table, start, recorder = begin(racing.api(), tokens=2, sessions=2)
+    apis = [racing.api() for _ in range(3)]
+
+    def run(player: int) -> None:
+        draw = token_moves if player % 2 == 0 else session_moves
+        moves = draw(random.Random(seed * 100 + player), table, f"p{player}")
+        play(apis[player % 3], recorder, table, moves, MOVES, f"p{player}")
+
+    with ThreadPoolExecutor(PLAYERS) as pool:
+        list(pool.map(run, range(PLAYERS)))
+
+    assert len(recorder.operations) >= PLAYERS * MOVES
+    judge(recorder.operations, start)
+
+
+async def test_tasks(racing: Field, seed: int) -> None:
+    table, start, recorder = await asyncio.to_thread(lambda: begin(racing.api(), tokens=2, sessions=2))
+    apis = [await racing.async_api() for _ in range(2)]
+
+    async def run(player: int) -> None:
+        draw = token_moves if player % 2 == 0 else session_moves
+        moves = draw(random.Random(seed * 100 + player), table, f"p{player}")
+        await play_async(apis[player % 2], recorder, table, moves, MOVES, f"p{player}")
+
+    try:
+        await asyncio.gather(*(run(player) for player in range(PLAYERS)))
+    finally:
+        for api in apis:
+            await api.close()
+
+    assert len(recorder.operations) >= PLAYERS * MOVES
+    judge(recorder.operations, start)
+
+
+def test_processes(shared: Field, seed: int, tmp_path: Path) -> None:
+    """Each process has two threads and a history of its own; they are judged together."""
+    table, start, recorder = begin(shared.api(), tokens=2, sessions=2)
+    recorder.save(tmp_path / "0.jsonl")
+    known = [f"{id}={secrets[0]}" for kept in (table.tokens, table.sessions) for id, secrets in kept.items()]
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.races.player", str(seed), str(number), str(tmp_path / f"{number}.jsonl")],
+            cwd=ROOT, env=os.environ | {"RACE_URL": str(shared.url)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(1, 4)
+    ]  # fmt: skip
+    for worker in workers:
+        assert worker.stdin is not None and worker.stdout is not None
+        worker.stdin.write("\n".join([*known, "", ""]))
+        worker.stdin.flush()
+        assert worker.stdout.readline() == "ready\n", worker.communicate()[1]
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        _, words = worker.communicate(timeout=120)
+        assert worker.returncode == 0, words
+    operations = load(sorted(tmp_path.glob("*.jsonl")))
+
+    assert len(operations) >= 3 * 2 * MOVES
+    judge(operations, start)
+
+
+# The check can fail: a store that commits whatever moved is found out.
+
+
+async def unchecked_tasks(seed: int) -> None:
+    server = Server(ManualClock(), checking=False)
+    table, start, recorder = begin(SessionTokens(BlockingOptimisticMemoryStore(server), ALL), tokens=2, sessions=2)
+    api = AsyncSessionTokens(OptimisticMemoryStore(server), ALL)
+
+    async def run(player: int) -> None:
+        draw = token_moves if player % 2 == 0 else session_moves
+        moves = draw(random.Random(seed * 100 + player), table, f"p{player}")
+        await play_async(api, recorder, table, moves, MOVES, f"p{player}")
+
+    await asyncio.gather(*(run(player) for player in range(PLAYERS)))
+    judge(recorder.operations, start)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_store_without_its_version_check_has_a_broken_history(seed: int) -> None:
+    with pytest.raises(BrokenHistory):
+        await unchecked_tasks(seed)
