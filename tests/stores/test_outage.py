@@ -8,7 +8,15 @@ from collections.abc import Callable
 import pytest
 
 from session_tokens.errors import InvalidInput, StoreUnavailable
-from session_tokens.stores.outage import RETRIES_MAX, CircuitBreaker, Outage, OutagePolicy, Unsent, pause_before_s
+from session_tokens.stores.outage import (
+    RETRIES_MAX,
+    CircuitBreaker,
+    Declined,
+    Outage,
+    OutagePolicy,
+    Unsent,
+    pause_before_s,
+)
 
 
 class Seconds:
@@ -134,6 +142,18 @@ def test_a_probe_that_fails_keeps_the_breaker_open() -> None:
         outage.ask_now(call, twice_is_once=True)
 
     assert len(calls) == 2
+
+
+def test_a_server_that_declines_one_thing_is_asked_others() -> None:
+    policy = OutagePolicy(failures_max=2)
+    outage = Outage(policy, CircuitBreaker(policy, Seconds()))
+    calls: list[float] = []
+    for _ in range(5):
+        with pytest.raises(StoreUnavailable):
+            outage.ask_now(failing(99, Declined, calls), twice_is_once=False)
+
+    assert len(calls) == 5
+    assert outage.ask_now(failing(0, StoreUnavailable, []), twice_is_once=True) == "answer"
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, 61, float("nan"), float("inf")])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,11 +160,24 @@ def test_a_server_that_is_not_there_is_unavailable(valkey_server: ValkeyServer) 
 @pytest.mark.parametrize(
     "query",
     ["timeout=0", "timeout=x", "durability=sometimes", "replicas=1", "durability=replicated&replicas=0", "prefix={}",
-     "prefix=", "no_such_option=1"],
+     "prefix=", "no_such_option=1", "timeout=1&timeout=2"],
 )  # fmt: skip
 def test_options_that_can_never_be_right_are_refused(valkey_server: ValkeyServer, query: str) -> None:
     with pytest.raises(InvalidInput):
         open_valkey_blocking(f"{valkey_server.url}?{query}", pepper=PEPPER)
+
+
+def test_a_text_that_is_no_url_is_refused() -> None:
+    for url in ("valkey://[::1", "valkey://127.0.0.1:port/0", "valkey://127.0.0.1:70000/0"):
+        with pytest.raises(InvalidInput):
+            open_valkey_blocking(url, pepper=PEPPER)
+
+
+def test_a_server_behind_a_unix_socket_is_reached(private_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> None:
+    private_valkey("--unixsocket", str(tmp_path / "s"))
+    with SessionTokens.open(f"valkey+unix://{tmp_path / 's'}", pepper=PEPPER, sweep=False) as tokens:
+        issued = tokens.open_session("alice")
+        assert tokens.verify_session(issued.secret) == issued.session
 
 
 def test_another_text_of_the_function_library_is_refused(private_valkey: Callable[..., ValkeyServer]) -> None:
@@ -170,6 +186,35 @@ def test_another_text_of_the_function_library_is_refused(private_valkey: Callabl
         client.function_load("#!lua name=session_tokens_v1\nredis.register_function('f', function() return 1 end)")
     with pytest.raises(StoreError, match="another text"):
         open_valkey_blocking(server.url, pepper=PEPPER)
+
+
+def test_a_forked_process_gets_connections_of_its_own(valkey_url: str) -> None:
+    with SessionTokens(open_valkey_blocking(valkey_url, pepper=PEPPER), Settings(max_sessions=None)) as tokens:
+        owners = {tokens.open_session(f"owner {number}").secret: f"owner {number}" for number in range(4)}
+        tokens.verify_session(next(iter(owners)))  # a connection lies idle now
+
+        def all_right() -> bool:
+            return all(
+                session is not None and session.owner == owner
+                for _ in range(200)
+                for secret, owner in owners.items()
+                for session in [tokens.verify_session(secret)]
+            )
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forks beside threads
+            child = os.fork()
+        if child == 0:
+            code = 2
+            try:
+                code = 0 if all_right() else 1
+            finally:
+                os._exit(code)
+        right = all_right()
+        _, status = os.waitpid(child, 0)
+
+        assert right
+        assert os.waitstatus_to_exitcode(status) == 0
 
 
 # --- what it keeps ---

@@ -32,6 +32,10 @@ class Unsent(StoreUnavailable):
     """The server was not asked at all, or said that it did nothing; asking again cannot do it twice."""
 
 
+class Declined(StoreUnavailable):
+    """The server answers, and refuses this one thing; that is no reason to stop asking it others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutagePolicy:
     """How long a store waits for its server and when it stops trying.
@@ -146,6 +150,9 @@ class Outage:
                 breaker.enter()
             try:
                 answer = await call(left_s, *args)
+            except Declined:
+                breaker.succeeded()
+                raise
             except StoreUnavailable as error:
                 breaker.failed()
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
@@ -165,6 +172,9 @@ class Outage:
                 breaker.enter()
             try:
                 answer = call(left_s, *args)
+            except Declined:
+                breaker.succeeded()
+                raise
             except StoreUnavailable as error:
                 breaker.failed()
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)

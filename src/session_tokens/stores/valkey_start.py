@@ -117,8 +117,14 @@ class Address:
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        options = dict(parse_qsl(parts.query, keep_blank_values=True))
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise InvalidInput("the store's URL is not a URL; write valkey://user:password@host:port/db") from None
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        options = dict(given)
+        if len(options) != len(given):
+            raise InvalidInput("the store's URL has an option twice")
         self.prefix = options.pop("prefix", "st")
         durability = options.pop("durability", "fast")
         replicas = options.pop("replicas", "1" if durability == "replicated" else "0")

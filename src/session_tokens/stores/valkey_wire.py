@@ -7,13 +7,14 @@ task too, closes the connection, so that no reply is ever left over for the next
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import StoreError, StoreUnavailable
-from .outage import Unsent
+from .outage import Declined, Unsent
 from .valkey_codec import Reply
 
 IDLE_MAX = 16
@@ -46,6 +47,9 @@ _NOT_DONE = {
 }
 """First word of a server's error, or of the driver's name for it → what it means; nothing was carried out."""
 
+_DECLINED = frozenset({"READONLY", "MISCONF", "OOM", "OUTOFMEMORY", "NOPERM", "NOPERMISSION", "NOREPLICAS"})
+"""Those after which the server goes on answering others: reads, mostly."""
+
 
 class LibraryLost(Unsent):
     """The server does not know our function library (any more); it is loaded again."""
@@ -66,7 +70,7 @@ def trouble(error: BaseException, *, sent: bool) -> StoreError:
         return LibraryLost("the server lost the function library; it is being loaded again")
     for known in (name, word):
         if known in _NOT_DONE:
-            return Unsent(_NOT_DONE[known])
+            return (Declined if known in _DECLINED else Unsent)(_NOT_DONE[known])
     if "max number of clients" in text:
         return Unsent(_NOT_DONE["MAXCLIENTS"])
     if is_refusal(error):
@@ -237,13 +241,14 @@ def is_driver_error(error: BaseException) -> bool:
 
 
 class BlockingLines:
-    """Connections for threads; each exchange has one to itself."""
+    """Connections for threads; each exchange has one to itself. A forked process makes its own."""
 
     def __init__(self, pool: Pool, timeout_s: float) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
         self._idle: list[_Idle] = []
         self._closed = False
+        self._process_id = os.getpid()
 
     def exchange(self, packed: bytes, replies: int) -> list[Reply]:
         """Send packed commands and answer their replies; see ``AsyncLines.exchange``."""
@@ -274,6 +279,8 @@ class BlockingLines:
         return answers
 
     def _connection(self) -> _BlockingConnection:
+        if os.getpid() != self._process_id:  # the parent's connections; its replies are not for us
+            self._idle, self._process_id = [], os.getpid()
         while True:
             try:
                 connection: _BlockingConnection
