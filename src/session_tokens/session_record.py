@@ -31,12 +31,14 @@ class Record:
     """What the records share: named slots, equality by content, a copy with changes."""
 
     __slots__ = ()
-    _fields: ClassVar[tuple[str, ...]]
+    _fields: ClassVar[tuple[str, ...]] = ()
     _compared: ClassVar[tuple[str, ...]]
     _values: ClassVar[attrgetter[tuple[Any, ...]]]
     _places: ClassVar[dict[str, int]]
 
     def __init_subclass__(cls) -> None:
+        if not cls._fields:
+            return
         cls._values = attrgetter(*cls._fields)
         cls._places = {name: place for place, name in enumerate(cls._fields)}
 
@@ -102,14 +104,21 @@ class SessionDetails(NamedTuple):
 NO_DETAILS = SessionDetails()
 
 
-class SessionFields(Record):
+class _SessionAtHand(Record):
+    """What a verification looks at, side by side at the beginning of the record: a cold read touches less memory."""
+
+    __slots__ = ("deadline", "detached_at", "owner", "owner_epoch")
+
+
+class SessionFields(_SessionAtHand):
     """The slots of a session, assignable while it is made."""
 
-    __slots__ = _fields = (
+    _fields = (
         "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
         "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
         "owner_epoch", "version", "details", "client_id", "name", "clock",
     )  # fmt: skip
+    __slots__ = tuple(name for name in _fields if name not in _SessionAtHand.__slots__)
 
     def __init__(
         self,
