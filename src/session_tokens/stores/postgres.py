@@ -26,7 +26,6 @@ from .key_file import given_keyring
 from .outage import Outage, OutagePolicy, Unsent
 from .postgres_address import Address, address_of
 from .postgres_checking import Problem, checking
-from .postgres_clock import ServerClock
 from .postgres_commit import commit_statement
 from .postgres_decoding import Decoder
 from .postgres_reading import (
@@ -37,6 +36,7 @@ from .postgres_reading import (
     token_answer,
     token_statement,
 )
+from .server_clock import ServerClock
 
 try:
     from .postgres_pools import AsyncPool, Pool

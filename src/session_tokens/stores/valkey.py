@@ -33,7 +33,7 @@ from ..store import BlockingOptimisticStore, Commit
 from ..wants import Answer, Found, Key, Want
 from .key_file import given_keyring
 from .outage import Outage, Unsent
-from .postgres_clock import ServerClock
+from .server_clock import ServerClock
 from .valkey_asks import ask_words
 from .valkey_check import Problem, Progress, checking
 from .valkey_codec import Reply, ValkeyCodec
