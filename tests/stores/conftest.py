@@ -2,7 +2,10 @@
 
 import pytest
 
-pytest.register_assert_rewrite("session_tokens.testing")
+SUITE = ("bench", *(f"{part}_checks" for part in "want transaction care listing session token race thread".split()))
+
+# Its parts by name: the package itself is loaded by others already, for its clock.
+pytest.register_assert_rewrite(*(f"session_tokens.testing.{part}" for part in SUITE))
 
 from tests.servers.postgres import _postgres_url  # noqa: E402
 from tests.servers.valkey import _valkey_url  # noqa: E402

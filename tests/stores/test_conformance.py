@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import textwrap
+import unittest
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -14,9 +12,11 @@ from psycopg import sql
 
 from session_tokens.store import BlockingStore, Store
 from session_tokens.stores.connect import open_store, open_store_now
-from session_tokens.testing import conformance
+from session_tokens.testing.bench import checks_of
 from session_tokens.testing.conformance import BlockingStoreConformance
 from tests.servers.postgres import shared_server
+
+from .tiny_store import tiny_store_class
 
 PEPPER = bytes(range(32))
 TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys")
@@ -74,19 +74,20 @@ class TestPostgres(ByUrl):
                 connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(schema, table)))
 
 
-def store_of_the_manual() -> Any:
-    """Answer the class of the store that the suite's page teaches with."""
-    blocks = (conformance.__doc__ or "").split("::\n\n")
-    code = textwrap.dedent("\n".join(blocks[1].splitlines()[:-2]))
-    names: dict[str, Any] = {}
-    exec(compile(code, inspect.getfile(conformance), "exec"), names)  # noqa: S102  # the manual shows it to be run
-    return names["TinyStore"]
-
-
 class TestStoreOfTheManual(BlockingStoreConformance):
     opens_again = False
-    tiny_store = store_of_the_manual()
 
     def open_store_now(self) -> BlockingStore:
-        store: BlockingStore = self.tiny_store(self.clock)
+        store: BlockingStore = tiny_store_class()(self.clock)
         return store
+
+
+def test_unittest_runs_the_suite_too() -> None:
+    class WithUnittest(TestStoreOfTheManual, unittest.TestCase):
+        pass
+
+    result = unittest.TestResult()
+    unittest.defaultTestLoader.loadTestsFromTestCase(WithUnittest).run(result)
+
+    assert len(checks_of(BlockingStoreConformance)) == result.testsRun
+    assert [] == result.failures + result.errors

@@ -135,9 +135,9 @@ And its tests, all of them::
         def open_store_now(self):
             return TinyStore(self.clock)
 
-Run them with pytest, which shows what was compared when the suite is named in your ``conftest.py``:
-``pytest.register_assert_rewrite("session_tokens.testing")``. unittest runs them too, when ``unittest.TestCase`` is
-another base of the class.
+Run them with pytest, which shows what was compared when your ``conftest.py`` names the suite, before anything of it is
+imported: ``pytest.register_assert_rewrite("session_tokens.testing")``. unittest runs them too, when
+``unittest.TestCase`` is another base of the class.
 
 The suite never asks which store it has. An embedded store takes ``self.clock``, a clock that moves when told. A server
 keeps its own time: say ``clock_is_manual = False``, and the few checks that must wait do wait, half a second each.
