@@ -7,8 +7,9 @@ milliseconds, `None` is never. A command answers the record as a dictionary or r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace as Thing
-from typing import Any
+from typing import Any, NoReturn
 
 RETENTION_MS = 3_600_000  # how long an ended session is still known by its id
 SESSION_FIELDS = (
@@ -20,7 +21,24 @@ Record = dict[str, Any]
 
 
 class Refusal(Exception):
-    """The command changes nothing and raises the error of this name."""
+    """The command changes nothing and raises the error of this name; where it has two faults, of either name."""
+
+
+def refuse(name: str) -> NoReturn:
+    raise Refusal(name)
+
+
+def every(*looks: Callable[[], Any]) -> list[Any]:
+    """Answer what each look finds; if several refuse, no rule says which of them is told."""
+    found, names = [], []
+    for look in looks:
+        try:
+            found.append(look())
+        except Refusal as refusal:
+            names.append(str(refusal))
+    if names:
+        raise Refusal(" or ".join(names))
+    return found
 
 
 class NaiveTokens:
@@ -52,7 +70,7 @@ class NaiveTokens:
         return sorted((start + span, reason) for start, span, reason in clocks if span is not None)
 
     def token_deadlines(self, token: Thing) -> list[int]:
-        clocks = [(token.created_at, token.timeout)]
+        clocks = [(token.timeout_since, token.timeout)]
         if token.unassigned_at is not None:
             clocks.append((token.unassigned_at, token.disownment_timeout))
         return [start + span for start, span in clocks if span is not None]
@@ -210,7 +228,12 @@ class NaiveTokens:
         if "idle_timeout" in changes:
             session.last_seen_at = self.now  # else a shorter one could end a session early that was used just now
         self.say("session_changed", session.id)
-        return self.session_record(session)
+        record = self.session_record(session)
+        if record["expires_at"] is not None and record["expires_at"] <= self.now:
+            record["expires_at"] = self.now  # it lived until now, whatever its age
+            self.expired[session.id] = ["expired"]
+            self.end(session, self.now)
+        return record
 
     def update_session_data(self, key: str, changes: Record, version: int | None = None) -> Record:
         session = self.session_of(key)
@@ -230,22 +253,29 @@ class NaiveTokens:
         return True
 
     def destroy_sessions(self, owner: str, *, except_session: str | None = None) -> int:
-        ended = [session for session in self.living_sessions(owner) if session.id != except_session]
+        kept = None if except_session is None else self.session_of(except_session)
+        if kept is not None and kept.owner != owner:
+            raise Refusal("NotOwner")
+        ended = [session for session in self.living_sessions(owner) if session is not kept]
         for session in ended:
             self.end_now(session, "logout")
         return len(ended)
 
-    def disable_owner(self, owner: str) -> None:
-        if owner not in self.disabled:
-            self.disabled.add(owner)
-            self.say("owner_disabled", owner)
+    def disable_owner(self, owner: str) -> bool:
+        if owner in self.disabled:
+            return False
+        self.disabled.add(owner)
+        self.say("owner_disabled", owner)
         for session in self.living_sessions(owner):
             self.end_now(session, "owner_disabled")
+        return True
 
-    def enable_owner(self, owner: str) -> None:
-        if owner in self.disabled:
-            self.disabled.remove(owner)
-            self.say("owner_enabled", owner)
+    def enable_owner(self, owner: str) -> bool:
+        if owner not in self.disabled:
+            return False
+        self.disabled.remove(owner)
+        self.say("owner_enabled", owner)
+        return True
 
     # Tokens.
 
@@ -253,14 +283,17 @@ class NaiveTokens:
         self, session_key: str | None, value: Any = None, *, transferable: bool = False, **options: Any
     ) -> Record:
         """Options: `timeout`, `disownment_timeout`."""
-        if (transferable and session_key is None) or (not transferable and "disownment_timeout" in options):
-            raise Refusal("InvalidInput")
-        session = Thing(id=None, owner=None) if session_key is None else self.session_of(session_key)
+        fits = session_key is not None if transferable else "disownment_timeout" not in options
+        _, session = every(
+            lambda: fits or refuse("InvalidInput"),
+            lambda: self.session_of(session_key) if session_key is not None else Thing(id=None, owner=None),
+        )
         general = {"timeout": self.settings["token_timeout"], "disownment_timeout": self.settings["disownment_timeout"]}
         token = Thing(
             id=f"t{len(self.tokens) + 1}", owner=session.owner, session_id=session.id, value=value, epoch=0, secrets=0,
             kind="free" if session.id is None else "transferable" if transferable else "session-bound",
-            created_at=self.now, unassigned_at=None, previous_owner=None, dead=False, **NOT_OFFERED | general | options,
+            created_at=self.now, timeout_since=self.now, unassigned_at=None, previous_owner=None, dead=False,
+            **NOT_OFFERED | general | options,
         )  # fmt: skip
         self.tokens[token.id] = token
         self.say("token_issued", token.id)
@@ -287,7 +320,7 @@ class NaiveTokens:
         return self.hand_over(token, receiver, newest)
 
     def claim_token(self, key: str, *, session_key: str) -> Record:
-        session, token = self.session_of(session_key), self.transferable(key)
+        token, session = every(lambda: self.transferable(key), lambda: self.session_of(session_key))
         if token.unassigned_at is None:
             raise Refusal("Conflict")
         self.say("token_claimed", token.id)
@@ -318,6 +351,8 @@ class NaiveTokens:
         if "disownment_timeout" in changes and token.kind != "transferable":
             raise Refusal("InvalidInput")
         vars(token).update(changes)
+        if "timeout" in changes:
+            token.timeout_since = self.now  # setting restarts the clock
         self.say("token_changed", token.id)
         return self.token_record(token)
 

@@ -1,0 +1,22 @@
+"""The library against the naive model: each store gives the model's answers, and the invariants hold at each step."""
+
+from __future__ import annotations
+
+from .machine import SessionsAndTokens
+from .proving import effort
+from .worlds import MEMORY, SQLITE
+
+
+class MemoryAgainstTheModel(SessionsAndTokens):
+    kinds = (MEMORY,)
+
+
+class SqliteAgainstTheModel(SessionsAndTokens):
+    kinds = (SQLITE,)
+
+
+TestMemoryAgainstTheModel = MemoryAgainstTheModel.TestCase
+TestMemoryAgainstTheModel.settings = effort(200, proving=5000)
+
+TestSqliteAgainstTheModel = SqliteAgainstTheModel.TestCase
+TestSqliteAgainstTheModel.settings = effort(40, proving=1000)

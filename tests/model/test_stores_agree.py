@@ -1,0 +1,15 @@
+"""The stores against each other: SQLite beside memory, on one clock, restarted in between, answering the same."""
+
+from __future__ import annotations
+
+from .machine import SessionsAndTokens
+from .proving import effort
+from .worlds import MEMORY, SQLITE
+
+
+class SqliteBesideMemory(SessionsAndTokens):
+    kinds = (MEMORY, SQLITE)
+
+
+TestSqliteBesideMemory = SqliteBesideMemory.TestCase
+TestSqliteBesideMemory.settings = effort(30, proving=1000)
