@@ -1,6 +1,8 @@
 """What holds for every test: how far random tests go, and what happens when a program is not on the machine."""
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,6 +29,24 @@ settings.register_profile(
 )
 settings.register_profile("prove", settings.get_profile("test"), max_examples=3000, stateful_step_count=80)
 settings.load_profile("prove" if PROVING else "test")
+
+
+def loggers() -> dict[str, logging.Logger]:
+    """Find the loggers that a command line or a service sets up for its process."""
+    names = {"session_tokens", "uvicorn", *logging.root.manager.loggerDict}
+    return {name: logging.getLogger(name) for name in names if name.partition(".")[0] in ("session_tokens", "uvicorn")}
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_they_were() -> Iterator[None]:
+    """Put loggers back after each test: a command line that ran within one would silence those that follow."""
+    before = {name: (logger.level, logger.propagate, list(logger.handlers)) for name, logger in loggers().items()}
+    yield
+    for name, logger in loggers().items():
+        level, propagate, handlers = before.get(name, (logging.NOTSET, True, []))
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.handlers[:] = handlers
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
