@@ -70,6 +70,7 @@ def parser() -> ArgumentParser:
     _session_commands(command)
     _token_commands(command)
     _operating_commands(command)
+    _store_commands(commands)
     return top
 
 
@@ -167,6 +168,32 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     keys.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
 
 
+def _store_commands(commands: Any) -> None:
+    summary = "migrate, check or copy a store"
+    store = commands.add_parser("store", help=summary, description=summary, allow_abbrev=False)
+    store.set_defaults(store=None)
+    actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+
+    def action(name: str, summary: str) -> ArgumentParser:
+        made: ArgumentParser = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        made.add_argument("--json", action="store_true", help="answer JSON for programs")
+        made.set_defaults(function=f"stores:{name}")
+        return made
+
+    migrate = action("migrate", "bring a store's tables up to this version")
+    migrate.add_argument("url", nargs="?", metavar="URL", help="else SESSION_TOKENS_STORE")
+    migrate.add_argument("--grant-to", metavar="ROLE", help="the PostgreSQL role that uses the tables")
+
+    check = action("check", "check a store's records and indexes")
+    check.add_argument("url", nargs="?", metavar="URL", help="else SESSION_TOKENS_STORE")
+    check.add_argument("--fix", action="store_true", help="set aside what is corrupt, mend what can be mended")
+    check.set_defaults(fix_clock=False)
+
+    copy = action("copy", "copy everything into an empty store, or go on with that")
+    copy.add_argument("source", metavar="FROM", help="the URL of a store that nothing uses meanwhile")
+    copy.add_argument("target", metavar="TO", help="the URL of the store to fill")
+
+
 def _page_options(made: ArgumentParser) -> None:
     made.add_argument("--after", metavar="CURSOR", help="the next of the page before")
     made.add_argument("--limit", type=_whole, default=100, metavar="N", help="1 to 500")
@@ -205,10 +232,12 @@ def _run(words: list[str]) -> int:
     if options.command is None:
         raise UsageError("no command; see session-tokens --help")
     if options.store is None:
+        options.store = getattr(options, "url", None)
+    if options.store is None:
         options.store = os.environ.get("SESSION_TOKENS_STORE") or None
     if options.command == "keys":
         _check_key_options(options)
-    _say(quiet=options.command not in ("serve", "check"))
+    _say(quiet=options.command not in ("serve", "check", "store"))
     module, _, function = options.function.partition(":")
     run: Callable[[Namespace], int] = getattr(import_module(f".{module}", __package__), function)
     return run(options)

@@ -14,7 +14,8 @@ from .output import key_json, print_json, print_record, print_table, progress
 KEY_COLUMNS = ("id", "role", "label", "created_at", "expires_at")
 
 
-def _store_url(options: Namespace) -> str:
+def store_url(options: Namespace) -> str:
+    """Answer the URL of the store that a command is for; raise ``UsageError`` where none is named."""
     if options.store is None:
         raise UsageError("no store is named; give --store URL or set SESSION_TOKENS_STORE (such as sqlite:///file.db)")
     url: str = options.store
@@ -25,7 +26,7 @@ def check(options: Namespace) -> int:
     """Check a store's records and indexes; exit code 4 if something is wrong that was not mended."""
     from ..stores.connect import check_store, fix_store_clock
 
-    url = _store_url(options)
+    url = store_url(options)
     if options.fix_clock:
         fix_store_clock(url)
         if not options.json:
@@ -53,7 +54,7 @@ def audit(options: Namespace) -> int:
     from ..stores.connect import open_store_now
 
     anchors = [] if options.anchor is None else read_anchors(Path(options.anchor))
-    store = open_store_now(_store_url(options))
+    store = open_store_now(store_url(options))
     try:
         if options.action == "list":
             entries = read_now(store, latest(limit_of(options.limit)))
@@ -85,7 +86,7 @@ async def _keys(options: Namespace) -> int:
     from ..service import keys as service_keys
     from ..stores.connect import open_store
 
-    store = await open_store(_store_url(options))
+    store = await open_store(store_url(options))
     try:
         if options.action == "list":
             listed = [key_json(key) for key in await service_keys.list_keys(store)]
@@ -132,7 +133,7 @@ def serve(options: Namespace) -> int:
     if options.audit_anchor is not None and not options.audit:
         raise UsageError("--audit-anchor goes with --audit")
     serve_http(
-        _store_url(options),
+        store_url(options),
         audit=Audit(options.audit_anchor) if options.audit else None,
         host=options.host,
         port=options.port,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from inspect import signature
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -144,3 +146,77 @@ def fix_store_clock(url: str) -> None:
     from . import sqlite
 
     sqlite.open_sqlite(unquote(urlsplit(url).path[1:]), fix_clock=True).close_now()
+
+
+def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[int]] | None:
+    """Bring the tables of a store up to this version: of each name space the numbers of the steps taken.
+
+    Args:
+        url: see ``open_store``; of a role that owns the tables or may make them.
+        grant_to: a role that may then use the tables without owning them.
+
+    Raises:
+        InvalidInput: a role is named, and the store knows none.
+        StoreError: the tables are newer than this library, or the role may not do it.
+
+    Answers ``None`` for stores that have nothing to migrate, or do it when they are opened.
+    """
+    if _kind_of(url) != "postgres":
+        if grant_to is not None:
+            raise InvalidInput("only PostgreSQL knows roles that a store is granted to; for Valkey see deploy/valkey")
+        return None
+    from . import postgres
+    from .copying import SPACES
+
+    return {space: postgres.migrate_postgres(url, space=space, grant_to=grant_to) for space in SPACES}
+
+
+def copy_store(source: str, target: str, progress: Callable[[int], None]) -> tuple[dict[str, int], int]:
+    """Copy everything from one store into another; run again, it goes on where it was broken off.
+
+    Args:
+        source: the URL of the store that is read; nothing may write to it meanwhile.
+        target: the URL of an empty store, or of one into which this copy was begun.
+        progress: called now and then with how many records were copied and compared.
+
+    Answers how many records of each kind there are, and how many had to be written.
+
+    Raises:
+        InvalidInput: a store in memory, one that is not there, the same one twice, or other keys.
+        Conflict: the target holds other records.
+    """
+    from .copying import Copying
+
+    for url in (source, target):
+        if _kind_of(url) == "memory":
+            raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives")
+    if _kind_of(source) == "sqlite" and not Path(unquote(urlsplit(source).path[1:])).exists():
+        raise InvalidInput("there is no SQLite file to copy from; look at the number of slashes in its URL")
+    if _place_of(source) == _place_of(target):
+        raise InvalidInput("both URLs name the same store; name another one to copy into")
+
+    def open_source(space: str) -> BlockingStore:
+        return open_store_now(source, space=space)
+
+    def open_target(space: str) -> BlockingStore:
+        return open_store_now(target, space=space)
+
+    copying = Copying(open_source, open_target, copy_mark_of(source), progress)
+    copying.run()
+    return copying.counts, copying.written
+
+
+def copy_mark_of(url: str) -> str:
+    """Answer how a target is marked while a copy from that store is under way."""
+    return sha256(_place_of(url).encode()).hexdigest()[:32]
+
+
+def _place_of(url: str) -> str:
+    """Answer what tells one store from another, without users, passwords and time-outs."""
+    parts = urlsplit(url)
+    kind = _kind_of(url)
+    if kind == "sqlite":
+        return f"sqlite {Path(unquote(parts.path[1:])).resolve()}"
+    options = dict(parse_qsl(parts.query))
+    server = f"{parts.hostname or options.get('host', '')}:{parts.port or options.get('port', '')}"
+    return f"{kind} {server} {parts.path.strip('/')} {options.get('prefix', '')}{options.get('namespace', '')}"

@@ -22,11 +22,13 @@ from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
 from ..store import BlockingOptimisticStore, Commit
 from ..wants import Answer, Key, Want
+from .copying import Dump
 from .key_file import given_keyring
 from .outage import Outage, OutagePolicy, Unsent
 from .postgres_address import Address, address_of
 from .postgres_checking import Problem, checking
 from .postgres_commit import commit_statement
+from .postgres_copying import dump_of, dump_statement
 from .postgres_decoding import Decoder
 from .postgres_reading import (
     Reading,
@@ -253,6 +255,11 @@ class BlockingPostgresStore(BlockingOptimisticStore):
         """As ``PostgresStore.check``."""
         script = checking(self.address, self._core.decoder)
         return cast("Sequence[Problem]", self._run_script(script, SCRIPT_TIMEOUT_S))
+
+    def dump_now(self, kind: str, after: str, limit: int) -> Dump:
+        """Answer a batch of all records of a kind; see ``copying.Copyable``."""
+        rows = self._read(dump_statement(self._core.schema, kind, after, limit))
+        return dump_of(kind, rows, self._core.decoder, limit)
 
     def close_now(self) -> None:
         """Let go of all connections; calling it again does nothing."""

@@ -34,7 +34,7 @@ class _Table(NamedTuple):
     json: str
 
 
-_TABLES = (
+TABLES = (
     _Table("session", "sessions", "id", "{schema}.session_json_v1(t)"),
     _Table("token", "tokens", "id", "{schema}.token_json_v1(t)"),
     _Table("owner", "owners", "owner", "{schema}.owner_json_v1(t)"),
@@ -64,7 +64,7 @@ def checking(address: Address, decoder: Decoder) -> Any:
         "service key": decoder.key,
     }
     problems: list[Problem] = []
-    for table in _TABLES:
+    for table in TABLES:
         after = ""
         while True:
             text = (

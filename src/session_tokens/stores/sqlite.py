@@ -29,6 +29,7 @@ from ..records import OwnerEntry, Session, Token
 from ..store import BlockingStore
 from ..transaction import Rule
 from ..wants import NO_SESSION, NO_TOKEN, Answer, Found, Key, Want
+from .copying import Dump
 from .key_file import Keys, keyring_of
 from .sqlite_check import Finding, Progress, check_file
 from .sqlite_connections import (
@@ -39,6 +40,7 @@ from .sqlite_connections import (
     no_fork_meanwhile,
     watch_forks,
 )
+from .sqlite_copying import dump
 from .sqlite_records import PEPPERS_MAX, Believed, Records
 from .sqlite_schema import beginning_of, found_keys, prepare, set_clock_mark
 from .sqlite_writer import Writer
@@ -217,6 +219,10 @@ class SqliteStore(BlockingStore):
                 lambda connection: check_file(connection, self.keyring, self.clock, progress, fix=True)
             )
         return self._read(lambda records: check_file(records.connection, self.keyring, self.clock, progress, fix=False))
+
+    def dump_now(self, kind: str, after: str, limit: int) -> Dump:
+        """Answer a batch of all records of a kind; see ``copying.Copyable``."""
+        return self._read(dump, self.keyring, self.clock, kind, after, limit)
 
     def fix_clock(self) -> None:
         """Take this store's clock for the instant of the last commit, should that be ahead of it."""

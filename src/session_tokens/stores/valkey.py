@@ -31,12 +31,14 @@ from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
 from ..store import BlockingOptimisticStore, Commit
 from ..wants import Answer, Found, Key, Want
+from .copying import Dump
 from .key_file import given_keyring
 from .outage import Outage, Unsent
 from .server_clock import ServerClock
 from .valkey_asks import ask_words
 from .valkey_check import Problem, Progress, checking
 from .valkey_codec import Reply, ValkeyCodec
+from .valkey_copying import dumping
 from .valkey_names import prefix_of
 from .valkey_paths import Usual
 from .valkey_paths import packed as packed_paths
@@ -371,6 +373,17 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         except StopIteration as stop:
             problems: list[Problem] = stop.value
             return problems
+
+    def dump_now(self, kind: str, after: str, limit: int) -> Dump:
+        """Answer a batch of all records of a kind; see ``copying.Copyable``."""
+        steps = dumping(self._core.codec, kind, after, limit)
+        try:
+            words = next(steps)
+            while True:
+                words = steps.send(self._ask(pack(words), 1, twice_is_once=True)[0])
+        except StopIteration as stop:
+            batch: Dump = stop.value
+            return batch
 
     def close_now(self) -> None:
         """Close the connections; calling it again does nothing."""

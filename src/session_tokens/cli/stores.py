@@ -1,0 +1,42 @@
+"""The commands on a whole store: migrate its tables, check it, copy it into another."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from . import exits
+from .operating import check, store_url
+from .output import print_json, print_record, progress
+
+__all__ = ["check", "copy", "migrate"]
+
+
+def migrate(options: Namespace) -> int:
+    """Bring a store's tables up to this version, those of ``SessionTokens`` and those of ``TokenTables``."""
+    from ..stores.connect import migrate_store
+
+    taken = migrate_store(store_url(options), grant_to=options.grant_to)
+    steps = sum(map(len, (taken or {}).values()))
+    if options.json:
+        print_json({"steps": steps, "needed": taken is not None})
+    elif taken is None:
+        print("there is nothing to migrate: this store is brought up to date when it is opened")
+    else:
+        print(f"{steps} steps taken" if steps else "the tables are of this version already")
+    return exits.OK
+
+
+def copy(options: Namespace) -> int:
+    """Copy everything into another store; exit code 4 where that one holds something else."""
+    from ..stores.connect import copy_store
+
+    show = progress("copied and compared")
+    counts, written = copy_store(options.source, options.target, show)
+    if options.json:
+        print_json({"records": counts, "written": written})
+        return exits.OK
+    print_record({f"{kind} records": count for kind, count in counts.items()})
+    if not written:
+        print("the target held all of it already", file=sys.stderr)
+    return exits.OK
