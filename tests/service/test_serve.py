@@ -1,0 +1,165 @@
+"""Serving as a process: where it may listen, the first key, stopping and coming back."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sqlite3
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from session_tokens import InvalidInput
+from session_tokens.service.serve import check_address, networks_of, serve
+from tests.service.running import RunningService, received, status_of
+
+PUBLIC = ["0.0.0.0", "::", "192.0.2.1", "tokens.example", "", "127.0.0.1.evil.test"]
+
+
+@pytest.mark.parametrize("host", PUBLIC)
+def test_secrets_do_not_travel_in_the_clear_unless_a_proxy_speaks_tls(host: str) -> None:
+    with pytest.raises(InvalidInput, match="--behind-proxy"):
+        serve("memory://", host=host)
+    check_address(host, tls=True, behind_proxy=False)
+    check_address(host, tls=False, behind_proxy=True)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_this_machine_may_be_listened_on(host: str) -> None:
+    check_address(host, tls=False, behind_proxy=False)
+
+
+def test_a_trusted_proxy_is_a_network() -> None:
+    assert [str(network) for network in networks_of(["10.0.0.0/8", "::1"])] == ["10.0.0.0/8", "::1/128"]
+    with pytest.raises(InvalidInput, match="network"):
+        networks_of(["proxy.example"])
+
+
+def test_a_port_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="port"):
+        serve("memory://", port=65_536)
+
+
+def test_a_tls_key_needs_its_certificate() -> None:
+    with pytest.raises(InvalidInput, match="certificate"):
+        serve("memory://", tls_key="key.pem")
+
+
+def test_the_main_job_runs_across_a_restart(tmp_path: Path) -> None:
+    """Open, issue, introspect, transfer; stop and start; end the session and see what becomes of both tokens."""
+    store = f"sqlite:///{tmp_path}/tokens.db"
+    first = RunningService(store, tmp_path / "log1")
+    with first.http() as http:
+        opened = http.post("/v1/sessions", json={"owner": "alice"}).json()
+        id = opened["session"]["id"]
+        bound = http.post("/v1/tokens", json={"session": id, "value": "b"}).json()
+        ticket = http.post("/v1/tokens", json={"session": id, "value": "t", "transferable": True}).json()
+        other = http.post("/v1/tokens", json={"session": id, "value": "o", "transferable": True}).json()
+        moved = http.post(
+            f"/v1/tokens/{ticket['token']['id']}/transfer", json={"giver": "alice", "receiver": "bob"}
+        ).json()
+    code = first.stop()
+    second = RunningService(store, tmp_path / "log2", first.secret)
+    with second.http() as http:
+
+        def introspect(secret: str) -> dict[str, object]:
+            answer: dict[str, object] = http.post("/introspect", data={"token": secret}).json()
+            return answer
+
+        after_restart = [introspect(thing["secret"])["active"] for thing in (opened, bound, ticket, moved, other)]
+        http.delete(f"/v1/sessions/{id}")
+        after_end = [introspect(thing["secret"])["active"] for thing in (opened, bound, ticket, moved, other)]
+        waiting = http.get("/v1/tokens", params={"unassigned": "true"}).json()["tokens"]
+    second.stop()
+
+    assert code == 0
+    assert any("first admin key" in line for line in first.announced)
+    assert not any("stk_" in line for line in second.announced)
+    assert after_restart == [True, True, False, True, True]
+    assert after_end == [False, False, False, True, False]
+    assert [token["id"] for token in waiting] == [other["token"]["id"]]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_under_way_is_finished_before_the_service_stops(tmp_path: Path, how: signal.Signals) -> None:
+    """The command waits for a lock that this test holds; only then is the service told to stop."""
+    service = RunningService(f"sqlite:///{tmp_path}/tokens.db?busy_timeout=20", tmp_path / "log")
+    blocker = sqlite3.connect(tmp_path / "tokens.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    body = b'{"owner":"alice"}'
+    head = (
+        f"POST /v1/sessions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {service.secret}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        connection.sendall(head.encode() + body)
+        # A second connection that is answered shows that the first was read: both are served by one loop, in order.
+        with service.http() as http:
+            assert http.get("/livez").status_code == 200
+        service.process.send_signal(how)
+        while is_listening(service.port):
+            pass
+        blocker.execute("ROLLBACK")
+        answer = received(connection)
+    blocker.close()
+
+    assert status_of(answer) == 201
+    assert service.process.wait(timeout=20) == 0
+    service.stop()
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_store_is_closed_after_a_stop(tmp_path: Path) -> None:
+    """SQLite's journal is folded into the file by the last connection that closes."""
+    service = RunningService(f"sqlite:///{tmp_path}/tokens.db", tmp_path / "log")
+    service.stop()
+
+    assert not (tmp_path / "tokens.db-wal").exists()
+
+
+def test_tls_is_spoken_where_a_certificate_is_given(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "tls.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    service = RunningService("memory://", tmp_path / "log", tls_certificate=str(pem))
+    context = ssl.create_default_context(cafile=str(pem))
+    with httpx.Client(verify=context, base_url=f"https://localhost:{service.port}") as http:
+        alive = http.get("/livez")
+        described = http.get("/.well-known/oauth-authorization-server").json()
+    old = ssl.create_default_context(cafile=str(pem))
+    old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with httpx.Client(verify=old, base_url=f"https://localhost:{service.port}") as http:
+        with_1_2 = http.get("/livez")
+    in_the_clear = service.raw(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    service.stop()
+
+    assert (alive.status_code, with_1_2.status_code) == (200, 200)
+    assert described["issuer"] == f"https://localhost:{service.port}"
+    assert b"alive" not in in_the_clear
