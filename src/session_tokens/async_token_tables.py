@@ -49,7 +49,7 @@ class AsyncTokenTables(AsyncTablesCore):
         """Answer a new string: the prefix and 256 random bits, or what the token creator makes of the prefix.
 
         Raises:
-            InvalidInput: the prefix is too long or not printable, or the creator's answer is no usable string.
+            InvalidInput: the prefix is too long or not printable, or the creator failed or answered no usable string.
         """
         if prefix is not None and not isinstance(prefix, str):
             raise TypeError(f"a prefix is a str or None, not {type(prefix).__name__}")
@@ -57,7 +57,10 @@ class AsyncTokenTables(AsyncTablesCore):
             raise InvalidInput(f"a prefix is at most {PREFIX_LENGTH_MAX} printable characters")
         if self._creator is None:
             return (prefix or "") + new_secret(TOKEN_SECRET)
-        made: object = self._creator(prefix)
+        try:
+            made: object = self._creator(prefix)
+        except Exception as error:
+            raise InvalidInput(f"the token creator failed ({type(error).__name__}); nothing was made") from error
         if not isinstance(made, str):
             raise InvalidInput(f"the token creator answered a {type(made).__name__}; it must answer a str")
         return written_name("the token creator's answer", made)

@@ -199,7 +199,7 @@ def test_row_46_a_creator_that_makes_no_string_or_fails(url: str, clock: ManualC
             with pytest.raises(InvalidInput):
                 tables.create_token()
         tables.set_token_creator(fail)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(InvalidInput, match="RuntimeError"):
             tables.create_token()
 
         assert [] == tables.list_unassigned_tokens() + tables.list_sellable_tokens()

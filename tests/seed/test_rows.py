@@ -38,6 +38,16 @@ def test_a_creator_that_answers_no_usable_string_is_refused(tables: TokenTables,
         tables.create_token()
 
 
+def test_a_creator_that_raises_is_one_clear_error(tables: TokenTables) -> None:
+    def fail(prefix: str | None) -> str:
+        raise ZeroDivisionError
+
+    tables.set_token_creator(fail)
+
+    with pytest.raises(InvalidInput, match="ZeroDivisionError"):
+        tables.create_token()
+
+
 def test_add_session_answers_the_hash_only_when_shared(tables: TokenTables) -> None:
     link = tables.add_session("s1", "alice", "t1", True)
 
