@@ -88,15 +88,24 @@ class Measured:
         """Time one operation `count` times."""
         return dict(getattr(self, f"_{operation}")(count, **more))
 
-    def _verify_session(self, count: int, touch: bool = True) -> dict[str, Any]:
-        asked = [(_anew(self.secrets[number]), owner_name(number)) for number in picks(count, len(self.secrets))]
+    def _verify_session(
+        self, count: int, touch: bool = True, hot: int | None = None, commit_every: int | None = None
+    ) -> dict[str, Any]:
+        """Verify at random; `commit_every` changes the store, untimed, after so many, so that no cache stays whole."""
+        among = len(self.secrets) if hot is None else min(hot, len(self.secrets))
+        asked = [(_anew(self.secrets[number]), owner_name(number)) for number in picks(count, among)]
         verify_session = self.st.verify_session
-        right = 0
-        watch = Stopwatch()
-        for secret, owner in asked:
-            session = verify_session(secret, touch=touch)
-            if session is not None and session.owner == owner:
-                right += 1
+        right, watch = 0, Stopwatch(running=False)
+        stretch = commit_every or count
+        for first in range(0, count, stretch):
+            if commit_every is not None:
+                self.st.update_session_data(self.session_ids[first % len(self.session_ids)], {"visits": first})
+            watch.start()
+            for secret, owner in asked[first : first + stretch]:
+                session = verify_session(secret, touch=touch)
+                if session is not None and session.owner == owner:
+                    right += 1
+            watch.stop()
         return watch.answer(count, right)
 
     def _verify_token(self, count: int) -> dict[str, Any]:
