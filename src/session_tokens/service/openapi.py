@@ -128,57 +128,62 @@ def _query_parameters(operation: Operation, components: dict[str, Any]) -> Itera
         yield {"name": name, "in": "query", "required": False, "schema": schema}
 
 
-def _standard_paths() -> dict[str, Any]:
-    """Answer the addresses that no handler of the table serves."""
-    secret_form = {
-        "type": "object",
-        "properties": {
-            "token": {"type": "string", "description": "The secret of a session or token."},
-            "token_type_hint": {"type": "string", "description": "Accepted and not needed."},
-            "client_id": {"type": "string"},
-            "client_secret": {"type": "string"},
-        },
-        "required": ["token"],
+_SECRET_FORM = {
+    "type": "object",
+    "properties": {
+        "token": {"type": "string", "description": "The secret of a session or token."},
+        "token_type_hint": {"type": "string", "description": "Accepted and not needed."},
+        "client_id": {"type": "string"},
+        "client_secret": {"type": "string"},
+    },
+    "required": ["token"],
+}
+
+
+def _form(name: str, summary: str, success: dict[str, Any]) -> dict[str, Any]:
+    """Describe an address that takes a secret in a form."""
+    problems = {str(status): _problem(status, "application/json") for status in (400, 401, 403, 413, 415, 429, 503)}
+    return {
+        "post": {
+            "operationId": name,
+            "summary": summary,
+            "requestBody": {
+                "required": True,
+                "content": {"application/x-www-form-urlencoded": {"schema": _SECRET_FORM}},
+            },
+            "responses": {"200": success, **problems},
+        }
     }
 
-    def form(name: str, summary: str, success: dict[str, Any]) -> dict[str, Any]:
-        problems = {str(status): _problem(status, "application/json") for status in (400, 401, 403, 413, 415, 429, 503)}
-        return {
-            "post": {
-                "operationId": name,
-                "summary": summary,
-                "requestBody": {
-                    "required": True,
-                    "content": {"application/x-www-form-urlencoded": {"schema": secret_form}},
-                },
-                "responses": {"200": success, **problems},
-            }
-        }
 
-    def read(name: str, summary: str, media_type: str, security: list[dict[str, list[str]]]) -> dict[str, Any]:
-        success = {"description": summary, "content": {media_type: {}}}
-        problems = {"400": _problem(400, "application/problem+json")}
-        if security:
-            problems |= {str(status): _problem(status, "application/problem+json") for status in (401, 403, 429)}
-        if name == "readyz":
-            problems["503"] = _problem(503, "application/problem+json")
-        return {
-            "get": {
-                "operationId": name,
-                "summary": summary,
-                "security": security,
-                "responses": {"200": success, **problems},
-            }
+def _read(name: str, summary: str, media_type: str, security: list[dict[str, list[str]]]) -> dict[str, Any]:
+    """Describe an address that is only read."""
+    success = {"description": summary, "content": {media_type: {}}}
+    problems = {"400": _problem(400, "application/problem+json")}
+    if security:
+        problems |= {str(status): _problem(status, "application/problem+json") for status in (401, 403, 429)}
+    if name == "readyz":
+        problems["503"] = _problem(503, "application/problem+json")
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "security": security,
+            "responses": {"200": success, **problems},
         }
+    }
 
+
+def _standard_paths() -> dict[str, Any]:
+    """Answer the addresses that no handler of the table serves."""
     introspection = {
         "description": "Whether it is alive; active alone for whatever is not.",
         "content": {"application/json": {"schema": _reference(Introspection)}},
     }
     problem_json = "application/problem+json"
     return {
-        "/introspect": form("introspect", "Introspect a secret (RFC 7662).", introspection),
-        "/revoke": form("revoke", "Revoke a secret (RFC 7009).", {"description": "Revoked, or not alive before."}),
+        "/introspect": _form("introspect", "Introspect a secret (RFC 7662).", introspection),
+        "/revoke": _form("revoke", "Revoke a secret (RFC 7009).", {"description": "Revoked, or not alive before."}),
         "/forward-auth": {
             "get": {
                 "operationId": "forward_auth",
@@ -201,12 +206,12 @@ def _standard_paths() -> dict[str, Any]:
                 },
             }
         },
-        "/.well-known/oauth-authorization-server": read("metadata", "Metadata (RFC 8414).", "application/json", []),
-        "/openapi.json": read("openapi", "This document.", "application/json", []),
-        "/docs": read("docs", "This document for people.", "text/html", []),
-        "/livez": read("livez", "Whether the process answers.", "application/json", []),
-        "/readyz": read("readyz", "Whether the store answers.", "application/json", []),
-        "/metrics": read("metrics", "Counters for Prometheus.", "text/plain", KEY_SECURITY),
+        "/.well-known/oauth-authorization-server": _read("metadata", "Metadata (RFC 8414).", "application/json", []),
+        "/openapi.json": _read("openapi", "This document.", "application/json", []),
+        "/docs": _read("docs", "This document for people.", "text/html", []),
+        "/livez": _read("livez", "Whether the process answers.", "application/json", []),
+        "/readyz": _read("readyz", "Whether the store answers.", "application/json", []),
+        "/metrics": _read("metrics", "Counters for Prometheus.", "text/plain", KEY_SECURITY),
     }
 
 
