@@ -34,6 +34,9 @@ class StoreKind:
     url: Callable[[Path], str]
     durable: bool
 
+    def open(self, folder: Path, settings: Settings, clock: ManualClock) -> SessionTokens:
+        return SessionTokens.open(self.url(folder), settings=settings, clock=clock, sweep=False, pepper=PEPPER)
+
 
 MEMORY = StoreKind("memory", lambda folder: "memory://", durable=False)
 SQLITE = StoreKind("sqlite", lambda folder: f"sqlite:///{folder / 'sessions.db'}", durable=True)
@@ -60,10 +63,7 @@ class World:
         self.open(settings)
 
     def open(self, settings: Record) -> None:
-        self.store = SessionTokens.open(
-            self.kind.url(self.folder), settings=Settings(**in_library_units(settings)), clock=self.clock, sweep=False,
-            pepper=PEPPER,
-        )  # fmt: skip
+        self.store = self.kind.open(self.folder, Settings(**in_library_units(settings)), self.clock)
         self.store.subscribe(self.told.append)
 
     def restart(self, settings: Record) -> None:

@@ -1,0 +1,135 @@
+"""Real servers on the clock of a test: what the machine needs to stand them beside the model.
+
+A server's clock is not ours to set. So the one function by which each tells the time is replaced on the server by one
+that answers what was set last, and it is set before anything is asked. All else is the server's and the store's own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+
+from session_tokens import SessionTokens, Settings
+from session_tokens.clock import ManualClock
+from session_tokens.minting import PepperKeyring
+from session_tokens.stores.postgres import BlockingPostgresStore, migrate_postgres
+from session_tokens.stores.postgres_address import Address, address_of
+from session_tokens.stores.postgres_schema import opening
+from session_tokens.stores.valkey import BlockingValkeyStore, _pool_of_url
+from session_tokens.stores.valkey_start import Address as ValkeyAddress
+from session_tokens.stores.valkey_start import library_text
+from session_tokens.stores.valkey_wire import pack
+from tests.servers.postgres import shared_server
+from tests.servers.valkey import ValkeyServer
+
+from .worlds import PEPPER, StoreKind
+
+
+class PostgresOnOurClock(BlockingPostgresStore):
+    """A PostgreSQL store whose server tells the time that a test sets."""
+
+    def __init__(self, address: Address, clock: ManualClock) -> None:
+        super().__init__(address, PepperKeyring(PEPPER))
+        self._ours = clock
+        self._set_to: int | None = None
+        self._setter = psycopg.connect(cast("Any", shared_server().url()), autocommit=True)
+
+    def _ask(self, statement: Any, timeout_s: float) -> Any:
+        now = self._ours.now()
+        if now != self._set_to:
+            self._setter.execute(f"UPDATE {self.schema}.our_clock SET ms = {now:d}".encode())
+            self._set_to = now
+        return super()._ask(statement, timeout_s)
+
+    @property
+    def schema(self) -> str:
+        return self.address.schema
+
+    def close_now(self) -> None:
+        super().close_now()
+        self._setter.close()
+
+
+class PostgresKind(StoreKind):
+    def open(self, folder: Path, settings: Settings, clock: ManualClock) -> SessionTokens:
+        """Open the store; the first time in a folder with new tables and our clock."""
+        url = f"{shared_server().url()}?timeout=20&namespace={_word_of(folder)}"
+        address = address_of(url, "")
+        if not (folder / "made").exists():
+            migrate_postgres(url)
+            with psycopg.connect(cast("Any", shared_server().url()), autocommit=True) as connection:
+                connection.execute(
+                    f"""
+                    CREATE TABLE {address.schema}.our_clock (ms bigint);
+                    INSERT INTO {address.schema}.our_clock VALUES (0);
+                    CREATE OR REPLACE FUNCTION {address.schema}.now_v1() RETURNS bigint LANGUAGE sql VOLATILE AS
+                        'SELECT ms FROM {address.schema}.our_clock'
+                    """.encode()
+                )
+            (folder / "made").touch()
+        store = PostgresOnOurClock(address, clock)
+        store._run_script(opening(address, store.keyring), 20)  # type: ignore[arg-type]  # it was made with peppers
+        return SessionTokens(store, settings)
+
+
+@functools.cache
+def valkey_on_our_clock() -> ValkeyServer:
+    """Answer a server for these tests alone: its function library tells another time."""
+    server = ValkeyServer()
+    atexit.register(server.remove)
+    server.start()
+    return server
+
+
+def library_on_our_clock() -> bytes:
+    """Answer the function library with our clock, and without keys that expire by the server's."""
+    text = library_text().decode()
+    ours = """
+local function our_time(key)
+  local ms = tonumber(redis.call('GET', (string.gsub(key, 'n$', 'clock'))))
+  return {math.floor(ms / 1000), ms % 1000 * 1000}
+end
+"""
+    first_line, rest = text.split("\n", 1)
+    replaced = rest.replace("redis.call('TIME')", "our_time(keys[1])").replace(", 'PXAT', expires_at", "")
+    assert replaced.count("our_time(keys[1])") == 2 and "PXAT" not in replaced.replace("--", "")
+    return f"{first_line}\n{ours}{replaced}".encode()
+
+
+class ValkeyOnOurClock(BlockingValkeyStore):
+    """A Valkey store whose server tells the time that a test sets."""
+
+    def __init__(self, address: ValkeyAddress, clock: ManualClock) -> None:
+        super().__init__(address, _pool_of_url(address, ""), PepperKeyring(PEPPER), "")
+        self._ours = clock
+        self._set_to: int | None = None
+        self._core.now_of = lambda time: clock.now()  # type: ignore[method-assign]  # TIME is the server's own
+        (reply,) = self._lines.exchange(pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1)
+        assert reply == b"session_tokens_v1"
+
+    def _ask(self, packed: bytes, replies: int, *, twice_is_once: bool) -> list[Any]:
+        now = self._ours.now()
+        if now != self._set_to:
+            super()._ask(pack([b"SET", self._core.codec.prefix + b"clock", b"%d" % now]), 1, twice_is_once=True)
+            self._set_to = now
+        return super()._ask(packed, replies, twice_is_once=twice_is_once)
+
+
+class ValkeyKind(StoreKind):
+    def open(self, folder: Path, settings: Settings, clock: ManualClock) -> SessionTokens:
+        """Open the store under a prefix of this folder's own."""
+        address = ValkeyAddress(f"{valkey_on_our_clock().url}?timeout=20&prefix={_word_of(folder)}")
+        return SessionTokens(ValkeyOnOurClock(address, clock), settings)
+
+
+def _word_of(folder: Path) -> str:
+    """Answer a name for what belongs to a folder."""
+    return "w" + "".join(f"{ord(letter):x}" for letter in folder.name.removeprefix("session-tokens-"))
+
+
+POSTGRES = PostgresKind("postgres", str, durable=True)
+VALKEY = ValkeyKind("valkey", str, durable=True)
