@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from benchmarks import QUESTIONS, table
-from benchmarks.harness import RESULTS, NothingMeasured, Options, Report
+from benchmarks.harness import REPEATS, RESULTS, NothingMeasured, Options, Report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(QUESTIONS)}")
     parser.add_argument("--quick", action="store_true", help="a smoke run: tiny counts, one turn, nothing is kept")
     parser.add_argument("--full", action="store_true", help="also a million sessions where that takes minutes (growth)")
-    parser.add_argument("--repeats", type=int, default=5, help="turns for each side (default: 5)")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="turns for each side (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=None, help="folder for the JSON (default: benchmarks/results)")
     wanted = parser.parse_args(arguments)
     unknown = [name for name in wanted.names if name not in QUESTIONS]

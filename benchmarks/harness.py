@@ -21,6 +21,7 @@ from benchmarks import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+REPEATS = 5
 
 
 class NothingMeasured(RuntimeError):
@@ -38,7 +39,7 @@ class Options:
         results: the folder for the JSON.
     """
 
-    repeats: int = 5
+    repeats: int = REPEATS
     quick: bool = False
     full: bool = False
     results: Path = RESULTS
@@ -218,6 +219,8 @@ class Report:
     def keep(self, options: Options) -> Path:
         """Write the report as JSON, with machine, versions, date and command."""
         flags = "".join(f" --{name}" for name in ("quick", "full") if getattr(options, name))
+        if not options.quick and options.repeats != REPEATS:
+            flags += f" --repeats {options.repeats}"
         content = {
             "question": self.question,
             "asks": self.asks,
