@@ -1,7 +1,7 @@
 """One process of a race: told what to play with on its standard input, it writes its history into a file.
 
-Usage: ``python -m tests.races.player SEED NUMBER FILE`` with the store's URL in ``RACE_URL``; lines ``id=secret``, an
-empty line, and after its answer ``ready`` one more line to begin.
+Usage: ``python -m tests.races.player SEED NUMBER FILE`` with the store's URL in ``RACE_URL`` and how many moves each
+thread makes in ``RACE_MOVES``; lines ``id=secret``, an empty line, and after its answer ``ready`` one more to begin.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .conftest import ALL, PEPPER
 from .history import Recorder
 from .play import Table, play, session_moves, token_moves
 
-MOVES = 24
+MOVES = int(os.environ.get("RACE_MOVES", "24"))
 
 
 def main(seed: int, number: int, path: Path) -> None:

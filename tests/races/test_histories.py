@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,19 +15,12 @@ from session_tokens.testing import ManualClock
 from tests.stores.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
 
 from .conftest import ALL, Field
-from .history import BrokenHistory, Operation, check_sessions, check_tokens, load
+from .history import BrokenHistory
 from .play import begin, play, play_async, session_moves, token_moves
-from .registers import TokenRegister
+from .processes import judge, race_of_processes
 
-ROOT = Path(__file__).parents[2]
 ROUNDS = 20 if os.environ.get("SESSION_TOKENS_PROVE") == "1" else 1
 PLAYERS, MOVES = 6, 24
-
-
-def judge(operations: list[Operation], start: dict[str, TokenRegister]) -> None:
-    """Raise `BrokenHistory` unless the operations on each token and on each session can be explained."""
-    check_tokens([operation for operation in operations if operation.subject.startswith("tok_")], start)
-    check_sessions([operation for operation in operations if operation.subject.startswith("ses_")])
 
 
 @pytest.fixture(params=range(ROUNDS))
@@ -75,30 +66,7 @@ async def test_tasks(racing: Field, seed: int) -> None:
 
 def test_processes(shared: Field, seed: int, tmp_path: Path) -> None:
     """Each process has two threads and a history of its own; they are judged together."""
-    table, start, recorder = begin(shared.api(), tokens=2, sessions=2)
-    recorder.save(tmp_path / "0.jsonl")
-    known = [f"{id}={secrets[0]}" for kept in (table.tokens, table.sessions) for id, secrets in kept.items()]
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.races.player", str(seed), str(number), str(tmp_path / f"{number}.jsonl")],
-            cwd=ROOT, env=os.environ | {"RACE_URL": str(shared.url)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True,
-        )
-        for number in range(1, 4)
-    ]  # fmt: skip
-    for worker in workers:
-        assert worker.stdin is not None and worker.stdout is not None
-        worker.stdin.write("\n".join([*known, "", ""]))
-        worker.stdin.flush()
-        assert worker.stdout.readline() == "ready\n", worker.communicate()[1]
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    for worker in workers:
-        _, words = worker.communicate(timeout=120)
-        assert worker.returncode == 0, words
-    operations = load(sorted(tmp_path.glob("*.jsonl")))
+    operations, start = race_of_processes(shared, 3, seed, tmp_path)
 
     assert len(operations) >= 3 * 2 * MOVES
     judge(operations, start)

@@ -1,0 +1,117 @@
+"""Real servers under many processes, through a network that loses replies, and under callers who give up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from session_tokens import AsyncSessionTokens, Issued
+from session_tokens.stores.postgres import open_postgres
+from tests.servers.postgres import shared_server
+from tests.servers.proxy import proxy_to
+from tests.stores.test_valkey_outage import sometimes, through, until_answered, values_listed
+
+from .conftest import ALL, PEPPER, Field, field_of
+from .processes import judge, race_of_processes
+
+PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
+COMMANDS = 100_000 if PROVING else 10_000
+CANCELLATIONS = 1_000_000 if PROVING else 10_000
+PROCESSES, MOVES = 8, 12
+
+
+@pytest.fixture(params=["postgres", "valkey"])
+def server(request: pytest.FixtureRequest) -> Iterator[Field]:
+    field = field_of(request.param, request)
+    yield field
+    field.close()
+
+
+@pytest.mark.parametrize("seed", range(10 if PROVING else 1))
+def test_one_order_explains_what_eight_processes_saw(server: Field, seed: int, tmp_path: Path) -> None:
+    operations, start = race_of_processes(server, PROCESSES, seed, tmp_path, MOVES)
+
+    assert len(operations) >= PROCESSES * 2 * MOVES
+    judge(operations, start)
+
+
+async def test_commands_to_postgres_with_lost_replies_and_idempotency_keys_are_applied_exactly_once(
+    postgres_url: str,
+) -> None:
+    """The twin of Valkey's test: whatever is lost on the way, a command sent again under its key is done once."""
+    chance = random.Random(12)
+    sessions_count, tasks_count = 20, 50
+    with proxy_to(shared_server().port) as proxy:
+        store = await open_postgres(through(proxy, postgres_url, "?timeout=10"), pepper=PEPPER)
+        tokens = AsyncSessionTokens(store, ALL)
+        sessions = [(await tokens.open_session("alice")).id for _ in range(sessions_count)]
+        proxy.reply_fate = sometimes(chance, 0.1, "cut", "truncate")
+        proxy.request_fate = sometimes(chance, 0.03, "drop", "truncate")
+        repeated = -COMMANDS
+
+        async def issue(number: int) -> Issued:
+            async def once() -> Issued:
+                nonlocal repeated
+                repeated += 1
+                key = f"command {number}"
+                return await tokens.issue_token(sessions[number % sessions_count], number, idempotency_key=key)
+
+            return await until_answered(once)
+
+        async def work(first: int) -> list[tuple[int, Issued]]:
+            return [(number, await issue(number)) for number in range(first, COMMANDS, tasks_count)]
+
+        issued = dict(pair for pairs in await asyncio.gather(*map(work, range(tasks_count))) for pair in pairs)
+        proxy.heal()
+
+        assert proxy.lost > 50
+        assert repeated > 500
+        assert len({answer.id for answer in issued.values()}) == COMMANDS
+        assert sorted(await values_listed(tokens)) == list(range(COMMANDS))
+        for number in chance.sample(range(COMMANDS), 200):
+            token = await tokens.verify_token(issued[number].secret)
+            assert token is not None and (token.id, token.value) == (issued[number].id, number)
+        assert await store.check() == []
+        await tokens.close()
+
+
+async def test_cancelled_calls_to_postgres_never_cross_answers(postgres_url: str) -> None:
+    """Each owner is a canary: a verification that answers another owner's session has crossed."""
+    chance = random.Random(6)
+    tokens = AsyncSessionTokens(await open_postgres(postgres_url + "?timeout=10", pepper=PEPPER), ALL)
+    issued = [await tokens.open_session(f"canary {number}") for number in range(64)]
+    crossed = cancelled = answered = 0
+
+    async def ask(number: int) -> None:
+        nonlocal crossed, answered
+        if chance.random() < 0.1:
+            session = await tokens.change_session(issued[number].id, label=f"canary {number}")
+        else:
+            verified = await tokens.verify_session(issued[number].secret)
+            assert verified is not None
+            session = verified
+        crossed += (session.owner, session.label or session.owner) != (f"canary {number}", f"canary {number}")
+        answered += 1
+
+    while cancelled < CANCELLATIONS:
+        tasks = [asyncio.create_task(ask(chance.randrange(64))) for _ in range(200)]
+        for _ in range(chance.randrange(12)):
+            await asyncio.sleep(0)
+        for task in tasks:
+            if chance.random() < 0.8:
+                task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        cancelled += sum(isinstance(end, asyncio.CancelledError) for end in ends)
+        assert not [end for end in ends if isinstance(end, Exception)]
+
+    assert crossed == 0
+    assert answered > CANCELLATIONS // 20
+    for number, one in enumerate(issued):
+        session = await tokens.verify_session(one.secret)
+        assert session is not None and session.owner == f"canary {number}"
+    await tokens.close()
