@@ -14,5 +14,6 @@ QUESTIONS = (
     "sqlite_write",
     "growth",
     "valkey_server",
+    "postgres_server",
 )
 """The modules of this package that answer one question each, in the order in which they are run and shown."""

@@ -24,6 +24,12 @@ def valkey_side(what: str, url: str) -> Side:
     return _start({"native": "SessionTokens", "bare": "valkey-py GET"}[what], f"benchmarks.sides.valkey_{what}", url)
 
 
+def postgres_side(what: str, url: str) -> Side:
+    """Start `what` (native: session-tokens, by_hand: bare statements) on the PostgreSQL database at `url`."""
+    label = {"native": "SessionTokens", "by_hand": "psycopg by hand"}[what]
+    return _start(label, f"benchmarks.sides.postgres_{what}", url)
+
+
 def _start(label: str, module: str, *arguments: str) -> Side:
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}

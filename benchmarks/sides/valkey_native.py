@@ -22,6 +22,8 @@ OPENED_AT_ONCE = 200
 class Measured:
     """The sessions of one side, a session-bound and a transferable token in each."""
 
+    st: AsyncSessionTokens
+
     def __init__(self, url: str) -> None:
         self.url = f"{url}?prefix=ours"
         self.loop = Loop()
