@@ -65,7 +65,7 @@ def run_still(name: str, command: Sequence[str]) -> Outcome:
 
 def run_tests(seed: int, time_limit_s: int, extra: Sequence[str]) -> Outcome:
     """Run pytest on both cores, its output passed on as it comes."""
-    command = [sys.executable, "-m", "pytest", "-n", "2", f"--hypothesis-seed={seed}", *extra]
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--durations=10", f"--hypothesis-seed={seed}", *extra]
     began = time.monotonic()
     closing_line = ""
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as tests:
