@@ -13,6 +13,7 @@ QUESTIONS = (
     "sqlite_verify",
     "sqlite_write",
     "growth",
+    "http_introspection",
     "valkey_server",
     "postgres_server",
 )

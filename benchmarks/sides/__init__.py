@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from benchmarks.harness import ROOT, Side
 
@@ -17,6 +18,16 @@ def native_side(url: str, idle_timeout_s: float | None = None, sweep: bool = Fal
     """Start `SessionTokens` on the store at `url`, with or without its background sweeper."""
     wanted = "none" if idle_timeout_s is None else str(idle_timeout_s)
     return _start("SessionTokens", "benchmarks.sides.native", url, wanted, "sweep" if sweep else "no-sweep")
+
+
+def http_side(what: str, folder: Path) -> Side:
+    """Start `what` (session-tokens, fastapi) as a server with one worker, and a client that loads it."""
+    return _start(
+        {"session-tokens": "session-tokens serve", "fastapi": "FastAPI"}[what],
+        "benchmarks.sides.http_load",
+        what,
+        str(folder),
+    )
 
 
 def valkey_side(what: str, url: str) -> Side:

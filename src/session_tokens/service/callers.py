@@ -21,7 +21,7 @@ from ..records import ServiceKey
 from ..rules.audit import Act
 from ..store import Store
 from .exchange import Exchange
-from .keys import authenticate
+from .keys import authenticate, living_key
 from .problems import Headers, Problem, bad_request
 from .roles import PERMISSIONS, may
 
@@ -30,6 +30,7 @@ log = logging.getLogger("session_tokens.service")
 REALM = b'realm="session-tokens"'
 FAILURES_PER_MINUTE_MAX = 20
 SOURCES_MAX = 10_000
+LOOKUPS_MAX = 1_000
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -65,6 +66,7 @@ class Callers:
         self._store = store
         self._trusted_proxies = tuple(trusted_proxies)
         self.throttle = Throttle()
+        self._lookups: dict[str, Sequence[str]] = {}
 
     def source_of(self, exchange: Exchange) -> str:
         """Answer the address that a request comes from: its peer's, or what a trusted proxy says."""
@@ -107,13 +109,25 @@ class Callers:
         else:
             assert form is not None
             scheme, id, secret = b"", form.get("client_id", ""), form.get("client_secret", "")
-        key = None if secret is None else await authenticate(self._store, secret, id)
+        key = None if secret is None else await self._living_key(secret, id)
         if key is None:
             raise self._failure(exchange, scheme)
         exchange.key_id = key.id
         acting.set(Act(key.id, exchange.request_id))
         if not may(key.role, act):
             raise forbidden(scheme, act)
+        return key
+
+    async def _living_key(self, secret: str, id: str | None) -> ServiceKey | None:
+        """Answer the key of a secret as the store has it now; only what the secret is looked up by is remembered."""
+        lookups = self._lookups.get(secret)
+        if lookups is not None:
+            return await living_key(self._store, lookups, id)
+        key = await authenticate(self._store, secret, id)
+        if key is not None:
+            if len(self._lookups) >= LOOKUPS_MAX:
+                self._lookups.clear()
+            self._lookups[secret] = self._store.keyring.lookups(secret)
         return key
 
     def _failure(self, exchange: Exchange, scheme: bytes) -> Problem:

@@ -11,6 +11,7 @@ Nothing here needs the ``[service]`` extra: the command line manages keys after 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from .. import inputs
 from ..errors import Conflict, CorruptRecord, InvalidInput, Refused
@@ -139,7 +140,12 @@ async def authenticate(store: Store, secret: str, id: str | None = None) -> Serv
     """
     if not is_secret(KEY_SECRET, secret):
         return None
-    now, found = await store.read([KeyByLookup(lookup) for lookup in store.keyring.lookups(secret)])
+    return await living_key(store, store.keyring.lookups(secret), id)
+
+
+async def living_key(store: Store, lookups: Sequence[str], id: str | None = None) -> ServiceKey | None:
+    """Answer the living service key that is looked up so, asking the store; see ``authenticate``."""
+    now, found = await store.read([KeyByLookup(lookup) for lookup in lookups])
     key: ServiceKey | None = next((answer.value for answer in found if answer.value is not None), None)
     if key is None or (key.expires_at is not None and now >= key.expires_at) or (id is not None and id != key.id):
         return None

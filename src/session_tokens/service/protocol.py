@@ -261,13 +261,14 @@ class StrictHTTP(asyncio.Protocol):
 
 
 def _head_of(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    lines = [STATUS_LINES[status]]
+    parts = [STATUS_LINES[status]]
     for name, value in headers:
-        if b"\n" in value or b"\r" in value:
-            raise ValueError(f"a line break in the header {name!r}")
-        lines.append(b"%b: %b\r\n" % (name, value))
-    lines.append(b"\r\n")
-    return b"".join(lines)
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(b"\r\n")
+    head = b"".join(parts)
+    if head.count(b"\n") != len(headers) + 2 or head.count(b"\r") != len(headers) + 2:
+        raise ValueError("a line break in a header of the answer")
+    return head
 
 
 def _address(name: object) -> tuple[str, int] | None:
@@ -354,7 +355,7 @@ class _Cycle:
         """Answer the head, and decide how the body's end will be told."""
         assert self._start is not None, "a body before its head"
         status, headers = self._start["status"], list(self._start.get("headers", ()))
-        names = {name for name, _ in headers}
+        names = [name for name, _ in headers]
         self._chunked = False
         if b"content-length" not in names and status not in NO_BODY and self._head.method != "HEAD":
             if self._head.version == "1.0":

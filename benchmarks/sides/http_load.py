@@ -1,0 +1,183 @@
+"""Ask an introspection endpoint over kept-open connections, as fast as it answers; the server is a child of this side.
+
+Arguments: `session-tokens` or `fastapi`, and a folder for its files. The client is a bare asyncio protocol that sends
+ready-made requests and compares the answers, so that it costs less than what it measures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.sides.names import owner_name, picks
+from benchmarks.sides.serving import serve
+
+READY_WITHIN_S = 30.0
+
+
+class Prepared(NamedTuple):
+    """What a server holds: its command line, the `Authorization` header, and secrets in the order of their owners."""
+
+    argv: Sequence[str]
+    authorization: str
+    secrets: Sequence[str]
+
+
+class Load:
+    """One server and the requests to it."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._kind = kind
+        self._folder = folder
+        self._server: subprocess.Popen[str] | None = None
+        self._port = 0
+        self._requests: list[tuple[bytes, bytes]] = []
+
+    def prepare(self, sessions: int) -> dict[str, Any]:
+        """Make the sessions, start the server, and write the requests down."""
+        prepared = asyncio.run(_session_tokens(self._folder, sessions)) if self._kind == "session-tokens" else (
+            _fastapi(self._folder, sessions)
+        )  # fmt: skip
+        self._server = subprocess.Popen(prepared.argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert self._server.stdout is not None
+        for line in self._server.stdout:
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                self._port = int(found[1])
+                break
+        for number, secret in enumerate(prepared.secrets):
+            body = f"token={secret}"
+            head = (
+                f"POST /introspect HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {prepared.authorization}\r\n"
+                f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            self._requests.append(((head + body).encode(), b'"sub":"' + owner_name(number).encode() + b'"'))
+        return {"sessions": len(self._requests)}
+
+    def introspect(self, count: int, connections: int) -> dict[str, Any]:
+        """Introspect `count` sessions at random; an answer that does not name the owner is not right."""
+        return asyncio.run(self._introspect(count, connections))
+
+    async def _introspect(self, count: int, connections: int) -> dict[str, Any]:
+        asked = iter([self._requests[number] for number in picks(count, len(self._requests))])
+        loop = asyncio.get_running_loop()
+        protocols = [
+            (await loop.create_connection(lambda: _Asking(asked), "127.0.0.1", self._port))[1]
+            for _ in range(connections)
+        ]
+        cpu, start = self._cpu_seconds(), time.perf_counter()
+        for protocol in protocols:
+            protocol.ask()
+        await asyncio.gather(*(protocol.done for protocol in protocols))
+        seconds, cpu_seconds = time.perf_counter() - start, self._cpu_seconds() - cpu
+        for protocol in protocols:
+            protocol.transport.close()
+        right = sum(protocol.right for protocol in protocols)
+        return {"seconds": seconds, "cpu_seconds": cpu_seconds, "operations": count, "right": right}
+
+    def _cpu_seconds(self) -> float:
+        """Answer the processor time of the server so far; 0 where the system does not tell (it does on Linux)."""
+        assert self._server is not None
+        try:
+            fields = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def describe(self) -> dict[str, Any]:
+        """Name the packages that serve."""
+        found = {}
+        for name in ("uvicorn", "h11", "httptools", "uvloop", "starlette", "fastapi", "msgspec"):
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+        return found
+
+    def stop(self) -> None:
+        """End the server."""
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait(timeout=READY_WITHIN_S)
+            if self._server.stdout is not None:
+                self._server.stdout.close()
+
+
+class _Asking(asyncio.Protocol):
+    """One connection: the next request goes out when the answer to the last one is whole."""
+
+    def __init__(self, asked: Any) -> None:
+        self._asked = asked
+        self._expected = b""
+        self._received = b""
+        self.right = 0
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def ask(self) -> None:
+        request = next(self._asked, None)
+        if request is None:
+            if not self.done.done():
+                self.done.set_result(None)
+            return
+        self._expected = request[1]
+        self.transport.write(request[0])
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        if not end:
+            return
+        _, _, rest = head.lower().partition(b"content-length: ")
+        if len(body) < int(rest.partition(b"\r\n")[0]):
+            return
+        self._received = b""
+        if head.startswith(b"HTTP/1.1 200") and self._expected in body:
+            self.right += 1
+        self.ask()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def _session_tokens(folder: Path, sessions: int) -> Prepared:
+    """Open sessions through the library, then serve the same file."""
+    from session_tokens import AsyncSessionTokens, Settings
+    from session_tokens.service.keys import create_key
+
+    url = f"sqlite:///{folder / 'tokens.db'}"
+    settings = Settings(max_age=86_400)
+    async with await AsyncSessionTokens.open(url, settings=settings, sweep=False) as tokens:
+        key = await create_key(tokens.store, "verify")
+        issued = await asyncio.gather(*(tokens.open_session(owner_name(number)) for number in range(sessions)))
+    argv = [sys.executable, "-m", "benchmarks.sides.http_server", "session-tokens", url]
+    return Prepared(argv, f"Bearer {key.secret}", [one.secret for one in issued])
+
+
+def _fastapi(folder: Path, sessions: int) -> Prepared:
+    """Fill the peer's tables, then serve them."""
+    from benchmarks.peers.fastapi_introspection import fill
+
+    database = folder / "fastapi.db"
+    authorization, secrets = fill(database, sessions)
+    argv = [sys.executable, "-m", "benchmarks.sides.http_server", "fastapi", str(database)]
+    return Prepared(argv, authorization, secrets)
+
+
+if __name__ == "__main__":
+    load = Load(sys.argv[1], Path(sys.argv[2]))
+    try:
+        serve({"prepare": load.prepare, "introspect": load.introspect, "describe": load.describe})
+    finally:
+        load.stop()
