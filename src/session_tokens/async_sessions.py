@@ -90,10 +90,11 @@ class AsyncSessionCommands(AsyncCore):
             details,
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
         )
+        asked = inputs.asked_of(idle_timeout, max_age, detached_timeout)
         return await self._issue(
             "open_session",
             idempotency_key,
-            (*opening[2:7], *details[:4], opening.client_id),
+            (opening.owner, *asked, opening.detachable, *details[:4], opening.client_id),
             SESSION_SECRET,
             rules.open_session,
             lambda lookup: (policy, opening._replace(lookup=lookup), self.store.clock),

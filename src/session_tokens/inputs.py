@@ -19,7 +19,11 @@ from .settings import (
     OWNER_BYTES_MAX,
     PAGE_LIMIT_MAX,
     RESERVED_OWNERS,
+    UNSET,
     VALUE_BYTES_MAX,
+    Duration,
+    Unset,
+    duration_ms,
 )
 
 log = logging.getLogger("session_tokens.inputs")
@@ -288,3 +292,11 @@ def general_timeout_of(text: object, last: int | None) -> int | None:
             "the general session timeout in the store is no decimal number of milliseconds; the last one stands"
         )
     return last
+
+
+def asked_of(*durations: Duration | None | Unset) -> tuple[int | str | None, ...]:
+    """Answer durations as a caller asked for them, in milliseconds, for the digest of a request.
+
+    General values that fill in for what was not given may change between a request and its retry.
+    """
+    return tuple("general" if given is UNSET else duration_ms("duration", given) for given in durations)

@@ -64,10 +64,11 @@ class SyncTokenCommands(SyncCore):
             else duration_ms("disownment_timeout", disownment_timeout),
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
         )
+        asked = inputs.asked_of(timeout, disownment_timeout)
         return self._issue(
             "issue_token",
             idempotency_key,
-            (named, *issue[2:]),
+            (named, kind, text, is_json, *asked, issue.client_id),
             TOKEN_SECRET,
             rules.issue_token,
             lambda lookup: (policy, named, issue._replace(lookup=lookup)),

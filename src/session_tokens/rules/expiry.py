@@ -109,13 +109,23 @@ def _left_behind(token: Token, at: int, now: int) -> Token | None:
 
 @reads(lambda policy, id: [TokenById(id)])
 def sweep_token(tx: Transaction, policy: Policy, id: str) -> bool:
-    """Delete a token whose own time, or time unassigned, is over; answer whether one was."""
+    """Delete a token whose own time, or time unassigned, is over; answer whether one was.
+
+    A session-bound token that died with its session before has no event of its own.
+    """
     token = tx.token(id)
     if token is None or tx.now < token.deadline:
         return False
+    session = tx.session(token.session_id) if token.kind is BOUND and token.session_id is not None else None
     tx.put_token(token, None)
-    tx.note((TOKEN_ENDED, token, "expired"))
+    if session is None or not _ended_before(tx, session, token.deadline):
+        tx.note((TOKEN_ENDED, token, "expired"))
     return True
+
+
+def _ended_before(tx: Transaction, session: Session, deadline: int) -> bool:
+    entry = tx.entry(session.owner)
+    return not session.alive(tx.now, entry) and session.end(tx.now, entry).at < deadline
 
 
 @reads(lambda policy, key: [IdempotencyOf(key)])
