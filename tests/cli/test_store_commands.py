@@ -298,3 +298,21 @@ def test_check_is_the_check(cli: Cli, tmp_path: Path) -> None:
     assert cli("store", "copy", FIRST, "sqlite:///second.db").code != OK  # what is forged is not carried on
     cli("store", "check", FIRST, "--fix")
     assert cli("store", "copy", FIRST, "sqlite:///third.db").code == OK
+
+
+def test_check_looks_at_both_name_spaces_of_a_server(cli: Cli, postgres_url: str) -> None:
+    with library(postgres_url) as tokens:
+        session = tokens.open_session("alice")
+    with TokenTables.open(postgres_url) as tables:
+        tables.add_session("their session", "eve")
+    assert cli("store", "check", postgres_url, "--json").json["findings"] == []
+    with psycopg.connect(postgres_url) as connection:
+        for schema in ("session_tokens", "session_tokens_tt"):
+            connection.execute(f"UPDATE {schema}.sessions SET owner = 'mallory'".encode())
+
+    said = cli("store", "check", postgres_url, "--json")
+
+    assert said.code == CONFLICT
+    assert said.json["findings"][0].startswith(f"session {session.id}: ")
+    assert said.json["findings"][1].startswith("tt session ")
+    assert len(said.json["findings"]) == 2

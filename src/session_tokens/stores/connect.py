@@ -19,6 +19,7 @@ SERVER_SCHEMES = {
     "valkey": "valkey", "valkeys": "valkey", "redis": "valkey", "rediss": "valkey", "valkey+unix": "valkey",
     "postgresql": "postgres", "postgres": "postgres",
 }  # fmt: skip
+SERVERS = frozenset(SERVER_SCHEMES.values())
 SQLITE_OPTIONS = {"synchronous": str, "busy_timeout": float}
 KNOWN = "memory://, sqlite:///path, valkey://host:port/db, redis://host:port/db, postgresql://host:port/name"
 
@@ -115,7 +116,19 @@ def check_store(url: str, *, fix: bool, progress: Callable[..., None]) -> Sequen
     Raises:
         InvalidInput: the store cannot be checked, or cannot mend itself.
     """
-    store = open_store_now(url)
+    if _kind_of(url) not in SERVERS:
+        return _checked(url, "", fix=fix, progress=progress)  # a file is looked over whole
+    from .copying import SPACES
+
+    findings: list[object] = []
+    for space in SPACES:
+        said = _checked(url, space, fix=fix, progress=progress)
+        findings += [f"{space} {finding}" for finding in said] if space else said
+    return findings
+
+
+def _checked(url: str, space: str, *, fix: bool, progress: Callable[..., None]) -> Sequence[object]:
+    store = open_store_now(url, space=space)
     try:
         check: Callable[..., Sequence[object]] | None
         check = getattr(store, "check_now", None) or getattr(store, "check", None)

@@ -26,6 +26,9 @@ class Problem(NamedTuple):
     id: str
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}: {self.text}"
+
 
 class _Table(NamedTuple):
     kind: str
