@@ -69,16 +69,7 @@ class AsyncSessionCommands(AsyncCore):
             detached_ms = duration_ms("detached_timeout", detached_timeout)
         else:
             detached_ms = policy.max_age_ms if policy.detached_as_max_age else policy.detached_timeout_ms
-        details = NO_DETAILS
-        if data is not None or label is not None or user_agent is not None or address is not None:
-            kept = {} if data is None else inputs.data_of(data)
-            details = SessionDetails(
-                inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
-                inputs.optional_text("user_agent", user_agent, bytes_max=USER_AGENT_BYTES_MAX),
-                inputs.optional_text("address", address, bytes_max=LABEL_BYTES_MAX),
-                json.dumps(kept, ensure_ascii=False, separators=(",", ":")),
-                dict.fromkeys(kept, 1),
-            )
+        details = _details_of(data, label, user_agent, address)
         opening = rules.Opening(
             new_id(SESSION_ID),
             None,
@@ -352,3 +343,19 @@ class AsyncSessionCommands(AsyncCore):
                 return page_of(listed, limit)
             last = candidates[-1].session
             listing = listing._replace(after=(last.created_at, last.id))
+
+
+def _details_of(
+    data: Mapping[str, JSON] | None, label: str | None, user_agent: str | None, address: str | None
+) -> SessionDetails:
+    """Answer the parts of a new session that few sessions have."""
+    if data is None and label is None and user_agent is None and address is None:
+        return NO_DETAILS
+    kept = {} if data is None else inputs.data_of(data)
+    return SessionDetails(
+        inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
+        inputs.optional_text("user_agent", user_agent, bytes_max=USER_AGENT_BYTES_MAX),
+        inputs.optional_text("address", address, bytes_max=LABEL_BYTES_MAX),
+        json.dumps(kept, ensure_ascii=False, separators=(",", ":")),
+        dict.fromkeys(kept, 1),
+    )
