@@ -224,11 +224,11 @@ class AsyncTablesCore:
         return None if token is None else token.as_of(now, session, entry)
 
     async def _refresh_session(self, id: str) -> None:
-        if self._mirror is not None:
+        if self._mirror is not None and can_be_name(id):
             await self._mirror.refresh_session(id, named.adopt, lambda: (named.forget_session, self._policy))
 
     async def _refresh_token(self, id: str) -> None:
-        if self._mirror is not None:
+        if self._mirror is not None and can_be_name(id):
             token = await self._mirror.refresh_token(id, named.adopt)
             if token is not None and token.session_id is not None:
                 await self._refresh_session(token.session_id)
@@ -239,6 +239,7 @@ class AsyncTablesCore:
         string = written_name("a token", t_token)
         self._begin_to_sweep()
         text, is_json = inputs.value_of("value", value)
+        await self._refresh_token(string)
         issue = self._issue_of(string, await self._token_id(string), kind, text, is_json)
         if owner is None:
             return await self._answered(tokens.issue_token, self._policy, None, issue)
@@ -266,6 +267,9 @@ class AsyncTablesCore:
             return self._policy, opening, issue, self.store.clock
 
         assert self._mirror is not None
+        await self._refresh_session(id)
+        if first_id is not None:
+            await self._refresh_token(first_id)
         link = await self._mirror.open_session(named.add_session, id, owner, args_with)
         await self._clean_up_in_db()
         return link
@@ -347,6 +351,37 @@ def written_name(name: str, string: object) -> str:
         if size > NAME_BYTES_MAX:
             raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {NAME_BYTES_MAX} are kept")
     return string
+
+
+def can_be_name(string: object) -> bool:
+    """Whether a session or token may be named so; what may not is unknown, and the application's DB is not asked.
+
+    Raises:
+        TypeError: it is not a ``str``.
+    """
+    if not isinstance(string, str):
+        raise TypeError(f"a token is a str, not {type(string).__name__}")
+    return bool(string) and string[0] != RESERVED and is_utf8(string) and len(string.encode()) <= NAME_BYTES_MAX
+
+
+def is_utf8(string: str) -> bool:
+    """Whether a string can be encoded: one with lone surrogates cannot, and names nothing."""
+    try:
+        string.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def given_owner(owner: object) -> str:
+    """Answer an owner to look for: any ``str``, those that can never be one find nothing.
+
+    Raises:
+        TypeError: it is not a ``str``.
+    """
+    if not isinstance(owner, str):
+        raise TypeError(f"an owner is a str, not {type(owner).__name__}")
+    return owner
 
 
 def checked_creator(token_creator: object) -> TokenCreator | None:

@@ -15,7 +15,15 @@ import math
 from decimal import Decimal
 
 from . import inputs
-from .async_tables_core import AsyncTablesCore, TokenCreator, checked_creator, written_name
+from .async_tables_core import (
+    AsyncTablesCore,
+    TokenCreator,
+    can_be_name,
+    checked_creator,
+    given_owner,
+    is_utf8,
+    written_name,
+)
 from .clock import NEVER, ManualClock
 from .errors import InvalidInput, Refused
 from .minting import TOKEN_SECRET, new_secret
@@ -125,13 +133,14 @@ class AsyncTokenTables(AsyncTablesCore):
 
     async def active_session(self, session_token: str, ownership_key: str) -> bool | None:
         """Answer whether a session lives (a detached one too) and is that owner's; ``None`` if there is none."""
-        if (session := self._sessions.get(session_token)) is not None:
+        if (session := self._sessions.get(session_token)) is not None and session.owner == ownership_key:
             entry = self._entries.get(session.owner) if self._entries else None
-            return session.owner == ownership_key if session.alive(self._now(), entry) else None
+            return True if session.alive(self._now(), entry) else None
+        owner = given_owner(ownership_key)
         now, session, entry = await self._find_session(session_token)
         if session is None or not session.alive(now, entry):
             return None
-        return session.owner == ownership_key
+        return session.owner == owner
 
     async def destroy_session(self, token: str) -> bool:
         """End a session by its own token or by any token that it holds; answer whether one lived."""
@@ -163,6 +172,8 @@ class AsyncTokenTables(AsyncTablesCore):
         """Verify a session's hash with the DB, then load the session into this process; answer whether it lives."""
         if not isinstance(hash_of_p2, str):
             raise TypeError(f"a hash is a str, not {type(hash_of_p2).__name__}")
+        if not (can_be_name(session_token) and is_utf8(given_owner(ownership_key)) and is_utf8(hash_of_p2)):
+            return False
         if self._mirror is not None:
             if not await self._mirror.ask("check_hash", hash_of_p2, ownership_key):
                 return False
@@ -183,6 +194,7 @@ class AsyncTokenTables(AsyncTablesCore):
 
     async def discard_quick_insert(self, session_token: str) -> bool:
         """Drop a local hint; answer whether there was one."""
+        self._ids(session_token)  # a TypeError for what is no string
         hint = self._hints.pop(session_token, None)
         return hint is not None and self.store.clock.now() < hint[1]
 
@@ -234,8 +246,7 @@ class AsyncTokenTables(AsyncTablesCore):
             yielder_key: its owner; for an unassigned token its previous owner or ``""``.
             receiver_key: holds it in their living session, or parked until their next.
         """
-        if not isinstance(yielder_key, str):
-            raise TypeError(f"an owner is a str, not {type(yielder_key).__name__}")
+        given_owner(yielder_key)
         receiver = inputs.owner_of("receiver_key", receiver_key)
         if self._mirror is not None:
             await self._refresh_token(t_token)
@@ -252,9 +263,10 @@ class AsyncTokenTables(AsyncTablesCore):
         Answers:
             Whether that owner and session hold it afterwards.
         """
-        await self._refresh_token(t_token)
         id, session_id = await self._token_id(t_token), await self._session_id(session_token)
-        return await self.store.run(named.acquire_token, id, session_id, owner)
+        await self._refresh_token(t_token)
+        await self._refresh_session(session_token)
+        return await self.store.run(named.acquire_token, id, session_id, given_owner(owner))
 
     async def destroy_token(self, t_token: str) -> bool:
         """End a token of any kind; answer whether one lived. Its string may be added again as a new token."""

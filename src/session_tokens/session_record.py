@@ -288,6 +288,11 @@ class Session(SessionFields):
         return End(self.deadline, "idle" if self.detached_at is None else "detached_timeout")
 
 
+def is_another(session: Session, former: Session) -> bool:
+    """Whether two sessions of one id were opened apart, as an application may that names them itself."""
+    return session.created_at != former.created_at or session.owner != former.owner
+
+
 def in_seconds(duration_ms: int | None) -> float | None:
     """Answer milliseconds as seconds: a whole number where it is one."""
     if duration_ms is None:

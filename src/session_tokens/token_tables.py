@@ -21,7 +21,15 @@ from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Token
 from .rules import named, sessions, tokens
 from .settings import FROM_DB, FromDB, whole_ms
 from .stores.memory import MemoryStore
-from .sync_tables_core import SyncTablesCore, TokenCreator, checked_creator, written_name
+from .sync_tables_core import (
+    SyncTablesCore,
+    TokenCreator,
+    can_be_name,
+    checked_creator,
+    given_owner,
+    is_utf8,
+    written_name,
+)
 
 log = logging.getLogger("session_tokens.token_tables")
 
@@ -124,13 +132,14 @@ class TokenTables(SyncTablesCore):
 
     def active_session(self, session_token: str, ownership_key: str) -> bool | None:
         """Answer whether a session lives (a detached one too) and is that owner's; ``None`` if there is none."""
-        if (session := self._sessions.get(session_token)) is not None:
+        if (session := self._sessions.get(session_token)) is not None and session.owner == ownership_key:
             entry = self._entries.get(session.owner) if self._entries else None
-            return session.owner == ownership_key if session.alive(self._now(), entry) else None
+            return True if session.alive(self._now(), entry) else None
+        owner = given_owner(ownership_key)
         now, session, entry = self._find_session(session_token)
         if session is None or not session.alive(now, entry):
             return None
-        return session.owner == ownership_key
+        return session.owner == owner
 
     def destroy_session(self, token: str) -> bool:
         """End a session by its own token or by any token that it holds; answer whether one lived."""
@@ -162,6 +171,8 @@ class TokenTables(SyncTablesCore):
         """Verify a session's hash with the DB, then load the session into this process; answer whether it lives."""
         if not isinstance(hash_of_p2, str):
             raise TypeError(f"a hash is a str, not {type(hash_of_p2).__name__}")
+        if not (can_be_name(session_token) and is_utf8(given_owner(ownership_key)) and is_utf8(hash_of_p2)):
+            return False
         if self._mirror is not None:
             if not self._mirror.ask("check_hash", hash_of_p2, ownership_key):
                 return False
@@ -182,6 +193,7 @@ class TokenTables(SyncTablesCore):
 
     def discard_quick_insert(self, session_token: str) -> bool:
         """Drop a local hint; answer whether there was one."""
+        self._ids(session_token)  # a TypeError for what is no string
         hint = self._hints.pop(session_token, None)
         return hint is not None and self.store.clock.now() < hint[1]
 
@@ -233,8 +245,7 @@ class TokenTables(SyncTablesCore):
             yielder_key: its owner; for an unassigned token its previous owner or ``""``.
             receiver_key: holds it in their living session, or parked until their next.
         """
-        if not isinstance(yielder_key, str):
-            raise TypeError(f"an owner is a str, not {type(yielder_key).__name__}")
+        given_owner(yielder_key)
         receiver = inputs.owner_of("receiver_key", receiver_key)
         if self._mirror is not None:
             self._refresh_token(t_token)
@@ -251,9 +262,10 @@ class TokenTables(SyncTablesCore):
         Answers:
             Whether that owner and session hold it afterwards.
         """
-        self._refresh_token(t_token)
         id, session_id = self._token_id(t_token), self._session_id(session_token)
-        return self.store.run_now(named.acquire_token, id, session_id, owner)
+        self._refresh_token(t_token)
+        self._refresh_session(session_token)
+        return self.store.run_now(named.acquire_token, id, session_id, given_owner(owner))
 
     def destroy_token(self, t_token: str) -> bool:
         """End a token of any kind; answer whether one lived. Its string may be added again as a new token."""

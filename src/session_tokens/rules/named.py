@@ -11,7 +11,8 @@ import json
 from ..clock import Clock
 from ..errors import AlreadyExists, SessionEnded, UnknownSession, UnknownToken
 from ..events import SESSION_CHANGED, SESSION_ENDED
-from ..records import TRANSFERABLE, Session, Token
+from ..records import BOUND, TRANSFERABLE, Session, Token
+from ..session_record import is_another
 from ..settings import Policy
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf, TokenById, TokensOf
@@ -45,15 +46,35 @@ def add_session(
         AlreadyExists: a living session of that name has another owner, or a living token that name.
         OwnerDisabled, LimitReached: as ``open_session``.
     """
-    session = tx.session(opening.id)
+    former = session = tx.session(opening.id)
     is_new = session is None or not session.alive(tx.now, tx.entry(session.owner))
     if session is None or is_new:
         session = open_session(tx, policy, opening, clock)
     elif session.owner != opening.owner:
         raise AlreadyExists("a living session of that name has another owner", id=opening.id)
     if issue is not None:
-        issue_under(tx, policy, session, issue)
+        name_is_free = is_new and _ended_with_opening(tx, former, opening, issue)
+        issue_under(tx, policy, session, issue, name_is_free=name_is_free)
     return session, is_new
+
+
+def _ended_with_opening(tx: Transaction, former: Session | None, opening: Opening, issue: Issue) -> bool:
+    """Whether the token that had the name of a new session's first one ended by the opening itself.
+
+    Either the opening cleaned up behind a former session of the same name, or it replaced the owner's session that
+    the token was bound to; then the token is cleared away here.
+    """
+    held = tx.token(issue.id)
+    if held is None or held.session_id is None:
+        return False
+    holder = tx.session(held.session_id)
+    present = held.as_of(tx.now, holder, None if holder is None else tx.entry(holder.owner))
+    if held.session_id == opening.id:
+        return former is not None and present is None
+    if present is None or present.kind is not BOUND or present.owner != opening.owner:
+        return False
+    tx.put_token(held, None)
+    return True
 
 
 @reads(lambda policy, owner, issue: [EntryOf(owner), SessionsOf(owner), TokenById(issue.id)])
@@ -146,7 +167,13 @@ def adopt(tx: Transaction, session: Session | None, tokens: list[tuple[str, Toke
     For process-local tables over an application's own DB: no event, for it happened elsewhere.
     """
     if session is not None:
-        tx.put_session(tx.session(session.id), session)
+        known = tx.session(session.id)
+        if known is not None and is_another(session, known):
+            for held in tx.tokens_of(known.id, None):
+                tx.put_token(held, None)  # what became of it elsewhere is read again when it is asked for
+            tx.put_session(known, None)
+            known = None
+        tx.put_session(known, session)
     for id, token in tokens:
         former = tx.token(id)
         if former is not None or token is not None:

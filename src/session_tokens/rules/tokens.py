@@ -61,11 +61,17 @@ def issue_token(tx: Transaction, policy: Policy, session_key: Key | None, issue:
     return issue_under(tx, policy, session, issue).seen_with(session)
 
 
-def issue_under(tx: Transaction, policy: Policy, session: Session | None, issue: Issue) -> Token:
-    """Issue a token under a session that is known to live; see ``issue_token``."""
+def issue_under(
+    tx: Transaction, policy: Policy, session: Session | None, issue: Issue, *, name_is_free: bool = False
+) -> Token:
+    """Issue a token under a session that is known to live; see ``issue_token``.
+
+    Args:
+        name_is_free: whether this transaction has ended the token that had the name.
+    """
     now = tx.now
     owner = None if session is None else session.owner
-    if policy.names:
+    if policy.names and not name_is_free:
         former = tx.token(issue.id)
         if former is not None:
             known = _same_again(tx, former, owner, issue)

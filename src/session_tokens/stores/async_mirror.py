@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from ..changes import Changes, owner_of_living
 from ..errors import AdapterError, CorruptRecord, StoreBusy
 from ..records import Session, Token
+from ..session_record import is_another
 from ..settings import ATTEMPTS_MAX
 from ..store import Store
 from ..transaction import Rule
@@ -148,7 +149,7 @@ class AsyncMirrorStore(Store):
             here = self.inner.sessions.get(id)
             if there is not None and here is None and there.ended_at is not None:
                 return
-            if there is not None and (here is None or there.version > here.version or there.owner != here.owner):
+            if there is not None and (here is None or there.version > here.version or is_another(there, here)):
                 self.inner.adopt_now(adopt, there, [])
         if there is None and here is not None:
             rule, policy = forget()

@@ -238,6 +238,8 @@ class MemoryStore(BlockingStore):
                     self.sessions_by_lookup[new.lookup] = new
                 add_member(self.owners, new.owner, new.id)
                 self._session_deadlines.add(new.sweep_at, new.id)
+                if new.detached_at is not None and new.ended_at is None:  # taken over from elsewhere
+                    self.detached[new.id] = None
             return
         if new is None:
             del self.sessions[old.id]
