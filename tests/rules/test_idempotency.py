@@ -157,3 +157,21 @@ def test_the_kept_outcome_holds_no_secret(st: SessionTokens) -> None:
     for record in kept.values():
         assert opened.secret not in repr([record.key, record.request, record.nonce, record.key_id])
         assert "a key of the caller" not in repr(record)
+
+
+def test_nothing_given_is_another_request_than_the_word_for_it(st: SessionTokens) -> None:
+    opened = st.open_session("ann", idempotency_key="open")
+    token = st.issue_token(opened.id, transferable=True)
+    st.offer_token(token.id, idempotency_key="offer")
+    free = st.issue_token(None)
+    st.reissue_token(free.id, owner=None, idempotency_key="reissue")
+    st.change_session(opened.id, detachable=True, idempotency_key="change")
+
+    for call in (
+        lambda: st.open_session("ann", label="None", idempotency_key="open"),
+        lambda: st.offer_token(token.id, currency="None", idempotency_key="offer"),
+        lambda: st.reissue_token(free.id, owner="None", idempotency_key="reissue"),
+        lambda: st.change_session(opened.id, detachable=True, label="…", idempotency_key="change"),
+    ):
+        with pytest.raises(IdempotencyMismatch):
+            call()
