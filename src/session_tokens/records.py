@@ -15,7 +15,8 @@ Records are made by plain assignment into slots and then given their public clas
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar, overload
 
 from .session_record import JSON, NO_DETAILS, End, OwnerEntry, Reason, Session, SessionDetails
 from .token_record import BOUND, FREE, TRANSFERABLE, Offer, Token, TokenKind
@@ -123,13 +124,39 @@ class ServiceKey(NamedTuple):
         return f"ServiceKey(id={self.id!r}, role={self.role!r})"
 
 
-class Page(NamedTuple, Generic[R]):
-    """One page of a listing, in order of creation.
+class Page(Sequence[R]):
+    """One page of a listing, in order of creation: a sequence of its items.
 
     Attributes:
         items: the sessions or tokens.
         next: give it as ``after=`` for the next page; ``None`` when there is none.
     """
 
-    items: list[R]
-    next: str | None
+    __slots__ = ("items", "next")
+
+    def __init__(self, items: list[R], next_after: str | None) -> None:
+        self.items = items
+        self.next = next_after
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> R | list[R]:
+        return self.items[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Page):
+            return NotImplemented
+        return self.items == other.items and self.next == other.next
+
+    __hash__ = None  # type: ignore[assignment]  # it holds a list
+
+    def __repr__(self) -> str:
+        return f"Page(items={self.items!r}, next={self.next!r})"

@@ -181,3 +181,17 @@ def test_a_folder_that_is_not_there_is_no_store(tmp_path: Path) -> None:
 def test_settings_that_can_never_be_right_are_refused(given: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
         Settings(**given)
+
+
+def test_a_page_is_a_sequence_of_its_items() -> None:
+    with SessionTokens.open("memory://", sweep=False, settings=Settings(max_sessions=None)) as st:
+        assert not st.list_sessions("ann")
+        opened = [st.open_session("ann").session for _ in range(3)]
+        page = st.list_sessions("ann", limit=2)
+
+        assert len(page) == 2
+        assert list(page) == page.items == [page[0], page[1]]
+        assert page[0] in opened
+        assert [*page, *st.list_sessions("ann", after=page.next)] == sorted(
+            opened, key=lambda it: (it.created_at, it.id)
+        )
