@@ -276,7 +276,8 @@ def test_migrate_makes_both_name_spaces_for_a_role_that_owns_nothing(
     with TokenTables.open(as_runner) as tables:
         tables.add_session("their session", "eve", "their token")
         assert tables.active_session("their session", "eve") is True
-    assert cli("store", "migrate", postgres_url, "--json").json == {"steps": 0, "needed": True}
+    assert cli("store", "migrate", "--store", postgres_url, "--json").json == {"steps": 0, "needed": True}
+    assert cli("store", "migrate", postgres_url, "--store", postgres_url).code == BAD_INPUT
 
 
 def test_migrate_says_where_there_is_nothing_to_do(cli: Cli, valkey_url: str) -> None:

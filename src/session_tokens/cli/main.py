@@ -181,17 +181,23 @@ def _store_commands(commands: Any) -> None:
         return made
 
     migrate = action("migrate", "bring a store's tables up to this version")
-    migrate.add_argument("url", nargs="?", metavar="URL", help="else SESSION_TOKENS_STORE")
+    _one_store(migrate)
     migrate.add_argument("--grant-to", metavar="ROLE", help="the PostgreSQL role that uses the tables")
 
     check = action("check", "check a store's records and indexes")
-    check.add_argument("url", nargs="?", metavar="URL", help="else SESSION_TOKENS_STORE")
+    _one_store(check)
     check.add_argument("--fix", action="store_true", help="set aside what is corrupt, mend what can be mended")
     check.set_defaults(fix_clock=False)
 
     copy = action("copy", "copy everything into an empty store, or go on with that")
     copy.add_argument("source", metavar="FROM", help="the URL of a store that nothing uses meanwhile")
     copy.add_argument("target", metavar="TO", help="the URL of the store to fill")
+
+
+def _one_store(made: ArgumentParser) -> None:
+    either = made.add_mutually_exclusive_group()
+    either.add_argument("url", nargs="?", metavar="URL", help="else SESSION_TOKENS_STORE")
+    either.add_argument("--store", metavar="URL", help="the same, as other commands take it")
 
 
 def _page_options(made: ArgumentParser) -> None:
