@@ -14,79 +14,45 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from session_tokens import settings as library_settings
+from session_tokens import sync_sessions
 from session_tokens.clock import ManualClock
 
+from .choices import (
+    IDEMPOTENCY_MS,
+    NO_KEY,
+    START_MS,
+    STEPS_MS,
+    USE_EVERY_MS,
+    ages,
+    drawn,
+    general_settings,
+    holders,
+    idle_timeouts,
+    owners,
+    prices,
+    session_keys,
+    small_limits,
+    some,
+    token_keys,
+    token_timeouts,
+    values,
+    when_a_store_is_durable,
+    when_all_stores_are_durable,
+    when_commands_are_kept,
+    when_owners_are_disabled,
+    when_sessions_are_detached,
+    when_sessions_live,
+    when_tokens_are_unassigned,
+    when_tokens_live,
+)
 from .invariants import Watch
 from .naive import NaiveTokens, Record, Refusal
 from .worlds import Refused, StoreKind, World, in_order_of
-
-START_MS = 1_700_000_000_000
-IDEMPOTENCY_MS = 86_400_000
-OWNERS = ("ann", "bob", "cyn", "dan")
-NO_KEY = (
-    "no key at all", "", "strange session", "strange session secret", "strange token", "strange token secret",
-)  # fmt: skip
-SESSION_COMMANDS = (
-    "verify_session", "verify_session", "rotate_session", "detach_session", "attach_session", "destroy_session",
-)  # fmt: skip
-STEPS_MS = (1, 10, 100, 999, 1_000, 1_000, 3_000, 3_000, 5_000, 16_000, 60_000, 600_000, 3_600_000, 86_400_000)
-
-owners = st.sampled_from(OWNERS)
-idle_timeouts = st.sampled_from([None, 1_600, 16_000, 160_000])  # multiples of 16 ms, so that no rounding is at stake
-ages = st.sampled_from([None, 30_000, 600_000, 3_600_000])
-token_timeouts = st.sampled_from([None, 5_000, 60_000, 7_200_000])
-values = st.sampled_from(["plain", "", {"_owner": "x", "_price": 1}, ["a", 1, None], 7, True, None])
-prices = st.sampled_from([None, Decimal(0), Decimal("12.50"), Decimal("-3.25")])
-small_limits = st.integers(1, 3)
-general_settings = st.fixed_dictionaries(
-    {
-        "max_age": ages, "idle_timeout": idle_timeouts, "token_timeout": token_timeouts,
-        "disownment_timeout": token_timeouts, "max_sessions": st.sampled_from([1, 2, None]),
-        "session_policy": st.sampled_from(["replace_oldest", "replace_all", "refuse"]),
-    },
-    optional={"detached_timeout": ages},  # where it is left out, it is the general `max_age`
-)  # fmt: skip
-
-
-def drawn(choices: str) -> st.SearchStrategy[Any]:
-    """Draw from what the machine's method `choices` answers at that moment."""
-    return st.runner().flatmap(lambda machine: st.sampled_from(getattr(machine, choices)()))
-
-
-def when_sessions_live(machine: SessionsAndTokens) -> bool:
-    return bool(machine.model.living_sessions())
-
-
-def when_tokens_live(machine: SessionsAndTokens) -> bool:
-    return bool(machine.model.living_tokens())
-
-
-def when_sessions_are_detached(machine: SessionsAndTokens) -> bool:
-    return bool(machine.detached_keys_now())
-
-
-def when_tokens_are_unassigned(machine: SessionsAndTokens) -> bool:
-    return bool(machine.unassigned_keys_now())
-
-
-def when_commands_are_kept(machine: SessionsAndTokens) -> bool:
-    return bool(machine.kept_now())
-
-
-def when_a_store_is_durable(machine: SessionsAndTokens) -> bool:
-    return any(world.kind.durable for world in machine.worlds)
-
-
-session_keys, token_keys = drawn("session_keys_now"), drawn("token_keys_now")
-holders = drawn("holders_now")
-
-
-def some(**options: st.SearchStrategy[Any]) -> st.SearchStrategy[Record]:
-    """Draw keyword arguments of which any may be left out."""
-    return st.fixed_dictionaries({}, optional=options)
 
 
 @dataclass
@@ -112,10 +78,16 @@ class SessionsAndTokens(RuleBasedStateMachine):
         self.commands_given = 0
         self.kept: list[Kept] = []
 
-    @initialize(settings=general_settings, first=st.lists(owners, min_size=1, max_size=5))
-    def begin(self, settings: Record, first: list[str]) -> None:
+    @initialize(
+        settings=general_settings, first=st.lists(owners, min_size=1, max_size=5), batch=st.sampled_from([500, 1, 2])
+    )  # fmt: skip
+    def begin(self, settings: Record, first: list[str], batch: int) -> None:
+        """Small batches: what is cleaned up step by step must look done from the first step on."""
+        self.limits = pytest.MonkeyPatch()
+        self.limits.setattr(library_settings, "CLEANING_BATCH", batch)
+        self.limits.setattr(sync_sessions, "STEP", batch)
         self.clock = ManualClock(START_MS)
-        self.given_settings = settings
+        self.given_settings, self.most_sessions = settings, settings["max_sessions"]
         self.model = NaiveTokens({"detached_timeout": settings["max_age"]} | settings, self.clock.now())
         self.worlds = [World(kind, settings, self.clock) for kind in self.kinds]
         self.watches = [Watch(world) for world in self.worlds]
@@ -127,6 +99,8 @@ class SessionsAndTokens(RuleBasedStateMachine):
     def teardown(self) -> None:
         for world in self.worlds:
             world.close()
+        if self.worlds:
+            self.limits.undo()
 
     # What to draw from.
 
@@ -238,12 +212,31 @@ class SessionsAndTokens(RuleBasedStateMachine):
         self.move_to(self.model.now + 1)  # of two sessions of one instant either may be called the newest
 
     @precondition(when_sessions_live)
-    @rule(command=st.sampled_from(SESSION_COMMANDS), key=session_keys)
-    def use_session(self, command: str, key: str) -> None:
-        self.give(command, key)
+    @rule(key=session_keys, wait_ms=st.sampled_from(USE_EVERY_MS), times=st.integers(1, 3))
+    def use_session(self, key: str, wait_ms: int, times: int) -> None:
+        for _ in range(times):
+            self.give("verify_session", key)
+            self.move_to(self.model.now + wait_ms)
+
+    @precondition(when_sessions_live)
+    @rule(key=session_keys)
+    def rotate_session(self, key: str) -> None:
+        self.give("rotate_session", key)
+
+    @precondition(when_sessions_live)
+    @rule(key=session_keys, twice=st.booleans())
+    def detach_session(self, key: str, twice: bool) -> None:
+        self.give("detach_session", key)
+        if twice:
+            self.give("detach_session", key)
+
+    @precondition(when_sessions_live)
+    @rule(key=session_keys, options=some(reason=st.sampled_from(["theft", "revoked", "evicted"])))
+    def destroy_session(self, key: str, options: Record) -> None:
+        self.give("destroy_session", key, **options)
 
     @precondition(when_sessions_are_detached)
-    @rule(key=drawn("detached_keys_now"))
+    @rule(key=st.one_of(drawn("detached_keys_now"), drawn("detached_keys_now"), session_keys))
     def attach_session(self, key: str) -> None:
         self.give("attach_session", key)
 
@@ -272,15 +265,22 @@ class SessionsAndTokens(RuleBasedStateMachine):
         version = None if session is None or behind == 0 else max(1, session.version - behind + 1)
         self.give("update_session_data", key, changes, version=version)
 
-    @rule(command=st.sampled_from(["destroy_sessions", "disable_owner", "enable_owner", "enable_owner"]), owner=owners)
-    def command_an_owner(self, command: str, owner: str) -> None:
-        self.give(command, owner)
-
     @precondition(when_sessions_live)
-    @rule(owner=owners, kept=session_keys, honest=st.booleans())
-    def destroy_other_sessions(self, owner: str, kept: str, honest: bool) -> None:
+    @rule(owner=owners, kept=st.one_of(st.none(), session_keys), honest=st.booleans())
+    def destroy_sessions(self, owner: str, kept: str | None, honest: bool) -> None:
         session = next((s for s in self.model.living_sessions() if kept in (s.id, s.secret)), None)
         self.give("destroy_sessions", session.owner if honest and session else owner, except_session=kept)
+
+    @rule(owner=owners, briefly=st.booleans())
+    def disable_owner(self, owner: str, briefly: bool) -> None:
+        self.give("disable_owner", owner)
+        if briefly:
+            self.give("enable_owner", owner)
+
+    @precondition(when_owners_are_disabled)
+    @rule(owner=owners)
+    def enable_owner(self, owner: str) -> None:
+        self.give("enable_owner", owner)
 
     # Commands on tokens.
 
@@ -408,6 +408,17 @@ class SessionsAndTokens(RuleBasedStateMachine):
             if world.kind.durable:
                 world.restart(self.given_settings)
 
+    @precondition(when_all_stores_are_durable)
+    @rule(settings=general_settings)
+    def restart_with_other_settings(self, settings: Record) -> None:
+        """Other general values hold for what is made later, and the cap for the next opening."""
+        self.given_settings = settings
+        caps = (self.most_sessions, settings["max_sessions"])  # a lower cap waits for the owner's next opening
+        self.most_sessions = None if None in caps else max(caps)
+        self.model.settings = {"detached_timeout": settings["max_age"]} | settings
+        for world in self.worlds:
+            world.restart(settings)
+
     # Reading.
 
     @rule(limit=small_limits, owner=st.one_of(st.none(), owners), detached=st.sampled_from([None, True, False]))
@@ -444,7 +455,7 @@ class SessionsAndTokens(RuleBasedStateMachine):
     @invariant()
     def invariants_hold(self) -> None:
         for watch in getattr(self, "watches", []):
-            watch.check(self.model.settings["max_sessions"])
+            watch.check(self.most_sessions)
 
 
 def comparable(answer: Any) -> Any:

@@ -16,7 +16,7 @@ class SqliteAgainstTheModel(SessionsAndTokens):
 
 
 TestMemoryAgainstTheModel = MemoryAgainstTheModel.TestCase
-TestMemoryAgainstTheModel.settings = effort(200, proving=5000)
+TestMemoryAgainstTheModel.settings = effort(150, proving=5000)
 
 TestSqliteAgainstTheModel = SqliteAgainstTheModel.TestCase
-TestSqliteAgainstTheModel.settings = effort(40, proving=1000)
+TestSqliteAgainstTheModel.settings = effort(30, proving=1000)

@@ -12,4 +12,4 @@ class SqliteBesideMemory(SessionsAndTokens):
 
 
 TestSqliteBesideMemory = SqliteBesideMemory.TestCase
-TestSqliteBesideMemory.settings = effort(30, proving=1000)
+TestSqliteBesideMemory.settings = effort(25, proving=1000)
