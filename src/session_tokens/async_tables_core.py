@@ -95,6 +95,7 @@ class AsyncTablesCore:
         self._timeout_from_db = False
         self._refreshed_at_s: float | None = None
         self._hints: dict[str, tuple[str, int]] = {}
+        self._hints_full = 0
         self._closed = False
         self._sweeps = sweep
         self._sweeper = TaskSweeper.start(self, 1.0) if sweep else None

@@ -35,6 +35,8 @@ from .stores.memory import MemoryStore
 log = logging.getLogger("session_tokens.token_tables")
 
 PREFIX_LENGTH_MAX = 64
+HINTS_FULL = 1_000
+"""From how many hints on the dead ones are dropped; then again when their number has doubled."""
 TICK_MS = 500
 """How far ``decrement_timers`` moves a test clock: the seed's tick."""
 
@@ -187,7 +189,9 @@ class AsyncTokenTables(AsyncTablesCore):
         if not isinstance(hash_of_p2, str):
             raise TypeError(f"a hash is a str, not {type(hash_of_p2).__name__}")
         now = self.store.clock.now()
-        self._hints = {hinted: hint for hinted, hint in self._hints.items() if now < hint[1]}
+        if len(self._hints) >= self._hints_full:
+            living = {hinted: hint for hinted, hint in list(self._hints.items()) if now < hint[1]}
+            self._hints, self._hints_full = living, max(HINTS_FULL, 2 * len(living))
         until = NEVER if self._policy.max_age_ms is None else now + self._policy.max_age_ms
         self._hints[string] = (hash_of_p2, until)
         return True

@@ -151,3 +151,18 @@ def test_a_session_that_was_opened_anew_elsewhere_is_taken_over(db_class: type[P
     assert here.detach_session("s1") is False
     here.close()
     there.close()
+
+
+def test_dead_hints_are_dropped_now_and_then_and_not_at_each_hint(clock: ManualClock) -> None:
+    with TokenTables(clock=clock, sweep=False) as tables:
+        for number in range(2_500):
+            tables.quick_insert_active_session(f"s{number}", "hash")
+        full = tables._hints_full
+        clock.advance(3600)
+        tables.quick_insert_active_session("late", "hash")
+        for number in range(full):
+            tables.quick_insert_active_session(f"t{number}", "hash")
+
+        assert full > 2_500
+        assert tables.discard_quick_insert("late") is True
+        assert "s0" not in tables._hints
