@@ -16,6 +16,7 @@ from decimal import Decimal
 
 from . import inputs
 from .async_tables_core import (
+    TIMEOUT_KEY,
     AsyncTablesCore,
     TokenCreator,
     can_be_name,
@@ -28,8 +29,8 @@ from .clock import NEVER, ManualClock
 from .errors import InvalidInput, Refused
 from .minting import TOKEN_SECRET, new_secret
 from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Token
-from .rules import named, sessions, tokens
-from .settings import FROM_DB, FromDB, whole_ms
+from .rules import named, sessions, settings, tokens
+from .settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
 from .stores.memory import MemoryStore
 
 log = logging.getLogger("session_tokens.token_tables")
@@ -294,6 +295,20 @@ class AsyncTokenTables(AsyncTablesCore):
             return True
         self._policy.max_age_ms = whole_ms("timeout", timeout)
         self._timeout_from_db = False
+        return True
+
+    async def share_general_session_timeout(self, timeout: int | None) -> bool:
+        """Write the timeout that all tables with ``FROM_DB`` here read: milliseconds, ``None`` for never.
+
+        Each process sees it within 30 seconds.
+        """
+        milliseconds = whole_ms("timeout", timeout)
+        text = "never" if milliseconds is None else str(milliseconds)
+        if self._mirror is not None:
+            await self._mirror.ask("set_key_value", TIMEOUT_KEY, text)
+        else:
+            await self.store.run(settings.write_setting, SESSION_TIMEOUT_SETTING, text)
+        self._refreshed_at_s = None
         return True
 
     async def set_session_timeout(self, session_token: str, timeout: int | None) -> bool:

@@ -18,10 +18,11 @@ from .clock import NEVER, ManualClock
 from .errors import InvalidInput, Refused
 from .minting import TOKEN_SECRET, new_secret
 from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Token
-from .rules import named, sessions, tokens
-from .settings import FROM_DB, FromDB, whole_ms
+from .rules import named, sessions, settings, tokens
+from .settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
 from .stores.memory import MemoryStore
 from .sync_tables_core import (
+    TIMEOUT_KEY,
     SyncTablesCore,
     TokenCreator,
     can_be_name,
@@ -293,6 +294,20 @@ class TokenTables(SyncTablesCore):
             return True
         self._policy.max_age_ms = whole_ms("timeout", timeout)
         self._timeout_from_db = False
+        return True
+
+    def share_general_session_timeout(self, timeout: int | None) -> bool:
+        """Write the timeout that all tables with ``FROM_DB`` here read: milliseconds, ``None`` for never.
+
+        Each process sees it within 30 seconds.
+        """
+        milliseconds = whole_ms("timeout", timeout)
+        text = "never" if milliseconds is None else str(milliseconds)
+        if self._mirror is not None:
+            self._mirror.ask("set_key_value", TIMEOUT_KEY, text)
+        else:
+            self.store.run_now(settings.write_setting, SESSION_TIMEOUT_SETTING, text)
+        self._refreshed_at_s = None
         return True
 
     def set_session_timeout(self, session_token: str, timeout: int | None) -> bool:

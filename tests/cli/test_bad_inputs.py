@@ -209,6 +209,13 @@ def test_100_a_secret_is_never_an_argument(cli: Cli, good: str, command: list[st
     assert good not in said.err
 
 
+def test_100_a_mistyped_secret_is_not_repeated(cli: Cli) -> None:
+    said = cli("verify", "sts_abc")
+
+    assert said.code == BAD_INPUT
+    assert "sts_abc" not in said.err
+
+
 def test_101_secret_files_that_are_refused(cli: Cli, good: str, tmp_path: Path) -> None:
     open_to_all = tmp_path / "open"
     open_to_all.write_text(good)

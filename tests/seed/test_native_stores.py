@@ -71,8 +71,19 @@ def test_a_sealed_string_copied_over_another_is_refused(url: str, tmp_path: Path
 
 
 def test_the_general_timeout_is_shared_by_the_store(url: str, clock: ManualClock) -> None:
-    with TokenTables.open(url, clock=clock, sweep=False) as tables:
-        tables.set_general_session_timeout(FROM_DB)
-        tables.add_session("s1", "alice")
+    """Until one is written, the last value stands: an hour."""
+    with (
+        TokenTables.open(url, clock=clock, sweep=False) as one,
+        TokenTables.open(url, clock=clock, sweep=False) as other,
+    ):
+        for tables in (one, other):
+            tables.set_general_session_timeout(FROM_DB)
+        one.add_session("s1", "alice")
+        one.share_general_session_timeout(7_000)
+        other.add_session("s2", "bob")
+        one.share_general_session_timeout(None)
+        one.add_session("s3", "carol")
 
-        assert tables.get_session_timeout("s1") == 3_600_000
+        assert one.get_session_timeout("s1") == 3_600_000
+        assert other.get_session_timeout("s2") == 7_000
+        assert one.get_session_timeout("s3") == float("inf")

@@ -212,6 +212,15 @@ def test_from_db_reads_the_applications_setting(clock: ManualClock) -> None:
         assert tables.get_session_timeout("s3") == float("inf")
 
 
+def test_the_shared_timeout_is_written_where_the_application_may_read_it(clock: ManualClock) -> None:
+    db = PlainDB()
+    with TokenTables(db, clock=clock, sweep=False) as tables:
+        tables.share_general_session_timeout(9_000)
+        assert db.values["session_tokens:general_session_timeout"] == "9000"
+        tables.share_general_session_timeout(None)
+        assert db.values["session_tokens:general_session_timeout"] == "never"
+
+
 @pytest.mark.parametrize("make", [PlainDB, AsyncDB, MixedDB])
 async def test_async_tables_over_every_kind_of_db(make: Callable[[], PlainDB], clock: ManualClock) -> None:
     db = make()

@@ -16,7 +16,7 @@ from ..errors import SessionTokensError
 from ..settings import UNSET
 from . import exits
 from .exits import UsageError
-from .inputs import duration_of, json_of, refuse_secrets, refuse_unknown_environment
+from .inputs import SECRET_PREFIXES, duration_of, json_of, refuse_secrets, refuse_unknown_environment
 
 ROLES = ("verify", "issue", "transfer", "revoke", "audit", "operator", "admin")
 REASONS = (
@@ -28,7 +28,13 @@ class _Parser(ArgumentParser):
     """Ends with a ``UsageError`` where argparse would exit."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{_without_secrets(message)}; see {self.prog} --help")
+
+
+def _without_secrets(message: str) -> str:
+    """Answer a message without words that look like secrets, also mistyped ones."""
+    words = (word if not word.strip("'\"").startswith(SECRET_PREFIXES) else "(a secret)" for word in message.split(" "))
+    return " ".join(words)
 
 
 def _checked(take: Callable[[str], Any]) -> Callable[[str], Any]:

@@ -169,7 +169,7 @@ async def _issue(
         await store.run(rule, id, keyring.lookup(secret), *args)
     else:
         name = inputs.idempotency_key_of(idempotency_key)
-        request = inputs.digest_of(command, *map(str, args))
+        request = inputs.digest_of(command, *map(repr, args))
         ticket = Ticket(inputs.digest_of(command, name), request, os.urandom(16).hex(), keyring.current)
         secret = _derived(keyring, command, name, ticket.nonce, ticket.key_id)
         record = await store.run(once, ticket, rule, (id, keyring.lookup(secret), *args))
