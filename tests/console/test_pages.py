@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,13 +11,11 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from session_tokens import AsyncSessionTokens
-from session_tokens.service.app import Options, Service
 from session_tokens.service.console.access import COOKIE, IDLE_S, RECENT_S
-from session_tokens.service.console.app import HEADERS, Console
+from session_tokens.service.console.app import HEADERS
 from session_tokens.service.console.html import h
-from session_tokens.service.keys import IssuedKey, create_key, revoke_key
-from session_tokens.testing import ManualClock
+from session_tokens.service.keys import create_key, revoke_key
+from tests.console.conftest import Desk
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = [
@@ -31,29 +28,6 @@ HOSTILE = [
 ]
 
 
-class Desk:
-    """A console in this process, and browsers to look at it with."""
-
-    def __init__(self, tokens: AsyncSessionTokens, clock: ManualClock) -> None:
-        self.tokens, self.clock = tokens, clock
-        self.console = Console(tokens)
-        self.service = Service(tokens, Options(more_routes=self.console.routes))
-        self.keys: dict[str, IssuedKey] = {}
-
-    def browser(self) -> httpx.AsyncClient:
-        """Answer a client that keeps its cookies, as a browser does."""
-        return httpx.AsyncClient(transport=httpx.ASGITransport(self.service), base_url="https://desk.test")
-
-    async def entered(self, role: str = "admin") -> httpx.AsyncClient:
-        """Answer a browser in which a key of that role entered."""
-        if role not in self.keys:
-            self.keys[role] = await create_key(self.tokens.store, role)
-        browser = self.browser()
-        response = await browser.post("/console/enter", data={"secret": self.keys[role].secret})
-        assert response.status_code == 303, response.text
-        return browser
-
-
 async def csrf_of(browser: httpx.AsyncClient) -> str:
     found = re.search(r'name="csrf" value="(\w+)"', (await browser.get("/console")).text)
     assert found is not None
@@ -62,13 +36,6 @@ async def csrf_of(browser: httpx.AsyncClient) -> str:
 
 async def act(browser: httpx.AsyncClient, path: str, **fields: str) -> httpx.Response:
     return await browser.post(path, data={"csrf": await csrf_of(browser), **fields})
-
-
-@pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    clock = ManualClock()
-    async with await AsyncSessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
-        yield Desk(tokens, clock)
 
 
 async def everything(desk: Desk) -> dict[str, Any]:

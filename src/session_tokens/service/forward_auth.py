@@ -12,6 +12,7 @@ from ..async_api import AsyncSessionTokens
 from .callers import REALM
 from .exchange import Exchange
 from .problems import Problem, bad_request
+from .reserved import applications
 
 SESSION_COOKIE = "session"
 COOKIE_BYTES_MAX = 4_096
@@ -38,7 +39,7 @@ class ForwardAuth:
         if exchange.scope["query_string"]:
             raise bad_request("nothing is taken from the query of this address")
         secret = self._secret_of(exchange.fields)
-        session = None if not secret else await self._tokens.verify_session(secret.decode("latin-1"))
+        session = None if not secret else applications(await self._tokens.verify_session(secret.decode("latin-1")))
         if session is None:
             error = b', error="invalid_token"' if secret else b""
             raise Problem(

@@ -11,6 +11,7 @@ from ..records import Session, Token
 from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
 from .problems import Problem, bad_request
+from .reserved import applications
 from .roles import may
 from .shapes import Introspection
 
@@ -38,7 +39,7 @@ class OAuth:
             token = await tokens.verify_token(secret)
             body = INACTIVE if token is None else _encode(_of_token(token))
         else:
-            session = await tokens.verify_session(secret)
+            session = applications(await tokens.verify_session(secret))
             body = INACTIVE if session is None else _encode(_of_session(session))
         await exchange.answer(200, body)
 

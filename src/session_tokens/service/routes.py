@@ -14,6 +14,8 @@ from ..minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..records import Issued, ServiceKey, Session, Token
 from . import keys, shapes
 from .keys import UnknownKey
+from .problems import Problem
+from .reserved import is_console, refuse_console_owner
 from .shapes import given, key_shape, session_shape, token_shape
 
 
@@ -88,6 +90,15 @@ def _session_id(call: Call) -> str:
     return call.subject
 
 
+async def _applications_session_id(call: Call) -> str:
+    """Answer the id of a session that may be changed from outside: the console's may only be read and ended."""
+    id = _session_id(call)
+    session = await call.tokens.get_session(id)  # who opened it never changes, so that asking before is enough
+    if session is not None and is_console(session):
+        raise Problem(403, "forbidden", "that session is the console's; it may be read and ended, nothing else")
+    return id
+
+
 def _token_id(call: Call) -> str:
     if not is_id(TOKEN_ID, call.subject):
         raise UnknownToken("no living token has that id")
@@ -114,6 +125,7 @@ def _token(token: Token) -> Answer:
 
 async def open_session(call: Call) -> Answer:
     """Open a session for an owner; its secret is in the answer and nowhere else."""
+    refuse_console_owner(call.body.owner)
     issued = await call.tokens.open_session(
         **given(call.body), client_id=call.key.id, idempotency_key=call.idempotency_key
     )
@@ -139,7 +151,7 @@ async def change_session(call: Call) -> Answer:
     changes = given(call.body)
     version = _version(call)
     changes.pop("version", None)
-    id = _session_id(call)
+    id = await _applications_session_id(call)
     if "data" not in changes:
         changed = await call.tokens.change_session(id, **changes, version=version, idempotency_key=call.idempotency_key)
     elif len(changes) > 1:
@@ -162,19 +174,23 @@ async def end_session(call: Call) -> Answer:
 async def rotate_session(call: Call) -> Answer:
     """Give a session a new secret at log-in or a change of privileges; the old one is dead at once."""
     issued = await call.tokens.rotate_session(
-        _session_id(call), authenticated=call.body.authenticated, idempotency_key=call.idempotency_key
+        await _applications_session_id(call),
+        authenticated=call.body.authenticated,
+        idempotency_key=call.idempotency_key,
     )
     return _issued_session(issued)
 
 
 async def detach_session(call: Call) -> Answer:
     """Log a detachable session out but let it and its tokens go on; its secret is dead."""
-    return _session(await call.tokens.detach_session(_session_id(call), idempotency_key=call.idempotency_key))
+    id = await _applications_session_id(call)
+    return _session(await call.tokens.detach_session(id, idempotency_key=call.idempotency_key))
 
 
 async def attach_session(call: Call) -> Answer:
     """Log a detached session in again, with a new secret."""
-    return _issued_session(await call.tokens.attach_session(_session_id(call), idempotency_key=call.idempotency_key))
+    id = await _applications_session_id(call)
+    return _issued_session(await call.tokens.attach_session(id, idempotency_key=call.idempotency_key))
 
 
 async def end_sessions(call: Call) -> Answer:

@@ -20,6 +20,7 @@ from ...records import ServiceKey, Session
 from ...rules.audit import Act
 from ...settings import Settings
 from ..keys import authenticate, get_key
+from ..reserved import CONSOLE_CLIENT, CONSOLE_OWNER_PREFIX, is_console
 from ..roles import may
 
 COOKIE = "__Host-session-tokens-console"
@@ -27,7 +28,6 @@ IDLE_S = 15 * 60
 MAX_AGE_S = 8 * 3600
 RECENT_S = 5 * 60
 """For how long a log-in is enough for destructive acts."""
-OWNER_PREFIX = "console:"
 
 
 class Visitor(NamedTuple):
@@ -63,9 +63,9 @@ class Access:
         """Answer who sends a request; ``None`` for nobody."""
         secret = request.cookies.get(COOKIE)
         session = None if secret is None else await self.sessions.verify_session(secret)
-        if secret is None or session is None or not session.owner.startswith(OWNER_PREFIX):
+        if secret is None or session is None or not is_console(session):
             return None
-        key = await get_key(self.store, session.owner.removeprefix(OWNER_PREFIX))
+        key = await get_key(self.store, session.owner.removeprefix(CONSOLE_OWNER_PREFIX))
         now, _ = await self.store.read([])
         if key is None or (key.expires_at is not None and now >= key.expires_at) or not may(key.role, "read_sessions"):
             await self.sessions.destroy_session(session.id, reason="revoked")
@@ -80,7 +80,8 @@ class Access:
             return None
         agent = (user_agent or "")[:200]
         issued = await self.sessions.open_session(
-            OWNER_PREFIX + key.id,
+            CONSOLE_OWNER_PREFIX + key.id,
+            client_id=CONSOLE_CLIENT,
             label="console",
             address=address,
             user_agent=agent if agent.isascii() and agent.isprintable() and agent == agent.strip() else None,

@@ -1,0 +1,34 @@
+"""Sessions of the service itself: the console's, which nobody opens, renews or shows from outside.
+
+Their owner is ``console:`` and the id of a service key. Such an owner is no proof of anything, since whoever opens
+sessions names owners; the console knows its own by their client, which no request can choose. A program that may open
+or rotate sessions would else enter the console as any operator, and an operator would pass where users are let in.
+"""
+
+from __future__ import annotations
+
+from ..errors import InvalidInput
+from ..records import Session
+
+CONSOLE_OWNER_PREFIX = "console:"
+CONSOLE_CLIENT = "console"
+
+
+def is_console(session: Session) -> bool:
+    """Whether a session was opened by the console."""
+    return session.client_id == CONSOLE_CLIENT
+
+
+def applications(session: Session | None) -> Session | None:
+    """Answer a session that an application opened; ``None`` for the console's, as for none."""
+    return None if session is None or is_console(session) else session
+
+
+def refuse_console_owner(owner: str) -> None:
+    """Refuse an owner whose sessions are the console's.
+
+    Raises:
+        InvalidInput: it is one.
+    """
+    if owner.startswith(CONSOLE_OWNER_PREFIX):
+        raise InvalidInput("owners that begin with console: are reserved for the console; use another identity string")
