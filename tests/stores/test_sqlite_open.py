@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -422,3 +423,34 @@ def test_each_question_of_the_hot_paths_is_answered_by_an_index(tmp_path: Path) 
         for question, plan in plans.items()
         if len(plan) != 1 or not plan[0][3].startswith(("SEARCH s USING INDEX", "SCAN s USING INDEX"))
     }
+
+
+@pytest.mark.parametrize("content", [b"root:x:0:0::/root:/bin/sh\n" * 50, b"x"], ids=["text", "a-byte"])
+def test_a_file_that_is_not_ours_is_left_exactly_as_it_was(tmp_path: Path, content: bytes) -> None:
+    """Neither its mode nor its content: a mistyped path must not lock others out of their file."""
+    path = tmp_path / "passwd"
+    path.write_bytes(content)
+    path.chmod(0o644)
+
+    with pytest.raises((StoreError, InvalidInput)):
+        open_sqlite(str(path))
+
+    assert path.read_bytes() == content
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_another_programs_database_is_left_exactly_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE theirs (a)")
+    other.close()
+    path.chmod(0o644)
+    content = path.read_bytes()
+
+    with pytest.raises(StoreError, match="another program"):
+        open_sqlite(str(path))
+
+    assert path.read_bytes() == content
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [path] == list(tmp_path.iterdir())

@@ -35,6 +35,7 @@ from .sqlite_check import Finding, Progress, check_file
 from .sqlite_connections import (
     FileOptions,
     ReaderPool,
+    keep_private,
     leave_to_parent,
     make_private_file,
     no_fork_meanwhile,
@@ -97,6 +98,7 @@ def _prepared_file(options: FileOptions, pepper: Pepper | None, clock: Clock, be
     connection = options.connect(writing=True)
     try:
         keys = options.insist(lambda: found_keys(pepper, options.path, connection))
+        keep_private(options.path)
         if len(keys.peppers) > PEPPERS_MAX:
             raise InvalidInput(f"{keys.source} holds more than {PEPPERS_MAX} peppers; take old ones away")
         _log_ahead_of_data(options, connection)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import stat
 import threading
 import time
 import weakref
@@ -168,6 +167,10 @@ def _name_of(error: sqlite3.Error) -> str:
     return name
 
 
+PAGE_BYTES_MIN = 512
+"""The smallest page of SQLite: a shorter file that is not empty is no database."""
+
+
 def make_private_file(path: Path) -> None:
     """Make an empty database file of mode 0600 where there is none; SQLite gives its companions the same mode.
 
@@ -178,8 +181,11 @@ def make_private_file(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        _keep_private(path)
-        return
+        if not path.is_file():
+            raise InvalidInput(f"{path} is not a regular file; name one") from None
+        if 0 < path.stat().st_size < PAGE_BYTES_MIN:  # SQLite would take it for empty, and write over it
+            raise InvalidInput(f"{path} is no database; name another file") from None
+        return  # whose it is shows when it is read: until then nothing of it is changed
     except FileNotFoundError:
         raise StoreUnavailable(f"the folder {path.parent} is not there; make it first (mkdir -m 700)") from None
     except NotADirectoryError:
@@ -190,11 +196,9 @@ def make_private_file(path: Path) -> None:
     os.close(descriptor)  # it is new: no connection of this process holds a lock on it
 
 
-def _keep_private(path: Path) -> None:
-    """Take the rights of others away from an existing database and its companions, where that is ours to do."""
+def keep_private(path: Path) -> None:
+    """Take the rights of others away from a database that is known to be ours, and from its companions."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InvalidInput(f"{path} is not a regular file; name one")
         for companion in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
             try:
                 status = os.stat(companion)
