@@ -69,6 +69,12 @@ def verifying(keyring: Keyring, anchors: Sequence[Head], progress: Callable[[int
     return Verdict(end.number, len(anchors), findings)
 
 
+def is_kept() -> Reading[bool]:
+    """Read whether the store has an audit log, which whatever changes the store should then go on with."""
+    answer = yield [SettingOf(HEAD_SETTING)]
+    return answer.found[0].value is not None
+
+
 def latest(limit: int, before: int | None = None) -> Reading[list[dict[str, Any]]]:
     """Read the last entries before a number, the newest first; yields what to read, answers them as JSON objects."""
     answer = yield [SettingOf(HEAD_SETTING)]

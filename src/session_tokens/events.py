@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from .records import Session, Token
+from .records import ServiceKey, Session, Token
 
 log = logging.getLogger("session_tokens.events")
 
@@ -26,6 +26,9 @@ TOKEN_REISSUED = "token_reissued"
 TOKEN_OFFERED = "token_offered"
 TOKEN_WITHDRAWN = "token_withdrawn"
 TOKEN_ENDED = "token_ended"
+KEY_CREATED = "key_created"
+KEY_ROTATED = "key_rotated"
+KEY_REVOKED = "key_revoked"
 
 
 class Event(NamedTuple):
@@ -34,9 +37,9 @@ class Event(NamedTuple):
     Attributes:
         kind: one of the names of this module, such as ``session_ended``.
         at: when, on the store's clock, in milliseconds since the epoch.
-        subject_id: the public id of the session or token, or the owner for ``owner_*``.
+        subject_id: the public id of the session, token or service key, or the owner for ``owner_*``.
         owner: the owner afterwards, ``None`` where there is none.
-        reason: why a session or token ended; ``None`` for everything else.
+        reason: why a session or token ended, the role for ``key_*``; ``None`` for everything else.
         previous_owner: who gave it, for a transfer or a claim; else ``None``.
     """
 
@@ -48,7 +51,7 @@ class Event(NamedTuple):
     previous_owner: str | None = None
 
 
-Note = tuple[str, Session | Token | str, str | None]
+Note = tuple[str, Session | Token | ServiceKey | str, str | None]
 """What a rule notes down: the event's kind, the record after the change (or an owner), the reason or previous owner."""
 
 Listener = Callable[[Event], None]
@@ -60,6 +63,8 @@ def events_of(notes: Iterable[Note], now: int) -> list[Event]:
     for kind, subject, extra in notes:
         if isinstance(subject, str):
             events.append(Event(kind, now, subject, subject))
+        elif isinstance(subject, ServiceKey):
+            events.append(Event(kind, now, subject.id, None, subject.role))
         elif kind in (TOKEN_TRANSFERRED, TOKEN_CLAIMED):
             events.append(Event(kind, now, subject.id, subject.owner, None, extra))
         else:

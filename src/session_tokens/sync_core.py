@@ -104,6 +104,11 @@ class SyncCore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def audit(self) -> Audit | None:
+        """The audit log that is kept by this object, if one is."""
+        return self._audit
+
     def subscribe(self, callback: Listener) -> Callable[[], None]:
         """Call ``callback(event)`` after each state change committed through this object; the answer ends it.
 

@@ -98,6 +98,22 @@ def test_sweep_and_check(cli: Cli) -> None:
     assert cli("check", "--fix-clock").code == 0
 
 
+def test_a_rotated_key_lives_as_long_as_asked_for(cli: Cli) -> None:
+    made = cli("keys", "create", "--role", "audit", "--json").json
+    rotated = cli("keys", "rotate", made["id"], "--expires", "2h", "--json").json
+
+    assert rotated["expires_at"] - rotated["created_at"] == 2 * 3_600_000
+
+
+def test_a_standard_output_that_was_closed_before_is_no_traceback(tmp_path: Path) -> None:
+    store = f"--store=sqlite:///{tmp_path}/store.db"
+    program = [sys.executable, "-m", "session_tokens.cli.main"]
+    opened = subprocess.run([*program, "open", "alice", store], capture_output=True, timeout=60)
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *program, "sessions", store], stderr=subprocess.PIPE)
+
+    assert (opened.returncode, closed.returncode, closed.stderr) == (0, 0, b"")
+
+
 def test_keys_are_made_listed_rotated_and_revoked(cli: Cli) -> None:
     made = cli("keys", "create", "--role", "admin", "--label", "ops", "--json").json
     listed = cli("keys", "list", "--json").json["items"]
@@ -153,7 +169,10 @@ def test_an_interrupt_ends_quietly(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         cwd=tmp_path,
     )
-    time.sleep(1.5)  # it waits for standard input by then
+    give_up_at_s = time.monotonic() + 5  # where the kernel does not say what a process waits for
+    while "read" not in Path(f"/proc/{running.pid}/wchan").read_text() and time.monotonic() < give_up_at_s:
+        assert running.poll() is None
+        time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=20)
 

@@ -86,6 +86,17 @@ def test_the_main_job_runs_across_a_restart(tmp_path: Path) -> None:
     assert [token["id"] for token in waiting] == [other["token"]["id"]]
 
 
+def test_a_service_that_could_not_listen_made_no_first_key(tmp_path: Path) -> None:
+    """Its secret would have been shown to nobody, and the next start would make none."""
+    store = f"sqlite:///{tmp_path}/tokens.db"
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit):
+        serve(store, port=taken.getsockname()[1])
+    service = RunningService(store, tmp_path / "log")
+    service.stop()
+
+    assert service.secret.startswith("stk_")
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_request_under_way_is_finished_before_the_service_stops(tmp_path: Path, how: signal.Signals) -> None:
     """The command waits for a lock that this test holds; only then is the service told to stop."""

@@ -6,6 +6,8 @@ import sys
 from argparse import Namespace
 from typing import Any
 
+from ..audit import Audit
+from ..audit_reading import is_kept, read_now
 from ..minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, is_id
 from ..records import Issued, Session
 from ..sync_api import SessionTokens
@@ -20,10 +22,11 @@ SWEEP_STEP = 1_000
 
 
 def opened(options: Namespace) -> SessionTokens:
-    """Open the store that the options name, without a background sweeper."""
+    """Open the store that the options name, without a background sweeper; an audit log that it has is gone on with."""
     if options.store is None:
         raise UsageError("no store is named; give --store URL or set SESSION_TOKENS_STORE (such as sqlite:///file.db)")
-    return SessionTokens.open(options.store, sweep=False)
+    tokens = SessionTokens.open(options.store, sweep=False)
+    return SessionTokens(tokens.store, audit=Audit()) if read_now(tokens.store, is_kept()) else tokens
 
 
 def _told(options: Namespace, record: dict[str, Any], secret: str | None = None) -> int:

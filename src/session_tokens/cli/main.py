@@ -214,6 +214,7 @@ def _page_options(made: ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and answer its exit code: 0 ok, 1 inactive, 2 bad input, 3 unavailable, 4 conflict, 5 denied."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    _mend_closed_streams()
     as_json = "--json" in words
     try:
         code = _run(words)
@@ -230,6 +231,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     return code
+
+
+def _mend_closed_streams() -> None:
+    """Let what was closed before we began (``>&-``) swallow what is printed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for as long as we run
 
 
 def _run(words: list[str]) -> int:
@@ -269,6 +277,8 @@ def _say(*, quiet: bool) -> None:
         root.addHandler(_ToStandardError())
     root.setLevel(logging.WARNING)
     logging.getLogger("session_tokens.keys").setLevel(logging.INFO)
+    # Heads of an audit log are anchored by the service; a command that adds an entry need not say them.
+    logging.getLogger("session_tokens.audit").setLevel(logging.ERROR if quiet else logging.NOTSET)
     if quiet:
         logging.getLogger("session_tokens.stores.sqlite").setLevel(logging.ERROR)
 

@@ -83,11 +83,14 @@ def keys(options: Namespace) -> int:
 
 
 async def _keys(options: Namespace) -> int:
+    from ..audit import Audit
+    from ..audit_reading import is_kept, read
     from ..service import keys as service_keys
     from ..stores.connect import open_store
 
     store = await open_store(store_url(options))
     try:
+        log = Audit() if await read(store, is_kept()) else None
         if options.action == "list":
             listed = [key_json(key) for key in await service_keys.list_keys(store)]
             if options.json:
@@ -96,15 +99,17 @@ async def _keys(options: Namespace) -> int:
                 print_table(KEY_COLUMNS, listed)
             return exits.OK
         if options.action == "revoke":
-            gone = await service_keys.revoke_key(store, options.id)
+            gone = await service_keys.revoke_key(store, options.id, audit=log)
             _tell(options, {"revoked": gone})
             return exits.OK if gone else exits.INACTIVE
         if options.action == "create":
             issued = await service_keys.create_key(
-                store, options.role, label=options.label, lifetime=options.expires, idempotency_key=None
+                store, options.role, label=options.label, lifetime=options.expires, audit=log
             )
         else:
-            issued = await service_keys.rotate_key(store, options.id, overlap=options.overlap)
+            issued = await service_keys.rotate_key(
+                store, options.id, overlap=options.overlap, lifetime=options.expires, audit=log
+            )
         _tell(options, {**key_json(issued.key), "secret": issued.secret})
         if not options.json:
             print("The secret is shown this once; keep it where others cannot read it.", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import AlreadyExists
+from ..events import KEY_CREATED, KEY_REVOKED
 from ..records import ServiceKey
 from ..transaction import Transaction, reads
 from ..wants import KeyById, SettingOf
@@ -25,6 +26,7 @@ def add_service_key(tx: Transaction, key: ServiceKey) -> ServiceKey:
     if tx.service_key(key.id) is not None:
         raise AlreadyExists("a service key has that id", id=key.id)
     tx.put_service_key(None, key)
+    tx.note((KEY_CREATED, key, None))
     return key
 
 
@@ -35,4 +37,5 @@ def remove_service_key(tx: Transaction, id: str) -> bool:
     if key is None:
         return False
     tx.put_service_key(key, None)
+    tx.note((KEY_REVOKED, key, None))
     return True

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TypeVar
 
 from .. import inputs
+from ..audit import Audit, acting, audit_keys
 from ..errors import Conflict, CorruptRecord, InvalidInput, Refused
+from ..events import KEY_ROTATED
 from ..minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
 from ..records import ServiceKey
+from ..rules.audit import audited
 from ..rules.idempotency import Ticket, once
 from ..rules.settings import add_service_key, remove_service_key
 from ..settings import LABEL_BYTES_MAX, Duration, duration_ms
@@ -29,6 +33,9 @@ LIFETIME_S = 90 * 86_400
 """How long a key lives if nothing else is asked for: 90 days."""
 OVERLAP_S = 86_400
 """How long a rotated key goes on living beside the new one: a day."""
+
+
+T = TypeVar("T")
 
 
 class UnknownKey(Refused):
@@ -57,6 +64,7 @@ async def create_key(
     label: str | None = None,
     lifetime: Duration | None = LIFETIME_S,
     idempotency_key: str | None = None,
+    audit: Audit | None = None,
 ) -> IssuedKey:
     """Make a service key and answer it with its secret.
 
@@ -66,6 +74,7 @@ async def create_key(
         label: a name for people.
         lifetime: seconds or ``timedelta`` until it ends, ``None`` for never; 90 days if not given.
         idempotency_key: the same call again within 24 hours answers the same key and secret.
+        audit: the audit log that is kept on the store, if one is.
 
     Raises:
         InvalidInput: a role, label or lifetime that can never be right.
@@ -76,7 +85,7 @@ async def create_key(
         inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
         duration_ms("lifetime", lifetime),
     )
-    return await _issue(store, "create_key", idempotency_key, _add, args)
+    return await _issue(store, audit, "create_key", idempotency_key, _add, args)
 
 
 async def list_keys(store: Store) -> list[ServiceKey]:
@@ -94,9 +103,9 @@ async def get_key(store: Store, id: str) -> ServiceKey | None:
     return key
 
 
-async def revoke_key(store: Store, id: str) -> bool:
-    """End a service key at once; answer whether there was one."""
-    return is_id(KEY_ID, id) and await store.run(remove_service_key, id)
+async def revoke_key(store: Store, id: str, *, audit: Audit | None = None) -> bool:
+    """End a service key at once, with an entry in the audit log if one is kept; answer whether there was one."""
+    return is_id(KEY_ID, id) and await _run(store, audit, remove_service_key, id)
 
 
 async def rotate_key(
@@ -106,6 +115,7 @@ async def rotate_key(
     overlap: Duration = OVERLAP_S,
     lifetime: Duration | None = LIFETIME_S,
     idempotency_key: str | None = None,
+    audit: Audit | None = None,
 ) -> IssuedKey:
     """Make a new key of the same role and label; the old one lives on for ``overlap`` at the most.
 
@@ -115,6 +125,7 @@ async def rotate_key(
         overlap: seconds or ``timedelta`` for which both live.
         lifetime: of the new key.
         idempotency_key: the same call again within 24 hours answers the same key and secret.
+        audit: the audit log that is kept on the store, if one is.
 
     Raises:
         UnknownKey: there is no living key of that id.
@@ -126,7 +137,7 @@ async def rotate_key(
     if not is_id(KEY_ID, id):
         raise UnknownKey("no service key has that id; list the keys to see those there are")
     return await _issue(
-        store, "rotate_key", idempotency_key, _rotate, (id, overlap_ms, duration_ms("lifetime", lifetime))
+        store, audit, "rotate_key", idempotency_key, _rotate, (id, overlap_ms, duration_ms("lifetime", lifetime))
     )
 
 
@@ -152,27 +163,43 @@ async def living_key(store: Store, lookups: Sequence[str], id: str | None = None
     return key
 
 
-async def ensure_admin_key(store: Store) -> IssuedKey | None:
+async def ensure_admin_key(store: Store, *, audit: Audit | None = None) -> IssuedKey | None:
     """Make a first admin key in a store that has no service key at all; ``None`` where there is one."""
     if await list_keys(store):
         return None
-    return await create_key(store, "admin", label="first key")
+    return await create_key(store, "admin", label="first key", audit=audit)
+
+
+async def _run(store: Store, audit: Audit | None, rule: Rule[T], *args: object) -> T:
+    """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
+    if audit is None:
+        return await store.run(rule, *args)
+    key = next(iter(audit_keys(store.keyring).values()))
+    answer = await store.run(audited, key, acting.get(), rule, args)
+    audit.advance(answer.head, store.clock.now())
+    outcome: T = answer.outcome
+    return outcome
 
 
 async def _issue(
-    store: Store, command: str, idempotency_key: str | None, rule: Rule[bool], args: tuple[object, ...]
+    store: Store,
+    audit: Audit | None,
+    command: str,
+    idempotency_key: str | None,
+    rule: Rule[bool],
+    args: tuple[object, ...],
 ) -> IssuedKey:
     """Mint a secret and run the rule that keeps its key; a repeated request gets the first one's secret again."""
     keyring, id = store.keyring, new_id(KEY_ID)
     if idempotency_key is None:
         secret = new_secret(KEY_SECRET)
-        await store.run(rule, id, keyring.lookup(secret), *args)
+        await _run(store, audit, rule, id, keyring.lookup(secret), *args)
     else:
         name = inputs.idempotency_key_of(idempotency_key)
         request = inputs.digest_of(command, *map(repr, args))
         ticket = Ticket(inputs.digest_of(command, name), request, os.urandom(16).hex(), keyring.current)
         secret = _derived(keyring, command, name, ticket.nonce, ticket.key_id)
-        record = await store.run(once, ticket, rule, (id, keyring.lookup(secret), *args))
+        record = await _run(store, audit, once, ticket, rule, (id, keyring.lookup(secret), *args))
         secret = _derived(keyring, command, name, record.nonce, record.key_id)
     key = await authenticate(store, secret)
     if key is None:
@@ -206,4 +233,5 @@ def _rotate(tx: Transaction, id: str, lookup: str, old_id: str, overlap_ms: int,
     ends_at = tx.now + overlap_ms
     if old.expires_at is None or ends_at < old.expires_at:
         tx.put_service_key(old, old._replace(expires_at=ends_at))
+        tx.note((KEY_ROTATED, old, None))
     return True

@@ -286,7 +286,9 @@ async def withdraw_token(call: Call) -> Answer:
 
 async def create_key(call: Call) -> Answer:
     """Make a service key; its secret is in the answer and nowhere else."""
-    issued = await keys.create_key(call.tokens.store, **given(call.body), idempotency_key=call.idempotency_key)
+    issued = await keys.create_key(
+        call.tokens.store, **given(call.body), idempotency_key=call.idempotency_key, audit=call.tokens.audit
+    )
     return _issued_key(issued)
 
 
@@ -297,14 +299,18 @@ async def list_keys(call: Call) -> Answer:
 
 async def revoke_key(call: Call) -> Answer:
     """End a service key at once. Twice is the same."""
-    await keys.revoke_key(call.tokens.store, _key_id(call))
+    await keys.revoke_key(call.tokens.store, _key_id(call), audit=call.tokens.audit)
     return Answer(None)
 
 
 async def rotate_key(call: Call) -> Answer:
     """Make a second key of the same role; the first one ends after the overlap."""
     issued = await keys.rotate_key(
-        call.tokens.store, _key_id(call), **given(call.body), idempotency_key=call.idempotency_key
+        call.tokens.store,
+        _key_id(call),
+        **given(call.body),
+        idempotency_key=call.idempotency_key,
+        audit=call.tokens.audit,
     )
     return _issued_key(issued)
 

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import signal
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -103,7 +103,6 @@ async def _serve(
     announce: Callable[[str], object],
 ) -> None:
     async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper, audit=audit) as tokens:
-        issued = await ensure_admin_key(tokens.store)
         config = uvicorn.Config(
             Service(tokens, replace(options, more_routes=Console(tokens).routes)),
             host=host,
@@ -122,7 +121,9 @@ async def _serve(
             ssl_version=ssl.PROTOCOL_TLS_SERVER,
         )
 
-        def started(url: str) -> None:
+        async def started(url: str) -> None:
+            # Only now: a first key that was made by a service that could not listen would be shown to nobody.
+            issued = await ensure_admin_key(tokens.store, audit=audit)
             announce(f"session-tokens serves on {url}")
             if issued is not None:
                 announce(f"first admin key, shown this once: {issued.secret}")
@@ -134,7 +135,7 @@ async def _serve(
 class _AnnouncedServer(uvicorn.Server):
     """A server that says where it is once it listens, and stops without raising its signal again."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[str], Awaitable[None]]) -> None:
         super().__init__(config)
         self._tell = started
 
@@ -152,7 +153,7 @@ class _AnnouncedServer(uvicorn.Server):
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            self._tell(f"{'https' if self.config.is_ssl else 'http'}://{shown}:{port}")
+            await self._tell(f"{'https' if self.config.is_ssl else 'http'}://{shown}:{port}")
 
 
 def check_address(host: str, *, tls: bool, behind_proxy: bool) -> None:

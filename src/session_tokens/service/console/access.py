@@ -57,7 +57,7 @@ class Access:
     def __init__(self, tokens: AsyncSessionTokens) -> None:
         self.store = tokens.store
         settings = Settings(max_age=MAX_AGE_S, idle_timeout=IDLE_S, max_sessions=None)
-        self.sessions = AsyncSessionTokens(tokens.store, settings)
+        self.sessions = AsyncSessionTokens(tokens.store, settings, audit=tokens.audit)
 
     async def visitor(self, request: Request) -> Visitor | None:
         """Answer who sends a request; ``None`` for nobody."""
@@ -78,6 +78,7 @@ class Access:
         key = await authenticate(self.store, key_secret.strip())
         if key is None or not may(key.role, "read_sessions") or key.role == "issue":
             return None
+        acting.set(Act(key.id, None))
         agent = (user_agent or "")[:200]
         issued = await self.sessions.open_session(
             CONSOLE_OWNER_PREFIX + key.id,

@@ -368,7 +368,7 @@ class Console:
         return RedirectResponse(f"/console/owners/{quote(owner, safe='')}", 303)
 
     async def _revoke(self, request: Request, visitor: Visitor, fields: dict[str, str]) -> Response:
-        await revoke_key(self.tokens.store, request.path_params["id"])
+        await revoke_key(self.tokens.store, request.path_params["id"], audit=self.tokens.audit)
         return RedirectResponse("/console/keys", 303)
 
     async def _static_file(self, request: Request) -> Response:

@@ -21,7 +21,8 @@ WORDS = {
     "session_attached": "attached", "session_changed": "changed", "session_ended": "ended",
     "owner_disabled": "disabled", "owner_enabled": "enabled", "token_issued": "issued", "token_changed": "changed",
     "token_transferred": "transferred", "token_claimed": "claimed", "token_reissued": "new secret",
-    "token_offered": "offered", "token_withdrawn": "withdrawn", "token_ended": "ended",
+    "token_offered": "offered", "token_withdrawn": "withdrawn", "token_ended": "ended", "key_created": "key made",
+    "key_rotated": "key rotated", "key_revoked": "key revoked",
 }  # fmt: skip
 
 
