@@ -185,7 +185,7 @@ def test_a_copy_that_was_killed_goes_on(cli: Cli, request: pytest.FixtureRequest
     said = cli("store", "copy", FIRST, target, "--json")
 
     assert said.code == OK, said.err
-    assert 1_500 - there <= said.json["written"] < said.json["records"]["session"] + 5
+    assert said.json["written"] > 0  # what came in between the count and the kill was written by the first run
     assert everything(target) == everything(FIRST)
     with library(target) as tokens:
         assert tokens.verify_session(issued[0].secret) is None
