@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import pytest
 import uvicorn
@@ -194,6 +195,13 @@ def test_no_bytes_break_the_reader_of_chunks(noise: bytes) -> None:
 class Hasty(StrictHTTP):
     request_timeout_s = 0.2
     idle_timeout_s = 0.2
+    linger_s = 0.2
+    write_timeout_s = 0.2
+    gone: ClassVar[asyncio.Event]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.gone.set()
 
 
 @pytest.fixture
@@ -202,6 +210,7 @@ async def hasty() -> AsyncIterator[int]:
     async with await AsyncSessionTokens.open("memory://", sweep=False) as tokens:
         config = uvicorn.Config(Service(tokens), lifespan="off", log_config=None)
         config.load()
+        Hasty.gone = asyncio.Event()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Hasty(config, ServerState(), {}), "127.0.0.1", 0)
         async with server:
@@ -248,3 +257,28 @@ async def test_a_slow_trickle_does_not_buy_time(hasty: int) -> None:
         await writer.wait_closed()
 
     assert status_of(answer) == 408
+
+
+@pytest.mark.parametrize("begun", [b"GET /livez HTTP/1.1\r\nHost:", b"junk\r\n\r\n", b"", GET + b"\r\n"])
+async def test_a_client_that_never_hangs_up_is_let_go(hasty: int, begun: bytes) -> None:
+    """Those who keep their half open after a refusal would else use up all connections there may be."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty)
+    writer.write(begun)
+    await reader.read()
+
+    async with asyncio.timeout(10):
+        await Hasty.gone.wait()
+    writer.close()
+
+
+@pytest.mark.parametrize("last", [b"", b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"])
+async def test_a_client_that_takes_no_answers_is_cut_off(hasty: int, last: bytes) -> None:
+    """More answers than the buffers between the two take, and nobody who reads them."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", hasty))
+        await loop.sock_sendall(client, b"GET /docs HTTP/1.1\r\nHost: a\r\n\r\n" * 200 + last)
+        async with asyncio.timeout(10):
+            await Hasty.gone.wait()

@@ -42,11 +42,13 @@ class StrictHTTP(asyncio.Protocol):
         request_timeout_s: within which a request must have come whole.
         idle_timeout_s: after which a connection between two requests is closed.
         linger_s: for how long what comes after a refusal is thrown away.
+        write_timeout_s: within which a client must take what it was answered, or the connection is cut.
     """
 
     request_timeout_s: ClassVar[float] = 10.0
     idle_timeout_s: ClassVar[float] = 60.0
     linger_s: ClassVar[float] = 1.0
+    write_timeout_s: ClassVar[float] = 30.0
 
     def __init__(
         self,
@@ -123,8 +125,7 @@ class StrictHTTP(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close when idle, else after the answer under way."""
         if self._cycle is None:
-            self._closing = True
-            self.transport.close()
+            self._close()
         else:
             self._cycle.keep_alive = False
 
@@ -184,15 +185,16 @@ class StrictHTTP(asyncio.Protocol):
     def _set_deadline(self, deadline_s: float) -> None:
         # A timer that fires too early looks at the deadline and waits again; only an earlier deadline needs a new one.
         self._deadline_s = deadline_s
-        if self._timer is not None and self._timer.when() > deadline_s:
-            self._timer.cancel()
+        if self._timer is None or self._timer.when() > deadline_s:
+            if self._timer is not None:
+                self._timer.cancel()
             self._timer = self._loop.call_at(deadline_s, self._check_time)
 
     def _check_time(self) -> None:
         self._timer = None
-        if self._closing:
+        if self._closing and self._loop.time() >= self._deadline_s:
             self.transport.abort()
-        elif self._cycle is not None or self._loop.time() < self._deadline_s:
+        elif self._closing or self._cycle is not None or self._loop.time() < self._deadline_s:
             when_s = max(self._deadline_s, self._loop.time() + self.request_timeout_s / 10)
             self._timer = self._loop.call_at(when_s, self._check_time)
         elif self._buffer or self._head is not None:
@@ -200,8 +202,13 @@ class StrictHTTP(asyncio.Protocol):
                 Problem(408, "request_timeout", f"a request takes at most {self.request_timeout_s:g} s to arrive")
             )
         else:
-            self._closing = True
-            self.transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close once the client took what was written; a client that does not is cut off."""
+        self._closing = True
+        self.transport.close()
+        self._set_deadline(self._loop.time() + self.write_timeout_s)
 
     # --- answering ---
 
@@ -212,8 +219,7 @@ class StrictHTTP(asyncio.Protocol):
         if self._closing:
             return
         if not keep_alive:
-            self._closing = True
-            self.transport.close()
+            self._close()
             return
         self._deadline_s = self._loop.time() + self.idle_timeout_s
         if self._buffer:
@@ -243,9 +249,9 @@ class StrictHTTP(asyncio.Protocol):
         if self.transport.can_write_eof():
             with contextlib.suppress(OSError):
                 self.transport.write_eof()
-            self._set_deadline(self._loop.time() + self.linger_s)
         else:
             self.transport.close()
+        self._set_deadline(self._loop.time() + self.linger_s)
 
     async def write(self, data: bytes) -> None:
         """Write, waiting while the client is slow."""
@@ -253,7 +259,12 @@ class StrictHTTP(asyncio.Protocol):
             return
         self.transport.write(data)
         if self._writable is not None:
-            await self._writable
+            try:
+                async with asyncio.timeout(self.write_timeout_s):
+                    await self._writable
+            except TimeoutError:
+                self._closing = True
+                self.transport.abort()
 
     def head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Answer the head of an answer with the date."""
