@@ -204,7 +204,7 @@ class SessionsAndTokens(RuleBasedStateMachine):
         owner=owners,
         options=some(
             idle_timeout=idle_timeouts, max_age=ages, label=st.just("phone"), data=st.just({"a": 1}),
-            detachable=st.sampled_from([True, True, True, False]),
+            detached_timeout=ages, detachable=st.sampled_from([True, True, True, False]),
         ),
     )  # fmt: skip
     def open_session(self, owner: str, options: Record) -> None:
@@ -243,8 +243,11 @@ class SessionsAndTokens(RuleBasedStateMachine):
     @precondition(when_sessions_live)
     @rule(
         key=session_keys,
-        changes=some(idle_timeout=idle_timeouts, max_age=ages, label=st.just("other"), detachable=st.booleans()),
-    )
+        changes=some(
+            idle_timeout=idle_timeouts, max_age=ages, detached_timeout=ages, label=st.just("other"),
+            detachable=st.booleans(),
+        ),
+    )  # fmt: skip
     def change_session(self, key: str, changes: Record) -> None:
         if changes:
             self.give("change_session", key, **changes)

@@ -231,7 +231,7 @@ class NaiveTokens:
         record = self.session_record(session)
         if record["expires_at"] is not None and record["expires_at"] <= self.now:
             record["expires_at"] = self.now  # it lived until now, whatever its age
-            self.expired[session.id] = ["expired"]
+            self.expired[session.id] = [reason for at, reason in self.session_deadlines(session) if at <= self.now]
             self.end(session, self.now)
         return record
 
