@@ -286,3 +286,34 @@ def test_html_escapes_by_itself() -> None:
     made = h("a", "<b>", h("i", "x"), href='"', title=None, hidden=True)
 
     assert made == '<a href="&quot;" hidden>&lt;b&gt;<i>x</i></a>'
+
+
+async def test_an_overview_that_renews_itself_keeps_nobody_in(desk: Desk) -> None:
+    browser = await desk.entered()
+    desk.clock.advance(IDLE_S // 2)
+    renewed = await browser.get("/console/overview")
+    desk.clock.advance(IDLE_S // 2 + IDLE_S // 16 + 1)
+
+    assert renewed.status_code == 200
+    assert (await browser.get("/console/overview")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("PUT", "/console", 405, "GET, HEAD"),
+        ("TRACE", "/console/keys", 405, "GET, HEAD"),
+        ("GET", "/console/leave", 405, "POST"),
+        ("BREW", "/console/sessions", 405, "GET, HEAD"),
+        ("GET", "/console/nothing/here", 404, None),
+        ("POST", "/console/nothing", 404, None),
+    ],
+)
+async def test_what_is_not_there_has_the_headers_too(
+    desk: Desk, method: str, path: str, status: int, allow: str | None
+) -> None:
+    response = await (await desk.entered()).request(method, path)
+
+    assert response.status_code == status
+    assert response.headers.get("allow") == allow
+    assert {name: response.headers.get(name) for name in HEADERS} == HEADERS

@@ -47,14 +47,15 @@ def decode(body: bytes) -> Any:
 
 
 def _depth(body: bytes) -> int:
-    """Answer how deep brackets are nested, outside strings; 0 where there are too few to matter."""
+    """Answer how deep brackets are nested outside strings, as far as that matters; 0 where there are too few."""
     if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
         return 0
-    depth = deepest = 0
+    depth = 0
     for bracket in STRING.sub(b"", body).translate(None, NO_BRACKETS):
         depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+        if depth > JSON_DEPTH_MAX:
+            return depth
+    return 0
 
 
 def _refuse_lone_surrogates(value: object) -> None:

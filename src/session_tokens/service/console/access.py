@@ -59,10 +59,10 @@ class Access:
         settings = Settings(max_age=MAX_AGE_S, idle_timeout=IDLE_S, max_sessions=None)
         self.sessions = AsyncSessionTokens(tokens.store, settings, audit=tokens.audit)
 
-    async def visitor(self, request: Request) -> Visitor | None:
-        """Answer who sends a request; ``None`` for nobody."""
+    async def visitor(self, request: Request, *, touch: bool = True) -> Visitor | None:
+        """Answer who sends a request, ``None`` for nobody; it is a use of their session if ``touch``."""
         secret = request.cookies.get(COOKIE)
-        session = None if secret is None else await self.sessions.verify_session(secret)
+        session = None if secret is None else await self.sessions.verify_session(secret, touch=touch)
         if secret is None or session is None or not is_console(session):
             return None
         key = await get_key(self.store, session.owner.removeprefix(CONSOLE_OWNER_PREFIX))

@@ -12,7 +12,8 @@ from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
 from ...async_api import AsyncSessionTokens
 from ...audit_reading import latest, read
@@ -96,10 +97,11 @@ class Console:
             "/owners/{owner:path}/enable": act("enable_owner", self._enable),
             "/keys/{id}/revoke": act("manage_keys", self._revoke, destructive=True),
         }
-        return [
+        routes = [
             *(Route("/console" + path, work, methods=["POST"]) for path, work in done.items()),
             *(Route("/console" + path, work, methods=["GET"]) for path, work in seen.items()),
         ]
+        return [*routes, Route("/console{rest:path}", _Elsewhere(self, routes))]
 
     # --- frames ---
 
@@ -161,6 +163,14 @@ class Console:
             class_="page",
         )
         return HTMLResponse(document("Not done", inside, theme=_theme(request)), status)
+
+    def nowhere(self, request: Request, methods: list[str]) -> Response:
+        """Answer a request for what is not there, or for what is there with other ``methods``."""
+        if methods:
+            headers = {"Allow": ", ".join(methods)}
+            return self._finish(request, Response("not a method of this address", 405, headers, "text/plain"))
+        inside = h("main", h("h1", "Not here"), h("a", "To the overview", href="/console"), class_="page")
+        return self._finish(request, HTMLResponse(document("Not here", inside, theme=_theme(request)), 404))
 
     def _finish(self, request: Request, response: Response) -> Response:
         response.headers.update(HEADERS)
@@ -263,7 +273,8 @@ class Console:
 
     async def _overview_part(self, request: Request) -> Response:
         try:
-            visitor = await self.access.visitor(request)
+            # The page asks by itself: an operator who went away must not be kept in by it.
+            visitor = await self.access.visitor(request, touch=False)
             if visitor is None:
                 return self._finish(request, Response(status_code=401, headers={"HX-Redirect": "/console"}))
             return self._finish(request, HTMLResponse(await overview(self.tokens, self.activity)))
@@ -380,6 +391,18 @@ class Console:
         response = self._finish(request, Response(b"" if known else content, 304 if known else 200, media_type=kind))
         response.headers.update({"Cache-Control": "public, max-age=300", "ETag": tag})
         return response
+
+
+class _Elsewhere:
+    """What answers under ``/console`` where no page or act is, with the headers that every answer has."""
+
+    def __init__(self, console: Console, routes: list[Route]) -> None:
+        self._console, self._routes = console, routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        partial = [route.methods or () for route in self._routes if route.matches(scope)[0] is Match.PARTIAL]
+        response = self._console.nowhere(Request(scope), sorted({method for methods in partial for method in methods}))
+        await response(scope, receive, send)
 
 
 def _theme(request: Request) -> str | None:
