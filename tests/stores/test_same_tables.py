@@ -21,7 +21,14 @@ TOKENS = [f"token {number}" for number in range(6)]
 STEPS = 250
 SCRIPTS = 100 if PROVING else 4
 BY_THE_CLOCK = {"get_session_time_left", "get_token_time_left"}
-NOT_IN_SCRIPTS = {"open", "close", "shutdown", "set_token_creator", "create_token"}
+NOT_IN_SCRIPTS = {
+    "open",
+    "close",
+    "shutdown",
+    "set_token_creator",
+    "create_token",
+    "share_general_session_timeout",
+}
 
 
 @pytest.fixture
