@@ -29,7 +29,7 @@ from .minting import Keyring
 from .records import OwnerEntry, Session, Token
 from .settings import ATTEMPTS_MAX
 from .transaction import Missing, ReadAhead, Rule, wants_of
-from .wants import Answer, Found, Key, SessionById, SessionByLookup, Stamp, TokenById, TokenByLookup, Want
+from .wants import Answer, Found, Key, SessionById, SessionByLookup, SettingOf, Stamp, TokenById, TokenByLookup, Want
 
 T = TypeVar("T")
 
@@ -72,6 +72,14 @@ class Store(ABC):
     @abstractmethod
     async def due(self, now: int, limit: int) -> Sequence[Key]:
         """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+
+    async def ready(self) -> None:
+        """Return if commands could be carried out now; asks the store something small.
+
+        Raises:
+            StoreUnavailable: they could not, or what they do could be lost.
+        """
+        await self.read([SettingOf("ready")])
 
     @abstractmethod
     async def close(self) -> None:

@@ -40,6 +40,21 @@ async def test_a_store_that_is_locked_by_another_is_503_for_changes(on_file: Wor
     assert again.status_code == 201
 
 
+@pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])
+async def test_a_store_whose_file_is_gone_is_not_ready(on_file: World, tmp_path: Path, how: str) -> None:
+    """Open connections go on without an error, with what nobody will find again."""
+    file = tmp_path / "tokens.db"
+    ready = await on_file.http.get("/readyz")
+    file.rename(tmp_path / "elsewhere.db")
+    if how == "deleted":
+        (tmp_path / "elsewhere.db").unlink()
+    elif how == "replaced":
+        file.write_bytes(b"another")
+    gone = await on_file.http.get("/readyz")
+
+    assert (ready.status_code, gone.status_code, gone.json()["code"]) == (200, 503, "store_unavailable")
+
+
 async def test_a_closed_store_is_not_ready_and_says_of_nobody_that_they_are_not_valid(on_file: World) -> None:
     opened = await on_file.open_session()
     ready = await on_file.http.get("/readyz")

@@ -26,7 +26,6 @@ from starlette.routing import BaseRoute, Route, Router
 from ..async_api import AsyncSessionTokens
 from ..errors import InvalidInput, SessionTokensError
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
-from ..wants import SettingOf
 from . import openapi
 from .callers import Callers, Network
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
@@ -183,7 +182,7 @@ class Service:
         _query(exchange, None)
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
-                await self.tokens.store.read([SettingOf("ready")])
+                await self.tokens.store.ready()
         except TimeoutError:
             raise Problem(
                 503, "store_unavailable", "the store did not answer in time", headers=[(b"retry-after", b"1")]

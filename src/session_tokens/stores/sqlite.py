@@ -19,6 +19,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from ..clock import Clock, SteadyClock
@@ -130,6 +131,7 @@ class SqliteStore(BlockingStore):
         self._beginning = beginning
         self._writer = Writer(options, beginning, self.keyring, clock, self.listeners)
         self._let_go = False
+        self._file_id = _file_id(options.path)
         self._make_pool()
         watch_forks(self)
 
@@ -205,6 +207,17 @@ class SqliteStore(BlockingStore):
 
     # Care.
 
+    async def ready(self) -> None:
+        """Return if commands could be carried out now, and would be there for who opens the file next.
+
+        Open connections go on with a file that was moved or deleted, and nothing that they do fails.
+        """
+        await super().ready()
+        if _file_id(self._options.path) != self._file_id:
+            raise StoreUnavailable(
+                f"the file {self._options.path} is not the one that was opened; open the store again"
+            )
+
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Finding]:
         """Look the whole file over: structure, indexes, the MAC of every row, tokens without their session.
 
@@ -261,6 +274,15 @@ class SqliteStore(BlockingStore):
         self._close_when_gone.detach()
         self._writer.stop(why)
         self._readers.close(why)
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    """Answer what tells a file from every other on this host, ``None`` where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _found(records: Records, wants: Sequence[Want], now: int) -> list[Found]:
