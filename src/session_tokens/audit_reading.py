@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from .audit import audit_keys
+from .errors import CorruptRecord
 from .minting import Keyring
 from .rules.audit import FIRST_LINK, HEAD_SETTING, Head, broken_link, entry_name, head_of, key_id_of
 from .store import BlockingStore, Store
@@ -18,6 +19,9 @@ BATCH = 500
 """How many entries are read in one round trip."""
 FINDINGS_MAX = 100
 """After how many findings a verification stops: a broken chain need not be listed to its end."""
+
+NOT_BELIEVED = ":"
+"""Stands for an entry that is there and whose row is not as it was written."""
 
 Reading = Generator[Sequence[Want], Answer, T]
 
@@ -43,22 +47,28 @@ def verifying(keyring: Keyring, anchors: Sequence[Head], progress: Callable[[int
     chain cut after the last anchor, and anything done by a holder of the key who also rewrites every later anchor.
     """
     keys = audit_keys(keyring)
-    answer = yield [SettingOf(HEAD_SETTING)]
-    end = head_of(answer.found[0].value)
+    try:
+        answer = yield [SettingOf(HEAD_SETTING)]
+        end = head_of(answer.found[0].value)
+    except CorruptRecord:
+        return Verdict(0, len(anchors), ["the head was edited"])
     at = Head(0, FIRST_LINK)
     links = {0: at.link}
     findings: list[str] = []
     awaited = {anchor.number for anchor in anchors}
     while at.number < end.number and len(findings) < FINDINGS_MAX:
         numbers = range(at.number + 1, min(at.number + BATCH, end.number) + 1)
-        answer = yield [SettingOf(entry_name(number)) for number in numbers]
-        for found in answer.found:
-            at, wrong = broken_link(keys.get(key_id_of(found.value) or ""), at, found.value)
+        for stored in (yield from _entries(numbers)):
+            at, wrong = broken_link(keys.get(key_id_of(stored) or ""), at, stored)
             if at.number in awaited:
                 links[at.number] = at.link
             if wrong is not None:
                 findings.append(wrong)
         progress(at.number)
+    # Asked for at one instant: meanwhile the chain may have grown as it should.
+    answer = yield [SettingOf(HEAD_SETTING), SettingOf(entry_name(end.number + 1))]
+    if answer.found[1].value is not None and answer.found[0].value in (None, f"{end.number}:{end.link}"):
+        findings.append(f"entry {end.number + 1} stands after the head: the head was taken away or put back")
     if not findings and at.link != end.link:
         findings.append("the head is not the last entry's: entries were taken away or the head was edited")
     for anchor in anchors:
@@ -67,6 +77,23 @@ def verifying(keyring: Keyring, anchors: Sequence[Head], progress: Callable[[int
         elif anchor.number in links and links[anchor.number] != anchor.link:
             findings.append(f"entry {anchor.number} is not the one that was anchored")
     return Verdict(end.number, len(anchors), findings)
+
+
+def _entries(numbers: Sequence[int]) -> Reading[list[str | None]]:
+    """Read entries; one that the store itself does not believe is answered as a text that breaks the chain."""
+    try:
+        answer = yield [SettingOf(entry_name(number)) for number in numbers]
+        return [found.value for found in answer.found]
+    except CorruptRecord:
+        pass
+    entries: list[str | None] = []
+    for number in numbers:
+        try:
+            answer = yield [SettingOf(entry_name(number))]
+            entries.append(answer.found[0].value)
+        except CorruptRecord:
+            entries.append(NOT_BELIEVED)
+    return entries
 
 
 def is_kept() -> Reading[bool]:
@@ -98,10 +125,15 @@ async def read(store: Store, reading: Reading[T]) -> T:
     try:
         wants = next(reading)
         while True:
-            wants = reading.send(await store.read(wants))
+            try:
+                answer = await store.read(wants)
+            except CorruptRecord as error:
+                wants = reading.throw(error)
+            else:
+                wants = reading.send(answer)
     except StopIteration as stop:
-        answer: T = stop.value
-        return answer
+        outcome: T = stop.value
+        return outcome
 
 
 def read_now(store: BlockingStore, reading: Reading[T]) -> T:
@@ -109,7 +141,12 @@ def read_now(store: BlockingStore, reading: Reading[T]) -> T:
     try:
         wants = next(reading)
         while True:
-            wants = reading.send(store.read_now(wants))
+            try:
+                answer = store.read_now(wants)
+            except CorruptRecord as error:
+                wants = reading.throw(error)
+            else:
+                wants = reading.send(answer)
     except StopIteration as stop:
-        answer: T = stop.value
-        return answer
+        outcome: T = stop.value
+        return outcome

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, CorruptRecord, InvalidInput, NotOwner, SessionTokens
+from session_tokens import AsyncSessionTokens, InvalidInput, NotOwner, SessionTokens
 from session_tokens.audit import Audit, acting, read_anchors
 from session_tokens.audit_reading import Verdict, latest, read_now, verifying
 from session_tokens.cli.main import main
@@ -99,11 +99,50 @@ def test_an_edited_entry_is_found(url: str, anchor: Path, tmp_path: Path) -> Non
     table, _, text = settings_table(tmp_path)
     vandalise(tmp_path, f"update {table} set {text} = replace({text}, 'owner-3', 'owner-X')")
 
-    try:
-        findings = findings_after(url, anchor)
-    except CorruptRecord as error:  # the row's own MAC found it first
-        findings = [str(error)]
-    assert findings != []
+    assert "entry 4 was edited, or is not the one that stood there" in findings_after(url, anchor)
+
+
+def test_entries_that_changed_places_are_found(url: str, anchor: Path, tmp_path: Path) -> None:
+    filled(url, anchor)
+    table, name, _ = settings_table(tmp_path)
+    moves = (("audit:x", 4), (f"audit:{4:016d}", 5))
+    vandalise(
+        tmp_path,
+        *(f"update {table} set {name} = '{to}' where {name} = 'audit:{number:016d}'" for to, number in moves),
+        f"update {table} set {name} = 'audit:{5:016d}' where {name} = 'audit:x'",
+    )
+
+    assert [finding[:19] for finding in findings_after(url, anchor)[:2]] == [
+        "entry 4 was edited,",
+        "entry 5 was edited,",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ("update {table} set {text} = 'junk' where {name} = 'audit_head'", "the head was edited"),
+        ("delete from {table} where {name} = 'audit_head'", "entry 1 stands after the head"),
+    ],
+)
+def test_a_head_that_was_changed_or_taken_away_is_found_without_an_anchor(
+    url: str, anchor: Path, tmp_path: Path, change: str, finding: str
+) -> None:
+    filled(url, anchor)
+    table, name, text = settings_table(tmp_path)
+    vandalise(tmp_path, change.format(table=table, name=name, text=text))
+
+    with SessionTokens.open(url, sweep=False) as st:
+        assert any(finding in found for found in verdict_of(st, []).findings)
+    assert main(["audit", "verify", "--store", url]) == 4
+
+
+def test_a_chain_that_grows_meanwhile_is_whole(url: str, anchor: Path) -> None:
+    filled(url, anchor, 3)
+    with SessionTokens.open(url, sweep=False, audit=Audit(anchor)) as st:
+        verification = verifying(st.store.keyring, [], lambda number: st.open_session(f"late-{number}") and None)
+
+        assert read_now(st.store, verification).findings == []
 
 
 @pytest.mark.parametrize("number", [1, 5, 10])

@@ -118,9 +118,11 @@ def broken_link(key: AuditKey | None, before: Head, stored: str | None) -> tuple
         return Head(number, before.link), f"entry {number} is missing"
     link, _, text = stored.partition(":")
     after = Head(number, link)
-    if key is None:
+    if key is None and text:
         return after, f"entry {number} names a key that is not held"
-    if not hmac.compare_digest(link_of(key.key, before.link, text).encode(), link.encode("utf-8", "replace")):
+    if key is None or not hmac.compare_digest(
+        link_of(key.key, before.link, text).encode(), link.encode("utf-8", "replace")
+    ):
         return after, f"entry {number} was edited, or is not the one that stood there"
     return after, None
 
