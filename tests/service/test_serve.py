@@ -6,6 +6,8 @@ import signal
 import socket
 import sqlite3
 import ssl
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -49,6 +51,41 @@ def test_a_port_that_is_none_is_refused() -> None:
 def test_a_tls_key_needs_its_certificate() -> None:
     with pytest.raises(InvalidInput, match="certificate"):
         serve("memory://", tls_key="key.pem")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("session_cookie", "a;b"),
+        ("session_cookie", ""),
+        ("session_cookie", "sitzung\xe9"),
+        ("public_url", "tokens.example"),
+        ("public_url", "https://tokens.example/"),
+        ("tls_certificate", "/nowhere/certificate.pem"),
+    ],
+)
+def test_options_that_can_never_be_right_are_refused(option: str, value: str) -> None:
+    with pytest.raises(InvalidInput):
+        serve("memory://", **{option: value})  # type: ignore[arg-type]
+
+
+def test_hosts_and_the_public_url_are_told_at_the_command_line(tmp_path: Path) -> None:
+    arguments = ["--allowed-host", "tokens.example", "--public-url", "https://tokens.example"]
+    program = [sys.executable, "-m", "session_tokens.cli.main", "serve", "--port", "0", *arguments]
+    started = subprocess.Popen(
+        [*program, "--store", f"sqlite:///{tmp_path}/tokens.db"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True,
+    )  # fmt: skip
+    assert started.stdout is not None
+    url = started.stdout.readline().split()[-1]
+    address = "/.well-known/oauth-authorization-server"
+    wrong = httpx.get(url + address)
+    right = httpx.get(url + address, headers={"Host": "tokens.example"})
+    started.terminate()
+    started.communicate(timeout=20)
+
+    assert (wrong.status_code, wrong.json()["code"]) == (421, "wrong_host")
+    assert right.json()["issuer"] == "https://tokens.example"
 
 
 def test_the_main_job_runs_across_a_restart(tmp_path: Path) -> None:

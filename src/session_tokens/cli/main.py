@@ -154,6 +154,11 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=_whole, default=8080, help="0 takes a free one")
     serve.add_argument("--behind-proxy", action="store_true", help="a reverse proxy that speaks TLS stands in front")
+    serve.add_argument(
+        "--trusted-proxy", action="append", metavar="NETWORK", help="where that proxy is, if not on this machine; again"
+    )
+    serve.add_argument("--allowed-host", action="append", metavar="NAME", help="the only Host that is answered; again")
+    serve.add_argument("--public-url", metavar="URL", help="how others reach it, such as https://tokens.example")
     serve.add_argument("--tls-certificate", metavar="FILE")
     serve.add_argument("--tls-key", metavar="FILE")
     serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")

@@ -128,6 +128,7 @@ def _tell(options: Namespace, record: dict[str, Any]) -> None:
 def serve(options: Namespace) -> int:
     """Serve HTTP until told to stop."""
     try:
+        from ..service.serve import TRUSTED_PROXIES
         from ..service.serve import serve as serve_http
     except ImportError as error:
         raise UsageError(
@@ -137,12 +138,17 @@ def serve(options: Namespace) -> int:
 
     if options.audit_anchor is not None and not options.audit:
         raise UsageError("--audit-anchor goes with --audit")
+    if options.trusted_proxy and not options.behind_proxy:
+        raise UsageError("--trusted-proxy goes with --behind-proxy")
     serve_http(
         store_url(options),
         audit=Audit(options.audit_anchor) if options.audit else None,
         host=options.host,
         port=options.port,
         behind_proxy=options.behind_proxy,
+        trusted_proxies=options.trusted_proxy or TRUSTED_PROXIES,
+        allowed_hosts=options.allowed_host or (),
+        public_url=options.public_url,
         tls_certificate=options.tls_certificate,
         tls_key=options.tls_key,
         session_cookie=options.session_cookie,

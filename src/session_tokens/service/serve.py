@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,7 +30,10 @@ from .protocol import StrictHTTP
 
 say = partial(print, flush=True)  # a log of a service manager should have it at once
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
+TRUSTED_PROXIES = ("127.0.0.0/8", "::1/128")
 CONNECTIONS_MAX = 1_000
+COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
 GRACE_S = 10
 """How long requests under way may take after the service was told to stop."""
 
@@ -42,7 +46,7 @@ def serve(
     settings: Settings | None = None,
     pepper: Pepper | None = None,
     behind_proxy: bool = False,
-    trusted_proxies: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+    trusted_proxies: Sequence[str] = TRUSTED_PROXIES,
     tls_certificate: str | Path | None = None,
     tls_key: str | Path | None = None,
     session_cookie: str = "session",
@@ -79,6 +83,13 @@ def serve(
         raise InvalidInput("a port is 0 to 65535; 0 takes a free one")
     if tls_key is not None and tls_certificate is None:
         raise InvalidInput("a TLS key without its certificate; give both")
+    for file in (tls_certificate, tls_key):
+        if file is not None and not Path(file).is_file():
+            raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
+    if not COOKIE_NAME.fullmatch(session_cookie):
+        raise InvalidInput("the name of a cookie is letters, digits and !#$%&'*+.^_`|~- only")
+    if public_url is not None and not PUBLIC_URL.fullmatch(public_url):
+        raise InvalidInput("a public URL is like https://tokens.example, without a slash at its end")
     options = Options(
         session_cookie=session_cookie,
         trusted_proxies=networks_of(trusted_proxies) if behind_proxy else (),
