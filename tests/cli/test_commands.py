@@ -168,6 +168,7 @@ def test_an_interrupt_ends_quietly(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     give_up_at_s = time.monotonic() + 5  # where the kernel does not say what a process waits for
     while "pipe" not in Path(f"/proc/{running.pid}/wchan").read_text() and time.monotonic() < give_up_at_s:
