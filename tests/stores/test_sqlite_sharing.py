@@ -372,11 +372,76 @@ def test_a_file_that_was_deleted_is_not_silently_made_anew(store: SqliteStore, t
     (tmp_path / "a.db").unlink()
 
     def child() -> None:
-        with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"):
             session_of(store, "s1")
 
     assert in_a_child(child) == 0
     assert not (tmp_path / "a.db").exists()
+
+
+def _moved(path: Path) -> None:
+    path.rename(path.with_name("moved.db"))
+
+
+def _replaced(path: Path) -> None:
+    """As a restored backup does it: another file under the same name."""
+    opened(path.with_name("other.db")).close_now()
+    path.with_name("other.db").replace(path)
+
+
+GONE: dict[str, Callable[[Path], None]] = {"moved": _moved, "deleted": Path.unlink, "replaced": _replaced}
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_nothing_is_acknowledged_of_a_file_that_is_gone(how: str, store: SqliteStore, tmp_path: Path) -> None:
+    """Connections that are open go on with such a file, and nothing that they do fails."""
+    path = tmp_path / "a.db"
+    store.run_now(relabel, "s1", "before")
+    GONE[how](path)
+
+    with pytest.raises(StoreUnavailable, match=r"a\.db was moved, deleted or replaced.*put it back.*open the store"):
+        store.run_now(relabel, "s1", "after")
+
+
+def test_a_file_that_came_back_is_gone_on_with(store: SqliteStore, tmp_path: Path) -> None:
+    path, away = tmp_path / "a.db", tmp_path / "away.db"
+    companions = [(Path(f"{path}{end}"), Path(f"{away}{end}")) for end in ("", "-wal", "-shm")]
+    for here, there in companions:
+        here.rename(there)
+    with pytest.raises(StoreUnavailable):
+        store.run_now(relabel, "s1", "away")
+    for here, there in companions:
+        there.rename(here)
+    store.run_now(relabel, "s1", "back")
+
+    assert session_of(store, "s1").label == "back"
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_a_file_that_is_gone_is_not_read_for_long(
+    how: str, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read looks for the file once a second; here that second is always over."""
+    monkeypatch.setattr(sqlite_connections, "LOOK_EVERY_S", 0.0)
+    again = opened(tmp_path / "a.db")
+    assert again.find_session_now(["lookup of s1"])[1] is not None
+    GONE[how](tmp_path / "a.db")
+
+    for read in (lambda: again.find_session_now(["lookup of s1"]), lambda: again.read_now([SessionById("s1")])):
+        with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"):
+            read()
+    again.close_now()
+
+
+def test_a_reader_that_is_opened_late_does_not_read_the_file_that_came_instead(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    first = store._readers.take()
+    _replaced(tmp_path / "a.db")
+
+    with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"):
+        store._readers.take()
+    store._readers.give(first)
 
 
 def test_errors_of_sqlite_mean_errors_of_ours_with_a_remedy(tmp_path: Path) -> None:

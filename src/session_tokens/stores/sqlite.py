@@ -19,7 +19,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 from ..clock import Clock, SteadyClock
@@ -35,6 +35,7 @@ from .key_file import Keys, keyring_of
 from .sqlite_check import Finding, Progress, check_file
 from .sqlite_connections import (
     FileOptions,
+    OpenedFile,
     ReaderPool,
     keep_private,
     leave_to_parent,
@@ -129,22 +130,24 @@ class SqliteStore(BlockingStore):
         self.keys = keys
         self._options = options
         self._beginning = beginning
-        self._writer = Writer(options, beginning, self.keyring, clock, self.listeners)
+        self._file = OpenedFile(options)
+        self._writer = Writer(options, self._file, beginning, self.keyring, clock, self.listeners)
         self._let_go = False
-        self._file_id = _file_id(options.path)
         self._make_pool()
         watch_forks(self)
 
     def _make_pool(self) -> None:
-        options, beginning, keyring, clock = self._options, self._beginning, self.keyring, self.clock
+        file, beginning, keyring, clock = self._file, self._beginning, self.keyring, self.clock
         believed: Believed = {}
-        self._readers = ReaderPool(lambda: Records(options.connect(writing=False), beginning, keyring, clock, believed))
+        self._readers = ReaderPool(lambda: Records(file.connect(writing=False), beginning, keyring, clock, believed))
         self._close_when_gone = weakref.finalize(self, _close, self._writer, self._readers)
 
     # Reads, on the caller's thread.
 
     def _read(self, act: Callable[..., T], *args: object) -> T:
         """Do ``act(records, *args)`` with a reader."""
+        if monotonic() >= self._file.look_at_s:
+            self._file.look()
         readers = self._readers
         reader = readers.take()
         try:
@@ -208,15 +211,9 @@ class SqliteStore(BlockingStore):
     # Care.
 
     async def ready(self) -> None:
-        """Return if commands could be carried out now, and would be there for who opens the file next.
-
-        Open connections go on with a file that was moved or deleted, and nothing that they do fails.
-        """
+        """Return if commands could be carried out now, and would be there for who opens the file next."""
         await super().ready()
-        if _file_id(self._options.path) != self._file_id:
-            raise StoreUnavailable(
-                f"the file {self._options.path} is not the one that was opened; open the store again"
-            )
+        self._file.look()
 
     def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Finding]:
         """Look the whole file over: structure, indexes, the MAC of every row, tokens without their session.
@@ -274,15 +271,6 @@ class SqliteStore(BlockingStore):
         self._close_when_gone.detach()
         self._writer.stop(why)
         self._readers.close(why)
-
-
-def _file_id(path: Path) -> tuple[int, int] | None:
-    """Answer what tells a file from every other on this host, ``None`` where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _found(records: Records, wants: Sequence[Want], now: int) -> list[Found]:

@@ -34,6 +34,8 @@ CHECKPOINT_PAGES = 4_000
 """How long the write-ahead log grows before it is written back: about 16 MB."""
 FORK_WAIT_S = 10.0
 """How long a fork waits for reads and a commit that are under way."""
+LOOK_EVERY_S = 1.0
+"""For how long reads believe that the file is still in its place; each commit looks for itself."""
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
@@ -155,6 +157,61 @@ class FileOptions:
                 "session-tokens check --fix or restore a backup"
             )
         return StoreUnavailable(f"the database {self.path} cannot be asked ({_name_of(error)}: {error})")
+
+
+class OpenedFile:
+    """The very file that a store was opened on, told from every other by its device and inode.
+
+    Open connections go on with a file that was moved, deleted or replaced, and nothing that they do fails: what they
+    write would be acknowledged and then be in no file that anybody opens again.
+
+    Attributes:
+        look_at_s: when a read should ``look`` again, on the monotonic clock.
+    """
+
+    __slots__ = ("_id", "_options", "_path", "look_at_s")
+
+    def __init__(self, options: FileOptions) -> None:
+        self._options = options
+        self._path = str(options.path)
+        self._id = self._present_id()
+        self.look_at_s = time.monotonic() + LOOK_EVERY_S
+
+    def _present_id(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def look(self) -> None:
+        """Return if the file is still in its place; it takes a microsecond.
+
+        Raises:
+            StoreUnavailable: it is not.
+        """
+        if self._id is None or self._present_id() != self._id:
+            self.look_at_s = 0.0
+            raise StoreUnavailable(
+                f"the database {self._path} was moved, deleted or replaced while it was open; put it back, or stop "
+                "all processes that use it and open the store again on the file that is right"
+            )
+        self.look_at_s = time.monotonic() + LOOK_EVERY_S
+
+    def connect(self, *, writing: bool) -> sqlite3.Connection:
+        """Open a connection to this file, and not to another that has come in its place.
+
+        Raises:
+            StoreUnavailable: it is not in its place, or cannot be opened.
+        """
+        self.look()
+        connection = self._options.connect(writing=writing)
+        try:
+            self.look()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def _primary_code(error: sqlite3.Error) -> int | None:

@@ -25,7 +25,7 @@ from ..events import Listeners, Note
 from ..minting import Keyring
 from ..transaction import Rule, WriteSet
 from .sqlite_applying import Applier
-from .sqlite_connections import FileOptions, leave_to_parent
+from .sqlite_connections import FileOptions, OpenedFile, leave_to_parent
 from .sqlite_records import Records
 from .sqlite_schema import clock_mark_ms, set_clock_mark
 
@@ -116,7 +116,8 @@ class Writer:
     """Runs commands, many a commit, in a thread of its own that starts with the first.
 
     Args:
-        options: the file.
+        options: how the file is used.
+        file: the file, which every commit must still find in its place.
         beginning: how the names of the tables begin.
         keyring: signs the rows and checks their MACs.
         clock: each group has one instant on it.
@@ -124,9 +125,16 @@ class Writer:
     """
 
     def __init__(
-        self, options: FileOptions, beginning: str, keyring: Keyring, clock: Clock, listeners: Listeners
+        self,
+        options: FileOptions,
+        file: OpenedFile,
+        beginning: str,
+        keyring: Keyring,
+        clock: Clock,
+        listeners: Listeners,
     ) -> None:
         self._options = options
+        self._file = file
         self._beginning = beginning
         self._keyring = keyring
         self._clock = clock
@@ -250,6 +258,7 @@ class Writer:
                 wrote = self._run_one(command, connection, SqliteTransaction(records, now), applier) or wrote
             if wrote and now > mark:
                 set_clock_mark(connection, now)
+            self._file.look()
             connection.execute("COMMIT")
             return now
         except _Lost as lost:
@@ -298,7 +307,7 @@ class Writer:
 
     def _connected(self) -> tuple[sqlite3.Connection, Records, Applier]:
         if self._connection is None or self._records is None or self._applier is None:
-            self._connection = self._options.connect(writing=True)
+            self._connection = self._file.connect(writing=True)
             self._records = Records(self._connection, self._beginning, self._keyring, self._clock, {})
             self._applier = Applier(self._connection, self._beginning, self._keyring)
         return self._connection, self._records, self._applier
@@ -314,6 +323,7 @@ class Writer:
             if self._closed is not None:
                 raise StoreUnavailable(self._closed)
             connection, _, _ = self._connected()
+            self._file.look()
             try:
                 return act(connection)
             except sqlite3.Error as error:
