@@ -204,6 +204,42 @@ def test_a_missing_key_file_is_never_made_anew(tmp_path: Path) -> None:
     assert not Path(f"{path}.key").exists()
 
 
+BAD_PEPPERS: dict[str, object] = {
+    "too short": b"short",
+    "none at all": {},
+    "an odd id": {"a b": PEPPER},
+    "too many": {f"p{number}": bytes([number]) * 32 for number in range(17)},
+    "text": "0" * 64,
+}
+
+
+@pytest.mark.parametrize("bad", BAD_PEPPERS)
+def test_a_bad_pepper_leaves_no_file_behind(bad: str, tmp_path: Path) -> None:
+    with pytest.raises((InvalidInput, TypeError)):
+        opened(tmp_path / "a.db", pepper=BAD_PEPPERS[bad])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("content", "mode"), [("nonsense!", 0o600), ("", 0o600), ("00" * 32, 0o644)])
+def test_a_bad_key_file_leaves_no_database_behind(content: str, mode: int, tmp_path: Path) -> None:
+    key = tmp_path / "a.db.key"
+    key.write_text(content)
+    key.chmod(mode)
+    with pytest.raises(InvalidInput, match=r"a\.db\.key"):
+        open_sqlite(tmp_path / "a.db")
+
+    assert list(tmp_path.iterdir()) == [key]
+
+
+def test_a_bad_pepper_in_the_environment_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", "abcd")
+    with pytest.raises(InvalidInput, match="SESSION_TOKENS_PEPPER"):
+        open_sqlite(tmp_path / "a.db")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_wrong_pepper_is_refused_by_id_and_place(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     store = open_sqlite(path)

@@ -23,7 +23,7 @@ from time import monotonic
 from typing import TypeVar
 
 from ..clock import Clock, SteadyClock
-from ..errors import CorruptRecord, InvalidInput, StoreUnavailable
+from ..errors import CorruptRecord, StoreUnavailable
 from ..events import Listeners
 from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
@@ -44,8 +44,8 @@ from .sqlite_connections import (
     watch_forks,
 )
 from .sqlite_copying import dump
-from .sqlite_records import PEPPERS_MAX, Believed, Records
-from .sqlite_schema import beginning_of, found_keys, prepare, set_clock_mark
+from .sqlite_records import Believed, Records
+from .sqlite_schema import beginning_of, keys_at_hand, made_keys, prepare, set_clock_mark
 from .sqlite_writer import Writer
 
 log = logging.getLogger("session_tokens.stores.sqlite")
@@ -96,13 +96,12 @@ def open_sqlite(
 
 
 def _prepared_file(options: FileOptions, pepper: Pepper | None, clock: Clock, beginning: str, fix_clock: bool) -> Keys:
+    at_hand = keys_at_hand(pepper, options.path)
     make_private_file(options.path)
     connection = options.connect(writing=True)
     try:
-        keys = options.insist(lambda: found_keys(pepper, options.path, connection))
+        keys = at_hand or options.insist(lambda: made_keys(options.path, connection))
         keep_private(options.path)
-        if len(keys.peppers) > PEPPERS_MAX:
-            raise InvalidInput(f"{keys.source} holds more than {PEPPERS_MAX} peppers; take old ones away")
         _log_ahead_of_data(options, connection)
         prepare(options, connection, beginning, keys, clock, fix_clock=fix_clock)
         return keys

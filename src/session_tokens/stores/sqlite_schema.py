@@ -23,6 +23,7 @@ from ..errors import InvalidInput, StoreError
 from ..minting import Pepper
 from .key_file import Keys, given_keys, key_file_of, keyring_of, make_key_file, read_key_file
 from .sqlite_connections import FileOptions
+from .sqlite_records import PEPPERS_MAX
 
 APPLICATION_ID = 0x53546B31
 """By which a file is known to be ours; ``STk1`` in ASCII."""
@@ -60,26 +61,39 @@ def statements_of(file: str) -> tuple[str, ...]:
     return tuple(statement for statement in map(str.strip, code.split(";\n")) if statement)
 
 
-def found_keys(pepper: Pepper | None, path: Path, connection: sqlite3.Connection) -> Keys:
-    """Answer the keys for a database; a new one gets a new key file where none are given.
+def keys_at_hand(pepper: Pepper | None, path: Path) -> Keys | None:
+    """Answer the keys that are given, or those in the key file beside the database; ``None`` where there is neither.
+
+    Nothing is made, so that a key that can never be right leaves no database behind.
 
     Raises:
         InvalidInput: a pepper or key file that can never be right.
-        StoreError: the database has peppers, and none is given.
     """
     keys = given_keys(pepper)
-    if keys is not None:
-        return keys
     beside = key_file_of(path)
-    if not beside.exists() and not beside.is_symlink():
-        recorded = _recorded_peppers(connection) if _is_ours(connection, path) else {}
-        if recorded:
-            raise StoreError(
-                f"the database {path} was written under the pepper {', '.join(recorded)}, and its key file {beside} is "
-                "not there; restore that file, or give pepper=. A new key would open nothing that is stored",
-                key_ids=list(recorded),
-            )
-        make_key_file(beside)
+    if keys is None and (beside.exists() or beside.is_symlink()):
+        keys = read_key_file(beside, database=path if path.exists() else None)
+    if keys is not None and len(keys.peppers) > PEPPERS_MAX:
+        raise InvalidInput(f"{keys.source} holds more than {PEPPERS_MAX} peppers; take old ones away")
+    return keys
+
+
+def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
+    """Answer the keys in a new key file beside a new database.
+
+    Raises:
+        InvalidInput: another process made a key file meanwhile, and it can never be right.
+        StoreError: the database has peppers, and none is given.
+    """
+    beside = key_file_of(path)
+    recorded = _recorded_peppers(connection) if _is_ours(connection, path) else {}
+    if recorded and not beside.exists():
+        raise StoreError(
+            f"the database {path} was written under the pepper {', '.join(recorded)}, and its key file {beside} is "
+            "not there; restore that file, or give pepper=. A new key would open nothing that is stored",
+            key_ids=list(recorded),
+        )
+    make_key_file(beside)
     return read_key_file(beside, database=path)
 
 
