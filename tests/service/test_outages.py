@@ -40,6 +40,22 @@ async def test_a_store_that_is_locked_by_another_is_503_for_changes(on_file: Wor
     assert again.status_code == 201
 
 
+async def test_a_forged_row_is_told_to_the_caller_and_named_to_the_operator(
+    on_file: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = await on_file.open_session()
+    connection = sqlite3.connect(tmp_path / "tokens.db", isolation_level=None)
+    connection.execute("UPDATE sessions SET owner = 'eve'")
+    connection.close()
+    listed = await on_file.ask("GET", "/v1/sessions")
+
+    assert (listed.status_code, listed.json()["code"]) == (503, "corrupt_record")
+    assert "check --fix" in listed.json()["detail"]
+    assert "retry-after" not in listed.headers
+    alerts = [record.getMessage() for record in caplog.records if record.name == "session_tokens.alerts"]
+    assert any(opened["session"]["id"] in alert for alert in alerts)
+
+
 @pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])
 async def test_a_store_whose_file_is_gone_is_not_ready(on_file: World, tmp_path: Path, how: str) -> None:
     """Open connections go on without an error, with what nobody will find again."""

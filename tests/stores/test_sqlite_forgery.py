@@ -88,6 +88,34 @@ def test_a_changed_session_answers_nothing_and_alarms(
     assert store.find_session_now(["lookup of s ann"])[1] is not None
 
 
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name != "bytes"])
+def test_the_error_names_the_row_and_the_remedy(attack: str, store: SqliteStore, path: Path) -> None:
+    """A list is an error rather than short of one: what is left out silently might be what someone wants to hide."""
+    behind(path, ATTACKS[attack])
+    with pytest.raises(CorruptRecord, match=r"'s eve' .*session-tokens check --fix") as caught:
+        store.read_now([SessionListing(None, None, None, 10)])
+
+    assert (caught.value.details["table"], caught.value.details["id"]) == ("sessions", "s eve")
+    assert "lookup of" not in str(caught.value)
+
+
+def test_after_the_remedy_everybody_else_is_listed_again(store: SqliteStore, path: Path) -> None:
+    behind(path, ATTACKS["another owner"])
+    store.check(fix=True)
+    (found,) = store.read_now([SessionListing(None, None, None, 10)]).found
+
+    assert ["s ann"] == [one.session.id for one in found.value]
+
+
+def test_an_id_that_was_forged_is_named_without_what_it_could_do_to_a_terminal(store: SqliteStore, path: Path) -> None:
+    behind(path, "UPDATE sessions SET id = ? WHERE id = 's eve'", "\x1b[2J\n" + "x" * 5000)
+    with pytest.raises(CorruptRecord) as caught:
+        store.read_now([SessionListing(None, None, None, 10)])
+
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
 def test_a_row_copied_over_another_is_refused(store: SqliteStore, path: Path) -> None:
     """All of the victim's row, but looked up by the thief's secret."""
     columns = [row[1] for row in behind(path, "PRAGMA table_info(sessions)") if row[1] not in ("id", "lookup")]
@@ -243,7 +271,9 @@ def test_a_finding_reads_as_a_line_without_secrets(store: SqliteStore, path: Pat
     behind(path, ATTACKS["another owner"])
     (finding,) = store.check()
 
-    assert str(finding).startswith("sessions s eve: a row of sessions was not written by a holder of the pepper")
+    assert str(finding).startswith(
+        "sessions s eve: the row 's eve' of sessions was not written by a holder of the pepper"
+    )
     assert "lookup of" not in str(finding)
 
 

@@ -11,6 +11,7 @@ import msgspec
 from ..errors import (
     AlreadyExists,
     Conflict,
+    CorruptRecord,
     IdempotencyMismatch,
     InvalidInput,
     LimitReached,
@@ -66,6 +67,10 @@ TITLES = {
 }
 
 STORE_DETAIL = "the store could not be asked; this says nothing about what was asked for: try again"
+CORRUPT_DETAIL = (
+    "the store holds a record that is not as it was written, and trying again does not help; the service's log names "
+    "it: restore it, or set it aside with session-tokens check --fix"
+)
 
 
 class ProblemBody(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -152,6 +157,8 @@ def problem_of(error: SessionTokensError, *, conditional: bool = False) -> Probl
         error: as it was raised.
         conditional: whether the request had an ``If-Match``: a conflict is then a failed precondition.
     """
+    if isinstance(error, CorruptRecord):
+        return Problem(503, error.code, CORRUPT_DETAIL, oauth_error="temporarily_unavailable")
     if isinstance(error, StoreError):
         return Problem(
             503, error.code, STORE_DETAIL, headers=[(b"retry-after", b"1")], oauth_error="temporarily_unavailable"

@@ -42,6 +42,9 @@ TOKEN_COLUMNS = (
 ENTRY_COLUMNS = OwnerEntry._fields
 KEY_COLUMNS = ServiceKey._fields
 
+RESTORE = "restore the row from a backup"
+NAMED_CHARACTERS_MAX = 80
+
 _KINDS = {kind.value: kind for kind in TokenKind}
 _NO_DETAILS_ROW = (None, None, None, "{}", "{}")
 _NO_OFFER_ROW = (None, None, None, None)
@@ -84,7 +87,8 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
             raise ValueError("a number is none")
     except (ValueError, TypeError) as error:
         raise CorruptRecord(
-            "a stored session is not as it was written; restore it, or delete it with check --fix"
+            f"the stored session {_named(row[0])} is not as it was written; restore it, or set it aside with "
+            "session-tokens check --fix"
         ) from error
     return Session._of(
         id, owner, lookup, created_at, last_seen_at, authenticated_at, deadline, idle, max_age, detached_timeout,
@@ -136,7 +140,8 @@ def token_of(row: Sequence[Any]) -> Token:
             raise ValueError("a number is none")
     except (ValueError, TypeError, KeyError, InvalidOperation) as error:
         raise CorruptRecord(
-            "a stored token is not as it was written; restore it, or delete it with check --fix"
+            f"the stored token {_named(row[0])} is not as it was written; restore it, or set it aside with "
+            "session-tokens check --fix"
         ) from error
     return Token._of(
         id, owner, lookup, token_kind, session_id, value, is_json == 1, created_at, timeout_ms, own_deadline, deadline,
@@ -154,8 +159,15 @@ def mac_of(keyring: Keyring, table: str, row: Sequence[Any]) -> str:
     return keyring.mac(message_of(table, row))
 
 
-def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -> None:
+def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object, remedy: str = RESTORE) -> None:
     """Accept a row whose MAC is right.
+
+    Args:
+        keyring: holds the peppers.
+        table: where the row stands.
+        row: its columns; the first is what it is known by.
+        mac: as it was stored with it.
+        remedy: what else may be done on this store, besides giving a pepper that is missing.
 
     Raises:
         CorruptRecord: it was changed, copied or made by someone without the pepper, or its pepper is not held.
@@ -163,10 +175,17 @@ def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -> 
     if not isinstance(mac, str) or not keyring.mac_is_right(mac, message_of(table, row)):
         key_id = mac.partition(":")[0] if isinstance(mac, str) else "?"
         raise CorruptRecord(
-            f"a row of {table} was not written by a holder of the pepper {key_id!r}; "
-            "give the pepper that wrote it, or restore the row from a backup",
+            f"the row {_named(row[0])} of {table} was not written by a holder of the pepper {_named(key_id)}; "
+            f"give the pepper that wrote it, or {remedy}",
             table=table,
+            id=row[0] if isinstance(row[0], str) else None,
         )
+
+
+def _named(text: object) -> str:
+    """Answer what a row says it is called, which anyone may have written there, so that it can be shown."""
+    shown = ascii(text)
+    return shown if len(shown) <= NAMED_CHARACTERS_MAX else shown[:NAMED_CHARACTERS_MAX] + "…"
 
 
 def outcome_text(record: IdempotencyRecord) -> str:

@@ -51,6 +51,8 @@ from .record_codec import (
 
 T = TypeVar("T")
 
+SET_ASIDE = "set the row aside with session-tokens check --fix; until then it is in the way of every list it is in"
+"""What is done about a forged row; a list without it would hide what someone did."""
 PEPPERS_MAX = 16
 """Live peppers of one store; a secret is looked up under each of them."""
 REMEMBERED_MAX = 16_384
@@ -129,18 +131,18 @@ class Records:
 
     def _session(self, row: Sequence[Any]) -> Session:
         columns = row[: _SESSION_WIDTH - 1]
-        check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1])
+        check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1], SET_ASIDE)
         return session_of(columns, self._clock)
 
     def _token(self, row: Sequence[Any]) -> Token:
         columns = row[: _TOKEN_WIDTH - 1]
-        check_mac(self._keyring, self._tokens, columns, row[_TOKEN_WIDTH - 1])
+        check_mac(self._keyring, self._tokens, columns, row[_TOKEN_WIDTH - 1], SET_ASIDE)
         return token_of(columns)
 
     def _entry(self, row: Sequence[Any]) -> OwnerEntry | None:
         if row[0] is None:
             return None
-        check_mac(self._keyring, self._entries, row[:4], row[4])
+        check_mac(self._keyring, self._entries, row[:4], row[4], SET_ASIDE)
         return OwnerEntry(*row[:4])
 
     def _session_with_entry(self, row: Sequence[Any]) -> SessionFound:
@@ -159,7 +161,7 @@ class Records:
         row: tuple[Any, ...] | None = self._execute(statement, (key,)).fetchone()
         if row is None:
             return None
-        check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1])
+        check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1], SET_ASIDE)
         return _asked_for(row[:-1], COLUMNS_OF[table].index(key_column), (key,))
 
     # The hot path: what was found lately still holds if nobody has committed anything to the file since.
@@ -273,7 +275,7 @@ class Records:
         believed = self._believed.get(lookup)
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
-        check_mac(self._keyring, f"{self.beginning}service_keys", row[:-1], row[-1])
+        check_mac(self._keyring, f"{self.beginning}service_keys", row[:-1], row[-1], SET_ASIDE)
         key = ServiceKey(*_asked_for(row[:-1], KEY_COLUMNS.index("lookup"), (lookup,)))
         _remember(self._believed, lookup, (row, key))
         return key
@@ -313,7 +315,7 @@ class Records:
         columns = ", ".join((*KEY_COLUMNS, "mac"))
         rows = self._execute(f"SELECT {columns} FROM {table} ORDER BY created_at, id").fetchall()
         for row in rows:
-            check_mac(self._keyring, table, row[:-1], row[-1])
+            check_mac(self._keyring, table, row[:-1], row[-1], SET_ASIDE)
         return [ServiceKey(*row[:-1]) for row in rows]
 
     def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
