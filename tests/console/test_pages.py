@@ -170,6 +170,23 @@ async def test_bulk_ends_ask_for_the_owner_to_be_typed(desk: Desk) -> None:
     assert (await act(browser, "/console/owners/bob/enable")).status_code == 303
 
 
+@pytest.mark.parametrize("owner", [".", ".."])
+async def test_owners_that_are_parts_of_paths_have_a_page_and_acts(desk: Desk, owner: str) -> None:
+    """A browser takes ``.`` and ``..`` out of a path, percent-encoded ones too; so they stand in the query."""
+    await desk.tokens.open_session(owner)
+    browser = await desk.entered()
+    found = await browser.get("/console/find", params={"q": owner})
+    page = await browser.get(found.headers["location"])
+    listed = await browser.get("/console/sessions")
+    end = re.search(r'action="([^"]+/end[^"]*)"', page.text)
+
+    assert found.headers["location"] == f"/console/owners?owner={owner}"
+    assert f'href="/console/owners?owner={owner}"' in listed.text
+    assert end is not None
+    assert (await act(browser, end[1], typed=owner)).headers["location"] == f"/console/owners?owner={owner}"
+    assert (await desk.tokens.list_sessions(owner)).items == []
+
+
 async def test_an_auditor_looks_and_ends_nothing(desk: Desk) -> None:
     made = await everything(desk)
     browser = await desk.entered("audit")

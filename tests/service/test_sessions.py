@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
+import pytest
+
 from tests.service.conftest import World
+from tests.service.running import RunningService
 
 FIELDS = {
     "id", "owner", "created_at", "last_seen_at", "authenticated_at", "expires_at", "idle_timeout", "max_age",
@@ -169,3 +175,43 @@ async def test_a_disabled_owner_opens_nothing_until_enabled(world: World) -> Non
     assert dead == {"active": False}
     assert enabled.json() == {"owner": "alice", "disabled": False, "changed": True}
     assert (await world.open_session("alice"))["session"]["owner"] == "alice"
+
+
+ODD_OWNERS = (".", "..", "a/../b", "%2e%2e", "sessions", "müller & söhne=+#?")
+
+
+async def test_an_owner_may_stand_in_the_query(world: World) -> None:
+    missing = await world.ask("DELETE", "/v1/owners/sessions")
+    for owner in ODD_OWNERS:
+        await world.open_session(owner)
+        disabled = await world.ask("POST", "/v1/owners/disable", params={"owner": owner})
+        enabled = await world.ask("POST", "/v1/owners/enable", params={"owner": owner})
+        kept = (await world.open_session(owner))["session"]["id"]
+        none = await world.ask("DELETE", "/v1/owners/sessions", params={"owner": owner, "except_session": kept})
+        one = await world.ask("DELETE", "/v1/owners/sessions", params={"owner": owner, "reason": "theft"})
+
+        assert disabled.json() == {"owner": owner, "disabled": True, "changed": True}
+        assert enabled.json() == {"owner": owner, "disabled": False, "changed": True}
+        assert [none.json(), one.json()] == [{"ended": 0}, {"ended": 1}]
+    assert missing.status_code == 422
+    assert "owner" in missing.json()["detail"]
+
+
+@pytest.mark.parametrize("owner", [".", ".."])
+def test_real_clients_reach_owners_that_are_parts_of_paths(owner: str, running: RunningService) -> None:
+    """Clients take ``.`` and ``..`` out of paths before they send them, some of them percent-encoded ones too."""
+    with running.http() as http:
+        ends = []
+        for target in (f"/v1/owners/{owner.replace('.', '%2E')}/sessions", f"/v1/owners/sessions?owner={owner}"):
+            http.post("/v1/sessions", json={"owner": owner}).raise_for_status()
+            ends.append(http.delete(target).json())
+        http.post("/v1/sessions", json={"owner": owner}).raise_for_status()
+        swallowed = http.delete(f"/v1/owners/{owner}/sessions")
+        curl = subprocess.run(
+            ["curl", "-sS", "-X", "DELETE", "-H", "@-", f"{running.url}/v1/owners/sessions?owner={owner}"],
+            input=f"Authorization: Bearer {running.secret}", capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+
+    assert ends == [{"ended": 1}] * 2
+    assert swallowed.status_code in (405, 422)
+    assert json.loads(curl.stdout) == {"ended": 1}

@@ -118,14 +118,21 @@ def _problem(status: int, media_type: str) -> dict[str, Any]:
 
 def _path_parameters(path: str) -> Iterable[dict[str, Any]]:
     for name in PARAMETER.findall(path):
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        described = {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        if name == "owner":
+            described["description"] = (
+                "Percent-encoded. Clients take . and .. out of paths, some also percent-encoded ones: such an owner is "
+                "named in the query of /v1/owners/sessions, /v1/owners/disable and /v1/owners/enable."
+            )
+        yield described
 
 
 def _query_parameters(operation: Operation, components: dict[str, Any]) -> Iterable[dict[str, Any]]:
     if operation.query is NoQuery:
         return
-    for name, schema in components[operation.query.__name__]["properties"].items():
-        yield {"name": name, "in": "query", "required": False, "schema": schema}
+    shape = components[operation.query.__name__]
+    for name, schema in shape["properties"].items():
+        yield {"name": name, "in": "query", "required": name in shape.get("required", ()), "schema": schema}
 
 
 _SECRET_FORM = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from msgspec import UNSET, Struct, UnsetType
@@ -195,7 +195,9 @@ async def attach_session(call: Call) -> Answer:
 
 async def end_sessions(call: Call) -> Answer:
     """End all sessions of an owner, or all but one."""
-    ended = await call.tokens.destroy_sessions(call.subject, **given(call.query), idempotency_key=call.idempotency_key)
+    which = given(call.query)
+    which.pop("owner", None)
+    ended = await call.tokens.destroy_sessions(call.subject, **which, idempotency_key=call.idempotency_key)
     return Answer(shapes.Ended(ended))
 
 
@@ -209,6 +211,26 @@ async def enable_owner(call: Call) -> Answer:
     """Let a disabled owner open sessions again; those that died stay dead."""
     changed = await call.tokens.enable_owner(call.subject, idempotency_key=call.idempotency_key)
     return Answer(shapes.OwnerState(call.subject, False, changed))
+
+
+def _named(call: Call) -> Call:
+    """Answer a call whose subject is the owner in its query."""
+    return replace(call, subject=call.query.owner)
+
+
+async def end_sessions_named(call: Call) -> Answer:
+    """End all sessions of an owner, or all but one; the owner stands in the query."""
+    return await end_sessions(_named(call))
+
+
+async def disable_owner_named(call: Call) -> Answer:
+    """Disable an owner, who stands in the query."""
+    return await disable_owner(_named(call))
+
+
+async def enable_owner_named(call: Call) -> Answer:
+    """Let a disabled owner open sessions again; the owner stands in the query."""
+    return await enable_owner(_named(call))
 
 
 async def issue_token(call: Call) -> Answer:
@@ -326,8 +348,8 @@ def _issued_key(issued: keys.IssuedKey) -> Answer:
     return Answer(shapes.IssuedKeyShape(key.id, issued.secret, key.role, key.expires_at))
 
 
-S, T = "/v1/sessions", "/v1/tokens"
-ONE_S, ONE_T, OWNER, ONE_KEY = S + "/{id}", T + "/{id}", "/v1/owners/{owner:path}", "/v1/keys/{id}"
+S, T, OWNERS = "/v1/sessions", "/v1/tokens", "/v1/owners"
+ONE_S, ONE_T, OWNER, ONE_KEY = S + "/{id}", T + "/{id}", OWNERS + "/{owner:path}", "/v1/keys/{id}"
 
 OPERATIONS = (
     Operation("POST", S, "open_session", open_session, shapes.IssuedSession, 201, shapes.OpenSession),
@@ -345,6 +367,18 @@ OPERATIONS = (
     Operation("DELETE", OWNER + "/sessions", "end_session", end_sessions, shapes.Ended, query=shapes.EndSessions),
     Operation("POST", OWNER + "/disable", "disable_owner", disable_owner, shapes.OwnerState, body=shapes.NoBody),
     Operation("POST", OWNER + "/enable", "enable_owner", enable_owner, shapes.OwnerState, body=shapes.NoBody),
+    # Clients take . and .. out of a path before they send it, so that owners of these names must stand elsewhere.
+    Operation(
+        "DELETE", OWNERS + "/sessions", "end_session", end_sessions_named, shapes.Ended, query=shapes.EndSessionsNamed
+    ),
+    Operation(
+        "POST", OWNERS + "/disable", "disable_owner", disable_owner_named, shapes.OwnerState, body=shapes.NoBody,
+        query=shapes.OwnerNamed,
+    ),
+    Operation(
+        "POST", OWNERS + "/enable", "enable_owner", enable_owner_named, shapes.OwnerState, body=shapes.NoBody,
+        query=shapes.OwnerNamed,
+    ),
     Operation("POST", T, "issue_token", issue_token, shapes.IssuedToken, 201, shapes.IssueToken),
     Operation("GET", T, "read_tokens", list_tokens, shapes.TokenPage, query=shapes.ListTokens),
     Operation("GET", ONE_T, "read_tokens", get_token, shapes.OneToken),

@@ -171,6 +171,21 @@ class EndSessions(Body):
     except_session: Annotated[str, Meta(description="The id of one to keep.")] | UnsetType = UNSET
 
 
+NamedOwner = Annotated[Owner, Meta(description="The owner: any, also one that a path cannot hold, such as ..")]
+
+
+class OwnerNamed(Body):
+    """Whose."""
+
+    owner: NamedOwner
+
+
+class EndSessionsNamed(EndSessions, kw_only=True):
+    """Whose sessions to end, which, and why."""
+
+    owner: NamedOwner
+
+
 class SessionShape(Struct, kw_only=True):
     """A session, without its secret."""
 

@@ -25,7 +25,7 @@ from . import pages
 from .access import Access, Visitor, drop_cookie, has_token, is_same_site, set_cookie
 from .activity import Activity
 from .html import Child, Html, h
-from .layout import card, document, form
+from .layout import card, document, form, owner_address
 from .overview import overview
 
 log = logging.getLogger("session_tokens.console")
@@ -79,6 +79,7 @@ class Console:
             "/market": page("Market", "read_tokens", self._tokens("market")),
             "/unassigned": page("Unassigned", "read_tokens", self._tokens("unassigned")),
             "/tokens/{id}": page("Token", "read_tokens", self._token),
+            "/owners": page("Owner", "read_sessions", self._owner),
             "/owners/{owner:path}": page("Owner", "read_sessions", self._owner),
             "/audit": page("Audit", "read_keys", self._audit),
             "/keys": page("Keys", "read_keys", self._keys),
@@ -92,9 +93,15 @@ class Console:
             "/sessions/{id}/detach": act("detach_session", self._detach),
             "/sessions/{id}/attach": act("attach_session", self._attach),
             "/tokens/{id}/end": act("destroy_token", self._end_token, destructive=True),
-            "/owners/{owner:path}/end": act("end_session", self._end_all, destructive=True),
-            "/owners/{owner:path}/disable": act("disable_owner", self._disable, destructive=True),
-            "/owners/{owner:path}/enable": act("enable_owner", self._enable),
+            **{
+                f"{owner}/{name}": work
+                for owner in ("/owners", "/owners/{owner:path}")
+                for name, work in (
+                    ("end", act("end_session", self._end_all, destructive=True)),
+                    ("disable", act("disable_owner", self._disable, destructive=True)),
+                    ("enable", act("enable_owner", self._enable)),
+                )
+            },
             "/keys/{id}/revoke": act("manage_keys", self._revoke, destructive=True),
         }
         routes = [
@@ -236,7 +243,7 @@ class Console:
         return response
 
     def _prove_first(self, request: Request, visitor: Visitor) -> Response:
-        back = request.url.path.rpartition("/")[0]
+        back = request.url.path.rpartition("/")[0] + (f"?{request.url.query}" if request.url.query else "")
         field = h("input", type="password", name="secret", required=True, autocomplete="off", autofocus=True)
         proving = form(
             "/console/prove",
@@ -294,7 +301,7 @@ class Console:
                 422,
                 "That looks like a secret. Search for ids or owners; secrets belong nowhere here.",
             )
-        return RedirectResponse(f"/console/owners/{quote(asked, safe='')}" if asked else "/console", 303)
+        return RedirectResponse(owner_address(asked) if asked else "/console", 303)
 
     async def _sessions(self, request: Request, visitor: Visitor) -> Child:
         detached = True if request.query_params.get("detached") == "yes" else None
@@ -328,7 +335,7 @@ class Console:
         return self._document(request, "Not here", inside, visitor, 404)
 
     async def _owner(self, request: Request, visitor: Visitor) -> Child:
-        return await pages.owner_page(self.tokens, self.activity, visitor, request.path_params["owner"])
+        return await pages.owner_page(self.tokens, self.activity, visitor, _owner_in(request))
 
     async def _audit(self, request: Request, visitor: Visitor) -> Child:
         before = request.query_params.get("before", "")
@@ -367,16 +374,16 @@ class Console:
     async def _for_owner(
         self, request: Request, visitor: Visitor, fields: dict[str, str], act: Callable[[str], Awaitable[Any]]
     ) -> Response:
-        owner = request.path_params["owner"]
+        owner = _owner_in(request)
         if fields.get("typed") != owner:
             return self._said(request, visitor, 422, "The owner was not typed as it is written; nothing was done.")
         await act(owner)
-        return RedirectResponse(f"/console/owners/{quote(owner, safe='')}", 303)
+        return RedirectResponse(owner_address(owner), 303)
 
     async def _enable(self, request: Request, visitor: Visitor, fields: dict[str, str]) -> Response:
-        owner = request.path_params["owner"]
+        owner = _owner_in(request)
         await self.tokens.enable_owner(owner)
-        return RedirectResponse(f"/console/owners/{quote(owner, safe='')}", 303)
+        return RedirectResponse(owner_address(owner), 303)
 
     async def _revoke(self, request: Request, visitor: Visitor, fields: dict[str, str]) -> Response:
         await revoke_key(self.tokens.store, request.path_params["id"], audit=self.tokens.audit)
@@ -403,6 +410,12 @@ class _Elsewhere:
         partial = [route.methods or () for route in self._routes if route.matches(scope)[0] is Match.PARTIAL]
         response = self._console.nowhere(Request(scope), sorted({method for methods in partial for method in methods}))
         await response(scope, receive, send)
+
+
+def _owner_in(request: Request) -> str:
+    """Answer the owner that an address names, in its path or its query."""
+    owner: str = request.path_params.get("owner") or request.query_params.get("owner", "")
+    return owner
 
 
 def _theme(request: Request) -> str | None:

@@ -124,13 +124,20 @@ def kind_of(token: Token) -> Html:
     return h("span", word, class_=f"badge {word}")
 
 
+def owner_address(owner: str, act: str = "") -> str:
+    """Answer the address of an owner's page, or of an act on it.
+
+    Browsers take ``.`` and ``..`` out of a path, percent-encoded ones too; owners of these names stand in the query.
+    """
+    end = f"/{act}" if act else ""
+    if owner in (".", ".."):
+        return f"/console/owners{end}?owner={owner}"
+    return f"/console/owners/{quote(owner, safe='')}{end}"
+
+
 def owner_link(owner: str | None) -> Child:
     """Answer a link to an owner's page."""
-    return (
-        h("span", "none", class_="muted")
-        if owner is None
-        else h("a", owner, href=f"/console/owners/{quote(owner, safe='')}")
-    )
+    return h("span", "none", class_="muted") if owner is None else h("a", owner, href=owner_address(owner))
 
 
 def id_link(kind: str, id: str | None) -> Child:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 from ...async_api import AsyncSessionTokens
 from ...events import Event
@@ -13,7 +12,7 @@ from ...records import ServiceKey, Session, Token
 from .access import Visitor
 from .activity import Activity
 from .html import Child, Html, h
-from .layout import card, facts, form, id_link, instant, kind_of, more, owner_link, state_of, table
+from .layout import card, facts, form, id_link, instant, kind_of, more, owner_address, owner_link, state_of, table
 
 LIMIT = 50
 WORDS = {
@@ -187,16 +186,27 @@ async def owner_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Vi
     now_ms = tokens.store.clock.now()
     sessions = await tokens.list_sessions(owner, limit=LIMIT)
     held = await tokens.list_tokens(owner=owner, limit=LIMIT)
-    at = f"/console/owners/{quote(owner, safe='')}"
     acts: list[Child] = []
     if visitor.may("end_session"):
         typed = h("label", "Type the owner to end all their sessions", h("input", name="typed", autocomplete="off"))
-        acts.append(form(f"{at}/end", visitor, typed, h("button", "End all sessions", class_="danger"), class_="acts"))
+        acts.append(
+            form(
+                owner_address(owner, "end"),
+                visitor,
+                typed,
+                h("button", "End all sessions", class_="danger"),
+                class_="acts",
+            )
+        )
     if visitor.may("disable_owner"):
         typed = h("label", "Type the owner to disable them", h("input", name="typed", autocomplete="off"))
-        acts.append(form(f"{at}/disable", visitor, typed, h("button", "Disable", class_="danger"), class_="acts"))
+        acts.append(
+            form(
+                owner_address(owner, "disable"), visitor, typed, h("button", "Disable", class_="danger"), class_="acts"
+            )
+        )
     if visitor.may("enable_owner"):
-        acts.append(form(f"{at}/enable", visitor, h("button", "Enable again", class_="quiet")))
+        acts.append(form(owner_address(owner, "enable"), visitor, h("button", "Enable again", class_="quiet")))
     return h(
         "div",
         h("h1", "Owner ", owner),
