@@ -6,6 +6,7 @@ The tree::
     ├── Refused                 the request was understood and the rules say no; nothing was changed
     │   ├── UnknownSession      no living session answers to that key
     │   ├── UnknownToken        no living token answers to that key
+    │   ├── UnknownKey          no living service key has that id
     │   ├── SessionEnded        the session is over, and why is on the error
     │   ├── NotOwner            the named owner does not own it
     │   ├── NotTransferable     the token is free or session-bound
@@ -63,6 +64,12 @@ class UnknownToken(Refused):
     """No living token answers to that key."""
 
     code = "unknown_token"
+
+
+class UnknownKey(Refused):
+    """No living service key has that id; list the keys to see those there are."""
+
+    code = "unknown_key"
 
 
 class SessionEnded(Refused):

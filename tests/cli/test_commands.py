@@ -127,6 +127,14 @@ def test_keys_are_made_listed_rotated_and_revoked(cli: Cli) -> None:
     assert cli("keys", "revoke", made["id"]).code == 1
 
 
+@pytest.mark.parametrize("action", ["rotate", "revoke"])
+@pytest.mark.parametrize("id", ["key_" + "0" * 24, "nonsense"])
+def test_a_key_that_is_not_there_is_inactive_as_every_other_thing(cli: Cli, action: str, id: str) -> None:
+    cli("keys", "create", "--role", "verify")
+
+    assert cli("keys", action, id).code == 1
+
+
 def test_a_new_database_and_its_key_are_private_and_said_once(process: Cli, tmp_path: Path) -> None:
     first, second = process("sessions"), process("sessions")
 

@@ -12,6 +12,7 @@ from ..errors import (
     SessionEnded,
     SessionTokensError,
     StoreError,
+    UnknownKey,
     UnknownSession,
     UnknownToken,
 )
@@ -24,6 +25,7 @@ _BY_ERROR: tuple[tuple[type[SessionTokensError], int], ...] = (
     (StoreError, UNAVAILABLE),
     (UnknownSession, INACTIVE),
     (UnknownToken, INACTIVE),
+    (UnknownKey, INACTIVE),
     (SessionEnded, INACTIVE),
     (NotOwner, DENIED),
     (OwnerDisabled, DENIED),

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from .. import inputs
 from ..audit import Audit, acting, audit_keys
-from ..errors import Conflict, CorruptRecord, InvalidInput, Refused
+from ..errors import Conflict, CorruptRecord, InvalidInput, UnknownKey
 from ..events import KEY_ROTATED
 from ..minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
 from ..records import ServiceKey
@@ -36,12 +36,6 @@ OVERLAP_S = 86_400
 
 
 T = TypeVar("T")
-
-
-class UnknownKey(Refused):
-    """No service key has that id."""
-
-    code = "unknown_key"
 
 
 class IssuedKey:

@@ -23,10 +23,10 @@ from ..errors import (
     SessionEnded,
     SessionTokensError,
     StoreError,
+    UnknownKey,
     UnknownSession,
     UnknownToken,
 )
-from .keys import UnknownKey
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -9,11 +9,10 @@ from typing import Any
 from msgspec import UNSET, Struct, UnsetType
 
 from ..async_api import AsyncSessionTokens
-from ..errors import InvalidInput, UnknownSession, UnknownToken
+from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..records import Issued, ServiceKey, Session, Token
 from . import keys, shapes
-from .keys import UnknownKey
 from .problems import Problem
 from .reserved import is_console, refuse_console_owner
 from .shapes import given, key_shape, session_shape, token_shape
