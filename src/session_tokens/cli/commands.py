@@ -190,8 +190,8 @@ def _confirmed(owner: str) -> bool:
 
 def sweep(options: Namespace) -> int:
     """Clean up behind deadlines until nothing is due, or until a limit."""
-    show, cleaned = progress("swept"), 0
-    with opened(options) as tokens:
+    cleaned = 0
+    with opened(options) as tokens, progress("swept", quiet=options.json) as show:
         while options.limit is None or cleaned < options.limit:
             step = SWEEP_STEP if options.limit is None else min(SWEEP_STEP, options.limit - cleaned)
             done = tokens.sweep(step)

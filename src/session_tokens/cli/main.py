@@ -180,7 +180,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
 
 
 def _store_commands(commands: Any) -> None:
-    summary = "migrate, check or copy a store"
+    summary = "migrate, check or copy a store, or give a copy up"
     store = commands.add_parser("store", help=summary, description=summary, allow_abbrev=False)
     store.set_defaults(store=None)
     actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
@@ -203,6 +203,9 @@ def _store_commands(commands: Any) -> None:
     copy = action("copy", "copy everything into an empty store, or go on with that")
     copy.add_argument("source", metavar="FROM", help="the URL of a store that nothing uses meanwhile")
     copy.add_argument("target", metavar="TO", help="the URL of the store to fill")
+
+    abandon = action("abandon", "empty a store into which a copy was begun and not finished")
+    _one_store(abandon)
 
 
 def _one_store(made: ArgumentParser) -> None:

@@ -31,16 +31,18 @@ def check(options: Namespace) -> int:
         fix_store_clock(url)
         if not options.json:
             print("the high-water mark of the clock was cleared")
-    show = progress("checked")
-    findings = check_store(url, fix=options.fix, progress=lambda *done: show(int(done[0])))
-    lines = [str(finding) for finding in findings]
+    with progress("checked", quiet=options.json) as show:
+        lines = [str(finding) for finding in check_store(url, fix=options.fix, progress=show)]
+        # What was mended is told by looking again: not everything that is found can be.
+        mending = options.fix and lines
+        left = [str(finding) for finding in check_store(url, fix=False, progress=show)] if mending else lines
     if options.json:
-        print_json({"findings": lines, "fixed": options.fix})
-    elif lines:
-        print("\n".join(lines))
+        print_json({"findings": lines, "fixed": options.fix, "left": left})
     else:
-        print("nothing is wrong")
-    return exits.OK if options.fix or not lines else exits.CONFLICT
+        print("\n".join(lines) or "nothing is wrong")
+        if mending:
+            print("\n".join(("could not be mended:", *left)) if left else "all of it was mended", file=sys.stderr)
+    return exits.CONFLICT if left else exits.OK
 
 
 AUDIT_COLUMNS = ("n", "at", "kind", "subject_id", "owner", "reason", "previous_owner", "actor", "request")
@@ -63,7 +65,8 @@ def audit(options: Namespace) -> int:
             elif entries:
                 print_table(AUDIT_COLUMNS, entries)
             return exits.OK
-        verdict = read_now(store, verifying(store.keyring, anchors, progress("verified")))
+        with progress("verified", quiet=options.json) as show:
+            verdict = read_now(store, verifying(store.keyring, anchors, show))
     finally:
         store.close_now()
     if options.json:
@@ -71,7 +74,7 @@ def audit(options: Namespace) -> int:
     else:
         print("\n".join(verdict.findings) or f"whole: {verdict.entries} entries, {verdict.anchors} anchors")
         if not anchors:
-            print("without --anchor a chain that was cut short is not noticed", file=sys.stderr)
+            print("without an anchor a chain that was cut short is not noticed", file=sys.stderr)
     return exits.CONFLICT if verdict.findings else exits.OK
 
 

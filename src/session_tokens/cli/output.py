@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Protocol
 
 from ..records import ServiceKey, Session, Token
 
@@ -122,17 +124,102 @@ def _cell(name: str, value: Any) -> str:
     return text if name in ("secret", "id") or len(text) <= CELL_WIDTH_MAX else text[: CELL_WIDTH_MAX - 1] + "…"
 
 
-def progress(what: str) -> Callable[[int], None]:
-    """Answer a function that shows on a terminal how far long work has come; elsewhere it says nothing."""
-    if not sys.stderr.isatty():
-        return lambda done: None
-    shown_at_s = 0.0
+class Shown(Protocol):
+    """Shows how far long work has come."""
 
-    def show(done: int) -> None:
-        nonlocal shown_at_s
+    def __call__(self, done: int, total: int | None = None) -> None:
+        """Show that so many of so many are done; ``None`` where nobody knows how many there are."""
+        ...
+
+
+@contextmanager
+def progress(what: str, *, quiet: bool) -> Iterator[Shown]:
+    """Show on standard error how far long work has come: a bar on a terminal, elsewhere a line now and then.
+
+    Args:
+        what: was done, such as ``copied``.
+        quiet: whether to say nothing, because a program reads along.
+    """
+    if quiet:
+        yield lambda done, total=None: None
+    elif not sys.stderr.isatty():
+        lines = _Lines(what)
+        yield lines
+        lines.end()
+    elif find_spec("rich") is not None:
+        with _bar(what) as bar:
+            yield bar
+    else:
+        line = _OneLine(what)
+        try:
+            yield line
+        finally:
+            line.end()
+
+
+class _Lines:
+    """Whole lines for a log: one every few seconds, none of quick work."""
+
+    every_s = 10.0
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._said_at_s = time.monotonic()
+        self._last = self._said = ""
+
+    def __call__(self, done: int, total: int | None = None) -> None:
+        self._last = (
+            f"{self._what}: {done}" if not total else f"{self._what}: {done} of {total} ({done * 100 // total} %)"
+        )
         now_s = time.monotonic()
-        if now_s - shown_at_s >= 0.1:
-            shown_at_s = now_s
-            print(f"\r{what}: {done}", end="", file=sys.stderr, flush=True)
+        if now_s - self._said_at_s >= self.every_s:
+            self._said_at_s = now_s
+            self._say(self._last)
 
-    return show
+    def _say(self, line: str) -> None:
+        self._said = line
+        print(line, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Say how it ended, if anything was said before."""
+        if self._said and self._said != self._last:
+            self._say(self._last)
+
+
+class _OneLine(_Lines):
+    """A line on a terminal that is written over."""
+
+    every_s = 0.1
+
+    def _say(self, line: str) -> None:
+        self._said = line
+        print(f"\r{line}", end="\x1b[K", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line as it is at last, and begin another."""
+        if self._last:
+            self._say(self._last)
+            print(file=sys.stderr)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Shown]:
+    """Show a bar, drawn by rich; nothing before the work begins."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(what), BarColumn(), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(done: int, total: int | None = None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show

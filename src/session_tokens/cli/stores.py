@@ -1,4 +1,4 @@
-"""The commands on a whole store: migrate its tables, check it, copy it into another."""
+"""The commands on a whole store: migrate its tables, check it, copy it into another, give such a copy up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import exits
 from .operating import check, store_url
 from .output import print_json, print_record, progress
 
-__all__ = ["check", "copy", "migrate"]
+__all__ = ["abandon", "check", "copy", "migrate"]
 
 
 def migrate(options: Namespace) -> int:
@@ -31,12 +31,24 @@ def copy(options: Namespace) -> int:
     """Copy everything into another store; exit code 4 where that one holds something else."""
     from ..stores.connect import copy_store
 
-    show = progress("copied and compared")
-    counts, written = copy_store(options.source, options.target, show)
+    with progress("copied and compared", quiet=options.json) as show:
+        counts, written = copy_store(options.source, options.target, show)
     if options.json:
         print_json({"records": counts, "written": written})
         return exits.OK
     print_record({f"{kind} records": count for kind, count in counts.items()})
     if not written:
         print("the target held all of it already", file=sys.stderr)
+    return exits.OK
+
+
+def abandon(options: Namespace) -> int:
+    """Empty a store into which a copy was not finished; exit code 4 where none was begun."""
+    from ..stores.connect import abandon_store
+
+    abandon_store(store_url(options))
+    if options.json:
+        print_json({"abandoned": True})
+    else:
+        print("the store is empty")
     return exits.OK

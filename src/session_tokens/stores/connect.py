@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..clock import Clock
-from ..errors import InvalidInput
+from ..errors import Conflict, CorruptRecord, InvalidInput
 from ..minting import Pepper
 from ..store import BlockingStore, Store
+from ..wants import SettingOf
 from .memory import MemoryStore
 
 SERVER_SCHEMES = {
@@ -36,7 +39,20 @@ async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | N
     Raises:
         InvalidInput: no store is named so, or it needs what is not installed or given.
         StoreUnavailable: it cannot be reached.
+        StoreError: a copy into it was not finished, or it cannot be used as it is.
     """
+    store = await open_anyway(url, pepper, clock, space)
+    if not isinstance(store, MemoryStore):
+        try:
+            await _refuse_unfinished(store)
+        except BaseException:
+            await store.close()
+            raise
+    return store
+
+
+async def open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, space: str) -> Store:
+    """As ``open_store``, also where a copy into the store was not finished."""
     kind = _kind_of(url)
     if kind == "valkey":
         from . import valkey
@@ -49,10 +65,36 @@ async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | N
     return _open_embedded(kind, url, pepper, clock, space)
 
 
+async def _refuse_unfinished(store: Store) -> None:
+    from .copying import MARK, unfinished
+
+    error = unfinished((await store.read([SettingOf(MARK)])).found[0].value)
+    if error is not None:
+        raise error
+
+
 def open_store_now(
     url: str, *, pepper: Pepper | None = None, clock: Clock | None = None, space: str = ""
 ) -> BlockingStore:
     """As ``open_store``, for callers without an event loop."""
+    store = open_anyway_now(url, pepper, clock, space)
+    if not isinstance(store, MemoryStore):
+        from .copying import mark_of, unfinished
+
+        try:
+            error = unfinished(mark_of(store))
+            if error is not None:
+                raise error
+        except BaseException:
+            store.close_now()
+            raise
+    return store
+
+
+def open_anyway_now(
+    url: str, pepper: Pepper | None = None, clock: Clock | None = None, space: str = ""
+) -> BlockingStore:
+    """As ``open_store_now``, also where a copy into the store was not finished."""
     kind = _kind_of(url)
     if kind == "valkey":
         from . import valkey
@@ -105,13 +147,13 @@ def _options_of(query: str, known: dict[str, type]) -> dict[str, Any]:
     return options
 
 
-def check_store(url: str, *, fix: bool, progress: Callable[..., None]) -> Sequence[object]:
+def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) -> Sequence[object]:
     """Check the records and indexes of the store that a URL names; answer what is wrong, a line each.
 
     Args:
-        url: see ``open_store``.
+        url: see ``open_store``; one into which a copy was not finished is checked too, and told to be that.
         fix: whether to mend what can be mended.
-        progress: called now and then with the number of records looked at.
+        progress: ``progress(done, total)``, called now and then.
 
     Raises:
         InvalidInput: the store cannot be checked, or cannot mend itself.
@@ -127,9 +169,10 @@ def check_store(url: str, *, fix: bool, progress: Callable[..., None]) -> Sequen
     return findings
 
 
-def _checked(url: str, space: str, *, fix: bool, progress: Callable[..., None]) -> Sequence[object]:
-    store = open_store_now(url, space=space)
-    try:
+def _checked(url: str, space: str, *, fix: bool, progress: Callable[[int, int], None]) -> Sequence[object]:
+    from .copying import mark_of, unfinished
+
+    with closing_now(open_anyway_now(url, space=space)) as store:
         check: Callable[..., Sequence[object]] | None
         check = getattr(store, "check_now", None) or getattr(store, "check", None)
         if check is None:
@@ -142,10 +185,11 @@ def _checked(url: str, space: str, *, fix: bool, progress: Callable[..., None]) 
             options["fix"] = fix
         if "progress" in known:
             options["progress"] = progress
-        findings: Sequence[object] = check(**options)
+        findings = list(check(**options))
+        with suppress(CorruptRecord):  # then it is among the findings
+            if not space and (error := unfinished(mark_of(store))):
+                findings.append(error)
         return findings
-    finally:
-        store.close_now()
 
 
 def fix_store_clock(url: str) -> None:
@@ -184,13 +228,13 @@ def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[in
     return {space: postgres.migrate_postgres(url, space=space, grant_to=grant_to) for space in SPACES}
 
 
-def copy_store(source: str, target: str, progress: Callable[[int], None]) -> tuple[dict[str, int], int]:
+def copy_store(source: str, target: str, progress: Callable[[int, int], None]) -> tuple[dict[str, int], int]:
     """Copy everything from one store into another; run again, it goes on where it was broken off.
 
     Args:
         source: the URL of the store that is read; nothing may write to it meanwhile.
         target: the URL of an empty store, or of one into which this copy was begun.
-        progress: called now and then with how many records were copied and compared.
+        progress: ``progress(done, total)``, called now and then.
 
     Answers how many records of each kind there are, and how many had to be written.
 
@@ -200,11 +244,9 @@ def copy_store(source: str, target: str, progress: Callable[[int], None]) -> tup
     """
     from .copying import Copying
 
-    for url in (source, target):
-        if _kind_of(url) == "memory":
-            raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives")
-    if _kind_of(source) == "sqlite" and not Path(unquote(urlsplit(source).path[1:])).exists():
-        raise InvalidInput("there is no SQLite file to copy from; look at the number of slashes in its URL")
+    _insist_it_outlives(source)
+    _insist_it_outlives(target)
+    _insist_it_is_there(source)
     if _place_of(source) == _place_of(target):
         raise InvalidInput("both URLs name the same store; name another one to copy into")
 
@@ -212,11 +254,60 @@ def copy_store(source: str, target: str, progress: Callable[[int], None]) -> tup
         return open_store_now(source, space=space)
 
     def open_target(space: str) -> BlockingStore:
-        return open_store_now(target, space=space)
+        return open_anyway_now(target, space=space)
 
-    copying = Copying(open_source, open_target, copy_mark_of(source), progress)
+    count: Callable[[BlockingStore], int] = _ability(source, "count_now")
+    copying = Copying(open_source, open_target, copy_mark_of(source), count, progress)
     copying.run()
     return copying.counts, copying.written
+
+
+def abandon_store(url: str) -> None:
+    """Empty a store into which a copy was begun and not finished, so that it can be used or copied into anew.
+
+    Args:
+        url: see ``open_store``; given as to the copy.
+
+    Raises:
+        InvalidInput: a store in memory, or a file that is not there.
+        Conflict: no copy into that store is unfinished; nothing was deleted.
+    """
+    from .copying import SPACES, mark_of
+
+    _insist_it_outlives(url)
+    _insist_it_is_there(url)
+    clear: Callable[[BlockingStore], None] = _ability(url, "clear_now")
+    for space in reversed(SPACES):  # the first is asked whether a copy is under way, so it is emptied last
+        with closing_now(open_anyway_now(url)) as store:
+            if mark_of(store) is None:
+                raise Conflict("no copy into that store is unfinished, so nothing was deleted")
+        with closing_now(open_anyway_now(url, space=space)) as store:
+            clear(store)
+
+
+def _ability(url: str, name: str) -> Callable[..., Any]:
+    """Answer what the module of a kind of stores can do for a copy."""
+    ability: Callable[..., Any] = getattr(import_module(f".{_kind_of(url)}_copying", __package__), name)
+    return ability
+
+
+@contextmanager
+def closing_now(store: BlockingStore) -> Iterator[BlockingStore]:
+    """Answer a store that is closed at the end."""
+    try:
+        yield store
+    finally:
+        store.close_now()
+
+
+def _insist_it_outlives(url: str) -> None:
+    if _kind_of(url) == "memory":
+        raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives it")
+
+
+def _insist_it_is_there(url: str) -> None:
+    if _kind_of(url) == "sqlite" and not Path(unquote(urlsplit(url).path[1:])).exists():
+        raise InvalidInput("there is no SQLite file of that name; look at the number of slashes in its URL")
 
 
 def copy_mark_of(url: str) -> str:

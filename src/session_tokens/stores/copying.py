@@ -4,15 +4,18 @@ Theory of operation. A store that can be copied answers its records kind by kind
 written by a rule, through ``run_now`` like any command, so the target makes its own MACs, stamps and indexes. Records
 hold look-up keys under the peppers, so both stores must have been opened with the same keys.
 
-A copy may be broken off at any point and begun again. Before its first record the target is marked (a setting), and
-the mark is taken away after the last was compared. A marked target is brought in line with the source, whatever it
-holds; one that holds records without being marked is only compared: it may be in use, and nothing is overwritten.
+A copy may be broken off at any point and begun again. Before its first record each name space of the target is marked
+(a setting), and the marks are taken away after the last was compared. A marked store is opened by nobody else
+(``connect``): it holds a part, and what is written to it would be lost. It is brought in line with the source,
+whatever it holds; one that holds records without being marked is only compared: it may be in use, and nothing is
+overwritten.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from ..errors import Conflict, InvalidInput, StoreError
@@ -165,10 +168,31 @@ def put_records(tx: Transaction, kind: str, records: dict[str, Copied | None]) -
     return changed
 
 
+class _Pair(NamedTuple):
+    """A name space of the two stores."""
+
+    source: BlockingStore
+    target: BlockingStore
+
+
 Opener = Callable[[str], BlockingStore]
 """Opens a store for a name space."""
-Progress = Callable[[int], None]
-"""Told how many records were copied and compared so far."""
+Counter = Callable[[BlockingStore], int]
+"""Answers how many records a store has in its name space."""
+Progress = Callable[[int, int], None]
+"""``progress(done, total)``: how many records were written or compared, and how many that will be at the end."""
+PASSES_OF_A_COPY, PASSES_OF_A_COMPARISON = 4, 2
+"""How often each record is gone through: it is written, looked for in the source, and compared from both sides."""
+
+
+def unfinished(mark: str | None) -> StoreError | None:
+    """Answer the error of opening a store that a copy is under way into, ``None`` where the store has no mark."""
+    if mark is None:
+        return None
+    return StoreError(
+        "a copy into this store was not finished, so it holds only a part; finish it with the command that began it "
+        "(session-tokens store copy FROM TO), or empty this store with session-tokens store abandon TO"
+    )
 
 
 class Copying:
@@ -178,6 +202,7 @@ class Copying:
         source: opens the store that is read.
         target: opens the store that is written.
         name: tells the source from other ones; the mark of a copy that is under way holds it.
+        count: counts the records of the source.
         progress: told how far it has come.
 
     Attributes:
@@ -185,11 +210,13 @@ class Copying:
         written: how many records this run created, replaced or deleted in the target.
     """
 
-    def __init__(self, source: Opener, target: Opener, name: str, progress: Progress) -> None:
+    def __init__(self, source: Opener, target: Opener, name: str, count: Counter, progress: Progress) -> None:
         self._openers = (source, target)
         self._name = name
+        self._count = count
         self._progress = progress
-        self._done = 0
+        self._done = self._total = 0
+        self._pairs: dict[str, _Pair] = {}
         self.counts = dict.fromkeys(KINDS, 0)
         self.written = 0
 
@@ -201,21 +228,37 @@ class Copying:
             Conflict: the target holds other records, or a copy from elsewhere is under way into it.
             StoreError: after the copy the target is not what the source is: one of them is in use.
         """
-        with _Pair(self._openers, SPACES[0]) as (source, target):
-            check_keys(source.keyring, target.keyring)
-            mark = target.read_now([SettingOf(MARK)]).found[0].value
-            if mark is not None and mark != self._name:
-                raise Conflict("a copy from another store is under way into this one; finish it, or empty this store")
+        with ExitStack() as opened:
+            for space in SPACES:
+                source, target = (self._opened(opener, space, opened) for opener in self._openers)
+                check_keys(source.keyring, target.keyring)
+                self._pairs[space] = _Pair(source, target)
+            self._run()
+
+    @staticmethod
+    def _opened(opener: Opener, space: str, opened: ExitStack) -> BlockingStore:
+        store = opener(space)
+        opened.callback(store.close_now)
+        return store
+
+    def _run(self) -> None:
+        mark = mark_of(self._pairs[SPACES[0]].target)
+        if mark is not None and mark != self._name:
+            raise Conflict(
+                "a copy from another store into this one was not finished; finish it with the command that began "
+                "it, or empty this store: session-tokens store abandon TO"
+            )
+        size = sum(self._count(source) for source, _ in self._pairs.values())
         if mark is None and not self._is_empty():
+            self._total = PASSES_OF_A_COMPARISON * size
             self._compare(Conflict("the target holds records that the source does not; copy into an empty store"))
             return
-        with _Pair(self._openers, SPACES[0]) as (_, target):
-            target.run_now(put_records, "setting", {MARK: Setting(MARK, self._name)})
-        for space in SPACES:
-            with _Pair(self._openers, space) as (source, target):
-                for kind in KINDS:
-                    self._put_all(source, target, kind)
-                    self._delete_others(source, target, kind)
+        self._total = PASSES_OF_A_COPY * size
+        self._mark(SPACES, Setting(MARK, self._name))
+        for source, target in self._pairs.values():
+            for kind in KINDS:
+                self._put_all(source, target, kind)
+                self._delete_others(source, target, kind)
         self._compare(
             StoreError(
                 "after the copy the target differs from the source: stop what uses either of them, and sweep the "
@@ -223,15 +266,15 @@ class Copying:
                 "again"
             )
         )
-        with _Pair(self._openers, SPACES[0]) as (_, target):
-            target.run_now(put_records, "setting", {MARK: None})
+        # The first name space is asked whether a copy is under way, so it is marked first, and unmarked last.
+        self._mark(SPACES[::-1], None)
+
+    def _mark(self, spaces: Sequence[str], mark: Setting | None) -> None:
+        for space in spaces:
+            self._pairs[space].target.run_now(put_records, "setting", {MARK: mark})
 
     def _is_empty(self) -> bool:
-        for space in SPACES:
-            with _Pair(self._openers, space) as (_, target):
-                if any(True for kind in KINDS for _ in batches(target, kind)):
-                    return False
-        return True
+        return not any(True for _, target in self._pairs.values() for kind in KINDS for _ in batches(target, kind))
 
     def _put_all(self, source: BlockingStore, target: BlockingStore, kind: str) -> None:
         for records in batches(source, kind):
@@ -245,46 +288,24 @@ class Copying:
             gone: dict[str, Copied | None] = {key: None for key in records if there[key] is None}
             if gone:
                 self.written += target.run_now(put_records, kind, gone)
+            self._tell(len(records))
 
     def _compare(self, difference: Exception) -> None:
         """Accept two stores that hold the same, and count it; raise ``difference`` for others."""
         self.counts = dict.fromkeys(KINDS, 0)
-        for space in SPACES:
-            with _Pair(self._openers, space) as (source, target):
-                for kind, of_kind in KINDS.items():
-                    for one, other, count in ((source, target, True), (target, source, False)):
-                        for records in batches(one, kind):
-                            there = found(other, kind, list(records))
-                            if not all(_same(of_kind, record, there[key]) for key, record in records.items()):
-                                raise difference
-                            self.counts[kind] += len(records) if count else 0
-                            self._tell(len(records))
+        for source, target in self._pairs.values():
+            for kind, of_kind in KINDS.items():
+                for one, other, count in ((source, target, True), (target, source, False)):
+                    for records in batches(one, kind):
+                        there = found(other, kind, list(records))
+                        if not all(_same(of_kind, record, there[key]) for key, record in records.items()):
+                            raise difference
+                        self.counts[kind] += len(records) if count else 0
+                        self._tell(len(records))
 
     def _tell(self, count: int) -> None:
         self._done += count
-        self._progress(self._done)
-
-
-class _Pair:
-    """Two stores, closed at the end."""
-
-    def __init__(self, openers: tuple[Opener, Opener], space: str) -> None:
-        self._openers = openers
-        self._space = space
-        self._opened: list[BlockingStore] = []
-
-    def __enter__(self) -> list[BlockingStore]:
-        try:
-            for opener in self._openers:
-                self._opened.append(opener(self._space))
-        except BaseException:
-            self.__exit__()
-            raise
-        return self._opened
-
-    def __exit__(self, *_: object) -> None:
-        for store in self._opened:
-            store.close_now()
+        self._progress(min(self._done, self._total), self._total)
 
 
 def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None]]:
@@ -303,6 +324,12 @@ def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None
             by_key.pop(MARK, None)
         if by_key:
             yield by_key
+
+
+def mark_of(store: BlockingStore) -> str | None:
+    """Answer how the store is marked if a copy into it is under way, ``None`` if none is."""
+    mark: str | None = store.read_now([SettingOf(MARK)]).found[0].value
+    return mark
 
 
 def found(store: BlockingStore, kind: str, keys: Sequence[str]) -> dict[str, Copied | None]:

@@ -1,14 +1,20 @@
-"""Reads all records of a kind from PostgreSQL, in order of their keys, for a copy."""
+"""What a copy asks of PostgreSQL: its records in order of their keys, how many there are, and to be emptied."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .copying import Dump, Setting
 from .postgres_checking import TABLES
 from .postgres_decoding import Decoder
 from .postgres_reading import Statement
+
+if TYPE_CHECKING:
+    from .postgres import BlockingPostgresStore
+    from .postgres_schema import Script
+
+WHOLE_TABLE_TIMEOUT_S = 600.0
 
 
 def dump_statement(schema: str, kind: str, after: str, limit: int) -> Statement:
@@ -33,3 +39,27 @@ def dump_of(kind: str, rows: Sequence[tuple[str, str]], decoder: Decoder, limit:
     }
     records = [decode[kind](text) for _, text in rows]
     return Dump(records, None if len(rows) < limit else rows[-1][0])
+
+
+def count_now(store: BlockingPostgresStore) -> int:
+    """Answer how many records there are in the store's name space."""
+
+    def counting() -> Script:
+        counts = ", ".join(f"(SELECT count(*) FROM {store.address.schema}.{table.name})" for table in TABLES)
+        rows = yield Statement(f"SELECT {counts}", ())
+        return sum(rows[0])
+
+    return cast("int", store._run_script(counting(), WHOLE_TABLE_TIMEOUT_S))
+
+
+def clear_now(store: BlockingPostgresStore) -> None:
+    """Delete every record of the store's name space, and which peppers it had, all or none."""
+
+    def clearing() -> Script:
+        yield Statement("BEGIN", ())
+        for table in TABLES:
+            yield Statement(f"DELETE FROM {store.address.schema}.{table.name}", ())
+        yield Statement(f"DELETE FROM {store.address.schema}.peppers", ())
+        yield Statement("COMMIT", ())
+
+    store._run_script(clearing(), WHOLE_TABLE_TIMEOUT_S)

@@ -1,8 +1,9 @@
-"""Reads all records of a kind from an SQLite file, in order of their keys, for a copy."""
+"""What a copy asks of an SQLite file: its records in order of their keys, how many there are, and to be emptied."""
 
 from __future__ import annotations
 
-from typing import Any
+import sqlite3
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
 from ..minting import Keyring
@@ -10,6 +11,9 @@ from ..records import IdempotencyRecord, OwnerEntry, ServiceKey
 from .copying import Copied, Dump, Setting
 from .record_codec import check_mac, outcome_of, session_of, token_of
 from .sqlite_records import COLUMNS_OF, Records
+
+if TYPE_CHECKING:
+    from .sqlite import SqliteStore
 
 _TABLES = {
     "owner": "owner_entries",
@@ -44,3 +48,27 @@ def _record_of(kind: str, row: tuple[Any, ...], clock: Clock) -> Copied:
     if kind == "owner":
         return OwnerEntry(*row)
     return Setting(*row) if kind == "setting" else ServiceKey(*row)
+
+
+def count_now(store: SqliteStore) -> int:
+    """Answer how many records there are in the store's name space."""
+
+    def count(records: Records) -> int:
+        counts = ", ".join(f"(SELECT count(*) FROM {records.beginning}{table})" for table in _TABLES.values())
+        return sum(records.connection.execute(f"SELECT {counts}").fetchone())
+
+    return store._read(count)
+
+
+def clear_now(store: SqliteStore) -> None:
+    """Delete every record of the store's name space, all or none."""
+
+    def clear(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for table in _TABLES.values():
+            connection.execute(f"DELETE FROM {store._beginning}{table}")
+        if not store._beginning:  # the last of the name spaces: from now on the file may have other peppers
+            connection.execute("DELETE FROM meta WHERE name LIKE 'pepper:%'")
+        connection.execute("COMMIT")
+
+    store._writer.alone(clear)

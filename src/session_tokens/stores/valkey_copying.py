@@ -1,12 +1,23 @@
-"""Reads all records of a kind from a Valkey or Redis server, in the order of its own table, for a copy. Pure."""
+"""What a copy asks of a Valkey or Redis server: its records in the order of its own table, their number, to be emptied.
+
+The generators are pure: they yield commands and are sent the replies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .copying import Dump, Setting
+from .copying import MARK, Dump, Setting
 from .valkey_codec import Reply, ValkeyCodec
+from .valkey_names import part_of
+from .valkey_wire import pack
+
+if TYPE_CHECKING:
+    from .valkey import BlockingValkeyStore
+
+T = TypeVar("T")
+SCAN_COUNT = b"1000"
 
 _BEGINNINGS = {
     "owner": b"e:",
@@ -38,3 +49,46 @@ def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
     values = (yield [b"MGET", *keys]) if keys else []
     records = [decode[kind](value) for value in values if value is not None]
     return Dump(records, None if cursor == b"0" else cursor.decode("ascii"))
+
+
+def count_now(store: BlockingValkeyStore) -> int:
+    """Answer how many records there are in the store's name space; about, where others write meanwhile."""
+    return _driven(store, _counting(store._core.codec))
+
+
+def clear_now(store: BlockingValkeyStore) -> None:
+    """Delete every key of the store's name space; the mark of a copy goes last, so that this can be begun again."""
+    _driven(store, _clearing(store._core.codec))
+
+
+def _counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
+    beginnings, at, count = frozenset(_BEGINNINGS.values()), len(codec.prefix), 0
+    cursor = b"0"
+    while True:
+        cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
+        count += sum(key[at : at + 2] in beginnings for key in keys)
+        if cursor == b"0":
+            return count
+
+
+def _clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
+    mark = codec.prefix + _BEGINNINGS["setting"] + part_of(MARK)
+    cursor = b"0"
+    while True:
+        cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
+        others = [key for key in keys if key != mark]
+        if others:
+            yield [b"DEL", *others]  # UNLINK is not among the rights that deploy/valkey gives
+        if cursor == b"0":
+            break
+    yield [b"DEL", mark]
+
+
+def _driven(store: BlockingValkeyStore, steps: Generator[list[bytes], Reply, T]) -> T:
+    try:
+        words = next(steps)
+        while True:
+            words = steps.send(store._ask(pack(words), 1, twice_is_once=True)[0])
+    except StopIteration as stop:
+        answer: T = stop.value
+        return answer
