@@ -29,7 +29,8 @@ class Audit:
 
     Args:
         anchor: a file to which the head is appended, one JSON object a line; without one it goes to the logger
-            ``session_tokens.audit``. Keep either where those who can write to the store cannot.
+            ``session_tokens.audit``. Keep either where those who can write to the store cannot. The file is made at
+            once, so that where there is none nobody takes that for a log without anchors yet.
         every: after how many entries.
 
     Raises:
@@ -43,6 +44,7 @@ class Audit:
         self._every = every
         self._seen: Head | None = None
         self._anchored = 0
+        self._append(b"")
 
     def advance(self, head: Head, now_ms: int) -> None:
         """Take note of the head after a commit, and anchor it when its number passes a multiple of ``every``."""
@@ -63,16 +65,24 @@ class Audit:
         if self._anchor is None:
             log.warning("audit anchor %s", line)
             return
+        if not self._append(line.encode("ascii") + b"\n"):
+            self._anchored = 0
+
+    def _append(self, line: bytes) -> bool:
+        """Add to the anchor file, if there is to be one; answer whether that went well."""
+        if self._anchor is None:
+            return True
         try:
             descriptor = os.open(self._anchor, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.write(descriptor, line.encode("ascii") + b"\n")
+                os.write(descriptor, line)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            self._anchored = 0
             alerts.error("the anchor file %s cannot be written (%s); make it writable", self._anchor, error.strerror)
+            return False
+        return True
 
 
 def audit_keys(keyring: Keyring) -> dict[str, AuditKey]:
@@ -91,6 +101,10 @@ def read_anchors(path: Path) -> list[Head]:
     """
     try:
         lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        raise InvalidInput(
+            f"there is no anchor file {path}; name the one that serve --audit-anchor was given"
+        ) from None
     except (OSError, UnicodeError) as error:
         raise InvalidInput(f"the anchor file {path} cannot be read: {error}") from None
     anchors = []

@@ -192,6 +192,25 @@ def test_the_command_line_verifies_and_lists(
     assert main(["audit", "verify", "--anchor", str(anchor), "--store", url]) == 4
 
 
+def test_a_chain_before_its_first_anchor_is_whole_and_a_wrong_path_is_not(
+    url: str, anchor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is made when the log is begun, so that a path without one is a wrong path."""
+    with SessionTokens.open(url, sweep=False, audit=Audit(anchor)) as st:
+        st.open_session("alice")
+        before = main(["audit", "verify", "--anchor", str(anchor), "--store", url])
+    early = capsys.readouterr()
+    after = main(["audit", "verify", "--anchor", str(anchor), "--store", url])
+    late = capsys.readouterr()
+    wrong = main(["audit", "verify", "--anchor", str(tmp_path / "another"), "--store", url])
+
+    assert (before, after, wrong) == (0, 0, 2)
+    assert "whole: 1 entries, 0 anchors" in early.out and "not noticed" in early.err
+    assert "whole: 1 entries, 1 anchors" in late.out and late.err == ""
+    assert "there is no anchor file" in capsys.readouterr().err
+    assert anchor.stat().st_mode & 0o777 == 0o600
+
+
 def test_many_tasks_make_one_chain(url: str, anchor: Path) -> None:
     async def run() -> Verdict:
         async with await AsyncSessionTokens.open(url, sweep=False, audit=Audit(anchor, every=10)) as st:
@@ -223,5 +242,5 @@ def test_a_file_that_is_no_anchor_is_refused_by_its_line(tmp_path: Path, text: s
 
     with pytest.raises(InvalidInput, match="line 1"):
         read_anchors(path)
-    with pytest.raises(InvalidInput, match="cannot be read"):
+    with pytest.raises(InvalidInput, match="there is no anchor file"):
         read_anchors(tmp_path / "nothing")
