@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -81,3 +82,28 @@ async def test_a_console_session_lets_nobody_into_an_application(desk: Desk) -> 
 
     assert guarded.status_code == 401
     assert introspected.content == b'{"active":false}'
+
+
+@pytest.mark.parametrize("role", ["revoke", "operator", "admin"])
+@pytest.mark.parametrize("path", ["/v1/owners/{owner}/disable", "/v1/owners/disable?owner={owner}"])
+async def test_nobody_shuts_an_admin_out_by_disabling_their_owner(desk: Desk, role: str, path: str) -> None:
+    browser = await desk.entered("admin")
+    owner = f"console:{desk.keys['admin'].key.id}"
+    answer = await asked(desk, role, "POST", path.format(owner=owner), json={})
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert "revoke" in answer.json()["detail"]
+    assert "Programs that may call" in (await browser.get("/console/keys")).text
+
+
+async def test_an_operator_in_the_console_does_not_either(desk: Desk) -> None:
+    admin, operator = await desk.entered("admin"), await desk.entered("operator")
+    owner = f"console:{desk.keys['admin'].key.id}"
+    page = await operator.get(f"/console/owners/{owner}")
+    csrf = re.search(r'name="csrf" value="(\w+)"', page.text)
+    assert csrf is not None
+    answer = await operator.post(f"/console/owners/{owner}/disable", data={"csrf": csrf[1], "typed": owner})
+
+    assert answer.status_code == 422
+    assert "Disable" not in page.text
+    assert "Programs that may call" in (await admin.get("/console/keys")).text

@@ -24,11 +24,26 @@ def applications(session: Session | None) -> Session | None:
     return None if session is None or is_console(session) else session
 
 
+def is_console_owner(owner: str) -> bool:
+    """Whether an owner is one that the console opens sessions for."""
+    return owner.startswith(CONSOLE_OWNER_PREFIX)
+
+
+def refuse_to_disable(owner: str) -> None:
+    """Refuse to disable whom the console opens sessions for: an operator could shut every admin out for good.
+
+    Raises:
+        InvalidInput: the owner is one of those.
+    """
+    if is_console_owner(owner):
+        raise InvalidInput("owners that begin with console: are service keys in the console; revoke the key instead")
+
+
 def refuse_console_owner(owner: str) -> None:
     """Refuse an owner whose sessions are the console's.
 
     Raises:
         InvalidInput: it is one.
     """
-    if owner.startswith(CONSOLE_OWNER_PREFIX):
+    if is_console_owner(owner):
         raise InvalidInput("owners that begin with console: are reserved for the console; use another identity string")

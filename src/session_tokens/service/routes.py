@@ -14,7 +14,7 @@ from ..minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..records import Issued, ServiceKey, Session, Token
 from . import keys, shapes
 from .problems import Problem
-from .reserved import is_console, refuse_console_owner
+from .reserved import is_console, refuse_console_owner, refuse_to_disable
 from .shapes import given, key_shape, session_shape, token_shape
 
 
@@ -202,6 +202,7 @@ async def end_sessions(call: Call) -> Answer:
 
 async def disable_owner(call: Call) -> Answer:
     """Disable an owner: their sessions are dead at once, and none is opened until they are enabled."""
+    refuse_to_disable(call.subject)
     changed = await call.tokens.disable_owner(call.subject, idempotency_key=call.idempotency_key)
     return Answer(shapes.OwnerState(call.subject, True, changed))
 

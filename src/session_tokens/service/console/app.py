@@ -21,6 +21,7 @@ from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...minting import SESSION_ID, TOKEN_ID, is_id
 from ..callers import Throttle
 from ..keys import list_keys, revoke_key
+from ..reserved import refuse_to_disable
 from . import pages
 from .access import Access, Visitor, drop_cookie, has_token, is_same_site, set_cookie
 from .activity import Activity
@@ -369,6 +370,7 @@ class Console:
         )
 
     async def _disable(self, request: Request, visitor: Visitor, fields: dict[str, str]) -> Response:
+        refuse_to_disable(_owner_in(request))
         return await self._for_owner(request, visitor, fields, self.tokens.disable_owner)
 
     async def _for_owner(

@@ -9,6 +9,7 @@ from typing import Any
 from ...async_api import AsyncSessionTokens
 from ...events import Event
 from ...records import ServiceKey, Session, Token
+from ..reserved import is_console_owner
 from .access import Visitor
 from .activity import Activity
 from .html import Child, Html, h
@@ -198,7 +199,7 @@ async def owner_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Vi
                 class_="acts",
             )
         )
-    if visitor.may("disable_owner"):
+    if visitor.may("disable_owner") and not is_console_owner(owner):
         typed = h("label", "Type the owner to disable them", h("input", name="typed", autocomplete="off"))
         acts.append(
             form(
