@@ -1,0 +1,214 @@
+"""One script of every command, said to each kind of store: the same JSON and exit codes as on SQLite."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session_tokens import SessionTokens
+from session_tokens.audit import Audit
+from session_tokens.cli.main import parser
+from tests.servers.postgres import _postgres_url
+from tests.servers.valkey import _valkey_url
+
+from .conftest import Cli
+
+__all__ = ["_postgres_url", "_valkey_url"]
+
+OURS = re.compile(r"\b(?:ses|tok|key|sts|stt|stk)_[0-9A-Za-z]{20,}")
+"""Ids and secrets."""
+INSTANTS = ("at", "held_since")
+ELSEWHERE = {"serve", "store"}
+"""Commands that have tests of their own on each store."""
+
+
+class Side:
+    """One store, spoken to through the command line; ids and secrets go by the names of the steps that made them."""
+
+    def __init__(self, cli: Cli, url: str, folder: Path) -> None:
+        self._cli, self._url, self._folder = cli, url, folder
+        self._names: dict[str, str] = {}
+        self.cursor = ""
+
+    def say(self, made: str, *words: str, stdin: str = "") -> Any:
+        """Give a command, of which ``@name`` stands for an id or secret; answer its exit code and what it printed."""
+        said = self._cli(*map(self._string, words), "--json", "--store", self._url, stdin=self._string(stdin).encode())
+        out = json.loads(said.out) if said.out else None
+        if isinstance(out, dict):
+            self._learn(made, out)
+        return said.code, self._plain(out), self._plain(json.loads(said.err)) if said.code > 1 else None
+
+    def name(self, name: str, string: str) -> None:
+        """Give an id or a secret a name, if it has none."""
+        self._names.setdefault(string, name)
+
+    def _learn(self, made: str, out: dict[str, Any]) -> None:
+        for field, name in (("id", made), ("secret", f"{made} secret")):
+            if field in out:
+                self.name(name, out[field])
+        if out.get("next"):
+            self.cursor = out["next"]
+
+    def _string(self, word: str) -> str:
+        if word == "@cursor":
+            return self.cursor
+        if word == "@file":
+            return str(self._folder / "secret")
+        if word.startswith("@"):
+            return next(string for string, name in self._names.items() if name == word[1:])
+        return word
+
+    def keep(self, word: str) -> None:
+        """Put a secret into the file that ``@file`` stands for."""
+        file = self._folder / "secret"
+        file.write_text(self._string(word))
+        file.chmod(0o600)
+
+    def _plain(self, answer: Any, field: str = "") -> Any:
+        """Answer it without what depends on chance and on the clock; lists in an order of their own."""
+        if isinstance(answer, dict):
+            return {name: self._plain(value, name) for name, value in answer.items()}
+        if isinstance(answer, list):
+            return sorted((self._plain(item) for item in answer), key=repr)
+        if isinstance(answer, str):
+            if field == "next":
+                return "a cursor"
+            return OURS.sub(lambda found: self._names.get(found[0], "an unknown string"), answer)
+        if isinstance(answer, int) and (field in INSTANTS or field.endswith("_at")):
+            return "an instant"
+        return answer
+
+
+SCRIPT: list[tuple[str, ...]] = [
+    ("alice", "open", "alice", "--label", "phone", "--data", '{"n": [1, null, "ü"]}', "--user-agent", "Agent/1",
+     "--address", "::1", "--idle-timeout", "30m", "--max-age", "12h", "--detachable"),
+    ("bob", "open", "bob {☂}", "--idempotency-key", "once"),
+    ("bob", "open", "bob {☂}", "--idempotency-key", "once"),
+    ("", "open", "carol", "--idempotency-key", "once"),
+    ("", "open", "orphan"),
+    ("", "open", "alice", "--data", "[1]"),
+    ("", "verify", "<@alice secret"),
+    ("", "verify", "<@alice secret", "--no-touch"),
+    ("", "verify", "<sts_nothing"),
+    ("", "verify", "<"),
+    ("", "sessions", "@alice"),
+    ("", "sessions", "ses_00" + "0" * 22),
+    ("bound", "issue", "--session", "@alice", "--value-json", '{"may": "read"}', "--timeout", "10m"),
+    ("seat", "issue", "--session", "@alice", "--value", "seat 12", "--transferable", "--disownment-timeout", "1h"),
+    ("once", "issue", "--session", "@alice", "--value", "x", "--transferable", "--idempotency-key", "issue once"),
+    ("once", "issue", "--session", "@alice", "--value", "x", "--transferable", "--idempotency-key", "issue once"),
+    ("free", "issue", "--value", "nul\0 and ü"),
+    ("", "issue", "--session", "ses_00" + "0" * 22),
+    ("", "verify", "<@bound secret"),
+    ("", "verify", "<@free secret"),
+    ("", "tokens", "@seat"),
+    ("", "tokens", "--owner", "alice"),
+    ("", "tokens", "--session", "@alice", "--transferable"),
+    ("", "tokens", "--no-transferable"),
+    ("", "tokens", "--sellable"),
+    ("", "transfer", "@bound", "--giver", "alice", "--receiver", "bob {☂}"),
+    ("", "transfer", "@seat", "--giver", "carol", "--receiver", "bob {☂}"),
+    ("", "transfer", "@seat", "--giver", "alice", "--receiver", "bob {☂}", "--epoch", "7"),
+    ("moved", "transfer", "@seat", "--giver", "alice", "--receiver", "bob {☂}", "--epoch", "0"),
+    ("", "verify", "<@seat secret"),
+    ("", "verify", "<@moved secret"),
+    ("parked", "transfer", "@once", "--giver", "alice", "--receiver", "nobody here", "--idempotency-key", "park"),
+    ("parked", "transfer", "@once", "--giver", "alice", "--receiver", "nobody here", "--idempotency-key", "park"),
+    ("", "claim", "@seat", "--session", "@alice"),
+    ("", "end", "@bob"),
+    ("", "end", "@bob"),
+    ("", "tokens", "--unassigned"),
+    ("claimed", "claim", "@seat", "--session", "@alice", "--idempotency-key", "claim"),
+    ("claimed", "claim", "@seat", "--session", "@alice", "--idempotency-key", "claim"),
+    ("", "claim", "tok_00" + "0" * 22, "--session", "@alice"),
+    ("", "verify", "<@claimed secret"),
+    ("", "sessions"),
+    ("", "sessions", "--owner", "alice", "--no-detached"),
+    ("", "sessions", "--detached"),
+    ("", "tokens", "--limit", "2"),
+    ("", "tokens", "--limit", "500", "--after", "@cursor"),
+    ("", "tokens", "--limit", "501"),
+    ("", "end", "--owner", "alice", "--except", "@alice", "--yes"),
+    ("", "end", "--owner", "alice", "--yes", "--reason", "theft"),
+    ("", "end", "@free"),
+    ("", "end", "nothing"),
+    ("", "issue", "--session", "@alice"),
+    ("", "verify", "<@alice secret"),
+    ("", "verify", "<@bound secret"),
+    ("", "sweep", "--limit", "1"),
+    ("", "sweep"),
+    ("", "sweep"),
+    ("", "tokens"),
+    ("role", "keys", "create", "--role", "verify", "--label", "ops", "--expires", "30d"),
+    ("", "keys", "create", "--role", "operator"),
+    ("rotated", "keys", "rotate", "@role", "--overlap", "1h"),
+    ("", "keys", "list"),
+    ("", "keys", "revoke", "@rotated"),
+    ("", "keys", "revoke", "@rotated"),
+    ("", "keys", "rotate", "@rotated"),
+    ("", "audit", "verify"),
+    ("", "audit", "list", "--limit", "500"),
+    ("", "check"),
+]  # fmt: skip
+
+
+def played(cli: Cli, url: str, folder: Path) -> list[Any]:
+    """Give the whole script to a store that keeps an audit log; answer what came of each step."""
+    side = Side(cli, url, folder)
+    with SessionTokens.open(url, sweep=False, audit=Audit()) as tokens:
+        side.name("first", tokens.open_session("begins the audit log").id)
+    answers = []
+    for made, *words in SCRIPT:
+        stdin = next((word[1:] for word in words if word.startswith("<")), "")
+        answers.append((words, side.say(made, *(word for word in words if not word.startswith("<")), stdin=stdin)))
+    side.keep("@once secret")
+    answers.append((["verify from a file"], side.say("", "verify", "--secret-file", "@file")))
+    return answers
+
+
+@pytest.fixture
+def on_sqlite(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What the script gets on SQLite."""
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", "ab" * 32)
+    return played(cli, "sqlite:///store.db", tmp_path)
+
+
+def test_every_command_answers_as_on_sqlite(
+    cli: Cli, on_sqlite: list[Any], postgres_url: str, valkey_url: str, tmp_path: Path
+) -> None:
+    for url in (postgres_url, valkey_url):
+        for expected, answer in zip(on_sqlite, played(cli, url, tmp_path), strict=True):
+            assert answer == expected, url
+
+
+def test_the_script_means_something(on_sqlite: list[Any]) -> None:
+    """Every command is in it, and every exit code; what is to be active is, what is dead is not."""
+    commands = next(action.choices for action in parser()._actions if action.dest == "command")
+    said = [(" ".join(words), answer) for words, answer in on_sqlite]
+    verified = [answer[1]["active"] for words, answer in said if words.startswith("verify")]
+
+    assert {words.partition(" ")[0] for words, _ in said} == set(commands or ()) - ELSEWHERE
+    assert {code for _, (code, _, _) in said} == {0, 1, 2, 4, 5}
+    assert verified == [True, True, False, False, True, True, False, True, True, False, False, False]
+    assert "an unknown string" not in repr(
+        [answer for words, answer in said if not words.startswith(("audit", "keys"))]
+    )
+    assert all(answer[0] < 2 or answer[2]["message"] for _, answer in said)
+
+
+def test_what_only_one_kind_of_store_can_do_is_refused_by_the_others(
+    cli: Cli, postgres_url: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", "ab" * 32)
+
+    def codes(*words: str) -> list[int]:
+        return [cli(*words, "--store", url).code for url in ("sqlite:///store.db", postgres_url, valkey_url)]
+
+    assert codes("check", "--fix-clock") == [0, 2, 2]
+    assert codes("check", "--fix") == [0, 2, 0]
+    assert codes("store", "migrate") == [0, 0, 0]
+    assert codes("store", "abandon") == [4, 4, 4]
