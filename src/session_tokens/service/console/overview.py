@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
 
 from ...async_api import AsyncSessionTokens
 from ...events import SESSION_ENDED, SESSION_OPENED, TOKEN_ISSUED, TOKEN_TRANSFERRED
-from ...records import Session, Token
+from ...records import Page
 from .activity import Activity
 from .html import Child, Html, h
 from .layout import card, id_link, instant, owner_link, state_of, table
@@ -15,24 +17,21 @@ COUNT_MAX = 2_000
 """How far things are counted: beyond it the overview says so, and does not read on."""
 PAGE = 500
 
+T = TypeVar("T")
 
-async def _sessions(tokens: AsyncSessionTokens) -> tuple[list[Session], bool]:
-    listed: list[Session] = []
+
+class _Listing(Protocol[T]):
+    """What lists a page at a time."""
+
+    def __call__(self, *, after: str | None, limit: int) -> Awaitable[Page[T]]: ...
+
+
+async def _counted(listing: _Listing[T]) -> tuple[list[T], bool]:
+    """Answer what there is, a bounded number of pages of it, and whether there is more."""
+    listed: list[T] = []
     after = None
     while len(listed) < COUNT_MAX:
-        page = await tokens.list_sessions(after=after, limit=PAGE)
-        listed += page.items
-        after = page.next
-        if after is None:
-            return listed, False
-    return listed, True
-
-
-async def _tokens(tokens: AsyncSessionTokens) -> tuple[list[Token], bool]:
-    listed: list[Token] = []
-    after = None
-    while len(listed) < COUNT_MAX:
-        page = await tokens.list_tokens(after=after, limit=PAGE)
+        page = await listing(after=after, limit=PAGE)
         listed += page.items
         after = page.next
         if after is None:
@@ -43,8 +42,8 @@ async def _tokens(tokens: AsyncSessionTokens) -> tuple[list[Token], bool]:
 async def overview(tokens: AsyncSessionTokens, activity: Activity) -> Html:
     """Answer the part of the overview that is asked for again and again."""
     now_ms = tokens.store.clock.now()
-    sessions, more_sessions = await _sessions(tokens)
-    issued, more_tokens = await _tokens(tokens)
+    sessions, more_sessions = await _counted(tokens.list_sessions)
+    issued, more_tokens = await _counted(tokens.list_tokens)
     plus, token_plus = "+" if more_sessions else "", "+" if more_tokens else ""
     kinds = {kind: sum(token.kind == kind for token in issued) for kind in ("session-bound", "transferable", "free")}
     figures = [
