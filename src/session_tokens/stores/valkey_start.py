@@ -147,5 +147,10 @@ class Address:
         given = self._parts.scheme.lower()
         if given in ("valkey+unix", "unix"):
             return urlunsplit(self._parts._replace(scheme="unix"))
-        tls = given in ("valkeys", "rediss")
-        return urlunsplit(self._parts._replace(scheme=scheme + "s" * tls))
+        if given not in ("valkeys", "rediss"):
+            return urlunsplit(self._parts._replace(scheme=scheme))
+        options = dict(parse_qsl(self._parts.query, keep_blank_values=True))
+        if options.get("ssl_cert_reqs") != "none":
+            # Not every driver looks whom a certificate was made for, unless told to.
+            options.setdefault("ssl_check_hostname", "true")
+        return urlunsplit(self._parts._replace(scheme=f"{scheme}s", query=urlencode(options)))

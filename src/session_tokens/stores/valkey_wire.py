@@ -76,11 +76,29 @@ def trouble(error: BaseException, *, sent: bool) -> StoreError:
     if is_refusal(error):
         return StoreUnavailable(f"the server refused a command of the store: {text}")
     if not sent:
-        return Unsent(f"the server cannot be reached ({type(error).__name__}); is it running, is the address right?")
+        return Unsent(_not_reached(type(error).__name__, text))
     return StoreUnavailable(
         "the server did not answer in time or the connection broke; the outcome of a command is unknown, an "
         "idempotency key tells when it is sent again"
     )
+
+
+def _not_reached(kind: str, text: str) -> str:
+    """Answer why a server was not reached, for people who have only the store's URL to change."""
+    distrust = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
+    if distrust:
+        return (
+            f"the server's certificate is not trusted ({distrust}); name the host as the certificate does, and the "
+            "authority that signed it: ?ssl_ca_certs=FILE in the store's URL"
+        )
+    if "[SSL" in text:
+        return "the server and the store do not agree on TLS; is its TLS port named, and is TLS wanted (valkeys://)?"
+    if "No such file" in text:
+        return (
+            "a file that the store's URL names is not there: the socket, or one of ssl_ca_certs, ssl_certfile, "
+            "ssl_keyfile"
+        )
+    return f"the server cannot be reached ({kind}); is it running, is the address right, does it want TLS (valkeys://)?"
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -1,0 +1,85 @@
+"""A certificate authority of a test's own, and certificates that it signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One certificate and its key, in PEM files.
+
+    Attributes:
+        certificate: the file that everyone may read.
+        key: the file that only its owner may read.
+    """
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """Signs certificates for servers.
+
+    Args:
+        folder: where its files go.
+        name: what it is called; two authorities of one name would be mistaken for each other.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        signed = self._signed(self._subject, self._key.public_key(), is_authority=True)
+        self.certificate = folder / f"{name}.pem"
+        self.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, *hosts: str) -> Certificate:
+        """Answer a certificate for host names and addresses."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
+        signed = self._signed(subject, key.public_key(), hosts)
+        made = Certificate(self._folder / f"{self._name}-{hosts[0]}.pem", self._folder / f"{self._name}-{hosts[0]}.key")
+        made.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        made.key.write_bytes(key.private_bytes(pem, pkcs8, serialization.NoEncryption()))
+        made.key.chmod(0o600)
+        return made
+
+    def _signed(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey,
+        hosts: tuple[str, ...] = (),
+        *,
+        is_authority: bool = False,
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._subject)
+            .public_key(key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(minutes=1))
+            .not_valid_after(now + timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        )
+        if hosts:
+            names = [_name_of(host) for host in hosts]
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def _name_of(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
