@@ -127,6 +127,18 @@ def test_keys_are_made_listed_rotated_and_revoked(cli: Cli) -> None:
     assert cli("keys", "revoke", made["id"]).code == 1
 
 
+def test_a_key_is_bound_to_networks_and_tells_its_last_use(cli: Cli) -> None:
+    made = cli("keys", "create", "--role", "verify", "--network", "10.0.0.0/8", "--network", "192.0.2.7", "--json").json
+    rotated = cli("keys", "rotate", made["id"], "--json").json
+    listed = cli("keys", "list", "--json").json["items"]
+
+    assert {tuple(key["networks"]) for key in (made, rotated, *listed)} == {("10.0.0.0/8", "192.0.2.7/32")}
+    assert [key["last_used_at"] for key in listed] == [None, None]
+    assert "10.0.0.0/8" in cli("keys", "list").out
+    assert cli("keys", "create", "--role", "verify", "--network", "here").code == 2
+    assert cli("keys", "rotate", made["id"], "--network", "10.0.0.0/8").code == 2
+
+
 @pytest.mark.parametrize("action", ["rotate", "revoke"])
 @pytest.mark.parametrize("id", ["key_" + "0" * 24, "nonsense"])
 def test_a_key_that_is_not_there_is_inactive_as_every_other_thing(cli: Cli, action: str, id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from pathlib import Path
@@ -195,6 +196,36 @@ async def test_an_auditor_looks_and_ends_nothing(desk: Desk) -> None:
     assert (await act(browser, f"/console/sessions/{made['session'].id}/end")).status_code == 403
     assert (await act(browser, "/console/owners/alice/end", typed="alice")).status_code == 403
     assert await desk.tokens.get_session(made["session"].id) is not None
+
+
+async def test_a_key_enters_from_its_networks_only(desk: Desk) -> None:
+    """Also with a cookie that was taken from there."""
+    issued = await create_key(desk.tokens.store, "operator", networks=["10.0.0.0/8"])
+
+    def browser(source: str) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(desk.service, client=(source, 4711))
+        return httpx.AsyncClient(transport=transport, base_url="https://desk.test")
+
+    inside, outside = browser("10.1.2.3"), browser("203.0.113.9")
+    refused = await outside.post("/console/enter", data={"secret": issued.secret})
+    entered = await inside.post("/console/enter", data={"secret": issued.secret})
+    outside.cookies.set(COOKIE, inside.cookies[COOKIE], domain="desk.test")
+
+    assert (refused.status_code, entered.status_code) == (401, 303)
+    assert "Secret of the service key" in (await outside.get("/console")).text
+    assert "Sessions alive" in (await inside.get("/console")).text
+
+
+async def test_the_page_of_keys_says_from_where_and_when_last(desk: Desk) -> None:
+    await create_key(desk.tokens.store, "verify", networks=["10.0.0.0/8"])
+    browser = await desk.entered("admin")
+    await browser.get("/console")
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()))
+    page = (await browser.get("/console/keys")).text
+
+    assert "10.0.0.0/8" in page and "everywhere" in page
+    assert re.search(r"0 s ago</time></td><td><time[^>]*>0 s ago</time>", page)
+    assert re.search(r"0 s ago</time></td><td><span[^>]*>never</span>", page)
 
 
 async def test_an_operator_manages_no_keys(desk: Desk) -> None:

@@ -175,6 +175,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     keys.add_argument("id", nargs="?", metavar="KEY_ID")
     keys.add_argument("--role", choices=ROLES)
     keys.add_argument("--label")
+    keys.add_argument("--network", action="append", metavar="NETWORK", help="the only place it is used from; again")
     keys.add_argument("--expires", type=duration, default=90 * 86_400, metavar="DURATION", help="90d if not given")
     keys.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
 
@@ -294,6 +295,8 @@ def _say(*, quiet: bool) -> None:
 def _check_key_options(options: Namespace) -> None:
     if options.action == "create" and options.role is None:
         raise UsageError(f"keys create needs --role, one of {', '.join(ROLES)}")
+    if options.action != "create" and options.network:
+        raise UsageError("--network goes with keys create; a rotated key keeps its networks")
     if options.action in ("rotate", "revoke") and options.id is None:
         raise UsageError(f"keys {options.action} needs the id of a key; keys list shows them")
 

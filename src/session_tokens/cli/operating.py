@@ -11,7 +11,7 @@ from . import exits
 from .exits import UsageError
 from .output import key_json, print_json, print_record, print_table, progress
 
-KEY_COLUMNS = ("id", "role", "label", "created_at", "expires_at")
+KEY_COLUMNS = ("id", "role", "label", "networks", "created_at", "expires_at", "last_used_at")
 
 
 def store_url(options: Namespace) -> str:
@@ -89,13 +89,16 @@ async def _keys(options: Namespace) -> int:
     from ..audit import Audit
     from ..audit_reading import is_kept, read
     from ..service import keys as service_keys
+    from ..service.key_use import last_used
     from ..stores.connect import open_store
 
     store = await open_store(store_url(options))
     try:
         log = Audit() if await read(store, is_kept()) else None
         if options.action == "list":
-            listed = [key_json(key) for key in await service_keys.list_keys(store)]
+            found = await service_keys.list_keys(store)
+            used = await last_used(store, found)
+            listed = [key_json(key, used.get(key.id)) for key in found]
             if options.json:
                 print_json({"items": listed, "next": None})
             elif listed:
@@ -107,7 +110,12 @@ async def _keys(options: Namespace) -> int:
             return exits.OK if gone else exits.INACTIVE
         if options.action == "create":
             issued = await service_keys.create_key(
-                store, options.role, label=options.label, lifetime=options.expires, audit=log
+                store,
+                options.role,
+                label=options.label,
+                networks=options.network,
+                lifetime=options.expires,
+                audit=log,
             )
         else:
             issued = await service_keys.rotate_key(

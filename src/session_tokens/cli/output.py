@@ -64,14 +64,18 @@ def token_json(token: Token) -> dict[str, Any]:
     }
 
 
-def key_json(key: ServiceKey) -> dict[str, Any]:
+def key_json(key: ServiceKey, last_used_at: int | None = None) -> dict[str, Any]:
     """Answer a service key as JSON; no secret."""
+    from ..service.key_use import label_of, networks_of
+
     return {
         "id": key.id,
         "role": key.role,
-        "label": key.label,
+        "label": label_of(key),
+        "networks": list(map(str, networks_of(key))),
         "created_at": key.created_at,
         "expires_at": key.expires_at,
+        "last_used_at": last_used_at,
     }
 
 

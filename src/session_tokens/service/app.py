@@ -27,9 +27,10 @@ from ..async_api import AsyncSessionTokens
 from ..errors import CorruptRecord, InvalidInput, SessionTokensError
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from . import openapi
-from .callers import Callers, Network
+from .callers import Callers
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
 from .forward_auth import SESSION_COOKIE, ForwardAuth
+from .key_use import Network
 from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata

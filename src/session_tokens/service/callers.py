@@ -9,7 +9,6 @@ lock others out by failing in their name.
 from __future__ import annotations
 
 import binascii
-import ipaddress
 import logging
 import time
 from base64 import b64decode
@@ -21,6 +20,7 @@ from ..records import ServiceKey
 from ..rules.audit import Act
 from ..store import Store
 from .exchange import Exchange
+from .key_use import Network, Uses, may_come_from, networks_of, source_of
 from .keys import authenticate, living_key
 from .problems import Headers, Problem, bad_request
 from .roles import PERMISSIONS, may
@@ -31,8 +31,6 @@ REALM = b'realm="session-tokens"'
 FAILURES_PER_MINUTE_MAX = 20
 SOURCES_MAX = 10_000
 LOOKUPS_MAX = 1_000
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Throttle:
@@ -66,25 +64,18 @@ class Callers:
         self._store = store
         self._trusted_proxies = tuple(trusted_proxies)
         self.throttle = Throttle()
+        self.uses = Uses(store)
         self._lookups: dict[str, Sequence[str]] = {}
 
     def source_of(self, exchange: Exchange) -> str:
         """Answer the address that a request comes from: its peer's, or what a trusted proxy says."""
         client = exchange.scope.get("client")
-        address: str = client[0] if client else "local"
         forwarded = exchange.fields.get(b"x-forwarded-for")
-        if not self._trusted_proxies or forwarded is None:
-            return address
-        # From the nearest hop outwards: the first address that is no proxy of ours.
-        for hop in (address, *reversed(forwarded.decode("latin-1").split(","))):
-            try:
-                ip = ipaddress.ip_address(hop.strip())
-            except ValueError:
-                return address
-            address = str(ip)
-            if not any(ip in network for network in self._trusted_proxies):
-                break
-        return address
+        return source_of(
+            client[0] if client else None,
+            None if forwarded is None else forwarded.decode("latin-1"),
+            self._trusted_proxies,
+        )
 
     async def key_for(self, exchange: Exchange, act: str, form: dict[str, str] | None = None) -> ServiceKey:
         """Answer the service key of a request that may do ``act``.
@@ -95,8 +86,8 @@ class Callers:
             form: its form, where that may hold the key.
 
         Raises:
-            Problem: 400 for a key in two places, 401 for none or a wrong one, 403 for a role that may not, 429 after
-                too many failures.
+            Problem: 400 for a key in two places, 401 for none or a wrong one, 403 for a role that may not or a place
+                that it may not be used from, 429 after too many failures.
         """
         authorization = exchange.fields.get(b"authorization")
         in_form = form is not None and ("client_secret" in form or "client_id" in form)
@@ -114,8 +105,11 @@ class Callers:
             raise self._failure(exchange, scheme)
         exchange.key_id = key.id
         acting.set(Act(key.id, exchange.request_id))
+        if not may_come_from(key, self.source_of(exchange) if networks_of(key) else ""):
+            raise self._from_elsewhere(exchange)
         if not may(key.role, act):
             raise forbidden(scheme, act)
+        self.uses.saw(key.id)
         return key
 
     async def _living_key(self, secret: str, id: str | None) -> ServiceKey | None:
@@ -129,6 +123,23 @@ class Callers:
                 self._lookups.clear()
             self._lookups[secret] = self._store.keyring.lookups(secret)
         return key
+
+    def _from_elsewhere(self, exchange: Exchange) -> Problem:
+        log.warning(
+            "a service key was used from a place that it is not for",
+            extra={
+                "event": "wrong_network",
+                "source": self.source_of(exchange),
+                "key_id": exchange.key_id,
+                "request_id": exchange.request_id,
+            },
+        )
+        return Problem(
+            403,
+            "forbidden",
+            "this service key may not be used from this address; session-tokens keys list shows its networks",
+            oauth_error="unauthorized_client",
+        )
 
     def _failure(self, exchange: Exchange, scheme: bytes) -> Problem:
         source = self.source_of(exchange)

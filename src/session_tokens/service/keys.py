@@ -26,7 +26,8 @@ from ..rules.settings import add_service_key, remove_service_key
 from ..settings import LABEL_BYTES_MAX, Duration, duration_ms
 from ..store import Store
 from ..transaction import Rule, Transaction, reads
-from ..wants import AllKeys, KeyById, KeyByLookup
+from ..wants import AllKeys, KeyById, KeyByLookup, SettingOf
+from .key_use import USED, forget_use, networks_given, packed
 from .roles import role_of
 
 LIFETIME_S = 90 * 86_400
@@ -56,6 +57,7 @@ async def create_key(
     role: str,
     *,
     label: str | None = None,
+    networks: Sequence[str] | None = None,
     lifetime: Duration | None = LIFETIME_S,
     idempotency_key: str | None = None,
     audit: Audit | None = None,
@@ -66,17 +68,21 @@ async def create_key(
         store: where it is kept.
         role: one of ``roles.ROLES``.
         label: a name for people.
+        networks: those that it may be used from, at most 16, such as ``10.0.0.0/8``; everywhere if none are given.
         lifetime: seconds or ``timedelta`` until it ends, ``None`` for never; 90 days if not given.
         idempotency_key: the same call again within 24 hours answers the same key and secret.
         audit: the audit log that is kept on the store, if one is.
 
     Raises:
-        InvalidInput: a role, label or lifetime that can never be right.
+        InvalidInput: a role, label, network or lifetime that can never be right.
         IdempotencyMismatch: the idempotency key was used with another request.
     """
     args = (
         role_of(role),
-        inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
+        packed(
+            inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
+            [] if networks is None else networks_given(networks),
+        ),
         duration_ms("lifetime", lifetime),
     )
     return await _issue(store, audit, "create_key", idempotency_key, _add, args)
@@ -99,7 +105,7 @@ async def get_key(store: Store, id: str) -> ServiceKey | None:
 
 async def revoke_key(store: Store, id: str, *, audit: Audit | None = None) -> bool:
     """End a service key at once, with an entry in the audit log if one is kept; answer whether there was one."""
-    return is_id(KEY_ID, id) and await _run(store, audit, remove_service_key, id)
+    return is_id(KEY_ID, id) and await _run(store, audit, _remove, id)
 
 
 async def rotate_key(
@@ -111,7 +117,7 @@ async def rotate_key(
     idempotency_key: str | None = None,
     audit: Audit | None = None,
 ) -> IssuedKey:
-    """Make a new key of the same role and label; the old one lives on for ``overlap`` at the most.
+    """Make a new key of the same role, label and networks; the old one lives on for ``overlap`` at the most.
 
     Args:
         store: where it is kept.
@@ -207,6 +213,13 @@ def _derived(keyring: Keyring, command: str, idempotency_key: str, nonce: str, k
     except KeyError:
         raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
     return secret_of(KEY_SECRET, number)
+
+
+@reads(lambda id: [KeyById(id), SettingOf(USED + id)])
+def _remove(tx: Transaction, id: str) -> bool:
+    """Delete a key and what it left behind."""
+    forget_use(tx, id)
+    return remove_service_key(tx, id)
 
 
 @reads(lambda id, lookup, role, label, lifetime_ms: [KeyById(id)])

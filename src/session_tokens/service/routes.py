@@ -13,6 +13,7 @@ from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..records import Issued, ServiceKey, Session, Token
 from . import keys, shapes
+from .key_use import last_used
 from .problems import Problem
 from .reserved import is_console, refuse_console_owner, refuse_to_disable
 from .shapes import given, key_shape, session_shape, token_shape
@@ -316,7 +317,9 @@ async def create_key(call: Call) -> Answer:
 
 async def list_keys(call: Call) -> Answer:
     """List all service keys, oldest first."""
-    return Answer(shapes.KeyList([key_shape(key) for key in await keys.list_keys(call.tokens.store)]))
+    listed = await keys.list_keys(call.tokens.store)
+    used = await last_used(call.tokens.store, listed)
+    return Answer(shapes.KeyList([key_shape(key, used.get(key.id)) for key in listed]))
 
 
 async def revoke_key(call: Call) -> Answer:

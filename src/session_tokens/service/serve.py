@@ -22,8 +22,8 @@ from ..errors import InvalidInput
 from ..minting import Pepper
 from ..settings import Settings
 from .app import Options, Service
-from .callers import Network
 from .console.app import Console
+from .key_use import Network
 from .keys import ensure_admin_key
 from .logs import log_to
 from .protocol import StrictHTTP
@@ -115,7 +115,7 @@ async def _serve(
 ) -> None:
     async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper, audit=audit) as tokens:
         config = uvicorn.Config(
-            Service(tokens, replace(options, more_routes=Console(tokens).routes)),
+            Service(tokens, replace(options, more_routes=Console(tokens, options.trusted_proxies).routes)),
             host=host,
             port=port,
             http=StrictHTTP,

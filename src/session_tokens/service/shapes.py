@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..records import ServiceKey, Session, Token
+from .key_use import label_of, networks_of
 
 Seconds = Annotated[int | float | None, Meta(description="Seconds; null: never.")]
 SessionKey = Annotated[str, Meta(description="The id (ses_…) or secret (sts_…) of a living session.")]
@@ -120,6 +121,9 @@ class CreateKey(Body):
 
     role: Annotated[str, Meta(description="verify, issue, transfer, revoke, audit, operator or admin.")]
     label: str | None = None
+    networks: (
+        Annotated[list[str], Meta(description="Those that it may be used from, such as 10.0.0.0/8.")] | UnsetType
+    ) = UNSET
     lifetime: Seconds | UnsetType = UNSET
 
 
@@ -238,8 +242,10 @@ class KeyShape(Struct, kw_only=True):
     id: str
     role: str
     label: str | None
+    networks: Annotated[list[str], Meta(description="Those that it may be used from; none: everywhere.")]
     created_at: Instant
     expires_at: Instant | None
+    last_used_at: Annotated[Instant | None, Meta(description="Up to a minute early; null: never.")]
 
 
 class IssuedSession(Struct):
@@ -346,9 +352,17 @@ def token_shape(token: Token) -> TokenShape:
     )
 
 
-def key_shape(key: ServiceKey) -> KeyShape:
+def key_shape(key: ServiceKey, last_used_at: int | None) -> KeyShape:
     """Answer a service key as it goes out."""
-    return KeyShape(**{name: getattr(key, name) for name in KeyShape.__struct_fields__})
+    return KeyShape(
+        id=key.id,
+        role=key.role,
+        label=label_of(key),
+        networks=list(map(str, networks_of(key))),
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        last_used_at=last_used_at,
+    )
 
 
 def given(body: Struct) -> dict[str, Any]:

@@ -7,6 +7,7 @@ takes its console sessions with it at the next request.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from ...errors import ReauthenticationRequired
 from ...records import ServiceKey, Session
 from ...rules.audit import Act
 from ...settings import Settings
+from ..key_use import Network, Uses, may_come_from, source_of
 from ..keys import authenticate, get_key
 from ..reserved import CONSOLE_CLIENT, CONSOLE_OWNER_PREFIX, is_console
 from ..roles import may
@@ -52,10 +54,17 @@ class Visitor(NamedTuple):
 
 
 class Access:
-    """Opens, finds and ends console sessions."""
+    """Opens, finds and ends console sessions.
 
-    def __init__(self, tokens: AsyncSessionTokens) -> None:
+    Args:
+        tokens: the library.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
+    """
+
+    def __init__(self, tokens: AsyncSessionTokens, trusted_proxies: Sequence[Network] = ()) -> None:
         self.store = tokens.store
+        self._trusted_proxies = tuple(trusted_proxies)
+        self._uses = Uses(tokens.store)
         settings = Settings(max_age=MAX_AGE_S, idle_timeout=IDLE_S, max_sessions=None)
         self.sessions = AsyncSessionTokens(tokens.store, settings, audit=tokens.audit)
 
@@ -70,13 +79,23 @@ class Access:
         if key is None or (key.expires_at is not None and now >= key.expires_at) or not may(key.role, "read_sessions"):
             await self.sessions.destroy_session(session.id, reason="revoked")
             return None
+        if not may_come_from(key, self.source_of(request)):
+            return None
+        self._uses.saw(key.id)
         acting.set(Act(key.id, None))
         return Visitor(session, key, sha256(b"console csrf" + secret.encode()).hexdigest())
 
-    async def enter(self, key_secret: str, address: str | None, user_agent: str | None) -> str | None:
-        """Answer the secret of a new console session for a service key; ``None`` if it may not enter."""
+    def source_of(self, request: Request) -> str:
+        """Answer the address that a request comes from."""
+        peer = request.client.host if request.client else None
+        return source_of(peer, ", ".join(request.headers.getlist("x-forwarded-for")) or None, self._trusted_proxies)
+
+    async def enter(self, key_secret: str, source: str, user_agent: str | None) -> str | None:
+        """Answer the secret of a new console session for a service key; ``None`` if it may not enter from there."""
         key = await authenticate(self.store, key_secret.strip())
         if key is None or not may(key.role, "read_sessions") or key.role == "issue":
+            return None
+        if not may_come_from(key, source):
             return None
         acting.set(Act(key.id, None))
         agent = (user_agent or "")[:200]
@@ -84,7 +103,7 @@ class Access:
             CONSOLE_OWNER_PREFIX + key.id,
             client_id=CONSOLE_CLIENT,
             label="console",
-            address=address,
+            address=source,
             user_agent=agent if agent.isascii() and agent.isprintable() and agent == agent.strip() else None,
         )
         return issued.secret

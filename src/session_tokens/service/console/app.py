@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -20,6 +20,7 @@ from ...audit_reading import latest, read
 from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...minting import SESSION_ID, TOKEN_ID, is_id
 from ..callers import Throttle
+from ..key_use import Network, last_used
 from ..keys import list_keys, revoke_key
 from ..reserved import refuse_to_disable
 from . import pages
@@ -59,9 +60,9 @@ Act = Callable[[Request, Visitor, dict[str, str]], Awaitable[Response]]
 class Console:
     """The console over one ``AsyncSessionTokens``; ``routes`` go to the service's router."""
 
-    def __init__(self, tokens: AsyncSessionTokens) -> None:
+    def __init__(self, tokens: AsyncSessionTokens, trusted_proxies: Sequence[Network] = ()) -> None:
         self.tokens = tokens
-        self.access = Access(tokens)
+        self.access = Access(tokens, trusted_proxies)
         self.activity = Activity(tokens)
         self._failures = Throttle()
         self._static = _static_files()
@@ -215,14 +216,14 @@ class Console:
     async def _enter(self, request: Request) -> Response:
         if not is_same_site(request):
             return self._finish(request, HTMLResponse("another site may not do this", 403))
-        address = request.client.host if request.client else None
+        source = self.access.source_of(request)
         try:
             fields = await _form_of(request) or {}
-            secret = await self.access.enter(fields.get("secret", ""), address, request.headers.get("user-agent"))
+            secret = await self.access.enter(fields.get("secret", ""), source, request.headers.get("user-agent"))
         except SessionTokensError as error:
             return self._finish(request, self._failed(request, error))
         if secret is None:
-            return self._finish(request, self._refused(request, address or "local"))
+            return self._finish(request, self._refused(request, source))
         response = RedirectResponse("/console", 303)
         set_cookie(response, secret)
         return self._finish(request, response)
@@ -344,7 +345,9 @@ class Console:
         return pages.audit_page(await read(self.tokens.store, latest(pages.LIMIT, number)))
 
     async def _keys(self, request: Request, visitor: Visitor) -> Child:
-        return pages.keys_page(await list_keys(self.tokens.store), visitor, self.tokens.store.clock.now())
+        keys = await list_keys(self.tokens.store)
+        used = await last_used(self.tokens.store, keys)
+        return pages.keys_page(keys, used, visitor, self.tokens.store.clock.now())
 
     # --- acts ---
 

@@ -9,6 +9,7 @@ from typing import Any
 from ...async_api import AsyncSessionTokens
 from ...events import Event
 from ...records import ServiceKey, Session, Token
+from ..key_use import label_of, networks_of
 from ..reserved import is_console_owner
 from .access import Visitor
 from .activity import Activity
@@ -226,7 +227,7 @@ async def owner_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Vi
     )
 
 
-def keys_page(keys: Sequence[ServiceKey], visitor: Visitor, now_ms: int) -> Html:
+def keys_page(keys: Sequence[ServiceKey], used: dict[str, int], visitor: Visitor, now_ms: int) -> Html:
     """Answer the service keys; they are made and rotated at the command line, where their secret is shown once."""
     rows: list[list[Child]] = []
     for key in keys:
@@ -240,13 +241,20 @@ def keys_page(keys: Sequence[ServiceKey], visitor: Visitor, now_ms: int) -> Html
             [
                 h("span", key.id, class_="id"),
                 key.role,
-                key.label or "",
+                label_of(key) or "",
+                ", ".join(map(str, networks_of(key))) or h("span", "everywhere", class_="muted"),
                 instant(key.created_at, now_ms=now_ms),
+                instant(used.get(key.id), now_ms=now_ms),
                 "ended" if ended else instant(key.expires_at, now_ms=now_ms),
                 act,
             ]
         )
-    listed = table("Service keys", ("Key", "Role", "Label", "Made", "Ends", "Act"), rows, empty="There is no key.")
+    listed = table(
+        "Service keys",
+        ("Key", "Role", "Label", "From", "Made", "Last used", "Ends", "Act"),
+        rows,
+        empty="There is no key.",
+    )
     how = h(
         "p",
         "Make or rotate one at the command line: ",
