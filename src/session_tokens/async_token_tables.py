@@ -121,7 +121,8 @@ class AsyncTokenTables(AsyncTablesCore):
         self, memory: MemoryStore, string: str, owner: str, first: str | None, shared: bool
     ) -> str | None:
         """Add a session where the strings are the ids and nothing waits."""
-        link, policy = self._naming.hash_of(string, owner), self._policy
+        link = self._naming.hash_of(string, owner) if shared or first is not None else ""
+        policy = self._policy
         age_ms = policy.max_age_ms
         opening = sessions.Opening(string, None, owner, None, age_ms, age_ms)
         issue = None
@@ -219,19 +220,23 @@ class AsyncTokenTables(AsyncTablesCore):
 
     async def transition_token_is_active(self, t_token: str) -> str | None:
         """Answer a living token's value as text (JSON if it was no ``str``), else ``None``; unassigned ones too."""
-        if (token := self._tokens.get(t_token)) is not None and not self._entries:
-            session = None if token.session_id is None else self._sessions.get(token.session_id)
-            if token.authenticates(self._now(), session, None):
-                return token.text
+        if (
+            (token := self._tokens.get(t_token)) is not None
+            and not self._entries
+            and token.authenticates(self._now(), self._sessions.get(token.session_id), None)
+        ):
+            return token.text
         token = await self._living_token(t_token)
         return None if token is None else token.text
 
     async def from_token(self, t_token: str) -> str:
         """Answer the owner of a token or session; ``""`` where there is none."""
-        if (token := self._tokens.get(t_token)) is not None and not self._entries:
-            session = None if token.session_id is None else self._sessions.get(token.session_id)
-            if token.authenticates(self._now(), session, None):
-                return token.owner or ""
+        if (
+            (token := self._tokens.get(t_token)) is not None
+            and not self._entries
+            and token.authenticates(self._now(), self._sessions.get(token.session_id), None)
+        ):
+            return token.owner or ""
         now, token, session, entry = await self._find_token(t_token)
         present = None if token is None else token.as_of(now, session, entry)
         if present is not None:

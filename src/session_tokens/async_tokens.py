@@ -73,7 +73,7 @@ class AsyncTokenCommands(AsyncCore):
             (named, kind, text, is_json, *asked, issue.client_id),
             TOKEN_SECRET,
             rules.issue_token,
-            lambda lookup: (policy, named, issue._replace(lookup=lookup)),
+            lambda lookup: (policy, named, issue.looked_up_by(lookup)),
         )
 
     async def verify_token(self, secret: str) -> Token | None:

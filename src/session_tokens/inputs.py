@@ -66,11 +66,6 @@ def optional_text(name: str, given: object, *, bytes_max: int) -> str | None:
     return None if given is None else text_of(name, given, bytes_max=bytes_max)
 
 
-def _is_plain(text: str) -> bool:
-    """Whether a text is printable ASCII that needs no second look: the common case, told quickly."""
-    return text.isascii() and text.isprintable() and 0 < len(text) <= OWNER_BYTES_MAX and text[0] != " " != text[-1]
-
-
 def owner_of(name: str, given: object) -> str:
     """Answer an owner: 1 to 255 bytes of UTF-8 in NFC, no control characters, no reserved word.
 
@@ -78,8 +73,15 @@ def owner_of(name: str, given: object) -> str:
         TypeError: it is not a ``str``.
         InvalidInput: it can never be an owner.
     """
-    if given.__class__ is str and given not in RESERVED_OWNERS and _is_plain(given):
-        return given
+    if (
+        given.__class__ is str
+        and given.isascii()
+        and given.isprintable()
+        and given.strip(" ") is given
+        and 0 < len(given) <= OWNER_BYTES_MAX
+        and given not in RESERVED_OWNERS
+    ):
+        return given  # the common case, told quickly
     owner = text_of(name, given, bytes_max=OWNER_BYTES_MAX)
     if not owner:
         raise InvalidInput(f"{name} is empty; give the application's identity string")

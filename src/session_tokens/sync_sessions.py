@@ -86,7 +86,7 @@ class SyncSessionCommands(SyncCore):
             (opening.owner, *asked, opening.detachable, *details[:4], opening.client_id),
             SESSION_SECRET,
             rules.open_session,
-            lambda lookup: (policy, opening._replace(lookup=lookup), self.store.clock),
+            lambda lookup: (policy, opening.looked_up_by(lookup), self.store.clock),
         )
 
     def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 from . import inputs
@@ -83,7 +83,7 @@ class SyncTablesCore:
         self._mirror = mirror
         self._memory = memory = store if isinstance(store, MemoryStore) else None
         # What the hot reads look at, at hand; without a memory store they find nothing and ask the store.
-        self._sessions = {} if memory is None else memory.sessions
+        self._sessions: Mapping[Any, Session] = {} if memory is None else memory.sessions
         self._tokens = {} if memory is None else memory.tokens
         self._entries = {} if memory is None else memory.entries
         self._now = store.clock.now
@@ -339,14 +339,15 @@ def written_name(name: str, string: object) -> str:
         TypeError: it is not a ``str``.
         InvalidInput: it is empty, too long, begins with ``\x1f`` or holds lone surrogates.
     """
+    if string.__class__ is str and string >= " " and len(string) <= NAME_BYTES_MAX and string.isascii():
+        return string  # the common case, told quickly
     if not isinstance(string, str):
         raise TypeError(f"{name} is a str, not {type(string).__name__}")
     if not string or string[0] == RESERVED:
         raise InvalidInput(f"{name} is not empty and does not begin with \\x1f")
-    if not string.isascii() or len(string) > NAME_BYTES_MAX:
-        size = inputs.encoded_size(name, string)
-        if size > NAME_BYTES_MAX:
-            raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {NAME_BYTES_MAX} are kept")
+    size = inputs.encoded_size(name, string)
+    if size > NAME_BYTES_MAX:
+        raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {NAME_BYTES_MAX} are kept")
     return string
 
 

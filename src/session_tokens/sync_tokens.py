@@ -71,7 +71,7 @@ class SyncTokenCommands(SyncCore):
             (named, kind, text, is_json, *asked, issue.client_id),
             TOKEN_SECRET,
             rules.issue_token,
-            lambda lookup: (policy, named, issue._replace(lookup=lookup)),
+            lambda lookup: (policy, named, issue.looked_up_by(lookup)),
         )
 
     def verify_token(self, secret: str) -> Token | None:

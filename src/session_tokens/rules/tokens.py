@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -34,7 +35,8 @@ from ..wants import EntryOf, SessionsOf
 from .keys import Key, holder_of, living_session, living_token, session_wants, token_wants
 
 
-class Issue(NamedTuple):
+@dataclass(slots=True)
+class Issue:
     """What a new token brings along: its minted id and look-up key, its value and clocks (milliseconds)."""
 
     id: str
@@ -46,6 +48,13 @@ class Issue(NamedTuple):
     disownment_timeout_ms: int | None
     client_id: str | None = None
     name: str | None = None
+
+    def looked_up_by(self, lookup: str) -> Issue:
+        """Answer the same issue under the look-up key of its secret."""
+        return Issue(
+            self.id, lookup, self.kind, self.text, self.is_json, self.timeout_ms, self.disownment_timeout_ms,
+            self.client_id, self.name,
+        )  # fmt: skip
 
 
 @reads(lambda policy, session_key, issue: [] if session_key is None else session_wants(session_key))

@@ -10,7 +10,7 @@ under the lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from ..changes import Changes, parked_owner
@@ -57,7 +57,7 @@ class _MemoryTransaction:
     """The one transaction of a memory store; its reads are the tables' own."""
 
     __slots__ = (
-        "_store", "changes", "entry", "idempotency", "note", "now", "rare", "service_key", "session",
+        "_store", "changes", "entry", "idempotency", "note", "notes", "now", "rare", "service_key", "session",
         "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
     )  # fmt: skip
 
@@ -79,7 +79,8 @@ class _MemoryTransaction:
         self.changes = Changes()
         self.sessions = self.changes.sessions
         self.tokens = self.changes.tokens
-        self.note: Callable[[Note], None] = self.changes.notes.append
+        self.notes = self.changes.notes
+        self.note: Callable[[Note], None] = self.notes.append
         self.rare = False  # whether anything but sessions and tokens is written
 
     def sessions_of(self, owner: str) -> Sequence[Session]:
@@ -177,28 +178,24 @@ class MemoryStore(BlockingStore):
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
             tx.now = now = self.clock.now()
-            changes = tx.changes
             try:
-                result = rule(tx, *args)
+                answer: T = rule(tx, *args)
             except BaseException:
                 tx.renew()
                 raise
-            if changes.sessions:
-                for old_session, new_session in changes.sessions:
-                    self._apply_session(old_session, new_session)
-                changes.sessions.clear()
-            if changes.tokens:
-                for old_token, new_token in changes.tokens:
-                    self._apply_token(old_token, new_token)
-                changes.tokens.clear()
-            notes = changes.notes.copy() if self.listeners.callbacks else None
-            changes.notes.clear()
-            if tx.rare:
-                self._apply_rest(changes)
-                tx.renew()
-        if notes:
-            self.listeners.tell(notes, now)
-        answer: T = result
+            if sessions := tx.sessions:
+                self._apply_sessions(sessions)
+                sessions.clear()
+            if tokens := tx.tokens:
+                self._apply_tokens(tokens)
+                tokens.clear()
+            if not (tx.rare or self.listeners.callbacks):
+                tx.notes.clear()
+                return answer
+            changes = tx.changes
+            self._apply_rest(changes)
+            tx.renew()
+        self.listeners.tell(changes.notes, now)
         return answer
 
     def plan_now(self, rule: Rule[T], *args: object) -> tuple[T, Changes, int]:
@@ -222,17 +219,17 @@ class MemoryStore(BlockingStore):
                 self.tokens.get(old.id) is not old for old, _ in changes.tokens if old is not None
             ):
                 return False
-            for old_session, new_session in changes.sessions:
-                self._apply_session(old_session, new_session)
-            for old_token, new_token in changes.tokens:
-                self._apply_token(old_token, new_token)
+            self._apply_sessions(changes.sessions)
+            self._apply_tokens(changes.tokens)
             self._apply_rest(changes)
         self.listeners.tell(changes.notes, now)
         return True
 
-    def _apply_session(self, old: Session | None, new: Session | None) -> None:
-        if old is None:
-            if new is not None:
+    def _apply_sessions(self, pairs: Iterable[tuple[Session | None, Session | None]]) -> None:
+        for old, new in pairs:
+            if old is not None:
+                self._replace_session(old, new)
+            elif new is not None:
                 self.sessions[new.id] = new
                 if new.lookup is not None:
                     self.sessions_by_lookup[new.lookup] = new
@@ -240,7 +237,8 @@ class MemoryStore(BlockingStore):
                 self._session_deadlines.add(new.sweep_at, new.id)
                 if new.detached_at is not None and new.ended_at is None:  # taken over from elsewhere
                     self.detached[new.id] = None
-            return
+
+    def _replace_session(self, old: Session, new: Session | None) -> None:
         if new is None:
             del self.sessions[old.id]
             self.held.pop(old.id, None)
@@ -254,14 +252,16 @@ class MemoryStore(BlockingStore):
             del self.sessions_by_lookup[old.lookup]
         if old.ended_at is None and (new is None or new.ended_at is not None):
             drop_member(self.owners, old.owner, old.id)
-        if new is not None and new.is_detached:
+        if new is not None and new.detached_at is not None and new.ended_at is None:
             self.detached[new.id] = None
         elif old.detached_at is not None:
             self.detached.pop(old.id, None)
 
-    def _apply_token(self, old: Token | None, new: Token | None) -> None:
-        if old is None:
-            if new is not None:
+    def _apply_tokens(self, pairs: Iterable[tuple[Token | None, Token | None]]) -> None:
+        for old, new in pairs:
+            if old is not None:
+                self._replace_token(old, new)
+            elif new is not None:
                 self.tokens[new.id] = new
                 if new.lookup is not None:
                     self.tokens_by_lookup[new.lookup] = new
@@ -273,7 +273,8 @@ class MemoryStore(BlockingStore):
                     self.sellable[new.id] = None
                 if new.deadline != NEVER:
                     self._token_deadlines.add(new.deadline, new.id)
-            return
+
+    def _replace_token(self, old: Token, new: Token | None) -> None:
         if new is None:
             del self.tokens[old.id]
         else:
@@ -285,29 +286,35 @@ class MemoryStore(BlockingStore):
         if old.lookup is not None and (new is None or new.lookup != old.lookup):
             del self.tokens_by_lookup[old.lookup]
         if new is None or new.session_id != old.session_id or (old.session_id is None and old.owner != new.owner):
-            self._move_token(old, new)
-        if old.offer is not None or (new is not None and new.offer is not None):
-            if new is not None and new.is_sellable:
-                self.sellable[new.id] = None
+            if old.session_id is not None:
+                drop_member(self.held, old.session_id, old.id)
             else:
-                self.sellable.pop(old.id, None)
+                self._displace_token(old)
+            if new is not None:
+                if new.session_id is not None:
+                    add_member(self.held, new.session_id, new.id)
+                else:
+                    self._place_token(new)
+        if old.offer is not None or (new is not None and new.offer is not None):
+            self._list_for_sale(old, new)
 
-    def _move_token(self, old: Token, new: Token | None) -> None:
-        """Take a token from where it was held to where it is now."""
-        if old.session_id is not None:
-            drop_member(self.held, old.session_id, old.id)
-        elif old.unassigned_at is not None:
+    def _list_for_sale(self, old: Token, new: Token | None) -> None:
+        """Put a token among those that are listed, or take it away."""
+        if new is not None and new.is_sellable:
+            self.sellable[new.id] = None
+        else:
+            self.sellable.pop(old.id, None)
+
+    def _displace_token(self, old: Token) -> None:
+        """Take a token that no session held from among the unassigned or parked ones."""
+        if old.unassigned_at is not None:
             self.unassigned.pop(old.id, None)
         elif (former := parked_owner(old)) is not None:
             drop_member(self.parked, former, old.id)
-        if new is not None:
-            self._place_token(new)
 
     def _place_token(self, new: Token) -> None:
-        """Put a token among those of where it is held."""
-        if new.session_id is not None:
-            add_member(self.held, new.session_id, new.id)
-        elif new.unassigned_at is not None:
+        """Put a token that no session holds among the unassigned or parked ones."""
+        if new.unassigned_at is not None:
             self.unassigned[new.id] = None
         elif (owner := parked_owner(new)) is not None:
             add_member(self.parked, owner, new.id)

@@ -12,7 +12,7 @@ import logging
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from hashlib import blake2s
+from hashlib import blake2b
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol
@@ -69,8 +69,11 @@ class PlainNaming:
         return record.id
 
     def hash_of(self, string: str, owner: str) -> str:
-        """Answer a keyed hash of string and owner in hex, under a key of this process."""
-        return blake2s(f"{string}\0{owner}".encode(), key=self._index_key).hexdigest()
+        """Answer a keyed hash of string and owner in hex, under a key of this process.
+
+        The key is simply put in front: BLAKE2 cannot be extended (RFC 7693), and one block less is hashed.
+        """
+        return blake2b(self._index_key + f"{string}\0{owner}".encode(), digest_size=32).hexdigest()
 
 
 class KeyedNaming:
