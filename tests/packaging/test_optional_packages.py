@@ -15,9 +15,9 @@ CORNERS = {
     "web/fastapi": {"fastapi", "starlette"},
     "web/flask": {"flask", "werkzeug"},
     "web/django": {"django"},
-    "service/": {"starlette", "msgspec", "uvicorn", "granian", "anyio", "prometheus_client"},
+    "service/": {"starlette", "msgspec", "uvicorn", "anyio", "prometheus_client"},
     "metrics/": {"prometheus_client"},
-    "cli/": {"rich", "shtab", "uvicorn", "granian"},
+    "cli/": {"rich", "shtab", "uvicorn"},
     "testing/": {"pytest", "hypothesis"},
 }
 
