@@ -22,7 +22,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .changes import Changes
-from .clock import Clock
+from .clock import NEVER, Clock
 from .errors import StoreBusy
 from .events import Listeners
 from .minting import Keyring
@@ -194,11 +194,14 @@ class Commit(NamedTuple):
         changes: the pairs of old and new record.
         stamps: name of each part that was read → its stamp then (absent parts too).
         now: the instant at which the rule judged, in milliseconds.
+        until: the instant from which on that judgement may not hold; only a store that can be asked to believe one
+            for longer than a round trip looks at it.
     """
 
     changes: Changes
     stamps: dict[Any, Stamp]
     now: int
+    until: int = NEVER
 
 
 Step = Sequence[Want] | Commit

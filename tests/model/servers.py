@@ -38,12 +38,12 @@ class PostgresOnOurClock(BlockingPostgresStore):
         self._set_to: int | None = None
         self._setter = psycopg.connect(cast("Any", shared_server().url()), autocommit=True)
 
-    def _ask(self, statement: Any, timeout_s: float) -> Any:
+    def _ask(self, timeout_s: float, statement: Any) -> Any:
         now = self._ours.now()
         if now != self._set_to:
             self._setter.execute(f"UPDATE {self.schema}.our_clock SET ms = {now:d}".encode())
             self._set_to = now
-        return super()._ask(statement, timeout_s)
+        return super()._ask(timeout_s, statement)
 
     @property
     def schema(self) -> str:
@@ -108,6 +108,7 @@ class ValkeyOnOurClock(BlockingValkeyStore):
         self._ours = clock
         self._set_to: int | None = None
         self._core.now_of = lambda time: clock.now()  # type: ignore[method-assign]  # TIME is the server's own
+        self._core.codec.near.now = clock.now
         (reply,) = self._lines.exchange(pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1)
         assert reply == b"session_tokens_v1"
 

@@ -173,13 +173,18 @@ def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object, rem
         CorruptRecord: it was changed, copied or made by someone without the pepper, or its pepper is not held.
     """
     if not isinstance(mac, str) or not keyring.mac_is_right(mac, message_of(table, row)):
-        key_id = mac.partition(":")[0] if isinstance(mac, str) else "?"
-        raise CorruptRecord(
-            f"the row {_named(row[0])} of {table} was not written by a holder of the pepper {_named(key_id)}; "
-            f"give the pepper that wrote it, or {remedy}",
-            table=table,
-            id=row[0] if isinstance(row[0], str) else None,
-        )
+        raise not_written(table, row, mac, remedy)
+
+
+def not_written(table: str, row: Sequence[Any], mac: object, remedy: str = RESTORE) -> CorruptRecord:
+    """Answer the error for a row whose MAC is wrong; see ``check_mac``."""
+    key_id = mac.partition(":")[0] if isinstance(mac, str) else "?"
+    return CorruptRecord(
+        f"the row {_named(row[0])} of {table} was not written by a holder of the pepper {_named(key_id)}; "
+        f"give the pepper that wrote it, or {remedy}",
+        table=table,
+        id=row[0] if isinstance(row[0], str) else None,
+    )
 
 
 def _named(text: object) -> str:

@@ -20,127 +20,32 @@ such a server can prevent that. Where this matters use ``appendfsync always``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from ..coalesce import Batch, Coalescer, CoalescingStore, alert
 from ..errors import CorruptRecord, InvalidInput, StoreError, StoreUnavailable
 from ..events import Listeners
 from ..minting import Pepper, PepperKeyring
-from ..records import OwnerEntry, Session, Token
 from ..store import BlockingOptimisticStore, Commit
+from ..transaction import Rule
 from ..wants import Answer, Found, Key, Want
 from .copying import Dump
 from .key_file import given_keyring
-from .outage import Outage, Unsent
-from .server_clock import ServerClock
-from .valkey_asks import ask_words
+from .outage import Unsent
 from .valkey_check import Problem, Progress, checking
-from .valkey_codec import Reply, ValkeyCodec
+from .valkey_codec import Reply
 from .valkey_copying import dumping
-from .valkey_names import prefix_of
+from .valkey_core import SessionNow, TokenNow, ValkeyCore
 from .valkey_paths import Usual
 from .valkey_paths import packed as packed_paths
 from .valkey_start import Address, Exchange, preparing
 from .valkey_wire import AsyncLines, BlockingLines, LibraryLost, Pool, pack
-from .valkey_writes import commit_words
 
-_KINDS = {"s": "session", "t": "token", "i": "idempotency"}
+T = TypeVar("T")
+
 DRIVERS = ("valkey", "redis")
-WAIT_PARTS = 0.5
-"""The part of a call's time that replicas may take."""
-
-
-SessionNow = tuple[int, Session | None, OwnerEntry | None]
-TokenNow = tuple[int, Token | None, Session | None, OwnerEntry | None]
-Reading = Generator[tuple[bytes, int], list[Reply], Batch]
-Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
-
-
-def _or_error(found: Callable[[Want, Reply], Found], want: Want, reply: Reply) -> Found | CorruptRecord:
-    try:
-        return found(want, reply)
-    except CorruptRecord as error:
-        return error
-
-
-class _Core:
-    """What both shells share: the codec, the clock, the outage policy."""
-
-    def __init__(self, address: Address, keyring: PepperKeyring, space: str) -> None:
-        self.keyring = keyring
-        self.clock = ServerClock()
-        self.outage = Outage(address.policy)
-        self.replicas = address.replicas
-        self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.prefix, space))
-
-    def reading(self, wants: Sequence[Want]) -> Reading:
-        """Yield packed commands and how many replies they get, take the replies, answer the records.
-
-        An error stands in place of what is not as it was written.
-        """
-        found = self.codec.found
-        paths = self.codec.paths.of(wants) if wants else None
-        if paths is not None:
-            values, time = yield packed_paths(paths), 2
-            replies = self.codec.paths.replies(wants, paths, values)
-            if replies is not None:
-                now = self.now_of(time)
-                return Batch(now, [_or_error(found, want, reply) for want, reply in zip(wants, replies, strict=True)])
-        ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, wants)), 1
-        self.clock.heard(now)
-        answers = []
-        for want, reply in zip(wants, replies, strict=True):
-            answer = _or_error(found, want, reply)
-            answers.append(answer)
-            if isinstance(answer, Found):
-                self.codec.learn(want, reply)
-        return Batch(now, answers)
-
-    def now_of(self, time: Reply) -> int:
-        """Answer the instant of a reply to ``TIME``, in milliseconds."""
-        seconds, microseconds = time
-        now = int(seconds) * 1000 + int(microseconds) // 1000
-        self.clock.heard(now)
-        return now
-
-    def committing(self, commits: Sequence[Commit]) -> Committing:
-        """Yield packed commands and how many replies they get, take the replies, answer which commits were written.
-
-        Raises:
-            StoreUnavailable: some were, and too few replicas have them.
-        """
-        words, bodies = commit_words(self.codec, commits)
-        packed, replies = pack(words), 1
-        if self.replicas:
-            wait_ms = max(1, int(self.outage.policy.timeout_s * 1000 * WAIT_PARTS))
-            packed, replies = packed + pack([b"WAIT", b"%d" % self.replicas, b"%d" % wait_ms]), 2
-        (now, *stamps), *confirmed = yield packed, replies
-        self.clock.heard(now)
-        for stamp, written in zip(stamps, bodies, strict=True):
-            if stamp:
-                for body, record in written:
-                    self.codec.wrote(stamp, body, record)
-        if self.replicas and any(stamps) and confirmed[0] < self.replicas:
-            raise StoreUnavailable(
-                f"{confirmed[0]} of {self.replicas} replicas have confirmed in time; the outcome of a command is "
-                "unknown, an idempotency key tells when it is sent again"
-            )
-        return [stamp != 0 for stamp in stamps]
-
-    def due_packed(self, now: int, limit: int) -> bytes:
-        """Answer the packed call for what is due."""
-        listings = (b"ls", b"ld", b"lt", b"lv", b"lu")
-        key = self.codec.last_stamp_key
-        words = [b"FCALL", b"session_tokens_due_v1", b"1", key, b"du", b"%d" % now, b"%d" % limit, *listings]
-        return pack(words)
-
-    @staticmethod
-    def keys(reply: Reply) -> list[Key]:
-        """Answer what is due."""
-        members = [member.decode("ascii") for member in reply]
-        return [Key(_KINDS[member[0]], member[1:]) for member in members]
 
 
 class ValkeyStore(CoalescingStore):
@@ -151,7 +56,7 @@ class ValkeyStore(CoalescingStore):
 
     def __init__(self, address: Address, pool: Pool, keyring: PepperKeyring, space: str) -> None:
         super().__init__()
-        self._core = _Core(address, keyring, space)
+        self._core = ValkeyCore(address, keyring, space)
         self.keyring = keyring
         self.clock = self._core.clock
         self.listeners = Listeners()
@@ -159,6 +64,20 @@ class ValkeyStore(CoalescingStore):
         self._closed = False
         self._usual_sessions: Coalescer[Usual, SessionNow | None] = Coalescer(self._carry_sessions)
         self._usual_tokens: Coalescer[Usual, TokenNow | None] = Coalescer(self._carry_tokens)
+
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
+        near = self._core.codec.near
+        believed = near.believed(rule, args)
+        if believed is not None:
+            answer, commit = believed
+            if await self._commits.ask(commit):
+                near.was_right()
+                self.listeners.tell(commit.changes.notes, commit.now)
+                return answer
+            near.was_wrong()
+            self.conflicts += 1
+        return await super().run(rule, *args)
 
     async def find_session(self, lookups: Sequence[str]) -> SessionNow:
         """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
@@ -293,12 +212,26 @@ class BlockingValkeyStore(BlockingOptimisticStore):
     """
 
     def __init__(self, address: Address, pool: Pool, keyring: PepperKeyring, space: str) -> None:
-        self._core = _Core(address, keyring, space)
+        self._core = ValkeyCore(address, keyring, space)
         self.keyring = keyring
         self.clock = self._core.clock
         self.listeners = Listeners()
         self._lines = BlockingLines(pool, address.policy.timeout_s)
         self._closed = False
+
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically; see ``ValkeyStore.run``."""
+        near = self._core.codec.near
+        believed = near.believed(rule, args)
+        if believed is not None:
+            answer, commit = believed
+            if self.commit_now(commit):
+                near.was_right()
+                self.listeners.tell(commit.changes.notes, commit.now)
+                return answer
+            near.was_wrong()
+            self.conflicts += 1
+        return super().run_now(rule, *args)
 
     def read_now(self, wants: Sequence[Want]) -> Answer:
         """Answer all wants as of one instant, in one round trip."""

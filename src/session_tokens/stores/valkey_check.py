@@ -190,7 +190,8 @@ def _name_of(place: _Member) -> bytes:
 
 def _fix(codec: ValkeyCodec, name: bytes, stamp: bytes, writes: list[bytes]) -> list[bytes]:
     """Answer the call that writes if a record still has its stamp."""
-    head = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key, b"1", name, stamp]
+    always = (b"0", b"%d" % NEVER)
+    head = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key, *always, b"1", name, stamp]
     return [*head, b"%d" % len(writes), *writes]
 
 

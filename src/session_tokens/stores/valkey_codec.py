@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from ..clock import Clock
 from ..errors import CorruptRecord
@@ -35,19 +35,19 @@ from ..wants import (
     TransferablesOf,
     Want,
 )
-from .recent import Recent
-from .record_codec import Row, check_mac, mac_of, outcome_of, outcome_text, session_of, session_row, token_of, token_row
+from .record_codec import Row, not_written, outcome_of, outcome_text, session_of, session_row, token_of, token_row
 from .valkey_asks import ASKS
 from .valkey_names import STAMP_LENGTH, owner_part, part_of, session_link, token_link
+from .valkey_near import Near
 from .valkey_paths import PATH_KINDS, Path, Paths
-
-KNOWN_MAX = 4_096
-"""Decoded records that are kept by their exact bytes, in each of two generations: the same bytes, the same record."""
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode
 
 Reply = Any
 """What a server answered: nested lists of ``bytes``, ``int`` and ``None``."""
+Stamps = Sequence[tuple[bytes, bytes]]
+"""Names and their stamps, the stamp of nothing empty."""
+F = TypeVar("F")
 
 
 class ValkeyCodec:
@@ -64,15 +64,16 @@ class ValkeyCodec:
         self.clock = clock
         self.prefix = prefix
         self.last_stamp_key = prefix + b"n"
-        self._known: Recent[bytes, Session | Token | OwnerEntry] = Recent(KNOWN_MAX)
+        self.near = Near(clock.now)
         self.paths = Paths(prefix)
 
     # --- bodies ---
 
     def body(self, table: str, row: Row, link: bytes) -> bytes:
-        """Answer a record as it is stored, without its stamp."""
-        text = _as_json(row).encode("ascii")
-        return b"%b\n%b\n%b" % (link, mac_of(self.keyring, table, row).encode("ascii"), text)
+        """Answer a record as it is stored, without its stamp; the MAC covers the very text of the row."""
+        text = _as_json(row)
+        mac = self.keyring.mac((table + text).encode("ascii"))
+        return b"%b\n%b" % (link, f"{mac}\n{text}".encode("ascii"))
 
     def session_body(self, session: Session) -> bytes:
         """Answer a session as it is stored."""
@@ -91,52 +92,78 @@ class ValkeyCodec:
         """Answer link and row of a stored record whose MAC is right."""
         try:
             link, mac, text = value[STAMP_LENGTH:].split(b"\n", 2)
-            row = json.loads(text)
-            if not isinstance(row, list):
-                raise ValueError("a row is a list")
             told = mac.decode("ascii")
-        except ValueError as error:
+            is_right = self.keyring.mac_is_right(told, table.encode("ascii") + text)
+            row = json.loads(text)
+            if not isinstance(row, list) or not row:
+                raise ValueError("a row is a list of columns")
+        except (ValueError, RecursionError) as error:
             raise _torn(table) from error
-        check_mac(self.keyring, table, row, told)
+        if not is_right:
+            raise not_written(table, row, told)
         return link, row
-
-    def wrote(self, stamp: int, body: bytes, record: Session | Token) -> None:
-        """Remember the record of a value that was just written."""
-        self._known.keep(b"%d%b" % (stamp, body), record)
 
     def session(self, value: bytes) -> Session:
         """Answer the session of a stored value; raise ``CorruptRecord`` for what this library did not write."""
-        record = self._known.get(value)
-        if record is None:
-            link, row = self._row("session", value)
-            record = session_of(row, self.clock)
-            if link != session_link(record):
-                raise _forged("session")
-            self._known.keep(value, record)
-        if not isinstance(record, Session):
+        link, row = self._row("session", value)
+        session = session_of(row, self.clock)
+        if link != session_link(session):
             raise _forged("session")
-        return record
+        return session
 
     def token(self, value: bytes) -> Token:
         """Answer the token of a stored value; raise ``CorruptRecord`` for what this library did not write."""
-        record = self._known.get(value)
-        if record is None:
-            link, row = self._row("token", value)
-            record = token_of(row)
-            if link != token_link(record):
-                raise _forged("token")
-            self._known.keep(value, record)
-        if not isinstance(record, Token):
+        link, row = self._row("token", value)
+        token = token_of(row)
+        if link != token_link(token):
             raise _forged("token")
-        return record
+        return token
 
     def entry(self, value: bytes) -> OwnerEntry:
         """Answer the owner's entry of a stored value."""
-        entry = self._known.get(value)
-        if entry is None:
-            entry = OwnerEntry(*_sized("entry", self._row("entry", value)[1], 4))
-            self._known.keep(value, entry)
-        if not isinstance(entry, OwnerEntry):
+        return OwnerEntry(*_sized("entry", self._row("entry", value)[1], 4))
+
+    def _session_at(self, name: bytes, value: bytes) -> Session:
+        """Answer the session under a name: the same bytes are the same record, whose MAC was checked once."""
+        part = self.near.get(name)
+        if part is not None and part[0] == value:
+            session = part[2]
+        else:
+            session = self.session(value)
+            if b"s:" + part_of(session.id) == name:
+                self.near.saw(name, value, session)
+            else:
+                raise _forged("session")
+        if not isinstance(session, Session):
+            raise _forged("session")
+        return session
+
+    def _token_at(self, name: bytes, value: bytes) -> Token:
+        """As ``_session_at``, for a token."""
+        part = self.near.get(name)
+        if part is not None and part[0] == value:
+            token = part[2]
+        else:
+            token = self.token(value)
+            if b"t:" + part_of(token.id) == name:
+                self.near.saw(name, value, token)
+            else:
+                raise _forged("token")
+        if not isinstance(token, Token):
+            raise _forged("token")
+        return token
+
+    def _entry_at(self, name: bytes, value: bytes | None) -> OwnerEntry | None:
+        """As ``_session_at``, for an owner's entry, which most have not."""
+        part = self.near.get(name)
+        if part is not None and part[0] == value:
+            entry = part[2]
+        else:
+            entry = None if value is None else self.entry(value)
+            if entry is not None and b"e:" + owner_part(entry.owner) != name:
+                raise _forged("entry")
+            self.near.saw(name, value, entry)
+        if entry is not None and not isinstance(entry, OwnerEntry):
             raise _forged("entry")
         return entry
 
@@ -204,61 +231,52 @@ class ValkeyCodec:
 
     def _session_by_id(self, want: SessionById, reply: Reply) -> Found:
         stamps = _stamps(b"s:" + part_of(want.id), reply)
-        found = self._session_found(reply, 0)
-        if found.session is not None and found.session.id != want.id:
-            raise _forged("session")
-        return Found(found, stamps)
+        return Found(self._session_found(stamps, reply, 0), stamps)
 
     def _session_by_lookup(self, want: SessionByLookup, reply: Reply) -> Found:
         stamps = _stamps(b"S:" + part_of(want.lookup), reply)
-        found = self._session_found(reply, 1)
-        if found.session is not None and found.session.lookup != want.lookup:
-            raise _forged("session")
+        found = self._session_found(stamps, reply, 1)
+        if found.session is not None:
+            if found.session.lookup != want.lookup:
+                raise _forged("session")
+            self.near.saw(stamps[0][0], reply[0], stamps[1][0])
         return Found(found, stamps)
 
-    def _session_found(self, reply: Reply, at: int) -> SessionFound:
+    def _session_found(self, stamps: Stamps, reply: Reply, at: int) -> SessionFound:
+        """Answer the session that stands in a reply, each value under the name that the one before it gave."""
         value = reply[at] if at < len(reply) else None
         if value is None:
             return NO_SESSION
-        session = self.session(value)
-        entry = None
-        if len(reply) > at + 1 and reply[at + 1] is not None:
-            entry = self.entry(reply[at + 1])
-            if entry.owner != session.owner:
-                raise _forged("entry")
-        return SessionFound(session, entry)
+        session = self._session_at(stamps[at][0], value)
+        if at + 1 == len(reply):
+            return SessionFound(session, None)
+        return SessionFound(session, self._entry_at(stamps[at + 1][0], reply[at + 1]))
 
     def _token_by_id(self, want: TokenById, reply: Reply) -> Found:
         stamps = _stamps(b"t:" + part_of(want.id), reply)
-        found = self._token_found(reply, 0)
-        if found.token is not None and found.token.id != want.id:
-            raise _forged("token")
-        return Found(found, stamps)
+        return Found(self._token_found(stamps, reply, 0), stamps)
 
     def _token_by_lookup(self, want: TokenByLookup, reply: Reply) -> Found:
         stamps = _stamps(b"T:" + part_of(want.lookup), reply)
-        found = self._token_found(reply, 1)
-        if found.token is not None and found.token.lookup != want.lookup:
-            raise _forged("token")
+        found = self._token_found(stamps, reply, 1)
+        if found.token is not None:
+            if found.token.lookup != want.lookup:
+                raise _forged("token")
+            self.near.saw(stamps[0][0], reply[0], stamps[1][0])
         return Found(found, stamps)
 
-    def _token_found(self, reply: Reply, at: int) -> TokenFound:
+    def _token_found(self, stamps: Stamps, reply: Reply, at: int) -> TokenFound:
         value = reply[at] if at < len(reply) else None
         if value is None:
             return NO_TOKEN
-        token = self.token(value)
-        if len(reply) == at + 1:
+        token = self._token_at(stamps[at][0], value)
+        if at + 1 == len(reply):
             return TokenFound(token, None, None)
-        session, entry = self._session_found(reply, at + 1)
-        if session is not None and session.id != token.session_id:
-            raise _forged("session")
-        return TokenFound(token, session, entry)
+        return TokenFound(token, *self._session_found(stamps, reply, at + 1))
 
     def _entry(self, want: EntryOf, reply: Reply) -> Found:
-        entry = None if reply[0] is None else self.entry(reply[0])
-        if entry is not None and entry.owner != want.owner:
-            raise _forged("entry")
-        return Found(entry, ((b"e:" + owner_part(want.owner), _stamp(reply[0])),))
+        name = b"e:" + owner_part(want.owner)
+        return Found(self._entry_at(name, reply[0]), ((name, _stamp(reply[0])),))
 
     def _idempotency(self, want: IdempotencyOf, reply: Reply) -> Found:
         record = None if reply[0] is None else self.outcome(reply[0])
@@ -288,21 +306,25 @@ class ValkeyCodec:
         return Found(key, _stamps(b"K:" + part_of(want.lookup), reply))
 
     def _sessions_of(self, want: SessionsOf, reply: Reply) -> Found:
-        sessions, stamps = [], [(b"bo:" + owner_part(want.owner), reply[0] or b"")]
+        bucket = b"bo:" + owner_part(want.owner)
+        sessions, stamps = [], [(bucket, reply[0] or b"")]
         for id, value in zip(reply[1::2], reply[2::2], strict=True):
-            stamps.append((b"s:" + id, _stamp(value)))
-            session = self.session(value)
-            if session.owner == want.owner and session.ended_at is None and part_of(session.id) == id:
+            name = b"s:" + id
+            stamps.append((name, _stamp(value)))
+            session = self._session_at(name, value)
+            if session.owner == want.owner and session.ended_at is None:
                 sessions.append(session)
+        self.near.saw_bucket(bucket, stamps[0][1], reply[1::2])
         return Found(sessions, stamps)
 
     def _tokens(self, bucket: bytes, reply: Reply, belongs: Callable[[Token], bool]) -> Found:
         """Answer the tokens of a bucket; a bucket may hold more than belongs there, never less."""
         tokens, stamps = [], [(bucket, reply[0] or b"")]
         for id, value in zip(reply[1::2], reply[2::2], strict=True):
-            stamps.append((b"t:" + id, _stamp(value)))
-            token = self.token(value)
-            if belongs(token) and part_of(token.id) == id:
+            name = b"t:" + id
+            stamps.append((name, _stamp(value)))
+            token = self._token_at(name, value)
+            if belongs(token):
                 tokens.append(token)
         return Found(tokens, stamps)
 
@@ -322,10 +344,15 @@ class ValkeyCodec:
         return Found([self.service_key(values[1]) for values in reply])
 
     def _session_listing(self, want: SessionListing, reply: Reply) -> Found:
-        return Found([self._session_found(values, 1) for values in reply])
+        return Found([self._listed(self._session_found, b"s:", values) for values in reply])
 
     def _token_listing(self, want: TokenListing, reply: Reply) -> Found:
-        return Found([self._token_found(values, 1) for values in reply])
+        return Found([self._listed(self._token_found, b"t:", values) for values in reply])
+
+    @staticmethod
+    def _listed(found: Callable[[Stamps, Reply, int], F], kind: bytes, values: Reply) -> F:
+        """Answer one line of a listing: an id, the record under it, and those that it brought along."""
+        return found(_stamps(kind + values[0], values[1:]), values[1:], 0)
 
     _FOUND: ClassVar[dict[type, Callable[[ValkeyCodec, Any, Reply], Found]]] = {
         SessionById: _session_by_id,

@@ -12,41 +12,43 @@ from ..store import Commit
 from .valkey_codec import ValkeyCodec
 from .valkey_names import expires_at, owner_part, part_of, session_link
 
-Bodies = list[tuple[bytes, Session | Token]]
 
-
-def commit_words(codec: ValkeyCodec, commits: Sequence[Commit]) -> tuple[list[bytes], list[Bodies]]:
-    """Answer the call that carries out commits one after another, each whole or not at all.
-
-    The second answer is, for each commit, the bodies that it writes and the records in them.
-    """
+def commit_words(codec: ValkeyCodec, commits: Sequence[Commit]) -> tuple[list[bytes], list[Writes]]:
+    """Answer the call that carries out commits one after another, each whole or not at all, and what each writes."""
     words = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key]
-    bodies: list[Bodies] = []
+    all_writes = []
     for commit in commits:
-        writes = _Writes(codec, commit)
-        bodies.append(writes.bodies)
-        words.append(b"%d" % len(writes.checks))
+        writes = Writes(codec, commit)
+        all_writes.append(writes)
+        words += (b"%d" % commit.now, b"%d" % writes.until, b"%d" % len(writes.checks))
         for check in writes.checks.items():
             words += check
         words.append(b"%d" % len(writes.words))
         words += writes.words
-    return words, bodies
+    return words, all_writes
 
 
-class _Writes:
+class Writes:
     """The checks and writes of one commit.
 
     Attributes:
+        until: the instant from which on it is refused: what was judged alive and is changed may be dead by then.
         checks: name → stamp that it must still have, empty for what must not be there.
         words: the writes.
-        bodies: what is written of sessions and tokens, and the record in it.
+        bodies: name, value without stamp, and record of what is put of sessions, tokens and entries.
+        gone: names and buckets of which nothing is known afterwards.
     """
+
+    __slots__ = ("_now", "_put", "bodies", "checks", "codec", "gone", "until", "words")
 
     def __init__(self, codec: ValkeyCodec, commit: Commit) -> None:
         self.codec = codec
         self.checks: dict[bytes, bytes] = dict(commit.stamps)
         self.words: list[bytes] = []
-        self.bodies: Bodies = []
+        self.bodies: list[tuple[bytes, bytes, Session | Token | OwnerEntry]] = []
+        self.gone: list[bytes] = []
+        self.until = commit.until
+        self._now = commit.now
         self._put: set[bytes] = set()
         changes = commit.changes
         for old_session, new_session in changes.sessions:
@@ -92,9 +94,13 @@ class _Writes:
     def _lead(self, kind: bytes, was: str | None, lookup: str | None, until: bytes | None, target: bytes) -> None:
         """Let a look-up key lead to a record; ``until`` is ``None`` where it is as it was."""
         if was is not None and was != lookup:
-            self.words += (b"d", kind + part_of(was))
+            name = kind + part_of(was)
+            self.words += (b"d", name)
+            self.gone.append(name)
         if lookup is not None and (was != lookup or until is not None):
-            self.words += (b"p", kind + part_of(lookup), until or b"0", target + b"\n")
+            name = kind + part_of(lookup)
+            self.words += (b"p", name, until or b"0", target + b"\n")
+            self.gone.append(name)
 
     def _session(self, old: Session | None, new: Session | None) -> None:
         record = old or new
@@ -102,14 +108,19 @@ class _Writes:
         id = part_of(record.id)
         name = b"s:" + id
         self._check(name, old)
-        was_until = None if old is None else expires_at(old.sweep_at)
+        if old is not None and self._now < old.deadline < self.until:
+            self.until = old.deadline
         until = None if new is None else expires_at(new.sweep_at)
         if new is None:
             self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"bx:" + id)
+            self.gone.append(name)
         else:
             body = self.codec.session_body(new)
-            self.bodies.append((body, new))
+            self.bodies.append((name, body, new))
             self.words += (b"q", name, until or b"0", body)
+            if old is not None and _stands_alike(old, new):
+                return
+        was_until = None if old is None else expires_at(old.sweep_at)
         old_lookup = None if old is None else old.lookup
         new_lookup = None if new is None else new.lookup
         if old_lookup != new_lookup or was_until != until:
@@ -117,7 +128,9 @@ class _Writes:
         lived = owner_of_living(old) is not None
         lives = owner_of_living(new) is not None
         if lived != lives:
-            self._move(b"bo:" + session_link(record)[2:], lived, lives, record.created_at, id)
+            bucket = b"bo:" + session_link(record)[2:]
+            self._move(bucket, lived, lives, record.created_at, id)
+            self.gone.append(bucket)
             self._move(b"ls", lived, lives, record.created_at, id)
         self._move(
             b"ld", old is not None and old.is_detached, new is not None and new.is_detached, record.created_at, id
@@ -130,13 +143,16 @@ class _Writes:
         id = part_of(record.id)
         name = b"t:" + id
         self._check(name, old)
+        if old is not None and self._now < old.deadline < self.until:
+            self.until = old.deadline
         was_until = None if old is None else expires_at(old.deadline)
         until = None if new is None else expires_at(new.deadline)
         if new is None:
             self.words += (b"d", name)
+            self.gone.append(name)
         else:
             body = self.codec.token_body(new)
-            self.bodies.append((body, new))
+            self.bodies.append((name, body, new))
             self.words += (b"p", name, until or b"0", body)
         old_lookup = None if old is None else old.lookup
         new_lookup = None if new is None else new.lookup
@@ -144,7 +160,8 @@ class _Writes:
             self._lead(b"T:", old_lookup, new_lookup, until, name)
         self._hold(old, new, record, id)
         at = record.created_at
-        self._move(b"lt", old is not None, new is not None, at, id)
+        if old is None or new is None:
+            self._move(b"lt", old is not None, new is not None, at, id)
         self._move(b"lv", old is not None and old.is_sellable, new is not None and new.is_sellable, at, id)
         self._move(b"lu", old is not None and old.is_unassigned, new is not None and new.is_unassigned, at, id)
         self._move_due(NEVER if old is None else old.deadline, NEVER if new is None else new.deadline, b"t" + id)
@@ -163,6 +180,8 @@ class _Writes:
             if is_in is not None and record.is_transferable:
                 # When its holder ended is what its disownment counts from, so that record may not expire before it.
                 self.words += (b"s", b"s:" + part_of(is_in))
+        if was_in is not None and is_in is not None:
+            return
         was_parked, is_parked = parked_owner(old), parked_owner(new)
         if was_parked != is_parked:
             if was_parked is not None:
@@ -194,7 +213,9 @@ class _Writes:
     def _entry(self, old: OwnerEntry | None, entry: OwnerEntry) -> None:
         owner = owner_part(entry.owner)
         self._check(b"e:" + owner, old)
-        self.words += (b"p", b"e:" + owner, b"0", self.codec.body("entry", tuple(entry), b""))
+        body = self.codec.body("entry", tuple(entry), b"")
+        self.bodies.append((b"e:" + owner, body, entry))
+        self.words += (b"p", b"e:" + owner, b"0", body)
         if old is None:
             self._add(b"le", 0, owner)
 
@@ -210,3 +231,14 @@ class _Writes:
             self.words += (b"p", name, b"0", self.codec.body("key", tuple(new), b""))
         self._lead(b"K:", None if old is None else old.lookup, None if new is None else new.lookup, None, name)
         self._move(b"lk", old is not None, new is not None, record.created_at, id)
+
+
+def _stands_alike(old: Session, new: Session) -> bool:
+    """Whether two states of a session stand in the same indexes, under the same look-up key and deadline."""
+    return (
+        old.lookup == new.lookup
+        and old.sweep_at == new.sweep_at
+        and old.ended_at is None
+        and new.ended_at is None
+        and (old.detached_at is None) == (new.detached_at is None)
+    )

@@ -268,15 +268,19 @@ function writes.r(prefix, args, at, stamp)
 end
 
 -- Carry out commits one after another, each whole or not at all:
--- how many checks, (name, stamp)…, how many words of writes, words…
--- Answer now, then the stamp of each that was written, and 0 for each that was refused because a stamp had moved.
+-- judged_at, holds_until, how many checks, (name, stamp)…, how many words of writes, words…
+-- Answer now, then the stamp of each that was written, and 0 for each that was refused because a stamp had moved or
+-- now is not between its instants.
 local function commit(keys, args)
   local prefix, time = prefix_of(keys), redis.call('TIME')
   local last = tonumber(redis.call('GET', keys[1]) or 0)
   local stamp = math.max(time[1] * 1000000 + time[2], last + 1)
-  local answers, at = {milliseconds(time)}, 1
+  local now, at = milliseconds(time), 1
+  local answers = {now}
   while args[at] do
-    local holds, checks_end = true, at + 2 * tonumber(args[at])
+    local holds = tonumber(args[at]) <= now and now < tonumber(args[at + 1])
+    at = at + 2
+    local checks_end = at + 2 * tonumber(args[at])
     for place = at + 1, checks_end, 2 do
       holds = holds and is_unchanged(prefix, args[place], args[place + 1])
     end

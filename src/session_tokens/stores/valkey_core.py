@@ -1,0 +1,116 @@
+"""What the Valkey stores for asyncio and for threads share: what is asked, and what is made of the replies. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+
+from ..coalesce import Batch
+from ..errors import CorruptRecord, StoreUnavailable
+from ..minting import PepperKeyring
+from ..records import OwnerEntry, Session, Token
+from ..store import Commit
+from ..wants import Found, Key, Want
+from .outage import Outage
+from .server_clock import ServerClock
+from .valkey_asks import ask_words
+from .valkey_codec import Reply, ValkeyCodec
+from .valkey_names import prefix_of
+from .valkey_paths import packed as packed_paths
+from .valkey_start import Address
+from .valkey_wire import pack
+from .valkey_writes import commit_words
+
+_KINDS = {"s": "session", "t": "token", "i": "idempotency"}
+WAIT_PARTS = 0.5
+"""The part of a call's time that replicas may take."""
+
+
+SessionNow = tuple[int, Session | None, OwnerEntry | None]
+TokenNow = tuple[int, Token | None, Session | None, OwnerEntry | None]
+Reading = Generator[tuple[bytes, int], list[Reply], Batch]
+Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
+
+
+def _or_error(found: Callable[[Want, Reply], Found], want: Want, reply: Reply) -> Found | CorruptRecord:
+    try:
+        return found(want, reply)
+    except CorruptRecord as error:
+        return error
+
+
+class ValkeyCore:
+    """What both shells share: the codec, the clock, the outage policy."""
+
+    def __init__(self, address: Address, keyring: PepperKeyring, space: str) -> None:
+        self.keyring = keyring
+        self.clock = ServerClock()
+        self.outage = Outage(address.policy)
+        self.replicas = address.replicas
+        self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.prefix, space))
+
+    def reading(self, wants: Sequence[Want]) -> Reading:
+        """Yield packed commands and how many replies they get, take the replies, answer the records.
+
+        An error stands in place of what is not as it was written.
+        """
+        found = self.codec.found
+        paths = self.codec.paths.of(wants) if wants else None
+        if paths is not None:
+            values, time = yield packed_paths(paths), 2
+            replies = self.codec.paths.replies(wants, paths, values)
+            if replies is not None:
+                now = self.now_of(time)
+                return Batch(now, [_or_error(found, want, reply) for want, reply in zip(wants, replies, strict=True)])
+        ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, wants)), 1
+        self.clock.heard(now)
+        answers = []
+        for want, reply in zip(wants, replies, strict=True):
+            answer = _or_error(found, want, reply)
+            answers.append(answer)
+            if isinstance(answer, Found):
+                self.codec.learn(want, reply)
+        return Batch(now, answers)
+
+    def now_of(self, time: Reply) -> int:
+        """Answer the instant of a reply to ``TIME``, in milliseconds."""
+        seconds, microseconds = time
+        now = int(seconds) * 1000 + int(microseconds) // 1000
+        self.clock.heard(now)
+        return now
+
+    def committing(self, commits: Sequence[Commit]) -> Committing:
+        """Yield packed commands and how many replies they get, take the replies, answer which commits were written.
+
+        Raises:
+            StoreUnavailable: some were, and too few replicas have them.
+        """
+        words, all_writes = commit_words(self.codec, commits)
+        packed, replies = pack(words), 1
+        if self.replicas:
+            wait_ms = max(1, int(self.outage.policy.timeout_s * 1000 * WAIT_PARTS))
+            packed, replies = packed + pack([b"WAIT", b"%d" % self.replicas, b"%d" % wait_ms]), 2
+        (now, *stamps), *confirmed = yield packed, replies
+        self.clock.heard(now)
+        wrote = self.codec.near.wrote
+        for stamp, writes in zip(stamps, all_writes, strict=True):
+            if stamp:
+                wrote(b"%d" % stamp, writes)
+        if self.replicas and any(stamps) and confirmed[0] < self.replicas:
+            raise StoreUnavailable(
+                f"{confirmed[0]} of {self.replicas} replicas have confirmed in time; the outcome of a command is "
+                "unknown, an idempotency key tells when it is sent again"
+            )
+        return [stamp != 0 for stamp in stamps]
+
+    def due_packed(self, now: int, limit: int) -> bytes:
+        """Answer the packed call for what is due."""
+        listings = (b"ls", b"ld", b"lt", b"lv", b"lu")
+        key = self.codec.last_stamp_key
+        words = [b"FCALL", b"session_tokens_due_v1", b"1", key, b"du", b"%d" % now, b"%d" % limit, *listings]
+        return pack(words)
+
+    @staticmethod
+    def keys(reply: Reply) -> list[Key]:
+        """Answer what is due."""
+        members = [member.decode("ascii") for member in reply]
+        return [Key(_KINDS[member[0]], member[1:]) for member in members]
