@@ -31,7 +31,8 @@ class RunningService:
         self.log_path = log_path
         self._log = log_path.open("ab")
         argv = [sys.executable, "-m", "tests.service.running", store_url, json.dumps(options)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": paths}
         self.process = subprocess.Popen(
             argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log, text=True,
             env=environment,
