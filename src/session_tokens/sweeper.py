@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from .errors import SessionTokensError
+from .errors import SessionTokensError, StoreBusy, StoreUnavailable
 from .rules.expiry import sweep_idempotency, sweep_session, sweep_token
 from .transaction import Rule
 
@@ -32,6 +32,12 @@ def _next_wait(cleaned: int, waited_s: float, interval_s: float) -> float:
     if cleaned >= BATCH:
         return 0
     return interval_s if cleaned else min(max(waited_s, interval_s) * 2, interval_s * IDLE_INTERVALS_MAX)
+
+
+def _tell(error: SessionTokensError) -> None:
+    """Log that a sweep failed; where from is of no interest while the store is away."""
+    is_away = isinstance(error, (StoreUnavailable, StoreBusy))
+    log.warning("a sweep failed; the next one tries again: %s", error, exc_info=not is_away)
 
 
 class _Sweepable(Protocol):
@@ -78,8 +84,8 @@ def _sweep_again_and_again(
             return
         try:
             wait_s = _next_wait(sweep(BATCH), wait_s, interval_s)
-        except SessionTokensError:
-            log.warning("a sweep failed; the next one tries again", exc_info=True)
+        except SessionTokensError as error:
+            _tell(error)
             wait_s = interval_s
         del sweep
 
@@ -115,8 +121,8 @@ class TaskSweeper:
                 return
             try:
                 wait_s = _next_wait(await sweep(BATCH), wait_s, interval_s)
-            except SessionTokensError:
-                log.warning("a sweep failed; the next one tries again", exc_info=True)
+            except SessionTokensError as error:
+                _tell(error)
                 wait_s = interval_s
             del sweep
 

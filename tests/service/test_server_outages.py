@@ -1,0 +1,87 @@
+"""A server that dies under the service: 503 with a time to try again, never "not valid"; back when the server is."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.servers.postgres import PostgresServer, _private_postgres
+from tests.servers.valkey import ValkeyServer, _private_valkey
+from tests.service.running import RunningService
+
+__all__ = ["_private_postgres", "_private_valkey"]
+
+BACK_WITHIN_S = 30
+
+
+@dataclass(frozen=True)
+class Mortal:
+    """A server of the test's own that keeps what it acknowledged."""
+
+    url: str
+    kill: Callable[[], object]
+    start: Callable[[], object]
+
+
+@pytest.fixture(params=["postgres", "valkey"])
+def server(request: pytest.FixtureRequest) -> Mortal:
+    if request.param == "postgres":
+        postgres: PostgresServer = request.getfixturevalue("private_postgres")
+        return Mortal(postgres.new_database(), lambda: postgres.stop(signal.SIGQUIT), postgres.start)
+    start: Callable[..., ValkeyServer] = request.getfixturevalue("private_valkey")
+    valkey = start("--appendonly", "yes", "--appendfsync", "always")
+    return Mortal(valkey.url, valkey.kill, valkey.start)
+
+
+@pytest.fixture
+def service(server: Mortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]:
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", "ab" * 32)
+    running = RunningService(server.url, tmp_path / "log")
+    yield running
+    running.stop()
+
+
+def asked(http: httpx.Client, secret: str) -> list[httpx.Response]:
+    """Ask in every way whether a session is valid, for what lives, and for changes."""
+    as_session = {"Authorization": f"Bearer {secret}"}
+    return [
+        http.post("/introspect", data={"token": secret}),
+        http.get("/forward-auth", headers=as_session),
+        http.post("/revoke", data={"token": "stt_00" + "0" * 49}),
+        http.get("/v1/sessions"),
+        http.post("/v1/sessions", json={"owner": "bob"}),
+    ]
+
+
+def test_the_service_outlives_its_server(server: Mortal, service: RunningService) -> None:
+    with service.http(timeout=20) as http:
+        opened = http.post("/v1/sessions", json={"owner": "alice"}).json()
+        ended = http.post("/v1/sessions", json={"owner": "carol"}).json()
+        http.delete(f"/v1/sessions/{ended['session']['id']}")
+        ready = http.get("/readyz")
+        server.kill()
+        down = [http.get("/readyz"), *asked(http, opened["secret"])]
+        alive = http.get("/livez")
+        server.start()
+        until_s = time.monotonic() + BACK_WITHIN_S
+        while http.get("/readyz").status_code != 200:
+            assert time.monotonic() < until_s, service.log()
+            time.sleep(0.02)
+        back = asked(http, opened["secret"])
+        still_ended = http.post("/introspect", data={"token": ended["secret"]}).json()
+
+    assert (ready.status_code, alive.status_code) == (200, 200)
+    assert [answer.status_code for answer in down] == [503] * len(down)
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in down)
+    assert not any("active" in answer.text for answer in down)
+    assert [answer.status_code for answer in back] == [200, 204, 200, 200, 201]
+    assert back[0].json()["active"] is True
+    assert [session["owner"] for session in back[3].json()["sessions"]] == ["alice"]
+    assert still_ended == {"active": False}
+    assert "Traceback" not in service.log()
