@@ -163,6 +163,10 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument("--tls-key", metavar="FILE")
     serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")
     serve.add_argument("--audit-anchor", metavar="FILE", help="where its head is anchored; else in the log")
+    serve.add_argument(
+        "--console-port", type=_whole, metavar="PORT", help="a listener of the console's own; 0: a free one"
+    )
+    serve.add_argument("--console-host", metavar="HOST", help="where that listens; 127.0.0.1 if not given")
     serve.add_argument("--session-cookie", default="session", metavar="NAME", help="which /forward-auth looks into")
 
     audit = command("audit", "operating:audit", "verify the audit log, or list its last entries")

@@ -163,5 +163,7 @@ def serve(options: Namespace) -> int:
         tls_certificate=options.tls_certificate,
         tls_key=options.tls_key,
         session_cookie=options.session_cookie,
+        console_host=options.console_host,
+        console_port=options.console_port,
     )
     return exits.OK

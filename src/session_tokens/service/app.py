@@ -49,6 +49,7 @@ HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](
 ETAG = re.compile(rb'"([0-9]{1,18})"')
 PRINTABLE = re.compile(rb"[!-~]+")
 PLAIN_NAME = re.compile(r"[a-z_]{1,32}")
+HSTS = b"max-age=31536000; includeSubDomains"
 DOCS_POLICY = (
     b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -71,6 +72,11 @@ class Options:
     allowed_hosts: Sequence[str] = ()
     public_url: str | None = None
     more_routes: Sequence[BaseRoute] = field(default=())
+
+    @property
+    def is_https(self) -> bool:
+        """Whether others reach the service by https, though a proxy may speak it."""
+        return self.public_url is not None and self.public_url.startswith("https://")
 
 
 class Service:
@@ -110,6 +116,12 @@ class Service:
         cold += [(path, methods, False) for path, methods in table.items()]
         routes: list[BaseRoute] = [Route(path, _Address(self, path, methods, oauth)) for path, methods, oauth in cold]
         self._framework = Router([*routes, *self.options.more_routes], redirect_slashes=False, default=_Nowhere(self))
+
+    def apart(self, routes: Sequence[BaseRoute]) -> Router:
+        """Answer an application for a listener of its own: these routes, the metrics and how the process is."""
+        shared = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
+        own = [Route(path, _Address(self, path, {"GET": work}, False)) for path, work in shared.items()]
+        return Router([*own, *routes], redirect_slashes=False, default=_Nowhere(self))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -211,6 +223,8 @@ class Service:
     async def _docs_page(self, exchange: Exchange) -> None:
         _query(exchange, None)
         headers = [(b"content-security-policy", DOCS_POLICY)]
+        if self.options.is_https or exchange.scope.get("scheme") == "https":
+            headers.append((b"strict-transport-security", HSTS))
         await exchange.answer(200, self._docs, headers, b"text/html; charset=utf-8")
 
 

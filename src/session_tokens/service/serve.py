@@ -9,10 +9,11 @@ import signal
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -29,6 +30,7 @@ from .logs import log_to
 from .protocol import StrictHTTP
 
 say = partial(print, flush=True)  # a log of a service manager should have it at once
+LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
 TRUSTED_PROXIES = ("127.0.0.0/8", "::1/128")
 CONNECTIONS_MAX = 1_000
@@ -53,6 +55,8 @@ def serve(
     allowed_hosts: Sequence[str] = (),
     public_url: str | None = None,
     audit: Audit | None = None,
+    console_host: str | None = None,
+    console_port: int | None = None,
     announce: Callable[[str], object] = say,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way and close the store.
@@ -71,6 +75,9 @@ def serve(
         allowed_hosts: names in ``Host`` that are answered; all where empty.
         public_url: how others reach the service, such as ``https://tokens.example``.
         audit: keeps an audit log on the store.
+        console_host: the address of the console's own listener; this machine's own if not given.
+        console_port: its port, 0 for a free one. Without one the console is at ``/console`` of the service where only
+            this machine reaches that, and nowhere else.
         announce: told in lines for people where the service is, and the first key's secret when one was made.
 
     Raises:
@@ -79,8 +86,8 @@ def serve(
         OSError: the address cannot be listened on.
     """
     check_address(host, tls=tls_certificate is not None, behind_proxy=behind_proxy)
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
-        raise InvalidInput("a port is 0 to 65535; 0 takes a free one")
+    _check_port(port)
+    _check_console(port, console_host, console_port, tls=tls_certificate is not None, behind_proxy=behind_proxy)
     if tls_key is not None and tls_certificate is None:
         raise InvalidInput("a TLS key without its certificate; give both")
     for file in (tls_certificate, tls_key):
@@ -96,26 +103,31 @@ def serve(
         allowed_hosts=[name.lower() for name in allowed_hosts],
         public_url=public_url,
     )
+    listening = _Listening(
+        host, port, console_host or LOOPBACK, console_port, tls_certificate, tls_key,
+        is_reached_by_others=behind_proxy or not is_loopback(host),
+    )  # fmt: skip
     log_to()
     with suppress(KeyboardInterrupt):  # a Ctrl-C before the server listens
-        asyncio.run(_serve(store_url, settings, pepper, audit, options, host, port, tls_certificate, tls_key, announce))
+        asyncio.run(_serve(store_url, settings, pepper, audit, options, listening, announce))
 
 
-async def _serve(
-    store_url: str,
-    settings: Settings | None,
-    pepper: Pepper | None,
-    audit: Audit | None,
-    options: Options,
-    host: str,
-    port: int,
-    tls_certificate: str | Path | None,
-    tls_key: str | Path | None,
-    announce: Callable[[str], object],
-) -> None:
-    async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper, audit=audit) as tokens:
-        config = uvicorn.Config(
-            Service(tokens, replace(options, more_routes=Console(tokens, options.trusted_proxies).routes)),
+@dataclass(frozen=True)
+class _Listening:
+    """Where to listen, and how."""
+
+    host: str
+    port: int
+    console_host: str
+    console_port: int | None
+    tls_certificate: str | Path | None
+    tls_key: str | Path | None
+    is_reached_by_others: bool
+
+    def config(self, app: Any, host: str, port: int) -> uvicorn.Config:
+        """Answer how uvicorn serves an application on one of the addresses."""
+        return uvicorn.Config(
+            app,
             host=host,
             port=port,
             http=StrictHTTP,
@@ -127,27 +139,66 @@ async def _serve(
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=GRACE_S,
-            ssl_certfile=tls_certificate,
-            ssl_keyfile=None if tls_key is None else str(tls_key),
+            ssl_certfile=self.tls_certificate,
+            ssl_keyfile=None if self.tls_key is None else str(self.tls_key),
             ssl_version=ssl.PROTOCOL_TLS_SERVER,
         )
 
-        async def started(url: str) -> None:
+
+async def _serve(
+    store_url: str,
+    settings: Settings | None,
+    pepper: Pepper | None,
+    audit: Audit | None,
+    options: Options,
+    listening: _Listening,
+    announce: Callable[[str], object],
+) -> None:
+    async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper, audit=audit) as tokens:
+        console = Console(tokens, options.trusted_proxies, is_https=options.is_https)
+        has_own = listening.console_port is not None
+        if not has_own and not listening.is_reached_by_others:
+            options = replace(options, more_routes=console.routes)
+        service = Service(tokens, options)
+        config = listening.config(service, listening.host, listening.port)
+        apart = None
+        if listening.console_port is not None:
+            apart = listening.config(service.apart(console.routes), listening.console_host, listening.console_port)
+
+        async def started(url: str, console_url: str | None) -> None:
             # Only now: a first key that was made by a service that could not listen would be shown to nobody.
             issued = await ensure_admin_key(tokens.store, audit=audit)
             announce(f"session-tokens serves on {url}")
+            if console_url is not None:
+                announce(f"its console on {console_url}/console")
+            elif listening.is_reached_by_others:
+                announce(
+                    "its console is off where others reach the service; --console-port gives it its own place"
+                )
             if issued is not None:
                 announce(f"first admin key, shown this once: {issued.secret}")
             announce("stop it with Ctrl-C")
 
-        await _AnnouncedServer(config, started).serve()
+        await _AnnouncedServer(config, apart, started).serve()
 
 
 class _AnnouncedServer(uvicorn.Server):
-    """A server that says where it is once it listens, and stops without raising its signal again."""
+    """A server that says where it is once it listens, and stops without raising its signal again.
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[str], Awaitable[None]]) -> None:
+    Args:
+        config: the service.
+        apart: what else is served in the same loop, on a listener of its own.
+        started: told where both are.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        apart: uvicorn.Config | None,
+        started: Callable[[str, str | None], Awaitable[None]],
+    ) -> None:
         super().__init__(config)
+        self._apart = apart
         self._tell = started
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -162,9 +213,57 @@ class _AnnouncedServer(uvicorn.Server):
         """Listen, then say where."""
         await super().startup()
         if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            await self._tell(f"{'https' if self.config.is_ssl else 'http'}://{shown}:{port}")
+            apart = None
+            if self._apart is not None:
+                try:
+                    apart = await self._listen_apart(self._apart)
+                except BaseException:
+                    await self.shutdown()
+                    raise
+            await self._tell(self._url_of(self.servers[0]), None if apart is None else self._url_of(apart))
+
+    async def _listen_apart(self, config: uvicorn.Config) -> asyncio.Server:
+        """Serve another application too; it stops with the first one."""
+        config.load()
+
+        def protocol() -> StrictHTTP:
+            return StrictHTTP(config, self.server_state, {})
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            protocol, host=config.host, port=config.port, ssl=config.ssl, backlog=config.backlog
+        )
+        self.servers.append(server)
+        return server
+
+    def _url_of(self, server: asyncio.Server) -> str:
+        host, port = server.sockets[0].getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.config.is_ssl else 'http'}://{shown}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine alone."""
+    try:
+        return host in LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_port(port: int) -> None:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+        raise InvalidInput("a port is 0 to 65535; 0 takes a free one")
+
+
+def _check_console(port: int, host: str | None, console_port: int | None, *, tls: bool, behind_proxy: bool) -> None:
+    if console_port is None:
+        if host is not None:
+            raise InvalidInput("--console-host goes with --console-port")
+        return
+    _check_port(console_port)
+    if console_port and console_port == port:
+        raise InvalidInput("the console's own listener needs a port of its own")
+    check_address(host or LOOPBACK, tls=tls, behind_proxy=behind_proxy)
 
 
 def check_address(host: str, *, tls: bool, behind_proxy: bool) -> None:
@@ -173,13 +272,8 @@ def check_address(host: str, *, tls: bool, behind_proxy: bool) -> None:
     Raises:
         InvalidInput: it can be reached from other machines, and there is neither TLS nor a proxy that speaks it.
     """
-    if tls or behind_proxy or host in LOOPBACK_NAMES:
+    if tls or behind_proxy or is_loopback(host):
         return
-    try:
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    except ValueError:
-        pass
     raise InvalidInput(
         "that address may be reached from other machines, where secrets would travel in the clear; listen on "
         "127.0.0.1, give a TLS certificate, or say --behind-proxy when a proxy in front speaks TLS"

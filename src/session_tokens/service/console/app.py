@@ -19,6 +19,7 @@ from ...async_api import AsyncSessionTokens
 from ...audit_reading import latest, read
 from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...minting import SESSION_ID, TOKEN_ID, is_id
+from ..app import HSTS
 from ..callers import Throttle
 from ..key_use import Network, last_used
 from ..keys import list_keys, revoke_key
@@ -46,7 +47,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-HSTS = "max-age=31536000; includeSubDomains"
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -58,10 +58,19 @@ Act = Callable[[Request, Visitor, dict[str, str]], Awaitable[Response]]
 
 
 class Console:
-    """The console over one ``AsyncSessionTokens``; ``routes`` go to the service's router."""
+    """The console over one ``AsyncSessionTokens``; ``routes`` go to a router.
 
-    def __init__(self, tokens: AsyncSessionTokens, trusted_proxies: Sequence[Network] = ()) -> None:
+    Args:
+        tokens: the library.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
+        is_https: whether browsers reach it by https, though a proxy may speak it.
+    """
+
+    def __init__(
+        self, tokens: AsyncSessionTokens, trusted_proxies: Sequence[Network] = (), *, is_https: bool = False
+    ) -> None:
         self.tokens = tokens
+        self._is_https = is_https
         self.access = Access(tokens, trusted_proxies)
         self.activity = Activity(tokens)
         self._failures = Throttle()
@@ -183,8 +192,8 @@ class Console:
 
     def _finish(self, request: Request, response: Response) -> Response:
         response.headers.update(HEADERS)
-        if request.url.scheme == "https":
-            response.headers["Strict-Transport-Security"] = HSTS
+        if self._is_https or request.url.scheme == "https":
+            response.headers["Strict-Transport-Security"] = HSTS.decode("ascii")
         return response
 
     # --- coming and going ---
