@@ -172,9 +172,7 @@ async def _serve(
             if console_url is not None:
                 announce(f"its console on {console_url}/console")
             elif listening.is_reached_by_others:
-                announce(
-                    "its console is off where others reach the service; --console-port gives it its own place"
-                )
+                announce("its console is off where others reach the service; --console-port gives it its own place")
             if issued is not None:
                 announce(f"first admin key, shown this once: {issued.secret}")
             announce("stop it with Ctrl-C")
