@@ -10,7 +10,7 @@ dead or unassigned from that instant, whether or not the sweeper has rewritten i
 what it answers is what the sweeper will write.
 
 Records are made by plain assignment into slots and then given their public class, which refuses assignment.
-(A frozen dataclass costs 3 us more for each session and token that is added.)
+(A frozen dataclass costs 3 us more for each session and token that is added.) A compiled record refuses by itself.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar, overload
 
-from .session_record import JSON, NO_DETAILS, End, OwnerEntry, Reason, Session, SessionDetails
-from .token_record import BOUND, FREE, TRANSFERABLE, Offer, Token, TokenKind
+from .compiled_core import COMPILED
+from .session_record import JSON, NO_DETAILS, End, FrozenSession, OwnerEntry, Reason, Session, SessionDetails
+from .token_record import BOUND, FREE, TRANSFERABLE, FrozenToken, Offer, Token, TokenKind
 
 R = TypeVar("R")
+
+if not COMPILED:
+    Session, Token = FrozenSession, FrozenToken  # type: ignore[misc]  # the same to a reader; see above
 
 __all__ = [
     "BOUND",

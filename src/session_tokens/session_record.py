@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, ClassVar, Literal, NamedTuple, NoReturn, Self
+from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, TypeVar
 
 from .clock import NEVER, Clock
+from .compiled_core import COMPILED
 from .errors import ReauthenticationRequired
 from .settings import Duration, duration_ms
 
@@ -32,15 +33,9 @@ class Record:
 
     __slots__ = ()
     _fields: ClassVar[tuple[str, ...]] = ()
-    _compared: ClassVar[tuple[str, ...]]
+    _compared: ClassVar[tuple[str, ...]] = ()
     _values: ClassVar[attrgetter[tuple[Any, ...]]]
-    _places: ClassVar[dict[str, int]]
-
-    def __init_subclass__(cls) -> None:
-        if not cls._fields:
-            return
-        cls._values = attrgetter(*cls._fields)
-        cls._places = {name: place for place, name in enumerate(cls._fields)}
+    _places: ClassVar[dict[str, int]] = {}
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
@@ -55,16 +50,31 @@ class Record:
         values = list(self._values(self))
         for name, value in changes.items():
             values[self._places[name]] = value
-        return type(self)._of(*values)
+        return self._of(*values)
 
     @classmethod
     def _of(cls, *values: Any) -> Self:
         raise NotImplementedError
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
 
 def frozen(self: object, name: str, value: object = None) -> NoReturn:
     """Refuse to assign to a record; stands where Python looks for assignment."""
     raise AttributeError(f"{type(self).__name__} is frozen; change it through the API (no {name} = …)")
+
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def frozen_kind(kind: type[Kind]) -> type[Kind]:
+    """Answer the class that a record takes as its last step in being made: the same, but it refuses assignment."""
+    names = {"__slots__": (), "__doc__": kind.__doc__, "__module__": __name__.rpartition(".")[0] + ".records"}
+    return type(kind.__name__, (kind,), {**names, "__setattr__": frozen, "__delattr__": frozen})
 
 
 class OwnerEntry(NamedTuple):
@@ -110,15 +120,38 @@ class _SessionAtHand(Record):
     __slots__ = ("deadline", "detached_at", "owner", "owner_epoch")
 
 
-class SessionFields(_SessionAtHand):
-    """The slots of a session, assignable while it is made."""
+_FIELDS = (
+    "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
+    "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
+    "owner_epoch", "version", "details", "client_id", "name", "clock",
+)  # fmt: skip
+_NOT_COMPARED = ("clock", "sweep_at")
 
-    _fields = (
-        "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
-        "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
-        "owner_epoch", "version", "details", "client_id", "name", "clock",
-    )  # fmt: skip
-    __slots__ = tuple(name for name in _fields if name not in _SessionAtHand.__slots__)
+
+class Session(_SessionAtHand):
+    """A log-in: opened for one owner, and everything issued under it ends with it.
+
+    Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
+
+    Attributes:
+        id: the public id; it manages the session and never authenticates.
+        owner: for whom it was opened.
+        created_at: when it was opened.
+        last_seen_at: when it was last used, up to 1/16 of the idle window late.
+        authenticated_at: when its owner last proved who they are.
+        detachable: whether it may be detached.
+        detached_at: since when it is detached, ``None`` while it is attached.
+        ended_at: when it ended; ``None`` while it lives or only ran out of time and is not swept.
+        end_reason: why it ended.
+        version: grows with each change other than use.
+        client_id: the id of the service key that opened it, if one did.
+    """
+
+    __slots__ = tuple(name for name in _FIELDS if name not in _SessionAtHand.__slots__)
+    _fields = _FIELDS
+    _compared = tuple(name for name in _FIELDS if name not in _NOT_COMPARED)
+    _values = attrgetter(*_FIELDS)
+    _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_FIELDS)}
 
     def __init__(
         self,
@@ -144,57 +177,36 @@ class SessionFields(_SessionAtHand):
         name: str | None,
         clock: Clock,
     ) -> None:
-        self.id = id
-        self.owner = owner
-        self.lookup = lookup
-        self.created_at = created_at
-        self.last_seen_at = last_seen_at
-        self.authenticated_at = authenticated_at
-        self.deadline = deadline
-        self.idle_timeout_ms = idle_timeout_ms
-        self.max_age_ms = max_age_ms
-        self.detached_timeout_ms = detached_timeout_ms
-        self.detachable = detachable
-        self.detached_at = detached_at
-        self.ended_at = ended_at
-        self.end_reason = end_reason
-        self.sweep_at = sweep_at
-        self.owner_epoch = owner_epoch
-        self.version = version
-        self.details = details
-        self.client_id = client_id
-        self.name = name
-        self.clock = clock
-        self.__class__ = Session
-
-
-class Session(SessionFields):
-    """A log-in: opened for one owner, and everything issued under it ends with it.
-
-    Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
-
-    Attributes:
-        id: the public id; it manages the session and never authenticates.
-        owner: for whom it was opened.
-        created_at: when it was opened.
-        last_seen_at: when it was last used, up to 1/16 of the idle window late.
-        authenticated_at: when its owner last proved who they are.
-        detachable: whether it may be detached.
-        detached_at: since when it is detached, ``None`` while it is attached.
-        ended_at: when it ended; ``None`` while it lives or only ran out of time and is not swept.
-        end_reason: why it ended.
-        version: grows with each change other than use.
-        client_id: the id of the service key that opened it, if one did.
-    """
-
-    __slots__ = ()
-    _compared = tuple(name for name in SessionFields._fields if name not in ("clock", "sweep_at"))
-    __setattr__ = frozen
-    __delattr__ = frozen
+        self.id: Final = id
+        self.owner: Final = owner
+        self.lookup: Final = lookup
+        self.created_at: Final = created_at
+        self.last_seen_at: Final = last_seen_at
+        self.authenticated_at: Final = authenticated_at
+        self.deadline: Final = deadline
+        self.idle_timeout_ms: Final = idle_timeout_ms
+        self.max_age_ms: Final = max_age_ms
+        self.detached_timeout_ms: Final = detached_timeout_ms
+        self.detachable: Final = detachable
+        self.detached_at: Final = detached_at
+        self.ended_at: Final = ended_at
+        self.end_reason: Final = end_reason
+        self.sweep_at: Final = sweep_at
+        self.owner_epoch: Final = owner_epoch
+        self.version: Final = version
+        self.details: Final = details
+        self.client_id: Final = client_id
+        self.name: Final = name
+        self.clock: Final = clock
+        if not COMPILED:
+            self.__class__ = FrozenSession
 
     @classmethod
     def _of(cls, *values: Any) -> Session:
-        return SessionFields(*values)  # type: ignore[return-value]  # it takes this class as its last step
+        return Session(*values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Session._of, self._values(self)
 
     def __repr__(self) -> str:
         state = "ended" if self.ended_at is not None else "detached" if self.detached_at is not None else "active"
@@ -271,7 +283,7 @@ class Session(SessionFields):
 
     def ended(self, at: int, reason: str) -> Session:
         """Answer the session ended at ``at``: no clock brings it back, no secret finds it, the sweeper is next."""
-        return SessionFields(  # type: ignore[return-value]  # see Session._of
+        return Session(
             self.id, self.owner, None, self.created_at, self.last_seen_at, self.authenticated_at, 0,
             self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms, self.detachable, self.detached_at, at,
             reason, 0, self.owner_epoch, self.version + 1, self.details, self.client_id, self.name, self.clock,
@@ -286,6 +298,10 @@ class Session(SessionFields):
         if self.max_age_ms is not None and self.created_at + self.max_age_ms <= self.deadline:
             return End(self.deadline, "expired")
         return End(self.deadline, "idle" if self.detached_at is None else "detached_timeout")
+
+
+FrozenSession = Session if COMPILED else frozen_kind(Session)
+"""What a made record is an instance of; ``records`` gives it out under the name of its kind."""
 
 
 def is_another(session: Session, former: Session) -> bool:

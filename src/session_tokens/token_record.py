@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, ClassVar, Final, NamedTuple
 
 from .clock import NEVER
-from .session_record import JSON, OwnerEntry, Record, Session, frozen, in_seconds
+from .compiled_core import COMPILED
+from .session_record import JSON, OwnerEntry, Record, Session, frozen_kind, in_seconds
 
 
 class TokenKind(StrEnum):
@@ -45,15 +47,36 @@ class _TokenAtHand(Record):
     __slots__ = ("deadline", "owner", "session_id", "text", "unassigned_at")
 
 
-class TokenFields(_TokenAtHand):
-    """The slots of a token, assignable while it is made."""
+_FIELDS = (
+    "id", "owner", "lookup", "kind", "session_id", "text", "is_json", "created_at", "timeout_ms", "own_deadline",
+    "deadline", "disownment_timeout_ms", "held_since", "unassigned_at", "previous_owner", "epoch", "version",
+    "offer", "client_id", "name",
+)  # fmt: skip
 
-    _fields = (
-        "id", "owner", "lookup", "kind", "session_id", "text", "is_json", "created_at", "timeout_ms", "own_deadline",
-        "deadline", "disownment_timeout_ms", "held_since", "unassigned_at", "previous_owner", "epoch", "version",
-        "offer", "client_id", "name",
-    )  # fmt: skip
-    __slots__ = tuple(name for name in _fields if name not in _TokenAtHand.__slots__)
+
+class Token(_TokenAtHand):
+    """A key to some information or state, under a session or free of any.
+
+    Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
+
+    Attributes:
+        id: the public id; it manages the token and never authenticates.
+        kind: ``free``, ``session-bound`` or ``transferable``.
+        owner: whose it is; ``None`` for free and unassigned tokens.
+        session_id: the session that holds it; ``None`` for free, parked and unassigned tokens.
+        created_at: when it was issued.
+        held_since: since when its owner, or its being unassigned, is as it is.
+        unassigned_at: since when it is unassigned, else ``None``.
+        previous_owner: who owned it before, where it has changed hands or is unassigned.
+        epoch: grows with each change of hands.
+        version: grows with each change.
+        client_id: the id of the service key that issued it, if one did.
+    """
+
+    __slots__ = tuple(name for name in _FIELDS if name not in _TokenAtHand.__slots__)
+    _fields = _compared = _FIELDS
+    _values = attrgetter(*_FIELDS)
+    _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_FIELDS)}
 
     def __init__(
         self,
@@ -78,56 +101,35 @@ class TokenFields(_TokenAtHand):
         client_id: str | None,
         name: str | None,
     ) -> None:
-        self.id = id
-        self.owner = owner
-        self.lookup = lookup
-        self.kind = kind
-        self.session_id = session_id
-        self.text = text
-        self.is_json = is_json
-        self.created_at = created_at
-        self.timeout_ms = timeout_ms
-        self.own_deadline = own_deadline
-        self.deadline = deadline
-        self.disownment_timeout_ms = disownment_timeout_ms
-        self.held_since = held_since
-        self.unassigned_at = unassigned_at
-        self.previous_owner = previous_owner
-        self.epoch = epoch
-        self.version = version
-        self.offer = offer
-        self.client_id = client_id
-        self.name = name
-        self.__class__ = Token
-
-
-class Token(TokenFields):
-    """A key to some information or state, under a session or free of any.
-
-    Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
-
-    Attributes:
-        id: the public id; it manages the token and never authenticates.
-        kind: ``free``, ``session-bound`` or ``transferable``.
-        owner: whose it is; ``None`` for free and unassigned tokens.
-        session_id: the session that holds it; ``None`` for free, parked and unassigned tokens.
-        created_at: when it was issued.
-        held_since: since when its owner, or its being unassigned, is as it is.
-        unassigned_at: since when it is unassigned, else ``None``.
-        previous_owner: who owned it before, where it has changed hands or is unassigned.
-        epoch: grows with each change of hands.
-        version: grows with each change.
-        client_id: the id of the service key that issued it, if one did.
-    """
-
-    __slots__ = ()
-    _compared = TokenFields._fields
-    __setattr__ = frozen
-    __delattr__ = frozen
+        self.id: Final = id
+        self.owner: Final = owner
+        self.lookup: Final = lookup
+        self.kind: Final = kind
+        self.session_id: Final = session_id
+        self.text: Final = text
+        self.is_json: Final = is_json
+        self.created_at: Final = created_at
+        self.timeout_ms: Final = timeout_ms
+        self.own_deadline: Final = own_deadline
+        self.deadline: Final = deadline
+        self.disownment_timeout_ms: Final = disownment_timeout_ms
+        self.held_since: Final = held_since
+        self.unassigned_at: Final = unassigned_at
+        self.previous_owner: Final = previous_owner
+        self.epoch: Final = epoch
+        self.version: Final = version
+        self.offer: Final = offer
+        self.client_id: Final = client_id
+        self.name: Final = name
+        if not COMPILED:
+            self.__class__ = FrozenToken
 
     @classmethod
     def _of(cls, *values: Any) -> Token:
-        return TokenFields(*values)  # type: ignore[return-value]  # it takes this class as its last step
+        return Token(*values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Token._of, self._values(self)
 
     def __repr__(self) -> str:
         return f"Token(id={self.id!r}, kind={self.kind.value!r}, owner={self.owner!r}, epoch={self.epoch})"
@@ -208,7 +210,7 @@ class Token(TokenFields):
     def unassigned(self, at: int) -> Token:
         """Answer the token without an owner since ``at``, its disownment clock running."""
         disownment = NEVER if self.disownment_timeout_ms is None else at + self.disownment_timeout_ms
-        return TokenFields(  # type: ignore[return-value]  # see Token._of
+        return Token(
             self.id, None, self.lookup, self.kind, None, self.text, self.is_json, self.created_at, self.timeout_ms,
             self.own_deadline, min(self.own_deadline, disownment), self.disownment_timeout_ms, at, at, self.owner,
             self.epoch, self.version + 1, self.offer, self.client_id, self.name,
@@ -217,7 +219,7 @@ class Token(TokenFields):
     def held_by(self, owner: str, session_id: str | None, lookup: str | None, now: int) -> Token:
         """Answer the token in new hands: epoch + 1, its listing cleared, deadline and value kept."""
         giver = self.owner if self.owner is not None else self.previous_owner
-        return TokenFields(  # type: ignore[return-value]  # see Token._of
+        return Token(
             self.id, owner, lookup, self.kind, session_id, self.text, self.is_json, self.created_at, self.timeout_ms,
             self.own_deadline, self.own_deadline, self.disownment_timeout_ms, now, None, giver, self.epoch + 1,
             self.version + 1, None, self.client_id, self.name,
@@ -225,7 +227,7 @@ class Token(TokenFields):
 
     def in_session(self, session_id: str | None) -> Token:
         """Answer the token held in another session of the same owner; its hands stay the same."""
-        return TokenFields(  # type: ignore[return-value]  # see Token._of
+        return Token(
             self.id, self.owner, self.lookup, self.kind, session_id, self.text, self.is_json, self.created_at,
             self.timeout_ms, self.own_deadline, self.own_deadline, self.disownment_timeout_ms, self.held_since, None,
             self.previous_owner, self.epoch, self.version + 1, self.offer, self.client_id, self.name,
@@ -234,10 +236,14 @@ class Token(TokenFields):
     def seen_with(self, session: Session | None) -> Token:
         """Answer the token as callers see it: a session-bound one expires with its session at the latest."""
         if session is not None and self.kind is BOUND and session.deadline < self.deadline:
-            return TokenFields(  # type: ignore[return-value]  # see Token._of
+            return Token(
                 self.id, self.owner, self.lookup, self.kind, self.session_id, self.text, self.is_json, self.created_at,
                 self.timeout_ms, self.own_deadline, session.deadline, self.disownment_timeout_ms, self.held_since,
                 self.unassigned_at, self.previous_owner, self.epoch, self.version, self.offer, self.client_id,
                 self.name,
             )  # fmt: skip
         return self
+
+
+FrozenToken = Token if COMPILED else frozen_kind(Token)
+"""What a made record is an instance of; ``records`` gives it out under the name of its kind."""

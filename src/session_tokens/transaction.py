@@ -147,16 +147,19 @@ class Transaction(Protocol):
 
 
 Rule = Callable[..., T]
-"""``rule(tx, *args)``; may carry ``wants``, set by ``reads``."""
+"""``rule(tx, *args)``; ``reads`` names what it will surely read."""
 
 Wants = Callable[..., Sequence[Want]]
+
+
+_WANTS: dict[Callable[..., Any], Wants] = {}
 
 
 def reads(wants: Wants) -> Callable[[R], R]:
     """Name what a rule will surely read: ``wants(*args)`` is fetched before its first run."""
 
     def mark(rule: R) -> R:
-        rule.wants = wants  # type: ignore[attr-defined]  # a plain function may carry it
+        _WANTS[rule] = wants
         return rule
 
     return mark
@@ -164,7 +167,7 @@ def reads(wants: Wants) -> Callable[[R], R]:
 
 def wants_of(rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Want]:
     """Answer what a rule with these arguments names as its sure reads."""
-    wants: Wants | None = getattr(rule, "wants", None)
+    wants = _WANTS.get(rule)
     return wants(*args) if wants is not None else ()
 
 

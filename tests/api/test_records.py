@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ import pytest
 from session_tokens import (
     Event,
     InvalidInput,
+    Session,
     SessionTokens,
     SessionTokensError,
     Settings,
     StoreError,
     StoreUnavailable,
+    Token,
     errors,
 )
 from session_tokens.testing import ManualClock
@@ -49,6 +53,24 @@ def test_records_are_equal_by_content_and_can_be_kept_in_sets(st: SessionTokens)
     assert opened.record != other.record
     assert opened.record != st.issue_token(opened.id).record
     assert {opened.record, again, other.record} == {opened.record, other.record}
+
+
+def test_records_are_of_the_public_classes(st: SessionTokens) -> None:
+    opened = st.open_session("ann")
+    changed = st.change_session(opened.id, label="changed")
+    token = st.issue_token(opened.id).record
+
+    assert [Session, Session, Token] == [type(opened.record), type(changed), type(token)]
+
+
+def test_a_record_is_its_own_copy_and_a_token_can_be_pickled(st: SessionTokens) -> None:
+    opened = st.open_session("ann")
+    token = st.issue_token(opened.id, {"deep": [1]}).token
+    pickled = pickle.loads(pickle.dumps(token))  # noqa: S301  # its own bytes
+
+    assert copy.copy(token) is token
+    assert copy.deepcopy(opened.session) is opened.session
+    assert (token, Token) == (pickled, type(pickled))
 
 
 def test_a_kept_record_does_not_change_under_its_holder(st: SessionTokens) -> None:

@@ -30,7 +30,7 @@ from ..events import (
     SESSION_ROTATED,
 )
 from ..records import NO_DETAILS, OwnerEntry, Session, SessionDetails
-from ..session_record import SessionFields
+from ..session_record import Session as NewSession
 from ..settings import UNSET, VALUE_BYTES_MAX, Policy, Unset
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf
@@ -81,7 +81,7 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock
         raise OwnerDisabled("the owner is disabled; enable_owner() lifts it", owner=owner)
     if policy.names and (former := tx.session(opening.id)) is not None:
         _free_the_name(tx, policy, former)
-    session: Session = SessionFields(  # type: ignore[assignment]  # its last step makes it a Session
+    session = NewSession(
         opening.id, owner, opening.lookup, now, now, now,
         deadline := attached_deadline(now, opening.max_age_ms, now, opening.idle_timeout_ms),
         opening.idle_timeout_ms, opening.max_age_ms, opening.detached_timeout_ms, opening.detachable,

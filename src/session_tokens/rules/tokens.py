@@ -29,7 +29,7 @@ from ..events import (
 )
 from ..records import TRANSFERABLE, Offer, Session, Token, TokenKind
 from ..settings import UNSET, Policy, Unset
-from ..token_record import TokenFields
+from ..token_record import Token as NewToken
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, SessionsOf
 from .keys import Key, holder_of, living_session, living_token, session_wants, token_wants
@@ -91,7 +91,7 @@ def issue_under(
         if count >= policy.max_tokens_per_session:
             raise LimitReached(f"the session holds {count} tokens, the cap; destroy one first", cap=count)
     own_deadline = NEVER if issue.timeout_ms is None else now + issue.timeout_ms
-    token: Token = TokenFields(  # type: ignore[assignment]  # its last step makes it a Token
+    token = NewToken(
         issue.id, owner, issue.lookup, issue.kind, None if session is None else session.id, issue.text, issue.is_json,
         now, issue.timeout_ms, own_deadline, own_deadline, issue.disownment_timeout_ms, now, None, None, 0, 1, None,
         issue.client_id, issue.name,

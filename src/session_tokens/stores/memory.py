@@ -396,7 +396,7 @@ class MemoryStore(BlockingStore):
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
             now = self.clock.now()
-            return Answer(now, [Found(self._READERS[type(want)](self, want, now)) for want in wants])
+            return Answer(now, [Found(_READERS[type(want)](self, want, now)) for want in wants])
 
     def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
         if want.owner is not None or want.detached:
@@ -473,22 +473,23 @@ class MemoryStore(BlockingStore):
     def _of_key(self, lookup: str) -> ServiceKey | None:
         return next((key for key in self.keys.values() if key.lookup == lookup), None)
 
-    _READERS: ClassVar[dict[type, Callable[[MemoryStore, Any, int], Any]]] = {
-        SessionById: lambda self, want, now: self._session_found(self.sessions.get(want.id)),
-        SessionByLookup: lambda self, want, now: self._session_found(self.sessions_by_lookup.get(want.lookup)),
-        SessionsOf: lambda self, want, now: self._tx.sessions_of(want.owner),
-        EntryOf: lambda self, want, now: self.entries.get(want.owner),
-        TokenById: lambda self, want, now: self._token_found(self.tokens.get(want.id)),
-        TokenByLookup: lambda self, want, now: self._token_found(self.tokens_by_lookup.get(want.lookup)),
-        TokensOf: lambda self, want, now: self._tx.tokens_of(want.session_id, want.limit),
-        TransferablesOf: lambda self, want, now: self._tx.transferables_of(want.session_id),
-        TokenCountOf: lambda self, want, now: self._tx.token_count_of(want.session_id),
-        ParkedTokens: lambda self, want, now: self._tx.parked_tokens(want.owner),
-        IdempotencyOf: lambda self, want, now: self.outcomes.get(want.key),
-        SettingOf: lambda self, want, now: self.settings.get(want.name),
-        KeyByLookup: lambda self, want, now: self._of_key(want.lookup),
-        KeyById: lambda self, want, now: self.keys.get(want.id),
-        AllKeys: lambda self, want, now: sorted(self.keys.values(), key=place_of),
-        SessionListing: _sessions_listed,
-        TokenListing: _tokens_listed,
-    }
+
+_READERS: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
+    SessionById: lambda self, want, now: self._session_found(self.sessions.get(want.id)),
+    SessionByLookup: lambda self, want, now: self._session_found(self.sessions_by_lookup.get(want.lookup)),
+    SessionsOf: lambda self, want, now: self._tx.sessions_of(want.owner),
+    EntryOf: lambda self, want, now: self.entries.get(want.owner),
+    TokenById: lambda self, want, now: self._token_found(self.tokens.get(want.id)),
+    TokenByLookup: lambda self, want, now: self._token_found(self.tokens_by_lookup.get(want.lookup)),
+    TokensOf: lambda self, want, now: self._tx.tokens_of(want.session_id, want.limit),
+    TransferablesOf: lambda self, want, now: self._tx.transferables_of(want.session_id),
+    TokenCountOf: lambda self, want, now: self._tx.token_count_of(want.session_id),
+    ParkedTokens: lambda self, want, now: self._tx.parked_tokens(want.owner),
+    IdempotencyOf: lambda self, want, now: self.outcomes.get(want.key),
+    SettingOf: lambda self, want, now: self.settings.get(want.name),
+    KeyByLookup: lambda self, want, now: self._of_key(want.lookup),
+    KeyById: lambda self, want, now: self.keys.get(want.id),
+    AllKeys: lambda self, want, now: sorted(self.keys.values(), key=place_of),
+    SessionListing: MemoryStore._sessions_listed,
+    TokenListing: MemoryStore._tokens_listed,
+}
