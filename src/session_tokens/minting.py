@@ -41,6 +41,7 @@ def base62(number: int, width: int) -> str:
 
 
 _BODY_MAX = base62(2**256 - 1, 43)
+_ID_BODY_MAX = base62(2**128 - 1, 22)  # begins with a 7: three bits choose the first letter
 
 
 def _checksum(covered: str) -> str:
@@ -72,8 +73,12 @@ def secret_of(prefix: str, number: bytes, partition: str = PARTITION) -> str:
 
 
 def new_id(prefix: str, partition: str = PARTITION) -> str:
-    """Mint a public id: 128 random bits."""
-    return prefix + partition + base62(int.from_bytes(os.urandom(16)), 22)
+    """Mint a public id: 128 random bits, each value as likely."""
+    while True:
+        drawn = os.urandom(32)
+        body = ALPHABET[drawn[0] & 7] + drawn[1:].translate(_LETTERS, _UNFAIR)[:21].decode("ascii")
+        if len(body) == 22 and body <= _ID_BODY_MAX:
+            return prefix + partition + body
 
 
 def is_secret(prefix: str, text: str) -> bool:

@@ -92,6 +92,22 @@ def test_ids_are_all_different_and_never_secrets() -> None:
     assert not any(is_secret(SESSION_SECRET, id) for id in ids)
 
 
+def test_an_id_is_worth_128_bits_and_each_value_as_likely() -> None:
+    """Of 22 letters the first is one of 0 to 7, for 2**128 / 62**21 is 7.8."""
+    sample = 60_000
+    bodies = [new_id(TOKEN_ID)[6:] for _ in range(sample)]
+    shares = [62**21 / 2**128] * 7 + [2**128 % 62**21 / 2**128]
+    first = Counter(body[0] for body in bodies)
+
+    assert max(bodies) <= base62(2**128 - 1, 22)
+    assert set("01234567") == set(first)
+    assert sum((first[str(n)] - sample * share) ** 2 / (sample * share) for n, share in enumerate(shares)) < 40
+    for place in range(2, 22):  # after a 7 the second is an n at most
+        count = Counter(body[place] for body in bodies)
+        chi_square = sum((count[letter] - sample / 62) ** 2 / (sample / 62) for letter in ALPHABET)
+        assert chi_square < CHI_SQUARE_MAX, f"place {place}"
+
+
 def test_there_is_one_spelling_of_each_value() -> None:
     for number in (0, 1, 61, 62, 2**255, 2**256 - 1):
         secret = secret_of(TOKEN_SECRET, number.to_bytes(32))
