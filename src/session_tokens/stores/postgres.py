@@ -11,6 +11,7 @@ asynchronous replicas the last commits, with ``synchronous_standby_names`` none.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -24,7 +25,7 @@ from ..store import BlockingOptimisticStore, Commit
 from ..wants import Answer, Key, Want
 from .copying import Dump
 from .key_file import given_keyring
-from .outage import Outage, OutagePolicy, Unsent
+from .outage import Outage, OutagePolicy
 from .postgres_address import Address, address_of
 from .postgres_checking import Problem, checking
 from .postgres_commit import commit_statement
@@ -83,13 +84,17 @@ class _Core:
         self.clock.heard(batch.now)
         return batch
 
-    def failed(self, error: Exception, *, sent: bool) -> StoreError:
-        """Answer the store's error; where prepared statements are unknown, none are used from now on."""
-        if self.prepared and is_unprepared(error):
+    def is_unprepared(self, error: Exception) -> bool:
+        """Whether a pooler knows no prepared statements: then none are used from now on.
+
+        The question was not carried out. Others may have been asked in the same way meanwhile; each is told so.
+        """
+        if not is_unprepared(error):
+            return False
+        if self.prepared:
             log.warning("a pooler before PostgreSQL knows no prepared statements; going on without them")
-            self.prepared = False
-            return Unsent("prepared statements were unknown to a pooler; asked again without them")
-        return in_our_words(error, sent=sent)
+        self.prepared = False
+        return True
 
 
 def _not_written(error: StoreError) -> bool:
@@ -117,6 +122,34 @@ class PostgresStore(CoalescingStore):
         self.clock = self._core.clock
         self.outage = self._core.outage
         self._pool = AsyncPool(address)
+        self._someone_asks = False
+
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session.
+
+        Who comes alone asks at once; who comes while one asks travels with the others.
+        """
+        if self._someone_asks or self._pool.loop is not asyncio.get_running_loop():
+            return await super().find_session(lookups)
+        self._someone_asks = True
+        try:
+            rows = await self._read(session_statement(self._core.schema, lookups))
+        finally:
+            self._someone_asks = False
+        self._core.clock.heard(rows[0][0])
+        return session_answer(rows[0], lookups, self._core.decoder)
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and that owner's entry; as ``find_session``."""
+        if self._someone_asks or self._pool.loop is not asyncio.get_running_loop():
+            return await super().find_token(lookups)
+        self._someone_asks = True
+        try:
+            rows = await self._read(token_statement(self._core.schema, lookups))
+        finally:
+            self._someone_asks = False
+        self._core.clock.heard(rows[0][0])
+        return token_answer(rows[0], lookups, self._core.decoder)
 
     async def read_batch(self, wants: Sequence[Want]) -> Batch:
         """Answer distinct wants as of one instant, in one statement."""
@@ -152,27 +185,26 @@ class PostgresStore(CoalescingStore):
     async def close(self) -> None:
         """Wait for what is under way and let go of all connections; calling it again does nothing."""
         await self.close_queues()
-        self._pool.close()
+        await self._pool.close()
 
     async def _read(self, statement: Statement) -> Rows:
         return await self._tried(statement, twice_is_once=True)
 
     async def _tried(self, statement: Statement, *, twice_is_once: bool) -> Rows:
-        return await self.outage.ask(lambda left_s: self._ask(statement, left_s), twice_is_once=twice_is_once)
+        return await self.outage.ask(self._ask, statement, twice_is_once=twice_is_once)
 
-    async def _ask(self, statement: Statement, timeout_s: float) -> Rows:
+    async def _ask(self, timeout_s: float, statement: Statement) -> Rows:
         try:
-            connection = await self._pool.take(timeout_s)
+            talk = await self._pool.take(timeout_s)
         except FAILURES as error:
-            raise self._core.failed(error, sent=False) from error
+            raise in_our_words(error, sent=False) from error
+        prepared = self._core.prepared
         try:
-            text, params = statement
-            cursor = await connection.execute(text, params, prepare=self._core.prepared)
-            return await cursor.fetchall()
+            return await talk.ask(statement, timeout_s, prepare=prepared)
         except FAILURES as error:
-            raise self._core.failed(error, sent=True) from error
-        finally:
-            self._pool.give(connection)
+            if not (prepared and self._core.is_unprepared(error)):
+                raise in_our_words(error, sent=True) from error
+        return await self._ask(timeout_s, statement)
 
     async def _run_script(self, script: Script, timeout_s: float) -> object:
         """Run a script over a connection of its own; what was begun is rolled back if it fails."""
@@ -269,20 +301,25 @@ class BlockingPostgresStore(BlockingOptimisticStore):
         return self._tried(statement, twice_is_once=True)
 
     def _tried(self, statement: Statement, *, twice_is_once: bool) -> Rows:
-        return self.outage.ask_now(lambda left_s: self._ask(statement, left_s), twice_is_once=twice_is_once)
+        return self.outage.ask_now(self._ask, statement, twice_is_once=twice_is_once)
 
-    def _ask(self, statement: Statement, timeout_s: float) -> Rows:
+    def _ask(self, timeout_s: float, statement: Statement) -> Rows:
         try:
-            connection = self._pool.take(timeout_s)
+            talk = self._pool.take(timeout_s)
         except FAILURES as error:
-            raise self._core.failed(error, sent=False) from error
+            raise in_our_words(error, sent=False) from error
+        prepared = self._core.prepared
         try:
-            text, params = statement
-            return connection.execute(text, params, prepare=self._core.prepared).fetchall()
+            try:
+                return talk.ask(statement, timeout_s, prepare=prepared)
+            except FAILURES as error:
+                if not (prepared and self._core.is_unprepared(error)):
+                    raise
+            return talk.ask(statement, timeout_s, prepare=False)
         except FAILURES as error:
-            raise self._core.failed(error, sent=True) from error
+            raise in_our_words(error, sent=True) from error
         finally:
-            self._pool.give(connection)
+            self._pool.give(talk)
 
     def _run_script(self, script: Script, timeout_s: float) -> object:
         """Run a script over a connection of its own; what was begun is rolled back if it fails."""

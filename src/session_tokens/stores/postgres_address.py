@@ -63,14 +63,14 @@ def address_of(url: str, space: str = "") -> Address:
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in ours:
             ours[name] = value
-        else:
+        elif name != "client_encoding":  # all text is UTF-8, here and there
             theirs.append((name, value))
     namespace = f"{ours['namespace']}_{space}" if space else ours["namespace"]
     if not _NAMESPACE.fullmatch(namespace) or namespace.startswith("pg_"):
         raise InvalidInput("namespace is 1 to 40 lower-case letters, digits and '_', no digit first, not pg_…")
     if ours["prepared"] not in _SWITCH:
         raise InvalidInput("prepared is on or off")
-    theirs.append(("fallback_application_name", "session-tokens"))
+    theirs += [("client_encoding", "utf8"), ("fallback_application_name", "session-tokens")]
     return Address(
         conninfo=urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(theirs), "")),
         namespace=namespace,

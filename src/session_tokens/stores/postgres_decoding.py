@@ -176,7 +176,8 @@ class Decoder:
         row, stamp = self._checked("service_keys", text)
         return ServiceKey(*row), stamp
 
-    def _entry_of(self, session: Session, text: str | None) -> tuple[OwnerEntry | None, int]:
+    def entry_of(self, session: Session, text: str | None) -> tuple[OwnerEntry | None, int]:
+        """Answer the entry of a session's owner, if there is one, and its stamp."""
         if text is None:
             return None, 0
         entry, stamp = self.entry(text)
@@ -189,7 +190,7 @@ class Decoder:
             return Found(NO_SESSION, () if absent is None else ((absent, ABSENT),))
         session, stamp = self.session(rows[0][3])
         _compare(absent, session)
-        entry, entry_stamp = self._entry_of(session, rows[0][4])
+        entry, entry_stamp = self.entry_of(session, rows[0][4])
         return Found(
             SessionFound(session, entry),
             ((("session", session.id), str(stamp)), (("entry", session.owner), str(entry_stamp))),
@@ -206,7 +207,7 @@ class Decoder:
         if rows[0][3] is not None:
             session, session_stamp = self.session(rows[0][3])
             _same(session.id, token.session_id)
-            entry, entry_stamp = self._entry_of(session, rows[0][4])
+            entry, entry_stamp = self.entry_of(session, rows[0][4])
             stamps += [(("session", session.id), str(session_stamp)), (("entry", session.owner), str(entry_stamp))]
         elif token.session_id is not None:
             stamps.append((("session", token.session_id), ABSENT))

@@ -3,8 +3,8 @@
 Theory of operation. A caller takes an idle connection, the one used last first, or makes one; at most ``pool_size``
 are out at once. Nothing runs in the background: whoever finds the server gone hears so at once, and whoever comes when
 it is back connects anew. An idle connection on which something can be read has been closed by the server, and is not
-used: so a restart of the server does not fail the next command. A connection whose caller was cancelled or timed out
-is closed, because an answer may still be under way on it: it could only reach the wrong caller.
+used: so a restart of the server does not fail the next command. What is asked, and what becomes of an answer whose
+caller has gone, is ``postgres_talk``'s.
 (``psycopg_pool`` fails callers only after its own time-out and reconnects in growing intervals.)
 """
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import threading
+import time
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
@@ -23,15 +23,17 @@ from psycopg import AsyncConnection, Connection
 from ..errors import StoreUnavailable
 from .outage import Unsent
 from .postgres_address import Address
+from .postgres_talk import AsyncTalk, Talk
 from .postgres_wire import bounded
 
-PREPARE_THRESHOLD = 5
+CONNECTING_MAX = 2
+"""Connections that one pool makes at once."""
 LOOK_IN_S = 0.1
 """How often a waiting driver looks whether its time is over."""
 
 
 class BoundedConnection(Connection[tuple[Any, ...]]):
-    """A connection that waits for an answer no longer than ``timeout_s``."""
+    """A connection for scripts, which waits for an answer no longer than ``timeout_s``."""
 
     timeout_s = 1.0
 
@@ -63,58 +65,70 @@ class BoundedAsyncConnection(AsyncConnection[tuple[Any, ...]]):
             raise
 
 
-C = TypeVar("C", BoundedConnection, BoundedAsyncConnection)
+T = TypeVar("T", Talk, AsyncTalk)
 
 
-class _Idle(Generic[C]):
-    """The idle connections of one process; those of the process that it was forked from are not its own."""
+class _Idle(Generic[T]):
+    """The idle connections of one process; those of the process that it was forked from are not its own.
+
+    Safe for threads; as a connection comes and goes by one operation on a list, that needs no lock.
+
+    Attributes:
+        made: how many connections there are, those in use too.
+    """
 
     def __init__(self) -> None:
-        self._connections: list[C] = []
-        self._inherited: list[C] = []
+        self.made = 0
+        self._talks: list[T] = []
+        self._inherited: list[T] = []
         self._pid = os.getpid()
+        self._counting = threading.Lock()
 
-    def pop(self) -> C | None:
+    def pop(self) -> T | None:
         """Answer the connection that was used last and is whole, if there is one."""
         if self._pid != os.getpid():
             # Kept, not closed: closing would tell the server to end the parent's connections.
-            self._inherited += self._connections
-            self._connections, self._pid = [], os.getpid()
-        while self._connections:
-            connection = self._connections.pop()
-            if not _is_stale(connection):
-                return connection
-            connection.pgconn.finish()
-        return None
+            self._inherited += self._talks
+            self._talks, self._pid, self.made = [], os.getpid(), 0
+        try:
+            while True:
+                talk = self._talks.pop()
+                if talk.is_whole:
+                    return talk
+                self._drop(talk)
+        except IndexError:
+            return None
 
-    def push(self, connection: C) -> bool:
-        """Keep a connection for the next caller; answer whether it is whole."""
-        if connection.pgconn.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            connection.pgconn.finish()
-            return False
-        self._connections.append(connection)
-        return True
+    def push(self, talk: T) -> None:
+        """Keep a connection for the next caller, if it is in order."""
+        if talk.is_idle:
+            self._talks.append(talk)
+        else:
+            self._drop(talk)
+
+    def count(self) -> None:
+        """Count a connection that was made."""
+        with self._counting:
+            self.made += 1
+
+    def _drop(self, talk: T) -> None:
+        with self._counting:
+            self.made -= 1
+        talk.close()
 
     def close(self) -> None:
         """Close all of them."""
-        for connection in self._connections:
-            connection.pgconn.finish()
-        self._connections.clear()
-
-
-def _is_stale(connection: BoundedConnection | BoundedAsyncConnection) -> bool:
-    """Whether the server has closed an idle connection: nothing else can be read from one."""
-    if connection.pgconn.status != psycopg.pq.ConnStatus.OK:
-        return True
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    return bool(poll.poll(0))
+        try:
+            while True:
+                self._drop(self._talks.pop())
+        except IndexError:
+            return
 
 
 def _connect_options(address: Address, timeout_s: float) -> dict[str, Any]:
     return {
         "autocommit": True,
-        "prepare_threshold": PREPARE_THRESHOLD if address.prepared else None,
+        "prepare_threshold": None,  # scripts are run once
         "connect_timeout": max(1, round(timeout_s)),
     }
 
@@ -133,58 +147,88 @@ def _busy(address: Address) -> Unsent:
 class Pool:
     """Connections for threads.
 
+    Few are made at once: to those who wait, one that comes back is worth more than a server busy with new ones.
+
     Raises:
         StoreUnavailable: by ``take``, when all are in use for the length of the time-out, or after ``close``.
     """
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._idle: _Idle[BoundedConnection] = _Idle()
-        self._free = threading.BoundedSemaphore(address.pool_size)
-        self._lock = threading.Lock()
+        self._idle: _Idle[Talk] = _Idle()
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting = self._connecting = 0
         self._is_closed = False
 
     def connect(self, timeout_s: float) -> BoundedConnection:
         """Make a connection of its own, outside the pool."""
         return BoundedConnection.connect(self.address.conninfo, **_connect_options(self.address, timeout_s))
 
-    def take(self, timeout_s: float) -> BoundedConnection:
-        """Answer a whole connection that answers within that many seconds; give it back."""
+    def take(self, timeout_s: float) -> Talk:
+        """Answer a whole connection; give it back."""
         if self._is_closed:
             raise _closed()
-        if not self._free.acquire(timeout=timeout_s):
-            raise _busy(self.address)
-        try:
-            with self._lock:
-                connection = self._idle.pop()
-            connection = connection or self.connect(timeout_s)
-            connection.timeout_s = timeout_s
-            return connection
-        except BaseException:
-            self._free.release()
-            raise
+        return self._idle.pop() or self._waited_for(time.monotonic() + timeout_s) or self._made(timeout_s)
 
-    def give(self, connection: BoundedConnection) -> None:
+    def _waited_for(self, until_s: float) -> Talk | None:
+        """Answer a connection that came back, or none with leave to make one."""
+        with self._changed:
+            self._waiting += 1
+            try:
+                while True:
+                    if self._is_closed:
+                        raise _closed()
+                    talk = self._idle.pop()
+                    if talk is not None:
+                        return talk
+                    if self._connecting < min(CONNECTING_MAX, self.address.pool_size - self._idle.made):
+                        self._connecting += 1
+                        return None
+                    left_s = until_s - time.monotonic()
+                    if left_s <= 0:
+                        raise _busy(self.address)
+                    self._changed.wait(left_s)
+            finally:
+                self._waiting -= 1
+
+    def _made(self, timeout_s: float) -> Talk:
+        try:
+            talk = Talk(self.connect(timeout_s))
+            self._idle.count()
+            return talk
+        finally:
+            with self._changed:
+                self._connecting -= 1
+                self._changed.notify()
+
+    def give(self, talk: Talk) -> None:
         """Take back a connection; a broken one is closed."""
-        with self._lock:
-            self._idle.push(connection)
-            if self._is_closed:
-                self._idle.close()
-        self._free.release()
+        self._idle.push(talk)
+        if self._is_closed:
+            self._idle.close()
+        if self._waiting:
+            with self._changed:
+                self._changed.notify()
 
     def close(self) -> None:
         """Close all idle connections; those in use are closed when they come back."""
         self._is_closed = True
-        with self._lock:
-            self._idle.close()
+        self._idle.close()
+        with self._changed:
+            self._changed.notify_all()
 
 
 class AsyncPool:
-    """Connections for the tasks of one event loop."""
+    """Connections for the tasks of one event loop.
+
+    Attributes:
+        loop: the one of its connections, once there are any.
+    """
 
     def __init__(self, address: Address) -> None:
         self.address = address
-        self._idle: _Idle[BoundedAsyncConnection] = _Idle()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._idle: _Idle[AsyncTalk] = _Idle()
         self._free = asyncio.Semaphore(address.pool_size)
         self._is_closed = False
 
@@ -195,8 +239,8 @@ class AsyncPool:
                 self.address.conninfo, **_connect_options(self.address, timeout_s)
             )
 
-    async def take(self, timeout_s: float) -> BoundedAsyncConnection:
-        """Answer a whole connection that answers within that many seconds; give it back."""
+    async def take(self, timeout_s: float) -> AsyncTalk:
+        """Answer a whole connection; ask it at once: it comes back by itself when it has answered."""
         if self._is_closed:
             raise _closed()
         if self._free.locked():
@@ -208,21 +252,26 @@ class AsyncPool:
         else:
             await self._free.acquire()
         try:
-            connection = self._idle.pop() or await self.connect(timeout_s)
-            connection.timeout_s = timeout_s
-            return connection
+            return self._idle.pop() or await self._made(timeout_s)
         except BaseException:
             self._free.release()
             raise
 
-    def give(self, connection: BoundedAsyncConnection) -> None:
-        """Take back a connection; a broken one is closed."""
-        self._idle.push(connection)
-        if self._is_closed:
-            self._idle.close()
+    async def _made(self, timeout_s: float) -> AsyncTalk:
+        talk = AsyncTalk(await self.connect(timeout_s), self._give)
+        self.loop = asyncio.get_running_loop()
+        self._idle.count()
+        return talk
+
+    def _give(self, talk: AsyncTalk) -> None:
+        self._idle.push(talk)
         self._free.release()
 
-    def close(self) -> None:
-        """Close all idle connections; those in use are closed when they come back."""
+    async def close(self) -> None:
+        """Wait for the answers that are under way, each of which has its time-out, and close all connections."""
         self._is_closed = True
+        for _ in range(self.address.pool_size):
+            await self._free.acquire()
         self._idle.close()
+        for _ in range(self.address.pool_size):
+            self._free.release()

@@ -157,13 +157,13 @@ def _listing_params(number: int, want: SessionListing | TokenListing) -> list[An
 
 
 def session_statement(schema: str, lookups: Sequence[str]) -> Statement:
-    """Answer the hot path of sessions: one row of now, the session and its owner's entry, the latter two if any."""
-    return Statement(f"SELECT * FROM {schema}.find_session_v1(%s::text[])", (_array_of(lookups),))
+    """Answer the hot path of sessions: one row of now, and a text with the session and its owner's entry."""
+    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_session_v2(%s::text[])", (_array_of(lookups),))
 
 
 def token_statement(schema: str, lookups: Sequence[str]) -> Statement:
-    """Answer the hot path of tokens: one row of now, the token, its session and that owner's entry, if any."""
-    return Statement(f"SELECT * FROM {schema}.find_token_v1(%s::text[])", (_array_of(lookups),))
+    """Answer the hot path of tokens: one row of now, and a text with the token, its session and that owner's entry."""
+    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_token_v2(%s::text[])", (_array_of(lookups),))
 
 
 def _array_of(lookups: Sequence[str]) -> str:
@@ -173,29 +173,31 @@ def _array_of(lookups: Sequence[str]) -> str:
 
 def session_answer(row: Row, lookups: Sequence[str], decoder: Decoder) -> tuple[int, Session | None, OwnerEntry | None]:
     """Answer the hot path of sessions from its one row; a record that fails its MAC is none, and an alert is logged."""
-    now, session, entry = row
-    if session is None:
+    now, text = row
+    if text is None:
         return now, None, None
+    session, _, entry = text.partition("\n")
     try:
-        found = decoder.session_found([(None, None, None, session, entry)], None).value
-        must_be_one_of(lookups, found.session)
+        found = decoder.session(session)[0]
+        must_be_one_of(lookups, found)
+        return now, found, decoder.entry_of(found, entry or None)[0]
     except CorruptRecord as error:
         alert(error)
         return now, None, None
-    return now, found.session, found.entry
 
 
 def token_answer(
     row: Row, lookups: Sequence[str], decoder: Decoder
 ) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
     """Answer the hot path of tokens from its one row; as ``session_answer``."""
-    now, token, session, entry = row
-    if token is None:
+    now, text = row
+    if text is None:
         return now, None, None, None
+    token, session, entry = text.split("\n")
     try:
-        found = decoder.token_found([(None, None, token, session, entry)], None).value
+        found = decoder.token_found([(None, None, token, session or None, entry or None)], None).value
         must_be_one_of(lookups, found.token)
+        return now, found.token, found.session, found.entry
     except CorruptRecord as error:
         alert(error)
         return now, None, None, None
-    return now, found.token, found.session, found.entry

@@ -42,7 +42,12 @@ class Migration(NamedTuple):
         return source.replace("{schema}", address.schema).replace("{name}", address.namespace)
 
 
-MIGRATIONS = (Migration(1, "tables"), Migration(2, "reading_v1"), Migration(3, "commit_v1"))
+MIGRATIONS = (
+    Migration(1, "tables"),
+    Migration(2, "reading_v1"),
+    Migration(3, "commit_v1"),
+    Migration(4, "finding_v2"),
+)
 NEWEST = MIGRATIONS[-1].number
 
 

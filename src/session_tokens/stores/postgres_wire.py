@@ -31,6 +31,19 @@ class TimedOut(psycopg.OperationalError):
     """The server did not answer in time; its connection is given up."""
 
 
+class Refused(psycopg.DatabaseError):
+    """What the server said instead of an answer.
+
+    Args:
+        text: in its words.
+        sqlstate: its five-letter code, ``None`` where the connection was lost.
+    """
+
+    def __init__(self, text: str, sqlstate: str | None) -> None:
+        super().__init__(text.strip())
+        self.sqlstate = sqlstate
+
+
 def bounded(steps: Generator[Any, Any, Any], timeout_s: float) -> Generator[Any, Any, Any]:
     """Drive the driver's generator, but no longer than ``timeout_s``: the driver looks in now and then while it waits.
 
