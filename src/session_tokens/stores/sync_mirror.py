@@ -8,7 +8,9 @@ dropped and ``AdapterError`` raised.
 
 In the token DB a session's record is kept under ``\x1fst:s:`` + session, a token's under ``\x1fst:t:`` + token, both
 as JSON; the token's own key holds its value verbatim. What another process ended is gone from there, which
-``refresh_session`` and ``refresh_token`` see.
+``refresh_session`` and ``refresh_token`` see. A session's string may be used again by a process that knows nothing of
+the tokens under the former session: so a token's record tells when its session was opened, and one that hung on a
+former session is judged as after its end, and cleaned up, when it is met.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ log = logging.getLogger("session_tokens.mirror")
 SESSION_PREFIX = "\x1fst:s:"
 TOKEN_PREFIX = "\x1fst:t:"
 VALUE_COLUMN = TOKEN_COLUMNS.index("value")
+OPENED_AT = "session_created_at"
+"""The field of a token's record that tells which session of that string it hangs on."""
 
 
 class SyncMirrorStore(BlockingStore):
@@ -129,15 +133,18 @@ class SyncMirrorStore(BlockingStore):
         Raises:
             CorruptRecord: it is not what was written.
         """
+        return (self._token_there(id))[0]
+
+    def _token_there(self, id: str) -> tuple[Token | None, int | None]:
+        """Answer what the DB holds of a token, and when the session that it hangs on was opened, where it says so."""
         text = self._calls.call("get_key_value", TOKEN_PREFIX + id)
-        if text is None:
-            return None
-        value = self._calls.call("get_key_value", id)
-        if value is None:
-            return None
-        row = _row_of(text, TOKEN_COLUMNS)
+        value = None if text is None else self._calls.call("get_key_value", id)
+        if text is None or value is None:
+            return None, None
+        row = _row_of(text, (*TOKEN_COLUMNS, OPENED_AT))
+        opened_at = row.pop()
         row[VALUE_COLUMN] = value
-        return token_of(row)
+        return token_of(row), opened_at if isinstance(opened_at, int) else None
 
     def refresh_session(self, id: str, adopt: Rule[None], forget: Callable[[], tuple[Rule[bool], Any]]) -> None:
         """Take over what the DB says of a session; what it has no more is ended here, with its tokens."""
@@ -155,11 +162,28 @@ class SyncMirrorStore(BlockingStore):
     def refresh_token(self, id: str, adopt: Rule[None]) -> Token | None:
         """Take over what the DB says of a token, and answer it."""
         with self._locks.hold(["t:" + id]):
-            there = self.token_in_db(id)
-            here = self.inner.tokens.get(id)
-            if there != here:
+            there, opened_at = self._token_there(id)
+            if there != self.inner.tokens.get(id):
+                if there is not None and there.session_id is not None:
+                    there = self._without_stranger(there, there.session_id, opened_at)
                 self.inner.adopt_now(adopt, None, [(id, there)])
         return there
+
+    def _without_stranger(self, token: Token, session_id: str, opened_at: int | None) -> Token | None:
+        """Answer a token as it stands after its session's end, if that string names another session by now."""
+        session = self.session_in_db(session_id)
+        if session is None or (token.owner == session.owner and (opened_at is None or opened_at == session.created_at)):
+            return token
+        # The former session was over when the present one was opened, at the latest.
+        left = token.as_of(self.clock.now(), session.ended(session.created_at, "expired"), None)
+        undo: Undo = []
+        try:
+            self._put(undo, token.id, _value_of(token), _value_of(left))
+            self._put(undo, TOKEN_PREFIX + token.id, _token_text(token, opened_at), _token_text(left, None))
+        except AdapterError:
+            self._take_back(undo)
+            log.warning("a token of a session that is over could not be cleaned up in the application's DB")
+        return left
 
     def _commit(self, changes: Changes, now: int, undo: Undo) -> bool:
         try:
@@ -173,8 +197,11 @@ class SyncMirrorStore(BlockingStore):
         return False
 
     def _write_through(self, changes: Changes, undo: Undo) -> None:
+        opened = {new.id: new.created_at for _, new in changes.sessions if new is not None and owner_of_living(new)}
         for old, new in changes.sessions:
-            if owner_of_living(old) is not None and owner_of_living(new) is None and old is not None:
+            has_ended = owner_of_living(old) is not None and owner_of_living(new) is None
+            # Where the string is used again at once, the DB has been told already whose it is now.
+            if old is not None and has_ended and old.id not in opened:
                 self._do(undo, ("set_session_key_value", (old.id, old.owner)), "del_session_key_value", old.id)
             record = new if new is not None else old
             if record is not None:
@@ -182,7 +209,15 @@ class SyncMirrorStore(BlockingStore):
         for former, token in changes.tokens:
             id = token.id if token is not None else former.id if former is not None else ""
             self._put(undo, id, _value_of(former), _value_of(token))
-            self._put(undo, TOKEN_PREFIX + id, _token_text(former), _token_text(token))
+            texts = _token_text(former, self._opened_at(former, {})), _token_text(token, self._opened_at(token, opened))
+            self._put(undo, TOKEN_PREFIX + id, *texts)
+
+    def _opened_at(self, token: Token | None, opened: dict[str, int]) -> int | None:
+        """Answer when the session that a token hangs on was opened: one of a change set, else one that is known."""
+        if token is None or token.session_id is None:
+            return None
+        session = self.inner.sessions.get(token.session_id)
+        return opened.get(token.session_id, None if session is None else session.created_at)
 
     def _put(self, undo: Undo, key: str, old: str | None, new: str | None) -> None:
         """Change what one key of the token DB holds; ``None`` for nothing."""
@@ -226,12 +261,12 @@ def _session_text(session: Session | None) -> str | None:
     return None if session is None else _text_of(SESSION_COLUMNS, session_row(session))
 
 
-def _token_text(token: Token | None) -> str | None:
+def _token_text(token: Token | None, opened_at: int | None) -> str | None:
     if token is None:
         return None
-    row = list(token_row(token))
+    row = [*token_row(token), opened_at]
     row[VALUE_COLUMN] = None  # under the token's own key
-    return _text_of(TOKEN_COLUMNS, row)
+    return _text_of((*TOKEN_COLUMNS, OPENED_AT), row)
 
 
 def _value_of(token: Token | None) -> str | None:
