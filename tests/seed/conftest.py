@@ -1,4 +1,4 @@
-"""The tables under test: in memory, on SQLite, and over an application's own DB in its forms."""
+"""The tables under test: in memory, on SQLite, on real servers, and over an application's own DB in its forms."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,31 +7,34 @@ import pytest
 
 from session_tokens import TokenTables
 from session_tokens.stores.naming import TokenStrings
-from session_tokens.testing import ManualClock
 from tests.seed.dbs import AsyncDB, MixedDB, PlainDB
+from tests.seed.on_servers import ON_SERVERS, ToldClock
 
-KINDS = ("memory", "sqlite-sealed", "sqlite-clear", "db", "async-db", "mixed-db", "two-dbs")
+KINDS = ("memory", "sqlite-sealed", "sqlite-clear", *ON_SERVERS, "db", "async-db", "mixed-db", "two-dbs")
 
 Maker = Callable[[], TokenTables]
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
+def clock() -> ToldClock:
+    return ToldClock()
 
 
 @pytest.fixture(params=KINDS)
-def again(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Maker]:
+def again(request: pytest.FixtureRequest, tmp_path: Path, clock: ToldClock) -> Iterator[Maker]:
     """Makes tables on the same data, as another process would; in memory always the same ones."""
     made: list[TokenTables] = []
     kind = str(request.param)
     in_memory = TokenTables(clock=clock, sweep=False) if kind == "memory" else None
+    on_server = ON_SERVERS[kind](clock) if kind in ON_SERVERS else None
     one = {"db": PlainDB, "async-db": AsyncDB, "mixed-db": MixedDB, "two-dbs": PlainDB}.get(kind, PlainDB)()
     other = AsyncDB()
 
     def make() -> TokenTables:
         if in_memory is not None:
             tables = in_memory
+        elif on_server is not None:
+            tables = on_server()
         elif kind.startswith("sqlite"):
             strings: TokenStrings = "sealed" if kind == "sqlite-sealed" else "clear"
             url = f"sqlite:///{tmp_path / 'tables.db'}"

@@ -1,4 +1,4 @@
-"""Each row of the seed's table of names, on memory, SQLite and an application's DB alike."""
+"""Each row of the seed's table of names, on memory, SQLite, servers and an application's DB alike."""
 
 import json
 import math
