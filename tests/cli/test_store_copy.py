@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -37,6 +38,7 @@ __all__ = ["_postgres_url", "_valkey_url"]
 
 OK, BAD_INPUT, UNAVAILABLE, CONFLICT = 0, 2, 3, 4
 ALL = ("sqlite", "postgres", "valkey")
+PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 
 StoreOf = Callable[[str], str]
 
@@ -174,6 +176,28 @@ def test_a_copy_that_was_killed_goes_on(cli: Cli, store_of: StoreOf, kind: str) 
         assert tokens.verify_session(issued[0].secret) is None
         assert tokens.verify_session(issued[7].secret) is None
         assert tokens.verify_session(issued[799].secret) is not None
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_copy_may_be_killed_at_any_moment_again_and_again(cli: Cli, store_of: StoreOf, kind: str) -> None:
+    """Wherever it was, the target is empty, marked or complete; never a part that looks like a whole."""
+    target, chance = store_of(kind), random.Random(f"killed copies into {kind}")
+    Filled(FIRST)
+    with SessionTokens.open(FIRST, settings=Settings(max_sessions=None), sweep=False) as tokens:
+        for number in range(400 if PROVING else 100):
+            tokens.issue_token(tokens.open_session(f"owner {number}").id, number, transferable=True)
+    expected, command = everything(FIRST), [sys.executable, "-m", "session_tokens.cli.main", "store", "copy"]
+    for _ in range(40 if PROVING else 1):
+        with subprocess.Popen([*command, FIRST, target], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as one:
+            time.sleep(chance.uniform(0.2, 1.2))  # any moment will do: this waits for nothing
+            one.kill()
+        with closing_now(open_anyway_now(target)) as store:
+            marked = mark_of(store) is not None
+        there = everything(target)
+        assert marked or there in ({}, expected)
+
+    assert cli("store", "copy", FIRST, target).code == OK
+    assert everything(target) == expected
 
 
 def test_a_store_that_holds_a_part_is_opened_by_nobody(cli: Cli, target: str) -> None:
