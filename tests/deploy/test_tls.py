@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
@@ -241,6 +241,15 @@ def test_a_server_that_wants_tls_is_not_spoken_to_without(
     said = refusal(reached.in_the_clear, capsys, monkeypatch)
 
     assert "TLS" in said or "no encryption" in said
+
+
+@pytest.mark.needs_postgresql
+def test_a_socket_of_postgresql_may_stand_among_the_options(postgres: Reached) -> None:
+    """As its own manual writes it: ``postgresql:///app?host=/run/postgresql``."""
+    where = urlsplit(postgres.by_socket)
+    folder, _, port = where.netloc.partition("@")[2].partition(":")
+
+    use(f"postgresql:///app?host={folder}&port={port}&user=app")
 
 
 @pytest.mark.needs_redis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from ..errors import InvalidInput
 
@@ -72,7 +72,8 @@ def address_of(url: str, space: str = "") -> Address:
         raise InvalidInput("prepared is on or off")
     theirs += [("client_encoding", "utf8"), ("fallback_application_name", "session-tokens")]
     return Address(
-        conninfo=urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(theirs), "")),
+        # Not by urlunsplit, which leaves out the slashes where no host is named.
+        conninfo=f"postgresql://{parts.netloc}{parts.path}?{urlencode(theirs)}",
         namespace=namespace,
         timeout_s=_number("timeout", ours["timeout"], 0.01, 3600),
         pool_size=int(_number("pool_size", ours["pool_size"], 1, 1000)),
