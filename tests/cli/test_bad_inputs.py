@@ -209,6 +209,26 @@ def test_100_a_secret_is_never_an_argument(cli: Cli, good: str, command: list[st
     assert good not in said.err
 
 
+@pytest.mark.parametrize("around", ["x={}", "https://app.example/?x={}", "owner={}&y", "--owner=x={}", '{{"x": "{}"}}'])
+@pytest.mark.parametrize("mistyped", ["", "0", "!"])
+def test_100_nor_is_it_within_one(cli: Cli, around: str, mistyped: str) -> None:
+    """It was pasted with what stood around it, and perhaps a character too many or too few."""
+    secret = cli("open", "alice", "--json").json["secret"]
+    given = around.format(secret[:-1] + mistyped)
+    arguments = ["sessions", given] if given.startswith("--") else ["open", given]
+    said = cli(*arguments)
+
+    assert said.code == 2
+    assert "never an argument" in said.err
+    assert secret[:-1] not in said.out + said.err
+    assert len(cli("sessions", "--json").json["items"]) == 1
+
+
+def test_100_owners_that_only_begin_alike_are_owners(cli: Cli) -> None:
+    for owner in ("sts_room", "guests_of_the_twenty-first_floor", "hosts_abcdefghijklmnopqrstuvwxyz"):
+        assert cli("open", owner).code == 0
+
+
 def test_100_a_mistyped_secret_is_not_repeated(cli: Cli) -> None:
     said = cli("verify", "sts_abc")
 

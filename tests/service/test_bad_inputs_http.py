@@ -7,6 +7,7 @@ import ipaddress
 import logging
 from base64 import b64encode
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -40,6 +41,30 @@ async def test_a_secret_in_the_query_is_refused_and_not_logged(
     assert "request" in words
     assert secret not in words
     assert secret not in answer.text
+
+
+@pytest.mark.parametrize("around", ["{}", "x={}", "https://app.example/?x={}"])
+@pytest.mark.parametrize("mistyped", ["", "0", "!"])
+async def test_a_secret_in_place_of_an_owner_is_refused(
+    world: World, around: str, mistyped: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """71: also one that was pasted with what stood around it, or is mistyped: in an address it would be logged."""
+    secret = (await world.open_session())["secret"][:-1] + mistyped
+    owner = around.format(secret)
+    with caplog.at_level(logging.DEBUG):
+        answers = [
+            await world.ask("GET", "/v1/sessions", params={"owner": owner}),
+            await world.ask("GET", "/v1/tokens", params={"owner": owner}),
+            await world.ask("POST", "/v1/owners/disable", params={"owner": owner}),
+            await world.ask("POST", f"/v1/owners/{quote(owner, safe='')}/disable"),
+            await world.ask("DELETE", f"/v1/owners/{quote(owner, safe='')}/sessions"),
+            await world.ask("POST", "/v1/sessions", json={"owner": owner}),
+        ]
+    words = " ".join(str(record.__dict__) for record in caplog.records if record.name.startswith("session_tokens"))
+
+    assert {answer.status_code for answer in answers} <= {400, 422}
+    assert not any(secret in answer.text for answer in answers)
+    assert secret not in words
 
 
 async def test_a_key_in_two_places_is_refused(world: World) -> None:

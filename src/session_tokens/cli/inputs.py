@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET
+from ..service.reserved import holds_secret
 from .exits import UsageError
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -28,7 +29,7 @@ def refuse_secrets(arguments: Sequence[str]) -> None:
     """
     for argument in arguments:
         text = argument.partition("=")[2] if argument.startswith("--") else argument
-        if text.startswith(SECRET_PREFIXES) and len(text) > 20:
+        if holds_secret(argument) or (text.startswith(SECRET_PREFIXES) and len(text) > 20):
             raise UsageError("a secret is never an argument; give it on standard input, or in a file (--secret-file)")
 
 

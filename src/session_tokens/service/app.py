@@ -35,6 +35,7 @@ from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
+from .reserved import holds_secret
 from .routes import OPERATIONS, Call, Operation
 from .strict_json import NotJSON, decode
 
@@ -45,6 +46,7 @@ Work = Callable[[Exchange], Awaitable[None]]
 
 READ_METHODS = ("GET", "HEAD")
 READY_TIMEOUT_S = 1.0
+IN_ADDRESS = "the address holds what looks like a secret, and addresses are logged by whoever sees them; take it out"
 HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 ETAG = re.compile(rb'"([0-9]{1,18})"')
 PRINTABLE = re.compile(rb"[!-~]+")
@@ -173,10 +175,13 @@ class Service:
         conditional = b"if-match" in fields
         if conditional and not operation.conditional:
             raise bad_request("If-Match is not taken here; leave it out")
+        subject = next(iter(exchange.scope["path_params"].values()), "")
+        if "owner" in exchange.scope["path_params"] and holds_secret(subject):
+            raise bad_request(IN_ADDRESS)
         call = Call(
             self.tokens,
             key,
-            next(iter(exchange.scope["path_params"].values()), ""),
+            subject,
             await _body(exchange, operation.body),
             _query(exchange, operation.query),
             None if operation.method == "GET" else _idempotency_key(exchange, key.id),
@@ -325,6 +330,8 @@ def _query(exchange: Exchange, shape: type[Struct] | None) -> Any:
         raise bad_request(f"the query has a name that is not taken here (taken are: {names}); secrets never go there")
     if shape is None:
         return None
+    if any(map(holds_secret, values.values())):
+        raise bad_request(IN_ADDRESS)
     typed: dict[str, object] = dict(values)
     for name, text in values.items():
         kinds = str(known[name].type)

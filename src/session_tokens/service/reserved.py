@@ -7,11 +7,20 @@ or rotate sessions would else enter the console as any operator, and an operator
 
 from __future__ import annotations
 
+import re
+
 from ..errors import InvalidInput
 from ..records import Session
 
 CONSOLE_OWNER_PREFIX = "console:"
 CONSOLE_CLIENT = "console"
+SECRET_LIKE = re.compile(r"(?<![0-9A-Za-z])st[stk]_[0-9A-Za-z]{20,}")
+"""What might be a secret, also a mistyped one, alone or within what it was pasted with."""
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text holds what looks like a secret."""
+    return SECRET_LIKE.search(text) is not None
 
 
 def is_console(session: Session) -> bool:
@@ -39,11 +48,13 @@ def refuse_to_disable(owner: str) -> None:
         raise InvalidInput("owners that begin with console: are service keys in the console; revoke the key instead")
 
 
-def refuse_console_owner(owner: str) -> None:
-    """Refuse an owner whose sessions are the console's.
+def refuse_owner(owner: str) -> None:
+    """Refuse to open sessions for an owner whose sessions are the console's, or who looks like a secret.
 
     Raises:
         InvalidInput: it is one.
     """
+    if holds_secret(owner):
+        raise InvalidInput("that owner looks like a secret, which would be kept and shown; give the identity string")
     if is_console_owner(owner):
         raise InvalidInput("owners that begin with console: are reserved for the console; use another identity string")

@@ -15,7 +15,7 @@ from ..records import Issued, ServiceKey, Session, Token
 from . import keys, shapes
 from .key_use import last_used
 from .problems import Problem
-from .reserved import is_console, refuse_console_owner, refuse_to_disable
+from .reserved import is_console, refuse_owner, refuse_to_disable
 from .shapes import given, key_shape, session_shape, token_shape
 
 
@@ -125,7 +125,7 @@ def _token(token: Token) -> Answer:
 
 async def open_session(call: Call) -> Answer:
     """Open a session for an owner; its secret is in the answer and nowhere else."""
-    refuse_console_owner(call.body.owner)
+    refuse_owner(call.body.owner)
     issued = await call.tokens.open_session(
         **given(call.body), client_id=call.key.id, idempotency_key=call.idempotency_key
     )
