@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 import pytest
+import valkey
 
 from session_tokens.stores.connect import open_store_now
 from session_tokens.token_tables import TokenTables
@@ -89,3 +91,44 @@ def test_check_looks_at_both_name_spaces_of_a_server(cli: Cli, postgres_url: str
     assert said.json["findings"][0].startswith(f"session {session.id}: ")
     assert said.json["findings"][1].startswith("tt session ")
     assert len(said.json["findings"]) == 2
+
+
+def test_check_mends_what_can_be_mended_and_tells_what_is_left(cli: Cli, valkey_url: str) -> None:
+    """An index entry that is lost is made anew from its record; a record that somebody wrote to stays a finding."""
+    with library(valkey_url) as tokens:
+        session, other = tokens.open_session("alice"), tokens.open_session("bob")
+    with TokenTables.open(valkey_url) as tables:
+        tables.add_session("their session", "eve")
+    prefix = parse_qs(urlsplit(valkey_url).query)["prefix"][0]
+    with valkey.Valkey.from_url(valkey_url.partition("?")[0]) as client:
+        for name in client.scan_iter(f"{{{prefix}*}}:ls"):
+            assert client.delete(name) == 1  # the listing of all living sessions, of both name spaces
+        listed = cli("sessions", "--store", valkey_url, "--json").json["items"]
+        found = cli("store", "check", valkey_url, "--json")
+        mended = cli("store", "check", valkey_url, "--fix", "--json")
+        whole = cli("store", "check", valkey_url)
+        listed_again = cli("sessions", "--store", valkey_url, "--json").json["items"]
+
+        forged = f"{{{prefix}:00}}:s:{session.id}"
+        value = client.get(forged)
+        assert isinstance(value, bytes) and b"alice" in value
+        client.set(forged, value.replace(b"alice", b"admin"))
+    left = cli("store", "check", valkey_url, "--fix", "--json")
+    said = cli("store", "check", valkey_url, "--fix")
+
+    assert listed == []
+    assert (found.code, len(found.json["findings"]), found.json["fixed"]) == (CONFLICT, 3, False)
+    assert sum(finding.startswith("tt ") for finding in found.json["findings"]) == 1
+    assert (mended.code, len(mended.json["findings"]), mended.json["left"]) == (OK, 3, [])
+    assert (whole.code, whole.out) == (OK, "nothing is wrong\n")
+    assert {item["id"] for item in listed_again} == {session.id, other.id}
+    assert left.code == said.code == CONFLICT
+    assert [finding.partition(":")[0] for finding in left.json["left"]] == [f"session {session.id}"]
+    assert said.err.startswith(f"could not be mended:\nsession {session.id}: ")
+
+
+def test_check_cannot_mend_postgresql_and_says_what_can(cli: Cli, postgres_url: str) -> None:
+    """Its indexes are PostgreSQL's own affair, and a record that somebody wrote to comes back from a backup only."""
+    said = cli("store", "check", postgres_url, "--fix", "--json")
+
+    assert said.code == BAD_INPUT and "backup" in said.err
