@@ -81,7 +81,9 @@ def field_of(name: str, request: pytest.FixtureRequest) -> Field:
     if name == "sqlite":
         path: Path = request.getfixturevalue("tmp_path")
         return Field(f"sqlite:///{path / 'race.db'}")
-    return Field(request.getfixturevalue(f"{name}_url"))
+    url = request.getfixturevalue(f"{name}_url")
+    # A race is about orders: with a second for each round trip it would measure how busy the machine is.
+    return Field(f"{url}?timeout=20" if name == "postgres" else url)
 
 
 @pytest.fixture(params=["memory", "optimistic", *SHARED_BY_URL])

@@ -21,7 +21,7 @@ from ..errors import InvalidInput, StoreBusy, StoreError, StoreUnavailable
 from ..events import Listeners
 from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
-from ..store import BlockingOptimisticStore, Commit
+from ..store import Commit
 from ..wants import Answer, Key, Want
 from .copying import Dump
 from .key_file import given_keyring
@@ -39,6 +39,7 @@ from .postgres_reading import (
     token_answer,
     token_statement,
 )
+from .postgres_turns import BlockingInTurns, InTurns
 from .server_clock import ServerClock
 
 try:
@@ -103,7 +104,7 @@ def _not_written(error: StoreError) -> bool:
     return state in CLASH or state == TAKEN
 
 
-class PostgresStore(CoalescingStore):
+class PostgresStore(InTurns, CoalescingStore):
     """Sessions and tokens in PostgreSQL, for the tasks of one event loop; what they ask at once travels together.
 
     Made by ``open_postgres``.
@@ -121,6 +122,7 @@ class PostgresStore(CoalescingStore):
         self._core = _Core(address, keyring)
         self.clock = self._core.clock
         self.outage = self._core.outage
+        self.patience_s = address.timeout_s
         self._pool = AsyncPool(address)
         self._someone_asks = False
 
@@ -226,7 +228,7 @@ class PostgresStore(CoalescingStore):
             raise in_our_words(error, sent=sent) from error
 
 
-class BlockingPostgresStore(BlockingOptimisticStore):
+class BlockingPostgresStore(BlockingInTurns):
     """Sessions and tokens in PostgreSQL, for any number of threads.
 
     Made by ``open_postgres_blocking``.
@@ -237,12 +239,14 @@ class BlockingPostgresStore(BlockingOptimisticStore):
     """
 
     def __init__(self, address: Address, keyring: PepperKeyring) -> None:
+        super().__init__()
         self.address = address
         self.keyring = keyring
         self.listeners = Listeners()
         self._core = _Core(address, keyring)
         self.clock = self._core.clock
         self.outage = self._core.outage
+        self.patience_s = address.timeout_s
         self._pool = Pool(address)
 
     def read_now(self, wants: Sequence[Want]) -> Answer:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
+from collections import deque
 from collections.abc import Generator
 from typing import Any, Generic, TypeVar
 
@@ -144,10 +144,21 @@ def _busy(address: Address) -> Unsent:
     )
 
 
+class _Waiter:
+    """A thread that waits for a connection, or for leave to make one."""
+
+    __slots__ = ("called", "talk")
+
+    def __init__(self) -> None:
+        self.called = threading.Event()
+        self.talk: Talk | None = None
+
+
 class Pool:
     """Connections for threads.
 
-    Few are made at once: to those who wait, one that comes back is worth more than a server busy with new ones.
+    Who waits longest is served first: nobody who comes later takes a connection away from one who waits. Few are made
+    at once: to those who wait, one that comes back is worth more than a server busy with new ones.
 
     Raises:
         StoreUnavailable: by ``take``, when all are in use for the length of the time-out, or after ``close``.
@@ -156,8 +167,9 @@ class Pool:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._idle: _Idle[Talk] = _Idle()
-        self._changed = threading.Condition(threading.Lock())
-        self._waiting = self._connecting = 0
+        self._waiters: deque[_Waiter] = deque()
+        self._lock = threading.Lock()
+        self._connecting = 0
         self._is_closed = False
 
     def connect(self, timeout_s: float) -> BoundedConnection:
@@ -166,30 +178,53 @@ class Pool:
 
     def take(self, timeout_s: float) -> Talk:
         """Answer a whole connection; give it back."""
+        talk = None if self._waiters else self._idle.pop()
         if self._is_closed:
+            if talk is not None:
+                talk.close()
             raise _closed()
-        return self._idle.pop() or self._waited_for(time.monotonic() + timeout_s) or self._made(timeout_s)
+        return talk or self._waited_for(timeout_s) or self._made(timeout_s)
 
-    def _waited_for(self, until_s: float) -> Talk | None:
+    def _waited_for(self, timeout_s: float) -> Talk | None:
         """Answer a connection that came back, or none with leave to make one."""
-        with self._changed:
-            self._waiting += 1
-            try:
-                while True:
-                    if self._is_closed:
-                        raise _closed()
-                    talk = self._idle.pop()
-                    if talk is not None:
-                        return talk
-                    if self._connecting < min(CONNECTING_MAX, self.address.pool_size - self._idle.made):
-                        self._connecting += 1
-                        return None
-                    left_s = until_s - time.monotonic()
-                    if left_s <= 0:
-                        raise _busy(self.address)
-                    self._changed.wait(left_s)
-            finally:
-                self._waiting -= 1
+        waiter = _Waiter()
+        with self._lock:
+            self._waiters.append(waiter)
+            self._serve()
+        try:
+            waiter.called.wait(timeout_s)
+        except BaseException:  # interrupted
+            self._leave(waiter)
+            raise
+        if self._is_closed or not waiter.called.is_set():
+            self._leave(waiter)
+            raise _closed() if self._is_closed else _busy(self.address)
+        return waiter.talk
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """Let a thread go that waits no longer; what it was given meanwhile is for the next."""
+        with self._lock:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif waiter.talk is None:
+                self._connecting -= 1
+        if waiter.talk is not None:
+            self.give(waiter.talk)
+        else:
+            with self._lock:
+                self._serve()
+
+    def _serve(self) -> None:
+        """Call those for whom there is a connection, or leave to make one; the lock is held."""
+        while self._waiters and not self._is_closed:
+            talk = self._idle.pop()
+            if talk is None:
+                if self._connecting >= min(CONNECTING_MAX, self.address.pool_size - self._idle.made):
+                    return
+                self._connecting += 1
+            waiter = self._waiters.popleft()
+            waiter.talk = talk
+            waiter.called.set()
 
     def _made(self, timeout_s: float) -> Talk:
         try:
@@ -197,25 +232,26 @@ class Pool:
             self._idle.count()
             return talk
         finally:
-            with self._changed:
+            with self._lock:
                 self._connecting -= 1
-                self._changed.notify()
+                self._serve()
 
     def give(self, talk: Talk) -> None:
         """Take back a connection; a broken one is closed."""
         self._idle.push(talk)
         if self._is_closed:
             self._idle.close()
-        if self._waiting:
-            with self._changed:
-                self._changed.notify()
+        elif self._waiters:
+            with self._lock:
+                self._serve()
 
     def close(self) -> None:
         """Close all idle connections; those in use are closed when they come back."""
-        self._is_closed = True
-        self._idle.close()
-        with self._changed:
-            self._changed.notify_all()
+        with self._lock:
+            self._is_closed = True
+            self._idle.close()
+            for waiter in self._waiters:
+                waiter.called.set()  # it takes itself away
 
 
 class AsyncPool:
