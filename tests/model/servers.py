@@ -95,7 +95,7 @@ local function our_time(key)
 end
 """
     first_line, rest = text.split("\n", 1)
-    replaced = rest.replace("redis.call('TIME')", "our_time(keys[1])").replace(", 'PXAT', expires_at", "")
+    replaced = rest.replace("redis.call('TIME')", "our_time(keys[1])").replace(", 'PXAT', args[at + 1]", "")
     assert replaced.count("our_time(keys[1])") == 2 and "PXAT" not in replaced.replace("--", "")
     return f"{first_line}\n{ours}{replaced}".encode()
 

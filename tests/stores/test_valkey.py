@@ -362,7 +362,7 @@ async def test_check_tells_and_mends_indexes(valkey_url: str) -> None:
             bucket = await anext(client.scan_iter(match=f"{prefix}bo:*"))
             await client.zrem(bucket, issued[0].id)
             await client.zadd(bucket, {"ses_00ghost": 1})
-            await client.delete(f"{prefix}bx:{issued[0].id}", f"{prefix}S:{issued[1].session.lookup}")
+            await client.delete(f"{prefix}lx:{issued[0].id}", f"{prefix}S:{issued[1].session.lookup}")
             await client.zadd(f"{prefix}ld", {issued[2].id: 1})
 
         problems = await store.check()

@@ -25,7 +25,7 @@ from ..wants import (
     TransferablesOf,
     Want,
 )
-from .valkey_names import owner_part, part_of
+from .valkey_names import lookup_part, owner_part, part_of
 
 
 def ask_words(last_stamp_key: bytes, wants: Sequence[Want]) -> list[bytes]:
@@ -41,6 +41,14 @@ def _listing_words(
 ) -> Sequence[bytes]:
     score, id = (b"", b"") if after is None else (b"%d" % after[0], part_of(after[1]))
     return (b"l", score, id, b"%d" % limit, kind, hops, b"%d" % len(sources), *sources)
+
+
+def _bucket_words(bucket: bytes, kind: bytes, limit: int = 0) -> Sequence[bytes]:
+    return (b"b", bucket, bucket, kind, b"%d" % limit)
+
+
+def _transferable_words(session: bytes) -> Sequence[bytes]:
+    return (b"b", b"bh:" + session, b"lx:" + session, b"t:", b"0")
 
 
 def _session_sources(want: SessionListing) -> Sequence[bytes]:
@@ -59,24 +67,24 @@ def _token_sources(want: TokenListing) -> Sequence[bytes]:
     if want.sellable:
         return (b"=lv",)
     if want.unassigned:  # or held by a session that is over, or whose owner may be disabled
-        return (b"=lu", b"!du s bx:", b"+le bo: bx:")
+        return (b"=lu", b"!du s lx:", b"+le bo: lx:")
     return (b"=lt",)
 
 
 ASKS: dict[type, Callable[[Any], Sequence[bytes]]] = {
-    SessionByLookup: lambda want: (b"c", b"S:" + part_of(want.lookup), b"2"),
-    TokenByLookup: lambda want: (b"c", b"T:" + part_of(want.lookup), b"3"),
+    SessionByLookup: lambda want: (b"c", b"S:" + lookup_part(want.lookup), b"2"),
+    TokenByLookup: lambda want: (b"c", b"T:" + lookup_part(want.lookup), b"3"),
     SessionById: lambda want: (b"c", b"s:" + part_of(want.id), b"1"),
     TokenById: lambda want: (b"c", b"t:" + part_of(want.id), b"2"),
     EntryOf: lambda want: (b"c", b"e:" + owner_part(want.owner), b"0"),
     IdempotencyOf: lambda want: (b"c", b"i:" + part_of(want.key), b"0"),
     SettingOf: lambda want: (b"c", b"c:" + part_of(want.name), b"0"),
     KeyById: lambda want: (b"c", b"k:" + part_of(want.id), b"0"),
-    KeyByLookup: lambda want: (b"c", b"K:" + part_of(want.lookup), b"1"),
-    SessionsOf: lambda want: (b"b", b"bo:" + owner_part(want.owner), b"s:", b"0"),
-    TokensOf: lambda want: (b"b", b"bh:" + part_of(want.session_id), b"t:", b"%d" % (want.limit or 0)),
-    TransferablesOf: lambda want: (b"b", b"bx:" + part_of(want.session_id), b"t:", b"0"),
-    ParkedTokens: lambda want: (b"b", b"bp:" + owner_part(want.owner), b"t:", b"0"),
+    KeyByLookup: lambda want: (b"c", b"K:" + lookup_part(want.lookup), b"1"),
+    SessionsOf: lambda want: _bucket_words(b"bo:" + owner_part(want.owner), b"s:"),
+    TokensOf: lambda want: _bucket_words(b"bh:" + part_of(want.session_id), b"t:", want.limit or 0),
+    TransferablesOf: lambda want: _transferable_words(part_of(want.session_id)),
+    ParkedTokens: lambda want: _bucket_words(b"bp:" + owner_part(want.owner), b"t:"),
     TokenCountOf: lambda want: (b"n", b"bh:" + part_of(want.session_id)),
     AllKeys: lambda want: (b"l", b"", b"", b"1000000", b"k:", b"0", b"1", b"=lk"),
     SessionListing: lambda want: _listing_words(want.after, want.limit, b"s:", b"1", _session_sources(want)),

@@ -94,7 +94,7 @@ def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) ->
                 lookups[record.lookup] = record
     found: set[_Member] = set()
     for name in sorted(names):
-        if name[:2] in (b"bo", b"bh", b"bx", b"bp") or name in (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"du"):
+        if name[:2] in (b"bo", b"bh", b"lx", b"bp") or name in (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"du"):
             rows = yield [b"ZRANGE", codec.prefix + name, b"0", b"-1"]
             members = [_Member(name, member) for member in rows if member != MARK]
             found.update(members)
@@ -168,7 +168,7 @@ def _places_of_token(token: Token, id: bytes) -> Iterator[tuple[_Member, int]]:
     if token.session_id is not None:
         yield _Member(b"bh:" + part_of(token.session_id), id), token.created_at
         if token.is_transferable:
-            yield _Member(b"bx:" + part_of(token.session_id), id), token.created_at
+            yield _Member(b"lx:" + part_of(token.session_id), id), token.created_at
     owner = parked_owner(token)
     if owner is not None:
         yield _Member(b"bp:" + owner_part(owner), id), token.created_at

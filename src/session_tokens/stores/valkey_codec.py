@@ -37,7 +37,7 @@ from ..wants import (
 )
 from .record_codec import Row, not_written, outcome_of, outcome_text, session_of, session_row, token_of, token_row
 from .valkey_asks import ASKS
-from .valkey_names import STAMP_LENGTH, owner_part, part_of, session_link, token_link
+from .valkey_names import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
 from .valkey_near import Near
 from .valkey_paths import PATH_KINDS, Path, Paths
 
@@ -234,7 +234,7 @@ class ValkeyCodec:
         return Found(self._session_found(stamps, reply, 0), stamps)
 
     def _session_by_lookup(self, want: SessionByLookup, reply: Reply) -> Found:
-        stamps = _stamps(b"S:" + part_of(want.lookup), reply)
+        stamps = _stamps(b"S:" + lookup_part(want.lookup), reply)
         found = self._session_found(stamps, reply, 1)
         if found.session is not None:
             if found.session.lookup != want.lookup:
@@ -257,7 +257,7 @@ class ValkeyCodec:
         return Found(self._token_found(stamps, reply, 0), stamps)
 
     def _token_by_lookup(self, want: TokenByLookup, reply: Reply) -> Found:
-        stamps = _stamps(b"T:" + part_of(want.lookup), reply)
+        stamps = _stamps(b"T:" + lookup_part(want.lookup), reply)
         found = self._token_found(stamps, reply, 1)
         if found.token is not None:
             if found.token.lookup != want.lookup:
@@ -303,7 +303,7 @@ class ValkeyCodec:
         key = None if value is None else self.service_key(value)
         if key is not None and key.lookup != want.lookup:
             raise _forged("key")
-        return Found(key, _stamps(b"K:" + part_of(want.lookup), reply))
+        return Found(key, _stamps(b"K:" + lookup_part(want.lookup), reply))
 
     def _sessions_of(self, want: SessionsOf, reply: Reply) -> Found:
         bucket = b"bo:" + owner_part(want.owner)
@@ -332,7 +332,7 @@ class ValkeyCodec:
         return self._tokens(b"bh:" + part_of(want.session_id), reply, lambda token: token.session_id == want.session_id)
 
     def _transferables_of(self, want: TransferablesOf, reply: Reply) -> Found:
-        return self._tokens(b"bx:" + part_of(want.session_id), reply, lambda token: token.session_id == want.session_id)
+        return self._tokens(b"bh:" + part_of(want.session_id), reply, lambda token: token.session_id == want.session_id)
 
     def _parked(self, want: ParkedTokens, reply: Reply) -> Found:
         return self._tokens(b"bp:" + owner_part(want.owner), reply, lambda token: token.owner == want.owner)

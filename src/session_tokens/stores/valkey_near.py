@@ -24,7 +24,7 @@ from ..records import OwnerEntry, Session, Token
 from ..store import Commit
 from ..transaction import Rule, WriteSet
 from .recent import Recent
-from .valkey_names import STAMP_LENGTH, owner_part, part_of
+from .valkey_names import STAMP_LENGTH, lookup_part, owner_part, part_of
 
 T = TypeVar("T")
 
@@ -178,7 +178,7 @@ class Believed(WriteSet):
 
     def session_by_lookup(self, lookup: str) -> Session | None:
         """The session whose present secret is looked up by that."""
-        session: Session = self._led(b"S:" + part_of(lookup))
+        session: Session = self._led(b"S:" + lookup_part(lookup))
         if session.lookup != lookup:
             raise Unseen
         return self.session(session.id)
@@ -197,7 +197,7 @@ class Believed(WriteSet):
 
     def token_by_lookup(self, lookup: str) -> Token | None:
         """The token whose present secret is looked up by that."""
-        token: Token = self._led(b"T:" + part_of(lookup))
+        token: Token = self._led(b"T:" + lookup_part(lookup))
         if token.lookup != lookup:
             raise Unseen
         return self.token(token.id)
@@ -216,7 +216,7 @@ class Believed(WriteSet):
             session: Session = self._asked(b"s:" + id)
             if self.now < session.deadline < self._until:
                 self._until = session.deadline
-            if session.owner == owner and session.ended_at is None and part_of(session.id) == id:
+            if session.owner == owner and session.ended_at is None:
                 sessions.append(session)
         return sessions
 

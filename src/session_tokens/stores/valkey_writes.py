@@ -10,7 +10,7 @@ from ..errors import InvalidInput
 from ..records import OwnerEntry, ServiceKey, Session, Token
 from ..store import Commit
 from .valkey_codec import ValkeyCodec
-from .valkey_names import expires_at, owner_part, part_of, session_link
+from .valkey_names import expires_at, lookup_part, owner_part, part_of, session_link
 
 
 def commit_words(codec: ValkeyCodec, commits: Sequence[Commit]) -> tuple[list[bytes], list[Writes]]:
@@ -94,13 +94,14 @@ class Writes:
     def _lead(self, kind: bytes, was: str | None, lookup: str | None, until: bytes | None, target: bytes) -> None:
         """Let a look-up key lead to a record; ``until`` is ``None`` where it is as it was."""
         if was is not None and was != lookup:
-            name = kind + part_of(was)
-            self.words += (b"d", name)
-            self.gone.append(name)
+            self.words += (b"d", kind + lookup_part(was))
         if lookup is not None and (was != lookup or until is not None):
-            name = kind + part_of(lookup)
-            self.words += (b"p", name, until or b"0", target + b"\n")
-            self.gone.append(name)
+            self.words += (b"p", kind + lookup_part(lookup), until or b"0", target + b"\n")
+
+    def _judged(self, deadline: int) -> None:
+        """Note that something which is changed was judged by its deadline, which must not pass before the commit."""
+        if self._now < deadline < self.until:
+            self.until = deadline
 
     def _session(self, old: Session | None, new: Session | None) -> None:
         record = old or new
@@ -108,23 +109,23 @@ class Writes:
         id = part_of(record.id)
         name = b"s:" + id
         self._check(name, old)
-        if old is not None and self._now < old.deadline < self.until:
-            self.until = old.deadline
-        until = None if new is None else expires_at(new.sweep_at)
+        if old is not None:
+            self._judged(old.deadline)
+        until = None
         if new is None:
-            self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"bx:" + id)
+            self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"lx:" + id)
             self.gone.append(name)
         else:
             body = self.codec.session_body(new)
             self.bodies.append((name, body, new))
-            self.words += (b"q", name, until or b"0", body)
-            if old is not None and _stands_alike(old, new):
-                return
-        was_until = None if old is None else expires_at(old.sweep_at)
-        old_lookup = None if old is None else old.lookup
-        new_lookup = None if new is None else new.lookup
-        if old_lookup != new_lookup or was_until != until:
-            self._lead(b"S:", old_lookup, new_lookup, until, name)
+            if old is not None and old.sweep_at == new.sweep_at:
+                self.words += (b"k", name, body)
+                if _stands_alike(old, new):
+                    return
+            else:
+                until = expires_at(new.sweep_at)
+                self.words += (b"q", name, until, body)
+        self._lead(b"S:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
         lived = owner_of_living(old) is not None
         lives = owner_of_living(new) is not None
         if lived != lives:
@@ -132,9 +133,8 @@ class Writes:
             self._move(bucket, lived, lives, record.created_at, id)
             self.gone.append(bucket)
             self._move(b"ls", lived, lives, record.created_at, id)
-        self._move(
-            b"ld", old is not None and old.is_detached, new is not None and new.is_detached, record.created_at, id
-        )
+        was_detached, is_detached = old is not None and old.is_detached, new is not None and new.is_detached
+        self._move(b"ld", was_detached, is_detached, record.created_at, id)
         self._move_due(NEVER if old is None else old.sweep_at, NEVER if new is None else new.sweep_at, b"s" + id)
 
     def _token(self, old: Token | None, new: Token | None) -> None:
@@ -143,25 +143,24 @@ class Writes:
         id = part_of(record.id)
         name = b"t:" + id
         self._check(name, old)
-        if old is not None and self._now < old.deadline < self.until:
-            self.until = old.deadline
-        was_until = None if old is None else expires_at(old.deadline)
-        until = None if new is None else expires_at(new.deadline)
+        if old is not None:
+            self._judged(old.deadline)
+        at, until = record.created_at, None
         if new is None:
-            self.words += (b"d", name)
+            self.words += (b"d", name, b"r", b"lt", id)
             self.gone.append(name)
         else:
             body = self.codec.token_body(new)
             self.bodies.append((name, body, new))
-            self.words += (b"p", name, until or b"0", body)
-        old_lookup = None if old is None else old.lookup
-        new_lookup = None if new is None else new.lookup
-        if old_lookup != new_lookup or was_until != until:
-            self._lead(b"T:", old_lookup, new_lookup, until, name)
+            if old is not None and old.deadline == new.deadline:
+                self.words += (b"k", name, body)
+            else:
+                until = expires_at(new.deadline)
+                self.words += (b"p", name, until, body)
+            if old is None:
+                self._add(b"lt", at, id)
+        self._lead(b"T:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
         self._hold(old, new, record, id)
-        at = record.created_at
-        if old is None or new is None:
-            self._move(b"lt", old is not None, new is not None, at, id)
         self._move(b"lv", old is not None and old.is_sellable, new is not None and new.is_sellable, at, id)
         self._move(b"lu", old is not None and old.is_unassigned, new is not None and new.is_unassigned, at, id)
         self._move_due(NEVER if old is None else old.deadline, NEVER if new is None else new.deadline, b"t" + id)
@@ -171,15 +170,9 @@ class Writes:
         was_in = None if old is None else old.session_id
         is_in = None if new is None else new.session_id
         if was_in != is_in:
-            buckets = (b"bh:", b"bx:") if record.is_transferable else (b"bh:",)
-            for bucket in buckets:
-                if was_in is not None:
-                    self._take(bucket + part_of(was_in), id)
-                if is_in is not None:
-                    self._add(bucket + part_of(is_in), record.created_at, id)
-            if is_in is not None and record.is_transferable:
-                # When its holder ended is what its disownment counts from, so that record may not expire before it.
-                self.words += (b"s", b"s:" + part_of(is_in))
+            was_part, part = b"" if was_in is None else part_of(was_in), b"" if is_in is None else part_of(is_in)
+            how = b"x" if record.is_transferable else b""
+            self.words += (b"h", id, b"%d" % record.created_at, was_part, part, how)
         if was_in is not None and is_in is not None:
             return
         was_parked, is_parked = parked_owner(old), parked_owner(new)

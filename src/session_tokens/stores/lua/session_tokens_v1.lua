@@ -5,10 +5,12 @@
 -- A record is a string: a stamp of 16 digits, the name of the record to bring along with it (or nothing), a line
 -- feed, and a body that only the library reads. A bucket is a sorted set of ids whose member "#" holds its stamp
 -- as score, above the score of every id (instants are milliseconds, stamps microseconds). The names of buckets begin
--- with "b"; other sorted sets (listings) have no stamp.
+-- with "b"; other sorted sets (listings) have no stamp. That of the transferable tokens of a session, lx, moves only
+-- when the bucket of all its tokens, bh, does, whose stamp is its own.
 
 local STAMP_LENGTH = 16
 local MARK = '#'
+local KEYS_MAX = 1000
 
 local function prefix_of(keys)
   return string.sub(keys[1], 1, -2)
@@ -122,11 +124,11 @@ function asks.c(prefix, args, at, now)
   return answer, at + 2
 end
 
--- b bucket kind limit: the bucket's stamp, then id and record kind .. id of the first that have one, at most limit
--- (0: all).
+-- b bucket set kind limit: the bucket's stamp, then id and record kind .. id of the first of a set (the bucket, or one
+-- that moves with it) that have one, at most limit (0: all).
 function asks.b(prefix, args, at, now)
-  local key, kind, limit = prefix .. args[at], args[at + 1], tonumber(args[at + 2])
-  local answer, offset, taken = {redis.call('ZSCORE', key, MARK)}, 0, 0
+  local key, kind, limit = prefix .. args[at + 1], args[at + 2], tonumber(args[at + 3])
+  local answer, offset, taken = {redis.call('ZSCORE', prefix .. args[at], MARK)}, 0, 0
   repeat
     local ids = redis.call('ZRANGE', key, offset, limit == 0 and -1 or offset + limit - 1)
     for _, id in ipairs(ids) do
@@ -139,7 +141,7 @@ function asks.b(prefix, args, at, now)
     end
     offset = offset + limit
   until limit == 0 or taken >= limit or #ids < limit
-  return answer, at + 3
+  return answer, at + 4
 end
 
 -- n bucket: the bucket's stamp and how many ids it holds.
@@ -201,70 +203,135 @@ local function read(keys, args)
   return answers
 end
 
+-- What one call of the commit function works on; set anew at its beginning.
+local prefix, stamp, stamps
+
+-- Read the stamps of all records that commits check, as they are before the first of them; answer how many commits.
+local function read_stamps(args)
+  local names, keys = {}, {}
+  stamps = {}
+  local at, count = 3, 0
+  while args[at] do
+    count = count + 1
+    local checks_end = at + 2 * tonumber(args[at])
+    for place = at + 1, checks_end, 2 do
+      local name = args[place]
+      if not stamps[name] and string.sub(name, 1, 1) ~= 'b' then
+        stamps[name] = ''
+        names[#names + 1], keys[#keys + 1] = name, prefix .. name
+      end
+    end
+    at = checks_end + 4 + tonumber(args[checks_end + 1])
+  end
+  for first = 1, #keys, KEYS_MAX do
+    local values = redis.call('MGET', unpack(keys, first, math.min(#keys, first + KEYS_MAX - 1)))
+    for place, value in ipairs(values) do
+      stamps[names[first + place - 1]] = value and string.sub(value, 1, STAMP_LENGTH) or ''
+    end
+  end
+  return count
+end
+
 -- Whether a record or bucket still has the stamp with which it was read; an empty stamp is that of nothing.
-local function is_unchanged(prefix, name, stamp)
-  if string.sub(name, 1, 1) == 'b' then
-    return (redis.call('ZSCORE', prefix .. name, MARK) or '') == stamp
+local function is_unchanged(name, expected)
+  local found = stamps[name]
+  if not found then
+    found = redis.call('ZSCORE', prefix .. name, MARK) or ''
   end
-  return redis.call('GETRANGE', prefix .. name, 0, STAMP_LENGTH - 1) == stamp
+  return found == expected
 end
 
-local writes = {}
-
--- p name expires_at body: write a record; expires_at 0 is never.
-function writes.p(prefix, args, at, stamp)
-  local key, expires_at = prefix .. args[at], args[at + 1]
-  if expires_at == '0' then
-    redis.call('SET', key, stamp .. args[at + 2])
-  else
-    redis.call('SET', key, stamp .. args[at + 2], 'PXAT', expires_at)
-  end
-  return at + 3
+local function put(name, body, ...)
+  stamps[name] = stamp
+  redis.call('SET', prefix .. name, stamp .. body, ...)
 end
 
--- q name expires_at body: the same, but what was made to stay (see s) stays.
-function writes.q(prefix, args, at, stamp)
-  if redis.call('PTTL', prefix .. args[at]) == -1 then
-    redis.call('SET', prefix .. args[at], stamp .. args[at + 2])
-    return at + 3
-  end
-  return writes.p(prefix, args, at, stamp)
-end
-
--- s name: let a record stay until it is deleted.
-function writes.s(prefix, args, at, stamp)
-  redis.call('PERSIST', prefix .. args[at])
-  return at + 1
-end
-
--- d name: delete a record or a bucket.
-function writes.d(prefix, args, at, stamp)
-  redis.call('DEL', prefix .. args[at])
-  return at + 1
-end
-
--- a name score id: add an id to a bucket or listing, or give it another score.
-function writes.a(prefix, args, at, stamp)
-  local name = args[at]
-  if string.sub(name, 1, 1) == 'b' then
-    redis.call('ZADD', prefix .. name, args[at + 1], args[at + 2], stamp, MARK)
-  else
-    redis.call('ZADD', prefix .. name, args[at + 1], args[at + 2])
-  end
-  return at + 3
-end
-
--- r name id: take an id out of a bucket or listing; an empty bucket goes.
-function writes.r(prefix, args, at, stamp)
-  local key = prefix .. args[at]
-  if redis.call('ZREM', key, args[at + 1]) == 1 and string.sub(args[at], 1, 1) == 'b' then
+local function take(name, id)
+  local key = prefix .. name
+  if redis.call('ZREM', key, id) == 1 and string.sub(name, 1, 1) == 'b' then
     if redis.call('ZCARD', key) <= 1 then
       redis.call('DEL', key)
     else
       redis.call('ZADD', key, stamp, MARK)
     end
   end
+end
+
+local function add(name, score, id)
+  if string.sub(name, 1, 1) == 'b' then
+    redis.call('ZADD', prefix .. name, score, id, stamp, MARK)
+  else
+    redis.call('ZADD', prefix .. name, score, id)
+  end
+end
+
+local writes = {}
+
+-- p name expires_at body: write a record; expires_at 0 is never.
+function writes.p(args, at)
+  if args[at + 1] == '0' then
+    put(args[at], args[at + 2])
+  else
+    put(args[at], args[at + 2], 'PXAT', args[at + 1])
+  end
+  return at + 3
+end
+
+-- q name expires_at body: the same, but what was made to stay (see h) stays.
+function writes.q(args, at)
+  if redis.call('PTTL', prefix .. args[at]) == -1 then
+    put(args[at], args[at + 2])
+    return at + 3
+  end
+  return writes.p(args, at)
+end
+
+-- k name body: write a record that expires as it did before.
+function writes.k(args, at)
+  put(args[at], args[at + 1], 'KEEPTTL')
   return at + 2
+end
+
+-- d name: delete a record or a bucket.
+function writes.d(args, at)
+  if string.sub(args[at], 1, 1) ~= 'b' then
+    stamps[args[at]] = ''
+  end
+  redis.call('DEL', prefix .. args[at])
+  return at + 1
+end
+
+-- a name score id: add an id to a bucket or listing, or give it another score.
+function writes.a(args, at)
+  add(args[at], args[at + 1], args[at + 2])
+  return at + 3
+end
+
+-- r name id: take an id out of a bucket or listing; an empty bucket goes.
+function writes.r(args, at)
+  take(args[at], args[at + 1])
+  return at + 2
+end
+
+-- h token score from to how: move a token from the session that held it to another; nothing for none. A transferable
+-- one (how is x) may outlive its session, whose record then stays until it is deleted: when it ended tells how long
+-- the token may wait.
+function writes.h(args, at)
+  local id, score, from, to, transferable = args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4] == 'x'
+  if from ~= '' then
+    take('bh:' .. from, id)
+    if transferable then
+      take('lx:' .. from, id)
+    end
+  end
+  if to ~= '' then
+    add('bh:' .. to, score, id)
+    if transferable then
+      add('lx:' .. to, score, id)
+      redis.call('PERSIST', prefix .. 's:' .. to)
+    end
+  end
+  return at + 5
 end
 
 -- Carry out commits one after another, each whole or not at all:
@@ -272,30 +339,32 @@ end
 -- Answer now, then the stamp of each that was written, and 0 for each that was refused because a stamp had moved or
 -- now is not between its instants.
 local function commit(keys, args)
-  local prefix, time = prefix_of(keys), redis.call('TIME')
-  local last = tonumber(redis.call('GET', keys[1]) or 0)
-  local stamp = math.max(time[1] * 1000000 + time[2], last + 1)
+  local time = redis.call('TIME')
   local now, at = milliseconds(time), 1
-  local answers = {now}
+  local number = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', keys[1]) or 0) + 1)
+  prefix = prefix_of(keys)
+  local answers, last, has_written = {now}, number + read_stamps(args), false
   while args[at] do
     local holds = tonumber(args[at]) <= now and now < tonumber(args[at + 1])
-    at = at + 2
-    local checks_end = at + 2 * tonumber(args[at])
-    for place = at + 1, checks_end, 2 do
-      holds = holds and is_unchanged(prefix, args[place], args[place + 1])
+    local checks_end = at + 2 + 2 * tonumber(args[at + 2])
+    for place = at + 3, checks_end, 2 do
+      holds = holds and is_unchanged(args[place], args[place + 1])
     end
     at = checks_end + 2
     local words_end = at + tonumber(args[checks_end + 1])
     if holds then
-      local text = string.format('%.0f', stamp)
-      redis.call('SET', keys[1], text)
+      if not has_written then
+        has_written = true
+        redis.call('SET', keys[1], string.format('%.0f', last))
+      end
+      stamp = string.format('%.0f', number)
       while at < words_end do
-        at = writes[args[at]](prefix, args, at + 1, text)
+        at = writes[args[at]](args, at + 1)
       end
     end
     at = words_end
-    answers[#answers + 1] = holds and stamp or 0
-    stamp = stamp + 1
+    answers[#answers + 1] = holds and number or 0
+    number = number + 1
   end
   return answers
 end
