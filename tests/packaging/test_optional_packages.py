@@ -9,7 +9,7 @@ PACKAGE = SOURCE / "session_tokens"
 # Which corner (the beginning of a path) may import what.
 CORNERS = {
     "stores/valkey": {"valkey", "libvalkey", "redis"},
-    "stores/postgres": {"psycopg", "psycopg_pool"},
+    "stores/postgres": {"psycopg"},
     "stores/seal": {"cryptography"},
     "web/asgi": {"starlette"},
     "web/fastapi": {"fastapi", "starlette"},
