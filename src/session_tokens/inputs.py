@@ -32,6 +32,9 @@ INTEGER_MAX = 2**63 - 1
 PRICE_MAX = Decimal(10) ** 18
 PRICE_PLACES_MAX = 9
 CURRENCY_LENGTH_MAX = 16
+VALUE_ITEMS_MAX = VALUE_BYTES_MAX // len("0,")
+VALUE_KEYS_MAX = VALUE_BYTES_MAX // len('"":0,')
+"""More can never fit into a value, which is told before each of them is looked at."""
 
 
 def text_of(name: str, given: object, *, bytes_max: int) -> str:
@@ -139,13 +142,13 @@ def _check_json(name: str, given: object, depth: int) -> None:
     if depth > JSON_DEPTH_MAX:
         raise InvalidInput(f"{name} is nested deeper than {JSON_DEPTH_MAX} levels (or in itself); flatten it")
     if isinstance(given, list | tuple):
-        if len(given) > VALUE_BYTES_MAX:
-            raise InvalidInput(f"{name} is longer than {VALUE_BYTES_MAX} items; store a reference")
+        if len(given) > VALUE_ITEMS_MAX:
+            raise InvalidInput(f"{name} is longer than {VALUE_ITEMS_MAX} items; store a reference")
         for item in given:
             _check_json(name, item, depth + 1)
     elif isinstance(given, dict):
-        if len(given) > VALUE_BYTES_MAX:
-            raise InvalidInput(f"{name} has more than {VALUE_BYTES_MAX} keys; store a reference")
+        if len(given) > VALUE_KEYS_MAX:
+            raise InvalidInput(f"{name} has more than {VALUE_KEYS_MAX} keys; store a reference")
         for key, item in given.items():
             if not isinstance(key, str):
                 raise TypeError(f"{name} has a key that is no str; JSON objects have only those")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from session_tokens import CorruptRecord, InvalidInput, Issued, SessionTokens, Settings
+from session_tokens.records import JSON
 from session_tokens.testing import ManualClock
 
 from .counting import CountingStore
@@ -242,3 +243,13 @@ def test_every_row_that_names_the_library_has_a_test() -> None:
     rows = {int(row) for text in texts for row in re.findall(r"def test_row_(\d+)_", text)}
 
     assert set(range(1, 71)) - {16, 21, 27, 39, 61, 63, 70} == rows
+
+
+@pytest.mark.parametrize("fits", [[0] * 8191, {chr(0x400 + number): 0 for number in range(2047)}], ids=["list", "dict"])
+def test_row_60_as_many_items_as_fit_are_kept_and_more_are_told_by_their_number(fits: JSON) -> None:
+    """What can never fit is refused before each item is looked at; what fits is none of it."""
+    many: JSON = [0] * 8193 if isinstance(fits, list) else {str(number): 0 for number in range(3277)}
+    with SessionTokens.open("memory://", sweep=False) as st:
+        assert st.issue_token(None, fits).token.value == fits
+        with pytest.raises(InvalidInput, match=r"longer than 8192 items|more than 3276 keys"):
+            st.issue_token(None, many)

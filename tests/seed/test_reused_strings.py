@@ -58,7 +58,7 @@ def test_the_new_session_is_in_the_db_under_its_own_key() -> None:
         link = tables.add_session("s1", "bob", shared=True)
 
         assert db.sessions == {"s1": "bob"}
-        assert db.check_hash(link, "bob")
+        assert link is not None and db.check_hash(link, "bob")
 
 
 def test_an_unassigned_token_may_be_claimed_by_the_new_owner() -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput
-from session_tokens.audit_reading import read
+from session_tokens.audit_reading import Reading, read
 from session_tokens.errors import StoreUnavailable
 from session_tokens.service import key_use, keys
 from session_tokens.service.app import Options, Service
@@ -114,12 +114,12 @@ async def used_at(world: World, id: str) -> int | None:
 async def stored_use(tokens: AsyncSessionTokens, id: str) -> str | None:
     """Answer what is written down."""
 
-    def reading():  # type: ignore[no-untyped-def]
+    def reading() -> Reading[str | None]:
         answer = yield [SettingOf(key_use.USED + id)]
-        return answer.found[0].value
+        text: str | None = answer.found[0].value
+        return text
 
-    text: str | None = await read(tokens.store, reading())
-    return text
+    return await read(tokens.store, reading())
 
 
 async def test_a_key_tells_when_it_was_used_last_and_is_written_down_once_a_minute(world: World) -> None:

@@ -18,7 +18,7 @@ from tests.service.running import RunningService
 @contextmanager
 def running_with(folder: Path, **options: object) -> Iterator[tuple[RunningService, str | None]]:
     """Yield a service and where its console listens, if that has a listener of its own."""
-    service = RunningService("memory://", folder / "log", **options)
+    service = RunningService("memory://", folder / "log", "", **options)
     found = re.search(r"console on (\S+)/console", "".join(service.announced))
     try:
         yield service, found and found[1]

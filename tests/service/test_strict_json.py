@@ -25,3 +25,11 @@ def test_a_number_out_of_range_is_found_in_small_and_large_bodies(number: str, b
     else:
         with pytest.raises(NotJSON, match="beyond"):
             decode(body)
+
+
+def test_more_objects_than_any_value_holds_are_not_read_one_by_one() -> None:
+    most = "[" + ",".join(["{}"] * 5_460) + "]"
+
+    assert len(decode(most.encode())) == 5_460
+    with pytest.raises(NotJSON, match="more arrays and objects"):
+        decode(("[" + ",".join(["{}"] * 20_000) + "]").encode())

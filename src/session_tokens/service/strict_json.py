@@ -12,10 +12,12 @@ import re
 from typing import Any, NoReturn
 
 from ..inputs import INTEGER_MAX
-from ..settings import JSON_DEPTH_MAX
+from ..settings import JSON_DEPTH_MAX, VALUE_BYTES_MAX
 
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+BRACKETS_MAX = VALUE_BYTES_MAX + 64
+"""A value, each bracket of it a byte, and what stands around it in a body."""
 SMALL = 512
 SHAPES = bytes(48 if byte in b"0123456789" else 101 if byte in b"eE" else 32 for byte in range(256))
 """Makes every digit a 0, every e an e and the rest blank."""
@@ -54,7 +56,10 @@ def _depth(body: bytes) -> int:
     if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
         return 0
     depth = 0
-    for bracket in STRING.sub(b"", body).translate(None, NO_BRACKETS):
+    brackets = STRING.sub(b"", body).translate(None, NO_BRACKETS)
+    if len(brackets) > BRACKETS_MAX:
+        raise NotJSON("it holds more arrays and objects than are ever kept")
+    for bracket in brackets:
         depth += 1 if bracket in b"[{" else -1
         if depth > JSON_DEPTH_MAX:
             return depth
