@@ -177,6 +177,24 @@ Pepper = bytes | Mapping[str, bytes]
 """At least 32 bytes, or key id → bytes of which the first is current."""
 
 
+class _Hmac:
+    """HMAC-SHA256 under one key, which is taken in once: half of what each short message costs otherwise (RFC 2104)."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = (key if len(key) <= 64 else sha256(key).digest()).ljust(64, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block)).copy
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block)).copy
+
+    def hex(self, message: bytes) -> str:
+        """Answer the digest in hex."""
+        inner, outer = self._inner(), self._outer()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+
 class PepperKeyring:
     """For stores that outlive the process: a secret is looked up by HMAC-SHA256 under a pepper that is kept apart.
 
@@ -192,7 +210,7 @@ class PepperKeyring:
         TypeError: for anything that is neither bytes nor a mapping.
     """
 
-    __slots__ = ("_prefixes", "current", "data_keys", "index_keys", "peppers")
+    __slots__ = ("_keyed", "_prefixes", "current", "data_keys", "index_keys", "peppers")
 
     def __init__(
         self, pepper: Pepper, *, data: Mapping[str, bytes] | None = None, index: Mapping[str, bytes] | None = None
@@ -201,20 +219,21 @@ class PepperKeyring:
         self.data_keys = data or self._derived(b"data key")
         self.index_keys = index or self._derived(b"index key")
         self.current = next(iter(self.peppers))
-        self._prefixes = tuple((key_id + ":", secret) for key_id, secret in self.peppers.items())
+        self._keyed = {key_id: _Hmac(secret).hex for key_id, secret in self.peppers.items()}
+        self._prefixes = tuple((key_id + ":", keyed) for key_id, keyed in self._keyed.items())
 
     def _derived(self, use: bytes) -> dict[str, bytes]:
         return {key_id: hmac.digest(pepper, use, "sha256") for key_id, pepper in self.peppers.items()}
 
     def lookup(self, secret: str) -> str:
         """Answer the look-up key under the current pepper."""
-        prefix, pepper = self._prefixes[0]
-        return prefix + hmac.digest(pepper, secret.encode(), "sha256").hex()
+        prefix, keyed = self._prefixes[0]
+        return prefix + keyed(secret.encode())
 
     def lookups(self, secret: str) -> Sequence[str]:
         """Answer the look-up keys under every pepper, the current first."""
         message = secret.encode()
-        return [prefix + hmac.digest(pepper, message, "sha256").hex() for prefix, pepper in self._prefixes]
+        return [prefix + keyed(message) for prefix, keyed in self._prefixes]
 
     def derive(self, key_id: str, message: bytes) -> bytes:
         """Answer HMAC-SHA256 under that pepper."""
@@ -222,15 +241,15 @@ class PepperKeyring:
 
     def mac(self, message: bytes) -> str:
         """Answer ``key-id:hex`` of a MAC over a stored record under the current pepper."""
-        prefix, pepper = self._prefixes[0]
-        return prefix + hmac.digest(pepper, b"mac" + message, "sha256").hex()
+        prefix, keyed = self._prefixes[0]
+        return prefix + keyed(b"mac" + message)
 
     def mac_is_right(self, mac: str, message: bytes) -> bool:
         """Whether ``mac`` was made over ``message`` under one of the live peppers; compares in constant time."""
         key_id, _, digest = mac.partition(":")
-        pepper = self.peppers.get(key_id)
-        return pepper is not None and hmac.compare_digest(
-            hmac.digest(pepper, b"mac" + message, "sha256").hex().encode(), digest.encode("utf-8", "replace")
+        keyed = self._keyed.get(key_id)
+        return keyed is not None and hmac.compare_digest(
+            keyed(b"mac" + message).encode(), digest.encode("utf-8", "replace")
         )
 
     def check_of(self, key_id: str) -> str:

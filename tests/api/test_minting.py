@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import multiprocessing
 import os
 import random
@@ -162,6 +163,17 @@ def test_every_single_typing_error_is_seen_by_the_checksum() -> None:
 
 
 # What is kept of a secret.
+
+
+@pytest.mark.parametrize("length", [32, 63, 64, 65, 500])
+def test_look_up_keys_and_macs_are_hmac_sha256_of_peppers_of_every_length(length: int) -> None:
+    pepper = bytes(range(256)) * 2
+    keyring = PepperKeyring({"k": pepper[:length]})
+    for message in ("", "sts_", "x" * 1_000):
+        raw = message.encode()
+        assert keyring.lookup(message) == "k:" + hmac.digest(pepper[:length], raw, "sha256").hex()
+        assert keyring.mac(raw) == "k:" + hmac.digest(pepper[:length], b"mac" + raw, "sha256").hex()
+        assert keyring.mac_is_right(keyring.mac(raw), raw) and not keyring.mac_is_right(keyring.mac(b"!"), raw)
 
 
 def test_a_durable_store_keeps_an_hmac_under_the_current_pepper() -> None:
