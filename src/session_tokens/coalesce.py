@@ -80,8 +80,8 @@ class Coalescer(Generic[Q, A]):
         """How many questions wait to be sent."""
         return len(self._waiting)
 
-    async def ask(self, question: Q) -> A:
-        """Answer one question, carried together with the others of this turn.
+    def ask(self, question: Q) -> Awaitable[A]:
+        """Answer one question, carried together with the others of this turn; to be awaited at once.
 
         Raises:
             StoreUnavailable: it was closed; or whatever the store raised for this question.
@@ -90,15 +90,23 @@ class Coalescer(Generic[Q, A]):
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._bind(loop)
+        if len(self._waiting) >= self._waiting_max:
+            return self._ask_later(question, loop)
+        return self._put(question, loop)
+
+    async def _ask_later(self, question: Q, loop: asyncio.AbstractEventLoop) -> A:
         while len(self._waiting) >= self._waiting_max:
             await self._room(loop)
+        return await self._put(question, loop)
+
+    def _put(self, question: Q, loop: asyncio.AbstractEventLoop) -> asyncio.Future[A]:
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         future: asyncio.Future[A] = loop.create_future()
         self._waiting.append((question, future))
         if not self._called:
             self._call(loop)
-        return await future
+        return future
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None:

@@ -49,7 +49,7 @@ async def test_what_comes_while_couriers_are_under_way_travels_next() -> None:
     stage: Coalescer[object, object] = Coalescer(echo.carry)
     tasks = []
     for number in range(20):
-        tasks.append(asyncio.create_task(stage.ask(number)))
+        tasks.append(asyncio.ensure_future(stage.ask(number)))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     assert len(echo.batches) == coalesce.IN_FLIGHT_MAX
@@ -74,8 +74,8 @@ async def test_a_batch_is_bounded() -> None:
 async def test_a_call_cancelled_before_it_is_sent_is_never_sent() -> None:
     echo = Echo()
     stage: Coalescer[object, object] = Coalescer(echo.carry)
-    gone, stays = asyncio.create_task(stage.ask("gone")), asyncio.create_task(stage.ask("stays"))
-    asyncio.get_running_loop().call_soon(gone.cancel)
+    gone, stays = asyncio.ensure_future(stage.ask("gone")), asyncio.ensure_future(stage.ask("stays"))
+    gone.cancel()
 
     assert await stays == "stays"
     assert gone.cancelled()
@@ -87,7 +87,7 @@ async def test_a_call_cancelled_under_way_disturbs_no_other() -> None:
     echo = Echo()
     echo.gate.clear()
     stage: Coalescer[object, object] = Coalescer(echo.carry)
-    tasks = [asyncio.create_task(stage.ask(number)) for number in range(10)]
+    tasks = [asyncio.ensure_future(stage.ask(number)) for number in range(10)]
     await echo.under_way.wait()
     tasks[3].cancel()
     echo.gate.set()
@@ -159,7 +159,7 @@ async def test_a_full_queue_makes_callers_wait() -> None:
     echo = Echo()
     echo.gate.clear()
     stage: Coalescer[object, object] = Coalescer(echo.carry, batch_max=4, waiting_max=8)
-    tasks = [asyncio.create_task(stage.ask(number)) for number in range(100)]
+    tasks = [asyncio.ensure_future(stage.ask(number)) for number in range(100)]
     for _ in range(10):
         await asyncio.sleep(0)
     for task in tasks[40:60]:
@@ -176,7 +176,7 @@ async def test_a_closed_stage_refuses_and_closing_waits_for_what_is_under_way() 
     echo = Echo()
     echo.gate.clear()
     stage: Coalescer[object, object] = Coalescer(echo.carry)
-    under_way = asyncio.create_task(stage.ask(1))
+    under_way = asyncio.ensure_future(stage.ask(1))
     await echo.under_way.wait()
     closing = asyncio.create_task(stage.close())
     await asyncio.sleep(0)

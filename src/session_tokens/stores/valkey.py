@@ -98,26 +98,12 @@ class ValkeyStore(CoalescingStore):
         return await super().find_token(lookups)
 
     async def _carry_sessions(self, asked: Sequence[Usual]) -> Sequence[SessionNow | None]:
-        paths = [path for _, path in asked]
-        values, time = await self._ask(packed_paths(paths), 2, twice_is_once=True)
-        now, usual, at = self._core.now_of(time), self._core.codec.usual_session, 0
-        answers: list[SessionNow | None] = []
-        for lookup, path in asked:
-            found = usual(lookup, path, values[at : at + path.size])
-            at += path.size
-            answers.append(None if found is None else (now, *found))
-        return answers
+        values, time = await self._ask(packed_paths(asked), 2, twice_is_once=True)
+        return self._core.usual_sessions(asked, values, time)
 
     async def _carry_tokens(self, asked: Sequence[Usual]) -> Sequence[TokenNow | None]:
-        paths = [path for _, path in asked]
-        values, time = await self._ask(packed_paths(paths), 2, twice_is_once=True)
-        now, usual, at = self._core.now_of(time), self._core.codec.usual_token, 0
-        answers: list[TokenNow | None] = []
-        for lookup, path in asked:
-            found = usual(lookup, path, values[at : at + path.size])
-            at += path.size
-            answers.append(None if found is None else (now, *found))
-        return answers
+        values, time = await self._ask(packed_paths(asked), 2, twice_is_once=True)
+        return self._core.usual_tokens(asked, values, time)
 
     async def read_batch(self, wants: Sequence[Want]) -> Batch:
         """Answer all wants as of one instant, in one round trip."""
@@ -259,9 +245,9 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             usual = self._core.codec.paths.usual("S:", lookups)
             if usual is not None:
                 values, time = self._ask(usual[1].alone, 2, twice_is_once=True)
-                found = self._core.codec.usual_session(*usual, values)
+                (found,) = self._core.usual_sessions((usual,), values, time)
                 if found is not None:
-                    return (self._core.now_of(time), *found)
+                    return found
             return super().find_session_now(lookups)
         except CorruptRecord as error:
             alert(error)
@@ -273,9 +259,9 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             usual = self._core.codec.paths.usual("T:", lookups)
             if usual is not None:
                 values, time = self._ask(usual[1].alone, 2, twice_is_once=True)
-                found = self._core.codec.usual_token(*usual, values)
+                (found,) = self._core.usual_tokens((usual,), values, time)
                 if found is not None:
-                    return (self._core.now_of(time), *found)
+                    return found
             return super().find_token_now(lookups)
         except CorruptRecord as error:
             alert(error)

@@ -39,7 +39,7 @@ from .record_codec import Row, not_written, outcome_of, outcome_text, session_of
 from .valkey_asks import ASKS
 from .valkey_names import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
 from .valkey_near import Near
-from .valkey_paths import PATH_KINDS, Path, Paths
+from .valkey_paths import PATH_KINDS, Path, Paths, Usual
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -189,23 +189,15 @@ class ValkeyCodec:
         """
         return self._FOUND[type(want)](self, want, reply)
 
-    def usual_session(self, lookup: str, path: Path, values: list[bytes | None]) -> SessionFound | None:
-        """Answer what stands on a remembered way; ``None`` where it needs a closer look, which ``found`` takes."""
-        seen = path.seen
-        if seen is not None and seen[0] == values:
-            found: SessionFound = seen[1]
-            return found
-        looked: SessionFound | None = self._look_again(SessionByLookup(lookup), path, values)
-        return looked
+    def session_on(self, usual: Usual, values: list[bytes | None]) -> SessionFound | None:
+        """Answer what stands on a remembered way, looked at closely; ``None`` where it leads elsewhere by now."""
+        found: SessionFound | None = self._look_again(SessionByLookup(usual[0]), usual[1], values)
+        return found
 
-    def usual_token(self, lookup: str, path: Path, values: list[bytes | None]) -> TokenFound | None:
-        """As ``usual_session``, for a token."""
-        seen = path.seen
-        if seen is not None and seen[0] == values:
-            found: TokenFound = seen[1]
-            return found
-        looked: TokenFound | None = self._look_again(TokenByLookup(lookup), path, values)
-        return looked
+    def token_on(self, usual: Usual, values: list[bytes | None]) -> TokenFound | None:
+        """As ``session_on``, for a token."""
+        found: TokenFound | None = self._look_again(TokenByLookup(usual[0]), usual[1], values)
+        return found
 
     def _look_again(self, want: Want, path: Path, values: list[bytes | None]) -> Any:
         """Look closely at values on a remembered way and remember what they said: the same values say the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 from ..coalesce import Batch
 from ..errors import CorruptRecord, StoreUnavailable
@@ -15,6 +16,7 @@ from .server_clock import ServerClock
 from .valkey_asks import ask_words
 from .valkey_codec import Reply, ValkeyCodec
 from .valkey_names import prefix_of
+from .valkey_paths import Usual
 from .valkey_paths import packed as packed_paths
 from .valkey_start import Address
 from .valkey_wire import pack
@@ -56,7 +58,7 @@ class ValkeyCore:
         found = self.codec.found
         paths = self.codec.paths.of(wants) if wants else None
         if paths is not None:
-            values, time = yield packed_paths(paths), 2
+            values, time = yield packed_paths(list(zip(wants, paths, strict=True))), 2
             replies = self.codec.paths.replies(wants, paths, values)
             if replies is not None:
                 now = self.now_of(time)
@@ -70,6 +72,30 @@ class ValkeyCore:
             if isinstance(answer, Found):
                 self.codec.learn(want, reply)
         return Batch(now, answers)
+
+    def usual_sessions(
+        self, asked: Sequence[Usual], values: list[bytes | None], time: Reply
+    ) -> list[SessionNow | None]:
+        """Answer now and the sessions at the ends of remembered ways; ``None`` for what is to be asked anew."""
+        return self._usual(asked, values, time, self.codec.session_on)
+
+    def usual_tokens(self, asked: Sequence[Usual], values: list[bytes | None], time: Reply) -> list[TokenNow | None]:
+        """As ``usual_sessions``, for tokens."""
+        return self._usual(asked, values, time, self.codec.token_on)
+
+    def _usual(
+        self, asked: Sequence[Usual], values: list[bytes | None], time: Reply, look: Callable[[Usual, Reply], Any]
+    ) -> list[Any]:
+        now = (self.now_of(time),)
+        answers, at = [], 0
+        for usual in asked:
+            path = usual[1]
+            there = values[at : at + path.size]
+            at += path.size
+            seen = path.seen
+            found = seen[1] if seen is not None and seen[0] == there else look(usual, there)
+            answers.append(None if found is None else now + found)
+        return answers
 
     def now_of(self, time: Reply) -> int:
         """Answer the instant of a reply to ``TIME``, in milliseconds."""

@@ -32,7 +32,7 @@ SEEN_MAX = 8_192
 """Parts that are remembered in each of two generations."""
 VALUE_MAX = 2_048
 """Bytes of the largest value that is remembered."""
-BELIEVED_MS = 250
+BELIEVED_MS = 1_000
 """How much later than it was judged a believed command may be carried out."""
 REFUSALS_MAX = 6
 

@@ -103,7 +103,7 @@ class Paths:
     def usual(self, kind: str, lookups: Sequence[str]) -> Usual | None:
         """Answer the first of a secret's look-up keys (one for each live pepper) whose way is known."""
         for lookup in lookups:
-            path = self.of_name(kind + lookup)
+            path = self._known.get(kind + lookup)
             if path is not None:
                 return lookup, path
         return None
@@ -135,9 +135,9 @@ def _name_of(want: Want) -> str:
     return name
 
 
-def packed(paths: Sequence[Path]) -> bytes:
+def packed(ways: Sequence[tuple[object, Path]]) -> bytes:
     """Answer the commands that read all keys of some ways as of one instant, and then the time."""
-    if len(paths) == 1:
-        return paths[0].alone
-    size = 1 + sum([path.size for path in paths])
-    return b"*%d\r\n$4\r\nMGET\r\n%b%b" % (size, b"".join([path.words for path in paths]), TIME)
+    if len(ways) == 1:
+        return ways[0][1].alone
+    size = 1 + sum([way[1].size for way in ways])
+    return b"*%d\r\n$4\r\nMGET\r\n%b%b" % (size, b"".join([way[1].words for way in ways]), TIME)
