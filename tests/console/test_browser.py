@@ -143,6 +143,21 @@ def test_hostile_owners_run_nothing(page: Page) -> None:
     expect(page.get_by_text("<script>alert(1)</script>").first).to_be_visible()
 
 
+@pytest.mark.parametrize("owner", [".", ".."])
+def test_a_browser_reaches_owners_that_it_would_take_out_of_a_path(
+    page: Page, service: RunningService, owner: str
+) -> None:
+    with service.http() as http:
+        http.post("/v1/sessions", json={"owner": owner}).raise_for_status()
+    page.goto("/console/sessions")
+    page.get_by_role("link", name=owner, exact=True).first.click()
+    expect(page.get_by_role("heading", name=f"Owner {owner}", exact=True)).to_be_visible()
+    page.get_by_label("Type the owner to end all their sessions").fill(owner)
+    page.get_by_role("button", name="End all sessions").click()
+
+    expect(page.get_by_text("No living session.")).to_be_visible()
+
+
 def test_leaving_ends_it(page: Page) -> None:
     page.get_by_role("button", name="Leave").click()
 
