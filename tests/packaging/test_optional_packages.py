@@ -8,7 +8,7 @@ from tests.packaging.house import SOURCE
 PACKAGE = SOURCE / "session_tokens"
 # Which corner (the beginning of a path) may import what.
 CORNERS = {
-    "stores/valkey": {"valkey", "libvalkey", "redis"},
+    "stores/valkey": {"valkey", "libvalkey", "redis", "msgspec"},
     "stores/postgres": {"psycopg"},
     "stores/seal": {"cryptography"},
     "web/asgi": {"starlette"},

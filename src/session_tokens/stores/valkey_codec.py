@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, ClassVar, TypeVar
 
 from ..clock import Clock
@@ -41,7 +42,30 @@ from .valkey_names import STAMP_LENGTH, lookup_part, owner_part, part_of, sessio
 from .valkey_near import Near
 from .valkey_paths import PATH_KINDS, Path, Paths, Usual
 
-_as_json = json.JSONEncoder(separators=(",", ":")).encode
+_plain = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _row_writer() -> Callable[[Row], bytes]:
+    """Answer what writes a row as JSON: ``msgspec`` where it is installed, in a tenth of the time, else ``json``.
+
+    The two spell letters beyond ASCII in different ways, and ``json`` reads both.
+    """
+    try:
+        write = import_module("msgspec.json").Encoder().encode
+    except ImportError:
+        return lambda row: _plain(row).encode("ascii")
+
+    def written(row: Row) -> bytes:
+        try:
+            text: bytes = write(row)
+        except (UnicodeEncodeError, OverflowError):  # a lone surrogate, or a number beyond 64 bits
+            return _plain(row).encode("ascii")
+        return text
+
+    return written
+
+
+as_json = _row_writer()
 
 Reply = Any
 """What a server answered: nested lists of ``bytes``, ``int`` and ``None``."""
@@ -71,9 +95,9 @@ class ValkeyCodec:
 
     def body(self, table: str, row: Row, link: bytes) -> bytes:
         """Answer a record as it is stored, without its stamp; the MAC covers the very text of the row."""
-        text = _as_json(row)
-        mac = self.keyring.mac((table + text).encode("ascii"))
-        return b"%b\n%b" % (link, f"{mac}\n{text}".encode("ascii"))
+        text = as_json(row)
+        mac = self.keyring.mac(table.encode("ascii") + text).encode("ascii")
+        return b"%b\n%b\n%b" % (link, mac, text)
 
     def session_body(self, session: Session) -> bytes:
         """Answer a session as it is stored."""

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from ..errors import StoreError, StoreUnavailable
 from .outage import Declined, Unsent
@@ -158,9 +158,8 @@ class Pool(Protocol):
     connection_kwargs: Any
 
 
-class _Idle(NamedTuple):
-    connection: Any
-    since_s: float
+_Idle = tuple[Any, float]
+"""A connection, and since when it is idle, in seconds."""
 
 
 class AsyncLines:
@@ -210,7 +209,7 @@ class AsyncLines:
         return answers
 
     def _keep(self, connection: _AsyncConnection) -> None:
-        self._idle.append(_Idle(connection, time.monotonic()))
+        self._idle.append((connection, time.monotonic()))
 
     async def _connection(self, timeout_s: float) -> _AsyncConnection:
         while self._idle:
@@ -232,7 +231,7 @@ class AsyncLines:
         """Close all connections; those in use follow when their exchange is over."""
         self._closed = True
         while self._idle:
-            connection: _AsyncConnection = self._idle.pop().connection
+            connection: _AsyncConnection = self._idle.pop()[0]
             connection.socket_connect_timeout = 1.0
             try:
                 await connection.disconnect()
@@ -280,7 +279,7 @@ class BlockingLines:
         except Exception as error:
             if connection is not None:
                 if is_refusal(error) and replies == 1:
-                    self._idle.append(_Idle(connection, time.monotonic()))
+                    self._idle.append((connection, time.monotonic()))
                 else:
                     connection.disconnect()
             if not is_driver_error(error):
@@ -293,7 +292,7 @@ class BlockingLines:
         if self._closed or len(self._idle) >= IDLE_MAX:
             connection.disconnect()
         else:
-            self._idle.append(_Idle(connection, time.monotonic()))
+            self._idle.append((connection, time.monotonic()))
         return answers
 
     def _connection(self) -> _BlockingConnection:
@@ -331,4 +330,4 @@ class BlockingLines:
         """Close all connections; those in use follow when their exchange is over."""
         self._closed = True
         while self._idle:
-            self._idle.pop().connection.disconnect()
+            self._idle.pop()[0].disconnect()
