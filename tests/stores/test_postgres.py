@@ -280,7 +280,7 @@ def test_a_forged_session_does_not_authenticate_and_an_alert_is_logged(
         assert 2 == len([record for record in caplog.records if record.levelno >= logging.ERROR])
         with pytest.raises(CorruptRecord):
             tokens.get_session(issued.id)
-        assert [("session", issued.id)] == [(kind, id) for kind, id, _ in tokens.store.check_now()]  # type: ignore[attr-defined]  # of this store
+        assert [("session", issued.id)] == [problem[:2] for problem in tokens.store.check_now()]  # type: ignore[attr-defined]  # of this store
 
 
 def test_a_row_copied_over_another_is_refused(
@@ -323,7 +323,7 @@ def test_a_token_whose_session_is_gone_is_found_by_the_check(
         assert [] == tokens.store.check_now()  # type: ignore[attr-defined]  # of this store
         execute(postgres_url, "DELETE FROM session_tokens.sessions")
 
-        assert [("token", token.id)] == [(kind, id) for kind, id, _ in tokens.store.check_now()]  # type: ignore[attr-defined]  # of this store
+        assert [("token", token.id)] == [problem[:2] for problem in tokens.store.check_now()]  # type: ignore[attr-defined]  # of this store
 
 
 def test_a_closed_store_refuses_and_closing_twice_does_nothing(

@@ -27,7 +27,7 @@ from .copying import Dump
 from .key_file import given_keyring
 from .outage import Outage, OutagePolicy
 from .postgres_address import Address, address_of
-from .postgres_checking import Problem, checking
+from .postgres_checking import Problem, Progress, checking
 from .postgres_commit import commit_statement
 from .postgres_copying import dump_of, dump_statement
 from .postgres_decoding import Decoder
@@ -55,7 +55,9 @@ log = logging.getLogger("session_tokens.store")
 
 MIGRATION_TIMEOUT_S: Final = 600.0
 SCRIPT_TIMEOUT_S: Final = 30.0
-"""For each statement of an opening or a check; connecting has the store's time-out."""
+"""For each statement of an opening; connecting has the store's time-out."""
+CHECK_TIMEOUT_S: Final = 600.0
+"""For each statement of a check, some of which go through a whole table."""
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -176,13 +178,19 @@ class PostgresStore(InTurns, CoalescingStore):
         """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return [Key(*row) for row in await self._read(self._core.due(now, limit))]
 
-    async def check(self) -> Sequence[Problem]:
-        """Look at every record: is it genuine, and does it agree with the others? Answers what is wrong.
+    async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
+        """Look at every record, index and function: are they as they were written, do they agree?
 
         Reads in batches, each in one round trip; what changes meanwhile may be reported wrongly.
+
+        Args:
+            fix: whether to mend what can be mended; indexes and functions by the role that owns them.
+            progress: ``progress(done, total)``, called now and then with a number of records.
+
+        Answers what was wrong, and of each thing what was done about it.
         """
-        script = checking(self.address, self._core.decoder)
-        return cast("Sequence[Problem]", await self._run_script(script, SCRIPT_TIMEOUT_S))
+        script = checking(self.address, self._core.keyring, self._core.decoder, fix, progress)
+        return cast("Sequence[Problem]", await self._run_script(script, CHECK_TIMEOUT_S))
 
     async def close(self) -> None:
         """Wait for what is under way and let go of all connections; calling it again does nothing."""
@@ -287,10 +295,10 @@ class BlockingPostgresStore(BlockingInTurns):
         """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return [Key(*row) for row in self._read(self._core.due(now, limit))]
 
-    def check_now(self) -> Sequence[Problem]:
+    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
         """As ``PostgresStore.check``."""
-        script = checking(self.address, self._core.decoder)
-        return cast("Sequence[Problem]", self._run_script(script, SCRIPT_TIMEOUT_S))
+        script = checking(self.address, self._core.keyring, self._core.decoder, fix, progress)
+        return cast("Sequence[Problem]", self._run_script(script, CHECK_TIMEOUT_S))
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
         """Answer a batch of all records of a kind; see ``copying.Copyable``."""

@@ -47,6 +47,7 @@ MIGRATIONS = (
     Migration(2, "reading_v1"),
     Migration(3, "commit_v1"),
     Migration(4, "finding_v2"),
+    Migration(5, "quarantine"),
 )
 NEWEST = MIGRATIONS[-1].number
 

@@ -84,7 +84,8 @@ def in_our_words(error: Exception, *, sent: bool) -> StoreError:
         return StoreBusy("others are changing the same records in PostgreSQL; try again later", sqlstate=state)
     if state in _UNMIGRATED:
         return StoreError(
-            "PostgreSQL has no tables of this version in that name space; run: session-tokens store migrate",
+            "PostgreSQL has no tables of this version in that name space; run: session-tokens store migrate, "
+            "and if they are of this version already: session-tokens store check --fix",
             sqlstate=state,
         )
     if state == "42501":
