@@ -209,6 +209,5 @@ def test_what_only_one_kind_of_store_can_do_is_refused_by_the_others(
         return [cli(*words, "--store", url).code for url in ("sqlite:///store.db", postgres_url, valkey_url)]
 
     assert codes("check", "--fix-clock") == [0, 2, 2]
-    assert codes("check", "--fix") == [0, 2, 0]
     assert codes("store", "migrate") == [0, 0, 0]
     assert codes("store", "abandon") == [4, 4, 4]

@@ -125,10 +125,3 @@ def test_check_mends_what_can_be_mended_and_tells_what_is_left(cli: Cli, valkey_
     assert left.code == said.code == CONFLICT
     assert [finding.partition(":")[0] for finding in left.json["left"]] == [f"session {session.id}"]
     assert said.err.startswith(f"could not be mended:\nsession {session.id}: ")
-
-
-def test_check_cannot_mend_postgresql_and_says_what_can(cli: Cli, postgres_url: str) -> None:
-    """Its indexes are PostgreSQL's own affair, and a record that somebody wrote to comes back from a backup only."""
-    said = cli("store", "check", postgres_url, "--fix", "--json")
-
-    assert said.code == BAD_INPUT and "backup" in said.err
