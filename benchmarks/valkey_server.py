@@ -19,7 +19,7 @@ from benchmarks.sides import valkey_side
 from tests.servers.valkey import ValkeyServer
 
 SESSIONS = 2_000
-TASKS = 50
+TASKS, PIPELINES = 50, 2
 VERIFY_GOAL, COMMAND_GOAL, SEQUENTIAL_GOAL = 5.0, 3.0, 0.8
 
 
@@ -43,11 +43,13 @@ def run(options: Options) -> Report:
             report.versions.update(peer.ask("describe"))
         for what, operation, peer_operation, goal in (
             ("verify_session, 50 tasks / starsessions load", "verify_session", "load", VERIFY_GOAL),
-            ("verify_session, seen for the first time / … load", "verify_session_unseen", "load", None),
+            ("verify_session, seen for the first time / … load", "verify_session, unseen", "load", None),
             ("verify_token, 50 tasks / … load", "verify_token", "load", VERIFY_GOAL),
             ("change_session, 50 tasks / … load + save", "change_session", "load_and_save", COMMAND_GOAL),
             ("issue_token, 50 tasks / … load + save", "issue_token", "load_and_save", COMMAND_GOAL),
             ("transfer_token, 50 tasks / … load + save", "transfer_token", "load_and_save", COMMAND_GOAL),
+            ("change_session, seen for the first time", "change_session, unseen", "load_and_save", None),
+            ("change_session, of two processes in turn", "change_session, in turn", "load_and_save", None),
         ):
             count, peer_count = options.scaled(20_000, quick=100), options.scaled(5_000, quick=100)
             if not operation.startswith("verify"):
@@ -55,6 +57,7 @@ def run(options: Options) -> Report:
             row = Row.between(what, ours, peer, "1/s", goal)
             peer_turn = partial(_turn, peer, peer_operation, peer_count, TASKS) if peer else None
             report.rows.append(compare(options, row, partial(_turn, ours, operation, count, TASKS), peer_turn))
+        report.rows.append(_floor(options, ours, bare))
         count = options.scaled(3_000, quick=30)
         for what, operation, bare_operation in (
             ("verify_session, sequential, asyncio / GET", "verify_session", "get"),
@@ -67,6 +70,14 @@ def run(options: Options) -> Report:
             )
             report.rows.append(compare(options, row, ours_turn, bare_turn))
     return report
+
+
+def _floor(options: Options, ours: Side, bare: Side) -> Row:
+    """What is there at all: the words of a transfer, made beforehand, sent in pipelines by the client library."""
+    row = Row.between("transfer_token, 50 tasks / its bare commit", ours, bare, "1/s")
+    count = options.scaled(10_000, quick=100)
+    ours_turn = partial(_turn, ours, "transfer_token", count, TASKS)
+    return compare(options, row, ours_turn, partial(_turn, bare, "commit", count, PIPELINES))
 
 
 def _turn(side: Side, operation: str, count: int, tasks: int) -> Measured:

@@ -21,7 +21,7 @@ class Loop:
 
         return self._runner.run(awaited())
 
-    def time_calls(self, call: Callable[[int], Awaitable[bool]], numbers: Sequence[int], tasks: int) -> dict[str, Any]:
+    def time_calls(self, call: Callable[[int], Awaitable[int]], numbers: Sequence[int], tasks: int) -> dict[str, Any]:
         """Time `call(number)` for every number, spread over the tasks; each says whether its answer was right."""
 
         async def work(own: Sequence[int]) -> int:

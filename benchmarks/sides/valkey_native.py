@@ -44,17 +44,33 @@ class Measured:
             assert self.loop.time_calls(call, everyone, 50)["right"] == sessions
         return {"sessions": len(self.sessions)}
 
-    def _verify_session_unseen(self, count: int, tasks: int) -> dict[str, Any]:
-        """Verify each session once in a process that has seen none of them."""
+    def _unseen(self, operation: str, count: int, tasks: int) -> dict[str, Any]:
+        """Ask about each session once, in a process that has seen none of them."""
         seen = self.st
-        self.st = self.loop.run(AsyncSessionTokens.open(self.url, pepper=PEPPER, settings=SETTINGS, sweep=False))
-        answer = self.loop.time_calls(self._verify_session, list(range(min(count, len(self.sessions)))), tasks)
+        self.st = self.loop.run(self._opened())
+        numbers = list(range(min(count, len(self.sessions))))
+        answer = self.loop.time_calls(getattr(self, f"_{operation}"), numbers, tasks)
         self.loop.run(self.st.close())
         self.st = seen
         return answer
 
+    def _in_turn(self, operation: str, count: int, tasks: int) -> dict[str, Any]:
+        """Let two stores work on the same sessions in turn, so that neither knows what state they are in."""
+        one, other = self.st, self.loop.run(self._opened())
+        numbers = self._apart(len(self.sessions) // tasks * tasks, tasks)
+        turns: list[dict[str, Any]] = []
+        while sum(turn["operations"] for turn in turns) < count:
+            for self.st in (one, other):
+                turns.append(self.loop.time_calls(getattr(self, f"_{operation}"), numbers, tasks))
+        self.loop.run(other.close())
+        self.st = one
+        return {name: sum(turn[name] for turn in turns) for name in turns[0]}
+
+    def _opened(self) -> Any:
+        return AsyncSessionTokens.open(self.url, pepper=PEPPER, settings=SETTINGS, sweep=False)
+
     async def _prepare(self, sessions: int) -> None:
-        self.st = await AsyncSessionTokens.open(self.url, pepper=PEPPER, settings=SETTINGS, sweep=False)
+        self.st = await self._opened()
 
         async def open_one(number: int) -> tuple[Any, Any, Any]:
             session = await self.st.open_session(owner_name(number), data={"visits": 0})
@@ -78,8 +94,9 @@ class Measured:
     def time_operation(self, operation: str, count: int, tasks: int) -> dict[str, Any]:
         if operation == "verify_session_blocking":
             return self._verify_session_blocking(count)
-        if operation == "verify_session_unseen":
-            return self._verify_session_unseen(count, tasks)
+        operation, _, how = operation.partition(", ")
+        if how:
+            return {"unseen": self._unseen, "in turn": self._in_turn}[how](operation, count, tasks)
         # Two commands on one session at once would be a race, and its loser's second attempt another question.
         numbers = picks(count, len(self.sessions)) if operation.startswith("verify") else self._apart(count, tasks)
         return self.loop.time_calls(getattr(self, f"_{operation}"), numbers, tasks)
