@@ -192,7 +192,7 @@ def test_a_commit_that_comes_after_the_deadline_of_what_it_changes_is_refused(va
         assert tokens.verify_token(token.secret) is None
 
 
-@pytest.mark.parametrize("off_ms", [-3_600_000, -1_000, 1_000, 3_600_000])
+@pytest.mark.parametrize("off_ms", [-3_600_000, -1_500, 1_000, 3_600_000])
 def test_a_clock_that_is_wrong_here_changes_nothing(valkey_url: str, off_ms: int) -> None:
     with opened(valkey_url) as (tokens, store), opened(valkey_url) as (others, _):
         session = tokens.open_session("alice", max_age=60)
