@@ -4,7 +4,8 @@ Both sides have one process, the same server, driver, number of connections and 
 The peer is what one would write by hand with psycopg: a verification is one SELECT by the same look-up key that brings
 the row, its owner's entry and the server's clock; a command is one UPDATE of the row it judges, or, as the careful
 write it, BEGIN, SELECT FOR UPDATE, UPDATE and COMMIT. A command of session-tokens reads, judges, and commits only if
-nothing that it read has changed. The server waits for its disk at each commit (`synchronous_commit` and `fsync` on).
+nothing that it read has changed. The peer uses the driver's cursors, as one does; session-tokens uses the driver's
+libpq, past them. The server waits for its disk at each commit (`synchronous_commit` and `fsync` on).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def run(options: Options) -> Report:
         report.versions.update(by_hand.ask("describe"))
         for what, operation, peer_operation, count, tasks, goal in (
             ("verify_session, 20 tasks / SELECT", "verify_session", "select", 5_000, TASKS, GOAL),
-            ("verify_session, seen for the first time / …", "verify_session_unseen", "select", 2_000, TASKS, None),
+            ("verify_session, seen for the first time / …", "verify_session, unseen", "select", 2_000, TASKS, None),
             ("verify_token, 20 tasks / SELECT of a session", "verify_token", "select", 5_000, TASKS, None),
             ("change_session, 20 tasks / UPDATE", "change_session", "update", 1_500, TASKS, GOAL),
             ("change_session, 20 tasks / careful transaction", "change_session", "transaction", 1_500, TASKS, GOAL),
