@@ -244,10 +244,12 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         try:
             usual = self._core.codec.paths.usual("S:", lookups)
             if usual is not None:
-                values, time = self._ask(usual[1].alone, 2, twice_is_once=True)
-                (found,) = self._core.usual_sessions((usual,), values, time)
+                path = usual[1]
+                values, time = self._ask(path.alone, 2, twice_is_once=True)
+                seen = path.seen
+                found = seen[1] if seen and seen[0] == values else self._core.codec.session_on(usual, values)
                 if found is not None:
-                    return found
+                    return (self._core.now_of(time), *found)
             return super().find_session_now(lookups)
         except CorruptRecord as error:
             alert(error)
@@ -258,10 +260,12 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         try:
             usual = self._core.codec.paths.usual("T:", lookups)
             if usual is not None:
-                values, time = self._ask(usual[1].alone, 2, twice_is_once=True)
-                (found,) = self._core.usual_tokens((usual,), values, time)
+                path = usual[1]
+                values, time = self._ask(path.alone, 2, twice_is_once=True)
+                seen = path.seen
+                found = seen[1] if seen and seen[0] == values else self._core.codec.token_on(usual, values)
                 if found is not None:
-                    return found
+                    return (self._core.now_of(time), *found)
             return super().find_token_now(lookups)
         except CorruptRecord as error:
             alert(error)
