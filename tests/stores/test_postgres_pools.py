@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from session_tokens.store import OptimisticStore
 from session_tokens.stores.postgres import BlockingPostgresStore, open_postgres, open_postgres_blocking
 
 from .test_postgres_races import at_once
+from .test_sqlite_sharing import forked
 
 PEPPER = bytes(range(32))
 PATIENCE_S = 60
@@ -168,3 +170,27 @@ async def test_callers_who_leave_cost_no_connection(postgres_url: str) -> None:
 
     assert store._pool._idle.made <= 4
     await tokens.close()
+
+
+def test_a_forked_process_talks_over_connections_of_its_own(postgres_url: str) -> None:
+    """Both ask at once: over one connection they would hear each other's answers."""
+    with SessionTokens(opened(postgres_url), MANY) as tokens:
+        secrets = {name: tokens.open_session(name).secret for name in ("parent", "child")}
+        right = dict.fromkeys(secrets, 0)
+
+        def verify(name: str) -> None:
+            for _ in range(300):
+                session = tokens.verify_session(secrets[name])
+                right[name] += session is not None and session.owner == name
+            assert 300 == right[name]
+
+        child = forked()
+        if child == 0:
+            code = 1
+            try:
+                verify("child")
+                code = 0
+            finally:
+                os._exit(code)
+        verify("parent")
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
