@@ -252,6 +252,23 @@ def test_keys_expire_long_after_their_deadline_and_never_without_one(valkey_url:
             assert client.pttl(f"{prefix}s:{holder.id}") == -1
 
 
+def test_a_new_look_up_key_expires_with_its_record(valkey_url: str) -> None:
+    prefix = "{" + valkey_url.partition("prefix=")[2] + ":00}:"
+    week_ms = 7 * 86_400_000
+    with SessionTokens(open_valkey_blocking(valkey_url, pepper=PEPPER)) as tokens, client_of(valkey_url) as client:
+        session = tokens.open_session("alice", max_age=60)
+        token = tokens.issue_token(None, "v", timeout=60)
+        free = tokens.issue_token(None, "v")
+        rotated, again = tokens.rotate_session(session.id), tokens.reissue_token(token.id, owner=None)
+        lasting = tokens.reissue_token(free.id, owner=None)
+        for name in (f"s:{session.id}", f"S:{rotated.session.lookup}", f"t:{token.id}", f"T:{again.token.lookup}"):
+            assert week_ms < client.pttl(prefix + name) <= week_ms + 60_000
+        for name in (f"t:{free.id}", f"T:{lasting.token.lookup}"):
+            assert client.pttl(prefix + name) == -1
+        gone = (f"S:{session.session.lookup}", f"T:{token.token.lookup}", f"T:{free.token.lookup}")
+        assert client.exists(*(prefix + name for name in gone)) == 0
+
+
 def test_a_name_space_sees_nothing_of_another(valkey_url: str) -> None:
     with (
         SessionTokens(open_valkey_blocking(valkey_url, pepper=PEPPER)) as tokens,

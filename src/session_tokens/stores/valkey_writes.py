@@ -91,12 +91,12 @@ class Writes:
         else:
             self._add(b"du", at, member)
 
-    def _lead(self, kind: bytes, was: str | None, lookup: str | None, until: bytes | None, target: bytes) -> None:
-        """Let a look-up key lead to a record; ``until`` is ``None`` where it is as it was."""
+    def _lead(self, kind: bytes, was: str | None, lookup: str | None, until: bytes, target: bytes) -> None:
+        """Let a look-up key lead to a record as long as that is kept, and its former one nowhere."""
         if was is not None and was != lookup:
             self.words += (b"d", kind + lookup_part(was))
-        if lookup is not None and (was != lookup or until is not None):
-            self.words += (b"p", kind + lookup_part(lookup), until or b"0", target + b"\n")
+        if lookup is not None:
+            self.words += (b"p", kind + lookup_part(lookup), until, target + b"\n")
 
     def _judged(self, deadline: int) -> None:
         """Note that something which is changed was judged by its deadline, which must not pass before the commit."""
@@ -111,7 +111,7 @@ class Writes:
         self._check(name, old)
         if old is not None:
             self._judged(old.deadline)
-        until = None
+        until = b"0" if new is None else expires_at(new.sweep_at)
         if new is None:
             self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"lx:" + id)
             self.gone.append(name)
@@ -123,9 +123,9 @@ class Writes:
                 if _stands_alike(old, new):
                     return
             else:
-                until = expires_at(new.sweep_at)
                 self.words += (b"q", name, until, body)
-        self._lead(b"S:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
+        if old is None or new is None or old.lookup != new.lookup or old.sweep_at != new.sweep_at:
+            self._lead(b"S:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
         lived = owner_of_living(old) is not None
         lives = owner_of_living(new) is not None
         if lived != lives:
@@ -145,21 +145,18 @@ class Writes:
         self._check(name, old)
         if old is not None:
             self._judged(old.deadline)
-        at, until = record.created_at, None
+        at, until = record.created_at, b"0" if new is None else expires_at(new.deadline)
         if new is None:
             self.words += (b"d", name, b"r", b"lt", id)
             self.gone.append(name)
         else:
             body = self.codec.token_body(new)
             self.bodies.append((name, body, new))
-            if old is not None and old.deadline == new.deadline:
-                self.words += (b"k", name, body)
-            else:
-                until = expires_at(new.deadline)
-                self.words += (b"p", name, until, body)
+            self.words += (b"p", name, until, body)
             if old is None:
                 self._add(b"lt", at, id)
-        self._lead(b"T:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
+        if old is None or new is None or old.lookup != new.lookup or old.deadline != new.deadline:
+            self._lead(b"T:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
         self._hold(old, new, record, id)
         self._move(b"lv", old is not None and old.is_sellable, new is not None and new.is_sellable, at, id)
         self._move(b"lu", old is not None and old.is_unassigned, new is not None and new.is_unassigned, at, id)
@@ -222,7 +219,7 @@ class Writes:
             self.words += (b"d", name)
         else:
             self.words += (b"p", name, b"0", self.codec.body("key", tuple(new), b""))
-        self._lead(b"K:", None if old is None else old.lookup, None if new is None else new.lookup, None, name)
+        self._lead(b"K:", None if old is None else old.lookup, None if new is None else new.lookup, b"0", name)
         self._move(b"lk", old is not None, new is not None, record.created_at, id)
 
 

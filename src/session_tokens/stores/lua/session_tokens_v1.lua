@@ -203,8 +203,10 @@ local function read(keys, args)
   return answers
 end
 
--- What one call of the commit function works on; set anew at its beginning.
-local prefix, stamp, stamps
+-- What one call of the commit function works on; set anew at its beginning. A command costs far more than the work it
+-- does here, so what can be is put off to the end of the call, when one command does it for all its commits:
+-- puts holds the values of records without an expiry, gone the names of records to delete.
+local prefix, stamp, stamps, puts, gone
 
 -- Read the stamps of all records that commits check, as they are before the first of them; answer how many commits.
 local function read_stamps(args)
@@ -242,14 +244,32 @@ local function is_unchanged(name, expected)
 end
 
 local function put(name, body, ...)
-  stamps[name] = stamp
+  stamps[name], puts[name], gone[name] = stamp, nil, nil
   redis.call('SET', prefix .. name, stamp .. body, ...)
 end
 
+-- Do what was put off.
+local function finish()
+  local words, keys = {}, {}
+  for name, value in pairs(puts) do
+    words[#words + 1], words[#words + 2] = prefix .. name, value
+  end
+  for name in pairs(gone) do
+    keys[#keys + 1] = prefix .. name
+  end
+  for first = 1, #words, KEYS_MAX do
+    redis.call('MSET', unpack(words, first, math.min(#words, first + KEYS_MAX - 1)))
+  end
+  for first = 1, #keys, KEYS_MAX do
+    redis.call('DEL', unpack(keys, first, math.min(#keys, first + KEYS_MAX - 1)))
+  end
+end
+
+-- The bucket of a session's tokens may be left empty: it goes with the session.
 local function take(name, id)
   local key = prefix .. name
   if redis.call('ZREM', key, id) == 1 and string.sub(name, 1, 1) == 'b' then
-    if redis.call('ZCARD', key) <= 1 then
+    if string.sub(name, 1, 2) ~= 'bh' and redis.call('ZCARD', key) <= 1 then
       redis.call('DEL', key)
     else
       redis.call('ZADD', key, stamp, MARK)
@@ -269,7 +289,18 @@ local writes = {}
 
 -- p name expires_at body: write a record; expires_at 0 is never.
 function writes.p(args, at)
+  local name = args[at]
   if args[at + 1] == '0' then
+    stamps[name], puts[name], gone[name] = stamp, stamp .. args[at + 2], nil
+  else
+    put(args[at], args[at + 2], 'PXAT', args[at + 1])
+  end
+  return at + 3
+end
+
+-- q name expires_at body: write a session; what was made to stay (see h) stays.
+function writes.q(args, at)
+  if args[at + 1] == '0' or redis.call('PTTL', prefix .. args[at]) == -1 then
     put(args[at], args[at + 2])
   else
     put(args[at], args[at + 2], 'PXAT', args[at + 1])
@@ -277,27 +308,20 @@ function writes.p(args, at)
   return at + 3
 end
 
--- q name expires_at body: the same, but what was made to stay (see h) stays.
-function writes.q(args, at)
-  if redis.call('PTTL', prefix .. args[at]) == -1 then
-    put(args[at], args[at + 2])
-    return at + 3
-  end
-  return writes.p(args, at)
-end
-
--- k name body: write a record that expires as it did before.
+-- k name body: write a session that expires as it did before.
 function writes.k(args, at)
   put(args[at], args[at + 1], 'KEEPTTL')
   return at + 2
 end
 
--- d name: delete a record or a bucket.
+-- d name: delete a record or a set.
 function writes.d(args, at)
-  if string.sub(args[at], 1, 1) ~= 'b' then
-    stamps[args[at]] = ''
+  local name = args[at]
+  if string.sub(name, 2, 2) == ':' then
+    stamps[name], puts[name], gone[name] = '', nil, true
+  else
+    redis.call('DEL', prefix .. name)
   end
-  redis.call('DEL', prefix .. args[at])
   return at + 1
 end
 
@@ -342,7 +366,7 @@ local function commit(keys, args)
   local time = redis.call('TIME')
   local now, at = milliseconds(time), 1
   local number = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', keys[1]) or 0) + 1)
-  prefix = prefix_of(keys)
+  prefix, puts, gone = prefix_of(keys), {}, {}
   local answers, last, has_written = {now}, number + read_stamps(args), false
   while args[at] do
     local holds = tonumber(args[at]) <= now and now < tonumber(args[at + 1])
@@ -366,6 +390,7 @@ local function commit(keys, args)
     answers[#answers + 1] = holds and number or 0
     number = number + 1
   end
+  finish()
   return answers
 end
 
