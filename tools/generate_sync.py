@@ -16,6 +16,7 @@ TWINS = {
     "async_tokens.py": "sync_tokens.py",
     "async_api.py": "sync_api.py",
     "async_tables_core.py": "sync_tables_core.py",
+    "async_tables_commands.py": "sync_tables_commands.py",
     "async_token_tables.py": "token_tables.py",
     "stores/async_mirror.py": "stores/sync_mirror.py",
 }
@@ -32,7 +33,7 @@ REPLACEMENTS = (
     (r"\bAsync(SessionTokens|TokenTables)\b", r"\1"),
     (r"\bAsync(?=[A-Z])(?!Iterator|Sweepable)", "Sync"),
     (r"\basync_token_tables\b", "token_tables"),
-    (r"\basync_(core|sessions|tokens|api|tables_core|mirror)\b", r"sync_\1"),
+    (r"\basync_(core|sessions|tokens|api|tables_core|tables_commands|mirror)\b", r"sync_\1"),
     (r"for asyncio", "for threads"),
     (r"any number of tasks and threads", "any number of threads"),
 )

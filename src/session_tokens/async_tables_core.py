@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from . import inputs
 from .clock import Clock
+from .compiler_hints import mypyc_attr
 from .errors import AdapterError, InvalidInput, Refused
 from .minting import Pepper
 from .records import BOUND, JSON, OwnerEntry, Session, Token, TokenKind
@@ -42,6 +43,7 @@ CHUNK = 1_000
 TokenCreator = Callable[[str | None], str]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AsyncTablesCore:
     """The seed's tables. Without a DB they are this process's own.
 
@@ -85,7 +87,7 @@ class AsyncTablesCore:
         self._mirror = mirror
         self._memory = memory = store if isinstance(store, MemoryStore) else None
         # What the hot reads look at, at hand; without a memory store they find nothing and ask the store.
-        self._sessions: Mapping[Any, Session] = {} if memory is None else memory.sessions
+        self._sessions: dict[Any, Session] = {} if memory is None else memory.sessions
         self._tokens = {} if memory is None else memory.tokens
         self._entries = {} if memory is None else memory.entries
         self._now = store.clock.now

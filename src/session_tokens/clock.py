@@ -6,6 +6,7 @@ import threading
 from time import monotonic_ns, time_ns
 from typing import Protocol
 
+from .compiler_hints import mypyc_attr
 from .errors import InvalidInput
 
 NEVER = 2**63 - 1
@@ -67,6 +68,7 @@ class SteadyClock:
         self._until_ns = 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ManualClock:
     """A clock that moves only when told, for tests of stores and applications.
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import random
 import time
-from abc import ABC, abstractmethod
+from abc import ABCMeta, abstractmethod
 from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .changes import Changes
 from .clock import NEVER, Clock
+from .compiler_hints import mypyc_attr
 from .errors import StoreBusy
 from .events import Listeners
 from .minting import Keyring
@@ -34,7 +35,8 @@ from .wants import Answer, Found, Key, SessionById, SessionByLookup, SettingOf, 
 T = TypeVar("T")
 
 
-class Store(ABC):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Store(metaclass=ABCMeta):
     """What keeps the records.
 
     Attributes:
@@ -110,6 +112,7 @@ def _first(found: Sequence[Found], nothing: tuple[Any, ...]) -> Any:
     return next((answer.value for answer in found if answer.value[0] is not None), nothing)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BlockingStore(Store):
     """A store whose work never waits on an event loop: plain methods do it, the coroutines only call them.
 
@@ -242,6 +245,7 @@ def pause_s(conflicts: int) -> float:
     return 0.0 if conflicts < 2 else random.uniform(0, min(0.064, 0.001 * 2**conflicts))
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class OptimisticStore(Store):
     """A store that commits a change set if no stamp moved since it was read.
 
@@ -283,6 +287,7 @@ class OptimisticStore(Store):
             return answer
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BlockingOptimisticStore(BlockingStore):
     """The same for a store whose work never waits on an event loop."""
 

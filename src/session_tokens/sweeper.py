@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Protocol
 
 from .errors import SessionTokensError, StoreBusy, StoreUnavailable
@@ -53,10 +53,9 @@ class ThreadSweeper:
 
     def __init__(self, swept: _Sweepable, interval_s: float) -> None:
         self._stop = threading.Event()
-        method = weakref.WeakMethod(swept.sweep)
         self._thread = threading.Thread(
             target=_sweep_again_and_again,
-            args=(method, interval_s, self._stop),
+            args=(weakref.ref(swept), interval_s, self._stop),
             name="session-tokens sweeper",
             daemon=True,
         )
@@ -74,20 +73,18 @@ class ThreadSweeper:
             self._thread.join(timeout=5)
 
 
-def _sweep_again_and_again(
-    method: weakref.WeakMethod[Callable[..., int]], interval_s: float, stop: threading.Event
-) -> None:
+def _sweep_again_and_again(reference: weakref.ref[_Sweepable], interval_s: float, stop: threading.Event) -> None:
     wait_s = interval_s
     while not stop.wait(wait_s):
-        sweep = method()
-        if sweep is None:
+        swept = reference()
+        if swept is None:
             return
         try:
-            wait_s = _next_wait(sweep(BATCH), wait_s, interval_s)
+            wait_s = _next_wait(swept.sweep(BATCH), wait_s, interval_s)
         except SessionTokensError as error:
             _tell(error)
             wait_s = interval_s
-        del sweep
+        del swept
 
 
 class TaskSweeper:
@@ -98,7 +95,7 @@ class TaskSweeper:
 
         self._cancelled = asyncio.CancelledError
         self._task = asyncio.get_running_loop().create_task(
-            self._run(weakref.WeakMethod(swept.sweep), interval_s), name="session-tokens sweeper"
+            self._run(weakref.ref(swept), interval_s), name="session-tokens sweeper"
         )
 
     @classmethod
@@ -110,21 +107,21 @@ class TaskSweeper:
             return None
 
     @staticmethod
-    async def _run(method: weakref.WeakMethod[Callable[..., Awaitable[int]]], interval_s: float) -> None:
+    async def _run(reference: weakref.ref[_AsyncSweepable], interval_s: float) -> None:
         from asyncio import sleep
 
         wait_s = interval_s
         while True:
             await sleep(wait_s)
-            sweep = method()
-            if sweep is None:
+            swept = reference()
+            if swept is None:
                 return
             try:
-                wait_s = _next_wait(await sweep(BATCH), wait_s, interval_s)
+                wait_s = _next_wait(await swept.sweep(BATCH), wait_s, interval_s)
             except SessionTokensError as error:
                 _tell(error)
                 wait_s = interval_s
-            del sweep
+            del swept
 
     async def stop(self) -> None:
         """Stop and wait for a run that is under way; calling it again does nothing."""

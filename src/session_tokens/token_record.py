@@ -74,7 +74,8 @@ class Token(_TokenAtHand):
     """
 
     __slots__ = tuple(name for name in _FIELDS if name not in _TokenAtHand.__slots__)
-    _fields = _compared = _FIELDS
+    _fields = _FIELDS
+    _compared = _FIELDS
     _values = attrgetter(*_FIELDS)
     _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_FIELDS)}
 

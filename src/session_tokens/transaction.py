@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from .changes import Changes
+from .compiler_hints import mypyc_attr
 from .events import Note
 from .records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .wants import (
@@ -179,6 +180,7 @@ class Missing(Exception):
         self.want = want
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WriteSet:
     """The writing half of a transaction: it fills a change set."""
 

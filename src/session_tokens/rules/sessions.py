@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..clock import Clock
@@ -38,23 +37,41 @@ from .expiry import attached_deadline, clean_up, deadline_of, detached_deadline,
 from .keys import Key, living_session, session_wants
 
 
-@dataclass(slots=True)
 class Opening:
     """What an opening brings along: its minted id and look-up key, its clocks (milliseconds) and its details.
 
-    Its fields are read often, which costs a fraction of what it would of a tuple.
+    Its fields are read often, which costs a fraction of what it would of a tuple. A dataclass would be as quick, but
+    not where the core is compiled.
     """
 
-    id: str
-    lookup: str | None
-    owner: str
-    idle_timeout_ms: int | None
-    max_age_ms: int | None
-    detached_timeout_ms: int | None
-    detachable: bool = False
-    details: SessionDetails = NO_DETAILS
-    client_id: str | None = None
-    name: str | None = None
+    __slots__ = (
+        "client_id", "detachable", "detached_timeout_ms", "details", "id", "idle_timeout_ms", "lookup", "max_age_ms",
+        "name", "owner",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        lookup: str | None,
+        owner: str,
+        idle_timeout_ms: int | None,
+        max_age_ms: int | None,
+        detached_timeout_ms: int | None,
+        detachable: bool = False,
+        details: SessionDetails = NO_DETAILS,
+        client_id: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.id = id
+        self.lookup = lookup
+        self.owner = owner
+        self.idle_timeout_ms = idle_timeout_ms
+        self.max_age_ms = max_age_ms
+        self.detached_timeout_ms = detached_timeout_ms
+        self.detachable = detachable
+        self.details = details
+        self.client_id = client_id
+        self.name = name
 
     def looked_up_by(self, lookup: str) -> Opening:
         """Answer the same opening under the look-up key of its secret."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -35,19 +34,34 @@ from ..wants import EntryOf, SessionsOf
 from .keys import Key, holder_of, living_session, living_token, session_wants, token_wants
 
 
-@dataclass(slots=True)
 class Issue:
     """What a new token brings along: its minted id and look-up key, its value and clocks (milliseconds)."""
 
-    id: str
-    lookup: str | None
-    kind: TokenKind
-    text: str
-    is_json: bool
-    timeout_ms: int | None
-    disownment_timeout_ms: int | None
-    client_id: str | None = None
-    name: str | None = None
+    __slots__ = (
+        "client_id", "disownment_timeout_ms", "id", "is_json", "kind", "lookup", "name", "text", "timeout_ms",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        lookup: str | None,
+        kind: TokenKind,
+        text: str,
+        is_json: bool,
+        timeout_ms: int | None,
+        disownment_timeout_ms: int | None,
+        client_id: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.id = id
+        self.lookup = lookup
+        self.kind = kind
+        self.text = text
+        self.is_json = is_json
+        self.timeout_ms = timeout_ms
+        self.disownment_timeout_ms = disownment_timeout_ms
+        self.client_id = client_id
+        self.name = name
 
     def looked_up_by(self, lookup: str) -> Issue:
         """Answer the same issue under the look-up key of its secret."""

@@ -1,0 +1,22 @@
+"""What a compiler of the core has to be told of a class, in a form that plain Python can import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+C = TypeVar("C")
+
+if TYPE_CHECKING:
+    from mypy_extensions import mypyc_attr
+else:
+
+    def mypyc_attr(**_: bool) -> Callable[[C], C]:
+        """Leave a class as it is: without a compiler there is nobody to tell.
+
+        ``allow_interpreted_subclasses``: classes outside the compiled core derive from it.
+        """
+        return lambda kind: kind
+
+
+__all__ = ["mypyc_attr"]
