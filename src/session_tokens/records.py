@@ -16,7 +16,7 @@ Records are made by plain assignment into slots and then given their public clas
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
 from .compiled_core import COMPILED
 from .session_record import JSON, NO_DETAILS, End, FrozenSession, OwnerEntry, Reason, Session, SessionDetails
@@ -24,8 +24,8 @@ from .token_record import BOUND, FREE, TRANSFERABLE, FrozenToken, Offer, Token, 
 
 R = TypeVar("R")
 
-if not COMPILED:
-    Session, Token = FrozenSession, FrozenToken  # type: ignore[misc]  # the same to a reader; see above
+if not (TYPE_CHECKING or COMPILED):  # the same to a reader; see above
+    Session, Token = FrozenSession, FrozenToken
 
 __all__ = [
     "BOUND",
