@@ -19,6 +19,7 @@ CORNERS = {
     "metrics/": {"prometheus_client"},
     "cli/": {"rich", "shtab", "uvicorn"},
     "testing/": {"pytest", "hypothesis"},
+    "compiler_hints": {"mypy_extensions"},  # for type checkers alone
 }
 
 
