@@ -41,6 +41,10 @@ prove: setup  ## Run every check with many more random examples; writes a dated 
 	@$(bin)/python tools/system_packages.py --insist
 	@$(bin)/python tools/run_checks.py --prove
 
+.PHONY: compiled
+compiled: setup  ## Build the wheel with a compiled core into .venv-compiled and run the tests of the core against it
+	@$(bin)/python tools/compiled_environment.py
+
 .PHONY: lint
 lint: setup  ## Run the checks that need no test run: style, types, floors, generated twin
 	@$(bin)/python tools/run_checks.py --only-still
@@ -58,6 +62,7 @@ bench: setup  ## Measure against the peers (BENCH="name --option": one question)
 lock: setup  ## Pin the newest versions that pyproject.toml allows, with hashes and without addresses
 	@$(compile) --upgrade $(run_parts) -o requirements/run.txt
 	@$(compile) --upgrade --all-extras --group dev -c requirements/run.txt -o requirements/dev.txt
+	@$(compile) --group compile -c requirements/dev.txt -o requirements/compile.txt
 	@git --no-pager diff --stat -- requirements
 
 .PHONY: changelog
@@ -66,5 +71,5 @@ changelog: setup  ## Show the entries that the next release will have
 
 .PHONY: clean
 clean:  ## Remove everything that was made here, except var/
-	@rm -rf .venv dist build .nox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-compiled dist build .nox .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,12 +36,14 @@ class Options:
         repeats: turns for each side.
         quick: a smoke run with tiny counts; its numbers mean nothing, its results are not kept.
         full: also the sizes that take minutes.
+        compiled: also our side with a compiled core, where a question knows of it.
         results: the folder for the JSON.
     """
 
     repeats: int = REPEATS
     quick: bool = False
     full: bool = False
+    compiled: bool = False
     results: Path = RESULTS
 
     def scaled(self, count: int, quick: int) -> int:
@@ -218,7 +220,7 @@ class Report:
 
     def keep(self, options: Options) -> Path:
         """Write the report as JSON, with machine, versions, date and command."""
-        flags = "".join(f" --{name}" for name in ("quick", "full") if getattr(options, name))
+        flags = "".join(f" --{name}" for name in ("quick", "full", "compiled") if getattr(options, name))
         if not options.quick and options.repeats != REPEATS:
             flags += f" --repeats {options.repeats}"
         content = {
@@ -263,9 +265,13 @@ def take_turns(repeats: int, measures: Sequence[tuple[Samples, Turn]]) -> None:
             samples.work_done += measured.work_done
 
 
-def compare(options: Options, row: Row, ours: Turn, peer: Turn | None) -> Row:
-    """Fill a row by taking turns, after one turn of each side that is not kept (compilers and caches warm up in it)."""
-    measures = [(row.ours, ours)]
+def compare(options: Options, row: Row, ours: Turn, peer: Turn | None, *further: tuple[Samples, Turn]) -> Row:
+    """Fill a row by taking turns, after one turn of each side that is not kept (compilers and caches warm up in it).
+
+    Args:
+        further: what else is measured in the same turns.
+    """
+    measures = [(row.ours, ours), *further]
     if row.peer is not None and peer is not None:
         measures.append((row.peer, peer))
     if not options.quick:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks.harness import Measured, Options, Report, Row, Side, compare, per_operation_us
+from benchmarks.harness import Measured, Options, Report, Row, Samples, Side, compare, per_operation_us
 from benchmarks.peers import npm_side, peer_if_any
-from benchmarks.sides import native_side
+from benchmarks.sides import compiled_side, native_side
 
 # What is asked of our side, the nearest call of the peer (None: it has none), and how often in a turn.
 OPERATIONS: list[tuple[str, str | None, int]] = [
@@ -37,6 +37,11 @@ def run(options: Options) -> Report:
         ours = stack.enter_context(native_side("memory://"))
         peer = peer_if_any(npm_side, stack, report)
         ours.ask("prepare", sessions=sessions)
+        compiled = (
+            stack.enter_context(compiled_side("native", "memory://", "none", "no-sweep")) if options.compiled else None
+        )
+        if compiled is not None:
+            compiled.ask("prepare", sessions=sessions)
         if peer is not None:
             peer.ask("prepare", sessions=sessions)
             report.versions.update(peer.ask("versions"))
@@ -47,7 +52,12 @@ def run(options: Options) -> Report:
             row = Row.between(what, ours, against, "us")
             ours_turn = partial(_time, ours, operation, measured)
             peer_turn = partial(_time, against, str(peer_operation), measured) if against else None
-            report.rows.append(compare(options, row, ours_turn, peer_turn))
+            if compiled is None:
+                report.rows.append(compare(options, row, ours_turn, peer_turn))
+                continue
+            quick = Row(f"{what}, compiled", Samples(compiled.label), row.peer, "us")
+            compiled_turn = partial(_time, compiled, operation, measured)
+            report.rows += [compare(options, row, ours_turn, peer_turn, (quick.ours, compiled_turn)), quick]
     return report
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 
-from benchmarks.harness import Measured, Options, Report, Row, Side, compare, per_operation_us
+from benchmarks.harness import Measured, Options, Report, Row, Samples, Side, compare, per_operation_us
 from benchmarks.peers import npm_side, peer_if_any
-from benchmarks.sides import token_tables_side
+from benchmarks.sides import compiled_side, token_tables_side
 
 # What is asked of our side, what of the peer, how often in a turn, and the goal (docs/explanation/performance.md).
 OPERATIONS: list[tuple[str, str, str, int, float | None]] = [
@@ -32,6 +32,9 @@ def run(options: Options) -> Report:
         ours = stack.enter_context(token_tables_side())
         peer = peer_if_any(npm_side, stack, report)
         ours.ask("prepare", sessions=sessions)
+        compiled = stack.enter_context(compiled_side("token_tables")) if options.compiled else None
+        if compiled is not None:
+            compiled.ask("prepare", sessions=sessions)
         if peer is not None:
             peer.ask("prepare", sessions=sessions)
             report.versions.update(peer.ask("versions"))
@@ -40,7 +43,12 @@ def run(options: Options) -> Report:
             measured = options.scaled(count, quick=100)
             ours_turn = partial(_time, ours, ours_operation, measured)
             peer_turn = partial(_time, peer, peer_operation, measured) if peer else None
-            report.rows.append(compare(options, row, ours_turn, peer_turn))
+            if compiled is None:
+                report.rows.append(compare(options, row, ours_turn, peer_turn))
+                continue
+            quick = Row(f"{what}, compiled", Samples(compiled.label), row.peer, "us")
+            compiled_turn = partial(_time, compiled, ours_operation, measured)
+            report.rows += [compare(options, row, ours_turn, peer_turn, (quick.ours, compiled_turn)), quick]
     return report
 
 

@@ -2,7 +2,8 @@
 
 The still checks (style, types, floors, the generated twin) run first, two at a time; then pytest, whose closing line
 ends the output, so that people and machines read the outcome in the same place. With --prove the random tests draw
-many more examples, nothing may be missing from the machine, and a dated report is written.
+many more examples, the tests of the core run on a compiled core too, nothing may be missing from the machine, and a
+dated report is written.
 """
 
 import argparse
@@ -83,6 +84,15 @@ def run_tests(seed: int, time_limit_s: int, extra: Sequence[str]) -> Outcome:
     return Outcome("tests", tests.returncode == 0, time.monotonic() - began, closing_line)
 
 
+def run_compiled(python: str) -> Outcome:
+    """Build the compiled core and run its tests against it, with as many examples as `make test` has."""
+    began = time.monotonic()
+    environment = {name: value for name, value in os.environ.items() if name != "SESSION_TOKENS_PROVE"}
+    command = [python, "tools/compiled_environment.py"]
+    returncode = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    return Outcome("compiled core", returncode == 0, time.monotonic() - began)
+
+
 def end_after(process: "subprocess.Popen[str]", time_limit_s: int) -> bool:
     """Wait for a process and end it when it takes too long; tell whether that was needed."""
     try:
@@ -131,6 +141,8 @@ def main() -> int:
         if arguments.prove:
             os.environ["SESSION_TOKENS_PROVE"] = "1"
         time_limit_s = TESTS_TIME_LIMIT_S["prove" if arguments.prove else "test"]
+        if arguments.prove:
+            outcomes.append(run_compiled(sys.executable))
         outcomes.append(run_tests(seed, time_limit_s, arguments.tests))
     if arguments.prove:
         write_report(ROOT / "var" / time.strftime("prove-%Y-%m-%dT%H%M%S.json"), seed, outcomes)

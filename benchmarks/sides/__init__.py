@@ -14,6 +14,14 @@ def token_tables_side(url: str | None = None) -> Side:
     return _start("TokenTables", "benchmarks.sides.token_tables", *([url] if url else []))
 
 
+def compiled_side(side: str, *arguments: str) -> Side:
+    """Start a side of ours (`token_tables`, `native`) on a core that is compiled from the sources as they are now."""
+    from tools.compiled_environment import compiled_python  # sides in the environments of peers know no builder
+
+    label = {"token_tables": "TokenTables, compiled", "native": "SessionTokens, compiled"}[side]
+    return Side(label, [str(compiled_python()), "-m", f"benchmarks.sides.{side}", *arguments])
+
+
 def native_side(url: str, idle_timeout_s: float | None = None, sweep: bool = False) -> Side:
     """Start `SessionTokens` on the store at `url`, with or without its background sweeper."""
     wanted = "none" if idle_timeout_s is None else str(idle_timeout_s)

@@ -195,5 +195,5 @@ def test_a_defect_is_found(store: Any, name: str) -> None:
             opened: BlockingStore = store(self.clock)
             return opened
 
-    with pytest.raises((AssertionError, AttributeError)):
+    with pytest.raises((AssertionError, AttributeError, TypeError)):  # a compiled core asks what kind of answer it got
         getattr(Suite(), name)()

@@ -259,8 +259,9 @@ def _run(words: list[str]) -> int:
     options = parser().parse_args(words)
     if options.version:
         from .. import __version__
+        from ..compiled_core import COMPILED
 
-        print(f"session-tokens {__version__}")
+        print(f"session-tokens {__version__}{' (compiled core)' if COMPILED else ''}")
         return exits.OK
     if options.command is None:
         raise UsageError("no command; see session-tokens --help")
