@@ -36,15 +36,20 @@ class Options:
         repeats: turns for each side.
         quick: a smoke run with tiny counts; its numbers mean nothing, its results are not kept.
         full: also the sizes that take minutes.
-        compiled: also our side with a compiled core, where a question knows of it.
+        plain: not our side with a compiled core, where a question knows of it.
         results: the folder for the JSON.
     """
 
     repeats: int = REPEATS
     quick: bool = False
     full: bool = False
-    compiled: bool = False
+    plain: bool = False
     results: Path = RESULTS
+
+    @property
+    def compiled(self) -> bool:
+        """Whether our side is measured with a compiled core too."""
+        return not (self.plain or self.quick)
 
     def scaled(self, count: int, quick: int) -> int:
         """Choose the count of a real run or of a smoke run."""
@@ -220,7 +225,7 @@ class Report:
 
     def keep(self, options: Options) -> Path:
         """Write the report as JSON, with machine, versions, date and command."""
-        flags = "".join(f" --{name}" for name in ("quick", "full", "compiled") if getattr(options, name))
+        flags = "".join(f" --{name}" for name in ("quick", "full", "plain") if getattr(options, name))
         if not options.quick and options.repeats != REPEATS:
             flags += f" --repeats {options.repeats}"
         content = {

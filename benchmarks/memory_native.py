@@ -38,7 +38,9 @@ def run(options: Options) -> Report:
         peer = peer_if_any(npm_side, stack, report)
         ours.ask("prepare", sessions=sessions)
         compiled = (
-            stack.enter_context(compiled_side("native", "memory://", "none", "no-sweep")) if options.compiled else None
+            peer_if_any(partial(compiled_side, "native", "memory://", "none", "no-sweep"), stack, report)
+            if options.compiled
+            else None
         )
         if compiled is not None:
             compiled.ask("prepare", sessions=sessions)

@@ -32,7 +32,7 @@ def run(options: Options) -> Report:
         ours = stack.enter_context(token_tables_side())
         peer = peer_if_any(npm_side, stack, report)
         ours.ask("prepare", sessions=sessions)
-        compiled = stack.enter_context(compiled_side("token_tables")) if options.compiled else None
+        compiled = peer_if_any(partial(compiled_side, "token_tables"), stack, report) if options.compiled else None
         if compiled is not None:
             compiled.ask("prepare", sessions=sessions)
         if peer is not None:
@@ -46,7 +46,7 @@ def run(options: Options) -> Report:
             if compiled is None:
                 report.rows.append(compare(options, row, ours_turn, peer_turn))
                 continue
-            quick = Row(f"{what}, compiled", Samples(compiled.label), row.peer, "us")
+            quick = Row(f"{what}, compiled", Samples(compiled.label), row.peer, "us", goal)
             compiled_turn = partial(_time, compiled, ours_operation, measured)
             report.rows += [compare(options, row, ours_turn, peer_turn, (quick.ours, compiled_turn)), quick]
     return report

@@ -15,11 +15,20 @@ def token_tables_side(url: str | None = None) -> Side:
 
 
 def compiled_side(side: str, *arguments: str) -> Side:
-    """Start a side of ours (`token_tables`, `native`) on a core that is compiled from the sources as they are now."""
+    """Start a side of ours (`token_tables`, `native`) on a core that is compiled from the sources as they are now.
+
+    Raises:
+        PeerMissing: it cannot be built here, with the last of the words that say why.
+    """
+    from benchmarks.peers import PeerMissing
     from tools.compiled_environment import compiled_python  # sides in the environments of peers know no builder
 
+    try:
+        python = compiled_python()
+    except SystemExit as failure:
+        raise PeerMissing(str(failure).rpartition("\n")[2]) from failure
     label = {"token_tables": "TokenTables, compiled", "native": "SessionTokens, compiled"}[side]
-    return Side(label, [str(compiled_python()), "-m", f"benchmarks.sides.{side}", *arguments])
+    return Side(label, [str(python), "-m", f"benchmarks.sides.{side}", *arguments])
 
 
 def native_side(url: str, idle_timeout_s: float | None = None, sweep: bool = False) -> Side:
