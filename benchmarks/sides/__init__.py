@@ -18,7 +18,7 @@ def compiled_side(side: str, *arguments: str) -> Side:
     """Start a side of ours (`token_tables`, `native`) on a core that is compiled from the sources as they are now.
 
     Raises:
-        PeerMissing: it cannot be built here, with the last of the words that say why.
+        PeerMissing: it cannot be built here, with the line that says why.
     """
     from benchmarks.peers import PeerMissing
     from tools.compiled_environment import compiled_python  # sides in the environments of peers know no builder
@@ -26,7 +26,8 @@ def compiled_side(side: str, *arguments: str) -> Side:
     try:
         python = compiled_python()
     except SystemExit as failure:
-        raise PeerMissing(str(failure).rpartition("\n")[2]) from failure
+        words = str(failure).splitlines()
+        raise PeerMissing(next((line for line in words if "no compiled core:" in line), words[-1])) from failure
     label = {"token_tables": "TokenTables, compiled", "native": "SessionTokens, compiled"}[side]
     return Side(label, [str(python), "-m", f"benchmarks.sides.{side}", *arguments])
 
