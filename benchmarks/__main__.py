@@ -23,9 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(QUESTIONS)}")
     parser.add_argument("--quick", action="store_true", help="a smoke run: tiny counts, one turn, nothing is kept")
     parser.add_argument("--full", action="store_true", help="also a million sessions where that takes minutes (growth)")
-    parser.add_argument(
-        "--plain", action="store_true", help="leave out ours with a compiled core (built first)"
-    )
+    parser.add_argument("--plain", action="store_true", help="leave out ours with a compiled core (built first)")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="turns for each side (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=None, help="folder for the JSON (default: benchmarks/results)")
     wanted = parser.parse_args(arguments)
