@@ -15,6 +15,7 @@ else:
         """Leave a class as it is: without a compiler there is nobody to tell.
 
         ``allow_interpreted_subclasses``: classes outside the compiled core derive from it.
+        ``acyclic``: its objects refer to nothing that could refer back, so the collector need not look at them.
         """
         return lambda kind: kind
 

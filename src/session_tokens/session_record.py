@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, Ty
 
 from .clock import NEVER, Clock
 from .compiled_core import COMPILED
+from .compiler_hints import mypyc_attr
 from .errors import ReauthenticationRequired
 from .settings import Duration, duration_ms
 
@@ -28,6 +29,7 @@ class End(NamedTuple):
     reason: str
 
 
+@mypyc_attr(acyclic=True)
 class Record:
     """What the records share: named slots, equality by content, a copy with changes."""
 

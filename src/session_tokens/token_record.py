@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from .clock import NEVER
 from .compiled_core import COMPILED
+from .compiler_hints import mypyc_attr
 from .session_record import JSON, OwnerEntry, Record, Session, frozen_kind, in_seconds
 
 
@@ -41,6 +42,7 @@ class Offer(NamedTuple):
     gift: bool
 
 
+@mypyc_attr(acyclic=True)
 class _TokenAtHand(Record):
     """What a verification looks at, side by side at the beginning of the record: a cold read touches less memory."""
 
@@ -54,6 +56,7 @@ _FIELDS = (
 )  # fmt: skip
 
 
+@mypyc_attr(acyclic=True)
 class Token(_TokenAtHand):
     """A key to some information or state, under a session or free of any.
 
