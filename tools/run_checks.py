@@ -143,7 +143,9 @@ def main() -> int:
         time_limit_s = TESTS_TIME_LIMIT_S["prove" if arguments.prove else "test"]
         if arguments.prove:
             outcomes.append(run_compiled(sys.executable))
-        outcomes.append(run_tests(seed, time_limit_s, arguments.tests))
+        # A dump of the stacks of a test that works for minutes has ended its process: the dump reads what still moves.
+        patience = [f"--override-ini=faulthandler_timeout={time_limit_s}"] if arguments.prove else []
+        outcomes.append(run_tests(seed, time_limit_s, [*patience, *arguments.tests]))
     if arguments.prove:
         write_report(ROOT / "var" / time.strftime("prove-%Y-%m-%dT%H%M%S.json"), seed, outcomes)
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
