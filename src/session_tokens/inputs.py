@@ -157,18 +157,21 @@ def _check_json(name: str, given: object, depth: int) -> None:
         raise TypeError(f"{name} holds a {type(given).__name__}, which is no JSON value")
 
 
-def data_changes_of(given: object) -> dict[str, str | None]:
+def data_changes_of(given: object, name: str = "changes") -> dict[str, str | None]:
     """Answer changes of session data as field → JSON text, ``None`` for a field to remove.
+
+    Args:
+        name: what they are called, for the error.
 
     Raises:
         TypeError: it is no mapping of ``str`` to JSON values.
         InvalidInput: a field's name or value can never be kept.
     """
     if not isinstance(given, Mapping):
-        raise TypeError(f"changes is a dict of field → JSON value, not {type(given).__name__}")
+        raise TypeError(f"{name} is a dict of field → JSON value, not {type(given).__name__}")
     changes: dict[str, str | None] = {}
     if len(given) > VALUE_BYTES_MAX:
-        raise InvalidInput("changes has more fields than a session's data can hold")
+        raise InvalidInput(f"{name} has more fields than a session's data can hold")
     for field, value in given.items():
         if not isinstance(field, str):
             raise TypeError("a field's name is a str")
@@ -179,7 +182,7 @@ def data_changes_of(given: object) -> dict[str, str | None]:
 
 def data_of(given: object) -> dict[str, JSON]:
     """Answer the data of a new session: a JSON object of at most 16 KiB, without fields that are ``None``."""
-    changes = data_changes_of(given)
+    changes = data_changes_of(given, "data")
     json_text("data", dict(given))  # type: ignore[call-overload]  # data_changes_of takes mappings only
     return {field: json.loads(text) for field, text in changes.items() if text is not None}
 

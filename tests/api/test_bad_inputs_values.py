@@ -253,3 +253,12 @@ def test_row_60_as_many_items_as_fit_are_kept_and_more_are_told_by_their_number(
         assert st.issue_token(None, fits).token.value == fits
         with pytest.raises(InvalidInput, match=r"longer than 8192 items|more than 3276 keys"):
             st.issue_token(None, many)
+
+
+def test_data_that_is_no_mapping_is_called_what_the_caller_calls_it(st: SessionTokens) -> None:
+    session = st.open_session("ann")
+
+    with pytest.raises(TypeError, match=r"^data is a dict"):
+        st.open_session("ann", data=[1])  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(TypeError, match=r"^changes is a dict"):
+        st.update_session_data(session.id, [1])  # type: ignore[arg-type]  # that is the point
