@@ -20,7 +20,7 @@ such a server can prevent that. Where this matters use ``appendfsync always``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -288,25 +288,21 @@ class BlockingValkeyStore(BlockingOptimisticStore):
 
     def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
         """Compare indexes and links with the records; see ``ValkeyStore.check``."""
-        steps = checking(self._core.codec, fix, progress)
-        try:
-            words = next(steps)
-            while True:
-                words = steps.send(self._ask(pack(words), 1, twice_is_once=True)[0])
-        except StopIteration as stop:
-            problems: list[Problem] = stop.value
-            return problems
+        return self.driven(checking(self._core.codec, fix, progress))
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
         """Answer a batch of all records of a kind; see ``copying.Copyable``."""
-        steps = dumping(self._core.codec, kind, after, limit)
+        return self.driven(dumping(self._core.codec, kind, after, limit))
+
+    def driven(self, steps: Generator[list[bytes], Reply, T]) -> T:
+        """Ask one question after another, each of which may be asked twice; answer what the last step answers."""
         try:
             words = next(steps)
             while True:
                 words = steps.send(self._ask(pack(words), 1, twice_is_once=True)[0])
         except StopIteration as stop:
-            batch: Dump = stop.value
-            return batch
+            answer: T = stop.value
+            return answer
 
     def close_now(self) -> None:
         """Close the connections; calling it again does nothing."""

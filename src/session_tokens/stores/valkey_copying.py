@@ -6,17 +6,15 @@ The generators are pure: they yield commands and are sent the replies.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .copying import MARK, Dump, Setting
 from .valkey_codec import Reply, ValkeyCodec
 from .valkey_names import part_of
-from .valkey_wire import pack
 
 if TYPE_CHECKING:
     from .valkey import BlockingValkeyStore
 
-T = TypeVar("T")
 SCAN_COUNT = b"1000"
 
 _BEGINNINGS = {
@@ -53,12 +51,12 @@ def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
 
 def count_now(store: BlockingValkeyStore) -> int:
     """Answer how many records there are in the store's name space; about, where others write meanwhile."""
-    return _driven(store, _counting(store._core.codec))
+    return store.driven(_counting(store._core.codec))
 
 
 def clear_now(store: BlockingValkeyStore) -> None:
     """Delete every key of the store's name space; the mark of a copy goes last, so that this can be begun again."""
-    _driven(store, _clearing(store._core.codec))
+    store.driven(_clearing(store._core.codec))
 
 
 def _counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
@@ -82,13 +80,3 @@ def _clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
         if cursor == b"0":
             break
     yield [b"DEL", mark]
-
-
-def _driven(store: BlockingValkeyStore, steps: Generator[list[bytes], Reply, T]) -> T:
-    try:
-        words = next(steps)
-        while True:
-            words = steps.send(store._ask(pack(words), 1, twice_is_once=True)[0])
-    except StopIteration as stop:
-        answer: T = stop.value
-        return answer
