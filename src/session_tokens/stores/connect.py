@@ -9,7 +9,6 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..clock import Clock
 from ..errors import Conflict, CorruptRecord, InvalidInput
@@ -17,14 +16,9 @@ from ..minting import Pepper
 from ..store import BlockingStore, Store
 from ..wants import SettingOf
 from .memory import MemoryStore
+from .store_url import PORTS, StoreURL, store_url_of
 
-SERVER_SCHEMES = {
-    "valkey": "valkey", "valkeys": "valkey", "redis": "valkey", "rediss": "valkey", "valkey+unix": "valkey",
-    "postgresql": "postgres", "postgres": "postgres",
-}  # fmt: skip
-SERVERS = frozenset(SERVER_SCHEMES.values())
-SQLITE_OPTIONS = {"synchronous": str, "busy_timeout": float}
-KNOWN = "memory://, sqlite:///path, valkey://host:port/db, redis://host:port/db, postgresql://host:port/name"
+SQLITE_OPTIONS = frozenset({"synchronous", "busy_timeout"})
 
 
 async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | None = None, space: str = "") -> Store:
@@ -53,16 +47,16 @@ async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | N
 
 async def open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, space: str) -> Store:
     """As ``open_store``, also where a copy into the store was not finished."""
-    kind = _kind_of(url)
-    if kind == "valkey":
+    named = store_url_of(url)
+    if named.kind == "valkey":
         from . import valkey
 
         return await valkey.open_valkey(url, pepper=pepper, space=space)
-    if kind == "postgres":
+    if named.kind == "postgres":
         from . import postgres
 
         return await postgres.open_postgres(url, pepper=pepper, space=space)
-    return _open_embedded(kind, url, pepper, clock, space)
+    return _open_embedded(named, pepper, clock, space)
 
 
 async def _refuse_unfinished(store: Store) -> None:
@@ -95,56 +89,35 @@ def open_anyway_now(
     url: str, pepper: Pepper | None = None, clock: Clock | None = None, space: str = ""
 ) -> BlockingStore:
     """As ``open_store_now``, also where a copy into the store was not finished."""
-    kind = _kind_of(url)
-    if kind == "valkey":
+    named = store_url_of(url)
+    if named.kind == "valkey":
         from . import valkey
 
         return valkey.open_valkey_blocking(url, pepper=pepper, space=space)
-    if kind == "postgres":
+    if named.kind == "postgres":
         from . import postgres
 
         return postgres.open_postgres_blocking(url, pepper=pepper, space=space)
-    return _open_embedded(kind, url, pepper, clock, space)
+    return _open_embedded(named, pepper, clock, space)
 
 
-def _kind_of(url: object) -> str:
-    if not isinstance(url, str):
-        raise TypeError(f"a store's URL is a str, not {type(url).__name__}")
-    scheme = url.partition("://")[0].lower() if "://" in url else ""
-    kind = SERVER_SCHEMES.get(scheme, scheme)
-    if kind not in ("memory", "sqlite", "valkey", "postgres"):
-        raise InvalidInput(f"no store is named by {scheme + '://' if scheme else 'that URL'}; use one of {KNOWN}")
-    return kind
-
-
-def _open_embedded(kind: str, url: str, pepper: Pepper | None, clock: Clock | None, space: str) -> BlockingStore:
-    parts = urlsplit(url)
-    if kind == "memory":
-        if parts.netloc or parts.path.strip("/") or parts.query:
-            raise InvalidInput("memory:// takes no host, path or options")
+def _open_embedded(
+    named: StoreURL, pepper: Pepper | None, clock: Clock | None, space: str, *, fix_clock: bool = False
+) -> BlockingStore:
+    if named.kind == "memory":
         return MemoryStore(clock=clock)
-    if parts.netloc:
-        raise InvalidInput("sqlite:// takes three slashes before a relative path (sqlite:///file.db), four before /")
-    path = unquote(parts.path[1:])
-    if not path or path == ":memory:":
-        raise InvalidInput("sqlite:/// needs a path to a file; for a store in memory use memory://")
     from . import sqlite
 
-    return sqlite.open_sqlite(path, pepper=pepper, clock=clock, space=space, **_options_of(parts.query, SQLITE_OPTIONS))
-
-
-def _options_of(query: str, known: dict[str, type]) -> dict[str, Any]:
+    named.known_options(SQLITE_OPTIONS)
     options: dict[str, Any] = {}
-    for name, text in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)):
-        if name not in known or name in options:
-            raise InvalidInput(f"the store's URL has an unknown or repeated option {name!r}; known: {', '.join(known)}")
+    if "synchronous" in named.options:
+        options["synchronous"] = named.options["synchronous"]
+    if "busy_timeout" in named.options:
         try:
-            options[name] = known[name](text)
+            options["busy_timeout_s"] = float(named.options["busy_timeout"])
         except ValueError:
-            raise InvalidInput(f"the option {name} of the store's URL is a {known[name].__name__}") from None
-    if "busy_timeout" in options:
-        options["busy_timeout_s"] = options.pop("busy_timeout")
-    return options
+            raise InvalidInput("the option busy_timeout of the store's URL is a number of seconds") from None
+    return sqlite.open_sqlite(named.path, pepper=pepper, clock=clock, space=space, fix_clock=fix_clock, **options)
 
 
 def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) -> Sequence[object]:
@@ -158,7 +131,7 @@ def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) ->
     Raises:
         InvalidInput: the store cannot be checked, or cannot mend itself.
     """
-    if _kind_of(url) not in SERVERS:
+    if store_url_of(url).kind not in PORTS:
         return _checked(url, "", fix=fix, progress=progress)  # a file is looked over whole
     from .copying import SPACES
 
@@ -198,11 +171,10 @@ def fix_store_clock(url: str) -> None:
     Raises:
         InvalidInput: the store has no such mark: servers keep their own clock.
     """
-    if _kind_of(url) != "sqlite":
+    named = store_url_of(url)
+    if named.kind != "sqlite":
         raise InvalidInput("only SQLite keeps a high-water mark; servers tell their own time")
-    from . import sqlite
-
-    sqlite.open_sqlite(unquote(urlsplit(url).path[1:]), fix_clock=True).close_now()
+    _open_embedded(named, None, None, "", fix_clock=True).close_now()
 
 
 def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[int]] | None:
@@ -218,7 +190,7 @@ def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[in
 
     Answers ``None`` for stores that have nothing to migrate, or do it when they are opened.
     """
-    if _kind_of(url) != "postgres":
+    if store_url_of(url).kind != "postgres":
         if grant_to is not None:
             raise InvalidInput("only PostgreSQL knows roles that a store is granted to; for Valkey see deploy/valkey")
         return None
@@ -247,7 +219,7 @@ def copy_store(source: str, target: str, progress: Callable[[int, int], None]) -
     _insist_it_outlives(source)
     _insist_it_outlives(target)
     _insist_it_is_there(source)
-    if _place_of(source) == _place_of(target):
+    if store_url_of(source).place == store_url_of(target).place:
         raise InvalidInput("both URLs name the same store; name another one to copy into")
 
     def open_source(space: str) -> BlockingStore:
@@ -287,7 +259,7 @@ def abandon_store(url: str) -> None:
 
 def _ability(url: str, name: str) -> Callable[..., Any]:
     """Answer what the module of a kind of stores can do for a copy."""
-    ability: Callable[..., Any] = getattr(import_module(f".{_kind_of(url)}_copying", __package__), name)
+    ability: Callable[..., Any] = getattr(import_module(f".{store_url_of(url).kind}_copying", __package__), name)
     return ability
 
 
@@ -301,26 +273,16 @@ def closing_now(store: BlockingStore) -> Iterator[BlockingStore]:
 
 
 def _insist_it_outlives(url: str) -> None:
-    if _kind_of(url) == "memory":
+    if store_url_of(url).kind == "memory":
         raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives it")
 
 
 def _insist_it_is_there(url: str) -> None:
-    if _kind_of(url) == "sqlite" and not Path(unquote(urlsplit(url).path[1:])).exists():
+    named = store_url_of(url)
+    if named.kind == "sqlite" and not Path(named.path).exists():
         raise InvalidInput("there is no SQLite file of that name; look at the number of slashes in its URL")
 
 
 def copy_mark_of(url: str) -> str:
     """Answer how a target is marked while a copy from that store is under way."""
-    return sha256(_place_of(url).encode()).hexdigest()[:32]
-
-
-def _place_of(url: str) -> str:
-    """Answer what tells one store from another, without users, passwords and time-outs."""
-    parts = urlsplit(url)
-    kind = _kind_of(url)
-    if kind == "sqlite":
-        return f"sqlite {Path(unquote(parts.path[1:])).resolve()}"
-    options = dict(parse_qsl(parts.query))
-    server = f"{parts.hostname or options.get('host', '')}:{parts.port or options.get('port', '')}"
-    return f"{kind} {server} {parts.path.strip('/')} {options.get('prefix', '')}{options.get('namespace', '')}"
+    return sha256(store_url_of(url).place.encode()).hexdigest()[:32]

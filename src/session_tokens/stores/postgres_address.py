@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
 
 from ..errors import InvalidInput
+from .store_url import StoreURL, store_url_of
 
 DEFAULT_NAMESPACE = "session_tokens"
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -17,7 +21,8 @@ class Address(NamedTuple):
     """Where a store is and how it is asked.
 
     Attributes:
-        conninfo: the URL as the driver takes it; holds the password, so it is in no message.
+        conninfo: the address as the driver takes it; holds the password, so it is in no message.
+        hosts: how many hosts are tried, one after the other.
         namespace: the name of the schema that holds the tables.
         timeout_s: seconds in which one round trip, and one connection, must be done.
         pool_size: connections at most.
@@ -25,6 +30,7 @@ class Address(NamedTuple):
     """
 
     conninfo: str
+    hosts: int
     namespace: str
     timeout_s: float
     pool_size: int
@@ -52,33 +58,44 @@ def address_of(url: str, space: str = "") -> Address:
     Raises:
         InvalidInput: it is no such URL, or one of the store's own parameters can never be right.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise InvalidInput("the store's URL cannot be read; give postgresql://user@host:port/database") from None
-    if parts.scheme not in ("postgresql", "postgres"):
+    named = store_url_of(url)
+    if named.kind != "postgres":
         raise InvalidInput("a PostgreSQL store's URL begins with postgresql://")
     ours = {"namespace": DEFAULT_NAMESPACE, "timeout": "1", "pool_size": "10", "prepared": "on"}
-    theirs = []
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in ours:
-            ours[name] = value
-        elif name != "client_encoding":  # all text is UTF-8, here and there
-            theirs.append((name, value))
+    theirs = {name.keyword.decode("ascii") for name in Conninfo.get_defaults()} | {"ssl"}
+    named.known_options(frozenset(theirs | set(ours)))
+    ours.update((name, value) for name, value in named.options.items() if name in ours)
     namespace = f"{ours['namespace']}_{space}" if space else ours["namespace"]
     if not _NAMESPACE.fullmatch(namespace) or namespace.startswith("pg_"):
         raise InvalidInput("namespace is 1 to 40 lower-case letters, digits and '_', no digit first, not pg_…")
     if ours["prepared"] not in _SWITCH:
         raise InvalidInput("prepared is on or off")
-    theirs += [("client_encoding", "utf8"), ("fallback_application_name", "session-tokens")]
+    conninfo = _conninfo(named, {name: value for name, value in named.options.items() if name not in ours})
     return Address(
-        # Not by urlunsplit, which leaves out the slashes where no host is named.
-        conninfo=f"postgresql://{parts.netloc}{parts.path}?{urlencode(theirs)}",
+        conninfo=conninfo,
+        hosts=max(1, len(named.hosts)),
         namespace=namespace,
         timeout_s=_number("timeout", ours["timeout"], 0.01, 3600),
         pool_size=int(_number("pool_size", ours["pool_size"], 1, 1000)),
         prepared=_SWITCH[ours["prepared"]],
     )
+
+
+def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
+    """Answer the address in the driver's own form; an option wins over what stands before the question mark."""
+    if options.pop("ssl", None) == "true":  # as libpq reads the URLs of JDBC
+        options.setdefault("sslmode", "require")
+    words = {"user": named.user, "password": named.password, "dbname": named.path or None}
+    if named.hosts:
+        words["host"] = ",".join(host for host, _ in named.hosts)
+        if any(port for _, port in named.hosts):
+            words["port"] = ",".join(str(port or "") for _, port in named.hosts)
+    words |= {"fallback_application_name": "session-tokens"} | options
+    words["client_encoding"] = "utf8"  # all text is UTF-8, here and there
+    try:
+        return make_conninfo(**{name: word for name, word in words.items() if word is not None})
+    except ProgrammingError:  # its words would hold ours
+        raise InvalidInput("the PostgreSQL driver does not take an option of the store's URL") from None
 
 
 def _number(name: str, text: str, least: float, most: float) -> float:

@@ -270,7 +270,7 @@ class AsyncPool:
 
     async def connect(self, timeout_s: float) -> BoundedAsyncConnection:
         """Make a connection of its own, outside the pool."""
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s * self.address.hosts):
             return await BoundedAsyncConnection.connect(
                 self.address.conninfo, **_connect_options(self.address, timeout_s)
             )

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Generator
 from importlib.resources import files
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from ..errors import InvalidInput, StoreError
 from ..minting import PepperKeyring
 from .outage import OutagePolicy
+from .store_url import store_url_of
 from .valkey_codec import ValkeyCodec
 
 LIBRARY = "session_tokens_v1"
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
 """The first versions with function libraries."""
+
+OURS = frozenset({"timeout", "durability", "replicas", "prefix"})
+DRIVERS_OWN = frozenset({
+    "client_name", "db", "health_check_interval", "protocol", "socket_keepalive", "ssl_ca_certs", "ssl_ca_path",
+    "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile", "ssl_min_version",
+    "ssl_password",
+})  # fmt: skip
+"""What of the drivers' options a store's URL may hold; how connections are made is the store's own."""
 
 Exchange = Generator[list[bytes], Any, None]
 """Yields commands; the reply is sent in, or thrown in as ``StoreError``."""
@@ -117,14 +126,11 @@ class Address:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            raise InvalidInput("the store's URL is not a URL; write valkey://user:password@host:port/db") from None
-        given = parse_qsl(parts.query, keep_blank_values=True)
-        options = dict(given)
-        if len(options) != len(given):
-            raise InvalidInput("the store's URL has an option twice")
+        self._named = store_url_of(url if "://" in url else f"valkey://{url}")
+        if self._named.kind != "valkey":
+            raise InvalidInput("a Valkey store's URL begins with valkey:// or redis://")
+        self._named.known_options(OURS | DRIVERS_OWN)
+        options = dict(self._named.options)
         self.prefix = options.pop("prefix", "st")
         durability = options.pop("durability", "fast")
         replicas = options.pop("replicas", "1" if durability == "replicated" else "0")
@@ -140,17 +146,23 @@ class Address:
             if isinstance(error, InvalidInput):
                 raise
             raise InvalidInput("the option timeout of the store's URL is a number of seconds") from None
-        self._parts = parts._replace(query=urlencode(options))
+        self._options = options
 
     def driver_url(self, scheme: str) -> str:
         """Answer the URL for a driver whose schemes are ``scheme`` and ``scheme + "s"``."""
-        given = self._parts.scheme.lower()
-        if given in ("valkey+unix", "unix"):
-            return urlunsplit(self._parts._replace(scheme="unix"))
-        if given not in ("valkeys", "rediss"):
-            return urlunsplit(self._parts._replace(scheme=scheme))
-        options = dict(parse_qsl(self._parts.query, keep_blank_values=True))
-        if options.get("ssl_cert_reqs") != "none":
-            # Not every driver looks whom a certificate was made for, unless told to.
-            options.setdefault("ssl_check_hostname", "true")
-        return urlunsplit(self._parts._replace(scheme=f"{scheme}s", query=urlencode(options)))
+        named, options = self._named, dict(self._options)
+        if named.scheme == "valkey+unix":
+            scheme = "unix"
+        elif named.scheme in ("valkeys", "rediss"):
+            scheme += "s"
+            if options.get("ssl_cert_reqs") != "none":
+                # Not every driver looks whom a certificate was made for, unless told to.
+                options.setdefault("ssl_check_hostname", "true")
+        credentials = quote(named.user or "", safe="")
+        if named.password is not None:
+            credentials += ":" + quote(named.password, safe="")
+        host, port = named.hosts[0] if named.hosts else ("", None)
+        where = (f"[{host}]" if ":" in host else quote(host, safe="")) + (f":{port}" if port else "")
+        path = named.path if scheme == "unix" else f"/{named.path}"
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
+        return f"{scheme}://{credentials}{'@' if credentials else ''}{where}{quote(path)}{'?' if query else ''}{query}"

@@ -1,0 +1,188 @@
+"""URLs of stores: one reading for all of them, and no part of a password in any message."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from session_tokens import InvalidInput, SessionTokens
+from session_tokens.stores.connect import check_store, copy_mark_of, copy_store, fix_store_clock, open_store_now
+from session_tokens.stores.postgres_address import address_of
+from session_tokens.stores.valkey_start import Address
+
+PEPPER = bytes(32)
+
+NEVER_RIGHT = [
+    "postgresql://ann:hor%zzse@db/x",
+    "postgresql://ann:100%hor@db/x",
+    "postgresql://ann:pa?horse@db/x",
+    "postgresql://ann:pa?horse=1@db/x",
+    "postgresql://ann:pa#horse@db/x",
+    "postgresql://ann:pa/horse@db/x",
+    "postgresql://ann:horse@db:port/x",
+    "postgresql://ann:horse@db:70000/x",
+    "postgresql://ann:horse@db:5432:5433/x",
+    "postgresql://ann:horse@[::1/x",
+    "postgresql://ann:horse@db/x?horse=1&horse=2",
+    "postgresql://ann:horse@db/x?no_such_option=horse",
+    "postgresql://ann:horse@db/x?sslmode=horse%zz",
+    "postgresql://ann:horse@db/x?sslmode",
+    "postgresql://ann:horse@db/x#tail",
+    "postgresql://ann:horse%00@db/x",
+    "postgresql://ann:horse@db/x\n",
+    "valkey://:100%horse@127.0.0.1/0",
+    "valkey://:pa?horse@127.0.0.1/0",
+    "valkey://:pa#horse@127.0.0.1/0",
+    "valkey://:pa/horse@127.0.0.1/0",
+    "valkey://:horse@127.0.0.1:port/0",
+    "valkey://:horse@127.0.0.1:0/0",
+    "valkey://:horse@one:6379,two:6379/0",
+    "valkey://:horse@127.0.0.1/zero",
+    "valkey://:horse@127.0.0.1/0?no_such_option=horse",
+    "valkey://:horse@127.0.0.1/0#tail",
+    "valkey+cluster://:horse@one:6379,two:6379",
+    "valkey+sentinel://:horse@one:26379/name",
+    "mysql://ann:horse@db/x",
+    "ann:horse@db/x",
+    "sqlite:///horse#1.db",
+    "sqlite:///horse?.db",
+    "sqlite:///100%horse.db",
+    "sqlite:///horse%00.db",
+    "sqlite://horse/file.db",
+    "sqlite:///file.db?no_such_option=1",
+    "sqlite:///file.db?busy_timeout=horse",
+    "sqlite:///file.db?busy_timeout=nan",
+    "sqlite:///file.db\n",
+    "memory://horse",
+    "memory://?option=1",
+]
+
+
+def opened(url: str) -> None:
+    open_store_now(url, pepper=PEPPER)
+
+
+def opened_as_source(url: str) -> None:
+    copy_store(url, "sqlite:///other.db", lambda done, total: None)
+
+
+def opened_as_target(url: str) -> None:
+    SessionTokens.open("sqlite:///source.db", sweep=False).close()
+    copy_store("sqlite:///source.db", url, lambda done, total: None)
+
+
+def checked(url: str) -> None:
+    check_store(url, fix=False, progress=lambda done, total: None)
+
+
+@pytest.mark.parametrize("use", [opened, opened_as_source, opened_as_target, checked, fix_store_clock])
+@pytest.mark.parametrize("url", NEVER_RIGHT)
+def test_a_url_that_can_never_be_right_is_refused_in_our_own_words(
+    url: str, use: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", PEPPER.hex())
+    before = {"source.db", "source.db.key"}
+
+    with pytest.raises(InvalidInput) as refused:
+        use(url)
+
+    told = str(refused.value)
+    for part in ("horse", "hor%", "pa?", "zz", "tail"):
+        assert part not in told
+    assert refused.value.__cause__ is None, "a driver's words would be in the traceback"
+    made = {path.name.removesuffix("-wal").removesuffix("-shm") for path in tmp_path.iterdir()}
+    assert made <= before, "a refused URL made a file"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("plain.db", "plain.db"), ("with%20blank.db", "with blank.db"), ("with blank.db", "with blank.db"),
+        ("a+b.db", "a+b.db"), ("hash%23.db", "hash#.db"), ("what%3F.db", "what?.db"), ("100%25.db", "100%.db"),
+        ("u@home.db", "u@home.db"), ("ü.db", "ü.db"),
+    ],
+)  # fmt: skip
+def test_an_sqlite_path_is_the_one_that_is_written(
+    written: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    SessionTokens.open(f"sqlite:///{written}?busy_timeout=2", sweep=False).close()
+
+    assert (tmp_path / meant).exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {meant + end for end in ("", ".key", "-wal", "-shm")}
+
+
+def test_what_postgres_is_told_is_what_the_url_says() -> None:
+    import psycopg
+
+    url = (
+        "postgresql://a%20nn:s%40cr%20e%2Bt%25%3F%23%2F@one:5433,[::1],three/my%20db"
+        "?options=-c%20role%3Dapp&application_name=a+b&target_session_attrs=read-write&ssl=true"
+    )
+
+    told = psycopg.conninfo.conninfo_to_dict(address_of(url).conninfo)
+
+    assert told["user"] == "a nn" and told["password"] == "s@cr e+t%?#/" and told["dbname"] == "my db"
+    assert told["host"] == "one,::1,three" and told["port"] == "5433,,"
+    assert told["options"] == "-c role=app" and told["application_name"] == "a+b"
+    assert told["target_session_attrs"] == "read-write" and told["sslmode"] == "require"
+
+
+def test_postgres_sockets_are_reached_by_every_way_to_write_them() -> None:
+    import psycopg
+
+    for url in ("postgresql://%2Frun%2Fpg/db", "postgresql:///db?host=/run/pg", "postgresql:///db?host=%2Frun%2Fpg"):
+        told = psycopg.conninfo.conninfo_to_dict(address_of(url).conninfo)
+        assert (told["host"], told["dbname"]) == ("/run/pg", "db")
+        assert "port" not in told
+
+
+@pytest.mark.parametrize("scheme", ["valkey", "redis"])
+def test_what_valkey_is_told_is_what_the_url_says(scheme: str) -> None:
+    import redis
+
+    url = "valkey://a%20nn:s%40cr%20e%2Bt%25%3F%23%2F@[::1]:6380/3?client_name=a%20b&ssl_cert_reqs=none"
+
+    pool = redis.ConnectionPool.from_url(Address(url).driver_url("redis"))
+
+    kwargs = pool.connection_kwargs
+    assert kwargs["username"] == "a nn" and kwargs["password"] == "s@cr e+t%?#/" and kwargs["client_name"] == "a b"
+    assert (kwargs["host"], kwargs["port"], kwargs["db"]) == ("::1", 6380, 3)
+
+
+def test_a_password_with_an_at_sign_is_read_from_the_last_one() -> None:
+    import psycopg
+
+    assert psycopg.conninfo.conninfo_to_dict(address_of("postgresql://u:p@ss@db/x").conninfo)["password"] == "p@ss"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("postgresql://h/db", "postgres://ann:x@h:5432/db?timeout=3"),
+        ("valkey://h", "redis://:x@h:6379/0?timeout=3"),
+        ("valkey://h?db=2", "valkeys://h/2"),
+        ("postgresql:///db?host=/run/pg", "postgresql://%2Frun%2Fpg/db"),
+        ("sqlite:///a%20b.db", "sqlite:///a b.db?busy_timeout=3"),
+    ],
+)
+def test_one_store_under_two_urls_is_one(one: str, other: str) -> None:
+    assert copy_mark_of(one) == copy_mark_of(other)
+
+
+def test_two_stores_on_several_hosts_are_two() -> None:
+    assert copy_mark_of("postgresql://a,b/db") != copy_mark_of("postgresql://a,c/db")
+    assert copy_mark_of("postgresql://a,b/db?namespace=n") != copy_mark_of("postgresql://a,b/db")
+
+
+def test_the_first_living_one_of_several_postgres_hosts_is_used(postgres_url: str) -> None:
+    """A port where nobody listens stands first."""
+    where, _, rest = postgres_url.partition("://")[2].rpartition("@")[2].partition("/")
+    user = postgres_url.partition("://")[2].rpartition("@")[0]
+    url = f"postgresql://{user}@127.0.0.1:1,{where or '127.0.0.1'}/{rest}"
+
+    with SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
+        issued = tokens.open_session("alice")
+        assert tokens.verify_session(issued.secret) is not None
