@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .clock import NEVER
 from .events import Note
 from .records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 
@@ -21,9 +22,13 @@ class Changes:
         settings: name and text (``None`` deletes).
         keys: pairs of service keys.
         notes: what happened; becomes one event each.
+        not_after: the least deadline of all that was judged alive, in milliseconds: at or after it the judgement may
+            not hold, and the store refuses the change set. ``NEVER`` for what may come late.
     """
 
-    __slots__ = ("entries", "forgotten", "idempotency", "keys", "notes", "sessions", "settings", "tokens")
+    __slots__ = (
+        "entries", "forgotten", "idempotency", "keys", "not_after", "notes", "sessions", "settings", "tokens",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.sessions: list[tuple[Session | None, Session | None]] = []
@@ -34,6 +39,7 @@ class Changes:
         self.settings: list[tuple[str, str | None]] = []
         self.keys: list[tuple[ServiceKey | None, ServiceKey | None]] = []
         self.notes: list[Note] = []
+        self.not_after: int = NEVER
 
     def __bool__(self) -> bool:
         return bool(

@@ -5,7 +5,9 @@ A store keeps records and commits change sets; it knows stamps, not rules. To wr
 
 - ``read(wants)``: answer all wants as of one instant, in ONE round trip, each with the stamps of what it was made of.
 - ``run(rule, *args)``: run the rule atomically. Either under the store's own lock, or read ahead, run, commit if no
-  stamp moved, and else run again: ``OptimisticStore`` does the latter and leaves ``commit`` to you.
+  stamp moved, and else run again: ``OptimisticStore`` does the latter and leaves ``commit`` to you. Either way the
+  last step before a change set is written is to compare the store's own clock with ``Changes.not_after``, under the
+  locks: at or after it nothing is written and the rule is run again, so that nothing dead is written alive.
 - ``due(now, limit)``: what the sweeper should look at.
 - ``close()``: idempotent.
 
@@ -22,7 +24,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from .changes import Changes
-from .clock import NEVER, Clock
+from .clock import Clock
 from .compiler_hints import mypyc_attr
 from .errors import StoreBusy
 from .events import Listeners
@@ -191,20 +193,22 @@ class BlockingStore(Store):
 
 
 class Commit(NamedTuple):
-    """What an optimistic store is asked to write: all of it if no stamp moved, else nothing.
+    """What an optimistic store is asked to write: all of it if no stamp moved and it is not too late, else nothing.
 
     Attributes:
         changes: the pairs of old and new record.
         stamps: name of each part that was read → its stamp then (absent parts too).
         now: the instant at which the rule judged, in milliseconds.
-        until: the instant from which on that judgement may not hold; only a store that can be asked to believe one
-            for longer than a round trip looks at it.
     """
 
     changes: Changes
     stamps: dict[Any, Stamp]
     now: int
-    until: int = NEVER
+
+    @property
+    def not_after(self) -> int:
+        """The instant at which, and after which, it is refused as if a stamp had moved, in milliseconds."""
+        return self.changes.not_after
 
 
 Step = Sequence[Want] | Commit
@@ -247,17 +251,17 @@ def pause_s(conflicts: int) -> float:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class OptimisticStore(Store):
-    """A store that commits a change set if no stamp moved since it was read.
+    """A store that commits a change set if no stamp moved since it was read, and nothing judged alive has died.
 
     Attributes:
-        conflicts: how many commits were refused because a stamp had moved.
+        conflicts: how many commits were refused because a stamp had moved or it was too late.
     """
 
     conflicts = 0
 
     @abstractmethod
     async def commit(self, commit: Commit) -> bool:
-        """Write all changes atomically if every stamp is as given; answer whether they were written.
+        """Write all changes atomically if every stamp is as given and now is before ``not_after``; answer whether.
 
         Raises:
             StoreUnavailable: the store cannot be asked; the outcome may be unknown.

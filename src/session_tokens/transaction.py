@@ -6,7 +6,9 @@ A rule reads before it writes: a read does not show what the same rule has put.
 
 A *locked* store runs the rule under its lock with a transaction of its own that reads directly. An *optimistic* store
 runs it on what was read ahead: ``ReadAhead`` raises ``Missing`` for what is not there, the store fetches that and runs
-the rule again, and commits only if no stamp moved (``store.Attempt``).
+the rule again, and commits only if no stamp moved (``store.attempts``).
+
+What a rule judges alive lowers ``changes.not_after`` (``rules.keys``), and every store refuses to write at or after it.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Transaction(Protocol):
 
     @property
     def changes(self) -> Changes:
-        """What was put and noted so far."""
+        """What was put and noted so far, and until when it may be written."""
         ...
 
     @property

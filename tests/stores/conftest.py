@@ -2,7 +2,8 @@
 
 import pytest
 
-SUITE = ("bench", *(f"{part}_checks" for part in "want transaction care listing session token race thread".split()))
+PARTS = "want transaction late care listing session token race thread"
+SUITE = ("bench", *(f"{part}_checks" for part in PARTS.split()))
 
 # Its parts by name: the package itself is loaded by others already, for its clock.
 pytest.register_assert_rewrite(*(f"session_tokens.testing.{part}" for part in SUITE))

@@ -202,6 +202,8 @@ class Server:
         with self.lock:
             if self.checking and any(self.numbers[part] != stamp for part, stamp in commit.stamps.items()):
                 return False
+            if self.memory.clock.now() >= commit.not_after:
+                return False
             self._count(parts_changed(commit.changes))
             self.memory.run_now(write_all if self.checking else write_over, commit.changes)
             return True

@@ -7,17 +7,20 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens.clock import ManualClock
 from session_tokens.errors import AlreadyExists, Conflict, StoreBusy, StoreUnavailable
 from session_tokens.events import Event
 from session_tokens.records import OwnerEntry, Session, TokenKind
+from session_tokens.rules.sessions import touch_session
 from session_tokens.stores import sqlite_records, sqlite_writer
-from session_tokens.stores.sqlite import SqliteStore
+from session_tokens.stores.sqlite import SqliteStore, open_sqlite
 from session_tokens.transaction import Transaction
 from session_tokens.wants import SessionById, SessionByLookup, SessionListing, TokenById, TokenListing
 
@@ -124,6 +127,48 @@ def test_one_command_of_a_group_fails_alone_and_the_others_are_committed(store: 
 
     assert sorted(map(str, outcomes.values())) in (["a", "already_exists", "c"], ["already_exists", "b", "c"])
     assert [session_of(store, id) is not None for id in "13"] == [True, True]
+
+
+def test_one_command_of_a_group_comes_too_late_and_the_others_are_committed(tmp_path: Path) -> None:
+    """What a command judged alive ends while the last one of its group runs: it alone is judged again."""
+    clock = ManualClock()
+    store = open_sqlite(tmp_path / "late.db", clock=clock)
+    issued = SessionTokens(store).open_session("ann", idle_timeout=60)
+    started, go_on = threading.Event(), threading.Event()
+    runs: list[str] = []
+
+    def hold(tx: Transaction) -> None:
+        started.set()
+        assert go_on.wait(30)
+
+    def touch(tx: Transaction) -> Session | None:
+        runs.append("touch")
+        return touch_session(tx, issued.id, "another look-up key")
+
+    def count(tx: Transaction) -> str:
+        number = str(int(tx.setting("count") or 0) + 1)
+        tx.put_setting("count", number)
+        return number
+
+    def wait_long(tx: Transaction) -> None:
+        if runs == ["touch"]:
+            clock.advance(64)
+
+    with ThreadPoolExecutor(4) as threads:
+        holder: Future[Any] = threads.submit(store.run_now, hold)
+        assert started.wait(30)
+        late: list[Future[Any]] = []
+        for number, rule in enumerate((touch, count, wait_long), 1):
+            late.append(threads.submit(store.run_now, rule))
+            while store._writer._waiting.qsize() < number:
+                threading.Event().wait(0.001)
+        go_on.set()
+        outcomes = [command.result(30) for command in [holder, *late]]
+
+    assert outcomes == [None, None, "1", None]
+    assert runs == ["touch", "touch"]
+    assert session_of(store, issued.id) == issued.record
+    store.close_now()
 
 
 async def test_many_tasks_share_few_commits_and_each_gets_its_own_answer(store: SqliteStore) -> None:

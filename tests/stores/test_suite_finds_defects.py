@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from session_tokens.clock import NEVER
 from session_tokens.store import BlockingStore
+from session_tokens.testing.bench import checks_of
 from session_tokens.testing.conformance import BlockingStoreConformance
+from session_tokens.testing.late_checks import LateChecks
 from session_tokens.wants import (
     Answer,
     IdempotencyOf,
@@ -114,6 +117,18 @@ class NeverLooksAtStamps(Tiny):  # type: ignore[misc, valid-type]
         return super().commit_now(commit)
 
 
+class NeverLooksAtTheClock(Tiny):  # type: ignore[misc, valid-type]
+    def commit_now(self, commit: Any) -> Any:
+        commit.changes.not_after = NEVER
+        return super().commit_now(commit)
+
+
+class RefusesLateEnds(Tiny):  # type: ignore[misc, valid-type]
+    def commit_now(self, commit: Any) -> Any:
+        now, changes = self.clock.now(), commit.changes
+        return all(now < old.deadline for old, _ in changes.sessions if old) and super().commit_now(commit)
+
+
 class ReadsOneByOne(Tiny):  # type: ignore[misc, valid-type]
     def read_now(self, wants: Any) -> Any:
         answers = [super(ReadsOneByOne, self).read_now([want]) for want in reversed(wants)]
@@ -174,6 +189,9 @@ DEFECTS = [
     (TellsNothing, "test_events_are_told_after_the_commit_once_with_its_instant"),
     (CommitsHalf, "test_a_rule_may_write_much_at_once"),
     (NeverLooksAtStamps, "test_now_no_count_is_lost"),
+    *[(NeverLooksAtTheClock, name) for name in checks_of(LateChecks) if "may_come_late" not in name],
+    (NeverLooksAtTheClock, "test_now_a_touch_that_comes_late_brings_nobody_back"),
+    (RefusesLateEnds, "test_ends_may_come_late"),
     (ReadsOneByOne, "test_many_wants_are_answered_in_their_order"),
     (StandsStill, "test_the_time_is_the_stores_and_never_goes_back"),
     (StandsStill, "test_a_session_is_over_when_its_time_is_swept_or_not"),

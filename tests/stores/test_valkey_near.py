@@ -175,7 +175,7 @@ def expired(tokens: SessionTokens, store: BlockingValkeyStore, deadline: int) ->
         tokens.get_session("no id")
 
 
-def test_a_commit_that_comes_after_the_deadline_of_what_it_changes_is_refused(valkey_url: str) -> None:
+def test_a_commit_that_comes_after_the_deadline_of_what_was_judged_is_refused(valkey_url: str) -> None:
     with opened(valkey_url) as (tokens, store):
         session = tokens.open_session("alice", max_age=0.05)
         token = tokens.issue_token(None, "v", timeout=0.05)
@@ -183,6 +183,7 @@ def test_a_commit_that_comes_after_the_deadline_of_what_it_changes_is_refused(va
         expired(tokens, store, max(session.session.deadline, token.token.deadline))
         late = [Changes(), Changes()]
         lived, stood = of_session.value.session, of_token.value.token
+        late[0].not_after, late[1].not_after = lived.deadline, stood.deadline
         late[0].sessions.append((lived, lived.replace(deadline=FOREVER_MS, version=2)))
         late[1].tokens.append((stood, stood.replace(deadline=FOREVER_MS, own_deadline=FOREVER_MS, version=2)))
 

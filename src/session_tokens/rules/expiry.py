@@ -8,6 +8,7 @@ from ..records import BOUND, Session, Token
 from ..settings import Policy
 from ..transaction import Transaction, reads
 from ..wants import IdempotencyOf, SessionById, SessionsOf, TokenById, TokensOf
+from .keys import lasts
 
 TOUCH_PARTS = 16
 """A use is written down only after 1/16 of the window has passed since the last one written."""
@@ -50,7 +51,7 @@ def end_session(tx: Transaction, session: Session, at: int, reason: str, heir: S
     """
     if heir is not None:
         for token in tx.transferables_of(session.id):
-            if tx.now < token.deadline:
+            if lasts(tx, token):
                 tx.put_token(token, token.in_session(heir.id))
     ended = session.ended(at, reason)
     tx.put_session(session, ended)

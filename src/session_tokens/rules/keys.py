@@ -1,11 +1,17 @@
-"""How a key names a session or token: an id manages whatever lives, a secret must authenticate to be a key at all."""
+"""What a key names, and whether that is alive.
+
+An id manages whatever lives, a secret must authenticate to be a key at all.
+
+What a rule judges alive here it may rest on until the least deadline of all that, ``Changes.not_after``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..clock import NEVER
 from ..errors import SessionEnded, UnknownSession, UnknownToken
-from ..records import Session, Token
+from ..records import OwnerEntry, Session, Token
 from ..settings import ENDED_RETENTION_MS
 from ..transaction import Transaction
 from ..wants import SessionById, SessionByLookup, TokenById, TokenByLookup, Want
@@ -24,6 +30,47 @@ def token_wants(key: Key) -> Sequence[Want]:
     return [TokenById(key)] if isinstance(key, str) else [TokenByLookup(lookup) for lookup in key]
 
 
+def lives(tx: Transaction, session: Session, entry: OwnerEntry | None) -> bool:
+    """Whether a session is alive now; if it is, what rests on that is written before its deadline or not at all.
+
+    An end may come late: it asks ``Session.alive`` instead, or says ``may_come_late`` afterwards.
+    """
+    if not session.alive(tx.now, entry):
+        return False
+    changes = tx.changes
+    if session.deadline < changes.not_after:
+        changes.not_after = session.deadline
+    return True
+
+
+def lasts(tx: Transaction, token: Token) -> bool:
+    """Whether a token's own time goes on, its session aside; as for ``lives``."""
+    if tx.now >= token.deadline:
+        return False
+    changes = tx.changes
+    if token.deadline < changes.not_after:
+        changes.not_after = token.deadline
+    return True
+
+
+def standing(tx: Transaction, stored: Token, session: Session | None) -> Token | None:
+    """Answer a token as it stands now with the session that holds it, ``None`` if it is over; as for ``lives``."""
+    entry = None if session is None else tx.entry(session.owner)
+    token = stored.as_of(tx.now, session, entry)
+    if token is not None:
+        changes = tx.changes
+        if token.deadline < changes.not_after:
+            changes.not_after = token.deadline
+        if session is not None and token.session_id is not None and session.deadline < changes.not_after:
+            changes.not_after = session.deadline
+    return token
+
+
+def may_come_late(tx: Transaction) -> None:
+    """Let a change set be written whenever it comes: it only ends what its rule judged alive."""
+    tx.changes.not_after = NEVER
+
+
 def living_session(tx: Transaction, key: Key) -> Session:
     """Answer the living session that ``key`` names; by a secret only an attached one.
 
@@ -35,7 +82,7 @@ def living_session(tx: Transaction, key: Key) -> Session:
     if session is None:
         raise UnknownSession("no living session answers to that key; list_sessions() shows those of an owner")
     entry = tx.entry(session.owner)
-    if session.alive(tx.now, entry):
+    if lives(tx, session, entry):
         return session
     end = session.end(tx.now, entry)
     if not isinstance(key, str) or tx.now >= end.at + ENDED_RETENTION_MS:
@@ -65,7 +112,7 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
     stored = tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
     if stored is not None:
         session = None if stored.session_id is None else tx.session(stored.session_id)
-        token = stored.as_of(tx.now, session, None if session is None else tx.entry(session.owner))
+        token = standing(tx, stored, session)
         if token is not None and (isinstance(key, str) or token.unassigned_at is None):
             return stored, token, session if token.session_id is not None else None
     raise UnknownToken("no living token answers to that key; list_tokens() shows those of an owner")

@@ -17,7 +17,7 @@ from ..settings import Policy
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf, TokenById, TokensOf
 from .expiry import clean_up, deadline_of, end_session
-from .keys import living_session, living_token
+from .keys import lives, living_session, living_token, standing
 from .sessions import Opening, SessionChange, change_session, open_session
 from .tokens import Issue, claim_token, issue_under, receiving_session
 
@@ -47,7 +47,7 @@ def add_session(
         OwnerDisabled, LimitReached: as ``open_session``.
     """
     former = session = tx.session(opening.id)
-    is_new = session is None or not session.alive(tx.now, tx.entry(session.owner))
+    is_new = session is None or not lives(tx, session, tx.entry(session.owner))
     if session is None or is_new:
         session = open_session(tx, policy, opening, clock)
     elif session.owner != opening.owner:
@@ -68,7 +68,7 @@ def _ended_with_opening(tx: Transaction, former: Session | None, opening: Openin
     if held is None or held.session_id is None:
         return False
     holder = tx.session(held.session_id)
-    present = held.as_of(tx.now, holder, None if holder is None else tx.entry(holder.owner))
+    present = standing(tx, held, holder)
     if held.session_id == opening.id:
         return former is not None and present is None
     if present is None or present.kind is not BOUND or present.owner != opening.owner:

@@ -34,7 +34,7 @@ from ..settings import UNSET, VALUE_BYTES_MAX, Policy, Unset
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf
 from .expiry import attached_deadline, clean_up, deadline_of, detached_deadline, end_session, touch_is_due
-from .keys import Key, living_session, session_wants
+from .keys import Key, lasts, lives, living_session, may_come_late, session_wants
 
 
 class Opening:
@@ -106,12 +106,12 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock
         opening.name, clock,
     )  # fmt: skip
     if policy.max_sessions is not None and len(kept := tx.sessions_of(owner)) >= policy.max_sessions:
-        living = [other for other in kept if other.alive(now, entry)]
+        living = [other for other in kept if lives(tx, other, entry)]
         if len(living) >= policy.max_sessions:
             for replaced in _to_replace(policy, policy.max_sessions, living):
                 end_session(tx, replaced, now, "replaced", heir=session)
     for token in tx.parked_tokens(owner):
-        if now < token.deadline:
+        if lasts(tx, token):
             tx.put_token(token, token.in_session(session.id))
     tx.put_session(None, session)
     tx.note((SESSION_OPENED, session, None))
@@ -148,7 +148,7 @@ def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
     Answers the session, ``None`` if it no longer authenticates. No event, and the version stays.
     """
     session = tx.session(id)
-    if session is None or session.detached_at is not None or not session.alive(tx.now, tx.entry(session.owner)):
+    if session is None or session.detached_at is not None or not lives(tx, session, tx.entry(session.owner)):
         return None
     seen_at = tx.now if touch_is_due(session, tx.now) else session.last_seen_at
     deadline = attached_deadline(session.created_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
@@ -338,6 +338,7 @@ def destroy_session(tx: Transaction, key: Key, reason: str, version: int | None)
         return False
     _check_version(session.version, version)
     end_session(tx, session, tx.now, reason)
+    may_come_late(tx)
     return True
 
 
@@ -360,6 +361,7 @@ def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str,
     ][:limit]
     for session in ending:
         end_session(tx, session, tx.now, reason)
+    may_come_late(tx)
     return len(ending)
 
 

@@ -31,7 +31,17 @@ from ..settings import UNSET, Policy, Unset
 from ..token_record import Token as NewToken
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, SessionsOf
-from .keys import Key, holder_of, living_session, living_token, session_wants, token_wants
+from .keys import (
+    Key,
+    holder_of,
+    lives,
+    living_session,
+    living_token,
+    may_come_late,
+    session_wants,
+    standing,
+    token_wants,
+)
 
 
 class Issue:
@@ -124,7 +134,7 @@ def _same_again(tx: Transaction, former: Token, owner: str | None, issue: Issue)
         AlreadyExists: it lives with another owner or as another kind.
     """
     session = holder_of(tx, former)
-    present = former.as_of(tx.now, session, None if session is None else tx.entry(session.owner))
+    present = standing(tx, former, session)
     if present is None:
         tx.put_token(former, None)
         tx.note((TOKEN_ENDED, former, "expired"))
@@ -148,7 +158,7 @@ def receiving_session(tx: Transaction, receiver: str) -> Session | None:
         raise OwnerDisabled("the receiver is disabled; enable_owner() lifts it", owner=receiver)
     newest = None
     for session in tx.sessions_of(receiver):
-        if session.alive(tx.now, entry) and (newest is None or _opened_after(session, newest)):
+        if lives(tx, session, entry) and (newest is None or _opened_after(session, newest)):
             newest = session
     return newest
 
@@ -345,6 +355,7 @@ def destroy_token(tx: Transaction, key: Key, version: int | None) -> bool:
     _check_version(token, version)
     tx.put_token(stored, None)
     tx.note((TOKEN_ENDED, token, "revoked"))
+    may_come_late(tx)
     return True
 
 

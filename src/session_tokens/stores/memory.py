@@ -5,6 +5,8 @@ own ``get``. A change set is applied record by record, sessions first. Readers o
 record is replaced by one assignment, so a reader sees it before or after. A token is judged with its session, which
 are two records: an answer "alive" held at the instant at which the token was read, an answer "dead" is asked again
 under the lock.
+
+A change set is applied only before the deadline of what its rule judged alive; what comes later is judged again.
 """
 
 from __future__ import annotations
@@ -177,12 +179,20 @@ class MemoryStore(BlockingStore):
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
-            tx.now = now = self.clock.now()
-            try:
-                answer: T = rule(tx, *args)
-            except BaseException:
-                tx.renew()
-                raise
+            while True:
+                tx.now = now = self.clock.now()
+                try:
+                    answer: T = rule(tx, *args)
+                except BaseException:
+                    tx.renew()
+                    raise
+                not_after = tx.changes.not_after
+                if not_after == NEVER:
+                    break
+                if self.clock.now() < not_after:
+                    tx.changes.not_after = NEVER
+                    break
+                tx.renew()  # what was judged alive is over by now
             if sessions := tx.sessions:
                 self._apply_sessions(sessions)
                 sessions.clear()
@@ -213,8 +223,10 @@ class MemoryStore(BlockingStore):
         return result, changes, now
 
     def commit_now(self, changes: Changes, now: int) -> bool:
-        """Write a planned change set if no record that it replaces has changed since; answer whether it was."""
+        """Write a planned change set if no record that it replaces has changed since, in time; answer whether."""
         with self._lock:
+            if self.clock.now() >= changes.not_after:
+                return False
             if any(self.sessions.get(old.id) is not old for old, _ in changes.sessions if old is not None) or any(
                 self.tokens.get(old.id) is not old for old, _ in changes.tokens if old is not None
             ):

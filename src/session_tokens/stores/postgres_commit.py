@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..changes import Changes, owner_of_living, parked_owner
+from ..clock import NEVER
 from ..minting import Keyring
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from ..store import Commit
@@ -132,6 +133,8 @@ def commit_statement(schema: str, keyring: Keyring, commits: Sequence[Commit], l
         batch.write(commit.changes)
         command = _written(keyring, commit.changes)
         command["stamps"] = [(*part, stamp) for part, stamp in commit.stamps.items()]
+        if commit.not_after != NEVER:
+            command["not_after"] = commit.not_after
         commands.append(command)
     whole = {**batch.locks(lock_timeout_ms), "commands": commands}
     return Statement(f"SELECT {schema}.commit_v1(%s::jsonb)", (_json(whole),))

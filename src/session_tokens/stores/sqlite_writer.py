@@ -4,8 +4,9 @@ Theory of operation. Callers put commands into a queue and wait. The writer take
 ``GROUP_MAX``), begins one write transaction, runs the rules one after the other, each seeing what those before it
 wrote, and commits once: one sync of the disk serves the group. A rule that raises has written nothing, for its change
 set is applied after it answered; an application of several records that fails is undone by its savepoint alone.
-Nobody is answered before the commit. If the commit fails, the whole group fails, refusals too: they were judged by
-what did not come to be.
+Nobody is answered before the commit. The last look before it is at the clock: if something that a command judged alive
+has ended meanwhile, all is undone and the group run again, where that command finds it over and the others go through.
+If the commit fails, the whole group fails, refusals too: they were judged by what did not come to be.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from ..clock import Clock
+from ..clock import NEVER, Clock
 from ..errors import AlreadyExists, StoreBusy, StoreError, StoreUnavailable
 from ..events import Listeners, Note
 from ..minting import Keyring
@@ -37,6 +38,8 @@ GROUP_MAX = 256
 """Commands that one commit takes."""
 WAITING_MAX = 10_000
 """Commands that may wait for the writer."""
+LATE_MAX = 16
+"""How often a group is run in which something that was judged alive has ended before the commit."""
 STOP_WAIT_S = 30.0
 
 
@@ -250,17 +253,24 @@ class Writer:
         connection, records, applier = self._connected()
         self._options.begin_writing(connection)
         try:
-            mark = clock_mark_ms(connection)
-            self._clock.raise_to(mark)
-            now = self._clock.now()
-            wrote = False
-            for command in group:
-                wrote = self._run_one(command, connection, SqliteTransaction(records, now), applier) or wrote
-            if wrote and now > mark:
-                set_clock_mark(connection, now)
-            self._file.look()
-            connection.execute("COMMIT")
-            return now
+            for _ in range(LATE_MAX):
+                mark = clock_mark_ms(connection)
+                self._clock.raise_to(mark)
+                now = self._clock.now()
+                wrote, not_after = False, NEVER
+                for command in group:
+                    tx = SqliteTransaction(records, now)
+                    if self._run_one(command, connection, tx, applier):
+                        wrote, not_after = True, min(not_after, tx.changes.not_after)
+                if wrote and now > mark:
+                    set_clock_mark(connection, now)
+                self._file.look()
+                if self._clock.now() < not_after:
+                    connection.execute("COMMIT")
+                    return now
+                connection.execute("ROLLBACK")
+                self._options.begin_writing(connection)
+            raise StoreBusy("what was to be changed ended before it could be written, each time; try again later")
         except _Lost as lost:
             raise self._failed(connection, lost.__cause__) from lost.__cause__
         except sqlite3.Error as error:
@@ -273,6 +283,7 @@ class Writer:
         self, command: Command[Any], connection: sqlite3.Connection, tx: SqliteTransaction, applier: Applier
     ) -> bool:
         """Run one rule and write its change set down; answer whether there was anything to write."""
+        command.result, command.error, command.notes = None, None, []
         try:
             result = command.rule(tx, *command.args)
             if tx.changes:

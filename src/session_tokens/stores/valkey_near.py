@@ -111,13 +111,16 @@ class Near:
         tx = Believed(self, self.now())
         try:
             answer = rule(tx, *args)
-            until = tx.holds_until()
         except NeverSeen:
             self._unheld.add(rule)
             return None
         except Exception:  # what is not there, a refusal, or parts of different instants that contradict each other
             return None
-        return (answer, Commit(tx.changes, tx.used, tx.now, until)) if tx.changes else None
+        changes = tx.changes
+        if not changes:
+            return None
+        changes.not_after = min(changes.not_after, tx.now + BELIEVED_MS)
+        return answer, Commit(changes, tx.used, tx.now)
 
     def was_right(self) -> None:
         """A commit that was believed is written."""
@@ -141,26 +144,14 @@ class Believed(WriteSet):
         used: name → stamp of each part that was asked for.
     """
 
-    __slots__ = ("_near", "_part", "_until", "now", "used")
+    __slots__ = ("_near", "_part", "now", "used")
 
     def __init__(self, near: Near, now: int) -> None:
         super().__init__()
         self._near = near
         self._part = near.get
-        self._until = now + BELIEVED_MS
         self.now = now
         self.used: dict[Any, bytes] = {}
-
-    def holds_until(self) -> int:
-        """Answer until which instant what was judged holds, in milliseconds."""
-        until, now = self._until, self.now
-        for token, _ in self.changes.tokens:
-            if token is not None and token.session_id is not None:  # it may be unassigned, and that ends too
-                session = self.session(token.session_id)
-                stands = token.as_of(now, session, None if session is None else self.entry(session.owner))
-                if stands is not None and stands.deadline < until:
-                    until = stands.deadline
-        return until
 
     def _asked(self, name: bytes) -> Any:
         part = self._part(name)
@@ -172,8 +163,6 @@ class Believed(WriteSet):
     def session(self, id: str) -> Session | None:
         """The session of an id."""
         session: Session = self._asked(b"s:" + part_of(id))
-        if self.now < session.deadline < self._until:
-            self._until = session.deadline
         return session
 
     def session_by_lookup(self, lookup: str) -> Session | None:
@@ -191,8 +180,6 @@ class Believed(WriteSet):
     def token(self, id: str) -> Token | None:
         """The token of an id."""
         token: Token = self._asked(b"t:" + part_of(id))
-        if self.now < token.deadline < self._until:
-            self._until = token.deadline
         return token
 
     def token_by_lookup(self, lookup: str) -> Token | None:
@@ -214,8 +201,6 @@ class Believed(WriteSet):
         sessions = []
         for id in self._asked(b"bo:" + owner_part(owner)):
             session: Session = self._asked(b"s:" + id)
-            if self.now < session.deadline < self._until:
-                self._until = session.deadline
             if session.owner == owner and session.ended_at is None:
                 sessions.append(session)
         return sessions

@@ -20,7 +20,7 @@ def commit_words(codec: ValkeyCodec, commits: Sequence[Commit]) -> tuple[list[by
     for commit in commits:
         writes = Writes(codec, commit)
         all_writes.append(writes)
-        words += (b"%d" % commit.now, b"%d" % writes.until, b"%d" % len(writes.checks))
+        words += (b"%d" % commit.now, b"%d" % commit.not_after, b"%d" % len(writes.checks))
         for check in writes.checks.items():
             words += check
         words.append(b"%d" % len(writes.words))
@@ -32,14 +32,13 @@ class Writes:
     """The checks and writes of one commit.
 
     Attributes:
-        until: the instant from which on it is refused: what was judged alive and is changed may be dead by then.
         checks: name → stamp that it must still have, empty for what must not be there.
         words: the writes.
         bodies: name, value without stamp, and record of what is put of sessions, tokens and entries.
         gone: names and buckets of which nothing is known afterwards.
     """
 
-    __slots__ = ("_now", "_put", "bodies", "checks", "codec", "gone", "until", "words")
+    __slots__ = ("_put", "bodies", "checks", "codec", "gone", "words")
 
     def __init__(self, codec: ValkeyCodec, commit: Commit) -> None:
         self.codec = codec
@@ -47,8 +46,6 @@ class Writes:
         self.words: list[bytes] = []
         self.bodies: list[tuple[bytes, bytes, Session | Token | OwnerEntry]] = []
         self.gone: list[bytes] = []
-        self.until = commit.until
-        self._now = commit.now
         self._put: set[bytes] = set()
         changes = commit.changes
         for old_session, new_session in changes.sessions:
@@ -98,19 +95,12 @@ class Writes:
         if lookup is not None:
             self.words += (b"p", kind + lookup_part(lookup), until, target + b"\n")
 
-    def _judged(self, deadline: int) -> None:
-        """Note that something which is changed was judged by its deadline, which must not pass before the commit."""
-        if self._now < deadline < self.until:
-            self.until = deadline
-
     def _session(self, old: Session | None, new: Session | None) -> None:
         record = old or new
         assert record is not None
         id = part_of(record.id)
         name = b"s:" + id
         self._check(name, old)
-        if old is not None:
-            self._judged(old.deadline)
         until = b"0" if new is None else expires_at(new.sweep_at)
         if new is None:
             self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"lx:" + id)
@@ -143,8 +133,6 @@ class Writes:
         id = part_of(record.id)
         name = b"t:" + id
         self._check(name, old)
-        if old is not None:
-            self._judged(old.deadline)
         at, until = record.created_at, b"0" if new is None else expires_at(new.deadline)
         if new is None:
             self.words += (b"d", name, b"r", b"lt", id)

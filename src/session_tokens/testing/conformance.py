@@ -36,6 +36,8 @@ store for many users has a stamp for each record and each index, and indexes::
                 self.check_open()
                 if any(stamp != self.number for stamp in commit.stamps.values()):
                     return False                                     # it moved: the rule will be run again
+                if self.clock.now() >= commit.not_after:
+                    return False                                     # what it judged alive is over by now
                 self.number += 1
                 changes = commit.changes
                 for kind, pairs in (("sessions", changes.sessions), ("tokens", changes.tokens), ("keys", changes.keys)):
@@ -146,6 +148,7 @@ keeps its own time: say ``clock_is_manual = False``, and the few checks that mus
 from __future__ import annotations
 
 from .care_checks import CloseChecks, DueChecks
+from .late_checks import LateChecks
 from .listing_checks import IndexChecks
 from .race_checks import RaceChecks
 from .session_checks import SessionChecks
@@ -162,6 +165,7 @@ class StoreConformance(
     TokenWantChecks,
     OtherWantChecks,
     IsolationChecks,
+    LateChecks,
     DueChecks,
     CloseChecks,
     IndexChecks,

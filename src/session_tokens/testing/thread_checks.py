@@ -10,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ..errors import Conflict, LimitReached, NotOwner, SessionTokensError, StoreUnavailable
+from ..records import Session
+from ..rules.sessions import touch_session
 from ..settings import Settings
 from ..store import BlockingStore
 from ..sync_api import SessionTokens
+from ..transaction import Transaction
 from ..wants import SessionById, SettingOf
 from .bench import NO_CAP, StoreBench, refused
 from .transaction_checks import count_up
@@ -167,6 +170,24 @@ class ThreadChecks(StoreBench):
 
         assert refusals == []
         assert sorted(number for numbers in counted for number in numbers) == list(range(1, 61))
+
+    @check_now
+    def test_now_a_touch_that_comes_late_brings_nobody_back(self) -> None:
+        issued = self.tokens_now.open_session("ann", idle_timeout=self.moment_s * 16 / 17)
+        late = threading.Event()
+
+        def touch_late(tx: Transaction) -> Session | None:
+            touched = touch_session(tx, issued.id, "another look-up key")
+            if not late.is_set():
+                late.set()
+                if self.clock_is_manual:
+                    self.clock.advance(self.moment_s + 0.001)
+                else:
+                    threading.Event().wait(self.moment_s + 0.1)
+            return touched
+
+        assert self.store_now.run_now(touch_late) is None
+        assert self.tokens_now.verify_session(issued.secret) is None
 
     @check_now
     def test_now_openings_at_once_never_pass_the_cap(self) -> None:

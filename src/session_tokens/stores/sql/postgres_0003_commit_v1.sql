@@ -1,4 +1,5 @@
--- Committing: all changes of a command, or none where a stamp has moved. It knows stamps, not rules.
+-- Committing: all changes of a command, or none where a stamp has moved or it comes too late. It knows stamps and
+-- instants, not rules.
 --
 -- {schema} is the name space. One call commits a batch of commands, each whole or not at all, in their order.
 -- Locks come first, for the whole batch, and always in the same order, so that no two calls can wait for each other:
@@ -163,19 +164,22 @@ BEGIN
         expires_at = excluded.expires_at, label = excluded.label, mac = excluded.mac, stamp = excluded.stamp;
 END $$;
 
--- Answers for each command of the batch whether it was written.
+-- Answers for each command of the batch whether it was written. One that comes at or after its not_after (milliseconds)
+-- is not: what it judged alive is over. The clock is asked after the locks, and again when all is written, as the last
+-- step before the commit: if one became late by then, the whole batch is taken back.
 CREATE FUNCTION {schema}.commit_v1(batch jsonb) RETURNS boolean[] LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     change jsonb;
     mark jsonb;
     written boolean[] := '{}';
+    least bigint;
 BEGIN
     PERFORM {schema}.lock_v1(batch);
     FOR change IN SELECT jsonb_array_elements(batch->'commands') LOOP
         IF EXISTS (
             SELECT FROM jsonb_array_elements(change->'stamps') AS was
             WHERE {schema}.stamp_v1(was->>0, was->>1) <> was->>2
-        ) THEN
+        ) OR {schema}.now_v1() >= (change->>'not_after')::bigint THEN
             written := written || false;
             CONTINUE;
         END IF;
@@ -198,6 +202,10 @@ BEGIN
             PERFORM {schema}.write_rest_v1(change, mark);
         END IF;
         written := written || true;
+        least := least(least, (change->>'not_after')::bigint);
     END LOOP;
+    IF {schema}.now_v1() >= least THEN
+        RAISE EXCEPTION 'what was judged alive is over' USING ERRCODE = '40001';
+    END IF;
     RETURN written;
 END $$;

@@ -1,0 +1,71 @@
+"""A touch that waits for its row until its session is over brings nobody back, on either shell."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+
+from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens.records import Session
+
+PEPPER = bytes(range(32))
+WINDOW_S = 0.8
+
+
+@contextmanager
+def row_held(url: str, id: str) -> Iterator[None]:
+    """Hold the row of a session from a connection of somebody else."""
+    with psycopg.connect(url) as connection:
+        held = connection.execute("SELECT id FROM session_tokens.sessions WHERE id = %s FOR UPDATE", (id,)).fetchall()
+        assert held == [(id,)]
+        yield
+
+
+def wait_for_waiting(url: str) -> None:
+    """Wait until a commit waits for the row."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+        while connection.execute(waiting).fetchone() == (0,):
+            threading.Event().wait(0.005)
+
+
+def touches(url: str, secret: str, awaited: bool) -> Session | None:
+    """Verify with a touch, through a store of its own."""
+
+    async def touch() -> Session | None:
+        async with await AsyncSessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
+            return await tokens.verify_session(secret)
+
+    if awaited:
+        return asyncio.run(touch())
+    with SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
+        return tokens.verify_session(secret)
+
+
+def check_that_it_stays_dead(url: str, *, awaited: bool) -> None:
+    with SessionTokens.open(url, pepper=PEPPER, sweep=False) as other, ThreadPoolExecutor(1) as threads:
+        issued = other.open_session("ann", idle_timeout=WINDOW_S)
+        with row_held(url, issued.id):
+            threading.Event().wait(WINDOW_S / 4)  # a touch is due after a sixteenth
+            touched: Future[Session | None] = threads.submit(touches, url, issued.secret, awaited)
+            wait_for_waiting(url)
+            assert other.verify_session(issued.secret, touch=False) is not None, "it waits since before the end"
+            while other.verify_session(issued.secret, touch=False) is not None:
+                threading.Event().wait(0.005)
+
+        touched.exception(30)
+        assert other.verify_session(issued.secret, touch=False) is None
+        assert touched.result() is None
+
+
+def test_a_touch_that_waited_for_its_row_brings_nobody_back(postgres_url: str) -> None:
+    check_that_it_stays_dead(postgres_url, awaited=False)
+
+
+def test_an_awaited_touch_that_waited_for_its_row_brings_nobody_back(postgres_url: str) -> None:
+    check_that_it_stays_dead(postgres_url, awaited=True)
