@@ -75,7 +75,7 @@ async def test_the_cookie_is_for_this_host_alone(desk: Desk) -> None:
     response = await desk.browser().post("/console/enter", data={"secret": desk.keys["admin"].secret})
     cookie = response.headers["set-cookie"]
 
-    assert cookie.startswith(f"{COOKIE}=sts_")
+    assert cookie.startswith(f"{COOKIE.name}=sts_")
     for word in ("Secure", "HttpOnly", "SameSite=strict", "Path=/"):
         assert word in cookie
     assert "Domain" not in cookie
@@ -209,7 +209,7 @@ async def test_a_key_enters_from_its_networks_only(desk: Desk) -> None:
     inside, outside = browser("10.1.2.3"), browser("203.0.113.9")
     refused = await outside.post("/console/enter", data={"secret": issued.secret})
     entered = await inside.post("/console/enter", data={"secret": issued.secret})
-    outside.cookies.set(COOKIE, inside.cookies[COOKIE], domain="desk.test")
+    outside.cookies.set(COOKIE.name, inside.cookies[COOKIE.name], domain="desk.test")
 
     assert (refused.status_code, entered.status_code) == (401, 303)
     assert "Secret of the service key" in (await outside.get("/console")).text
@@ -262,9 +262,9 @@ async def test_a_console_session_ends_when_idle_and_with_its_key(desk: Desk) -> 
 
 async def test_leaving_kills_the_session(desk: Desk) -> None:
     browser = await desk.entered()
-    kept = browser.cookies[COOKIE]
+    kept = browser.cookies[COOKIE.name]
     assert (await act(browser, "/console/leave")).status_code == 303
-    browser.cookies.set(COOKIE, kept, domain="desk.test")
+    browser.cookies.set(COOKIE.name, kept, domain="desk.test")
 
     assert "Secret of the service key" in (await browser.get("/console")).text
 

@@ -20,7 +20,7 @@ async def asked(desk: Desk, role: str, method: str, path: str, **options: Any) -
 
 async def sees_keys(desk: Desk, secret: str) -> bool:
     async with desk.browser() as http:
-        http.cookies.set(COOKIE, secret, domain="desk.test")
+        http.cookies.set(COOKIE.name, secret, domain="desk.test")
         return "Programs that may call" in (await http.get("/console/keys")).text
 
 
@@ -75,7 +75,7 @@ async def test_a_console_session_can_be_ended_from_outside(desk: Desk) -> None:
 
 async def test_a_console_session_lets_nobody_into_an_application(desk: Desk) -> None:
     browser = await desk.entered("operator")
-    secret = browser.cookies[COOKIE]
+    secret = browser.cookies[COOKIE.name]
     async with desk.browser() as http:
         guarded = await http.get("/forward-auth", headers={"Authorization": f"Bearer {secret}"})
     introspected = await asked(desk, "verify", "POST", "/introspect", data={"token": secret})

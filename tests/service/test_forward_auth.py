@@ -6,7 +6,9 @@ from urllib.parse import unquote
 
 import pytest
 
+from session_tokens.service.framing import HEAD_BYTES_MAX
 from tests.service.conftest import World
+from tests.service.running import RunningService, status_of
 
 
 @pytest.mark.parametrize("owner", ["alice", "müller & söhne", "a/b?c#d%", "日本", "😀"])
@@ -47,3 +49,22 @@ async def test_checks_without_a_session_leave_nothing_behind(world: World) -> No
         await world.http.get("/forward-auth", headers={"Cookie": f"session=x{number}"})
 
     assert (await world.tokens.list_sessions()).items == []
+
+
+@pytest.mark.parametrize("size", [4_190, 8_000, 12_000, HEAD_BYTES_MAX])
+@pytest.mark.parametrize("headers", [1, 40])
+def test_cookies_are_read_up_to_what_a_head_holds(running: RunningService, size: int, headers: int) -> None:
+    """Browsers send all cookies of a site, of which a session's is one."""
+    with running.http() as http:
+        secret = http.post("/v1/sessions", json={"owner": "alice"}).json()["secret"]
+    begin = b"GET /forward-auth HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    last = b"Cookie: session=%b\r\n\r\n" % secret.encode()
+    room = size - len(begin) - len(last)
+    lines = [b"Cookie: a=" + b"b" * (room // headers - 12) + b"\r\n"] * headers
+    lines[0] = lines[0].replace(b"a=", b"a=" + b"c" * (room - sum(map(len, lines))))
+    head = begin + b"".join(lines) + last
+
+    assert len(head) == size
+    assert status_of(running.raw(head)) == 204
+    if size == HEAD_BYTES_MAX:
+        assert status_of(running.raw(head.replace(b"a=", b"aa=", 1))) == 431

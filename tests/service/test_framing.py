@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 from session_tokens import AsyncSessionTokens
 from session_tokens.service.app import Service
 from session_tokens.service.exchange import BODY_BYTES_MAX
-from session_tokens.service.framing import Chunks, check_beginning, parse_head
+from session_tokens.service.framing import Beginning, Chunks, parse_head
 from session_tokens.service.problems import Problem
 from session_tokens.service.protocol import StrictHTTP
 from tests.service.running import RunningService, received, request, status_of
@@ -150,7 +150,7 @@ def test_head_has_the_length_of_get_and_no_body(running: RunningService) -> None
 
 def status_when_read(head: bytes) -> int:
     try:
-        check_beginning(bytearray(head))
+        Beginning().end_of(bytearray(head))
         parse_head(head)
     except Problem as problem:
         return problem.status
@@ -162,6 +162,36 @@ def test_no_bytes_break_the_reader(noise: bytes) -> None:
     """Whatever comes: a head, a refusal, or the wish for more; never another exception."""
     assert status_when_read(noise) in (200, 400, 405, 431)
     assert status_when_read(b"GET / HTTP/1.1\r\nHost: a\r\n" + noise) in (200, 400, 431)
+
+
+def judged(pieces: list[bytes]) -> int | str:
+    """Answer where a head that comes in pieces ends, or why it is none."""
+    beginning, buffer, end = Beginning(), bytearray(), -1
+    for piece in pieces:
+        buffer += piece
+        try:
+            end = beginning.end_of(buffer)
+        except Problem as problem:
+            return problem.detail
+        if end >= 0:
+            break
+    return end
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [b"GET", b" ", b"/", b"a", b":", b"HTTP/1.1", b"\r\n", b"\r", b"\n", b"\t", b"\x00", b"GET / HTTP/1.1\r\n"]
+    )
+)
+
+
+@given(LINES.map(b"".join), st.lists(st.integers(0, 60), max_size=6))
+def test_a_head_is_judged_the_same_however_it_is_cut(head: bytes, cuts: list[int]) -> None:
+    ends = sorted({min(cut, len(head)) for cut in cuts} | {len(head)})
+    whole, cut = judged([head]), judged([head[begin:end] for begin, end in zip([0, *ends], ends, strict=False)])
+
+    # What comes later cannot be known: a head that is over, or refused, before the end of all is that in pieces too.
+    assert whole == cut or (isinstance(whole, int) and whole >= 0 and cut != -1)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=5), st.data())

@@ -148,17 +148,17 @@ class Exchange:
         message = await self.receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        body: bytes = message.get("body", b"")
-        while message.get("more_body", False):
-            if len(body) > BODY_BYTES_MAX:
-                break
+        body: bytes | bytearray = message.get("body", b"")
+        if message.get("more_body", False):
+            body = bytearray(body)  # bytes would be copied whole with each piece
+        while message.get("more_body", False) and len(body) <= BODY_BYTES_MAX:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             body += message.get("body", b"")
         if len(body) > BODY_BYTES_MAX:
             raise self._too_large()
-        return body
+        return bytes(body)
 
     @staticmethod
     def _too_large() -> Problem:

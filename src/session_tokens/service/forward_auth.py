@@ -9,13 +9,13 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from ..async_api import AsyncSessionTokens
+from ..web.cookies import Cookie
 from .callers import REALM
 from .exchange import Exchange
 from .problems import Problem, bad_request
 from .reserved import applications
 
 SESSION_COOKIE = "session"
-COOKIE_BYTES_MAX = 4_096
 
 
 class ForwardAuth:
@@ -28,7 +28,7 @@ class ForwardAuth:
 
     def __init__(self, tokens: AsyncSessionTokens, cookie: str = SESSION_COOKIE) -> None:
         self._tokens = tokens
-        self._cookie = cookie.encode("ascii")
+        self._cookie = Cookie(cookie)
 
     async def check(self, exchange: Exchange) -> None:
         """Answer 204 with the owner, percent-encoded UTF-8, and the session's id; or 401.
@@ -57,23 +57,4 @@ class ForwardAuth:
         scheme, _, credentials = fields.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer":
             return credentials
-        cookies = fields.get(b"cookie", b"")
-        if len(cookies) > COOKIE_BYTES_MAX:
-            return b""
-        return cookie_of(cookies, self._cookie)
-
-
-def cookie_of(cookies: bytes, name: bytes) -> bytes:
-    """Answer the value of a cookie as it stands, without unquoting; empty where there is none.
-
-    Two different values under one name are none: one of them was put there by somebody else. A cookie without a name
-    (``=name=value``) is never taken for one with that name.
-    """
-    found = b""
-    for part in cookies.split(b";"):
-        key, equals, value = part.strip(b" \t").partition(b"=")
-        if key == name and equals:
-            if found and found != value:
-                return b""
-            found = value
-    return found
+        return self._cookie.value_in(fields.get(b"cookie", b""))

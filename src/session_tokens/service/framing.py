@@ -16,12 +16,19 @@ NAMES_KEPT_MAX = 256
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([!-~]+) HTTP/1\.([01])")
 # Of a request line that is not complete yet; whatever cannot become one is refused before more of it is waited for.
-BEGINNING = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{0,20}(?: [!-~]*(?: [!-~]{0,8}\r?)?)?")
+METHOD_MAX = 20
+METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{0,20}")
+TARGET = re.compile(rb"[!-~]*")
+VERSION = re.compile(rb"[!-~]{0,8}\r?")
 NAME = re.compile(TOKEN)
 CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 LENGTH = re.compile(rb"[0-9]{1,12}")
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 PATH = re.compile(rb"/[!\"$-~]*")
+
+SPACE, CARRIAGE_RETURN = 0x20, 0x0D
+NO_REQUEST_LINE = "that is no request line of HTTP/1.1"
+CONTROLS_IN_HEADER = "a header holds control characters or a bare line feed"
 
 _names: dict[bytes, bytes] = {}
 """Names of headers as they were sent → in lower case; few exist, so they are checked once."""
@@ -52,19 +59,64 @@ def refusal(detail: str) -> Problem:
     return Problem(400, "malformed_request", detail)
 
 
-def check_beginning(received: bytearray) -> None:
-    """Refuse what cannot become the head of a request, without waiting for the rest of it.
+class Beginning:
+    """How far the head of a request was looked at while it comes in; each byte is looked at once, however it is cut."""
 
-    Raises:
-        Problem: 431 when it is too long already, 400 when it is no HTTP/1.1.
-    """
-    if len(received) >= HEAD_BYTES_MAX:
-        raise Problem(431, "headers_too_large", f"a head is at most {HEAD_BYTES_MAX} bytes")
-    line, end, rest = bytes(received).partition(b"\r\n")
-    if not (REQUEST_LINE if end else BEGINNING).fullmatch(line):
-        raise refusal("that is no request line of HTTP/1.1")
-    if CONTROLS.search(rest.replace(b"\r\n", b"").removesuffix(b"\r")):
-        raise refusal("a header holds control characters or a bare line feed")
+    __slots__ = ("_line_ends_at", "_looked", "_target_at", "_version_at")
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self._looked = 0
+        self._target_at = self._version_at = self._line_ends_at = -1
+
+    def end_of(self, received: bytearray) -> int:
+        """Answer where the head at the beginning of what was received ends, and begin anew; -1 while it does not.
+
+        Raises:
+            Problem: it cannot become a head: 431 when it is too long already, 400 when it is no HTTP/1.1.
+        """
+        end = received.find(b"\r\n\r\n", max(0, self._looked - 3), HEAD_BYTES_MAX)
+        if end >= 0:
+            self._forget()
+        elif len(received) >= HEAD_BYTES_MAX:
+            raise Problem(431, "headers_too_large", f"a head is at most {HEAD_BYTES_MAX} bytes")
+        else:
+            self._check(received)
+            self._looked = len(received)
+        return end
+
+    def _check(self, received: bytearray) -> None:
+        if self._line_ends_at < 0:
+            self._line_ends_at = received.find(b"\r\n", max(0, self._looked - 1))
+            if self._line_ends_at < 0:
+                if not self._may_become_line(received):
+                    raise refusal(NO_REQUEST_LINE)
+                return
+            if not REQUEST_LINE.fullmatch(received, 0, self._line_ends_at):
+                raise refusal(NO_REQUEST_LINE)
+        begin = max(self._line_ends_at + 2, self._looked)
+        if begin == self._looked and received[begin - 1] == CARRIAGE_RETURN:
+            begin -= 1  # it may be one half of a line break
+        if CONTROLS.search(bytes(received[begin:]).replace(b"\r\n", b"").removesuffix(b"\r")):
+            raise refusal(CONTROLS_IN_HEADER)
+
+    def _may_become_line(self, received: bytearray) -> bool:
+        if self._target_at < 0:
+            end = received.find(b" ", 0, METHOD_MAX + 1)
+            if end < 0 or not METHOD.fullmatch(received, 0, end):
+                return METHOD.fullmatch(received) is not None
+            self._target_at = end + 1
+        if self._version_at < 0:
+            match = TARGET.match(received, max(self._target_at, self._looked))
+            assert match is not None, "the pattern fits nothing too"
+            if match.end() == len(received):
+                return True
+            if received[match.end()] != SPACE:
+                return False
+            self._version_at = match.end() + 1
+        return VERSION.fullmatch(received, self._version_at) is not None
 
 
 def parse_head(head: bytes) -> Head:
@@ -76,11 +128,11 @@ def parse_head(head: bytes) -> Head:
     line, *lines = head.split(b"\r\n")
     match = REQUEST_LINE.fullmatch(line)
     if match is None:
-        raise refusal("that is no request line of HTTP/1.1")
+        raise refusal(NO_REQUEST_LINE)
     if len(lines) > HEADERS_MAX:
         raise Problem(431, "headers_too_large", f"at most {HEADERS_MAX} headers are read")
     if CONTROLS.search(b"".join(lines)):
-        raise refusal("a header holds control characters or a bare line feed")
+        raise refusal(CONTROLS_IN_HEADER)
     headers = [_header(one) for one in lines]
     method, target, minor = match.groups()
     if method == b"CONNECT":

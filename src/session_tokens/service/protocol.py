@@ -22,7 +22,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from .exchange import BODY_BYTES_MAX, COMMON, PROBLEM_TYPE, Message
-from .framing import HEAD_BYTES_MAX, Chunks, Head, check_beginning, parse_head
+from .framing import HEAD_BYTES_MAX, Beginning, Chunks, Head, parse_head
 from .problems import Problem
 
 log = logging.getLogger("session_tokens.service")
@@ -62,6 +62,7 @@ class StrictHTTP(asyncio.Protocol):
         self._connections_max = config.limit_concurrency
         self._loop = _loop or asyncio.get_running_loop()
         self._buffer = bytearray()
+        self._beginning = Beginning()
         self._head: Head | None = None
         self._chunks: Chunks | None = None
         self._cycle: _Cycle | None = None
@@ -149,11 +150,11 @@ class StrictHTTP(asyncio.Protocol):
         """Answer the body of a complete request, whose head is then kept; ``None`` while something is missing."""
         buffer = self._buffer
         if self._head is None:
-            end = buffer.find(b"\r\n\r\n", 0, HEAD_BYTES_MAX)
+            if not buffer:
+                return None
+            end = self._beginning.end_of(buffer)
             if end < 0:
-                if buffer:
-                    check_beginning(buffer)
-                    self._expect_more()
+                self._expect_more()
                 return None
             self._head = head = parse_head(bytes(buffer[:end]))
             del buffer[: end + 4]

@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 from ..inputs import INTEGER_MAX
 from ..settings import JSON_DEPTH_MAX, VALUE_BYTES_MAX
 
-STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string, or one that never ends: were that no match, each quote in it would be tried as a beginning again."""
 NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 BRACKETS_MAX = VALUE_BYTES_MAX + 64
 """A value, each bracket of it a byte, and what stands around it in a body."""

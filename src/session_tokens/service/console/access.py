@@ -20,12 +20,13 @@ from ...errors import ReauthenticationRequired
 from ...records import ServiceKey, Session
 from ...rules.audit import Act
 from ...settings import Settings
+from ...web.cookies import Cookie
 from ..key_use import Network, Uses, may_come_from, source_of
 from ..keys import authenticate, get_key
 from ..reserved import CONSOLE_CLIENT, CONSOLE_OWNER_PREFIX, is_console
 from ..roles import may
 
-COOKIE = "__Host-session-tokens-console"
+COOKIE = Cookie("__Host-session-tokens-console")
 IDLE_S = 15 * 60
 MAX_AGE_S = 8 * 3600
 RECENT_S = 5 * 60
@@ -70,9 +71,9 @@ class Access:
 
     async def visitor(self, request: Request, *, touch: bool = True) -> Visitor | None:
         """Answer who sends a request, ``None`` for nobody; it is a use of their session if ``touch``."""
-        secret = request.cookies.get(COOKIE)
-        session = None if secret is None else await self.sessions.verify_session(secret, touch=touch)
-        if secret is None or session is None or not is_console(session):
+        secret = COOKIE.value_of(request.scope["headers"]).decode("latin-1")
+        session = await self.sessions.verify_session(secret, touch=touch) if secret else None
+        if session is None or not is_console(session):
             return None
         key = await get_key(self.store, session.owner.removeprefix(CONSOLE_OWNER_PREFIX))
         now, _ = await self.store.read([])
@@ -137,9 +138,9 @@ def has_token(visitor: Visitor, request: Request, form: dict[str, str]) -> bool:
 
 def set_cookie(response: Response, secret: str) -> None:
     """Give the browser the console session: for this host alone, never to scripts, never from another site."""
-    response.set_cookie(COOKIE, secret, max_age=MAX_AGE_S, path="/", secure=True, httponly=True, samesite="strict")
+    response.set_cookie(COOKIE.name, secret, max_age=MAX_AGE_S, path="/", secure=True, httponly=True, samesite="strict")
 
 
 def drop_cookie(response: Response) -> None:
     """Take the console session away from the browser."""
-    response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
+    response.delete_cookie(COOKIE.name, path="/", secure=True, httponly=True, samesite="strict")

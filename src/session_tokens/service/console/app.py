@@ -19,6 +19,7 @@ from ...async_api import AsyncSessionTokens
 from ...audit_reading import latest, read
 from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...minting import SESSION_ID, TOKEN_ID, is_id
+from ...web.cookies import Cookie
 from ..app import HSTS
 from ..callers import Throttle
 from ..key_use import Network, last_used
@@ -34,6 +35,7 @@ from .overview import overview
 log = logging.getLogger("session_tokens.console")
 
 FORM_BYTES_MAX = 8_192
+THEME = Cookie("console-theme")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -433,15 +435,15 @@ def _owner_in(request: Request) -> str:
 
 
 def _theme(request: Request) -> str | None:
-    theme = request.cookies.get("console-theme")
-    return theme if theme in ("light", "dark") else None
+    theme = THEME.value_of(request.scope["headers"])
+    return theme.decode("ascii") if theme in (b"light", b"dark") else None
 
 
 async def _form_of(request: Request) -> dict[str, str] | None:
     """Answer the fields of a form; ``None`` for what is none, is too large or names a field twice."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         return None
-    body = b""
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > FORM_BYTES_MAX:

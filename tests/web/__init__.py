@@ -1,0 +1,1 @@
+"""What frameworks and the service share towards browsers."""
