@@ -5,7 +5,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?=
-find_python = $(if $(PYTHON),"$(PYTHON)",$$(tools/find_python.sh))
+find_python = $$(tools/find_python.sh "$(PYTHON)")
 bin := .venv/bin
 
 PORT ?= 8080

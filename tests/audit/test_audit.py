@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def findings_after(url: str, anchor: Path) -> list[str]:
 
 def settings_table(tmp_path: Path) -> tuple[str, str, str]:
     """Answer the table of settings and the names of its columns for name and text."""
-    with sqlite3.connect(tmp_path / "store.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "store.db")) as raw:
         for (table,) in raw.execute("select name from sqlite_master where type = 'table'").fetchall():
             columns = [row[1] for row in raw.execute(f"pragma table_info({table})")]
             if "name" in columns and len(columns) <= 4 and "setting" in table and not table.startswith("tt"):

@@ -93,6 +93,7 @@ def running() -> Iterator[list[MakeRun | RunningService]]:
         one.stop()
 
 
+@pytest.mark.needs_curl
 def test_the_walk_through_works_on_a_server_too(
     store: str, running: list[MakeRun | RunningService], tmp_path: Path
 ) -> None:

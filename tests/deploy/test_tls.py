@@ -7,9 +7,11 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -60,7 +62,13 @@ def authority(folder: Path) -> Authority:
 
 @pytest.fixture(scope="module")
 def redis(authority: Authority) -> Iterator[Reached]:
-    """A Redis that speaks nothing but TLS, and on a socket."""
+    with running_redis(authority) as reached:
+        yield reached
+
+
+@contextmanager
+def running_redis(authority: Authority) -> Iterator[Reached]:
+    """Run a Redis that speaks nothing but TLS, and on a socket."""
     own, port = authority.issue(HOST), free_port()
     with tempfile.TemporaryDirectory(prefix="st-") as name:  # short, because a socket lies in it
         folder = Path(name)
@@ -225,6 +233,19 @@ def test_a_certificate_for_another_host_is_not_trusted(
     said = refusal(reached.by_address, capsys, monkeypatch)
 
     assert "127.0.0.1" in said and ("not valid for" in said or "does not match host name" in said)
+
+
+@pytest.mark.needs_redis
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="needs Python 3.13, which demands more of a certificate")
+def test_a_certificate_that_lacks_what_this_python_demands_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_redis(Authority(folder, "terse", identifies_keys=False)) as reached:
+        said = refusal(reached.encrypted, capsys, monkeypatch)
+
+    assert "Missing Authority Key Identifier" in said
+    assert "Python 3.13 and later demand it" in said
+    assert "name the host" not in said
 
 
 def test_an_authority_whose_file_is_not_there_is_told(

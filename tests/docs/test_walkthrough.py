@@ -68,6 +68,7 @@ def port() -> int:
     return number
 
 
+@pytest.mark.needs_curl
 def test_the_walk_through_works_when_pasted(tmp_path: Path, port: int) -> None:
     """The restart stands where the text says so; what the comments promise is looked for in the answers."""
     first, second = Served(tmp_path, port), None

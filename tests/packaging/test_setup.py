@@ -8,15 +8,16 @@ from pathlib import Path
 from tests.packaging.house import ROOT, copy_of_source, run_in
 
 
-def find_python(tmp_path: Path, programs: Path) -> "subprocess.CompletedProcess[str]":
+def find_python(tmp_path: Path, programs: Path, *named: str) -> "subprocess.CompletedProcess[str]":
     """Run the search with no other programs in reach than those of one folder."""
     script = tmp_path / "find_python.sh"
     script.write_text((ROOT / "tools" / "find_python.sh").read_text().replace("/usr/bin/python3", "no-other"))
     shell = shutil.which("sh")
     assert shell is not None
-    (programs / "cat").symlink_to(str(shutil.which("cat")))
+    if not (programs / "cat").exists():
+        (programs / "cat").symlink_to(str(shutil.which("cat")))
     return subprocess.run(
-        [shell, str(script)], env={"PATH": str(programs)}, capture_output=True, text=True, check=False
+        [shell, str(script), *named], env={"PATH": str(programs)}, capture_output=True, text=True, check=False
     )
 
 
@@ -39,6 +40,12 @@ def test_a_name_that_leads_nowhere_is_passed_over(tmp_path: Path) -> None:
     assert Path(found.stdout.strip()).samefile(sys.executable)
 
 
+def as_version(major: int, minor: int) -> str:
+    """Text of a program that is this Python but for its version."""
+    version = f"sys.version_info = ({major}, {minor}, 2, 'final', 0)"
+    return f'[ "$1" = -c ] && exec "{sys.executable}" -c "import sys; {version}\n$2"'
+
+
 def test_where_no_python_is_suitable_the_message_says_what_to_install(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     put_program(programs, "python3", "exit 1")
@@ -46,8 +53,51 @@ def test_where_no_python_is_suitable_the_message_says_what_to_install(tmp_path: 
     found = find_python(tmp_path, programs)
 
     assert found.returncode == 1
-    assert "Python 3.11, 3.12 or 3.13" in found.stderr
+    assert "Python 3.11 or later" in found.stderr
     assert "apt-get install python3" in found.stderr
+
+
+def test_a_python_that_is_too_old_is_named_with_its_version(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    put_program(programs, "python3", as_version(3, 10))
+
+    found = find_python(tmp_path, programs)
+    named = find_python(tmp_path, tmp_path / "programs", str(programs / "python3"))
+
+    assert (found.returncode, named.returncode) == (1, 1)
+    assert "python3 is 3.10.2, too old" in found.stderr
+    assert f"{programs / 'python3'} is Python 3.10.2: session-tokens needs Python 3.11 or later" in named.stderr
+
+
+def test_a_newer_python_than_the_tested_ones_is_taken_with_a_warning(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    put_program(programs, "python3", as_version(3, 15))
+
+    found = find_python(tmp_path, programs)
+
+    assert found.returncode == 0
+    assert Path(found.stdout.strip()).samefile(sys.executable)
+    assert "Python 3.15.2 is newer than those that session-tokens is tested with" in found.stderr
+
+
+def test_a_tested_python_is_taken_before_a_newer_one(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    put_program(programs, "python3", as_version(3, 15))
+    put_program(programs, "python3.12", as_version(3, 12))
+
+    found = find_python(tmp_path, programs)
+
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_what_is_named_and_is_no_python_is_told(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    put_program(programs, "python3", "exit 127")
+
+    named = find_python(tmp_path, programs, str(programs / "python3"))
+
+    assert named.returncode == 1
+    assert "cannot be run as a Python" in named.stderr
 
 
 def test_an_environment_made_by_hand_is_left_alone(tmp_path: Path) -> None:

@@ -25,16 +25,23 @@ class Certificate:
     key: Path
 
 
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
 class Authority:
     """Signs certificates for servers.
 
     Args:
         folder: where its files go.
         name: what it is called; two authorities of one name would be mistaken for each other.
+        identifies_keys: whether its certificates name the keys, as Python 3.13 demands.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder, name
+    def __init__(self, folder: Path, name: str, *, identifies_keys: bool = True) -> None:
+        self._folder, self._name, self._identifies_keys = folder, name, identifies_keys
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         signed = self._signed(self._subject, self._key.public_key(), is_authority=True)
@@ -72,6 +79,12 @@ class Authority:
             .not_valid_after(now + timedelta(hours=1))
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         )
+        if self._identifies_keys:  # RFC 5280, sections 4.2.1.1 and 4.2.1.2
+            signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(signer, critical=False)
+            builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        if is_authority:
+            builder = builder.add_extension(SIGNS_CERTIFICATES, critical=True)
         if hosts:
             names = [_name_of(host) for host in hosts]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)

@@ -197,6 +197,7 @@ async def test_an_owner_may_stand_in_the_query(world: World) -> None:
     assert "owner" in missing.json()["detail"]
 
 
+@pytest.mark.needs_curl
 @pytest.mark.parametrize("owner", [".", ".."])
 def test_real_clients_reach_owners_that_are_parts_of_paths(owner: str, running: RunningService) -> None:
     """Clients take ``.`` and ``..`` out of paths before they send them, some of them percent-encoded ones too."""

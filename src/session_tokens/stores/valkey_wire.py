@@ -87,10 +87,7 @@ def _not_reached(kind: str, text: str) -> str:
     """Answer why a server was not reached, for people who have only the store's URL to change."""
     distrust = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
     if distrust:
-        return (
-            f"the server's certificate is not trusted ({distrust}); name the host as the certificate does, and the "
-            "authority that signed it: ?ssl_ca_certs=FILE in the store's URL"
-        )
+        return f"the server's certificate is not trusted ({distrust}); {_remedy_of(distrust)}"
     if "[SSL" in text:
         return "the server and the store do not agree on TLS; is its TLS port named, and is TLS wanted (valkeys://)?"
     if "No such file" in text:
@@ -99,6 +96,17 @@ def _not_reached(kind: str, text: str) -> str:
             "ssl_keyfile"
         )
     return f"the server cannot be reached ({kind}); is it running, is the address right, does it want TLS (valkeys://)?"
+
+
+def _remedy_of(distrust: str) -> str:
+    """Answer what to do about a certificate, by what OpenSSL says of it."""
+    if "mismatch" in distrust.lower() or "not valid for" in distrust:
+        return "name the host in the store's URL as the certificate does"
+    if distrust.startswith("Missing "):  # from Python 3.13 on, which asks for what RFC 5280 asks of an authority
+        return "the authority has to make the certificate anew with that extension; Python 3.13 and later demand it"
+    if "expired" in distrust or "not yet valid" in distrust:
+        return "the server needs a new certificate, or one of the two clocks is wrong"
+    return "name the authority that signed it: ?ssl_ca_certs=FILE in the store's URL"
 
 
 def is_refusal(error: BaseException) -> bool:
