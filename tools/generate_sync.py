@@ -11,6 +11,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "src" / "session_tokens"
 TWINS = {
+    "async_sweeping.py": "sync_sweeping.py",
     "async_core.py": "sync_core.py",
     "async_sessions.py": "sync_sessions.py",
     "async_tokens.py": "sync_tokens.py",
@@ -24,6 +25,7 @@ REPLACEMENTS = (
     (r"(\nfrom \.+store import) Store\n", r"\1 BlockingStore\n"),
     (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
     (r"await ((?:self\.)?store)\.(read|run|due|close|find_session(?:_by_id)?|find_token(?:_by_id)?)\(", r"\1.\2_now("),
+    (r"\bself\.store\.run\b(?=[,)])", "self.store.run_now"),
     (r"\bopen_store\b(?!_)", "open_store_now"),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
@@ -33,7 +35,7 @@ REPLACEMENTS = (
     (r"\bAsync(SessionTokens|TokenTables)\b", r"\1"),
     (r"\bAsync(?=[A-Z])(?!Iterator|Sweepable)", "Sync"),
     (r"\basync_token_tables\b", "token_tables"),
-    (r"\basync_(core|sessions|tokens|api|tables_core|tables_commands|mirror)\b", r"sync_\1"),
+    (r"\basync_(core|sessions|tokens|api|sweeping|tables_core|tables_commands|mirror)\b", r"sync_\1"),
     (r"for asyncio", "for threads"),
     (r"any number of tasks and threads", "any number of threads"),
 )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         StoreBusy,
         StoreError,
         StoreUnavailable,
+        UnknownPepper,
         UnknownSession,
         UnknownToken,
     )
@@ -70,6 +71,7 @@ _HOMES = {
     "Token": "records",
     "TokenKind": "records",
     "TokenTables": "token_tables",
+    "UnknownPepper": "errors",
     "UnknownSession": "errors",
     "UnknownToken": "errors",
 }
@@ -119,6 +121,7 @@ __all__ = [
     "Token",
     "TokenKind",
     "TokenTables",
+    "UnknownPepper",
     "UnknownSession",
     "UnknownToken",
 ]

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Self, TypeVar
 
 from . import inputs
+from .async_sweeping import swept
 from .audit import Audit, acting, audit_keys
 from .clock import Clock
 from .errors import CorruptRecord, UnknownSession, UnknownToken
@@ -32,7 +33,7 @@ from .settings import (
     duration_ms,
 )
 from .store import Store
-from .sweeper import SWEEP_RULES, TaskSweeper
+from .sweeper import PassedOver, TaskSweeper
 from .transaction import Rule
 from .wants import SettingOf
 
@@ -53,6 +54,7 @@ class AsyncCore:
         self._keyring = store.keyring
         self._refreshed_at_s: float | None = None
         self._sweeper: TaskSweeper | None = None
+        self._passed_over = PassedOver()
         self._closed = False
         self._audit = audit
         self._audit_key = next(iter(audit_keys(store.keyring).values()))
@@ -122,14 +124,11 @@ class AsyncCore:
     async def sweep(self, limit: int = 1000) -> int:
         """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned.
 
-        Nothing depends on it but space and the events of expiries: what is over is dead before it is swept.
+        Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
+        that cannot be read is passed over, told once, and tried again after ``PASSED_OVER_S``.
         """
         limit = inputs.limit_of(limit, 1_000_000)
-        now, _ = await self.store.read([])
-        cleaned = 0
-        for kind, id in await self.store.due(now, limit):
-            cleaned += await self._run(SWEEP_RULES[kind], self._policy, id)
-        return cleaned
+        return await swept(self.store, self._run, self._policy, self._passed_over, limit)
 
     async def set_general_session_timeout(self, max_age: Duration | None) -> None:
         """Set the general ``max_age`` that every process with ``Settings(max_age=FROM_DB)`` on this store reads.
@@ -234,9 +233,9 @@ async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> S
     return store
 
 
-def page_of(listed: list[R], limit: int) -> Page[R]:
+def page_of(listed: list[R], limit: int, unreadable: Sequence[str]) -> Page[R]:
     """Answer the first ``limit`` of what was listed as a page, with the cursor of the next."""
     if len(listed) <= limit:
-        return Page(listed, None)
+        return Page(listed, None, unreadable)
     last = listed[limit - 1]
-    return Page(listed[:limit], inputs.cursor_of((last.created_at, last.id)))
+    return Page(listed[:limit], inputs.cursor_of((last.created_at, last.id)), unreadable)

@@ -16,7 +16,7 @@ from .minting import SESSION_ID, SESSION_SECRET, is_id, is_secret, new_id
 from .records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
 from .rules import sessions as rules
 from .rules.expiry import sweep_owner, touch_is_due
-from .rules.listing import sessions_listed
+from .rules.listing import sessions_listed, what_follows
 from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Unset, duration_ms
 from .wants import SessionById, SessionListing
 
@@ -335,14 +335,14 @@ class AsyncSessionCommands(AsyncCore):
             max(limit + 1, CHUNK),
         )
         listed: list[Session] = []
-        while True:
-            now, found = await self.store.read([listing])
-            candidates = found[0].value
-            listed += sessions_listed(listing, candidates, now)
-            if len(candidates) < listing.limit or len(listed) > limit:
-                return page_of(listed, limit)
-            last = candidates[-1].session
-            listing = listing._replace(after=(last.created_at, last.id))
+        left_out: dict[str, None] = {}
+        rest: SessionListing | None = listing
+        while rest is not None and len(listed) <= limit:
+            now, found = await self.store.read([rest])
+            listed += sessions_listed(listing, found[0].value, now)
+            left_out.update((record.id, None) for record in found[0].unreadable)
+            rest = what_follows(rest, found[0])
+        return page_of(listed, limit, tuple(left_out))
 
 
 def _details_of(

@@ -9,6 +9,7 @@ import hmac
 import logging
 import math
 from decimal import Decimal
+from typing import TypeVar
 
 from . import inputs
 from .async_tables_core import (
@@ -23,12 +24,14 @@ from .async_tables_core import (
 )
 from .clock import NEVER, ManualClock
 from .compiler_hints import mypyc_attr
-from .errors import InvalidInput, Refused
+from .errors import CorruptRecord, InvalidInput, Refused
 from .minting import TOKEN_SECRET, new_secret
-from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Token
+from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Session, Token
 from .rules import named, sessions, settings, tokens
 from .settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
 from .stores.memory import MemoryStore
+
+R = TypeVar("R", Session, Token)
 
 log = logging.getLogger("session_tokens.token_tables")
 
@@ -405,7 +408,7 @@ class AsyncTablesCommands(AsyncTablesCore):
 
     async def map_sellable_tokens(self) -> dict[str, Decimal | None]:
         """Answer the listed tokens with their prices; ``None`` for one without."""
-        return {self._naming.string_of(token): token.price for token in await self._listed_tokens(sellable=True)}
+        return {string: token.price for string, token in self._named(await self._listed_tokens(sellable=True))}
 
     async def list_gifted_tokens(self) -> list[str]:
         """Answer the tokens that are marked as gifts."""
@@ -417,10 +420,20 @@ class AsyncTablesCommands(AsyncTablesCore):
 
     async def list_detached_sessions(self) -> list[str]:
         """Answer the sessions that are logged out and go on."""
-        return [self._naming.string_of(session) for session in await self._listed_sessions(True)]
+        return [string for string, _ in self._named(await self._listed_sessions(True))]
 
     def _strings(self, listed: list[Token]) -> list[str]:
-        return [self._naming.string_of(token) for token in listed]
+        return [string for string, _ in self._named(listed)]
+
+    def _named(self, listed: list[R]) -> list[tuple[str, R]]:
+        """Answer records with their strings; one whose string cannot be read is left out, and told."""
+        named = []
+        for record in listed:
+            try:
+                named.append((self._naming.string_of(record), record))
+            except CorruptRecord as error:
+                self.store.unreadables.met(error)
+        return named
 
     # --- housekeeping ---
 

@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
 from . import inputs
+from .async_sweeping import swept
 from .clock import Clock
 from .compiler_hints import mypyc_attr
 from .errors import AdapterError, InvalidInput, Refused
 from .minting import Pepper
 from .records import BOUND, JSON, OwnerEntry, Session, Token, TokenKind
 from .rules import named, sessions, settings, tokens
-from .rules.listing import sessions_listed, tokens_listed
+from .rules.listing import sessions_listed, tokens_listed, what_follows
 from .settings import NAME_BYTES_MAX, SESSION_TIMEOUT_SETTING, SETTING_REFRESH_MS, Policy, Settings, duration_ms
 from .store import Store
 from .stores.async_mirror import AsyncMirrorStore
@@ -25,7 +26,7 @@ from .stores.connect import open_store
 from .stores.db_calls import AsyncDBCalls
 from .stores.memory import MemoryStore
 from .stores.naming import SETTING, KeyedNaming, Naming, PlainNaming, TokenStrings, chosen_token_strings
-from .sweeper import SWEEP_RULES, TaskSweeper
+from .sweeper import PassedOver, TaskSweeper
 from .transaction import Rule
 from .wants import SessionById, SessionListing, SettingOf, TokenById, TokenListing
 
@@ -99,6 +100,7 @@ class AsyncTablesCore:
         self._hints: dict[str, tuple[str, int]] = {}
         self._hints_full = 0
         self._closed = False
+        self._passed_over = PassedOver()
         self._sweeps = sweep
         self._sweeper = TaskSweeper.start(self, 1.0) if sweep else None
 
@@ -162,11 +164,7 @@ class AsyncTablesCore:
 
     async def sweep(self, limit: int = 1000) -> int:
         """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned."""
-        now, _ = await self.store.read([])
-        cleaned = 0
-        for kind, id in await self.store.due(now, limit):
-            cleaned += await self.store.run(SWEEP_RULES[kind], self._policy, id)
-        return cleaned
+        return await swept(self.store, self.store.run, self._policy, self._passed_over, limit)
 
     def _begin_to_sweep(self) -> None:
         """Start the sweeper if the tables were made before an event loop ran."""
@@ -300,27 +298,23 @@ class AsyncTablesCore:
         given = {"owner": None, "session_id": None, "transferable": None, "sellable": None, "unassigned": None}
         listing = TokenListing(**{**given, **filters}, after=None, limit=CHUNK)
         listed: list[Token] = []
-        while True:
-            now, found = await self.store.read([listing])
-            candidates = found[0].value
-            listed += tokens_listed(listing, candidates, now)
-            if len(candidates) < listing.limit:
-                return listed
-            last = candidates[-1].token
-            listing = listing._replace(after=(last.created_at, last.id))
+        rest: TokenListing | None = listing
+        while rest is not None:
+            now, found = await self.store.read([rest])
+            listed += tokens_listed(listing, found[0].value, now)
+            rest = what_follows(rest, found[0])
+        return listed
 
     async def _listed_sessions(self, detached: bool) -> list[Session]:
         """Answer all living sessions that are detached, or not."""
         listing = SessionListing(None, detached, None, CHUNK)
         listed: list[Session] = []
-        while True:
-            now, found = await self.store.read([listing])
-            candidates = found[0].value
-            listed += sessions_listed(listing, candidates, now)
-            if len(candidates) < listing.limit:
-                return listed
-            last = candidates[-1].session
-            listing = listing._replace(after=(last.created_at, last.id))
+        rest: SessionListing | None = listing
+        while rest is not None:
+            now, found = await self.store.read([rest])
+            listed += sessions_listed(listing, found[0].value, now)
+            rest = what_follows(rest, found[0])
+        return listed
 
     async def _refresh_general_timeout(self) -> None:
         """Read the general session timeout from the shared store if it is to come from there and is old."""

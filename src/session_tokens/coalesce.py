@@ -17,21 +17,18 @@ A store that subclasses ``CoalescingStore`` writes ``read_batch`` and ``commit_b
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from .errors import CorruptRecord, StoreUnavailable
+from .errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from .records import OwnerEntry, Session, Token
 from .store import Commit, OptimisticStore
 from .wants import NO_SESSION, NO_TOKEN, Answer, Found, SessionByLookup, SessionFound, TokenByLookup, TokenFound, Want
 
 Q = TypeVar("Q")
 A = TypeVar("A")
-
-log = logging.getLogger("session_tokens.store")
 
 BATCH_MAX = 256
 """Calls that travel together at the most."""
@@ -233,7 +230,7 @@ class Batch(NamedTuple):
     """
 
     now: int
-    found: Sequence[Found | CorruptRecord]
+    found: Sequence[Found | CorruptRecord | UnknownPepper]
 
 
 class CoalescingStore(OptimisticStore):
@@ -271,8 +268,8 @@ class CoalescingStore(OptimisticStore):
         """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         try:
             now, found = await self._reads.ask([SessionByLookup(lookup) for lookup in lookups])
-        except CorruptRecord as error:
-            alert(error)
+        except UNREADABLE as error:
+            self.unreadables.met(error)
             return (await self.read([])).now, None, None
         answer: SessionFound = found[0].value
         if answer.session is None and len(found) > 1:
@@ -283,8 +280,8 @@ class CoalescingStore(OptimisticStore):
         """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
         try:
             now, found = await self._reads.ask([TokenByLookup(lookup) for lookup in lookups])
-        except CorruptRecord as error:
-            alert(error)
+        except UNREADABLE as error:
+            self.unreadables.met(error)
             return (await self.read([])).now, None, None, None
         answer: TokenFound = found[0].value
         if answer.token is None and len(found) > 1:
@@ -309,15 +306,10 @@ class CoalescingStore(OptimisticStore):
         return await self.commit_batch(commits)
 
 
-def _answer_of(now: int, found: Sequence[Found | CorruptRecord]) -> Answer | Exception:
+def _answer_of(now: int, found: Sequence[Found | CorruptRecord | UnknownPepper]) -> Answer | Exception:
     answers: list[Found] = []
     for answer in found:
         if isinstance(answer, Exception):
             return answer
         answers.append(answer)
     return Answer(now, answers)
-
-
-def alert(error: CorruptRecord) -> None:
-    """Tell the operator that a record which was asked for by its secret is not as it was written."""
-    log.critical("refused a record that is not as it was written: %s", error)

@@ -22,6 +22,7 @@ The tree::
         ├── StoreUnavailable    it cannot be reached, or did not answer in time
         ├── StoreBusy           it answers, but others were faster each time
         ├── CorruptRecord       what it holds cannot be what was written
+        ├── UnknownPepper       it holds what was written under a pepper that this process was not given
         └── AdapterError        the application's own DB failed or answered nonsense
 
 An argument of the wrong Python type is a plain ``TypeError``. No error holds a secret: keys that were secrets
@@ -30,7 +31,7 @@ are named by their kind alone.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class SessionTokensError(Exception):
@@ -154,6 +155,16 @@ class CorruptRecord(StoreError):
     """What the store holds cannot be what was written."""
 
     code = "corrupt_record"
+
+
+class UnknownPepper(StoreError):
+    """A record was written under a pepper that this process was not given; ``details["key_id"]`` names it."""
+
+    code = "unknown_pepper"
+
+
+UNREADABLE: Final = (CorruptRecord, UnknownPepper)
+"""What is raised for a record that cannot be read; it stops nothing but what is asked of that record."""
 
 
 class AdapterError(StoreError):

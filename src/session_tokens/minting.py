@@ -117,6 +117,10 @@ class Keyring(Protocol):
         """The id of the current pepper."""
         ...
 
+    def holds(self, key_id: str) -> bool:
+        """Whether the pepper of that id was given."""
+        ...
+
     @property
     def data_keys(self) -> Mapping[str, bytes]:
         """Key id → key for sealed values, the current one first."""
@@ -151,6 +155,10 @@ class PlainKeyring:
         self.index_keys: Mapping[str, bytes] = {self.current: os.urandom(32)}
 
     current = "process"
+
+    def holds(self, key_id: str) -> bool:
+        """Answer ``True``: what never leaves the process is under its own pepper."""
+        return True
 
     def lookup(self, secret: str) -> str:
         """Answer the secret itself."""
@@ -225,6 +233,10 @@ class PepperKeyring:
     def _derived(self, use: bytes) -> dict[str, bytes]:
         return {key_id: hmac.digest(pepper, use, "sha256") for key_id, pepper in self.peppers.items()}
 
+    def holds(self, key_id: str) -> bool:
+        """Whether the pepper of that id was given."""
+        return key_id in self.peppers
+
     def lookup(self, secret: str) -> str:
         """Answer the look-up key under the current pepper."""
         prefix, keyed = self._prefixes[0]
@@ -257,6 +269,11 @@ class PepperKeyring:
         return hmac.digest(self.peppers[key_id], b"check", "sha256").hex()
 
 
+def is_pepper_id(text: str) -> bool:
+    """Whether ``text`` can be the key id of a pepper."""
+    return 1 <= len(text) <= 32 and text.isascii() and text.replace("-", "").replace("_", "").isalnum()
+
+
 def checked_peppers(pepper: Pepper) -> dict[str, bytes]:
     """Answer key id → pepper, the current one first; see ``PepperKeyring`` for what is refused."""
     if isinstance(pepper, bytes | bytearray):
@@ -269,7 +286,7 @@ def checked_peppers(pepper: Pepper) -> dict[str, bytes]:
     for key_id, secret in pepper.items():
         if not isinstance(key_id, str) or not isinstance(secret, bytes):
             raise TypeError("a pepper mapping is key id (str) → pepper (bytes)")
-        if not (1 <= len(key_id) <= 32 and key_id.isascii() and key_id.replace("-", "").replace("_", "").isalnum()):
+        if not is_pepper_id(key_id):
             raise InvalidInput("a pepper's key id is 1 to 32 ASCII letters, digits, '-' or '_'")
         if len(secret) < PEPPER_BYTES_MIN:
             raise InvalidInput(f"the pepper {key_id} has {len(secret)} bytes; give at least {PEPPER_BYTES_MIN}")

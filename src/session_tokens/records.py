@@ -134,13 +134,16 @@ class Page(Sequence[R]):
     Attributes:
         items: the sessions or tokens.
         next: give it as ``after=`` for the next page; ``None`` when there is none.
+        unreadable: the ids of what belongs here or right after and was left out because it cannot be read: damaged,
+            forged, or under a pepper that this process was not given; ``session-tokens check`` says more.
     """
 
-    __slots__ = ("items", "next")
+    __slots__ = ("items", "next", "unreadable")
 
-    def __init__(self, items: list[R], next_after: str | None) -> None:
+    def __init__(self, items: list[R], next_after: str | None, unreadable: Sequence[str] = ()) -> None:
         self.items = items
         self.next = next_after
+        self.unreadable = unreadable
 
     def __len__(self) -> int:
         return len(self.items)

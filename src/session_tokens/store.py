@@ -11,6 +11,9 @@ A store keeps records and commits change sets; it knows stamps, not rules. To wr
 - ``due(now, limit)``: what the sweeper should look at.
 - ``close()``: idempotent.
 
+A record that cannot be read stops nothing but itself: who asks for it by its id or look-up key gets the error, lists
+and sets leave it out and name it in ``Found.unreadable``, and ``unreadables`` is told.
+
 ``read`` sees everything whose ``run`` has returned, on every process: each command is atomic and linearizable.
 A store that cannot do what is asked raises ``StoreUnavailable``; it never answers less.
 """
@@ -32,6 +35,7 @@ from .minting import Keyring
 from .records import OwnerEntry, Session, Token
 from .settings import ATTEMPTS_MAX
 from .transaction import Missing, ReadAhead, Rule, wants_of
+from .unreadable import Unreadables
 from .wants import Answer, Found, Key, SessionById, SessionByLookup, SettingOf, Stamp, TokenById, TokenByLookup, Want
 
 T = TypeVar("T")
@@ -47,6 +51,7 @@ class Store(metaclass=ABCMeta):
         clock: the store's clock, or this host's best estimate of it; records tell their time left by it.
         keyring: how this store looks secrets up.
         listeners: the callbacks of this process, told after each commit made through this object.
+        unreadables: told of each record that is left out of a list or set because it cannot be read.
     """
 
     blocking: ClassVar[bool] = False
@@ -54,6 +59,7 @@ class Store(metaclass=ABCMeta):
     clock: Clock
     keyring: Keyring
     listeners: Listeners
+    unreadables: Unreadables
 
     @abstractmethod
     async def read(self, wants: Sequence[Want]) -> Answer:
@@ -61,7 +67,8 @@ class Store(metaclass=ABCMeta):
 
         Raises:
             StoreUnavailable: the store cannot be asked.
-            CorruptRecord: what it holds cannot be what was written.
+            CorruptRecord: a record that was asked for is not as it was written.
+            UnknownPepper: it was written under a pepper that was not given.
         """
 
     @abstractmethod

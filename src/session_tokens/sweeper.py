@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Awaitable
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 from .errors import SessionTokensError, StoreBusy, StoreUnavailable
 from .rules.expiry import sweep_idempotency, sweep_session, sweep_token
 from .transaction import Rule
+from .wants import Key
 
 log = logging.getLogger("session_tokens.sweeper")
 
@@ -23,8 +25,39 @@ SWEEP_RULES: dict[str, Rule[bool]] = {
 """Which rule looks at a key of each kind."""
 
 BATCH = 1_000
+PASSED_OVER_S = 600.0
+PASSED_OVER_MAX = 100_000
 IDLE_INTERVALS_MAX = 4
 """After runs with nothing to do the next one waits longer, up to so many intervals."""
+
+
+class PassedOver:
+    """Keys of what is due and cannot be read: they stand first in what is due, so that many more must be asked for.
+
+    After ``PASSED_OVER_S`` all are tried again: they may have been restored.
+    """
+
+    def __init__(self) -> None:
+        self._keys: set[Key] = set()
+        self._since_s = 0.0
+
+    def present(self) -> frozenset[Key]:
+        """Answer the keys to pass over now."""
+        if self._keys and time.monotonic() - self._since_s > PASSED_OVER_S:
+            self._keys.clear()
+        return frozenset(self._keys)
+
+    def add(self, key: Key) -> None:
+        """Pass a key over from now on."""
+        if not self._keys:
+            self._since_s = time.monotonic()
+        if not self.is_full:
+            self._keys.add(key)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more are remembered."""
+        return len(self._keys) >= PASSED_OVER_MAX
 
 
 def _next_wait(cleaned: int, waited_s: float, interval_s: float) -> float:

@@ -30,7 +30,8 @@ from .settings import (
     duration_ms,
 )
 from .store import BlockingStore
-from .sweeper import SWEEP_RULES, ThreadSweeper
+from .sweeper import PassedOver, ThreadSweeper
+from .sync_sweeping import swept
 from .transaction import Rule
 from .wants import SettingOf
 
@@ -51,6 +52,7 @@ class SyncCore:
         self._keyring = store.keyring
         self._refreshed_at_s: float | None = None
         self._sweeper: ThreadSweeper | None = None
+        self._passed_over = PassedOver()
         self._closed = False
         self._audit = audit
         self._audit_key = next(iter(audit_keys(store.keyring).values()))
@@ -120,14 +122,11 @@ class SyncCore:
     def sweep(self, limit: int = 1000) -> int:
         """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned.
 
-        Nothing depends on it but space and the events of expiries: what is over is dead before it is swept.
+        Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
+        that cannot be read is passed over, told once, and tried again after ``PASSED_OVER_S``.
         """
         limit = inputs.limit_of(limit, 1_000_000)
-        now, _ = self.store.read_now([])
-        cleaned = 0
-        for kind, id in self.store.due_now(now, limit):
-            cleaned += self._run(SWEEP_RULES[kind], self._policy, id)
-        return cleaned
+        return swept(self.store, self._run, self._policy, self._passed_over, limit)
 
     def set_general_session_timeout(self, max_age: Duration | None) -> None:
         """Set the general ``max_age`` that every process with ``Settings(max_age=FROM_DB)`` on this store reads.
@@ -232,9 +231,9 @@ def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> Blockin
     return store
 
 
-def page_of(listed: list[R], limit: int) -> Page[R]:
+def page_of(listed: list[R], limit: int, unreadable: Sequence[str]) -> Page[R]:
     """Answer the first ``limit`` of what was listed as a page, with the cursor of the next."""
     if len(listed) <= limit:
-        return Page(listed, None)
+        return Page(listed, None, unreadable)
     last = listed[limit - 1]
-    return Page(listed[:limit], inputs.cursor_of((last.created_at, last.id)))
+    return Page(listed[:limit], inputs.cursor_of((last.created_at, last.id)), unreadable)

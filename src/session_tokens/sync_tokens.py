@@ -8,7 +8,7 @@ from .errors import InvalidInput, UnknownToken
 from .minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
 from .records import JSON, Issued, Page, Token, TokenKind
 from .rules import tokens as rules
-from .rules.listing import tokens_listed
+from .rules.listing import tokens_listed, what_follows
 from .settings import LABEL_BYTES_MAX, UNSET, Duration, Unset, duration_ms
 from .sync_core import CHUNK, SyncCore, page_of
 from .wants import TokenById, TokenListing
@@ -302,11 +302,11 @@ class SyncTokenCommands(SyncCore):
             max(limit + 1, CHUNK),
         )
         listed: list[Token] = []
-        while True:
-            now, found = self.store.read_now([listing])
-            candidates = found[0].value
-            listed += tokens_listed(listing, candidates, now)
-            if len(candidates) < listing.limit or len(listed) > limit:
-                return page_of(listed, limit)
-            last = candidates[-1].token
-            listing = listing._replace(after=(last.created_at, last.id))
+        left_out: dict[str, None] = {}
+        rest: TokenListing | None = listing
+        while rest is not None and len(listed) <= limit:
+            now, found = self.store.read_now([rest])
+            listed += tokens_listed(listing, found[0].value, now)
+            left_out.update((record.id, None) for record in found[0].unreadable)
+            rest = what_follows(rest, found[0])
+        return page_of(listed, limit, tuple(left_out))

@@ -251,7 +251,7 @@ class ReadAhead(WriteSet):
         """Answer a want from what came along with another, which saves the round trip that fetches it."""
         if not isinstance(want, SessionById | EntryOf):
             return None
-        for value, stamps in self._found.values():
+        for value, stamps, _ in self._found.values():
             if isinstance(value, TokenFound):
                 if isinstance(want, SessionById) and value.token is not None and value.token.session_id == want.id:
                     return Found(SessionFound(value.session, value.entry), stamps)
@@ -299,7 +299,19 @@ class ReadAhead(WriteSet):
     def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
         """The tokens that name that session as their holder."""
         tokens: Sequence[Token] = self._answer(TokensOf(session_id, limit))
-        return tokens
+        if limit is None:
+            return tokens
+        asked, left_out = limit, self._left_out(TokensOf(session_id, limit))
+        while left_out and len(tokens) < limit and len(tokens) + left_out >= asked:  # what cannot be read took a place
+            asked *= 2
+            tokens = self._answer(TokensOf(session_id, asked))
+            left_out = self._left_out(TokensOf(session_id, asked))
+        return tokens[:limit]
+
+    def _left_out(self, want: Want) -> int:
+        """Answer how many records an answer left out because they cannot be read."""
+        found = self._found.get(want)
+        return 0 if found is None else len(found.unreadable)
 
     def transferables_of(self, session_id: str) -> Sequence[Token]:
         """All transferable tokens that name that session as their holder."""

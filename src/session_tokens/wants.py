@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
+from .errors import CorruptRecord, UnknownPepper
 from .records import OwnerEntry, Session, Token
 
 
@@ -187,6 +188,18 @@ NO_SESSION = SessionFound(None, None)
 NO_TOKEN = TokenFound(None, None, None)
 
 
+class Unreadable(NamedTuple):
+    """A record that an answer would hold if it could be read.
+
+    Attributes:
+        id: its public id, as far as that can be told.
+        error: why it cannot be read, and what is done about it.
+    """
+
+    id: str
+    error: CorruptRecord | UnknownPepper
+
+
 class Found(NamedTuple):
     """One answer.
 
@@ -196,10 +209,13 @@ class Found(NamedTuple):
             ``ParkedTokens``, of ``TokenFound`` for ``TokenListing``; else the record, text or number, ``None``
             where there is none.
         stamps: stamp of each part that the answer was made of, by the name the store gives it.
+        unreadable: what is left out of a list because it cannot be read; it counts towards the list's limit. What is
+            asked for by its own id or look-up key is an error instead.
     """
 
     value: Any
     stamps: Sequence[tuple[Any, Stamp]] = ()
+    unreadable: Sequence[Unreadable] = ()
 
 
 class Answer(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from session_tokens import CorruptRecord, InvalidInput, Issued, SessionTokens, Settings
+from session_tokens import CorruptRecord, InvalidInput, Issued, SessionTokens, Settings, UnknownPepper
 from session_tokens.records import JSON
 from session_tokens.testing import ManualClock
 
@@ -176,7 +176,8 @@ def is_quarantined(st: SessionTokens, issued: Issued, caplog: pytest.LogCaptureF
 FORGED = [
     ("owner", "eve"), ("owner", 5), ("deadline", 2**62), ("deadline", "soon"), ("max_age_ms", None), ("version", 9),
     ("detachable", 7), ("data", '{"admin":true}'), ("data", '{"a":'), ("data_versions", "[]"), ("ended_at", 1),
-    ("owner_epoch", 5), ("mac", ""), ("mac", "other:00"), ("created_at", 0), ("data", pickle.dumps({"a": 1})),
+    ("owner_epoch", 5), ("mac", ""), ("mac", "other"), ("mac", "?:00"), ("created_at", 0),
+    ("data", pickle.dumps({"a": 1})),
 ]  # fmt: skip
 
 
@@ -190,6 +191,19 @@ def test_row_68_a_record_that_is_not_as_it_was_written(
 
     assert is_quarantined(durable, ann, caplog)
     assert durable.verify_session(eve.secret) is not None
+
+
+def test_row_68_a_record_under_a_pepper_that_nobody_gave(
+    durable: SessionTokens, two: tuple[Issued, Issued], path: Path
+) -> None:
+    ann, eve = two
+    write(path, "UPDATE sessions SET mac = 'other' || substr(mac, instr(mac, ':')) WHERE id = ?", ann.id)
+
+    assert durable.verify_session(ann.secret) is None
+    with pytest.raises(UnknownPepper, match="other"):
+        durable.get_session(ann.id)
+    page = durable.list_sessions()
+    assert ([session.id for session in page], page.unreadable) == ([eve.id], (ann.id,))
 
 
 @pytest.mark.parametrize(("column", "value"), [("owner", "eve"), ("kind", "free"), ("value", "x"), ("epoch", 9)])

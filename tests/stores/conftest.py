@@ -2,7 +2,7 @@
 
 import pytest
 
-PARTS = "want transaction late care listing session token race thread"
+PARTS = "want transaction late care listing session token race thread unreadable"
 SUITE = ("bench", *(f"{part}_checks" for part in PARTS.split()))
 
 # Its parts by name: the package itself is loaded by others already, for its clock.

@@ -226,6 +226,7 @@ class _Handle:
     def __init__(self, server: Server, distance_s: float = 0.0) -> None:
         self.server, self.distance_s = server, distance_s
         self.clock, self.keyring, self.listeners = server.memory.clock, server.memory.keyring, Listeners()
+        self.unreadables = server.memory.unreadables
         self.closed = False
 
     def open_server(self) -> Server:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import valkey
 from psycopg import sql
 
 from session_tokens.store import BlockingStore, Store
@@ -16,6 +17,7 @@ from session_tokens.testing.bench import checks_of
 from session_tokens.testing.conformance import BlockingStoreConformance
 from tests.servers.postgres import shared_server
 
+from .sqlites import behind
 from .tiny_store import tiny_store_class
 
 PEPPER = bytes(range(32))
@@ -42,7 +44,15 @@ class TestMemory(ByUrl):
 class TestSqlite(ByUrl):
     @pytest.fixture(autouse=True)
     def _in_a_fresh_file(self, tmp_path: Path) -> None:
-        self.url = f"sqlite:///{tmp_path / 'sessions.db'}"
+        self.path = tmp_path / "sessions.db"
+        self.url = f"sqlite:///{self.path}"
+
+    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
+        mac = "'?' || mac" if key_id is None else f"'{key_id}' || substr(mac, instr(mac, ':'))"
+        behind(self.path, f"UPDATE {kind}s SET mac = {mac} WHERE id = ?", id)
+
+    def damage_all(self, kind: str) -> None:
+        behind(self.path, f"UPDATE {kind}s SET mac = replace(mac, ':', ':0')")
 
 
 class TestValkey(ByUrl):
@@ -51,6 +61,31 @@ class TestValkey(ByUrl):
     @pytest.fixture(autouse=True)
     def _on_a_real_server(self, valkey_url: str) -> None:
         self.url = valkey_url
+
+    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
+        address, _, prefix = self.url.partition("?prefix=")
+        with valkey.Valkey.from_url(address) as client:
+            self._damage(client, f"{{{prefix}:00}}:{kind[0]}:{id}".encode(), key_id)
+
+    def damage_all(self, kind: str) -> None:
+        address, _, prefix = self.url.partition("?prefix=")
+        with valkey.Valkey.from_url(address) as client:
+            for key in client.keys(f"{{{prefix}:00}}:{kind[0]}:*"):
+                self._damage(client, key, None)
+
+    @staticmethod
+    def _damage(client: valkey.Valkey, key: bytes, key_id: str | None) -> None:
+        """Another stamp, so that nobody believes what they remember; another MAC, or one under another pepper."""
+        head, mac, row = _value_of(client, key).split(b"\n", 2)
+        digest = mac.partition(b":")[2]
+        damaged = b"?" + mac if key_id is None else key_id.encode() + b":" + digest
+        client.set(key, b"%016d%b\n%b\n%b" % (int(head[:16]) - 1, head[16:], damaged, row))
+
+
+def _value_of(client: valkey.Valkey, key: bytes) -> bytes:
+    value = client.get(key)
+    assert isinstance(value, bytes)
+    return value
 
 
 @pytest.fixture(scope="class")
@@ -72,6 +107,17 @@ class TestPostgres(ByUrl):
             query = "SELECT schemaname, tablename FROM pg_tables WHERE tablename = ANY(%s)"
             for schema, table in connection.execute(query, (list(TABLES),)).fetchall():
                 connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(schema, table)))
+
+    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
+        mac = "'?' || mac" if key_id is None else f"'{key_id}' || substr(mac, strpos(mac, ':'))"
+        self._do(f"UPDATE session_tokens.{kind}s SET mac = {mac} WHERE id = '{id}'")
+
+    def damage_all(self, kind: str) -> None:
+        self._do(f"UPDATE session_tokens.{kind}s SET mac = replace(mac, ':', ':0')")
+
+    def _do(self, statement: str) -> None:
+        with psycopg.connect(self.url) as connection:
+            connection.execute(statement.encode())
 
 
 class TestStoreOfTheManual(BlockingStoreConformance):

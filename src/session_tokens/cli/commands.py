@@ -9,7 +9,7 @@ from typing import Any
 from ..audit import Audit
 from ..audit_reading import is_kept, read_now
 from ..minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, is_id
-from ..records import Issued, Session
+from ..records import Issued, Page, Session
 from ..sync_api import SessionTokens
 from . import exits
 from .exits import UsageError
@@ -89,7 +89,7 @@ def list_sessions(options: Namespace) -> int:
             session = tokens.get_session(options.id)
             return exits.INACTIVE if session is None else _told(options, session_json(session))
         page = tokens.list_sessions(options.owner, detached=options.detached, after=options.after, limit=options.limit)
-    return _paged(options, SESSION_COLUMNS, [session_json(session) for session in page.items], page.next)
+    return _paged(options, SESSION_COLUMNS, [session_json(session) for session in page], page)
 
 
 def list_tokens(options: Namespace) -> int:
@@ -107,16 +107,18 @@ def list_tokens(options: Namespace) -> int:
             after=options.after,
             limit=options.limit,
         )
-    return _paged(options, TOKEN_COLUMNS, [token_json(token) for token in page.items], page.next)
+    return _paged(options, TOKEN_COLUMNS, [token_json(token) for token in page], page)
 
 
-def _paged(options: Namespace, columns: tuple[str, ...], rows: list[dict[str, Any]], cursor: str | None) -> int:
+def _paged(options: Namespace, columns: tuple[str, ...], rows: list[dict[str, Any]], page: Page[Any]) -> int:
     if options.json:
-        print_json({"items": rows, "next": cursor})
+        print_json({"items": rows, "next": page.next, "unreadable": list(page.unreadable)})
     elif rows:
         print_table(columns, rows)
-    if cursor is not None and not options.json:
-        print(f"more: --after {cursor}", file=sys.stderr)
+    if page.unreadable and not options.json:
+        print(f"left out, as they cannot be read: {', '.join(page.unreadable)}; see check", file=sys.stderr)
+    if page.next is not None and not options.json:
+        print(f"more: --after {page.next}", file=sys.stderr)
     return exits.OK
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ..records import Session, Token
-from ..wants import SessionFound, SessionListing, TokenFound, TokenListing
+from ..wants import Found, SessionFound, SessionListing, TokenFound, TokenListing
 
 
 def sessions_listed(listing: SessionListing, found: Iterable[SessionFound], now: int) -> list[Session]:
@@ -35,3 +36,17 @@ def tokens_listed(listing: TokenListing, found: Iterable[TokenFound], now: int) 
         ):
             listed.append(token.seen_with(session))
     return listed
+
+
+def what_follows(listing: Any, found: Found) -> Any:
+    """Answer the listing that goes on where an answer stopped; ``None`` when that was all.
+
+    What could not be read has taken places of the answer without telling its own place in the order: where nothing
+    else came, twice as much is asked for.
+    """
+    if len(found.value) + len(found.unreadable) < listing.limit:
+        return None
+    if not found.value:
+        return listing._replace(limit=2 * listing.limit)
+    last = found.value[-1][0]
+    return listing._replace(after=(last.created_at, last.id))

@@ -24,7 +24,7 @@ from msgspec import Struct
 from starlette.routing import BaseRoute, Route, Router
 
 from ..async_api import AsyncSessionTokens
-from ..errors import CorruptRecord, InvalidInput, SessionTokensError
+from ..errors import UNREADABLE, InvalidInput, SessionTokensError
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from . import openapi
 from .callers import Callers
@@ -277,8 +277,8 @@ def _wrong_method(methods: Sequence[str]) -> Work:
 def _problem_for(error: Exception, exchange: Exchange) -> Problem:
     if isinstance(error, Problem):
         return error
-    if isinstance(error, CorruptRecord):
-        alerts.error("a request met what nobody wrote: %s", error, extra={"request_id": exchange.request_id})
+    if isinstance(error, UNREADABLE):
+        alerts.error("a request met what cannot be read: %s", error, extra={"request_id": exchange.request_id})
     if isinstance(error, SessionTokensError):
         return problem_of(error, conditional=b"if-match" in exchange.fields)
     log.error(

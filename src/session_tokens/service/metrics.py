@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -70,6 +70,10 @@ class Metrics:
             "session_tokens_events", "State changes committed by this process.", ["kind", "reason"],
             registry=self.registry,
         )  # fmt: skip
+        self._unreadable = Gauge(
+            "session_tokens_unreadable_records", "Records that this process met and cannot read.",
+            registry=self.registry,
+        )  # fmt: skip
 
     def answered(self, exchange: Exchange, duration_s: float) -> None:
         """Count an answered request."""
@@ -78,7 +82,9 @@ class Metrics:
             self._problems.labels(exchange.code).inc()
 
     def watch(self, tokens: AsyncSessionTokens) -> Callable[[], None]:
-        """Count what is committed from now on; the answer ends it."""
+        """Count what is committed from now on, and what cannot be read; the answer ends it."""
+        unreadables = tokens.store.unreadables
+        self._unreadable.set_function(lambda: unreadables.count)
         return tokens.subscribe(self._happened)
 
     def _happened(self, event: Event) -> None:

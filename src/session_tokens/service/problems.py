@@ -24,6 +24,7 @@ from ..errors import (
     SessionTokensError,
     StoreError,
     UnknownKey,
+    UnknownPepper,
     UnknownSession,
     UnknownToken,
 )
@@ -67,6 +68,10 @@ TITLES = {
 }
 
 STORE_DETAIL = "the store could not be asked; this says nothing about what was asked for: try again"
+PEPPER_DETAIL = (
+    "the record was written under a pepper that this process was not given; the service's log names it: give it after "
+    "the current one and start the process again"
+)
 CORRUPT_DETAIL = (
     "the store holds a record that is not as it was written, and trying again does not help; the service's log names "
     "it: restore it, or set it aside with session-tokens check --fix"
@@ -157,6 +162,8 @@ def problem_of(error: SessionTokensError, *, conditional: bool = False) -> Probl
         error: as it was raised.
         conditional: whether the request had an ``If-Match``: a conflict is then a failed precondition.
     """
+    if isinstance(error, UnknownPepper):
+        return Problem(503, error.code, PEPPER_DETAIL, oauth_error="temporarily_unavailable")
     if isinstance(error, CorruptRecord):
         return Problem(503, error.code, CORRUPT_DETAIL, oauth_error="temporarily_unavailable")
     if isinstance(error, StoreError):

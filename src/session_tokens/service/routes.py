@@ -135,7 +135,9 @@ async def open_session(call: Call) -> Answer:
 async def list_sessions(call: Call) -> Answer:
     """List living sessions in order of their opening, a page at a time."""
     page = await call.tokens.list_sessions(**given(call.query))
-    return Answer(shapes.SessionPage([session_shape(session) for session in page.items], page.next))
+    return Answer(
+        shapes.SessionPage([session_shape(session) for session in page.items], page.next, list(page.unreadable))
+    )
 
 
 async def get_session(call: Call) -> Answer:
@@ -247,7 +249,7 @@ async def issue_token(call: Call) -> Answer:
 async def list_tokens(call: Call) -> Answer:
     """List living tokens in order of their issue, a page at a time."""
     page = await call.tokens.list_tokens(**given(call.query))
-    return Answer(shapes.TokenPage([token_shape(token) for token in page.items], page.next))
+    return Answer(shapes.TokenPage([token_shape(token) for token in page.items], page.next, list(page.unreadable)))
 
 
 async def get_token(call: Call) -> Answer:

@@ -288,6 +288,7 @@ class SessionPage(Struct):
 
     sessions: list[SessionShape]
     next: str | None
+    unreadable: list[str]
 
 
 class TokenPage(Struct):
@@ -295,6 +296,7 @@ class TokenPage(Struct):
 
     tokens: list[TokenShape]
     next: str | None
+    unreadable: list[str]
 
 
 class KeyList(Struct):

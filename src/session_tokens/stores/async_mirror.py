@@ -58,6 +58,7 @@ class AsyncMirrorStore(Store):
         self.clock = inner.clock
         self.keyring = inner.keyring
         self.listeners = inner.listeners
+        self.unreadables = inner.unreadables
         self._calls = calls
         self._locks = AsyncKeyLocks()
 

@@ -23,6 +23,7 @@ from ..minting import PlainKeyring
 from ..records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from ..store import BlockingStore
 from ..transaction import Rule
+from ..unreadable import Unreadables
 from ..wants import (
     NO_SESSION,
     NO_TOKEN,
@@ -151,6 +152,7 @@ class MemoryStore(BlockingStore):
         self.clock = clock or SteadyClock()
         self.keyring = PlainKeyring()
         self.listeners = Listeners()
+        self.unreadables = Unreadables()
         self.sessions: dict[str, Session] = {}
         self.sessions_by_lookup: dict[str, Session] = {}
         self.owners: dict[str, Bucket] = {}

@@ -122,6 +122,7 @@ class PostgresStore(InTurns, CoalescingStore):
         self.keyring = keyring
         self.listeners = Listeners()
         self._core = _Core(address, keyring)
+        self.unreadables = self._core.decoder.unreadables
         self.clock = self._core.clock
         self.outage = self._core.outage
         self.patience_s = address.timeout_s
@@ -252,6 +253,7 @@ class BlockingPostgresStore(BlockingInTurns):
         self.keyring = keyring
         self.listeners = Listeners()
         self._core = _Core(address, keyring)
+        self.unreadables = self._core.decoder.unreadables
         self.clock = self._core.clock
         self.outage = self._core.outage
         self.patience_s = address.timeout_s

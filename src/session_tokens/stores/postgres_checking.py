@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..changes import Changes
-from ..errors import CorruptRecord
+from ..errors import UNREADABLE
 from ..minting import PepperKeyring
 from ..records import OwnerEntry, Token
 from ..store import Commit
@@ -112,6 +112,7 @@ class _Check:
         self._below = Foundations(address, fix, self._report)
         self._highest = 0
         self._bad: set[tuple[str, str]] = set()
+        self._recorded: set[str] = set()
         self._decode: dict[str, Callable[[str], tuple[Any, int]]] = {
             "session": decoder.session,
             "token": decoder.token,
@@ -129,6 +130,8 @@ class _Check:
         if not (yield from self._below.functions()):
             return  # nothing can be asked without them
         yield from self._below.indexes()
+        rows = yield Statement(f"SELECT key_id FROM {self._schema}.peppers", ())
+        self._recorded = {key_id for (key_id,) in rows}
         counts = ", ".join(f"(SELECT count(*) FROM {self._schema}.{table.name})" for table in TABLES)
         rows = yield Statement(f"SELECT {counts}", ())
         total, done = sum(rows[0]), 0
@@ -157,10 +160,10 @@ class _Check:
         for key, record in rows:
             try:
                 _, stamp = self._decode[table.kind](record)
-            except CorruptRecord as error:
+            except UNREADABLE as error:
                 self._bad.add((table.kind, key))
                 done = None
-                if self._fix:
+                if self._fix and error.details.get("key_id") not in self._recorded:  # else it lives for who has that
                     yield from self._set_aside(table, key, json.loads(record)[-1], str(error))
                     done = "moved to quarantine"
                 self._report(table.kind, key, str(error), done)

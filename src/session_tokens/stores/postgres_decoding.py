@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from ..clock import Clock
-from ..errors import CorruptRecord
+from ..errors import UNREADABLE, CorruptRecord
 from ..minting import Keyring
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..unreadable import Unreadables
 from ..wants import (
     NO_SESSION,
     NO_TOKEN,
@@ -38,9 +39,12 @@ from ..wants import (
     TokenListing,
     TokensOf,
     TransferablesOf,
+    Unreadable,
     Want,
 )
-from .record_codec import check_mac, outcome_of, session_of, token_of
+from .record_codec import check_mac, outcome_of, session_of, token_of, unreadable_of
+
+T = TypeVar("T")
 
 Part = tuple[str, str]
 """The name of one stamped part of an answer: its kind (as in ``stamp_v1``) and its key."""
@@ -101,6 +105,22 @@ def set_stamp(members: Sequence[tuple[str, int]]) -> str:
     return sha256(escaped(" ".join(f"{id}={stamp}" for id, stamp in members)).encode()).hexdigest()
 
 
+def _columns_of(text: str) -> list[Any]:
+    """Answer the columns in a JSON array, its MAC and stamp the last two."""
+    columns: list[Any] = json.loads(text)
+    if "\\u001a" in text:
+        try:
+            columns = [unescaped(column) if isinstance(column, str) else column for column in columns]
+        except ValueError:  # nobody of ours wrote that; its MAC cannot be right
+            columns[-2] = None
+    return columns
+
+
+def _members_of(rows: Sequence[Row], column: int) -> list[tuple[str, int]]:
+    """Answer id and stamp of each row of a set, whether it can be read or not."""
+    return [(columns[0], columns[-1]) for columns in (_columns_of(row[column]) for row in rows)]
+
+
 class Decoder:
     """Makes records of the JSON arrays of one store, checking the MAC of each.
 
@@ -110,23 +130,22 @@ class Decoder:
     Args:
         keyring: holds the peppers that the MACs were made with.
         clock: told to sessions, for their time left.
+
+    Attributes:
+        unreadables: told of each record that is left out of a list because it cannot be read.
     """
 
-    __slots__ = ("_clock", "_keyring", "_known")
+    __slots__ = ("_clock", "_keyring", "_known", "unreadables")
 
     def __init__(self, keyring: Keyring, clock: Clock) -> None:
         self._keyring = keyring
         self._clock = clock
         self._known: dict[str, tuple[Any, int]] = {}
+        self.unreadables = Unreadables()
 
     def _checked(self, table: str, text: str) -> tuple[tuple[Any, ...], int]:
         """Answer the columns and the stamp of a JSON array whose MAC is right."""
-        columns = json.loads(text)
-        if "\\u001a" in text:
-            try:
-                columns = [unescaped(column) if isinstance(column, str) else column for column in columns]
-            except ValueError:  # nobody of ours wrote that; its MAC cannot be right
-                columns[-2] = None
+        columns = _columns_of(text)
         stamp = columns.pop()
         mac = columns.pop()
         row = tuple(columns)
@@ -216,25 +235,57 @@ class Decoder:
             stamps.append((("session", token.session_id), ABSENT))
         return Found(TokenFound(token, session, entry), stamps)
 
+    def _readable(
+        self, rows: Sequence[Row], column: int, decode: Callable[[Row], T]
+    ) -> tuple[list[T], list[Unreadable]]:
+        """Answer what rows say, and which of them say nothing that can be read; these are told.
+
+        Args:
+            rows: as they came.
+            column: where in a row the JSON of what it is about stands.
+            decode: answers what one row says.
+        """
+        records: list[T] = []
+        left_out: list[Unreadable] = []
+        for row in rows:
+            try:
+                records.append(decode(row))
+            except UNREADABLE as error:
+                self.unreadables.met(error)
+                left_out.append(unreadable_of(_columns_of(row[column]), error))
+        return records, left_out
+
     def sessions_found(self, rows: Sequence[Row], part: Part) -> Found:
         """Answer a set of sessions and its stamp."""
-        pairs = [self.session(row[3]) for row in rows]
+        pairs, left_out = self._readable(rows, 3, lambda row: self.session(row[3]))
         for session, _ in pairs:
             _same(session.owner, part[1])
-        stamp = set_stamp([(session.id, stamp) for session, stamp in pairs])
-        return Found([session for session, _ in pairs], ((part, stamp),))
+        members = [(session.id, stamp) for session, stamp in pairs]
+        stamp = set_stamp(members if not left_out else _members_of(rows, 3))
+        return Found([session for session, _ in pairs], ((part, stamp),), left_out)
 
     def tokens_found(self, rows: Sequence[Row], part: Part) -> Found:
         """Answer a set of tokens and its stamp."""
-        pairs = [self.token(row[2]) for row in rows]
+        pairs, left_out = self._readable(rows, 2, lambda row: self.token(row[2]))
         kind, key = part
         for token, _ in pairs:
             if kind == "parked_tokens":
                 _same((token.owner, token.session_id), (key, None))
             else:
                 _same(token.session_id, key.partition(":")[2] if kind == "tokens_of" else key)
-        stamp = set_stamp([(token.id, stamp) for token, stamp in pairs])
-        return Found([token for token, _ in pairs], ((part, stamp),))
+        members = [(token.id, stamp) for token, stamp in pairs]
+        stamp = set_stamp(members if not left_out else _members_of(rows, 2))
+        return Found([token for token, _ in pairs], ((part, stamp),), left_out)
+
+    def listing_found(self, rows: Sequence[Row], column: int, found: Callable[[Sequence[Row], None], Found]) -> Found:
+        """Answer the lines of a listing, each with what it is judged by; a listing has no stamp."""
+        values, left_out = self._readable(rows, column, lambda row: found([row], None).value)
+        return Found(values, (), left_out)
+
+    def keys_found(self, rows: Sequence[Row]) -> Found:
+        """Answer all service keys."""
+        keys, left_out = self._readable(rows, 5, lambda row: self.key(row[5])[0])
+        return Found(keys, (), left_out)
 
     def one_found(
         self, rows: Sequence[Row], part: Part, decode: Callable[[str], tuple[Any, int]], column: int = 5
@@ -289,7 +340,7 @@ _ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Found]] = {
     SettingOf: lambda to, want, rows: to.one_found(rows, ("setting", want.name), to.setting),
     KeyByLookup: lambda to, want, rows: to.one_found(rows, ("key_lookup", want.lookup), to.key),
     KeyById: lambda to, want, rows: to.one_found(rows, ("key", want.id), to.key),
-    AllKeys: lambda to, want, rows: Found([to.key(row[5])[0] for row in rows]),
-    SessionListing: lambda to, want, rows: Found([to.session_found([row], None).value for row in rows]),
-    TokenListing: lambda to, want, rows: Found([to.token_found([row], None).value for row in rows]),
+    AllKeys: lambda to, want, rows: to.keys_found(rows),
+    SessionListing: lambda to, want, rows: to.listing_found(rows, 3, to.session_found),
+    TokenListing: lambda to, want, rows: to.listing_found(rows, 2, to.token_found),
 }

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ..coalesce import Batch, alert
-from ..errors import CorruptRecord
+from ..coalesce import Batch
+from ..errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ..records import OwnerEntry, Session, Token
 from ..wants import (
     AllKeys,
@@ -126,11 +126,11 @@ class Reading:
                 now = row[1]
             else:
                 by_place.setdefault(self._places[row[0]][row[1] - 1], []).append(row)
-        found: list[Found | CorruptRecord] = []
+        found: list[Found | CorruptRecord | UnknownPepper] = []
         for place, want in enumerate(self.wants):
             try:
                 found.append(decoder.found(want, by_place.get(place, ())))
-            except CorruptRecord as error:
+            except UNREADABLE as error:
                 found.append(error)
         return Batch(now, found)
 
@@ -181,8 +181,8 @@ def session_answer(row: Row, lookups: Sequence[str], decoder: Decoder) -> tuple[
         found = decoder.session(session)[0]
         must_be_one_of(lookups, found)
         return now, found, decoder.entry_of(found, entry or None)[0]
-    except CorruptRecord as error:
-        alert(error)
+    except UNREADABLE as error:
+        decoder.unreadables.met(error)
         return now, None, None
 
 
@@ -198,6 +198,6 @@ def token_answer(
         found = decoder.token_found([(None, None, token, session or None, entry or None)], None).value
         must_be_one_of(lookups, found.token)
         return now, found.token, found.session, found.entry
-    except CorruptRecord as error:
-        alert(error)
+    except UNREADABLE as error:
+        decoder.unreadables.met(error)
         return now, None, None, None

@@ -13,8 +13,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ..clock import Clock
-from ..errors import CorruptRecord
-from ..minting import Keyring
+from ..errors import CorruptRecord, UnknownPepper
+from ..minting import Keyring, is_pepper_id
 from ..records import (
     NO_DETAILS,
     IdempotencyRecord,
@@ -26,6 +26,7 @@ from ..records import (
     Token,
     TokenKind,
 )
+from ..wants import Unreadable
 
 Row = tuple[str | int | None, ...]
 
@@ -42,7 +43,10 @@ TOKEN_COLUMNS = (
 ENTRY_COLUMNS = OwnerEntry._fields
 KEY_COLUMNS = ServiceKey._fields
 
-RESTORE = "restore the row from a backup"
+SET_ASIDE = (
+    "restore it from a backup, or set it aside with session-tokens check --fix; until then it is left out of every list"
+)
+"""What is done about a row that was forged or damaged."""
 NAMED_CHARACTERS_MAX = 80
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: dumps() makes one for each call
@@ -88,8 +92,10 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
             raise ValueError("a number is none")
     except (ValueError, TypeError) as error:
         raise CorruptRecord(
-            f"the stored session {_named(row[0])} is not as it was written; restore it, or set it aside with "
-            "session-tokens check --fix"
+            f"the stored session {_named(row[0])} is not as it was written; {SET_ASIDE}",
+            table="sessions",
+            id=row[0] if isinstance(row[0], str) else None,
+            malformed=True,
         ) from error
     return Session._of(
         id, owner, lookup, created_at, last_seen_at, authenticated_at, deadline, idle, max_age, detached_timeout,
@@ -141,8 +147,10 @@ def token_of(row: Sequence[Any]) -> Token:
             raise ValueError("a number is none")
     except (ValueError, TypeError, KeyError, InvalidOperation) as error:
         raise CorruptRecord(
-            f"the stored token {_named(row[0])} is not as it was written; restore it, or set it aside with "
-            "session-tokens check --fix"
+            f"the stored token {_named(row[0])} is not as it was written; {SET_ASIDE}",
+            table="tokens",
+            id=row[0] if isinstance(row[0], str) else None,
+            malformed=True,
         ) from error
     return Token._of(
         id, owner, lookup, token_kind, session_id, value, is_json == 1, created_at, timeout_ms, own_deadline, deadline,
@@ -160,7 +168,7 @@ def mac_of(keyring: Keyring, table: str, row: Sequence[Any]) -> str:
     return keyring.mac(message_of(table, row))
 
 
-def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object, remedy: str = RESTORE) -> None:
+def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -> None:
     """Accept a row whose MAC is right.
 
     Args:
@@ -168,24 +176,37 @@ def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object, rem
         table: where the row stands.
         row: its columns; the first is what it is known by.
         mac: as it was stored with it.
-        remedy: what else may be done on this store, besides giving a pepper that is missing.
 
     Raises:
-        CorruptRecord: it was changed, copied or made by someone without the pepper, or its pepper is not held.
+        CorruptRecord: it was changed, copied or made by someone without the pepper.
+        UnknownPepper: it names a pepper that is not held.
     """
     if not isinstance(mac, str) or not keyring.mac_is_right(mac, message_of(table, row)):
-        raise not_written(table, row, mac, remedy)
+        raise not_written(keyring, table, row, mac)
 
 
-def not_written(table: str, row: Sequence[Any], mac: object, remedy: str = RESTORE) -> CorruptRecord:
-    """Answer the error for a row whose MAC is wrong; see ``check_mac``."""
-    key_id = mac.partition(":")[0] if isinstance(mac, str) else "?"
+def not_written(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -> CorruptRecord | UnknownPepper:
+    """Answer the error for a row whose MAC is wrong, or cannot be checked; see ``check_mac``."""
+    key_id, colon, _ = mac.partition(":") if isinstance(mac, str) else ("?", "", "")
+    id = row[0] if isinstance(row[0], str) else None
+    if colon and is_pepper_id(key_id) and not keyring.holds(key_id):
+        return UnknownPepper(
+            f"the row {_named(row[0])} of {table} was written under the pepper {key_id}, which this process was not "
+            "given; give it after the current one (docs/secrets.md tells the order of a rotation)",
+            table=table,
+            id=id,
+            key_id=key_id,
+        )
     return CorruptRecord(
-        f"the row {_named(row[0])} of {table} was not written by a holder of the pepper {_named(key_id)}; "
-        f"give the pepper that wrote it, or {remedy}",
+        f"the row {_named(row[0])} of {table} was not written by a holder of the pepper {_named(key_id)}; {SET_ASIDE}",
         table=table,
-        id=row[0] if isinstance(row[0], str) else None,
+        id=id,
     )
+
+
+def unreadable_of(row: Sequence[Any], error: CorruptRecord | UnknownPepper) -> Unreadable:
+    """Answer what a list says of a row that it leaves out; its first column is what it is known by."""
+    return Unreadable(row[0] if isinstance(row[0], str) and row[0].isprintable() else _named(row[0]), error)
 
 
 def _named(text: object) -> str:

@@ -23,12 +23,13 @@ from time import monotonic
 from typing import TypeVar
 
 from ..clock import Clock, SteadyClock
-from ..errors import CorruptRecord, StoreUnavailable
+from ..errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from ..events import Listeners
 from ..minting import Pepper, PepperKeyring
 from ..records import OwnerEntry, Session, Token
 from ..store import BlockingStore
 from ..transaction import Rule
+from ..unreadable import Unreadables
 from ..wants import NO_SESSION, NO_TOKEN, Answer, Found, Key, Want
 from .copying import Dump
 from .key_file import Keys, keyring_of
@@ -49,7 +50,6 @@ from .sqlite_schema import beginning_of, keys_at_hand, made_keys, prepare, set_c
 from .sqlite_writer import Writer
 
 log = logging.getLogger("session_tokens.stores.sqlite")
-alerts = logging.getLogger("session_tokens.alerts")
 
 T = TypeVar("T")
 
@@ -126,19 +126,22 @@ class SqliteStore(BlockingStore):
         self.clock = clock
         self.keyring = keyring_of(keys)
         self.listeners = Listeners()
+        self.unreadables = Unreadables()
         self.keys = keys
         self._options = options
         self._beginning = beginning
         self._file = OpenedFile(options)
-        self._writer = Writer(options, self._file, beginning, self.keyring, clock, self.listeners)
+        self._writer = Writer(options, self._file, beginning, self.keyring, clock, self.listeners, self.unreadables)
         self._let_go = False
         self._make_pool()
         watch_forks(self)
 
     def _make_pool(self) -> None:
         file, beginning, keyring, clock = self._file, self._beginning, self.keyring, self.clock
-        believed: Believed = {}
-        self._readers = ReaderPool(lambda: Records(file.connect(writing=False), beginning, keyring, clock, believed))
+        believed, unreadables = Believed(), self.unreadables
+        self._readers = ReaderPool(
+            lambda: Records(file.connect(writing=False), beginning, keyring, clock, believed, unreadables)
+        )
         self._close_when_gone = weakref.finalize(self, _close, self._writer, self._readers)
 
     # Reads, on the caller's thread.
@@ -167,7 +170,7 @@ class SqliteStore(BlockingStore):
         now = self.clock.now()
         try:
             return (now, *self._read(Records.session_lately, lookups))
-        except CorruptRecord as error:
+        except UNREADABLE as error:
             return (now, *self._not_believed(error, NO_SESSION))
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
@@ -175,14 +178,14 @@ class SqliteStore(BlockingStore):
         now = self.clock.now()
         try:
             return (now, *self._read(Records.token_lately, lookups))
-        except CorruptRecord as error:
+        except UNREADABLE as error:
             return (now, *self._not_believed(error, NO_TOKEN))
 
-    def _not_believed(self, error: CorruptRecord, nothing: T) -> T:
+    def _not_believed(self, error: CorruptRecord | UnknownPepper, nothing: T) -> T:
         """Answer nothing for a row that is not as it was written; a damaged file is still an error."""
         if isinstance(error.__cause__, sqlite3.Error):
             raise error
-        alerts.error("a secret was refused in %s: %s", self._options.path, error)
+        self.unreadables.met(error)
         return nothing
 
     def read_now(self, wants: Sequence[Want]) -> Answer:
@@ -274,11 +277,11 @@ class SqliteStore(BlockingStore):
 
 def _found(records: Records, wants: Sequence[Want], now: int) -> list[Found]:
     if len(wants) == 1:
-        return [Found(records.answer(wants[0], now))]
+        return [Found(records.answer(wants[0], now), (), records.left_out)]
     if not wants:
         return []
     records.connection.execute("BEGIN")
-    answers = [Found(records.answer(want, now)) for want in wants]
+    answers = [Found(records.answer(want, now), (), records.left_out) for want in wants]
     records.connection.execute("COMMIT")
     return answers
 

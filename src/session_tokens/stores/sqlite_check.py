@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..clock import Clock
-from ..errors import CorruptRecord
+from ..errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ..minting import PepperKeyring
 from .record_codec import check_mac, mac_of, outcome_of, session_of, token_of
-from .sqlite_records import COLUMNS_OF
-from .sqlite_schema import SIGNED_TABLES, SPACE_MIGRATIONS, spaces_of, statements_of
+from .sqlite_records import COLUMNS_OF, any_text
+from .sqlite_schema import SIGNED_TABLES, SPACE_MIGRATIONS, recorded_peppers, spaces_of, statements_of
 
 BATCH = 500
 FINDINGS_MAX = 1_000
@@ -26,7 +26,8 @@ class Finding(NamedTuple):
     """One thing that is not as it should be.
 
     Attributes:
-        kind: ``structure``, ``index``, ``forged``, ``malformed``, ``orphan``, ``older_pepper`` or ``more``.
+        kind: ``structure``, ``index``, ``forged``, ``malformed``, ``unknown_pepper``, ``orphan``, ``older_pepper`` or
+            ``more``.
         table: where, empty for the whole file.
         key: the id or key of the row, ``None`` where it is no single row.
         message: what is wrong, for people; never a secret.
@@ -55,6 +56,7 @@ def check_file(
     """Answer what is wrong with a file, and mend it where asked; see ``SqliteStore.check``."""
     check = _Check(connection, keyring, clock, progress, fix)
     connection.execute("BEGIN IMMEDIATE" if fix else "BEGIN")
+    connection.text_factory = any_text  # a text that is not UTF-8 is found, and stops nothing
     try:
         check.structure()
         for beginning in spaces_of(connection):
@@ -66,6 +68,8 @@ def check_file(
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    finally:
+        connection.text_factory = str
     connection.execute("COMMIT")
     return check.findings
 
@@ -90,6 +94,7 @@ class _Check:
         self._done = 0
         self._total = 0
         self._unlisted = 0
+        self._recorded = frozenset(recorded_peppers(connection))
         self._found: list[Finding] = []
 
     @property
@@ -144,9 +149,8 @@ class _Check:
             try:
                 check_mac(self._keyring, name, row[:-1], row[-1])
                 self._decode(table, row[:-1])
-            except CorruptRecord as error:
-                kind = "forged" if error.details.get("table") else "malformed"
-                self._add(kind, name, row[0], str(error), self._set_aside(name, key, row, str(error)))
+            except UNREADABLE as error:
+                self._unreadable(name, key, row, error)
                 continue
             if not str(row[-1]).startswith(self._keyring.current + ":"):
                 older += 1
@@ -156,6 +160,14 @@ class _Check:
         if older:
             message = f"{older} rows are signed under an older pepper; that is fine as long as it is given"
             self._add("older_pepper", name, None, message, "signed under the current one" if self._fix else None)
+
+    def _unreadable(self, name: str, key: str, row: tuple[object, ...], error: CorruptRecord | UnknownPepper) -> None:
+        """Set a row aside, but for one that lives for who has its pepper."""
+        if error.details.get("key_id") in self._recorded:
+            self._add("unknown_pepper", name, row[0], str(error))
+            return
+        kind = "malformed" if error.details.get("malformed") else "forged"
+        self._add(kind, name, row[0], str(error), self._set_aside(name, key, row, str(error)))
 
     def _all_rows(self, name: str, key: str, columns: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
         statement = f"SELECT {', '.join(columns)} FROM {name} WHERE {key} > ? ORDER BY {key} LIMIT {BATCH}"

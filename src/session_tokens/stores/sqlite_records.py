@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..clock import NEVER, Clock
-from ..errors import CorruptRecord
+from ..errors import UNREADABLE, CorruptRecord
 from ..minting import Keyring
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..unreadable import Unreadables
 from ..wants import (
     NO_SESSION,
     NO_TOKEN,
@@ -37,6 +38,7 @@ from ..wants import (
     TokenListing,
     TokensOf,
     TransferablesOf,
+    Unreadable,
 )
 from .record_codec import (
     ENTRY_COLUMNS,
@@ -47,12 +49,11 @@ from .record_codec import (
     outcome_of,
     session_of,
     token_of,
+    unreadable_of,
 )
 
 T = TypeVar("T")
 
-SET_ASIDE = "set the row aside with session-tokens check --fix; until then it is in the way of every list it is in"
-"""What is done about a forged row; a list without it would hide what someone did."""
 PEPPERS_MAX = 16
 """Live peppers of one store; a secret is looked up under each of them."""
 REMEMBERED_MAX = 16_384
@@ -97,10 +98,20 @@ class Records:
         clock: goes into the sessions, which tell their time left by it.
         believed: what was found in rows whose MACs were right, so that an equal row need not be checked and decoded
             again; all readers of a store share it.
+        unreadables: told of each row that is left out of a list because it cannot be read.
+
+    Attributes:
+        left_out: what the answer to the last want left out.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, beginning: str, keyring: Keyring, clock: Clock, believed: Believed
+        self,
+        connection: sqlite3.Connection,
+        beginning: str,
+        keyring: Keyring,
+        clock: Clock,
+        believed: Believed,
+        unreadables: Unreadables,
     ) -> None:
         self.connection = connection
         self.beginning = beginning
@@ -108,6 +119,8 @@ class Records:
         self._keyring = keyring
         self._clock = clock
         self._believed = believed
+        self._unreadables = unreadables
+        self.left_out: list[Unreadable] = []
         self._version: int | None = None
         self._sessions_lately: dict[str, SessionFound] = {}
         self._tokens_lately: dict[str, TokenFound] = {}
@@ -131,18 +144,18 @@ class Records:
 
     def _session(self, row: Sequence[Any]) -> Session:
         columns = row[: _SESSION_WIDTH - 1]
-        check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1], SET_ASIDE)
+        check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1])
         return session_of(columns, self._clock)
 
     def _token(self, row: Sequence[Any]) -> Token:
         columns = row[: _TOKEN_WIDTH - 1]
-        check_mac(self._keyring, self._tokens, columns, row[_TOKEN_WIDTH - 1], SET_ASIDE)
+        check_mac(self._keyring, self._tokens, columns, row[_TOKEN_WIDTH - 1])
         return token_of(columns)
 
     def _entry(self, row: Sequence[Any]) -> OwnerEntry | None:
         if row[0] is None:
             return None
-        check_mac(self._keyring, self._entries, row[:4], row[4], SET_ASIDE)
+        check_mac(self._keyring, self._entries, row[:4], row[4])
         return OwnerEntry(*row[:4])
 
     def _session_with_entry(self, row: Sequence[Any]) -> SessionFound:
@@ -155,13 +168,44 @@ class Records:
         found = self._session_with_entry(row[_TOKEN_WIDTH:])
         return TokenFound(token, found.session, found.entry)
 
+    def _readable(self, statement: str, values: Sequence[object], decode: Callable[[Sequence[Any]], T]) -> list[T]:
+        """Answer what the rows of a statement say; one that cannot be read is left out, and told."""
+        records: list[T] = []
+        for row in self._all(statement, values):
+            try:
+                records.append(decode(row))
+            except UNREADABLE as error:
+                self._unreadables.met(error)
+                self.left_out.append(unreadable_of(row, error))
+        return records
+
+    def _all(self, statement: str, values: Sequence[object]) -> list[Any]:
+        """Answer the rows of a statement, also where a text of one is not UTF-8: its MAC will be wrong."""
+        try:
+            return self._execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+            self.connection.text_factory = any_text
+            try:
+                return self._execute(statement, values).fetchall()
+            finally:
+                self.connection.text_factory = str
+
+    def _first(self, statement: str, values: Sequence[object]) -> Any:
+        """Answer the first row of a statement, if there is one; as ``_all``."""
+        try:
+            return self._execute(statement, values).fetchone()
+        except sqlite3.OperationalError:
+            return next(iter(self._all(statement, values)), None)
+
     def _signed(self, table: str, key_column: str, key: str) -> tuple[Any, ...] | None:
         columns = ", ".join((*COLUMNS_OF[table], "mac"))
         statement = f"SELECT {columns} FROM {self.beginning}{table} WHERE {key_column} = ?"
-        row: tuple[Any, ...] | None = self._execute(statement, (key,)).fetchone()
+        row: tuple[Any, ...] | None = self._first(statement, (key,))
         if row is None:
             return None
-        check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1], SET_ASIDE)
+        check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1])
         return _asked_for(row[:-1], COLUMNS_OF[table].index(key_column), (key,))
 
     # The hot path: what was found lately still holds if nobody has committed anything to the file since.
@@ -200,7 +244,7 @@ class Records:
 
     def session_found(self, column: str, keys: Sequence[str]) -> SessionFound:
         """Answer the session whose ``column`` (``id`` or ``lookup``) is one of these, with its owner's entry."""
-        row = self._execute(self._session_found[column] + _MARKS[len(keys)], keys).fetchone()
+        row = self._first(self._session_found[column] + _MARKS[len(keys)], keys)
         if row is None:
             return NO_SESSION
         believed = self._believed.get(keys[0])
@@ -212,7 +256,7 @@ class Records:
 
     def token_found(self, column: str, keys: Sequence[str]) -> TokenFound:
         """Answer the token whose ``column`` is one of these, with its session and that owner's entry."""
-        row = self._execute(self._token_found[column] + _MARKS[len(keys)], keys).fetchone()
+        row = self._first(self._token_found[column] + _MARKS[len(keys)], keys)
         if row is None:
             return NO_TOKEN
         believed = self._believed.get(keys[0])
@@ -226,12 +270,12 @@ class Records:
 
     def session(self, id: str) -> Session | None:
         """The session of an id."""
-        row = self._execute(f"{self._session_alone} WHERE s.id = ?", (id,)).fetchone()
+        row = self._first(f"{self._session_alone} WHERE s.id = ?", (id,))
         return None if row is None else self._session(_asked_for(row, 0, (id,)))
 
     def session_by_lookup(self, lookup: str) -> Session | None:
         """The session whose present secret is looked up by that."""
-        row = self._execute(f"{self._session_alone} WHERE s.lookup = ?", (lookup,)).fetchone()
+        row = self._first(f"{self._session_alone} WHERE s.lookup = ?", (lookup,))
         return None if row is None else self._session(_asked_for(row, 2, (lookup,)))
 
     def entry(self, owner: str) -> OwnerEntry | None:
@@ -241,12 +285,12 @@ class Records:
 
     def token(self, id: str) -> Token | None:
         """The token of an id."""
-        row = self._execute(f"{self._token_alone} WHERE t.id = ?", (id,)).fetchone()
+        row = self._first(f"{self._token_alone} WHERE t.id = ?", (id,))
         return None if row is None else self._token(_asked_for(row, 0, (id,)))
 
     def token_by_lookup(self, lookup: str) -> Token | None:
         """The token whose present secret is looked up by that."""
-        row = self._execute(f"{self._token_alone} WHERE t.lookup = ?", (lookup,)).fetchone()
+        row = self._first(f"{self._token_alone} WHERE t.lookup = ?", (lookup,))
         return None if row is None else self._token(_asked_for(row, 2, (lookup,)))
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
@@ -269,13 +313,13 @@ class Records:
 
     def service_key_by_lookup(self, lookup: str) -> ServiceKey | None:
         """The service key whose secret is looked up by that."""
-        row = self._execute(self._key_by_lookup, (lookup,)).fetchone()
+        row = self._first(self._key_by_lookup, (lookup,))
         if row is None:
             return None
         believed = self._believed.get(lookup)
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
-        check_mac(self._keyring, f"{self.beginning}service_keys", row[:-1], row[-1], SET_ASIDE)
+        check_mac(self._keyring, f"{self.beginning}service_keys", row[:-1], row[-1])
         key = ServiceKey(*_asked_for(row[:-1], KEY_COLUMNS.index("lookup"), (lookup,)))
         _remember(self._believed, lookup, (row, key))
         return key
@@ -285,12 +329,18 @@ class Records:
     def sessions_of(self, owner: str) -> list[Session]:
         """All sessions of an owner that were not ended, oldest first."""
         statement = f"{self._session_alone} WHERE s.owner = ? AND s.ended_at IS NULL ORDER BY s.created_at, s.id"
-        return [self._session(row) for row in self._execute(statement, (owner,)).fetchall()]
+        return self._readable(statement, (owner,), self._session)
 
     def _tokens_where(self, condition: str, value: str, limit: int | None = None) -> list[Token]:
         statement = f"{self._token_alone} WHERE {condition} ORDER BY t.created_at, t.id LIMIT ?"
-        rows = self._execute(statement, (value, -1 if limit is None else limit)).fetchall()
-        return [self._token(row) for row in rows]
+        asked = -1 if limit is None else limit
+        while True:
+            before = len(self.left_out)
+            tokens = self._readable(statement, (value, asked), self._token)
+            left_out = len(self.left_out) - before
+            if limit is None or len(tokens) >= limit or len(tokens) + left_out < asked:
+                return tokens if limit is None else tokens[:limit]
+            asked, self.left_out[before:] = asked + left_out, []
 
     def tokens_of(self, session_id: str, limit: int | None) -> list[Token]:
         """The tokens that name that session as their holder, oldest first, at most ``limit``."""
@@ -313,10 +363,12 @@ class Records:
     def _all_keys(self, want: AllKeys, now: int) -> list[ServiceKey]:
         table = f"{self.beginning}service_keys"
         columns = ", ".join((*KEY_COLUMNS, "mac"))
-        rows = self._execute(f"SELECT {columns} FROM {table} ORDER BY created_at, id").fetchall()
-        for row in rows:
-            check_mac(self._keyring, table, row[:-1], row[-1], SET_ASIDE)
-        return [ServiceKey(*row[:-1]) for row in rows]
+
+        def decode(row: Sequence[Any]) -> ServiceKey:
+            check_mac(self._keyring, table, row[:-1], row[-1])
+            return ServiceKey(*row[:-1])
+
+        return self._readable(f"SELECT {columns} FROM {table} ORDER BY created_at, id", (), decode)
 
     def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
         conditions, values = ["s.ended_at IS NULL"], list[object]()
@@ -329,7 +381,7 @@ class Records:
         statement = (
             f"{self._sessions_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {want.limit:d}"
         )
-        return [self._session_with_entry(row) for row in self._execute(statement, values).fetchall()]
+        return self._readable(statement, values, self._session_with_entry)
 
     def _tokens_listed(self, want: TokenListing, now: int) -> list[TokenFound]:
         conditions, values = list[str](), list[object]()
@@ -352,7 +404,7 @@ class Records:
             f"{self._tokens_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
             f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
         )
-        return [self._token_with_session(row) for row in self._execute(statement, values).fetchall()]
+        return self._readable(statement, values, self._token_with_session)
 
     def _unassigned_listed(self, conditions: list[str], values: list[object], limit: int, now: int) -> list[TokenFound]:
         """Answer tokens that are unassigned, or may be by now: their session's time is over, or its owner's entry."""
@@ -367,8 +419,7 @@ class Records:
             f"JOIN {self._sessions} s ON s.owner = e.owner AND s.ended_at IS NULL AND s.owner_epoch <> e.epoch "
             f"JOIN {self._tokens} t ON t.session_id = s.id WHERE {also} {first})) {first}"
         )
-        rows = self._execute(statement, (*values, now, *values, *values)).fetchall()
-        return [self._token_with_session(row) for row in rows]
+        return self._readable(statement, (*values, now, *values, *values), self._token_with_session)
 
     def due(self, now: int, limit: int) -> list[Key]:
         """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
@@ -384,8 +435,14 @@ class Records:
         return [Key(kind, id) for _, kind, id in due[:limit]]
 
     def answer(self, want: Any, now: int) -> Any:
-        """Answer one want."""
+        """Answer one want; ``left_out`` says what is missing from a list."""
+        self.left_out = []
         return _ANSWERS[type(want)](self, want, now)
+
+
+def any_text(raw: bytes) -> str:
+    """Answer text, also where it is not UTF-8."""
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _remember(memory: dict[str, T], key: str, found: T) -> None:

@@ -86,7 +86,7 @@ def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
         StoreError: the database has peppers, and none is given.
     """
     beside = key_file_of(path)
-    recorded = _recorded_peppers(connection) if _is_ours(connection, path) else {}
+    recorded = recorded_peppers(connection) if _is_ours(connection, path) else {}
     if recorded and not beside.exists():
         raise StoreError(
             f"the database {path} was written under the pepper {', '.join(recorded)}, and its key file {beside} is "
@@ -111,7 +111,8 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     return False
 
 
-def _recorded_peppers(connection: sqlite3.Connection) -> dict[str, str]:
+def recorded_peppers(connection: sqlite3.Connection) -> dict[str, str]:
+    """Answer key id → check value of each pepper that the file knows."""
     rows = connection.execute("SELECT substr(name, 8), value FROM meta WHERE name LIKE 'pepper:%'")
     return dict(rows.fetchall())
 
@@ -190,7 +191,7 @@ def _apply(connection: sqlite3.Connection, beginning: str, seen: int) -> None:
 
 def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path) -> None:
     keyring = keyring_of(keys)
-    recorded = _recorded_peppers(connection)
+    recorded = recorded_peppers(connection)
     for key_id in keys.peppers:
         if key_id in recorded and recorded[key_id] != keyring.check_of(key_id):
             raise StoreError(

@@ -25,6 +25,7 @@ from ..errors import AlreadyExists, StoreBusy, StoreError, StoreUnavailable
 from ..events import Listeners, Note
 from ..minting import Keyring
 from ..transaction import Rule, WriteSet
+from ..unreadable import Unreadables
 from .sqlite_applying import Applier
 from .sqlite_connections import FileOptions, OpenedFile, leave_to_parent
 from .sqlite_records import Records
@@ -125,6 +126,7 @@ class Writer:
         keyring: signs the rows and checks their MACs.
         clock: each group has one instant on it.
         listeners: told after each commit, in the order of the commits, before callers are answered.
+        unreadables: told of each row that is left out of a set because it cannot be read.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class Writer:
         keyring: Keyring,
         clock: Clock,
         listeners: Listeners,
+        unreadables: Unreadables,
     ) -> None:
         self._options = options
         self._file = file
@@ -142,6 +145,7 @@ class Writer:
         self._keyring = keyring
         self._clock = clock
         self._listeners = listeners
+        self._unreadables = unreadables
         self._start()
 
     def _start(self) -> None:
@@ -285,6 +289,8 @@ class Writer:
         """Run one rule and write its change set down; answer whether there was anything to write."""
         command.result, command.error, command.notes = None, None, []
         try:
+            if self._records is not None:
+                self._records.left_out = []
             result = command.rule(tx, *command.args)
             if tx.changes:
                 applier.apply(tx.changes)
@@ -319,7 +325,9 @@ class Writer:
     def _connected(self) -> tuple[sqlite3.Connection, Records, Applier]:
         if self._connection is None or self._records is None or self._applier is None:
             self._connection = self._file.connect(writing=True)
-            self._records = Records(self._connection, self._beginning, self._keyring, self._clock, {})
+            self._records = Records(
+                self._connection, self._beginning, self._keyring, self._clock, {}, self._unreadables
+            )
             self._applier = Applier(self._connection, self._beginning, self._keyring)
         return self._connection, self._records, self._applier
 

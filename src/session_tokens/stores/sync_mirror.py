@@ -57,6 +57,7 @@ class SyncMirrorStore(BlockingStore):
         self.clock = inner.clock
         self.keyring = inner.keyring
         self.listeners = inner.listeners
+        self.unreadables = inner.unreadables
         self._calls = calls
         self._locks = SyncKeyLocks()
 

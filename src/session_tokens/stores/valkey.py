@@ -24,8 +24,8 @@ from collections.abc import Generator, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ..coalesce import Batch, Coalescer, CoalescingStore, alert
-from ..errors import CorruptRecord, InvalidInput, StoreError, StoreUnavailable
+from ..coalesce import Batch, Coalescer, CoalescingStore
+from ..errors import UNREADABLE, InvalidInput, StoreError, StoreUnavailable
 from ..events import Listeners
 from ..minting import Pepper, PepperKeyring
 from ..store import BlockingOptimisticStore, Commit
@@ -60,6 +60,7 @@ class ValkeyStore(CoalescingStore):
         self.keyring = keyring
         self.clock = self._core.clock
         self.listeners = Listeners()
+        self.unreadables = self._core.codec.unreadables
         self._lines = AsyncLines(pool)
         self._closed = False
         self._usual_sessions: Coalescer[Usual, SessionNow | None] = Coalescer(self._carry_sessions)
@@ -132,7 +133,7 @@ class ValkeyStore(CoalescingStore):
         return self._core.keys((await self._ask(self._core.due_packed(now, limit), 1, twice_is_once=True))[0])
 
     async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
-        """Compare indexes and links with the records; ``fix`` mends what can be mended, never a record.
+        """Compare indexes and links with the records; ``fix`` mends these, and sets aside records that cannot be read.
 
         Reads everything, in small steps; commands may go on meanwhile.
 
@@ -202,6 +203,7 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         self.keyring = keyring
         self.clock = self._core.clock
         self.listeners = Listeners()
+        self.unreadables = self._core.codec.unreadables
         self._lines = BlockingLines(pool, address.policy.timeout_s)
         self._closed = False
 
@@ -251,8 +253,8 @@ class BlockingValkeyStore(BlockingOptimisticStore):
                 if found is not None:
                     return (self._core.now_of(time), *found)
             return super().find_session_now(lookups)
-        except CorruptRecord as error:
-            alert(error)
+        except UNREADABLE as error:
+            self.unreadables.met(error)
             return self.read_now([]).now, None, None
 
     def find_token_now(self, lookups: Sequence[str]) -> TokenNow:
@@ -267,8 +269,8 @@ class BlockingValkeyStore(BlockingOptimisticStore):
                 if found is not None:
                     return (self._core.now_of(time), *found)
             return super().find_token_now(lookups)
-        except CorruptRecord as error:
-            alert(error)
+        except UNREADABLE as error:
+            self.unreadables.met(error)
             return self.read_now([]).now, None, None, None
 
     def commit_now(self, commit: Commit) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..changes import owner_of_living, parked_owner
 from ..clock import NEVER
-from ..errors import CorruptRecord
+from ..errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ..records import Session, Token
 from .valkey_codec import Reply, ValkeyCodec
 from .valkey_names import STAMP_LENGTH, owner_part, part_of
@@ -30,14 +30,16 @@ class Problem(NamedTuple):
         kind: ``session``, ``token``, ``owner``, ``idempotency``, ``setting``, ``service key`` or ``index``.
         id: of the record, or the name of the index.
         text: what is wrong.
+        fixed: what was done about a record, ``None`` where nothing was; indexes and look-up keys are simply mended.
     """
 
     kind: str
     id: str
     text: str
+    fixed: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.id}: {self.text}"
+        return f"{self.kind} {self.id}: {self.text}" + (f" ({self.fixed})" if self.fixed else "")
 
 
 class _Member(NamedTuple):
@@ -66,12 +68,18 @@ class _Record(NamedTuple):
 def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) -> Checking:
     """Read everything, compare, and mend where ``fix``; answers the problems that were there.
 
-    What moves while it is read is looked at again before it is called a problem, under the stamps of its record.
+    What moves while it is read is looked at again before it is called a problem, under the stamps of its record. A
+    record that cannot be read is set aside, as it was, under a name that begins with ``q:``; one under a pepper that
+    the store knows is left, for it lives for the processes that have that pepper.
     """
     problems: list[Problem] = []
     expected: dict[_Member, _Record] = {}
     lookups: dict[bytes, _Record] = {}
     records: dict[bytes, _Record] = {}
+    unreadable: set[bytes] = set()
+    aside: set[bytes] = set()
+    marks = yield [b"HGETALL", codec.prefix + b"m"]
+    recorded = {key_id.decode("ascii", "replace") for key_id in (marks if isinstance(marks, dict) else marks[::2])}
     names = yield from _scan(codec)
     wanted = sorted(name for name in names if name[1:2] == b":" and name[:1] in _KINDS)
     for start in range(0, len(wanted), GET_COUNT):
@@ -84,9 +92,13 @@ def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) ->
                 continue
             try:
                 record = _record_of(codec, name, value)
-            except CorruptRecord as error:
-                problems.append(Problem(_KINDS[name[:1]], name[2:].decode("ascii", "replace"), str(error)))
-                records[name] = _Record(name, value[:STAMP_LENGTH], {}, None)
+            except UNREADABLE as error:
+                may_go = fix and error.details.get("key_id") not in recorded
+                if may_go and (yield from _set_aside(codec, name, value)):
+                    aside.add(name)
+                else:
+                    unreadable.add(name)
+                problems.append(_unreadable_problem(name, error, is_aside=name in aside))
                 continue
             records[name] = record
             expected.update(dict.fromkeys(record.places, record))
@@ -99,8 +111,9 @@ def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) ->
             members = [_Member(name, member) for member in rows if member != MARK]
             found.update(members)
             for place in members:
-                if place not in expected:
-                    problems += yield from _superfluous(codec, place, records, fix)
+                if place not in expected and _name_of(place) not in unreadable:
+                    said = yield from _superfluous(codec, place, records, fix)
+                    problems += [] if _name_of(place) in aside else said
     for place in expected.keys() - found:
         problems += yield from _missing(codec, place, expected[place], fix)
     for lookup in lookups.keys() - set(names):
@@ -186,6 +199,18 @@ def _name_of(place: _Member) -> bytes:
         return place.member[:1] + b":" + place.member[1:]
     kinds = {b"bo": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
     return kinds.get(place.bucket[:2], b"t:") + place.member
+
+
+def _set_aside(codec: ValkeyCodec, name: bytes, value: bytes) -> Generator[list[bytes], Reply, bool]:
+    """Move a record out of the way, if it is still the one that was looked at; answer whether it was."""
+    writes = [b"p", b"q:" + name, b"0", value, b"d", name]
+    reply = yield _fix(codec, name, value[:STAMP_LENGTH], writes)
+    return bool(reply[1])
+
+
+def _unreadable_problem(name: bytes, error: CorruptRecord | UnknownPepper, *, is_aside: bool) -> Problem:
+    fixed = "moved to quarantine" if is_aside else None
+    return Problem(_KINDS[name[:1]], name[2:].decode("ascii", "replace"), str(error), fixed)
 
 
 def _fix(codec: ValkeyCodec, name: bytes, stamp: bytes, writes: list[bytes]) -> list[bytes]:

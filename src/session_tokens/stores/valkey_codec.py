@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from ..clock import Clock
-from ..errors import CorruptRecord
+from ..errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ..minting import Keyring
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..unreadable import Unreadables
 from ..wants import (
     NO_SESSION,
     NO_TOKEN,
@@ -34,9 +35,20 @@ from ..wants import (
     TokenListing,
     TokensOf,
     TransferablesOf,
+    Unreadable,
     Want,
 )
-from .record_codec import Row, not_written, outcome_of, outcome_text, session_of, session_row, token_of, token_row
+from .record_codec import (
+    SET_ASIDE,
+    Row,
+    not_written,
+    outcome_of,
+    outcome_text,
+    session_of,
+    session_row,
+    token_of,
+    token_row,
+)
 from .valkey_asks import ASKS
 from .valkey_names import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
 from .valkey_near import Near
@@ -71,7 +83,8 @@ Reply = Any
 """What a server answered: nested lists of ``bytes``, ``int`` and ``None``."""
 Stamps = Sequence[tuple[bytes, bytes]]
 """Names and their stamps, the stamp of nothing empty."""
-F = TypeVar("F")
+_KINDS = {b"s": "session", b"t": "token", b"k": "service key"}
+"""What a record is, by the first letter of its name."""
 
 
 class ValkeyCodec:
@@ -81,6 +94,9 @@ class ValkeyCodec:
         keyring: makes and checks the MACs.
         clock: given to the records.
         prefix: what every key begins with.
+
+    Attributes:
+        unreadables: told of each record that is left out of a list because it cannot be read.
     """
 
     def __init__(self, keyring: Keyring, clock: Clock, prefix: bytes) -> None:
@@ -90,6 +106,7 @@ class ValkeyCodec:
         self.last_stamp_key = prefix + b"n"
         self.near = Near(clock.now)
         self.paths = Paths(prefix)
+        self.unreadables = Unreadables()
 
     # --- bodies ---
 
@@ -124,7 +141,7 @@ class ValkeyCodec:
         except (ValueError, RecursionError) as error:
             raise _torn(table) from error
         if not is_right:
-            raise not_written(table, row, told)
+            raise not_written(self.keyring, table, row, told)
         return link, row
 
     def session(self, value: bytes) -> Session:
@@ -230,7 +247,7 @@ class ValkeyCodec:
             return None
         try:
             found = self.found(want, replies[0])
-        except CorruptRecord:  # the general way tells it
+        except UNREADABLE:  # the general way tells it
             return None
         if found.value[0] is None:  # another pepper's look-up key may lead there by now
             self.paths.forget(want)
@@ -323,26 +340,42 @@ class ValkeyCodec:
 
     def _sessions_of(self, want: SessionsOf, reply: Reply) -> Found:
         bucket = b"bo:" + owner_part(want.owner)
-        sessions, stamps = [], [(bucket, reply[0] or b"")]
+        sessions, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
         for id, value in zip(reply[1::2], reply[2::2], strict=True):
             name = b"s:" + id
             stamps.append((name, _stamp(value)))
-            session = self._session_at(name, value)
+            try:
+                session = self._session_at(name, value)
+            except UNREADABLE as error:
+                left_out.append(self._left_out(name, error))
+                continue
             if session.owner == want.owner and session.ended_at is None:
                 sessions.append(session)
         self.near.saw_bucket(bucket, stamps[0][1], reply[1::2])
-        return Found(sessions, stamps)
+        return Found(sessions, stamps, left_out)
+
+    def _left_out(self, name: bytes, error: CorruptRecord | UnknownPepper) -> Unreadable:
+        """Tell of a record that cannot be read; answer what a list says of it."""
+        id = name[2:].decode("ascii", "backslashreplace")
+        if error.details.get("id") is None:
+            error = CorruptRecord(f"{_KINDS[name[:1]]} {id}: {error}", table=_KINDS[name[:1]], id=id)
+        self.unreadables.met(error)
+        return Unreadable(id, error)
 
     def _tokens(self, bucket: bytes, reply: Reply, belongs: Callable[[Token], bool]) -> Found:
         """Answer the tokens of a bucket; a bucket may hold more than belongs there, never less."""
-        tokens, stamps = [], [(bucket, reply[0] or b"")]
+        tokens, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
         for id, value in zip(reply[1::2], reply[2::2], strict=True):
             name = b"t:" + id
             stamps.append((name, _stamp(value)))
-            token = self._token_at(name, value)
+            try:
+                token = self._token_at(name, value)
+            except UNREADABLE as error:
+                left_out.append(self._left_out(name, error))
+                continue
             if belongs(token):
                 tokens.append(token)
-        return Found(tokens, stamps)
+        return Found(tokens, stamps, left_out)
 
     def _tokens_of(self, want: TokensOf, reply: Reply) -> Found:
         return self._tokens(b"bh:" + part_of(want.session_id), reply, lambda token: token.session_id == want.session_id)
@@ -357,18 +390,24 @@ class ValkeyCodec:
         return Found(reply[1], ((b"bh:" + part_of(want.session_id), reply[0] or b""),))
 
     def _all_keys(self, want: AllKeys, reply: Reply) -> Found:
-        return Found([self.service_key(values[1]) for values in reply])
+        return self._listed(b"k:", reply, lambda _, values, at: self.service_key(values[at]))
 
     def _session_listing(self, want: SessionListing, reply: Reply) -> Found:
-        return Found([self._listed(self._session_found, b"s:", values) for values in reply])
+        return self._listed(b"s:", reply, self._session_found)
 
     def _token_listing(self, want: TokenListing, reply: Reply) -> Found:
-        return Found([self._listed(self._token_found, b"t:", values) for values in reply])
+        return self._listed(b"t:", reply, self._token_found)
 
-    @staticmethod
-    def _listed(found: Callable[[Stamps, Reply, int], F], kind: bytes, values: Reply) -> F:
-        """Answer one line of a listing: an id, the record under it, and those that it brought along."""
-        return found(_stamps(kind + values[0], values[1:]), values[1:], 0)
+    def _listed(self, kind: bytes, reply: Reply, found: Callable[[Stamps, Reply, int], object]) -> Found:
+        """Answer the lines of a listing, each an id, the record under it, and those that it brought along."""
+        records, left_out = [], list[Unreadable]()
+        for id, *values in reply:
+            name = kind + id
+            try:
+                records.append(found(_stamps(name, values), values, 0))
+            except UNREADABLE as error:
+                left_out.append(self._left_out(name, error))
+        return Found(records, (), left_out)
 
     _FOUND: ClassVar[dict[type, Callable[[ValkeyCodec, Any, Reply], Found]]] = {
         SessionById: _session_by_id,
@@ -417,10 +456,8 @@ def _sized(table: str, row: list[Any], size: int) -> list[Any]:
 
 
 def _torn(table: str) -> CorruptRecord:
-    return CorruptRecord(f"a stored {table} is torn; restore it from a backup, or delete it", table=table)
+    return CorruptRecord(f"a stored {table} is torn; {SET_ASIDE}", table=table)
 
 
 def _forged(table: str) -> CorruptRecord:
-    return CorruptRecord(
-        f"a stored {table} stands where it was not written; restore it from a backup, or delete it", table=table
-    )
+    return CorruptRecord(f"a stored {table} stands where it was not written; {SET_ASIDE}", table=table)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from ..coalesce import Batch
-from ..errors import CorruptRecord, StoreUnavailable
+from ..errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from ..minting import PepperKeyring
 from ..records import OwnerEntry, Session, Token
 from ..store import Commit
@@ -33,10 +33,10 @@ Reading = Generator[tuple[bytes, int], list[Reply], Batch]
 Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
 
 
-def _or_error(found: Callable[[Want, Reply], Found], want: Want, reply: Reply) -> Found | CorruptRecord:
+def _or_error(found: Callable[[Want, Reply], Found], want: Want, reply: Reply) -> Found | CorruptRecord | UnknownPepper:
     try:
         return found(want, reply)
-    except CorruptRecord as error:
+    except UNREADABLE as error:
         return error
 
 

@@ -75,6 +75,22 @@ class StoreBench:
         """As ``open_store``, for stores that never wait on an event loop."""
         raise NotImplementedError("say how your store is opened: write open_store(), or open_store_now()")
 
+    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
+        """Change a stored record behind the back of every open store, so that it can be read no more.
+
+        Only for stores whose records outlive them.
+
+        Args:
+            kind: ``session`` or ``token``.
+            id: of the record.
+            key_id: change it as if it had been written under a pepper of this id.
+        """
+        raise NotImplementedError("say how a record of your store is damaged from outside: write damage()")
+
+    def damage_all(self, kind: str) -> None:
+        """As ``damage``, all records of a kind."""
+        raise NotImplementedError("say how the records of your store are damaged from outside: write damage_all()")
+
     @functools.cached_property
     def clock(self) -> ManualClock:
         """The clock of this test; give it to the store unless ``clock_is_manual`` is ``False``."""

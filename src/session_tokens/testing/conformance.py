@@ -12,6 +12,7 @@ store for many users has a stamp for each record and each index, and indexes::
     from session_tokens.events import Listeners
     from session_tokens.minting import PlainKeyring
     from session_tokens.store import BlockingOptimisticStore
+    from session_tokens.unreadable import Unreadables
     from session_tokens.wants import *
 
     KINDS = ("sessions", "tokens", "entries", "outcomes", "settings", "keys")
@@ -23,6 +24,7 @@ store for many users has a stamp for each record and each index, and indexes::
 
         def __init__(self, clock):
             self.clock, self.keyring, self.listeners = clock, PlainKeyring(), Listeners()
+            self.unreadables = Unreadables()
             self.kept = {kind: {} for kind in KINDS}
             self.number, self.closed, self.lock = 0, False, threading.Lock()
 
@@ -143,6 +145,8 @@ imported: ``pytest.register_assert_rewrite("session_tokens.testing")``. unittest
 
 The suite never asks which store it has. An embedded store takes ``self.clock``, a clock that moves when told. A server
 keeps its own time: say ``clock_is_manual = False``, and the few checks that must wait do wait, half a second each.
+A store that outlives its process is damaged from outside by ``damage`` and ``damage_all``, which you write: what cannot
+be read must stop nothing but itself.
 '''
 
 from __future__ import annotations
@@ -155,6 +159,7 @@ from .session_checks import SessionChecks
 from .thread_checks import ThreadChecks
 from .token_checks import TokenChecks
 from .transaction_checks import IsolationChecks
+from .unreadable_checks import UnreadableChecks
 from .want_checks import OtherWantChecks, SessionWantChecks, TokenWantChecks
 
 __all__ = ["BlockingStoreConformance", "StoreConformance"]
@@ -169,6 +174,7 @@ class StoreConformance(
     DueChecks,
     CloseChecks,
     IndexChecks,
+    UnreadableChecks,
     SessionChecks,
     TokenChecks,
     RaceChecks,

@@ -17,6 +17,7 @@ from .html import Child, Html, h
 from .layout import card, facts, form, id_link, instant, kind_of, more, owner_address, owner_link, state_of, table
 
 LIMIT = 50
+MISSING_MAX = 20
 WORDS = {
     "session_opened": "opened", "session_rotated": "new secret", "session_detached": "detached",
     "session_attached": "attached", "session_changed": "changed", "session_ended": "ended",
@@ -74,13 +75,27 @@ def price_of(token: Token) -> Child:
     return f"{token.price} {token.currency or ''}".strip()
 
 
+def missing(unreadable: Sequence[str]) -> Child:
+    """Answer a note of what a list leaves out because it cannot be read."""
+    if not unreadable:
+        return ""
+    named = ", ".join(unreadable[:MISSING_MAX]) + (" …" if len(unreadable) > MISSING_MAX else "")
+    return h(
+        "p", f"Left out, as {len(unreadable)} cannot be read: {named}. session-tokens check says why.", class_="muted"
+    )
+
+
 async def sessions_page(tokens: AsyncSessionTokens, detached: bool | None, after: str | None) -> Html:
     """Answer a page of living sessions."""
     page = await tokens.list_sessions(detached=detached, after=after, limit=LIMIT)
     title = "Detached sessions" if detached else "Sessions"
     address = "/console/sessions" + ("?detached=yes" if detached else "")
     listed = table(title, SESSION_COLUMNS, session_rows(page.items, tokens.store.clock.now()), empty="No session here.")
-    return h("div", h("h1", title), card("Living now, in order of their opening", listed, more(page.next, address)))
+    return h(
+        "div",
+        h("h1", title),
+        card("Living now, in order of their opening", listed, missing(page.unreadable), more(page.next, address)),
+    )
 
 
 async def tokens_page(tokens: AsyncSessionTokens, which: str, after: str | None) -> Html:
@@ -93,7 +108,7 @@ async def tokens_page(tokens: AsyncSessionTokens, which: str, after: str | None)
         "unassigned": "Their session ended; each waits for a claim or a transfer until its time is over",
     }.get(which, "Living now, in order of their issue")
     listed = table(title, TOKEN_COLUMNS, token_rows(page.items, tokens.store.clock.now()), empty="No token here.")
-    return h("div", h("h1", title), card(said, listed, more(page.next, f"/console/{which}")))
+    return h("div", h("h1", title), card(said, listed, missing(page.unreadable), more(page.next, f"/console/{which}")))
 
 
 async def session_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Visitor, session: Session) -> Html:
