@@ -51,7 +51,7 @@ from ..wants import (
     TransferablesOf,
     Want,
 )
-from .memory_index import Bucket, Deadlines, Order, add_member, drop_member, member_count, members, place_of
+from .memory_index import Bucket, Deadlines, Order, add_member, drop_member, member_count, members, place_of, write_rest
 
 T = TypeVar("T")
 
@@ -334,22 +334,7 @@ class MemoryStore(BlockingStore):
             add_member(self.parked, owner, new.id)
 
     def _apply_rest(self, changes: Changes) -> None:
-        for _, entry in changes.entries:
-            self.entries[entry.owner] = entry
-        for record in changes.idempotency:
-            self.outcomes[record.key] = record
-        for key in changes.forgotten:
-            self.outcomes.pop(key, None)
-        for name, text in changes.settings:
-            if text is None:
-                self.settings.pop(name, None)
-            else:
-                self.settings[name] = text
-        for old_key, new_key in changes.keys:
-            if new_key is not None:
-                self.keys[new_key.id] = new_key
-            elif old_key is not None:
-                self.keys.pop(old_key.id, None)
+        write_rest(changes, self.entries, self.outcomes, self.settings, self.keys)
 
     def adopt_now(self, rule: Rule[None], *args: object) -> None:
         """Run a rule that takes over records that were created elsewhere, maybe long ago."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
+from ..changes import Changes
 from ..clock import NEVER
+from ..records import IdempotencyRecord, OwnerEntry, ServiceKey
 
 Bucket = str | list[str] | dict[str, None]
 """The members under one key: a bare string for one, a list for a few, a dict above ``LIST_MAX``."""
@@ -180,3 +182,29 @@ class Order:
             new.append((record.created_at, record.id))
         known = bisect_left(self._places, (last, ""))
         self._places[known:] = sorted({*self._places[known:], *new})
+
+
+def write_rest(
+    changes: Changes,
+    entries: dict[str, OwnerEntry],
+    outcomes: dict[str, IdempotencyRecord],
+    settings: dict[str, str],
+    keys: dict[str, ServiceKey],
+) -> None:
+    """Write what a change set says of everything but sessions and tokens."""
+    for _, entry in changes.entries:
+        entries[entry.owner] = entry
+    for record in changes.idempotency:
+        outcomes[record.key] = record
+    for key in changes.forgotten:
+        outcomes.pop(key, None)
+    for name, text in changes.settings:
+        if text is None:
+            settings.pop(name, None)
+        else:
+            settings[name] = text
+    for old_key, new_key in changes.keys:
+        if new_key is not None:
+            keys[new_key.id] = new_key
+        elif old_key is not None:
+            keys.pop(old_key.id, None)
