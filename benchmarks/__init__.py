@@ -16,5 +16,6 @@ QUESTIONS = (
     "http_introspection",
     "valkey_server",
     "postgres_server",
+    "audit_log",
 )
 """The modules of this package that answer one question each, in the order in which they are run and shown."""

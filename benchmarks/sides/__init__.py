@@ -48,15 +48,22 @@ def http_side(what: str, folder: Path) -> Side:
     )
 
 
-def valkey_side(what: str, url: str) -> Side:
-    """Start `what` (native: session-tokens, bare: the client library alone) on the server at `url`."""
-    return _start({"native": "SessionTokens", "bare": "valkey-py GET"}[what], f"benchmarks.sides.valkey_{what}", url)
+def valkey_side(what: str, url: str, *anchor: str) -> Side:
+    """Start `what` (native: session-tokens, bare: the client library alone) on the server at `url`.
+
+    With a file for anchors, session-tokens keeps an audit log.
+    """
+    label = {"native": "SessionTokens", "bare": "valkey-py GET"}[what] + (", audit log" if anchor else "")
+    return _start(label, f"benchmarks.sides.valkey_{what}", url, *anchor)
 
 
-def postgres_side(what: str, url: str) -> Side:
-    """Start `what` (native: session-tokens, by_hand: bare statements) on the PostgreSQL database at `url`."""
-    label = {"native": "SessionTokens", "by_hand": "psycopg by hand"}[what]
-    return _start(label, f"benchmarks.sides.postgres_{what}", url)
+def postgres_side(what: str, url: str, *anchor: str) -> Side:
+    """Start `what` (native: session-tokens, by_hand: bare statements) on the PostgreSQL database at `url`.
+
+    With a file for anchors, session-tokens keeps an audit log.
+    """
+    label = {"native": "SessionTokens", "by_hand": "psycopg by hand"}[what] + (", audit log" if anchor else "")
+    return _start(label, f"benchmarks.sides.postgres_{what}", url, *anchor)
 
 
 def _start(label: str, module: str, *arguments: str) -> Side:

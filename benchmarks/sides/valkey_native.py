@@ -13,6 +13,7 @@ from benchmarks.sides.many_tasks import Loop
 from benchmarks.sides.names import VALUE, owner_name, picks
 from benchmarks.sides.serving import Stopwatch, serve
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings
+from session_tokens.audit import Audit
 
 PEPPER = bytes(range(32))
 SETTINGS = Settings(max_age=24 * 60 * 60)
@@ -24,8 +25,9 @@ class Measured:
 
     st: AsyncSessionTokens
 
-    def __init__(self, url: str) -> None:
-        self.url = f"{url}?prefix=ours"
+    def __init__(self, url: str, anchor: str | None = None) -> None:
+        self.url = f"{url}?prefix={'ours' if anchor is None else 'logged'}"
+        self.audit = None if anchor is None else Audit(anchor)
         self.loop = Loop()
         self.sessions: list[str] = []
         self.secrets: list[str] = []
@@ -67,7 +69,7 @@ class Measured:
         return {name: sum(turn[name] for turn in turns) for name in turns[0]}
 
     def _opened(self) -> Any:
-        return AsyncSessionTokens.open(self.url, pepper=PEPPER, settings=SETTINGS, sweep=False)
+        return AsyncSessionTokens.open(self.url, pepper=PEPPER, settings=SETTINGS, sweep=False, audit=self.audit)
 
     async def _prepare(self, sessions: int) -> None:
         self.st = await self._opened()
@@ -145,6 +147,6 @@ def _anew(text: str) -> str:
 
 
 if __name__ == "__main__":
-    side = Measured(sys.argv[1])
+    side = Measured(*sys.argv[1:])
     serve({"prepare": side.prepare, "time_operation": side.time_operation})
     side.close()

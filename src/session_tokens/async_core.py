@@ -13,14 +13,14 @@ from typing import Any, Self, TypeVar
 
 from . import inputs
 from .async_sweeping import swept
-from .audit import Audit, acting, audit_keys
+from .audit import Audit, acting, alerts
 from .clock import Clock
-from .errors import CorruptRecord, UnknownSession, UnknownToken
+from .errors import CorruptRecord, StoreError, UnknownSession, UnknownToken
 from .events import Listener
 from .minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, Pepper, is_id, is_secret, new_secret, secret_of
 from .records import Issued, Page, Session, Token
 from .rules import settings as setting_rules
-from .rules.audit import audited
+from .rules.audit import audited, head_wants, heads_in
 from .rules.idempotency import Ticket, once
 from .rules.keys import Key
 from .settings import (
@@ -57,7 +57,6 @@ class AsyncCore:
         self._passed_over = PassedOver()
         self._closed = False
         self._audit = audit
-        self._audit_key = next(iter(audit_keys(store.keyring).values()))
 
     @classmethod
     async def open(
@@ -98,8 +97,8 @@ class AsyncCore:
         self._closed = True
         if self._sweeper is not None:
             await self._sweeper.stop()
-        if self._audit is not None:
-            self._audit.close(self.store.clock.now())
+        if self._audit is not None and self._audit.is_pending:
+            await anchor_heads(self.store, self._audit)
         await self.store.close()
 
     async def __aenter__(self) -> Self:
@@ -128,7 +127,10 @@ class AsyncCore:
         that cannot be read is passed over, told once, and tried again after ``PASSED_OVER_S``.
         """
         limit = inputs.limit_of(limit, 1_000_000)
-        return await swept(self.store, self._run, self._policy, self._passed_over, limit)
+        cleaned = await swept(self.store, self._run, self._policy, self._passed_over, limit)
+        if self._audit is not None and self._audit.is_due(side_by_side=self.store.side_by_side, idle=True):
+            await anchor_heads(self.store, self._audit)
+        return cleaned
 
     async def set_general_session_timeout(self, max_age: Duration | None) -> None:
         """Set the general ``max_age`` that every process with ``Settings(max_age=FROM_DB)`` on this store reads.
@@ -173,10 +175,7 @@ class AsyncCore:
         """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
         if self._audit is None:
             return await self.store.run(rule, *args)
-        answer = await self.store.run(audited, self._audit_key, acting.get(), rule, args)
-        self._audit.advance(answer.head, self.store.clock.now())
-        outcome: T = answer.outcome
-        return outcome
+        return await run_audited(self.store, self._audit, rule, *args)
 
     async def _do(
         self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object
@@ -225,6 +224,31 @@ class AsyncCore:
             return secret_of(prefix, self._keyring.derive(key_id, ascii((command, key, nonce)).encode("ascii")))
         except KeyError:
             raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
+
+
+async def run_audited(store: Store, audit: Audit, rule: Rule[T], *args: object) -> T:
+    """Run a rule on a store with an entry in its audit log for each state change, in the same commit."""
+    side_by_side = store.side_by_side
+    chain = audit.take(side_by_side=side_by_side)
+    try:
+        answer = await store.run(audited(rule), audit.key_of(store.keyring), acting.get(), chain, args)
+    except BaseException:
+        audit.gave_up(chain, side_by_side=side_by_side)
+        raise
+    audit.wrote(chain, answer, side_by_side=side_by_side)
+    if audit.is_due(side_by_side=side_by_side):
+        await anchor_heads(store, audit)
+    outcome: T = answer.outcome
+    return outcome
+
+
+async def anchor_heads(store: Store, audit: Audit) -> None:
+    """Anchor where all chains of a log end; what hinders it is told to the log, and the next turn tries again."""
+    try:
+        answer = await store.read(head_wants())
+        audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring))
+    except StoreError as error:
+        alerts.error("the audit log is not anchored: %s", error)
 
 
 async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> Store:

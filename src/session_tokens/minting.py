@@ -185,7 +185,7 @@ Pepper = bytes | Mapping[str, bytes]
 """At least 32 bytes, or key id → bytes of which the first is current."""
 
 
-class _Hmac:
+class Hmac:
     """HMAC-SHA256 under one key, which is taken in once: half of what each short message costs otherwise (RFC 2104)."""
 
     __slots__ = ("_inner", "_outer")
@@ -227,7 +227,7 @@ class PepperKeyring:
         self.data_keys = data or self._derived(b"data key")
         self.index_keys = index or self._derived(b"index key")
         self.current = next(iter(self.peppers))
-        self._keyed = {key_id: _Hmac(secret).hex for key_id, secret in self.peppers.items()}
+        self._keyed = {key_id: Hmac(secret).hex for key_id, secret in self.peppers.items()}
         self._prefixes = tuple((key_id + ":", keyed) for key_id, keyed in self._keyed.items())
 
     def _derived(self, use: bytes) -> dict[str, bytes]:

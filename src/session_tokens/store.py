@@ -47,6 +47,7 @@ class Store(metaclass=ABCMeta):
 
     Attributes:
         blocking: whether the store never waits on an event loop (it is a ``BlockingStore``).
+        side_by_side: whether commands on different records are carried out side by side; else one after another.
         durable: whether records outlive the process.
         clock: the store's clock, or this host's best estimate of it; records tell their time left by it.
         keyring: how this store looks secrets up.
@@ -55,6 +56,7 @@ class Store(metaclass=ABCMeta):
     """
 
     blocking: ClassVar[bool] = False
+    side_by_side: ClassVar[bool] = False
     durable: ClassVar[bool] = True
     clock: Clock
     keyring: Keyring
@@ -264,6 +266,7 @@ class OptimisticStore(Store):
         conflicts: how many commits were refused because a stamp had moved or it was too late.
     """
 
+    side_by_side = True
     conflicts = 0
 
     @abstractmethod
@@ -302,6 +305,7 @@ class OptimisticStore(Store):
 class BlockingOptimisticStore(BlockingStore):
     """The same for a store whose work never waits on an event loop."""
 
+    side_by_side = True
     conflicts = 0
 
     @abstractmethod

@@ -10,14 +10,14 @@ from importlib import import_module
 from typing import Any, Self, TypeVar
 
 from . import inputs
-from .audit import Audit, acting, audit_keys
+from .audit import Audit, acting, alerts
 from .clock import Clock
-from .errors import CorruptRecord, UnknownSession, UnknownToken
+from .errors import CorruptRecord, StoreError, UnknownSession, UnknownToken
 from .events import Listener
 from .minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, Pepper, is_id, is_secret, new_secret, secret_of
 from .records import Issued, Page, Session, Token
 from .rules import settings as setting_rules
-from .rules.audit import audited
+from .rules.audit import audited, head_wants, heads_in
 from .rules.idempotency import Ticket, once
 from .rules.keys import Key
 from .settings import (
@@ -55,7 +55,6 @@ class SyncCore:
         self._passed_over = PassedOver()
         self._closed = False
         self._audit = audit
-        self._audit_key = next(iter(audit_keys(store.keyring).values()))
 
     @classmethod
     def open(
@@ -96,8 +95,8 @@ class SyncCore:
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.stop()
-        if self._audit is not None:
-            self._audit.close(self.store.clock.now())
+        if self._audit is not None and self._audit.is_pending:
+            anchor_heads(self.store, self._audit)
         self.store.close_now()
 
     def __enter__(self) -> Self:
@@ -126,7 +125,10 @@ class SyncCore:
         that cannot be read is passed over, told once, and tried again after ``PASSED_OVER_S``.
         """
         limit = inputs.limit_of(limit, 1_000_000)
-        return swept(self.store, self._run, self._policy, self._passed_over, limit)
+        cleaned = swept(self.store, self._run, self._policy, self._passed_over, limit)
+        if self._audit is not None and self._audit.is_due(side_by_side=self.store.side_by_side, idle=True):
+            anchor_heads(self.store, self._audit)
+        return cleaned
 
     def set_general_session_timeout(self, max_age: Duration | None) -> None:
         """Set the general ``max_age`` that every process with ``Settings(max_age=FROM_DB)`` on this store reads.
@@ -171,10 +173,7 @@ class SyncCore:
         """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
         if self._audit is None:
             return self.store.run_now(rule, *args)
-        answer = self.store.run_now(audited, self._audit_key, acting.get(), rule, args)
-        self._audit.advance(answer.head, self.store.clock.now())
-        outcome: T = answer.outcome
-        return outcome
+        return run_audited(self.store, self._audit, rule, *args)
 
     def _do(
         self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object
@@ -223,6 +222,31 @@ class SyncCore:
             return secret_of(prefix, self._keyring.derive(key_id, ascii((command, key, nonce)).encode("ascii")))
         except KeyError:
             raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
+
+
+def run_audited(store: BlockingStore, audit: Audit, rule: Rule[T], *args: object) -> T:
+    """Run a rule on a store with an entry in its audit log for each state change, in the same commit."""
+    side_by_side = store.side_by_side
+    chain = audit.take(side_by_side=side_by_side)
+    try:
+        answer = store.run_now(audited(rule), audit.key_of(store.keyring), acting.get(), chain, args)
+    except BaseException:
+        audit.gave_up(chain, side_by_side=side_by_side)
+        raise
+    audit.wrote(chain, answer, side_by_side=side_by_side)
+    if audit.is_due(side_by_side=side_by_side):
+        anchor_heads(store, audit)
+    outcome: T = answer.outcome
+    return outcome
+
+
+def anchor_heads(store: BlockingStore, audit: Audit) -> None:
+    """Anchor where all chains of a log end; what hinders it is told to the log, and the next turn tries again."""
+    try:
+        answer = store.read_now(head_wants())
+        audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring))
+    except StoreError as error:
+        alerts.error("the audit log is not anchored: %s", error)
 
 
 def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> BlockingStore:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput, NotOwner, SessionTokens
-from session_tokens.audit import Audit, acting, read_anchors
+from session_tokens.audit import Anchor, Audit, acting, read_anchors
 from session_tokens.audit_reading import Verdict, latest, read_now, verifying
 from session_tokens.cli.main import main
-from session_tokens.rules.audit import Act, Head
+from session_tokens.rules.audit import Act
 from session_tokens.testing import ManualClock
 
 
@@ -25,7 +25,7 @@ def anchor(tmp_path: Path) -> Path:
     return tmp_path / "anchor.jsonl"
 
 
-def verdict_of(st: SessionTokens, anchors: list[Head]) -> Verdict:
+def verdict_of(st: SessionTokens, anchors: list[Anchor]) -> Verdict:
     return read_now(st.store, verifying(st.store.keyring, anchors, lambda number: None))
 
 
@@ -223,7 +223,7 @@ def test_many_tasks_make_one_chain(url: str, anchor: Path) -> None:
 
     assert verdict.entries == 50
     assert verdict.findings == []
-    assert verdict.anchors >= 5
+    assert read_anchors(anchor)[-1].heads[0].number == 50
 
 
 def test_an_anchor_file_that_cannot_be_written_is_told_and_loses_nothing(
@@ -245,3 +245,17 @@ def test_a_file_that_is_no_anchor_is_refused_by_its_line(tmp_path: Path, text: s
         read_anchors(path)
     with pytest.raises(InvalidInput, match="there is no anchor file"):
         read_anchors(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("before", "after"), [('"at":', '"at":1'), ('["', '["')], ids=["an instant", "nothing"])
+def test_an_anchor_is_signed(url: str, anchor: Path, before: str, after: str) -> None:
+    filled(url, anchor)
+    anchor.write_text(anchor.read_text().replace(before, after))
+    edited = before != after
+
+    findings = findings_after(url, anchor)
+
+    assert findings == (
+        ["anchor 1 was edited, or is not of this log"] * edited
+        + [f"anchor {number} was edited, or is not of this log" for number in (2, 3)] * edited
+    )

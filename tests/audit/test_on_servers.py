@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import subprocess
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +16,11 @@ import psycopg
 import pytest
 import valkey
 
-from session_tokens import SessionTokens
-from session_tokens.audit import Audit
+from session_tokens import AsyncSessionTokens, Session, SessionTokens
+from session_tokens.audit import Audit, read_anchors
+from session_tokens.audit_reading import cursor_of, latest, read, read_now, verifying
 from session_tokens.cli.main import main
-from session_tokens.rules.audit import HEAD_SETTING, entry_name
+from session_tokens.rules.audit import HEAD_SETTING, entry_name, head_name
 from tests.servers.postgres import _postgres_url
 from tests.servers.valkey import _valkey_url
 
@@ -185,3 +190,151 @@ def test_a_chain_that_was_cut_behind_its_anchor_is_noticed(
     assert verified(url, capsys) == (0, [])
     code, findings = verified(url, capsys, "--anchor", str(anchor))
     assert code == 4 and any("it was cut" in finding for finding in findings)
+
+
+async def test_commands_side_by_side_do_not_wait_for_one_end_of_the_log(url: str, anchor: Path) -> None:
+    """Of 64 tasks on owners of their own hardly one meets another, with a log as without; each chain is whole."""
+    async with await AsyncSessionTokens.open(url, sweep=False, audit=Audit(anchor, every=50)) as tokens:
+
+        async def work(name: int) -> None:
+            for number in range(10):
+                session = await tokens.open_session(f"owner-{name}-{number}")
+                await tokens.change_session(session.id, label="desk")
+                await tokens.destroy_session(session.id)
+
+        await asyncio.gather(*map(work, range(64)))
+        conflicts = tokens.store.conflicts  # type: ignore[attr-defined]  # of a server's store
+        verdict = await read(tokens.store, verifying(tokens.store.keyring, read_anchors(anchor), lambda number: None))
+        entries = await read(tokens.store, latest(5_000))
+
+    assert conflicts < 64
+    assert verdict.findings == [] and verdict.entries == 64 * 10 * 3
+    assert len({entry["chain"] for entry in entries}) <= 64
+    assert sorted((entry["chain"], entry["n"]) for entry in entries) == sorted(
+        {(entry["chain"], entry["n"]) for entry in entries}
+    )
+    assert len(entries) == verdict.entries
+    assert [entry["at"] for entry in entries] == sorted((entry["at"] for entry in entries), reverse=True)
+
+
+def test_an_anchor_is_over_all_chains_whoever_added_to_them(url: str, tmp_path: Path) -> None:
+    """What processes without an anchor file add is anchored by the one that has one; a cut of any chain is noticed."""
+    anchor = tmp_path / "anchor.jsonl"
+    with (
+        SessionTokens.open(url, sweep=False, audit=Audit(anchor, every=1_000)) as anchoring,
+        SessionTokens.open(url, sweep=False, audit=Audit()) as other,
+    ):
+        for number in range(4):  # by turns, so that each learns that the other uses the first chain, and leaves it
+            anchoring.open_session(f"owner-{number}")
+            other.open_session(f"other-{number}")
+    anchors = read_anchors(anchor)
+    with SessionTokens.open(url, sweep=False) as reading:
+        entries = read_now(reading.store, latest(100))
+        verdict = read_now(reading.store, verifying(reading.store.keyring, anchors, lambda number: None))
+
+    assert verdict == (8, 1, [])
+    assert sum(head.number for head in anchors[0].heads.values()) == 8
+    assert len({entry["chain"] for entry in entries}) >= 2
+
+
+def test_a_chain_that_was_taken_away_whole_is_noticed(
+    url: str, anchor: Path, vandal: Vandal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of several chains one goes, head and entries: the others are whole, and the anchor names what is not there."""
+    others = Audit(anchor, every=1_000)
+    others.take(side_by_side=True)  # the first chain is taken by somebody
+    with SessionTokens.open(url, sweep=False, audit=others) as tokens:
+        tokens.open_session("elsewhere")
+        chain = read_now(tokens.store, latest(1))[0]["chain"]
+    assert chain != 0 and verified(url, capsys, "--anchor", str(anchor)) == (0, [])
+    vandal.take_away(entry_name(1, chain))
+    vandal.take_away(head_name(chain))
+
+    assert verified(url, capsys) == (0, [])
+    code, findings = verified(url, capsys, "--anchor", str(anchor))
+    assert code == 4
+    assert findings == [f"the chain {chain} ends at entry 0, but entry 1 was anchored: it was cut"]
+
+
+KILLED = """
+import asyncio, os, sys
+from session_tokens import AsyncSessionTokens
+from session_tokens.audit import Audit
+
+async def main(url, anchor):
+    tokens = await AsyncSessionTokens.open(url, audit=Audit(anchor, every=20))
+
+    async def work(name):
+        number = 0
+        while True:
+            session = await tokens.open_session(f"{os.getpid()}-{name}-{number}")
+            os.write(1, session.session.id.encode() + b"\\n")
+            number += 1
+
+    await asyncio.gather(*map(work, range(24)))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def test_processes_killed_in_the_middle_leave_whole_chains(url: str, anchor: Path) -> None:
+    """Two processes with 24 commands under way each are killed: no gap, and an entry for each that was acknowledged."""
+    workers = [
+        subprocess.Popen([sys.executable, "-c", KILLED, url, str(anchor)], stdout=subprocess.PIPE, bufsize=0)
+        for _ in range(2)
+    ]
+    told: list[bytes] = [b"", b""]
+    try:
+        for place, worker in enumerate(workers):
+            assert worker.stdout is not None
+            while told[place].count(b"\n") < 300:
+                more = os.read(worker.stdout.fileno(), 65536)
+                assert more
+                told[place] += more
+    finally:
+        for worker in workers:
+            worker.kill()
+    for place, worker in enumerate(workers):
+        assert worker.stdout is not None
+        with worker.stdout:
+            told[place] += worker.stdout.read()
+        worker.wait(60)
+    acknowledged = {line.decode() for text in told for line in text.splitlines() if len(line) == 28}
+    with SessionTokens.open(url, sweep=False) as reading:
+        verdict = read_now(reading.store, verifying(reading.store.keyring, read_anchors(anchor), lambda number: None))
+        logged = {entry["subject_id"] for entry in read_now(reading.store, latest(50_000))}
+        living = {session.id for session in every_session(reading)}
+
+    assert verdict.findings == [] and verdict.anchors >= 1
+    assert acknowledged <= logged
+    assert logged == living
+
+
+def every_session(tokens: SessionTokens) -> Iterator[Session]:
+    """Answer all living sessions."""
+    after = None
+    while True:
+        page = tokens.list_sessions(after=after, limit=500)
+        yield from page
+        after = page.next
+        if after is None:
+            return
+
+
+def test_pages_of_the_log_follow_one_another_without_gap(url: str, anchor: Path) -> None:
+    audit = Audit(anchor)
+    with SessionTokens.open(url, sweep=False, audit=audit) as tokens:
+        for number in range(30):
+            held = [audit.take(side_by_side=True) for _ in range(number % 5)]
+            tokens.open_session(f"owner-{number}")
+            for chain in reversed(held):
+                audit.gave_up(chain, side_by_side=True)
+        whole = read_now(tokens.store, latest(100))
+        pages, before = [], None
+        while page := read_now(tokens.store, latest(7, before)):
+            pages += page
+            before = cursor_of(page[-1])
+
+    assert len(whole) == 30 and len({entry["chain"] for entry in whole}) == 5
+    assert pages == whole
+    assert [entry["at"] for entry in whole] == sorted((entry["at"] for entry in whole), reverse=True)

@@ -45,7 +45,7 @@ def check(options: Namespace) -> int:
     return exits.CONFLICT if left else exits.OK
 
 
-AUDIT_COLUMNS = ("n", "at", "kind", "subject_id", "owner", "reason", "previous_owner", "actor", "request")
+AUDIT_COLUMNS = ("chain", "n", "at", "kind", "subject_id", "owner", "reason", "previous_owner", "actor", "request")
 
 
 def audit(options: Namespace) -> int:

@@ -1,38 +1,47 @@
 """The audit log: each committed state change is one entry of an HMAC chain, written in the same commit.
 
-An entry is JSON text under the shared setting ``audit:`` + its number; ``audit_head`` holds the last number and link.
-Each link is HMAC-SHA256(key, link before + entry), so that an entry that was edited, left out or moved breaks the
-chain for whoever holds the key. A chain cut short at its end is whole in itself: only an anchor that was kept
-elsewhere shows it.
+A log has many chains, so that commands that go on side by side need not follow one another: each command is given one
+chain for itself (``audit.Audit``). An entry is JSON text under the shared setting ``audit:`` + its chain and number; a
+setting ``audit_head`` for each chain holds its last number and link. Each link is HMAC-SHA256(key, link before +
+entry), so that an entry that was edited, left out or moved breaks its chain for whoever holds the key. A chain cut
+short at its end is whole in itself: only an anchor that was kept elsewhere shows it, and it names the heads of all
+chains.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from json.encoder import encode_basestring
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import CorruptRecord
-from ..events import events_of
+from ..events import Event, events_of
 from ..transaction import Rule, Transaction, reads, wants_of
-from ..wants import SettingOf, Want
+from ..wants import Answer, SettingOf, Want
 
 T = TypeVar("T")
 
 HEAD_SETTING = "audit_head"
 ENTRY_PREFIX = "audit:"
-FIRST_LINK = "0" * 64
+CHAINS = 512
+"""Chains of one log: so many commands may go on side by side, in all processes together, before one has to wait."""
 
 
 class AuditKey(NamedTuple):
-    """The key of the chain, and its id, which every entry names."""
+    """The key of the chains, and its id, which every entry names.
+
+    Attributes:
+        id: of the key.
+        keyed: HMAC-SHA256 under it, in hex.
+    """
 
     id: str
-    key: bytes
+    keyed: Callable[[bytes], str]
 
     def __repr__(self) -> str:
-        return f"AuditKey(id={self.id!r}, key=<hidden>)"
+        return f"AuditKey(id={self.id!r}, keyed=<hidden>)"
 
 
 class Act(NamedTuple):
@@ -50,81 +59,146 @@ class Head(NamedTuple):
 
 
 class Audited(NamedTuple):
-    """What a rule answered, and where the chain ends after it."""
+    """What a rule answered, how many entries that made, and where the chain ends after them if it made any."""
 
     outcome: Any
-    head: Head
+    entries: int
+    head: Head | None
 
 
-def entry_name(number: int) -> str:
-    """Answer the name of the setting that holds an entry; names sort as their numbers do."""
-    return f"{ENTRY_PREFIX}{number:016d}"
+_HEAD_NAMES = (HEAD_SETTING, *(f"{HEAD_SETTING}:{chain:04d}" for chain in range(1, CHAINS)))
 
 
-def link_of(key: bytes, before: str, text: str) -> str:
+def head_name(chain: int) -> str:
+    """Answer the name of the setting that holds the head of a chain."""
+    return _HEAD_NAMES[chain]
+
+
+def entry_name(number: int, chain: int = 0) -> str:
+    """Answer the name of the setting that holds an entry of a chain; names sort as their numbers do."""
+    return f"{ENTRY_PREFIX}{chain:04d}:{number:016d}" if chain else f"{ENTRY_PREFIX}{number:016d}"
+
+
+def first_head(chain: int) -> Head:
+    """Answer the head of an empty chain; no two begin alike, so that one does not pass for another."""
+    return Head(0, f"{chain:064d}")
+
+
+def link_of(key: AuditKey, before: str, text: str) -> str:
     """Answer the link of an entry after another's."""
-    return hmac.digest(key, before.encode("ascii") + b"\n" + text.encode(), "sha256").hex()
+    return key.keyed(f"{before}\n{text}".encode())
 
 
-def head_of(text: str | None) -> Head:
+def head_of(text: str | None, chain: int = 0) -> Head:
     """Answer the head that a store holds; that of an empty chain where there is none.
 
     Raises:
         CorruptRecord: it is none.
     """
     if text is None:
-        return Head(0, FIRST_LINK)
+        return first_head(chain)
     number, _, link = text.partition(":")
     if not (number.isascii() and number.isdigit() and len(link) == 64):
         raise CorruptRecord("the head of the audit log is not as it was written; run: session-tokens audit verify")
     return Head(int(number), link)
 
 
-def _wants(key: AuditKey, act: Act, rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Want]:
-    return [*wants_of(rule, args), SettingOf(HEAD_SETTING)]
+def head_wants() -> list[Want]:
+    """Answer what brings the heads of all chains, as of one instant."""
+    return [SettingOf(head_name(chain)) for chain in range(CHAINS)]
 
 
-@reads(_wants)
-def audited(tx: Transaction, key: AuditKey, act: Act, rule: Rule[Any], args: tuple[object, ...]) -> Audited:
-    """Run a rule and append an entry for each state change that it notes down, all in one commit."""
-    outcome = rule(tx, *args)
-    head = head_of(tx.setting(HEAD_SETTING))
-    if not tx.changes.notes:
-        return Audited(outcome, head)
-    number, link = head
-    for event in events_of(tx.changes.notes, tx.now):
+def heads_in(answer: Answer) -> dict[int, Head]:
+    """Answer the heads of the chains that have entries, from the answer to ``head_wants``.
+
+    Raises:
+        CorruptRecord: one is none.
+    """
+    return {chain: head_of(found.value, chain) for chain, found in enumerate(answer.found) if found.value is not None}
+
+
+def anchor_mac(key: AuditKey, text: str) -> str:
+    """Answer the signature of an anchor, in hex."""
+    return key.keyed(b"anchor\n" + text.encode())
+
+
+_AUDITED: dict[Callable[..., Any], Rule[Audited]] = {}
+
+
+def audited(rule: Rule[Any]) -> Rule[Audited]:
+    """Answer a rule that runs another and appends an entry to a chain for each state change that it notes down.
+
+    It is one for each rule, ``(tx, key, act, chain, args)``: what a store has learnt of how a rule reads holds for it.
+    """
+    made = _AUDITED.get(rule)
+    if made is None:
+
+        def sure_reads(key: AuditKey, act: Act, chain: int, args: tuple[object, ...]) -> Sequence[Want]:
+            return [*wants_of(rule, args), SettingOf(head_name(chain))]
+
+        def run(tx: Transaction, key: AuditKey, act: Act, chain: int, args: tuple[object, ...]) -> Audited:
+            return _appended(tx, key, act, chain, rule(tx, *args))
+
+        made = _AUDITED.setdefault(rule, reads(sure_reads)(run))
+    return made
+
+
+def _appended(tx: Transaction, key: AuditKey, act: Act, chain: int, outcome: object) -> Audited:
+    """Append an entry for each state change that was noted down; the chain is read only if there are any."""
+    notes = tx.changes.notes
+    if not notes:
+        return Audited(outcome, 0, None)
+    number, link = head_of(tx.setting(head_name(chain)), chain)
+    for event in events_of(notes, tx.now):
         number += 1
-        text = json.dumps(
-            {"n": number, "key": key.id, "actor": act.actor, "request": act.request, **event._asdict()},
-            ensure_ascii=False,
-            separators=(",", ":"),
-        )
-        link = link_of(key.key, link, text)
-        tx.put_setting(entry_name(number), f"{link}:{text}")
-    tx.put_setting(HEAD_SETTING, f"{number}:{link}")
-    return Audited(outcome, Head(number, link))
+        text = _entry_text(number, chain, key.id, act, event)
+        link = link_of(key, link, text)
+        tx.put_setting(entry_name(number, chain), f"{link}:{text}")
+    tx.put_setting(head_name(chain), f"{number}:{link}")
+    return Audited(outcome, len(notes), Head(number, link))
 
 
-def broken_link(key: AuditKey | None, before: Head, stored: str | None) -> tuple[Head, str | None]:
+def _entry_text(number: int, chain: int, key_id: str, act: Act, event: Event) -> str:
+    """Answer an entry as JSON, by hand: this is written within every command."""
+    return (
+        f'{{"n":{number},"chain":{chain},"key":{_json(key_id)},"actor":{_json(act.actor)},'
+        f'"request":{_json(act.request)},"kind":{_json(event.kind)},"at":{event.at},'
+        f'"subject_id":{_json(event.subject_id)},"owner":{_json(event.owner)},"reason":{_json(event.reason)},'
+        f'"previous_owner":{_json(event.previous_owner)}}}'
+    )
+
+
+def _json(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
+
+
+def broken_link(key: AuditKey | None, chain: int, before: Head, stored: str | None) -> tuple[Head, str | None]:
     """Judge the entry after ``before``: answer the head after it, and what is wrong with it, if anything.
 
     Args:
         key: the key that the entry names, ``None`` if it is not held.
+        chain: that it stands in.
         before: the head of the chain so far.
         stored: what the store holds under the entry's name.
     """
     number = before.number + 1
+    named = named_entry(number, chain)
     if stored is None:
-        return Head(number, before.link), f"entry {number} is missing"
+        return Head(number, before.link), f"{named} is missing"
     link, _, text = stored.partition(":")
     after = Head(number, link)
     if key is None and text:
-        return after, f"entry {number} names a key that is not held"
+        return after, f"{named} names a key that is not held"
     if key is None or not hmac.compare_digest(
-        link_of(key.key, before.link, text).encode(), link.encode("utf-8", "replace")
+        link_of(key, before.link, text).encode(), link.encode("utf-8", "replace")
     ):
-        return after, f"entry {number} was edited, or is not the one that stood there"
+        return after, f"{named} was edited, or is not the one that stood there"
     return after, None
+
+
+def named_entry(number: int, chain: int) -> str:
+    """Answer how an entry is named to people."""
+    return f"entry {number} of chain {chain}" if chain else f"entry {number}"
 
 
 def key_id_of(stored: str | None) -> str | None:

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from .. import inputs
-from ..audit import Audit, acting, audit_keys
+from ..async_core import run_audited
+from ..audit import Audit
 from ..errors import Conflict, CorruptRecord, InvalidInput, UnknownKey
 from ..events import KEY_ROTATED
 from ..minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
 from ..records import ServiceKey
-from ..rules.audit import audited
 from ..rules.idempotency import Ticket, once
 from ..rules.settings import add_service_key, remove_service_key
 from ..settings import LABEL_BYTES_MAX, Duration, duration_ms
@@ -174,11 +174,7 @@ async def _run(store: Store, audit: Audit | None, rule: Rule[T], *args: object) 
     """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
     if audit is None:
         return await store.run(rule, *args)
-    key = next(iter(audit_keys(store.keyring).values()))
-    answer = await store.run(audited, key, acting.get(), rule, args)
-    audit.advance(answer.head, store.clock.now())
-    outcome: T = answer.outcome
-    return outcome
+    return await run_audited(store, audit, rule, *args)
 
 
 async def _issue(

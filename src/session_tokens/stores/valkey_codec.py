@@ -323,7 +323,9 @@ class ValkeyCodec:
             name, text = self.setting(reply[0])
             if name != want.name:
                 raise _forged("setting")
-        return Found(text, ((b"c:" + part_of(want.name), _stamp(reply[0])),))
+        place = b"c:" + part_of(want.name)
+        self.near.saw(place, reply[0], text)
+        return Found(text, ((place, _stamp(reply[0])),))
 
     def _key_by_id(self, want: KeyById, reply: Reply) -> Found:
         key = None if reply[0] is None else self.service_key(reply[0])

@@ -205,8 +205,13 @@ class Believed(WriteSet):
                 sessions.append(session)
         return sessions
 
+    def setting(self, name: str) -> str | None:
+        """A setting that all processes share."""
+        text: str | None = self._asked(b"c:" + part_of(name))
+        return text
+
     def _unheld(self, *_: object) -> Any:
         raise NeverSeen
 
     tokens_of = transferables_of = token_count_of = parked_tokens = _unheld
-    idempotency = setting = service_key = _unheld
+    idempotency = service_key = _unheld

@@ -44,7 +44,7 @@ class Writes:
         self.codec = codec
         self.checks: dict[bytes, bytes] = dict(commit.stamps)
         self.words: list[bytes] = []
-        self.bodies: list[tuple[bytes, bytes, Session | Token | OwnerEntry]] = []
+        self.bodies: list[tuple[bytes, bytes, Session | Token | OwnerEntry | str]] = []
         self.gone: list[bytes] = []
         self._put: set[bytes] = set()
         changes = commit.changes
@@ -180,11 +180,15 @@ class Writes:
             self.words += (b"d", b"i:" + key)
             self._take(b"du", b"i" + key)
         for setting, text in changes.settings:
-            name = b"c:" + part_of(setting)
+            name = b"c:" + lookup_part(setting)
             if text is None:
+                self.gone.append(name)
                 self.words += (b"d", name)
             else:
-                self.words += (b"p", name, b"0", self.codec.body("setting", (setting, text), b""))
+                body = self.codec.body("setting", (setting, text), b"")
+                self.words += (b"p", name, b"0", body)
+                if name in self.checks:  # what was read before it is written will be read again
+                    self.bodies.append((name, body, text))
         for old_key, key_record in changes.keys:
             self._service_key(old_key, key_record)
 

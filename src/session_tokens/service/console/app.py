@@ -351,9 +351,8 @@ class Console:
         return await pages.owner_page(self.tokens, self.activity, visitor, _owner_in(request))
 
     async def _audit(self, request: Request, visitor: Visitor) -> Child:
-        before = request.query_params.get("before", "")
-        number = int(before) if before.isascii() and before.isdigit() and len(before) < 16 else None
-        return pages.audit_page(await read(self.tokens.store, latest(pages.LIMIT, number)))
+        before = request.query_params.get("before") or None
+        return pages.audit_page(await read(self.tokens.store, latest(pages.LIMIT, before)))
 
     async def _keys(self, request: Request, visitor: Visitor) -> Child:
         keys = await list_keys(self.tokens.store)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...async_api import AsyncSessionTokens
+from ...audit_reading import cursor_of
 from ...events import Event
 from ...records import ServiceKey, Session, Token
 from ..key_use import label_of, networks_of
@@ -283,7 +284,7 @@ def audit_page(entries: Sequence[dict[str, Any]]) -> Html:
     """Answer the last entries of the audit log."""
     rows: list[list[Child]] = [
         [
-            entry.get("n"),
+            f"{entry.get('n')} / {entry['chain']}" if entry.get("chain") else entry.get("n"),
             instant(entry.get("at")),
             WORDS.get(str(entry.get("kind")), str(entry.get("kind"))),
             h("span", str(entry.get("subject_id", "")), class_="id"),
@@ -298,9 +299,9 @@ def audit_page(entries: Sequence[dict[str, Any]]) -> Html:
     how = h(
         "p", "Verify it at the command line: ", h("code", "session-tokens audit verify --anchor FILE"), class_="muted"
     )
-    older = entries[-1].get("n") if entries else None
+    older = cursor_of(entries[-1]) if len(entries) == LIMIT else None
     following = None
-    if isinstance(older, int) and older > 1:
+    if older is not None:
         following = h("p", h("a", "Older entries", href=f"/console/audit?before={older}", class_="button"))
     return h("div", h("h1", "Audit log"), card("The last state changes", listed, following, how))
 

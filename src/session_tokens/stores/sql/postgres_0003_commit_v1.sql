@@ -137,31 +137,50 @@ BEGIN
         jsonb_populate_record(NULL::{schema}.tokens, made_json || mark) AS made;
 END $$;
 
+-- Most commands that come here bring one kind of these records: the statements of the others are not begun.
 CREATE FUNCTION {schema}.write_rest_v1(change jsonb, mark jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
 BEGIN
-    INSERT INTO {schema}.owners
-    SELECT put.* FROM jsonb_array_elements(change->'entries') AS made_json,
-        jsonb_populate_record(NULL::{schema}.owners, made_json || mark) AS put
-    ON CONFLICT (owner) DO UPDATE SET epoch = excluded.epoch, disabled_at = excluded.disabled_at,
-        watermark = excluded.watermark, mac = excluded.mac, stamp = excluded.stamp;
-    DELETE FROM {schema}.idempotency WHERE key = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'forgotten')));
-    INSERT INTO {schema}.idempotency
-    SELECT put.* FROM jsonb_array_elements(change->'outcomes') AS made_json,
-        jsonb_populate_record(NULL::{schema}.idempotency, made_json || mark) AS put
-    ON CONFLICT (key) DO UPDATE SET request = excluded.request, nonce = excluded.nonce, key_id = excluded.key_id,
-        outcome = excluded.outcome, expires_at = excluded.expires_at, mac = excluded.mac, stamp = excluded.stamp;
-    DELETE FROM {schema}.settings WHERE name = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'settings_gone')));
-    INSERT INTO {schema}.settings
-    SELECT put.* FROM jsonb_array_elements(change->'settings') AS made_json,
-        jsonb_populate_record(NULL::{schema}.settings, made_json || mark) AS put
-    ON CONFLICT (name) DO UPDATE SET text = excluded.text, mac = excluded.mac, stamp = excluded.stamp;
-    DELETE FROM {schema}.service_keys WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'keys_gone')));
-    INSERT INTO {schema}.service_keys
-    SELECT put.* FROM jsonb_array_elements(change->'keys') AS made_json,
-        jsonb_populate_record(NULL::{schema}.service_keys, made_json || mark) AS put
-    ON CONFLICT (id) DO UPDATE SET lookup = excluded.lookup, role = excluded.role, created_at = excluded.created_at,
-        expires_at = excluded.expires_at, label = excluded.label, mac = excluded.mac, stamp = excluded.stamp;
+    IF change->'entries' IS NOT NULL THEN
+        INSERT INTO {schema}.owners
+        SELECT put.* FROM jsonb_array_elements(change->'entries') AS made_json,
+            jsonb_populate_record(NULL::{schema}.owners, made_json || mark) AS put
+        ON CONFLICT (owner) DO UPDATE SET epoch = excluded.epoch, disabled_at = excluded.disabled_at,
+            watermark = excluded.watermark, mac = excluded.mac, stamp = excluded.stamp;
+    END IF;
+    IF change->'forgotten' IS NOT NULL THEN
+        DELETE FROM {schema}.idempotency
+        WHERE key = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'forgotten')));
+    END IF;
+    IF change->'outcomes' IS NOT NULL THEN
+        INSERT INTO {schema}.idempotency
+        SELECT put.* FROM jsonb_array_elements(change->'outcomes') AS made_json,
+            jsonb_populate_record(NULL::{schema}.idempotency, made_json || mark) AS put
+        ON CONFLICT (key) DO UPDATE SET request = excluded.request, nonce = excluded.nonce, key_id = excluded.key_id,
+            outcome = excluded.outcome, expires_at = excluded.expires_at, mac = excluded.mac, stamp = excluded.stamp;
+    END IF;
+    IF change->'settings_gone' IS NOT NULL THEN
+        DELETE FROM {schema}.settings
+        WHERE name = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'settings_gone')));
+    END IF;
+    IF change->'settings' IS NOT NULL THEN
+        INSERT INTO {schema}.settings
+        SELECT put.* FROM jsonb_array_elements(change->'settings') AS made_json,
+            jsonb_populate_record(NULL::{schema}.settings, made_json || mark) AS put
+        ON CONFLICT (name) DO UPDATE SET text = excluded.text, mac = excluded.mac, stamp = excluded.stamp;
+    END IF;
+    IF change->'keys_gone' IS NOT NULL THEN
+        DELETE FROM {schema}.service_keys
+        WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'keys_gone')));
+    END IF;
+    IF change->'keys' IS NOT NULL THEN
+        INSERT INTO {schema}.service_keys
+        SELECT put.* FROM jsonb_array_elements(change->'keys') AS made_json,
+            jsonb_populate_record(NULL::{schema}.service_keys, made_json || mark) AS put
+        ON CONFLICT (id) DO UPDATE SET lookup = excluded.lookup, role = excluded.role,
+            created_at = excluded.created_at, expires_at = excluded.expires_at, label = excluded.label,
+            mac = excluded.mac, stamp = excluded.stamp;
+    END IF;
 END $$;
 
 -- Answers for each command of the batch whether it was written. One that comes at or after its not_after (milliseconds)
