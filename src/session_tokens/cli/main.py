@@ -162,7 +162,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument("--tls-certificate", metavar="FILE")
     serve.add_argument("--tls-key", metavar="FILE")
     serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")
-    serve.add_argument("--audit-anchor", metavar="FILE", help="where its head is anchored; else in the log")
+    serve.add_argument("--audit-anchor", metavar="FILE", help="where its heads are anchored; else in the log")
     serve.add_argument(
         "--console-port", type=_whole, metavar="PORT", help="a listener of the console's own; 0: a free one"
     )
