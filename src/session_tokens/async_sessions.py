@@ -73,7 +73,7 @@ class AsyncSessionCommands(AsyncCore):
         opening = rules.Opening(
             new_id(SESSION_ID),
             None,
-            inputs.owner_of("owner", owner),
+            inputs.receiver_of("owner", owner, self._own_owners),
             policy.idle_timeout_ms if idle_timeout is UNSET else duration_ms("idle_timeout", idle_timeout),
             age_ms,
             detached_ms,
@@ -295,7 +295,7 @@ class AsyncSessionCommands(AsyncCore):
 
         Tokens that they hold without a session stay theirs. Answers whether it is new; twice changes nothing.
         """
-        owner = inputs.owner_of("owner", owner)
+        owner = inputs.receiver_of("owner", owner)
         is_new = await self._do("disable_owner", idempotency_key, (owner,), rules.disable_owner, owner)
         while await self._run(sweep_owner, owner, STEP) == STEP:
             pass

@@ -18,6 +18,7 @@ from .settings import (
     JSON_DEPTH_MAX,
     OWNER_BYTES_MAX,
     PAGE_LIMIT_MAX,
+    RESERVED_BEGINNINGS,
     RESERVED_OWNERS,
     UNSET,
     VALUE_BYTES_MAX,
@@ -90,6 +91,22 @@ def owner_of(name: str, given: object) -> str:
         raise InvalidInput(f"{name} is empty; give the application's identity string")
     if owner in RESERVED_OWNERS:
         raise InvalidInput(f"{name} is a reserved word; use another identity string")
+    return owner
+
+
+def receiver_of(name: str, given: object, own: str = "") -> str:
+    """Answer an owner for whom something is opened, handed over or ended for good: one that is not reserved.
+
+    Args:
+        own: the reserved beginning that the caller's own owners have; none if empty.
+
+    Raises:
+        TypeError, InvalidInput: as ``owner_of``; an owner of the console or of a session before log-in.
+    """
+    owner = owner_of(name, given)
+    if owner.startswith(RESERVED_BEGINNINGS) and not (own and owner.startswith(own)):
+        reserved = owner.partition(":")[0]
+        raise InvalidInput(f"owners that begin with {reserved}: are reserved; use another identity string")
     return owner
 
 

@@ -70,6 +70,12 @@ ATTEMPTS_MAX = 64
 """How often an optimistic store runs a rule again before it answers ``StoreBusy``."""
 SESSION_TIMEOUT_SETTING = "general_session_timeout"
 RESERVED_OWNERS = frozenset({"orphan", "system", "unassigned"})
+CONSOLE_OWNERS = "console:"
+"""How the owners begin for whom the console opens its sessions."""
+ANONYMOUS_OWNERS = "anonymous:"
+"""How the owners begin for whom frameworks open sessions before a log-in."""
+RESERVED_BEGINNINGS = (CONSOLE_OWNERS, ANONYMOUS_OWNERS)
+"""Nobody else opens sessions for such owners, hands them tokens or disables them."""
 
 
 def duration_ms(name: str, duration: Duration | None) -> int | None:

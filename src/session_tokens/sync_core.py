@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from . import inputs
 from .audit import Audit, acting, alerts
@@ -44,6 +44,9 @@ CHUNK = 200
 
 class SyncCore:
     """The parts that session and token commands are built on."""
+
+    _own_owners: ClassVar[str] = ""
+    """The reserved beginning of the owners for whom this class, and no other, opens sessions."""
 
     def __init__(self, store: BlockingStore, settings: Settings | None = None, *, audit: Audit | None = None) -> None:
         self.store = store

@@ -71,7 +71,7 @@ class SyncSessionCommands(SyncCore):
         opening = rules.Opening(
             new_id(SESSION_ID),
             None,
-            inputs.owner_of("owner", owner),
+            inputs.receiver_of("owner", owner, self._own_owners),
             policy.idle_timeout_ms if idle_timeout is UNSET else duration_ms("idle_timeout", idle_timeout),
             age_ms,
             detached_ms,
@@ -289,7 +289,7 @@ class SyncSessionCommands(SyncCore):
 
         Tokens that they hold without a session stay theirs. Answers whether it is new; twice changes nothing.
         """
-        owner = inputs.owner_of("owner", owner)
+        owner = inputs.receiver_of("owner", owner)
         is_new = self._do("disable_owner", idempotency_key, (owner,), rules.disable_owner, owner)
         while self._run(sweep_owner, owner, STEP) == STEP:
             pass

@@ -147,6 +147,23 @@ def test_row_41_reserved_owners(refused: Refused, owner: str) -> None:
     assert refused(owner)
 
 
+@pytest.mark.parametrize("owner", ["console:key_00", "anonymous:x", "console:", "anonymous:"])
+def test_row_41_owners_of_the_console_and_before_log_in(st: SessionTokens, owner: str) -> None:
+    """They are listed and ended like any, but nothing is opened for them, handed to them or disabled."""
+    token = st.issue_token(st.open_session("ann").id, "v", transferable=True)
+    for give in (
+        lambda: st.open_session(owner),
+        lambda: st.transfer_token(token.id, giver="ann", receiver=owner),
+        lambda: st.disable_owner(owner),
+    ):
+        with pytest.raises(InvalidInput, match="reserved"):
+            give()
+
+    assert (st.list_sessions(owner).items, st.list_tokens(owner=owner).items) == ([], [])
+    assert st.destroy_sessions(owner) == 0
+    assert st.get_token(token.id).owner == "ann"  # type: ignore[union-attr]
+
+
 def test_row_42_nobody_chooses_the_id_or_secret_of_a_session(st: SessionTokens) -> None:
     for name in ("id", "session_id", "secret", "lookup"):
         with pytest.raises(TypeError):

@@ -94,6 +94,7 @@ def test_25_26_expired_and_dead_secrets_are_inactive(cli: Cli, tmp_path: Path) -
         pytest.param("a\nb", id="34-newline"),
         pytest.param("a\x1b[31mb", id="34-ansi"),
         pytest.param("system", id="41-reserved"),
+        pytest.param("console:key_00", id="41-console"),
         pytest.param("orphan", id="41-orphan"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from session_tokens import InvalidInput
 from session_tokens.service.console.access import COOKIE
 from session_tokens.service.keys import create_key
 from tests.console.conftest import Desk
@@ -32,12 +33,51 @@ async def test_a_program_cannot_open_a_console_session(desk: Desk) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
 
 
-async def test_an_owner_named_like_an_operator_does_not_enter(desk: Desk) -> None:
-    """An application that opens sessions by the library may have users who choose such a name."""
+async def test_the_library_opens_no_session_for_an_owner_of_the_console(desk: Desk) -> None:
+    """An application may have users who choose such a name: whoever holds such a session holds the console."""
     await desk.entered("admin")
-    named = await desk.tokens.open_session(f"console:{desk.keys['admin'].key.id}", client_id="key_of_an_application")
+    for client in (None, "key_of_an_application", "console"):
+        with pytest.raises(InvalidInput, match="reserved"):
+            await desk.tokens.open_session(f"console:{desk.keys['admin'].key.id}", client_id=client)
+
+
+async def test_an_owner_named_like_a_key_does_not_enter(desk: Desk) -> None:
+    await desk.entered("admin")
+    named = await desk.tokens.open_session(desk.keys["admin"].key.id, client_id="console")
 
     assert not await sees_keys(desk, named.secret)
+
+
+async def test_no_token_gets_to_an_owner_of_the_console(desk: Desk) -> None:
+    """Not by transfer, issue or claim, over HTTP or by the library; nor does a gift wait there for the next log-in."""
+    await desk.entered("admin")
+    owner = f"console:{desk.keys['admin'].key.id}"
+    console = (await desk.tokens.list_sessions(owner)).items[0]
+    alice = await desk.tokens.open_session("alice")
+    token = await desk.tokens.issue_token(alice.session.id, "seat", transferable=True)
+    unassigned = await desk.tokens.issue_token(alice.session.id, "seat", transferable=True)
+    transfer = {"giver": "alice", "receiver": owner}
+    answers = [
+        await asked(desk, "admin", "POST", f"/v1/tokens/{token.token.id}/transfer", json=transfer),
+        await asked(desk, "admin", "POST", "/v1/tokens", json={"session": console.id, "value": "v"}),
+        await asked(
+            desk, "admin", "POST", "/v1/tokens", json={"session": console.id, "value": "v", "transferable": True}
+        ),
+    ]
+    with pytest.raises(InvalidInput):
+        await desk.tokens.transfer_token(token.token.id, giver="alice", receiver=owner)
+    with pytest.raises(InvalidInput):
+        await desk.tokens.issue_token(console.id, "v")
+    await desk.tokens.destroy_session(alice.session.id)
+    answers.append(
+        await asked(desk, "admin", "POST", f"/v1/tokens/{unassigned.token.id}/claim", json={"session": console.id})
+    )
+    with pytest.raises(InvalidInput):
+        await desk.tokens.claim_token(unassigned.token.id, session_key=console.id)
+
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(422, "invalid_input")] * 4
+    assert (await desk.tokens.list_tokens(owner=owner)).items == []
+    assert (await desk.tokens.get_token(unassigned.token.id)) is not None
 
 
 @pytest.mark.parametrize(

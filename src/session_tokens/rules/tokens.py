@@ -42,6 +42,7 @@ from .keys import (
     standing,
     token_wants,
 )
+from .reserved import may_hold_tokens
 
 
 class Issue:
@@ -90,7 +91,7 @@ def issue_token(tx: Transaction, policy: Policy, session_key: Key | None, issue:
         LimitReached: the session holds as many tokens as the policy allows.
         AlreadyExists: a token of that name lives (only where applications name tokens themselves).
     """
-    session = None if session_key is None else living_session(tx, session_key)
+    session = None if session_key is None else may_hold_tokens(living_session(tx, session_key))
     return issue_under(tx, policy, session, issue).seen_with(session)
 
 
@@ -223,7 +224,7 @@ def claim_token(tx: Transaction, key: Key, session_key: Key, lookup: str | None)
         Conflict: someone owns it.
     """
     stored, token = _transferable(tx, key)
-    session = living_session(tx, session_key)
+    session = may_hold_tokens(living_session(tx, session_key))
     if token.unassigned_at is None:
         raise Conflict("the token is not unassigned; its owner can transfer it", id=token.id)
     held = token.held_by(session.owner, session.id, lookup, tx.now)

@@ -11,9 +11,9 @@ import re
 
 from ..errors import InvalidInput
 from ..records import Session
+from ..rules.reserved import is_console
+from ..settings import CONSOLE_OWNERS
 
-CONSOLE_OWNER_PREFIX = "console:"
-CONSOLE_CLIENT = "console"
 SECRET_LIKE = re.compile(r"(?<![0-9A-Za-z])st[stk]_[0-9A-Za-z]{20,}")
 """What might be a secret, also a mistyped one, alone or within what it was pasted with."""
 
@@ -23,11 +23,6 @@ def holds_secret(text: str) -> bool:
     return SECRET_LIKE.search(text) is not None
 
 
-def is_console(session: Session) -> bool:
-    """Whether a session was opened by the console."""
-    return session.client_id == CONSOLE_CLIENT
-
-
 def applications(session: Session | None) -> Session | None:
     """Answer a session that an application opened; ``None`` for the console's, as for none."""
     return None if session is None or is_console(session) else session
@@ -35,7 +30,7 @@ def applications(session: Session | None) -> Session | None:
 
 def is_console_owner(owner: str) -> bool:
     """Whether an owner is one that the console opens sessions for."""
-    return owner.startswith(CONSOLE_OWNER_PREFIX)
+    return owner.startswith(CONSOLE_OWNERS)
 
 
 def refuse_to_disable(owner: str) -> None:
@@ -49,12 +44,10 @@ def refuse_to_disable(owner: str) -> None:
 
 
 def refuse_owner(owner: str) -> None:
-    """Refuse to open sessions for an owner whose sessions are the console's, or who looks like a secret.
+    """Refuse an owner who looks like a secret; which are reserved the library knows.
 
     Raises:
-        InvalidInput: it is one.
+        InvalidInput: it does.
     """
     if holds_secret(owner):
         raise InvalidInput("that owner looks like a secret, which would be kept and shown; give the identity string")
-    if is_console_owner(owner):
-        raise InvalidInput("owners that begin with console: are reserved for the console; use another identity string")

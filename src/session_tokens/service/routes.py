@@ -12,10 +12,11 @@ from ..async_api import AsyncSessionTokens
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..records import Issued, ServiceKey, Session, Token
+from ..rules.reserved import is_console
 from . import keys, shapes
 from .key_use import last_used
 from .problems import Problem
-from .reserved import is_console, refuse_owner, refuse_to_disable
+from .reserved import refuse_owner, refuse_to_disable
 from .shapes import given, key_shape, session_shape, token_shape
 
 

@@ -19,11 +19,11 @@ from ...audit import acting
 from ...errors import ReauthenticationRequired
 from ...records import ServiceKey, Session
 from ...rules.audit import Act
-from ...settings import Settings
+from ...rules.reserved import CONSOLE_CLIENT, is_console
+from ...settings import CONSOLE_OWNERS, Settings
 from ...web.cookies import Cookie
 from ..key_use import Network, Uses, may_come_from, source_of
 from ..keys import authenticate, get_key
-from ..reserved import CONSOLE_CLIENT, CONSOLE_OWNER_PREFIX, is_console
 from ..roles import may
 
 COOKIE = Cookie("__Host-session-tokens-console")
@@ -54,6 +54,12 @@ class Visitor(NamedTuple):
         return True
 
 
+class ConsoleSessions(AsyncSessionTokens):
+    """The library, opening the console's sessions, which it opens for nobody else."""
+
+    _own_owners = CONSOLE_OWNERS
+
+
 class Access:
     """Opens, finds and ends console sessions.
 
@@ -67,7 +73,7 @@ class Access:
         self._trusted_proxies = tuple(trusted_proxies)
         self._uses = Uses(tokens.store)
         settings = Settings(max_age=MAX_AGE_S, idle_timeout=IDLE_S, max_sessions=None)
-        self.sessions = AsyncSessionTokens(tokens.store, settings, audit=tokens.audit)
+        self.sessions = ConsoleSessions(tokens.store, settings, audit=tokens.audit)
 
     async def visitor(self, request: Request, *, touch: bool = True) -> Visitor | None:
         """Answer who sends a request, ``None`` for nobody; it is a use of their session if ``touch``."""
@@ -75,7 +81,7 @@ class Access:
         session = await self.sessions.verify_session(secret, touch=touch) if secret else None
         if session is None or not is_console(session):
             return None
-        key = await get_key(self.store, session.owner.removeprefix(CONSOLE_OWNER_PREFIX))
+        key = await get_key(self.store, session.owner.removeprefix(CONSOLE_OWNERS))
         now, _ = await self.store.read([])
         if key is None or (key.expires_at is not None and now >= key.expires_at) or not may(key.role, "read_sessions"):
             await self.sessions.destroy_session(session.id, reason="revoked")
@@ -101,7 +107,7 @@ class Access:
         acting.set(Act(key.id, None))
         agent = (user_agent or "")[:200]
         issued = await self.sessions.open_session(
-            CONSOLE_OWNER_PREFIX + key.id,
+            CONSOLE_OWNERS + key.id,
             client_id=CONSOLE_CLIENT,
             label="console",
             address=source,
