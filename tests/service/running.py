@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class RunningService:
-    """`serve()` in a child process on a free port of 127.0.0.1.
+    """`serve()` in a child process on a free port of 127.0.0.1; `open_files` limits it, softly and hard.
 
     Attributes:
         url: where it is.
@@ -74,6 +75,10 @@ class RunningService:
         self._log.close()
         return code
 
+    def open_files(self) -> int:
+        """Answer how many files it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
     def log(self) -> str:
         """Answer what it wrote to its log so far."""
         return self.log_path.read_text(encoding="utf-8")
@@ -111,4 +116,7 @@ def request(
 if __name__ == "__main__":
     from session_tokens.service.serve import serve
 
-    serve(sys.argv[1], port=0, **json.loads(sys.argv[2]))
+    given = json.loads(sys.argv[2])
+    if "open_files" in given:
+        resource.setrlimit(resource.RLIMIT_NOFILE, given.pop("open_files"))
+    serve(sys.argv[1], port=0, **given)

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from .connections import Connections, Place
 from .exchange import BODY_BYTES_MAX, COMMON, PROBLEM_TYPE, Message
 from .framing import HEAD_BYTES_MAX, Beginning, Chunks, Head, parse_head
 from .problems import Problem
@@ -33,6 +34,7 @@ STATUS_LINES = {
     int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus if status >= 200
 }
 NO_BODY = frozenset({204, 304})
+TOO_MANY = Problem(503, "too_many_connections", "try again", headers=[(b"retry-after", b"1")])
 
 
 class StrictHTTP(asyncio.Protocol):
@@ -56,10 +58,10 @@ class StrictHTTP(asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        place: Place | None = None,
     ) -> None:
         self._app = config.loaded_app
         self._state = server_state
-        self._connections_max = config.limit_concurrency
         self._loop = _loop or asyncio.get_running_loop()
         self._buffer = bytearray()
         self._beginning = Beginning()
@@ -67,9 +69,11 @@ class StrictHTTP(asyncio.Protocol):
         self._chunks: Chunks | None = None
         self._cycle: _Cycle | None = None
         self._closing = False
+        self._has_ended = False
         self._discarded = 0
         self._writable: asyncio.Future[None] | None = None
-        self._deadline_s = self._loop.time() + self.request_timeout_s
+        self._place = place or Place(Connections(), None, self._loop.time())
+        self._deadline_s = self._place.since_s + self.request_timeout_s
         self._timer: asyncio.TimerHandle | None = None
 
     # --- what uvicorn and asyncio call ---
@@ -78,17 +82,19 @@ class StrictHTTP(asyncio.Protocol):
         """Begin to read."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self._place.cut = transport.abort
         self.client = _address(transport.get_extra_info("peername"))
         self.server = _address(transport.get_extra_info("sockname"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._state.connections.add(self)  # type: ignore[arg-type]  # its set names the protocols that uvicorn brings
         self._timer = self._loop.call_at(self._deadline_s, self._check_time)
-        if self._connections_max is not None and len(self._state.connections) > self._connections_max:
-            self._refuse(Problem(503, "too_many_connections", "try again", headers=[(b"retry-after", b"1")]))
+        if self._place.is_refused:
+            self._refuse(TOO_MANY)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything; a request under way goes on, its answer is dropped."""
         self._state.connections.discard(self)
+        self._place.leave()
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
@@ -110,8 +116,13 @@ class StrictHTTP(asyncio.Protocol):
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """Keep the other half open while an answer is under way."""
-        return self._cycle is not None
+        """Keep the other half open while an answer is under way; in TLS there are no halves."""
+        self._has_ended = True
+        if self.scheme == "https" or (self._cycle is None and not self._buffer):
+            return False
+        self._place.is_ending()
+        self._loop.call_soon(self._read_next)
+        return True
 
     def pause_writing(self) -> None:
         """Let answers wait: the client reads slower than we write."""
@@ -138,7 +149,12 @@ class StrictHTTP(asyncio.Protocol):
         except Problem as problem:
             self._refuse(problem)
             return
-        if body is not None:
+        if body is None:
+            if self._has_ended:
+                self._close()  # what is missing will never come
+        elif not self._place.works():
+            self._refuse(TOO_MANY)
+        else:
             assert self._head is not None
             head, self._head, self._chunks = self._head, None, None
             self._cycle = _Cycle(self, head, body)
@@ -179,6 +195,7 @@ class StrictHTTP(asyncio.Protocol):
 
     def _expect_more(self) -> None:
         """Give a request that has begun its time, once: every byte that comes must not renew it."""
+        self._place.is_asked()
         latest_s = self._loop.time() + self.request_timeout_s
         if self._deadline_s > latest_s:
             self._set_deadline(latest_s)
@@ -208,6 +225,7 @@ class StrictHTTP(asyncio.Protocol):
     def _close(self) -> None:
         """Close once the client took what was written; a client that does not is cut off."""
         self._closing = True
+        self._place.is_ending()
         self.transport.close()
         self._set_deadline(self._loop.time() + self.write_timeout_s)
 
@@ -217,11 +235,13 @@ class StrictHTTP(asyncio.Protocol):
         """Go on to the next request, or close."""
         self._state.total_requests += 1
         self._cycle = None
+        self._place.has_worked()
         if self._closing:
             return
-        if not keep_alive:
+        if not keep_alive or (self._has_ended and not self._buffer):
             self._close()
             return
+        self._place.is_idle()
         self._deadline_s = self._loop.time() + self.idle_timeout_s
         if self._buffer:
             self.transport.resume_reading()
@@ -241,11 +261,14 @@ class StrictHTTP(asyncio.Protocol):
             (b"content-length", str(len(body)).encode("ascii")),
             (b"connection", b"close"),
         ]
-        log.info(
-            "a request could not be read", extra={"event": "refused", "status": problem.status, "code": problem.code}
-        )
+        if problem is not TOO_MANY:  # those are counted, and told once a minute
+            log.info(
+                "a request could not be read",
+                extra={"event": "refused", "status": problem.status, "code": problem.code},
+            )
         self.transport.write(_head_of(problem.status, headers) + body)
         self._closing = True
+        self._place.is_ending()
         self._buffer.clear()
         if self.transport.can_write_eof():
             with contextlib.suppress(OSError):

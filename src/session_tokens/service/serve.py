@@ -22,7 +22,9 @@ from ..audit import Audit
 from ..errors import InvalidInput
 from ..minting import Pepper
 from ..settings import Settings
+from .accepting import Door
 from .app import Options, Service
+from .connections import CONSOLE_CONNECTIONS_MAX, Connections, Place, allowed_connections
 from .console.app import Console
 from .key_use import Network
 from .keys import ensure_admin_key
@@ -33,7 +35,6 @@ say = partial(print, flush=True)  # a log of a service manager should have it at
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
 TRUSTED_PROXIES = ("127.0.0.0/8", "::1/128")
-CONNECTIONS_MAX = 1_000
 COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
 GRACE_S = 10
@@ -131,7 +132,6 @@ class _Listening:
             host=host,
             port=port,
             http=StrictHTTP,
-            limit_concurrency=CONNECTIONS_MAX,
             lifespan="off",
             ws="none",
             access_log=False,
@@ -177,7 +177,8 @@ async def _serve(
                 announce(f"first admin key, shown this once: {issued.secret}")
             announce("stop it with Ctrl-C")
 
-        await _AnnouncedServer(config, apart, started).serve()
+        connections = Connections(allowed_connections(), options.trusted_proxies)
+        await _AnnouncedServer(config, connections, apart, started).serve()
 
 
 class _AnnouncedServer(uvicorn.Server):
@@ -185,6 +186,7 @@ class _AnnouncedServer(uvicorn.Server):
 
     Args:
         config: the service.
+        connections: how many of it there are at a time, and whose.
         apart: what else is served in the same loop, on a listener of its own.
         started: told where both are.
     """
@@ -192,10 +194,13 @@ class _AnnouncedServer(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
+        connections: Connections,
         apart: uvicorn.Config | None,
         started: Callable[[str, str | None], Awaitable[None]],
     ) -> None:
         super().__init__(config)
+        self._connections = connections
+        self._doors: list[Door] = []
         self._apart = apart
         self._tell = started
 
@@ -211,6 +216,8 @@ class _AnnouncedServer(uvicorn.Server):
         """Listen, then say where."""
         await super().startup()
         if self.started:
+            for server in self.servers:
+                self._take_over(server, self.config, self._connections)
             apart = None
             if self._apart is not None:
                 try:
@@ -223,16 +230,27 @@ class _AnnouncedServer(uvicorn.Server):
     async def _listen_apart(self, config: uvicorn.Config) -> asyncio.Server:
         """Serve another application too; it stops with the first one."""
         config.load()
-
-        def protocol() -> StrictHTTP:
-            return StrictHTTP(config, self.server_state, {})
-
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(
-            protocol, host=config.host, port=config.port, ssl=config.ssl, backlog=config.backlog
-        )
+        server = await loop.create_server(asyncio.Protocol, host=config.host, port=config.port, start_serving=False)
         self.servers.append(server)
+        self._take_over(server, config, Connections(CONSOLE_CONNECTIONS_MAX, self._connections.trusted_proxies))
         return server
+
+    def _take_over(self, server: asyncio.Server, config: uvicorn.Config, connections: Connections) -> None:
+        """Accept what comes to a listener of asyncio's ourselves."""
+
+        def protocol(place: Place) -> StrictHTTP:
+            return StrictHTTP(config, self.server_state, {}, place=place)
+
+        for listening in server.sockets:
+            timeout_s = StrictHTTP.request_timeout_s
+            self._doors.append(Door(listening, connections, protocol, config.ssl, timeout_s))
+
+    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Accept no more, then finish what is under way."""
+        for door in self._doors:
+            door.close()
+        await super().shutdown(sockets)  # type: ignore[arg-type]
 
     def _url_of(self, server: asyncio.Server) -> str:
         host, port = server.sockets[0].getsockname()[:2]
