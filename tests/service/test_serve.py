@@ -57,6 +57,8 @@ def test_a_tls_key_needs_its_certificate() -> None:
     ("option", "value"),
     [
         ("session_cookie", "a;b"),
+        ("owner_header", "Set-Cookie"),
+        ("login_url", "log-in"),
         ("session_cookie", ""),
         ("session_cookie", "sitzung\xe9"),
         ("public_url", "tokens.example"),
@@ -70,7 +72,7 @@ def test_options_that_can_never_be_right_are_refused(option: str, value: str) ->
 
 
 def test_hosts_and_the_public_url_are_told_at_the_command_line(tmp_path: Path) -> None:
-    arguments = ["--allowed-host", "tokens.example", "--public-url", "https://tokens.example"]
+    arguments = ["--allowed-host", "tokens.example", "--public-url", "https://tokens.example", "--login-url", "/log-in"]
     program = [sys.executable, "-m", "session_tokens.cli.main", "serve", "--port", "0", *arguments]
     started = subprocess.Popen(
         [*program, "--store", f"sqlite:///{tmp_path}/tokens.db"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -81,11 +83,13 @@ def test_hosts_and_the_public_url_are_told_at_the_command_line(tmp_path: Path) -
     address = "/.well-known/oauth-authorization-server"
     wrong = httpx.get(url + address)
     right = httpx.get(url + address, headers={"Host": "tokens.example"})
+    sent = httpx.get(url + "/forward-auth", headers={"Host": "tokens.example", "Accept": "text/html"})
     started.terminate()
     started.communicate(timeout=20)
 
     assert (wrong.status_code, wrong.json()["code"]) == (421, "wrong_host")
     assert right.json()["issuer"] == "https://tokens.example"
+    assert (sent.status_code, sent.headers["location"]) == (303, "/log-in")
 
 
 def test_the_main_job_runs_across_a_restart(tmp_path: Path) -> None:

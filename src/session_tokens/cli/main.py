@@ -168,6 +168,10 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     )
     serve.add_argument("--console-host", metavar="HOST", help="where that listens; 127.0.0.1 if not given")
     serve.add_argument("--session-cookie", default="session", metavar="NAME", help="which /forward-auth looks into")
+    serve.add_argument(
+        "--owner-header", default="X-Session-Owner", metavar="NAME", help="in which /forward-auth tells the owner"
+    )
+    serve.add_argument("--login-url", metavar="URL", help="where /forward-auth sends browsers, such as /log-in")
 
     audit = command("audit", "operating:audit", "verify the audit log, or list its last entries")
     audit.add_argument("action", choices=("verify", "list"))

@@ -163,6 +163,8 @@ def serve(options: Namespace) -> int:
         tls_certificate=options.tls_certificate,
         tls_key=options.tls_key,
         session_cookie=options.session_cookie,
+        owner_header=options.owner_header,
+        login_url=options.login_url,
         console_host=options.console_host,
         console_port=options.console_port,
     )

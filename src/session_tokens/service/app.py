@@ -29,7 +29,8 @@ from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from . import openapi
 from .callers import Callers
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
-from .forward_auth import SESSION_COOKIE, ForwardAuth
+from .forward_auth import OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
+from .framing import FORWARD_AUTH
 from .key_use import Network
 from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
@@ -47,7 +48,7 @@ Work = Callable[[Exchange], Awaitable[None]]
 READ_METHODS = ("GET", "HEAD")
 READY_TIMEOUT_S = 1.0
 IN_ADDRESS = "the address holds what looks like a secret, and addresses are logged by whoever sees them; take it out"
-HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 ETAG = re.compile(rb'"([0-9]{1,18})"')
 PRINTABLE = re.compile(rb"[!-~]+")
 PLAIN_NAME = re.compile(r"[a-z_]{1,32}")
@@ -63,6 +64,8 @@ class Options:
 
     Attributes:
         session_cookie: the cookie that ``/forward-auth`` looks into.
+        owner_header: the header in which it tells the owner.
+        log_in: where it sends browsers without a session; nowhere if ``None``.
         trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
         allowed_hosts: names in ``Host`` that are answered, in lower case without port; all where empty.
         public_url: how others reach the service, for its metadata; taken from the request where ``None``.
@@ -70,6 +73,8 @@ class Options:
     """
 
     session_cookie: str = SESSION_COOKIE
+    owner_header: str = OWNER_HEADER
+    log_in: LogIn | None = None
     trusted_proxies: Sequence[Network] = ()
     allowed_hosts: Sequence[str] = ()
     public_url: str | None = None
@@ -96,12 +101,12 @@ class Service:
         self.metrics = Metrics()
         self.metrics.watch(tokens)
         oauth = OAuth(tokens, self.callers)
-        forward_auth = ForwardAuth(tokens, self.options.session_cookie)
+        forward_auth = ForwardAuth(tokens, self.options.session_cookie, self.options.owner_header, self.options.log_in)
         described = openapi.document(version_of("session-tokens"))
         self._openapi, self._docs = msgspec.json.encode(described), openapi.page(described)
-        self._hot: dict[str, tuple[tuple[str, ...], bool, Work]] = {
+        self._hot: dict[str, tuple[tuple[str, ...] | None, bool, Work]] = {
             "/introspect": (("POST",), True, oauth.introspect),
-            "/forward-auth": (READ_METHODS, False, forward_auth.check),
+            FORWARD_AUTH: (None, False, forward_auth.check),  # a proxy asks with the page's own method
         }
         cold: list[tuple[str, dict[str, Work], bool]] = [
             ("/revoke", {"POST": oauth.revoke}, True),
@@ -128,11 +133,16 @@ class Service:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            hot = self._hot.get(scope["path"])
+            path = scope["path"]
+            if path.startswith(FORWARD_AUTH + "/"):
+                path = FORWARD_AUTH
+            hot = self._hot.get(path)
             if hot is not None:
                 methods, oauth, work = hot
-                exchange = Exchange(scope, receive, send, scope["path"], oauth=oauth)
-                await self.run(exchange, work if scope["method"] in methods else _wrong_method(methods), logging.DEBUG)
+                exchange = Exchange(scope, receive, send, path, oauth=oauth)
+                if methods is not None and scope["method"] not in methods:
+                    work = _wrong_method(methods)
+                await self.run(exchange, work, logging.DEBUG)
                 return
         await self._framework(scope, receive, send)
 
@@ -157,7 +167,8 @@ class Service:
         host = exchange.fields.get(b"host")
         if host is not None and not HOST.fullmatch(host):
             raise bad_request("the header Host is no host")
-        if exchange.method not in READ_METHODS:
+        # The origin of a page that a proxy asks about is the application's affair; nothing is done here.
+        if exchange.method not in READ_METHODS and exchange.route != FORWARD_AUTH:
             origin = exchange.fields.get(b"origin")
             if origin is not None and (host is None or origin.partition(b"://")[2].lower() != host.lower()):
                 raise Problem(403, "foreign_origin", "a page of another origin may not do this")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from .problems import Problem
@@ -12,6 +12,8 @@ HEAD_BYTES_MAX = 16_384
 HEADERS_MAX = 100
 CHUNK_LINE_BYTES_MAX = 10
 NAMES_KEPT_MAX = 256
+FORWARD_AUTH: Final = "/forward-auth"
+"""The address where proxies ask about a head; what stands behind it, and a body that is announced, is never read."""
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([!-~]+) HTTP/1\.([01])")
@@ -29,6 +31,7 @@ PATH = re.compile(rb"/[!\"$-~]*")
 SPACE, CARRIAGE_RETURN = 0x20, 0x0D
 NO_REQUEST_LINE = "that is no request line of HTTP/1.1"
 CONTROLS_IN_HEADER = "a header holds control characters or a bare line feed"
+_BEHIND_FORWARD_AUTH: Final = b"/forward-auth/"
 
 _names: dict[bytes, bytes] = {}
 """Names of headers as they were sent → in lower case; few exist, so they are checked once."""
@@ -38,7 +41,7 @@ class Head(NamedTuple):
     """The head of a request.
 
     Attributes:
-        path: percent-decoded.
+        path: percent-decoded; where a head alone is asked about, without what stands behind that address.
         length: of the body, 0 where it has none or is chunked.
     """
 
@@ -52,6 +55,11 @@ class Head(NamedTuple):
     is_chunked: bool
     keep_alive: bool
     expects_continue: bool
+
+    @property
+    def leaves_body(self) -> bool:
+        """Whether a body is announced that is not read: it may never come, because the proxy that asks keeps it."""
+        return (self.length > 0 or self.is_chunked) and self.path == FORWARD_AUTH
 
 
 def refusal(detail: str) -> Problem:
@@ -162,6 +170,8 @@ def _header(line: bytes) -> tuple[bytes, bytes]:
 def _path(raw_path: bytes) -> str:
     if not PATH.fullmatch(raw_path):
         raise refusal("the target is no path; send it from its first slash on")
+    if raw_path.startswith(_BEHIND_FORWARD_AUTH):
+        return FORWARD_AUTH
     if b"%" not in raw_path:
         return raw_path.decode("ascii")
     try:

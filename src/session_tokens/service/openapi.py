@@ -194,19 +194,21 @@ def _standard_paths() -> dict[str, Any]:
         "/forward-auth": {
             "get": {
                 "operationId": "forward_auth",
-                "summary": "Tell a reverse proxy whether a request carries a living session.",
+                "summary": "Tell a reverse proxy whether a request carries a living session; any method, query and "
+                "path behind the address is answered the same, before a body.",
                 "security": [{"session": []}, {}],
                 "responses": {
                     "204": {
                         "description": "It does.",
                         "headers": {
                             "X-Session-Owner": {
-                                "description": "The owner in percent-encoded UTF-8.",
+                                "description": "The owner in percent-encoded UTF-8; --owner-header names it otherwise.",
                                 "schema": {"type": "string"},
                             },
                             "X-Session-Id": {"description": "The session's id.", "schema": {"type": "string"}},
                         },
                     },
+                    "303": {"description": "It does not, and a browser asks: to --login-url."},
                     "400": _problem(400, problem_json),
                     "401": _problem(401, problem_json),
                     "503": _problem(503, problem_json),

@@ -104,6 +104,7 @@ class Problem(Exception):
         headers: that go out with it.
         reason: why a session ended, where it did.
         oauth_error: the word of OAuth on its endpoints, where it differs from ``invalid_request``.
+        title: what it is in a few words, where that of its status does not fit.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Problem(Exception):
         headers: Headers | None = None,
         reason: str | None = None,
         oauth_error: str = "invalid_request",
+        title: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -123,13 +125,14 @@ class Problem(Exception):
         self.headers = headers or []
         self.reason = reason
         self.oauth_error = oauth_error
+        self.title = title or TITLES.get(status, "Error")
 
     def body(self, *, oauth: bool) -> bytes:
         """Answer the problem as JSON."""
         return msgspec.json.encode(
             ProblemBody(
                 type=f"urn:session-tokens:problem:{self.code}",
-                title=TITLES.get(self.status, "Error"),
+                title=self.title,
                 status=self.status,
                 code=self.code,
                 detail=self.detail,

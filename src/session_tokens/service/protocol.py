@@ -3,7 +3,8 @@
 Theory of operation. uvicorn owns sockets, signals and graceful stopping; this protocol, given to it as ``http=``, reads
 one connection. A request's head and body are read whole before the application sees it, which the small limits allow:
 so slowness, size and framing are judged here, and the application never waits for a client. ``framing`` takes heads and
-chunks apart; this file keeps order: one request at a time, the next one waits in the buffer.
+chunks apart; this file keeps order: one request at a time, the next one waits in the buffer. Where only a head is asked
+about, a body that is announced is not waited for: the answer is the connection's last, and what still comes is dropped.
 
 What is refused: bare line feeds, folded headers, ``Content-Length`` twice or beside ``Transfer-Encoding``, encodings
 but ``chunked``, extensions and trailers of chunks, missing or repeated ``Host``, control characters, more than 16 KiB
@@ -70,6 +71,7 @@ class StrictHTTP(asyncio.Protocol):
         self._cycle: _Cycle | None = None
         self._closing = False
         self._has_ended = False
+        self._discards = False
         self._discarded = 0
         self._writable: asyncio.Future[None] | None = None
         self._place = place or Place(Connections(), None, self._loop.time())
@@ -104,10 +106,13 @@ class StrictHTTP(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a request that is complete starts."""
-        if self._closing:
+        if self._closing or self._discards:
             self._discarded += len(data)
             if self._discarded > LINGER_BYTES_MAX:
-                self.transport.abort()
+                if self._closing:
+                    self.transport.abort()
+                else:
+                    self.transport.pause_reading()
             return
         self._buffer += data
         if self._cycle is None:
@@ -174,6 +179,11 @@ class StrictHTTP(asyncio.Protocol):
                 return None
             self._head = head = parse_head(bytes(buffer[:end]))
             del buffer[: end + 4]
+            if head.leaves_body:
+                self._head = head._replace(keep_alive=False)
+                self._discards, self._discarded = True, len(buffer)
+                buffer.clear()
+                return b""
             if head.is_chunked:
                 self._chunks = Chunks(BODY_BYTES_MAX)
             elif not head.length:
@@ -239,7 +249,11 @@ class StrictHTTP(asyncio.Protocol):
         if self._closing:
             return
         if not keep_alive or (self._has_ended and not self._buffer):
-            self._close()
+            if self._discards and not self._has_ended:
+                self.transport.resume_reading()
+                self._linger()
+            else:
+                self._close()
             return
         self._place.is_idle()
         self._deadline_s = self._loop.time() + self.idle_timeout_s
@@ -252,7 +266,7 @@ class StrictHTTP(asyncio.Protocol):
             self._read_requests()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer a problem and close; what still comes is thrown away, so that the answer is not lost in a reset."""
+        """Answer a problem and close."""
         body = problem.body(oauth=False)
         headers = [
             *COMMON,
@@ -267,6 +281,10 @@ class StrictHTTP(asyncio.Protocol):
                 extra={"event": "refused", "status": problem.status, "code": problem.code},
             )
         self.transport.write(_head_of(problem.status, headers) + body)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but for a while throw away what still comes, so that the answer is not lost in a reset."""
         self._closing = True
         self._place.is_ending()
         self._buffer.clear()

@@ -26,6 +26,7 @@ from .accepting import Door
 from .app import Options, Service
 from .connections import CONSOLE_CONNECTIONS_MAX, Connections, Place, allowed_connections
 from .console.app import Console
+from .forward_auth import OWNER_HEADER, SESSION_COOKIE, LogIn, check_owner_header
 from .key_use import Network
 from .keys import ensure_admin_key
 from .logs import log_to
@@ -52,7 +53,9 @@ def serve(
     trusted_proxies: Sequence[str] = TRUSTED_PROXIES,
     tls_certificate: str | Path | None = None,
     tls_key: str | Path | None = None,
-    session_cookie: str = "session",
+    session_cookie: str = SESSION_COOKIE,
+    owner_header: str = OWNER_HEADER,
+    login_url: str | None = None,
     allowed_hosts: Sequence[str] = (),
     public_url: str | None = None,
     audit: Audit | None = None,
@@ -73,6 +76,8 @@ def serve(
         tls_certificate: a PEM file with the chain, to speak TLS here.
         tls_key: its key, if that is not in the same file.
         session_cookie: the cookie that ``/forward-auth`` looks into.
+        owner_header: the header in which it tells the owner.
+        login_url: where it sends browsers without a session, such as ``/log-in`` or ``https://app.example/log-in``.
         allowed_hosts: names in ``Host`` that are answered; all where empty.
         public_url: how others reach the service, such as ``https://tokens.example``.
         audit: keeps an audit log on the store.
@@ -96,10 +101,13 @@ def serve(
             raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
     if not COOKIE_NAME.fullmatch(session_cookie):
         raise InvalidInput("the name of a cookie is letters, digits and !#$%&'*+.^_`|~- only")
+    check_owner_header(owner_header)
     if public_url is not None and not PUBLIC_URL.fullmatch(public_url):
         raise InvalidInput("a public URL is like https://tokens.example, without a slash at its end")
     options = Options(
         session_cookie=session_cookie,
+        owner_header=owner_header,
+        log_in=None if login_url is None else LogIn.at(login_url),
         trusted_proxies=networks_of(trusted_proxies) if behind_proxy else (),
         allowed_hosts=[name.lower() for name in allowed_hosts],
         public_url=public_url,
