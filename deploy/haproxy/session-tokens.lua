@@ -1,0 +1,43 @@
+-- Asks session-tokens whether a request carries a living session. HAProxy 2.6 or later, and nothing else installed.
+--
+-- http-request lua.living_session ADDRESS OWNER_HEADER
+--
+-- sets txn.session_owner and txn.session_id where it does; else txn.session_refused to the status to answer
+-- (401, 303, or 503 where session-tokens could not be asked) and txn.session_log_in to where a 303 leads.
+-- The page's method is told in a header; its body stays where it is.
+
+local ASKED_WITH = { "authorization", "cookie", "accept", "host" }
+local TIMEOUT_MS = 5000
+
+core.register_action("living_session", { "http-req" }, function(txn, address, owner_header)
+    local page, headers = txn.http:req_get_headers(), {}
+    for _, name in ipairs(ASKED_WITH) do
+        if page[name] then
+            headers[name] = {}
+            for _, value in pairs(page[name]) do
+                table.insert(headers[name], value)
+            end
+        end
+    end
+    headers["x-forwarded-method"] = { txn.f:method() }
+    headers["x-forwarded-uri"] = { txn.f:pathq() }
+
+    local answer = core.httpclient():get({
+        url = "http://" .. address .. "/forward-auth", headers = headers, timeout = TIMEOUT_MS
+    })
+    local function told(name)
+        for _, value in pairs((answer.headers or {})[name] or {}) do
+            return value
+        end
+    end
+
+    if answer.status == 204 and told(owner_header:lower()) then
+        txn:set_var("txn.session_owner", told(owner_header:lower()))
+        txn:set_var("txn.session_id", told("x-session-id"))
+    elseif answer.status == 303 and told("location") then
+        txn:set_var("txn.session_refused", 303)
+        txn:set_var("txn.session_log_in", told("location"))
+    else
+        txn:set_var("txn.session_refused", answer.status == 401 and 401 or 503)
+    end
+end, 2)
