@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from . import inputs
+from .clock import NEVER
 from .errors import InvalidInput, UnknownToken
 from .minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
 from .records import JSON, Issued, Page, Token, TokenKind
 from .rules import tokens as rules
+from .rules.expiry import secret_dies_at
 from .rules.listing import tokens_listed, what_follows
 from .settings import LABEL_BYTES_MAX, UNSET, Duration, Unset, duration_ms
 from .sync_core import CHUNK, SyncCore, page_of
@@ -91,6 +93,22 @@ class SyncTokenCommands(SyncCore):
         if token is None or not token.authenticates(now, session, entry):
             return None
         return token.seen_with(session)
+
+    def verify_token_until(self, secret: str) -> tuple[Token, int | None] | None:
+        """As ``verify_token``, with the instant in milliseconds until which it may be kept; ``None``: for ever.
+
+        The secret of a token that a session holds opens nothing after that session's end, whatever the token's kind;
+        a transferable one itself goes on, unassigned, so that its ``expires_at`` may be later.
+        """
+        if not isinstance(secret, str):
+            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+        if not is_secret(TOKEN_SECRET, secret):
+            return None
+        now, token, session, entry = self.store.find_token_now(self._keyring.lookups(secret))
+        if token is None or not token.authenticates(now, session, entry):
+            return None
+        until = secret_dies_at(token, session)
+        return token.seen_with(session), None if until == NEVER else until
 
     def transfer_token(
         self,

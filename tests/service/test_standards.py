@@ -33,7 +33,69 @@ async def test_introspection_of_a_session_says_what_7662_names(world: World) -> 
         "client_id": session["client_id"],
         "st_id": session["id"],
         "st_kind": "session",
+        "st_expires_at": session["expires_at"],
     }
+
+
+@pytest.mark.parametrize("transferable", [False, True])
+@pytest.mark.parametrize(("timeout", "held_for"), [(None, 600), (7_200, 600), (60, 60)])
+async def test_a_token_that_a_session_holds_expires_with_it_at_the_latest(
+    world: World, transferable: bool, timeout: int | None, held_for: int
+) -> None:
+    """A client that keeps what it was told until ``exp`` must not outlive the session: the secret is dead then."""
+    session = (await world.open_session(max_age=600))["session"]
+    own = {} if timeout is None else {"timeout": timeout}
+    issued = await world.issue_token(session["id"], transferable=transferable, **own)
+    said = await world.introspect(issued["secret"])
+
+    assert said["exp"] == session["created_at"] // 1000 + held_for
+    assert said["st_expires_at"] == session["created_at"] + held_for * 1000
+    world.clock.advance(held_for - 0.001)
+    assert (await world.introspect(issued["secret"]))["active"] is True
+    world.clock.advance(ms=1)
+    assert await world.introspect(issued["secret"]) == {"active": False}
+
+
+async def test_a_parked_and_a_free_token_expire_by_their_own_time_alone(world: World) -> None:
+    session = (await world.open_session(max_age=600))["session"]
+    given = await world.issue_token(session["id"], transferable=True, timeout=7_200)
+    hands = {"giver": "alice", "receiver": "bob"}
+    parked = (await world.ask("POST", f"/v1/tokens/{given['token']['id']}/transfer", json=hands)).json()
+    free = await world.issue_token(None, timeout=7_200)
+    for secret in (parked["secret"], free["secret"]):
+        said = await world.introspect(secret)
+
+        assert (said["exp"], said["st_expires_at"]) == (
+            session["created_at"] // 1000 + 7_200,
+            session["created_at"] + 7_200_000,
+        )
+
+
+async def test_who_asks_again_at_exp_keeps_a_session_with_an_idle_timeout_alive(world: World) -> None:
+    opened = await world.open_session(idle_timeout=100, max_age=1_000)
+    began_s = opened["session"]["created_at"] // 1000
+    for number in range(1, 21):
+        said = await world.introspect(opened["secret"])
+        now_s = world.clock.now() // 1000
+
+        assert said["exp"] == min(now_s + 50, began_s + 1_000)
+        assert said["exp"] * 1000 <= said["st_expires_at"]
+        assert said["st_expires_at"] >= min(world.clock.now() + 100_000, (began_s + 1_000) * 1000)
+        world.clock.advance(said["exp"] - now_s)
+        assert (await world.introspect(opened["secret"]))["active"] is (number < 20)
+
+
+@pytest.mark.parametrize(("idle_timeout", "later_ms", "ahead_s"), [(1, 0, 1), (1, 500, 1), (3, 700, 2), (1.2, 999, 2)])
+async def test_exp_is_a_second_away_where_half_the_idle_time_is_less(
+    world: World, idle_timeout: float, later_ms: int, ahead_s: int
+) -> None:
+    """Whole seconds, as clients insist: never past the real end, and else never less than a second from now."""
+    world.clock.advance(ms=later_ms)
+    opened = await world.open_session(idle_timeout=idle_timeout)
+    said = await world.introspect(opened["secret"])
+
+    assert said["exp"] == world.clock.now() // 1000 + ahead_s
+    assert said["exp"] * 1000 <= said["st_expires_at"]
 
 
 async def test_introspection_of_a_token_says_its_kind_epoch_and_value(world: World) -> None:

@@ -12,6 +12,8 @@ from .keys import lasts
 
 TOUCH_PARTS = 16
 """A use is written down only after 1/16 of the window has passed since the last one written."""
+LEAST_GOOD_MS = 1_000
+"""How long what is said of a session may be kept at least, unless it ends before."""
 
 
 def attached_deadline(created_at: int, max_age_ms: int | None, seen_at: int, idle_timeout_ms: int | None) -> int:
@@ -41,6 +43,25 @@ def touch_is_due(session: Session, now: int) -> bool:
     """Whether a use at ``now`` should be written down: 1/16 of the idle window (else of the age) has passed."""
     window_ms = session.idle_timeout_ms or session.max_age_ms
     return window_ms is not None and (now - session.last_seen_at) * TOUCH_PARTS >= window_ms
+
+
+def good_until(session: Session, now: int) -> int:
+    """Answer until when what is said of a living session at ``now`` may be kept before asking again.
+
+    Only asking keeps a session with an idle timeout alive. So it is half of that time from now, in which there is time
+    to ask again; at least a second, and never past the session's end. ``NEVER`` where it does not end.
+    """
+    if session.idle_timeout_ms is None:
+        return session.deadline
+    return min(session.deadline, now + max(session.idle_timeout_ms // 2, LEAST_GOOD_MS))
+
+
+def secret_dies_at(token: Token, session: Session | None) -> int:
+    """Answer when a token's secret stops to open anything, by time alone: with the session that holds it at the latest.
+
+    A transferable token does not end then, but is unassigned: what its record says about its end is another instant.
+    """
+    return token.deadline if session is None else min(token.deadline, session.deadline)
 
 
 def end_session(tx: Transaction, session: Session, at: int, reason: str, heir: Session | None = None) -> None:

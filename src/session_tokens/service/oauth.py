@@ -8,6 +8,7 @@ from ..async_api import AsyncSessionTokens
 from ..clock import NEVER
 from ..minting import SESSION_SECRET, TOKEN_SECRET, is_secret
 from ..records import Session, Token
+from ..rules.expiry import LEAST_GOOD_MS, good_until
 from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
 from .problems import Problem, bad_request
@@ -36,8 +37,8 @@ class OAuth:
         secret = _token_of(form)
         tokens = self._tokens
         if secret.startswith(TOKEN_SECRET):
-            token = await tokens.verify_token(secret)
-            body = INACTIVE if token is None else _encode(_of_token(token))
+            verified = await tokens.verify_token_until(secret)
+            body = INACTIVE if verified is None else _encode(_of_token(*verified))
         else:
             session = applications(await tokens.verify_session(secret))
             body = INACTIVE if session is None else _encode(_of_session(session))
@@ -85,20 +86,30 @@ def _of_session(session: Session) -> Introspection:
     return Introspection(
         active=True,
         sub=session.owner,
-        exp=msgspec.UNSET if session.deadline == NEVER else session.deadline // 1000,
+        exp=_exp_of(session),
         iat=session.created_at // 1000,
         token_type="Bearer",
         client_id=session.client_id or msgspec.UNSET,
         st_id=session.id,
         st_kind="session",
+        st_expires_at=msgspec.UNSET if session.deadline == NEVER else session.deadline,
     )
 
 
-def _of_token(token: Token) -> Introspection:
+def _exp_of(session: Session) -> int | msgspec.UnsetType:
+    """Answer when to ask again, in whole seconds: rounded so that it is neither too late nor at once."""
+    now = session.clock.now()
+    until = good_until(session, now)
+    if until == NEVER:
+        return msgspec.UNSET
+    return min(session.deadline // 1000, max(until // 1000, -(-(now + LEAST_GOOD_MS) // 1000)))
+
+
+def _of_token(token: Token, until: int | None) -> Introspection:
     return Introspection(
         active=True,
         sub=token.owner or msgspec.UNSET,
-        exp=msgspec.UNSET if token.deadline == NEVER else token.deadline // 1000,
+        exp=msgspec.UNSET if until is None else until // 1000,
         iat=token.created_at // 1000,
         token_type="Bearer",
         client_id=token.client_id or msgspec.UNSET,
@@ -106,6 +117,7 @@ def _of_token(token: Token) -> Introspection:
         st_kind=token.kind.value,
         st_epoch=token.epoch,
         st_value=token.value,
+        st_expires_at=msgspec.UNSET if until is None else until,
     )
 
 

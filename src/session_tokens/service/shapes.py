@@ -320,7 +320,11 @@ class OwnerState(Struct):
 
 
 class Introspection(Struct, omit_defaults=True):
-    """What RFC 7662 answers: ``active`` alone for whatever is not alive; instants are seconds here."""
+    """What RFC 7662 answers: ``active`` alone for whatever is not alive. ``exp`` and ``iat`` are whole seconds.
+
+    ``exp`` is until when the answer may be kept: half of a session's idle timeout from now, the end of everything else.
+    ``st_expires_at`` is the end itself, in milliseconds as in all other answers.
+    """
 
     active: bool
     sub: str | UnsetType = UNSET
@@ -332,6 +336,7 @@ class Introspection(Struct, omit_defaults=True):
     st_kind: str | UnsetType = UNSET
     st_epoch: int | UnsetType = UNSET
     st_value: Any | UnsetType = UNSET
+    st_expires_at: int | UnsetType = UNSET
 
 
 def session_shape(session: Session) -> SessionShape:

@@ -34,6 +34,25 @@ class TokenChecks(StoreBench):
             await self.tokens.sweep()
 
     @check
+    async def test_what_a_session_holds_is_good_until_its_end_whatever_its_kind(self) -> None:
+        opened, held = await self.tokens.open_session("ann", max_age=600), []
+        for transferable in (False, True):
+            for timeout, held_for in ((None, 600_000), (7_200, 600_000), (60, 60_000)):
+                token = await self.tokens.issue_token(opened.id, transferable=transferable, timeout=timeout)
+                held.append(token)
+                verified = await self.tokens.verify_token_until(token.secret)
+
+                assert verified is not None and verified[0] == token.record
+                start = token.token.created_at if held_for < 600_000 else opened.session.created_at
+                assert verified[1] == start + held_for
+        free = await self.tokens.issue_token(None)
+
+        assert await self.tokens.verify_token_until(free.secret) == (free.record, None)
+        await self.tokens.destroy_session(opened.id)
+        assert [await self.tokens.verify_token_until(token.secret) for token in held] == [None] * 6
+        assert await self.tokens.verify_token_until("stt_nonsense") is None
+
+    @check
     async def test_of_a_session_with_very_many_tokens_none_lives_on(self) -> None:
         opened = await self.tokens.open_session("ann")
         bound = [await self.tokens.issue_token(opened.id, transferable=number % 50 == 0) for number in range(620)]
