@@ -94,16 +94,9 @@ def serve(
     check_address(host, tls=tls_certificate is not None, behind_proxy=behind_proxy)
     _check_port(port)
     _check_console(port, console_host, console_port, tls=tls_certificate is not None, behind_proxy=behind_proxy)
-    if tls_key is not None and tls_certificate is None:
-        raise InvalidInput("a TLS key without its certificate; give both")
-    for file in (tls_certificate, tls_key):
-        if file is not None and not Path(file).is_file():
-            raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
-    if not COOKIE_NAME.fullmatch(session_cookie):
-        raise InvalidInput("the name of a cookie is letters, digits and !#$%&'*+.^_`|~- only")
+    _check_tls(tls_certificate, tls_key)
+    _check_names(session_cookie, public_url)
     check_owner_header(owner_header)
-    if public_url is not None and not PUBLIC_URL.fullmatch(public_url):
-        raise InvalidInput("a public URL is like https://tokens.example, without a slash at its end")
     options = Options(
         session_cookie=session_cookie,
         owner_header=owner_header,
@@ -277,6 +270,21 @@ def is_loopback(host: str) -> bool:
 def _check_port(port: int) -> None:
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
         raise InvalidInput("a port is 0 to 65535; 0 takes a free one")
+
+
+def _check_tls(certificate: str | Path | None, key: str | Path | None) -> None:
+    if key is not None and certificate is None:
+        raise InvalidInput("a TLS key without its certificate; give both")
+    for file in (certificate, key):
+        if file is not None and not Path(file).is_file():
+            raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
+
+
+def _check_names(session_cookie: str, public_url: str | None) -> None:
+    if not COOKIE_NAME.fullmatch(session_cookie):
+        raise InvalidInput("the name of a cookie is letters, digits and !#$%&'*+.^_`|~- only")
+    if public_url is not None and not PUBLIC_URL.fullmatch(public_url):
+        raise InvalidInput("a public URL is like https://tokens.example, without a slash at its end")
 
 
 def _check_console(port: int, host: str | None, console_port: int | None, *, tls: bool, behind_proxy: bool) -> None:
