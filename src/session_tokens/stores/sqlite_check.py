@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -11,10 +12,14 @@ from ..clock import Clock
 from ..errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ..minting import PepperKeyring
 from .record_codec import check_mac, mac_of, outcome_of, session_of, token_of
+from .sqlite_connections import DAMAGED_REMEDY
 from .sqlite_records import COLUMNS_OF, any_text
 from .sqlite_schema import SIGNED_TABLES, SPACE_MIGRATIONS, recorded_peppers, spaces_of, statements_of
 
 BATCH = 500
+_INDEX = re.compile(
+    r"CREATE (?:UNIQUE )?INDEX (?P<name>\w+) ON (?P<table>\w+) \([^)]*\)(?:\s+WHERE (?P<where>.*))?", re.DOTALL
+)
 FINDINGS_MAX = 1_000
 """Findings that are answered; more are counted in one last finding."""
 
@@ -58,20 +63,62 @@ def check_file(
     connection.execute("BEGIN IMMEDIATE" if fix else "BEGIN")
     connection.text_factory = any_text  # a text that is not UTF-8 is found, and stops nothing
     try:
-        check.structure()
         for beginning in spaces_of(connection):
             check.indexes(beginning)
+        check.structure()
+        for beginning in spaces_of(connection):
             for table in SIGNED_TABLES:
                 check.rows(beginning, table)
             check.orphans(beginning)
-    except BaseException:
+    except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.DatabaseError) and _is_damage(error):
+            raise CorruptRecord(
+                f"the database {_file_of(connection)} is damaged; {_what_is_left(connection)}"
+            ) from error
         raise
     finally:
         connection.text_factory = str
     connection.execute("COMMIT")
     return check.findings
+
+
+def _file_of(connection: sqlite3.Connection) -> str:
+    file: str = connection.execute("PRAGMA database_list").fetchone()[2]
+    return file
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return bool(getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT)
+
+
+def _what_is_left(connection: sqlite3.Connection) -> str:
+    """Answer how many records of a damaged file can still be read, and what is done about it."""
+    try:
+        names = [beginning + table for beginning in spaces_of(connection) for table in SIGNED_TABLES]
+        counts = {name: _readable_count(connection, name) for name in names}
+    except sqlite3.DatabaseError:  # not even what tables there are
+        counts = {}
+    told = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
+    return f"of its rows can be read: {told or 'none'}; {DAMAGED_REMEDY}"
+
+
+def _readable_count(connection: sqlite3.Connection, table: str) -> int:
+    """Answer how many rows can be read from the beginning of a table up to its damage, and from its end down to it."""
+    (made,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    place = "1" if "WITHOUT ROWID" in made else "rowid"  # the first column is the key
+    count = 0
+    for order in ("ASC", "DESC"):
+        try:
+            for _ in connection.execute(
+                f"SELECT {'*' if place == '1' else 'rowid, mac'} FROM {table} NOT INDEXED ORDER BY {place} {order}"
+            ):
+                count += 1
+        except sqlite3.DatabaseError:
+            continue
+        break
+    return count
 
 
 class _Check:
@@ -122,24 +169,48 @@ class _Check:
         left = damages
         if damages and self._fix:
             left = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
+        if left:
+            self._add("structure", "", None, f"the file is damaged; {DAMAGED_REMEDY}")
         for damage in damages:
             self._add("structure", "", None, damage, None if damage in left else "made the indexes anew")
 
     def indexes(self, beginning: str) -> None:
-        """See that each index is there."""
-        there = {name for (name,) in self._execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()}
+        """See that each index is there, is defined as it should be, and holds what its table holds."""
+        there = dict(self._execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'").fetchall())
         for file in SPACE_MIGRATIONS:
             for statement in statements_of(file):
-                words = statement.replace("{space}", beginning).split()
-                if "INDEX" not in words[:3]:
+                index = _INDEX.match(statement.replace("{space}", beginning))
+                if index is None:
                     continue
-                name = words[words.index("INDEX") + 1]
-                if name in there:
+                name, table, where = index["name"], index["table"], index["where"] or "TRUE"
+                if name not in there:
+                    said, remedy = f"the index {name} is missing", [index[0]]
+                elif there[name] != index[0]:
+                    said, remedy = f"the index {name} is defined in another way", [f"DROP INDEX {name}", index[0]]
+                elif self._differs(name, table, where):
+                    said, remedy = f"the index {name} does not hold what its table holds", [f"REINDEX {name}"]
+                else:
                     continue
                 if self._fix:
-                    self._execute(statement.replace("{space}", beginning))
-                table = words[words.index("ON") + 1]
-                self._add("index", table, None, f"the index {name} is missing", "made anew" if self._fix else None)
+                    for step in remedy:
+                        self._execute(step)
+                self._add("index", table, None, said, "made anew" if self._fix else None)
+
+    def _differs(self, name: str, table: str, where: str) -> bool:
+        """Whether an index and its table hold different rows; of one index alone, damage is a difference.
+
+        SQLite takes a condition that is the index's own to hold for each of its entries, and so adds up all of them.
+        Its own check says nothing of too many entries in a partial index from 3.46 on.
+        """
+        add_up = f"SELECT count(*), total(rowid) FROM {table} {{}} WHERE {where}"
+        by_table = self._execute(add_up.format("NOT INDEXED")).fetchone()
+        try:
+            by_index: object = self._execute(add_up.format(f"INDEXED BY {name}")).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            return True
+        return bool(by_index != by_table)
 
     def rows(self, beginning: str, table: str) -> None:
         """See that each row is as someone with the pepper wrote it, and means a record."""

@@ -37,6 +37,13 @@ FORK_WAIT_S = 10.0
 LOOK_EVERY_S = 1.0
 """For how long reads believe that the file is still in its place; each commit looks for itself."""
 
+DAMAGED_REMEDY = (
+    "stop all processes that use it, keep a copy, and restore a backup together with its key file. Without one, "
+    "sqlite3 FILE .recover may save rows into a new file, of which session-tokens check --fix sets the bad ones aside; "
+    "or begin with an empty file, and owners log in again"
+)
+"""What is done about a file in which SQLite does not find its way any more."""
+
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
 
@@ -152,10 +159,7 @@ class FileOptions:
         if code == sqlite3.SQLITE_NOTADB:
             return StoreError(f"the file {self.path} is not an SQLite database; restore it, or name another file")
         if code == sqlite3.SQLITE_CORRUPT:
-            return CorruptRecord(
-                f"the database {self.path} is damaged; stop all processes that use it, keep a copy, and run "
-                "session-tokens check --fix or restore a backup"
-            )
+            return CorruptRecord(f"the database {self.path} is damaged; {DAMAGED_REMEDY}")
         return StoreUnavailable(f"the database {self.path} cannot be asked ({_name_of(error)}: {error})")
 
 
