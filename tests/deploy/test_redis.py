@@ -12,7 +12,7 @@ import pytest
 import valkey
 
 from session_tokens import SessionTokens
-from session_tokens.stores.valkey_start import library_text
+from session_tokens.stores.valkey_library import library_text
 from tests.servers.valkey import free_port
 
 ACL = Path(__file__).parents[2] / "deploy" / "valkey" / "users.acl"

@@ -20,8 +20,8 @@ from session_tokens.stores.postgres import BlockingPostgresStore, migrate_postgr
 from session_tokens.stores.postgres_address import Address, address_of
 from session_tokens.stores.postgres_schema import opening
 from session_tokens.stores.valkey import BlockingValkeyStore, _pool_of_url
+from session_tokens.stores.valkey_library import library_text
 from session_tokens.stores.valkey_start import Address as ValkeyAddress
-from session_tokens.stores.valkey_start import library_text
 from session_tokens.stores.valkey_wire import pack
 from tests.servers.postgres import shared_server
 from tests.servers.valkey import ValkeyServer
@@ -109,7 +109,9 @@ class ValkeyOnOurClock(BlockingValkeyStore):
         self._set_to: int | None = None
         self._core.now_of = lambda time: clock.now()  # type: ignore[method-assign]  # TIME is the server's own
         self._core.codec.near.now = clock.now
-        (reply,) = self._lines.exchange(pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1)
+        (reply,) = self._lines.exchange(
+            pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1, is_read=True
+        )
         assert reply == b"session_tokens_v1"
 
     def _ask(self, packed: bytes, replies: int, *, twice_is_once: bool) -> list[Any]:

@@ -11,7 +11,7 @@ import valkey
 
 from session_tokens import SessionTokens, StoreError
 from session_tokens.stores.valkey import open_valkey_blocking
-from session_tokens.stores.valkey_start import library_text
+from session_tokens.stores.valkey_library import library_text
 
 from ..servers.valkey import ValkeyServer, _private_valkey, program  # noqa: F401  # a fixture
 

@@ -32,6 +32,10 @@ class Unsent(StoreUnavailable):
     """The server was not asked at all, or said that it did nothing; asking again cannot do it twice."""
 
 
+class Elsewhere(Unsent):
+    """The server did nothing because it is not the primary (any more); the next connection may lead to that one."""
+
+
 class Declined(StoreUnavailable):
     """The server answers, and refuses this one thing; that is no reason to stop asking it others."""
 
@@ -154,7 +158,8 @@ class Outage:
                 breaker.succeeded()
                 raise
             except StoreUnavailable as error:
-                breaker.failed()
+                if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
+                    breaker.failed()
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             else:
                 if breaker.failures:
@@ -176,7 +181,8 @@ class Outage:
                 breaker.succeeded()
                 raise
             except StoreUnavailable as error:
-                breaker.failed()
+                if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
+                    breaker.failed()
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             else:
                 if breaker.failures:

@@ -44,3 +44,7 @@ class Recent(Generic[K, V]):
         """Remember it no more."""
         self._young.pop(key, None)
         self._old.pop(key, None)
+
+    def clear(self) -> None:
+        """Remember nothing."""
+        self._young, self._old = {}, {}

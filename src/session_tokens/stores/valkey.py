@@ -14,6 +14,8 @@ Durability. What a command answered is on the server; what the server can lose i
   ``StoreUnavailable``, its outcome unknown. A fail-over to one of those loses nothing; all of them crashing at once
   loses what persistence loses.
 
+``min-replicas-to-write`` of the server is no such promise: it fences off a primary without replicas.
+
 What is lost is lost as a whole command; a session that was ended within the time lost is alive again, and no store on
 such a server can prevent that. Where this matters use ``appendfsync always``.
 """
@@ -38,10 +40,11 @@ from .valkey_check import Problem, Progress, checking
 from .valkey_codec import Reply
 from .valkey_copying import dumping
 from .valkey_core import SessionNow, TokenNow, ValkeyCore
+from .valkey_errors import LibraryLost
 from .valkey_paths import Usual
 from .valkey_paths import packed as packed_paths
 from .valkey_start import Address, Exchange, preparing
-from .valkey_wire import AsyncLines, BlockingLines, LibraryLost, Pool, pack
+from .valkey_wire import AsyncLines, BlockingLines, Moved, Pool, pack
 
 T = TypeVar("T")
 
@@ -61,7 +64,7 @@ class ValkeyStore(CoalescingStore):
         self.clock = self._core.clock
         self.listeners = Listeners()
         self.unreadables = self._core.codec.unreadables
-        self._lines = AsyncLines(pool)
+        self._lines = AsyncLines(pool, self._core.codec.last_stamp_key, self._core.codec.near.drop)
         self._closed = False
         self._usual_sessions: Coalescer[Usual, SessionNow | None] = Coalescer(self._carry_sessions)
         self._usual_tokens: Coalescer[Usual, TokenNow | None] = Coalescer(self._carry_tokens)
@@ -123,6 +126,8 @@ class ValkeyStore(CoalescingStore):
         packed, replies = next(steps)
         try:
             steps.send(await self._ask(packed, replies, twice_is_once=False))
+        except Moved:
+            return [False] * len(commits)
         except StopIteration as stop:
             written: list[bool] = stop.value
             return written
@@ -162,11 +167,11 @@ class ValkeyStore(CoalescingStore):
         if self._closed and twice_is_once:
             raise StoreUnavailable("the store is closed; open it again")
 
-        return await self._core.outage.ask(self._exchange, packed, replies, twice_is_once=twice_is_once)
+        return await self._core.outage.ask(self._exchange, packed, replies, twice_is_once, twice_is_once=twice_is_once)
 
-    async def _exchange(self, left_s: float, packed: bytes, replies: int) -> list[Reply]:
+    async def _exchange(self, left_s: float, packed: bytes, replies: int, is_read: bool) -> list[Reply]:
         try:
-            return await self._lines.exchange(packed, replies, left_s)
+            return await self._lines.exchange(packed, replies, left_s, is_read=is_read)
         except LibraryLost as lost:
             await self._drive(preparing(self._core.codec, self._core.keyring), left_s)
             raise Unsent(str(lost)) from lost
@@ -176,7 +181,7 @@ class ValkeyStore(CoalescingStore):
             words = next(steps)
             while True:
                 try:
-                    (reply,) = await self._lines.exchange(pack(words), 1, timeout_s)
+                    (reply,) = await self._lines.exchange(pack(words), 1, timeout_s, is_read=True)
                 except StoreError as error:
                     words = steps.throw(error)
                 else:
@@ -203,8 +208,9 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         self.keyring = keyring
         self.clock = self._core.clock
         self.listeners = Listeners()
-        self.unreadables = self._core.codec.unreadables
-        self._lines = BlockingLines(pool, address.policy.timeout_s)
+        codec = self._core.codec
+        self.unreadables = codec.unreadables
+        self._lines = BlockingLines(pool, codec.last_stamp_key, codec.near.drop, address.policy.timeout_s)
         self._closed = False
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
@@ -279,6 +285,8 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         packed, replies = next(steps)
         try:
             steps.send(self._ask(packed, replies, twice_is_once=False))
+        except Moved:
+            return False
         except StopIteration as stop:
             written: bool = stop.value[0]
             return written
@@ -315,11 +323,11 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
 
-        return self._core.outage.ask_now(self._exchange, packed, replies, twice_is_once=twice_is_once)
+        return self._core.outage.ask_now(self._exchange, packed, replies, twice_is_once, twice_is_once=twice_is_once)
 
-    def _exchange(self, left_s: float, packed: bytes, replies: int) -> list[Reply]:
+    def _exchange(self, left_s: float, packed: bytes, replies: int, is_read: bool) -> list[Reply]:
         try:
-            return self._lines.exchange(packed, replies)
+            return self._lines.exchange(packed, replies, is_read=is_read)
         except LibraryLost as lost:
             self._drive(preparing(self._core.codec, self._core.keyring))
             raise Unsent(str(lost)) from lost
@@ -329,7 +337,7 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             words = next(steps)
             while True:
                 try:
-                    (reply,) = self._lines.exchange(pack(words), 1)
+                    (reply,) = self._lines.exchange(pack(words), 1, is_read=True)
                 except StoreError as error:
                     words = steps.throw(error)
                 else:

@@ -15,6 +15,7 @@ from .outage import Outage
 from .server_clock import ServerClock
 from .valkey_asks import ask_words
 from .valkey_codec import Reply, ValkeyCodec
+from .valkey_errors import UNKNOWN_OUTCOME
 from .valkey_names import prefix_of
 from .valkey_paths import Usual
 from .valkey_paths import packed as packed_paths
@@ -117,15 +118,14 @@ class ValkeyCore:
             packed, replies = packed + pack([b"WAIT", b"%d" % self.replicas, b"%d" % wait_ms]), 2
         (now, *stamps), *confirmed = yield packed, replies
         self.clock.heard(now)
+        if self.replicas and any(stamps) and confirmed[0] < self.replicas:
+            raise StoreUnavailable(
+                f"{confirmed[0]} of {self.replicas} replicas have confirmed in time; {UNKNOWN_OUTCOME}"
+            )
         wrote = self.codec.near.wrote
         for stamp, writes in zip(stamps, all_writes, strict=True):
             if stamp:
                 wrote(b"%d" % stamp, writes)
-        if self.replicas and any(stamps) and confirmed[0] < self.replicas:
-            raise StoreUnavailable(
-                f"{confirmed[0]} of {self.replicas} replicas have confirmed in time; the outcome of a command is "
-                "unknown, an idempotency key tells when it is sent again"
-            )
         return [stamp != 0 for stamp in stamps]
 
     def due_packed(self, now: int, limit: int) -> bytes:

@@ -11,6 +11,8 @@ So nothing here has to be right, and nothing needs to be told when others write;
   the server's clock must lie between them. What is dead by then is not brought back.
 - A part is content and stamp that were read, or written, together. A bucket that a commit of ours touches is forgotten:
   others may have added to it meanwhile, and a new stamp with old content would be believed wrongly.
+- What is not confirmed is not taken in: where replicas are asked for, a write is when they have it. And all is
+  forgotten when the store's address leads to another run of a server (``drop``): there other writes may stand.
 - Where guesses turn out wrong, as when many processes write the same records, the next commands read first: 1 after
   the first refusal, then 3, 7, up to 63, so that a wrong guess in every command costs a few per cent.
 """
@@ -77,6 +79,7 @@ class Near:
         self._refusals = self._doubts = 0
         self.get = self._parts.get
         self.forget = self._parts.forget
+        self.drop = self._parts.clear
 
     def saw(self, name: bytes, value: bytes | None, said: Any) -> None:
         """Remember the value of a name, ``None`` for its absence, and what it says."""
@@ -95,7 +98,7 @@ class Near:
             self._parts.forget(name)
 
     def wrote(self, stamp: bytes, writes: Wrote) -> None:
-        """Take in what a commit of ours has written under a stamp."""
+        """Take in what a commit of ours has written under a stamp, once it is confirmed."""
         for name, body, record in writes.bodies:
             self.saw(name, stamp + body, record)
         for name in writes.gone:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
@@ -12,8 +11,10 @@ from ..minting import PepperKeyring
 from .outage import OutagePolicy
 from .store_url import store_url_of
 from .valkey_codec import ValkeyCodec
+from .valkey_errors import NotPermitted
+from .valkey_library import LIBRARY, library_text
+from .valkey_wire import fields_of
 
-LIBRARY = "session_tokens_v1"
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
 """The first versions with function libraries."""
 
@@ -29,11 +30,6 @@ Exchange = Generator[list[bytes], Any, None]
 """Yields commands; the reply is sent in, or thrown in as ``StoreError``."""
 
 
-def library_text() -> bytes:
-    """Answer the text of the function library."""
-    return files(__package__).joinpath("lua", f"{LIBRARY}.lua").read_bytes()
-
-
 def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
     """Make sure that a server can hold the store and knows its functions and peppers.
 
@@ -41,9 +37,9 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
         StoreError: the server is too old, would throw records away, or holds another text of the library.
         InvalidInput: a pepper is missing or is not the one that the store was written with.
     """
-    _check_server(_fields((yield [b"INFO", b"server"])))
-    _check_memory(_fields((yield [b"INFO", b"memory"])))
-    _check_cluster(_fields((yield [b"INFO", b"cluster"])))
+    _check_server(fields_of((yield [b"INFO", b"server"])))
+    _check_memory(fields_of((yield [b"INFO", b"memory"])))
+    _check_cluster(fields_of((yield [b"INFO", b"cluster"])))
     yield from loading()
     marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, b"m"]
     for key_id in keyring.peppers:
@@ -65,17 +61,19 @@ def loading() -> Exchange:
     text = library_text()
     try:
         listed = yield [b"FUNCTION", b"LIST", b"LIBRARYNAME", LIBRARY.encode("ascii"), b"WITHCODE"]
-    except StoreError:  # the ACL keeps it from us; then an administrator has loaded it, or the first call says so
+    except NotPermitted:  # an administrator has loaded it, or the first call says so
         return
     if not listed:
         try:
             yield [b"FUNCTION", b"LOAD", text]
+        except NotPermitted as error:
+            raise StoreError(
+                f"the server does not hold the function library {LIBRARY} and this user may not load it; an "
+                "administrator loads it with FUNCTION LOAD, see deploy/valkey"
+            ) from error
         except StoreError as error:
-            if "already exists" not in str(error):
-                raise StoreError(
-                    f"the server does not hold the function library {LIBRARY} and this user may not load it; an "
-                    "administrator loads it with FUNCTION LOAD, see deploy/valkey"
-                ) from error
+            if "already exists" not in str(error):  # else another process was faster
+                raise
     elif text not in _flat(listed[0]):
         raise StoreError(
             f"the server holds another text of the function library {LIBRARY}; load that of this version with "
@@ -86,11 +84,6 @@ def loading() -> Exchange:
 def _flat(listed: Any) -> list[bytes]:
     """Answer the words in which a library is described: a list in RESP2, a mapping in RESP3."""
     return list(listed.values()) if isinstance(listed, dict) else listed
-
-
-def _fields(info: bytes) -> dict[str, str]:
-    lines = info.decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
 def _check_server(fields: dict[str, str]) -> None:

@@ -1,7 +1,13 @@
-"""Connections of valkey-py or redis-py, each held by one exchange at a time, and what their errors mean to us.
+"""Connections of valkey-py or redis-py, each held by one exchange at a time, to the primary of the day.
 
 An exchange sends its commands in one go and reads as many replies. Whatever disturbs it, a time-out or a cancelled
 task too, closes the connection, so that no reply is ever left over for the next exchange.
+
+An address may come to lead to another server, and a server may become a replica while connections to it stay open.
+So each new connection asks which run of which server it leads to, and whether that is a primary. Each read carries a
+write that changes nothing (``PERSIST`` of a key that never expires), which a replica refuses. Who is refused like that
+closes this connection and all idle ones. Where a new connection leads to another run than those before, they are closed
+too, what was remembered of records is forgotten, and a commit that was judged on the other run is not sent.
 """
 
 from __future__ import annotations
@@ -13,105 +19,27 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
-from ..errors import StoreError, StoreUnavailable
-from .outage import Declined, Unsent
+from ..errors import StoreUnavailable
+from .outage import Elsewhere
 from .valkey_codec import Reply
+from .valkey_errors import (
+    UNKNOWN_OUTCOME,
+    is_driver_error,
+    is_of_a_primary,
+    is_of_another_role,
+    is_refusal,
+    not_a_primary,
+    trouble,
+)
 
 IDLE_MAX = 16
 """Connections kept for later exchanges."""
 LOOK_AFTER_S = 0.05
 """A connection that lay idle for longer is looked at before it is used: its server may have gone meanwhile."""
 
-_NOT_DONE = {
-    "LOADING": "the server is loading its data; it will answer soon",
-    "BUSYLOADING": "the server is loading its data; it will answer soon",
-    "READONLY": "the server is a read-only replica; give the address of the primary",
-    "MASTERDOWN": "the server is a replica that has lost its primary; give the address of the primary",
-    "MISCONF": "the server refuses writes because it cannot save to disk; look at its log",
-    "OOM": "the server is out of memory; give it more (maxmemory), or sweep",
-    "OUTOFMEMORY": "the server is out of memory; give it more (maxmemory), or sweep",
-    "NOAUTH": "the server wants a password; put user and password into the URL",
-    "AUTHENTICATION": "the server refused user or password; correct the URL",
-    "WRONGPASS": "the server refused user or password; correct the URL",
-    "NOPERM": "the server's ACL forbids this user what the store needs; see deploy/valkey",
-    "NOPERMISSION": "the server's ACL forbids this user what the store needs; see deploy/valkey",
-    "MOVED": "the server belongs to a cluster and another node holds these keys; give the address of a single server",
-    "ASK": "the server belongs to a cluster and is moving these keys; give the address of a single server",
-    "CLUSTERDOWN": "the cluster is down",
-    "CROSSSLOT": "the server belongs to a cluster; give the address of a single server",
-    "NOREPLICAS": "the server has too few replicas to accept writes",
-    "BUSY": "the server is held up by another script; it will answer later",
-    "TRYAGAIN": "the server is moving keys; it will answer later",
-    "MAXCLIENTS": "the server has no connection to spare; raise maxclients",
-    "UNBLOCKED": "the server was demoted meanwhile; give the address of the primary",
-}
-"""First word of a server's error, or of the driver's name for it → what it means; nothing was carried out."""
 
-_DECLINED = frozenset({"READONLY", "MISCONF", "OOM", "OUTOFMEMORY", "NOPERM", "NOPERMISSION", "NOREPLICAS"})
-"""Those after which the server goes on answering others: reads, mostly."""
-
-
-class LibraryLost(Unsent):
-    """The server does not know our function library (any more); it is loaded again."""
-
-
-def trouble(error: BaseException, *, sent: bool) -> StoreError:
-    """Answer what an error of the driver or the server means.
-
-    Args:
-        sent: whether the commands may have reached the server.
-    """
-    if isinstance(error, StoreError):
-        return error
-    name = type(error).__name__.removesuffix("Error").upper()
-    text = str(error)[:200]
-    word = text.partition(" ")[0].rstrip(":").upper()
-    if "function not found" in text.lower():
-        return LibraryLost("the server lost the function library; it is being loaded again")
-    for known in (name, word):
-        if known in _NOT_DONE:
-            return (Declined if known in _DECLINED else Unsent)(_NOT_DONE[known])
-    if "max number of clients" in text:
-        return Unsent(_NOT_DONE["MAXCLIENTS"])
-    if is_refusal(error):
-        return StoreUnavailable(f"the server refused a command of the store: {text}")
-    if not sent:
-        return Unsent(_not_reached(type(error).__name__, text))
-    return StoreUnavailable(
-        "the server did not answer in time or the connection broke; the outcome of a command is unknown, an "
-        "idempotency key tells when it is sent again"
-    )
-
-
-def _not_reached(kind: str, text: str) -> str:
-    """Answer why a server was not reached, for people who have only the store's URL to change."""
-    distrust = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
-    if distrust:
-        return f"the server's certificate is not trusted ({distrust}); {_remedy_of(distrust)}"
-    if "[SSL" in text:
-        return "the server and the store do not agree on TLS; is its TLS port named, and is TLS wanted (valkeys://)?"
-    if "No such file" in text:
-        return (
-            "a file that the store's URL names is not there: the socket, or one of ssl_ca_certs, ssl_certfile, "
-            "ssl_keyfile"
-        )
-    return f"the server cannot be reached ({kind}); is it running, is the address right, does it want TLS (valkeys://)?"
-
-
-def _remedy_of(distrust: str) -> str:
-    """Answer what to do about a certificate, by what OpenSSL says of it."""
-    if "mismatch" in distrust.lower() or "not valid for" in distrust:
-        return "name the host in the store's URL as the certificate does"
-    if distrust.startswith("Missing "):  # from Python 3.13 on, which asks for what RFC 5280 asks of an authority
-        return "the authority has to make the certificate anew with that extension; Python 3.13 and later demand it"
-    if "expired" in distrust or "not yet valid" in distrust:
-        return "the server needs a new certificate, or one of the two clocks is wrong"
-    return "name the authority that signed it: ?ssl_ca_certs=FILE in the store's URL"
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Whether the server itself answered with an error."""
-    return any(kind.__name__ == "ResponseError" for kind in type(error).__mro__)
+class Moved(Exception):
+    """A commit was not sent: the address leads to another server than the one on which it was judged."""
 
 
 def _pack(words: Sequence[bytes]) -> bytes:
@@ -166,74 +94,154 @@ class Pool(Protocol):
     connection_kwargs: Any
 
 
-_Idle = tuple[Any, float]
-"""A connection, and since when it is idle, in seconds."""
+def fields_of(info: bytes) -> dict[str, str]:
+    """Answer what a reply to ``INFO`` says: name → text."""
+    lines = info.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
-class AsyncLines:
-    """Connections for asyncio.
+_GREETING = pack([b"INFO", b"server"]) + pack([b"INFO", b"replication"])
+_GREETING_REPLIES = 2
+
+_Idle = tuple[Any, str, float]
+"""A connection, the run that it leads to, and since when it is idle, in seconds."""
+
+
+class _Lines:
+    """What connections for asyncio and for threads have in common.
 
     Args:
         pool: the connection pool of a client; only how it makes connections is used.
+        key: of the store, one that has no expiry.
+        when_moved: called when a connection leads to another server run than those before.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, key: bytes, when_moved: Callable[[], None]) -> None:
         self._pool = pool
+        self._probe = pack([b"PERSIST", key])
+        self._keys = key.partition(b":")[0].decode("ascii") + "*"
+        self._when_moved = when_moved
+        self._run = ""
         self._idle: list[_Idle] = []
         self._closed = False
 
-    async def exchange(self, packed: bytes, replies: int, timeout_s: float) -> list[Reply]:
-        """Send packed commands and answer their replies.
+    def _greeted(self, server: bytes, replication: bytes) -> str:
+        """Answer the run to which a new connection leads; what is known of another one is forgotten.
 
         Raises:
+            Unsent: it leads to a replica.
+        """
+        if fields_of(replication).get("role", "master") != "master":
+            raise not_a_primary()
+        run = fields_of(server).get("run_id", "")
+        if run != self._run:
+            is_first, self._run = not self._run, run
+            if not is_first:
+                self._when_moved()
+        return run
+
+    def _believe(self, run: str, *, is_read: bool) -> None:
+        """Refuse answers of another server than the one to which the address leads by now."""
+        if run != self._run:
+            raise Elsewhere(_MOVED) if is_read else StoreUnavailable(f"{_MOVED}; {UNKNOWN_OUTCOME}")
+
+
+_MOVED = "the address of the store came to lead to another server meanwhile"
+
+
+class AsyncLines(_Lines):
+    """Connections for asyncio."""
+
+    async def exchange(self, packed: bytes, replies: int, timeout_s: float, *, is_read: bool) -> list[Reply]:
+        """Send packed commands and answer their replies.
+
+        Args:
+            packed: the commands.
+            replies: how many they are.
+            timeout_s: seconds it may take.
+            is_read: whether it may be sent twice; then the server must still be a primary when it has answered. Else
+                the first command is a commit, and the others do not undo it.
+
+        Raises:
+            Moved: it is no read, and was not sent because the address leads elsewhere.
             Unsent: nothing was carried out.
             StoreUnavailable: it failed, and what was asked may have been carried out.
         """
-        sent = False
+        sent, run = False, ""
+        answers: list[Reply] = []
         connection: _AsyncConnection | None = None
         try:
             async with asyncio.timeout(timeout_s):
-                connection = await self._connection(timeout_s)
+                run_before = self._run
+                connection, run = await self._connection(timeout_s)
+                if not is_read and run_before not in ("", run):
+                    raise Moved
                 sent = True
-                await connection.send_packed_command([packed], check_health=False)
-                answers = [await connection.read_response(disable_decoding=True) for _ in range(replies)]
+                await connection.send_packed_command([packed + self._probe if is_read else packed], check_health=False)
+                read = connection.read_response
+                for _ in range(replies):
+                    answers.append(await read(disable_decoding=True))  # what came before an error counts
+                if is_read:
+                    await self._prove(connection)
         except Exception as error:
             if connection is not None:
-                if is_refusal(error) and replies == 1:
-                    self._keep(connection)
+                if run == self._run and _leaves_nothing(error, replies, is_read=is_read):
+                    self._idle.append((connection, run, time.monotonic()))
                 else:
                     await connection.disconnect(nowait=True)
+            if is_of_another_role(error):
+                await self._drop_idle()
             if not is_driver_error(error):
                 raise
-            raise trouble(error, sent=sent) from error
+            raise trouble(error, sent=sent, is_done=bool(answers) and not is_read, keys=self._keys) from error
         except BaseException:
             if connection is not None:
                 await connection.disconnect(nowait=True)
             raise
-        if self._closed or len(self._idle) >= IDLE_MAX:
-            await connection.disconnect(nowait=True)
+        if run == self._run and not self._closed and len(self._idle) < IDLE_MAX:
+            self._idle.append((connection, run, time.monotonic()))
         else:
-            self._keep(connection)
+            await connection.disconnect(nowait=True)
+            self._believe(run, is_read=is_read)
         return answers
 
-    def _keep(self, connection: _AsyncConnection) -> None:
-        self._idle.append((connection, time.monotonic()))
+    async def _prove(self, connection: _AsyncConnection) -> None:
+        """Read what became of the probe; raise unless the server is a primary."""
+        try:
+            await connection.read_response(disable_decoding=True)
+        except Exception as error:
+            if not is_of_a_primary(error):
+                raise
+            await self._greet(connection)  # it writes for nobody now; whether it is a primary it tells
 
-    async def _connection(self, timeout_s: float) -> _AsyncConnection:
+    async def _greet(self, connection: _AsyncConnection) -> str:
+        await connection.send_packed_command([_GREETING], check_health=False)
+        server, replication = [await connection.read_response(disable_decoding=True) for _ in range(_GREETING_REPLIES)]
+        return self._greeted(server, replication)
+
+    async def _connection(self, timeout_s: float) -> tuple[_AsyncConnection, str]:
         while self._idle:
             connection: _AsyncConnection
-            connection, since_s = self._idle.pop()
+            connection, run, since_s = self._idle.pop()
             if time.monotonic() - since_s < LOOK_AFTER_S or await _is_usable(connection):
-                return connection
+                return connection, run
         connection = self._pool.connection_class(**self._pool.connection_kwargs)
         connection.socket_timeout = None  # the exchange has a time-out as a whole
         connection.socket_connect_timeout = timeout_s
+        run_before = self._run
         try:
             await connection.connect()
+            run = await self._greet(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        return connection
+        if run_before not in ("", run):
+            await self._drop_idle()
+        return connection, run
+
+    async def _drop_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop()[0].disconnect(nowait=True)
 
     async def close(self) -> None:
         """Close all connections; those in use follow when their exchange is over."""
@@ -248,6 +256,13 @@ class AsyncLines:
                     raise
 
 
+def _leaves_nothing(error: BaseException, replies: int, *, is_read: bool) -> bool:
+    """Whether no reply is left over after an error, and the connection is good for the next exchange."""
+    return isinstance(error, Moved) or (
+        replies == 1 and not is_read and is_refusal(error) and not is_of_another_role(error)
+    )
+
+
 async def _is_usable(connection: _AsyncConnection) -> bool:
     """Whether a connection that lay idle is still open and has nothing left over."""
     try:
@@ -260,68 +275,89 @@ async def _is_usable(connection: _AsyncConnection) -> bool:
     return False
 
 
-def is_driver_error(error: BaseException) -> bool:
-    """Whether a driver or the operating system raised it."""
-    return isinstance(error, OSError | EOFError) or type(error).__module__.partition(".")[0] in ("valkey", "redis")
-
-
-class BlockingLines:
+class BlockingLines(_Lines):
     """Connections for threads; each exchange has one to itself. A forked process makes its own."""
 
-    def __init__(self, pool: Pool, timeout_s: float) -> None:
-        self._pool = pool
+    def __init__(self, pool: Pool, key: bytes, when_moved: Callable[[], None], timeout_s: float) -> None:
+        super().__init__(pool, key, when_moved)
         self._timeout_s = timeout_s
-        self._idle: list[_Idle] = []
-        self._closed = False
         self._process_id = os.getpid()
 
-    def exchange(self, packed: bytes, replies: int) -> list[Reply]:
+    def exchange(self, packed: bytes, replies: int, *, is_read: bool) -> list[Reply]:
         """Send packed commands and answer their replies; see ``AsyncLines.exchange``."""
-        sent = False
+        sent, run = False, ""
+        answers: list[Reply] = []
         connection: _BlockingConnection | None = None
         try:
-            connection = self._connection()
+            run_before = self._run
+            connection, run = self._connection()
+            if not is_read and run_before not in ("", run):
+                raise Moved
             sent = True
-            connection.send_packed_command([packed], check_health=False)
-            answers = [connection.read_response(disable_decoding=True) for _ in range(replies)]
+            connection.send_packed_command([packed + self._probe if is_read else packed], check_health=False)
+            read = connection.read_response
+            for _ in range(replies):
+                answers.append(read(disable_decoding=True))  # what came before an error counts
+            if is_read:
+                self._prove(connection)
         except Exception as error:
             if connection is not None:
-                if is_refusal(error) and replies == 1:
-                    self._idle.append((connection, time.monotonic()))
+                if run == self._run and _leaves_nothing(error, replies, is_read=is_read):
+                    self._idle.append((connection, run, time.monotonic()))
                 else:
                     connection.disconnect()
+            if is_of_another_role(error):
+                self._drop_idle()
             if not is_driver_error(error):
                 raise
-            raise trouble(error, sent=sent) from error
+            raise trouble(error, sent=sent, is_done=bool(answers) and not is_read, keys=self._keys) from error
         except BaseException:
             if connection is not None:
                 connection.disconnect()
             raise
-        if self._closed or len(self._idle) >= IDLE_MAX:
-            connection.disconnect()
+        if run == self._run and not self._closed and len(self._idle) < IDLE_MAX:
+            self._idle.append((connection, run, time.monotonic()))
         else:
-            self._idle.append((connection, time.monotonic()))
+            connection.disconnect()
+            self._believe(run, is_read=is_read)
         return answers
 
-    def _connection(self) -> _BlockingConnection:
+    def _prove(self, connection: _BlockingConnection) -> None:
+        try:
+            connection.read_response(disable_decoding=True)
+        except Exception as error:
+            if not is_of_a_primary(error):
+                raise
+            self._greet(connection)
+
+    def _greet(self, connection: _BlockingConnection) -> str:
+        connection.send_packed_command([_GREETING], check_health=False)
+        server, replication = [connection.read_response(disable_decoding=True) for _ in range(_GREETING_REPLIES)]
+        return self._greeted(server, replication)
+
+    def _connection(self) -> tuple[_BlockingConnection, str]:
         if os.getpid() != self._process_id:  # the parent's connections; its replies are not for us
             self._idle, self._process_id = [], os.getpid()
         while True:
             try:
                 connection: _BlockingConnection
-                connection, since_s = self._idle.pop()
+                connection, run, since_s = self._idle.pop()
             except IndexError:
                 break
             if time.monotonic() - since_s < LOOK_AFTER_S or self._is_usable(connection):
-                return connection
+                return connection, run
         connection = self._pool.connection_class(**self._pool.connection_kwargs)
         connection.socket_timeout = connection.socket_connect_timeout = self._timeout_s
+        run_before = self._run
         try:
             connection.connect()
+            run = self._greet(connection)
         except BaseException:
             connection.disconnect()
             raise
-        return connection
+        if run_before not in ("", run):
+            self._drop_idle()
+        return connection, run
 
     @staticmethod
     def _is_usable(connection: _BlockingConnection) -> bool:
@@ -334,8 +370,14 @@ class BlockingLines:
         connection.disconnect()
         return False
 
+    def _drop_idle(self) -> None:
+        try:
+            while True:
+                self._idle.pop()[0].disconnect()
+        except IndexError:
+            return
+
     def close(self) -> None:
         """Close all connections; those in use follow when their exchange is over."""
         self._closed = True
-        while self._idle:
-            self._idle.pop()[0].disconnect()
+        self._drop_idle()

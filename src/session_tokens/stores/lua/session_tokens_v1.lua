@@ -11,6 +11,12 @@
 local STAMP_LENGTH = 16
 local MARK = '#'
 local KEYS_MAX = 1000
+-- How far stamps leap, in microseconds, where the last one is not one that this server gave out.
+local LEAP = 3600000000
+
+-- What this server process remembers of the stamps that it gave out: by key and stamp the last one of each partition
+-- (databases of one server may have a partition each under one key), and by key the highest of all.
+local lasts, highest = {}, {}
 
 local function prefix_of(keys)
   return string.sub(keys[1], 1, -2)
@@ -358,6 +364,28 @@ function writes.h(args, at)
   return at + 5
 end
 
+-- Answer the first stamp that a call may give out: later than the clock and than the last one. The last one is not this
+-- server's own after a fail-over, a restart, a flush or a restore. Then another branch of the data may have gone on from
+-- it, and counting on by one would give its numbers out once more, to other records: so there is a leap beyond what the
+-- other branch can have reached.
+local function first_stamp(key, stored, time)
+  local number = math.max(time[1] * 1000000 + time[2], tonumber(stored or 0) + 1)
+  if stored and lasts[key .. stored] then
+    return number
+  end
+  return math.max(number, (highest[key] or 0) + 1) + LEAP
+end
+
+-- Write the last stamp of a partition, and remember that it is ours.
+local function write_stamp(key, stored, last)
+  local text = string.format('%.0f', last)
+  redis.call('SET', key, text)
+  if stored then
+    lasts[key .. stored] = nil
+  end
+  lasts[key .. text], highest[key] = true, math.max(last, highest[key] or 0)
+end
+
 -- Carry out commits one after another, each whole or not at all:
 -- judged_at, holds_until, how many checks, (name, stamp)…, how many words of writes, words…
 -- Answer now, then the stamp of each that was written, and 0 for each that was refused because a stamp had moved or
@@ -365,7 +393,8 @@ end
 local function commit(keys, args)
   local time = redis.call('TIME')
   local now, at = milliseconds(time), 1
-  local number = math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', keys[1]) or 0) + 1)
+  local stored = redis.call('GET', keys[1])
+  local number = first_stamp(keys[1], stored, time)
   prefix, puts, gone = prefix_of(keys), {}, {}
   local answers, last, has_written = {now}, number + read_stamps(args), false
   while args[at] do
@@ -379,7 +408,7 @@ local function commit(keys, args)
     if holds then
       if not has_written then
         has_written = true
-        redis.call('SET', keys[1], string.format('%.0f', last))
+        write_stamp(keys[1], stored, last)
       end
       stamp = string.format('%.0f', number)
       while at < words_end do
