@@ -97,13 +97,18 @@ def one_database() -> Iterator[str]:
     server.drop_database(url)
 
 
-class TestPostgres(ByUrl):
-    clock_is_manual = False
+class OnPostgres(ByUrl):
+    """A store in a PostgreSQL database, which holds nothing at first.
 
-    @pytest.fixture(autouse=True)
-    def _on_a_real_server(self, one_database: str) -> None:
-        self.url = one_database
-        with psycopg.connect(one_database) as connection:
+    Attributes:
+        database: its URL, to the server itself.
+    """
+
+    clock_is_manual = False
+    database: str
+
+    def empty(self) -> None:
+        with psycopg.connect(self.database) as connection:
             query = "SELECT schemaname, tablename FROM pg_tables WHERE tablename = ANY(%s)"
             for schema, table in connection.execute(query, (list(TABLES),)).fetchall():
                 connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(schema, table)))
@@ -116,8 +121,15 @@ class TestPostgres(ByUrl):
         self._do(f"UPDATE session_tokens.{kind}s SET mac = replace(mac, ':', ':0')")
 
     def _do(self, statement: str) -> None:
-        with psycopg.connect(self.url) as connection:
+        with psycopg.connect(self.database) as connection:
             connection.execute(statement.encode())
+
+
+class TestPostgres(OnPostgres):
+    @pytest.fixture(autouse=True)
+    def _on_a_real_server(self, one_database: str) -> None:
+        self.url = self.database = one_database
+        self.empty()
 
 
 class TestStoreOfTheManual(BlockingStoreConformance):

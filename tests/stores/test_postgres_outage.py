@@ -185,7 +185,7 @@ def kill_waiting_commits(url: str) -> bool:
     with psycopg.connect(url, autocommit=True) as killer:
         killed = killer.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND query LIKE '%commit_v1%' AND wait_event_type = 'Lock'"
+            " AND query LIKE '%committing_v1%' AND wait_event_type = 'Lock'"
         )
         return killed.rowcount > 0
 
@@ -216,7 +216,7 @@ def test_a_commit_whose_answer_was_lost_is_unknown_and_its_key_gives_the_first_o
 
 
 def _cut_the_answer(proxy: Proxy, piece: bytes) -> Fate:
-    if b"commit_v1" in piece or b'"commands"' in piece:
+    if b"committing_v1" in piece or b'"commands"' in piece:
         proxy.reply_fate = always("cut")
     return "pass"
 

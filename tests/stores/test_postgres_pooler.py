@@ -28,7 +28,7 @@ from tests.servers.postgres import (
     shared_server,
 )
 
-from .test_conformance import ByUrl
+from .test_conformance import OnPostgres
 from .test_postgres import DEFINITIONS, execute, make_role
 
 pytestmark = pytest.mark.needs_pgbouncer
@@ -36,7 +36,6 @@ pytestmark = pytest.mark.needs_pgbouncer
 PEPPER = bytes(range(32))
 PATIENCE_S = 60
 MANY = Settings(max_sessions=None)
-TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys")
 
 
 def open_tokens(url: str, options: str = "timeout=10", space: str = "") -> SessionTokens:
@@ -53,18 +52,12 @@ def pooled_database() -> Iterator[tuple[str, str]]:
     server.drop_database(url)
 
 
-class TestConformanceBehindAPooler(ByUrl):
-    clock_is_manual = False
-
+class TestConformanceBehindAPooler(OnPostgres):
     @pytest.fixture(autouse=True, params=["prepared=on", "prepared=off"])
     def _behind_a_pooler(self, request: pytest.FixtureRequest, pooled_database: tuple[str, str]) -> None:
-        direct, pooled = pooled_database
+        self.database, pooled = pooled_database
         self.url = f"{pooled}?timeout=10&{request.param}"
-        with psycopg.connect(direct, autocommit=True) as connection:
-            made = connection.execute("SELECT to_regnamespace('session_tokens')").fetchone()
-            if made is not None and made[0] is not None:
-                for table in TABLES:
-                    connection.execute(f"DELETE FROM session_tokens.{table}".encode())
+        self.empty()
 
 
 class Lane:

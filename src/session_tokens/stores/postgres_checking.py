@@ -23,7 +23,7 @@ from .postgres_commit import commit_statement
 from .postgres_decoding import ABSENT, Decoder, unescaped
 from .postgres_indexes import Foundations
 from .postgres_reading import Statement
-from .postgres_schema import Command, Script
+from .postgres_schema import BEGIN, Command, Script
 
 BATCH = 1000
 LOCK_TIMEOUT_MS = 10_000
@@ -174,7 +174,7 @@ class _Check:
         """Move a row out of the way, if it is still the one that was looked at."""
         text = _SET_ASIDE.format(schema=self._schema, table=table.name, key=table.key)
         locks = json.dumps({"alone": True, "lock_timeout_ms": str(LOCK_TIMEOUT_MS)})
-        yield Command("BEGIN")
+        yield BEGIN
         yield Statement(f"SELECT {self._schema}.lock_v1(%s::jsonb)", (locks,))
         yield Statement(text, (key, stamp, table.name, key, reason))
         yield Command("COMMIT")

@@ -1,4 +1,4 @@
-"""The pure core of committing to PostgreSQL: change sets and stamps become one call of ``commit_v1``.
+"""The pure core of committing to PostgreSQL: change sets and stamps become one call of ``committing_v1``.
 
 Theory of operation. Everything that was read or will be written is locked before a stamp is compared
 (``sql/postgres_0003_commit_v1.sql`` says in which order). Sessions and tokens that are there are locked as rows. What
@@ -137,7 +137,7 @@ def commit_statement(schema: str, keyring: Keyring, commits: Sequence[Commit], l
             command["not_after"] = commit.not_after
         commands.append(command)
     whole = {**batch.locks(lock_timeout_ms), "commands": commands}
-    return Statement(f"SELECT {schema}.commit_v1(%s::jsonb)", (_json(whole),))
+    return Statement(f"CALL {schema}.committing_v1(%s::jsonb, NULL)", (_json(whole),))
 
 
 def _written(keyring: Keyring, changes: Changes) -> Columns:

@@ -9,6 +9,7 @@ from .copying import Dump, Setting
 from .postgres_checking import TABLES
 from .postgres_decoding import Decoder
 from .postgres_reading import Statement
+from .postgres_schema import BEGIN
 
 if TYPE_CHECKING:
     from .postgres import BlockingPostgresStore
@@ -56,7 +57,7 @@ def clear_now(store: BlockingPostgresStore) -> None:
     """Delete every record of the store's name space, and which peppers it had, all or none."""
 
     def clearing() -> Script:
-        yield Statement("BEGIN", ())
+        yield BEGIN
         for table in TABLES:
             yield Statement(f"DELETE FROM {store.address.schema}.{table.name}", ())
         yield Statement(f"DELETE FROM {store.address.schema}.peppers", ())

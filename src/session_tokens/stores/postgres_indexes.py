@@ -21,7 +21,7 @@ Report = Callable[[str, str, str, str | None], None]
 """``report(kind, id, text, fixed)``."""
 
 NOT_THE_OWNER = "it can be mended by the role that owns the tables"
-_FUNCTION = re.compile(r"CREATE FUNCTION (\{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;)", re.DOTALL)
+_FUNCTION = re.compile(r"CREATE ((?:FUNCTION|PROCEDURE) \{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;)", re.DOTALL)
 _INDEX = re.compile(r"(CREATE (UNIQUE )?INDEX (\w+) ON \{schema\}\.(\w+) \(([^)]*)\)(?:\s+WHERE ([^;]*))?);")
 _KEYS = {
     "sessions": "id", "tokens": "id", "owners": "owner", "idempotency": "key", "settings": "name", "service_keys": "id",
@@ -97,7 +97,7 @@ class Foundations:
                     continue
                 said = "it is not there" if name not in there else "its text is not that of this version"
                 if self._fix and self._owns:
-                    yield Command(f"CREATE OR REPLACE FUNCTION {self._ours(definition)}")
+                    yield Command(f"CREATE OR REPLACE {self._ours(definition)}")
                 else:
                     whole = False
                 self._tell("function", name, said, "made anew")

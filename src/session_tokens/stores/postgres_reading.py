@@ -36,6 +36,8 @@ from ..wants import (
 from .postgres_decoding import Decoder, Row, escaped, must_be_one_of
 
 _AFTER_ALL = (-1, "")
+ALL = 2**63 - 1
+"""How many are asked for where all are; a NULL in an array is a word of five letters where ``array_nulls`` is off."""
 
 
 class Statement(NamedTuple):
@@ -67,7 +69,7 @@ _KINDS: dict[type, _Kind] = {
     TokensOf: _Kind(
         "tokens_of",
         "%s::text[], %s::bigint[]",
-        lambda wants: ([escaped(want.session_id) for want in wants], [want.limit for want in wants]),
+        lambda wants: ([escaped(want.session_id) for want in wants], [want.limit or ALL for want in wants]),
     ),
     TransferablesOf: _Kind("transferables_of", "%s::text[]", _by("session_id")),
     TokenCountOf: _Kind("token_count_of", "%s::text[]", _by("session_id")),

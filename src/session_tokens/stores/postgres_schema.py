@@ -27,6 +27,9 @@ class Command(NamedTuple):
     text: str
 
 
+BEGIN = Command("BEGIN ISOLATION LEVEL READ COMMITTED")
+"""Begins a transaction that takes locks and then looks: with another level as the default it would see the past."""
+
 Script = Generator[Statement | Command, list[tuple[Any, ...]], Any]
 
 
@@ -120,7 +123,7 @@ def migrating(address: Address, grant_to: str | None = None) -> Script:
         grant_to: a role that may then use the tables without owning them.
     """
     state = yield from _checked_state(address)
-    yield Command("BEGIN")
+    yield BEGIN
     yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (f"session_tokens {address.namespace}",))
     state = yield from _checked_state(address)
     if not state.schema_exists:
@@ -147,7 +150,7 @@ def _grants(address: Address, role: str) -> str:
         f"GRANT USAGE ON SCHEMA {address.schema} TO {quoted};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {address.schema} TO {quoted};"
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {address.schema} TO {quoted};"
-        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {address.schema} TO {quoted};"
+        f"GRANT EXECUTE ON ALL ROUTINES IN SCHEMA {address.schema} TO {quoted};"
     )
 
 

@@ -64,10 +64,10 @@ def _parameter(value: Any) -> bytes | None:
     return str(value).encode()  # a number; PostgreSQL reads True and False too
 
 
-def _item(value: str | int | None) -> str:
+def _item(value: str | int) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return "NULL" if value is None else str(value)
+    return str(value)
 
 
 def _booleans(text: bytes) -> list[bool]:

@@ -9,6 +9,8 @@
 --   3. rows of sessions by id, rows of tokens by id: shared where the batch writes none of the table.
 -- Only then, in a later statement and so on a later snapshot, are the stamps compared. They all are under locks that
 -- last until the changes are visible: nothing here rests on SERIALIZABLE. Keys are unique by constraint besides.
+-- That a later statement sees a later snapshot is READ COMMITTED, whatever the server, database, role or URL has as its
+-- default; the procedure committing_v1 sees to it and is the only caller.
 -- Nothing outlives the statement, so a transaction pooler may stand in between.
 
 -- The present stamp of one thing that was read: '0' for what is not there.
@@ -227,4 +229,14 @@ BEGIN
         RAISE EXCEPTION 'what was judged alive is over' USING ERRCODE = '40001';
     END IF;
     RETURN written;
+END $$;
+
+-- Commits a batch at READ COMMITTED: what was begun at another level held nothing yet, and is begun anew.
+CREATE PROCEDURE {schema}.committing_v1(batch jsonb, INOUT written boolean[]) LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        ROLLBACK;
+        SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+    END IF;
+    written := {schema}.commit_v1(batch);
 END $$;
