@@ -10,11 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
+QUIET_S = 0.2
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -80,7 +82,10 @@ class RunningService:
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def log(self) -> str:
-        """Answer what it wrote to its log so far."""
+        """Answer what it wrote to its log so far; it writes a moment after what it tells, so this waits for silence."""
+        size = -1
+        while size != (size := self.log_path.stat().st_size):
+            time.sleep(QUIET_S)
         return self.log_path.read_text(encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from ..async_api import AsyncSessionTokens
 from ..events import Event
 from .exchange import Exchange
+from .logs import lines_dropped
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -51,6 +52,11 @@ class Answers(Collector):
         for route, (buckets, sums) in self._times.items():
             seconds.add_metric([route], list(zip(names, accumulate(buckets), strict=True)), sums[0])
         yield seconds
+        dropped = CounterMetricFamily(
+            "session_tokens_log_lines_dropped", "Lines of the log that were dropped, because nobody read it in time."
+        )
+        dropped.add_metric([], lines_dropped())
+        yield dropped
 
 
 class Metrics:

@@ -8,7 +8,7 @@ import re
 import signal
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -109,8 +109,7 @@ def serve(
         host, port, console_host or LOOPBACK, console_port, tls_certificate, tls_key,
         is_reached_by_others=behind_proxy or not is_loopback(host),
     )  # fmt: skip
-    log_to()
-    with suppress(KeyboardInterrupt):  # a Ctrl-C before the server listens
+    with closing(log_to()), suppress(KeyboardInterrupt):  # a Ctrl-C before the server listens
         asyncio.run(_serve(store_url, settings, pepper, audit, options, listening, announce))
 
 
