@@ -34,6 +34,7 @@ from .settings import (
 )
 from .store import Store
 from .sweeper import PassedOver, TaskSweeper
+from .touching import Touches
 from .transaction import Rule
 from .wants import SettingOf
 
@@ -60,6 +61,7 @@ class AsyncCore:
         self._passed_over = PassedOver()
         self._closed = False
         self._audit = audit
+        self._touches = Touches()
 
     @classmethod
     async def open(
@@ -114,6 +116,11 @@ class AsyncCore:
     def audit(self) -> Audit | None:
         """The audit log that is kept by this object, if one is."""
         return self._audit
+
+    @property
+    def touches(self) -> Touches:
+        """How uses of sessions that cannot be written down are met, and how many there were: ``touches.failed``."""
+        return self._touches
 
     def subscribe(self, callback: Listener) -> Callable[[], None]:
         """Call ``callback(event)`` after each state change committed through this object; the answer ends it.

@@ -24,10 +24,12 @@ class Changes:
         notes: what happened; becomes one event each.
         not_after: the least deadline of all that was judged alive, in milliseconds: at or after it the judgement may
             not hold, and the store refuses the change set. ``NEVER`` for what may come late.
+        only_ends: whether it only ends things or frees space, and so shall be written by a store that is full.
     """
 
     __slots__ = (
-        "entries", "forgotten", "idempotency", "keys", "not_after", "notes", "sessions", "settings", "tokens",
+        "entries", "forgotten", "idempotency", "keys", "not_after", "notes", "only_ends", "sessions", "settings",
+        "tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -40,6 +42,7 @@ class Changes:
         self.keys: list[tuple[ServiceKey | None, ServiceKey | None]] = []
         self.notes: list[Note] = []
         self.not_after: int = NEVER
+        self.only_ends: bool = False
 
     def __bool__(self) -> bool:
         return bool(

@@ -24,8 +24,10 @@ import random
 import time
 from abc import ABCMeta, abstractmethod
 from collections.abc import Generator, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+from .brief import awaited_within, done_within
 from .changes import Changes
 from .clock import Clock
 from .compiler_hints import mypyc_attr
@@ -81,6 +83,14 @@ class Store(metaclass=ABCMeta):
             StoreUnavailable: the store cannot be asked; the outcome may be unknown.
             StoreBusy: others changed the same records first, each time.
         """
+
+    async def run_within(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run``, but wait for it ``patience_s`` seconds at the most; it goes on by itself then.
+
+        Raises:
+            StoreBusy: it is not done by then.
+        """
+        return await awaited_within(patience_s, self.run(rule, *args))
 
     @abstractmethod
     async def due(self, now: int, limit: int) -> Sequence[Key]:
@@ -140,6 +150,10 @@ class BlockingStore(Store):
     def run_now(self, rule: Rule[T], *args: object) -> T:
         """As ``run``, on the caller's thread."""
 
+    def run_within_now(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run_within``, in a thread of its own; a store that never waits for long overrides it."""
+        return done_within(patience_s, partial(self.run_now, rule, *args))
+
     @abstractmethod
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """As ``due``, at once."""
@@ -175,6 +189,10 @@ class BlockingStore(Store):
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule atomically."""
         return self.run_now(rule, *args)
+
+    async def run_within(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically, and wait for it so long at the most."""
+        return self.run_within_now(patience_s, rule, *args)
 
     async def due(self, now: int, limit: int) -> Sequence[Key]:
         """Answer what should be swept."""

@@ -32,6 +32,7 @@ from .settings import (
 from .store import BlockingStore
 from .sweeper import PassedOver, ThreadSweeper
 from .sync_sweeping import swept
+from .touching import Touches
 from .transaction import Rule
 from .wants import SettingOf
 
@@ -58,6 +59,7 @@ class SyncCore:
         self._passed_over = PassedOver()
         self._closed = False
         self._audit = audit
+        self._touches = Touches()
 
     @classmethod
     def open(
@@ -112,6 +114,11 @@ class SyncCore:
     def audit(self) -> Audit | None:
         """The audit log that is kept by this object, if one is."""
         return self._audit
+
+    @property
+    def touches(self) -> Touches:
+        """How uses of sessions that cannot be written down are met, and how many there were: ``touches.failed``."""
+        return self._touches
 
     def subscribe(self, callback: Listener) -> Callable[[], None]:
         """Call ``callback(event)`` after each state change committed through this object; the answer ends it.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from . import inputs
-from .errors import InvalidInput, UnknownSession
+from .errors import InvalidInput, StoreError, UnknownSession
 from .minting import SESSION_ID, SESSION_SECRET, is_id, is_secret, new_id
 from .records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
 from .rules import sessions as rules
@@ -16,6 +16,7 @@ from .rules.expiry import sweep_owner, touch_is_due
 from .rules.listing import sessions_listed, what_follows
 from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Unset, duration_ms
 from .sync_core import CHUNK, SyncCore, page_of
+from .touching import PATIENCE_S
 from .wants import SessionById, SessionListing
 
 REASONS = frozenset(get_args(Reason))
@@ -94,11 +95,12 @@ class SyncSessionCommands(SyncCore):
 
         Args:
             secret: what ``open_session`` gave out. Nothing is trimmed.
-            touch: whether this is a use: restarts the idle timeout (written down after 1/16 of it).
+            touch: whether this is a use: restarts the idle timeout (written down after 1/16 of it). One that cannot
+                be written, for the store is full, read-only or locked, is counted (``touches.failed``) and logged.
 
         Raises:
             TypeError: ``secret`` is not a ``str``.
-            StoreUnavailable: the store cannot be asked; this does not mean that the secret is not valid.
+            StoreUnavailable: the store cannot be read; this does not mean that the secret is not valid.
         """
         if not isinstance(secret, str):
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
@@ -109,8 +111,18 @@ class SyncSessionCommands(SyncCore):
         if session is None or session.detached_at is not None or not session.alive(now, entry):
             return None
         if touch and (touch_is_due(session, now) or session.lookup != lookups[0]):
-            return self.store.run_now(rules.touch_session, session.id, lookups[0])
+            return self._touched(session, lookups[0])
         return session
+
+    def _touched(self, session: Session, lookup: str) -> Session | None:
+        """Write a use of a session down; answer it, ``None`` if it ended meanwhile, as it was read if that fails."""
+        if not self._touches.may_try():
+            return session
+        try:
+            return self.store.run_within_now(PATIENCE_S, rules.touch_session, session.id, lookup)
+        except StoreError as error:
+            self._touches.could_not(error)
+            return session
 
     def rotate_session(self, key: str, *, authenticated: bool = False, idempotency_key: str | None = None) -> Issued:
         """Give a session a new secret at log-in or a change of privileges; the old one is dead at once.

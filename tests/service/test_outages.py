@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,21 @@ async def test_a_store_that_is_locked_by_another_is_503_for_changes(on_file: Wor
     assert refused.headers["retry-after"] == "1"
     assert read["active"] is True
     assert again.status_code == 201
+
+
+async def test_a_session_in_use_stays_valid_while_its_use_cannot_be_written_down(
+    on_file: World, tmp_path: Path
+) -> None:
+    opened = await on_file.open_session(idle_timeout=60)
+    on_file.clock.advance(30)
+    with closing(sqlite3.connect(tmp_path / "tokens.db", isolation_level=None)) as blocker:
+        blocker.execute("BEGIN IMMEDIATE")
+        shown = {"Authorization": f"Bearer {opened['secret']}"}
+        answers = [(await on_file.http.get("/forward-auth", headers=shown)).status_code for _ in range(3)]
+    metrics = (await on_file.ask("GET", "/metrics")).text
+
+    assert answers == [204, 204, 204]
+    assert "session_tokens_unwritten_uses 1.0" in metrics
 
 
 async def test_a_forged_row_is_told_to_the_caller_and_named_to_the_operator(

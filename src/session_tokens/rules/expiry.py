@@ -8,7 +8,7 @@ from ..records import BOUND, Session, Token
 from ..settings import Policy
 from ..transaction import Transaction, reads
 from ..wants import IdempotencyOf, SessionById, SessionsOf, TokenById, TokensOf
-from .keys import lasts
+from .keys import lasts, only_ends
 
 TOUCH_PARTS = 16
 """A use is written down only after 1/16 of the window has passed since the last one written."""
@@ -100,6 +100,7 @@ def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
         clean_up(tx, policy, session, session)
     else:
         return False
+    only_ends(tx)
     return True
 
 
@@ -142,6 +143,7 @@ def sweep_token(tx: Transaction, policy: Policy, id: str) -> bool:
     tx.put_token(token, None)
     if session is None or not _ended_before(tx, session, token.deadline):
         tx.note((TOKEN_ENDED, token, "expired"))
+    only_ends(tx)
     return True
 
 
@@ -157,6 +159,7 @@ def sweep_idempotency(tx: Transaction, policy: Policy, key: str) -> bool:
     if record is None or record.expires_at > tx.now:
         return False
     tx.forget_idempotency(key)
+    only_ends(tx)
     return True
 
 
@@ -168,4 +171,5 @@ def sweep_owner(tx: Transaction, owner: str, limit: int) -> int:
     for session in over:
         end = session.end(tx.now, entry)
         end_session(tx, session, end.at, end.reason)
+    only_ends(tx)
     return len(over)

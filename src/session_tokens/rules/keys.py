@@ -33,7 +33,7 @@ def token_wants(key: Key) -> Sequence[Want]:
 def lives(tx: Transaction, session: Session, entry: OwnerEntry | None) -> bool:
     """Whether a session is alive now; if it is, what rests on that is written before its deadline or not at all.
 
-    An end may come late: it asks ``Session.alive`` instead, or says ``may_come_late`` afterwards.
+    An end may come late: it asks ``Session.alive`` instead, or says ``only_ends`` afterwards.
     """
     if not session.alive(tx.now, entry):
         return False
@@ -66,9 +66,10 @@ def standing(tx: Transaction, stored: Token, session: Session | None) -> Token |
     return token
 
 
-def may_come_late(tx: Transaction) -> None:
-    """Let a change set be written whenever it comes: it only ends what its rule judged alive."""
+def only_ends(tx: Transaction) -> None:
+    """Let a change set be written however late it comes and however full the store is: it ends or frees."""
     tx.changes.not_after = NEVER
+    tx.changes.only_ends = True
 
 
 def living_session(tx: Transaction, key: Key) -> Session:
@@ -82,7 +83,10 @@ def living_session(tx: Transaction, key: Key) -> Session:
     if session is None:
         raise UnknownSession("no living session answers to that key; list_sessions() shows those of an owner")
     entry = tx.entry(session.owner)
-    if lives(tx, session, entry):
+    if session.alive(tx.now, entry):
+        changes = tx.changes  # as in lives(), on the way of every command on a session
+        if session.deadline < changes.not_after:
+            changes.not_after = session.deadline
         return session
     end = session.end(tx.now, entry)
     if not isinstance(key, str) or tx.now >= end.at + ENDED_RETENTION_MS:
@@ -112,7 +116,14 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
     stored = tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
     if stored is not None:
         session = None if stored.session_id is None else tx.session(stored.session_id)
-        token = standing(tx, stored, session)
+        token = stored.as_of(tx.now, session, None if session is None else tx.entry(session.owner))
         if token is not None and (isinstance(key, str) or token.unassigned_at is None):
-            return stored, token, session if token.session_id is not None else None
+            if token.session_id is None:
+                session = None
+            changes = tx.changes  # as in standing(), on the way of every command on a token
+            if token.deadline < changes.not_after:
+                changes.not_after = token.deadline
+            if session is not None and session.deadline < changes.not_after:
+                changes.not_after = session.deadline
+            return stored, token, session
     raise UnknownToken("no living token answers to that key; list_tokens() shows those of an owner")

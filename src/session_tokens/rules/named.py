@@ -17,7 +17,7 @@ from ..settings import Policy
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf, TokenById, TokensOf
 from .expiry import clean_up, deadline_of, end_session
-from .keys import lives, living_session, living_token, standing
+from .keys import lives, living_session, living_token, only_ends, standing
 from .sessions import Opening, SessionChange, change_session, open_session
 from .tokens import Issue, claim_token, issue_under, receiving_session
 
@@ -103,6 +103,7 @@ def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> boo
     if session is None or not session.alive(tx.now, tx.entry(session.owner)):
         return False
     end_session(tx, session, tx.now, reason)
+    only_ends(tx)
     return True
 
 
@@ -191,6 +192,7 @@ def forget_session(tx: Transaction, policy: Policy, id: str) -> bool:
     if lived:
         tx.note((SESSION_ENDED, ended, "revoked"))
     clean_up(tx, policy, session, ended)
+    only_ends(tx)
     return lived
 
 

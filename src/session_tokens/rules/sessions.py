@@ -34,7 +34,7 @@ from ..settings import UNSET, VALUE_BYTES_MAX, Policy, Unset
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf
 from .expiry import attached_deadline, clean_up, deadline_of, detached_deadline, end_session, touch_is_due
-from .keys import Key, lasts, lives, living_session, may_come_late, session_wants
+from .keys import Key, lasts, lives, living_session, only_ends, session_wants
 
 
 class Opening:
@@ -338,7 +338,7 @@ def destroy_session(tx: Transaction, key: Key, reason: str, version: int | None)
         return False
     _check_version(session.version, version)
     end_session(tx, session, tx.now, reason)
-    may_come_late(tx)
+    only_ends(tx)
     return True
 
 
@@ -361,7 +361,7 @@ def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str,
     ][:limit]
     for session in ending:
         end_session(tx, session, tx.now, reason)
-    may_come_late(tx)
+    only_ends(tx)
     return len(ending)
 
 
@@ -376,6 +376,7 @@ def disable_owner(tx: Transaction, owner: str) -> bool:
         return False
     tx.put_entry(entry, OwnerEntry(owner, 1 if entry is None else entry.epoch + 1, tx.now, tx.now))
     tx.note((OWNER_DISABLED, owner, None))
+    only_ends(tx)
     return True
 
 

@@ -7,6 +7,7 @@ from ..events import KEY_CREATED, KEY_REVOKED
 from ..records import ServiceKey
 from ..transaction import Transaction, reads
 from ..wants import KeyById, SettingOf
+from .keys import only_ends
 
 
 @reads(lambda name, text: [SettingOf(name)])
@@ -38,4 +39,5 @@ def remove_service_key(tx: Transaction, id: str) -> bool:
         return False
     tx.put_service_key(key, None)
     tx.note((KEY_REVOKED, key, None))
+    only_ends(tx)
     return True

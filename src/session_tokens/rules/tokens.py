@@ -37,7 +37,7 @@ from .keys import (
     lives,
     living_session,
     living_token,
-    may_come_late,
+    only_ends,
     session_wants,
     standing,
     token_wants,
@@ -356,7 +356,7 @@ def destroy_token(tx: Transaction, key: Key, version: int | None) -> bool:
     _check_version(token, version)
     tx.put_token(stored, None)
     tx.note((TOKEN_ENDED, token, "revoked"))
-    may_come_late(tx)
+    only_ends(tx)
     return True
 
 

@@ -80,6 +80,10 @@ class Metrics:
             "session_tokens_unreadable_records", "Records that this process met and cannot read.",
             registry=self.registry,
         )  # fmt: skip
+        self._unwritten = Gauge(
+            "session_tokens_unwritten_uses", "Uses of sessions that this process could not write down.",
+            registry=self.registry,
+        )  # fmt: skip
 
     def answered(self, exchange: Exchange, duration_s: float) -> None:
         """Count an answered request."""
@@ -88,9 +92,10 @@ class Metrics:
             self._problems.labels(exchange.code).inc()
 
     def watch(self, tokens: AsyncSessionTokens) -> Callable[[], None]:
-        """Count what is committed from now on, and what cannot be read; the answer ends it."""
-        unreadables = tokens.store.unreadables
+        """Count what is committed from now on, and what cannot be read or written down; the answer ends it."""
+        unreadables, touches = tokens.store.unreadables, tokens.touches
         self._unreadable.set_function(lambda: unreadables.count)
+        self._unwritten.set_function(lambda: touches.failed)
         return tokens.subscribe(self._happened)
 
     def _happened(self, event: Event) -> None:

@@ -40,6 +40,10 @@ class Declined(StoreUnavailable):
     """The server answers, and refuses this one thing; that is no reason to stop asking it others."""
 
 
+class Full(Declined):
+    """The server has no room for more, and did nothing; what only ends things or frees space it may still do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutagePolicy:
     """How long a store waits for its server and when it stops trying.

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from ..errors import StoreBusy, StoreError, StoreUnavailable
-from .outage import Unsent
+from .outage import Declined, Full, Unsent
 
 CLASH = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock: PostgreSQL took everything back, and the command is run again."""
@@ -23,6 +23,8 @@ _UNPREPARED = frozenset({"26000", "42P05", "08P01"})
 _UNMIGRATED = frozenset({"3F000", "42P01", "42883", "42704"})
 _NOT_RUN = frozenset({"57P03", "53300"})
 """Starting up or shutting down; too many connections: said instead of running anything."""
+_FULL = frozenset({"53100", "53200"})
+"""Disk full, out of memory: the statement was taken back, and the server goes on answering others."""
 _NOT_THERE = frozenset({"08", "28", "3D", "53", "57", "58"})
 """Classes of codes that say that the server, not the statement, is at fault."""
 
@@ -93,7 +95,9 @@ def in_our_words(error: Exception, *, sent: bool) -> StoreError:
             "the role may not do that in the store's schema; grant it as deploy/postgres/roles.sql does", sqlstate=state
         )
     if state == "25006":
-        return Unsent("PostgreSQL is read-only here (a standby?); give the address of the primary", sqlstate=state)
+        return Declined("PostgreSQL is read-only here (a standby?); give the address of the primary", sqlstate=state)
+    if state in _FULL:
+        return Full(f"PostgreSQL has no room: {first_line(error)}; make some and try again", sqlstate=state)
     if state is not None and state[:2] not in _NOT_THERE:
         return StoreError(f"PostgreSQL refused a statement of the store ({state}): {first_line(error)}", sqlstate=state)
     if not sent or state in _NOT_RUN:

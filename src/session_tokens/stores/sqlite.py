@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TypeVar
 
+from ..brief import awaited_within
 from ..clock import Clock, SteadyClock
 from ..errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from ..events import Listeners
@@ -203,12 +204,20 @@ class SqliteStore(BlockingStore):
         """Run a rule in the writer's thread and wait for its commit on this one."""
         return self._writer.run_now(rule, args)
 
+    def run_within_now(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run_now``, but wait for the commit ``patience_s`` seconds at the most; it goes on by itself then."""
+        return self._writer.run_now(rule, args, patience_s)
+
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule in the writer's thread and wait for its commit without holding the loop.
 
         A task that is cancelled while it waits does not take its command back: it may still be committed.
         """
         return await self._writer.run(rule, args)
+
+    async def run_within(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run``, but wait for the commit ``patience_s`` seconds at the most; it goes on by itself then."""
+        return await awaited_within(patience_s, self._writer.run(rule, args))
 
     # Care.
 

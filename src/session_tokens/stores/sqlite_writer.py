@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from ..brief import late
 from ..clock import NEVER, Clock
 from ..errors import AlreadyExists, StoreBusy, StoreError, StoreUnavailable
 from ..events import Listeners, Note
@@ -85,9 +86,14 @@ class Command(Generic[T]):
         self._done = threading.Lock()
         self._done.acquire()
 
-    def wait(self) -> T:
-        """Wait on a thread until the command was committed or refused; answer or raise what it came to."""
-        self._done.acquire()
+    def wait(self, patience_s: float = -1) -> T:
+        """Wait on a thread until the command was committed or refused; answer or raise what it came to.
+
+        Raises:
+            StoreBusy: it is not done within ``patience_s``; it goes on by itself.
+        """
+        if not self._done.acquire(timeout=patience_s):
+            raise late(patience_s)
         if self.error is not None:
             try:
                 raise self.error
@@ -159,8 +165,8 @@ class Writer:
         self._applier: Applier | None = None
         self._closed: str | None = None
 
-    def run_now(self, rule: Rule[T], args: tuple[object, ...]) -> T:
-        """Run a rule and wait on this thread for its commit.
+    def run_now(self, rule: Rule[T], args: tuple[object, ...], patience_s: float = -1) -> T:
+        """Run a rule and wait on this thread for its commit, ``patience_s`` at the most where that is given.
 
         A listener may call this too: on the writer's own thread the rule is committed by itself at once.
         """
@@ -169,7 +175,7 @@ class Writer:
             self._commit([command])
         else:
             self._put(command)
-        return command.wait()
+        return command.wait(patience_s)
 
     async def run(self, rule: Rule[T], args: tuple[object, ...]) -> T:
         """Run a rule and wait for its commit without holding the loop.

@@ -35,7 +35,7 @@ from ..transaction import Rule
 from ..wants import Answer, Found, Key, Want
 from .copying import Dump
 from .key_file import given_keyring
-from .outage import Unsent
+from .outage import Full, Unsent
 from .valkey_check import Problem, Progress, checking
 from .valkey_codec import Reply
 from .valkey_copying import dumping
@@ -122,7 +122,17 @@ class ValkeyStore(CoalescingStore):
 
     async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
         """Carry out commits one after another in one round trip, each whole or not at all."""
-        steps = self._core.committing(commits)
+        try:
+            return await self._committed(commits, though_full=False)
+        except Full as full:
+            ends = [commit for commit in commits if commit.changes.only_ends]
+            if not ends:
+                raise
+            written = iter(await self._committed(ends, though_full=True))
+            return [next(written) if commit.changes.only_ends else full for commit in commits]
+
+    async def _committed(self, commits: Sequence[Commit], *, though_full: bool) -> list[bool]:
+        steps = self._core.committing(commits, though_full=though_full)
         packed, replies = next(steps)
         try:
             steps.send(await self._ask(packed, replies, twice_is_once=False))
@@ -280,8 +290,16 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             return self.read_now([]).now, None, None, None
 
     def commit_now(self, commit: Commit) -> bool:
-        """Write all changes if every stamp is as given, in one round trip."""
-        steps = self._core.committing([commit])
+        """Write all changes if every stamp is as given and it is not too late, in one round trip."""
+        try:
+            return self._committed(commit, though_full=False)
+        except Full:
+            if not commit.changes.only_ends:
+                raise
+            return self._committed(commit, though_full=True)
+
+    def _committed(self, commit: Commit, *, though_full: bool) -> bool:
+        steps = self._core.committing([commit], though_full=though_full)
         packed, replies = next(steps)
         try:
             steps.send(self._ask(packed, replies, twice_is_once=False))

@@ -105,13 +105,16 @@ class ValkeyCore:
         self.clock.heard(now)
         return now
 
-    def committing(self, commits: Sequence[Commit]) -> Committing:
+    def committing(self, commits: Sequence[Commit], *, though_full: bool = False) -> Committing:
         """Yield packed commands and how many replies they get, take the replies, answer which commits were written.
+
+        Args:
+            though_full: see ``commit_words``.
 
         Raises:
             StoreUnavailable: some were, and too few replicas have them.
         """
-        words, all_writes = commit_words(self.codec, commits)
+        words, all_writes = commit_words(self.codec, commits, though_full=though_full)
         packed, replies = pack(words), 1
         if self.replicas:
             wait_ms = max(1, int(self.outage.policy.timeout_s * 1000 * WAIT_PARTS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..errors import StoreError, StoreUnavailable
-from .outage import Declined, Elsewhere, Unsent
+from .outage import Declined, Elsewhere, Full, Unsent
 from .valkey_library import library_text
 
 UNKNOWN_OUTCOME = "the outcome of a command is unknown, an idempotency key tells when it is sent again"
@@ -16,8 +16,8 @@ _NOT_DONE = {
     "READONLY": "the server is a read-only replica; give the address of the primary",
     "MASTERDOWN": "the server is a replica that has lost its primary; give the address of the primary",
     "MISCONF": "the server refuses writes because it cannot save to disk; look at its log",
-    "OOM": "the server is out of memory; give it more (maxmemory), or sweep",
-    "OUTOFMEMORY": "the server is out of memory; give it more (maxmemory), or sweep",
+    "OOM": "the server is out of memory; give it more (maxmemory), end sessions, or sweep",
+    "OUTOFMEMORY": "the server is out of memory; give it more (maxmemory), end sessions, or sweep",
     "NOAUTH": "the server wants a password; put user and password into the URL",
     "AUTHENTICATION": "the server refused user or password; correct the URL",
     "WRONGPASS": "the server refused user or password; correct the URL",
@@ -33,7 +33,8 @@ _NOT_DONE = {
 }
 """First word of a server's error, or of the driver's name for it → what it means; nothing was carried out."""
 
-_DECLINED = frozenset({"MISCONF", "OOM", "OUTOFMEMORY", "NOREPLICAS"})
+_FULL = frozenset({"OOM", "OUTOFMEMORY"})
+_DECLINED = frozenset({"MISCONF", "NOREPLICAS"})
 """Those after which the server goes on answering others: reads, mostly."""
 _OF_ANOTHER_ROLE = frozenset(
     {"READONLY", "MASTERDOWN", "LOADING", "BUSYLOADING", "UNBLOCKED", "NOREPLICAS", "MOVED", "CLUSTERDOWN"}
@@ -77,6 +78,8 @@ def trouble(error: BaseException, *, sent: bool, is_done: bool = False, keys: st
         return LibraryLost("the server lost the function library; it is being loaded again")
     if forbidden:
         return NotPermitted(forbidden)
+    if word in _FULL:
+        return Full(_NOT_DONE[word])
     if word:
         kind = Declined if word in _DECLINED else Elsewhere if word in _OF_ANOTHER_ROLE else Unsent
         return kind(_NOT_DONE[word])

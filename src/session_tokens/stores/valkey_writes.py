@@ -13,9 +13,16 @@ from .valkey_codec import ValkeyCodec
 from .valkey_names import expires_at, lookup_part, owner_part, part_of, session_link
 
 
-def commit_words(codec: ValkeyCodec, commits: Sequence[Commit]) -> tuple[list[bytes], list[Writes]]:
-    """Answer the call that carries out commits one after another, each whole or not at all, and what each writes."""
-    words = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key]
+def commit_words(
+    codec: ValkeyCodec, commits: Sequence[Commit], *, though_full: bool = False
+) -> tuple[list[bytes], list[Writes]]:
+    """Answer the call that carries out commits one after another, each whole or not at all, and what each writes.
+
+    Args:
+        though_full: whether a server that is out of memory shall carry them out too, for they end things.
+    """
+    function = b"session_tokens_end_v1" if though_full else b"session_tokens_commit_v1"
+    words = [b"FCALL", function, b"1", codec.last_stamp_key]
     all_writes = []
     for commit in commits:
         writes = Writes(codec, commit)

@@ -172,6 +172,11 @@ class ThreadChecks(StoreBench):
         assert sorted(number for numbers in counted for number in numbers) == list(range(1, 61))
 
     @check_now
+    def test_now_a_rule_may_be_waited_for_no_longer_than_so_long(self) -> None:
+        assert self.store_now.run_within_now(30, count_up, "visits") == 1
+        assert self.store_now.run_now(count_up, "visits") == 2
+
+    @check_now
     def test_now_a_touch_that_comes_late_brings_nobody_back(self) -> None:
         issued = self.tokens_now.open_session("ann", idle_timeout=self.moment_s * 16 / 17)
         late = threading.Event()

@@ -129,6 +129,13 @@ class TransactionChecks(StoreBench):
         assert list(await self.ask(TransferablesOf(session.id))) == []
 
     @check
+    async def test_a_rule_may_be_waited_for_no_longer_than_so_long(self) -> None:
+        await self.store.run_within(30, write_setting, "name", "text")
+        assert await self.ask(SettingOf("name")) == "text"
+        with refused(Nothing):
+            await self.store.run_within(30, write_everything, *await self.unsaved(), True)
+
+    @check
     async def test_a_rule_reads_what_read_answers(self) -> None:
         opened = await self.tokens.open_session("ann")
         issued = [await self.tokens.issue_token(opened.id, transferable=number != 1) for number in range(4)]

@@ -474,5 +474,7 @@ end
 
 redis.register_function{function_name = 'session_tokens_read_v1', callback = read, flags = {'no-writes'}}
 redis.register_function('session_tokens_commit_v1', commit)
-redis.register_function('session_tokens_due_v1', due)
-redis.register_function('session_tokens_enrol_v1', enrol)
+-- What ends things or frees space, and what is needed for it, is done by a server that is out of memory too.
+redis.register_function{function_name = 'session_tokens_end_v1', callback = commit, flags = {'allow-oom'}}
+redis.register_function{function_name = 'session_tokens_due_v1', callback = due, flags = {'allow-oom'}}
+redis.register_function{function_name = 'session_tokens_enrol_v1', callback = enrol, flags = {'allow-oom'}}
