@@ -285,7 +285,7 @@ class AsyncTokenCommands(AsyncCore):
         if not is_id(TOKEN_ID, id):
             return None
         now, found = await self.store.read([TokenById(id)])
-        token, session, entry = found[0].value
+        token, session, entry = found[0].value.followed()
         present = None if token is None else token.as_of(now, session, entry)
         return None if present is None else present.seen_with(session)
 

@@ -286,7 +286,7 @@ class CoalescingStore(OptimisticStore):
         answer: TokenFound = found[0].value
         if answer.token is None and len(found) > 1:
             answer = next((other.value for other in found if other.value.token is not None), NO_TOKEN)
-        return now, answer.token, answer.session, answer.entry
+        return (now, *answer.followed())
 
     async def close_queues(self) -> None:
         """Refuse further calls and wait for those under way; ``close`` calls this first."""

@@ -104,6 +104,10 @@ class SessionDetails(NamedTuple):
         address: of the client that logged in.
         data_text: the session's data as JSON text of an object.
         data_versions: for each field of the data, the session's version at its last change.
+        successor: the id of the session that the transferable tokens of this replaced one are in, until they are
+            written down there; ``None`` for all others.
+        moves: in how many steps they have come there: how much each token's version has grown.
+        ahead_ms: how much later than its opening ``created_at`` is, so that no two openings of an owner have the same.
     """
 
     label: str | None = None
@@ -111,6 +115,9 @@ class SessionDetails(NamedTuple):
     address: str | None = None
     data_text: str = "{}"
     data_versions: Mapping[str, int] = {}
+    successor: str | None = None
+    moves: int = 0
+    ahead_ms: int = 0
 
 
 NO_DETAILS = SessionDetails()
@@ -138,7 +145,7 @@ class Session(_SessionAtHand):
     Attributes:
         id: the public id; it manages the session and never authenticates.
         owner: for whom it was opened.
-        created_at: when it was opened.
+        created_at: when it was opened; of two sessions of one owner the later opened one has the greater.
         last_seen_at: when it was last used, up to 1/16 of the idle window late.
         authenticated_at: when its owner last proved who they are.
         detachable: whether it may be detached.
@@ -237,6 +244,11 @@ class Session(_SessionAtHand):
         return None if self.deadline == NEVER else self.deadline
 
     @property
+    def opened_at(self) -> int:
+        """The instant of its opening, from which its age counts."""
+        return self.created_at - self.details.ahead_ms
+
+    @property
     def label(self) -> str | None:
         """A name for the owner to tell sessions apart."""
         return self.details.label
@@ -291,13 +303,18 @@ class Session(_SessionAtHand):
             reason, 0, self.owner_epoch, self.version + 1, self.details, self.client_id, self.name, self.clock,
         )  # fmt: skip
 
+    def followed_by(self, heir_id: str) -> Session:
+        """Answer the ended session with its transferable tokens in another session from now on."""
+        details = self.details
+        return self.replace(details=details._replace(successor=heir_id, moves=details.moves + 1))
+
     def end(self, now: int, entry: OwnerEntry | None) -> End:
         """When and why a session that is not alive ended."""
         if self.ended_at is not None:
             return End(self.ended_at, self.end_reason or "revoked")
         if entry is not None and entry.epoch != self.owner_epoch and entry.watermark < self.deadline:
             return End(entry.watermark, "owner_disabled")
-        if self.max_age_ms is not None and self.created_at + self.max_age_ms <= self.deadline:
+        if self.max_age_ms is not None and self.opened_at + self.max_age_ms <= self.deadline:
             return End(self.deadline, "expired")
         return End(self.deadline, "idle" if self.detached_at is None else "detached_timeout")
 

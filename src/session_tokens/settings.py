@@ -63,7 +63,13 @@ PAGE_LIMIT_MAX = 500
 ENDED_RETENTION_MS = 3_600_000
 """How long an ended session is told from an unknown one."""
 CLEANING_BATCH = 500
-"""How many tokens of one ended session are cleaned in one transaction."""
+"""How many tokens of one ended session are cleaned in one transaction, or join a session that was opened."""
+MOVED_AT_ONCE = 16
+"""How many tokens a replaced session hands on within the opening that replaces it; of more, none at once."""
+SESSIONS_OF_OWNER_MAX = 10_000
+"""Living sessions of one owner, whatever the settings say."""
+NEWEST_READ = 16
+"""How many of an owner's newest sessions are read to find the newest that lives."""
 SETTING_REFRESH_MS = 30_000
 """How old a general timeout read from the shared store may be."""
 ATTEMPTS_MAX = 64
@@ -134,7 +140,7 @@ class Settings:
         max_age: seconds from its opening after which a session ends; ``FROM_DB`` reads it from the store.
         idle_timeout: seconds without use after which a session ends.
         detached_timeout: seconds after which a detached session ends; as ``max_age`` where not given.
-        max_sessions: living sessions of one owner, ``None`` for no cap.
+        max_sessions: living sessions of one owner; ``None`` for no cap but the hard one of 10,000.
         session_policy: what happens at the cap: ``replace_oldest``, ``replace_all`` or ``refuse``.
         token_timeout: seconds after which a token ends.
         disownment_timeout: seconds that a token may wait unassigned.
@@ -149,7 +155,7 @@ class Settings:
     max_age: Duration | None | FromDB = 3600
     idle_timeout: Duration | None = None
     detached_timeout: Duration | None | Unset = UNSET
-    max_sessions: int | None = 1
+    max_sessions: int | None = None
     session_policy: SessionPolicy = "replace_oldest"
     token_timeout: Duration | None = None
     disownment_timeout: Duration | None = 3600
@@ -179,13 +185,14 @@ class Policy:
     Attributes:
         max_age_ms: the general session timeout; a store setting may replace it while the process runs.
         cleaning_batch: tokens of one ended session that one transaction cleans, ``None`` for all.
+        moved_at_once: tokens that a replaced session hands on within the opening, ``None`` for all; of more, none.
         names: whether ids are names of the application's own choice, which an ended thing gives free again.
     """
 
     __slots__ = (
         "cleaning_batch", "detached_as_max_age", "detached_timeout_ms", "disownment_timeout_ms", "ended_retention_ms",
-        "idle_timeout_ms", "max_age_ms", "max_sessions", "max_tokens_per_session", "names", "session_policy",
-        "token_timeout_ms",
+        "idle_timeout_ms", "max_age_ms", "max_sessions", "max_tokens_per_session", "moved_at_once", "names",
+        "session_policy", "token_timeout_ms",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, *, names: bool = False) -> None:
@@ -203,4 +210,5 @@ class Policy:
         self.max_tokens_per_session = settings.max_tokens_per_session
         self.ended_retention_ms = 0 if names else ENDED_RETENTION_MS
         self.cleaning_batch: int | None = None if names else CLEANING_BATCH
+        self.moved_at_once: int | None = None if names else min(MOVED_AT_ONCE, CLEANING_BATCH - 1)
         self.names = names

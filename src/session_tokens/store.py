@@ -38,7 +38,19 @@ from .records import OwnerEntry, Session, Token
 from .settings import ATTEMPTS_MAX
 from .transaction import Missing, ReadAhead, Rule, wants_of
 from .unreadable import Unreadables
-from .wants import Answer, Found, Key, SessionById, SessionByLookup, SettingOf, Stamp, TokenById, TokenByLookup, Want
+from .wants import (
+    NO_TOKEN,
+    Answer,
+    Found,
+    Key,
+    SessionById,
+    SessionByLookup,
+    SettingOf,
+    Stamp,
+    TokenById,
+    TokenByLookup,
+    Want,
+)
 
 T = TypeVar("T")
 
@@ -114,9 +126,13 @@ class Store(metaclass=ABCMeta):
         return (now, *_first(found, (None, None)))
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of a secret with its session and that owner's entry: the hot path."""
+        """Answer now and the token of a secret in the session where it is now, that one and its owner's entry.
+
+        The hot path. Where the session that the record names was replaced, the token is answered as it will be written
+        down: ``TokenFound.followed``.
+        """
         now, found = await self.read([TokenByLookup(lookup) for lookup in lookups])
-        return (now, *_first(found, (None, None, None)))
+        return (now, *_first(found, NO_TOKEN).followed())
 
     async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Answer now and the session of the first id that there is, with its owner's entry."""
@@ -126,7 +142,7 @@ class Store(metaclass=ABCMeta):
     async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of the first id that there is, with its session and that owner's entry."""
         now, found = await self.read([TokenById(id) for id in ids])
-        return (now, *_first(found, (None, None, None)))
+        return (now, *_first(found, NO_TOKEN).followed())
 
 
 def _first(found: Sequence[Found], nothing: tuple[Any, ...]) -> Any:
@@ -170,7 +186,7 @@ class BlockingStore(Store):
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """As ``find_token``, at once."""
         now, found = self.read_now([TokenByLookup(lookup) for lookup in lookups])
-        return (now, *_first(found, (None, None, None)))
+        return (now, *_first(found, NO_TOKEN).followed())
 
     def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """As ``find_session_by_id``, at once."""
@@ -180,7 +196,7 @@ class BlockingStore(Store):
     def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """As ``find_token_by_id``, at once."""
         now, found = self.read_now([TokenById(id) for id in ids])
-        return (now, *_first(found, (None, None, None)))
+        return (now, *_first(found, NO_TOKEN).followed())
 
     async def read(self, wants: Sequence[Want]) -> Answer:
         """Answer all wants as of one instant."""
@@ -261,9 +277,9 @@ def attempts(rule: Rule[T], args: tuple[object, ...]) -> Generator[Step, Any, tu
         try:
             result = rule(tx, *args)
         except Missing as missing:
-            if missing.want in wants:
-                raise AssertionError(f"the store did not answer {missing.want}") from None
-            wants.append(missing.want)
+            if any(want in wants for want in missing.wants):
+                raise AssertionError(f"the store did not answer {missing.wants}") from None
+            wants += dict.fromkeys(missing.wants)
             continue
         if not tx.changes or (yield Commit(tx.changes, tx.used, answer.now)):
             return result, tx.changes, answer.now

@@ -91,7 +91,7 @@ class SyncTablesCore:
         self._entries = {} if memory is None else memory.entries
         self._now = store.clock.now
         self._naming = naming
-        self._policy = Policy(Settings(), names=True)
+        self._policy = Policy(Settings(max_sessions=1), names=True)
         self._creator = checked_creator(token_creator)
         self._timeout_from_db = False
         self._refreshed_at_s: float | None = None

@@ -229,13 +229,24 @@ class Token(_TokenAtHand):
             self.version + 1, None, self.client_id, self.name,
         )  # fmt: skip
 
-    def in_session(self, session_id: str | None) -> Token:
-        """Answer the token held in another session of the same owner; its hands stay the same."""
+    def in_session(self, session_id: str | None, moves: int = 1) -> Token:
+        """Answer the token held in another session of the same owner, after so many moves; its hands stay the same."""
         return Token(
             self.id, self.owner, self.lookup, self.kind, session_id, self.text, self.is_json, self.created_at,
             self.timeout_ms, self.own_deadline, self.own_deadline, self.disownment_timeout_ms, self.held_since, None,
-            self.previous_owner, self.epoch, self.version + 1, self.offer, self.client_id, self.name,
+            self.previous_owner, self.epoch, self.version + moves, self.offer, self.client_id, self.name,
         )  # fmt: skip
+
+    def followed(self, session: Session | None, heir: Session | None) -> tuple[Token, Session | None]:
+        """Answer the token with the session that it is in now, as it will be written down.
+
+        Args:
+            session: the one that its record names.
+            heir: the successor of that one, where it was replaced.
+        """
+        if session is None or heir is None or self.kind is not TRANSFERABLE:
+            return self, session
+        return self.in_session(heir.id, session.details.moves), heir
 
     def seen_with(self, session: Session | None) -> Token:
         """Answer the token as callers see it: a session-bound one expires with its session at the latest."""

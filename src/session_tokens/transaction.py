@@ -26,8 +26,10 @@ from .wants import (
     IdempotencyOf,
     KeyById,
     ParkedTokens,
+    PredecessorsOf,
     SessionById,
     SessionByLookup,
+    SessionCountOf,
     SessionFound,
     SessionsOf,
     SettingOf,
@@ -83,24 +85,36 @@ class Transaction(Protocol):
         """The token whose present secret is looked up by that, as it is stored."""
         ...
 
-    def sessions_of(self, owner: str) -> Sequence[Session]:
-        """All sessions of an owner that were not ended, oldest first."""
+    def ahead(self, wants: Sequence[Want]) -> None:
+        """Say what will be read next, so that it is read at once."""
+        ...
+
+    def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
+        """The sessions of an owner that were not ended, oldest first: all, or at most the oldest or newest few."""
+        ...
+
+    def session_count_of(self, owner: str) -> int:
+        """How many sessions of an owner were not ended."""
+        ...
+
+    def predecessors_of(self, session_id: str) -> Sequence[Session]:
+        """The replaced sessions whose transferable tokens are in that session, oldest first."""
         ...
 
     def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
         """The tokens that name that session as their holder, oldest first, at most ``limit``."""
         ...
 
-    def transferables_of(self, session_id: str) -> Sequence[Token]:
-        """All transferable tokens that name that session as their holder, oldest first."""
+    def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:
+        """The transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
         ...
 
-    def token_count_of(self, session_id: str) -> int:
-        """How many tokens name that session as their holder."""
+    def token_count_of(self, session_id: str, transferable: bool = False) -> int:
+        """How many tokens, or transferable ones, name that session as their holder."""
         ...
 
-    def parked_tokens(self, owner: str) -> Sequence[Token]:
-        """All tokens that an owner holds without a session, oldest first."""
+    def parked_tokens(self, owner: str, limit: int | None = None) -> Sequence[Token]:
+        """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
         ...
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
@@ -177,9 +191,9 @@ def wants_of(rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Want]:
 class Missing(Exception):
     """A rule asked for what was not read ahead; the store fetches it and runs the rule again."""
 
-    def __init__(self, want: Want) -> None:
-        super().__init__(want)
-        self.want = want
+    def __init__(self, wants: Sequence[Want]) -> None:
+        super().__init__(wants)
+        self.wants = wants
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -243,7 +257,7 @@ class ReadAhead(WriteSet):
     def _answer(self, want: Want) -> Any:
         found = self._found.get(want) or self._brought_along(want)
         if found is None:
-            raise Missing(want)
+            raise Missing([want])
         self.used.update(found.stamps)
         return found.value
 
@@ -253,8 +267,11 @@ class ReadAhead(WriteSet):
             return None
         for value, stamps, _ in self._found.values():
             if isinstance(value, TokenFound):
-                if isinstance(want, SessionById) and value.token is not None and value.token.session_id == want.id:
-                    return Found(SessionFound(value.session, value.entry), stamps)
+                if isinstance(want, SessionById):
+                    if value.token is not None and value.token.session_id == want.id:
+                        return Found(SessionFound(value.session, value.entry), stamps)
+                    if value.heir is not None and value.heir.id == want.id:
+                        return Found(SessionFound(value.heir, value.entry), stamps)
             elif not isinstance(value, SessionFound):
                 continue
             session = value.session
@@ -281,9 +298,25 @@ class ReadAhead(WriteSet):
         entry: OwnerEntry | None = self._answer(EntryOf(owner))
         return entry
 
-    def sessions_of(self, owner: str) -> Sequence[Session]:
-        """All sessions of an owner that were not ended."""
-        sessions: Sequence[Session] = self._answer(SessionsOf(owner))
+    def ahead(self, wants: Sequence[Want]) -> None:
+        """Say what will be read next."""
+        missing = [want for want in wants if want not in self._found]
+        if missing:
+            raise Missing(missing)
+
+    def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
+        """The sessions of an owner that were not ended."""
+        sessions: Sequence[Session] = self._answer(SessionsOf(owner, limit, newest))
+        return sessions
+
+    def session_count_of(self, owner: str) -> int:
+        """How many sessions of an owner were not ended."""
+        count: int = self._answer(SessionCountOf(owner))
+        return count
+
+    def predecessors_of(self, session_id: str) -> Sequence[Session]:
+        """The replaced sessions whose transferable tokens are in that session."""
+        sessions: Sequence[Session] = self._answer(PredecessorsOf(session_id))
         return sessions
 
     def token(self, id: str) -> Token | None:
@@ -313,19 +346,19 @@ class ReadAhead(WriteSet):
         found = self._found.get(want)
         return 0 if found is None else len(found.unreadable)
 
-    def transferables_of(self, session_id: str) -> Sequence[Token]:
-        """All transferable tokens that name that session as their holder."""
-        tokens: Sequence[Token] = self._answer(TransferablesOf(session_id))
+    def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:
+        """The transferable tokens that name that session as their holder."""
+        tokens: Sequence[Token] = self._answer(TransferablesOf(session_id, limit))
         return tokens
 
-    def token_count_of(self, session_id: str) -> int:
+    def token_count_of(self, session_id: str, transferable: bool = False) -> int:
         """How many tokens name that session as their holder."""
-        count: int = self._answer(TokenCountOf(session_id))
+        count: int = self._answer(TokenCountOf(session_id, transferable))
         return count
 
-    def parked_tokens(self, owner: str) -> Sequence[Token]:
-        """All tokens that an owner holds without a session."""
-        tokens: Sequence[Token] = self._answer(ParkedTokens(owner))
+    def parked_tokens(self, owner: str, limit: int | None = None) -> Sequence[Token]:
+        """The tokens that an owner holds without a session."""
+        tokens: Sequence[Token] = self._answer(ParkedTokens(owner, limit))
         return tokens
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:

@@ -26,9 +26,26 @@ class SessionByLookup(NamedTuple):
 
 
 class SessionsOf(NamedTuple):
-    """All sessions of an owner that were not ended, oldest first (expired ones too)."""
+    """The sessions of an owner that were not ended, oldest first (expired ones too).
+
+    At most ``limit`` of them (``None``: all): the oldest, or the newest.
+    """
 
     owner: str
+    limit: int | None = None
+    newest: bool = False
+
+
+class SessionCountOf(NamedTuple):
+    """How many sessions of an owner were not ended (expired ones too)."""
+
+    owner: str
+
+
+class PredecessorsOf(NamedTuple):
+    """The replaced sessions whose transferable tokens are in that session, oldest first."""
+
+    session_id: str
 
 
 class EntryOf(NamedTuple):
@@ -38,13 +55,13 @@ class EntryOf(NamedTuple):
 
 
 class TokenById(NamedTuple):
-    """The token of that id. Its session and that owner's entry come along."""
+    """The token of that id. Its session, that one's successor and their owner's entry come along."""
 
     id: str
 
 
 class TokenByLookup(NamedTuple):
-    """The token whose present secret is looked up by that. Its session and that owner's entry come along."""
+    """The token whose present secret is looked up by that. What comes along is as for ``TokenById``."""
 
     lookup: str
 
@@ -57,21 +74,24 @@ class TokensOf(NamedTuple):
 
 
 class TransferablesOf(NamedTuple):
-    """All transferable tokens that name that session as their holder, oldest first."""
+    """The transferable tokens that name that session as their holder, at most ``limit``, oldest first."""
 
     session_id: str
+    limit: int | None = None
 
 
 class TokenCountOf(NamedTuple):
-    """How many tokens name that session as their holder."""
+    """How many tokens name that session as their holder; or how many transferable ones."""
 
     session_id: str
+    transferable: bool = False
 
 
 class ParkedTokens(NamedTuple):
-    """All tokens that an owner holds without a session, oldest first."""
+    """The tokens that an owner holds without a session, at most ``limit``, oldest first."""
 
     owner: str
+    limit: int | None = None
 
 
 class IdempotencyOf(NamedTuple):
@@ -115,10 +135,11 @@ class SessionListing(NamedTuple):
 
 
 class TokenListing(NamedTuple):
-    """Tokens in order of (created_at, id), after a place, at most ``limit``; each one's session comes along.
+    """Tokens in order of (created_at, id), after a place, at most ``limit``; what comes along is as for ``TokenById``.
 
-    All filters are hints: a store may leave out tokens that cannot match, but must keep those whose session may be
-    over: such a token may be unassigned by now whatever its record says.
+    Those of a session, or of an owner, are also those that name its predecessors (``PredecessorsOf``). All filters are
+    hints: a store may leave out tokens that cannot match, but must keep those whose session may be over: such a token
+    may be unassigned by now whatever its record says.
     """
 
     owner: str | None
@@ -134,6 +155,8 @@ Want = (
     SessionById
     | SessionByLookup
     | SessionsOf
+    | SessionCountOf
+    | PredecessorsOf
     | EntryOf
     | TokenById
     | TokenByLookup
@@ -177,11 +200,25 @@ class SessionFound(NamedTuple):
 
 
 class TokenFound(NamedTuple):
-    """A token with its session and that owner's entry, as ``TokenById`` and ``TokenByLookup`` are answered."""
+    """A token with what it is judged by, as ``TokenById`` and ``TokenByLookup`` are answered.
+
+    Attributes:
+        token: as it is stored.
+        session: the one that it names.
+        entry: of that session's owner.
+        heir: the successor of that session, where it was replaced.
+    """
 
     token: Token | None
     session: Session | None
     entry: OwnerEntry | None
+    heir: Session | None = None
+
+    def followed(self) -> tuple[Token | None, Session | None, OwnerEntry | None]:
+        """Answer the token in the session where it is now, that session, and its owner's entry."""
+        if self.heir is None or self.token is None:
+            return self.token, self.session, self.entry
+        return (*self.token.followed(self.session, self.heir), self.entry)
 
 
 NO_SESSION = SessionFound(None, None)

@@ -173,8 +173,8 @@ def test_row_42_nobody_chooses_the_id_or_secret_of_a_session(st: SessionTokens) 
 
 
 def test_row_43_an_owner_who_has_a_session_already(store: CountingStore) -> None:
-    replacing = SessionTokens(store, Settings())
-    refusing = SessionTokens(store, Settings(session_policy="refuse"))
+    replacing = SessionTokens(store, Settings(max_sessions=1))
+    refusing = SessionTokens(store, Settings(max_sessions=1, session_policy="refuse"))
     first = replacing.open_session("ann")
     with pytest.raises(LimitReached):
         refusing.open_session("ann")

@@ -16,6 +16,7 @@ class Watch:
         self.gone: set[str] = set()
         self.refused: set[str] = set()
         self.counts: dict[str, tuple[int, int]] = {}
+        self.versions: dict[tuple[str, int], Any] = {}
 
     def check(self, max_sessions: int | None) -> None:
         sessions = self.world.listed("list_sessions")
@@ -67,6 +68,9 @@ class Watch:
             seen = (record.version, getattr(record, "epoch", 0))
             assert seen[0] >= before[0] and seen[1] >= before[1], (before, seen, record)
             self.counts[record.id] = seen
+        for token in tokens:  # whatever moves a token, and whenever that is written down, gives it a new version
+            if token.kind != "session-bound":
+                assert self.versions.setdefault((token.id, token.version), token) == token
 
     def owners_keep_to_their_cap(self, sessions: list[Any], max_sessions: int | None) -> None:
         """I5."""

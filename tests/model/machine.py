@@ -84,6 +84,7 @@ class SessionsAndTokens(RuleBasedStateMachine):
     def begin(self, settings: Record, first: list[str], batch: int) -> None:
         """Small batches: what is cleaned up step by step must look done from the first step on."""
         self.limits = pytest.MonkeyPatch()
+        self.batch = batch
         self.limits.setattr(library_settings, "CLEANING_BATCH", batch)
         self.limits.setattr(sync_sessions, "STEP", batch)
         self.clock = ManualClock(START_MS)
@@ -208,8 +209,10 @@ class SessionsAndTokens(RuleBasedStateMachine):
         ),
     )  # fmt: skip
     def open_session(self, owner: str, options: Record) -> None:
+        parked = len(self.model.parked(owner))
         self.give("open_session", owner, **options)
-        self.move_to(self.model.now + 1)  # of two sessions of one instant either may be called the newest
+        if parked >= self.batch:  # those that have not joined stay parked until a sweep
+            self.sweep_everything(1000)
 
     @precondition(when_sessions_live)
     @rule(key=session_keys, wait_ms=st.sampled_from(USE_EVERY_MS), times=st.integers(1, 3))

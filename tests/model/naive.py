@@ -12,6 +12,7 @@ from types import SimpleNamespace as Thing
 from typing import Any, NoReturn
 
 RETENTION_MS = 3_600_000  # how long an ended session is still known by its id
+LIVING_MAX = 10_000  # sessions of one owner, whatever the settings say
 SESSION_FIELDS = (
     "id owner created_at last_seen_at idle_timeout max_age detachable detached_at label data version".split()
 )
@@ -62,7 +63,7 @@ class NaiveTokens:
     # Time: everything dies at its own deadline, however late anybody looks.
 
     def session_deadlines(self, session: Thing) -> list[tuple[int, str]]:
-        clocks = [(session.created_at, session.max_age, "expired")]
+        clocks = [(session.opened_at, session.max_age, "expired")]
         if session.detached_at is not None:
             clocks.append((session.detached_at, session.detached_timeout, "detached_timeout"))
         elif session.idle_timeout is not None:
@@ -165,23 +166,29 @@ class NaiveTokens:
             raise Refusal("OwnerDisabled")
         replaced = self.in_the_way(owner)
         general = {name: self.settings[name] for name in ("idle_timeout", "max_age", "detached_timeout")}
+        others = [other.created_at for other in self.living_sessions(owner)]
         session = Thing(
-            id=f"s{len(self.sessions) + 1}", owner=owner, created_at=self.now, last_seen_at=self.now, detached_at=None,
+            id=f"s{len(self.sessions) + 1}", owner=owner, created_at=max(self.now, 1 + max(others, default=0)),
+            opened_at=self.now, last_seen_at=self.now, detached_at=None,
             ended_at=None, version=1, changed={}, secrets=0, secret=None,
             **{"data": {}, "label": None, "detachable": False} | general | options,
         )  # fmt: skip
         self.sessions[session.id] = session
         for old in replaced:
             self.end_now(old, "replaced", successor=session.id)
-        for token in self.living_tokens():
-            if token.owner == owner and token.session_id is None:  # parked until now
-                token.session_id = session.id
+        for token in self.parked(owner):  # all of them, once it was swept; at once no more than a batch
+            token.session_id = session.id
         self.say("session_opened", session.id)
         return self.with_new_secret(session)
 
+    def parked(self, owner: str) -> list[Thing]:
+        return [token for token in self.living_tokens() if token.owner == owner and token.session_id is None]
+
     def in_the_way(self, owner: str) -> list[Thing]:
         living, cap = self.living_sessions(owner), self.settings["max_sessions"]
-        if cap is None or len(living) < cap:
+        if cap is None:
+            return refuse("LimitReached") if len(living) >= LIVING_MAX else []
+        if len(living) < cap:
             return []
         if self.settings["session_policy"] == "refuse":
             raise Refusal("LimitReached")

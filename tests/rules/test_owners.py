@@ -26,8 +26,15 @@ def living(st: SessionTokens, owner: str = "ann") -> set[str]:
     return {session.id for session in st.list_sessions(owner).items}
 
 
-def test_an_owner_has_one_session_by_default_and_the_newest_stays(clock: ManualClock) -> None:
+def test_a_second_log_in_ends_no_other_by_default(clock: ManualClock) -> None:
     with SessionTokens.open("memory://", clock=clock, sweep=False) as st:
+        opened = [st.open_session("ann") for _ in range(3)]
+
+        assert all(st.verify_session(issued.secret) for issued in opened)
+
+
+def test_with_a_cap_of_one_the_newest_stays(opening: Opening, clock: ManualClock) -> None:
+    with opening(max_sessions=1) as st:
         first = st.open_session("ann")
         other = st.open_session("bob")
         second = st.open_session("ann")

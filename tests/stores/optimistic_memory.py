@@ -35,8 +35,10 @@ from session_tokens.wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PredecessorsOf,
     SessionById,
     SessionByLookup,
+    SessionCountOf,
     SessionFound,
     SessionsOf,
     SettingOf,
@@ -64,6 +66,8 @@ def parts_of_record(record: Session | Token | None) -> Iterator[Part]:
         owner = owner_of_living(record)
         if owner is not None:
             yield "sessions of", owner
+        if record.details.successor is not None:
+            yield "predecessors of", record.details.successor
     elif record.session_id is not None:
         yield "held by", record.session_id
     elif (parked := parked_owner(record)) is not None:
@@ -95,15 +99,17 @@ def parts_read(want: Want, value: Any) -> Iterator[Part]:
             yield "session", id
         case SessionByLookup(lookup):
             yield "session by lookup", lookup
-        case SessionsOf(owner):
+        case SessionsOf(owner) | SessionCountOf(owner):
             yield "sessions of", owner
+        case PredecessorsOf(session_id):
+            yield "predecessors of", session_id
         case EntryOf(owner):
             yield "entry", owner
         case TokenById(id):
             yield "token", id
         case TokenByLookup(lookup):
             yield "token by lookup", lookup
-        case TokensOf(session_id, _) | TransferablesOf(session_id) | TokenCountOf(session_id):
+        case TokensOf(session_id) | TransferablesOf(session_id) | TokenCountOf(session_id):
             yield "held by", session_id
         case ParkedTokens(owner):
             yield "parked", owner

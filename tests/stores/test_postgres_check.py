@@ -188,6 +188,11 @@ def fill(tokens: SessionTokens, count: int = 8) -> None:
         tokens.destroy_session(gone.id)
         tokens.detach_session(session.id)
     tokens.sweep(10_000)
+    replacing = SessionTokens(tokens.store, Settings(max_sessions=1))
+    replaced = replacing.open_session("replaced")
+    for _ in range(20):
+        replacing.issue_token(replaced.id, transferable=True)
+    replacing.open_session("replaced")
 
 
 def test_indexes_that_lack_rows_are_made_anew(tokens: SessionTokens, postgres_url: str) -> None:

@@ -7,8 +7,8 @@ from ..events import SESSION_ENDED, TOKEN_ENDED
 from ..records import BOUND, Session, Token
 from ..settings import Policy
 from ..transaction import Transaction, reads
-from ..wants import IdempotencyOf, SessionById, SessionsOf, TokenById, TokensOf
-from .keys import lasts, only_ends
+from ..wants import IdempotencyOf, PredecessorsOf, SessionById, SessionsOf, TokenById, TokensOf, TransferablesOf
+from .keys import lasts, lives, only_ends
 
 TOUCH_PARTS = 16
 """A use is written down only after 1/16 of the window has passed since the last one written."""
@@ -16,17 +16,17 @@ LEAST_GOOD_MS = 1_000
 """How long what is said of a session may be kept at least, unless it ends before."""
 
 
-def attached_deadline(created_at: int, max_age_ms: int | None, seen_at: int, idle_timeout_ms: int | None) -> int:
+def attached_deadline(opened_at: int, max_age_ms: int | None, seen_at: int, idle_timeout_ms: int | None) -> int:
     """Answer when an attached session ends if it is not used: the idle clock gets 1/16 of grace for lazy touches."""
-    deadline = NEVER if max_age_ms is None else created_at + max_age_ms
+    deadline = NEVER if max_age_ms is None else opened_at + max_age_ms
     if idle_timeout_ms is None:
         return deadline
     return min(deadline, seen_at + idle_timeout_ms + idle_timeout_ms // TOUCH_PARTS)
 
 
-def detached_deadline(created_at: int, max_age_ms: int | None, detached_at: int, timeout_ms: int | None) -> int:
+def detached_deadline(opened_at: int, max_age_ms: int | None, detached_at: int, timeout_ms: int | None) -> int:
     """Answer when a detached session ends: its idle clock stands, its detached clock runs, its age goes on."""
-    deadline = NEVER if max_age_ms is None else created_at + max_age_ms
+    deadline = NEVER if max_age_ms is None else opened_at + max_age_ms
     return deadline if timeout_ms is None else min(deadline, detached_at + timeout_ms)
 
 
@@ -34,9 +34,9 @@ def deadline_of(session: Session) -> int:
     """Answer the deadline that follows from a living session's clocks."""
     if session.detached_at is not None:
         return detached_deadline(
-            session.created_at, session.max_age_ms, session.detached_at, session.detached_timeout_ms
+            session.opened_at, session.max_age_ms, session.detached_at, session.detached_timeout_ms
         )
-    return attached_deadline(session.created_at, session.max_age_ms, session.last_seen_at, session.idle_timeout_ms)
+    return attached_deadline(session.opened_at, session.max_age_ms, session.last_seen_at, session.idle_timeout_ms)
 
 
 def touch_is_due(session: Session, now: int) -> bool:
@@ -64,43 +64,86 @@ def secret_dies_at(token: Token, session: Session | None) -> int:
     return token.deadline if session is None else min(token.deadline, session.deadline)
 
 
-def end_session(tx: Transaction, session: Session, at: int, reason: str, heir: Session | None = None) -> None:
-    """End a session in one step and one write: dead at once, its tokens dead, unassigned, or its heir's; one event.
+def look_at(session: Session, deadline: int) -> int:
+    """Answer when the sweeper should look at a living session with a new deadline: then, or as soon as it had to."""
+    return deadline if session.sweep_at == session.deadline else session.sweep_at
 
-    A token is judged with its session, so the sweeper may rewrite the tokens later, in bounded batches. What goes to
-    an heir is moved here, whole.
+
+def end_session(tx: Transaction, session: Session, at: int, reason: str) -> None:
+    """End a session in one step and one write: dead at once, its tokens dead or unassigned, one event.
+
+    A token is judged with its session, so the sweeper may rewrite the tokens later, in bounded batches.
     """
-    if heir is not None:
-        for token in tx.transferables_of(session.id):
-            if lasts(tx, token):
-                tx.put_token(token, token.in_session(heir.id))
     ended = session.ended(at, reason)
     tx.put_session(session, ended)
     tx.note((SESSION_ENDED, ended, reason))
 
 
-@reads(lambda policy, id: [SessionById(id), TokensOf(id, policy.cleaning_batch)])
+def replacing_wants(few: int, id: str) -> tuple[TransferablesOf, PredecessorsOf]:
+    """Answer what replacing a session reads."""
+    return TransferablesOf(id, few + 1), PredecessorsOf(id)
+
+
+def replace_session(tx: Transaction, policy: Policy, session: Session, heir: Session) -> None:
+    """End a session whose place another takes; its transferable tokens are in that one from now on, however many.
+
+    A few are rewritten here. Of many, the ended session names its heir: each is judged as if it had been moved
+    (``Token.followed``), and is moved by the sweeper, in bounded batches. What came to it in this way goes on with it:
+    all uncleaned predecessors name the heir, so that one step leads from a token to the session where it is.
+    """
+    few = policy.moved_at_once
+    tokens = tx.transferables_of(session.id, None if few is None else few + 1)
+    ended = session.ended(tx.now, "replaced")
+    if few is not None:
+        for predecessor in tx.predecessors_of(session.id):
+            tx.put_session(predecessor, predecessor.followed_by(heir.id))
+        if len(tokens) > few:
+            ended, tokens = ended.followed_by(heir.id), ()
+    for token in tokens:
+        if lasts(tx, token):
+            tx.put_token(token, token.in_session(heir.id))
+    tx.put_session(session, ended)
+    tx.note((SESSION_ENDED, ended, "replaced"))
+
+
+@reads(lambda policy, id: [SessionById(id), TokensOf(id, policy.cleaning_batch), PredecessorsOf(id)])
 def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
     """End a session whose time is over, clean up behind one that ended, or forget one that ended long ago.
 
-    Answers whether anything was done. A session that lives is left as it is.
+    One that lives is let have tokens that were parked for its owner, where some are left from its opening.
+    Answers whether anything was done.
     """
     session = tx.session(id)
-    if session is None:
+    if session is None or (session.ended_at is not None and session.sweep_at > tx.now):
         return False
-    if session.ended_at is None:
-        entry = tx.entry(session.owner)
-        if session.alive(tx.now, entry):
-            return False
+    entry = tx.entry(session.owner)
+    if session.alive(tx.now, entry):
+        return session.sweep_at <= tx.now and lives(tx, session, entry) and join_parked(tx, policy, session)
+    predecessors = tx.predecessors_of(id)
+    if predecessors:  # their tokens are judged with this session, which stays for that long
+        clean_up(tx, policy, predecessors[0], predecessors[0])
+    elif session.ended_at is not None:
+        clean_up(tx, policy, session, session)
+    else:
         end = session.end(tx.now, entry)
         ended = session.ended(end.at, end.reason)
         tx.note((SESSION_ENDED, ended, end.reason))
         clean_up(tx, policy, session, ended)
-    elif session.sweep_at <= tx.now:
-        clean_up(tx, policy, session, session)
-    else:
-        return False
     only_ends(tx)
+    return True
+
+
+def join_parked(tx: Transaction, policy: Policy, session: Session) -> bool:
+    """Put a batch of what is parked for a living session's owner into it; after the last, it is as any other."""
+    tokens = tx.parked_tokens(session.owner, policy.cleaning_batch)
+    for token in tokens:
+        if lasts(tx, token):
+            tx.put_token(token, token.in_session(session.id))
+        else:
+            tx.put_token(token, None)
+            tx.note((TOKEN_ENDED, token, "expired"))
+    if policy.cleaning_batch is None or len(tokens) < policy.cleaning_batch:
+        tx.put_session(session, session.replace(sweep_at=session.deadline))
     return True
 
 
@@ -108,8 +151,16 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
     """Rewrite a batch of an ended session's tokens; after the last, keep its record while it is remembered."""
     tokens = tx.tokens_of(ended.id, policy.cleaning_batch)
     ended_at = ended.ended_at if ended.ended_at is not None else tx.now
+    successor = ended.details.successor
+    heir = None if successor is None else tx.session(successor)
     for token in tokens:
-        kept_token = None if token.kind is BOUND else _left_behind(token, ended_at, tx.now)
+        if token.kind is BOUND:
+            kept_token = None
+        elif heir is None:
+            kept_token = _left_behind(token, ended_at, tx.now)
+        else:
+            moved, holder = token.followed(ended, heir)
+            kept_token = moved.as_of(tx.now, holder, tx.entry(heir.owner))
         tx.put_token(token, kept_token)
         if kept_token is None and (token.kind is not BOUND or token.deadline <= ended_at):
             tx.note((TOKEN_ENDED, token, "expired"))  # not by its session's end, which has an event of its own
@@ -117,7 +168,8 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
         kept: Session | None = ended
     else:
         forget_at = ended_at + policy.ended_retention_ms
-        kept = None if forget_at <= tx.now else ended.replace(sweep_at=forget_at)
+        details = ended.details if successor is None else ended.details._replace(successor=None, moves=0)
+        kept = None if forget_at <= tx.now else ended.replace(sweep_at=forget_at, details=details)
     if kept is not stored:
         tx.put_session(stored, kept)
 

@@ -24,8 +24,9 @@ def sessions_listed(listing: SessionListing, found: Iterable[SessionFound], now:
 def tokens_listed(listing: TokenListing, found: Iterable[TokenFound], now: int) -> list[Token]:
     """Answer the living tokens that match the listing, each as it stands now and as callers see it."""
     listed = []
-    for stored, session, entry in found:
-        token = None if stored is None else stored.as_of(now, session, entry)
+    for each in found:
+        present, session, entry = each.followed()
+        token = None if present is None else present.as_of(now, session, entry)
         if (
             token is not None
             and (listing.owner is None or token.owner == listing.owner)

@@ -15,11 +15,11 @@ from ..records import BOUND, TRANSFERABLE, Session, Token
 from ..session_record import is_another
 from ..settings import Policy
 from ..transaction import Transaction, reads
-from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf, TokenById, TokensOf
-from .expiry import clean_up, deadline_of, end_session
+from ..wants import SessionById, TokenById, TokensOf
+from .expiry import clean_up, deadline_of, end_session, look_at
 from .keys import lives, living_session, living_token, only_ends, standing
-from .sessions import Opening, SessionChange, change_session, open_session
-from .tokens import Issue, claim_token, issue_under, receiving_session
+from .sessions import Opening, SessionChange, change_session, open_session, opening_wants
+from .tokens import Issue, claim_token, issue_under, receiving_session, receiving_wants
 
 TIMEOUT_FIELD = "timeout_ms"
 """Where a named session keeps the timeout that it was given last, which counts from then."""
@@ -28,9 +28,7 @@ TIMEOUT_FIELD = "timeout_ms"
 @reads(
     lambda policy, opening, issue, clock: [
         SessionById(opening.id),
-        EntryOf(opening.owner),
-        SessionsOf(opening.owner),
-        ParkedTokens(opening.owner),
+        *opening_wants(policy, opening.owner),
         *([TokenById(issue.id)] if issue is not None else []),
     ]
 )
@@ -77,7 +75,7 @@ def _ended_with_opening(tx: Transaction, former: Session | None, opening: Openin
     return True
 
 
-@reads(lambda policy, owner, issue: [EntryOf(owner), SessionsOf(owner), TokenById(issue.id)])
+@reads(lambda policy, owner, issue: [*receiving_wants(owner), TokenById(issue.id)])
 def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -> Token:
     """Issue a token under the newest living session of an owner.
 
@@ -141,11 +139,11 @@ def set_session_timeout(tx: Transaction, id: str, timeout_ms: int | None) -> Ses
         UnknownSession, SessionEnded: no living session has that name.
     """
     session = living_session(tx, id)
-    max_age_ms = None if timeout_ms is None else tx.now - session.created_at + timeout_ms
+    max_age_ms = None if timeout_ms is None else tx.now - session.opened_at + timeout_ms
     details = session.details._replace(data_text=json.dumps({TIMEOUT_FIELD: timeout_ms}))
     changed = session.replace(max_age_ms=max_age_ms, details=details, version=session.version + 1)
     deadline = deadline_of(changed)
-    changed = changed.replace(deadline=deadline, sweep_at=deadline)
+    changed = changed.replace(deadline=deadline, sweep_at=look_at(session, deadline))
     tx.put_session(session, changed)
     tx.note((SESSION_CHANGED, changed, None))
     return changed

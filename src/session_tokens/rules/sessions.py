@@ -30,10 +30,20 @@ from ..events import (
 )
 from ..records import NO_DETAILS, OwnerEntry, Session, SessionDetails
 from ..session_record import Session as NewSession
-from ..settings import UNSET, VALUE_BYTES_MAX, Policy, Unset
+from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, VALUE_BYTES_MAX, Policy, Unset
 from ..transaction import Transaction, reads
-from ..wants import EntryOf, ParkedTokens, SessionById, SessionsOf
-from .expiry import attached_deadline, clean_up, deadline_of, detached_deadline, end_session, touch_is_due
+from ..wants import EntryOf, ParkedTokens, SessionById, SessionCountOf, SessionsOf, Want
+from .expiry import (
+    attached_deadline,
+    clean_up,
+    deadline_of,
+    detached_deadline,
+    end_session,
+    look_at,
+    replace_session,
+    replacing_wants,
+    touch_is_due,
+)
 from .keys import Key, lasts, lives, living_session, only_ends, session_wants
 
 
@@ -81,15 +91,24 @@ class Opening:
         )  # fmt: skip
 
 
-@reads(lambda policy, opening, clock: [EntryOf(opening.owner), SessionsOf(opening.owner), ParkedTokens(opening.owner)])
+def opening_wants(policy: Policy, owner: str) -> list[Want]:
+    """Answer what opening a session reads: with a cap all of the owner's, else the newest and how many there are."""
+    wants: list[Want] = [EntryOf(owner), ParkedTokens(owner, policy.cleaning_batch)]
+    if policy.max_sessions is None:
+        return [*wants, SessionsOf(owner, 1, True), SessionCountOf(owner)]
+    return [*wants, SessionsOf(owner)]
+
+
+@reads(lambda policy, opening, clock: opening_wants(policy, opening.owner))
 def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock) -> Session:
     """Open a session for an owner; at the owner's cap, replace or refuse as the policy says.
 
-    A replaced session's transferable tokens move to the new one, parked tokens of the owner join it.
+    A replaced session's transferable tokens move to the new one, parked tokens of the owner join it: a batch here, the
+    rest by the sweeper. Openings of one owner are in order: ``created_at`` is later than that of all the others.
 
     Raises:
         OwnerDisabled: the owner is disabled.
-        LimitReached: the cap is reached and the policy is ``refuse``.
+        LimitReached: the cap is reached and the policy is ``refuse``, or there are ``SESSIONS_OF_OWNER_MAX``.
         AlreadyExists: a living session has that id (only where applications name sessions themselves).
     """
     now, owner = tx.now, opening.owner
@@ -98,24 +117,53 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock
         raise OwnerDisabled("the owner is disabled; enable_owner() lifts it", owner=owner)
     if policy.names and (former := tx.session(opening.id)) is not None:
         _free_the_name(tx, policy, former)
+    newest_at, replaced = _make_room(tx, policy, owner, entry)
+    created_at, details = now, opening.details
+    if newest_at >= now:
+        created_at, details = newest_at + 1, details._replace(ahead_ms=newest_at + 1 - now)
+    parked = tx.parked_tokens(owner, policy.cleaning_batch)
+    deadline = attached_deadline(now, opening.max_age_ms, now, opening.idle_timeout_ms)
     session = NewSession(
-        opening.id, owner, opening.lookup, now, now, now,
-        deadline := attached_deadline(now, opening.max_age_ms, now, opening.idle_timeout_ms),
+        opening.id, owner, opening.lookup, created_at, now, now, deadline,
         opening.idle_timeout_ms, opening.max_age_ms, opening.detached_timeout_ms, opening.detachable,
-        None, None, None, deadline, 0 if entry is None else entry.epoch, 1, opening.details, opening.client_id,
-        opening.name, clock,
+        None, None, None, now if len(parked) == policy.cleaning_batch else deadline,
+        0 if entry is None else entry.epoch, 1, details, opening.client_id, opening.name, clock,
     )  # fmt: skip
-    if policy.max_sessions is not None and len(kept := tx.sessions_of(owner)) >= policy.max_sessions:
-        living = [other for other in kept if lives(tx, other, entry)]
-        if len(living) >= policy.max_sessions:
-            for replaced in _to_replace(policy, policy.max_sessions, living):
-                end_session(tx, replaced, now, "replaced", heir=session)
-    for token in tx.parked_tokens(owner):
+    for other in replaced:
+        replace_session(tx, policy, other, session)
+    for token in parked:
         if lasts(tx, token):
             tx.put_token(token, token.in_session(session.id))
     tx.put_session(None, session)
     tx.note((SESSION_OPENED, session, None))
     return session
+
+
+def _make_room(tx: Transaction, policy: Policy, owner: str, entry: OwnerEntry | None) -> tuple[int, Sequence[Session]]:
+    """Answer when the owner's newest session was opened (-1: there is none) and which ones a new one replaces.
+
+    Raises:
+        LimitReached: as ``open_session``.
+    """
+    if policy.max_sessions is None:
+        newest = tx.sessions_of(owner, 1, True)
+        if tx.session_count_of(owner) >= SESSIONS_OF_OWNER_MAX:
+            living = [other for other in tx.sessions_of(owner) if other.alive(tx.now, entry)]
+            if len(living) >= SESSIONS_OF_OWNER_MAX:
+                raise LimitReached(
+                    f"the owner has {len(living)} living sessions, the most there can be; end some with "
+                    "destroy_sessions(), or give Settings(max_sessions=…)", cap=SESSIONS_OF_OWNER_MAX,
+                )  # fmt: skip
+        return newest[-1].created_at if newest else -1, ()
+    kept, replaced = tx.sessions_of(owner), list[Session]()
+    if len(kept) >= policy.max_sessions:
+        living = [other for other in kept if lives(tx, other, entry)]
+        if len(living) >= policy.max_sessions:
+            replaced = list(_to_replace(policy, policy.max_sessions, living))
+            few = policy.moved_at_once
+            if few is not None:
+                tx.ahead([want for other in replaced for want in replacing_wants(few, other.id)])
+    return kept[-1].created_at if kept else -1, replaced
 
 
 def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
@@ -151,10 +199,12 @@ def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
     if session is None or session.detached_at is not None or not lives(tx, session, tx.entry(session.owner)):
         return None
     seen_at = tx.now if touch_is_due(session, tx.now) else session.last_seen_at
-    deadline = attached_deadline(session.created_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
+    deadline = attached_deadline(session.opened_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
     if seen_at == session.last_seen_at and lookup == session.lookup:
         return session
-    touched = session.replace(last_seen_at=seen_at, deadline=deadline, sweep_at=deadline, lookup=lookup)
+    touched = session.replace(
+        last_seen_at=seen_at, deadline=deadline, sweep_at=look_at(session, deadline), lookup=lookup
+    )
     tx.put_session(session, touched)
     return touched
 
@@ -174,14 +224,14 @@ def rotate_session(tx: Transaction, key: Key, lookup: str, authenticated: bool) 
     if session.detached_at is not None:
         raise Conflict("a detached session has no secret to rotate; attach_session() gives it one", id=session.id)
     seen_at = tx.now if authenticated else session.last_seen_at
-    deadline = attached_deadline(session.created_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
+    deadline = attached_deadline(session.opened_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
     rotated = session.replace(
         lookup=lookup,
         version=session.version + 1,
         last_seen_at=seen_at,
         authenticated_at=tx.now if authenticated else session.authenticated_at,
         deadline=deadline,
-        sweep_at=deadline,
+        sweep_at=look_at(session, deadline),
     )
     tx.put_session(session, rotated)
     tx.note((SESSION_ROTATED, rotated, None))
@@ -201,9 +251,13 @@ def detach_session(tx: Transaction, key: Key) -> Session:
         return session
     if not session.detachable:
         raise NotDetachable("the session is not detachable; open it with detachable=True", id=session.id)
-    deadline = detached_deadline(session.created_at, session.max_age_ms, tx.now, session.detached_timeout_ms)
+    deadline = detached_deadline(session.opened_at, session.max_age_ms, tx.now, session.detached_timeout_ms)
     detached = session.replace(
-        lookup=None, detached_at=tx.now, deadline=deadline, sweep_at=deadline, version=session.version + 1
+        lookup=None,
+        detached_at=tx.now,
+        deadline=deadline,
+        sweep_at=look_at(session, deadline),
+        version=session.version + 1,
     )
     tx.put_session(session, detached)
     tx.note((SESSION_DETACHED, detached, None))
@@ -221,14 +275,14 @@ def attach_session(tx: Transaction, id: str, lookup: str | None) -> Session:
     session = living_session(tx, id)
     if session.detached_at is None:
         raise Conflict("the session is attached already; rotate_session() gives it a new secret", id=id)
-    deadline = attached_deadline(session.created_at, session.max_age_ms, tx.now, session.idle_timeout_ms)
+    deadline = attached_deadline(session.opened_at, session.max_age_ms, tx.now, session.idle_timeout_ms)
     attached = session.replace(
         lookup=lookup,
         detached_at=None,
         last_seen_at=tx.now,
         authenticated_at=tx.now,
         deadline=deadline,
-        sweep_at=deadline,
+        sweep_at=look_at(session, deadline),
         version=session.version + 1,
     )
     tx.put_session(session, attached)
@@ -266,7 +320,7 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     _check_version(session.version, change.version)
     max_age_ms = session.max_age_ms if change.max_age_ms is UNSET else change.max_age_ms
     if change.from_now and isinstance(change.max_age_ms, int):
-        max_age_ms = tx.now - session.created_at + change.max_age_ms
+        max_age_ms = tx.now - session.opened_at + change.max_age_ms
     changed = session.replace(
         last_seen_at=session.last_seen_at if change.idle_timeout_ms is UNSET else tx.now,
         idle_timeout_ms=session.idle_timeout_ms if change.idle_timeout_ms is UNSET else change.idle_timeout_ms,
@@ -279,7 +333,7 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
         version=session.version + 1,
     )
     deadline = max(deadline_of(changed), tx.now)  # what would have ended in the past ends now: it lived until now
-    changed = changed.replace(deadline=deadline, sweep_at=deadline)
+    changed = changed.replace(deadline=deadline, sweep_at=look_at(session, deadline))
     tx.put_session(session, changed)
     tx.note((SESSION_CHANGED, changed, None))
     return changed

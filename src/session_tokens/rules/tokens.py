@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -26,11 +27,11 @@ from ..events import (
     TOKEN_TRANSFERRED,
     TOKEN_WITHDRAWN,
 )
-from ..records import TRANSFERABLE, Offer, Session, Token, TokenKind
-from ..settings import UNSET, Policy, Unset
+from ..records import TRANSFERABLE, Offer, OwnerEntry, Session, Token, TokenKind
+from ..settings import NEWEST_READ, UNSET, Policy, Unset
 from ..token_record import Token as NewToken
 from ..transaction import Transaction, reads
-from ..wants import EntryOf, SessionsOf
+from ..wants import EntryOf, SessionsOf, Want
 from .keys import (
     Key,
     holder_of,
@@ -113,6 +114,7 @@ def issue_under(
                 return known
     if session is not None and policy.max_tokens_per_session is not None:
         count = tx.token_count_of(session.id)
+        count += sum(tx.token_count_of(former.id, True) for former in tx.predecessors_of(session.id))
         if count >= policy.max_tokens_per_session:
             raise LimitReached(f"the session holds {count} tokens, the cap; destroy one first", cap=count)
     own_deadline = NEVER if issue.timeout_ms is None else now + issue.timeout_ms
@@ -148,6 +150,11 @@ def _same_again(tx: Transaction, former: Token, owner: str | None, issue: Issue)
     return updated
 
 
+def receiving_wants(receiver: str) -> list[Want]:
+    """Answer what finding the session of a receiver reads."""
+    return [EntryOf(receiver), SessionsOf(receiver, NEWEST_READ, True)]
+
+
 def receiving_session(tx: Transaction, receiver: str) -> Session | None:
     """Answer the session in which a receiver will hold a token: the newest that lives; ``None`` parks it.
 
@@ -157,15 +164,18 @@ def receiving_session(tx: Transaction, receiver: str) -> Session | None:
     entry = tx.entry(receiver)
     if entry is not None and entry.disabled_at is not None:
         raise OwnerDisabled("the receiver is disabled; enable_owner() lifts it", owner=receiver)
-    newest = None
-    for session in tx.sessions_of(receiver):
-        if lives(tx, session, entry) and (newest is None or _opened_after(session, newest)):
-            newest = session
-    return newest
+    newest = tx.sessions_of(receiver, NEWEST_READ, True)
+    found = _newest_living(tx, newest, entry)
+    if found is None and len(newest) == NEWEST_READ:
+        return _newest_living(tx, tx.sessions_of(receiver), entry)
+    return found
 
 
-def _opened_after(session: Session, other: Session) -> bool:
-    return (session.created_at, session.id) > (other.created_at, other.id)
+def _newest_living(tx: Transaction, sessions: Sequence[Session], entry: OwnerEntry | None) -> Session | None:
+    for session in reversed(sessions):
+        if lives(tx, session, entry):
+            return session
+    return None
 
 
 def _transferable(tx: Transaction, key: Key) -> tuple[Token, Token]:
@@ -179,7 +189,7 @@ def _not_transferable(token: Token) -> NotTransferable:
     return NotTransferable(f"the token is {token.kind.value}; issue it with transferable=True", id=token.id)
 
 
-@reads(lambda key, giver, receiver, lookup, epoch: [*token_wants(key), EntryOf(receiver), SessionsOf(receiver)])
+@reads(lambda key, giver, receiver, lookup, epoch: [*token_wants(key), *receiving_wants(receiver)])
 def transfer_token(
     tx: Transaction, key: Key, giver: str | None, receiver: str, lookup: str | None, epoch: int | None
 ) -> Token:

@@ -1,7 +1,7 @@
 """The memory store: rules run to their end under one lock, on records that are handed out as they are.
 
-Theory of operation. One transaction object is used again and again under the lock; its reads are the dictionaries'
-own ``get``. A change set is applied record by record, sessions first. Readers of the hot path take no lock: one
+Theory of operation. One transaction object (``memory_transaction``) is used again and again under the lock. A change
+set is applied record by record, sessions first. Readers of the hot path take no lock: one
 record is replaced by one assignment, so a reader sees it before or after. A token is judged with its session, which
 are two records: an answer "alive" held at the instant at which the token was read, an answer "dead" is asked again
 under the lock.
@@ -18,9 +18,9 @@ from typing import Any, ClassVar, TypeVar
 from ..changes import Changes, parked_owner
 from ..clock import NEVER, Clock, SteadyClock
 from ..errors import StoreUnavailable
-from ..events import Listeners, Note
+from ..events import Listeners
 from ..minting import PlainKeyring
-from ..records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from ..store import BlockingStore
 from ..transaction import Rule
 from ..unreadable import Unreadables
@@ -36,8 +36,10 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PredecessorsOf,
     SessionById,
     SessionByLookup,
+    SessionCountOf,
     SessionFound,
     SessionListing,
     SessionsOf,
@@ -51,92 +53,10 @@ from ..wants import (
     TransferablesOf,
     Want,
 )
-from .memory_index import Bucket, Deadlines, Order, add_member, drop_member, member_count, members, place_of, write_rest
+from .memory_index import Bucket, Deadlines, Order, add_member, drop_member, members, place_of, write_rest
+from .memory_transaction import MemoryTransaction
 
 T = TypeVar("T")
-
-
-class _MemoryTransaction:
-    """The one transaction of a memory store; its reads are the tables' own."""
-
-    __slots__ = (
-        "_store", "changes", "entry", "idempotency", "note", "notes", "now", "rare", "service_key", "session",
-        "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
-    )  # fmt: skip
-
-    def __init__(self, store: MemoryStore) -> None:
-        self._store = store
-        self.now = 0
-        self.session: Callable[[str], Session | None] = store.sessions.get
-        self.session_by_lookup: Callable[[str], Session | None] = store.sessions_by_lookup.get
-        self.entry: Callable[[str], OwnerEntry | None] = store.entries.get
-        self.token: Callable[[str], Token | None] = store.tokens.get
-        self.token_by_lookup: Callable[[str], Token | None] = store.tokens_by_lookup.get
-        self.idempotency: Callable[[str], IdempotencyRecord | None] = store.outcomes.get
-        self.setting: Callable[[str], str | None] = store.settings.get
-        self.service_key: Callable[[str], ServiceKey | None] = store.keys.get
-        self.renew()
-
-    def renew(self) -> None:
-        """Begin with an empty change set."""
-        self.changes = Changes()
-        self.sessions = self.changes.sessions
-        self.tokens = self.changes.tokens
-        self.notes = self.changes.notes
-        self.note: Callable[[Note], None] = self.notes.append
-        self.rare = False  # whether anything but sessions and tokens is written
-
-    def sessions_of(self, owner: str) -> Sequence[Session]:
-        bucket = self._store.owners.get(owner)
-        if bucket is None:
-            return ()
-        sessions = self._store.sessions
-        return (sessions[bucket],) if bucket.__class__ is str else [sessions[id] for id in bucket]
-
-    def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
-        bucket = self._store.held.get(session_id)
-        if bucket is None:
-            return ()
-        tokens = self._store.tokens
-        if bucket.__class__ is str:
-            return [tokens[bucket]]
-        return [tokens[id] for id in (bucket if limit is None else list(bucket)[:limit])]
-
-    def transferables_of(self, session_id: str) -> Sequence[Token]:
-        return [token for token in self.tokens_of(session_id, None) if token.kind is TRANSFERABLE]
-
-    def token_count_of(self, session_id: str) -> int:
-        return member_count(self._store.held, session_id)
-
-    def parked_tokens(self, owner: str) -> Sequence[Token]:
-        bucket = self._store.parked.get(owner)
-        return () if bucket is None else [self._store.tokens[id] for id in members(self._store.parked, owner)]
-
-    def put_session(self, old: Session | None, new: Session | None) -> None:
-        self.sessions.append((old, new))
-
-    def put_token(self, old: Token | None, new: Token | None) -> None:
-        self.tokens.append((old, new))
-
-    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
-        self.rare = True
-        self.changes.entries.append((old, new))
-
-    def put_idempotency(self, record: IdempotencyRecord) -> None:
-        self.rare = True
-        self.changes.idempotency.append(record)
-
-    def forget_idempotency(self, key: str) -> None:
-        self.rare = True
-        self.changes.forgotten.append(key)
-
-    def put_setting(self, name: str, text: str | None) -> None:
-        self.rare = True
-        self.changes.settings.append((name, text))
-
-    def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
-        self.rare = True
-        self.changes.keys.append((old, new))
 
 
 class MemoryStore(BlockingStore):
@@ -156,6 +76,7 @@ class MemoryStore(BlockingStore):
         self.sessions: dict[str, Session] = {}
         self.sessions_by_lookup: dict[str, Session] = {}
         self.owners: dict[str, Bucket] = {}
+        self.predecessors: dict[str, Bucket] = {}
         self.entries: dict[str, OwnerEntry] = {}
         self.tokens: dict[str, Token] = {}
         self.tokens_by_lookup: dict[str, Token] = {}
@@ -171,8 +92,9 @@ class MemoryStore(BlockingStore):
         self._token_deadlines = Deadlines()
         self._session_order = Order()
         self._token_order = Order()
+        self._last_opened_at = 0
         self._lock = threading.Lock()
-        self._tx = _MemoryTransaction(self)
+        self._tx = MemoryTransaction(self)
         self._closed = False
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
@@ -253,8 +175,14 @@ class MemoryStore(BlockingStore):
                     self.sessions_by_lookup[new.lookup] = new
                 add_member(self.owners, new.owner, new.id)
                 self._session_deadlines.add(new.sweep_at, new.id)
+                if new.created_at < self._last_opened_at:
+                    self._session_order.forget()
+                else:
+                    self._last_opened_at = new.created_at
                 if new.detached_at is not None and new.ended_at is None:  # taken over from elsewhere
                     self.detached[new.id] = None
+                if new.details.successor is not None:
+                    add_member(self.predecessors, new.details.successor, new.id)
 
     def _replace_session(self, old: Session, new: Session | None) -> None:
         if new is None:
@@ -274,6 +202,12 @@ class MemoryStore(BlockingStore):
             self.detached[new.id] = None
         elif old.detached_at is not None:
             self.detached.pop(old.id, None)
+        if new is None or new.details is not old.details:
+            former, successor = old.details.successor, None if new is None else new.details.successor
+            if former is not None and former != successor:
+                drop_member(self.predecessors, former, old.id)
+            if successor is not None and former != successor:
+                add_member(self.predecessors, successor, old.id)
 
     def _apply_tokens(self, pairs: Iterable[tuple[Token | None, Token | None]]) -> None:
         for old, new in pairs:
@@ -358,10 +292,10 @@ class MemoryStore(BlockingStore):
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         now = self.clock.now()
-        token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0]))
+        token, session, entry, _ = self._token_found(self.tokens_by_lookup.get(lookups[0]))
         if token is not None and not token.authenticates(now, session, entry):
             with self._lock:  # it may have been read while it moved
-                token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0]))
+                token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0])).followed()
         return now, token, session, entry
 
     def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
@@ -376,10 +310,10 @@ class MemoryStore(BlockingStore):
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         now = self.clock.now()
-        token, session, entry = self._token_found(self.tokens.get(ids[0]))
+        token, session, entry, _ = self._token_found(self.tokens.get(ids[0]))
         if token is not None and not token.authenticates(now, session, entry):
             with self._lock:  # it may have been read while it moved
-                token, session, entry = self._token_found(self.tokens.get(ids[0]))
+                token, session, entry = self._token_found(self.tokens.get(ids[0])).followed()
         return now, token, session, entry
 
     def _token_found(self, token: Token | None) -> TokenFound:
@@ -388,7 +322,11 @@ class MemoryStore(BlockingStore):
         if token.session_id is None:
             return TokenFound(token, None, None)
         session = self.sessions.get(token.session_id)
-        return TokenFound(token, session, None if session is None else self.entries.get(session.owner))
+        if session is None:
+            return TokenFound(token, None, None)
+        successor = session.details.successor
+        heir = None if successor is None else self.sessions.get(successor)
+        return TokenFound(token, session, self.entries.get(session.owner), heir)
 
     def _session_found(self, session: Session | None) -> SessionFound:
         return NO_SESSION if session is None else SessionFound(session, self.entries.get(session.owner))
@@ -431,9 +369,9 @@ class MemoryStore(BlockingStore):
     def _token_candidates(self, want: TokenListing, now: int) -> list[Token] | None:
         """Answer a small superset of the tokens in a listing where an index gives one."""
         if want.session_id is not None:
-            ids = list(members(self.held, want.session_id))
+            ids = self._held_with_predecessors(want.session_id)
         elif want.owner is not None:
-            ids = [id for session in members(self.owners, want.owner) for id in members(self.held, session)]
+            ids = [id for session in members(self.owners, want.owner) for id in self._held_with_predecessors(session)]
             ids += members(self.parked, want.owner)
         elif want.sellable:
             ids = list(self.sellable)
@@ -446,6 +384,14 @@ class MemoryStore(BlockingStore):
         else:
             return None
         return [self.tokens[id] for id in dict.fromkeys(ids)]
+
+    def _held_with_predecessors(self, session_id: str) -> list[str]:
+        """Answer the tokens that name a session, and those that are in it by its predecessors."""
+        ids = list(members(self.held, session_id))
+        if self.predecessors:
+            for predecessor in members(self.predecessors, session_id):
+                ids += members(self.held, predecessor)
+        return ids
 
     def _session_sweep_at(self, id: str) -> int | None:
         session = self.sessions.get(id)
@@ -480,14 +426,16 @@ class MemoryStore(BlockingStore):
 _READERS: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
     SessionById: lambda self, want, now: self._session_found(self.sessions.get(want.id)),
     SessionByLookup: lambda self, want, now: self._session_found(self.sessions_by_lookup.get(want.lookup)),
-    SessionsOf: lambda self, want, now: self._tx.sessions_of(want.owner),
+    SessionsOf: lambda self, want, now: self._tx.sessions_of(want.owner, want.limit, want.newest),
+    SessionCountOf: lambda self, want, now: self._tx.session_count_of(want.owner),
+    PredecessorsOf: lambda self, want, now: self._tx.predecessors_of(want.session_id),
     EntryOf: lambda self, want, now: self.entries.get(want.owner),
     TokenById: lambda self, want, now: self._token_found(self.tokens.get(want.id)),
     TokenByLookup: lambda self, want, now: self._token_found(self.tokens_by_lookup.get(want.lookup)),
     TokensOf: lambda self, want, now: self._tx.tokens_of(want.session_id, want.limit),
-    TransferablesOf: lambda self, want, now: self._tx.transferables_of(want.session_id),
-    TokenCountOf: lambda self, want, now: self._tx.token_count_of(want.session_id),
-    ParkedTokens: lambda self, want, now: self._tx.parked_tokens(want.owner),
+    TransferablesOf: lambda self, want, now: self._tx.transferables_of(want.session_id, want.limit),
+    TokenCountOf: lambda self, want, now: self._tx.token_count_of(want.session_id, want.transferable),
+    ParkedTokens: lambda self, want, now: self._tx.parked_tokens(want.owner, want.limit),
     IdempotencyOf: lambda self, want, now: self.outcomes.get(want.key),
     SettingOf: lambda self, want, now: self.settings.get(want.name),
     KeyByLookup: lambda self, want, now: self._of_key(want.lookup),

@@ -38,10 +38,20 @@ IDEMPOTENCY_COLUMNS = ("key", "request", "nonce", "key_id", "outcome", "expires_
 SETTING_COLUMNS = ("name", "text")
 
 _SETS = {
+    "sessions_of": "sessions_of",
+    "newest_sessions_of": "sessions_of",
+    "predecessors_of": "predecessors_of",
+    "tokens_of": "tokens_of",
     "transferables_of": "tokens_of",
-    "token_count_of": "tokens_of",
+    "parked_tokens": "parked_tokens",
 }
-"""Kinds of parts that share the name under which they are locked with another kind."""
+"""Kinds of parts that are sets, whose keys say how many and whose; and the name under which they are locked."""
+_COUNTS = {
+    "session_count_of": "sessions_of",
+    "token_count_of": "tokens_of",
+    "transferable_count_of": "tokens_of",
+}
+"""Kinds of parts that are numbers, and the name under which the set that they count is locked."""
 
 Columns = dict[str, Any]
 
@@ -66,10 +76,10 @@ class _Batch:
             self.sessions_read.add(key)
         elif kind == "token" and stamp != ABSENT:
             self.tokens_read.add(key)
-        elif kind == "tokens_of":
-            self.shared.add("tokens_of:" + key.partition(":")[2])
+        elif kind in _SETS:
+            self.shared.add(f"{_SETS[kind]}:{key.partition(':')[2]}")
         else:
-            self.shared.add(f"{_SETS.get(kind, kind)}:{key}")
+            self.shared.add(f"{_COUNTS.get(kind, kind)}:{key}")
 
     def write(self, changes: Changes) -> None:
         """Lock what will be written against readers and other writers."""
@@ -77,6 +87,9 @@ class _Batch:
         for old_session, new_session in changes.sessions:
             owners = (owner_of_living(old_session), owner_of_living(new_session))
             exclusive.update(f"sessions_of:{owner}" for owner in owners if owner is not None)
+            for session in (old_session, new_session):
+                if session is not None and session.details.successor is not None:
+                    exclusive.add(f"predecessors_of:{session.details.successor}")
             self._write_row("session", self.sessions_written, old_session, new_session)
         for old_token, new_token in changes.tokens:
             for token in (old_token, new_token):

@@ -26,8 +26,10 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PredecessorsOf,
     SessionById,
     SessionByLookup,
+    SessionCountOf,
     SessionFound,
     SessionListing,
     SessionsOf,
@@ -225,15 +227,22 @@ class Decoder:
         token, stamp = self.token(rows[0][2])
         _compare(absent, token)
         stamps: list[tuple[Part, str]] = [(("token", token.id), str(stamp))]
-        session = entry = None
+        session = entry = heir = None
         if rows[0][3] is not None:
             session, session_stamp = self.session(rows[0][3])
             _same(session.id, token.session_id)
             entry, entry_stamp = self.entry_of(session, rows[0][4])
             stamps += [(("session", session.id), str(session_stamp)), (("entry", session.owner), str(entry_stamp))]
+            successor = session.details.successor
+            if rows[0][5] is not None:
+                heir, heir_stamp = self.session(rows[0][5])
+                _same((heir.id, heir.owner), (successor, session.owner))
+                stamps.append((("session", heir.id), str(heir_stamp)))
+            elif successor is not None:
+                stamps.append((("session", successor), ABSENT))
         elif token.session_id is not None:
             stamps.append((("session", token.session_id), ABSENT))
-        return Found(TokenFound(token, session, entry), stamps)
+        return Found(TokenFound(token, session, entry, heir), stamps)
 
     def _readable(
         self, rows: Sequence[Row], column: int, decode: Callable[[Row], T]
@@ -258,8 +267,9 @@ class Decoder:
     def sessions_found(self, rows: Sequence[Row], part: Part) -> Found:
         """Answer a set of sessions and its stamp."""
         pairs, left_out = self._readable(rows, 3, lambda row: self.session(row[3]))
+        kind, key = part
         for session, _ in pairs:
-            _same(session.owner, part[1])
+            _same(session.details.successor if kind == "predecessors_of" else session.owner, key.partition(":")[2])
         members = [(session.id, stamp) for session, stamp in pairs]
         stamp = set_stamp(members if not left_out else _members_of(rows, 3))
         return Found([session for session, _ in pairs], ((part, stamp),), left_out)
@@ -269,10 +279,11 @@ class Decoder:
         pairs, left_out = self._readable(rows, 2, lambda row: self.token(row[2]))
         kind, key = part
         for token, _ in pairs:
+            whose = key.partition(":")[2]
             if kind == "parked_tokens":
-                _same((token.owner, token.session_id), (key, None))
+                _same((token.owner, token.session_id), (whose, None))
             else:
-                _same(token.session_id, key.partition(":")[2] if kind == "tokens_of" else key)
+                _same(token.session_id, whose)
         members = [(token.id, stamp) for token, stamp in pairs]
         stamp = set_stamp(members if not left_out else _members_of(rows, 2))
         return Found([token for token, _ in pairs], ((part, stamp),), left_out)
@@ -302,6 +313,11 @@ class Decoder:
         return _ANSWERS[type(want)](self, want, rows)
 
 
+def _some(limit: int | None, whose: str) -> str:
+    """Answer the key of the part that is a set, or at most so many of it."""
+    return f"{'' if limit is None else limit}:{whose}"
+
+
 def _same(came: object, asked: object) -> None:
     if came != asked:
         raise CorruptRecord("PostgreSQL answered a record that was not asked for; its functions are not ours any more")
@@ -328,14 +344,21 @@ _ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Found]] = {
     SessionByLookup: lambda to, want, rows: to.session_found(rows, ("session_lookup", want.lookup)),
     TokenById: lambda to, want, rows: to.token_found(rows, ("token", want.id)),
     TokenByLookup: lambda to, want, rows: to.token_found(rows, ("token_lookup", want.lookup)),
-    SessionsOf: lambda to, want, rows: to.sessions_found(rows, ("sessions_of", want.owner)),
-    EntryOf: lambda to, want, rows: to.one_found(rows, ("entry", want.owner), to.entry, 4),
-    TokensOf: lambda to, want, rows: to.tokens_found(
-        rows, ("tokens_of", f"{'' if want.limit is None else want.limit}:{want.session_id}")
+    SessionsOf: lambda to, want, rows: to.sessions_found(
+        rows, ("newest_sessions_of" if want.newest else "sessions_of", _some(want.limit, want.owner))
     ),
-    TransferablesOf: lambda to, want, rows: to.tokens_found(rows, ("transferables_of", want.session_id)),
-    TokenCountOf: lambda to, want, rows: Found(int(rows[0][5]), ((("token_count_of", want.session_id), rows[0][5]),)),
-    ParkedTokens: lambda to, want, rows: to.tokens_found(rows, ("parked_tokens", want.owner)),
+    SessionCountOf: lambda to, want, rows: Found(int(rows[0][5]), ((("session_count_of", want.owner), rows[0][5]),)),
+    PredecessorsOf: lambda to, want, rows: to.sessions_found(rows, ("predecessors_of", _some(None, want.session_id))),
+    EntryOf: lambda to, want, rows: to.one_found(rows, ("entry", want.owner), to.entry, 4),
+    TokensOf: lambda to, want, rows: to.tokens_found(rows, ("tokens_of", _some(want.limit, want.session_id))),
+    TransferablesOf: lambda to, want, rows: to.tokens_found(
+        rows, ("transferables_of", _some(want.limit, want.session_id))
+    ),
+    TokenCountOf: lambda to, want, rows: Found(
+        int(rows[0][5]),
+        ((("transferable_count_of" if want.transferable else "token_count_of", want.session_id), rows[0][5]),),
+    ),
+    ParkedTokens: lambda to, want, rows: to.tokens_found(rows, ("parked_tokens", _some(want.limit, want.owner))),
     IdempotencyOf: lambda to, want, rows: to.one_found(rows, ("idempotency", want.key), to.idempotency),
     SettingOf: lambda to, want, rows: to.one_found(rows, ("setting", want.name), to.setting),
     KeyByLookup: lambda to, want, rows: to.one_found(rows, ("key_lookup", want.lookup), to.key),

@@ -20,8 +20,10 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PredecessorsOf,
     SessionById,
     SessionByLookup,
+    SessionCountOf,
     SessionListing,
     SessionsOf,
     SettingOf,
@@ -59,27 +61,39 @@ def _by(field: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
     return lambda wants: ([escaped(getattr(want, field)) for want in wants],)
 
 
+def _some_of(name: str, field: str) -> _Kind:
+    """How sets are asked of which at most so many are wanted."""
+    return _Kind(
+        name,
+        "%s::text[], %s::bigint[]",
+        lambda wants: ([escaped(getattr(want, field)) for want in wants], [want.limit or ALL for want in wants]),
+    )
+
+
 _KINDS: dict[type, _Kind] = {
     SessionById: _Kind("session_by_id", "%s::text[]", _by("id")),
     SessionByLookup: _Kind("session_by_lookup", "%s::text[]", _by("lookup")),
-    SessionsOf: _Kind("sessions_of", "%s::text[]", _by("owner")),
+    SessionsOf: _some_of("sessions_of", "owner"),
+    SessionCountOf: _Kind("session_count_of", "%s::text[]", _by("owner")),
+    PredecessorsOf: _Kind("predecessors_of", "%s::text[]", _by("session_id")),
     EntryOf: _Kind("entry_of", "%s::text[]", _by("owner")),
     TokenById: _Kind("token_by_id", "%s::text[]", _by("id")),
     TokenByLookup: _Kind("token_by_lookup", "%s::text[]", _by("lookup")),
-    TokensOf: _Kind(
-        "tokens_of",
-        "%s::text[], %s::bigint[]",
-        lambda wants: ([escaped(want.session_id) for want in wants], [want.limit or ALL for want in wants]),
+    TokensOf: _some_of("tokens_of", "session_id"),
+    TransferablesOf: _some_of("transferables_of", "session_id"),
+    TokenCountOf: _Kind(
+        "token_count_of",
+        "%s::text[], %s::boolean[]",
+        lambda wants: ([escaped(want.session_id) for want in wants], [want.transferable for want in wants]),
     ),
-    TransferablesOf: _Kind("transferables_of", "%s::text[]", _by("session_id")),
-    TokenCountOf: _Kind("token_count_of", "%s::text[]", _by("session_id")),
-    ParkedTokens: _Kind("parked_tokens", "%s::text[]", _by("owner")),
+    ParkedTokens: _some_of("parked_tokens", "owner"),
     IdempotencyOf: _Kind("idempotency_of", "%s::text[]", _by("key")),
     SettingOf: _Kind("setting_of", "%s::text[]", _by("name")),
     KeyByLookup: _Kind("key_by_lookup", "%s::text[]", _by("lookup")),
     KeyById: _Kind("key_by_id", "%s::text[]", _by("id")),
     AllKeys: _Kind("all_keys", "", lambda wants: ()),
 }
+_NEWEST = _some_of("newest_sessions_of", "owner")
 _KIND_OF_LISTING: dict[type, str] = {SessionListing: "session_listing", TokenListing: "token_listing"}
 _SESSION_LISTING = "%s::bigint, %s::text, %s::boolean, %s::bigint, %s::text, %s::bigint"
 _TOKEN_LISTING = (
@@ -100,21 +114,22 @@ class Reading:
     def __init__(self, schema: str, wants: Sequence[Want]) -> None:
         self.wants = wants
         self._places: dict[str, list[int]] = {}
-        kinds: dict[type, list[Any]] = {}
+        kinds: dict[str, list[Any]] = {}
         for place, want in enumerate(wants):
-            kinds.setdefault(type(want), []).append(want)
-            self._places.setdefault(_name_of(type(want)), []).append(place)
+            name = _name_of(want)
+            kinds.setdefault(name, []).append(want)
+            self._places.setdefault(name, []).append(place)
         # The clock is read by the first arm: an answer is never older than the instant it is given for.
         arms = [f"SELECT 'now', {schema}.now_v1(), NULL, NULL, NULL, NULL"]
         params: list[Any] = []
-        for kind in sorted(kinds, key=_name_of):
+        for kind in sorted(kinds):
             asked = kinds[kind]
-            if kind in _KIND_OF_LISTING:
+            if type(asked[0]) in _KIND_OF_LISTING:
                 for number, want in enumerate(asked, 1):
                     arms.append(_listing_arm(schema, want))
                     params += _listing_params(number, want)
             else:
-                name, casts, arrays = _KINDS[kind]
+                name, casts, arrays = _kind_of(asked[0])
                 arms.append(f"SELECT * FROM {schema}.{name}_v1({casts})")
                 params += arrays(asked)
         self.statement = Statement(" UNION ALL ".join(arms), params)
@@ -137,8 +152,12 @@ class Reading:
         return Batch(now, found)
 
 
-def _name_of(kind: type) -> str:
-    return _KIND_OF_LISTING.get(kind) or _KINDS[kind].name
+def _kind_of(want: Want) -> _Kind:
+    return _NEWEST if isinstance(want, SessionsOf) and want.newest else _KINDS[type(want)]
+
+
+def _name_of(want: Want) -> str:
+    return _KIND_OF_LISTING.get(type(want)) or _kind_of(want).name
 
 
 def _listing_arm(schema: str, want: SessionListing | TokenListing) -> str:
@@ -195,11 +214,11 @@ def token_answer(
     now, text = row
     if text is None:
         return now, None, None, None
-    token, session, entry = text.split("\n")
+    token, session, entry, heir = text.split("\n")
     try:
-        found = decoder.token_found([(None, None, token, session or None, entry or None)], None).value
+        found = decoder.token_found([(None, None, token, session or None, entry or None, heir or None)], None).value
         must_be_one_of(lookups, found.token)
-        return now, found.token, found.session, found.entry
+        return (now, *found.followed())
     except UNREADABLE as error:
         decoder.unreadables.met(error)
         return now, None, None, None

@@ -34,6 +34,7 @@ SESSION_COLUMNS = (
     "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
     "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
     "owner_epoch", "version", "client_id", "name", "label", "user_agent", "address", "data", "data_versions",
+    "successor", "moves", "ahead_ms",
 )  # fmt: skip
 TOKEN_COLUMNS = (
     "id", "owner", "lookup", "kind", "session_id", "value", "is_json", "created_at", "timeout_ms", "own_deadline",
@@ -51,7 +52,7 @@ NAMED_CHARACTERS_MAX = 80
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: dumps() makes one for each call
 _KINDS = {kind.value: kind for kind in TokenKind}
-_NO_DETAILS_ROW = (None, None, None, "{}", "{}")
+_NO_DETAILS_ROW = (None, None, None, "{}", "{}", None, 0, 0)
 _NO_OFFER_ROW = (None, None, None, None)
 
 
@@ -66,7 +67,7 @@ def session_row(session: Session) -> Row:
         *(
             _NO_DETAILS_ROW
             if details is NO_DETAILS
-            else (*details[:4], _as_json(details.data_versions))
+            else (*details[:4], _as_json(details.data_versions), *details[5:])
         ),
     )  # fmt: skip
 
@@ -81,14 +82,18 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
         (
             id, owner, lookup, created_at, last_seen_at, authenticated_at, deadline, idle, max_age, detached_timeout,
             detachable, detached_at, ended_at, end_reason, sweep_at, owner_epoch, version, client_id, name,
-            label, user_agent, address, data, data_versions,
+            label, user_agent, address, data, data_versions, successor, moves, ahead_ms,
         ) = row  # fmt: skip
+        is_plain = data == "{}" and data_versions == "{}" and label is None and user_agent is None and address is None
         details = (
             NO_DETAILS
-            if data == "{}" and data_versions == "{}" and label is None and user_agent is None and address is None
-            else SessionDetails(label, user_agent, address, data, json.loads(data_versions))
-        )
-        if detachable not in (0, 1) or not isinstance(deadline + sweep_at + version + created_at, int):
+            if is_plain and successor is None and ahead_ms == 0
+            else SessionDetails(
+                label, user_agent, address, data, json.loads(data_versions), successor, moves, ahead_ms
+            )
+        )  # fmt: skip
+        numbers = deadline + sweep_at + version + created_at + moves + ahead_ms
+        if detachable not in (0, 1) or not isinstance(numbers, int):
             raise ValueError("a number is none")
     except (ValueError, TypeError) as error:
         raise CorruptRecord(

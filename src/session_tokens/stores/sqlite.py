@@ -46,7 +46,8 @@ from .sqlite_connections import (
     watch_forks,
 )
 from .sqlite_copying import dump
-from .sqlite_records import Believed, Records
+from .sqlite_records import Records
+from .sqlite_rows import Believed
 from .sqlite_schema import beginning_of, keys_at_hand, made_keys, prepare, set_clock_mark
 from .sqlite_writer import Writer
 
@@ -180,7 +181,7 @@ class SqliteStore(BlockingStore):
         try:
             return (now, *self._read(Records.token_lately, lookups))
         except UNREADABLE as error:
-            return (now, *self._not_believed(error, NO_TOKEN))
+            return (now, *self._not_believed(error, NO_TOKEN.followed()))
 
     def _not_believed(self, error: CorruptRecord | UnknownPepper, nothing: T) -> T:
         """Answer nothing for a row that is not as it was written; a damaged file is still an error."""

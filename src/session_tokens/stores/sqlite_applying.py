@@ -13,7 +13,7 @@ from ..changes import Changes
 from ..minting import Keyring
 from ..records import Session, Token
 from .record_codec import Row, mac_of, outcome_text, session_row, token_row
-from .sqlite_records import COLUMNS_OF
+from .sqlite_rows import COLUMNS_OF
 
 _STAMPS = {"sessions": "version", "tokens": "version", "owner_entries": "epoch", "service_keys": "lookup"}
 """The column that tells, together with the key, that a row is as it was read."""

@@ -13,7 +13,7 @@ from ..errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ..minting import PepperKeyring
 from .record_codec import check_mac, mac_of, outcome_of, session_of, token_of
 from .sqlite_connections import DAMAGED_REMEDY
-from .sqlite_records import COLUMNS_OF, any_text
+from .sqlite_rows import COLUMNS_OF, any_text
 from .sqlite_schema import SIGNED_TABLES, SPACE_MIGRATIONS, recorded_peppers, spaces_of, statements_of
 
 BATCH = 500

@@ -10,7 +10,8 @@ from ..minting import Keyring
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey
 from .copying import Copied, Dump, Setting
 from .record_codec import check_mac, outcome_of, session_of, token_of
-from .sqlite_records import COLUMNS_OF, Records
+from .sqlite_records import Records
+from .sqlite_rows import COLUMNS_OF
 
 if TYPE_CHECKING:
     from .sqlite import SqliteStore

@@ -6,15 +6,11 @@ one secret to another's row. Used by readers, and by the transaction of the writ
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..clock import NEVER, Clock
-from ..errors import UNREADABLE, CorruptRecord
-from ..minting import Keyring
+from ..clock import NEVER
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from ..unreadable import Unreadables
 from ..wants import (
     NO_SESSION,
     NO_TOKEN,
@@ -25,8 +21,10 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PredecessorsOf,
     SessionById,
     SessionByLookup,
+    SessionCountOf,
     SessionFound,
     SessionListing,
     SessionsOf,
@@ -38,19 +36,13 @@ from ..wants import (
     TokenListing,
     TokensOf,
     TransferablesOf,
-    Unreadable,
 )
 from .record_codec import (
-    ENTRY_COLUMNS,
     KEY_COLUMNS,
-    SESSION_COLUMNS,
-    TOKEN_COLUMNS,
     check_mac,
     outcome_of,
-    session_of,
-    token_of,
-    unreadable_of,
 )
+from .sqlite_rows import PLACE_OF, Rows, asked_for
 
 T = TypeVar("T")
 
@@ -59,154 +51,22 @@ PEPPERS_MAX = 16
 REMEMBERED_MAX = 16_384
 """Rows that a store remembers to have checked: about 25 MB."""
 
-Believed = dict[str, tuple[tuple[Any, ...], Any]]
-"""Look-up key or id → a row that was checked, and what was found in it."""
+TokenNow = tuple[Token | None, Session | None, OwnerEntry | None]
+"""A token in the session where it is now, that one, and its owner's entry; see ``TokenFound.followed``."""
 
-IDEMPOTENCY_COLUMNS = IdempotencyRecord._fields
-SETTING_COLUMNS = ("name", "text")
-
-COLUMNS_OF = {
-    "sessions": SESSION_COLUMNS,
-    "tokens": TOKEN_COLUMNS,
-    "owner_entries": ENTRY_COLUMNS,
-    "idempotency": IDEMPOTENCY_COLUMNS,
-    "settings": SETTING_COLUMNS,
-    "service_keys": KEY_COLUMNS,
-}
-"""The columns of each signed table, in the order of its rows; ``mac`` follows."""
-
-_SESSION_WIDTH = len(SESSION_COLUMNS) + 1
-_TOKEN_WIDTH = len(TOKEN_COLUMNS) + 1
-_PLACE_OF = {"id": 0, "lookup": 2}
-"""Where these columns stand in the rows of sessions and tokens."""
 _MARKS = ["", "= ?", *[f"IN ({', '.join('?' * count)})" for count in range(2, PEPPERS_MAX + 1)]]
 """How a condition goes on that asks for so many keys."""
 _LISTED_FIELDS = {"transferable": "t.kind = 'transferable'", "sellable": "t.listed = 1"}
 
 
-def _columns(letter: str, table: str) -> str:
-    return ", ".join(f"{letter}.{name}" for name in (*COLUMNS_OF[table], "mac"))
+class Records(Rows):
+    """Answers the questions of one name space; see ``Rows``."""
 
-
-class Records:
-    """Reads the records of one name space through one connection.
-
-    Args:
-        connection: its own; one thread at a time.
-        beginning: how the names of the tables begin.
-        keyring: checks the MACs.
-        clock: goes into the sessions, which tell their time left by it.
-        believed: what was found in rows whose MACs were right, so that an equal row need not be checked and decoded
-            again; all readers of a store share it.
-        unreadables: told of each row that is left out of a list because it cannot be read.
-
-    Attributes:
-        left_out: what the answer to the last want left out.
-    """
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        beginning: str,
-        keyring: Keyring,
-        clock: Clock,
-        believed: Believed,
-        unreadables: Unreadables,
-    ) -> None:
-        self.connection = connection
-        self.beginning = beginning
-        self._execute = connection.execute
-        self._keyring = keyring
-        self._clock = clock
-        self._believed = believed
-        self._unreadables = unreadables
-        self.left_out: list[Unreadable] = []
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._version: int | None = None
         self._sessions_lately: dict[str, SessionFound] = {}
-        self._tokens_lately: dict[str, TokenFound] = {}
-        self._sessions, self._tokens = f"{beginning}sessions", f"{beginning}tokens"
-        self._entries = f"{beginning}owner_entries"
-        session, token, entry = _columns("s", "sessions"), _columns("t", "tokens"), _columns("e", "owner_entries")
-        with_entry = f"LEFT JOIN {self._entries} e ON e.owner = s.owner"
-        self._session_alone = f"SELECT {session} FROM {self._sessions} s"
-        self._sessions_found = f"SELECT {session}, {entry} FROM {self._sessions} s {with_entry}"
-        self._token_alone = f"SELECT {token} FROM {self._tokens} t"
-        self._tokens_found = (
-            f"SELECT {token}, {session}, {entry} FROM {self._tokens} t "
-            f"LEFT JOIN {self._sessions} s ON s.id = t.session_id {with_entry}"
-        )
-        key_columns = ", ".join((*KEY_COLUMNS, "mac"))
-        self._key_by_lookup = f"SELECT {key_columns} FROM {beginning}service_keys WHERE lookup = ?"
-        self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in _PLACE_OF}
-        self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in _PLACE_OF}
-
-    # From rows to records.
-
-    def _session(self, row: Sequence[Any]) -> Session:
-        columns = row[: _SESSION_WIDTH - 1]
-        check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1])
-        return session_of(columns, self._clock)
-
-    def _token(self, row: Sequence[Any]) -> Token:
-        columns = row[: _TOKEN_WIDTH - 1]
-        check_mac(self._keyring, self._tokens, columns, row[_TOKEN_WIDTH - 1])
-        return token_of(columns)
-
-    def _entry(self, row: Sequence[Any]) -> OwnerEntry | None:
-        if row[0] is None:
-            return None
-        check_mac(self._keyring, self._entries, row[:4], row[4])
-        return OwnerEntry(*row[:4])
-
-    def _session_with_entry(self, row: Sequence[Any]) -> SessionFound:
-        return SessionFound(self._session(row), self._entry(row[_SESSION_WIDTH:]))
-
-    def _token_with_session(self, row: Sequence[Any]) -> TokenFound:
-        token = self._token(row)
-        if row[_TOKEN_WIDTH] is None:
-            return TokenFound(token, None, None)
-        found = self._session_with_entry(row[_TOKEN_WIDTH:])
-        return TokenFound(token, found.session, found.entry)
-
-    def _readable(self, statement: str, values: Sequence[object], decode: Callable[[Sequence[Any]], T]) -> list[T]:
-        """Answer what the rows of a statement say; one that cannot be read is left out, and told."""
-        records: list[T] = []
-        for row in self._all(statement, values):
-            try:
-                records.append(decode(row))
-            except UNREADABLE as error:
-                self._unreadables.met(error)
-                self.left_out.append(unreadable_of(row, error))
-        return records
-
-    def _all(self, statement: str, values: Sequence[object]) -> list[Any]:
-        """Answer the rows of a statement, also where a text of one is not UTF-8: its MAC will be wrong."""
-        try:
-            return self._execute(statement, values).fetchall()
-        except sqlite3.OperationalError as error:
-            if "decode" not in str(error):
-                raise
-            self.connection.text_factory = any_text
-            try:
-                return self._execute(statement, values).fetchall()
-            finally:
-                self.connection.text_factory = str
-
-    def _first(self, statement: str, values: Sequence[object]) -> Any:
-        """Answer the first row of a statement, if there is one; as ``_all``."""
-        try:
-            return self._execute(statement, values).fetchone()
-        except sqlite3.OperationalError:
-            return next(iter(self._all(statement, values)), None)
-
-    def _signed(self, table: str, key_column: str, key: str) -> tuple[Any, ...] | None:
-        columns = ", ".join((*COLUMNS_OF[table], "mac"))
-        statement = f"SELECT {columns} FROM {self.beginning}{table} WHERE {key_column} = ?"
-        row: tuple[Any, ...] | None = self._first(statement, (key,))
-        if row is None:
-            return None
-        check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1])
-        return _asked_for(row[:-1], COLUMNS_OF[table].index(key_column), (key,))
+        self._tokens_lately: dict[str, TokenNow] = {}
 
     # The hot path: what was found lately still holds if nobody has committed anything to the file since.
 
@@ -218,11 +78,11 @@ class Records:
                 _remember(self._sessions_lately, lookups[0], found)
         return found
 
-    def token_lately(self, lookups: Sequence[str]) -> TokenFound:
+    def token_lately(self, lookups: Sequence[str]) -> TokenNow:
         """Answer the token that is looked up by one of these, with its session and that owner's entry."""
         if not self._is_unchanged() or (found := self._tokens_lately.get(lookups[0])) is None:
-            found = self.token_found("lookup", lookups)
-            if found.token is not None:
+            found = self.token_found("lookup", lookups).followed()
+            if found[0] is not None:
                 _remember(self._tokens_lately, lookups[0], found)
         return found
 
@@ -250,33 +110,53 @@ class Records:
         believed = self._believed.get(keys[0])
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
-        found = self._session_with_entry(_asked_for(row, _PLACE_OF[column], keys))
+        found = self._session_with_entry(asked_for(row, PLACE_OF[column], keys))
         _remember(self._believed, keys[0], (row, found))
         return found
 
     def token_found(self, column: str, keys: Sequence[str]) -> TokenFound:
-        """Answer the token whose ``column`` is one of these, with its session and that owner's entry."""
+        """Answer the token whose ``column`` is one of these, with its session, that one's successor and the entry."""
         row = self._first(self._token_found[column] + _MARKS[len(keys)], keys)
         if row is None:
             return NO_TOKEN
         believed = self._believed.get(keys[0])
         if believed is not None and believed[0] == row:
-            return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
-        found = self._token_with_session(_asked_for(row, _PLACE_OF[column], keys))
-        _remember(self._believed, keys[0], (row, found))
-        return found
+            found: TokenFound = believed[1]  # an equal row was found for the same question
+        else:
+            found = self._token_with_session(asked_for(row, PLACE_OF[column], keys))
+            _remember(self._believed, keys[0], (row, found))
+        if found.session is None or found.session.details.successor is None:
+            return found
+        if self.connection.in_transaction:
+            return self._with_heir(found)
+        return self.at_once(lambda: self.token_found(column, keys))  # both as of one instant
+
+    def at_once(self, read: Callable[[], T]) -> T:
+        """Answer what several statements read, as of one instant."""
+        if self.connection.in_transaction:
+            return read()
+        self._execute("BEGIN")
+        answer = read()
+        self._execute("COMMIT")
+        return answer
+
+    def _with_heir(self, found: TokenFound) -> TokenFound:
+        """Answer what was found of a token with the successor of its session, where that was replaced."""
+        if found.session is None or found.session.details.successor is None:
+            return found
+        return found._replace(heir=self.session(found.session.details.successor))
 
     # Single records, as a transaction reads them.
 
     def session(self, id: str) -> Session | None:
         """The session of an id."""
         row = self._first(f"{self._session_alone} WHERE s.id = ?", (id,))
-        return None if row is None else self._session(_asked_for(row, 0, (id,)))
+        return None if row is None else self._session(asked_for(row, 0, (id,)))
 
     def session_by_lookup(self, lookup: str) -> Session | None:
         """The session whose present secret is looked up by that."""
         row = self._first(f"{self._session_alone} WHERE s.lookup = ?", (lookup,))
-        return None if row is None else self._session(_asked_for(row, 2, (lookup,)))
+        return None if row is None else self._session(asked_for(row, 2, (lookup,)))
 
     def entry(self, owner: str) -> OwnerEntry | None:
         """The entry of an owner."""
@@ -286,12 +166,12 @@ class Records:
     def token(self, id: str) -> Token | None:
         """The token of an id."""
         row = self._first(f"{self._token_alone} WHERE t.id = ?", (id,))
-        return None if row is None else self._token(_asked_for(row, 0, (id,)))
+        return None if row is None else self._token(asked_for(row, 0, (id,)))
 
     def token_by_lookup(self, lookup: str) -> Token | None:
         """The token whose present secret is looked up by that."""
         row = self._first(f"{self._token_alone} WHERE t.lookup = ?", (lookup,))
-        return None if row is None else self._token(_asked_for(row, 2, (lookup,)))
+        return None if row is None else self._token(asked_for(row, 2, (lookup,)))
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
         """The first outcome under that key."""
@@ -320,43 +200,64 @@ class Records:
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         check_mac(self._keyring, f"{self.beginning}service_keys", row[:-1], row[-1])
-        key = ServiceKey(*_asked_for(row[:-1], KEY_COLUMNS.index("lookup"), (lookup,)))
+        key = ServiceKey(*asked_for(row[:-1], KEY_COLUMNS.index("lookup"), (lookup,)))
         _remember(self._believed, lookup, (row, key))
         return key
 
     # Several records.
 
-    def sessions_of(self, owner: str) -> list[Session]:
-        """All sessions of an owner that were not ended, oldest first."""
-        statement = f"{self._session_alone} WHERE s.owner = ? AND s.ended_at IS NULL ORDER BY s.created_at, s.id"
-        return self._readable(statement, (owner,), self._session)
+    def ahead(self, wants: Sequence[object]) -> None:
+        """Nothing is read ahead under the writer's lock."""
 
-    def _tokens_where(self, condition: str, value: str, limit: int | None = None) -> list[Token]:
-        statement = f"{self._token_alone} WHERE {condition} ORDER BY t.created_at, t.id LIMIT ?"
+    def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> list[Session]:
+        """The sessions of an owner that were not ended, oldest first: at most the oldest or newest few."""
+        order = "s.created_at DESC, s.id DESC" if newest else "s.created_at, s.id"
+        statement = f"{self._session_alone} WHERE s.owner = ? AND s.ended_at IS NULL ORDER BY {order} LIMIT ?"
+        sessions = self._some(statement, owner, limit, self._session)
+        return sessions[::-1] if newest else sessions
+
+    def session_count_of(self, owner: str) -> int:
+        """How many sessions of an owner were not ended."""
+        statement = f"SELECT count(*) FROM {self._sessions} WHERE owner = ? AND ended_at IS NULL"
+        count: int = self._execute(statement, (owner,)).fetchone()[0]
+        return count
+
+    def predecessors_of(self, session_id: str) -> list[Session]:
+        """The replaced sessions whose transferable tokens are in that session, oldest first."""
+        statement = f"{self._session_alone} WHERE s.successor = ? ORDER BY s.created_at, s.id"
+        return self._readable(statement, (session_id,), self._session)
+
+    def _some(self, statement: str, value: str, limit: int | None, decode: Callable[[Sequence[Any]], T]) -> list[T]:
+        """Answer at most ``limit`` records of a statement, however many that cannot be read come before them."""
         asked = -1 if limit is None else limit
         while True:
             before = len(self.left_out)
-            tokens = self._readable(statement, (value, asked), self._token)
+            records = self._readable(statement, (value, asked), decode)
             left_out = len(self.left_out) - before
-            if limit is None or len(tokens) >= limit or len(tokens) + left_out < asked:
-                return tokens if limit is None else tokens[:limit]
+            if limit is None or len(records) >= limit or len(records) + left_out < asked:
+                return records if limit is None else records[:limit]
             asked, self.left_out[before:] = asked + left_out, []
+
+    def _tokens_where(self, condition: str, value: str, limit: int | None = None) -> list[Token]:
+        statement = f"{self._token_alone} WHERE {condition} ORDER BY t.created_at, t.id LIMIT ?"
+        return self._some(statement, value, limit, self._token)
 
     def tokens_of(self, session_id: str, limit: int | None) -> list[Token]:
         """The tokens that name that session as their holder, oldest first, at most ``limit``."""
         return self._tokens_where("t.session_id = ?", session_id, limit)
 
-    def transferables_of(self, session_id: str) -> list[Token]:
-        """All transferable tokens that name that session as their holder, oldest first."""
-        return self._tokens_where("t.session_id = ? AND t.kind = 'transferable'", session_id)
+    def transferables_of(self, session_id: str, limit: int | None = None) -> list[Token]:
+        """The transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
+        return self._tokens_where("t.session_id = ? AND t.kind = 'transferable'", session_id, limit)
 
-    def parked_tokens(self, owner: str) -> list[Token]:
-        """All tokens that an owner holds without a session, oldest first."""
-        return self._tokens_where("t.session_id IS NULL AND t.owner = ? AND t.kind = 'transferable'", owner)
+    def parked_tokens(self, owner: str, limit: int | None = None) -> list[Token]:
+        """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
+        return self._tokens_where("t.session_id IS NULL AND t.owner = ? AND t.kind = 'transferable'", owner, limit)
 
-    def token_count_of(self, session_id: str) -> int:
-        """How many tokens name that session as their holder."""
-        statement = f"SELECT count(*) FROM {self._tokens} WHERE session_id = ?"
+    def token_count_of(self, session_id: str, transferable: bool = False) -> int:
+        """How many tokens, or transferable ones, name that session as their holder."""
+        also = " AND kind = 'transferable'" if transferable else ""
+        statement = f"SELECT count(*) FROM {self._tokens} WHERE session_id = ?{also}"
         count: int = self._execute(statement, (session_id,)).fetchone()[0]
         return count
 
@@ -384,6 +285,21 @@ class Records:
         return self._readable(statement, values, self._session_with_entry)
 
     def _tokens_listed(self, want: TokenListing, now: int) -> list[TokenFound]:
+        return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(want, now)])
+
+    def _tokens_in(self, want: TokenListing, now: int) -> list[TokenFound]:
+        """Answer a listing of a session from each of those whose tokens are in it."""
+        if want.session_id is None:
+            return self._tokens_naming(want, now)
+        predecessors = self.predecessors_of(want.session_id)
+        found = self._tokens_naming(want, now)
+        if predecessors:
+            for predecessor in predecessors:
+                found += self._tokens_naming(want._replace(session_id=predecessor.id), now)
+            found.sort(key=lambda each: (each.token.created_at, each.token.id) if each.token is not None else (0, ""))
+        return found[: want.limit]
+
+    def _tokens_naming(self, want: TokenListing, now: int) -> list[TokenFound]:
         conditions, values = list[str](), list[object]()
         if want.owner is not None:
             conditions.append("t.owner = ?")
@@ -440,22 +356,10 @@ class Records:
         return _ANSWERS[type(want)](self, want, now)
 
 
-def any_text(raw: bytes) -> str:
-    """Answer text, also where it is not UTF-8."""
-    return raw.decode("utf-8", "surrogateescape")
-
-
 def _remember(memory: dict[str, T], key: str, found: T) -> None:
     if len(memory) >= REMEMBERED_MAX:
         memory.clear()
     memory[key] = found
-
-
-def _asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:
-    """Answer a row that is one of those asked for; an index may have led to another."""
-    if row[column] not in keys:
-        raise CorruptRecord("an index of the database leads to another row; run session-tokens check --fix")
-    return row
 
 
 def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[str], values: list[object]) -> None:
@@ -467,14 +371,16 @@ def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[st
 _ANSWERS: dict[type, Callable[[Records, Any, int], Any]] = {
     SessionById: lambda records, want, now: records.session_found("id", (want.id,)),
     SessionByLookup: lambda records, want, now: records.session_found("lookup", (want.lookup,)),
-    SessionsOf: lambda records, want, now: records.sessions_of(want.owner),
+    SessionsOf: lambda records, want, now: records.sessions_of(want.owner, want.limit, want.newest),
+    SessionCountOf: lambda records, want, now: records.session_count_of(want.owner),
+    PredecessorsOf: lambda records, want, now: records.predecessors_of(want.session_id),
     EntryOf: lambda records, want, now: records.entry(want.owner),
     TokenById: lambda records, want, now: records.token_found("id", (want.id,)),
     TokenByLookup: lambda records, want, now: records.token_found("lookup", (want.lookup,)),
     TokensOf: lambda records, want, now: records.tokens_of(want.session_id, want.limit),
-    TransferablesOf: lambda records, want, now: records.transferables_of(want.session_id),
-    TokenCountOf: lambda records, want, now: records.token_count_of(want.session_id),
-    ParkedTokens: lambda records, want, now: records.parked_tokens(want.owner),
+    TransferablesOf: lambda records, want, now: records.transferables_of(want.session_id, want.limit),
+    TokenCountOf: lambda records, want, now: records.token_count_of(want.session_id, want.transferable),
+    ParkedTokens: lambda records, want, now: records.parked_tokens(want.owner, want.limit),
     IdempotencyOf: lambda records, want, now: records.idempotency(want.key),
     SettingOf: lambda records, want, now: records.setting(want.name),
     KeyByLookup: lambda records, want, now: records.service_key_by_lookup(want.lookup),

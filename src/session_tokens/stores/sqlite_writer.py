@@ -49,19 +49,23 @@ class SqliteTransaction(WriteSet):
     """What a rule works on: reads go straight to the writer's connection, writes into the change set."""
 
     __slots__ = (
-        "entry", "idempotency", "now", "parked_tokens", "service_key", "session", "session_by_lookup", "sessions_of",
-        "setting", "token", "token_by_lookup", "token_count_of", "tokens_of", "transferables_of",
+        "ahead", "entry", "idempotency", "now", "parked_tokens", "predecessors_of", "service_key", "session",
+        "session_by_lookup", "session_count_of", "sessions_of", "setting", "token", "token_by_lookup",
+        "token_count_of", "tokens_of", "transferables_of",
     )  # fmt: skip
 
     def __init__(self, records: Records, now: int) -> None:
         super().__init__()
         self.now = now
+        self.ahead = records.ahead
         self.entry = records.entry
         self.idempotency = records.idempotency
         self.parked_tokens = records.parked_tokens
+        self.predecessors_of = records.predecessors_of
         self.service_key = records.service_key
         self.session = records.session
         self.session_by_lookup = records.session_by_lookup
+        self.session_count_of = records.session_count_of
         self.sessions_of = records.sessions_of
         self.setting = records.setting
         self.token = records.token

@@ -106,7 +106,16 @@ def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) ->
                 lookups[record.lookup] = record
     found: set[_Member] = set()
     for name in sorted(names):
-        if name[:2] in (b"bo", b"bh", b"lx", b"bp") or name in (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"du"):
+        if name[:2] in (b"bo", b"bh", b"lx", b"bp", b"bs") or name in (
+            b"ls",
+            b"ld",
+            b"lt",
+            b"lv",
+            b"lu",
+            b"le",
+            b"lk",
+            b"du",
+        ):
             rows = yield [b"ZRANGE", codec.prefix + name, b"0", b"-1"]
             members = [_Member(name, member) for member in rows if member != MARK]
             found.update(members)
@@ -170,6 +179,8 @@ def _places_of_session(session: Session, id: bytes) -> Iterator[tuple[_Member, i
     if owner_of_living(session) is not None:
         yield _Member(b"bo:" + owner_part(session.owner), id), session.created_at
         yield _Member(b"ls", id), session.created_at
+    if session.details.successor is not None:
+        yield _Member(b"bs:" + part_of(session.details.successor), id), session.created_at
     if session.is_detached:
         yield _Member(b"ld", id), session.created_at
     if session.sweep_at != NEVER:
@@ -197,7 +208,7 @@ def _name_of(place: _Member) -> bytes:
     """Answer the name of the record of which a place tells."""
     if place.bucket == b"du":
         return place.member[:1] + b":" + place.member[1:]
-    kinds = {b"bo": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
+    kinds = {b"bo": b"s:", b"bs": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
     return kinds.get(place.bucket[:2], b"t:") + place.member
 
 

@@ -22,8 +22,10 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PredecessorsOf,
     SessionById,
     SessionByLookup,
+    SessionCountOf,
     SessionFound,
     SessionListing,
     SessionsOf,
@@ -235,9 +237,13 @@ class ValkeyCodec:
         found: SessionFound | None = self._look_again(SessionByLookup(usual[0]), usual[1], values)
         return found
 
-    def token_on(self, usual: Usual, values: list[bytes | None]) -> TokenFound | None:
-        """As ``session_on``, for a token."""
-        found: TokenFound | None = self._look_again(TokenByLookup(usual[0]), usual[1], values)
+    def token_on(
+        self, usual: Usual, values: list[bytes | None]
+    ) -> tuple[Token | None, Session | None, OwnerEntry | None] | None:
+        """As ``session_on``, for a token in the session where it is now."""
+        found: tuple[Token | None, Session | None, OwnerEntry | None] | None = self._look_again(
+            TokenByLookup(usual[0]), usual[1], values
+        )
         return found
 
     def _look_again(self, want: Want, path: Path, values: list[bytes | None]) -> Any:
@@ -249,11 +255,14 @@ class ValkeyCodec:
             found = self.found(want, replies[0])
         except UNREADABLE:  # the general way tells it
             return None
-        if found.value[0] is None:  # another pepper's look-up key may lead there by now
+        answer = found.value
+        if answer[0] is None:  # another pepper's look-up key may lead there by now
             self.paths.forget(want)
             return None
-        path.seen = (values, found.value)
-        return found.value
+        if isinstance(answer, TokenFound):
+            answer = answer.followed()
+        path.seen = (values, answer)
+        return answer
 
     def learn(self, want: Want, reply: Reply) -> None:
         """Remember over which names a want was followed, so that it can be read by plain commands the next time."""
@@ -281,7 +290,9 @@ class ValkeyCodec:
         if value is None:
             return NO_SESSION
         session = self._session_at(stamps[at][0], value)
-        if at + 1 == len(reply):
+        if session.details.successor is not None:  # which brings the entry along
+            at += 1
+        if at + 1 >= len(reply):
             return SessionFound(session, None)
         return SessionFound(session, self._entry_at(stamps[at + 1][0], reply[at + 1]))
 
@@ -305,7 +316,11 @@ class ValkeyCodec:
         token = self._token_at(stamps[at][0], value)
         if at + 1 == len(reply):
             return TokenFound(token, None, None)
-        return TokenFound(token, *self._session_found(stamps, reply, at + 1))
+        session, entry = self._session_found(stamps, reply, at + 1)
+        if session is None or session.details.successor is None or at + 2 == len(reply):
+            return TokenFound(token, session, entry)
+        heir = None if reply[at + 2] is None else self._session_at(stamps[at + 2][0], reply[at + 2])
+        return TokenFound(token, session, entry, heir)
 
     def _entry(self, want: EntryOf, reply: Reply) -> Found:
         name = b"e:" + owner_part(want.owner)
@@ -341,7 +356,22 @@ class ValkeyCodec:
         return Found(key, _stamps(b"K:" + lookup_part(want.lookup), reply))
 
     def _sessions_of(self, want: SessionsOf, reply: Reply) -> Found:
-        bucket = b"bo:" + owner_part(want.owner)
+        bucket, ids = b"bo:" + owner_part(want.owner), reply[1::2]
+        found = self._sessions(bucket, reply, lambda session: session.owner == want.owner and session.ended_at is None)
+        if want.newest and want.limit is not None:  # the last came first
+            found.value.reverse()
+            ids = ids[::-1]
+        if want.limit is None or len(ids) < want.limit:
+            self.near.saw_bucket(bucket, reply[0] or b"", ids)
+        return found
+
+    def _predecessors(self, want: PredecessorsOf, reply: Reply) -> Found:
+        return self._sessions(
+            b"bs:" + part_of(want.session_id), reply, lambda session: session.details.successor == want.session_id
+        )
+
+    def _sessions(self, bucket: bytes, reply: Reply, belongs: Callable[[Session], bool]) -> Found:
+        """Answer the sessions of a bucket, as ``_tokens``."""
         sessions, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
         for id, value in zip(reply[1::2], reply[2::2], strict=True):
             name = b"s:" + id
@@ -351,9 +381,8 @@ class ValkeyCodec:
             except UNREADABLE as error:
                 left_out.append(self._left_out(name, error))
                 continue
-            if session.owner == want.owner and session.ended_at is None:
+            if belongs(session):
                 sessions.append(session)
-        self.near.saw_bucket(bucket, stamps[0][1], reply[1::2])
         return Found(sessions, stamps, left_out)
 
     def _left_out(self, name: bytes, error: CorruptRecord | UnknownPepper) -> Unreadable:
@@ -391,6 +420,9 @@ class ValkeyCodec:
     def _count(self, want: TokenCountOf, reply: Reply) -> Found:
         return Found(reply[1], ((b"bh:" + part_of(want.session_id), reply[0] or b""),))
 
+    def _session_count(self, want: SessionCountOf, reply: Reply) -> Found:
+        return Found(reply[1], ((b"bo:" + owner_part(want.owner), reply[0] or b""),))
+
     def _all_keys(self, want: AllKeys, reply: Reply) -> Found:
         return self._listed(b"k:", reply, lambda _, values, at: self.service_key(values[at]))
 
@@ -422,6 +454,8 @@ class ValkeyCodec:
         KeyById: _key_by_id,
         KeyByLookup: _key_by_lookup,
         SessionsOf: _sessions_of,
+        SessionCountOf: _session_count,
+        PredecessorsOf: _predecessors,
         TokensOf: _tokens_of,
         TransferablesOf: _transferables_of,
         ParkedTokens: _parked,

@@ -3,12 +3,14 @@
 Theory of operation. Every key begins with the hash tag of its partition, ``{st:00}:``, so that all keys of a
 partition lie in one slot of a cluster from the first day. Whatever a user can choose (owners) stands in a key only as
 a digest; ids are of our own making. A record is one string: a stamp, the name of the record that reading it brings
-along (a token its session, a session its owner's entry), the MAC, and the row as JSON. A look-up key is a record
+along (a token its session, a session its owner's entry, a replaced one its successor while tokens are still to be
+moved there), the MAC, and the row as JSON. A look-up key is a record
 without a body that brings its session or token along, so a secret is followed to everything in one round trip.
 
     s:id  t:id  e:owner  i:key  k:id  c:name     sessions, tokens, owners' entries, outcomes, service keys, settings
     S:…   T:…   K:…                              look-up keys of sessions, tokens, service keys
     bo:owner  bh:session  bp:owner  lx:session   living sessions; tokens held; parked; of those held, transferable
+    bs:session                                   its predecessors
     ls ld  lt lv lu  le lk                       sessions, detached; tokens, sellable, unassigned; entries; keys
     du  n  m                                     what is due when; the last stamp; which peppers were used
 """
@@ -70,7 +72,8 @@ def owner_part(owner: str) -> bytes:
 
 def session_link(session: Session) -> bytes:
     """Answer the name of what reading a session brings along."""
-    return b"e:" + owner_part(session.owner)
+    successor = session.details.successor
+    return b"e:" + owner_part(session.owner) if successor is None else b"s:" + part_of(successor)
 
 
 def token_link(token: Token) -> bytes:

@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 from ..records import OwnerEntry, Session, Token
 from ..store import Commit
 from ..transaction import Rule, WriteSet
+from ..wants import Want
 from .recent import Recent
 from .valkey_names import STAMP_LENGTH, lookup_part, owner_part, part_of
 
@@ -199,14 +200,19 @@ class Believed(WriteSet):
             raise Unseen
         return record
 
-    def sessions_of(self, owner: str) -> Sequence[Session]:
-        """All sessions of an owner that were not ended."""
+    def ahead(self, wants: Sequence[Want]) -> None:
+        """Nothing is read here."""
+
+    def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
+        """The sessions of an owner that were not ended, if all are known."""
         sessions = []
         for id in self._asked(b"bo:" + owner_part(owner)):
             session: Session = self._asked(b"s:" + id)
             if session.owner == owner and session.ended_at is None:
                 sessions.append(session)
-        return sessions
+        if limit is None:
+            return sessions
+        return sessions[-limit:] if newest else sessions[:limit]
 
     def setting(self, name: str) -> str | None:
         """A setting that all processes share."""
@@ -216,5 +222,5 @@ class Believed(WriteSet):
     def _unheld(self, *_: object) -> Any:
         raise NeverSeen
 
-    tokens_of = transferables_of = token_count_of = parked_tokens = _unheld
+    tokens_of = transferables_of = token_count_of = parked_tokens = predecessors_of = session_count_of = _unheld
     idempotency = service_key = _unheld

@@ -75,6 +75,9 @@ class Paths:
             links.append(link + b"\n")
             if not link:
                 break
+            if link.startswith(b"e:"):  # an owner's entry, there or not, ends a way
+                names.append(link)
+                break
             names.append(link)
         keys = [self._prefix + name for name in names]
         words = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])

@@ -10,7 +10,7 @@ from ..errors import InvalidInput
 from ..records import OwnerEntry, ServiceKey, Session, Token
 from ..store import Commit
 from .valkey_codec import ValkeyCodec
-from .valkey_names import expires_at, lookup_part, owner_part, part_of, session_link
+from .valkey_names import expires_at, lookup_part, owner_part, part_of
 
 
 def commit_words(
@@ -43,9 +43,10 @@ class Writes:
         words: the writes.
         bodies: name, value without stamp, and record of what is put of sessions, tokens and entries.
         gone: names and buckets of which nothing is known afterwards.
+        kept: names of sessions that must not expire by themselves.
     """
 
-    __slots__ = ("_put", "bodies", "checks", "codec", "gone", "words")
+    __slots__ = ("_put", "bodies", "checks", "codec", "gone", "kept", "words")
 
     def __init__(self, codec: ValkeyCodec, commit: Commit) -> None:
         self.codec = codec
@@ -53,10 +54,13 @@ class Writes:
         self.words: list[bytes] = []
         self.bodies: list[tuple[bytes, bytes, Session | Token | OwnerEntry | str]] = []
         self.gone: list[bytes] = []
+        self.kept: list[bytes] = []
         self._put: set[bytes] = set()
         changes = commit.changes
         for old_session, new_session in changes.sessions:
             self._session(old_session, new_session)
+        for name in self.kept:
+            self.words += (b"y", name)
         for old_token, new_token in changes.tokens:
             self._token(old_token, new_token)
         if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
@@ -108,31 +112,44 @@ class Writes:
         id = part_of(record.id)
         name = b"s:" + id
         self._check(name, old)
-        until = b"0" if new is None else expires_at(new.sweep_at)
+        until = b"0" if new is None else expires_at(_needed_until(new))
         if new is None:
-            self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"lx:" + id)
+            self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"lx:" + id, b"d", b"bs:" + id)
             self.gone.append(name)
         else:
             body = self.codec.session_body(new)
             self.bodies.append((name, body, new))
-            if old is not None and old.sweep_at == new.sweep_at:
+            if old is not None and _needed_until(old) == _needed_until(new):
                 self.words += (b"k", name, body)
                 if _stands_alike(old, new):
                     return
             else:
                 self.words += (b"q", name, until, body)
-        if old is None or new is None or old.lookup != new.lookup or old.sweep_at != new.sweep_at:
+        if old is None or new is None or old.lookup != new.lookup or _needed_until(old) != _needed_until(new):
             self._lead(b"S:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
         lived = owner_of_living(old) is not None
         lives = owner_of_living(new) is not None
         if lived != lives:
-            bucket = b"bo:" + session_link(record)[2:]
+            bucket = b"bo:" + owner_part(record.owner)
             self._move(bucket, lived, lives, record.created_at, id)
             self.gone.append(bucket)
             self._move(b"ls", lived, lives, record.created_at, id)
+        self._follow(old, new, record, id)
         was_detached, is_detached = old is not None and old.is_detached, new is not None and new.is_detached
         self._move(b"ld", was_detached, is_detached, record.created_at, id)
         self._move_due(NEVER if old is None else old.sweep_at, NEVER if new is None else new.sweep_at, b"s" + id)
+
+    def _follow(self, old: Session | None, new: Session | None, record: Session, id: bytes) -> None:
+        """Put a replaced session among the predecessors of its successor, which is kept as long as it is there."""
+        former = None if old is None else old.details.successor
+        successor = None if new is None else new.details.successor
+        if former == successor:
+            return
+        if former is not None:
+            self._take(b"bs:" + part_of(former), id)
+        if successor is not None:
+            self._add(b"bs:" + part_of(successor), record.created_at, id)
+            self.kept.append(b"s:" + part_of(successor))
 
     def _token(self, old: Token | None, new: Token | None) -> None:
         record = old or new
@@ -222,6 +239,11 @@ class Writes:
         self._move(b"lk", old is not None, new is not None, record.created_at, id)
 
 
+def _needed_until(session: Session) -> int:
+    """Answer until when a session is surely looked for: one that lives may have to be swept before its deadline."""
+    return max(session.sweep_at, session.deadline)
+
+
 def _stands_alike(old: Session, new: Session) -> bool:
     """Whether two states of a session stand in the same indexes, under the same look-up key and deadline."""
     return (
@@ -230,4 +252,5 @@ def _stands_alike(old: Session, new: Session) -> bool:
         and old.ended_at is None
         and new.ended_at is None
         and (old.detached_at is None) == (new.detached_at is None)
+        and old.details.successor == new.details.successor
     )

@@ -72,7 +72,9 @@ store for many users has a stamp for each record and each index, and indexes::
         def with_session(self, token):
             if token is None:
                 return NO_TOKEN
-            return TokenFound(token, *self.with_entry(self.kept["sessions"].get(token.session_id)))
+            session, entry = self.with_entry(self.kept["sessions"].get(token.session_id))
+            successor = None if session is None else session.details.successor
+            return TokenFound(token, session, entry, self.kept["sessions"].get(successor))
 
         def answer(self, want):
             first = lambda kind: next(iter(self.all(kind, lambda record: record.lookup == want.lookup)), None)
@@ -81,8 +83,13 @@ store for many users has a stamp for each record and each index, and indexes::
                     return self.with_entry(self.kept["sessions"].get(id))
                 case SessionByLookup():
                     return self.with_entry(first("sessions"))
-                case SessionsOf(owner):
-                    return self.all("sessions", lambda session: owner_of_living(session) == owner)
+                case SessionsOf(owner, limit, newest):
+                    sessions = self.all("sessions", lambda session: owner_of_living(session) == owner)
+                    return sessions if limit is None else sessions[-limit:] if newest else sessions[:limit]
+                case SessionCountOf(owner):
+                    return len(self.all("sessions", lambda session: owner_of_living(session) == owner))
+                case PredecessorsOf(session_id):
+                    return self.all("sessions", lambda session: session.details.successor == session_id)
                 case EntryOf(owner):
                     return self.kept["entries"].get(owner)
                 case TokenById(id):
@@ -91,12 +98,14 @@ store for many users has a stamp for each record and each index, and indexes::
                     return self.with_session(first("tokens"))
                 case TokensOf(session_id, limit):
                     return self.all("tokens", lambda token: token.session_id == session_id, limit=limit)
-                case TransferablesOf(session_id):
-                    return self.all("tokens", lambda token: token.session_id == session_id and token.is_transferable)
-                case TokenCountOf(session_id):
-                    return len(self.all("tokens", lambda token: token.session_id == session_id))
-                case ParkedTokens(owner):
-                    return self.all("tokens", lambda token: parked_owner(token) == owner)
+                case TransferablesOf(session_id, limit):
+                    moving = lambda token: token.session_id == session_id and token.is_transferable
+                    return self.all("tokens", moving, limit=limit)
+                case TokenCountOf(session_id, transferable):
+                    counted = lambda token: token.session_id == session_id and transferable <= token.is_transferable
+                    return len(self.all("tokens", counted))
+                case ParkedTokens(owner, limit):
+                    return self.all("tokens", lambda token: parked_owner(token) == owner, limit=limit)
                 case IdempotencyOf(key):
                     return self.kept["outcomes"].get(key)
                 case SettingOf(name):
@@ -154,6 +163,7 @@ from __future__ import annotations
 from .care_checks import CloseChecks, DueChecks
 from .late_checks import LateChecks
 from .listing_checks import IndexChecks
+from .moving_checks import MovingChecks
 from .race_checks import RaceChecks
 from .session_checks import SessionChecks
 from .thread_checks import ThreadChecks
@@ -177,6 +187,7 @@ class StoreConformance(
     UnreadableChecks,
     SessionChecks,
     TokenChecks,
+    MovingChecks,
     RaceChecks,
 ):
     """All checks of a store that is awaited; subclass it and write ``open_store``."""

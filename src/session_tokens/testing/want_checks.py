@@ -160,14 +160,14 @@ class TokenWantChecks(StoreBench):
         entry = await self.ask(EntryOf("ann"))
         lookup = self.store.keyring.lookup(token.secret)
 
-        assert (token.record, opened.record, entry) == tuple(await self.ask(TokenById(token.id)))
-        assert (token.record, opened.record, entry) == tuple(await self.ask(TokenByLookup(lookup)))
+        assert (token.record, opened.record, entry, None) == tuple(await self.ask(TokenById(token.id)))
+        assert (token.record, opened.record, entry, None) == tuple(await self.ask(TokenByLookup(lookup)))
 
     @check
     async def test_a_free_token_comes_back_alone(self) -> None:
         token = await self.tokens.issue_token(None, {"_owner": "eve", "_price": None, "": [True, 0.5, ""]})
 
-        assert (token.record, None, None) == tuple(await self.ask(TokenById(token.id)))
+        assert (token.record, None, None, None) == tuple(await self.ask(TokenById(token.id)))
 
     @check
     async def test_values_come_back_verbatim(self) -> None:
@@ -209,7 +209,7 @@ class TokenWantChecks(StoreBench):
         opened, token = await self.issued()
         await self.tokens.destroy_token(token.id)
 
-        assert (None, None, None) == tuple(await self.ask(TokenById(token.id)))
+        assert (None, None, None, None) == tuple(await self.ask(TokenById(token.id)))
         assert (await self.ask(TokenByLookup(self.store.keyring.lookup(token.secret)))).token is None
         assert list(await self.ask(TokensOf(opened.id, None))) == []
 
@@ -303,7 +303,7 @@ class OtherWantChecks(StoreBench):
         ]  # fmt: skip
         _, found = await self.store.read(wants)
         values = [answer.value for answer in found]
-        assert values == [(None, None), (None, None), None, (None,) * 3, (None,) * 3, None, None, None, None]
+        assert values == [(None, None), (None, None), None, (None,) * 4, (None,) * 4, None, None, None, None]
 
         lists: list[Want] = [
             SessionsOf("x"), TokensOf("ses_x", None), TransferablesOf("ses_x"), ParkedTokens("x"), AllKeys(),

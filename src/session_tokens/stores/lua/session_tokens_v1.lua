@@ -131,30 +131,33 @@ function asks.c(prefix, args, at, now)
 end
 
 -- b bucket set kind limit: the bucket's stamp, then id and record kind .. id of the first of a set (the bucket, or one
--- that moves with it) that have one, at most limit (0: all).
+-- that moves with it) that have one, at most limit (0: all; below 0: of the last, the last first).
 function asks.b(prefix, args, at, now)
   local key, kind, limit = prefix .. args[at + 1], args[at + 2], tonumber(args[at + 3])
+  local range, most = limit < 0 and 'ZREVRANGE' or 'ZRANGE', math.abs(limit)
   local answer, offset, taken = {redis.call('ZSCORE', prefix .. args[at], MARK)}, 0, 0
   repeat
-    local ids = redis.call('ZRANGE', key, offset, limit == 0 and -1 or offset + limit - 1)
+    local ids = redis.call(range, key, offset, most == 0 and -1 or offset + most - 1)
     for _, id in ipairs(ids) do
-      local value = id ~= MARK and (limit == 0 or taken < limit) and redis.call('GET', prefix .. kind .. id)
+      local value = id ~= MARK and (most == 0 or taken < most) and redis.call('GET', prefix .. kind .. id)
       if value then
         answer[#answer + 1] = id
         answer[#answer + 1] = value
         taken = taken + 1
       end
     end
-    offset = offset + limit
-  until limit == 0 or taken >= limit or #ids < limit
+    offset = offset + most
+  until most == 0 or taken >= most or #ids < most
   return answer, at + 4
 end
 
--- n bucket: the bucket's stamp and how many ids it holds.
+-- n bucket set: the bucket's stamp and how many ids a set (the bucket, or one that moves with it) holds.
 function asks.n(prefix, args, at, now)
-  local key = prefix .. args[at]
-  local count = redis.call('ZCARD', key)
-  return {redis.call('ZSCORE', key, MARK), count > 0 and count - 1 or 0}, at + 1
+  local count = redis.call('ZCARD', prefix .. args[at + 1])
+  if args[at] == args[at + 1] and count > 0 then
+    count = count - 1
+  end
+  return {redis.call('ZSCORE', prefix .. args[at], MARK), count}, at + 2
 end
 
 -- l score id limit kind hops count source…: records kind .. member of all sources in order of (score, id), after a
@@ -318,6 +321,12 @@ end
 function writes.k(args, at)
   put(args[at], args[at + 1], 'KEEPTTL')
   return at + 2
+end
+
+-- y name: keep a session until it is deleted: tokens may come to it that outlive it.
+function writes.y(args, at)
+  redis.call('PERSIST', prefix .. args[at])
+  return at + 1
 end
 
 -- d name: delete a record or a set.

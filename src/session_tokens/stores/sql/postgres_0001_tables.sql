@@ -45,6 +45,9 @@ CREATE TABLE {schema}.sessions (
     address text,
     data text NOT NULL,
     data_versions text NOT NULL,
+    successor text COLLATE "C",
+    moves bigint NOT NULL,
+    ahead_ms bigint NOT NULL,
     mac text NOT NULL,
     stamp bigint NOT NULL,
     CONSTRAINT sessions_ended_is_dead CHECK ((ended_at IS NULL) = (deadline > 0))
@@ -56,6 +59,7 @@ CREATE UNIQUE INDEX sessions_lookup ON {schema}.sessions (lookup) WHERE lookup I
 CREATE INDEX sessions_of_owner ON {schema}.sessions (owner, created_at, id) WHERE deadline > 0;
 CREATE INDEX sessions_in_order ON {schema}.sessions (created_at, id) WHERE deadline > 0;
 CREATE INDEX sessions_detached ON {schema}.sessions (created_at, id) WHERE deadline > 0 AND detached_at IS NOT NULL;
+CREATE INDEX sessions_replaced ON {schema}.sessions (successor, created_at, id) WHERE successor IS NOT NULL;
 CREATE INDEX sessions_to_sweep ON {schema}.sessions (sweep_at) WHERE sweep_at < 9223372036854775807;
 
 CREATE TABLE {schema}.tokens (

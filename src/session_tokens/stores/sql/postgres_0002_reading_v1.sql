@@ -14,7 +14,7 @@ CREATE FUNCTION {schema}.session_json_v1(s {schema}.sessions) RETURNS text LANGU
         s.id, s.owner, s.lookup, s.created_at, s.last_seen_at, s.authenticated_at, s.deadline, s.idle_timeout_ms,
         s.max_age_ms, s.detached_timeout_ms, s.detachable::int, s.detached_at, s.ended_at, s.end_reason, s.sweep_at,
         s.owner_epoch, s.version, s.client_id, s.name, s.label, s.user_agent, s.address, s.data, s.data_versions,
-        s.mac, s.stamp)::text END
+        s.successor, s.moves, s.ahead_ms, s.mac, s.stamp)::text END
 $$;
 
 CREATE FUNCTION {schema}.token_json_v1(t {schema}.tokens) RETURNS text LANGUAGE sql STABLE AS $$
@@ -91,14 +91,49 @@ BEGIN
     LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true;
 END $$;
 
-CREATE FUNCTION {schema}.sessions_of_v1(owners text[]) RETURNS SETOF {schema}.found_v1
+CREATE FUNCTION {schema}.sessions_of_v1(owners text[], limits bigint[]) RETURNS SETOF {schema}.found_v1
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'sessions_of', k.n, NULL::text, {schema}.session_json_v1(s), NULL::text, NULL::text
-    FROM unnest(owners) WITH ORDINALITY AS k (owner, n)
+    FROM unnest(owners, limits) WITH ORDINALITY AS k (owner, most, n)
     CROSS JOIN LATERAL (
         SELECT held FROM {schema}.sessions AS held WHERE held.owner = k.owner AND held.deadline > 0
+        ORDER BY held.created_at, held.id LIMIT k.most
+    ) AS f (s)
+    ORDER BY k.n, (s).created_at, (s).id;
+END $$;
+
+CREATE FUNCTION {schema}.newest_sessions_of_v1(owners text[], limits bigint[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'newest_sessions_of', k.n, NULL::text, {schema}.session_json_v1(s), NULL::text, NULL::text
+    FROM unnest(owners, limits) WITH ORDINALITY AS k (owner, most, n)
+    CROSS JOIN LATERAL (
+        SELECT held FROM {schema}.sessions AS held WHERE held.owner = k.owner AND held.deadline > 0
+        ORDER BY held.created_at DESC, held.id DESC LIMIT k.most
+    ) AS f (s)
+    ORDER BY k.n, (s).created_at, (s).id;
+END $$;
+
+CREATE FUNCTION {schema}.session_count_of_v1(owners text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'session_count_of', k.n, NULL::text, NULL::text, NULL::text,
+        (SELECT count(*)::text FROM {schema}.sessions s WHERE s.owner = k.owner AND s.deadline > 0)
+    FROM unnest(owners) WITH ORDINALITY AS k (owner, n);
+END $$;
+
+CREATE FUNCTION {schema}.predecessors_of_v1(session_ids text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'predecessors_of', k.n, NULL::text, {schema}.session_json_v1(s), NULL::text, NULL::text
+    FROM unnest(session_ids) WITH ORDINALITY AS k (session_id, n)
+    CROSS JOIN LATERAL (
+        SELECT held FROM {schema}.sessions AS held WHERE held.successor = k.session_id
         ORDER BY held.created_at, held.id OFFSET 0
     ) AS f (s)
     ORDER BY k.n, (s).created_at, (s).id;
@@ -118,12 +153,14 @@ LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_gen
 BEGIN
     RETURN QUERY
     SELECT 'token_by_id', k.n, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
-        NULL::text
+        {schema}.session_json_v1(h)
     FROM unnest(ids) WITH ORDINALITY AS k (id, n)
     CROSS JOIN LATERAL (SELECT held FROM {schema}.tokens AS held WHERE held.id = k.id OFFSET 0) AS g (t)
     LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (t).session_id OFFSET 0) AS f (s)
         ON true
-    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true;
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (s).successor OFFSET 0) AS r (h)
+        ON true;
 END $$;
 
 CREATE FUNCTION {schema}.token_by_lookup_v1(lookups text[]) RETURNS SETOF {schema}.found_v1
@@ -131,12 +168,14 @@ LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_gen
 BEGIN
     RETURN QUERY
     SELECT 'token_by_lookup', k.n, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
-        NULL::text
+        {schema}.session_json_v1(h)
     FROM unnest(lookups) WITH ORDINALITY AS k (lookup, n)
     CROSS JOIN LATERAL (SELECT held FROM {schema}.tokens AS held WHERE held.lookup = k.lookup OFFSET 0) AS g (t)
     LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (t).session_id OFFSET 0) AS f (s)
         ON true
-    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true;
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (s).successor OFFSET 0) AS r (h)
+        ON true;
 END $$;
 
 CREATE FUNCTION {schema}.tokens_of_v1(session_ids text[], limits bigint[]) RETURNS SETOF {schema}.found_v1
@@ -152,38 +191,39 @@ BEGIN
     ORDER BY k.n, (t).created_at, (t).id;
 END $$;
 
-CREATE FUNCTION {schema}.transferables_of_v1(session_ids text[]) RETURNS SETOF {schema}.found_v1
+CREATE FUNCTION {schema}.transferables_of_v1(session_ids text[], limits bigint[]) RETURNS SETOF {schema}.found_v1
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'transferables_of', k.n, {schema}.token_json_v1(t), NULL::text, NULL::text, NULL::text
-    FROM unnest(session_ids) WITH ORDINALITY AS k (session_id, n)
+    FROM unnest(session_ids, limits) WITH ORDINALITY AS k (session_id, most, n)
     CROSS JOIN LATERAL (
         SELECT held FROM {schema}.tokens AS held WHERE held.session_id = k.session_id AND held.kind = 'transferable'
-        ORDER BY held.created_at, held.id OFFSET 0
+        ORDER BY held.created_at, held.id LIMIT k.most
     ) AS g (t)
     ORDER BY k.n, (t).created_at, (t).id;
 END $$;
 
-CREATE FUNCTION {schema}.token_count_of_v1(session_ids text[]) RETURNS SETOF {schema}.found_v1
+CREATE FUNCTION {schema}.token_count_of_v1(session_ids text[], transferable boolean[]) RETURNS SETOF {schema}.found_v1
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'token_count_of', k.n, NULL::text, NULL::text, NULL::text,
-        (SELECT count(*)::text FROM {schema}.tokens t WHERE t.session_id = k.session_id)
-    FROM unnest(session_ids) WITH ORDINALITY AS k (session_id, n);
+        (SELECT count(*)::text FROM {schema}.tokens t
+            WHERE t.session_id = k.session_id AND (NOT k.moves_on OR t.kind = 'transferable'))
+    FROM unnest(session_ids, transferable) WITH ORDINALITY AS k (session_id, moves_on, n);
 END $$;
 
-CREATE FUNCTION {schema}.parked_tokens_v1(owners text[]) RETURNS SETOF {schema}.found_v1
+CREATE FUNCTION {schema}.parked_tokens_v1(owners text[], limits bigint[]) RETURNS SETOF {schema}.found_v1
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     SELECT 'parked_tokens', k.n, {schema}.token_json_v1(t), NULL::text, NULL::text, NULL::text
-    FROM unnest(owners) WITH ORDINALITY AS k (owner, n)
+    FROM unnest(owners, limits) WITH ORDINALITY AS k (owner, most, n)
     CROSS JOIN LATERAL (
         SELECT held FROM {schema}.tokens AS held
         WHERE held.owner = k.owner AND held.session_id IS NULL AND held.kind = 'transferable'
-        ORDER BY held.created_at, held.id OFFSET 0
+        ORDER BY held.created_at, held.id LIMIT k.most
     ) AS g (t)
     ORDER BY k.n, (t).created_at, (t).id;
 END $$;
@@ -292,11 +332,18 @@ LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_gen
 DECLARE
     page {schema}.tokens[];
 BEGIN
-    IF of_session IS NOT NULL THEN
-        page := ARRAY(SELECT t FROM {schema}.tokens t
-            WHERE t.session_id = of_session AND (t.created_at, t.id) > (after_at, after_id)
-                AND (is_transferable IS NULL OR (t.kind = 'transferable') = is_transferable)
-            ORDER BY t.created_at, t.id LIMIT most);
+    IF of_session IS NOT NULL THEN -- or one of those whose tokens are in it
+        page := ARRAY(SELECT t FROM (
+                SELECT of_session AS id
+                UNION ALL SELECT s.id FROM {schema}.sessions s WHERE s.successor = of_session
+            ) AS holder
+            CROSS JOIN LATERAL (
+                SELECT held FROM {schema}.tokens AS held
+                WHERE held.session_id = holder.id AND (held.created_at, held.id) > (after_at, after_id)
+                    AND (is_transferable IS NULL OR (held.kind = 'transferable') = is_transferable)
+                ORDER BY held.created_at, held.id LIMIT most
+            ) AS g (t)
+            ORDER BY (t).created_at, (t).id LIMIT most);
     ELSIF of_owner IS NOT NULL THEN
         page := ARRAY(SELECT t FROM {schema}.tokens t
             WHERE t.owner = of_owner AND (t.created_at, t.id) > (after_at, after_id)
@@ -317,11 +364,13 @@ BEGIN
     END IF;
     RETURN QUERY
     SELECT 'token_listing', number, {schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),
-        NULL::text
+        {schema}.session_json_v1(h)
     FROM unnest(page) AS t
     LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = t.session_id OFFSET 0) AS f (s)
         ON true
     LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o) ON true
+    LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (s).successor OFFSET 0) AS r (h)
+        ON true
     ORDER BY t.created_at, t.id;
 END $$;
 

@@ -13,33 +13,62 @@
 -- default; the procedure committing_v1 sees to it and is the only caller.
 -- Nothing outlives the statement, so a transaction pooler may stand in between.
 
+CREATE TYPE {schema}.member_v1 AS (id text, stamp bigint);
+
+-- The stamp of a set from its members in their order, NULL for an empty one.
+CREATE FUNCTION {schema}.set_stamp_v1(members {schema}.member_v1[]) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.place), 'UTF8')), 'hex')
+    FROM unnest(members) WITH ORDINALITY AS m (id, stamp, place)
+$$;
+
 -- The present stamp of one thing that was read: '0' for what is not there.
 CREATE FUNCTION {schema}.stamp_v1(kind text, key text) RETURNS text
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 DECLARE
     present text;
+    whose CONSTANT text := substr(key, strpos(key, ':') + 1);
+    most bigint;
 BEGIN
+    IF kind IN ('sessions_of', 'newest_sessions_of', 'predecessors_of', 'tokens_of', 'transferables_of',
+        'parked_tokens') THEN
+        most := nullif(split_part(key, ':', 1), '');
+    END IF;
     CASE kind
     WHEN 'session' THEN SELECT s.stamp INTO present FROM {schema}.sessions s WHERE s.id = key;
     WHEN 'token' THEN SELECT t.stamp INTO present FROM {schema}.tokens t WHERE t.id = key;
     WHEN 'entry' THEN SELECT o.stamp INTO present FROM {schema}.owners o WHERE o.owner = key;
-    WHEN 'sessions_of' THEN
-        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
-            'hex') INTO present FROM {schema}.sessions m WHERE m.owner = key AND m.deadline > 0;
-    WHEN 'tokens_of' THEN -- the key is how many of them (nothing: all), ':' and the session
-        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
-            'hex') INTO present FROM (
-                SELECT t.id, t.stamp, t.created_at FROM {schema}.tokens t
-                WHERE t.session_id = substr(key, strpos(key, ':') + 1)
-                ORDER BY t.created_at, t.id LIMIT nullif(split_part(key, ':', 1), '')::bigint) AS m;
+    WHEN 'sessions_of' THEN -- the key of a set is how many of it (nothing: all), ':' and whose
+        present := {schema}.set_stamp_v1(ARRAY(
+            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM {schema}.sessions m
+            WHERE m.owner = whose AND m.deadline > 0 ORDER BY m.created_at, m.id LIMIT most));
+    WHEN 'newest_sessions_of' THEN
+        present := {schema}.set_stamp_v1(ARRAY(
+            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM (
+                SELECT s.id, s.stamp, s.created_at FROM {schema}.sessions s
+                WHERE s.owner = whose AND s.deadline > 0 ORDER BY s.created_at DESC, s.id DESC LIMIT most
+            ) AS m ORDER BY m.created_at, m.id));
+    WHEN 'predecessors_of' THEN
+        present := {schema}.set_stamp_v1(ARRAY(
+            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM {schema}.sessions m
+            WHERE m.successor = whose ORDER BY m.created_at, m.id LIMIT most));
+    WHEN 'tokens_of' THEN
+        present := {schema}.set_stamp_v1(ARRAY(
+            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM {schema}.tokens m
+            WHERE m.session_id = whose ORDER BY m.created_at, m.id LIMIT most));
     WHEN 'transferables_of' THEN
-        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
-            'hex') INTO present FROM {schema}.tokens m WHERE m.session_id = key AND m.kind = 'transferable';
+        present := {schema}.set_stamp_v1(ARRAY(
+            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM {schema}.tokens m
+            WHERE m.session_id = whose AND m.kind = 'transferable' ORDER BY m.created_at, m.id LIMIT most));
     WHEN 'parked_tokens' THEN
-        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id), 'UTF8')),
-            'hex') INTO present FROM {schema}.tokens m
-            WHERE m.owner = key AND m.session_id IS NULL AND m.kind = 'transferable';
+        present := {schema}.set_stamp_v1(ARRAY(
+            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM {schema}.tokens m
+            WHERE m.owner = whose AND m.session_id IS NULL AND m.kind = 'transferable'
+            ORDER BY m.created_at, m.id LIMIT most));
+    WHEN 'session_count_of' THEN
+        SELECT count(*) INTO present FROM {schema}.sessions s WHERE s.owner = key AND s.deadline > 0;
     WHEN 'token_count_of' THEN SELECT count(*) INTO present FROM {schema}.tokens t WHERE t.session_id = key;
+    WHEN 'transferable_count_of' THEN
+        SELECT count(*) INTO present FROM {schema}.tokens t WHERE t.session_id = key AND t.kind = 'transferable';
     WHEN 'session_lookup' THEN SELECT s.stamp INTO present FROM {schema}.sessions s WHERE s.lookup = key;
     WHEN 'token_lookup' THEN SELECT t.stamp INTO present FROM {schema}.tokens t WHERE t.lookup = key;
     WHEN 'idempotency' THEN SELECT i.stamp INTO present FROM {schema}.idempotency i WHERE i.key = stamp_v1.key;
@@ -103,7 +132,8 @@ BEGIN
             detached_at = s.detached_at, ended_at = s.ended_at, end_reason = s.end_reason, sweep_at = s.sweep_at,
             owner_epoch = s.owner_epoch, version = s.version, client_id = s.client_id, name = s.name,
             label = s.label, user_agent = s.user_agent, address = s.address, data = s.data,
-            data_versions = s.data_versions, mac = s.mac, stamp = s.stamp
+            data_versions = s.data_versions, successor = s.successor, moves = s.moves, ahead_ms = s.ahead_ms,
+            mac = s.mac, stamp = s.stamp
         WHERE old.id = s.id;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'session % is not there to be changed', s.id USING ERRCODE = '40001';

@@ -24,10 +24,11 @@ DECLARE
     answer text;
 BEGIN
     FOR place IN 1 .. cardinality(lookups) LOOP
-        SELECT concat({schema}.token_json_v1(t), E'\n', {schema}.session_json_v1(s), E'\n', {schema}.owner_json_v1(o))
+        SELECT concat({schema}.token_json_v1(t), E'\n', {schema}.session_json_v1(s), E'\n', {schema}.owner_json_v1(o),
+            E'\n', {schema}.session_json_v1(h))
         INTO answer
         FROM {schema}.tokens t LEFT JOIN {schema}.sessions s ON s.id = t.session_id
-            LEFT JOIN {schema}.owners o ON o.owner = s.owner
+            LEFT JOIN {schema}.owners o ON o.owner = s.owner LEFT JOIN {schema}.sessions h ON h.id = s.successor
         WHERE t.lookup = lookups[place];
         EXIT WHEN FOUND;
     END LOOP;

@@ -26,6 +26,9 @@ CREATE TABLE {space}sessions (
     address TEXT,
     data TEXT NOT NULL,
     data_versions TEXT NOT NULL,
+    successor TEXT,
+    moves INTEGER NOT NULL,
+    ahead_ms INTEGER NOT NULL,
     mac TEXT NOT NULL
 );
 
@@ -37,6 +40,8 @@ CREATE INDEX {space}sessions_in_order ON {space}sessions (created_at, id) WHERE 
 
 CREATE INDEX {space}sessions_detached ON {space}sessions (created_at, id)
 WHERE detached_at IS NOT NULL AND ended_at IS NULL;
+
+CREATE INDEX {space}sessions_replaced ON {space}sessions (successor, created_at, id) WHERE successor IS NOT NULL;
 
 CREATE INDEX {space}sessions_to_sweep ON {space}sessions (sweep_at) WHERE sweep_at < 9223372036854775807;
 
