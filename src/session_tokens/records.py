@@ -115,6 +115,12 @@ class ServiceKey(NamedTuple):
         created_at: when it was made, in milliseconds.
         expires_at: when it ends, in milliseconds; ``None`` for never.
         label: a name for people.
+        networks: those that it may be used from, with blanks between; ``None`` for everywhere.
+        owner_prefix: how the owners begin for whom it acts; ``None`` for all.
+        namespace: the name space to which what it makes belongs, and beyond which it sees nothing; ``None`` for all.
+        max_age_ms: the longest life that it may give, in milliseconds; ``None`` for any.
+        rate: how many requests a second it may send to each process; ``None`` for any.
+        owner_creations: how much it may make for one owner a minute in each process; ``None`` for any.
     """
 
     id: str
@@ -123,6 +129,12 @@ class ServiceKey(NamedTuple):
     created_at: int
     expires_at: int | None
     label: str | None
+    networks: str | None = None
+    owner_prefix: str | None = None
+    namespace: str | None = None
+    max_age_ms: int | None = None
+    rate: int | None = None
+    owner_creations: int | None = None
 
     def __repr__(self) -> str:
         return f"ServiceKey(id={self.id!r}, role={self.role!r})"

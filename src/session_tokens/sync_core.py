@@ -150,6 +150,11 @@ class SyncCore:
         self._run(setting_rules.write_setting, SESSION_TIMEOUT_SETTING, text)
         self._refreshed_at_s = None
 
+    def general_timeouts(self) -> tuple[int | None, int | None]:
+        """Answer the general ``max_age`` of sessions and timeout of tokens as they hold now, in milliseconds."""
+        self._refresh_general_timeout()
+        return self._policy.max_age_ms, self._policy.token_timeout_ms
+
     def _refresh_general_timeout(self) -> None:
         """Read the general ``max_age`` from the store if the settings say so and it was not read lately."""
         if self.settings.max_age is not FROM_DB:

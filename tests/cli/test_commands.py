@@ -139,6 +139,21 @@ def test_a_key_is_bound_to_networks_and_tells_its_last_use(cli: Cli) -> None:
     assert cli("keys", "rotate", made["id"], "--network", "10.0.0.0/8").code == 2
 
 
+def test_keys_are_bound_to_an_application(cli: Cli) -> None:
+    bounds = ("--owner-prefix", "app1:", "--max-age", "12h", "--namespace", "shop", "--rate", "50")
+    made = cli("keys", "create", "--role", "issue", *bounds, "--owner-creations", "30", "--json").json
+    rotated = cli("keys", "rotate", made["id"], "--json").json
+    listed = cli("keys", "list", "--json").json["items"]
+    known = {"owner_prefix": "app1:", "max_age": 43_200.0, "namespace": "shop", "rate": 50, "owner_creations": 30}
+
+    for key in (made, rotated, *listed):
+        assert {name: key[name] for name in known} == known
+    assert "app1:" in cli("keys", "list").out
+    assert cli("keys", "create", "--role", "issue", "--owner-prefix", "app1").code == 2
+    assert cli("keys", "create", "--role", "admin", "--namespace", "shop").code == 2
+    assert cli("keys", "rotate", made["id"], "--owner-prefix", "app2:").code == 2
+
+
 @pytest.mark.parametrize("action", ["rotate", "revoke"])
 @pytest.mark.parametrize("id", ["key_" + "0" * 24, "nonsense"])
 def test_a_key_that_is_not_there_is_inactive_as_every_other_thing(cli: Cli, action: str, id: str) -> None:

@@ -184,6 +184,11 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     keys.add_argument("--role", choices=ROLES)
     keys.add_argument("--label")
     keys.add_argument("--network", action="append", metavar="NETWORK", help="the only place it is used from; again")
+    keys.add_argument("--owner-prefix", metavar="PREFIX", help="how the owners begin for whom it acts, such as app1:")
+    keys.add_argument("--namespace", metavar="NAME", help="what it makes belongs to it, and it sees nothing else")
+    keys.add_argument("--max-age", type=duration, metavar="DURATION", help="the longest life that it may give")
+    keys.add_argument("--rate", type=_whole, metavar="N", help="requests a second that it may send")
+    keys.add_argument("--owner-creations", type=_whole, metavar="N", help="what it may make for one owner a minute")
     keys.add_argument("--expires", type=duration, default=90 * 86_400, metavar="DURATION", help="90d if not given")
     keys.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
 
@@ -304,8 +309,12 @@ def _say(*, quiet: bool) -> None:
 def _check_key_options(options: Namespace) -> None:
     if options.action == "create" and options.role is None:
         raise UsageError(f"keys create needs --role, one of {', '.join(ROLES)}")
-    if options.action != "create" and options.network:
-        raise UsageError("--network goes with keys create; a rotated key keeps its networks")
+    bounds = ("network", "owner_prefix", "namespace", "max_age", "rate", "owner_creations")
+    for name in bounds if options.action != "create" else ():
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"--{name.replace('_', '-')} goes with keys create; a rotated key keeps what it is bound to"
+            )
     if options.action in ("rotate", "revoke") and options.id is None:
         raise UsageError(f"keys {options.action} needs the id of a key; keys list shows them")
 

@@ -11,7 +11,9 @@ from . import exits
 from .exits import UsageError
 from .output import key_json, print_json, print_record, print_table, progress
 
-KEY_COLUMNS = ("id", "role", "label", "networks", "created_at", "expires_at", "last_used_at")
+KEY_COLUMNS = (
+    "id", "role", "label", "networks", "owner_prefix", "namespace", "created_at", "expires_at", "last_used_at",
+)  # fmt: skip
 
 
 def store_url(options: Namespace) -> str:
@@ -114,6 +116,11 @@ async def _keys(options: Namespace) -> int:
                 options.role,
                 label=options.label,
                 networks=options.network,
+                owner_prefix=options.owner_prefix,
+                namespace=options.namespace,
+                max_age=options.max_age,
+                rate=options.rate,
+                owner_creations=options.owner_creations,
                 lifetime=options.expires,
                 audit=log,
             )

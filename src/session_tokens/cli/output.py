@@ -66,13 +66,18 @@ def token_json(token: Token) -> dict[str, Any]:
 
 def key_json(key: ServiceKey, last_used_at: int | None = None) -> dict[str, Any]:
     """Answer a service key as JSON; no secret."""
-    from ..service.key_use import label_of, networks_of
+    from ..service.key_use import networks_of
 
     return {
         "id": key.id,
         "role": key.role,
-        "label": label_of(key),
+        "label": key.label,
         "networks": list(map(str, networks_of(key))),
+        "owner_prefix": key.owner_prefix,
+        "namespace": key.namespace,
+        "max_age": None if key.max_age_ms is None else key.max_age_ms / 1000,
+        "rate": key.rate,
+        "owner_creations": key.owner_creations,
         "created_at": key.created_at,
         "expires_at": key.expires_at,
         "last_used_at": last_used_at,

@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, Route, Router
 
 from ..async_api import AsyncSessionTokens
 from ..errors import UNREADABLE, InvalidInput, SessionTokensError
+from ..rules.scopes import scope_of
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from . import openapi
 from .callers import Callers
@@ -37,7 +38,8 @@ from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
 from .reserved import holds_secret
-from .routes import OPERATIONS, Call, Operation
+from .routes import OPERATIONS, Answer, Call, Operation
+from .scoping import Scopes
 from .strict_json import NotJSON, decode
 
 log = logging.getLogger("session_tokens.service")
@@ -100,7 +102,8 @@ class Service:
         self.callers = Callers(tokens.store, self.options.trusted_proxies)
         self.metrics = Metrics()
         self.metrics.watch(tokens)
-        oauth = OAuth(tokens, self.callers)
+        self.scopes = Scopes(tokens, self.callers.quotas)
+        oauth = OAuth(tokens, self.callers, self.scopes)
         forward_auth = ForwardAuth(tokens, self.options.session_cookie, self.options.owner_header, self.options.log_in)
         described = openapi.document(version_of("session-tokens"))
         self._openapi, self._docs = msgspec.json.encode(described), openapi.page(described)
@@ -198,10 +201,18 @@ class Service:
             None if operation.method == "GET" else _idempotency_key(exchange, key.id),
             _version(fields[b"if-match"]) if conditional else None,
         )
-        answer = await operation.handler(call)
+        answer = await self._within_bounds(operation, call) or await operation.handler(call)
         headers = [] if answer.version is None else [(b"etag", b'"%d"' % answer.version)]
         body = b"" if answer.body is None else msgspec.json.encode(answer.body)
         await exchange.answer(operation.status, body, headers)
+
+    async def _within_bounds(self, operation: Operation, call: Call) -> Answer | None:
+        """Hold a call to what its key is bound to; most keys are bound to nothing."""
+        if scope_of(call.key).is_bound:
+            call.sees = partial(self.scopes.sees, call.key)
+        elif call.key.max_age_ms is None and call.key.owner_creations is None:
+            return None
+        return await self.scopes.hold(operation, call)
 
     async def _livez(self, exchange: Exchange) -> None:
         _query(exchange, None)

@@ -23,6 +23,7 @@ from .exchange import Exchange
 from .key_use import Network, Uses, may_come_from, networks_of, source_of
 from .keys import authenticate, living_key
 from .problems import Headers, Problem, bad_request
+from .quotas import Quotas
 from .roles import PERMISSIONS, may
 
 log = logging.getLogger("session_tokens.service")
@@ -64,6 +65,7 @@ class Callers:
         self._store = store
         self._trusted_proxies = tuple(trusted_proxies)
         self.throttle = Throttle()
+        self.quotas = Quotas()
         self.uses = Uses(store)
         self._lookups: dict[str, Sequence[str]] = {}
 
@@ -109,6 +111,7 @@ class Callers:
             raise self._from_elsewhere(exchange)
         if not may(key.role, act):
             raise forbidden(scheme, act)
+        self.quotas.asked(key)
         self.uses.saw(key.id)
         return key
 

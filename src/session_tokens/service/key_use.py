@@ -1,7 +1,7 @@
 """From where a service key may be used, and when it last was: what a key is bound to, and what it leaves behind.
 
-The networks stand in the key's own record, behind its label and under the same MAC: as a setting of their own, someone
-who writes to the store could delete them, and the key would be good everywhere. The last use is a setting: nothing is
+The networks stand in the key's own record, under its MAC: as a setting of their own, someone who writes to the store
+could delete them, and the key would be good everywhere. The last use is a setting: nothing is
 decided by it. It is written down at most once a minute, in the background, so that asking costs no write.
 """
 
@@ -32,8 +32,6 @@ USED_EVERY_S = 60
 """How old a last use may be before a newer one is written down."""
 KEYS_MAX = 1_000
 """Keys whose last use is remembered to be written; more are written down a little more often."""
-_BEHIND = "\x1f"
-"""Between a label, which holds no control character, and the networks."""
 
 
 def networks_given(given: object) -> list[str]:
@@ -56,24 +54,14 @@ def networks_given(given: object) -> list[str]:
         raise InvalidInput("a network is an address or like 10.0.0.0/8, with nothing set behind its length") from None
 
 
-def packed(label: str | None, networks: Sequence[str]) -> str | None:
-    """Answer what a key's record keeps as its label."""
-    return f"{label or ''}{_BEHIND}{' '.join(networks)}" if networks else label
-
-
-def label_of(key: ServiceKey) -> str | None:
-    """Answer a key's name for people."""
-    return key.label if key.label is None else key.label.partition(_BEHIND)[0] or None
-
-
 def networks_of(key: ServiceKey) -> tuple[Network, ...]:
     """Answer the networks that a key may be used from; none for everywhere."""
-    return () if key.label is None or _BEHIND not in key.label else _networks_in(key.label)
+    return () if key.networks is None else _networks_in(key.networks)
 
 
 @lru_cache(maxsize=KEYS_MAX)
-def _networks_in(label: str) -> tuple[Network, ...]:
-    return tuple(map(ipaddress.ip_network, label.partition(_BEHIND)[2].split()))
+def _networks_in(texts: str) -> tuple[Network, ...]:
+    return tuple(map(ipaddress.ip_network, texts.split()))
 
 
 def may_come_from(key: ServiceKey, source: str) -> bool:

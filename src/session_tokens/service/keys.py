@@ -22,12 +22,14 @@ from ..events import KEY_ROTATED
 from ..minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
 from ..records import ServiceKey
 from ..rules.idempotency import Ticket, once
+from ..rules.scopes import keep_scope
 from ..rules.settings import add_service_key, remove_service_key
 from ..settings import LABEL_BYTES_MAX, Duration, duration_ms
 from ..store import Store
 from ..transaction import Rule, Transaction, reads
 from ..wants import AllKeys, KeyById, KeyByLookup, SettingOf
-from .key_use import USED, forget_use, networks_given, packed
+from .key_bounds import Bounds, bounds_given
+from .key_use import USED, forget_use
 from .roles import role_of
 
 LIFETIME_S = 90 * 86_400
@@ -58,6 +60,11 @@ async def create_key(
     *,
     label: str | None = None,
     networks: Sequence[str] | None = None,
+    owner_prefix: str | None = None,
+    namespace: str | None = None,
+    max_age: Duration | None = None,
+    rate: int | None = None,
+    owner_creations: int | None = None,
     lifetime: Duration | None = LIFETIME_S,
     idempotency_key: str | None = None,
     audit: Audit | None = None,
@@ -69,22 +76,30 @@ async def create_key(
         role: one of ``roles.ROLES``.
         label: a name for people.
         networks: those that it may be used from, at most 16, such as ``10.0.0.0/8``; everywhere if none are given.
+        owner_prefix: how the owners begin for whom it acts and sees; all if not given.
+        namespace: what it makes belongs to it, and it sees nothing else; everything if not given.
+        max_age: the longest life that it may give a session or token, seconds or ``timedelta``; any if not given.
+        rate: how many requests a second each process takes from it; any if not given.
+        owner_creations: how many sessions and tokens it may make for one owner a minute; any if not given.
         lifetime: seconds or ``timedelta`` until it ends, ``None`` for never; 90 days if not given.
         idempotency_key: the same call again within 24 hours answers the same key and secret.
         audit: the audit log that is kept on the store, if one is.
 
     Raises:
-        InvalidInput: a role, label, network or lifetime that can never be right.
+        InvalidInput: a role, label, bound or lifetime that can never be right.
         IdempotencyMismatch: the idempotency key was used with another request.
     """
-    args = (
+    bounds = bounds_given(
         role_of(role),
-        packed(
-            inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
-            [] if networks is None else networks_given(networks),
-        ),
-        duration_ms("lifetime", lifetime),
+        networks=networks,
+        owner_prefix=owner_prefix,
+        namespace=namespace,
+        max_age=max_age,
+        rate=rate,
+        owner_creations=owner_creations,
     )
+    label = inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX)
+    args = (role, label, duration_ms("lifetime", lifetime), bounds)
     return await _issue(store, audit, "create_key", idempotency_key, _add, args)
 
 
@@ -117,7 +132,7 @@ async def rotate_key(
     idempotency_key: str | None = None,
     audit: Audit | None = None,
 ) -> IssuedKey:
-    """Make a new key of the same role, label and networks; the old one lives on for ``overlap`` at the most.
+    """Make a new key of the same role, label and bounds; the old one lives on for ``overlap`` at the most.
 
     Args:
         store: where it is kept.
@@ -214,15 +229,26 @@ def _derived(keyring: Keyring, command: str, idempotency_key: str, nonce: str, k
 @reads(lambda id: [KeyById(id), SettingOf(USED + id)])
 def _remove(tx: Transaction, id: str) -> bool:
     """Delete a key and what it left behind."""
+    key = tx.service_key(id)
+    if key is not None:
+        keep_scope(tx, key)
     forget_use(tx, id)
     return remove_service_key(tx, id)
 
 
-@reads(lambda id, lookup, role, label, lifetime_ms: [KeyById(id)])
-def _add(tx: Transaction, id: str, lookup: str, role: str, label: str | None, lifetime_ms: int | None) -> bool:
+@reads(lambda id, lookup, role, label, lifetime_ms, bounds: [KeyById(id)])
+def _add(
+    tx: Transaction,
+    id: str,
+    lookup: str,
+    role: str,
+    label: str | None,
+    lifetime_ms: int | None,
+    bounds: Bounds,
+) -> bool:
     """Keep a new key, living from the transaction's now."""
     expires_at = None if lifetime_ms is None else tx.now + lifetime_ms
-    add_service_key(tx, ServiceKey(id, lookup, role, tx.now, expires_at, label))
+    add_service_key(tx, ServiceKey(id, lookup, role, tx.now, expires_at, label, *bounds))
     return True
 
 
@@ -232,7 +258,8 @@ def _rotate(tx: Transaction, id: str, lookup: str, old_id: str, overlap_ms: int,
     old = tx.service_key(old_id)
     if old is None or (old.expires_at is not None and tx.now >= old.expires_at):
         raise UnknownKey("no living service key has that id; list the keys to see those there are", id=old_id)
-    _add(tx, id, lookup, old.role, old.label, lifetime_ms)
+    bounds = Bounds(old.networks, old.owner_prefix, old.namespace, old.max_age_ms, old.rate, old.owner_creations)
+    _add(tx, id, lookup, old.role, old.label, lifetime_ms, bounds)
     ends_at = tx.now + overlap_ms
     if old.expires_at is None or ends_at < old.expires_at:
         tx.put_service_key(old, old._replace(expires_at=ends_at))

@@ -9,11 +9,13 @@ from ..clock import NEVER
 from ..minting import SESSION_SECRET, TOKEN_SECRET, is_secret
 from ..records import Session, Token
 from ..rules.expiry import LEAST_GOOD_MS, good_until
+from ..rules.scopes import scope_of
 from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
 from .problems import Problem, bad_request
 from .reserved import applications
 from .roles import may
+from .scoping import Scopes
 from .shapes import Introspection
 
 INACTIVE = b'{"active":false}'
@@ -23,9 +25,10 @@ _encode = msgspec.json.Encoder().encode
 class OAuth:
     """Introspection and revocation over one store."""
 
-    def __init__(self, tokens: AsyncSessionTokens, callers: Callers) -> None:
+    def __init__(self, tokens: AsyncSessionTokens, callers: Callers, scopes: Scopes) -> None:
         self._tokens = tokens
         self._callers = callers
+        self._scopes = scopes
 
     async def introspect(self, exchange: Exchange) -> None:
         """Say whether a secret is alive, and what it stands for; one answer for everything that is not.
@@ -33,10 +36,12 @@ class OAuth:
         Verifying a session is a use of it: its idle clock restarts.
         """
         form = await _form(exchange)
-        await self._callers.key_for(exchange, "introspect", form)
+        key = await self._callers.key_for(exchange, "introspect", form)
         secret = _token_of(form)
         tokens = self._tokens
-        if secret.startswith(TOKEN_SECRET):
+        if scope_of(key).is_bound and not await self._scopes.sees_named(key, secret):
+            body = INACTIVE
+        elif secret.startswith(TOKEN_SECRET):
             verified = await tokens.verify_token_until(secret)
             body = INACTIVE if verified is None else _encode(_of_token(*verified))
         else:
@@ -55,6 +60,8 @@ class OAuth:
             record = await tokens.verify_token(secret)
         elif is_secret(SESSION_SECRET, secret):
             record = await tokens.verify_session(secret, touch=False)
+        if record is not None and not await self._scopes.sees(key, record):
+            record = None
         if record is not None and not revokes_all and record.client_id != key.id:
             raise Problem(
                 400,

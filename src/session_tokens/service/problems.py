@@ -61,7 +61,7 @@ TITLES = {
     415: "Not a content type of this address",
     421: "Not a host of this service",
     422: "Cannot be right",
-    429: "Too many failed attempts",
+    429: "Too many requests",
     431: "Headers too large",
     500: "Internal error",
     503: "Unavailable for the moment",

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
 
 from ..async_api import AsyncSessionTokens
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
-from ..records import Issued, ServiceKey, Session, Token
+from ..records import Issued, Page, ServiceKey, Session, Token
 from ..rules.reserved import is_console
 from . import keys, shapes
 from .key_use import last_used
 from .problems import Problem
 from .reserved import refuse_owner, refuse_to_disable
 from .shapes import given, key_shape, session_shape, token_shape
+
+R = TypeVar("R", Session, Token)
+
+PAGES_PASSED_MAX = 10
+"""How many pages of which a bound key sees nothing are passed over in one answer."""
 
 
 @dataclass(slots=True)
@@ -32,6 +37,7 @@ class Call:
         query: decoded and closed.
         idempotency_key: within the scope of this key and address, ``None`` where none was sent.
         version: that the record must still have: of ``If-Match``, else of the body.
+        sees: whether the key sees a record, ``None`` where it sees all.
     """
 
     tokens: AsyncSessionTokens
@@ -41,6 +47,7 @@ class Call:
     query: Any
     idempotency_key: str | None
     version: int | None
+    sees: Callable[[Session | Token], Awaitable[bool]] | None = None
 
 
 @dataclass(slots=True)
@@ -124,6 +131,21 @@ def _token(token: Token) -> Answer:
     return Answer(shapes.OneToken(token_shape(token)), token.version)
 
 
+async def _listed(call: Call, listing: Callable[..., Awaitable[Page[R]]]) -> Page[R]:
+    """Answer what a key sees of a page; of the next ones where it sees nothing of one, a few at the most."""
+    query = given(call.query)
+    page = await listing(**query)
+    if call.sees is None:
+        return page
+    seen: list[R] = []
+    for _ in range(PAGES_PASSED_MAX):
+        seen = [record for record in page.items if await call.sees(record)]
+        if seen or page.next is None:
+            break
+        page = await listing(**{**query, "after": page.next})
+    return Page(seen, page.next)
+
+
 async def open_session(call: Call) -> Answer:
     """Open a session for an owner; its secret is in the answer and nowhere else."""
     refuse_owner(call.body.owner)
@@ -135,7 +157,7 @@ async def open_session(call: Call) -> Answer:
 
 async def list_sessions(call: Call) -> Answer:
     """List living sessions in order of their opening, a page at a time."""
-    page = await call.tokens.list_sessions(**given(call.query))
+    page = await _listed(call, call.tokens.list_sessions)
     return Answer(
         shapes.SessionPage([session_shape(session) for session in page.items], page.next, list(page.unreadable))
     )
@@ -249,7 +271,7 @@ async def issue_token(call: Call) -> Answer:
 
 async def list_tokens(call: Call) -> Answer:
     """List living tokens in order of their issue, a page at a time."""
-    page = await call.tokens.list_tokens(**given(call.query))
+    page = await _listed(call, call.tokens.list_tokens)
     return Answer(shapes.TokenPage([token_shape(token) for token in page.items], page.next, list(page.unreadable)))
 
 

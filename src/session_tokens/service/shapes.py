@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..records import ServiceKey, Session, Token
-from .key_use import label_of, networks_of
+from .key_use import networks_of
 
 Seconds = Annotated[int | float | None, Meta(description="Seconds; null: never.")]
 SessionKey = Annotated[str, Meta(description="The id (ses_…) or secret (sts_…) of a living session.")]
@@ -124,6 +124,15 @@ class CreateKey(Body):
     networks: (
         Annotated[list[str], Meta(description="Those that it may be used from, such as 10.0.0.0/8.")] | UnsetType
     ) = UNSET
+    owner_prefix: (
+        Annotated[str, Meta(description="How the owners begin for whom it acts, such as app1:.")] | UnsetType
+    ) = UNSET
+    namespace: Annotated[str, Meta(description="What it makes belongs to it; it sees nothing else.")] | UnsetType = (
+        UNSET
+    )
+    max_age: Annotated[int | float, Meta(description="Seconds: the longest life that it may give.")] | UnsetType = UNSET
+    rate: Annotated[int, Meta(description="Requests a second.")] | UnsetType = UNSET
+    owner_creations: Annotated[int, Meta(description="What it may make for one owner a minute.")] | UnsetType = UNSET
     lifetime: Seconds | UnsetType = UNSET
 
 
@@ -243,6 +252,11 @@ class KeyShape(Struct, kw_only=True):
     role: str
     label: str | None
     networks: Annotated[list[str], Meta(description="Those that it may be used from; none: everywhere.")]
+    owner_prefix: Annotated[str | None, Meta(description="How the owners begin for whom it acts; null: all.")]
+    namespace: Annotated[str | None, Meta(description="Beyond which it sees nothing; null: it sees everything.")]
+    max_age: Annotated[float | None, Meta(description="Seconds: the longest life that it may give; null: any.")]
+    rate: Annotated[int | None, Meta(description="Requests a second; null: any.")]
+    owner_creations: Annotated[int | None, Meta(description="What it may make for one owner a minute; null: any.")]
     created_at: Instant
     expires_at: Instant | None
     last_used_at: Annotated[Instant | None, Meta(description="Up to a minute early; null: never.")]
@@ -364,8 +378,13 @@ def key_shape(key: ServiceKey, last_used_at: int | None) -> KeyShape:
     return KeyShape(
         id=key.id,
         role=key.role,
-        label=label_of(key),
+        label=key.label,
         networks=list(map(str, networks_of(key))),
+        owner_prefix=key.owner_prefix,
+        namespace=key.namespace,
+        max_age=None if key.max_age_ms is None else key.max_age_ms / 1000,
+        rate=key.rate,
+        owner_creations=key.owner_creations,
         created_at=key.created_at,
         expires_at=key.expires_at,
         last_used_at=last_used_at,

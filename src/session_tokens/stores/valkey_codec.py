@@ -41,6 +41,7 @@ from ..wants import (
     Want,
 )
 from .record_codec import (
+    KEY_COLUMNS,
     SET_ASIDE,
     Row,
     not_written,
@@ -212,7 +213,7 @@ class ValkeyCodec:
 
     def service_key(self, value: bytes) -> ServiceKey:
         """Answer the service key of a stored value."""
-        return ServiceKey(*_sized("key", self._row("key", value)[1], 6))
+        return ServiceKey(*_sized("key", self._row("key", value)[1], len(KEY_COLUMNS)))
 
     def outcome(self, value: bytes) -> IdempotencyRecord:
         """Answer the idempotency record of a stored value."""

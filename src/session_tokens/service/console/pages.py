@@ -10,7 +10,7 @@ from ...async_api import AsyncSessionTokens
 from ...audit_reading import cursor_of
 from ...events import Event
 from ...records import ServiceKey, Session, Token
-from ..key_use import label_of, networks_of
+from ..key_use import networks_of
 from ..reserved import is_console_owner
 from .access import Visitor
 from .activity import Activity
@@ -257,7 +257,7 @@ def keys_page(keys: Sequence[ServiceKey], used: dict[str, int], visitor: Visitor
             [
                 h("span", key.id, class_="id"),
                 key.role,
-                label_of(key) or "",
+                key.label or "",
                 ", ".join(map(str, networks_of(key))) or h("span", "everywhere", class_="muted"),
                 instant(key.created_at, now_ms=now_ms),
                 instant(used.get(key.id), now_ms=now_ms),

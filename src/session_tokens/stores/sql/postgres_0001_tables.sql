@@ -138,6 +138,12 @@ CREATE TABLE {schema}.service_keys (
     created_at bigint NOT NULL,
     expires_at bigint,
     label text,
+    networks text,
+    owner_prefix text,
+    namespace text,
+    max_age_ms bigint,
+    rate bigint,
+    owner_creations bigint,
     mac text NOT NULL,
     stamp bigint NOT NULL
 );

@@ -31,7 +31,8 @@ $$;
 
 CREATE FUNCTION {schema}.key_json_v1(k {schema}.service_keys) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN k.id IS NOT NULL THEN
-        json_build_array(k.id, k.lookup, k.role, k.created_at, k.expires_at, k.label, k.mac, k.stamp)::text END
+        json_build_array(k.id, k.lookup, k.role, k.created_at, k.expires_at, k.label, k.networks, k.owner_prefix,
+            k.namespace, k.max_age_ms, k.rate, k.owner_creations, k.mac, k.stamp)::text END
 $$;
 
 CREATE FUNCTION {schema}.now_v1() RETURNS bigint LANGUAGE sql VOLATILE AS $$

@@ -211,6 +211,8 @@ BEGIN
             jsonb_populate_record(NULL::{schema}.service_keys, made_json || mark) AS put
         ON CONFLICT (id) DO UPDATE SET lookup = excluded.lookup, role = excluded.role,
             created_at = excluded.created_at, expires_at = excluded.expires_at, label = excluded.label,
+            networks = excluded.networks, owner_prefix = excluded.owner_prefix, namespace = excluded.namespace,
+            max_age_ms = excluded.max_age_ms, rate = excluded.rate, owner_creations = excluded.owner_creations,
             mac = excluded.mac, stamp = excluded.stamp;
     END IF;
 END $$;

@@ -122,5 +122,11 @@ CREATE TABLE {space}service_keys (
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
     label TEXT,
+    networks TEXT,
+    owner_prefix TEXT,
+    namespace TEXT,
+    max_age_ms INTEGER,
+    rate INTEGER,
+    owner_creations INTEGER,
     mac TEXT NOT NULL
 );

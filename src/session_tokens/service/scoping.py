@@ -1,0 +1,153 @@
+"""Holds the calls of a bound service key to its bounds: what is beyond them is answered as what is not there.
+
+One place for all addresses: ``Service`` asks here before it carries out an operation, so that an address that is added
+is held too. Records are read as the store has them, ended ones too: whose they are never changes while a call is under
+way but by those who are bound to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET
+
+from ..async_api import AsyncSessionTokens
+from ..errors import UnknownSession, UnknownToken
+from ..minting import KEY_ID, SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, is_id, is_secret
+from ..records import ServiceKey, Session, Token
+from ..rules.scopes import EVERYTHING, SCOPE, Scope, scope_in, scope_of, shorter, within
+from ..settings import duration_ms
+from ..wants import KeyById, SessionById, SessionByLookup, SettingOf, TokenById, TokenByLookup, Want
+from . import shapes
+from .problems import Problem
+from .quotas import Quotas
+from .routes import OWNERS, Answer, Call, Operation, S, T
+
+MAKERS_MAX = 10_000
+"""Keys whose bounds are remembered; they never change."""
+
+
+class Scopes:
+    """Judges what a key sees and may make.
+
+    Args:
+        tokens: the library.
+        quotas: counts what is made.
+    """
+
+    def __init__(self, tokens: AsyncSessionTokens, quotas: Quotas) -> None:
+        self._tokens = tokens
+        self._quotas = quotas
+        self._makers: dict[str, Scope] = {}
+
+    async def sees(self, key: ServiceKey, record: Session | Token) -> bool:
+        """Whether a key sees a record."""
+        scope = scope_of(key)
+        return not scope.is_bound or scope.covers(record, await self._maker_of(record.client_id))
+
+    async def sees_named(self, key: ServiceKey, name: str) -> bool:
+        """Whether a key sees what an id or secret names; not if that names nothing."""
+        record = await self._record(name)
+        return record is not None and await self.sees(key, record)
+
+    async def hold(self, operation: Operation, call: Call) -> Answer | None:
+        """Hold a call to the bounds of its key; answer what is to be answered in its place, if anything.
+
+        Raises:
+            UnknownSession, UnknownToken: it names what the key does not see.
+            Problem: 403 for owners and lives that the key may not give, 429 where it made too much for one owner.
+        """
+        key, body = call.key, call.body
+        if scope_of(key).is_bound:
+            answer = await self._hold_subject(operation, call)
+            if answer is not None:
+                return answer
+            named = getattr(body, "session", None)
+            if isinstance(named, str) and not await self.sees_named(key, named):
+                raise UnknownSession("no living session has that id")
+            for owner in (getattr(body, "receiver", None), getattr(body, "owner", None)):
+                if isinstance(owner, str) and not scope_of(key).covers_owner(owner):
+                    raise _forbidden(f"this service key acts for owners that begin with {key.owner_prefix} only")
+        if key.max_age_ms is not None:
+            await self._hold_life(key.max_age_ms, operation, body)
+        if key.owner_creations is not None and operation.act in ("open_session", "issue_token"):
+            self._quotas.makes(key, await self._owner_in(body))
+        return None
+
+    async def _hold_subject(self, operation: Operation, call: Call) -> Answer | None:
+        """Hold what the address names."""
+        ends = operation.method == "DELETE"  # where nothing is there, ending it is done
+        if operation.path.startswith(f"{S}/{{id}}"):
+            if not (is_id(SESSION_ID, call.subject) and await self.sees_named(call.key, call.subject)):
+                if ends:
+                    return Answer(None)
+                raise UnknownSession("no living session has that id")
+        elif operation.path.startswith(f"{T}/{{id}}"):
+            if not (is_id(TOKEN_ID, call.subject) and await self.sees_named(call.key, call.subject)):
+                if ends:
+                    return Answer(None)
+                raise UnknownToken("no living token has that id")
+        elif operation.path.startswith(OWNERS):
+            scope = scope_of(call.key)
+            if not scope.covers_owner(call.subject or call.query.owner):
+                if ends:
+                    return Answer(shapes.Ended(0))
+                raise _forbidden(f"this service key acts for owners that begin with {scope.owner_prefix} only")
+            if scope.namespace is not None:
+                raise _forbidden("an owner may be in other name spaces too; end their sessions one by one")
+        return None
+
+    async def _hold_life(self, longest_ms: int, operation: Operation, body: Any) -> None:
+        """Refuse a longer life than may be given, and give what asks for none no longer one than that."""
+        name = "timeout" if operation.path.startswith(T) else "max_age"
+        asked = getattr(body, name, None) if name in getattr(body, "__struct_fields__", ()) else UNSET
+        if asked is not UNSET:
+            if name in body.__struct_fields__ and not within(duration_ms(name, asked), longest_ms):
+                raise _forbidden(f"this service key gives {name} of {longest_ms / 1000:g} seconds at the most")
+        elif operation.act in ("open_session", "issue_token"):
+            general = await self._tokens.general_timeouts()
+            given_ms = shorter(general[name == "timeout"], longest_ms)
+            assert given_ms is not None
+            setattr(body, name, given_ms / 1000)
+
+    async def _owner_in(self, body: Any) -> str:
+        """Answer for whom something is made; empty for what has no owner."""
+        if isinstance(body, shapes.OpenSession):
+            return body.owner
+        record = None if body.session is None else await self._record(body.session)
+        return "" if record is None else record.owner or ""
+
+    async def _record(self, name: str) -> Session | Token | None:
+        """Answer the session or token of an id or secret as the store has it, ended ones too."""
+        lookups = self._tokens.store.keyring.lookups
+        wants: list[Want]
+        if is_id(SESSION_ID, name):
+            wants = [SessionById(name)]
+        elif is_id(TOKEN_ID, name):
+            wants = [TokenById(name)]
+        elif is_secret(SESSION_SECRET, name):
+            wants = [SessionByLookup(lookup) for lookup in lookups(name)]
+        elif is_secret(TOKEN_SECRET, name):
+            wants = [TokenByLookup(lookup) for lookup in lookups(name)]
+        else:
+            return None
+        _, found = await self._tokens.store.read(wants)
+        record: Session | Token | None = next((one.value[0] for one in found if one.value[0] is not None), None)
+        return record
+
+    async def _maker_of(self, client_id: str | None) -> Scope:
+        """Answer the bounds of the key that made something, which may be gone by now."""
+        if client_id is None or not is_id(KEY_ID, client_id):
+            return EVERYTHING
+        known = self._makers.get(client_id)
+        if known is None:
+            _, (key, gone) = await self._tokens.store.read([KeyById(client_id), SettingOf(SCOPE + client_id)])
+            known = scope_in(gone.value) if key.value is None else scope_of(key.value)
+            if len(self._makers) >= MAKERS_MAX:
+                self._makers.clear()
+            self._makers[client_id] = known
+        return known
+
+
+def _forbidden(detail: str) -> Problem:
+    return Problem(403, "forbidden", detail, oauth_error="unauthorized_client")
