@@ -41,10 +41,11 @@ def test_the_linters_find_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.needs_systemd
 def test_the_unit_verifies_and_is_hardened(tmp_path: Path) -> None:
     unit = (ROOT / "deploy/systemd/session-tokens.service").read_text()
+    (tmp_path / "session-tokens.socket").write_text((ROOT / "deploy/systemd/session-tokens.socket").read_text())
     here = tmp_path / "session-tokens.service"
     here.write_text(unit.replace("/opt/session-tokens/bin/session-tokens", str(PROGRAMS / "session-tokens")))
 
-    verified = run("systemd-analyze", "verify", here)
+    verified = run("systemd-analyze", "verify", here, tmp_path / "session-tokens.socket")
     secured = run("systemd-analyze", "security", "--offline=true", "--threshold=20", here)
 
     assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")

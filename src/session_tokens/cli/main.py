@@ -151,7 +151,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     check.add_argument("--fix-clock", action="store_true", help="clear a clock mark that lies in the future")
 
     serve = command("serve", "operating:serve", "serve HTTP")
-    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--host", default="127.0.0.1", help="an address, or unix: and the path of a socket")
     serve.add_argument("--port", type=_whole, default=8080, help="0 takes a free one")
     serve.add_argument("--behind-proxy", action="store_true", help="a reverse proxy that speaks TLS stands in front")
     serve.add_argument(

@@ -90,8 +90,9 @@ def source_of(address: str | None, forwarded: str | None, trusted_proxies: Seque
     if not trusted_proxies or forwarded is None:
         return peer
     source = peer
-    # From the nearest hop outwards: the first address that is no proxy of ours.
-    for hop in (peer, *reversed(forwarded.split(","))):
+    # From the nearest hop outwards: the first address that is no proxy of ours. On a Unix socket the nearest is ours.
+    hops = [*reversed(forwarded.split(","))]
+    for hop in hops if address is None else (address, *hops):
         try:
             ip = ipaddress.ip_address(hop.strip())
         except ValueError:

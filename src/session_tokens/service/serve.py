@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import re
 import signal
+import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing, suppress
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +34,10 @@ from .key_use import Network
 from .keys import ensure_admin_key
 from .logs import log_to
 from .protocol import StrictHTTP
+from .service_manager import ServiceManager, Sockets, sockets_given
+from .unix_listener import PREFIX, UnixListener, path_of
+
+log = logging.getLogger("session_tokens.service")
 
 say = partial(print, flush=True)  # a log of a service manager should have it at once
 LOOPBACK = "127.0.0.1"
@@ -63,11 +70,13 @@ def serve(
     console_port: int | None = None,
     announce: Callable[[str], object] = say,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish what is under way and close the store.
+    """Serve until SIGINT or SIGTERM, then finish what is under way and close the store; SIGHUP reads TLS files again.
+
+    Sockets that a service manager hands over (``LISTEN_FDS``) take the place of ``host`` and ``port``.
 
     Args:
         store_url: see ``AsyncSessionTokens.open``.
-        host: the address to listen on; another than this machine's own needs TLS or ``behind_proxy``.
+        host: where to listen. An address of other than this machine needs TLS or ``behind_proxy``; or ``unix:/a/path``.
         port: 0 for a free one.
         settings: the general defaults of sessions and tokens.
         pepper: see ``AsyncSessionTokens.open``.
@@ -91,12 +100,11 @@ def serve(
         StoreError: the store cannot be opened.
         OSError: the address cannot be listened on.
     """
-    check_address(host, tls=tls_certificate is not None, behind_proxy=behind_proxy)
     _check_port(port)
-    _check_console(port, console_host, console_port, tls=tls_certificate is not None, behind_proxy=behind_proxy)
+    _check_console(port, console_host, console_port)
+    given, is_private = _check_places(host, console_host, tls=tls_certificate is not None, behind_proxy=behind_proxy)
     _check_tls(tls_certificate, tls_key)
-    _check_names(session_cookie, public_url)
-    check_owner_header(owner_header)
+    _check_names(session_cookie, owner_header, public_url)
     options = Options(
         session_cookie=session_cookie,
         owner_header=owner_header,
@@ -106,9 +114,8 @@ def serve(
         public_url=public_url,
     )
     listening = _Listening(
-        host, port, console_host or LOOPBACK, console_port, tls_certificate, tls_key,
-        is_reached_by_others=behind_proxy or not is_loopback(host),
-    )  # fmt: skip
+        host, port, console_host or LOOPBACK, console_port, tls_certificate, tls_key, given, not is_private
+    )
     with closing(log_to()), suppress(KeyboardInterrupt):  # a Ctrl-C before the server listens
         asyncio.run(_serve(store_url, settings, pepper, audit, options, listening, announce))
 
@@ -123,7 +130,26 @@ class _Listening:
     console_port: int | None
     tls_certificate: str | Path | None
     tls_key: str | Path | None
+    given: Sockets
     is_reached_by_others: bool
+
+    @property
+    def has_console(self) -> bool:
+        """Whether the console has a listener of its own."""
+        return self.console_port is not None or self.given.console is not None
+
+    @contextmanager
+    def bound(self) -> Iterator[list[socket.socket] | None]:
+        """Yield the sockets to listen on; ``None`` where that is a host and a port."""
+        path = path_of(self.host)
+        if self.given.service or path is None:
+            yield self.given.service or None
+            return
+        listener = UnixListener(path)
+        try:
+            yield [listener.socket]
+        finally:
+            listener.close()
 
     def config(self, app: Any, host: str, port: int) -> uvicorn.Config:
         """Answer how uvicorn serves an application on one of the addresses."""
@@ -154,16 +180,17 @@ async def _serve(
     listening: _Listening,
     announce: Callable[[str], object],
 ) -> None:
+    if not _is_at_terminal():  # there it says that the terminal went away, and nothing is open yet
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: None)
     async with await AsyncSessionTokens.open(store_url, settings=settings, pepper=pepper, audit=audit) as tokens:
         console = Console(tokens, options.trusted_proxies, is_https=options.is_https)
-        has_own = listening.console_port is not None
-        if not has_own and not listening.is_reached_by_others:
+        if not listening.has_console and not listening.is_reached_by_others:
             options = replace(options, more_routes=console.routes)
         service = Service(tokens, options)
         config = listening.config(service, listening.host, listening.port)
         apart = None
-        if listening.console_port is not None:
-            apart = listening.config(service.apart(console.routes), listening.console_host, listening.console_port)
+        if listening.has_console:
+            apart = listening.config(service.apart(console.routes), listening.console_host, listening.console_port or 0)
 
         async def started(url: str, console_url: str | None) -> None:
             # Only now: a first key that was made by a service that could not listen would be shown to nobody.
@@ -178,7 +205,9 @@ async def _serve(
             announce("stop it with Ctrl-C")
 
         connections = Connections(allowed_connections(), options.trusted_proxies)
-        await _AnnouncedServer(config, connections, apart, started).serve()
+        server = _AnnouncedServer(config, connections, apart, started, listening.given.console)
+        with listening.bound() as sockets:
+            await server.serve(sockets)
 
 
 class _AnnouncedServer(uvicorn.Server):
@@ -189,6 +218,7 @@ class _AnnouncedServer(uvicorn.Server):
         connections: how many of it there are at a time, and whose.
         apart: what else is served in the same loop, on a listener of its own.
         started: told where both are.
+        console_socket: the listener of ``apart``, where one was handed over.
     """
 
     def __init__(
@@ -197,8 +227,13 @@ class _AnnouncedServer(uvicorn.Server):
         connections: Connections,
         apart: uvicorn.Config | None,
         started: Callable[[str, str | None], Awaitable[None]],
+        console_socket: socket.socket | None = None,
     ) -> None:
         super().__init__(config)
+        self._console_socket = console_socket
+        self._manager = ServiceManager()
+        self._status = "starting"
+        self._watched: asyncio.TimerHandle | None = None
         self._connections = connections
         self._doors: list[Door] = []
         self._apart = apart
@@ -212,12 +247,14 @@ class _AnnouncedServer(uvicorn.Server):
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say where."""
-        await super().startup()
+        await super().startup(sockets)
         if self.started:
             for server in self.servers:
                 self._take_over(server, self.config, self._connections)
+            where = " and ".join(map(self._url_of, self.servers))
+            self._status = f"serving on {where}"
             apart = None
             if self._apart is not None:
                 try:
@@ -225,13 +262,48 @@ class _AnnouncedServer(uvicorn.Server):
                 except BaseException:
                     await self.shutdown()
                     raise
-            await self._tell(self._url_of(self.servers[0]), None if apart is None else self._url_of(apart))
+            self._heed_hang_ups()
+            await self._tell(where, None if apart is None else self._url_of(apart))
+            self._manager.is_ready(self._status)
+            self._live_on()
+
+    def _live_on(self) -> None:
+        """Tell the service manager again and again that the loop turns, if it wants to know."""
+        if self._manager.alive_every_s is not None:
+            self._manager.is_alive()
+            self._watched = asyncio.get_running_loop().call_later(self._manager.alive_every_s, self._live_on)
+
+    def _heed_hang_ups(self) -> None:
+        if not _is_at_terminal():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.handle_exit, signal.SIGHUP, None)
+
+    def _reload(self) -> None:
+        """Read the TLS files again, for connections made from now on; where they are no good, the earlier ones stay."""
+        self._manager.is_reloading()
+        try:
+            for config in filter(None, (self.config, self._apart)):
+                if isinstance(config.ssl, ssl.SSLContext) and config.ssl_certfile is not None:
+                    # A pair that does not fit would leave a context without any: it is tried on another one first.
+                    for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), config.ssl):
+                        context.load_cert_chain(config.ssl_certfile, config.ssl_keyfile, password="")
+        except OSError as error:
+            log.error("the TLS files are no good, the earlier ones stay: %s", error, extra={"event": "not_reloaded"})
+        else:
+            log.info("the TLS files were read again, where there are any", extra={"event": "reloaded"})
+        self._manager.is_ready(self._status)
 
     async def _listen_apart(self, config: uvicorn.Config) -> asyncio.Server:
         """Serve another application too; it stops with the first one."""
         config.load()
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(asyncio.Protocol, host=config.host, port=config.port, start_serving=False)
+        taken = self._console_socket
+        server = await (
+            loop.create_server(asyncio.Protocol, host=config.host, port=config.port, start_serving=False)
+            if taken is None
+            else loop.create_server(asyncio.Protocol, sock=taken, start_serving=False)
+        )
         self.servers.append(server)
         self._take_over(server, config, Connections(CONSOLE_CONNECTIONS_MAX, self._connections.trusted_proxies))
         return server
@@ -246,24 +318,43 @@ class _AnnouncedServer(uvicorn.Server):
             timeout_s = StrictHTTP.request_timeout_s
             self._doors.append(Door(listening, connections, protocol, config.ssl, timeout_s))
 
-    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more, then finish what is under way."""
+        self._manager.is_stopping()
         for door in self._doors:
             door.close()
-        await super().shutdown(sockets)  # type: ignore[arg-type]
+        await super().shutdown(sockets)
+        if self._watched is not None:
+            self._watched.cancel()
 
-    def _url_of(self, server: asyncio.Server) -> str:
-        host, port = server.sockets[0].getsockname()[:2]
+    def _url_of(self, server: asyncio.AbstractServer) -> str:
+        assert isinstance(server, asyncio.Server)
+        name = server.sockets[0].getsockname()
+        if server.sockets[0].family == socket.AF_UNIX:
+            return PREFIX + (name if isinstance(name, str) else "@" + name[1:].decode("ascii", "replace"))
+        host, port = name[:2]
         shown = f"[{host}]" if ":" in host else host
         return f"{'https' if self.config.is_ssl else 'http'}://{shown}:{port}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
+    """Whether an address, or a Unix socket, is reached from this machine alone."""
+    if path_of(host) is not None:
+        return True
     try:
         return host in LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _host_of(listening: socket.socket) -> str:
+    """Answer the address of a socket that was handed over; one that is no network's is this machine's own."""
+    name = listening.getsockname()
+    return str(name[0]) if listening.family in (socket.AF_INET, socket.AF_INET6) else LOOPBACK
+
+
+def _is_at_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _check_port(port: int) -> None:
@@ -279,22 +370,34 @@ def _check_tls(certificate: str | Path | None, key: str | Path | None) -> None:
             raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
 
 
-def _check_names(session_cookie: str, public_url: str | None) -> None:
+def _check_places(host: str, console_host: str | None, *, tls: bool, behind_proxy: bool) -> tuple[Sockets, bool]:
+    """Answer the sockets that were handed over, and whether only this machine reaches where the service listens."""
+    given = sockets_given()
+    hosts = [_host_of(one) for one in given.service] or [host]
+    consoles = [] if given.console is None else [_host_of(given.console)]
+    for one in [*hosts, *consoles, console_host or LOOPBACK]:
+        check_address(one, tls=tls, behind_proxy=behind_proxy)
+    return given, not behind_proxy and all(map(is_loopback, hosts))
+
+
+def _check_names(session_cookie: str, owner_header: str, public_url: str | None) -> None:
+    check_owner_header(owner_header)
     if not COOKIE_NAME.fullmatch(session_cookie):
         raise InvalidInput("the name of a cookie is letters, digits and !#$%&'*+.^_`|~- only")
     if public_url is not None and not PUBLIC_URL.fullmatch(public_url):
         raise InvalidInput("a public URL is like https://tokens.example, without a slash at its end")
 
 
-def _check_console(port: int, host: str | None, console_port: int | None, *, tls: bool, behind_proxy: bool) -> None:
+def _check_console(port: int, host: str | None, console_port: int | None) -> None:
     if console_port is None:
         if host is not None:
             raise InvalidInput("--console-host goes with --console-port")
         return
     _check_port(console_port)
+    if host is not None and host.startswith(PREFIX):
+        raise InvalidInput("the console's own listener takes an address and a port, no Unix socket")
     if console_port and console_port == port:
         raise InvalidInput("the console's own listener needs a port of its own")
-    check_address(host or LOOPBACK, tls=tls, behind_proxy=behind_proxy)
 
 
 def check_address(host: str, *, tls: bool, behind_proxy: bool) -> None:
