@@ -366,7 +366,7 @@ def _details_of(
     kept = {} if data is None else inputs.data_of(data)
     return SessionDetails(
         inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
-        inputs.optional_text("user_agent", user_agent, bytes_max=USER_AGENT_BYTES_MAX),
+        inputs.sent_text("user_agent", user_agent, bytes_max=USER_AGENT_BYTES_MAX),
         inputs.optional_text("address", address, bytes_max=LABEL_BYTES_MAX),
         json.dumps(kept, ensure_ascii=False, separators=(",", ":")),
         dict.fromkeys(kept, 1),

@@ -25,7 +25,7 @@ from .async_tables_core import (
 from .clock import NEVER, ManualClock
 from .compiler_hints import mypyc_attr
 from .errors import CorruptRecord, InvalidInput, Refused
-from .minting import TOKEN_SECRET, new_secret
+from .minting import TOKEN_SECRET, begins_with_secret, new_secret
 from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Session, Token
 from .rules import named, sessions, settings, tokens
 from .settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
@@ -67,6 +67,8 @@ class AsyncTablesCommands(AsyncTablesCore):
             raise TypeError(f"a prefix is a str or None, not {type(prefix).__name__}")
         if prefix is not None and (len(prefix) > PREFIX_LENGTH_MAX or not prefix.isprintable()):
             raise InvalidInput(f"a prefix is at most {PREFIX_LENGTH_MAX} printable characters")
+        if prefix is not None and begins_with_secret(prefix):
+            raise InvalidInput("a prefix is a word of the application's own, and that one is a secret")
         if self._creator is None:
             return (prefix or "") + new_secret(TOKEN_SECRET)
         try:

@@ -55,7 +55,7 @@ class AsyncTokenCommands(AsyncCore):
             raise InvalidInput("only a transferable token is ever unassigned; leave disownment_timeout away")
         policy = self._policy
         kind = TokenKind.FREE if named is None else TokenKind.TRANSFERABLE if transferable else TokenKind.BOUND
-        text, is_json = inputs.value_of("value", value)
+        text, is_json = inputs.token_value_of("value", value)
         issue = rules.Issue(
             new_id(TOKEN_ID),
             None,
@@ -255,7 +255,7 @@ class AsyncTokenCommands(AsyncCore):
             Conflict: ``version`` is not its version any more.
         """
         named = self._token_key(key)
-        text, is_json = (UNSET, False) if value is UNSET else inputs.value_of("value", value)
+        text, is_json = (UNSET, False) if value is UNSET else inputs.token_value_of("value", value)
         change = rules.TokenChange(
             UNSET if timeout is UNSET else duration_ms("timeout", timeout),
             UNSET if disownment_timeout is UNSET else duration_ms("disownment_timeout", disownment_timeout),

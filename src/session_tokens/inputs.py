@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import unicodedata
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 
 from .errors import InvalidInput
-from .minting import is_id
+from .minting import SECRET_LIKE, begins_with_secret, holds_secret, is_id
 from .records import JSON
 from .settings import (
     DURATION_MS_MAX,
@@ -38,13 +39,22 @@ VALUE_KEYS_MAX = VALUE_BYTES_MAX // len('"":0,')
 """More can never fit into a value, which is told before each of them is looked at."""
 
 
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""What is not seen, or turns the order of what is: Unicode's Default_Ignorable_Code_Point with every control of
+direction (UAX #9), and the annotations and the blank that are left out there. With them two owners look the same."""
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
 def text_of(name: str, given: object, *, bytes_max: int) -> str:
     """Answer a text that is safe to store, log and show.
 
     Raises:
         TypeError: it is not a ``str``.
-        InvalidInput: it is too long, holds control characters or lone surrogates, is not in NFC, or begins or ends
-            with white space.
+        InvalidInput: it is too long, holds control or invisible characters or lone surrogates, is not in NFC, or
+            begins or ends with white space.
     """
     if not isinstance(given, str):
         raise TypeError(f"{name} is a str, not {type(given).__name__}")
@@ -58,6 +68,10 @@ def text_of(name: str, given: object, *, bytes_max: int) -> str:
         raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {bytes_max} are kept")
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in given):
         raise InvalidInput(f"{name} holds control characters; take them out")
+    invisible = INVISIBLE.search(given)
+    if invisible is not None:
+        code = ord(invisible.group())
+        raise InvalidInput(f"{name} holds an invisible character (U+{code:04X}); take it out")
     if given != given.strip():
         raise InvalidInput(f"{name} begins or ends with white space; strip it")
     if not unicodedata.is_normalized("NFC", given):
@@ -66,8 +80,32 @@ def text_of(name: str, given: object, *, bytes_max: int) -> str:
 
 
 def optional_text(name: str, given: object, *, bytes_max: int) -> str | None:
-    """Answer a text as ``text_of`` does, or ``None``."""
-    return None if given is None else text_of(name, given, bytes_max=bytes_max)
+    """Answer a text as ``text_of`` does, or ``None``; it is kept and shown, and so holds no secret."""
+    if given is None:
+        return None
+    text = text_of(name, given, bytes_max=bytes_max)
+    if holds_secret(text):
+        raise InvalidInput(f"{name} holds what looks like a secret, which would be kept and shown; take it out")
+    return text
+
+
+def sent_text(name: str, given: object, *, bytes_max: int) -> str | None:
+    """Answer what a client sent, such as its user agent, as it can be kept: cleaned and shortened, never refused.
+
+    Control characters become a blank; invisible ones and what looks like a secret are taken out.
+
+    Raises:
+        TypeError: it is neither a ``str`` nor ``None``.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise TypeError(f"{name} is a str, not {type(given).__name__}")
+    if len(given) > bytes_max or not (given.isascii() and given.isprintable()):
+        text = given[: 2 * bytes_max].encode("utf-8", "replace").decode("utf-8")
+        text = unicodedata.normalize("NFC", INVISIBLE.sub("", CONTROLS.sub(" ", text)))
+        given = text.encode("utf-8")[:bytes_max].decode("utf-8", "ignore")
+    return SECRET_LIKE.sub("", given).strip()
 
 
 def owner_of(name: str, given: object) -> str:
@@ -101,9 +139,12 @@ def receiver_of(name: str, given: object, own: str = "") -> str:
         own: the reserved beginning that the caller's own owners have; none if empty.
 
     Raises:
-        TypeError, InvalidInput: as ``owner_of``; an owner of the console or of a session before log-in.
+        TypeError, InvalidInput: as ``owner_of``; an owner of the console or of a session before log-in, or what looks
+            like a secret.
     """
     owner = owner_of(name, given)
+    if holds_secret(owner):
+        raise InvalidInput(f"{name} looks like a secret, which would be kept and shown; give the identity string")
     if owner.startswith(RESERVED_BEGINNINGS) and not (own and owner.startswith(own)):
         reserved = owner.partition(":")[0]
         raise InvalidInput(f"owners that begin with {reserved}: are reserved; use another identity string")
@@ -133,6 +174,16 @@ def value_of(name: str, given: object) -> tuple[str, bool]:
             )
         return given, False
     return json_text(name, given), True
+
+
+def token_value_of(name: str, given: object) -> tuple[str, bool]:
+    """Answer a token's value as ``value_of`` does; one that begins with a secret of ours is refused.
+
+    Values are kept and shown as they are, so that who reads the store could use the secret.
+    """
+    if isinstance(given, str) and begins_with_secret(given):
+        raise InvalidInput(f"{name} begins with a secret, which would be kept and shown; keep its id")
+    return value_of(name, given)
 
 
 def json_text(name: str, given: object) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final, Protocol
@@ -24,6 +25,9 @@ SESSION_ID, TOKEN_ID, KEY_ID = "ses_", "tok_", "key_"
 SECRET_LENGTH: Final = 4 + 2 + 43 + 6
 ID_LENGTH: Final = 4 + 2 + 22
 PEPPER_BYTES_MIN: Final = 32
+SECRET_LIKE: Final = re.compile(r"(?<![0-9A-Za-z])st[stk]_[0-9A-Za-z]{20,}")
+"""What might be a secret, also a mistyped one, alone or within what it was pasted with."""
+SECRET_LIKE_LENGTH_MIN: Final = 24
 
 _PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
 _LETTERS = bytes(ord(ALPHABET[code % 62]) for code in range(256))
@@ -94,6 +98,16 @@ def is_secret(prefix: str, text: str) -> bool:
         and text[6:49] <= _BODY_MAX
         and _checksum(text[:49]) == text[49:]
     )
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text holds what looks like a secret."""
+    return len(text) >= SECRET_LIKE_LENGTH_MIN and SECRET_LIKE.search(text) is not None
+
+
+def begins_with_secret(text: str) -> bool:
+    """Whether a text begins with a whole, well-formed secret."""
+    return is_secret(text[:4], text[:SECRET_LENGTH]) and text.startswith((SESSION_SECRET, TOKEN_SECRET, KEY_SECRET))
 
 
 def is_id(prefix: str, text: str) -> bool:

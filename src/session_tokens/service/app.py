@@ -22,12 +22,15 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp
 
 from ..async_api import AsyncSessionTokens
 from ..errors import UNREADABLE, InvalidInput, SessionTokensError
+from ..minting import holds_secret
 from ..rules.scopes import scope_of
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from . import openapi
+from .addresses import as_sent, decoded
 from .callers import Callers
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
 from .forward_auth import OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
@@ -37,7 +40,6 @@ from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
-from .reserved import holds_secret
 from .routes import OPERATIONS, Answer, Call, Operation
 from .scoping import Scopes
 from .strict_json import NotJSON, decode
@@ -127,15 +129,21 @@ class Service:
         routes: list[BaseRoute] = [Route(path, _Address(self, path, methods, oauth)) for path, methods, oauth in cold]
         self._framework = Router([*routes, *self.options.more_routes], redirect_slashes=False, default=_Nowhere(self))
 
-    def apart(self, routes: Sequence[BaseRoute]) -> Router:
+    def apart(self, routes: Sequence[BaseRoute]) -> ASGIApp:
         """Answer an application for a listener of its own: these routes, the metrics and how the process is."""
         shared = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
         own = [Route(path, _Address(self, path, {"GET": work}, False)) for path, work in shared.items()]
-        return Router([*own, *routes], redirect_slashes=False, default=_Nowhere(self))
+        router = Router([*own, *routes], redirect_slashes=False, default=_Nowhere(self))
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await router(as_sent(scope) if scope["type"] == "http" else scope, receive, send)
+
+        return application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
+            scope = as_sent(scope)
             path = scope["path"]
             if path.startswith(FORWARD_AUTH + "/"):
                 path = FORWARD_AUTH
@@ -189,7 +197,7 @@ class Service:
         conditional = b"if-match" in fields
         if conditional and not operation.conditional:
             raise bad_request("If-Match is not taken here; leave it out")
-        subject = next(iter(exchange.scope["path_params"].values()), "")
+        subject = decoded(next(iter(exchange.scope["path_params"].values()), ""))
         if "owner" in exchange.scope["path_params"] and holds_secret(subject):
             raise bad_request(IN_ADDRESS)
         call = Call(

@@ -7,20 +7,10 @@ or rotate sessions would else enter the console as any operator, and an operator
 
 from __future__ import annotations
 
-import re
-
 from ..errors import InvalidInput
 from ..records import Session
 from ..rules.reserved import is_console
 from ..settings import CONSOLE_OWNERS
-
-SECRET_LIKE = re.compile(r"(?<![0-9A-Za-z])st[stk]_[0-9A-Za-z]{20,}")
-"""What might be a secret, also a mistyped one, alone or within what it was pasted with."""
-
-
-def holds_secret(text: str) -> bool:
-    """Whether a text holds what looks like a secret."""
-    return SECRET_LIKE.search(text) is not None
 
 
 def applications(session: Session | None) -> Session | None:
@@ -41,13 +31,3 @@ def refuse_to_disable(owner: str) -> None:
     """
     if is_console_owner(owner):
         raise InvalidInput("owners that begin with console: are service keys in the console; revoke the key instead")
-
-
-def refuse_owner(owner: str) -> None:
-    """Refuse an owner who looks like a secret; which are reserved the library knows.
-
-    Raises:
-        InvalidInput: it does.
-    """
-    if holds_secret(owner):
-        raise InvalidInput("that owner looks like a secret, which would be kept and shown; give the identity string")

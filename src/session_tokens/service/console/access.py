@@ -105,13 +105,12 @@ class Access:
         if not may_come_from(key, source):
             return None
         acting.set(Act(key.id, None))
-        agent = (user_agent or "")[:200]
         issued = await self.sessions.open_session(
             CONSOLE_OWNERS + key.id,
             client_id=CONSOLE_CLIENT,
             label="console",
             address=source,
-            user_agent=agent if agent.isascii() and agent.isprintable() and agent == agent.strip() else None,
+            user_agent=user_agent,
         )
         return issued.secret
 

@@ -20,6 +20,7 @@ from ...audit_reading import latest, read
 from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...minting import SESSION_ID, TOKEN_ID, is_id
 from ...web.cookies import Cookie
+from ..addresses import decoded
 from ..app import HSTS
 from ..callers import Throttle
 from ..key_use import Network, last_used
@@ -429,8 +430,7 @@ class _Elsewhere:
 
 def _owner_in(request: Request) -> str:
     """Answer the owner that an address names, in its path or its query."""
-    owner: str = request.path_params.get("owner") or request.query_params.get("owner", "")
-    return owner
+    return decoded(request.path_params.get("owner", "")) or request.query_params.get("owner", "")
 
 
 def _theme(request: Request) -> str | None:
