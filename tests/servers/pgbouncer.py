@@ -64,8 +64,19 @@ class Bouncer:
         if self._as_user:
             shutil.chown(folder, self._as_user[2])
         (folder / "users").write_text('"postgres" ""\n')
-        words = {"server_port": server_port, "port": self.port, "folder": folder, "pool_size": pool_size}
-        (folder / "ini").write_text(CONFIG.format(**words))
+        self._pool_size = pool_size
+        self._configure(server_port)
+
+    def _configure(self, server_port: int) -> None:
+        words = {
+            "server_port": server_port, "port": self.port, "folder": self.folder, "pool_size": self._pool_size,
+        }  # fmt: skip
+        (self.folder / "ini").write_text(CONFIG.format(**words))
+
+    def lead_to(self, server_port: int) -> None:
+        """Lead all databases to another server; the clients' connections stay."""
+        self._configure(server_port)
+        self.ask("RELOAD")
 
     def start(self) -> None:
         """Start it and wait until it answers."""

@@ -82,9 +82,10 @@ class PostgresServer:
 
     Args:
         folder: where its data goes; made, and owned by the user that the server runs as.
+        primary: of which it is a standby; it runs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, primary: PostgresServer | None = None) -> None:
         self.folder = folder
         self.port = free_port()
         self._bin = binaries()
@@ -93,6 +94,11 @@ class PostgresServer:
         folder.mkdir(mode=0o700)  # PostgreSQL refuses a folder that others may enter
         if self._as_user:
             shutil.chown(folder, self._as_user[2])
+        if primary is not None:
+            self._run(
+                "pg_basebackup", "-D", str(folder / "data"), "-d", primary.url(), "-R", "-c", "fast", "--no-sync",
+            )  # fmt: skip
+            return
         self._run(
             "initdb", "-D", str(folder / "data"), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
             "--locale=C.UTF-8", "--no-sync", "--no-instructions",
@@ -131,6 +137,22 @@ class PostgresServer:
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"PostgreSQL did not start: {(self.folder / 'log').read_text()}") from None
                 time.sleep(0.05)
+
+    def promote(self) -> None:
+        """Make a standby a primary, and wait until it is one."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            row = connection.execute("SELECT pg_promote()").fetchone()
+            assert row == (True,), "it was not promoted"
+
+    def catch_up(self, primary: PostgresServer) -> None:
+        """Wait until a standby has everything that its primary has."""
+        with psycopg.connect(primary.url(), autocommit=True) as there, psycopg.connect(self.url()) as here:
+            row = there.execute("SELECT pg_current_wal_lsn()").fetchone()
+            assert row is not None
+            until_s = time.monotonic() + START_TIMEOUT_S
+            while here.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", row).fetchone() != (True,):
+                assert time.monotonic() < until_s, "the standby did not catch up"
+                time.sleep(0.02)
 
     @property
     def pid(self) -> int:
@@ -193,11 +215,11 @@ def _server_folder() -> Path:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """Run a server; nothing of it is left afterwards."""
+def running_server(primary: PostgresServer | None = None) -> Iterator[PostgresServer]:
+    """Run a server, of its own or as a standby; nothing of it is left afterwards."""
     above = _server_folder()
     above.chmod(0o755)
-    server = PostgresServer(above / "server")
+    server = PostgresServer(above / "server", primary)
     try:
         server.start()
         yield server

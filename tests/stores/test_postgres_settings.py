@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import psycopg
 import pytest
 
-from session_tokens import AsyncSessionTokens, SessionTokens, Settings
-from session_tokens.stores.postgres import open_postgres, open_postgres_blocking
+from session_tokens import SessionTokens, Settings
+from session_tokens.stores.postgres import open_postgres_blocking
 from tests.races.test_caps_and_winners import at_once
 from tests.servers.pgbouncer import (
     Bouncer,
@@ -19,6 +20,7 @@ from tests.servers.pgbouncer import (
 from tests.servers.postgres import shared_server
 
 from .test_conformance import OnPostgres
+from .test_postgres_outage import wait_until
 
 PEPPER = bytes(range(32))
 OWNERS = 12
@@ -109,27 +111,34 @@ def test_no_isolation_level_lets_an_owner_pass_the_cap(postgres_url: str, way: W
     assert living == dict.fromkeys(living, 1)
 
 
-@pytest.mark.parametrize("level", LEVELS)
-async def test_absent_keys_and_sets_are_guarded_at_each_isolation_level(postgres_url: str, level: str) -> None:
-    """An idempotency key is used once, and a token that comes meanwhile is moved along with its session."""
+def waiting(url: str) -> int:
+    """Answer how many backends wait for a lock."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchone()
+        assert row is not None
+        count: int = row[0]
+        return count
+
+
+@pytest.mark.parametrize("level", ["read committed", *LEVELS])
+def test_a_set_that_grows_while_a_commit_waits_is_read_anew(postgres_url: str, level: str) -> None:
+    """A token is issued to a session, and a log-in that replaces the session waits for that: the token moves along."""
     url = by_database(postgres_url, level) + "?timeout=20"
-    apis = [AsyncSessionTokens(await open_postgres(url, pepper=PEPPER), Settings(max_sessions=1)) for _ in range(3)]
-    for number in range(OWNERS):
-        owner = f"owner {number}"
-        first = await apis[0].open_session(owner)
-        outcomes = await asyncio.gather(
-            apis[0].open_session(owner),
-            *(api.issue_token(None, "once", idempotency_key=f"key {number}") for api in apis),
-            apis[1].issue_token(first.id, "v", transferable=True),
-            return_exceptions=True,
-        )
-        assert len({outcome.secret for outcome in outcomes[1:4]}) == 1  # type: ignore[union-attr]  # all succeed
-        for token in (await apis[2].list_tokens(owner=owner)).items:
-            (session,) = (await apis[2].list_sessions(owner)).items
-            assert token.session_id == session.id
-    assert await apis[0].store.check() == []  # type: ignore[attr-defined]  # of this store
-    for api in apis:
-        await api.close()
+    with SessionTokens(open_postgres_blocking(url, pepper=PEPPER), Settings(max_sessions=1)) as tokens:
+        first = tokens.open_session("alice")
+        with ThreadPoolExecutor(2) as pool, psycopg.connect(postgres_url) as other:
+            other.execute("SELECT FROM session_tokens.sessions FOR UPDATE")
+            issuing = pool.submit(lambda: tokens.issue_token(first.id, "deed", transferable=True))
+            wait_until(lambda: waiting(postgres_url) == 1)
+            opening = pool.submit(lambda: tokens.open_session("alice"))
+            wait_until(lambda: waiting(postgres_url) == 2)
+            other.rollback()
+            token, second = issuing.result(), opening.result()
+
+        held = tokens.verify_token(token.secret)
+        assert held is not None and (held.owner, held.session_id) == ("alice", second.id)
 
 
 @pytest.mark.needs_pgbouncer
@@ -149,3 +158,13 @@ def test_eight_first_openings_at_once_succeed_at_each_level(postgres_url: str) -
     opened, refused = at_once(8, lambda number: open_postgres_blocking(url + "?timeout=20", pepper=PEPPER).close_now())
 
     assert (len(opened), refused) == (8, [])
+
+
+def test_what_may_be_lost_is_told_when_a_store_opens(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    open_postgres_blocking(postgres_url, pepper=PEPPER).close_now()
+    assert "synchronous_commit" not in caplog.text
+    set_for_all(postgres_url, synchronous_commit="off")
+    open_postgres_blocking(postgres_url, pepper=PEPPER).close_now()
+
+    (told,) = [record for record in caplog.records if "synchronous_commit is off" in record.getMessage()]
+    assert told.levelno == logging.WARNING

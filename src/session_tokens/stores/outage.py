@@ -44,6 +44,10 @@ class Full(Declined):
     """The server has no room for more, and did nothing; what only ends things or frees space it may still do."""
 
 
+class ReadOnly(Declined, Elsewhere):
+    """The server answers reads and writes for nobody; where another one took over, the next connection may find it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutagePolicy:
     """How long a store waits for its server and when it stops trying.
@@ -158,9 +162,11 @@ class Outage:
                 breaker.enter()
             try:
                 answer = await call(left_s, *args)
-            except Declined:
+            except Declined as error:
                 breaker.succeeded()
-                raise
+                if retry or not isinstance(error, Elsewhere):
+                    raise
+                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             except StoreUnavailable as error:
                 if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
                     breaker.failed()
@@ -181,9 +187,11 @@ class Outage:
                 breaker.enter()
             try:
                 answer = call(left_s, *args)
-            except Declined:
+            except Declined as error:
                 breaker.succeeded()
-                raise
+                if retry or not isinstance(error, Elsewhere):
+                    raise
+                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             except StoreUnavailable as error:
                 if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
                     breaker.failed()

@@ -45,7 +45,7 @@ from .server_clock import ServerClock
 try:
     from .postgres_pools import AsyncPool, Pool
     from .postgres_schema import Command, Script, migrating, opening
-    from .postgres_wire import CLASH, FAILURES, TAKEN, in_our_words, is_unprepared, sqlstate_of
+    from .postgres_wire import CLASH, FAILURES, TAKEN, in_our_words, is_of_another_role, is_unprepared, sqlstate_of
 except ImportError as error:  # psycopg itself, or the libpq that it needs
     raise InvalidInput(
         f"a PostgreSQL store needs psycopg ({error}); install it: pip install 'session-tokens[postgres]'"
@@ -213,6 +213,8 @@ class PostgresStore(InTurns, CoalescingStore):
         try:
             return await talk.ask(statement, timeout_s, prepare=prepared)
         except FAILURES as error:
+            if is_of_another_role(error):
+                self._pool.leave(talk)
             if not (prepared and self._core.is_unprepared(error)):
                 raise in_our_words(error, sent=True) from error
         return await self._ask(timeout_s, statement)
@@ -331,6 +333,8 @@ class BlockingPostgresStore(BlockingInTurns):
                     raise
             return talk.ask(statement, timeout_s, prepare=False)
         except FAILURES as error:
+            if is_of_another_role(error):
+                self._pool.leave(talk)
             raise in_our_words(error, sent=True) from error
         finally:
             self._pool.give(talk)

@@ -75,10 +75,11 @@ class _Idle(Generic[T]):
 
     Attributes:
         made: how many connections there are, those in use too.
+        generation: how often the server turned out not to be the primary.
     """
 
     def __init__(self) -> None:
-        self.made = 0
+        self.made = self.generation = 0
         self._talks: list[T] = []
         self._inherited: list[T] = []
         self._pid = os.getpid()
@@ -100,16 +101,24 @@ class _Idle(Generic[T]):
             return None
 
     def push(self, talk: T) -> None:
-        """Keep a connection for the next caller, if it is in order."""
-        if talk.is_idle:
+        """Keep a connection for the next caller, if it is in order and leads to the primary as far as is known."""
+        if talk.is_idle and talk.generation == self.generation:
             self._talks.append(talk)
         else:
             self._drop(talk)
 
-    def count(self) -> None:
+    def count(self, talk: T) -> T:
         """Count a connection that was made."""
+        talk.generation = self.generation
         with self._counting:
             self.made += 1
+        return talk
+
+    def turn(self, talk: T) -> None:
+        """Close the idle connections, and those in use when they come back: where this one leads is no primary."""
+        if talk.generation == self.generation:
+            self.generation += 1
+            self.close()
 
     def _drop(self, talk: T) -> None:
         with self._counting:
@@ -228,13 +237,15 @@ class Pool:
 
     def _made(self, timeout_s: float) -> Talk:
         try:
-            talk = Talk(self.connect(timeout_s))
-            self._idle.count()
-            return talk
+            return self._idle.count(Talk(self.connect(timeout_s)))
         finally:
             with self._lock:
                 self._connecting -= 1
                 self._serve()
+
+    def leave(self, talk: Talk) -> None:
+        """Let go of all connections made so far; this one, which its caller still has, leads to no primary."""
+        self._idle.turn(talk)
 
     def give(self, talk: Talk) -> None:
         """Take back a connection; a broken one is closed."""
@@ -296,8 +307,11 @@ class AsyncPool:
     async def _made(self, timeout_s: float) -> AsyncTalk:
         talk = AsyncTalk(await self.connect(timeout_s), self._give)
         self.loop = asyncio.get_running_loop()
-        self._idle.count()
-        return talk
+        return self._idle.count(talk)
+
+    def leave(self, talk: AsyncTalk) -> None:
+        """Let go of all connections made so far: this one leads to no primary."""
+        self._idle.turn(talk)
 
     def _give(self, talk: AsyncTalk) -> None:
         self._idle.push(talk)

@@ -8,14 +8,19 @@ one that is there: that is ``migrate``'s, which wants a role that owns the table
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Generator
 from importlib.resources import files
 from typing import Any, NamedTuple
 
 from ..errors import InvalidInput, StoreError
 from ..minting import PepperKeyring
+from .outage import Elsewhere
 from .postgres_address import Address
 from .postgres_reading import Statement
+from .postgres_wire import NO_PRIMARY
+
+log = logging.getLogger("session_tokens.store")
 
 SERVER_VERSION_MIN = 14_00_00
 _FOLDER = "sql"
@@ -60,6 +65,8 @@ class _State(NamedTuple):
 
     encoding: str
     server_version: int
+    is_standby: bool
+    may_lose: str | None
     role: str
     may_create_schema: bool
     schema_exists: bool
@@ -71,7 +78,10 @@ class _State(NamedTuple):
 def _state_statement(address: Address) -> Statement:
     return Statement(
         """
-        SELECT current_setting('server_encoding'), current_setting('server_version_num')::int, current_user::text,
+        SELECT current_setting('server_encoding'), current_setting('server_version_num')::int, pg_is_in_recovery(),
+            CASE WHEN current_setting('synchronous_commit') = 'off' OR current_setting('synchronous_commit') = 'local'
+                AND current_setting('synchronous_standby_names') <> '' THEN current_setting('synchronous_commit') END,
+            current_user::text,
             has_database_privilege(current_database(), 'CREATE'), n.oid IS NOT NULL,
             coalesce(has_schema_privilege(n.oid, 'USAGE'), false),
             coalesce(has_schema_privilege(n.oid, 'CREATE'), false),
@@ -86,11 +96,19 @@ def opening(address: Address, keyring: PepperKeyring) -> Script:
     """Make sure that the tables are there and of this version, and that the peppers are theirs.
 
     Raises:
+        StoreUnavailable: the server is a standby.
         InvalidInput: the database is of another encoding or too old.
         StoreError: the tables are not there and the role may not make them, they are older or newer than this
             library, or a pepper that rows need is missing or another one.
     """
     state = yield from _checked_state(address)
+    if state.may_lose is not None:
+        log.warning(
+            "synchronous_commit is %s for the role %s: commands that were answered can be lost with the server; it is "
+            "on unless the server, the database, the role or the store's URL sets it",
+            state.may_lose,
+            state.role,
+        )
     if not state.is_migrated:
         if not (state.may_create_tables or (state.may_create_schema and not state.schema_exists)):
             raise StoreError(
@@ -172,6 +190,8 @@ def _only_the_owner_migrates(address: Address) -> str:
 def _checked_state(address: Address) -> Generator[Any, list[tuple[Any, ...]], _State]:
     rows = yield _state_statement(address)
     state = _State(*rows[0])
+    if state.is_standby:
+        raise Elsewhere(NO_PRIMARY)
     if state.encoding != "UTF8":
         raise InvalidInput(f"the database is encoded in {state.encoding}; make one with ENCODING 'UTF8'")
     if state.server_version < SERVER_VERSION_MIN:

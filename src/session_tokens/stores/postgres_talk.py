@@ -139,13 +139,17 @@ class Talk:
 
     Args:
         connection: the driver's, on which nothing was asked yet.
+
+    Attributes:
+        generation: of the pool when it was made.
     """
 
-    __slots__ = ("_connection", "_poll", "_prepared", "pgconn")
+    __slots__ = ("_connection", "_poll", "_prepared", "generation", "pgconn")
 
     def __init__(self, connection: Connection[Any]) -> None:
         self._connection = connection  # it warns if it is forgotten while its connection lives
         self.pgconn = connection.pgconn
+        self.generation = 0
         self._prepared: set[bytes] = set()
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, select.POLLIN)
@@ -220,11 +224,15 @@ class AsyncTalk:
     Args:
         connection: the driver's, on which nothing was asked yet.
         when_free: called each time an answer was read, or the connection was closed.
+
+    Attributes:
+        generation: of the pool when it was made.
     """
 
     def __init__(self, connection: AsyncConnection[Any], when_free: Callable[[AsyncTalk], None]) -> None:
         self._connection = connection  # it warns if it is forgotten while its connection lives
         self.pgconn = connection.pgconn
+        self.generation = 0
         self._when_free = when_free
         self._loop = asyncio.get_running_loop()
         self._socket = self.pgconn.socket

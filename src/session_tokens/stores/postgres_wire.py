@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from ..errors import StoreBusy, StoreError, StoreUnavailable
-from .outage import Declined, Full, Unsent
+from .outage import Elsewhere, Full, ReadOnly, Unsent
 
 CLASH = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock: PostgreSQL took everything back, and the command is run again."""
@@ -25,6 +25,12 @@ _NOT_RUN = frozenset({"57P03", "53300"})
 """Starting up or shutting down; too many connections: said instead of running anything."""
 _FULL = frozenset({"53100", "53200"})
 """Disk full, out of memory: the statement was taken back, and the server goes on answering others."""
+READ_ONLY = "25006"
+_OF_ANOTHER_ROLE = frozenset({READ_ONLY, "55000"})
+"""A read-only transaction; and what ``now_v1`` raises on a standby."""
+NO_PRIMARY = "PostgreSQL is read-only here (a standby?); give the address of the primary"
+_NOT_CONNECTED_TO = ("server is in hot standby mode", "session is read-only")
+"""What libpq says, in English always, where ``target_session_attrs`` wants another server."""
 _NOT_THERE = frozenset({"08", "28", "3D", "53", "57", "58"})
 """Classes of codes that say that the server, not the statement, is at fault."""
 
@@ -69,6 +75,13 @@ def sqlstate_of(error: BaseException | None) -> str | None:
     return error.sqlstate if isinstance(error, psycopg.Error) else None
 
 
+def is_of_another_role(error: Exception) -> bool:
+    """Whether it says that the server is not the primary (any more), or does not write; nothing was carried out."""
+    return sqlstate_of(error) in _OF_ANOTHER_ROLE or (
+        isinstance(error, psycopg.OperationalError) and any(words in str(error) for words in _NOT_CONNECTED_TO)
+    )
+
+
 def is_unprepared(error: Exception) -> bool:
     """Whether something between us and the server knows no prepared statements; the statement was not run."""
     return sqlstate_of(error) in _UNPREPARED
@@ -94,8 +107,10 @@ def in_our_words(error: Exception, *, sent: bool) -> StoreError:
         return StoreError(
             "the role may not do that in the store's schema; grant it as deploy/postgres/roles.sql does", sqlstate=state
         )
-    if state == "25006":
-        return Declined("PostgreSQL is read-only here (a standby?); give the address of the primary", sqlstate=state)
+    if state == READ_ONLY:
+        return ReadOnly(NO_PRIMARY, sqlstate=state)
+    if is_of_another_role(error):
+        return Elsewhere(NO_PRIMARY, sqlstate=state)
     if state in _FULL:
         return Full(f"PostgreSQL has no room: {first_line(error)}; make some and try again", sqlstate=state)
     if state is not None and state[:2] not in _NOT_THERE:

@@ -35,8 +35,10 @@ CREATE FUNCTION {schema}.key_json_v1(k {schema}.service_keys) RETURNS text LANGU
             k.namespace, k.max_age_ms, k.rate, k.owner_creations, k.mac, k.stamp)::text END
 $$;
 
+-- On a standby there is no now: what it has may be over. There pg_current_wal_lsn() raises, which nowhere else is called.
 CREATE FUNCTION {schema}.now_v1() RETURNS bigint LANGUAGE sql VOLATILE AS $$
-    SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
+    SELECT CASE WHEN pg_is_in_recovery() THEN (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint
+        ELSE floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint END
 $$;
 
 -- The hot path: one row, with the session of the first look-up key that has one.
