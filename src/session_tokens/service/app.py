@@ -32,6 +32,7 @@ from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from . import openapi
 from .addresses import as_sent, decoded
 from .callers import Callers
+from .counted import Counted
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
 from .forward_auth import OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
 from .framing import FORWARD_AUTH
@@ -127,18 +128,23 @@ class Service:
             table.setdefault(operation.path, {})[operation.method] = partial(self._operate, operation)
         cold += [(path, methods, False) for path, methods in table.items()]
         routes: list[BaseRoute] = [Route(path, _Address(self, path, methods, oauth)) for path, methods, oauth in cold]
-        self._framework = Router([*routes, *self.options.more_routes], redirect_slashes=False, default=_Nowhere(self))
+        self._framework = Router(
+            [*routes, *self._counted(self.options.more_routes)], redirect_slashes=False, default=_Nowhere(self)
+        )
 
     def apart(self, routes: Sequence[BaseRoute]) -> ASGIApp:
         """Answer an application for a listener of its own: these routes, the metrics and how the process is."""
         shared = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
         own = [Route(path, _Address(self, path, {"GET": work}, False)) for path, work in shared.items()]
-        router = Router([*own, *routes], redirect_slashes=False, default=_Nowhere(self))
+        router = Router([*own, *self._counted(routes)], redirect_slashes=False, default=_Nowhere(self))
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await router(as_sent(scope) if scope["type"] == "http" else scope, receive, send)
 
         return application
+
+    def _counted(self, routes: Sequence[BaseRoute]) -> list[BaseRoute]:
+        return [Counted(route, self.metrics) for route in routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -28,7 +28,10 @@ TOGETHER_S: Final = 0.02
 """For how long lines are gathered: were each written by itself, two threads would hand each other the interpreter."""
 CLOSING_S_MAX: Final = 1.0
 
-FIELDS = ("event", "request_id", "key_id", "method", "route", "status", "code", "source", "duration_ms")
+FIELDS = (
+    "event", "request_id", "key_id", "method", "route", "status", "code", "source", "act", "outcome", "subject_id",
+    "duration_ms",
+)  # fmt: skip
 """What a line may say beside time, level and message. Nothing that a caller sent is among them."""
 
 

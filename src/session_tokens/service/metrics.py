@@ -76,6 +76,10 @@ class Metrics:
             "session_tokens_events", "State changes committed by this process.", ["kind", "reason"],
             registry=self.registry,
         )  # fmt: skip
+        self._acts = Counter(
+            "session_tokens_console_acts", "What was done in the console, and what was refused there.",
+            ["act", "outcome"], registry=self.registry,
+        )  # fmt: skip
         self._unreadable = Gauge(
             "session_tokens_unreadable_records", "Records that this process met and cannot read.",
             registry=self.registry,
@@ -84,6 +88,14 @@ class Metrics:
             "session_tokens_unwritten_uses", "Uses of sessions that this process could not write down.",
             registry=self.registry,
         )  # fmt: skip
+
+    def counted(self, route: str, method: str, status: int, duration_s: float) -> None:
+        """Count an answered request of a route that is not the service's own."""
+        self._answers.add(route, method, status, duration_s)
+
+    def acted(self, act: str, outcome: str) -> None:
+        """Count what somebody did in the console, or was refused."""
+        self._acts.labels(act, outcome).inc()
 
     def answered(self, exchange: Exchange, duration_s: float) -> None:
         """Count an answered request."""

@@ -78,8 +78,8 @@ class Access:
     async def visitor(self, request: Request, *, touch: bool = True) -> Visitor | None:
         """Answer who sends a request, ``None`` for nobody; it is a use of their session if ``touch``."""
         secret = COOKIE.value_of(request.scope["headers"]).decode("latin-1")
-        session = await self.sessions.verify_session(secret, touch=touch) if secret else None
-        if session is None or not is_console(session):
+        session = await self._session_of(request, touch=touch)
+        if session is None:
             return None
         key = await get_key(self.store, session.owner.removeprefix(CONSOLE_OWNERS))
         now, _ = await self.store.read([])
@@ -97,8 +97,17 @@ class Access:
         peer = request.client.host if request.client else None
         return source_of(peer, ", ".join(request.headers.getlist("x-forwarded-for")) or None, self._trusted_proxies)
 
-    async def enter(self, key_secret: str, source: str, user_agent: str | None) -> str | None:
-        """Answer the secret of a new console session for a service key; ``None`` if it may not enter from there."""
+    async def enter(self, request: Request, key_secret: str, source: str) -> tuple[ServiceKey, str] | None:
+        """Open a console session for a service key; the one that the browser had before ends.
+
+        Args:
+            request: of the browser that enters.
+            key_secret: of the service key.
+            source: the address that it comes from.
+
+        Answers:
+            The key and the secret of the session; ``None`` if it may not enter from there.
+        """
         key = await authenticate(self.store, key_secret.strip())
         if key is None or not may(key.role, "read_sessions") or key.role == "issue":
             return None
@@ -110,9 +119,18 @@ class Access:
             client_id=CONSOLE_CLIENT,
             label="console",
             address=source,
-            user_agent=user_agent,
+            user_agent=request.headers.get("user-agent"),
         )
-        return issued.secret
+        former = await self._session_of(request)
+        if former is not None:
+            await self.sessions.destroy_session(former.id, reason="replaced")
+        return key, issued.secret
+
+    async def _session_of(self, request: Request, *, touch: bool = False) -> Session | None:
+        """Answer the console session whose cookie a request carries."""
+        secret = COOKIE.value_of(request.scope["headers"]).decode("latin-1")
+        session = await self.sessions.verify_session(secret, touch=touch) if secret else None
+        return session if session is not None and is_console(session) else None
 
     async def prove_again(self, visitor: Visitor, key_secret: str) -> str | None:
         """Answer a new secret for the session of a visitor who proved their key again; ``None`` if they did not."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.resources import files
@@ -26,14 +25,13 @@ from ..callers import Throttle
 from ..key_use import Network, last_used
 from ..keys import list_keys, revoke_key
 from ..reserved import refuse_to_disable
-from . import pages
+from . import pages, telling
 from .access import Access, Visitor, drop_cookie, has_token, is_same_site, set_cookie
 from .activity import Activity
 from .html import Child, Html, h
 from .layout import card, document, form, owner_address
 from .overview import overview
-
-log = logging.getLogger("session_tokens.console")
+from .telling import tell
 
 FORM_BYTES_MAX = 8_192
 THEME = Cookie("console-theme")
@@ -144,27 +142,43 @@ class Console:
         return answer
 
     def _act(self, act: str, work: Act, *, destructive: bool = False) -> Callable[[Request], Awaitable[Response]]:
+        name = work.__name__.lstrip("_")
+
         async def answer(request: Request) -> Response:
+            source = self.access.source_of(request)
+            visitor: Visitor | None = None
             try:
                 if not is_same_site(request):
+                    tell(request, name, telling.FOREIGN_SITE, source)
                     return self._finish(request, HTMLResponse("another site may not do this", 403))
                 visitor = await self.access.visitor(request)
-                fields = await _form_of(request)
                 if visitor is None:
+                    tell(request, name, telling.NOT_ENTERED, source)
                     return self._finish(request, self._entrance(request, status=401))
-                if fields is None or not has_token(visitor, request, fields):
-                    return self._finish(
-                        request, self._said(request, visitor, 403, "The form is stale; load the page again.")
-                    )
-                if not visitor.may(act):
-                    return self._finish(request, self._said(request, visitor, 403, "Your role may not do this."))
-                if destructive and not visitor.is_recent:
-                    return self._finish(request, self._prove_first(request, visitor))
-                return self._finish(request, await work(request, visitor, fields))
+                outcome, response = await self._judged(request, visitor, act, work, destructive=destructive)
             except SessionTokensError as error:
-                return self._finish(request, self._failed(request, error))
+                outcome, response = telling.FAILED, self._failed(request, error)
+            tell(request, name, outcome, source, None if visitor is None else visitor.key.id)
+            return self._finish(request, response)
 
         return answer
+
+    async def _judged(
+        self, request: Request, visitor: Visitor, act: str, work: Act, *, destructive: bool
+    ) -> tuple[str, Response]:
+        """Do what a visitor asks for, if they may; answer how that went, and what they are shown."""
+        fields = await _form_of(request)
+        if fields is None or not has_token(visitor, request, fields):
+            return telling.CSRF_REFUSED, self._said(request, visitor, 403, "The form is stale; load the page again.")
+        if not visitor.may(act):
+            return telling.ROLE_REFUSED, self._said(request, visitor, 403, "Your role may not do this.")
+        if destructive and not visitor.is_recent:
+            return telling.PROOF_ASKED, self._prove_first(request, visitor)
+        response = await work(request, visitor, fields)
+        if response.status_code < 400:
+            return telling.DONE, response
+        outcomes = {401: telling.KEY_REFUSED, 429: telling.THROTTLED}
+        return outcomes.get(response.status_code, telling.NOT_DONE), response
 
     def _document(self, request: Request, title: str, inside: Child, visitor: Visitor, status: int = 200) -> Response:
         here = request.url.path + ("?detached=yes" if request.query_params.get("detached") == "yes" else "")
@@ -226,28 +240,33 @@ class Console:
         return HTMLResponse(document("Enter", inside, theme=_theme(request)), status)
 
     async def _enter(self, request: Request) -> Response:
-        if not is_same_site(request):
-            return self._finish(request, HTMLResponse("another site may not do this", 403))
         source = self.access.source_of(request)
+        if not is_same_site(request):
+            tell(request, "enter", telling.FOREIGN_SITE, source)
+            return self._finish(request, HTMLResponse("another site may not do this", 403))
         try:
             fields = await _form_of(request) or {}
-            secret = await self.access.enter(fields.get("secret", ""), source, request.headers.get("user-agent"))
+            entered = await self.access.enter(request, fields.get("secret", ""), source)
         except SessionTokensError as error:
+            tell(request, "enter", telling.FAILED, source)
             return self._finish(request, self._failed(request, error))
-        if secret is None:
-            return self._finish(request, self._refused(request, source))
+        if entered is None:
+            wait_s = self._failures.failed(source, time.monotonic())
+            tell(request, "enter", telling.THROTTLED if wait_s else telling.KEY_REFUSED, source)
+            words = "That is no living key of a role that may enter."
+            refused = self._entrance(request, status=401, words=words)
+            return self._finish(request, self._waiting(request, wait_s) if wait_s else refused)
+        key, secret = entered
+        tell(request, "enter", telling.DONE, source, key.id)
         response = RedirectResponse("/console", 303)
         set_cookie(response, secret)
         return self._finish(request, response)
 
-    def _refused(self, request: Request, source: str) -> Response:
-        wait_s = self._failures.failed(source, time.monotonic())
-        log.warning("a console log-in was refused", extra={"event": "authentication_failed", "source": source})
-        if wait_s:
-            response = self._entrance(request, status=429, words="Too many failed attempts; wait a minute.")
-            response.headers["Retry-After"] = str(wait_s)
-            return response
-        return self._entrance(request, status=401, words="That is no living key of a role that may enter.")
+    def _waiting(self, request: Request, wait_s: int) -> Response:
+        """Answer somebody who failed too often with a key, at the entrance or when proving it again."""
+        response = self._entrance(request, status=429, words="Too many failed attempts; wait a minute.")
+        response.headers["Retry-After"] = str(wait_s)
+        return response
 
     async def _leave(self, request: Request, visitor: Visitor, fields: dict[str, str]) -> Response:
         await self.access.leave(visitor)
@@ -281,6 +300,9 @@ class Console:
     async def _prove(self, request: Request, visitor: Visitor, fields: dict[str, str]) -> Response:
         secret = await self.access.prove_again(visitor, fields.get("secret", ""))
         if secret is None:
+            wait_s = self._failures.failed(self.access.source_of(request), time.monotonic())
+            if wait_s:
+                return self._waiting(request, wait_s)
             return self._said(request, visitor, 401, "That is not the secret of your key.")
         back = fields.get("back", "")
         response = RedirectResponse(back if back.startswith("/console/") and "//" not in back else "/console", 303)

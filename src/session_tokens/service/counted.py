@@ -1,0 +1,57 @@
+"""Routes of others beside the service's own (the console's), counted and timed as those are.
+
+What such a route wants to be counted by besides, an act and how it went, it leaves in the scope of its request.
+"""
+
+from __future__ import annotations
+
+import time
+
+from starlette.datastructures import URLPath
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Message, Receive, Scope, Send
+
+from .metrics import Metrics
+
+TOLD = "session_tokens.told"
+"""Where in a scope an act and its outcome stand."""
+
+
+class Counted(BaseRoute):
+    """A route whose requests are counted.
+
+    Args:
+        route: as it is without.
+        metrics: of the service.
+    """
+
+    def __init__(self, route: BaseRoute, metrics: Metrics) -> None:
+        self._route = route
+        self._metrics = metrics
+        self._path = route.path if isinstance(route, Route) else "(other)"
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Answer whether the route takes a request."""
+        return self._route.matches(scope)
+
+    def url_path_for(self, name: str, /, **path_params: str) -> URLPath:
+        """Answer the address of the route."""
+        return self._route.url_path_for(name, **path_params)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the route answer, and count the answer."""
+        began_s, status = time.perf_counter(), 0
+
+        async def noticed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._route.handle(scope, receive, noticed)
+        finally:
+            if status:
+                self._metrics.counted(self._path, scope["method"], status, time.perf_counter() - began_s)
+            if TOLD in scope:
+                self._metrics.acted(*scope[TOLD])
