@@ -125,7 +125,7 @@ class ValkeyOnOurClock(BlockingValkeyStore):
 class ValkeyKind(StoreKind):
     def open(self, folder: Path, settings: Settings, clock: ManualClock) -> SessionTokens:
         """Open the store under a prefix of this folder's own."""
-        address = ValkeyAddress(f"{valkey_on_our_clock().url}?timeout=20&prefix={_word_of(folder)}")
+        address = ValkeyAddress(f"{valkey_on_our_clock().url}?timeout=20&namespace={_word_of(folder)}")
         return SessionTokens(ValkeyOnOurClock(address, clock), settings)
 
 

@@ -122,7 +122,9 @@ def on_valkey(clock: ToldClock, *, for_asyncio: bool) -> Callable[[], Any]:
     def make() -> Any:
         with pytest.MonkeyPatch.context() as patched:  # the store insists on its own text of the library
             patched.setattr(valkey_start, "library_text", library_on_our_clock)
-            tables = opened(f"{valkey_on_our_clock().url}?timeout=20&prefix={prefix}", clock, for_asyncio=for_asyncio)
+            tables = opened(
+                f"{valkey_on_our_clock().url}?timeout=20&namespace={prefix}", clock, for_asyncio=for_asyncio
+            )
         core = tables.store._core
         core.now_of = lambda time: clock.now()  # TIME is the server's own
         core.codec.near.now = clock.now

@@ -124,7 +124,7 @@ def _valkey_server() -> ValkeyServer:
 @pytest.fixture(name="valkey_url")
 def _valkey_url() -> str:
     """Answer the address of a server, with a key prefix that no other test uses."""
-    return f"{shared_server().url}?prefix=t{uuid.uuid4().hex[:12]}"
+    return f"{shared_server().url}?namespace=t{uuid.uuid4().hex[:12]}"
 
 
 @pytest.fixture(name="private_valkey")

@@ -63,12 +63,12 @@ class TestValkey(ByUrl):
         self.url = valkey_url
 
     def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
-        address, _, prefix = self.url.partition("?prefix=")
+        address, _, prefix = self.url.partition("?namespace=")
         with valkey.Valkey.from_url(address) as client:
             self._damage(client, f"{{{prefix}:00}}:{kind[0]}:{id}".encode(), key_id)
 
     def damage_all(self, kind: str) -> None:
-        address, _, prefix = self.url.partition("?prefix=")
+        address, _, prefix = self.url.partition("?namespace=")
         with valkey.Valkey.from_url(address) as client:
             for key in client.keys(f"{{{prefix}:00}}:{kind[0]}:*"):
                 self._damage(client, key, None)

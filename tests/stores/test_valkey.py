@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -62,7 +63,7 @@ def async_client_of(url: str) -> valkey.asyncio.Valkey:
 
 def keys_of(url: str) -> dict[bytes, bytes]:
     """Answer every string that a store keeps, by its key."""
-    prefix = url.partition("prefix=")[2]
+    prefix = url.partition("namespace=")[2]
     with client_of(url) as client:
         names = list(client.scan_iter(match=f"{{{prefix}*", count=1000))
         return {name: client.get(name) for name in names if client.type(name) == b"string"}
@@ -159,12 +160,29 @@ def test_a_server_that_is_not_there_is_unavailable(valkey_server: ValkeyServer) 
 
 @pytest.mark.parametrize(
     "query",
-    ["timeout=0", "timeout=x", "durability=sometimes", "replicas=1", "durability=replicated&replicas=0", "prefix={}",
-     "prefix=", "no_such_option=1", "timeout=1&timeout=2"],
+    ["timeout=0", "timeout=x", "durability=sometimes", "replicas=1", "durability=replicated&replicas=0", "namespace={}",
+     "namespace=", "no_such_option=1", "timeout=1&timeout=2"],
 )  # fmt: skip
 def test_options_that_can_never_be_right_are_refused(valkey_server: ValkeyServer, query: str) -> None:
     with pytest.raises(InvalidInput):
         open_valkey_blocking(f"{valkey_server.url}?{query}", pepper=PEPPER)
+
+
+def test_stores_of_two_namespaces_know_nothing_of_each_other(valkey_server: ValkeyServer) -> None:
+    one, other = (f"{valkey_server.url}?namespace=ns{uuid4().hex[:12]}" for _ in range(2))
+    with SessionTokens.open(one, pepper=PEPPER) as ours, SessionTokens.open(other, pepper=PEPPER) as theirs:
+        issued = ours.open_session("alice")
+
+        assert theirs.verify_session(issued.secret) is None
+        assert theirs.list_sessions(owner="alice").items == []
+        assert ours.verify_session(issued.secret) is not None
+    with SessionTokens.open(one, pepper=PEPPER) as again:
+        assert again.verify_session(issued.secret) is not None
+
+
+def test_an_option_of_another_name_is_told_the_right_one() -> None:
+    with pytest.raises(InvalidInput, match=r"option prefix.* known: .*namespace"):
+        open_valkey_blocking("valkey://127.0.0.1/0?prefix=a", pepper=PEPPER)
 
 
 def test_a_text_that_is_no_url_is_refused() -> None:
@@ -230,7 +248,7 @@ def test_no_key_and_no_value_holds_a_secret_and_no_key_an_owner(valkey_url: str)
         assert len(kept) >= 6
         for secret in (session.secret, token.secret):
             assert not any(secret.encode() in key + value for key, value in kept.items())
-        prefix = valkey_url.partition("prefix=")[2].encode()
+        prefix = valkey_url.partition("namespace=")[2].encode()
         assert all(key.startswith(b"{" + prefix + b":00}:") and b"steer" not in key for key in kept)
 
 
@@ -240,7 +258,7 @@ def test_keys_expire_long_after_their_deadline_and_never_without_one(valkey_url:
         session, lasting = tokens.open_session("alice"), tokens.open_session("bob", max_age=None)
         holder = tokens.open_session("carol")
         tokens.issue_token(holder.id, "v", transferable=True)
-        prefix = "{" + valkey_url.partition("prefix=")[2] + ":00}:"
+        prefix = "{" + valkey_url.partition("namespace=")[2] + ":00}:"
         with client_of(valkey_url) as client:
             day_ms = 86_400_000
             assert 7 * day_ms < client.pttl(f"{prefix}s:{session.id}") <= 7 * day_ms + 60_000
@@ -277,7 +295,7 @@ def test_a_shared_setting_is_seen_by_every_process(valkey_url: str) -> None:
 
 def tampered(url: str, kind: str, change: Callable[[bytes], bytes]) -> None:
     """Change every record of a kind behind the store's back."""
-    prefix = "{" + url.partition("prefix=")[2] + ":00}:"
+    prefix = "{" + url.partition("namespace=")[2] + ":00}:"
     with client_of(url) as client:
         for key in list(client.scan_iter(match=f"{prefix}{kind}:*")):
             value = client.get(key)
@@ -329,7 +347,7 @@ async def test_one_changed_record_does_not_disturb_who_asks_for_another(valkey_u
 
 
 def test_a_record_copied_over_another_and_a_look_up_key_led_elsewhere_are_refused(valkey_url: str) -> None:
-    prefix = "{" + valkey_url.partition("prefix=")[2] + ":00}:"
+    prefix = "{" + valkey_url.partition("namespace=")[2] + ":00}:"
     with SessionTokens(open_valkey_blocking(valkey_url, pepper=PEPPER)) as tokens:
         victim, mallory = tokens.open_session("victim").session, tokens.open_session("mallory")
         assert tokens.verify_session(mallory.secret) is not None
@@ -351,7 +369,7 @@ def test_a_record_copied_over_another_and_a_look_up_key_led_elsewhere_are_refuse
 
 
 async def test_check_tells_and_mends_indexes(valkey_url: str) -> None:
-    prefix = "{" + valkey_url.partition("prefix=")[2] + ":00}:"
+    prefix = "{" + valkey_url.partition("namespace=")[2] + ":00}:"
     store = await open_valkey(valkey_url, pepper=PEPPER)
     async with AsyncSessionTokens(store, Settings(max_sessions=None)) as tokens:
         issued = [await tokens.open_session("alice") for _ in range(5)]
@@ -376,7 +394,7 @@ async def test_check_tells_and_mends_indexes(valkey_url: str) -> None:
 
 
 async def test_what_the_server_threw_away_leaves_no_trace_after_a_sweep(valkey_url: str) -> None:
-    prefix = "{" + valkey_url.partition("prefix=")[2] + ":00}:"
+    prefix = "{" + valkey_url.partition("namespace=")[2] + ":00}:"
     store = await open_valkey(valkey_url, pepper=PEPPER)
     async with AsyncSessionTokens(store) as tokens:
         issued = await tokens.open_session("alice")

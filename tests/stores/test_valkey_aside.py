@@ -22,7 +22,7 @@ def keys_of(client: valkey.Valkey, prefix: str) -> list[bytes]:
 
 
 def test_a_check_sets_aside_what_cannot_be_read_and_leaves_what_another_process_can(valkey_url: str) -> None:
-    address, _, name = valkey_url.partition("?prefix=")
+    address, _, name = valkey_url.partition("?namespace=")
     prefix = f"{{{name}:00}}:"
     store = open_valkey_blocking(valkey_url, pepper=PEPPER)
     client: valkey.Valkey = valkey.Valkey.from_url(address)

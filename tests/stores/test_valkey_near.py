@@ -223,7 +223,7 @@ def test_a_session_that_expired_is_not_brought_back_by_a_clock_that_is_behind(va
 
 
 def test_a_record_copied_over_another_is_not_believed(valkey_url: str) -> None:
-    prefix = "{" + valkey_url.partition("prefix=")[2] + ":00}:"
+    prefix = "{" + valkey_url.partition("namespace=")[2] + ":00}:"
     with opened(valkey_url) as (opener, _), opened(valkey_url) as (tokens, _):
         victim, mallory = opener.open_session("victim").session, opener.open_session("mallory").session
         with client_of(valkey_url) as client:

@@ -47,7 +47,7 @@ def test_records_are_the_same_with_and_without_msgspec(valkey_url: str, without:
 
 
 def test_a_new_look_up_key_expires_with_its_record(valkey_url: str) -> None:
-    prefix = "{" + valkey_url.partition("prefix=")[2] + ":00}:"
+    prefix = "{" + valkey_url.partition("namespace=")[2] + ":00}:"
     week_ms = 7 * 86_400_000
     with SessionTokens(open_valkey_blocking(valkey_url, pepper=PEPPER)) as tokens, client_of(valkey_url) as client:
         session = tokens.open_session("alice", max_age=60)

@@ -75,7 +75,7 @@ class StoreURL:
             servers = self.path if self.scheme == "valkey+unix" else servers
         else:
             name = options.get("dbname") or self.path or self.user or ""
-        return f"{self.kind} {servers} {name} {options.get('prefix', '')}{options.get('namespace', '')}"
+        return f"{self.kind} {servers} {name} {options.get('namespace', '')}"
 
 
 def store_url_of(url: object) -> StoreURL:

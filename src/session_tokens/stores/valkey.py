@@ -377,7 +377,7 @@ async def open_valkey(url: str = "", *, pepper: Pepper | None, space: str = "", 
     Args:
         url: ``valkey://user:password@host:port/db`` (also ``valkeys://``, ``redis://``, ``rediss://``,
             ``valkey+unix:///path``), with ``?timeout=`` (seconds, default 1), ``durability=fast`` or ``replicated``,
-            ``replicas=``, ``prefix=`` (what key names begin with, default ``st``) and the driver's own options.
+            ``replicas=``, ``namespace=`` (what key names begin with, default ``st``) and the driver's own options.
         pepper: at least 32 bytes, or key id → bytes of which the first is the current one. It is kept apart from the
             server: whoever holds only one of them can do nothing.
         space: a name space beside the main one: keys of its own.

@@ -49,7 +49,7 @@ class ValkeyCore:
         self.clock = ServerClock()
         self.outage = Outage(address.policy)
         self.replicas = address.replicas
-        self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.prefix, space))
+        self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.namespace, space))
 
     def reading(self, wants: Sequence[Want]) -> Reading:
         """Yield packed commands and how many replies they get, take the replies, answer the records.

@@ -38,15 +38,15 @@ _IN_PARTS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_:-"
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
-def prefix_of(prefix: str, space: str) -> bytes:
+def prefix_of(namespace: str, space: str) -> bytes:
     """Answer what every key of one name space begins with.
 
     Raises:
         InvalidInput: for anything but 1 to 32 letters, digits, ``_``, ``.`` and ``-`` (a brace would move the slot).
     """
-    name = f"{prefix}.{space}" if space else prefix
+    name = f"{namespace}.{space}" if space else namespace
     if not _PREFIX.fullmatch(name):
-        raise InvalidInput("a key prefix is 1 to 32 ASCII letters, digits, '_', '.' or '-'")
+        raise InvalidInput("the option namespace of the store's URL is 1 to 32 ASCII letters, digits, '_', '.' or '-'")
     return f"{{{name}:{PARTITION}}}:".encode("ascii")
 
 

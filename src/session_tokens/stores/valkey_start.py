@@ -18,7 +18,7 @@ from .valkey_wire import fields_of
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
 """The first versions with function libraries."""
 
-OURS = frozenset({"timeout", "durability", "replicas", "prefix"})
+OURS = frozenset({"timeout", "durability", "replicas", "namespace"})
 DRIVERS_OWN = frozenset({
     "client_name", "db", "health_check_interval", "protocol", "socket_keepalive", "ssl_ca_certs", "ssl_ca_path",
     "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile", "ssl_min_version",
@@ -113,7 +113,7 @@ class Address:
 
     Attributes:
         driver_url: the URL without our options.
-        prefix: what key names begin with.
+        namespace: what key names begin with; stores of two of them know nothing of each other.
         replicas: how many replicas must have a commit before it is answered; 0 for durability ``fast``.
         policy: time-outs.
     """
@@ -124,7 +124,7 @@ class Address:
             raise InvalidInput("a Valkey store's URL begins with valkey:// or redis://")
         self._named.known_options(OURS | DRIVERS_OWN)
         options = dict(self._named.options)
-        self.prefix = options.pop("prefix", "st")
+        self.namespace = options.pop("namespace", "st")
         durability = options.pop("durability", "fast")
         replicas = options.pop("replicas", "1" if durability == "replicated" else "0")
         timeout = options.pop("timeout", None)
