@@ -28,9 +28,9 @@ REQUIREMENTS = ["mypy[mypyc]>=2.4"]
 PACKAGE = "session_tokens"
 CORE = """
     compiled_core settings clock session_record token_record changes transaction store minting inputs
-    rules/audit rules/expiry rules/idempotency rules/keys rules/listing rules/named rules/sessions rules/settings
-    rules/tokens stores/memory_index stores/memory_transaction stores/memory stores/naming sync_tables_core
-    sync_tables_commands
+    rules/audit rules/expiry rules/idempotency rules/keys rules/listing rules/named rules/owners rules/sessions
+    rules/settings rules/tokens stores/memory_index stores/memory_transaction stores/memory stores/naming
+    sync_tables_core sync_tables_commands
 """.split()
 """Floors 0 to 2, the memory store, and the tables for threads: what a command in memory passes through."""
 MYPY_OPTIONS = ["--config-file=", "--python-version", "3.11", "--follow-imports=silent", "--ignore-missing-imports"]

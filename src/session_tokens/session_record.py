@@ -84,15 +84,17 @@ class OwnerEntry(NamedTuple):
 
     Attributes:
         owner: the application's identity string.
-        epoch: grows with each disabling; a session opened under an earlier epoch is dead.
+        epoch: grows with each end of all sessions in one write; a session of an earlier epoch is dead.
         disabled_at: since when the owner is disabled, ``None`` when lifted.
-        watermark: the instant of the last disabling: sessions of an earlier epoch ended then.
+        watermark: the instant of the last such end: sessions of an earlier epoch ended then.
+        reason: why they did.
     """
 
     owner: str
     epoch: int
     disabled_at: int | None
     watermark: int
+    reason: str = "owner_disabled"
 
 
 class SessionDetails(NamedTuple):
@@ -313,7 +315,7 @@ class Session(_SessionAtHand):
         if self.ended_at is not None:
             return End(self.ended_at, self.end_reason or "revoked")
         if entry is not None and entry.epoch != self.owner_epoch and entry.watermark < self.deadline:
-            return End(entry.watermark, "owner_disabled")
+            return End(entry.watermark, entry.reason)
         if self.max_age_ms is not None and self.opened_at + self.max_age_ms <= self.deadline:
             return End(self.deadline, "expired")
         return End(self.deadline, "idle" if self.detached_at is None else "detached_timeout")

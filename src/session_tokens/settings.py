@@ -66,6 +66,10 @@ CLEANING_BATCH = 500
 """How many tokens of one ended session are cleaned in one transaction, or join a session that was opened."""
 MOVED_AT_ONCE = 16
 """How many tokens a replaced session hands on within the opening that replaces it; of more, none at once."""
+ENDED_AT_ONCE = 100
+"""How many sessions of one owner are ended, each by a write of its own, in one transaction."""
+COUNTED_MAX = 1_000
+"""Of how many sessions it is looked up one by one, before all are ended, whether they live."""
 SESSIONS_OF_OWNER_MAX = 10_000
 """Living sessions of one owner, whatever the settings say."""
 NEWEST_READ = 16
@@ -185,12 +189,14 @@ class Policy:
     Attributes:
         max_age_ms: the general session timeout; a store setting may replace it while the process runs.
         cleaning_batch: tokens of one ended session that one transaction cleans, ``None`` for all.
+        ended_at_once: sessions of one owner that one transaction ends each for itself.
         moved_at_once: tokens that a replaced session hands on within the opening, ``None`` for all; of more, none.
         names: whether ids are names of the application's own choice, which an ended thing gives free again.
     """
 
     __slots__ = (
-        "cleaning_batch", "detached_as_max_age", "detached_timeout_ms", "disownment_timeout_ms", "ended_retention_ms",
+        "cleaning_batch", "detached_as_max_age", "detached_timeout_ms", "disownment_timeout_ms", "ended_at_once",
+        "ended_retention_ms",
         "idle_timeout_ms", "max_age_ms", "max_sessions", "max_tokens_per_session", "moved_at_once", "names",
         "session_policy", "token_timeout_ms",
     )  # fmt: skip
@@ -210,5 +216,6 @@ class Policy:
         self.max_tokens_per_session = settings.max_tokens_per_session
         self.ended_retention_ms = 0 if names else ENDED_RETENTION_MS
         self.cleaning_batch: int | None = None if names else CLEANING_BATCH
+        self.ended_at_once = min(ENDED_AT_ONCE, CLEANING_BATCH)
         self.moved_at_once: int | None = None if names else min(MOVED_AT_ONCE, CLEANING_BATCH - 1)
         self.names = names

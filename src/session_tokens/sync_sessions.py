@@ -4,24 +4,29 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
-from typing import get_args
+from typing import Any, TypeVar, get_args
 
 from . import inputs
 from .errors import InvalidInput, StoreError, UnknownSession
 from .minting import SESSION_ID, SESSION_SECRET, is_id, is_secret, new_id
 from .records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
+from .rules import owners as owner_rules
 from .rules import sessions as rules
 from .rules.expiry import sweep_owner, touch_is_due
 from .rules.listing import sessions_listed, what_follows
 from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Unset, duration_ms
 from .sync_core import CHUNK, SyncCore, page_of
 from .touching import PATIENCE_S
+from .transaction import Rule
 from .wants import SessionById, SessionListing
 
+T = TypeVar("T")
+
+log = logging.getLogger("session_tokens.sessions")
+
 REASONS = frozenset(get_args(Reason))
-STEP = 100
-"""How many sessions of one owner are ended in one transaction."""
 
 
 class SyncSessionCommands(SyncCore):
@@ -276,7 +281,9 @@ class SyncSessionCommands(SyncCore):
         reason: Reason = "logout",
         idempotency_key: str | None = None,
     ) -> int:
-        """End all sessions of an owner, or all but one; answer how many were ended.
+        """End all sessions of an owner, or all but one, in one instant; answer how many were ended.
+
+        Of more than 1,000, those that had run out of time and were not swept are counted as well.
 
         Raises:
             UnknownSession, SessionEnded: the session to keep is not a living one; nothing was ended.
@@ -286,31 +293,47 @@ class SyncSessionCommands(SyncCore):
             raise InvalidInput(f"reason is one of {', '.join(sorted(REASONS))}")
         kept = None if except_session is None else self._session_key(except_session)
         owner = inputs.owner_of("owner", owner)
-        rule = rules.destroy_sessions
-        if idempotency_key is not None:
-            request = (owner, kept, reason)
-            return self._do("destroy_sessions", idempotency_key, request, rule, owner, kept, reason, None)
-        total = ended = self._run(rule, owner, kept, reason, STEP)
-        while ended == STEP:
-            ended = self._run(rule, owner, kept, reason, STEP)
-            total += ended
-        return total
+        request = (owner, kept, reason)
+        ended = self._end_all("destroy_sessions", idempotency_key, request, owner_rules.destroy_sessions)
+        if ended:
+            self._clean_up_behind(owner)
+        return ended
 
     def disable_owner(self, owner: str, *, idempotency_key: str | None = None) -> bool:
         """Disable an owner: their sessions are dead at once, and none is opened until ``enable_owner``.
 
         Tokens that they hold without a session stay theirs. Answers whether it is new; twice changes nothing.
         """
-        owner = inputs.receiver_of("owner", owner)
-        is_new = self._do("disable_owner", idempotency_key, (owner,), rules.disable_owner, owner)
-        while self._run(sweep_owner, owner, STEP) == STEP:
-            pass
+        owner = inputs.owner_of("owner", owner)
+        is_new = self._end_all("disable_owner", idempotency_key, (owner,), owner_rules.disable_owner)
+        self._clean_up_behind(owner)
         return is_new
+
+    def _end_all(self, command: str, idempotency_key: str | None, request: tuple[Any, ...], rule: Rule[T]) -> T:
+        """Run a rule that ends the sessions of an owner, the first of ``request``, in one instant."""
+        most = self._policy.ended_at_once
+        while True:
+            try:
+                return self._do(command, idempotency_key, request, rule, *request, most)
+            except owner_rules.Uncleaned:
+                self._run(sweep_owner, request[0], most)
+
+    def _clean_up_behind(self, owner: str) -> None:
+        """End, each for itself, the sessions of an owner that one write has ended.
+
+        That stands, whatever happens here: what is left over is for the sweeper.
+        """
+        most = self._policy.ended_at_once
+        try:
+            while self._run(sweep_owner, owner, most) == most:
+                pass
+        except StoreError as error:
+            log.warning("an owner's sessions are ended; the sweeper goes on to clean up behind them: %s", error)
 
     def enable_owner(self, owner: str, *, idempotency_key: str | None = None) -> bool:
         """Let a disabled owner open sessions again; those that died stay dead. Answers whether it is new."""
         owner = inputs.owner_of("owner", owner)
-        return self._do("enable_owner", idempotency_key, (owner,), rules.enable_owner, owner)
+        return self._do("enable_owner", idempotency_key, (owner,), owner_rules.enable_owner, owner)
 
     def get_session(self, id: str) -> Session | None:
         """Answer the living session of an id, attached or detached; ``None`` for every other string."""

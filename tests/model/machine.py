@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from session_tokens import settings as library_settings
-from session_tokens import sync_sessions
 from session_tokens.clock import ManualClock
 
 from .choices import (
@@ -86,7 +85,6 @@ class SessionsAndTokens(RuleBasedStateMachine):
         self.limits = pytest.MonkeyPatch()
         self.batch = batch
         self.limits.setattr(library_settings, "CLEANING_BATCH", batch)
-        self.limits.setattr(sync_sessions, "STEP", batch)
         self.clock = ManualClock(START_MS)
         self.given_settings, self.most_sessions = settings, settings["max_sessions"]
         self.model = NaiveTokens({"detached_timeout": settings["max_age"]} | settings, self.clock.now())

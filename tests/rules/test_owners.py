@@ -11,12 +11,15 @@ from session_tokens import (
     LimitReached,
     NotOwner,
     OwnerDisabled,
+    Session,
     SessionEnded,
     SessionTokens,
     Settings,
     UnknownSession,
 )
+from session_tokens.settings import SESSIONS_OF_OWNER_MAX
 from session_tokens.testing import ManualClock
+from session_tokens.wants import SessionById
 
 Opening = Callable[..., SessionTokens]
 Settle = Callable[[SessionTokens], None]
@@ -348,3 +351,53 @@ def test_listing_shows_attached_and_detached_or_one_of_them(st: SessionTokens) -
     assert {attached.id, detached.id} == living(st)
     assert [detached.id] == [session.id for session in st.list_sessions(detached=True).items]
     assert [attached.id] == [session.id for session in st.list_sessions("ann", detached=False).items]
+
+
+@pytest.mark.parametrize("command", ["disable_owner", "destroy_sessions"])
+def test_what_stands_is_answered_though_the_store_goes_before_all_is_cleaned_up(
+    st: SessionTokens, caplog: pytest.LogCaptureFixture, command: str
+) -> None:
+    opened = [st.open_session("ann") for _ in range(250)]
+    st.subscribe(lambda event: st.store.close_now())
+
+    assert (True if command == "disable_owner" else len(opened)) == getattr(st, command)("ann")
+    assert "the sweeper goes on" in caplog.text
+
+
+def test_more_sessions_than_fit_one_write_end_in_one_instant(st: SessionTokens, clock: ManualClock) -> None:
+    opened = [st.open_session("ann") for _ in range(250)]
+    alive: list[int] = []
+
+    def look(event: Event) -> None:
+        alive.append(sum(st.verify_session(each.secret) is not None for each in opened))
+        clock.advance(1)
+
+    st.subscribe(look)
+
+    assert 249 == st.destroy_sessions("ann", except_session=opened[7].id)
+    assert [1] * 249 == alive
+    ends = {session.end(clock.now(), None) for each in opened if (session := at_hand(st, each.id)) and session.ended_at}
+    assert 1 == len(ends)
+
+
+def test_an_owner_has_at_most_ten_thousand_living_sessions(st: SessionTokens, clock: ManualClock) -> None:
+    brief = st.open_session("ann", max_age=60)
+    for _ in range(SESSIONS_OF_OWNER_MAX - 1):
+        st.open_session("ann", max_age=None)
+
+    with pytest.raises(LimitReached) as reached:
+        st.open_session("ann")
+    assert SESSIONS_OF_OWNER_MAX == reached.value.details["cap"]
+    assert st.open_session("bob")
+    clock.advance(61)
+    assert st.verify_session(brief.secret) is None
+    assert st.open_session("ann")
+    with pytest.raises(LimitReached):
+        st.open_session("ann")
+
+
+def at_hand(st: SessionTokens, id: str) -> Session | None:
+    """Answer the record of a session, ended ones too."""
+    _, found = st.store.read_now([SessionById(id)])
+    session: Session | None = found[0].value.session
+    return session

@@ -7,7 +7,17 @@ from ..events import SESSION_ENDED, TOKEN_ENDED
 from ..records import BOUND, Session, Token
 from ..settings import Policy
 from ..transaction import Transaction, reads
-from ..wants import IdempotencyOf, PredecessorsOf, SessionById, SessionsOf, TokenById, TokensOf, TransferablesOf
+from ..wants import (
+    EntryOf,
+    IdempotencyOf,
+    PredecessorsOf,
+    SessionById,
+    SessionCountOf,
+    SessionsOf,
+    TokenById,
+    TokensOf,
+    TransferablesOf,
+)
 from .keys import lasts, lives, only_ends
 
 TOUCH_PARTS = 16
@@ -124,6 +134,8 @@ def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
         clean_up(tx, policy, predecessors[0], predecessors[0])
     elif session.ended_at is not None:
         clean_up(tx, policy, session, session)
+    elif entry is not None and entry.epoch != session.owner_epoch and session.sweep_at == 0:
+        sweep_owner(tx, session.owner, policy.ended_at_once)
     else:
         end = session.end(tx.now, entry)
         ended = session.ended(end.at, end.reason)
@@ -215,13 +227,21 @@ def sweep_idempotency(tx: Transaction, policy: Policy, key: str) -> bool:
     return True
 
 
-@reads(lambda owner, limit: [SessionsOf(owner)])
-def sweep_owner(tx: Transaction, owner: str, limit: int) -> int:
-    """End at most ``limit`` sessions of an owner that are over; answer how many were."""
+@reads(lambda owner, most: [EntryOf(owner), SessionCountOf(owner), SessionsOf(owner, most + 2)])
+def sweep_owner(tx: Transaction, owner: str, most: int) -> int:
+    """End at most ``most`` sessions of an owner that are over; answer how many were.
+
+    Behind an end of all of them at once the sweeper is told where to go on: those are the owner's oldest.
+    """
     entry = tx.entry(owner)
-    over = [session for session in tx.sessions_of(owner) if not session.alive(tx.now, entry)][:limit]
-    for session in over:
+    oldest = tx.sessions_of(owner, most + 2)
+    if len(oldest) < most + 2 and tx.session_count_of(owner) > len(oldest):
+        oldest = tx.sessions_of(owner)  # some of the oldest cannot be read, and are no reason to stop at them
+    over = [session for session in oldest if not session.alive(tx.now, entry)]
+    for session in over[:most]:
         end = session.end(tx.now, entry)
         end_session(tx, session, end.at, end.reason)
+    for session in over[most : most + 1]:
+        tx.put_session(session, session.replace(sweep_at=0))
     only_ends(tx)
-    return len(over)
+    return len(over[:most])

@@ -13,14 +13,11 @@ from ..errors import (
     InvalidInput,
     LimitReached,
     NotDetachable,
-    NotOwner,
     OwnerDisabled,
     SessionEnded,
     UnknownSession,
 )
 from ..events import (
-    OWNER_DISABLED,
-    OWNER_ENABLED,
     SESSION_ATTACHED,
     SESSION_CHANGED,
     SESSION_DETACHED,
@@ -393,55 +390,6 @@ def destroy_session(tx: Transaction, key: Key, reason: str, version: int | None)
     _check_version(session.version, version)
     end_session(tx, session, tx.now, reason)
     only_ends(tx)
-    return True
-
-
-@reads(lambda owner, kept, reason, limit: [SessionsOf(owner), *(session_wants(kept) if kept else [])])
-def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str, limit: int | None) -> int:
-    """End at most ``limit`` (``None``: all) living sessions of an owner but the kept one; answer how many were.
-
-    Raises:
-        UnknownSession, SessionEnded: the session to keep is not a living one; nothing was ended.
-        NotOwner: the session to keep is another owner's; nothing was ended.
-    """
-    spared = None if kept is None else living_session(tx, kept)
-    if spared is not None and spared.owner != owner:
-        raise NotOwner("the session to keep is another owner's", id=spared.id)
-    entry = tx.entry(owner)
-    ending = [
-        session
-        for session in tx.sessions_of(owner)
-        if session.alive(tx.now, entry) and (spared is None or session.id != spared.id)
-    ][:limit]
-    for session in ending:
-        end_session(tx, session, tx.now, reason)
-    only_ends(tx)
-    return len(ending)
-
-
-@reads(lambda owner: [EntryOf(owner)])
-def disable_owner(tx: Transaction, owner: str) -> bool:
-    """Disable an owner: whatever was opened before is dead, nothing is opened until it is lifted.
-
-    Answers whether that is new; disabling twice changes nothing.
-    """
-    entry = tx.entry(owner)
-    if entry is not None and entry.disabled_at is not None:
-        return False
-    tx.put_entry(entry, OwnerEntry(owner, 1 if entry is None else entry.epoch + 1, tx.now, tx.now))
-    tx.note((OWNER_DISABLED, owner, None))
-    only_ends(tx)
-    return True
-
-
-@reads(lambda owner: [EntryOf(owner)])
-def enable_owner(tx: Transaction, owner: str) -> bool:
-    """Let a disabled owner open sessions again; those that died stay dead. Answers whether that is new."""
-    entry = tx.entry(owner)
-    if entry is None or entry.disabled_at is None:
-        return False
-    tx.put_entry(entry, entry._replace(disabled_at=None))
-    tx.note((OWNER_ENABLED, owner, None))
     return True
 
 

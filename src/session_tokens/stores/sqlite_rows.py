@@ -115,8 +115,9 @@ class Rows:
     def _entry(self, row: Sequence[Any]) -> OwnerEntry | None:
         if row[0] is None:
             return None
-        check_mac(self._keyring, self._entries, row[:4], row[4])
-        return OwnerEntry(*row[:4])
+        width = len(ENTRY_COLUMNS)
+        check_mac(self._keyring, self._entries, row[:width], row[width])
+        return OwnerEntry(*row[:width])
 
     def _session_with_entry(self, row: Sequence[Any]) -> SessionFound:
         return SessionFound(self._session(row), self._entry(row[_SESSION_WIDTH:]))

@@ -165,7 +165,7 @@ class ValkeyCodec:
 
     def entry(self, value: bytes) -> OwnerEntry:
         """Answer the owner's entry of a stored value."""
-        return OwnerEntry(*_sized("entry", self._row("entry", value)[1], 4))
+        return OwnerEntry(*_sized("entry", self._row("entry", value)[1], 5))
 
     def _session_at(self, name: bytes, value: bytes) -> Session:
         """Answer the session under a name: the same bytes are the same record, whose MAC was checked once."""

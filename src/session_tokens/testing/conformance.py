@@ -163,7 +163,7 @@ from __future__ import annotations
 from .care_checks import CloseChecks, DueChecks
 from .late_checks import LateChecks
 from .listing_checks import IndexChecks
-from .moving_checks import MovingChecks
+from .moving_checks import EndingChecks, MovingChecks
 from .race_checks import RaceChecks
 from .session_checks import SessionChecks
 from .thread_checks import ThreadChecks
@@ -188,6 +188,7 @@ class StoreConformance(
     SessionChecks,
     TokenChecks,
     MovingChecks,
+    EndingChecks,
     RaceChecks,
 ):
     """All checks of a store that is awaited; subclass it and write ``open_store``."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..clock import NEVER
 from ..errors import SessionEnded, SessionTokensError, UnknownSession, UnknownToken
 from ..records import TRANSFERABLE, Issued, Session, Token
-from ..rules import sessions, tokens
+from ..rules import owners, sessions, tokens
 from ..rules.sessions import Opening, SessionChange
 from ..rules.tokens import Issue, TokenChange
 from ..session_record import Reason
@@ -171,7 +171,7 @@ class LateChecks(StoreBench):
     async def test_ends_may_come_late(self) -> None:
         for rule, args, reason in (
             (sessions.destroy_session, ("logout", None), "logout"),
-            (lambda tx, id: sessions.destroy_sessions(tx, "ann", None, "revoked", None), (), "revoked"),
+            (lambda tx, id: owners.destroy_sessions(tx, "ann", None, "revoked", 100), (), "revoked"),
         ):
             brief = await self.brief()
             assert await self.late(rule, brief.id, *args)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import SessionTokensError
-from ..rules.sessions import disable_owner
+from ..rules.owners import disable_owner
 from ..wants import SessionListing, TokenListing
 from .bench import StoreBench, check, in_order
 

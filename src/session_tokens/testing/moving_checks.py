@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from ..async_api import AsyncSessionTokens
-from ..errors import LimitReached
+from ..errors import LimitReached, OwnerDisabled
 from ..records import Issued, Session, Token
+from ..rules.owners import Uncleaned, destroy_sessions, disable_owner
 from ..settings import Settings
 from ..wants import (
+    EntryOf,
     ParkedTokens,
     PredecessorsOf,
+    SessionById,
     SessionCountOf,
     SessionsOf,
     TokenById,
@@ -227,3 +230,88 @@ class MovingChecks(StoreBench):
         assert {token and token.session_id for token in await self.seen(tokens, parked)} == {opened.id}
         kept = await tokens.get_session(opened.id)
         assert kept is not None and kept.sweep_at == kept.deadline
+
+
+class EndingChecks(StoreBench):
+    """The end of all sessions of an owner, or of all but one: one instant, however many."""
+
+    async def many(self, most: int = 4, count: int = 11) -> tuple[AsyncSessionTokens, list[Issued]]:
+        """Answer the API that ends ``most`` sessions each for itself, and more than that, each with a token."""
+        self.tokens._policy.ended_at_once = most
+        opened = [await self.tokens.open_session("ann") for _ in range(count)]
+        for each in opened:
+            await self.tokens.issue_token(each.id, transferable=True)
+        return self.tokens, opened
+
+    async def living(self, opened: list[Issued]) -> list[bool]:
+        """Answer of which sessions the secrets are accepted."""
+        return [await self.tokens.verify_session(each.secret, touch=False) is not None for each in opened]
+
+    async def ends(self, opened: list[Issued]) -> set[tuple[int | None, str | None]]:
+        """Answer when and why sessions ended."""
+        found = [await self.ask(SessionById(each.id)) for each in opened]
+        return {(session.ended_at, session.end_reason) for session, _ in found}
+
+    @check
+    async def test_one_write_ends_all_sessions_of_an_owner_but_the_kept(self) -> None:
+        tokens, opened = await self.many()
+        kept = opened.pop(5)
+        ended = await self.store.run(destroy_sessions, "ann", kept.id, "revoked", 4)
+
+        assert ended == len(opened)
+        assert await self.living([*opened, kept]) == [False] * len(opened) + [True]
+        assert [session.id for session in (await tokens.list_sessions("ann")).items] == [kept.id]
+        unassigned = (await tokens.list_tokens(unassigned=True)).items
+        assert len(unassigned) == len(opened)
+        entry = await self.ask(EntryOf("ann"))
+        assert {token.unassigned_at for token in unassigned} == {entry.watermark}
+
+        later = await tokens.open_session("ann")
+        rounds = 0
+        while await tokens.sweep():
+            rounds += 1
+            assert rounds < 200, "sweeping never comes to an end"
+        assert await self.ends(opened) == {(entry.watermark, "revoked")}
+        assert (await tokens.list_tokens(unassigned=True)).items == unassigned
+        assert await self.living([kept, later]) == [True, True]
+
+    @check
+    async def test_the_command_cleans_up_behind_it(self) -> None:
+        tokens, opened = await self.many()
+
+        assert await tokens.destroy_sessions("ann", except_session=opened[2].id, idempotency_key="k") == 10
+        assert await tokens.destroy_sessions("ann", except_session=opened[2].id, idempotency_key="k") == 10
+        kept = opened.pop(2)
+        assert len(await self.ends(opened)) == 1
+        assert await tokens.destroy_sessions("ann") == 1
+        assert await self.living([kept]) == [False]
+        assert await tokens.destroy_sessions("ann") == 0
+
+    @check
+    async def test_what_ended_before_is_cleaned_up_before_the_next_end(self) -> None:
+        tokens, opened = await self.many()
+        await self.store.run(destroy_sessions, "ann", None, "theft", 4)
+        first = await self.ask(EntryOf("ann"))
+        with refused(Uncleaned):
+            await self.store.run(destroy_sessions, "ann", None, "revoked", 0)
+        others = [await tokens.open_session("ann") for _ in range(6)]
+
+        assert await tokens.disable_owner("ann")
+        assert await self.ends(opened) == {(first.watermark, "theft")}
+        ((_, reason),) = await self.ends(others)
+        assert reason == "owner_disabled"
+        assert await tokens.enable_owner("ann")
+        assert not any(await self.living([*opened, *others]))
+
+    @check
+    async def test_a_disabled_owner_stays_so_while_it_is_cleaned_up(self) -> None:
+        _, opened = await self.many()
+        await self.store.run(disable_owner, "ann", 4)
+
+        assert not any(await self.living(opened))
+        with refused(OwnerDisabled):
+            await self.tokens.open_session("ann")
+        while await self.tokens.sweep():
+            pass
+        ((ended_at, reason),) = await self.ends(opened)
+        assert (ended_at, reason) == ((await self.ask(EntryOf("ann"))).watermark, "owner_disabled")

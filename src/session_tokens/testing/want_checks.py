@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..records import JSON, IdempotencyRecord, Issued, OwnerEntry, ServiceKey
-from ..rules.sessions import disable_owner
+from ..rules.owners import disable_owner
 from ..rules.settings import add_service_key, remove_service_key, write_setting
 from ..transaction import Transaction
 from ..wants import (

@@ -107,6 +107,7 @@ CREATE TABLE {schema}.owners (
     epoch bigint NOT NULL,
     disabled_at bigint,
     watermark bigint NOT NULL,
+    reason text NOT NULL,
     mac text NOT NULL,
     stamp bigint NOT NULL
 );

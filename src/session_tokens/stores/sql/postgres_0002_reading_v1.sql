@@ -26,7 +26,7 @@ $$;
 
 CREATE FUNCTION {schema}.owner_json_v1(o {schema}.owners) RETURNS text LANGUAGE sql STABLE AS $$
     SELECT CASE WHEN o.owner IS NOT NULL THEN
-        json_build_array(o.owner, o.epoch, o.disabled_at, o.watermark, o.mac, o.stamp)::text END
+        json_build_array(o.owner, o.epoch, o.disabled_at, o.watermark, o.reason, o.mac, o.stamp)::text END
 $$;
 
 CREATE FUNCTION {schema}.key_json_v1(k {schema}.service_keys) RETURNS text LANGUAGE sql STABLE AS $$

@@ -178,7 +178,7 @@ BEGIN
         SELECT put.* FROM jsonb_array_elements(change->'entries') AS made_json,
             jsonb_populate_record(NULL::{schema}.owners, made_json || mark) AS put
         ON CONFLICT (owner) DO UPDATE SET epoch = excluded.epoch, disabled_at = excluded.disabled_at,
-            watermark = excluded.watermark, mac = excluded.mac, stamp = excluded.stamp;
+            watermark = excluded.watermark, reason = excluded.reason, mac = excluded.mac, stamp = excluded.stamp;
     END IF;
     IF change->'forgotten' IS NOT NULL THEN
         DELETE FROM {schema}.idempotency

@@ -94,6 +94,7 @@ CREATE TABLE {space}owner_entries (
     epoch INTEGER NOT NULL,
     disabled_at INTEGER,
     watermark INTEGER NOT NULL,
+    reason TEXT NOT NULL,
     mac TEXT NOT NULL
 ) WITHOUT ROWID;
 

@@ -1,0 +1,133 @@
+"""What may happen to owners: the end of all their sessions, being disabled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import NotOwner
+from ..events import OWNER_DISABLED, OWNER_ENABLED
+from ..records import End, OwnerEntry, Session
+from ..settings import COUNTED_MAX
+from ..transaction import Transaction, reads
+from ..wants import EntryOf, SessionCountOf, SessionsOf, Want
+from .expiry import end_session
+from .keys import Key, living_session, only_ends, session_wants
+
+
+def ending_wants(owner: str, most: int) -> list[Want]:
+    """Answer what ending all sessions of an owner reads."""
+    return [EntryOf(owner), SessionCountOf(owner), SessionsOf(owner, most + 1)]
+
+
+class Uncleaned(Exception):
+    """Sessions of an owner that were ended at once before are still to be cleaned up; nothing was done."""
+
+
+@reads(
+    lambda owner, kept, reason, most: [
+        *ending_wants(owner, most), *(session_wants(kept) if kept else []),
+    ]
+)  # fmt: skip
+def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str, most: int) -> int:
+    """End all living sessions of an owner but the kept one, in one instant; answer how many were.
+
+    At most ``most`` are ended each for itself. Of more, one write of the owner's entry decides; ``sweep_owner`` cleans
+    up behind it, at once or when the sweeper comes by.
+
+    Raises:
+        UnknownSession, SessionEnded: the session to keep is not a living one; nothing was ended.
+        NotOwner: the session to keep is another owner's; nothing was ended.
+        Uncleaned: ``sweep_owner`` has to clean up first.
+    """
+    spared = None if kept is None else living_session(tx, kept)
+    if spared is not None and spared.owner != owner:
+        raise NotOwner("the session to keep is another owner's", id=spared.id)
+    entry = tx.entry(owner)
+    oldest = tx.sessions_of(owner, most + 1)
+    if tx.session_count_of(owner) <= most:
+        ending = [
+            session
+            for session in oldest
+            if session.alive(tx.now, entry) and (spared is None or session.id != spared.id)
+        ]
+        for session in ending:
+            end_session(tx, session, tx.now, reason)
+        count = len(ending)
+    else:
+        count = _count_living(tx, owner, entry) - (spared is not None)
+        epoch = _end_at_once(tx, entry, owner, oldest, spared, reason, None if entry is None else entry.disabled_at)
+        if spared is not None:
+            tx.put_session(spared, spared.replace(owner_epoch=epoch))
+    only_ends(tx)
+    return count
+
+
+def _count_living(tx: Transaction, owner: str, entry: OwnerEntry | None) -> int:
+    """Answer how many sessions of an owner live; of very many, those that are over and not swept are counted too."""
+    count = tx.session_count_of(owner)
+    if count > COUNTED_MAX:
+        return count
+    return sum(session.alive(tx.now, entry) for session in tx.sessions_of(owner))
+
+
+def _end_at_once(
+    tx: Transaction,
+    entry: OwnerEntry | None,
+    owner: str,
+    oldest: Sequence[Session],
+    spared: Session | None,
+    reason: str,
+    disabled_at: int | None,
+) -> int:
+    """End all sessions of an owner by one write of their entry, and have the sweeper look at one; answer the epoch.
+
+    An entry tells of one such end only: those of an earlier one must be cleaned up before.
+
+    Raises:
+        Uncleaned: they are not.
+    """
+    epoch = 0 if entry is None else entry.epoch
+    if any(session.owner_epoch != epoch for session in oldest):
+        raise Uncleaned
+    tx.put_entry(entry, OwnerEntry(owner, epoch + 1, disabled_at, tx.now, reason))
+    first = next((session for session in oldest if spared is None or session.id != spared.id), None)
+    if first is not None:
+        tx.put_session(first, first.replace(sweep_at=0))
+    return epoch + 1
+
+
+@reads(lambda owner, most=0: ending_wants(owner, most))
+def disable_owner(tx: Transaction, owner: str, most: int = 0) -> bool:
+    """Disable an owner: whatever was opened before is dead, nothing is opened until it is lifted.
+
+    At most ``most`` sessions are ended each for itself; see ``destroy_sessions``.
+    Answers whether that is new; disabling twice changes nothing.
+
+    Raises:
+        Uncleaned: ``sweep_owner`` has to clean up first.
+    """
+    entry = tx.entry(owner)
+    if entry is not None and entry.disabled_at is not None:
+        return False
+    oldest = tx.sessions_of(owner, most + 1)
+    if tx.session_count_of(owner) > most:
+        _end_at_once(tx, entry, owner, oldest, None, "owner_disabled", tx.now)
+    else:
+        for session in oldest:
+            end = End(tx.now, "owner_disabled") if session.alive(tx.now, entry) else session.end(tx.now, entry)
+            end_session(tx, session, end.at, end.reason)
+        tx.put_entry(entry, OwnerEntry(owner, 1 if entry is None else entry.epoch + 1, tx.now, tx.now))
+    tx.note((OWNER_DISABLED, owner, None))
+    only_ends(tx)
+    return True
+
+
+@reads(lambda owner: [EntryOf(owner)])
+def enable_owner(tx: Transaction, owner: str) -> bool:
+    """Let a disabled owner open sessions again; those that died stay dead. Answers whether that is new."""
+    entry = tx.entry(owner)
+    if entry is None or entry.disabled_at is None:
+        return False
+    tx.put_entry(entry, entry._replace(disabled_at=None))
+    tx.note((OWNER_ENABLED, owner, None))
+    return True
