@@ -102,7 +102,7 @@ class AsyncCore:
         self._closed = True
         if self._sweeper is not None:
             await self._sweeper.stop()
-        if self._audit is not None and self._audit.is_pending:
+        if self._audit is not None and self._audit.pending:
             await anchor_heads(self.store, self._audit)
         await self.store.close()
 
@@ -260,8 +260,9 @@ async def run_audited(store: Store, audit: Audit, rule: Rule[T], *args: object) 
 async def anchor_heads(store: Store, audit: Audit) -> None:
     """Anchor where all chains of a log end; what hinders it is told to the log, and the next turn tries again."""
     try:
-        answer = await store.read(head_wants())
-        audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring))
+        covered, chains = audit.pending, audit.chains(side_by_side=store.side_by_side)
+        answer = await store.read(head_wants(chains))
+        audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring), covered)
     except StoreError as error:
         alerts.error("the audit log is not anchored: %s", error)
 

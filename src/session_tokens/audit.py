@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -75,6 +76,7 @@ class Audit:
         self._free = [*others, 0]
         self._seen: dict[int, int] = {}
         self._anchored: dict[int, Head] = {}
+        self._lock = threading.Lock()
         self._pending = 0
         self._last_s: float | None = None
         self._key: tuple[Keyring, AuditKey] | None = None
@@ -107,7 +109,8 @@ class Audit:
     def wrote(self, chain: int, answer: Audited, *, side_by_side: bool) -> None:
         """Hand back the chain of a command that was carried out, and take note of what it added."""
         if answer.head is not None:
-            self._pending += answer.entries
+            with self._lock:
+                self._pending += answer.entries
         if not side_by_side:
             return
         if answer.head is None:
@@ -140,22 +143,31 @@ class Audit:
         return is_due
 
     @property
-    def is_pending(self) -> bool:
-        """Whether entries were added of which no anchor tells yet."""
-        return self._pending > 0
+    def pending(self) -> int:
+        """How many entries were added of which no anchor tells yet; to be looked at before the heads are read."""
+        return self._pending
 
-    def anchor(self, heads: Mapping[int, Head], now_ms: int, key: AuditKey) -> None:
+    def chains(self, *, side_by_side: bool) -> range:
+        """Answer the chains whose heads may have moved since they were anchored here."""
+        return range(CHAINS) if side_by_side or not self._anchored else range(1)
+
+    def anchor(self, heads: Mapping[int, Head], now_ms: int, key: AuditKey, covered: int) -> None:
         """Sign and keep the heads of all chains; a failure is told to the log, and the next turn tries again.
 
         Args:
             heads: of all chains that have entries, as of one instant.
             now_ms: that instant.
             key: of the chains.
+            covered: what ``pending`` was before the heads were read: what was added since then may not be in them.
         """
         moved = {chain: head for chain, head in heads.items() if self._anchored.get(chain) != head}
-        pending, self._pending = self._pending, 0
-        if not moved:
+        if moved and not self._keep(moved, now_ms, key):
             return
+        self._anchored.update(moved)
+        with self._lock:
+            self._pending -= min(covered, self._pending)
+
+    def _keep(self, moved: Mapping[int, Head], now_ms: int, key: AuditKey) -> bool:
         text = json.dumps(
             {"at": now_ms, "key": key.id, "heads": {str(chain): list(head) for chain, head in moved.items()}},
             separators=(",", ":"),
@@ -163,10 +175,7 @@ class Audit:
         line = f'{text[:-1]},"mac":"{anchor_mac(key, text)}"}}'
         if self._anchor is None:
             log.warning("audit anchor %s", line)
-        elif not self._append(line.encode("ascii") + b"\n"):
-            self._pending += pending
-            return
-        self._anchored.update(moved)
+        return self._append(line.encode("ascii") + b"\n")
 
     def _append(self, line: bytes) -> bool:
         """Add to the anchor file, if there is to be one; answer whether that went well."""

@@ -100,7 +100,7 @@ class SyncCore:
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.stop()
-        if self._audit is not None and self._audit.is_pending:
+        if self._audit is not None and self._audit.pending:
             anchor_heads(self.store, self._audit)
         self.store.close_now()
 
@@ -258,8 +258,9 @@ def run_audited(store: BlockingStore, audit: Audit, rule: Rule[T], *args: object
 def anchor_heads(store: BlockingStore, audit: Audit) -> None:
     """Anchor where all chains of a log end; what hinders it is told to the log, and the next turn tries again."""
     try:
-        answer = store.read_now(head_wants())
-        audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring))
+        covered, chains = audit.pending, audit.chains(side_by_side=store.side_by_side)
+        answer = store.read_now(head_wants(chains))
+        audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring), covered)
     except StoreError as error:
         alerts.error("the audit log is not anchored: %s", error)
 

@@ -11,7 +11,7 @@ from session_tokens import AsyncSessionTokens, InvalidInput, NotOwner, SessionTo
 from session_tokens.audit import Anchor, Audit, acting, read_anchors
 from session_tokens.audit_reading import Verdict, latest, read_now, verifying
 from session_tokens.cli.main import main
-from session_tokens.rules.audit import Act
+from session_tokens.rules.audit import Act, Audited, AuditKey, Head
 from session_tokens.testing import ManualClock
 
 
@@ -259,3 +259,28 @@ def test_an_anchor_is_signed(url: str, anchor: Path, before: str, after: str) ->
         ["anchor 1 was edited, or is not of this log"] * edited
         + [f"anchor {number} was edited, or is not of this log" for number in (2, 3)] * edited
     )
+
+
+def test_what_is_added_while_heads_are_read_waits_for_the_next_anchor(anchor: Path) -> None:
+    audit, key = Audit(anchor, every=1), AuditKey("k", lambda message: "0" * 64)
+    audit.wrote(0, Audited(None, 1, Head(1, "a" * 64)), side_by_side=False)
+    covered = audit.pending
+    audit.wrote(0, Audited(None, 2, Head(3, "b" * 64)), side_by_side=False)  # by another task, after the reading
+    audit.anchor({0: Head(1, "a" * 64)}, 5, key, covered)
+
+    assert audit.pending == 2
+    assert audit.is_due(side_by_side=False)
+    audit.anchor({0: Head(3, "b" * 64)}, 6, key, audit.pending)
+    assert audit.pending == 0
+    assert [one.heads[0].number for one in read_anchors(anchor)] == [1, 3]
+
+
+def test_what_could_not_be_anchored_is_tried_again(tmp_path: Path, url: str) -> None:
+    folder = tmp_path / "later"
+    with SessionTokens.open(url, sweep=False, audit=Audit(folder / "anchor", every=1)) as st:
+        st.open_session("alice")
+        folder.mkdir()
+        st.open_session("bob")
+
+        assert [one.heads[0].number for one in read_anchors(folder / "anchor")] == [2]
+        assert verdict_of(st, read_anchors(folder / "anchor")) == (2, 1, [])

@@ -73,7 +73,7 @@ class VandalOnPostgres(Vandal):
 
 class VandalOnValkey(Vandal):
     def __init__(self, url: str) -> None:
-        self._prefix = "{" + parse_qs(urlsplit(url).query)["prefix"][0] + ":00}:c:"
+        self._prefix = "{" + parse_qs(urlsplit(url).query)["namespace"][0] + ":00}:c:"
         self._client = valkey.Valkey.from_url(url.partition("?")[0])
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, TypeVar
 
@@ -103,9 +103,9 @@ def head_of(text: str | None, chain: int = 0) -> Head:
     return Head(int(number), link)
 
 
-def head_wants() -> list[Want]:
-    """Answer what brings the heads of all chains, as of one instant."""
-    return [SettingOf(head_name(chain)) for chain in range(CHAINS)]
+def head_wants(chains: Iterable[int] = range(CHAINS)) -> list[Want]:
+    """Answer what brings the heads of chains, the first ones or all, as of one instant."""
+    return [SettingOf(head_name(chain)) for chain in chains]
 
 
 def heads_in(answer: Answer) -> dict[int, Head]:
