@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_args
 
 from . import inputs
@@ -19,7 +19,7 @@ from .rules import owners as owner_rules
 from .rules import sessions as rules
 from .rules.expiry import sweep_owner, touch_is_due
 from .rules.listing import sessions_listed, what_follows
-from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Unset, duration_ms
+from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Policy, Unset, duration_ms
 from .touching import PATIENCE_S
 from .transaction import Rule
 from .wants import SessionById, SessionListing
@@ -59,7 +59,7 @@ class AsyncSessionCommands(AsyncCore):
             detachable: whether it may be logged out and go on.
             data: a small JSON object kept with it.
             label: a name for the owner to tell sessions apart.
-            user_agent: of the client that logs in.
+            user_agent: of the client that logs in; it, label and address are cleaned and cut to length, not refused.
             address: of the client that logs in.
             client_id: the id of the service key on whose behalf it is opened.
 
@@ -75,7 +75,7 @@ class AsyncSessionCommands(AsyncCore):
             detached_ms = duration_ms("detached_timeout", detached_timeout)
         else:
             detached_ms = policy.max_age_ms if policy.detached_as_max_age else policy.detached_timeout_ms
-        details = _details_of(data, label, user_agent, address)
+        details = _details_of(policy, data, label, user_agent, address)
         opening = rules.Opening(
             new_id(SESSION_ID),
             None,
@@ -214,7 +214,7 @@ class AsyncSessionCommands(AsyncCore):
             UNSET if max_age is UNSET else duration_ms("max_age", max_age),
             UNSET if detached_timeout is UNSET else duration_ms("detached_timeout", detached_timeout),
             UNSET if detachable is UNSET else inputs.flag_of("detachable", detachable),
-            UNSET if label is UNSET else inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
+            UNSET if label is UNSET else inputs.label_of(label),
             inputs.version_of("version", version),
         )
         request = (named, *change)
@@ -225,24 +225,32 @@ class AsyncSessionCommands(AsyncCore):
         key: str,
         changes: Mapping[str, JSON],
         *,
+        removed: Collection[str] = (),
         version: int | None = None,
         idempotency_key: str | None = None,
     ) -> Session:
-        """Merge fields into a session's data; ``None`` removes a field.
+        """Merge fields into a session's data; ``None`` is a value (null), ``removed`` names what shall go.
 
         Concurrent updates of different fields all survive. With ``version`` (that of the session as you read it),
         a field that someone else changed since is a ``Conflict``; without it, the last update of a field stands.
+        A field that is removed and not there changes nothing but the version.
+
+        Args:
+            changes: field → JSON value.
+            removed: names of fields.
+            version: the session's, as you read it.
 
         Raises:
             UnknownSession, SessionEnded: no living session answers to ``key``.
             Conflict: one of the fields was changed since ``version``.
-            InvalidInput: the data would pass 16 KiB.
+            InvalidInput: the data would pass ``Settings.max_data_bytes`` (16 KiB), or a field is in both.
         """
-        named, merged = self._session_key(key), inputs.data_changes_of(changes)
+        bytes_max = self._policy.max_data_bytes
+        named, merged = self._session_key(key), inputs.data_changes_of(changes, removed, bytes_max)
         seen = inputs.version_of("version", version)
         request = (named, *merged.items(), seen)
         return await self._do(
-            "update_session_data", idempotency_key, request, rules.update_session_data, named, merged, seen
+            "update_session_data", idempotency_key, request, rules.update_session_data, named, merged, seen, bytes_max
         )
 
     async def destroy_session(
@@ -381,16 +389,16 @@ class AsyncSessionCommands(AsyncCore):
 
 
 def _details_of(
-    data: Mapping[str, JSON] | None, label: str | None, user_agent: str | None, address: str | None
+    policy: Policy, data: Mapping[str, JSON] | None, label: str | None, user_agent: str | None, address: str | None
 ) -> SessionDetails:
     """Answer the parts of a new session that few sessions have."""
     if data is None and label is None and user_agent is None and address is None:
         return NO_DETAILS
-    kept = {} if data is None else inputs.data_of(data)
+    kept = {} if data is None else inputs.data_of(data, policy.max_data_bytes)
     return SessionDetails(
-        inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX),
+        inputs.label_of(label),
         inputs.sent_text("user_agent", user_agent, bytes_max=USER_AGENT_BYTES_MAX),
-        inputs.optional_text("address", address, bytes_max=LABEL_BYTES_MAX),
+        inputs.sent_text("address", address, bytes_max=LABEL_BYTES_MAX),
         json.dumps(kept, ensure_ascii=False, separators=(",", ":")),
         dict.fromkeys(kept, 1),
     )

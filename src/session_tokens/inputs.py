@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 
@@ -17,6 +17,7 @@ from .settings import (
     DURATION_MS_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX,
     JSON_DEPTH_MAX,
+    LABEL_BYTES_MAX,
     OWNER_BYTES_MAX,
     PAGE_LIMIT_MAX,
     RESERVED_BEGINNINGS,
@@ -31,12 +32,13 @@ from .settings import (
 log = logging.getLogger("session_tokens.inputs")
 
 INTEGER_MAX = 2**63 - 1
+_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of characters that no text may hold: controls, lone surrogates, separators of lines."""
 PRICE_MAX = Decimal(10) ** 18
 PRICE_PLACES_MAX = 9
 CURRENCY_LENGTH_MAX = 16
-VALUE_ITEMS_MAX = VALUE_BYTES_MAX // len("0,")
-VALUE_KEYS_MAX = VALUE_BYTES_MAX // len('"":0,')
-"""More can never fit into a value, which is told before each of them is looked at."""
+ITEM_BYTES, KEY_BYTES = len("0,"), len('"":0,')
+"""What an item of a list and a field of an object take at least: too many are told before each is looked at."""
 
 
 INVISIBLE = re.compile(
@@ -66,7 +68,7 @@ def text_of(name: str, given: object, *, bytes_max: int) -> str:
         size = encoded_size(name, given)
     if size > bytes_max:
         raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {bytes_max} are kept")
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in given):
+    if any(unicodedata.category(character) in _UNSEEN for character in given):
         raise InvalidInput(f"{name} holds control characters; take them out")
     invisible = INVISIBLE.search(given)
     if invisible is not None:
@@ -106,6 +108,18 @@ def sent_text(name: str, given: object, *, bytes_max: int) -> str | None:
         text = unicodedata.normalize("NFC", INVISIBLE.sub("", CONTROLS.sub(" ", text)))
         given = text.encode("utf-8")[:bytes_max].decode("utf-8", "ignore")
     return SECRET_LIKE.sub("", given).strip()
+
+
+def label_of(given: object) -> str | None:
+    """Answer a session's label, cleaned and shortened as ``sent_text`` does, for users type them.
+
+    Raises:
+        TypeError: it is neither a ``str`` nor ``None``.
+        InvalidInput: it holds a secret, which would be kept and shown.
+    """
+    if isinstance(given, str) and holds_secret(given):
+        raise InvalidInput("label holds what looks like a secret, which would be kept and shown; take it out")
+    return sent_text("label", given, bytes_max=LABEL_BYTES_MAX)
 
 
 def owner_of(name: str, given: object) -> str:
@@ -186,17 +200,17 @@ def token_value_of(name: str, given: object) -> tuple[str, bool]:
     return value_of(name, given)
 
 
-def json_text(name: str, given: object) -> str:
-    """Answer any JSON value as compact JSON text of at most 16 KiB; see ``value_of`` for what is refused."""
-    _check_json(name, given, 1)
+def json_text(name: str, given: object, bytes_max: int = VALUE_BYTES_MAX) -> str:
+    """Answer any JSON value as compact JSON text of at most ``bytes_max``; see ``value_of`` for what is refused."""
+    _check_json(name, given, 1, bytes_max)
     text = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     size = encoded_size(name, text)
-    if size > VALUE_BYTES_MAX:
-        raise InvalidInput(f"{name} is {size} bytes of JSON; at most {VALUE_BYTES_MAX} are kept, store a reference")
+    if size > bytes_max:
+        raise InvalidInput(f"{name} is {size} bytes of JSON; at most {bytes_max} are kept, store a reference")
     return text
 
 
-def _check_json(name: str, given: object, depth: int) -> None:
+def _check_json(name: str, given: object, depth: int, bytes_max: int) -> None:
     if given is None or isinstance(given, str | bool):
         return
     if isinstance(given, int):
@@ -210,48 +224,64 @@ def _check_json(name: str, given: object, depth: int) -> None:
     if depth > JSON_DEPTH_MAX:
         raise InvalidInput(f"{name} is nested deeper than {JSON_DEPTH_MAX} levels (or in itself); flatten it")
     if isinstance(given, list | tuple):
-        if len(given) > VALUE_ITEMS_MAX:
-            raise InvalidInput(f"{name} is longer than {VALUE_ITEMS_MAX} items; store a reference")
+        if len(given) > bytes_max // ITEM_BYTES:
+            raise InvalidInput(f"{name} is longer than {bytes_max // ITEM_BYTES} items; store a reference")
         for item in given:
-            _check_json(name, item, depth + 1)
+            _check_json(name, item, depth + 1, bytes_max)
     elif isinstance(given, dict):
-        if len(given) > VALUE_KEYS_MAX:
-            raise InvalidInput(f"{name} has more than {VALUE_KEYS_MAX} keys; store a reference")
+        if len(given) > bytes_max // KEY_BYTES:
+            raise InvalidInput(f"{name} has more than {bytes_max // KEY_BYTES} keys; store a reference")
         for key, item in given.items():
             if not isinstance(key, str):
                 raise TypeError(f"{name} has a key that is no str; JSON objects have only those")
-            _check_json(name, item, depth + 1)
+            _check_json(name, item, depth + 1, bytes_max)
     else:
         raise TypeError(f"{name} holds a {type(given).__name__}, which is no JSON value")
 
 
-def data_changes_of(given: object, name: str = "changes") -> dict[str, str | None]:
-    """Answer changes of session data as field → JSON text, ``None`` for a field to remove.
+def data_changes_of(
+    given: object, removed: object = (), bytes_max: int = VALUE_BYTES_MAX, name: str = "changes"
+) -> dict[str, str | None]:
+    """Answer changes of session data as field → JSON text, ``None`` for a field that shall go.
 
     Args:
-        name: what they are called, for the error.
+        given: field → JSON value; ``None`` is JSON's null.
+        removed: names of fields that shall go.
+        bytes_max: what the session's data may be as JSON text.
+        name: what the changes are called, for the error.
 
     Raises:
-        TypeError: it is no mapping of ``str`` to JSON values.
-        InvalidInput: a field's name or value can never be kept.
+        TypeError: they are no mapping of ``str`` to JSON values, or ``removed`` is no collection of ``str``.
+        InvalidInput: a field's name or value can never be kept, or one is written and removed at once.
     """
     if not isinstance(given, Mapping):
         raise TypeError(f"{name} is a dict of field → JSON value, not {type(given).__name__}")
-    changes: dict[str, str | None] = {}
-    if len(given) > VALUE_BYTES_MAX:
+    if isinstance(removed, str | bytes | Mapping) or not isinstance(removed, Collection):
+        raise TypeError(f"removed is a list of fields' names, not {type(removed).__name__}")
+    if len(given) + len(removed) > bytes_max:
         raise InvalidInput(f"{name} has more fields than a session's data can hold")
+    changes: dict[str, str | None] = {}
     for field, value in given.items():
-        if not isinstance(field, str):
-            raise TypeError("a field's name is a str")
-        encoded_size("a field's name", field)
-        changes[field] = None if value is None else json_text(f"the field {field[:40]!r}", value)
+        _check_field(field)
+        changes[field] = json_text(f"the field {field[:40]!r}", value, bytes_max)
+    for field in removed:
+        _check_field(field)
+        if field in given:
+            raise InvalidInput("a field is written and removed at once; do one of them")
+        changes[field] = None
     return changes
 
 
-def data_of(given: object) -> dict[str, JSON]:
-    """Answer the data of a new session: a JSON object of at most 16 KiB, without fields that are ``None``."""
-    changes = data_changes_of(given, "data")
-    json_text("data", dict(given))  # type: ignore[call-overload]  # data_changes_of takes mappings only
+def _check_field(field: object) -> None:
+    if not isinstance(field, str):
+        raise TypeError("a field's name is a str")
+    encoded_size("a field's name", field)
+
+
+def data_of(given: object, bytes_max: int) -> dict[str, JSON]:
+    """Answer the data of a new session: a JSON object of at most ``bytes_max``; see ``data_changes_of``."""
+    changes = data_changes_of(given, (), bytes_max, "data")
+    json_text("data", dict(given), bytes_max)  # type: ignore[call-overload]  # data_changes_of takes mappings only
     return {field: json.loads(text) for field, text in changes.items() if text is not None}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, TypeVar
 
@@ -11,6 +12,7 @@ from .clock import NEVER, Clock
 from .compiled_core import COMPILED
 from .compiler_hints import mypyc_attr
 from .errors import ReauthenticationRequired
+from .read_only import read_only
 from .settings import Duration, duration_ms
 
 JSON = str | int | float | bool | None | list["JSON"] | dict[str, "JSON"]
@@ -121,6 +123,11 @@ class SessionDetails(NamedTuple):
     moves: int = 0
     ahead_ms: int = 0
 
+
+DATA_REMEDY = (
+    "a session's data is read only, a change of it would be lost: write "
+    "update_session_data(session.id, {field: value}), with removed=[field] for what shall go"
+)
 
 NO_DETAILS = SessionDetails()
 
@@ -266,10 +273,62 @@ class Session(_SessionAtHand):
         return self.details.address
 
     @property
-    def data(self) -> dict[str, JSON]:
-        """The session's data: a fresh copy of a small JSON object."""
-        data: dict[str, JSON] = json.loads(self.details.data_text)
+    def data(self) -> Mapping[str, JSON]:
+        """The session's data: a small JSON object. It is read only: a change of it raises ``TypeError``."""
+        data: Mapping[str, JSON] = read_only(json.loads(self.details.data_text), DATA_REMEDY)
         return data
+
+    @property
+    def created_datetime(self) -> datetime:
+        """When it was opened, in UTC."""
+        return as_datetime(self.created_at)
+
+    @property
+    def last_seen_datetime(self) -> datetime:
+        """When it was last used, in UTC, up to 1/16 of the idle window late."""
+        return as_datetime(self.last_seen_at)
+
+    @property
+    def authenticated_datetime(self) -> datetime:
+        """When its owner last proved who they are, in UTC."""
+        return as_datetime(self.authenticated_at)
+
+    @property
+    def expires_datetime(self) -> datetime | None:
+        """When it ends if it is not used, in UTC; ``None`` for never."""
+        return optional_datetime(self.expires_at)
+
+    @property
+    def detached_datetime(self) -> datetime | None:
+        """Since when it is detached, in UTC; ``None`` while it is attached."""
+        return optional_datetime(self.detached_at)
+
+    @property
+    def ended_datetime(self) -> datetime | None:
+        """When it ended, in UTC; ``None`` as ``ended_at``."""
+        return optional_datetime(self.ended_at)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Answer the session as plain JSON: instants in milliseconds, durations in seconds; no secret."""
+        return {
+            "id": self.id,
+            "owner": self.owner,
+            "created_at": self.created_at,
+            "last_seen_at": self.last_seen_at,
+            "authenticated_at": self.authenticated_at,
+            "expires_at": self.expires_at,
+            "idle_timeout": self.idle_timeout,
+            "max_age": self.max_age,
+            "detached_timeout": self.detached_timeout,
+            "detachable": self.detachable,
+            "detached_at": self.detached_at,
+            "label": self.label,
+            "user_agent": self.user_agent,
+            "address": self.address,
+            "data": json.loads(self.details.data_text),
+            "version": self.version,
+            "client_id": self.client_id,
+        }
 
     @property
     def is_detached(self) -> bool:
@@ -328,6 +387,16 @@ FrozenSession = Session if COMPILED else frozen_kind(Session)
 def is_another(session: Session, former: Session) -> bool:
     """Whether two sessions of one id were opened apart, as an application may that names them itself."""
     return session.created_at != former.created_at or session.owner != former.owner
+
+
+def as_datetime(instant: int) -> datetime:
+    """Answer milliseconds since the epoch as an aware ``datetime`` in UTC."""
+    return datetime.fromtimestamp(instant // 1000, UTC).replace(microsecond=instant % 1000 * 1000)
+
+
+def optional_datetime(instant: int | None) -> datetime | None:
+    """As ``as_datetime``; ``None`` stays ``None``."""
+    return None if instant is None else as_datetime(instant)
 
 
 def in_seconds(duration_ms: int | None) -> float | None:

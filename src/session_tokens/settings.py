@@ -52,6 +52,9 @@ DURATION_MS_MAX = 100 * 366 * 86_400_000
 
 OWNER_BYTES_MAX = 255
 VALUE_BYTES_MAX = 16_384
+"""Of a token's value, and by default of a session's data."""
+DATA_BYTES_MAX = 1_048_576
+"""What the setting ``max_data_bytes`` may be at most."""
 LABEL_BYTES_MAX = 255
 USER_AGENT_BYTES_MAX = 1_024
 NAME_BYTES_MAX = 1_024
@@ -149,6 +152,7 @@ class Settings:
         token_timeout: seconds after which a token ends.
         disownment_timeout: seconds that a token may wait unassigned.
         max_tokens_per_session: tokens that one session may hold, ``None`` for no cap.
+        max_data_bytes: what one session's data may be as JSON text, up to 1 MiB.
         sweep_interval: seconds between two runs of the background sweeper.
 
     Raises:
@@ -164,6 +168,7 @@ class Settings:
     token_timeout: Duration | None = None
     disownment_timeout: Duration | None = 3600
     max_tokens_per_session: int | None = None
+    max_data_bytes: int = VALUE_BYTES_MAX
     sweep_interval: Duration = 1
 
     def __post_init__(self) -> None:
@@ -179,6 +184,10 @@ class Settings:
                 raise TypeError(f"{name} is a whole number or None for no cap, not {_kind(cap)}")
             if cap is not None and cap < 1:
                 raise InvalidInput(f"{name} must be at least 1; for no cap give None")
+        if isinstance(self.max_data_bytes, bool) or not isinstance(self.max_data_bytes, int):
+            raise TypeError(f"max_data_bytes is a whole number, not {_kind(self.max_data_bytes)}")
+        if not 2 <= self.max_data_bytes <= DATA_BYTES_MAX:
+            raise InvalidInput(f"max_data_bytes is at most {DATA_BYTES_MAX} (1 MiB); keep larger data elsewhere")
         if self.session_policy not in ("replace_oldest", "replace_all", "refuse"):
             raise InvalidInput("session_policy is one of replace_oldest, replace_all, refuse")
 
@@ -196,9 +205,8 @@ class Policy:
 
     __slots__ = (
         "cleaning_batch", "detached_as_max_age", "detached_timeout_ms", "disownment_timeout_ms", "ended_at_once",
-        "ended_retention_ms",
-        "idle_timeout_ms", "max_age_ms", "max_sessions", "max_tokens_per_session", "moved_at_once", "names",
-        "session_policy", "token_timeout_ms",
+        "ended_retention_ms", "idle_timeout_ms", "max_age_ms", "max_data_bytes", "max_sessions",
+        "max_tokens_per_session", "moved_at_once", "names", "session_policy", "token_timeout_ms",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, *, names: bool = False) -> None:
@@ -210,6 +218,7 @@ class Policy:
             None if settings.detached_timeout is UNSET else duration_ms("detached_timeout", settings.detached_timeout)
         )
         self.max_sessions = settings.max_sessions
+        self.max_data_bytes = settings.max_data_bytes
         self.session_policy = settings.session_policy
         self.token_timeout_ms = duration_ms("token_timeout", settings.token_timeout)
         self.disownment_timeout_ms = duration_ms("disownment_timeout", settings.disownment_timeout)

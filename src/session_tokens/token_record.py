@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from operator import attrgetter
@@ -11,7 +12,17 @@ from typing import Any, ClassVar, Final, NamedTuple
 from .clock import NEVER
 from .compiled_core import COMPILED
 from .compiler_hints import mypyc_attr
-from .session_record import JSON, OwnerEntry, Record, Session, frozen_kind, in_seconds
+from .read_only import read_only
+from .session_record import (
+    JSON,
+    OwnerEntry,
+    Record,
+    Session,
+    as_datetime,
+    frozen_kind,
+    in_seconds,
+    optional_datetime,
+)
 
 
 class TokenKind(StrEnum):
@@ -24,6 +35,12 @@ class TokenKind(StrEnum):
 
 FREE, BOUND, TRANSFERABLE = TokenKind.FREE, TokenKind.BOUND, TokenKind.TRANSFERABLE
 """The kinds as plain names: an attribute of an enumeration costs four times as much to read."""
+
+
+VALUE_REMEDY = (
+    "a token's value is read only, a change of it would be lost: write change_token(token.id, value=…), with "
+    "version=token.version where others write too"
+)
 
 
 class Offer(NamedTuple):
@@ -140,11 +157,56 @@ class Token(_TokenAtHand):
 
     @property
     def value(self) -> JSON:
-        """The value as it was given: a ``str`` verbatim, or a fresh copy of any other JSON value."""
+        """The value as it was given: a ``str`` verbatim, or any other JSON value, read only."""
         if not self.is_json:
             return self.text
-        value: JSON = json.loads(self.text)
+        value: JSON = read_only(json.loads(self.text), VALUE_REMEDY)
         return value
+
+    @property
+    def created_datetime(self) -> datetime:
+        """When it was issued, in UTC."""
+        return as_datetime(self.created_at)
+
+    @property
+    def expires_datetime(self) -> datetime | None:
+        """When it ends, in UTC; ``None`` for never."""
+        return optional_datetime(self.expires_at)
+
+    @property
+    def held_since_datetime(self) -> datetime:
+        """Since when its owner, or its being unassigned, is as it is, in UTC."""
+        return as_datetime(self.held_since)
+
+    @property
+    def unassigned_datetime(self) -> datetime | None:
+        """Since when it is unassigned, in UTC; ``None`` while it is not."""
+        return optional_datetime(self.unassigned_at)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Answer the token as plain JSON: instants in milliseconds, durations in seconds, price as text; no secret."""
+        price = self.price
+        return {
+            "id": self.id,
+            "kind": self.kind.value,
+            "owner": self.owner,
+            "session_id": self.session_id,
+            "value": json.loads(self.text) if self.is_json else self.text,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "timeout": self.timeout,
+            "disownment_timeout": self.disownment_timeout,
+            "held_since": self.held_since,
+            "unassigned_at": self.unassigned_at,
+            "previous_owner": self.previous_owner,
+            "epoch": self.epoch,
+            "version": self.version,
+            "sellable": self.is_sellable,
+            "price": None if price is None else format(price, "f"),
+            "currency": self.currency,
+            "gift": self.gift,
+            "client_id": self.client_id,
+        }
 
     @property
     def expires_at(self) -> int | None:

@@ -29,9 +29,6 @@ def tokens() -> Iterator[SessionTokens]:
 
 CHOSEN: dict[str, Callable[[SessionTokens, str], object]] = {
     "owner": lambda tokens, text: tokens.open_session(text),
-    "label": lambda tokens, text: tokens.open_session("alice", label=text),
-    "address": lambda tokens, text: tokens.open_session("alice", address=text),
-    "changed label": lambda tokens, text: tokens.change_session(tokens.open_session("alice").id, label=text),
     "receiver": lambda tokens, text: tokens.transfer_token(
         tokens.issue_token(tokens.open_session("alice").id, transferable=True).id, giver="alice", receiver=text
     ),
@@ -53,10 +50,12 @@ def test_what_is_not_seen_is_refused_where_the_application_chose_it(
 
 
 @pytest.mark.parametrize("invisible", INVISIBLES)
-def test_what_is_not_seen_in_a_user_agent_is_taken_out(tokens: SessionTokens, invisible: str) -> None:
-    issued = tokens.open_session("alice", user_agent=f"Brow{invisible}ser/1{invisible}")
+def test_what_is_not_seen_in_what_clients_send_is_taken_out(tokens: SessionTokens, invisible: str) -> None:
+    sent = f"Brow{invisible}ser/1{invisible}"
+    session = tokens.open_session("alice", user_agent=sent, label=sent, address=sent).session
 
-    assert issued.session.user_agent == "Browser/1"
+    assert (session.user_agent, session.label, session.address) == ("Browser/1",) * 3
+    assert tokens.change_session(session.id, label=sent).label == "Browser/1"
 
 
 def test_tables_refuse_such_owners_too() -> None:
@@ -119,8 +118,18 @@ def test_a_value_does_not_begin_with_a_secret(tokens: SessionTokens, tail: str) 
     assert value_of(tokens, issued.id) == issued.id
 
 
-def test_a_user_agent_loses_a_secret(tokens: SessionTokens) -> None:
-    assert tokens.open_session("alice", user_agent=f"Browser {SECRET} x").session.user_agent == "Browser  x"
+def test_a_user_agent_and_an_address_lose_a_secret_and_a_label_is_refused(tokens: SessionTokens) -> None:
+    sent = f"Browser {SECRET} x"
+    session = tokens.open_session("alice", user_agent=sent, address=sent).session
+
+    assert (session.user_agent, session.address) == ("Browser  x",) * 2
+    for use in (
+        lambda: tokens.open_session("alice", label=sent),
+        lambda: tokens.change_session(session.id, label=sent),
+    ):
+        with pytest.raises(InvalidInput, match="looks like a secret") as refused:
+            use()
+        assert "sts_" not in str(refused.value)
 
 
 def test_a_prefix_is_no_secret() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from session_tokens import SessionTokens
 from session_tokens.cli.main import main
 
 
@@ -36,6 +37,7 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     """Call ``main`` with arguments, and bytes on standard input, on a store of this test's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SESSION_TOKENS_STORE", "sqlite:///store.db")
+    SessionTokens.open("sqlite:///store.db", sweep=False).close()  # commands that read one make none
 
     def call(*arguments: str, stdin: bytes = b"") -> Said:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))

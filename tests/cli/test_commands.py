@@ -60,7 +60,7 @@ def test_refusals_have_their_exit_codes(cli: Cli) -> None:
     assert cli("transfer", token, "--giver", "carol", "--receiver", "bob").code == 5
     assert cli("claim", token, "--session", session).code == 4
     assert cli("transfer", "tok_00" + "0" * 22, "--receiver", "bob").code == 1
-    assert cli("sessions", "--store", "sqlite:////no/such/folder/x.db").code == 3
+    assert cli("open", "alice", "--store", "sqlite:////no/such/folder/x.db").code == 3
 
 
 def test_errors_are_json_for_programs(cli: Cli) -> None:
@@ -163,7 +163,7 @@ def test_a_key_that_is_not_there_is_inactive_as_every_other_thing(cli: Cli, acti
 
 
 def test_a_new_database_and_its_key_are_private_and_said_once(process: Cli, tmp_path: Path) -> None:
-    first, second = process("sessions"), process("sessions")
+    first, second = process("open", "alice"), process("open", "bob")
 
     for name in ("store.db", "store.db.key"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600

@@ -256,18 +256,17 @@ class SessionsAndTokens(RuleBasedStateMachine):
     @precondition(when_sessions_live)
     @rule(
         key=session_keys, names=st.sets(st.sampled_from("abc"), min_size=1), remove=st.booleans(),
-        behind=st.integers(0, 3),
+        nothing=st.booleans(), behind=st.integers(0, 3),
     )  # fmt: skip
-    def update_session_data(self, key: str, names: set[str], remove: bool, behind: int) -> None:
-        """Every value is new, so that each write is a change; only what is there is removed."""
+    def update_session_data(self, key: str, names: set[str], remove: bool, nothing: bool, behind: int) -> None:
+        """Every value is new or none, so that each write is a change; what is there is removed, what is not written."""
         session = next((s for s in self.model.living_sessions() if key in (s.id, s.secret)), None)
         self.fields_written += 1
-        changes: Record = dict.fromkeys(sorted(names), self.fields_written)
-        if session is not None and remove:
-            changes |= {name: None for name in names if name in session.data}
+        removed = sorted(name for name in names if session is not None and remove and name in session.data)
+        changes: Record = dict.fromkeys(sorted(names - set(removed)), None if nothing else self.fields_written)
         self.versioned = session and session.id
         version = None if session is None or behind == 0 else max(1, session.version - behind + 1)
-        self.give("update_session_data", key, changes, version=version)
+        self.give("update_session_data", key, changes, removed=removed, version=version)
 
     @precondition(when_sessions_live)
     @rule(owner=owners, kept=st.one_of(st.none(), session_keys), honest=st.booleans())

@@ -7,7 +7,7 @@ milliseconds, `None` is never. A command answers the record as a dictionary or r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace as Thing
 from typing import Any, NoReturn
 
@@ -242,13 +242,16 @@ class NaiveTokens:
             self.end(session, self.now)
         return record
 
-    def update_session_data(self, key: str, changes: Record, version: int | None = None) -> Record:
+    def update_session_data(
+        self, key: str, changes: Record, *, removed: Sequence[str] = (), version: int | None = None
+    ) -> Record:
         session = self.session_of(key)
-        if version is not None and any(session.changed.get(name, 0) > version for name in changes):
+        touched = [*changes, *removed]
+        if version is not None and any(session.changed.get(name, 0) > version for name in touched):
             raise Refusal("Conflict")
         session.version += 1
-        session.changed |= dict.fromkeys(changes, session.version)
-        session.data = {name: value for name, value in (session.data | changes).items() if value is not None}
+        session.changed |= dict.fromkeys(touched, session.version)
+        session.data = {name: value for name, value in (session.data | changes).items() if name not in removed}
         self.say("session_changed", session.id)
         return self.session_record(session)
 

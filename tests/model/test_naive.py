@@ -157,7 +157,7 @@ def test_an_ended_session_is_known_by_its_id_for_a_while_and_its_secret_is_not()
 def test_data_written_since_a_version_conflicts_field_by_field() -> None:
     model = model_with()
     model.open_session("ann", data={"a": 1, "b": 1})
-    model.update_session_data("s1", {"a": None}, version=1)
+    model.update_session_data("s1", {}, removed=["a"], version=1)
     other_field = model.update_session_data("s1", {"b": 2}, version=1)
 
     assert other_field["data"] == {"b": 2}

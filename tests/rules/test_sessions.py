@@ -14,6 +14,7 @@ from session_tokens import (
     ReauthenticationRequired,
     SessionEnded,
     SessionTokens,
+    Settings,
     UnknownSession,
 )
 from session_tokens.testing import ManualClock
@@ -31,13 +32,13 @@ def test_only_the_secret_verifies_an_id_never_does(st: SessionTokens) -> None:
 
 def test_a_session_keeps_what_it_was_opened_with(st: SessionTokens, clock: ManualClock) -> None:
     session = st.open_session(
-        "ann", data={"theme": "dark", "gone": None}, label="phone", user_agent="Browser/1", address="192.0.2.1"
+        "ann", data={"theme": "dark", "empty": None}, label="phone", user_agent="Browser/1", address="192.0.2.1"
     ).session
 
     assert ("ann", "phone", "Browser/1", "192.0.2.1") == (
         session.owner, session.label, session.user_agent, session.address,
     )  # fmt: skip
-    assert {"theme": "dark"} == session.data
+    assert {"theme": "dark", "empty": None} == session.data
     assert clock.now() == session.created_at == session.last_seen_at == session.authenticated_at
 
 
@@ -319,7 +320,7 @@ def test_concurrent_updates_of_one_field_conflict_and_say_which(st: SessionToken
 
 def test_a_removed_field_conflicts_as_a_changed_one_does(st: SessionTokens) -> None:
     opened = st.open_session("ann", data={"a": 1})
-    st.update_session_data(opened.id, {"a": None}, version=1)
+    st.update_session_data(opened.id, {}, removed=["a"], version=1)
 
     with pytest.raises(Conflict):
         st.update_session_data(opened.id, {"a": 3}, version=1)
@@ -349,11 +350,45 @@ def test_data_never_grows_beyond_16_kib(st: SessionTokens) -> None:
     assert {"a"} == set(session.data)
 
 
-def test_the_data_of_a_record_is_a_copy(st: SessionTokens) -> None:
-    opened = st.open_session("ann", data={"a": [1]})
-    opened.session.data["a"] = 2
+def test_none_is_a_value_of_a_field_and_removed_names_what_goes(st: SessionTokens) -> None:
+    opened = st.open_session("ann", data={"a": None, "b": 1, "c": 2})
+    assert {"a": None, "b": 1, "c": 2} == opened.session.data
 
-    assert {"a": [1]} == opened.session.data
+    changed = st.update_session_data(opened.id, {"b": None}, removed=["c", "never there"])
+
+    assert {"a": None, "b": None} == changed.data
+    assert st.get_session(opened.id) == changed
+    assert {"b": None} == st.update_session_data(opened.id, {}, removed={"a"}).data
+
+
+def test_a_field_is_not_written_and_removed_at_once(st: SessionTokens) -> None:
+    opened = st.open_session("ann", data={"a": 1})
+
+    with pytest.raises(InvalidInput, match="at once"):
+        st.update_session_data(opened.id, {"a": 2}, removed=["a"])
+    for removed in ("a", b"a", 1, {"a": 1}, [1]):
+        with pytest.raises(TypeError):
+            st.update_session_data(opened.id, {}, removed=removed)  # type: ignore[arg-type]  # that is the point
+    assert {"a": 1} == opened.session.data
+
+
+def test_the_limit_of_data_is_a_setting_up_to_1_mib() -> None:
+    with SessionTokens.open("memory://", settings=Settings(max_data_bytes=2**20), sweep=False) as large:
+        exactly = {"a": "x" * (2**20 - len('{"a":""}'))}
+        opened = large.open_session("ann", data=exactly)
+        assert exactly == large.update_session_data(opened.id, exactly).data
+        with pytest.raises(InvalidInput, match="1048576"):
+            large.update_session_data(opened.id, {"b": 1})
+        with pytest.raises(InvalidInput, match="1048576"):
+            large.open_session("bob", data={"a": exactly["a"] + "x"})
+        with pytest.raises(InvalidInput, match="16384"):
+            large.issue_token(opened.id, "x" * 16_385)  # a value has a limit of its own
+    for wrong in (0, 1, -1, 2**20 + 1):
+        with pytest.raises(InvalidInput):
+            Settings(max_data_bytes=wrong)
+    for wrong_kind in (True, 1.5, "16384", None):
+        with pytest.raises(TypeError):
+            Settings(max_data_bytes=wrong_kind)  # type: ignore[arg-type]  # that is the point
 
 
 # The end.

@@ -78,9 +78,6 @@ def test_a_value_is_a_copy(st: SessionTokens) -> None:
     value: list[JSON] = [1]
     issued = st.issue_token(None, value)
     value.append(2)
-    answered = issued.token.value
-    assert isinstance(answered, list)
-    answered.append(3)
 
     assert [1] == issued.token.value
 

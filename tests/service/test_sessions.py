@@ -84,13 +84,20 @@ async def test_a_session_is_changed_at_the_version_that_was_read(world: World) -
     assert after.json()["session"]["label"] == "desk"
 
 
-async def test_fields_of_data_are_merged_and_null_removes_one(world: World) -> None:
+async def test_fields_of_data_are_merged_null_is_a_value_and_removed_names_what_goes(world: World) -> None:
     path = f"/v1/sessions/{(await world.open_session(data={'a': 1, 'b': 2}))['session']['id']}"
     changed = await world.ask("PATCH", path, json={"data": {"a": None, "c": [3]}})
+    removed = await world.ask("PATCH", path, json={"removed": ["b", "not there"]})
+    both = await world.ask("PATCH", path, json={"data": {"d": 1}, "removed": ["c"]})
+    at_once = await world.ask("PATCH", path, json={"data": {"a": 1}, "removed": ["a"]})
+    no_list = await world.ask("PATCH", path, json={"removed": "a"})
     together = await world.ask("PATCH", path, json={"data": {"a": 1}, "label": "x"})
+    also_together = await world.ask("PATCH", path, json={"removed": ["a"], "label": "x"})
 
-    assert changed.json()["session"]["data"] == {"b": 2, "c": [3]}
-    assert together.status_code == 422
+    assert changed.json()["session"]["data"] == {"a": None, "b": 2, "c": [3]}
+    assert removed.json()["session"]["data"] == {"a": None, "c": [3]}
+    assert both.json()["session"]["data"] == {"a": None, "d": 1}
+    assert [answer.status_code for answer in (at_once, no_list, together, also_together)] == [422] * 4
 
 
 async def test_rotating_gives_a_new_secret_and_kills_the_old_one(world: World) -> None:

@@ -83,14 +83,14 @@ def test_a_store_without_a_pepper_is_refused(postgres_url: str) -> None:
 def test_another_pepper_under_the_same_id_is_refused(open_store: Callable[..., BlockingPostgresStore]) -> None:
     open_store(pepper={"one": PEPPER}).close_now()
 
-    with pytest.raises(StoreError, match="pepper one is not the one"):
+    with pytest.raises(InvalidInput, match="pepper one is not the one"):
         open_store(pepper={"one": OTHER})
 
 
 def test_a_missing_pepper_is_an_error_that_names_its_id(open_store: Callable[..., BlockingPostgresStore]) -> None:
     open_store(pepper={"old": PEPPER}).close_now()
 
-    with pytest.raises(StoreError, match="pepper old, which is not given"):
+    with pytest.raises(InvalidInput, match="pepper old, which is not given"):
         open_store(pepper={"new": OTHER})
 
 
@@ -98,14 +98,14 @@ def test_a_pepper_is_needed_until_no_row_is_under_it(open_store: Callable[..., B
     with SessionTokens(open_store(pepper={"old": PEPPER})) as tokens:
         issued = tokens.open_session("ann")
     open_store(pepper={"new": OTHER, "old": PEPPER}).close_now()
-    with pytest.raises(StoreError, match="pepper old"):
+    with pytest.raises(InvalidInput, match="pepper old"):
         open_store(pepper={"new": OTHER})
     with SessionTokens(open_store(pepper={"new": OTHER, "old": PEPPER})) as tokens:
         rotated = tokens.rotate_session(issued.id)
 
     with SessionTokens(open_store(pepper={"new": OTHER})) as tokens:
         assert tokens.verify_session(rotated.secret) is not None
-    with pytest.raises(StoreError, match="pepper new"):
+    with pytest.raises(InvalidInput, match="pepper new"):
         open_store(pepper={"old": PEPPER})
 
 

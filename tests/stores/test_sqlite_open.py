@@ -199,7 +199,7 @@ def test_a_missing_key_file_is_never_made_anew(tmp_path: Path) -> None:
     store.close_now()
     Path(f"{path}.key").unlink()
 
-    with pytest.raises(StoreError, match=f"pepper {store.keyring.current}.*{path}.key"):
+    with pytest.raises(InvalidInput, match=f"pepper {store.keyring.current}.*{path}.key"):
         open_sqlite(path)
     assert not Path(f"{path}.key").exists()
 
@@ -245,9 +245,9 @@ def test_a_wrong_pepper_is_refused_by_id_and_place(tmp_path: Path) -> None:
     store = open_sqlite(path)
     store.close_now()
 
-    with pytest.raises(StoreError, match=f"{store.keyring.current}.*the argument pepper="):
+    with pytest.raises(InvalidInput, match=f"{store.keyring.current}.*the argument pepper="):
         open_sqlite(path, pepper=b"another" * 8)
-    with pytest.raises(StoreError, match=f"pepper {store.keyring.current} from the argument"):
+    with pytest.raises(InvalidInput, match=f"pepper {store.keyring.current} from the argument"):
         open_sqlite(path, pepper={store.keyring.current: b"another" * 8})
 
 
@@ -293,7 +293,7 @@ def test_a_retired_pepper_is_asked_for_until_no_row_needs_it(tmp_path: Path) -> 
     store = opened(path, pepper=new | old)
     store.close_now()
 
-    with pytest.raises(StoreError, match="rows under the pepper old") as caught:
+    with pytest.raises(InvalidInput, match="rows under the pepper old") as caught:
         opened(path, pepper=new)
     assert caught.value.details["key_ids"] == ["old"]
 
@@ -313,9 +313,9 @@ def test_a_copy_of_the_database_without_its_key_opens_nothing(tmp_path: Path) ->
     store.close_now()
     shutil.copy(path, copy)
 
-    with pytest.raises(StoreError):
+    with pytest.raises(InvalidInput):
         open_sqlite(copy)
-    with pytest.raises(StoreError):
+    with pytest.raises(InvalidInput):
         open_sqlite(copy, pepper=os.urandom(32))
     content = copy.read_bytes()
     assert secret.encode() not in content and secret[6:49].encode() not in content

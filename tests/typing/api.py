@@ -96,7 +96,7 @@ def call_all(st: SessionTokens) -> None:
     assert_type(st.attach_session(issued.id, idempotency_key="x"), Issued)
     assert_type(st.change_session(issued.id, idle_timeout=None, max_age=1.5, detachable=False, label=None), Session)
     assert_type(st.change_session(issued.id, detached_timeout=5, version=1, idempotency_key="x"), Session)
-    assert_type(st.update_session_data(issued.id, {"a": None}, version=1, idempotency_key="x"), Session)
+    assert_type(st.update_session_data(issued.id, {"a": None}, removed=["b"], version=1, idempotency_key="x"), Session)
     assert_type(st.destroy_session(issued.id, reason="theft", version=1, idempotency_key="x"), bool)
     assert_type(st.destroy_sessions("ann", except_session=None, reason="revoked", idempotency_key="x"), int)
     assert_type(st.disable_owner("ann", idempotency_key="x"), bool)
@@ -147,7 +147,9 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
         await st.change_session(issued.id, idle_timeout=None, max_age=1.5, detachable=False, label=None), Session
     )
     assert_type(await st.change_session(issued.id, detached_timeout=5, version=1, idempotency_key="x"), Session)
-    assert_type(await st.update_session_data(issued.id, {"a": None}, version=1, idempotency_key="x"), Session)
+    assert_type(
+        await st.update_session_data(issued.id, {"a": None}, removed=["b"], version=1, idempotency_key="x"), Session
+    )
     assert_type(await st.destroy_session(issued.id, reason="theft", version=1, idempotency_key="x"), bool)
     assert_type(await st.destroy_sessions("ann", except_session=None, reason="revoked", idempotency_key="x"), int)
     assert_type(await st.disable_owner("ann", idempotency_key="x"), bool)

@@ -9,27 +9,35 @@ from typing import Any
 from ..audit import Audit
 from ..audit_reading import is_kept, read_now
 from ..minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, is_id
-from ..records import Issued, Page, Session
+from ..records import Issued, Page
+from ..stores.connect import insist_it_is_there
 from ..sync_api import SessionTokens
 from . import exits
 from .exits import UsageError
 from .inputs import secret_from
-from .output import print_json, print_record, print_table, progress, session_json, token_json
+from .operating import store_url
+from .output import print_json, print_record, print_table, progress
 
 SESSION_COLUMNS = ("id", "owner", "created_at", "last_seen_at", "expires_at", "detached_at", "label")
 TOKEN_COLUMNS = ("id", "kind", "owner", "session_id", "value", "expires_at", "price", "currency", "epoch")
 SWEEP_STEP = 1_000
 
 
-def opened(options: Namespace) -> SessionTokens:
-    """Open the store that the options name, without a background sweeper; an audit log that it has is gone on with."""
-    if options.store is None:
-        raise UsageError("no store is named; give --store URL or set SESSION_TOKENS_STORE (such as sqlite:///file.db)")
-    tokens = SessionTokens.open(options.store, sweep=False)
+def opened(options: Namespace, *, make: bool = False) -> SessionTokens:
+    """Open the store that the options name, without a background sweeper; an audit log that it has is gone on with.
+
+    Args:
+        make: whether a store that is not there is made; else it is ``InvalidInput``: most likely a mistyped name.
+    """
+    url = store_url(options)
+    if not make:
+        insist_it_is_there(url)
+    tokens = SessionTokens.open(url, sweep=False)
     return SessionTokens(tokens.store, audit=Audit()) if read_now(tokens.store, is_kept()) else tokens
 
 
-def _told(options: Namespace, record: dict[str, Any], secret: str | None = None) -> int:
+def told(options: Namespace, record: dict[str, Any], secret: str | None = None) -> int:
+    """Print a record, and a secret where there is one."""
     shown = record if secret is None else {**record, "secret": secret}
     if options.json:
         print_json(shown)
@@ -38,15 +46,15 @@ def _told(options: Namespace, record: dict[str, Any], secret: str | None = None)
     return exits.OK
 
 
-def _issued(options: Namespace, issued: Issued) -> int:
-    record = issued.record
-    return _told(options, session_json(record) if isinstance(record, Session) else token_json(record), issued.secret)
+def issued(options: Namespace, made: Issued) -> int:
+    """Print what was issued, with its secret."""
+    return told(options, made.record.to_dict(), made.secret)
 
 
 def open_session(options: Namespace) -> int:
     """Open a session and print it with its secret."""
-    with opened(options) as tokens:
-        return _issued(
+    with opened(options, make=True) as tokens:
+        return issued(
             options,
             tokens.open_session(
                 options.owner,
@@ -68,10 +76,10 @@ def verify(options: Namespace) -> int:
     with opened(options) as tokens:
         if secret.startswith(SESSION_SECRET):
             session = tokens.verify_session(secret, touch=not options.no_touch)
-            found = None if session is None else {"session": session_json(session)}
+            found = None if session is None else {"session": session.to_dict()}
         else:
             token = tokens.verify_token(secret)
-            found = None if token is None else {"token": token_json(token)}
+            found = None if token is None else {"token": token.to_dict()}
     if options.json:
         print_json({"active": found is not None, **(found or {})})
     elif found is None:
@@ -87,9 +95,9 @@ def list_sessions(options: Namespace) -> int:
     with opened(options) as tokens:
         if options.id is not None:
             session = tokens.get_session(options.id)
-            return exits.INACTIVE if session is None else _told(options, session_json(session))
+            return exits.INACTIVE if session is None else told(options, session.to_dict())
         page = tokens.list_sessions(options.owner, detached=options.detached, after=options.after, limit=options.limit)
-    return _paged(options, SESSION_COLUMNS, [session_json(session) for session in page], page)
+    return _paged(options, SESSION_COLUMNS, [session.to_dict() for session in page], page)
 
 
 def list_tokens(options: Namespace) -> int:
@@ -97,7 +105,7 @@ def list_tokens(options: Namespace) -> int:
     with opened(options) as tokens:
         if options.id is not None:
             token = tokens.get_token(options.id)
-            return exits.INACTIVE if token is None else _told(options, token_json(token))
+            return exits.INACTIVE if token is None else told(options, token.to_dict())
         page = tokens.list_tokens(
             owner=options.owner,
             session=options.session,
@@ -107,7 +115,7 @@ def list_tokens(options: Namespace) -> int:
             after=options.after,
             limit=options.limit,
         )
-    return _paged(options, TOKEN_COLUMNS, [token_json(token) for token in page], page)
+    return _paged(options, TOKEN_COLUMNS, [token.to_dict() for token in page], page)
 
 
 def _paged(options: Namespace, columns: tuple[str, ...], rows: list[dict[str, Any]], page: Page[Any]) -> int:
@@ -125,8 +133,8 @@ def _paged(options: Namespace, columns: tuple[str, ...], rows: list[dict[str, An
 def issue(options: Namespace) -> int:
     """Issue a token under a session (named by id), or a free one, and print it with its secret."""
     value = options.value_json if options.value is None else options.value
-    with opened(options) as tokens:
-        return _issued(
+    with opened(options, make=options.session is None) as tokens:
+        return issued(
             options,
             tokens.issue_token(
                 options.session,
@@ -142,7 +150,7 @@ def issue(options: Namespace) -> int:
 def transfer(options: Namespace) -> int:
     """Hand a token to another owner and print it with the receiver's secret."""
     with opened(options) as tokens:
-        return _issued(
+        return issued(
             options,
             tokens.transfer_token(
                 options.token,
@@ -157,7 +165,7 @@ def transfer(options: Namespace) -> int:
 def claim(options: Namespace) -> int:
     """Take an unassigned token into a session and print it with its new secret."""
     with opened(options) as tokens:
-        return _issued(
+        return issued(
             options,
             tokens.claim_token(options.token, session_key=options.session, idempotency_key=options.idempotency_key),
         )
@@ -167,10 +175,13 @@ def end(options: Namespace) -> int:
     """End a session or token by its id, or all sessions of an owner."""
     if (options.id is None) == (options.owner is None):
         raise UsageError("name one: the id of a session or token, or --owner")
+    if options.owner is not None and not options.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("this ends all sessions of an owner, and nobody can be asked here; add --yes")
+        if not _confirmed(options.owner):
+            raise UsageError("not confirmed; nothing was ended")
     with opened(options) as tokens:
         if options.owner is not None:
-            if not options.yes and sys.stdin.isatty() and not _confirmed(options.owner):
-                raise UsageError("not confirmed; nothing was ended")
             count = tokens.destroy_sessions(options.owner, except_session=options.except_session, reason=options.reason)
         elif is_id(SESSION_ID, options.id):
             count = int(tokens.destroy_session(options.id, reason=options.reason))

@@ -88,14 +88,27 @@ def _no_constant(name: str) -> Any:
 def secret_from(file: str | None) -> str:
     """Answer a secret from a file of mode 0600 or from standard input, less exactly one final newline.
 
+    At a terminal it is asked for, and what is typed is not shown.
+
     Raises:
         UsageError: the file is no plain file, is open to others or is not UTF-8; or there is nothing.
     """
+    if file is None and sys.stdin.isatty():
+        return _typed_secret()
     raw = sys.stdin.buffer.read(SECRET_BYTES_MAX + 1) if file is None or file == "-" else _read_private(Path(file))
     if len(raw) > SECRET_BYTES_MAX:
         return ""  # no secret is that long; it is answered as every other string that is none
     text = raw.decode("utf-8", "replace")
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def _typed_secret() -> str:
+    from getpass import getpass
+
+    try:
+        return getpass("Secret: ", stream=sys.stderr)
+    except EOFError:
+        raise UsageError("no secret was typed") from None
 
 
 def _read_private(path: Path) -> bytes:

@@ -75,6 +75,7 @@ def parser() -> ArgumentParser:
 
     _session_commands(command)
     _token_commands(command)
+    _changing_commands(command)
     _operating_commands(command)
     _store_commands(commands)
     return top
@@ -140,6 +141,56 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     end.add_argument("--except", dest="except_session", metavar="ID", help="but this one")
     end.add_argument("--reason", choices=REASONS, default="revoked")
     end.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
+    rotate = command("rotate", "changing:rotate", "give a session a new secret; prints it once")
+    rotate.add_argument("id", metavar="SESSION_ID")
+    rotate.add_argument("--authenticated", action="store_true", help="its owner has just proved who they are")
+    rotate.add_argument("--idempotency-key", metavar="KEY")
+
+    detach = command("detach", "changing:detach", "log a detachable session out and let it go on")
+    detach.add_argument("id", metavar="SESSION_ID")
+
+    attach = command("attach", "changing:attach", "log a detached session in again; prints its new secret once")
+    attach.add_argument("id", metavar="SESSION_ID")
+    attach.add_argument("--idempotency-key", metavar="KEY")
+
+    change = command("change", "changing:change", "change a session or token by its id; what is not given stays")
+    change.add_argument("id", metavar="ID")
+    change.add_argument("--idle-timeout", type=duration, default=UNSET, metavar="DURATION")
+    change.add_argument("--max-age", type=duration, default=UNSET, metavar="DURATION", help="from its opening")
+    change.add_argument("--detached-timeout", type=duration, default=UNSET, metavar="DURATION")
+    change.add_argument("--detachable", action=argparse.BooleanOptionalAction, default=UNSET)
+    change.add_argument("--label", default=UNSET)
+    change.add_argument("--data", type=json_value, metavar="JSON", help="fields to write; null is a value")
+    change.add_argument("--remove", action="append", metavar="FIELD", help="a field of the data that shall go; again")
+    change.add_argument("--timeout", type=duration, default=UNSET, metavar="DURATION", help="of a token")
+    change.add_argument("--disownment-timeout", type=duration, default=UNSET, metavar="DURATION", help="of a token")
+    values = change.add_mutually_exclusive_group()
+    values.add_argument("--value", default=UNSET, metavar="TEXT", help="of a token, kept verbatim")
+    values.add_argument("--value-json", type=json_value, default=UNSET, metavar="JSON", help="of a token")
+    change.add_argument(
+        "--if-version", dest="expected", type=_whole, metavar="N", help="only if it has not changed since"
+    )
+
+    reissue = command("reissue", "changing:reissue", "give a token a new secret; prints it once")
+    reissue.add_argument("token", metavar="TOKEN_ID")
+    reissue.add_argument("--owner", help="its owner; a free token has none")
+    reissue.add_argument("--idempotency-key", metavar="KEY")
+
+    offer = command("offer", "changing:offer", "advertise a transferable token")
+    offer.add_argument("token", metavar="TOKEN_ID")
+    offer.add_argument("--price", metavar="DECIMAL", help="such as 12.50; below zero the giver pays")
+    offer.add_argument("--currency")
+    offer.add_argument("--gift", action="store_true")
+
+    withdraw = command("withdraw", "changing:withdraw", "take a token's offer away")
+    withdraw.add_argument("token", metavar="TOKEN_ID")
+
+    owners = command("owners", "changing:owners", "disable an owner, ending all their sessions, or enable one again")
+    owners.add_argument("action", choices=("disable", "enable"))
+    owners.add_argument("owner")
 
 
 def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:

@@ -55,8 +55,9 @@ def audit(options: Namespace) -> int:
     from ..audit import read_anchors
     from ..audit_reading import latest, read_now, verifying
     from ..inputs import limit_of
-    from ..stores.connect import open_store_now
+    from ..stores.connect import insist_it_is_there, open_store_now
 
+    insist_it_is_there(store_url(options))
     anchors = [] if options.anchor is None else read_anchors(Path(options.anchor))
     store = open_store_now(store_url(options))
     try:
@@ -84,6 +85,10 @@ def keys(options: Namespace) -> int:
     """Create, list, rotate or revoke service keys."""
     import asyncio
 
+    from ..stores.connect import insist_it_is_there
+
+    if options.action != "create":
+        insist_it_is_there(store_url(options))
     return asyncio.run(_keys(options))
 
 

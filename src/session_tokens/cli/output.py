@@ -11,57 +11,9 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from ..records import ServiceKey, Session, Token
+from ..records import ServiceKey
 
 CELL_WIDTH_MAX = 60
-
-
-def session_json(session: Session) -> dict[str, Any]:
-    """Answer a session as JSON: instants in milliseconds, durations in seconds; no secret."""
-    return {
-        "id": session.id,
-        "owner": session.owner,
-        "created_at": session.created_at,
-        "last_seen_at": session.last_seen_at,
-        "authenticated_at": session.authenticated_at,
-        "expires_at": session.expires_at,
-        "idle_timeout": session.idle_timeout,
-        "max_age": session.max_age,
-        "detached_timeout": session.detached_timeout,
-        "detachable": session.detachable,
-        "detached_at": session.detached_at,
-        "label": session.label,
-        "user_agent": session.user_agent,
-        "address": session.address,
-        "data": session.data,
-        "version": session.version,
-        "client_id": session.client_id,
-    }
-
-
-def token_json(token: Token) -> dict[str, Any]:
-    """Answer a token as JSON: instants in milliseconds, durations in seconds, the price as text; no secret."""
-    return {
-        "id": token.id,
-        "kind": token.kind.value,
-        "owner": token.owner,
-        "session_id": token.session_id,
-        "value": token.value,
-        "created_at": token.created_at,
-        "expires_at": token.expires_at,
-        "timeout": token.timeout,
-        "disownment_timeout": token.disownment_timeout,
-        "held_since": token.held_since,
-        "unassigned_at": token.unassigned_at,
-        "previous_owner": token.previous_owner,
-        "epoch": token.epoch,
-        "version": token.version,
-        "sellable": token.is_sellable,
-        "price": None if token.price is None else str(token.price),
-        "currency": token.currency,
-        "gift": token.gift,
-        "client_id": token.client_id,
-    }
 
 
 def key_json(key: ServiceKey, last_used_at: int | None = None) -> dict[str, Any]:

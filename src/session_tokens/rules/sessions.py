@@ -25,9 +25,9 @@ from ..events import (
     SESSION_OPENED,
     SESSION_ROTATED,
 )
-from ..records import NO_DETAILS, OwnerEntry, Session, SessionDetails
+from ..records import JSON, NO_DETAILS, OwnerEntry, Session, SessionDetails
 from ..session_record import Session as NewSession
-from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, VALUE_BYTES_MAX, Policy, Unset
+from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, Policy, Unset
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionCountOf, SessionsOf, Want
 from .expiry import (
@@ -336,13 +336,16 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     return changed
 
 
-@reads(lambda key, changes, version: session_wants(key))
-def update_session_data(tx: Transaction, key: Key, changes: dict[str, str | None], version: int | None) -> Session:
+@reads(lambda key, changes, version, bytes_max: session_wants(key))
+def update_session_data(
+    tx: Transaction, key: Key, changes: dict[str, str | None], version: int | None, bytes_max: int
+) -> Session:
     """Merge fields into a session's data.
 
     Args:
         changes: field → JSON text of its value, ``None`` to remove it.
         version: the session's version that the caller has seen: a field changed since then is a conflict.
+        bytes_max: what the data may be as JSON text.
 
     Raises:
         UnknownSession, SessionEnded: no living session answers to ``key``.
@@ -359,7 +362,7 @@ def update_session_data(tx: Transaction, key: Key, changes: dict[str, str | None
             raise Conflict(
                 f"changed meanwhile: {', '.join(stale)}; read the session again", id=session.id, fields=stale
             )
-    data = session.data
+    data: dict[str, JSON] = json.loads(session.details.data_text)
     for field, text in changes.items():
         versions[field] = session.version + 1
         if text is None:
@@ -367,8 +370,10 @@ def update_session_data(tx: Transaction, key: Key, changes: dict[str, str | None
         else:
             data[field] = json.loads(text)
     data_text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    if len(data_text.encode()) > VALUE_BYTES_MAX or len(json.dumps(versions).encode()) > 2 * VALUE_BYTES_MAX:
-        raise InvalidInput(f"the session's data would pass {VALUE_BYTES_MAX} bytes of JSON; keep large data elsewhere")
+    if len(data_text.encode()) > bytes_max or len(json.dumps(versions).encode()) > 2 * bytes_max:
+        raise InvalidInput(
+            f"the session's data would pass {bytes_max} bytes of JSON; keep large data elsewhere, or set max_data_bytes"
+        )
     details = session.details._replace(data_text=data_text, data_versions=versions)
     changed = session.replace(details=details, version=session.version + 1)
     tx.put_session(session, changed)

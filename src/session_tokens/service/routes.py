@@ -176,13 +176,17 @@ async def change_session(call: Call) -> Answer:
     version = _version(call)
     changes.pop("version", None)
     id = await _applications_session_id(call)
-    if "data" not in changes:
+    if changes.keys().isdisjoint(("data", "removed")):
         changed = await call.tokens.change_session(id, **changes, version=version, idempotency_key=call.idempotency_key)
-    elif len(changes) > 1:
-        raise InvalidInput("data is changed by itself; send its fields in a request of their own")
+    elif changes.keys() - {"data", "removed"}:
+        raise InvalidInput("data is changed by itself; send data and removed in a request of their own")
     else:
         changed = await call.tokens.update_session_data(
-            id, changes["data"], version=version, idempotency_key=call.idempotency_key
+            id,
+            changes.get("data", {}),
+            removed=changes.get("removed", ()),
+            version=version,
+            idempotency_key=call.idempotency_key,
         )
     return _session(changed)
 

@@ -41,14 +41,15 @@ class OpenSession(Body):
 
 
 class ChangeSession(Body):
-    """Change a session: either its data, field by field (null removes one), or its clocks, label and detachability."""
+    """Change a session: either its data, field by field, or its clocks, label and detachability."""
 
     idle_timeout: Seconds | UnsetType = UNSET
     max_age: Seconds | UnsetType = UNSET
     detached_timeout: Seconds | UnsetType = UNSET
     detachable: bool | UnsetType = UNSET
     label: str | None | UnsetType = UNSET
-    data: dict[str, Any] | UnsetType = UNSET
+    data: Annotated[dict[str, Any], Meta(description="Fields to write; null is a value.")] | UnsetType = UNSET
+    removed: Annotated[list[str], Meta(description="Names of fields of the data that shall go.")] | UnsetType = UNSET
     version: Version | UnsetType = UNSET
 
 
@@ -355,22 +356,14 @@ class Introspection(Struct, omit_defaults=True):
 
 def session_shape(session: Session) -> SessionShape:
     """Answer a session as it goes out."""
-    return SessionShape(**{name: getattr(session, name) for name in SessionShape.__struct_fields__})
+    fields: dict[str, Any] = session.to_dict()
+    return SessionShape(**fields)
 
 
 def token_shape(token: Token) -> TokenShape:
     """Answer a token as it goes out."""
-    price = token.price
-    return TokenShape(
-        **{
-            name: getattr(token, name)
-            for name in TokenShape.__struct_fields__
-            if name not in ("kind", "sellable", "price")
-        },
-        kind=token.kind.value,
-        sellable=token.is_sellable,
-        price=None if price is None else format(price, "f"),
-    )
+    fields: dict[str, Any] = token.to_dict()
+    return TokenShape(**fields)
 
 
 def key_shape(key: ServiceKey, last_used_at: int | None) -> KeyShape:

@@ -131,12 +131,13 @@ def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) ->
     Raises:
         InvalidInput: the store cannot be checked, or cannot mend itself.
     """
+    insist_it_is_there(url)
     if store_url_of(url).kind not in PORTS:
         return _checked(url, "", fix=fix, progress=progress)  # a file is looked over whole
     from .copying import SPACES
 
     findings: list[object] = []
-    for space in SPACES:
+    for space in (space for space in SPACES if is_there(url, space)):
         said = _checked(url, space, fix=fix, progress=progress)
         findings += [f"{space} {finding}" for finding in said] if space else said
     return findings
@@ -174,6 +175,7 @@ def fix_store_clock(url: str) -> None:
     named = store_url_of(url)
     if named.kind != "sqlite":
         raise InvalidInput("only SQLite keeps a high-water mark; servers tell their own time")
+    insist_it_is_there(url)
     _open_embedded(named, None, None, "", fix_clock=True).close_now()
 
 
@@ -218,7 +220,7 @@ def copy_store(source: str, target: str, progress: Callable[[int, int], None]) -
 
     _insist_it_outlives(source)
     _insist_it_outlives(target)
-    _insist_it_is_there(source)
+    insist_it_is_there(source)
     if store_url_of(source).place == store_url_of(target).place:
         raise InvalidInput("both URLs name the same store; name another one to copy into")
 
@@ -247,7 +249,7 @@ def abandon_store(url: str) -> None:
     from .copying import SPACES, mark_of
 
     _insist_it_outlives(url)
-    _insist_it_is_there(url)
+    insist_it_is_there(url)
     clear: Callable[[BlockingStore], None] = _ability(url, "clear_now")
     for space in reversed(SPACES):  # the first is asked whether a copy is under way, so it is emptied last
         with closing_now(open_anyway_now(url)) as store:
@@ -277,10 +279,45 @@ def _insist_it_outlives(url: str) -> None:
         raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives it")
 
 
-def _insist_it_is_there(url: str) -> None:
+def is_there(url: str, space: str = "") -> bool:
+    """Whether a store is there; makes nothing. One in memory always is.
+
+    Args:
+        url: see ``open_store``.
+        space: the name space of its records; an SQLite file holds all of them.
+
+    Raises:
+        InvalidInput: no store is named so, or it needs what is not installed or given.
+        StoreUnavailable: it cannot be reached.
+    """
     named = store_url_of(url)
-    if named.kind == "sqlite" and not Path(named.path).exists():
-        raise InvalidInput("there is no SQLite file of that name; look at the number of slashes in its URL")
+    if named.kind == "sqlite":
+        named.known_options(SQLITE_OPTIONS)
+        path = Path(named.path)
+        return path.exists() and not (path.is_file() and path.stat().st_size == 0)
+    if named.kind == "memory":
+        return True
+    there: bool = import_module(f".{named.kind}", __package__).is_there(url, space)
+    return there
+
+
+def insist_it_is_there(url: str) -> None:
+    """Refuse a store that is not there, for what only reads or changes one.
+
+    Raises:
+        InvalidInput: it is not; nothing was made.
+    """
+    from .copying import SPACES
+
+    if not any(is_there(url, space) for space in SPACES):
+        where = {
+            "sqlite": "there is no SQLite store at that path; look at its name and at the slashes of its URL (three "
+            "before a relative path, four before /)",
+            "valkey": "there is no store on that server under that number of a database and namespace; look at the URL",
+            "postgres": "there is no store in that database under that namespace; look at the URL, or make one with "
+            "session-tokens store migrate",
+        }[store_url_of(url).kind]
+        raise InvalidInput(f"{where}. The first session, token or service key makes one")
 
 
 def copy_mark_of(url: str) -> str:

@@ -44,7 +44,7 @@ from .server_clock import ServerClock
 
 try:
     from .postgres_pools import AsyncPool, Pool
-    from .postgres_schema import Command, Script, migrating, opening
+    from .postgres_schema import Command, Script, looking, migrating, opening
     from .postgres_wire import CLASH, FAILURES, TAKEN, in_our_words, is_of_another_role, is_unprepared, sqlstate_of
 except ImportError as error:  # psycopg itself, or the libpq that it needs
     raise InvalidInput(
@@ -370,10 +370,9 @@ async def open_postgres(url: str, *, pepper: Pepper | None = None, space: str = 
         space: a name space beside the main one: a schema of its own.
 
     Raises:
-        InvalidInput: no pepper, or a URL that can never be right.
+        InvalidInput: no pepper, or one that rows need is missing or another one, or a URL that can never be right.
         StoreUnavailable: the server cannot be reached in time.
-        StoreError: the tables are not there and the role may not make them, they are of another version, or a pepper
-            that rows need is missing or another one.
+        StoreError: the tables are not there and the role may not make them, or they are of another version.
     """
     store = PostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
     await store._run_script(opening(store.address, store._core.keyring), SCRIPT_TIMEOUT_S)
@@ -385,6 +384,20 @@ def open_postgres_blocking(url: str, *, pepper: Pepper | None = None, space: str
     store = BlockingPostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
     store._run_script(opening(store.address, store._core.keyring), SCRIPT_TIMEOUT_S)
     return store
+
+
+def is_there(url: str, space: str = "") -> bool:
+    """Whether a database holds the tables of a name space; makes nothing.
+
+    Raises:
+        InvalidInput: the URL can never be right.
+        StoreUnavailable: the server cannot be reached in time.
+    """
+    store = BlockingPostgresStore(address_of(url, space), PepperKeyring(bytes(32)))
+    try:
+        return bool(store._run_script(looking(store.address), SCRIPT_TIMEOUT_S))
+    finally:
+        store.close_now()
 
 
 def migrate_postgres(url: str, *, space: str = "", grant_to: str | None = None) -> list[int]:

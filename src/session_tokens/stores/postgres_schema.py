@@ -97,9 +97,10 @@ def opening(address: Address, keyring: PepperKeyring) -> Script:
 
     Raises:
         StoreUnavailable: the server is a standby.
-        InvalidInput: the database is of another encoding or too old.
-        StoreError: the tables are not there and the role may not make them, they are older or newer than this
-            library, or a pepper that rows need is missing or another one.
+        InvalidInput: the database is of another encoding or too old, or a pepper that rows need is missing or another
+            one.
+        StoreError: the tables are not there and the role may not make them, or they are older or newer than this
+            library.
     """
     state = yield from _checked_state(address)
     if state.may_lose is not None:
@@ -129,6 +130,12 @@ def opening(address: Address, keyring: PepperKeyring) -> Script:
             "run: session-tokens store migrate, with a role that owns them"
         )
     yield from _peppers_recorded(address, keyring)
+
+
+def looking(address: Address) -> Script:
+    """Answer whether there is a store of this name space, and make nothing."""
+    state = yield from _checked_state(address)
+    return state.is_migrated
 
 
 def migrating(address: Address, grant_to: str | None = None) -> Script:
@@ -228,7 +235,7 @@ def _peppers_recorded(address: Address, keyring: PepperKeyring) -> Script:
         recorded = dict((yield select))
     for key_id in keyring.peppers:
         if not hmac.compare_digest(recorded[key_id], keyring.check_of(key_id)):
-            raise StoreError(
+            raise InvalidInput(
                 f"the pepper {key_id} is not the one that the store was written with; give that one", key_id=key_id
             )
 
@@ -244,7 +251,7 @@ def _peppers_retired(address: Address, keyring: PepperKeyring, recorded: dict[st
         if rows[0][0]:
             needed.append(key_id)
     if needed:
-        raise StoreError(
+        raise InvalidInput(
             f"the store has rows under the pepper {needed[0]}, which is not given; put it back after the current one "
             "(argument, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)",
             key_id=needed[0],

@@ -82,8 +82,8 @@ def open_sqlite(
         fix_clock: accept that the last commit is far ahead of the clock, and go on from the clock.
 
     Raises:
-        InvalidInput: an argument, pepper or key file that can never be right.
-        StoreError: another program's file, a newer schema, a missing or wrong pepper, a clock that stepped back.
+        InvalidInput: an argument, pepper or key file that can never be right; a pepper that is missing or another one.
+        StoreError: another program's file, a newer schema, a clock that stepped back.
         StoreUnavailable: the folder is missing, the file cannot be opened or written.
         StoreBusy: another process held the file for ``busy_timeout_s``.
         CorruptRecord: the file is damaged.

@@ -82,13 +82,13 @@ def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
     """Answer the keys in a new key file beside a new database.
 
     Raises:
-        InvalidInput: another process made a key file meanwhile, and it can never be right.
-        StoreError: the database has peppers, and none is given.
+        InvalidInput: the database has peppers, and none is given; or another process made a key file meanwhile, and
+            it can never be right.
     """
     beside = key_file_of(path)
     recorded = recorded_peppers(connection) if _is_ours(connection, path) else {}
     if recorded and not beside.exists():
-        raise StoreError(
+        raise InvalidInput(
             f"the database {path} was written under the pepper {', '.join(recorded)}, and its key file {beside} is "
             "not there; restore that file, or give pepper=. A new key would open nothing that is stored",
             key_ids=list(recorded),
@@ -132,7 +132,8 @@ def prepare(
         fix_clock: take the clock for the instant of the last commit first.
 
     Raises:
-        StoreError: a newer schema, another program's file, a missing or wrong pepper, a mark ahead of the clock.
+        InvalidInput: a missing or wrong pepper.
+        StoreError: a newer schema, another program's file, a mark ahead of the clock.
         StoreBusy: another process holds the file.
     """
     options.begin_writing(connection)
@@ -194,7 +195,7 @@ def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path) -> No
     recorded = recorded_peppers(connection)
     for key_id in keys.peppers:
         if key_id in recorded and recorded[key_id] != keyring.check_of(key_id):
-            raise StoreError(
+            raise InvalidInput(
                 f"the pepper {key_id} from {keys.source} is not the one that the database {path} was written under; "
                 "give the right one",
                 key_ids=[key_id],
@@ -203,7 +204,7 @@ def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path) -> No
     needed = [key_id for key_id in retired if _is_needed(connection, key_id)]
     if needed or (retired and len(retired) == len(recorded)):
         missing = needed or retired
-        raise StoreError(
+        raise InvalidInput(
             f"the database {path} has rows under the pepper {', '.join(missing)}, which {keys.source} does not hold; "
             "put it back after the current one until check --fix and the next log-ins have moved those rows",
             key_ids=missing,

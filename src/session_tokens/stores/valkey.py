@@ -409,6 +409,22 @@ def open_valkey_blocking(
     return store
 
 
+def is_there(url: str, space: str = "") -> bool:
+    """Whether a server holds a name space's records; makes nothing.
+
+    Raises:
+        InvalidInput: no pepper, or a URL that can never be right.
+        StoreUnavailable: the server cannot be reached, or refuses user or password.
+    """
+    address = Address(url)
+    store = BlockingValkeyStore(address, _pool_of_url(address, ""), given_keyring(None, "Valkey"), space)
+    try:
+        (peppers,) = store._lines.exchange(pack([b"HGETALL", store._core.codec.prefix + b"m"]), 1, is_read=True)
+        return bool(peppers)
+    finally:
+        store.close_now()
+
+
 def _pool_of(client: Any, kind: str) -> Pool:
     """Answer how a client makes its connections."""
     pool: Pool | None = getattr(client, "connection_pool", None)

@@ -84,12 +84,12 @@ class SessionChecks(StoreBench):
 
     @check
     async def test_data_is_merged_field_by_field(self) -> None:
-        opened = await self.tokens.open_session("ann", data={"a": 1, "b": [2]})
-        await self.tokens.update_session_data(opened.id, {"b": None, "c": {"d": "é"}})
+        opened = await self.tokens.open_session("ann", data={"a": 1, "b": [2], "n": None, "r": 0})
+        await self.tokens.update_session_data(opened.id, {"b": None, "c": {"d": "é"}}, removed=["r", "not there"])
         session = await self.tokens.get_session(opened.id)
 
         assert session is not None
-        assert session.data == {"a": 1, "c": {"d": "é"}}
+        assert session.data == {"a": 1, "b": None, "n": None, "c": {"d": "é"}}
         with refused(Conflict):
             await self.tokens.update_session_data(opened.id, {"c": 3}, version=1)
         await self.tokens.update_session_data(opened.id, {"a": 3}, version=1)
