@@ -435,7 +435,9 @@ async def test_of_32_concurrent_transfers_exactly_one_wins(valkey_url: str) -> N
 
 
 async def test_no_race_passes_the_cap_of_sessions(valkey_url: str) -> None:
-    stores = [AsyncSessionTokens(await open_valkey(valkey_url, pepper=PEPPER), Settings(max_sessions=1)) for _ in range(4)]
+    stores = [
+        AsyncSessionTokens(await open_valkey(valkey_url, pepper=PEPPER), Settings(max_sessions=1)) for _ in range(4)
+    ]
     opened = await asyncio.gather(*(stores[place % 4].open_session("alice") for place in range(24)))
     living = (await stores[0].list_sessions("alice")).items
     verified = [await stores[0].verify_session(issued.secret) for issued in opened]
