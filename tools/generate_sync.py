@@ -24,10 +24,8 @@ TWINS = {
 REPLACEMENTS = (
     (r"(\nfrom \.+store import) Store\n", r"\1 BlockingStore\n"),
     (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
-    (
-        r"await ((?:self\.)?store)\.(read|run|run_within|due|close|find_session(?:_by_id)?|find_token(?:_by_id)?)\(",
-        r"\1.\2_now(",
-    ),
+    (r"await ((?:self\.)?store)\.(read|run|run_within|due|close|insist_on_peppers)\(", r"\1.\2_now("),
+    (r"await ((?:self\.)?store)\.(find_session(?:_by_id)?|find_token(?:_by_id)?)\(", r"\1.\2_now("),
     (r"\bself\.store\.run\b(?=[,)])", "self.store.run_now"),
     (r"\bopen_store\b(?!_)", "open_store_now"),
     (r"\basync (def|with|for)\b", r"\1"),

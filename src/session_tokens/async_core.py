@@ -188,9 +188,13 @@ class AsyncCore:
 
     async def _run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
-        if self._audit is None:
-            return await self.store.run(rule, *args)
-        return await run_audited(self.store, self._audit, rule, *args)
+        try:
+            if self._audit is None:
+                return await self.store.run(rule, *args)
+            return await run_audited(self.store, self._audit, rule, *args)
+        except (UnknownSession, UnknownToken):
+            await self.store.insist_on_peppers()
+            raise
 
     async def _do(
         self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object

@@ -277,7 +277,7 @@ class AsyncSessionCommands(AsyncCore):
         except UnknownSession:
             return False
         expected = inputs.version_of("version", version)
-        return await self._do(
+        ended = await self._do(
             "destroy_session",
             idempotency_key,
             (named, reason, expected),
@@ -286,6 +286,9 @@ class AsyncSessionCommands(AsyncCore):
             reason,
             expected,
         )
+        if not ended and not isinstance(named, str):
+            await self.store.insist_on_peppers()
+        return ended
 
     async def destroy_sessions(
         self,

@@ -276,7 +276,11 @@ class AsyncTokenCommands(AsyncCore):
         except UnknownToken:
             return False
         expected = inputs.version_of("version", version)
-        return await self._do("destroy_token", idempotency_key, (named, expected), rules.destroy_token, named, expected)
+        request = (named, expected)
+        ended = await self._do("destroy_token", idempotency_key, request, rules.destroy_token, named, expected)
+        if not ended and not isinstance(named, str):
+            await self.store.insist_on_peppers()
+        return ended
 
     async def get_token(self, id: str) -> Token | None:
         """Answer the living token of an id as it stands now, unassigned ones too; ``None`` for every other string."""

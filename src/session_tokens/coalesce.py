@@ -270,10 +270,13 @@ class CoalescingStore(OptimisticStore):
             now, found = await self._reads.ask([SessionByLookup(lookup) for lookup in lookups])
         except UNREADABLE as error:
             self.unreadables.met(error)
+            await self.insist_on_peppers()
             return (await self.read([])).now, None, None
         answer: SessionFound = found[0].value
         if answer.session is None and len(found) > 1:
             answer = next((other.value for other in found if other.value.session is not None), NO_SESSION)
+        if answer.session is None:
+            await self.insist_on_peppers()
         return now, answer.session, answer.entry
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
@@ -282,10 +285,13 @@ class CoalescingStore(OptimisticStore):
             now, found = await self._reads.ask([TokenByLookup(lookup) for lookup in lookups])
         except UNREADABLE as error:
             self.unreadables.met(error)
+            await self.insist_on_peppers()
             return (await self.read([])).now, None, None, None
         answer: TokenFound = found[0].value
         if answer.token is None and len(found) > 1:
             answer = next((other.value for other in found if other.value.token is not None), NO_TOKEN)
+        if answer.token is None:
+            await self.insist_on_peppers()
         return (now, *answer.followed())
 
     async def close_queues(self) -> None:

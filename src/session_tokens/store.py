@@ -31,7 +31,7 @@ from .brief import awaited_within, done_within
 from .changes import Changes
 from .clock import Clock
 from .compiler_hints import mypyc_attr
-from .errors import StoreBusy
+from .errors import StoreBusy, StoreUnavailable, UnknownPepper
 from .events import Listeners
 from .minting import Keyring
 from .records import OwnerEntry, Session, Token
@@ -43,6 +43,7 @@ from .wants import (
     Answer,
     Found,
     Key,
+    PeppersInUse,
     SessionById,
     SessionByLookup,
     SettingOf,
@@ -113,8 +114,35 @@ class Store(metaclass=ABCMeta):
 
         Raises:
             StoreUnavailable: they could not, or what they do could be lost.
+            UnknownPepper: records are under a pepper that this process was not given.
         """
         await self.read([SettingOf("ready")])
+        missing = await self.missing_peppers()
+        if missing:
+            raise UnknownPepper(
+                f"the store holds records under the pepper {missing[0]}, which this process was not given; give it "
+                "after the current one and start this process again",
+                key_id=missing[0],
+            )
+
+    async def insist_on_peppers(self) -> None:
+        """Return if what was not found is not there; each ``find_…`` that finds nothing asks this.
+
+        Raises:
+            StoreUnavailable: it may be there, under a pepper that was not given.
+        """
+        if missing := await self.missing_peppers():
+            raise _unknown_while_missing(missing)
+
+    async def missing_peppers(self) -> Sequence[str]:
+        """Answer the ids of the peppers that records may be under and that were not given.
+
+        While there is one, it cannot be told whether a secret that was not found is valid.
+        """
+        if not self.durable:
+            return ()
+        _, found = await self.read([PeppersInUse()])
+        return [key_id for key_id in found[0].value if not self.keyring.holds(key_id)]
 
     @abstractmethod
     async def close(self) -> None:
@@ -123,7 +151,10 @@ class Store(metaclass=ABCMeta):
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Answer now and the session of a secret with its owner's entry: the hot path, one round trip."""
         now, found = await self.read([SessionByLookup(lookup) for lookup in lookups])
-        return (now, *_first(found, (None, None)))
+        first = _first(found, (None, None))
+        if first[0] is None:
+            await self.insist_on_peppers()
+        return (now, *first)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of a secret in the session where it is now, that one and its owner's entry.
@@ -132,17 +163,35 @@ class Store(metaclass=ABCMeta):
         down: ``TokenFound.followed``.
         """
         now, found = await self.read([TokenByLookup(lookup) for lookup in lookups])
-        return (now, *_first(found, NO_TOKEN).followed())
+        first = _first(found, NO_TOKEN)
+        if first[0] is None:
+            await self.insist_on_peppers()
+        return (now, *first.followed())
 
     async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Answer now and the session of the first id that there is, with its owner's entry."""
         now, found = await self.read([SessionById(id) for id in ids])
-        return (now, *_first(found, (None, None)))
+        first = _first(found, (None, None))
+        if first[0] is None:
+            await self.insist_on_peppers()
+        return (now, *first)
 
     async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of the first id that there is, with its session and that owner's entry."""
         now, found = await self.read([TokenById(id) for id in ids])
-        return (now, *_first(found, NO_TOKEN).followed())
+        first = _first(found, NO_TOKEN)
+        if first[0] is None:
+            await self.insist_on_peppers()
+        return (now, *first.followed())
+
+
+def _unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
+    """Answer the error for what was not found while it may be there under a pepper that was not given."""
+    return StoreUnavailable(
+        f"it was not found, but the store holds records under the pepper {missing[0]}, which this process was not "
+        "given: it may be one of them. Give that pepper after the current one and start this process again",
+        key_id=missing[0],
+    )
 
 
 def _first(found: Sequence[Found], nothing: tuple[Any, ...]) -> Any:
@@ -181,22 +230,46 @@ class BlockingStore(Store):
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """As ``find_session``, at once."""
         now, found = self.read_now([SessionByLookup(lookup) for lookup in lookups])
-        return (now, *_first(found, (None, None)))
+        first = _first(found, (None, None))
+        if first[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *first)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """As ``find_token``, at once."""
         now, found = self.read_now([TokenByLookup(lookup) for lookup in lookups])
-        return (now, *_first(found, NO_TOKEN).followed())
+        first = _first(found, NO_TOKEN)
+        if first[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *first.followed())
 
     def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """As ``find_session_by_id``, at once."""
         now, found = self.read_now([SessionById(id) for id in ids])
-        return (now, *_first(found, (None, None)))
+        first = _first(found, (None, None))
+        if first[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *first)
 
     def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """As ``find_token_by_id``, at once."""
         now, found = self.read_now([TokenById(id) for id in ids])
-        return (now, *_first(found, NO_TOKEN).followed())
+        first = _first(found, NO_TOKEN)
+        if first[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *first.followed())
+
+    def insist_on_peppers_now(self) -> None:
+        """As ``insist_on_peppers``, at once."""
+        if missing := self.missing_peppers_now():
+            raise _unknown_while_missing(missing)
+
+    def missing_peppers_now(self) -> Sequence[str]:
+        """As ``missing_peppers``, at once."""
+        if not self.durable:
+            return ()
+        found = self.read_now([PeppersInUse()]).found[0]
+        return [key_id for key_id in found.value if not self.keyring.holds(key_id)]
 
     async def read(self, wants: Sequence[Want]) -> Answer:
         """Answer all wants as of one instant."""

@@ -186,9 +186,13 @@ class SyncCore:
 
     def _run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
-        if self._audit is None:
-            return self.store.run_now(rule, *args)
-        return run_audited(self.store, self._audit, rule, *args)
+        try:
+            if self._audit is None:
+                return self.store.run_now(rule, *args)
+            return run_audited(self.store, self._audit, rule, *args)
+        except (UnknownSession, UnknownToken):
+            self.store.insist_on_peppers_now()
+            raise
 
     def _do(
         self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object

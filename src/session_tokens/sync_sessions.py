@@ -273,7 +273,7 @@ class SyncSessionCommands(SyncCore):
         except UnknownSession:
             return False
         expected = inputs.version_of("version", version)
-        return self._do(
+        ended = self._do(
             "destroy_session",
             idempotency_key,
             (named, reason, expected),
@@ -282,6 +282,9 @@ class SyncSessionCommands(SyncCore):
             reason,
             expected,
         )
+        if not ended and not isinstance(named, str):
+            self.store.insist_on_peppers_now()
+        return ended
 
     def destroy_sessions(
         self,

@@ -122,6 +122,10 @@ class AllKeys(NamedTuple):
     """All service keys, oldest first."""
 
 
+class PeppersInUse(NamedTuple):
+    """The key ids of the peppers that records may be under: each was the current one of some process."""
+
+
 class SessionListing(NamedTuple):
     """Sessions that were not ended, in order of (created_at, id), after a place, at most ``limit``.
 
@@ -169,6 +173,7 @@ Want = (
     | KeyByLookup
     | KeyById
     | AllKeys
+    | PeppersInUse
     | SessionListing
     | TokenListing
 )

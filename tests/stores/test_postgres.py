@@ -90,7 +90,7 @@ def test_another_pepper_under_the_same_id_is_refused(open_store: Callable[..., B
 def test_a_missing_pepper_is_an_error_that_names_its_id(open_store: Callable[..., BlockingPostgresStore]) -> None:
     open_store(pepper={"old": PEPPER}).close_now()
 
-    with pytest.raises(InvalidInput, match="pepper old, which is not given"):
+    with pytest.raises(InvalidInput, match="pepper old, which is not among the keys"):
         open_store(pepper={"new": OTHER})
 
 

@@ -65,7 +65,8 @@ CORRUPTIONS = {
     "owner": "UPDATE session_tokens.owners SET epoch = 9",
     "idempotency": "UPDATE session_tokens.idempotency SET outcome = '{'",
     "setting": "UPDATE session_tokens.settings SET text = '1'",
-    "service key": "INSERT INTO session_tokens.service_keys VALUES ('key_x', 'a:b', 'admin', 1, NULL, NULL, 'a:b', 1)",
+    "service key": "INSERT INTO session_tokens.service_keys (id, lookup, role, created_at, mac, stamp)"
+    " VALUES ('key_x', 'a:b', 'admin', 1, 'a:b', 1)",
 }
 
 

@@ -293,7 +293,7 @@ def test_a_retired_pepper_is_asked_for_until_no_row_needs_it(tmp_path: Path) -> 
     store = opened(path, pepper=new | old)
     store.close_now()
 
-    with pytest.raises(InvalidInput, match="rows under the pepper old") as caught:
+    with pytest.raises(InvalidInput, match="records under the pepper old") as caught:
         opened(path, pepper=new)
     assert caught.value.details["key_ids"] == ["old"]
 

@@ -119,9 +119,9 @@ async def test_a_pepper_is_needed_and_must_be_the_stores(valkey_url: str) -> Non
 
     with pytest.raises(InvalidInput, match="pepper one is not the one"):
         await open_valkey(valkey_url, pepper={"one": OTHER})
-    with pytest.raises(InvalidInput, match="pepper one, which is not given"):
+    with pytest.raises(InvalidInput, match="pepper one"):
         await open_valkey(valkey_url, pepper={"two": OTHER})
-    with pytest.raises(InvalidInput, match="pepper one, which is not given"):
+    with pytest.raises(InvalidInput, match="pepper one"):
         open_valkey_blocking(valkey_url, pepper={"two": OTHER})
     await (await open_valkey(valkey_url, pepper={"two": OTHER, "one": PEPPER})).close()
 

@@ -30,7 +30,7 @@ def test_a_check_sets_aside_what_cannot_be_read_and_leaves_what_another_process_
         whole = tokens.open_session("ann")
         torn, later = tokens.open_session("ann", max_age=1), tokens.open_session("ann")
         token = tokens.issue_token(torn.id, "ticket", transferable=True)
-        client.hset(prefix + "m", "later", "a check value")
+        client.hset(prefix + "m", "later", "check 1 0")
         for id, change in ((torn.id, b"?"), (later.id, b"later")):
             key = f"{prefix}s:{id}"
             value = client.get(key)

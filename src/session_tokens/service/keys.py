@@ -173,6 +173,8 @@ async def living_key(store: Store, lookups: Sequence[str], id: str | None = None
     """Answer the living service key that is looked up so, asking the store; see ``authenticate``."""
     now, found = await store.read([KeyByLookup(lookup) for lookup in lookups])
     key: ServiceKey | None = next((answer.value for answer in found if answer.value is not None), None)
+    if key is None:
+        await store.insist_on_peppers()
     if key is None or (key.expires_at is not None and now >= key.expires_at) or (id is not None and id != key.id):
         return None
     return key

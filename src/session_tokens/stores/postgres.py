@@ -142,7 +142,10 @@ class PostgresStore(InTurns, CoalescingStore):
         finally:
             self._someone_asks = False
         self._core.clock.heard(rows[0][0])
-        return session_answer(rows[0], lookups, self._core.decoder)
+        answer = session_answer(rows[0], lookups, self._core.decoder)
+        if answer[1] is None:
+            await self.insist_on_peppers()
+        return answer
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of a secret with its session and that owner's entry; as ``find_session``."""
@@ -154,7 +157,10 @@ class PostgresStore(InTurns, CoalescingStore):
         finally:
             self._someone_asks = False
         self._core.clock.heard(rows[0][0])
-        return token_answer(rows[0], lookups, self._core.decoder)
+        answer = token_answer(rows[0], lookups, self._core.decoder)
+        if answer[1] is None:
+            await self.insist_on_peppers()
+        return answer
 
     async def read_batch(self, wants: Sequence[Want]) -> Batch:
         """Answer distinct wants as of one instant, in one statement."""
@@ -276,13 +282,19 @@ class BlockingPostgresStore(BlockingInTurns):
         """Answer now and the session of a secret with its owner's entry: one statement; a forged row is none."""
         rows = self._read(session_statement(self._core.schema, lookups))
         self._core.clock.heard(rows[0][0])
-        return session_answer(rows[0], lookups, self._core.decoder)
+        answer = session_answer(rows[0], lookups, self._core.decoder)
+        if answer[1] is None:
+            self.insist_on_peppers_now()
+        return answer
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of a secret with its session and that owner's entry: one statement."""
         rows = self._read(token_statement(self._core.schema, lookups))
         self._core.clock.heard(rows[0][0])
-        return token_answer(rows[0], lookups, self._core.decoder)
+        answer = token_answer(rows[0], lookups, self._core.decoder)
+        if answer[1] is None:
+            self.insist_on_peppers_now()
+        return answer
 
     def commit_now(self, commit: Commit) -> bool:
         """Write all changes atomically if every stamp is as given; answer whether they were written."""

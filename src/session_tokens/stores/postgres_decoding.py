@@ -26,6 +26,7 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PeppersInUse,
     PredecessorsOf,
     SessionById,
     SessionByLookup,
@@ -364,6 +365,7 @@ _ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Found]] = {
     KeyByLookup: lambda to, want, rows: to.one_found(rows, ("key_lookup", want.lookup), to.key),
     KeyById: lambda to, want, rows: to.one_found(rows, ("key", want.id), to.key),
     AllKeys: lambda to, want, rows: to.keys_found(rows),
+    PeppersInUse: lambda to, want, rows: Found([row[5] for row in rows]),
     SessionListing: lambda to, want, rows: to.listing_found(rows, 3, to.session_found),
     TokenListing: lambda to, want, rows: to.listing_found(rows, 2, to.token_found),
 }

@@ -20,6 +20,7 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PeppersInUse,
     PredecessorsOf,
     SessionById,
     SessionByLookup,
@@ -92,6 +93,7 @@ _KINDS: dict[type, _Kind] = {
     KeyByLookup: _Kind("key_by_lookup", "%s::text[]", _by("lookup")),
     KeyById: _Kind("key_by_id", "%s::text[]", _by("id")),
     AllKeys: _Kind("all_keys", "", lambda wants: ()),
+    PeppersInUse: _Kind("peppers_in_use", "", lambda wants: ()),
 }
 _NEWEST = _some_of("newest_sessions_of", "owner")
 _KIND_OF_LISTING: dict[type, str] = {SessionListing: "session_listing", TokenListing: "token_listing"}

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ..errors import InvalidInput, StoreError
 from ..minting import PepperKeyring
 from .outage import Elsewhere
+from .pepper_records import missing_error, not_given
 from .postgres_address import Address
 from .postgres_reading import Statement
 from .postgres_wire import NO_PRIMARY
@@ -56,6 +57,7 @@ MIGRATIONS = (
     Migration(3, "commit_v1"),
     Migration(4, "finding_v2"),
     Migration(5, "quarantine"),
+    Migration(6, "peppers_in_use"),
 )
 NEWEST = MIGRATIONS[-1].number
 
@@ -224,7 +226,7 @@ def _peppers_recorded(address: Address, keyring: PepperKeyring) -> Script:
     """Compare the peppers with those recorded, and record new ones; the first to record an id is believed."""
     select = Statement(f"SELECT key_id, check_value FROM {address.schema}.peppers", ())
     recorded: dict[str, str] = dict((yield select))
-    yield from _peppers_retired(address, keyring, recorded)
+    yield from _peppers_retired(address, keyring)
     new = [key_id for key_id in keyring.peppers if key_id not in recorded]
     for key_id in new:
         yield Statement(
@@ -238,31 +240,34 @@ def _peppers_recorded(address: Address, keyring: PepperKeyring) -> Script:
             raise InvalidInput(
                 f"the pepper {key_id} is not the one that the store was written with; give that one", key_id=key_id
             )
+    unused = f"FROM {address.schema}.peppers WHERE key_id = %s AND used_at IS NULL"
+    if (yield Statement(f"SELECT key_id {unused}", (keyring.current,))):
+        use = unused.replace("FROM", "UPDATE", 1).replace("WHERE", "SET used_at = clock_timestamp() WHERE")
+        yield Statement(use, (keyring.current,))
 
 
-def _peppers_retired(address: Address, keyring: PepperKeyring, recorded: dict[str, str]) -> Script:
-    """Forget recorded peppers that are not given and under which no row is looked up, signed or kept any more."""
-    missing = [key_id for key_id in recorded if key_id not in keyring.peppers]
-    if not missing:
-        return
-    needed = list(missing) if len(missing) == len(recorded) else []
-    for key_id in missing:
-        rows = yield _need_statement(address, key_id)
+def _peppers_retired(address: Address, keyring: PepperKeyring) -> Script:
+    """Forget older peppers that are not given and under which no row is looked up, signed or kept any more."""
+    rows = yield Statement(
+        f"SELECT key_id, (extract(epoch FROM used_at) * 1000000)::bigint FROM {address.schema}.peppers", ()
+    )
+    missing, asked = not_given(dict(rows), keyring.peppers, keyring.current)
+    needed = list(missing)
+    for key_id in asked:
+        rows = yield need_statement(address, key_id)
         if rows[0][0]:
             needed.append(key_id)
     if needed:
-        raise InvalidInput(
-            f"the store has rows under the pepper {needed[0]}, which is not given; put it back after the current one "
-            "(argument, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)",
-            key_id=needed[0],
-        )
-    for key_id in missing:
+        given = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
+        raise missing_error("the store", needed, given)
+    for key_id in asked:
         yield Statement(f"DELETE FROM {address.schema}.peppers WHERE key_id = %s", (key_id,))
 
 
-def _need_statement(address: Address, key_id: str) -> Statement:
+def need_statement(address: Address, key_id: str) -> Statement:
     """Ask whether any row needs a pepper; reads all tables when none does."""
     by_lookup = [f"{table} WHERE lookup >= %s AND lookup < %s" for table in ("sessions", "tokens", "service_keys")]
+    by_lookup += [f"{table} WHERE id >= %s AND id < %s" for table in ("sessions", "tokens")]
     signed = ("sessions", "tokens", "service_keys", "owners", "idempotency", "settings")
     by_mac = [f'{table} WHERE mac COLLATE "C" >= %s AND mac COLLATE "C" < %s' for table in signed]
     ranges = [f"EXISTS (SELECT FROM {address.schema}.{rows})" for rows in (*by_lookup, *by_mac)]

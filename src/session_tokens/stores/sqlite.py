@@ -171,17 +171,23 @@ class SqliteStore(BlockingStore):
         """Answer now and the session of a secret with its owner's entry; nothing, and an alert, for a forged row."""
         now = self.clock.now()
         try:
-            return (now, *self._read(Records.session_lately, lookups))
+            found = self._read(Records.session_lately, lookups)
         except UNREADABLE as error:
-            return (now, *self._not_believed(error, NO_SESSION))
+            found = self._not_believed(error, NO_SESSION)
+        if found.session is None:
+            self.insist_on_peppers_now()
+        return (now, *found)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Answer now and the token of a secret with its session and that owner's entry; as above for a forged row."""
         now = self.clock.now()
         try:
-            return (now, *self._read(Records.token_lately, lookups))
+            found = self._read(Records.token_lately, lookups)
         except UNREADABLE as error:
-            return (now, *self._not_believed(error, NO_TOKEN.followed()))
+            found = self._not_believed(error, NO_TOKEN.followed())
+        if found[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *found)
 
     def _not_believed(self, error: CorruptRecord | UnknownPepper, nothing: T) -> T:
         """Answer nothing for a row that is not as it was written; a damaged file is still an error."""

@@ -69,7 +69,7 @@ def clear_now(store: SqliteStore) -> None:
         for table in _TABLES.values():
             connection.execute(f"DELETE FROM {store._beginning}{table}")
         if not store._beginning:  # the last of the name spaces: from now on the file may have other peppers
-            connection.execute("DELETE FROM meta WHERE name LIKE 'pepper:%'")
+            connection.execute("DELETE FROM meta WHERE name LIKE 'pepper%'")
         connection.execute("COMMIT")
 
     store._writer.alone(clear)

@@ -21,6 +21,7 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PeppersInUse,
     PredecessorsOf,
     SessionById,
     SessionByLookup,
@@ -271,6 +272,10 @@ class Records(Rows):
 
         return self._readable(f"SELECT {columns} FROM {table} ORDER BY created_at, id", (), decode)
 
+    def _peppers_in_use(self, want: PeppersInUse, now: int) -> list[str]:
+        rows = self._execute("SELECT substr(name, 13) FROM meta WHERE name LIKE 'pepper_used:%' ORDER BY name")
+        return [key_id for (key_id,) in rows.fetchall()]
+
     def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
         conditions, values = ["s.ended_at IS NULL"], list[object]()
         if want.owner is not None:
@@ -386,6 +391,7 @@ _ANSWERS: dict[type, Callable[[Records, Any, int], Any]] = {
     KeyByLookup: lambda records, want, now: records.service_key_by_lookup(want.lookup),
     KeyById: lambda records, want, now: records.service_key(want.id),
     AllKeys: Records._all_keys,
+    PeppersInUse: Records._peppers_in_use,
     SessionListing: Records._sessions_listed,
     TokenListing: Records._tokens_listed,
 }

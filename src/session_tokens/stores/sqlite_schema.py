@@ -5,7 +5,8 @@ finds the file either empty or complete. What the file has once stands in ``meta
 
 - ``schema_version``: how many migrations it has seen.
 - ``space:<beginning of the tables' names>``: one for each name space.
-- ``pepper:<key id>``: HMAC of ``check`` under that pepper, to tell a wrong one when the file is opened.
+- ``pepper:<key id>``: HMAC of ``check`` under that pepper, to tell a wrong one when the file is opened;
+  ``pepper_added:<key id>``, ``pepper_used:<key id>``: since when it was given, and since when it was current.
 - ``clock_mark_ms``: the instant of the last commit.
 """
 
@@ -22,6 +23,7 @@ from ..clock import Clock
 from ..errors import InvalidInput, StoreError
 from ..minting import Pepper
 from .key_file import Keys, given_keys, key_file_of, keyring_of, make_key_file, read_key_file
+from .pepper_records import missing_error, not_given
 from .sqlite_connections import FileOptions
 from .sqlite_records import PEPPERS_MAX
 
@@ -35,6 +37,9 @@ SCHEMA_VERSION = len(SPACE_MIGRATIONS)
 
 CLOCK_LEAD_MS_MAX = 300_000
 """How far the last commit may be ahead of the clock when a file is opened: 5 minutes."""
+
+ADDED, USED = "pepper_added", "pepper_used"
+"""How the names begin under which ``meta`` tells when a pepper was first given, and when it was first current."""
 
 SIGNED_TABLES = ("sessions", "tokens", "owner_entries", "idempotency", "settings", "service_keys")
 """The tables of a name space whose rows carry a MAC."""
@@ -91,6 +96,7 @@ def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
         raise InvalidInput(
             f"the database {path} was written under the pepper {', '.join(recorded)}, and its key file {beside} is "
             "not there; restore that file, or give pepper=. A new key would open nothing that is stored",
+            key_id=next(iter(recorded)),
             key_ids=list(recorded),
         )
     make_key_file(beside)
@@ -141,7 +147,7 @@ def prepare(
         if not _is_ours(connection, options.path):
             _make_file(connection)
         _migrate(connection, beginning, options.path)
-        _check_peppers(connection, keys, options.path)
+        _check_peppers(connection, keys, options.path, clock.now())
         if fix_clock:
             set_clock_mark(connection, clock.now())
         _check_clock(connection, clock, options.path)
@@ -190,7 +196,7 @@ def _apply(connection: sqlite3.Connection, beginning: str, seen: int) -> None:
             connection.execute(statement.replace("{space}", beginning))
 
 
-def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path) -> None:
+def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path, now: int) -> None:
     keyring = keyring_of(keys)
     recorded = recorded_peppers(connection)
     for key_id in keys.peppers:
@@ -200,26 +206,40 @@ def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path) -> No
                 "give the right one",
                 key_ids=[key_id],
             )
-    retired = [key_id for key_id in recorded if key_id not in keys.peppers]
-    needed = [key_id for key_id in retired if _is_needed(connection, key_id)]
-    if needed or (retired and len(retired) == len(recorded)):
-        missing = needed or retired
-        raise InvalidInput(
-            f"the database {path} has rows under the pepper {', '.join(missing)}, which {keys.source} does not hold; "
-            "put it back after the current one until check --fix and the next log-ins have moved those rows",
-            key_ids=missing,
-        )
-    connection.executemany("DELETE FROM meta WHERE name = ?", [(f"pepper:{key_id}",) for key_id in retired])
-    fresh = [(f"pepper:{key_id}", keyring.check_of(key_id)) for key_id in keys.peppers if key_id not in recorded]
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", fresh)
+    used = marks_of(connection, USED)
+    missing, asked = not_given({key_id: used.get(key_id) for key_id in recorded}, keys.peppers, keyring.current)
+    needed = missing + [key_id for key_id in asked if _is_needed(connection, key_id)]
+    if needed:
+        raise missing_error(f"the database {path}", needed, keys.source)
+    for key_id in asked:
+        forget_pepper(connection, key_id)
+    fresh = [key_id for key_id in keys.peppers if key_id not in recorded]
+    rows: list[tuple[str, str | int]] = [(f"pepper:{key_id}", keyring.check_of(key_id)) for key_id in fresh]
+    rows += [(f"{ADDED}:{key_id}", now) for key_id in fresh]
+    if keyring.current not in used:
+        rows.append((f"{USED}:{keyring.current}", now))
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+
+
+def marks_of(connection: sqlite3.Connection, mark: str) -> dict[str, int]:
+    """Answer key id → when its pepper was first given (``ADDED``) or first current (``USED``), in milliseconds."""
+    rows = connection.execute("SELECT name, value FROM meta").fetchall()
+    return {name.partition(":")[2]: value for name, value in rows if name.startswith(mark + ":")}
+
+
+def forget_pepper(connection: sqlite3.Connection, key_id: str) -> None:
+    """Take a pepper out of what the file knows."""
+    for kind in ("pepper", ADDED, USED):
+        connection.execute("DELETE FROM meta WHERE name = ?", (f"{kind}:{key_id}",))
 
 
 def _is_needed(connection: sqlite3.Connection, key_id: str) -> bool:
-    """Whether any row is looked up, signed or kept under a pepper; reads the whole file when none is."""
+    """Whether any row is looked up, named, signed or kept under a pepper; reads the whole file when none is."""
     between = (f"{key_id}:", f"{key_id};")
     for space in spaces_of(connection):
         questions: Mapping[str, tuple[str, ...]] = {
             **{f"{space}{table} WHERE lookup >= ? AND lookup < ?": between for table in ("sessions", "tokens")},
+            **{f"{space}{table} WHERE id >= ? AND id < ?": between for table in ("sessions", "tokens")},
             f"{space}service_keys WHERE lookup >= ? AND lookup < ?": between,
             f"{space}idempotency WHERE key_id = ?": (key_id,),
             **{f"{space}{table} WHERE mac >= ? AND mac < ?": between for table in SIGNED_TABLES},

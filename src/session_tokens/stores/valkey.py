@@ -271,6 +271,7 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             return super().find_session_now(lookups)
         except UNREADABLE as error:
             self.unreadables.met(error)
+            self.insist_on_peppers_now()
             return self.read_now([]).now, None, None
 
     def find_token_now(self, lookups: Sequence[str]) -> TokenNow:
@@ -287,6 +288,7 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             return super().find_token_now(lookups)
         except UNREADABLE as error:
             self.unreadables.met(error)
+            self.insist_on_peppers_now()
             return self.read_now([]).now, None, None, None
 
     def commit_now(self, commit: Commit) -> bool:

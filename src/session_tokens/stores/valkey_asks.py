@@ -12,6 +12,7 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PeppersInUse,
     PredecessorsOf,
     SessionById,
     SessionByLookup,
@@ -27,7 +28,7 @@ from ..wants import (
     TransferablesOf,
     Want,
 )
-from .valkey_names import lookup_part, owner_part, part_of
+from .valkey_names import PEPPERS, lookup_part, owner_part, part_of
 
 
 def ask_words(last_stamp_key: bytes, wants: Sequence[Want]) -> list[bytes]:
@@ -102,6 +103,7 @@ ASKS: dict[type, Callable[[Any], Sequence[bytes]]] = {
         (b"lx:" if want.transferable else b"bh:") + part_of(want.session_id),
     ),
     AllKeys: lambda want: (b"l", b"", b"", b"1000000", b"k:", b"0", b"1", b"=lk"),
+    PeppersInUse: lambda want: (b"h", PEPPERS),
     SessionListing: lambda want: _listing_words(want.after, want.limit, b"s:", b"1", _session_sources(want)),
     TokenListing: lambda want: _listing_words(want.after, want.limit, b"t:", b"3", _token_sources(want)),
 }

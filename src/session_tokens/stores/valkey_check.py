@@ -10,7 +10,7 @@ from ..clock import NEVER
 from ..errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ..records import Session, Token
 from .valkey_codec import Reply, ValkeyCodec
-from .valkey_names import STAMP_LENGTH, owner_part, part_of
+from .valkey_names import PEPPERS, STAMP_LENGTH, owner_part, part_of
 
 SCAN_COUNT = b"500"
 GET_COUNT = 200
@@ -78,7 +78,7 @@ def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) ->
     records: dict[bytes, _Record] = {}
     unreadable: set[bytes] = set()
     aside: set[bytes] = set()
-    marks = yield [b"HGETALL", codec.prefix + b"m"]
+    marks = yield [b"HGETALL", codec.prefix + PEPPERS]
     recorded = {key_id.decode("ascii", "replace") for key_id in (marks if isinstance(marks, dict) else marks[::2])}
     names = yield from _scan(codec)
     wanted = sorted(name for name in names if name[1:2] == b":" and name[:1] in _KINDS)

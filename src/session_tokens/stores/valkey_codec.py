@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any, ClassVar
 
 from ..clock import Clock
@@ -22,6 +21,7 @@ from ..wants import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    PeppersInUse,
     PredecessorsOf,
     SessionById,
     SessionByLookup,
@@ -53,34 +53,10 @@ from .record_codec import (
     token_row,
 )
 from .valkey_asks import ASKS
+from .valkey_json import as_json
 from .valkey_names import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
 from .valkey_near import Near
 from .valkey_paths import PATH_KINDS, Path, Paths, Usual
-
-_plain = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def _row_writer() -> Callable[[Row], bytes]:
-    """Answer what writes a row as JSON: ``msgspec`` where it is installed, in a tenth of the time, else ``json``.
-
-    The two spell letters beyond ASCII in different ways, and ``json`` reads both.
-    """
-    try:
-        write = import_module("msgspec.json").Encoder().encode
-    except ImportError:
-        return lambda row: _plain(row).encode("ascii")
-
-    def written(row: Row) -> bytes:
-        try:
-            text: bytes = write(row)
-        except (UnicodeEncodeError, OverflowError):  # a lone surrogate, or a number beyond 64 bits
-            return _plain(row).encode("ascii")
-        return text
-
-    return written
-
-
-as_json = _row_writer()
 
 Reply = Any
 """What a server answered: nested lists of ``bytes``, ``int`` and ``None``."""
@@ -427,6 +403,10 @@ class ValkeyCodec:
     def _all_keys(self, want: AllKeys, reply: Reply) -> Found:
         return self._listed(b"k:", reply, lambda _, values, at: self.service_key(values[at]))
 
+    def _peppers_in_use(self, want: PeppersInUse, reply: Reply) -> Found:
+        recorded = zip(reply[::2], reply[1::2], strict=True)
+        return Found([key_id.decode("ascii", "replace") for key_id, said in recorded if not said.endswith(b" 0")])
+
     def _session_listing(self, want: SessionListing, reply: Reply) -> Found:
         return self._listed(b"s:", reply, self._session_found)
 
@@ -462,6 +442,7 @@ class ValkeyCodec:
         ParkedTokens: _parked,
         TokenCountOf: _count,
         AllKeys: _all_keys,
+        PeppersInUse: _peppers_in_use,
         SessionListing: _session_listing,
         TokenListing: _token_listing,
     }

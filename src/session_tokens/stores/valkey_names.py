@@ -12,7 +12,7 @@ without a body that brings its session or token along, so a secret is followed t
     bo:owner  bh:session  bp:owner  lx:session   living sessions; tokens held; parked; of those held, transferable
     bs:session                                   its predecessors
     ls ld  lt lv lu  le lk                       sessions, detached; tokens, sellable, unassigned; entries; keys
-    du  n  m                                     what is due when; the last stamp; which peppers were used
+    du  n  m                                     what is due when; the last stamp; what is recorded of peppers
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from ..errors import InvalidInput
 from ..minting import PARTITION
 from ..records import Session, Token
 
+PEPPERS = b"m"
+"""The name of what is recorded of peppers: key id → check value, since when given, since when current (0: never)."""
 STAMP_LENGTH = 16
 """Digits of a stamp, with which each value begins."""
 PARTS_MAX = 16_384

@@ -9,10 +9,12 @@ from urllib.parse import quote
 from ..errors import InvalidInput, StoreError
 from ..minting import PepperKeyring
 from .outage import OutagePolicy
+from .pepper_records import missing_error
 from .store_url import store_url_of
 from .valkey_codec import ValkeyCodec
 from .valkey_errors import NotPermitted
 from .valkey_library import LIBRARY, library_text
+from .valkey_names import PEPPERS
 from .valkey_wire import fields_of
 
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
@@ -35,13 +37,13 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
 
     Raises:
         StoreError: the server is too old, would throw records away, or holds another text of the library.
-        InvalidInput: a pepper is missing or is not the one that the store was written with.
+        InvalidInput: a pepper under which records may be was not given, or is not the one that the store knows.
     """
     _check_server(fields_of((yield [b"INFO", b"server"])))
     _check_memory(fields_of((yield [b"INFO", b"memory"])))
     _check_cluster(fields_of((yield [b"INFO", b"cluster"])))
     yield from loading()
-    marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, b"m"]
+    marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, PEPPERS]
     for key_id in keyring.peppers:
         marks += (key_id.encode("ascii"), keyring.check_of(key_id).encode("ascii"))
     wrong = (yield marks).decode("ascii", "replace")
@@ -50,10 +52,8 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
             f"the pepper {wrong} is not the one that the store was written with; give that one", key_id=wrong
         )
     if wrong:
-        raise InvalidInput(
-            f"the store was written with the pepper {wrong}, which is not given; give it beside the others",
-            key_id=wrong,
-        )
+        given = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
+        raise missing_error("the store", [wrong], given)
 
 
 def loading() -> Exchange:

@@ -116,6 +116,8 @@ store for many users has a stamp for each record and each index, and indexes::
                     return self.kept["keys"].get(id)
                 case AllKeys():
                     return self.all("keys", lambda key: True)
+                case PeppersInUse():                                # of records that outlive the process
+                    return []
                 case SessionListing(_, _, after, limit):             # the filters are hints: more is never wrong
                     living = lambda session: session.ended_at is None
                     return [self.with_entry(session) for session in self.all("sessions", living, after, limit)]

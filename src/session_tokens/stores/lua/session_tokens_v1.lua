@@ -202,6 +202,11 @@ function asks.l(prefix, args, at, now)
   return answer, at + 6 + count
 end
 
+-- h hash: its fields and their values.
+function asks.h(prefix, args, at, now)
+  return redis.call('HGETALL', prefix .. args[at]), at + 1
+end
+
 -- Answer now, then one answer for each question.
 local function read(keys, args)
   local prefix, now = prefix_of(keys), milliseconds(redis.call('TIME'))
@@ -462,21 +467,27 @@ local function due(keys, args)
   return answer
 end
 
--- Compare the marks of the secrets in use with those recorded, and record the new ones.
--- name, (field, mark)…; answer "" or the first field that is recorded and was not given, or given otherwise.
+-- Compare the marks of the peppers given with those recorded, record new ones, and that the first is in use:
+-- field → mark, since when it is recorded, and since when in use (0: only added, which is in nobody's way).
+-- name, (field, mark)…; answer "" or the first field that was given otherwise, or is in use and was not given.
 local function enrol(keys, args)
-  local key, given = prefix_of(keys) .. args[1], {}
+  local now, key, given, recorded = milliseconds(redis.call('TIME')), prefix_of(keys) .. args[1], {}, {}
   for place = 2, #args, 2 do
     given[args[place]] = args[place + 1]
   end
-  local recorded = redis.call('HGETALL', key)
-  for place = 1, #recorded, 2 do
-    if given[recorded[place]] ~= recorded[place + 1] then
-      return recorded[place]
+  local rows = redis.call('HGETALL', key)
+  for place = 1, #rows, 2 do
+    local field, mark, added, used = rows[place], string.match(rows[place + 1], '(%S+) (%d+) (%d+)')
+    if given[field] and given[field] ~= mark or not given[field] and used ~= '0' then
+      return field
     end
+    recorded[field] = {added, used}
   end
   for place = 2, #args, 2 do
-    redis.call('HSET', key, args[place], args[place + 1])
+    local field, used, before = args[place], place == 2 and now or 0, recorded[args[place]]
+    if not before or used ~= 0 and before[2] == '0' then
+      redis.call('HSET', key, field, string.format('%s %.0f %.0f', given[field], before and before[1] or now, used))
+    end
   end
   return ''
 end

@@ -1,0 +1,142 @@
+"""Changing the pepper while processes go on: one that lacks a pepper in use never says that a secret is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from session_tokens import InvalidInput, SessionTokens, Settings, StoreUnavailable, TokenTables, UnknownPepper
+from session_tokens.service import keys as service_keys
+from session_tokens.stores.connect import open_store
+
+OLD, NEW = {"old": bytes(range(32))}, {"new": bytes(range(1, 33))}
+STORES = ("sqlite", "valkey", "postgres")
+NO_CAP = Settings(max_sessions=None)
+
+
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'sessions.db'}"
+    else:
+        yield request.getfixturevalue(f"{request.param}_url")
+
+
+def opened(url: str, pepper: dict[str, bytes]) -> SessionTokens:
+    return SessionTokens.open(url, pepper=pepper, sweep=False, settings=NO_CAP)
+
+
+def test_a_process_without_a_pepper_in_use_says_so_for_what_it_does_not_find(url: str) -> None:
+    with opened(url, OLD) as before:
+        mine = before.open_session("ann")
+        with opened(url, NEW | OLD) as after:
+            theirs = after.open_session("ann", detachable=True)
+            token = after.issue_token(theirs.id, "v", transferable=True)
+
+            assert before.verify_session(mine.secret) is not None
+            for call in (before.verify_session, before.rotate_session, before.destroy_session, before.detach_session):
+                with pytest.raises(StoreUnavailable, match="new"):
+                    call(theirs.secret)
+            with pytest.raises(StoreUnavailable, match="new"):
+                before.verify_token(token.secret)
+            with pytest.raises(StoreUnavailable, match="new"):
+                before.destroy_token(token.secret)
+            with pytest.raises(UnknownPepper, match="new"):
+                before.get_session(theirs.id)
+            page = before.list_sessions("ann")
+            assert ([session.id for session in page], page.unreadable) == ([mine.id], (theirs.id,))
+            assert after.verify_session(theirs.secret) is not None
+            assert after.verify_session(mine.secret) is not None, "and moves it to the new pepper"
+            with pytest.raises(StoreUnavailable, match="new"):
+                before.verify_session(mine.secret)
+
+
+async def test_such_a_process_is_not_ready_and_knows_no_service_key(url: str) -> None:
+    before = await open_store(url, pepper=OLD)
+    try:
+        await before.ready()
+        after = await open_store(url, pepper=NEW | OLD)
+        issued = await service_keys.create_key(after, "verify")
+        await after.ready()
+        await after.close()
+
+        with pytest.raises(UnknownPepper) as caught:
+            await before.ready()
+        assert caught.value.details["key_id"] == "new"
+        with pytest.raises(StoreUnavailable):
+            await service_keys.authenticate(before, issued.secret)
+    finally:
+        await before.close()
+
+
+def test_a_pepper_that_was_only_added_is_in_nobodys_way(url: str) -> None:
+    """The order of a rotation: first everywhere as the second, then everywhere as the first."""
+    with opened(url, OLD) as not_yet, opened(url, OLD | NEW) as added:
+        session = added.open_session("ann")
+
+        assert not_yet.verify_session(session.secret) is not None
+        not_yet.destroy_session(session.id)
+        assert not_yet.verify_session(session.secret) is None
+        with opened(url, OLD) as late:
+            assert late.list_sessions().items == []
+    with opened(url, OLD | NEW) as added, opened(url, NEW | OLD) as promoted:
+        issued = promoted.open_session("ann")
+        assert added.verify_session(issued.secret) is not None
+
+
+def test_a_pepper_that_came_into_use_later_is_needed_though_nothing_is_under_it_yet(url: str) -> None:
+    opened(url, OLD).close()
+    with opened(url, NEW | OLD):
+        pass
+    with pytest.raises(InvalidInput, match="new"):
+        opened(url, OLD)
+
+
+def test_an_older_pepper_under_which_nothing_is_may_be_left_out(url: str) -> None:
+    if url.startswith(("valkey", "redis")):
+        return  # there it is session-tokens pepper retire that looks; see test_pepper_commands
+    opened(url, OLD).close()
+    opened(url, NEW | OLD).close()
+    with opened(url, NEW) as tokens:
+        tokens.open_session("ann")
+    with pytest.raises(InvalidInput, match="new"):
+        opened(url, OLD)
+
+
+def test_the_wrong_and_the_missing_pepper_are_told_apart_when_a_store_is_opened(url: str) -> None:
+    with opened(url, OLD) as tokens:
+        tokens.open_session("ann")
+    with pytest.raises(InvalidInput, match="pepper old, which is not among the keys") as caught:
+        opened(url, NEW)
+    assert caught.value.details["key_id"] == "old"
+    with pytest.raises(InvalidInput, match=r"the pepper old .*is not the one"):
+        opened(url, {"old": bytes(32)})
+
+
+def test_the_seeds_names_are_not_denied_either(url: str) -> None:
+    with TokenTables.open(url, pepper=OLD, sweep=False) as before:
+        before.add_session("s0", "ann")
+        with TokenTables.open(url, pepper=NEW | OLD, sweep=False) as after:
+            after.add_session("s1", "bob")
+            after.add_transferable_token("t1", "value", "bob")
+
+            assert before.active_session("s0", "ann") is True
+            assert after.active_session("s0", "ann") is True
+            with pytest.raises(StoreUnavailable):
+                before.active_session("s1", "bob")
+            with pytest.raises(StoreUnavailable):
+                before.transition_token_is_active("t1")
+
+
+def test_sweeping_and_ending_an_owner_go_on_without_a_pepper(url: str) -> None:
+    with opened(url, OLD) as before:
+        mine = [before.open_session("ann") for _ in range(3)]
+        with opened(url, NEW | OLD) as after:
+            after.open_session("ann")
+            assert before.destroy_sessions("ann") >= len(mine)
+            assert before.list_sessions("ann").items == []
+            with suppress(UnknownPepper):
+                before.sweep()
