@@ -19,3 +19,6 @@ QUESTIONS = (
     "audit_log",
 )
 """The modules of this package that answer one question each, in the order in which they are run and shown."""
+
+ON_REQUEST = ("baseline",)
+"""Those that are only asked by name: what they measure has to be named too."""

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from benchmarks import QUESTIONS, table
+from benchmarks import ON_REQUEST, QUESTIONS, table
 from benchmarks.harness import REPEATS, RESULTS, NothingMeasured, Options, Report
+
+KNOWN = (*QUESTIONS, *ON_REQUEST)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,16 +22,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when every question was answered (whether its goals were met or not), 1 when one measured nothing.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(QUESTIONS)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(KNOWN)}")
     parser.add_argument("--quick", action="store_true", help="a smoke run: tiny counts, one turn, nothing is kept")
     parser.add_argument("--full", action="store_true", help="also a million sessions where that takes minutes (growth)")
     parser.add_argument("--plain", action="store_true", help="leave out ours with a compiled core (built first)")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="turns for each side (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=None, help="folder for the JSON (default: benchmarks/results)")
+    parser.add_argument("--commit", default="HEAD", help="what baseline measures beside this tree (default: HEAD)")
     wanted = parser.parse_args(arguments)
-    unknown = [name for name in wanted.names if name not in QUESTIONS]
+    unknown = [name for name in wanted.names if name not in KNOWN]
     if unknown:
-        parser.error(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(QUESTIONS)}")
+        parser.error(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(KNOWN)}")
     if wanted.repeats < 1:
         parser.error("--repeats must be 1 or more")
     options = Options(
@@ -38,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         full=wanted.full,
         plain=wanted.plain,
         results=wanted.results or RESULTS,
+        commit=wanted.commit,
     )
     failed = False
     for name in wanted.names or QUESTIONS:

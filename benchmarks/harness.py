@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import machine
+from benchmarks import ON_REQUEST, machine
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -38,6 +38,7 @@ class Options:
         full: also the sizes that take minutes.
         plain: not our side with a compiled core, where a question knows of it.
         results: the folder for the JSON.
+        commit: what `baseline` measures beside this tree.
     """
 
     repeats: int = REPEATS
@@ -45,6 +46,7 @@ class Options:
     full: bool = False
     plain: bool = False
     results: Path = RESULTS
+    commit: str = "HEAD"
 
     @property
     def compiled(self) -> bool:
@@ -57,12 +59,18 @@ class Options:
 
 
 class Side:
-    """One measured program in a process of its own; use it as a context manager."""
+    """One measured program in a process of its own; use it as a context manager.
 
-    def __init__(self, label: str, argv: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    Args:
+        root: the tree whose program it is.
+    """
+
+    def __init__(
+        self, label: str, argv: Sequence[str], environment: Mapping[str, str] | None = None, root: Path = ROOT
+    ) -> None:
         self.label = label
         self._process = subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root, env=environment
         )
 
     def ask(self, command: str, **request: object) -> dict[str, Any]:
@@ -228,6 +236,8 @@ class Report:
         flags = "".join(f" --{name}" for name in ("quick", "full", "plain") if getattr(options, name))
         if not options.quick and options.repeats != REPEATS:
             flags += f" --repeats {options.repeats}"
+        if self.question in ON_REQUEST:
+            flags += f" --commit {options.commit}"
         content = {
             "question": self.question,
             "asks": self.asks,

@@ -9,9 +9,9 @@ from pathlib import Path
 from benchmarks.harness import ROOT, Side
 
 
-def token_tables_side(url: str | None = None) -> Side:
+def token_tables_side(url: str | None = None, root: Path = ROOT) -> Side:
     """Start `TokenTables`, in memory unless a store is named."""
-    return _start("TokenTables", "benchmarks.sides.token_tables", *([url] if url else []))
+    return _start("TokenTables", "benchmarks.sides.token_tables", *([url] if url else []), root=root)
 
 
 def compiled_side(side: str, *arguments: str) -> Side:
@@ -32,41 +32,42 @@ def compiled_side(side: str, *arguments: str) -> Side:
     return Side(label, [str(python), "-m", f"benchmarks.sides.{side}", *arguments])
 
 
-def native_side(url: str, idle_timeout_s: float | None = None, sweep: bool = False) -> Side:
+def native_side(url: str, idle_timeout_s: float | None = None, sweep: bool = False, root: Path = ROOT) -> Side:
     """Start `SessionTokens` on the store at `url`, with or without its background sweeper."""
     wanted = "none" if idle_timeout_s is None else str(idle_timeout_s)
-    return _start("SessionTokens", "benchmarks.sides.native", url, wanted, "sweep" if sweep else "no-sweep")
+    return _start("SessionTokens", "benchmarks.sides.native", url, wanted, "sweep" if sweep else "no-sweep", root=root)
 
 
-def http_side(what: str, folder: Path) -> Side:
+def http_side(what: str, folder: Path, root: Path = ROOT) -> Side:
     """Start `what` (session-tokens, fastapi) as a server with one worker, and a client that loads it."""
     return _start(
         {"session-tokens": "session-tokens serve", "fastapi": "FastAPI"}[what],
         "benchmarks.sides.http_load",
         what,
         str(folder),
+        root=root,
     )
 
 
-def valkey_side(what: str, url: str, *anchor: str) -> Side:
+def valkey_side(what: str, url: str, *anchor: str, root: Path = ROOT) -> Side:
     """Start `what` (native: session-tokens, bare: the client library alone) on the server at `url`.
 
     With a file for anchors, session-tokens keeps an audit log.
     """
     label = {"native": "SessionTokens", "bare": "valkey-py GET"}[what] + (", audit log" if anchor else "")
-    return _start(label, f"benchmarks.sides.valkey_{what}", url, *anchor)
+    return _start(label, f"benchmarks.sides.valkey_{what}", url, *anchor, root=root)
 
 
-def postgres_side(what: str, url: str, *anchor: str) -> Side:
+def postgres_side(what: str, url: str, *anchor: str, root: Path = ROOT) -> Side:
     """Start `what` (native: session-tokens, by_hand: bare statements) on the PostgreSQL database at `url`.
 
     With a file for anchors, session-tokens keeps an audit log.
     """
     label = {"native": "SessionTokens", "by_hand": "psycopg by hand"}[what] + (", audit log" if anchor else "")
-    return _start(label, f"benchmarks.sides.postgres_{what}", url, *anchor)
+    return _start(label, f"benchmarks.sides.postgres_{what}", url, *anchor, root=root)
 
 
-def _start(label: str, module: str, *arguments: str) -> Side:
-    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+def _start(label: str, module: str, *arguments: str, root: Path = ROOT) -> Side:
+    paths = [str(root / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
-    return Side(label, [sys.executable, "-m", module, *arguments], environment)
+    return Side(label, [sys.executable, "-m", module, *arguments], environment, root)
