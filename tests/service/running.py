@@ -81,6 +81,11 @@ class RunningService:
         """Answer how many files it has open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    def processor_s(self) -> float:
+        """Answer how much processor time it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def log(self) -> str:
         """Answer what it wrote to its log so far; it writes a moment after what it tells, so this waits for silence."""
         size = -1

@@ -111,6 +111,27 @@ def test_handshakes_that_are_never_done_lock_nobody_out(tmp_path: Path, sent: by
     assert events_in(log) == ["few_files", "too_many_connections"]
 
 
+def test_clients_that_take_no_answers_lock_nobody_out(tmp_path: Path) -> None:
+    """More answers than the buffers between the two take, and nobody who reads them."""
+    asks = request("GET", "/docs", close=False) * 200
+    with running_with(tmp_path, open_files=[100, 100]) as service, contextlib.ExitStack() as stack:
+        for number in range(40):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(15)
+            client.bind((f"127.0.0.{2 + number % 2}", 0))
+            client.connect(("127.0.0.1", service.port))
+            with contextlib.suppress(OSError):
+                client.sendall(asks)
+        spent = [service.processor_s()]
+        while len(spent) < 2 or spent[-1] != spent[-2]:  # as long as there is something to answer
+            time.sleep(0.5)
+            spent.append(service.processor_s())
+        answered = [status_from(service.port, source) for source in ("127.0.0.1", "127.0.0.2") * 3]
+
+    assert answered == [200] * 6
+
+
 def test_without_a_file_left_idle_connections_make_room_and_the_log_stays_short(tmp_path: Path) -> None:
     """The limit falls below what the service counted on, as where something else opens files."""
     with running_with(tmp_path) as service, connections_to(service.port, 20, LIVEZ) as held:

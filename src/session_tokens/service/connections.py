@@ -28,6 +28,8 @@ REFUSED_MAX: Final = 64
 """Connections that are being told that there are too many; more are closed without a word."""
 FILES_KEPT: Final = 256
 """Files that the store and all the rest may open beside connections."""
+KNOWN_MAX: Final = 4_096
+"""Addresses whose source is remembered, so that it is not worked out at each connection."""
 TOLD_EVERY_S: Final = 60.0
 
 
@@ -63,9 +65,13 @@ class Place:
         if self._queue is not self._all.coming:
             self._move(self._all.coming)
 
-    def works(self) -> bool:
-        """Note that a request is under way; whether it may be: those of clients that are gone are bounded too."""
+    def is_busy(self) -> None:
+        """Note that a request is under way, so that this connection makes room for none."""
         self._move(None)
+
+    def works(self) -> bool:
+        """Note that a request begins; whether it may: those of clients that are gone are bounded too."""
+        self.is_busy()
         if self._all.requests >= self._all.requests_max:
             self._all.tell("requests refused")
             return False
@@ -119,6 +125,7 @@ class Connections:
         self.ending: dict[Place, None] = {}
         self.coming: dict[Place, None] = {}
         self.trusted_proxies = tuple(trusted_proxies)
+        self._known: dict[str, str | None] = {}
         self._held = self._refused = 0
         self._sources: Counter[str] = Counter()
         self._happened: Counter[str] = Counter()
@@ -205,8 +212,16 @@ class Connections:
         """Answer whom a connection counts against: an address, of IPv6 the network that one customer is given."""
         if not isinstance(peer, tuple):
             return None
+        host = str(peer[0])
+        if host not in self._known:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[host] = self._source_at(host)
+        return self._known[host]
+
+    def _source_at(self, host: str) -> str | None:
         try:
-            address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+            address = ipaddress.ip_address(host.partition("%")[0])
         except ValueError:
             return None
         if isinstance(address, ipaddress.IPv6Address):

@@ -301,12 +301,16 @@ class StrictHTTP(asyncio.Protocol):
             return
         self.transport.write(data)
         if self._writable is not None:
+            self._place.is_ending()  # a client that takes no answers must not keep others out
             try:
                 async with asyncio.timeout(self.write_timeout_s):
                     await self._writable
             except TimeoutError:
                 self._closing = True
                 self.transport.abort()
+            else:
+                if not self._has_ended:
+                    self._place.is_busy()
 
     def head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Answer the head of an answer with the date."""
