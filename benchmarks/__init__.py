@@ -13,6 +13,7 @@ QUESTIONS = (
     "sqlite_verify",
     "sqlite_write",
     "growth",
+    "log_in",
     "http_introspection",
     "valkey_server",
     "postgres_server",

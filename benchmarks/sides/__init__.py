@@ -38,6 +38,11 @@ def native_side(url: str, idle_timeout_s: float | None = None, sweep: bool = Fal
     return _start("SessionTokens", "benchmarks.sides.native", url, wanted, "sweep" if sweep else "no-sweep", root=root)
 
 
+def log_in_side(url: str) -> Side:
+    """Start `SessionTokens` on the store at `url`, with one owner who logs in again and again."""
+    return _start("SessionTokens", "benchmarks.sides.log_in", url)
+
+
 def http_side(what: str, folder: Path, root: Path = ROOT) -> Side:
     """Start `what` (session-tokens, fastapi) as a server with one worker, and a client that loads it."""
     return _start(
