@@ -9,7 +9,7 @@ has no row is locked by its name: absent keys, owners' entries and the other sma
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..changes import Changes, owner_of_living, parked_owner
@@ -81,7 +81,7 @@ class _Batch:
         else:
             self.shared.add(f"{_COUNTS.get(kind, kind)}:{key}")
 
-    def write(self, changes: Changes) -> None:
+    def write(self, changes: Changes, stamps: Mapping[Any, Any]) -> None:
         """Lock what will be written against readers and other writers."""
         exclusive = self.exclusive
         for old_session, new_session in changes.sessions:
@@ -101,7 +101,9 @@ class _Batch:
         exclusive.update(f"entry:{entry.owner}" for _, entry in changes.entries)
         exclusive.update(f"idempotency:{record.key}" for record in changes.idempotency)
         exclusive.update(f"idempotency:{key}" for key in changes.forgotten)
-        exclusive.update(f"setting:{name}" for name, _ in changes.settings)
+        # A setting that is written unread (an entry of an audit log) is not locked by its name: who read that it was
+        # not there and commits meanwhile did so before, and else finds at its own commit that it is there.
+        exclusive.update(f"setting:{name}" for name, _ in changes.settings if ("setting", name) in stamps)
         for old_key, new_key in changes.keys:
             for key in (old_key, new_key):
                 if key is not None:
@@ -143,7 +145,7 @@ def commit_statement(schema: str, keyring: Keyring, commits: Sequence[Commit], l
     for commit in commits:
         for part, stamp in commit.stamps.items():
             batch.read(part, stamp)
-        batch.write(commit.changes)
+        batch.write(commit.changes, commit.stamps)
         command = _written(keyring, commit.changes)
         command["stamps"] = [(*part, stamp) for part, stamp in commit.stamps.items()]
         if commit.not_after != NEVER:
