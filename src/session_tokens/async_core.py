@@ -23,6 +23,7 @@ from .rules import settings as setting_rules
 from .rules.audit import audited, head_wants, heads_in
 from .rules.idempotency import Ticket, once
 from .rules.keys import Key
+from .rules.listing import what_follows
 from .settings import (
     FROM_DB,
     SESSION_TIMEOUT_SETTING,
@@ -36,13 +37,16 @@ from .store import Store
 from .sweeper import PassedOver, TaskSweeper
 from .touching import Touches
 from .transaction import Rule
-from .wants import SettingOf
+from .wants import SessionListing, SettingOf, TokenListing
 
 T = TypeVar("T")
 R = TypeVar("R", Session, Token)
+L = TypeVar("L", SessionListing, TokenListing)
 
 CHUNK = 200
 """How many candidates of a listing are read at once, at the least."""
+LOOKED_AT_MAX = 1_000
+"""How many candidates one page of a listing is made of at the most; then it says that there may be more."""
 
 
 class AsyncCore:
@@ -168,6 +172,22 @@ class AsyncCore:
         self._policy.max_age_ms = inputs.general_timeout_of(found[0].value, self._policy.max_age_ms)
         self._refreshed_at_s = now_s
 
+    async def _page(self, listing: L, judged: Callable[[L, Any, int], list[R]], limit: int) -> Page[R]:
+        """Answer a page of a listing: at most ``limit`` records, of at most about ``LOOKED_AT_MAX`` that are read."""
+        listed: list[R] = []
+        left_out: dict[str, None] = {}
+        looked_at = 0
+        rest: L | None = listing
+        while rest is not None and len(listed) <= limit:
+            if looked_at >= LOOKED_AT_MAX and rest.after != listing.after:
+                break
+            now, found = await self.store.read([rest])
+            listed += judged(listing, found[0].value, now)
+            looked_at += len(found[0].value) + len(found[0].unreadable)
+            left_out.update((record.id, None) for record in found[0].unreadable)
+            rest = what_follows(rest, found[0])
+        return page_of(listed, limit, tuple(left_out), rest)
+
     def _session_key(self, key: object) -> Key:
         if not isinstance(key, str):
             raise TypeError(f"a session's key is its id or secret (str), not {type(key).__name__}")
@@ -277,9 +297,11 @@ async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> S
     return store
 
 
-def page_of(listed: list[R], limit: int, unreadable: Sequence[str]) -> Page[R]:
-    """Answer the first ``limit`` of what was listed as a page, with the cursor of the next."""
+def page_of(
+    listed: list[R], limit: int, unreadable: Sequence[str], rest: SessionListing | TokenListing | None
+) -> Page[R]:
+    """Answer the first ``limit`` of what was listed as a page, with the cursor of the next; ``rest`` was not read."""
     if len(listed) <= limit:
-        return Page(listed, None, unreadable)
+        return Page(listed, None if rest is None or rest.after is None else inputs.cursor_of(rest.after), unreadable)
     last = listed[limit - 1]
     return Page(listed[:limit], inputs.cursor_of((last.created_at, last.id)), unreadable)

@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_args
 
 from . import inputs
-from .async_core import CHUNK, AsyncCore, page_of
+from .async_core import CHUNK, AsyncCore
 from .errors import InvalidInput, StoreError, UnknownSession
 from .minting import SESSION_ID, SESSION_SECRET, is_id, is_secret, new_id
 from .records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
 from .rules import owners as owner_rules
 from .rules import sessions as rules
 from .rules.expiry import sweep_owner, touch_is_due
-from .rules.listing import sessions_listed, what_follows
+from .rules.listing import sessions_listed
 from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Policy, Unset, duration_ms
 from .touching import PATIENCE_S
 from .transaction import Rule
@@ -371,7 +371,8 @@ class AsyncSessionCommands(AsyncCore):
             owner: only theirs.
             detached: only detached (``True``) or only attached ones (``False``).
             after: the ``next`` of the page before.
-            limit: 1 to 500.
+            limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
+                records at the most, however few of them match.
         """
         limit = inputs.limit_of(limit)
         listing = SessionListing(
@@ -380,15 +381,7 @@ class AsyncSessionCommands(AsyncCore):
             inputs.place_of_cursor(SESSION_ID, after),
             max(limit + 1, CHUNK),
         )
-        listed: list[Session] = []
-        left_out: dict[str, None] = {}
-        rest: SessionListing | None = listing
-        while rest is not None and len(listed) <= limit:
-            now, found = await self.store.read([rest])
-            listed += sessions_listed(listing, found[0].value, now)
-            left_out.update((record.id, None) for record in found[0].unreadable)
-            rest = what_follows(rest, found[0])
-        return page_of(listed, limit, tuple(left_out))
+        return await self._page(listing, sessions_listed, limit)
 
 
 def _details_of(

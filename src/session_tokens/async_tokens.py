@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from . import inputs
-from .async_core import CHUNK, AsyncCore, page_of
+from .async_core import CHUNK, AsyncCore
 from .clock import NEVER
 from .errors import InvalidInput, UnknownToken
 from .minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
 from .records import JSON, Issued, Page, Token, TokenKind
 from .rules import tokens as rules
 from .rules.expiry import secret_dies_at
-from .rules.listing import tokens_listed, what_follows
+from .rules.listing import tokens_listed
 from .settings import LABEL_BYTES_MAX, UNSET, Duration, Unset, duration_ms
 from .wants import TokenById, TokenListing
 
@@ -313,7 +313,8 @@ class AsyncTokenCommands(AsyncCore):
             sellable: only listed (``True``) or only other ones (``False``).
             unassigned: only unassigned (``True``) or only other ones (``False``).
             after: the ``next`` of the page before.
-            limit: 1 to 500.
+            limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
+                records at the most, however few of them match.
         """
         limit = inputs.limit_of(limit)
         if session is not None and not (isinstance(session, str) and is_id(SESSION_ID, session)):
@@ -327,12 +328,4 @@ class AsyncTokenCommands(AsyncCore):
             inputs.place_of_cursor(TOKEN_ID, after),
             max(limit + 1, CHUNK),
         )
-        listed: list[Token] = []
-        left_out: dict[str, None] = {}
-        rest: TokenListing | None = listing
-        while rest is not None and len(listed) <= limit:
-            now, found = await self.store.read([rest])
-            listed += tokens_listed(listing, found[0].value, now)
-            left_out.update((record.id, None) for record in found[0].unreadable)
-            rest = what_follows(rest, found[0])
-        return page_of(listed, limit, tuple(left_out))
+        return await self._page(listing, tokens_listed, limit)

@@ -145,7 +145,8 @@ class Page(Sequence[R]):
 
     Attributes:
         items: the sessions or tokens.
-        next: give it as ``after=`` for the next page; ``None`` when there is none.
+        next: give it as ``after=`` for the next page; ``None`` when there is none. A page may be short, even empty,
+            and still name a next one.
         unreadable: the ids of what belongs here or right after and was left out because it cannot be read: damaged,
             forged, or under a pepper that this process was not given; ``session-tokens check`` says more.
     """

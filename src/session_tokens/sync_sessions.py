@@ -15,9 +15,9 @@ from .records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDet
 from .rules import owners as owner_rules
 from .rules import sessions as rules
 from .rules.expiry import sweep_owner, touch_is_due
-from .rules.listing import sessions_listed, what_follows
+from .rules.listing import sessions_listed
 from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Policy, Unset, duration_ms
-from .sync_core import CHUNK, SyncCore, page_of
+from .sync_core import CHUNK, SyncCore
 from .touching import PATIENCE_S
 from .transaction import Rule
 from .wants import SessionById, SessionListing
@@ -367,7 +367,8 @@ class SyncSessionCommands(SyncCore):
             owner: only theirs.
             detached: only detached (``True``) or only attached ones (``False``).
             after: the ``next`` of the page before.
-            limit: 1 to 500.
+            limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
+                records at the most, however few of them match.
         """
         limit = inputs.limit_of(limit)
         listing = SessionListing(
@@ -376,15 +377,7 @@ class SyncSessionCommands(SyncCore):
             inputs.place_of_cursor(SESSION_ID, after),
             max(limit + 1, CHUNK),
         )
-        listed: list[Session] = []
-        left_out: dict[str, None] = {}
-        rest: SessionListing | None = listing
-        while rest is not None and len(listed) <= limit:
-            now, found = self.store.read_now([rest])
-            listed += sessions_listed(listing, found[0].value, now)
-            left_out.update((record.id, None) for record in found[0].unreadable)
-            rest = what_follows(rest, found[0])
-        return page_of(listed, limit, tuple(left_out))
+        return self._page(listing, sessions_listed, limit)
 
 
 def _details_of(

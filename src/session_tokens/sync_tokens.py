@@ -10,9 +10,9 @@ from .minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_i
 from .records import JSON, Issued, Page, Token, TokenKind
 from .rules import tokens as rules
 from .rules.expiry import secret_dies_at
-from .rules.listing import tokens_listed, what_follows
+from .rules.listing import tokens_listed
 from .settings import LABEL_BYTES_MAX, UNSET, Duration, Unset, duration_ms
-from .sync_core import CHUNK, SyncCore, page_of
+from .sync_core import CHUNK, SyncCore
 from .wants import TokenById, TokenListing
 
 
@@ -309,7 +309,8 @@ class SyncTokenCommands(SyncCore):
             sellable: only listed (``True``) or only other ones (``False``).
             unassigned: only unassigned (``True``) or only other ones (``False``).
             after: the ``next`` of the page before.
-            limit: 1 to 500.
+            limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
+                records at the most, however few of them match.
         """
         limit = inputs.limit_of(limit)
         if session is not None and not (isinstance(session, str) and is_id(SESSION_ID, session)):
@@ -323,12 +324,4 @@ class SyncTokenCommands(SyncCore):
             inputs.place_of_cursor(TOKEN_ID, after),
             max(limit + 1, CHUNK),
         )
-        listed: list[Token] = []
-        left_out: dict[str, None] = {}
-        rest: TokenListing | None = listing
-        while rest is not None and len(listed) <= limit:
-            now, found = self.store.read_now([rest])
-            listed += tokens_listed(listing, found[0].value, now)
-            left_out.update((record.id, None) for record in found[0].unreadable)
-            rest = what_follows(rest, found[0])
-        return page_of(listed, limit, tuple(left_out))
+        return self._page(listing, tokens_listed, limit)

@@ -129,7 +129,7 @@ class PeppersInUse(NamedTuple):
 class SessionListing(NamedTuple):
     """Sessions that were not ended, in order of (created_at, id), after a place, at most ``limit``.
 
-    ``detached`` is a hint: a store may leave out those that cannot match.
+    ``detached`` is a hint: a store may leave out those that cannot match, where an index says which.
     """
 
     owner: str | None
@@ -143,7 +143,8 @@ class TokenListing(NamedTuple):
 
     Those of a session, or of an owner, are also those that name its predecessors (``PredecessorsOf``). All filters are
     hints: a store may leave out tokens that cannot match, but must keep those whose session may be over: such a token
-    may be unassigned by now whatever its record says.
+    may be unassigned by now whatever its record says. It leaves out what an index spares it and reads about ``limit``
+    records, never all to find the few that match; less than ``limit`` means that no more follow.
     """
 
     owner: str | None

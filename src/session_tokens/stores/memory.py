@@ -12,7 +12,8 @@ A change set is applied only before the deadline of what its rule judged alive; 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
 from ..changes import Changes, parked_owner
@@ -58,6 +59,9 @@ from .memory_index import Bucket, Deadlines, Order, add_member, drop_member, mem
 from .memory_transaction import MemoryTransaction
 
 T = TypeVar("T")
+
+SORTED_MAX = 5_000
+"""Records of which a list is made by sorting; of more, all are gone through in their order."""
 
 
 class MemoryStore(BlockingStore):
@@ -341,8 +345,12 @@ class MemoryStore(BlockingStore):
             return Answer(now, [Found(_READERS[type(want)](self, want, now)) for want in wants])
 
     def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
-        if want.owner is not None or want.detached:
-            ids = self.detached if want.owner is None else members(self.owners, want.owner)
+        ids: Collection[str] | None = None
+        if want.owner is not None:
+            ids = members(self.owners, want.owner)
+        elif want.detached:
+            ids = self.detached
+        if ids is not None and len(ids) <= SORTED_MAX:
             records = sorted((self.sessions[id] for id in ids), key=place_of)
             found = [record for record in records if want.after is None or place_of(record) > want.after]
             return [self._session_found(session) for session in found[: want.limit]]
@@ -368,31 +376,38 @@ class MemoryStore(BlockingStore):
         return listed
 
     def _token_candidates(self, want: TokenListing, now: int) -> list[Token] | None:
-        """Answer a small superset of the tokens in a listing where an index gives one."""
+        """Answer a superset of the tokens in a listing where an index gives one that is small enough to be sorted."""
+        found: list[Collection[str]] = []
         if want.session_id is not None:
-            ids = self._held_with_predecessors(want.session_id)
-        elif want.owner is not None:
-            ids = [id for session in members(self.owners, want.owner) for id in self._held_with_predecessors(session)]
-            ids += members(self.parked, want.owner)
-        elif want.sellable:
-            ids = list(self.sellable)
-        elif want.unassigned:
-            over = self._session_deadlines.due(now, None, self._session_sweep_at)
-            for owner in self.entries:
-                over += members(self.owners, owner)
-            held = [id for session in dict.fromkeys(over) for id in members(self.held, session)]
-            ids = [*self.unassigned, *held]
+            holders: Iterable[str] = (want.session_id, *members(self.predecessors, want.session_id))
+        elif want.owner is not None and len(members(self.owners, want.owner)) <= SORTED_MAX:
+            found.append(members(self.parked, want.owner))
+            holders = self._with_predecessors(members(self.owners, want.owner))
+        elif want.owner is None and want.sellable:
+            found.append(self.sellable)
+            holders = ()
+        elif want.owner is None and want.unassigned and len(self.entries) <= SORTED_MAX:
+            found.append(self.unassigned)
+            over = self._session_deadlines.due(now, SORTED_MAX + 1, self._session_sweep_at)
+            holders = chain(over, *(members(self.owners, owner) for owner in self.entries))
         else:
             return None
-        return [self.tokens[id] for id in dict.fromkeys(ids)]
+        count = sum(map(len, found))
+        for number, holder in enumerate(dict.fromkeys(holders)):
+            if count > SORTED_MAX or number >= SORTED_MAX:
+                return None
+            held = members(self.held, holder)
+            count += len(held)
+            found.append(held)
+        if count > SORTED_MAX:
+            return None
+        return [self.tokens[id] for id in dict.fromkeys(chain.from_iterable(found))]
 
-    def _held_with_predecessors(self, session_id: str) -> list[str]:
-        """Answer the tokens that name a session, and those that are in it by its predecessors."""
-        ids = list(members(self.held, session_id))
-        if self.predecessors:
-            for predecessor in members(self.predecessors, session_id):
-                ids += members(self.held, predecessor)
-        return ids
+    def _with_predecessors(self, session_ids: Iterable[str]) -> Iterator[str]:
+        """Answer sessions, and those whose tokens are in them."""
+        for id in session_ids:
+            yield id
+            yield from members(self.predecessors, id)
 
     def _session_sweep_at(self, id: str) -> int | None:
         session = self.sessions.get(id)

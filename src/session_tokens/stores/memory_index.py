@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
@@ -54,7 +54,7 @@ def drop_member(index: dict[str, Bucket], key: str, member: str) -> None:
             del index[key]
 
 
-def members(index: dict[str, Bucket], key: str) -> Iterable[str]:
+def members(index: dict[str, Bucket], key: str) -> Collection[str]:
     """Answer the members under a key, in the order in which they came."""
     bucket = index.get(key)
     if bucket is None:

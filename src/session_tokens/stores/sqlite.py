@@ -1,11 +1,11 @@
 """The SQLite store: one file, many processes; reads on the caller's thread, writes through one writer, no server.
 
 Theory of operation. A read is one SELECT on a connection of its own, on the thread that asks, in asyncio too: it takes
-microseconds, a hop to another thread takes longer. A verify first asks whether anybody has committed since this
-connection looked last: if not, what was found then still holds. Several wants of one ``read`` share one transaction,
-so they hold as of one instant. Writes are rules, run in the writer's thread and committed in groups
-(``sqlite_writer.py``). Each row carries a MAC; one that is wrong answers nothing on the hot path and is an error
-everywhere else.
+microseconds, a hop to another thread takes longer. Lists take milliseconds, and hop. A verify first asks whether
+anybody has committed since this connection looked last: if not, what was found then still holds. Several wants of one
+``read`` share one transaction, so they hold as of one instant. Writes are rules, run in the writer's thread and
+committed in groups (``sqlite_writer.py``). Each row carries a MAC; one that is wrong answers nothing on the hot path
+and is an error everywhere else.
 
 Limits. The file must be on a disk of this host (write-ahead logging does not work over a network file system). Who can
 write to the file may put a whole row back to an earlier state of itself, delete rows, or hide them; that is not
@@ -14,6 +14,7 @@ detected. The file and its key file belong in different backups.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -31,7 +32,20 @@ from ..records import OwnerEntry, Session, Token
 from ..store import BlockingStore
 from ..transaction import Rule
 from ..unreadable import Unreadables
-from ..wants import NO_SESSION, NO_TOKEN, Answer, Found, Key, Want
+from ..wants import (
+    NO_SESSION,
+    NO_TOKEN,
+    Answer,
+    Found,
+    Key,
+    ParkedTokens,
+    SessionListing,
+    SessionsOf,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
 from .copying import Dump
 from .key_file import Keys, keyring_of
 from .sqlite_check import Finding, Progress, check_file
@@ -55,6 +69,7 @@ log = logging.getLogger("session_tokens.stores.sqlite")
 
 T = TypeVar("T")
 
+LONG_READS = (SessionListing, SessionsOf, TokenListing, TokensOf, TransferablesOf, ParkedTokens)
 CLOSED = "the store is closed; open it again"
 _warned: set[str] = set()
 
@@ -225,6 +240,16 @@ class SqliteStore(BlockingStore):
     async def run_within(self, patience_s: float, rule: Rule[T], *args: object) -> T:
         """As ``run``, but wait for the commit ``patience_s`` seconds at the most; it goes on by itself then."""
         return await awaited_within(patience_s, self._writer.run(rule, args))
+
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant: on this thread, but for lists, which would hold the loop for long."""
+        if any(isinstance(want, LONG_READS) for want in wants):
+            return await asyncio.to_thread(self.read_now, wants)
+        return self.read_now(wants)
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer what should be swept, without holding the loop."""
+        return await asyncio.to_thread(self.due_now, now, limit)
 
     # Care.
 

@@ -57,7 +57,8 @@ TokenNow = tuple[Token | None, Session | None, OwnerEntry | None]
 
 _MARKS = ["", "= ?", *[f"IN ({', '.join('?' * count)})" for count in range(2, PEPPERS_MAX + 1)]]
 """How a condition goes on that asks for so many keys."""
-_LISTED_FIELDS = {"transferable": "t.kind = 'transferable'", "sellable": "t.listed = 1"}
+OVER_MAX = 200
+"""Sessions that may be over, and owners' entries, among which tokens that may be unassigned are looked for."""
 
 
 class Records(Rows):
@@ -281,8 +282,8 @@ class Records(Rows):
         if want.owner is not None:
             conditions.append("s.owner = ?")
             values.append(want.owner)
-        if want.detached is not None:
-            conditions.append("s.detached_at IS NOT NULL" if want.detached else "s.detached_at IS NULL")
+        elif want.detached:
+            conditions.append("s.detached_at IS NOT NULL")
         _start_after(want.after, "s", conditions, values)
         statement = (
             f"{self._sessions_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {want.limit:d}"
@@ -305,42 +306,57 @@ class Records(Rows):
         return found[: want.limit]
 
     def _tokens_naming(self, want: TokenListing, now: int) -> list[TokenFound]:
+        """Answer tokens in their order by the one index that spares most; what else is asked the rules look at."""
         conditions, values = list[str](), list[object]()
-        if want.owner is not None:
-            conditions.append("t.owner = ?")
-            values.append(want.owner)
         if want.session_id is not None:
             conditions.append("t.session_id = ?")
             values.append(want.session_id)
-        for field, condition in _LISTED_FIELDS.items():
-            asked = getattr(want, field)
-            if asked is not None:
-                conditions.append(condition if asked else f"({condition}) IS NOT TRUE")
+        elif want.owner is not None:
+            conditions.append("t.owner = ?")
+            values.append(want.owner)
+        elif want.unassigned and (over := self._sessions_over(now)) is not None:
+            return self._unassigned_listed(want, over)
+        elif want.sellable:
+            conditions.append("t.listed = 1")
         _start_after(want.after, "t", conditions, values)
-        if want.unassigned:
-            return self._unassigned_listed(conditions, values, want.limit, now)
-        if want.unassigned is not None:
-            conditions.append("t.unassigned_at IS NULL")
         statement = (
             f"{self._tokens_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
             f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
         )
         return self._readable(statement, values, self._token_with_session)
 
-    def _unassigned_listed(self, conditions: list[str], values: list[object], limit: int, now: int) -> list[TokenFound]:
-        """Answer tokens that are unassigned, or may be by now: their session's time is over, or its owner's entry."""
-        also = " AND ".join(["t.kind = 'transferable'", *conditions])
-        first = f"ORDER BY t.created_at, t.id LIMIT {limit:d}"
-        statement = (
-            f"{self._tokens_found} WHERE t.id IN ("
-            f"SELECT id FROM (SELECT t.id FROM {self._tokens} t WHERE t.unassigned_at IS NOT NULL AND {also} {first}) "
-            f"UNION SELECT id FROM (SELECT t.id FROM {self._sessions} s JOIN {self._tokens} t ON t.session_id = s.id "
-            f"WHERE s.sweep_at <= ? AND s.sweep_at < {NEVER} AND {also} {first}) "
-            f"UNION SELECT id FROM (SELECT t.id FROM {self._entries} e "
-            f"JOIN {self._sessions} s ON s.owner = e.owner AND s.ended_at IS NULL AND s.owner_epoch <> e.epoch "
-            f"JOIN {self._tokens} t ON t.session_id = s.id WHERE {also} {first})) {first}"
-        )
-        return self._readable(statement, (*values, now, *values, *values), self._token_with_session)
+    def _sessions_over(self, now: int) -> list[str] | None:
+        """Answer the ids of sessions that may be over, by their time or their owner's entry; ``None`` for many."""
+        most = OVER_MAX + 1
+        due = f"SELECT id FROM {self._sessions} WHERE sweep_at <= ? AND sweep_at < {NEVER} LIMIT {most}"
+        ids = {id for (id,) in self._execute(due, (now,))}
+        entries = self._execute(f"SELECT owner, epoch FROM {self._entries} LIMIT {most}").fetchall()
+        theirs = f"SELECT id, owner_epoch FROM {self._sessions} WHERE owner = ? AND ended_at IS NULL LIMIT {most}"
+        for owner, epoch in entries:
+            sessions = self._execute(theirs, (owner,)).fetchall()
+            ids.update(id for id, its_epoch in sessions if its_epoch != epoch)
+            if len(sessions) > OVER_MAX or len(ids) > OVER_MAX:
+                break
+        else:
+            return None if len(entries) > OVER_MAX or len(ids) > OVER_MAX else list(ids)
+        return None
+
+    def _unassigned_listed(self, want: TokenListing, over: Sequence[str]) -> list[TokenFound]:
+        """Answer tokens that are unassigned, or may be by now, for one of these sessions holds them."""
+        places: set[tuple[int, str]] = set()
+        sources: list[tuple[str, list[object]]] = [("t.unassigned_at IS NOT NULL", [])]
+        sources += [("t.session_id = ?", [id]) for id in over]
+        for source, values in sources:
+            conditions = [source]
+            _start_after(want.after, "t", conditions, values)
+            statement = (
+                f"SELECT t.created_at, t.id FROM {self._tokens} t WHERE {' AND '.join(conditions)} "
+                f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
+            )
+            places.update(self._execute(statement, values).fetchall())
+        ids = [id for _, id in sorted(places)[: want.limit]]
+        statement = f"{self._tokens_found} WHERE t.id IN ({', '.join('?' * len(ids))}) ORDER BY t.created_at, t.id"
+        return self._readable(statement, ids, self._token_with_session)
 
     def due(self, now: int, limit: int) -> list[Key]:
         """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""

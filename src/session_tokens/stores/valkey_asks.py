@@ -67,17 +67,18 @@ def _session_sources(want: SessionListing) -> Sequence[bytes]:
 
 
 def _token_sources(want: TokenListing) -> Sequence[bytes]:
-    """Answer the smallest sets that surely hold what the listing asks for; see ``sources`` in the function library."""
+    """Answer the smallest sets that surely hold what the listing asks for; see ``draw_from`` in the library."""
     if want.session_id is not None:
         session = part_of(want.session_id)
         return (b"=bh:" + session, b"*bs:%b bh:" % session)
     if want.owner is not None:
         owner = owner_part(want.owner)
-        return (b"*bo:%b bh:" % owner, b"+bo:%b bs: bh:" % owner, b"=bp:" + owner)
+        sessions = (b"*bo:%b bh: lt 1000" % owner, b"+bo:%b bs: bh: lt 1000" % owner)
+        return (*sessions, b"=bp:" + owner)
     if want.sellable:
         return (b"=lv",)
     if want.unassigned:  # or held by a session that is over, or whose owner may be disabled
-        return (b"=lu", b"!du s lx:", b"+le bo: lx:")
+        return (b"=lu", b"!du s lx: lt 200", b"+le bo: lx: lt 200")
     return (b"=lt",)
 
 

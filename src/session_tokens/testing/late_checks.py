@@ -76,7 +76,7 @@ class LateChecks(StoreBench):
     async def test_a_change_of_a_session_that_comes_late_brings_nobody_back(self) -> None:
         for rule, args in (
             (sessions.change_session, (SessionChange(idle_timeout_ms=None),)),
-            (sessions.update_session_data, ({"a": "1"}, None)),
+            (sessions.update_session_data, ({"a": "1"}, None, 100)),
             (sessions.rotate_session, (self.lookup(), True)),
             (sessions.detach_session, ()),
         ):

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import SessionTokensError
+from ..minting import SESSION_ID, TOKEN_ID, new_id
 from ..rules.owners import disable_owner
+from ..transaction import Transaction
 from ..wants import SessionListing, TokenListing
 from .bench import StoreBench, check, in_order
 
@@ -110,6 +112,48 @@ class ListingChecks(StoreBench):
         assert [token.id for token in (await self.tokens.list_tokens(transferable=True, limit=1)).items] == [late.id]
         assert in_order(everything)
         assert sorted(token.id for token in everything) == sorted(token.id for token in issued)
+
+    @check
+    async def test_a_page_of_which_little_matches_is_short_and_names_the_next(self) -> None:
+        template = (await self.tokens.issue_token(None, "free")).token
+        opened = await self.tokens.open_session("ann")
+
+        def put_many(tx: Transaction, first: int) -> None:
+            for number in range(first, first + 650):
+                lookup = self.store.keyring.lookup(f"nobody's {number}")
+                tx.put_token(None, template.replace(id=new_id(TOKEN_ID), lookup=lookup))
+
+        for first in (0, 650):
+            await self.store.run(put_many, first)
+        if self.clock_is_manual:
+            self.clock.advance(ms=1)
+        late = await self.tokens.issue_token(opened.id, transferable=True)
+
+        first_page = await self.tokens.list_tokens(transferable=True)
+        assert first_page.items == []
+        assert first_page.next is not None
+        assert await self.all_pages(self.tokens.list_tokens, 5, transferable=True) == [late.record]
+
+    @check
+    async def test_unassigned_tokens_are_listed_however_many_sessions_are_over(self) -> None:
+        opened = await self.tokens.open_session("ann", max_age=None)
+        token = (await self.tokens.issue_token(opened.id, transferable=True, disownment_timeout=None)).token
+        ids: list[str] = []
+
+        def put_many(tx: Transaction, at: int) -> None:
+            del ids[:]  # a rule may be run again
+            for number in range(300):
+                session = opened.session.replace(id=new_id(SESSION_ID)).ended(at, "logout")
+                lookup = self.store.keyring.lookup(f"nobody's {number}")
+                left = token.replace(id=new_id(TOKEN_ID), session_id=session.id, lookup=lookup)
+                tx.put_session(None, session)
+                tx.put_token(None, left)
+                ids.append(left.id)
+
+        await self.store.run(put_many, await self.now())
+        listed = await self.all_pages(self.tokens.list_tokens, 40, unassigned=True)
+        assert in_order(listed)
+        assert sorted(unassigned.id for unassigned in listed) == sorted(ids)
 
     @check
     async def test_a_token_whose_session_is_over_is_listed_as_unassigned_before_any_sweep(self) -> None:

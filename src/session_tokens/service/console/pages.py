@@ -91,7 +91,8 @@ async def sessions_page(tokens: AsyncSessionTokens, detached: bool | None, after
     page = await tokens.list_sessions(detached=detached, after=after, limit=LIMIT)
     title = "Detached sessions" if detached else "Sessions"
     address = "/console/sessions" + ("?detached=yes" if detached else "")
-    listed = table(title, SESSION_COLUMNS, session_rows(page.items, tokens.store.clock.now()), empty="No session here.")
+    empty = "No session here." if page.next is None else "None in this part of the list; go on."
+    listed = table(title, SESSION_COLUMNS, session_rows(page.items, tokens.store.clock.now()), empty=empty)
     return h(
         "div",
         h("h1", title),
@@ -108,7 +109,8 @@ async def tokens_page(tokens: AsyncSessionTokens, which: str, after: str | None)
         "market": "Offered for a transfer; an offer locks nothing, and no money moves here",
         "unassigned": "Their session ended; each waits for a claim or a transfer until its time is over",
     }.get(which, "Living now, in order of their issue")
-    listed = table(title, TOKEN_COLUMNS, token_rows(page.items, tokens.store.clock.now()), empty="No token here.")
+    empty = "No token here." if page.next is None else "None in this part of the list; go on."
+    listed = table(title, TOKEN_COLUMNS, token_rows(page.items, tokens.store.clock.now()), empty=empty)
     return h("div", h("h1", title), card(said, listed, missing(page.unreadable), more(page.next, f"/console/{which}")))
 
 

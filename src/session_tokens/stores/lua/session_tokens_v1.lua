@@ -80,45 +80,44 @@ local function collect(key, score, id, limit, into)
   end
 end
 
-local function members(key)
-  local ids = redis.call('ZRANGE', key, 0, -1)
-  if ids[#ids] == MARK then
-    ids[#ids] = nil
-  end
+local function members(key, last)
+  local ids = redis.call('ZRANGE', key, 0, last or -1)
+  if ids[#ids] == MARK then ids[#ids] = nil end
   return ids
 end
 
--- Answer the keys of the sorted sets that a listing draws from.
---   =name                  that one
---   *name inner            for each member of name, the set inner .. member
---   +name outer inner      for each member of name, each member of outer .. member, the set inner .. member
---   !name kind inner       for each member of name that is due and begins with kind, the set inner .. rest
-local function sources(prefix, spec, now)
+-- Append the keys of the sorted sets that a listing draws from.
+--   =name             that one
+--   *name inner       for each member of name, the set inner .. member
+--   +name outer inner for each member of name, each member of outer .. member, the set inner .. member
+--   !name kind inner  for each member of name that is due and begins with kind, the set inner .. rest
+-- Of the last three, where "else most" follows and it comes to more than most: answer the key of else, to go alone.
+local function draw_from(prefix, spec, now, keys)
   local words = {}
-  for word in string.gmatch(string.sub(spec, 2), '%S+') do
-    words[#words + 1] = word
-  end
-  local how, keys = string.sub(spec, 1, 1), {}
+  for word in string.gmatch(string.sub(spec, 2), '%S+') do words[#words + 1] = word end
+  local how, most, count = string.sub(spec, 1, 1), tonumber(words[#words]), 0
   if how == '=' then
-    keys[1] = prefix .. words[1]
-  elseif how == '*' then
-    for _, member in ipairs(members(prefix .. words[1])) do
-      keys[#keys + 1] = prefix .. words[2] .. member
-    end
-  elseif how == '+' then
-    for _, outer in ipairs(members(prefix .. words[1])) do
-      for _, member in ipairs(members(prefix .. words[2] .. outer)) do
-        keys[#keys + 1] = prefix .. words[3] .. member
-      end
-    end
-  else
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', prefix .. words[1], '-inf', now)) do
+    keys[#keys + 1] = prefix .. words[1]
+  elseif how == '!' then
+    local due = redis.call('ZRANGEBYSCORE', prefix .. words[1], '-inf', now, 'LIMIT', 0, most + 1)
+    count = #due
+    for _, member in ipairs(due) do
       if string.sub(member, 1, #words[2]) == words[2] then
         keys[#keys + 1] = prefix .. words[3] .. string.sub(member, #words[2] + 1)
       end
     end
+  else
+    local outers, outer, inner = {''}, words[1], words[2]
+    if how == '+' then outers, outer, inner = members(prefix .. words[1], most), words[2], words[3] end
+    count = #outers
+    for _, id in ipairs(outers) do
+      for _, member in ipairs(members(prefix .. outer .. id, most)) do
+        keys[#keys + 1] = prefix .. inner .. member
+      end
+      if most and #keys > most then break end
+    end
   end
-  return keys
+  if most and math.max(count, #keys) > most then return prefix .. words[#words - 1] end
 end
 
 local asks = {}
@@ -167,9 +166,8 @@ function asks.l(prefix, args, at, now)
   local kind, hops, count = args[at + 3], tonumber(args[at + 4]), tonumber(args[at + 5])
   local keys = {}
   for place = at + 6, at + 5 + count do
-    for _, key in ipairs(sources(prefix, args[place], now)) do
-      keys[#keys + 1] = key
-    end
+    local instead = draw_from(prefix, args[place], now, keys)
+    if instead then keys = {instead} break end
   end
   local answer = {}
   while #answer < limit do

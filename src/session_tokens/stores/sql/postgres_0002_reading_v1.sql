@@ -287,7 +287,6 @@ BEGIN
     IF of_owner IS NOT NULL THEN
         page := ARRAY(SELECT s FROM {schema}.sessions s
             WHERE s.owner = of_owner AND s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
-                AND (is_detached IS NULL OR (s.detached_at IS NOT NULL) = is_detached)
             ORDER BY s.created_at, s.id LIMIT most);
     ELSIF is_detached THEN
         page := ARRAY(SELECT s FROM {schema}.sessions s
@@ -296,7 +295,6 @@ BEGIN
     ELSE
         page := ARRAY(SELECT s FROM {schema}.sessions s
             WHERE s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
-                AND (is_detached IS NULL OR s.detached_at IS NULL)
             ORDER BY s.created_at, s.id LIMIT most);
     END IF;
     RETURN QUERY
@@ -306,25 +304,49 @@ BEGIN
     ORDER BY s.created_at, s.id;
 END $$;
 
--- The tokens that may be unassigned now: those that are, and the transferable ones of sessions that are over.
+-- The tokens that may be unassigned now: those that are, and those of sessions that may be over. Where there are many
+-- such sessions or owners' entries, any tokens: who asks looks at them, and goes on.
 CREATE FUNCTION {schema}.maybe_unassigned_v1(after_at bigint, after_id text, most bigint)
 RETURNS SETOF {schema}.tokens
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    over_max CONSTANT bigint := 200;
+    over text[];
+    disabled text[];
+    entries bigint;
+    looked_at bigint;
 BEGIN
+    over := ARRAY(SELECT s.id FROM {schema}.sessions s
+        WHERE s.sweep_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 1
+            AND s.sweep_at < 9223372036854775807 LIMIT over_max + 1);
+    entries := (SELECT count(*) FROM (SELECT FROM {schema}.owners LIMIT over_max + 1) AS few);
+    IF entries <= over_max THEN
+        SELECT coalesce(array_agg(theirs.id) FILTER (WHERE theirs.epoch <> theirs.owner_epoch), '{}'), count(*)
+        INTO disabled, looked_at
+        FROM (
+            SELECT s.id, s.owner_epoch, o.epoch FROM {schema}.owners o CROSS JOIN LATERAL (
+                SELECT held.id, held.owner_epoch FROM {schema}.sessions AS held
+                WHERE held.owner = o.owner AND held.deadline > 0 OFFSET 0
+            ) AS s
+            LIMIT 10 * over_max + 1
+        ) AS theirs;
+    END IF;
+    IF entries > over_max OR looked_at > 10 * over_max OR cardinality(over) + cardinality(disabled) > over_max THEN
+        RETURN QUERY
+        SELECT t.* FROM {schema}.tokens t WHERE (t.created_at, t.id) > (after_at, after_id)
+        ORDER BY t.created_at, t.id LIMIT most;
+        RETURN;
+    END IF;
     RETURN QUERY
     (SELECT t.* FROM {schema}.tokens t
         WHERE t.unassigned_at IS NOT NULL AND (t.created_at, t.id) > (after_at, after_id)
         ORDER BY t.created_at, t.id LIMIT most)
     UNION ALL
-    (SELECT t.* FROM {schema}.tokens t
-        WHERE t.kind = 'transferable' AND (t.created_at, t.id) > (after_at, after_id) AND t.session_id IN (
-            SELECT s.id FROM {schema}.sessions s
-            WHERE s.sweep_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 1
-                AND s.sweep_at < 9223372036854775807
-            UNION
-            SELECT s.id FROM {schema}.owners o JOIN {schema}.sessions s ON s.owner = o.owner AND s.deadline > 0
-            WHERE o.epoch <> s.owner_epoch)
-        ORDER BY t.created_at, t.id LIMIT most);
+    (SELECT g.* FROM (SELECT DISTINCT unnest(over || disabled) AS id) AS holder CROSS JOIN LATERAL (
+        SELECT t.* FROM {schema}.tokens t
+        WHERE t.session_id = holder.id AND (t.created_at, t.id) > (after_at, after_id)
+        ORDER BY t.created_at, t.id LIMIT most
+    ) AS g);
 END $$;
 
 CREATE FUNCTION {schema}.token_listing_v1(
@@ -343,14 +365,12 @@ BEGIN
             CROSS JOIN LATERAL (
                 SELECT held FROM {schema}.tokens AS held
                 WHERE held.session_id = holder.id AND (held.created_at, held.id) > (after_at, after_id)
-                    AND (is_transferable IS NULL OR (held.kind = 'transferable') = is_transferable)
                 ORDER BY held.created_at, held.id LIMIT most
             ) AS g (t)
             ORDER BY (t).created_at, (t).id LIMIT most);
     ELSIF of_owner IS NOT NULL THEN
         page := ARRAY(SELECT t FROM {schema}.tokens t
             WHERE t.owner = of_owner AND (t.created_at, t.id) > (after_at, after_id)
-                AND (is_transferable IS NULL OR (t.kind = 'transferable') = is_transferable)
             ORDER BY t.created_at, t.id LIMIT most);
     ELSIF is_unassigned THEN
         page := ARRAY(SELECT t FROM {schema}.maybe_unassigned_v1(after_at, after_id, most) t
@@ -362,7 +382,6 @@ BEGIN
     ELSE
         page := ARRAY(SELECT t FROM {schema}.tokens t
             WHERE (t.created_at, t.id) > (after_at, after_id)
-                AND (is_transferable IS NULL OR (t.kind = 'transferable') = is_transferable)
             ORDER BY t.created_at, t.id LIMIT most);
     END IF;
     RETURN QUERY
