@@ -140,9 +140,14 @@ class StoreError(SessionTokensError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be reached or did not answer in time; try again later."""
+    """The store cannot be reached or did not answer in time; try again later.
+
+    Attributes:
+        told: whether the log has a line already that says that the store is away.
+    """
 
     code = "store_unavailable"
+    told: bool = False
 
 
 class StoreBusy(StoreError):

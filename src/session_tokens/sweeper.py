@@ -67,10 +67,30 @@ def _next_wait(cleaned: int, waited_s: float, interval_s: float) -> float:
     return interval_s if cleaned else min(max(waited_s, interval_s) * 2, interval_s * IDLE_INTERVALS_MAX)
 
 
-def _tell(error: SessionTokensError) -> None:
-    """Log that a sweep failed; where from is of no interest while the store is away."""
-    is_away = isinstance(error, (StoreUnavailable, StoreBusy))
-    log.warning("a sweep failed; the next one tries again: %s", error, exc_info=not is_away)
+class _Failures:
+    """Logs that sweeps fail: one line when it begins, one when it is over.
+
+    A store that is away has a line of its own where it tells; one failure alone is made good by the next sweep.
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._is_told = False
+
+    def failed(self, error: SessionTokensError) -> None:
+        """Log a failure, if it is the second in a row of a store that is away, or says more than that."""
+        self._in_a_row += 1
+        if not isinstance(error, (StoreUnavailable, StoreBusy)):
+            log.warning("a sweep failed; the next one tries again: %s", error, exc_info=error)
+        elif self._in_a_row > 1 and not self._is_told and not getattr(error, "told", False):
+            self._is_told = True
+            log.warning("sweeps fail, and are tried again: %s", error)
+
+    def succeeded(self) -> None:
+        """Log that sweeps go on, if it was logged that they failed."""
+        if self._is_told:
+            log.warning("sweeps go on after %d that failed", self._in_a_row)
+        self._in_a_row, self._is_told = 0, False
 
 
 class _Sweepable(Protocol):
@@ -107,15 +127,16 @@ class ThreadSweeper:
 
 
 def _sweep_again_and_again(reference: weakref.ref[_Sweepable], interval_s: float, stop: threading.Event) -> None:
-    wait_s = interval_s
+    wait_s, failures = interval_s, _Failures()
     while not stop.wait(wait_s):
         swept = reference()
         if swept is None:
             return
         try:
             wait_s = _next_wait(swept.sweep(BATCH), wait_s, interval_s)
+            failures.succeeded()
         except SessionTokensError as error:
-            _tell(error)
+            failures.failed(error)
             wait_s = interval_s
         del swept
 
@@ -143,7 +164,7 @@ class TaskSweeper:
     async def _run(reference: weakref.ref[_AsyncSweepable], interval_s: float) -> None:
         from asyncio import sleep
 
-        wait_s = interval_s
+        wait_s, failures = interval_s, _Failures()
         while True:
             await sleep(wait_s)
             swept = reference()
@@ -151,8 +172,9 @@ class TaskSweeper:
                 return
             try:
                 wait_s = _next_wait(await swept.sweep(BATCH), wait_s, interval_s)
+                failures.succeeded()
             except SessionTokensError as error:
-                _tell(error)
+                failures.failed(error)
                 wait_s = interval_s
             del swept
 

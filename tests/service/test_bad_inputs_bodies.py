@@ -241,3 +241,29 @@ async def test_a_body_with_very_many_or_very_long_names_is_refused(world: World)
     await refused(world, many, 413, 422)
     await refused(world, {"owner": "a", "data": {"k" * 65_536: 1}}, 413)
     await refused(world, {"owner": "a", "data": {"k" * 20_000: 1}}, 422)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/v1/sessions/{session}"), ("DELETE", "/v1/tokens/{token}"), ("DELETE", "/v1/owners/alice/sessions"),
+        ("DELETE", "/v1/owners/sessions?owner=alice"), ("DELETE", "/v1/keys/key_000000000000000000000000"),
+        ("GET", "/v1/sessions"), ("GET", "/v1/sessions/{session}"), ("GET", "/v1/tokens"), ("GET", "/v1/keys"),
+    ],
+)  # fmt: skip
+async def test_a_body_that_means_nothing_is_refused_everywhere(world: World, method: str, path: str) -> None:
+    """So that `{"reason": "theft"}` in a body is not ignored without a word."""
+    session = (await world.open_session())["session"]["id"]
+    token = (await world.issue_token(session))["token"]["id"]
+    path = path.format(session=session, token=token)
+
+    refused = await world.ask(method, path, content=b'{"reason": "theft"}', headers=JSON)
+    no_json = await world.ask(method, path, content=b"{reason", headers=JSON)
+    no_type = await world.ask(method, path, content=b"reason=theft", headers={"Content-Type": "text/plain"})
+
+    assert refused.status_code == 422 and "reason" in refused.json()["detail"] and "query" in refused.json()["detail"]
+    assert (no_json.status_code, no_type.status_code) == (400, 415)
+    assert [one.id for one in await world.tokens.list_sessions()] == [session]
+    assert [one.id for one in await world.tokens.list_tokens()] == [token]
+    for harmless in ({"content": b"{}", "headers": JSON}, {"headers": JSON}, {}):
+        assert (await world.ask(method, path, **harmless)).status_code in (200, 204)

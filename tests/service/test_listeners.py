@@ -80,7 +80,7 @@ def test_listeners_that_can_never_be_right_are_refused(options: dict[str, object
 
 
 def test_a_console_port_that_is_taken_ends_the_service(tmp_path: Path) -> None:
-    with running_with(tmp_path) as (service, _), pytest.raises(OSError, match="address already in use"):
+    with running_with(tmp_path) as (service, _), pytest.raises(OSError, match="is in use"):
         serve("memory://", port=0, console_port=service.port)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import sqlite3
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from session_tokens import InvalidInput
 from session_tokens.service.serve import check_address, networks_of, serve
+from tests.service.conftest import World
 from tests.service.running import RunningService, received, status_of
 
 PUBLIC = ["0.0.0.0", "::", "192.0.2.1", "tokens.example", "", "127.0.0.1.evil.test"]
@@ -130,7 +132,7 @@ def test_the_main_job_runs_across_a_restart(tmp_path: Path) -> None:
 def test_a_service_that_could_not_listen_made_no_first_key(tmp_path: Path) -> None:
     """Its secret would have been shown to nobody, and the next start would make none."""
     store = f"sqlite:///{tmp_path}/tokens.db"
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="is in use"):
         serve(store, port=taken.getsockname()[1])
     service = RunningService(store, tmp_path / "log")
     service.stop()
@@ -215,3 +217,58 @@ def test_tls_is_spoken_where_a_certificate_is_given(tmp_path: Path) -> None:
     assert (alive.status_code, with_1_2.status_code) == (200, 200)
     assert described["issuer"] == f"https://localhost:{service.port}"
     assert b"alive" not in in_the_clear
+
+
+def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for options in (["--port", str(port)], ["--port", "0", "--console-port", str(port)]):
+            run = subprocess.run(
+                [sys.executable, "-m", "session_tokens.cli.main", "serve", "--store", "sqlite:///s.db", *options],
+                cwd=tmp_path, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+
+            assert run.returncode == 3
+            (said,) = [line for line in run.stderr.splitlines() if line.startswith("session-tokens: port")]
+            assert f"port {port} of 127.0.0.1 is in use" in said and f"{options[-2]} (0: a free one)" in said
+            assert "Traceback" not in run.stderr and "stk_" not in run.stdout + run.stderr
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    with pytest.raises(OSError, match=r"192\.0\.2\.1 is no address of this machine"):
+        serve("memory://", host="192.0.2.1", behind_proxy=True, port=0)
+
+
+def test_localhost_is_one_port_on_each_of_its_addresses() -> None:
+    from session_tokens.service.binding import bound_sockets
+
+    made = bound_sockets("localhost", 0)
+    try:
+        assert len({one.getsockname()[1] for one in made}) == 1
+    finally:
+        for one in made:
+            one.close()
+
+
+async def test_a_browser_at_the_front_door_finds_where_to_go(world: World) -> None:
+    page = await world.ask("GET", "/")
+
+    assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "session-tokens" in page.text and len(page.content) < 2_000
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for path in re.findall(r'href="([^"]+)"', page.text):
+        assert (await world.ask("GET", path)).status_code == 200, path
+    assert 'href="/docs"' in page.text and "/console" not in page.text
+    assert (await world.ask("POST", "/")).status_code == 405
+
+
+def test_where_the_console_is_on_the_same_listener_the_front_door_leads_there(tmp_path: Path) -> None:
+    running = RunningService("memory://", tmp_path / "log")
+    try:
+        page = httpx.get(running.url + "/", headers={"Accept": "text/html"})
+        assert 'href="/console"' in page.text
+        assert httpx.get(running.url + "/console", follow_redirects=True).status_code == 200
+    finally:
+        running.stop()

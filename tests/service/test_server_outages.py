@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -84,4 +85,11 @@ def test_the_service_outlives_its_server(server: Mortal, service: RunningService
     assert back[0].json()["active"] is True
     assert [session["owner"] for session in back[3].json()["sessions"]] == ["alice"]
     assert still_ended == {"active": False}
-    assert "Traceback" not in service.log()
+    said = service.log()
+    assert "Traceback" not in said
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    goes, comes = [[line for line in lines if f"the store is {word}" in line["message"]] for word in ("away", "back")]
+    assert (len(goes), len(comes)) == (1, 1), said
+    assert not any("sweep" in line["message"] for line in lines), said
+    warned = {line["route"] for line in lines if line.get("status") == 503 and line["level"] == "warning"}
+    assert warned == {"/readyz", "/introspect", "/forward-auth", "/revoke", "/v1/sessions"}

@@ -29,13 +29,14 @@ from ..errors import UNREADABLE, InvalidInput, SessionTokensError
 from ..minting import holds_secret
 from ..rules.scopes import scope_of
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
-from . import openapi
+from . import openapi, shapes
 from .addresses import as_sent, decoded
 from .callers import Callers
 from .counted import Counted
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
 from .forward_auth import OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
 from .framing import FORWARD_AUTH
+from .front import front_page
 from .key_use import Network
 from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
@@ -115,6 +116,7 @@ class Service:
             FORWARD_AUTH: (None, False, forward_auth.check),  # a proxy asks with the page's own method
         }
         cold: list[tuple[str, dict[str, Work], bool]] = [
+            ("/", {"GET": self._front_page}, False),
             ("/revoke", {"POST": oauth.revoke}, True),
             ("/.well-known/oauth-authorization-server", {"GET": self._metadata}, False),
             ("/openapi.json", {"GET": self._openapi_json}, False),
@@ -262,11 +264,18 @@ class Service:
         await exchange.answer(200, self._openapi)
 
     async def _docs_page(self, exchange: Exchange) -> None:
+        await self._page(exchange, self._docs)
+
+    async def _front_page(self, exchange: Exchange) -> None:
+        """Tell a person with a browser what this is and where to go."""
+        await self._page(exchange, front_page(has_console=bool(self.options.more_routes)))
+
+    async def _page(self, exchange: Exchange, page: bytes) -> None:
         _query(exchange, None)
         headers = [(b"content-security-policy", DOCS_POLICY)]
         if self.options.is_https or exchange.scope.get("scheme") == "https":
             headers.append((b"strict-transport-security", HSTS))
-        await exchange.answer(200, self._docs, headers, b"text/html; charset=utf-8")
+        await exchange.answer(200, page, headers, b"text/html; charset=utf-8")
 
 
 class _Address:
@@ -332,7 +341,9 @@ async def _body(exchange: Exchange, shape: type[Struct] | None) -> Any:
         Problem: 400 for what is no JSON, 422 for what is not of that shape; only names of fields are repeated.
     """
     if shape is None:
-        return None
+        if exchange.has_no_body:  # a type alone is harmless: clients send it with every request
+            return None
+        shape = shapes.NoBody
     if await exchange.body_is_empty():
         value: Any = {}
     else:
@@ -345,7 +356,7 @@ async def _body(exchange: Exchange, shape: type[Struct] | None) -> Any:
         if unknown:
             # What looks like a name is repeated; anything else might be a secret.
             named = [name if PLAIN_NAME.fullmatch(name) else "…" for name in unknown[:5]]
-            known = ", ".join(shape.__struct_fields__) or "none"
+            known = ", ".join(shape.__struct_fields__) or "none, options go into the query"
             raise Problem(422, InvalidInput.code, f"unknown fields: {', '.join(named)}; those there are: {known}")
     try:
         return msgspec.convert(value, shape)

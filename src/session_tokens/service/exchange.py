@@ -133,13 +133,15 @@ class Exchange:
             raise Problem(415, "unsupported_media_type", "send the body in UTF-8")
         return body
 
+    @property
+    def has_no_body(self) -> bool:
+        """Whether the request has no body at all, whatever type it names."""
+        fields = self.fields
+        return b"transfer-encoding" not in fields and fields.get(b"content-length", b"0") == b"0"
+
     async def body_is_empty(self) -> bool:
         """Whether the request has no body at all and names no type."""
-        return (
-            b"content-type" not in self.fields
-            and b"transfer-encoding" not in self.fields
-            and self.fields.get(b"content-length", b"0") == b"0"
-        )
+        return b"content-type" not in self.fields and self.has_no_body
 
     async def _read(self) -> bytes:
         length = self.fields.get(b"content-length")

@@ -161,7 +161,12 @@ def log_to(stream: TextIO = sys.stderr, level: int = logging.INFO) -> logging.Ha
 
 
 def log_answer(exchange: Exchange, duration_s: float, level: int) -> None:
-    """Write down an answered request: who, what, outcome. Reads on the hot path are counted, not written."""
+    """Write down an answered request: who, what, outcome. Reads on the hot path are counted, not written.
+
+    One that failed by our side is a warning, whatever it asked for.
+    """
+    if exchange.status >= 500:
+        level = max(level, logging.WARNING)
     if log.isEnabledFor(level):
         log.log(
             level,

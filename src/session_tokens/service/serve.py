@@ -27,6 +27,7 @@ from ..minting import Pepper
 from ..settings import Settings
 from .accepting import Door
 from .app import Options, Service
+from .binding import bound_sockets, explained
 from .connections import CONSOLE_CONNECTIONS_MAX, Connections, Place, allowed_connections
 from .console.app import Console
 from .forward_auth import OWNER_HEADER, SESSION_COOKIE, LogIn, check_owner_header
@@ -139,11 +140,11 @@ class _Listening:
         return self.console_port is not None or self.given.console is not None
 
     @contextmanager
-    def bound(self) -> Iterator[list[socket.socket] | None]:
-        """Yield the sockets to listen on; ``None`` where that is a host and a port."""
+    def bound(self) -> Iterator[list[socket.socket]]:
+        """Yield the sockets to listen on."""
         path = path_of(self.host)
         if self.given.service or path is None:
-            yield self.given.service or None
+            yield list(self.given.service) or bound_sockets(self.host, self.port)
             return
         listener = UnixListener(path)
         try:
@@ -299,11 +300,14 @@ class _AnnouncedServer(uvicorn.Server):
         config.load()
         loop = asyncio.get_running_loop()
         taken = self._console_socket
-        server = await (
-            loop.create_server(asyncio.Protocol, host=config.host, port=config.port, start_serving=False)
-            if taken is None
-            else loop.create_server(asyncio.Protocol, sock=taken, start_serving=False)
-        )
+        try:
+            server = await (
+                loop.create_server(asyncio.Protocol, host=config.host, port=config.port, start_serving=False)
+                if taken is None
+                else loop.create_server(asyncio.Protocol, sock=taken, start_serving=False)
+            )
+        except OSError as error:
+            raise explained(error, config.host, config.port, "--console-port") from None
         self.servers.append(server)
         self._take_over(server, config, Connections(CONSOLE_CONNECTIONS_MAX, self._connections.trusted_proxies))
         return server

@@ -10,6 +10,7 @@ server, and one probe is let through each ``open_ms`` until one succeeds.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import threading
 import time
@@ -20,6 +21,8 @@ from typing import TypeVar
 from ..errors import InvalidInput, StoreUnavailable
 
 T = TypeVar("T")
+
+log = logging.getLogger("session_tokens.stores")
 
 RETRIES_MAX = 2
 PAUSE_MS = 10
@@ -78,6 +81,7 @@ class CircuitBreaker:
 
     Attributes:
         failures: how many calls failed in a row.
+        away_since_s: when it opened, which the log was told; ``None`` while it is closed.
     """
 
     def __init__(self, policy: OutagePolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -85,6 +89,7 @@ class CircuitBreaker:
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self.failures = 0
+        self.away_since_s: float | None = None
         self._closed_again_at_s = 0.0
 
     @property
@@ -105,10 +110,12 @@ class CircuitBreaker:
             if self.failures >= self._policy.failures_max:
                 if now_s < self._closed_again_at_s:
                     left_ms = round((self._closed_again_at_s - now_s) * 1000)
-                    raise Unsent(
+                    stopped = Unsent(
                         f"the store failed {self.failures} times in a row; it is asked again in {left_ms} ms",
                         retry_after_ms=left_ms,
                     )
+                    stopped.told = True
+                    raise stopped
                 # This call is the probe; if it vanishes without a word, another one is let through later.
                 self._closed_again_at_s = now_s + self._policy.open_ms / 1000
 
@@ -116,14 +123,22 @@ class CircuitBreaker:
         """A call was answered: everything may pass."""
         if self.failures:
             with self._lock:
-                self.failures = 0
+                self.failures, since_s, self.away_since_s = 0, self.away_since_s, None
+            if since_s is not None:
+                log.warning("the store is back after %.1f s", self._monotonic_s() - since_s)
 
-    def failed(self) -> None:
-        """A call was not answered."""
+    def failed(self, error: StoreUnavailable) -> None:
+        """A call was not answered; one line of the log says so when the store goes, one when it is back."""
+        goes = False
         with self._lock:
             self.failures += 1
             if self.failures >= self._policy.failures_max:
-                self._closed_again_at_s = self._monotonic_s() + self._policy.open_ms / 1000
+                now_s = self._monotonic_s()
+                self._closed_again_at_s = now_s + self._policy.open_ms / 1000
+                if self.away_since_s is None:
+                    self.away_since_s, goes = now_s, True
+        if goes:
+            log.warning("the store is away: %s", error)
 
 
 def pause_before_s(retry: int) -> float:
@@ -169,7 +184,7 @@ class Outage:
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             except StoreUnavailable as error:
                 if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
-                    breaker.failed()
+                    breaker.failed(error)
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             else:
                 if breaker.failures:
@@ -194,7 +209,7 @@ class Outage:
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             except StoreUnavailable as error:
                 if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
-                    breaker.failed()
+                    breaker.failed(error)
                 pause_s = self._pause_s(error, retry, until_s, twice_is_once)
             else:
                 if breaker.failures:
@@ -208,6 +223,7 @@ class Outage:
         pause_s = pause_before_s(retry)
         again = twice_is_once or isinstance(error, Unsent)
         if not again or retry >= RETRIES_MAX or time.monotonic() + pause_s >= until_s or self.breaker.is_open:
+            error.told = self.breaker.is_open
             raise error
         self.retries += 1
         return pause_s

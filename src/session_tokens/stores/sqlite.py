@@ -71,7 +71,6 @@ T = TypeVar("T")
 
 LONG_READS = (SessionListing, SessionsOf, TokenListing, TokensOf, TransferablesOf, ParkedTokens)
 CLOSED = "the store is closed; open it again"
-_warned: set[str] = set()
 
 
 def open_sqlite(
@@ -106,7 +105,6 @@ def open_sqlite(
     options = FileOptions(path, synchronous, busy_timeout_s)
     beginning = beginning_of(space)
     clock = clock or SteadyClock()
-    _warn_of_wal_reset(sqlite3.sqlite_version_info)
     with no_fork_meanwhile():
         keys = _prepared_file(options, pepper, clock, beginning, fix_clock)
         return SqliteStore(options, beginning, keys, clock)
@@ -121,6 +119,7 @@ def _prepared_file(options: FileOptions, pepper: Pepper | None, clock: Clock, be
         keep_private(options.path)
         _log_ahead_of_data(options, connection)
         prepare(options, connection, beginning, keys, clock, fix_clock=fix_clock)
+        _warn_of_wal_reset(options, connection, sqlite3.sqlite_version_info)
         return keys
     except sqlite3.Error as error:
         raise options.meant_by(error) from error
@@ -346,17 +345,24 @@ def _log_ahead_of_data(options: FileOptions, connection: sqlite3.Connection) -> 
         )
 
 
-def _warn_of_wal_reset(version: tuple[int, ...]) -> None:
-    """Say once a process that this SQLite has the WAL-reset defect, and how to get one without."""
-    if _has_wal_reset_defect(version) and "wal reset" not in _warned:
-        _warned.add("wal reset")
+def _warn_of_wal_reset(options: FileOptions, connection: sqlite3.Connection, version: tuple[int, ...]) -> None:
+    """Say once for a file, not once for each process, that this SQLite has the WAL-reset defect; the docs say more."""
+    if not (_has_wal_reset_defect(version) and log.isEnabledFor(logging.WARNING)):
+        return
+    name, shown = "wal_reset_told", ".".join(map(str, version))
+    if connection.execute("SELECT 1 FROM meta WHERE name = ? AND value = ?", (name, shown)).fetchone():
+        return
+    options.begin_writing(connection)
+    changed = connection.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value "
+        "WHERE value <> excluded.value",
+        (name, shown),
+    ).rowcount
+    connection.execute("COMMIT")
+    if changed:
         log.warning(
-            "SQLite %s has the WAL-reset defect of 3.7.0 to 3.51.2: when two connections write or checkpoint one file "
-            "at the same instant, in rare cases a commit is lost and the file damaged. This store writes through one "
-            "connection a process, so it takes several processes, or a backup tool that checkpoints. To be rid of it "
-            "use a Python whose sqlite3 module has SQLite 3.51.3 or later (or 3.50.7, 3.44.6): upgrade the system's "
-            "libsqlite3, or install a newer Python build",
-            ".".join(map(str, version)),
+            "SQLite %s has the WAL-reset defect, rare and of several processes on one file; 3.51.3 has it no more",
+            shown,
         )
 
 

@@ -1,0 +1,52 @@
+"""Taking an address to listen on, and saying in words why it cannot be had."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+
+def bound_sockets(host: str, port: int) -> list[socket.socket]:
+    """Answer a socket for each address that a host has, bound to one port.
+
+    Args:
+        port: 0 for a free one.
+
+    Raises:
+        OSError: the address cannot be had; the message says why and what to do.
+    """
+    made: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            listening = socket.socket(family, kind, protocol)
+            made.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind((address[0], port, *address[2:]))
+            port = listening.getsockname()[1]  # a free one is the same for all of them
+    except OSError as error:
+        for listening in made:
+            listening.close()
+        raise explained(error, host, port, "--port") from None
+    return made
+
+
+def explained(error: OSError, host: str, port: int, option: str) -> OSError:
+    """Answer why an address cannot be listened on, and what to do about it, in place of the system's own words."""
+    if isinstance(error, socket.gaierror):
+        text = f"the host {host} is no address of this machine and no name of one"
+    elif error.errno == errno.EADDRINUSE:
+        text = (
+            f"port {port} of {host} is in use; stop what listens there (ss -ltnp 'sport = :{port}' names it), or take "
+            f"another port with {option} (0: a free one)"
+        )
+    elif error.errno == errno.EACCES:
+        text = f"this user may not listen on port {port} of {host}; take one from 1024 on with {option}"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        text = f"{host} is no address of this machine; name one that it has, such as 127.0.0.1"
+    else:
+        text = f"cannot listen on port {port} of {host}: {error.strerror or error}"
+    return OSError(error.errno or errno.EINVAL, text)
