@@ -423,7 +423,7 @@ def test_the_wal_reset_defect_is_known_by_version(version: tuple[int, int, int],
 def test_the_wal_reset_defect_is_one_line_once_for_a_file_whatever_opens_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As many workers of one service open one file; a later SQLite that still has it is told once too."""
+    """As workers of one service open one; a later SQLite that still has it is told once too."""
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 40, 1))
     logger = "session_tokens.stores.sqlite"
     with caplog.at_level(logging.ERROR, logger):
@@ -431,10 +431,9 @@ def test_the_wal_reset_defect_is_one_line_once_for_a_file_whatever_opens_it(
     with caplog.at_level(logging.WARNING, logger):
         for _ in range(3):
             open_sqlite(tmp_path / "a.db").close_now()
-        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 41, 0))
-        open_sqlite(tmp_path / "a.db").close_now()
-        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 3))
-        open_sqlite(tmp_path / "a.db").close_now()
+        for version in ((3, 41, 0), (3, 51, 3)):
+            monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+            open_sqlite(tmp_path / "a.db").close_now()
 
     lines = [record.getMessage() for record in caplog.records if record.name == logger]
     assert [line.split()[1] for line in lines] == ["3.40.1", "3.41.0"]
