@@ -22,6 +22,7 @@ such a server can prevent that. Where this matters use ``appendfsync always``.
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from collections.abc import Generator, Sequence
 from importlib import import_module
 from typing import Any, TypeVar
@@ -40,7 +41,8 @@ from .valkey_check import Problem, Progress, checking
 from .valkey_codec import Reply
 from .valkey_copying import dumping
 from .valkey_core import SessionNow, TokenNow, ValkeyCore
-from .valkey_errors import LibraryLost
+from .valkey_errors import LibraryLost, NotReached
+from .valkey_names import PEPPERS
 from .valkey_paths import Usual
 from .valkey_paths import packed as packed_paths
 from .valkey_start import Address, Exchange, preparing
@@ -202,6 +204,10 @@ class ValkeyStore(CoalescingStore):
     async def _prepare(self) -> None:
         try:
             await self._drive(preparing(self._core.codec, self._core.keyring), self._core.outage.policy.timeout_s)
+        except NotReached as error:
+            await self._lines.close()
+            why: str | None = await to_thread(self._lines.why_not_reached)
+            raise Unsent(why or str(error)) from error
         except BaseException:
             await self._lines.close()
             raise
@@ -365,9 +371,13 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         except StopIteration:
             return
 
-    def _prepare(self) -> None:
+    def first(self, steps: Exchange) -> None:
+        """Ask what is asked first; a server that is not reached is looked at closely."""
         try:
-            self._drive(preparing(self._core.codec, self._core.keyring))
+            self._drive(steps)
+        except NotReached as error:
+            self._lines.close()
+            raise Unsent(self._lines.why_not_reached() or str(error)) from error
         except BaseException:
             self._lines.close()
             raise
@@ -407,7 +417,7 @@ def open_valkey_blocking(
     keyring = given_keyring(pepper, "Valkey")
     pool = _pool_of(client, "") if client is not None else _pool_of_url(address, "")
     store = BlockingValkeyStore(address, pool, keyring, space)
-    store._prepare()
+    store.first(preparing(store._core.codec, keyring))
     return store
 
 
@@ -420,11 +430,14 @@ def is_there(url: str, space: str = "") -> bool:
     """
     address = Address(url)
     store = BlockingValkeyStore(address, _pool_of_url(address, ""), given_keyring(None, "Valkey"), space)
-    try:
-        (peppers,) = store._lines.exchange(pack([b"HGETALL", store._core.codec.prefix + b"m"]), 1, is_read=True)
-        return bool(peppers)
-    finally:
-        store.close_now()
+    peppers: list[Reply] = []
+
+    def asking() -> Exchange:
+        peppers.append((yield [b"HGETALL", store._core.codec.prefix + PEPPERS]))
+
+    store.first(asking())
+    store.close_now()
+    return any(peppers)
 
 
 def _pool_of(client: Any, kind: str) -> Pool:

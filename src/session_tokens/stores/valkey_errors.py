@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ..errors import StoreError, StoreUnavailable
 from .outage import Declined, Elsewhere, Full, Unsent
@@ -45,11 +46,16 @@ _OF_A_PRIMARY = frozenset({"MISCONF", "NOREPLICAS", "OOM", "OUTOFMEMORY"})
 
 _COMMAND = re.compile(r"permissions to run the '([^' ]+)")
 _IN_LIBRARY = re.compile(r"can't run this command .*on @user_function:([0-9]+)")
+_UNKNOWN = re.compile(r"unknown command '(\w+)'")
 _KEYS = re.compile(r"permissions to access (a|one of the) key|can't access at least one of the keys")
 
 
 class LibraryLost(Unsent):
     """The server does not know our function library (any more); it is loaded again."""
+
+
+class NotReached(Unsent):
+    """No connection came about, and the driver does not tell why; ``valkey_diagnosis`` may."""
 
 
 class NotPermitted(Declined):
@@ -83,10 +89,15 @@ def trouble(error: BaseException, *, sent: bool, is_done: bool = False, keys: st
     if word:
         kind = Declined if word in _DECLINED else Elsewhere if word in _OF_ANOTHER_ROLE else Unsent
         return kind(_NOT_DONE[word])
+    if unknown := _UNKNOWN.search(text):
+        return StoreError(
+            f"the server does not know the command {unknown[1]}: it is a Sentinel, or something else than Valkey or "
+            "Redis; give the address of the primary"
+        )
     if is_refusal(error):
         return StoreUnavailable(f"the server refused a command of the store: {text}")
     if not sent:
-        return Unsent(_not_reached(type(error).__name__, text))
+        return _not_reached(type(error).__name__, text)
     return StoreUnavailable(f"the server did not answer in time or the connection broke; {UNKNOWN_OUTCOME}")
 
 
@@ -114,43 +125,59 @@ def not_a_primary() -> Elsewhere:
     return Elsewhere(_NOT_DONE["READONLY"])
 
 
+def not_permitted(missing: Sequence[str], needed: Sequence[str], keys: str) -> NotPermitted:
+    """Answer the error for commands that the user may not give, of those that the store needs."""
+    if {words for words in needed if "*" in words} <= set(missing):
+        return NotPermitted(_without_keys(keys))
+    return NotPermitted(_without_command(" ".join(missing).partition(" ")[0].lower()))
+
+
 def _forbidden(text: str, keys: str) -> str | None:
     """Answer what the server's ACL forbids and how to grant it, ``None`` where it forbids nothing."""
     named, placed = _COMMAND.search(text), _IN_LIBRARY.search(text)
     if named or placed:
-        command = named[1] if named else _command_at(int(placed[1]) if placed else 0)
-        return (
-            f"the server's ACL forbids this user the command {command}; grant it (ACL SETUSER … +{command}), and all "
-            "that the store needs as in deploy/valkey"
-        )
-    if _KEYS.search(text):
-        return (
-            f"the server's ACL forbids this user the keys of the store; grant their pattern (ACL SETUSER … ~{keys}), "
-            "see deploy/valkey"
-        )
-    return None
+        return _without_command(named[1] if named else _command_at(int(placed[1]) if placed else 0))
+    return _without_keys(keys) if _KEYS.search(text) else None
+
+
+def _without_command(command: str) -> str:
+    return (
+        f"the server's ACL forbids this user the command {command}; grant it (ACL SETUSER … +{command}), and all that "
+        "the store needs as in deploy/valkey"
+    )
+
+
+def _without_keys(keys: str) -> str:
+    return (
+        f"the server's ACL forbids this user the keys of the store; grant their pattern (ACL SETUSER … ~{keys}), see "
+        "deploy/valkey"
+    )
 
 
 def _command_at(line: int) -> str:
     """Answer the command that stands in a line of the function library: Redis 7.0 names no more than the line."""
-    lines = library_text().decode("ascii").splitlines()
+    lines = library_text().decode().split("\n")
     found = re.search(r"redis\.call\('([A-Z]+)'", lines[line - 1]) if 0 < line <= len(lines) else None
     return found[1].lower() if found else f"in line {line} of the function library"
 
 
-def _not_reached(kind: str, text: str) -> str:
+def _not_reached(kind: str, text: str) -> Unsent:
     """Answer why a server was not reached, for people who have only the store's URL to change."""
     distrust = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
     if distrust:
-        return f"the server's certificate is not trusted ({distrust}); {_remedy_of(distrust)}"
-    if "[SSL" in text:
-        return "the server and the store do not agree on TLS; is its TLS port named, and is TLS wanted (valkeys://)?"
+        return Unsent(f"the server's certificate is not trusted ({distrust}); {_remedy_of(distrust)}")
     if "No such file" in text:
-        return (
+        return Unsent(
             "a file that the store's URL names is not there: the socket, or one of ssl_ca_certs, ssl_certfile, "
             "ssl_keyfile"
         )
-    return f"the server cannot be reached ({kind}); is it running, is the address right, does it want TLS (valkeys://)?"
+    if "[SSL" in text:
+        return NotReached(
+            "the server and the store do not agree on TLS; is its TLS port named, and is TLS wanted (valkeys://)?"
+        )
+    return NotReached(
+        f"the server cannot be reached ({kind}); is it running, is the address right, does it want TLS (valkeys://)?"
+    )
 
 
 def _remedy_of(distrust: str) -> str:

@@ -52,6 +52,11 @@ def prefix_of(namespace: str, space: str) -> bytes:
     return f"{{{name}:{PARTITION}}}:".encode("ascii")
 
 
+def keys_of(key: bytes) -> str:
+    """Answer the pattern that a key of a name space matches, and all others of it, as an ACL has it."""
+    return key.partition(b":")[0].decode("ascii") + "*"
+
+
 def lookup_part(text: str) -> bytes:
     """As ``part_of``, for what is mostly asked for once."""
     part = text.encode("utf-8", "surrogatepass")

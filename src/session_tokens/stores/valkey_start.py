@@ -12,9 +12,9 @@ from .outage import OutagePolicy
 from .pepper_records import missing_error
 from .store_url import store_url_of
 from .valkey_codec import ValkeyCodec
-from .valkey_errors import NotPermitted
-from .valkey_library import LIBRARY, library_text
-from .valkey_names import PEPPERS
+from .valkey_errors import NotPermitted, not_permitted
+from .valkey_library import LIBRARY, NEEDED, library_text
+from .valkey_names import PEPPERS, keys_of
 from .valkey_wire import fields_of
 
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
@@ -43,6 +43,11 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
     _check_memory(fields_of((yield [b"INFO", b"memory"])))
     _check_cluster(fields_of((yield [b"INFO", b"cluster"])))
     yield from loading()
+    allowed = yield [
+        b"FCALL", b"session_tokens_allowed_v1", b"1", codec.last_stamp_key, *(words.encode() for words in NEEDED),
+    ]  # fmt: skip
+    if missing := [words for words, may in zip(NEEDED, allowed, strict=True) if not may]:
+        raise not_permitted(missing, NEEDED, keys_of(codec.last_stamp_key))
     marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, PEPPERS]
     for key_id in keyring.peppers:
         marks += (key_id.encode("ascii"), keyring.check_of(key_id).encode("ascii"))

@@ -19,9 +19,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
-from ..errors import StoreUnavailable
+from ..errors import StoreError, StoreUnavailable
 from .outage import Elsewhere
 from .valkey_codec import Reply
+from .valkey_diagnosis import diagnosis
 from .valkey_errors import (
     UNKNOWN_OUTCOME,
     is_driver_error,
@@ -31,6 +32,7 @@ from .valkey_errors import (
     not_a_primary,
     trouble,
 )
+from .valkey_names import keys_of
 
 IDLE_MAX = 16
 """Connections kept for later exchanges."""
@@ -119,7 +121,7 @@ class _Lines:
     def __init__(self, pool: Pool, key: bytes, when_moved: Callable[[], None]) -> None:
         self._pool = pool
         self._probe = pack([b"PERSIST", key])
-        self._keys = key.partition(b":")[0].decode("ascii") + "*"
+        self._keys = keys_of(key)
         self._when_moved = when_moved
         self._run = ""
         self._idle: list[_Idle] = []
@@ -129,16 +131,28 @@ class _Lines:
         """Answer the run to which a new connection leads; what is known of another one is forgotten.
 
         Raises:
+            StoreError: it leads to a Sentinel.
             Unsent: it leads to a replica.
         """
+        told = fields_of(server)
+        if "sentinel" in (told.get("redis_mode"), told.get("server_mode")):
+            raise StoreError(
+                "the address is that of a Sentinel, not of a server; give the primary's, which it tells: "
+                "SENTINEL GET-PRIMARY-ADDR-BY-NAME (on Redis GET-MASTER-ADDR-BY-NAME)"
+            )
         if fields_of(replication).get("role", "master") != "master":
             raise not_a_primary()
-        run = fields_of(server).get("run_id", "")
+        run = told.get("run_id", "")
         if run != self._run:
             is_first, self._run = not self._run, run
             if not is_first:
                 self._when_moved()
         return run
+
+    def why_not_reached(self) -> str | None:
+        """Ask the port what is wrong with how it was spoken to; takes up to three seconds."""
+        tls = any(kind.__name__ == "SSLConnection" for kind in self._pool.connection_class.__mro__)
+        return diagnosis(self._pool.connection_kwargs, wants_tls=tls)
 
     def _believe(self, run: str, *, is_read: bool) -> None:
         """Refuse answers of another server than the one to which the address leads by now."""

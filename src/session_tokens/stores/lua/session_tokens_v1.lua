@@ -1,5 +1,6 @@
 #!lua name=session_tokens_v1
 -- Reads and commits records for session-tokens, each call as of one instant. It knows stamps and links, not rules.
+-- The library goes on in session_tokens_v1_rights.lua; valkey_library.py puts the two together.
 --
 -- KEYS[1] is the last stamp given out; what precedes its final "n" is the prefix of every key of the partition.
 -- A record is a string: a stamp of 16 digits, the name of the record to bring along with it (or nothing), a line
@@ -11,11 +12,10 @@
 local STAMP_LENGTH = 16
 local MARK = '#'
 local KEYS_MAX = 1000
--- How far stamps leap, in microseconds, where the last one is not one that this server gave out.
-local LEAP = 3600000000
+local LEAP = 3600000000 -- microseconds
 
--- What this server process remembers of the stamps that it gave out: by key and stamp the last one of each partition
--- (databases of one server may have a partition each under one key), and by key the highest of all.
+-- What this server process gave out: by key and stamp the last stamp of each partition (databases of one server may have
+-- a partition each under one key), and by key the highest of all.
 local lasts, highest = {}, {}
 
 local function prefix_of(keys)
@@ -376,16 +376,12 @@ function writes.h(args, at)
   return at + 5
 end
 
--- Answer the first stamp that a call may give out: later than the clock and than the last one. The last one is not this
--- server's own after a fail-over, a restart, a flush or a restore. Then another branch of the data may have gone on from
--- it, and counting on by one would give its numbers out once more, to other records: so there is a leap beyond what the
--- other branch can have reached.
+-- Answer the first stamp that a call may give out: later than the clock and than the last one. Where that is not this
+-- server's own (after a fail-over, restart, flush or restore) another branch of the data may have gone on from it, and
+-- counting on would give its numbers out once more: so there is a leap beyond what that branch can have reached.
 local function first_stamp(key, stored, time)
   local number = math.max(time[1] * 1000000 + time[2], tonumber(stored or 0) + 1)
-  if stored and lasts[key .. stored] then
-    return number
-  end
-  return math.max(number, (highest[key] or 0) + 1) + LEAP
+  return stored and lasts[key .. stored] and number or math.max(number, (highest[key] or 0) + 1) + LEAP
 end
 
 -- Write the last stamp of a partition, and remember that it is ours.

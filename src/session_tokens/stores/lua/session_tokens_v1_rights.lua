@@ -1,0 +1,16 @@
+
+-- Answer for each command (words; * is a key of the store) whether the user may give it. A commit that met a forbidden one
+-- midway would be half a commit.
+local function allowed(keys, args)
+  local answers = {}
+  for place, words in ipairs(args) do
+    local command = {}
+    for word in string.gmatch(words, '%S+') do
+      command[#command + 1] = word == '*' and prefix_of(keys) .. 's:' or word
+    end
+    answers[place] = redis.acl_check_cmd(unpack(command)) and 1 or 0
+  end
+  return answers
+end
+
+redis.register_function{function_name = 'session_tokens_allowed_v1', callback = allowed, flags = {'no-writes'}}
