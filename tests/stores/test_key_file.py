@@ -106,6 +106,12 @@ def test_the_loser_of_two_makers_keeps_what_the_winner_made(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_bare_lines_are_peppers_the_current_one_first(tmp_path: Path) -> None:
+    keys = read_key_file(written(tmp_path / "k", f"{TWO.hex()}\n# the former one\n{base64.b64encode(ONE).decode()}\n"))
+
+    assert list(keys.peppers.values()) == [TWO, ONE]
+
+
 def test_a_key_file_holds_several_peppers_and_keys_of_other_kinds_in_order(tmp_path: Path) -> None:
     text = (
         "session-tokens-keys 1\n# a remark\n\n"
@@ -132,7 +138,10 @@ def test_a_key_file_holds_several_peppers_and_keys_of_other_kinds_in_order(tmp_p
         ("session-tokens-keys 1\npepper a\n", "is not a kind"),
         (f"session-tokens-keys 1\npepper a {ONE.hex()}\npepper a {ONE.hex()}\n", "twice"),
         (f"session-tokens-keys 2\npepper a {ONE.hex()}\n", "newer format"),
-        ("one\ntwo\n", "does not begin"),
+        ("one\ntwo\n", "line 1 has .*one pepper a line"),
+        (f"{ONE.hex()}\n???\n", "line 2 is neither hex nor base64.*the current one first"),
+        (f"{ONE.hex()}\n{ONE.hex()}\n", "line 2 holds a pepper that stands before it"),
+        (f"pepper a {ONE.hex()}\n", "begin with the line session-tokens-keys 1"),
         ("a" * 100_000, "more than"),
     ],
 )

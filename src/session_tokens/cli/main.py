@@ -229,6 +229,10 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     audit.add_argument("--anchor", metavar="FILE", help="where the heads were anchored")
     audit.add_argument("--limit", type=_whole, default=50, metavar="N", help="1 to 500")
 
+    pepper = command("pepper", "peppers:pepper", "change the pepper: add a new one, promote it, retire the old one")
+    pepper.add_argument("action", choices=("add", "promote", "retire"))
+    pepper.add_argument("id", nargs="?", metavar="KEY_ID", help="which one; add makes one")
+
     keys = command("keys", "operating:keys", "manage service keys")
     keys.add_argument("action", choices=("create", "list", "rotate", "revoke"))
     keys.add_argument("id", nargs="?", metavar="KEY_ID")

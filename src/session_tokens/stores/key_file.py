@@ -8,9 +8,8 @@ A key file is text, one key a line, the first of a kind being the current one::
     pepper 77b1d3c4 02aa…(hex)
 
 Kinds are ``pepper`` (secrets are looked up by HMAC under it), ``data`` and ``index`` (for sealed values and names).
-A file of another shape is taken as one bare pepper in hex or base64, as secret managers write it.
-To rotate a pepper, put a new line before the old one, let every process open the store anew, and take the old line
-away once no row needs it any more: until then the store refuses to open without it.
+A file without that first line holds bare peppers in hex or base64, one a line and the current one first, as secret
+managers write them; the other keys are then derived from the peppers. To change the pepper see ``peppers.py``.
 """
 
 from __future__ import annotations
@@ -39,6 +38,10 @@ KEY_FILE_BYTES_MAX = 65_536
 _FIRST_WORD = "session-tokens-keys"
 _FORMAT = "1"
 _KINDS = ("pepper", "data", "index")
+_HEAD = (
+    f"{_FIRST_WORD} {_FORMAT}\n"
+    "# Keep this file apart from copies of the database: with it they are usable, without it they are not.\n"
+)
 _HEX = frozenset("0123456789abcdefABCDEF")
 
 
@@ -99,6 +102,52 @@ def read_key_file(path: Path, *, database: Path | None = None) -> Keys:
     return _parsed(_read_private(path, database), path)
 
 
+def key_path_of(database: Path | None) -> Path:
+    """Answer the file from which a store's keys come when none are given as an argument.
+
+    Args:
+        database: the SQLite database, ``None`` for a store on a server.
+
+    Raises:
+        InvalidInput: they come from the environment's variable, or from nowhere.
+    """
+    if os.environ.get(PEPPER_VARIABLE) is not None:
+        raise InvalidInput(
+            f"the pepper comes from {PEPPER_VARIABLE}, which nothing here can change; keep it in a file of mode 0600 "
+            f"and name that in {PEPPER_FILE_VARIABLE}"
+        )
+    named = os.environ.get(PEPPER_FILE_VARIABLE)
+    if named:
+        return Path(named)
+    if database is None:
+        raise InvalidInput(f"no key file is named; set {PEPPER_FILE_VARIABLE}")
+    return key_file_of(database)
+
+
+def replace_key_file(path: Path, keys: Keys) -> None:
+    """Write a key file anew, in place of the one that is there: who reads it finds either one whole.
+
+    Raises:
+        StoreUnavailable: it cannot be written there.
+    """
+    kinds = {"pepper": keys.peppers, "data": keys.data, "index": keys.index}
+    lines = [f"{kind} {key_id} {key.hex()}\n" for kind, held in kinds.items() for key_id, key in held.items()]
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        _write_private(draft, (_HEAD + "".join(lines)).encode("ascii"))
+        try:
+            status = os.stat(path)
+            if status.st_uid != os.geteuid():
+                os.chown(draft, status.st_uid, status.st_gid)
+            os.replace(draft, path)
+        except BaseException:
+            os.unlink(draft)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise StoreUnavailable(f"the key file {path} cannot be written: {error.strerror}") from error
+
+
 def make_key_file(path: Path) -> bool:
     """Make a key file with three new keys of 32 random bytes each; answer whether this call made it.
 
@@ -110,8 +159,7 @@ def make_key_file(path: Path) -> bool:
     pepper, data, index = (secrets.token_bytes(PEPPER_BYTES_MIN) for _ in _KINDS)
     (key_id,) = checked_peppers(pepper)
     text = (
-        f"{_FIRST_WORD} {_FORMAT}\n"
-        "# Keep this file apart from copies of the database: with it they are usable, without it they are not.\n"
+        f"{_HEAD}"
         f"pepper {key_id} {pepper.hex()}\n"
         f"data {_id_of(data)} {data.hex()}\n"
         f"index {_id_of(index)} {index.hex()}\n"
@@ -229,15 +277,35 @@ def _parsed(text: str, path: Path) -> Keys:
     first = lines[0].split()
     try:
         if first[0] != _FIRST_WORD:
-            if len(lines) > 1:
-                raise InvalidInput(f"it has several lines but does not begin with {_FIRST_WORD!r}")
-            return Keys(checked_peppers(_bare_pepper(lines[0], "it")), source)
+            return Keys(_bare_peppers(lines), source)
         if first[1:] != [_FORMAT]:
             raise InvalidInput("it is of a newer format; upgrade session-tokens")
         kinds = _keys_by_kind(lines[1:])
         return Keys(checked_peppers(kinds["pepper"]), source, kinds["data"], kinds["index"])
     except InvalidInput as error:
         raise InvalidInput(f"{source} cannot be used: {error}") from None
+
+
+def _bare_peppers(lines: list[str]) -> dict[str, bytes]:
+    """Answer the peppers of a file that holds one a line, the current one first."""
+    peppers: dict[str, bytes] = {}
+    for number, line in enumerate(lines, 1):
+        where = "it" if len(lines) == 1 else f"line {number}"
+        if line.split()[0] in _KINDS:
+            raise InvalidInput(f"it does not begin with the line {_FIRST_WORD} {_FORMAT}; write that before the keys")
+        try:
+            (made,) = checked_peppers(_bare_pepper(line, where)).items()
+        except InvalidInput as error:
+            if len(lines) == 1:
+                raise
+            raise InvalidInput(
+                f"{error}; write one pepper a line in hex or base64, the current one first, or a key file that begins "
+                f"with the line {_FIRST_WORD} {_FORMAT}"
+            ) from None
+        if made[0] in peppers:
+            raise InvalidInput(f"{where} holds a pepper that stands before it already; take one of them away")
+        peppers[made[0]] = made[1]
+    return peppers
 
 
 def _keys_by_kind(lines: list[str]) -> dict[str, dict[str, bytes]]:

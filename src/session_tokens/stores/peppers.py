@@ -1,0 +1,251 @@
+"""Changing the pepper of a store: add a new one, promote it, retire the old one; each is a change of the key file.
+
+Theory of operation. Processes are started anew one by one, so for a while some have a key file as it was and some as
+it is. Nothing may be written under a pepper that some process lacks: so a new one is first added everywhere behind the
+current one, and only then promoted, at the least a minute after a store has recorded it. What is signed under the old
+pepper is signed anew when that is retired; what is looked up under it moves when its secret is used, or ends, and
+nobody but the holder of the secret can do that: so long the old pepper stays.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+from ..errors import Conflict, InvalidInput, StoreError
+from ..minting import PEPPER_BYTES_MIN, checked_peppers
+from ..transaction import Transaction, reads
+from .connect import closing_now, open_anyway_now
+from .copying import KINDS, SPACES, batches
+from .key_file import Keys, key_path_of, keyring_of, read_key_file, replace_key_file
+from .store_url import store_url_of
+
+PEPPERS_MAX: Final = 16
+PROMOTED_AFTER_MS: Final = 60_000
+"""How long a pepper must have been recorded before it is promoted."""
+
+Progress = Callable[[int, int], None]
+
+
+class Mark(NamedTuple):
+    """What a store records of a pepper.
+
+    Attributes:
+        added_at: when a process first had it, in milliseconds.
+        is_used: whether a process ever had it as its current one.
+    """
+
+    added_at: int
+    is_used: bool
+
+
+def add_pepper(url: str) -> str:
+    """Make a new pepper and put it behind the current one, into the key file and the store's records; answer its id.
+
+    Raises:
+        InvalidInput: the pepper does not come from a file, or the file holds too many.
+    """
+    path, keys = _keys_of(url)
+    if len(keys.peppers) >= PEPPERS_MAX:
+        raise InvalidInput(f"{keys.source} holds {len(keys.peppers)} peppers; retire old ones first")
+    with closing_now(open_anyway_now(url)):
+        pass  # what is there opens the store
+    pepper = secrets.token_bytes(PEPPER_BYTES_MIN)
+    (key_id,) = checked_peppers(pepper)
+    (current, former), *others = keys.peppers.items()
+    _replace(path, keys, {current: former, key_id: pepper, **dict(others)})
+    with closing_now(open_anyway_now(url)):
+        return key_id
+
+
+def promote_pepper(url: str, key_id: str | None) -> str:
+    """Make a pepper that was added the current one, in the key file; answer its id.
+
+    Args:
+        url: of the store.
+        key_id: which; ``None`` where only one was added and never promoted.
+
+    Raises:
+        InvalidInput: the file does not hold it, or several might be meant.
+        Conflict: it is the current one, or the store has known it for less than a minute.
+    """
+    path, keys = _keys_of(url)
+    with closing_now(open_anyway_now(url)) as store:
+        marks, now = _marks(url, store), store.read_now([]).now
+    added = [id for id in keys.peppers if id in marks and not marks[id].is_used]
+    if key_id is None:
+        if len(added) != 1:
+            raise InvalidInput(f"name the pepper to promote; {keys.source} holds {', '.join(keys.peppers)}")
+        (key_id,) = added
+    _insist_it_is_held(keys, key_id)
+    if key_id == next(iter(keys.peppers)):
+        raise Conflict(f"the pepper {key_id} is the current one already", key_id=key_id)
+    left_ms = marks[key_id].added_at + PROMOTED_AFTER_MS - now
+    if left_ms > 0:
+        raise Conflict(
+            f"the pepper {key_id} was added less than a minute ago: give it to every process as the second one, start "
+            f"them anew, and promote it after that, in {left_ms // 1000 + 1} s at the earliest",
+            key_id=key_id,
+        )
+    _replace(path, keys, {key_id: keys.peppers[key_id], **keys.peppers})
+    return key_id
+
+
+def retire_pepper(url: str, key_id: str, progress: Progress) -> None:
+    """Take a pepper that nothing needs any more out of the store's records and the key file.
+
+    What is signed under it is signed under the current one first.
+
+    Raises:
+        InvalidInput: the file does not hold it.
+        Conflict: it is the current one, or records are still looked up under it; nothing is lost.
+        CorruptRecord, UnknownPepper: a record cannot be read; ``check --fix`` sets it aside.
+    """
+    path, keys = _keys_of(url)
+    _insist_it_is_held(keys, key_id)
+    if key_id == next(iter(keys.peppers)):
+        raise Conflict(f"the pepper {key_id} is the current one; promote another first", key_id=key_id)
+    needs = dict.fromkeys(KINDS, 0)
+    opened, done = [], 0
+    for space in SPACES:
+        try:
+            store = open_anyway_now(url, space=space)
+        except StoreError:
+            if not space:
+                raise
+            continue  # of TokenTables there is nothing, and this role may not make it
+        opened.append(space)
+        with closing_now(store):
+            for kind in KINDS:
+                for records in batches(store, kind):
+                    store.run_now(_sign_anew, kind, tuple(records))
+                    needs[kind] += sum(_is_under(key_id, record) for record in records.values())
+                    done += len(records)
+                    progress(done, done)
+    left = [f"{count} of kind {kind}" for kind, count in needs.items() if count]
+    if left:
+        raise Conflict(
+            f"records are still under the pepper {key_id}: {', '.join(left)}; each moves when its secret is used or "
+            "renewed, or ends. Try again later",
+            key_id=key_id,
+        )
+    for space in opened:
+        with closing_now(open_anyway_now(url, space=space)) as store:
+            _FORGET[store_url_of(url).kind](store, key_id)
+    _replace(path, keys, {id: pepper for id, pepper in keys.peppers.items() if id != key_id})
+
+
+def _keys_of(url: str) -> tuple[Path, Keys]:
+    named = store_url_of(url)
+    if named.kind == "memory":
+        raise InvalidInput("a store in memory has no pepper; name one that outlives its process")
+    database = Path(named.path) if named.kind == "sqlite" else None
+    path = key_path_of(database)
+    return path, read_key_file(path, database=database)
+
+
+def _replace(path: Path, keys: Keys, peppers: Mapping[str, bytes]) -> None:
+    """Write other peppers into a key file; the other keys stay, also where they were derived from the peppers."""
+    keyring = keyring_of(keys)
+    replace_key_file(path, Keys(peppers, keys.source, keyring.data_keys, keyring.index_keys))
+
+
+def _insist_it_is_held(keys: Keys, key_id: str) -> None:
+    if key_id not in keys.peppers:
+        raise InvalidInput(f"{keys.source} does not hold the pepper {key_id}; it holds {', '.join(keys.peppers)}")
+
+
+@reads(lambda kind, keys: [KINDS[kind].want(key) for key in keys])
+def _sign_anew(tx: Transaction, kind: str, keys: Sequence[str]) -> int:
+    """Write records as they are, which signs them under the current pepper."""
+    for key in keys:
+        record = KINDS[kind].read(tx, key)
+        if record is not None:
+            KINDS[kind].put(tx, record, record)
+    return len(keys)
+
+
+def _is_under(key_id: str, record: Any) -> bool:
+    """Whether a record is found, or its secret derived, under a pepper."""
+    found_by = (getattr(record, "lookup", None), getattr(record, "id", None))
+    return getattr(record, "key_id", None) == key_id or any(
+        text is not None and text.startswith(key_id + ":") for text in found_by
+    )
+
+
+def _marks(url: str, store: Any) -> dict[str, Mark]:
+    return _MARKS[store_url_of(url).kind](store)
+
+
+def _sqlite_marks(store: Any) -> dict[str, Mark]:
+    from .sqlite_schema import ADDED, USED, marks_of
+
+    added, used = (store._read(lambda records, kind=kind: marks_of(records.connection, kind)) for kind in (ADDED, USED))
+    return {key_id: Mark(at, key_id in used) for key_id, at in added.items()}
+
+
+def _sqlite_forget(store: Any, key_id: str) -> None:
+    from .sqlite_schema import forget_pepper
+
+    store._writer.alone(lambda connection: forget_pepper(connection, key_id))
+
+
+def _postgres_marks(store: Any) -> dict[str, Mark]:
+    from .postgres_reading import Statement
+
+    text = "SELECT key_id, floor(extract(epoch FROM recorded_at) * 1000)::bigint, used_at IS NOT NULL FROM {}.peppers"
+    rows = store._read(Statement(text.format(store.address.schema), ()))
+    return {key_id: Mark(at, is_used) for key_id, at, is_used in rows}
+
+
+def _postgres_forget(store: Any, key_id: str) -> None:
+    from .postgres_reading import Statement
+    from .postgres_schema import Script
+
+    def forgetting() -> Script:
+        yield Statement(f"DELETE FROM {store.address.schema}.peppers WHERE key_id = %s", (key_id,))
+
+    store._run_script(forgetting(), 30.0)
+
+
+def _valkey_marks(store: Any) -> dict[str, Mark]:
+    marks = {}
+    for key_id, said in _valkey_recorded(store).items():
+        _, added, used = said.split()
+        marks[key_id.decode("ascii", "replace")] = Mark(int(added), used != b"0")
+    return marks
+
+
+def _valkey_forget(store: Any, key_id: str) -> None:
+    kept = {id: said for id, said in _valkey_recorded(store).items() if id != key_id.encode("ascii")}
+    name = _valkey_name(store)
+    for words in ([b"DEL", name], [b"HSET", name, *(word for pair in kept.items() for word in pair)]):
+        store.driven(_asked(words))
+
+
+def _valkey_recorded(store: Any) -> dict[bytes, bytes]:
+    reply = store.driven(_asked([b"HGETALL", _valkey_name(store)]))
+    return cast(
+        "dict[bytes, bytes]", reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    )
+
+
+def _valkey_name(store: Any) -> bytes:
+    from .valkey_names import PEPPERS
+
+    return cast("bytes", store._core.codec.prefix + PEPPERS)
+
+
+def _asked(words: list[bytes]) -> Any:
+    reply = yield words
+    return reply
+
+
+_MARKS: Final[dict[str, Callable[[Any], dict[str, Mark]]]] = {
+    "sqlite": _sqlite_marks, "postgres": _postgres_marks, "valkey": _valkey_marks,
+}  # fmt: skip
+_FORGET: Final[dict[str, Callable[[Any, str], None]]] = {
+    "sqlite": _sqlite_forget, "postgres": _postgres_forget, "valkey": _valkey_forget,
+}  # fmt: skip
