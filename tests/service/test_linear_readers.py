@@ -13,7 +13,7 @@ import pytest
 from starlette.requests import Request
 
 from session_tokens import SessionTokens
-from session_tokens.inputs import owner_of, place_of_cursor, text_of, value_of
+from session_tokens.inputs import owner_of, place_of_cursor, sent_text, text_of, value_of
 from session_tokens.minting import KEY_SECRET, SESSION_ID, SESSION_SECRET, holds_secret, is_id, is_secret
 from session_tokens.service import app, callers
 from session_tokens.service.console import access
@@ -183,6 +183,8 @@ HEADER_VALUES = {
 TEXTS = {
     "letters": filled(b"a"), "wide letters": filled("日".encode()), "marks": filled("\u0301\u0323".encode(), b"a"),
     "marks out of order": filled("\u0301\u0316".encode(), b"a"), "letters with marks": filled("é".encode()),
+    "marks in the wrong half": lambda size: b"a" + "\u0301".encode() * (size // 4) + "\u0316".encode() * (size // 4),
+    "marks of four classes": filled("\u0345\u0301\u0316\u0334".encode(), b"a"),
     "what might be composed": filled("\u1100\u1161\u11a8".encode()), "spaces": filled(b" ", b"a", b"a"),
 }  # fmt: skip
 
@@ -226,6 +228,10 @@ READERS: dict[str, tuple[Read, dict[str, Worst], int]] = {
     "an owner": (lambda given: owner_of("owner", given.decode()), TEXTS, 255),
     "an owner in a body": (lambda given: owner_of("owner", given.decode()), TEXTS, BODY_BYTES_MAX),
     "a text": (text_reader(1_024), TEXTS, 1_024),
+    "what a client sent": (lambda given: sent_text("user_agent", given.decode(), bytes_max=2_048), TEXTS, 2_048),
+    "far too much that a client sent": (
+        lambda given: sent_text("user_agent", given.decode(), bytes_max=1_024), TEXTS, HEADER_BYTES_MAX,
+    ),
     "a value": (lambda given: value_of("value", decode(given)), STRINGS | SHAPES | NUMBERS, 16_384),
 }  # fmt: skip
 CASES = [(reader, family) for reader, (_, families, _) in READERS.items() for family in families]
