@@ -1,10 +1,14 @@
 """The files for deployment pass their public linters, and say what the code does."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+
+from tests.service.running import RunningService
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
@@ -58,3 +62,21 @@ def test_nothing_in_the_container_runs_as_root() -> None:
 
     assert lines[user_at] == "USER 10001:10001"
     assert all(not line.startswith("USER ") for line in lines[user_at + 1 :])
+
+
+def test_the_counters_are_read_as_the_lines_for_prometheus_say(tmp_path: Path) -> None:
+    """Its package is too large to ask for: the request that the lines lead to is sent instead."""
+    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    told = dict(re.findall(r"^ +(?:- )?([a-z_]+): (\S+)$", text, re.MULTILINE))
+    service = RunningService("memory://", tmp_path / "log")
+    with service.http() as http:
+        role = re.search(r"keys create --role (\w+)", text)
+        assert role is not None
+        secret = http.post("/v1/keys", json={"role": role[1]}).json()["secret"]
+    url = f"{told['scheme']}://127.0.0.1:{service.port}{told['metrics_path']}"
+    answers = [httpx.get(url, headers={"Authorization": f"{told['type']} {shown}"}) for shown in (secret, "stk_x")]
+    service.stop()
+
+    assert told["credentials_file"].startswith("/etc/prometheus/")
+    assert [answer.status_code for answer in answers] == [200, 401]
+    assert "session_tokens_http_requests_total" in answers[0].text
