@@ -150,6 +150,21 @@ def test_without_a_body_the_connection_is_kept(running: RunningService) -> None:
     assert re.findall(rb"HTTP/1.1 ([0-9]+)", answer) == [b"401", b"401", b"200"]
 
 
+async def test_whatever_a_page_sends_twice_or_names_is_its_own(world: World) -> None:
+    """A proxy passes them on; a refusal would be an error of the page."""
+    opened = await world.open_session("alice")
+    shown = [("Cookie", f"session={opened['secret']}"), ("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    twice = [(name, value) for name in ("X-Request-Id", "Content-Type", "If-Match", "Origin") for value in ("a", "b")]
+    bearers = [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]
+    async for other in with_options(world, allowed_hosts=["tokens.example"]):
+        for host in ("app.example", "session_tokens", "tokens.example"):
+            answer = await other.http.post("/forward-auth", headers=[*shown, *twice, ("Host", host)])
+
+            assert answer.status_code == 204
+        assert (await other.http.get("/livez")).status_code == 421
+        assert (await other.http.get("/forward-auth", headers=[*shown, *bearers])).status_code == 400
+
+
 FOREIGN = ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln", "x", "", "sts", "ghp_0123456789"]
 
 

@@ -207,5 +207,12 @@ def test_traefiks_file_asks_the_same_address_and_passes_the_same_headers() -> No
     """There is no Traefik on Debian to run; its file is held to the names that the others are tested with."""
     text = (ROOT / "deploy/traefik/dynamic.yml").read_text()
 
-    for name in ("http://127.0.0.1:8080/forward-auth", "X-Session-Owner", "X-Session-Id", "Authorization", "Cookie"):
+    for name in (
+        "http://127.0.0.1:8080/forward-auth",
+        "X-Session-Owner",
+        "X-Session-Id",
+        "Authorization",
+        "Cookie",
+        "Accept",
+    ):
         assert name in text

@@ -34,8 +34,8 @@ from .addresses import as_sent, decoded
 from .callers import Callers
 from .counted import Counted
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
-from .forward_auth import OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
-from .framing import FORWARD_AUTH
+from .forward_auth import ASKED_ONCE, OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
+from .framing import BEHIND_FORWARD_AUTH, FORWARD_AUTH
 from .front import front_page
 from .key_use import Network
 from .logs import log_answer
@@ -153,9 +153,10 @@ class Service:
         if scope["type"] == "http":
             scope = as_sent(scope)
             path = scope["path"]
-            if path.startswith(FORWARD_AUTH + "/"):
-                path = FORWARD_AUTH
             hot = self._hot.get(path)
+            if hot is None and path.startswith(BEHIND_FORWARD_AUTH):
+                path = FORWARD_AUTH
+                hot = self._hot[path]
             if hot is not None:
                 methods, oauth, work = hot
                 exchange = Exchange(scope, receive, send, path, oauth=oauth)
@@ -169,8 +170,11 @@ class Service:
         """Do the work of one request; whatever is raised becomes a problem."""
         began_s = time.perf_counter()
         try:
-            exchange.read_headers()
-            self._check_host(exchange)
+            if exchange.route == FORWARD_AUTH:
+                exchange.read_headers(ASKED_ONCE)  # all the rest is the page's own, and so are its host and origin
+            else:
+                exchange.read_headers()
+                self._check_host(exchange)
             await work(exchange)
         except ClientGone:
             return
@@ -186,8 +190,7 @@ class Service:
         host = exchange.fields.get(b"host")
         if host is not None and not HOST.fullmatch(host):
             raise bad_request("the header Host is no host")
-        # The origin of a page that a proxy asks about is the application's affair; nothing is done here.
-        if exchange.method not in READ_METHODS and exchange.route != FORWARD_AUTH:
+        if exchange.method not in READ_METHODS:
             origin = exchange.fields.get(b"origin")
             if origin is not None and (host is None or origin.partition(b"://")[2].lower() != host.lower()):
                 raise Problem(403, "foreign_origin", "a page of another origin may not do this")

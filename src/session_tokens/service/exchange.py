@@ -84,8 +84,8 @@ class Exchange:
         self.code = "ok"
         self.fields: dict[bytes, bytes] = {}
 
-    def read_headers(self) -> None:
-        """Read the headers.
+    def read_headers(self, single: frozenset[bytes] = SINGLE) -> None:
+        """Read the headers, of which ``single`` may stand there once.
 
         Raises:
             Problem: 400 for a header that may stand there once and stands there twice.
@@ -98,7 +98,7 @@ class Exchange:
         for name, value in headers:
             if name not in fields:
                 fields[name] = value
-            elif name in SINGLE:
+            elif name in single:
                 raise bad_request(f"the header {name.decode('ascii')} stands there twice; send it once")
             else:
                 fields[name] += (b"; " if name == b"cookie" else b", ") + value

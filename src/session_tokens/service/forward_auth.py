@@ -30,6 +30,9 @@ READABLE: Final = "@+:"
 OURS: Final = tuple(prefix.encode("ascii") for prefix in (SESSION_SECRET, TOKEN_SECRET, KEY_SECRET))
 """How a Bearer begins that is meant for us; any other is the application's."""
 
+ASKED_ONCE: Final = frozenset({b"authorization", b"host"})
+"""Headers that may not stand in a question twice: two readers could take two meanings."""
+
 HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 SPOKEN_FOR: Final = frozenset({
     "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-type", "cookie",

@@ -14,6 +14,7 @@ CHUNK_LINE_BYTES_MAX = 10
 NAMES_KEPT_MAX = 256
 FORWARD_AUTH: Final = "/forward-auth"
 """The address where proxies ask about a head; what stands behind it, and a body that is announced, is never read."""
+BEHIND_FORWARD_AUTH: Final = FORWARD_AUTH + "/"
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([!-~]+) HTTP/1\.([01])")
@@ -31,7 +32,8 @@ PATH = re.compile(rb"/[!\"$-~]*")
 SPACE, CARRIAGE_RETURN = 0x20, 0x0D
 NO_REQUEST_LINE = "that is no request line of HTTP/1.1"
 CONTROLS_IN_HEADER = "a header holds control characters or a bare line feed"
-_BEHIND_FORWARD_AUTH: Final = b"/forward-auth/"
+
+_BEHIND: Final = BEHIND_FORWARD_AUTH.encode("ascii")
 
 _names: dict[bytes, bytes] = {}
 """Names of headers as they were sent → in lower case; few exist, so they are checked once."""
@@ -170,7 +172,7 @@ def _header(line: bytes) -> tuple[bytes, bytes]:
 def _path(raw_path: bytes) -> str:
     if not PATH.fullmatch(raw_path):
         raise refusal("the target is no path; send it from its first slash on")
-    if raw_path.startswith(_BEHIND_FORWARD_AUTH):
+    if raw_path.startswith(_BEHIND):
         return FORWARD_AUTH
     if b"%" not in raw_path:
         return raw_path.decode("ascii")
