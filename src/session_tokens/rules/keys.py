@@ -107,14 +107,6 @@ def holder_of(tx: Transaction, token: Token) -> Session | None:
     return None if token.session_id is None else tx.session(token.session_id)
 
 
-def followed(tx: Transaction, stored: Token) -> tuple[Token, Session | None]:
-    """Answer a token in the session where it is now, as it will be written down, and that session, alive or not."""
-    session = holder_of(tx, stored)
-    if session is None or session.details.successor is None:
-        return stored, session
-    return stored.followed(session, tx.session(session.details.successor))
-
-
 def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | None]:
     """Answer the token that ``key`` names: as it is stored, as it stands now, and the session that holds it now.
 
@@ -123,7 +115,9 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
     """
     stored = tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
     if stored is not None:
-        present, session = followed(tx, stored)
+        present, session = stored, None if stored.session_id is None else tx.session(stored.session_id)
+        if session is not None and session.details.successor is not None:
+            present, session = stored.followed(session, tx.session(session.details.successor))
         token = present.as_of(tx.now, session, None if session is None else tx.entry(session.owner))
         if token is not None and (isinstance(key, str) or token.unassigned_at is None):
             if token.session_id is None:

@@ -114,16 +114,25 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock
         raise OwnerDisabled("the owner is disabled; enable_owner() lifts it", owner=owner)
     if policy.names and (former := tx.session(opening.id)) is not None:
         _free_the_name(tx, policy, former)
-    newest_at, replaced = _make_room(tx, policy, owner, entry)
+    replaced: Sequence[Session] = ()
+    if policy.max_sessions is None:
+        others = tx.sessions_of(owner, 1, True)
+        if others and tx.session_count_of(owner) >= SESSIONS_OF_OWNER_MAX:
+            _refuse_too_many(tx, owner, entry)
+    else:
+        others = tx.sessions_of(owner)
+        if len(others) >= policy.max_sessions:
+            replaced = _to_replace(tx, policy, policy.max_sessions, [each for each in others if lives(tx, each, entry)])
     created_at, details = now, opening.details
-    if newest_at >= now:
-        created_at, details = newest_at + 1, details._replace(ahead_ms=newest_at + 1 - now)
+    if others and others[-1].created_at >= now:
+        created_at = others[-1].created_at + 1
+        details = details._replace(ahead_ms=created_at - now)
     parked = tx.parked_tokens(owner, policy.cleaning_batch)
     deadline = attached_deadline(now, opening.max_age_ms, now, opening.idle_timeout_ms)
     session = NewSession(
         opening.id, owner, opening.lookup, created_at, now, now, deadline,
         opening.idle_timeout_ms, opening.max_age_ms, opening.detached_timeout_ms, opening.detachable,
-        None, None, None, now if len(parked) == policy.cleaning_batch else deadline,
+        None, None, None, now if parked and len(parked) == policy.cleaning_batch else deadline,
         0 if entry is None else entry.epoch, 1, details, opening.client_id, opening.name, clock,
     )  # fmt: skip
     for other in replaced:
@@ -136,31 +145,14 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock
     return session
 
 
-def _make_room(tx: Transaction, policy: Policy, owner: str, entry: OwnerEntry | None) -> tuple[int, Sequence[Session]]:
-    """Answer when the owner's newest session was opened (-1: there is none) and which ones a new one replaces.
-
-    Raises:
-        LimitReached: as ``open_session``.
-    """
-    if policy.max_sessions is None:
-        newest = tx.sessions_of(owner, 1, True)
-        if tx.session_count_of(owner) >= SESSIONS_OF_OWNER_MAX:
-            living = [other for other in tx.sessions_of(owner) if other.alive(tx.now, entry)]
-            if len(living) >= SESSIONS_OF_OWNER_MAX:
-                raise LimitReached(
-                    f"the owner has {len(living)} living sessions, the most there can be; end some with "
-                    "destroy_sessions(), or give Settings(max_sessions=…)", cap=SESSIONS_OF_OWNER_MAX,
-                )  # fmt: skip
-        return newest[-1].created_at if newest else -1, ()
-    kept, replaced = tx.sessions_of(owner), list[Session]()
-    if len(kept) >= policy.max_sessions:
-        living = [other for other in kept if lives(tx, other, entry)]
-        if len(living) >= policy.max_sessions:
-            replaced = list(_to_replace(policy, policy.max_sessions, living))
-            few = policy.moved_at_once
-            if few is not None:
-                tx.ahead([want for other in replaced for want in replacing_wants(few, other.id)])
-    return kept[-1].created_at if kept else -1, replaced
+def _refuse_too_many(tx: Transaction, owner: str, entry: OwnerEntry | None) -> None:
+    living = [other for other in tx.sessions_of(owner) if other.alive(tx.now, entry)]
+    if len(living) >= SESSIONS_OF_OWNER_MAX:
+        raise LimitReached(
+            f"the owner has {len(living)} living sessions, the most there can be; end some with destroy_sessions(), "
+            "or give Settings(max_sessions=…)",
+            cap=SESSIONS_OF_OWNER_MAX,
+        )
 
 
 def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
@@ -176,14 +168,19 @@ def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
     clean_up(tx, policy, former, ended)
 
 
-def _to_replace(policy: Policy, cap: int, living: Sequence[Session]) -> Sequence[Session]:
+def _to_replace(tx: Transaction, policy: Policy, cap: int, living: Sequence[Session]) -> Sequence[Session]:
     """Answer which living sessions give way to a new one: attached ones first, the oldest first."""
+    if len(living) < cap:
+        return ()
     if policy.session_policy == "refuse":
         raise LimitReached(f"the owner has {len(living)} living sessions, the cap is {cap}; end one first", cap=cap)
-    if policy.session_policy == "replace_all":
-        return living
-    in_order = sorted(living, key=lambda session: (session.detached_at is not None, session.created_at, session.id))
-    return in_order[: len(living) - cap + 1]
+    if policy.session_policy != "replace_all":
+        order = sorted(living, key=lambda session: (session.detached_at is not None, session.created_at, session.id))
+        living = order[: len(living) - cap + 1]
+    few = policy.moved_at_once
+    if few is not None:
+        tx.ahead([want for session in living for want in replacing_wants(few, session.id)])
+    return living
 
 
 @reads(lambda id, lookup: [SessionById(id)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from ..events import (
     TOKEN_TRANSFERRED,
     TOKEN_WITHDRAWN,
 )
-from ..records import TRANSFERABLE, Offer, OwnerEntry, Session, Token, TokenKind
+from ..records import TRANSFERABLE, Offer, Session, Token, TokenKind
 from ..settings import NEWEST_READ, UNSET, Policy, Unset
 from ..token_record import Token as NewToken
 from ..transaction import Transaction, reads
@@ -165,16 +164,13 @@ def receiving_session(tx: Transaction, receiver: str) -> Session | None:
     if entry is not None and entry.disabled_at is not None:
         raise OwnerDisabled("the receiver is disabled; enable_owner() lifts it", owner=receiver)
     newest = tx.sessions_of(receiver, NEWEST_READ, True)
-    found = _newest_living(tx, newest, entry)
-    if found is None and len(newest) == NEWEST_READ:
-        return _newest_living(tx, tx.sessions_of(receiver), entry)
-    return found
-
-
-def _newest_living(tx: Transaction, sessions: Sequence[Session], entry: OwnerEntry | None) -> Session | None:
-    for session in reversed(sessions):
+    for session in reversed(newest):
         if lives(tx, session, entry):
             return session
+    if len(newest) == NEWEST_READ:
+        for session in reversed(tx.sessions_of(receiver)):
+            if lives(tx, session, entry):
+                return session
     return None
 
 
