@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -62,3 +65,18 @@ def test_the_applications_user_does_the_main_job_on_redis(port: int) -> None:
         assert tokens.verify_session(login.secret) is None
         assert tokens.verify_token(bobs.secret) == bobs.token
         assert [token.id for token in tokens.list_tokens().items] == [ticket.id]
+
+
+@pytest.mark.needs_redis
+def test_the_library_is_loaded_as_the_manual_says(port: int) -> None:
+    """With the line that stands there, but for the server's place and the name of the program."""
+    manual = (ACL.parent / "README.md").read_text()
+    (line,) = re.findall(r"^python -m session_tokens.stores.valkey_library .*$", manual, re.MULTILINE)
+    command = line.replace("python ", f"{sys.executable} ").replace("valkey-cli", f"redis-cli -p {port}")
+    environment = {**os.environ, "REDISCLI_AUTH": ADMIN_PASSWORD}
+    done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=True, timeout=60)  # noqa: S602  # the manual's line is for a shell
+    assert done.stdout.strip() == "session_tokens_v1"
+
+    url = f"redis://session-tokens:{PASSWORD}@127.0.0.1:{port}/0"
+    with SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
+        assert tokens.open_session("alice").session.owner == "alice"

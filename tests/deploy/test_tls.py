@@ -283,3 +283,25 @@ def test_a_socket_that_is_not_there_is_told(
 @pytest.mark.needs_redis
 def test_who_must_not_look_at_certificates_can_say_so(redis: Reached) -> None:
     use(redis.by_address.replace(redis.authority, "?ssl_cert_reqs=none"))
+
+
+@pytest.mark.needs_postgresql
+def test_a_client_certificate_that_postgresql_demands_is_named(authority: Authority, folder: Path) -> None:
+    with running_server() as server:
+        speak_tls(server, authority)
+        data = server.folder / "data"
+        shutil.copy(authority.certificate, data / "authority.crt")
+        with (data / "postgresql.conf").open("a") as settings:
+            settings.write("ssl_ca_file = 'authority.crt'\n")
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute("CREATE ROLE app LOGIN")
+            connection.execute("CREATE DATABASE app OWNER app")
+        rules = ["hostssl all app all trust clientcert=verify-ca", "host all postgres 127.0.0.1/32 trust"]
+        (data / "pg_hba.conf").write_text("\n".join(rules) + "\n")
+        server.stop()
+        server.start()
+        url = f"postgresql://app@{HOST}:{server.port}/app?sslmode=verify-full&sslrootcert={authority.certificate}"
+        with pytest.raises(StoreUnavailable, match=r"client certificate; name one .*\?sslcert=FILE&sslkey=FILE"):
+            SessionTokens.open(url, pepper=PEPPER)
+        ours = authority.issue("app")
+        use(f"{url}&sslcert={ours.certificate}&sslkey={ours.key}")

@@ -115,6 +115,12 @@ def in_our_words(error: Exception, *, sent: bool) -> StoreError:
         return Full(f"PostgreSQL has no room: {first_line(error)}; make some and try again", sqlstate=state)
     if state is not None and state[:2] not in _NOT_THERE:
         return StoreError(f"PostgreSQL refused a statement of the store ({state}): {first_line(error)}", sqlstate=state)
+    if "client certificate" in str(error):
+        return Unsent(
+            f"PostgreSQL cannot be asked: {first_line(error)}; name one that its authority signed, and its key: "
+            "?sslcert=FILE&sslkey=FILE in the store's URL",
+            sqlstate=state,
+        )
     if not sent or state in _NOT_RUN:
         return Unsent(f"PostgreSQL cannot be asked: {first_line(error)}", sqlstate=state)
     return StoreUnavailable(
