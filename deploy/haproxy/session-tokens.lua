@@ -2,8 +2,9 @@
 --
 -- http-request lua.living_session ADDRESS OWNER_HEADER
 --
--- sets txn.session_owner and txn.session_id where it does; else txn.session_refused to the status to answer
--- (401, 303, or 503 where session-tokens could not be asked) and txn.session_log_in to where a 303 leads.
+-- asks at ADDRESS, such as 127.0.0.1:8080 or unix@/run/session-tokens/http.sock, and sets txn.session_owner and
+-- txn.session_id where it does; else txn.session_refused to the status to answer (401, 303, or 503 where session-tokens
+-- could not be asked) and txn.session_log_in to where a 303 leads.
 -- The page's method is told in a header; its body stays where it is.
 
 local ASKED_WITH = { "authorization", "cookie", "accept", "host" }
@@ -22,8 +23,10 @@ core.register_action("living_session", { "http-req" }, function(txn, address, ow
     headers["x-forwarded-method"] = { txn.f:method() }
     headers["x-forwarded-uri"] = { txn.f:pathq() }
 
+    local is_socket = address:sub(1, 5) == "unix@"
     local answer = core.httpclient():get({
-        url = "http://" .. address .. "/forward-auth", headers = headers, timeout = TIMEOUT_MS
+        url = "http://" .. (is_socket and "127.0.0.1" or address) .. "/forward-auth", dst = is_socket and address or nil,
+        headers = headers, timeout = TIMEOUT_MS
     })
     local function told(name)
         for _, value in pairs((answer.headers or {})[name] or {}) do

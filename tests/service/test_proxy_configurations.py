@@ -15,7 +15,8 @@ import pytest
 
 from tests.servers.web_proxies import METHODS, free_port, running_application, running_proxy, told_of
 from tests.service.running import ROOT, RunningService
-from tests.service.test_proxies import JWT
+from tests.service.test_proxies import JWT, KINDS
+from tests.service.test_service_manager import Managed
 
 NGINX_QUESTIONS = {
     "nothing but the address": "proxy_pass http://127.0.0.1:SERVICE/forward-auth;",
@@ -134,6 +135,33 @@ def test_a_page_is_answered_alike_however_the_question_is_put(
                     refused = client.request(method, target, headers={**page, **foreign}, content=content)
 
                     assert refused.status_code == 401, asked
+
+
+PLAINEST = {"nginx": "nothing but the address", "caddy": "the address alone", "haproxy": "the page's method"}
+SOCKETS = {
+    "nginx": ("127.0.0.1:SERVICE/", "unix:SOCKET:/"),
+    "caddy": ("127.0.0.1:SERVICE", "unix/SOCKET"),
+    "haproxy": ("127.0.0.1:SERVICE", "unix@SOCKET"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_service_on_a_unix_socket_is_asked_too(tmp_path: Path, application: int, kind: str) -> None:
+    path, port, service = f"{tmp_path}/http.sock", free_port(), free_port()
+    managed = Managed(tmp_path / "service", "--store", "memory://", "--behind-proxy", "--host", f"unix:{path}")
+    shown, instead = (words.replace("SERVICE", str(service)).replace("SOCKET", path) for words in SOCKETS[kind])
+    text = text_of(kind, PLAINEST[kind], port, service, application, tmp_path)
+    assert shown in text
+    with httpx.Client(transport=httpx.HTTPTransport(uds=path)) as http:
+        bearer = {"Authorization": f"Bearer {managed.secret}"}
+        secret = http.post("http://tokens/v1/sessions", json={"owner": "alice"}, headers=bearer).json()["secret"]
+    with running_proxy(kind, text.replace(shown, instead), port, tmp_path) as url:
+        passed = httpx.post(f"{url}/page", headers={"Cookie": f"session={secret}"}, content=b"x")
+        refused = httpx.post(f"{url}/page", content=b"x")
+    managed.stop()
+
+    assert (passed.status_code, refused.status_code) == (200, 401)
+    assert "x-session-owner=alice " in passed.text
 
 
 @pytest.mark.needs_caddy
