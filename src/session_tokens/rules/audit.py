@@ -13,6 +13,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, TypeVar
 
@@ -160,16 +161,22 @@ def _appended(tx: Transaction, key: AuditKey, act: Act, chain: int, outcome: obj
 
 def _entry_text(number: int, chain: int, key_id: str, act: Act, event: Event) -> str:
     """Answer an entry as JSON, by hand: this is written within every command."""
+    kind, at, subject_id, owner, reason, previous_owner = event
     return (
-        f'{{"n":{number},"chain":{chain},"key":{_json(key_id)},"actor":{_json(act.actor)},'
-        f'"request":{_json(act.request)},"kind":{_json(event.kind)},"at":{event.at},'
-        f'"subject_id":{_json(event.subject_id)},"owner":{_json(event.owner)},"reason":{_json(event.reason)},'
-        f'"previous_owner":{_json(event.previous_owner)}}}'
+        f'{{"n":{number},"chain":{chain},{_act_text(key_id, act)},"kind":"{kind}","at":{at},'
+        f'"subject_id":{encode_basestring(subject_id)},'
+        f'"owner":{"null" if owner is None else encode_basestring(owner)},'
+        f'"reason":{"null" if reason is None else encode_basestring(reason)},'
+        f'"previous_owner":{"null" if previous_owner is None else encode_basestring(previous_owner)}}}'
     )
 
 
-def _json(text: str | None) -> str:
-    return "null" if text is None else encode_basestring(text)
+@lru_cache(1_000)
+def _act_text(key_id: str, act: Act) -> str:
+    """Answer the part of an entry that all entries of one request share."""
+    actor = "null" if act.actor is None else encode_basestring(act.actor)
+    request = "null" if act.request is None else encode_basestring(act.request)
+    return f'"key":{encode_basestring(key_id)},"actor":{actor},"request":{request}'
 
 
 def broken_link(key: AuditKey | None, chain: int, before: Head, stored: str | None) -> tuple[Head, str | None]:

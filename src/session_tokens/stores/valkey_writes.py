@@ -204,7 +204,7 @@ class Writes:
             self.words += (b"d", b"i:" + key)
             self._take(b"du", b"i" + key)
         for setting, text in changes.settings:
-            name = b"c:" + lookup_part(setting)
+            name = b"c:" + lookup_part(setting)  # most are written once and never again
             if text is None:
                 self.gone.append(name)
                 self.words += (b"d", name)
