@@ -87,11 +87,16 @@ class RunningService:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def log(self) -> str:
-        """Answer what it wrote to its log so far; it writes a moment after what it tells, so this waits for silence."""
-        size = -1
-        while size != (size := self.log_path.stat().st_size):
-            time.sleep(QUIET_S)
-        return self.log_path.read_text(encoding="utf-8")
+        """Answer what it wrote to its log so far."""
+        return told_in(self.log_path)
+
+
+def told_in(log: Path) -> str:
+    """Answer what a service wrote to its log; it writes a moment after what it tells, so this waits for silence."""
+    size = -1
+    while size != (size := log.stat().st_size):
+        time.sleep(QUIET_S)
+    return log.read_text(encoding="utf-8")
 
 
 def received(connection: socket.socket) -> bytes:

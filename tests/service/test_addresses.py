@@ -13,13 +13,13 @@ from tests.service.running import RunningService, request, status_of
 ADDRESSES = [
     "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/.well-known/oauth-authorization-server",
     "/console", "/console/keys", "/console/enter", "/introspect", "/revoke",
-    "/v1/sessions", "/v1/keys", "/v1/owners/alice/sessions", "/v1/owners/alice/disable", "/forward-auth",
+    "/v1/sessions", "/v1/keys", "/v1/owners/addressed/sessions", "/v1/owners/addressed/disable", "/forward-auth",
 ]  # fmt: skip
 
 
 def spellings(address: str) -> list[str]:
     """Answer other spellings of the fixed parts of an address that a decoder takes for the same."""
-    parts = [part for part in address.split("/") if part not in ("", "alice")]
+    parts = [part for part in address.split("/") if part not in ("", "addressed")]
     found = []
     for part in parts:
         encoded = f"%{ord(part[0]):02x}{part[1:]}"

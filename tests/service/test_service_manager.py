@@ -22,7 +22,7 @@ from session_tokens import InvalidInput
 from session_tokens.service.serve import check_address, serve
 from session_tokens.service.service_manager import ServiceManager
 from tests.servers.certificates import Authority
-from tests.service.running import ROOT, received, request, status_of
+from tests.service.running import ROOT, received, request, status_of, told_in
 from tools.system_packages import SEARCH_PATH
 
 # A process is handed its sockets as the files from 3 on, and told its own number: so it is set in the child.
@@ -175,7 +175,7 @@ def test_a_manager_that_is_not_there_stops_nothing(start: Start, tmp_path: Path)
 
     assert managed.secret
     assert managed.stop() == 0
-    assert managed.log_path.read_text().count("could not be told") == 1
+    assert told_in(managed.log_path).count("could not be told") == 1
 
 
 # --- sockets that are handed over -----------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ def test_a_hang_up_has_the_certificate_read_again_and_a_broken_one_is_not_taken(
         broken = trusted_by()
 
     assert (before, after, broken) == (["old"], ["new"], ["new"])
-    assert "the earlier ones stay" in managed.log_path.read_text()
+    assert "the earlier ones stay" in told_in(managed.log_path)
 
 
 def test_at_a_terminal_a_hang_up_closes_the_service_and_its_store(tmp_path: Path) -> None:
