@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from session_tokens import FROM_DB, AdapterError, AsyncTokenTables, CorruptRecord, InvalidInput, TokenTables
+from session_tokens import (
+    FROM_DB,
+    AdapterError,
+    AsyncTokenTables,
+    CorruptRecord,
+    InvalidInput,
+    SessionTokensError,
+    TokenTables,
+)
 from session_tokens.testing import ManualClock
 from tests.seed.dbs import AsyncDB, BrokenDB, MixedDB, PlainDB
 
@@ -39,6 +47,30 @@ def test_the_end_of_a_session_leaves_no_key_of_it_behind() -> None:
         tables.destroy_session("s1")
 
     assert snapshot(db) == ({}, {})
+
+
+def test_a_session_that_ends_while_the_db_writes_is_not_brought_back() -> None:
+    """The DB takes so long over a longer timeout that the session is over: the change is taken back from it."""
+    clock = ManualClock()
+
+    class SlowDB(PlainDB):
+        late = False
+
+        def set_key_value(self, t_token: str, value: str) -> Any:
+            if self.late:
+                clock.advance(100)
+            return super().set_key_value(t_token, value)
+
+    db = SlowDB()
+    with TokenTables(db, clock=clock, sweep=False) as tables:
+        tables.add_session("s1", "alice")
+        tables.set_session_timeout("s1", 60_000)
+        before, db.late = snapshot(db), True
+        tables.set_session_timeout("s1", 600_000)
+        db.late = False
+
+        assert not tables.active_session("s1", "alice")
+        assert snapshot(db) == before
 
 
 def test_two_dbs_keep_their_kinds() -> None:
