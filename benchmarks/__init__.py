@@ -14,6 +14,7 @@ QUESTIONS = (
     "sqlite_write",
     "growth",
     "log_in",
+    "empty_lists",
     "http_introspection",
     "valkey_server",
     "postgres_server",

@@ -43,6 +43,11 @@ def log_in_side(url: str) -> Side:
     return _start("SessionTokens", "benchmarks.sides.log_in", url)
 
 
+def empty_lists_side(url: str) -> Side:
+    """Start `SessionTokens` on the store at `url`, with many tokens of which no list wants any."""
+    return _start("SessionTokens", "benchmarks.sides.empty_lists", url)
+
+
 def http_side(what: str, folder: Path, root: Path = ROOT) -> Side:
     """Start `what` (session-tokens, fastapi) as a server with one worker, and a client that loads it."""
     return _start(

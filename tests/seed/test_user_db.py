@@ -16,7 +16,6 @@ from session_tokens import (
     AsyncTokenTables,
     CorruptRecord,
     InvalidInput,
-    SessionTokensError,
     TokenTables,
 )
 from session_tokens.testing import ManualClock

@@ -151,14 +151,15 @@ class Order:
     was created since the last listing has to be sorted, and only the records of one millisecond among themselves.
     """
 
-    __slots__ = ("_places",)
+    __slots__ = ("_newest", "_places")
 
     def __init__(self) -> None:
         self._places: list[tuple[int, str]] = []
+        self._newest: tuple[int, str] | None = None
 
     def forget(self) -> None:
         """Sort everything anew next time: records came in that were created earlier."""
-        self._places = []
+        self._places, self._newest = [], None
 
     def after(self, records: dict[str, Any], place: tuple[int, str] | None) -> Iterator[Any]:
         """Answer the records after a place."""
@@ -171,6 +172,10 @@ class Order:
                 yield record
 
     def _catch_up(self, records: dict[str, Any]) -> None:
+        newest = next(map(place_of, reversed(records.values())), None)
+        if newest is not None and newest == self._newest:
+            return
+        self._newest = newest
         if len(self._places) > 2 * len(records) + LIST_MAX:
             self._places = []
         last = self._places[-1][0] if self._places else -1

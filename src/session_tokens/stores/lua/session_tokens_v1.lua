@@ -60,6 +60,10 @@ local function is_after(id, other)
   return #id > #other
 end
 
+local function is_before(row, other)
+  return row[1] < other[1] or (row[1] == other[1] and is_after(other[2], row[2]))
+end
+
 -- Append {score, id} of what a sorted set holds after a place, at most so many.
 local function collect(key, score, id, limit, into)
   local offset, taken = 0, 0
@@ -169,34 +173,26 @@ function asks.l(prefix, args, at, now)
     local instead = draw_from(prefix, args[place], now, keys)
     if instead then keys = {instead} break end
   end
-  local answer = {}
-  while #answer < limit do
-    local rows = {}
+  local answer, most = {}, #keys > 1 and math.max(16, math.ceil(2 * limit / #keys)) or limit
+  repeat -- of each set so many at once; what comes after the last one of a set that has more is left to the next turn
+    local rows, horizon, last = {}, nil, nil
     for _, key in ipairs(keys) do
-      collect(key, score, id, limit, rows)
+      local before = #rows
+      collect(key, score, id, most, rows)
+      if #rows - before == most and not (horizon and is_before(horizon, rows[#rows])) then horizon = rows[#rows] end
     end
-    if #keys > 1 then
-      table.sort(rows, function(a, b)
-        return a[1] < b[1] or (a[1] == b[1] and is_after(b[2], a[2]))
-      end)
-    end
-    local before
-    for place = 1, math.min(#rows, limit) do
-      if rows[place][2] ~= before and #answer < limit then
-        before = rows[place][2]
-        local found = {before}
-        chase(prefix, kind .. before, hops, found)
-        if found[2] then
-          answer[#answer + 1] = found
-        end
+    if #keys > 1 then table.sort(rows, is_before) end
+    for _, row in ipairs(rows) do
+      if #answer == limit or (horizon and is_before(horizon, row)) then break end
+      if not last or row[2] ~= last[2] then
+        local found = {row[2]}
+        chase(prefix, kind .. row[2], hops, found)
+        if found[2] then answer[#answer + 1] = found end
       end
+      last = row
     end
-    if #rows < limit then
-      break
-    end
-    local last = rows[limit]
-    score, id = string.format('%.0f', last[1]), last[2]
-  end
+    if last then score, id = string.format('%.0f', last[1]), last[2] end
+  until not horizon or #answer == limit
   return answer, at + 6 + count
 end
 

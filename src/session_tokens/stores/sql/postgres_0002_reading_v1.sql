@@ -319,12 +319,13 @@ BEGIN
     over := ARRAY(SELECT s.id FROM {schema}.sessions s
         WHERE s.sweep_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 1
             AND s.sweep_at < 9223372036854775807 LIMIT over_max + 1);
-    entries := (SELECT count(*) FROM (SELECT FROM {schema}.owners LIMIT over_max + 1) AS few);
+    entries := (SELECT count(*) FROM (SELECT o.owner FROM {schema}.owners o ORDER BY o.owner LIMIT over_max + 1) AS few);
     IF entries <= over_max THEN
         SELECT coalesce(array_agg(theirs.id) FILTER (WHERE theirs.epoch <> theirs.owner_epoch), '{}'), count(*)
         INTO disabled, looked_at
         FROM (
-            SELECT s.id, s.owner_epoch, o.epoch FROM {schema}.owners o CROSS JOIN LATERAL (
+            SELECT s.id, s.owner_epoch, o.epoch
+            FROM (SELECT e.owner, e.epoch FROM {schema}.owners e ORDER BY e.owner) AS o CROSS JOIN LATERAL (
                 SELECT held.id, held.owner_epoch FROM {schema}.sessions AS held
                 WHERE held.owner = o.owner AND held.deadline > 0 OFFSET 0
             ) AS s
