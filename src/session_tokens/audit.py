@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
 import logging
 import os
 import random
+import stat
 import threading
 import time
 from collections.abc import Mapping
@@ -63,13 +65,15 @@ class Audit:
         every: after how many entries; on a server at most once a second.
 
     Raises:
-        InvalidInput: ``every`` is no whole number from 1.
+        InvalidInput: ``every`` is no whole number from 1, or the anchor file is a symbolic link.
     """
 
     def __init__(self, anchor: str | Path | None = None, *, every: int = ANCHOR_EVERY) -> None:
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise InvalidInput("every is a whole number of entries from 1")
         self._anchor = None if anchor is None else Path(anchor)
+        if self._anchor is not None and self._anchor.is_symlink():
+            raise InvalidInput(f"the anchor file {self._anchor} is a symbolic link; name the file itself")
         self._every = every
         others = list(range(1, CHAINS))
         random.shuffle(others)
@@ -182,16 +186,30 @@ class Audit:
         if self._anchor is None:
             return True
         try:
-            descriptor = os.open(self._anchor, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(self._anchor, flags, 0o600)
             try:
+                _insist_it_is_a_file(descriptor)
                 os.write(descriptor, line)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
-            alerts.error("the anchor file %s cannot be written (%s); make it writable", self._anchor, error.strerror)
+            remedy = (
+                "name the file itself, a link is not followed" if error.errno == errno.ELOOP else "make it writable"
+            )
+            alerts.error("the anchor file %s cannot be written (%s); %s", self._anchor, error.strerror, remedy)
             return False
         return True
+
+
+def _insist_it_is_a_file(descriptor: int) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def audit_keys(keyring: Keyring) -> dict[str, AuditKey]:
@@ -209,7 +227,8 @@ def read_anchors(path: Path) -> list[Anchor]:
         InvalidInput: it cannot be read, or a line of it is no anchor.
     """
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        with open(path, encoding="ascii", opener=_without_following) as file:
+            lines = file.read().splitlines()
     except FileNotFoundError:
         raise InvalidInput(
             f"there is no anchor file {path}; name the one that serve --audit-anchor was given"

@@ -152,6 +152,7 @@ def test_a_pepper_of_the_environment_cannot_be_changed(
     url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SESSION_TOKENS_PEPPER", OLD)
+    opened(url).close()
 
     assert main(["pepper", "add", "--store", url]) == 2
     assert "SESSION_TOKENS_PEPPER_FILE" in capsys.readouterr().err

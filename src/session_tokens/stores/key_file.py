@@ -27,6 +27,7 @@ from pathlib import Path
 
 from ..errors import InvalidInput, StoreUnavailable
 from ..minting import PEPPER_BYTES_MIN, Pepper, PepperKeyring, checked_peppers
+from .safe_places import insist_on_safe_folder
 
 log = logging.getLogger("session_tokens.keys")
 
@@ -88,18 +89,17 @@ def given_keys(pepper: Pepper | None) -> Keys | None:
     return None
 
 
-def read_key_file(path: Path, *, database: Path | None = None) -> Keys:
+def read_key_file(path: Path) -> Keys:
     """Read the keys from a file.
 
     Args:
         path: the file; a regular one that no one but its owner may read or write.
-        database: the database that it stands beside: for root, that file's owner may own the keys too.
 
     Raises:
         InvalidInput: there is no such file, or it is a link, a folder, someone else's, open to others, empty, or not
             a key file; the message says how to mend it and holds nothing of what was read.
     """
-    return _parsed(_read_private(path, database), path)
+    return _parsed(_read_private(path), path)
 
 
 def key_path_of(database: Path | None) -> Path:
@@ -136,9 +136,6 @@ def replace_key_file(path: Path, keys: Keys) -> None:
     try:
         _write_private(draft, (_HEAD + "".join(lines)).encode("ascii"))
         try:
-            status = os.stat(path)
-            if status.st_uid != os.geteuid():
-                os.chown(draft, status.st_uid, status.st_gid)
             os.replace(draft, path)
         except BaseException:
             os.unlink(draft)
@@ -229,7 +226,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read_private(path: Path, database: Path | None) -> str:
+def _read_private(path: Path) -> str:
+    insist_on_safe_folder(path, "key file")
     try:
         # Not waiting for a writer, should it be a pipe; not following the last link.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -241,7 +239,7 @@ def _read_private(path: Path, database: Path | None) -> str:
         raise InvalidInput(f"the key file {path} cannot be opened: {error.strerror}") from None
     try:
         status = os.fstat(descriptor)
-        _refuse_unsafe(path, status, database)
+        _refuse_unsafe(path, status)
         content = os.read(descriptor, KEY_FILE_BYTES_MAX + 1)
     finally:
         os.close(descriptor)
@@ -255,15 +253,12 @@ def _read_private(path: Path, database: Path | None) -> str:
         ) from None
 
 
-def _refuse_unsafe(path: Path, status: os.stat_result, database: Path | None) -> None:
+def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise InvalidInput(f"the key file {path} is a folder; name a file in it")
     if not stat.S_ISREG(status.st_mode):
         raise InvalidInput(f"the key file {path} is not a regular file; name one")
-    own = {os.geteuid()}
-    if database is not None and os.geteuid() == 0:
-        own.add(os.stat(database).st_uid)
-    if status.st_uid not in own:
+    if status.st_uid != os.geteuid():
         raise InvalidInput(f"the key file {path} belongs to user {status.st_uid}; chown it to user {os.geteuid()}")
     if status.st_mode & 0o077:
         raise InvalidInput(f"the key file {path} is open to others ({stat.filemode(status.st_mode)}); chmod 600 it")

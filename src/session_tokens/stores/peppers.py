@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
-from ..errors import Conflict, InvalidInput, StoreError
+from ..errors import Conflict, InvalidInput
 from ..minting import PEPPER_BYTES_MIN, checked_peppers
 from ..transaction import Transaction, reads
-from .connect import closing_now, open_anyway_now
+from .connect import closing_now, insist_it_is_there, is_there, open_anyway_now
 from .copying import KINDS, SPACES, batches
 from .key_file import Keys, key_path_of, keyring_of, read_key_file, replace_key_file
 from .store_url import store_url_of
@@ -108,16 +108,9 @@ def retire_pepper(url: str, key_id: str, progress: Progress) -> None:
     if key_id == next(iter(keys.peppers)):
         raise Conflict(f"the pepper {key_id} is the current one; promote another first", key_id=key_id)
     needs = dict.fromkeys(KINDS, 0)
-    opened, done = [], 0
-    for space in SPACES:
-        try:
-            store = open_anyway_now(url, space=space)
-        except StoreError:
-            if not space:
-                raise
-            continue  # of TokenTables there is nothing, and this role may not make it
-        opened.append(space)
-        with closing_now(store):
+    done, spaces = 0, [space for space in SPACES if is_there(url, space)]
+    for space in spaces:
+        with closing_now(open_anyway_now(url, space=space)) as store:
             for kind in KINDS:
                 for records in batches(store, kind):
                     store.run_now(_sign_anew, kind, tuple(records))
@@ -131,7 +124,7 @@ def retire_pepper(url: str, key_id: str, progress: Progress) -> None:
             "renewed, or ends. Try again later",
             key_id=key_id,
         )
-    for space in opened:
+    for space in spaces:
         with closing_now(open_anyway_now(url, space=space)) as store:
             _FORGET[store_url_of(url).kind](store, key_id)
     _replace(path, keys, {id: pepper for id, pepper in keys.peppers.items() if id != key_id})
@@ -141,9 +134,10 @@ def _keys_of(url: str) -> tuple[Path, Keys]:
     named = store_url_of(url)
     if named.kind == "memory":
         raise InvalidInput("a store in memory has no pepper; name one that outlives its process")
+    insist_it_is_there(url)
     database = Path(named.path) if named.kind == "sqlite" else None
     path = key_path_of(database)
-    return path, read_key_file(path, database=database)
+    return path, read_key_file(path)
 
 
 def _replace(path: Path, keys: Keys, peppers: Mapping[str, bytes]) -> None:

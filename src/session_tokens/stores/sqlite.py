@@ -48,6 +48,7 @@ from ..wants import (
 )
 from .copying import Dump
 from .key_file import Keys, keyring_of
+from .safe_places import insist_on_own_database, insist_on_safe_folder
 from .sqlite_check import Finding, Progress, check_file
 from .sqlite_connections import (
     FileOptions,
@@ -111,6 +112,8 @@ def open_sqlite(
 
 
 def _prepared_file(options: FileOptions, pepper: Pepper | None, clock: Clock, beginning: str, fix_clock: bool) -> Keys:
+    insist_on_safe_folder(options.path, "database")
+    insist_on_own_database(options.path)
     at_hand = keys_at_hand(pepper, options.path)
     make_private_file(options.path)
     connection = options.connect(writing=True)

@@ -77,7 +77,7 @@ def keys_at_hand(pepper: Pepper | None, path: Path) -> Keys | None:
     keys = given_keys(pepper)
     beside = key_file_of(path)
     if keys is None and (beside.exists() or beside.is_symlink()):
-        keys = read_key_file(beside, database=path if path.exists() else None)
+        keys = read_key_file(beside)
     if keys is not None and len(keys.peppers) > PEPPERS_MAX:
         raise InvalidInput(f"{keys.source} holds more than {PEPPERS_MAX} peppers; take old ones away")
     return keys
@@ -100,7 +100,7 @@ def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
             key_ids=list(recorded),
         )
     make_key_file(beside)
-    return read_key_file(beside, database=path)
+    return read_key_file(beside)
 
 
 def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
