@@ -22,7 +22,7 @@ __all__ = ["_postgres_url", "_valkey_url"]
 OURS = re.compile(r"\b(?:ses|tok|key|sts|stt|stk)_[0-9A-Za-z]{20,}")
 """Ids and secrets."""
 INSTANTS = ("at", "held_since")
-ELSEWHERE = {"serve", "store"}
+ELSEWHERE = {"pepper", "serve", "store"}
 """Commands that have tests of their own on each store."""
 
 
