@@ -9,7 +9,6 @@ import hmac
 import logging
 import math
 from decimal import Decimal
-from typing import TypeVar
 
 from . import inputs
 from .async_tables_core import (
@@ -17,6 +16,7 @@ from .async_tables_core import (
     AsyncTablesCore,
     TokenCreator,
     can_be_name,
+    can_be_owner,
     checked_creator,
     given_owner,
     is_utf8,
@@ -24,14 +24,12 @@ from .async_tables_core import (
 )
 from .clock import NEVER, ManualClock
 from .compiler_hints import mypyc_attr
-from .errors import CorruptRecord, InvalidInput, Refused
+from .errors import InvalidInput, Refused
 from .minting import TOKEN_SECRET, begins_with_secret, new_secret
-from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE, Session, Token
+from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE
 from .rules import named, sessions, settings, tokens
 from .settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
 from .stores.memory import MemoryStore
-
-R = TypeVar("R", Session, Token)
 
 log = logging.getLogger("session_tokens.token_tables")
 
@@ -290,6 +288,42 @@ class AsyncTablesCommands(AsyncTablesCore):
         """Read a token again from the DB; answer whether it lives."""
         return await self._living_token(t_token) is not None
 
+    # --- the seed's mappings, each way ---
+
+    async def owner_from_session(self, session_token: str) -> str:
+        """Answer the owner of a living session; ``""`` where there is none."""
+        now, session, entry = await self._find_session(session_token)
+        return session.owner if session is not None and session.alive(now, entry) else ""
+
+    async def session_from_owner(self, ownership_key: str) -> str:
+        """Answer the newest living session of an owner, a detached one too; ``""`` where there is none."""
+        if not can_be_owner(ownership_key):
+            return ""
+        for string, _ in reversed(self._named(await self._listed_sessions(owner=ownership_key))):
+            if self._mirror is None or await self.active_session(string, ownership_key):
+                return string
+        return ""
+
+    async def session_from_token(self, t_token: str) -> str:
+        """Answer the session that holds a living token; ``""`` for one that none holds, and for the unknown."""
+        await self._refresh_token(t_token)
+        now, stored, session, entry = await self._find_token(t_token)
+        token = None if stored is None else stored.as_of(now, session, entry)
+        if token is None or session is None or token.session_id != session.id:
+            return ""
+        return next((string for string, _ in self._named([session])), "")
+
+    async def tokens_from_session(self, session_token: str) -> list[str]:
+        """Answer the tokens that a living session holds, session-bound and transferable, oldest first."""
+        await self._refresh_session(session_token)
+        return self._strings(await self._listed_tokens(session_id=await self._session_id(session_token)))
+
+    async def tokens_from_owner(self, ownership_key: str) -> list[str]:
+        """Answer the tokens of an owner, those that no session holds too, oldest first."""
+        if self._mirror is not None:
+            await self.session_from_owner(ownership_key)  # what ended elsewhere is seen
+        return self._strings(await self._listed_tokens(owner=ownership_key)) if can_be_owner(ownership_key) else []
+
     # --- timeouts: integer milliseconds ---
 
     async def set_general_session_timeout(self, timeout: int | None | FromDB) -> bool:
@@ -422,20 +456,7 @@ class AsyncTablesCommands(AsyncTablesCore):
 
     async def list_detached_sessions(self) -> list[str]:
         """Answer the sessions that are logged out and go on."""
-        return [string for string, _ in self._named(await self._listed_sessions(True))]
-
-    def _strings(self, listed: list[Token]) -> list[str]:
-        return [string for string, _ in self._named(listed)]
-
-    def _named(self, listed: list[R]) -> list[tuple[str, R]]:
-        """Answer records with their strings; one whose string cannot be read is left out, and told."""
-        named = []
-        for record in listed:
-            try:
-                named.append((self._naming.string_of(record), record))
-            except CorruptRecord as error:
-                self.store.unreadables.met(error)
-        return named
+        return [string for string, _ in self._named(await self._listed_sessions(detached=True))]
 
     # --- housekeeping ---
 

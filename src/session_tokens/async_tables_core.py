@@ -14,7 +14,7 @@ from . import inputs
 from .async_sweeping import swept
 from .clock import Clock
 from .compiler_hints import mypyc_attr
-from .errors import AdapterError, InvalidInput, Refused
+from .errors import AdapterError, CorruptRecord, InvalidInput, Refused
 from .minting import Pepper
 from .records import BOUND, JSON, OwnerEntry, Session, Token, TokenKind
 from .rules import named, sessions, settings, tokens
@@ -31,6 +31,7 @@ from .transaction import Rule
 from .wants import SessionById, SessionListing, SettingOf, TokenById, TokenListing
 
 T = TypeVar("T")
+R = TypeVar("R", Session, Token)
 
 log = logging.getLogger("session_tokens.token_tables")
 
@@ -305,9 +306,9 @@ class AsyncTablesCore:
             rest = what_follows(rest, found[0])
         return listed
 
-    async def _listed_sessions(self, detached: bool) -> list[Session]:
-        """Answer all living sessions that are detached, or not."""
-        listing = SessionListing(None, detached, None, CHUNK)
+    async def _listed_sessions(self, owner: str | None = None, detached: bool | None = None) -> list[Session]:
+        """Answer all living sessions of an owner, or those that are detached, or not."""
+        listing = SessionListing(owner, detached, None, CHUNK)
         listed: list[Session] = []
         rest: SessionListing | None = listing
         while rest is not None:
@@ -315,6 +316,19 @@ class AsyncTablesCore:
             listed += sessions_listed(listing, found[0].value, now)
             rest = what_follows(rest, found[0])
         return listed
+
+    def _strings(self, listed: list[Token]) -> list[str]:
+        return [string for string, _ in self._named(listed)]
+
+    def _named(self, listed: list[R]) -> list[tuple[str, R]]:
+        """Answer records with their strings; one whose string cannot be read is left out, and told."""
+        named = []
+        for record in listed:
+            try:
+                named.append((self._naming.string_of(record), record))
+            except CorruptRecord as error:
+                self.store.unreadables.met(error)
+        return named
 
     async def _refresh_general_timeout(self) -> None:
         """Read the general session timeout from the shared store if it is to come from there and is old."""
@@ -367,6 +381,19 @@ def is_utf8(string: str) -> bool:
     try:
         string.encode()
     except UnicodeEncodeError:
+        return False
+    return True
+
+
+def can_be_owner(owner: object) -> bool:
+    """Whether a session may be of that owner; of any other none is.
+
+    Raises:
+        TypeError: it is not a ``str``.
+    """
+    try:
+        inputs.owner_of("ownership_key", owner)
+    except InvalidInput:
         return False
     return True
 
