@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
-from session_tokens.stores.postgres import open_postgres, open_postgres_blocking
+from session_tokens.rules.tokens import transfer_token
+from session_tokens.store import Commit, attempts
+from session_tokens.stores.postgres import BlockingPostgresStore, open_postgres, open_postgres_blocking
 from tests.races.test_caps_and_winners import at_once
 from tests.servers.pgbouncer import running_bouncer
 from tests.servers.postgres import PostgresServer, running_server
@@ -146,3 +150,62 @@ async def test_no_pooler_that_leads_to_a_standby_by_now_makes_it_answer(primary:
             assert await reader.verify_session(issued.secret) == issued.session
             assert (await reader.rotate_session(issued.id)).session.id == issued.id
         await reader.close()
+
+
+def commit_of(store: BlockingPostgresStore, rule: Any, *args: object) -> Commit:
+    """Answer what a command would commit now, judged on what it reads; it is not sent."""
+    steps = attempts(rule, args)
+    step = next(steps)
+    while not isinstance(step, Commit):
+        step = steps.send(store.read_now(step))
+    return step
+
+
+def last_number(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT last_value FROM session_tokens.stamps").fetchone()
+        assert row is not None
+        number: int = row[0]
+        return number
+
+
+def cut_off(standby: PostgresServer) -> None:
+    """Let a standby receive nothing more: what its primary commits from now on is lost with that."""
+    with psycopg.connect(standby.url(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
+        connection.execute("SELECT pg_reload_conf()")
+        until_s = time.monotonic() + 30
+        while connection.execute("SELECT FROM pg_stat_wal_receiver").fetchone() is not None:
+            assert time.monotonic() < until_s, "it still receives"
+            time.sleep(0.01)
+
+
+def test_a_stamp_of_a_lost_branch_is_never_given_out_again(primary: PostgresServer) -> None:
+    """A standby knows of the sequence up to 32 numbers ahead; what was lost went further, and is counted once more."""
+    url = primary.new_database()
+    with standby_of(primary) as standby, proxy_to(primary.port) as address:
+        there = standby.url(url.rpartition("/")[2])
+        store = open_postgres_blocking(through(address, url), pepper=PEPPER)
+        with SessionTokens(store, Settings(max_sessions=None)) as tokens:
+            sessions = {owner: tokens.open_session(owner) for owner in ("alice", "bob", "carol", "dave", "eve")}
+            token = tokens.issue_token(sessions["alice"].id, "deed", transferable=True)
+            standby.catch_up(primary)
+            cut_off(standby)
+            for number in range(40):
+                tokens.change_session(sessions["eve"].id, label=f"lost {number}")
+            tokens.transfer_token(token.id, giver="alice", receiver="bob")
+            number_lost = last_number(url)
+            lost = commit_of(store, transfer_token, token.id, "bob", "dave", None, None)
+            standby.promote()
+            set_read_only(primary, "on")
+            address.target_port = standby.port
+            try:
+                while last_number(there) < number_lost - 1:
+                    tokens.change_session(sessions["eve"].id, label=f"kept {last_number(there)}")
+                kept = tokens.transfer_token(token.id, giver="alice", receiver="carol")
+                assert last_number(there) == number_lost
+
+                assert not store.commit_now(lost)
+                assert tokens.verify_token(kept.secret) is not None
+            finally:
+                set_read_only(primary, "off")

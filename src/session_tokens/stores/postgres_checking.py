@@ -20,7 +20,7 @@ from ..records import OwnerEntry, Token
 from ..store import Commit
 from .postgres_address import Address
 from .postgres_commit import commit_statement
-from .postgres_decoding import ABSENT, Decoder, unescaped
+from .postgres_decoding import ABSENT, NUMBERS, Decoder, unescaped
 from .postgres_indexes import Foundations
 from .postgres_reading import Statement
 from .postgres_schema import BEGIN, Command, Script
@@ -168,7 +168,7 @@ class _Check:
                     done = "moved to quarantine"
                 self._report(table.kind, key, str(error), done)
             else:
-                self._highest = max(self._highest, stamp)
+                self._highest = max(self._highest, stamp & NUMBERS)
 
     def _set_aside(self, table: _Table, key: str, stamp: int, reason: str) -> Script:
         """Move a row out of the way, if it is still the one that was looked at."""

@@ -52,6 +52,8 @@ T = TypeVar("T")
 Part = tuple[str, str]
 """The name of one stamped part of an answer: its kind (as in ``stamp_v1``) and its key."""
 
+NUMBERS = 2**44 - 1
+"""The part of a stamp that is a number of the sequence; what stands before it is the server's timeline."""
 ABSENT = "0"
 """The stamp of what is not there, and of an empty set."""
 

@@ -220,12 +220,15 @@ END $$;
 -- Answers for each command of the batch whether it was written. One that comes at or after its not_after (milliseconds)
 -- is not: what it judged alive is over. The clock is asked after the locks, and again when all is written, as the last
 -- step before the commit: if one became late by then, the whole batch is taken back.
+-- A stamp is the number of the server's timeline, which each promotion raises, before a number of the sequence (44 bits):
+-- a standby knows of the sequence no further than what reached it, and would give out what was lost once more.
 CREATE FUNCTION {schema}.commit_v1(batch jsonb) RETURNS boolean[] LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     change jsonb;
     mark jsonb;
     written boolean[] := '{}';
     least bigint;
+    branch CONSTANT bigint := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint << 44;
 BEGIN
     PERFORM {schema}.lock_v1(batch);
     FOR change IN SELECT jsonb_array_elements(batch->'commands') LOOP
@@ -236,7 +239,7 @@ BEGIN
             written := written || false;
             CONTINUE;
         END IF;
-        mark := jsonb_build_object('stamp', nextval('{schema}.stamps'));
+        mark := jsonb_build_object('stamp', branch + nextval('{schema}.stamps'));
         IF change ? 'tokens_gone' THEN
             DELETE FROM {schema}.tokens
             WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'tokens_gone')));
