@@ -184,7 +184,15 @@ async def test_a_bearer_of_ours_is_what_counts_though_it_opens_nothing(world: Wo
     token = await world.issue_token(bob["session"]["id"])
     ended = await world.open_session("carol")
     await world.ask("DELETE", f"/v1/sessions/{ended['session']['id']}")
-    for bearer in (token["secret"], ended["secret"], alice["secret"] + "x", (await world.key()).secret):
+    key = (await world.key()).secret
+    for bearer in (
+        token["secret"],
+        ended["secret"],
+        alice["secret"] + "x",
+        key,
+        f" {bob['secret']}",
+        f"\t{bob['secret']}",
+    ):
         shown = {"Authorization": f"Bearer {bearer}", "Cookie": f"session={alice['secret']}"}
 
         assert (await world.http.get("/forward-auth", headers=shown)).status_code == 401

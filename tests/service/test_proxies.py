@@ -113,6 +113,7 @@ def test_nobody_gets_in_without_a_living_session(proxy: str, session: dict[str, 
     answers = [httpx.get(f"{proxy}/page", headers=headers) for headers in shown]
 
     assert [answer.status_code for answer in answers] == [401] * len(shown)
+    assert all(answer.headers["www-authenticate"].startswith("Bearer") for answer in answers)
     assert all("x-session" not in answer.text for answer in answers)
 
 

@@ -170,8 +170,8 @@ class ForwardAuth:
     def _secret_of(self, fields: dict[bytes, bytes]) -> bytes:
         """Answer what was shown as secret, empty where nothing was."""
         scheme, _, credentials = fields.get(b"authorization", b"").partition(b" ")
-        if credentials.startswith(OURS) and scheme.lower() == b"bearer":
-            return credentials
+        if scheme.lower() == b"bearer" and credentials.lstrip(b" \t").startswith(OURS):
+            return credentials  # as it stands: with white space before it, it is meant for us and opens nothing
         return self._cookie.value_in(fields.get(b"cookie", b""))
 
 

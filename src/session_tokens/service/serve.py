@@ -282,6 +282,8 @@ class _AnnouncedServer(uvicorn.Server):
 
     def _reload(self) -> None:
         """Read the TLS files again, for connections made from now on; where they are no good, the earlier ones stay."""
+        if self.should_exit:
+            return
         self._manager.is_reloading()
         try:
             for config in filter(None, (self.config, self._apart)):
