@@ -17,7 +17,7 @@ from .minting import SESSION_ID, SESSION_SECRET, is_id, is_secret, new_id
 from .records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
 from .rules import owners as owner_rules
 from .rules import sessions as rules
-from .rules.expiry import sweep_owner, touch_is_due
+from .rules.expiry import Uncleaned, sweep_owner, touch_is_due
 from .rules.listing import sessions_listed
 from .settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Policy, Unset, duration_ms
 from .touching import PATIENCE_S
@@ -332,7 +332,7 @@ class AsyncSessionCommands(AsyncCore):
         while True:
             try:
                 return await self._do(command, idempotency_key, request, rule, *request, most)
-            except owner_rules.Uncleaned:
+            except Uncleaned:
                 await self._run(sweep_owner, request[0], most)
 
     async def _clean_up_behind(self, owner: str) -> None:

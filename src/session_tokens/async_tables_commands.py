@@ -28,6 +28,7 @@ from .errors import InvalidInput, Refused
 from .minting import TOKEN_SECRET, begins_with_secret, new_secret
 from .records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE
 from .rules import named, sessions, settings, tokens
+from .rules.expiry import Uncleaned, sweep_session
 from .settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
 from .stores.memory import MemoryStore
 
@@ -112,11 +113,20 @@ class AsyncTablesCommands(AsyncTablesCore):
                     issue = self._issue_of(first, first_id, BOUND, link, False)
                 kept = self._naming.kept("session", id, string)
                 opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, False, NO_DETAILS, None, kept)
-                await self.store.run(named.add_session, self._policy, opening, issue, self.store.clock)
+                await self._add_named(opening, issue)
         except Refused as refusal:
             log.warning("a session was not added: %s", refusal.code)
             return None
         return link if shared else None
+
+    async def _add_named(self, opening: sessions.Opening, issue: tokens.Issue | None) -> None:
+        """Open a session by name, after cleaning up behind a former one of that name that held many tokens."""
+        while True:
+            try:
+                await self.store.run(named.add_session, self._policy, opening, issue, self.store.clock)
+                return
+            except Uncleaned as left:
+                await self.store.run(sweep_session, self._policy, left.id)
 
     def _add_in_memory(
         self, memory: MemoryStore, string: str, owner: str, first: str | None, shared: bool

@@ -94,7 +94,9 @@ class AsyncTablesCore:
         self._entries = {} if memory is None else memory.entries
         self._now = store.clock.now
         self._naming = naming
-        self._policy = Policy(Settings(max_sessions=1), names=True)
+        # An application's DB knows no successors, and the hot reads of a memory store do not look for them.
+        is_whole = mirror is not None or memory is not None
+        self._policy = Policy(Settings(max_sessions=1), names=True, whole=is_whole)
         self._creator = checked_creator(token_creator)
         self._timeout_from_db = False
         self._refreshed_at_s: float | None = None

@@ -209,7 +209,7 @@ class Policy:
         "max_tokens_per_session", "moved_at_once", "names", "session_policy", "token_timeout_ms",
     )  # fmt: skip
 
-    def __init__(self, settings: Settings, *, names: bool = False) -> None:
+    def __init__(self, settings: Settings, *, names: bool = False, whole: bool = False) -> None:
         general = 3600 if settings.max_age is FROM_DB else settings.max_age
         self.max_age_ms = duration_ms("max_age", general)
         self.idle_timeout_ms = duration_ms("idle_timeout", settings.idle_timeout)
@@ -224,7 +224,7 @@ class Policy:
         self.disownment_timeout_ms = duration_ms("disownment_timeout", settings.disownment_timeout)
         self.max_tokens_per_session = settings.max_tokens_per_session
         self.ended_retention_ms = 0 if names else ENDED_RETENTION_MS
-        self.cleaning_batch: int | None = None if names else CLEANING_BATCH
+        self.cleaning_batch: int | None = None if whole else CLEANING_BATCH
         self.ended_at_once = min(ENDED_AT_ONCE, CLEANING_BATCH)
-        self.moved_at_once: int | None = None if names else min(MOVED_AT_ONCE, CLEANING_BATCH - 1)
+        self.moved_at_once: int | None = None if whole else min(MOVED_AT_ONCE, CLEANING_BATCH - 1)
         self.names = names

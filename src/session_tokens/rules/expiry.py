@@ -74,6 +74,18 @@ def secret_dies_at(token: Token, session: Session | None) -> int:
     return token.deadline if session is None else min(token.deadline, session.deadline)
 
 
+class Uncleaned(Exception):
+    """What ended before is still to be cleaned up, in batches; nothing was done.
+
+    Attributes:
+        id: of the session that ``sweep_session`` is to clean up behind, or the owner for ``sweep_owner``.
+    """
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+
 def look_at(session: Session, deadline: int) -> int:
     """Answer when the sweeper should look at a living session with a new deadline: then, or as soon as it had to."""
     return deadline if session.sweep_at == session.deadline else session.sweep_at

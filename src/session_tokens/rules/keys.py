@@ -107,6 +107,14 @@ def holder_of(tx: Transaction, token: Token) -> Session | None:
     return None if token.session_id is None else tx.session(token.session_id)
 
 
+def followed(tx: Transaction, stored: Token) -> tuple[Token, Session | None]:
+    """Answer a token in the session where it is now, as it will be written down, and that session, alive or not."""
+    session = holder_of(tx, stored)
+    if session is None or session.details.successor is None:
+        return stored, session
+    return stored.followed(session, tx.session(session.details.successor))
+
+
 def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | None]:
     """Answer the token that ``key`` names: as it is stored, as it stands now, and the session that holds it now.
 

@@ -17,7 +17,7 @@ from ..settings import Policy
 from ..transaction import Transaction, reads
 from ..wants import SessionById, TokenById, TokensOf
 from .expiry import clean_up, deadline_of, end_session, look_at
-from .keys import lives, living_session, living_token, only_ends, standing
+from .keys import followed, lives, living_session, living_token, only_ends, standing
 from .sessions import Opening, SessionChange, change_session, open_session, opening_wants
 from .tokens import Issue, claim_token, issue_under, receiving_session, receiving_wants
 
@@ -42,7 +42,7 @@ def add_session(
 
     Raises:
         AlreadyExists: a living session of that name has another owner, or a living token that name.
-        OwnerDisabled, LimitReached: as ``open_session``.
+        OwnerDisabled, LimitReached, Uncleaned: as ``open_session``.
     """
     former = session = tx.session(opening.id)
     is_new = session is None or not lives(tx, session, tx.entry(session.owner))
@@ -65,8 +65,7 @@ def _ended_with_opening(tx: Transaction, former: Session | None, opening: Openin
     held = tx.token(issue.id)
     if held is None or held.session_id is None:
         return False
-    holder = tx.session(held.session_id)
-    present = standing(tx, held, holder)
+    present = standing(tx, *followed(tx, held))
     if held.session_id == opening.id:
         return former is not None and present is None
     if present is None or present.kind is not BOUND or present.owner != opening.owner:
@@ -97,7 +96,7 @@ def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> boo
         token = tx.token(token_id)
         if token is None or token.session_id is None or tx.now >= token.deadline:
             return False
-        session = tx.session(token.session_id)
+        _, session = followed(tx, token)
     if session is None or not session.alive(tx.now, tx.entry(session.owner)):
         return False
     end_session(tx, session, tx.now, reason)

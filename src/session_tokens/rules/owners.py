@@ -10,17 +10,13 @@ from ..records import End, OwnerEntry, Session
 from ..settings import COUNTED_MAX
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, SessionCountOf, SessionsOf, Want
-from .expiry import end_session
+from .expiry import Uncleaned, end_session
 from .keys import Key, living_session, only_ends, session_wants
 
 
 def ending_wants(owner: str, most: int) -> list[Want]:
     """Answer what ending all sessions of an owner reads."""
     return [EntryOf(owner), SessionCountOf(owner), SessionsOf(owner, most + 1)]
-
-
-class Uncleaned(Exception):
-    """Sessions of an owner that were ended at once before are still to be cleaned up; nothing was done."""
 
 
 @reads(
@@ -88,7 +84,7 @@ def _end_at_once(
     """
     epoch = 0 if entry is None else entry.epoch
     if any(session.owner_epoch != epoch for session in oldest):
-        raise Uncleaned
+        raise Uncleaned(owner)
     tx.put_entry(entry, OwnerEntry(owner, epoch + 1, disabled_at, tx.now, reason))
     first = next((session for session in oldest if spared is None or session.id != spared.id), None)
     if first is not None:

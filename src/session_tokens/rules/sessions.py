@@ -31,6 +31,7 @@ from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, Policy, Unset
 from ..transaction import Transaction, reads
 from ..wants import EntryOf, ParkedTokens, SessionById, SessionCountOf, SessionsOf, Want
 from .expiry import (
+    Uncleaned,
     attached_deadline,
     clean_up,
     deadline_of,
@@ -107,6 +108,7 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock
         OwnerDisabled: the owner is disabled.
         LimitReached: the cap is reached and the policy is ``refuse``, or there are ``SESSIONS_OF_OWNER_MAX``.
         AlreadyExists: a living session has that id (only where applications name sessions themselves).
+        Uncleaned: ``sweep_session`` has to clean up behind one that had that id.
     """
     now, owner = tx.now, opening.owner
     entry = tx.entry(owner)
@@ -156,15 +158,28 @@ def _refuse_too_many(tx: Transaction, owner: str, entry: OwnerEntry | None) -> N
 
 
 def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
-    """Give the name of an ended session free again, its tokens cleaned up; refuse that of a living one."""
+    """Give the name of an ended session free again, its tokens cleaned up; refuse that of a living one.
+
+    Raises:
+        AlreadyExists: it lives.
+        Uncleaned: it holds more tokens than one transaction cleans, or there is a successor or predecessor.
+    """
     ended = former
     if former.ended_at is None:
         entry = tx.entry(former.owner)
-        if former.alive(tx.now, entry):
+        if lives(tx, former, entry):
             raise AlreadyExists("a living session has that name; end it first, or use another", id=former.id)
         end = former.end(tx.now, entry)
         ended = former.ended(end.at, end.reason)
-        tx.note((SESSION_ENDED, ended, end.reason))
+    batch = policy.cleaning_batch
+    if batch is not None and (
+        former.details.successor is not None
+        or tx.predecessors_of(former.id)
+        or len(tx.tokens_of(former.id, batch)) == batch
+    ):
+        raise Uncleaned(former.id)
+    if former.ended_at is None:
+        tx.note((SESSION_ENDED, ended, ended.end_reason))
     clean_up(tx, policy, former, ended)
 
 

@@ -33,7 +33,7 @@ from ..transaction import Transaction, reads
 from ..wants import EntryOf, SessionsOf, Want
 from .keys import (
     Key,
-    holder_of,
+    followed,
     lives,
     living_session,
     living_token,
@@ -135,8 +135,7 @@ def _same_again(tx: Transaction, former: Token, owner: str | None, issue: Issue)
     Raises:
         AlreadyExists: it lives with another owner or as another kind.
     """
-    session = holder_of(tx, former)
-    present = standing(tx, former, session)
+    present = standing(tx, *followed(tx, former))
     if present is None:
         tx.put_token(former, None)
         tx.note((TOKEN_ENDED, former, "expired"))

@@ -7,7 +7,8 @@ from typing import Any
 from ..async_api import AsyncSessionTokens
 from ..errors import LimitReached, OwnerDisabled
 from ..records import Issued, Session, Token
-from ..rules.owners import Uncleaned, destroy_sessions, disable_owner
+from ..rules.expiry import Uncleaned
+from ..rules.owners import destroy_sessions, disable_owner
 from ..settings import Settings
 from ..wants import (
     EntryOf,
