@@ -90,7 +90,10 @@ def library_on_our_clock() -> bytes:
     text = library_text().decode()
     ours = """
 local function our_time(key)
-  local ms = tonumber(redis.call('GET', (string.gsub(key, 'n$', 'clock'))))
+  local ms = tonumber(redis.call('GET', (string.gsub(key, 'n$', 'clock'))) or nil)
+  if not ms then
+    return redis.call('TIME') -- the store is being opened
+  end
   return {math.floor(ms / 1000), ms % 1000 * 1000}
 end
 """
