@@ -316,8 +316,11 @@ class SyncSessionCommands(SyncCore):
         """Disable an owner: their sessions are dead at once, and none is opened until ``enable_owner``.
 
         Tokens that they hold without a session stay theirs. Answers whether it is new; twice changes nothing.
+
+        Raises:
+            InvalidInput: it can never be an owner, or is one that is reserved: disabling it could shut an admin out.
         """
-        owner = inputs.owner_of("owner", owner)
+        owner = inputs.receiver_of("owner", owner)
         is_new = self._end_all("disable_owner", idempotency_key, (owner,), owner_rules.disable_owner)
         self._clean_up_behind(owner)
         return is_new
