@@ -63,13 +63,16 @@ async def test_a_forged_row_is_told_to_the_caller_and_named_to_the_operator(
     connection = sqlite3.connect(tmp_path / "tokens.db", isolation_level=None)
     connection.execute("UPDATE sessions SET owner = 'eve'")
     connection.close()
-    listed = await on_file.ask("GET", "/v1/sessions")
+    id = opened["session"]["id"]
+    listed = (await on_file.ask("GET", "/v1/sessions")).json()
+    asked = await on_file.ask("GET", f"/v1/sessions/{id}")
 
-    assert (listed.status_code, listed.json()["code"]) == (503, "corrupt_record")
-    assert "check --fix" in listed.json()["detail"]
-    assert "retry-after" not in listed.headers
+    assert (listed["sessions"], listed["unreadable"]) == ([], [id])
+    assert (asked.status_code, asked.json()["code"]) == (503, "corrupt_record")
+    assert "check --fix" in asked.json()["detail"]
+    assert "retry-after" not in asked.headers
     alerts = [record.getMessage() for record in caplog.records if record.name == "session_tokens.alerts"]
-    assert any(opened["session"]["id"] in alert for alert in alerts)
+    assert any(id in alert for alert in alerts)
 
 
 @pytest.mark.parametrize("how", ["moved", "deleted", "replaced"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import valkey
 
 from tests.servers.postgres import PostgresServer, _private_postgres
 from tests.servers.valkey import ValkeyServer, _private_valkey
@@ -93,3 +94,42 @@ def test_the_service_outlives_its_server(server: Mortal, service: RunningService
     assert not any("sweep" in line["message"] for line in lines), said
     warned = {line["route"] for line in lines if line.get("status") == 503 and line["level"] == "warning"}
     assert warned == {"/readyz", "/introspect", "/forward-auth", "/revoke", "/v1/sessions"}
+
+
+def test_one_can_log_out_while_the_server_is_out_of_memory(
+    private_valkey: Callable[..., ValkeyServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", "ab" * 32)
+    server = private_valkey()
+    service = RunningService(server.url, tmp_path / "log")
+    try:
+        with service.http(timeout=20) as http, valkey.from_url(server.url) as client:  # type: ignore[no-untyped-call]  # the driver's
+            opened = [
+                http.post("/v1/sessions", json={"owner": f"owner {number}", "idle_timeout": 1}).json()
+                for number in range(4)
+            ]
+            time.sleep(0.15)  # a sixteenth of the idle timeout on the server's clock: each use is to be written down
+            client.config_set("maxmemory", 1)
+            in_use = [
+                http.get("/forward-auth", headers={"Authorization": f"Bearer {each['secret']}"}).status_code
+                for each in opened
+            ]
+            grows = http.post("/v1/sessions", json={"owner": "bob"})
+            ends = [
+                http.post("/revoke", data={"token": opened[0]["secret"]}).status_code,
+                http.delete(f"/v1/sessions/{opened[1]['session']['id']}").status_code,
+                http.delete(
+                    f"/v1/sessions/{opened[2]['session']['id']}", headers={"Idempotency-Key": "x" * 32}
+                ).status_code,
+                http.delete("/v1/owners/owner%203/sessions").status_code,
+            ]
+            left = [http.post("/introspect", data={"token": each["secret"]}).json()["active"] for each in opened]
+            uses = http.get("/metrics").text
+    finally:
+        service.stop()
+
+    assert in_use == [204] * 4
+    assert (grows.status_code, grows.json()["code"]) == (503, "store_unavailable")
+    assert all(200 <= status < 300 for status in ends), ends
+    assert left == [False] * 4
+    assert "session_tokens_unwritten_uses 1.0" in uses

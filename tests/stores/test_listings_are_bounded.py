@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,12 +13,12 @@ import psycopg
 import pytest
 import valkey
 
-from session_tokens import SessionTokens, Settings
+from session_tokens import AsyncSessionTokens, SessionTokens, Settings
 from session_tokens.clock import NEVER
 from session_tokens.minting import SESSION_ID, TOKEN_ID, new_id
 from session_tokens.records import Offer, Page
 from session_tokens.store import BlockingStore
-from session_tokens.stores.connect import open_store_now
+from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.stores.postgres import BlockingPostgresStore
 from session_tokens.stores.postgres_reading import Reading
 from session_tokens.stores.sqlite import SqliteStore
@@ -179,3 +180,21 @@ def test_a_list_of_which_nothing_matches_costs_the_same_over_many(two_urls: tupl
         if large > 2 * small + 50
     }
     assert grown == {}
+
+
+async def test_a_list_on_sqlite_leaves_the_event_loop(tmp_path: Any) -> None:
+    store = await open_store(f"sqlite:///{tmp_path}/sessions.db", pepper=PEPPER)
+    assert isinstance(store, SqliteStore)
+    threads: set[int] = set()
+    reader = store._readers.take()
+    reader.connection.set_progress_handler(lambda: threads.add(threading.get_ident()), 1)
+    store._readers.give(reader)
+    async with AsyncSessionTokens(store) as tokens:
+        opened = await tokens.open_session("ann")
+        threads.clear()
+        await tokens.list_tokens(owner="ann")
+        await tokens.list_sessions("ann")
+        assert threads
+        assert threading.get_ident() not in threads
+        assert await tokens.verify_session(opened.secret, touch=False) == opened.record
+        assert threading.get_ident() in threads
