@@ -131,6 +131,18 @@ def test_a_body_that_comes_is_thrown_away_and_never_read_as_a_request(running: R
     assert status_of(answer) == 401
 
 
+def test_what_comes_after_the_answer_resets_nothing(running: RunningService) -> None:
+    """A reset may overtake the answer, and the proxy would have none."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=15) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(request("POST", "/forward-auth", {"Content-Length": "100000"}, close=False))
+        answer = received(connection)
+        for _ in range(20):
+            connection.sendall(b"x" * 1_000)
+
+    assert status_of(answer) == 401
+
+
 def test_a_body_longer_than_told_ends_the_connection(running: RunningService) -> None:
     """What goes on after the answer is not kept for ever."""
     with socket.create_connection(("127.0.0.1", running.port), timeout=15) as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -21,6 +23,7 @@ import pytest
 from session_tokens import InvalidInput
 from session_tokens.service.serve import check_address, serve
 from session_tokens.service.service_manager import ServiceManager
+from session_tokens.service.unix_listener import UnixListener
 from tests.servers.certificates import Authority
 from tests.service.running import ROOT, received, request, status_of, told_in
 from tools.system_packages import SEARCH_PATH
@@ -314,6 +317,22 @@ def test_a_socket_that_a_killed_service_left_is_replaced_and_a_living_one_is_not
     assert "another process listens" in third.log_path.read_text()
     assert status_of(ask_unix(f"{tmp_path}/http")) == 200
     assert second.stop() == 0
+
+
+def test_a_service_that_is_too_busy_to_be_reached_keeps_its_socket(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as busy, ExitStack() as waiting:
+        busy.bind(f"{tmp_path}/http")
+        busy.listen(0)
+        answer = 0
+        while answer == 0:
+            one = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            one.setblocking(False)
+            answer = one.connect_ex(f"{tmp_path}/http")
+        assert answer == errno.EAGAIN
+        with pytest.raises(InvalidInput, match="another process listens"):
+            UnixListener(tmp_path / "http")
+
+    assert (tmp_path / "http").exists()
 
 
 @pytest.mark.parametrize("place", ["file", "link", "nowhere/http", "x" * 120])
