@@ -289,3 +289,22 @@ def test_a_primary_that_may_not_write_answers_verifications(private_valkey: Star
             tokens.rotate_session(issued.id)
 
         assert tokens.verify_session(issued.secret) == tokens.verify_session(issued.secret) == issued.session
+
+
+def test_a_primary_that_never_had_a_replica_commits_nothing_that_replicas_shall_confirm(private_valkey: Start) -> None:
+    """WAIT would count its first replica before that has loaded anything, and what was answered would be lost."""
+    server = private_valkey()
+    url = f"{server.url}?durability=replicated&replicas=1"
+    with SessionTokens(open_valkey_blocking(url, pepper=PEPPER), Settings(max_sessions=None)) as tokens:
+        for _ in range(8):  # more than would open the breaker
+            with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+                tokens.open_session("alice")
+        assert tokens.list_sessions().items == []
+        replica = private_valkey("--repl-diskless-sync-delay", "0")
+        command(replica, "REPLICAOF", "127.0.0.1", str(server.port))
+        issued = answered(lambda: tokens.open_session("alice"))
+        server.kill()
+        command(replica, "REPLICAOF", "NO", "ONE")
+
+    with SessionTokens(open_valkey_blocking(replica.url, pepper=PEPPER)) as after:
+        assert after.verify_session(issued.secret) == issued.session

@@ -66,7 +66,8 @@ class ValkeyStore(CoalescingStore):
         self.clock = self._core.clock
         self.listeners = Listeners()
         self.unreadables = self._core.codec.unreadables
-        self._lines = AsyncLines(pool, self._core.codec.last_stamp_key, self._core.codec.near.drop)
+        codec = self._core.codec
+        self._lines = AsyncLines(pool, codec.last_stamp_key, codec.near.drop, address.replicas)
         self._closed = False
         self._usual_sessions: Coalescer[Usual, SessionNow | None] = Coalescer(self._carry_sessions)
         self._usual_tokens: Coalescer[Usual, TokenNow | None] = Coalescer(self._carry_tokens)
@@ -226,7 +227,9 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         self.listeners = Listeners()
         codec = self._core.codec
         self.unreadables = codec.unreadables
-        self._lines = BlockingLines(pool, codec.last_stamp_key, codec.near.drop, address.policy.timeout_s)
+        self._lines = BlockingLines(
+            pool, codec.last_stamp_key, codec.near.drop, address.replicas, address.policy.timeout_s
+        )
         self._closed = False
 
     def run_now(self, rule: Rule[T], *args: object) -> T:

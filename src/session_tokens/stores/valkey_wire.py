@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from ..errors import StoreError, StoreUnavailable
-from .outage import Elsewhere
+from .outage import Declined, Elsewhere
 from .valkey_codec import Reply
 from .valkey_diagnosis import diagnosis
 from .valkey_errors import (
@@ -116,10 +116,13 @@ class _Lines:
         pool: the connection pool of a client; only how it makes connections is used.
         key: of the store, one that has no expiry.
         when_moved: called when a connection leads to another server run than those before.
+        replicas: how many are to confirm each commit.
     """
 
-    def __init__(self, pool: Pool, key: bytes, when_moved: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, key: bytes, when_moved: Callable[[], None], replicas: int) -> None:
         self._pool = pool
+        self._replicas = replicas
+        self._was_followed = False
         self._probe = pack([b"PERSIST", key])
         self._keys = keys_of(key)
         self._when_moved = when_moved
@@ -140,14 +143,23 @@ class _Lines:
                 "the address is that of a Sentinel, not of a server; give the primary's, which it tells: "
                 "SENTINEL GET-PRIMARY-ADDR-BY-NAME (on Redis GET-MASTER-ADDR-BY-NAME)"
             )
-        if fields_of(replication).get("role", "master") != "master":
+        told_of_replicas = fields_of(replication)
+        if told_of_replicas.get("role", "master") != "master":
             raise not_a_primary()
+        self._was_followed = told_of_replicas.get("master_repl_offset", "0") != "0"
         run = told.get("run_id", "")
         if run != self._run:
             is_first, self._run = not self._run, run
             if not is_first:
                 self._when_moved()
         return run
+
+    def _never_followed(self) -> Declined:
+        """Answer the error for a primary that never had a replica, where replicas are to confirm.
+
+        Its replication offset is 0, and ``WAIT`` for that counts a first replica before it has loaded anything.
+        """
+        return Declined(f"0 of {self._replicas} replicas have ever been there; nothing was written")
 
     def why_not_reached(self) -> str | None:
         """Ask the port what is wrong with how it was spoken to; takes up to three seconds."""
@@ -190,6 +202,10 @@ class AsyncLines(_Lines):
                 connection, run = await self._connection(timeout_s)
                 if not is_read and run_before not in ("", run):
                     raise Moved
+                if self._replicas and not (is_read or self._was_followed):
+                    await self._greet(connection)
+                    if not self._was_followed:
+                        raise self._never_followed()
                 sent = True
                 await connection.send_packed_command([packed + self._probe if is_read else packed], check_health=False)
                 read = connection.read_response
@@ -272,7 +288,7 @@ class AsyncLines(_Lines):
 
 def _leaves_nothing(error: BaseException, replies: int, *, is_read: bool) -> bool:
     """Whether no reply is left over after an error, and the connection is good for the next exchange."""
-    return isinstance(error, Moved) or (
+    return isinstance(error, Moved | Declined) or (
         replies == 1 and not is_read and is_refusal(error) and not is_of_another_role(error)
     )
 
@@ -292,8 +308,8 @@ async def _is_usable(connection: _AsyncConnection) -> bool:
 class BlockingLines(_Lines):
     """Connections for threads; each exchange has one to itself. A forked process makes its own."""
 
-    def __init__(self, pool: Pool, key: bytes, when_moved: Callable[[], None], timeout_s: float) -> None:
-        super().__init__(pool, key, when_moved)
+    def __init__(self, pool: Pool, key: bytes, when_moved: Callable[[], None], replicas: int, timeout_s: float) -> None:
+        super().__init__(pool, key, when_moved, replicas)
         self._timeout_s = timeout_s
         self._process_id = os.getpid()
 
@@ -307,6 +323,10 @@ class BlockingLines(_Lines):
             connection, run = self._connection()
             if not is_read and run_before not in ("", run):
                 raise Moved
+            if self._replicas and not (is_read or self._was_followed):
+                self._greet(connection)
+                if not self._was_followed:
+                    raise self._never_followed()
             sent = True
             connection.send_packed_command([packed + self._probe if is_read else packed], check_health=False)
             read = connection.read_response
