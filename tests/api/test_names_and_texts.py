@@ -89,7 +89,9 @@ def test_names_of_people_in_any_script_stay(tokens: SessionTokens, text: str) ->
 
 
 @pytest.mark.parametrize("where", [where for where in CHOSEN if where != "currency"])
-@pytest.mark.parametrize("text", [SECRET, f"see {SECRET}", SECRET[:-1], new_secret("stk_")])
+@pytest.mark.parametrize(
+    "text", [SECRET, f"see {SECRET}", SECRET[:-1], new_secret("stk_")], ids=["whole", "within", "all but whole", "key"]
+)
 def test_a_secret_is_refused_where_it_would_be_shown(tokens: SessionTokens, where: str, text: str) -> None:
     with pytest.raises(InvalidInput, match="looks like a secret") as refused:
         CHOSEN[where](tokens, text)
