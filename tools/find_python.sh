@@ -20,12 +20,13 @@ take_untested() {
 
 if [ -n "${1:-}" ]; then
     found=$("$1" -c "$look" 2>/dev/null)
-    case $? in
-        0) take_untested "$found" ;;
-        10) take "$found" ;;
-        20) echo "$1 is Python ${found%% *}: $needs" >&2 ;;
+    case "$?${found:+ said}" in
+        "0 said") take_untested "$found" ;;
+        "10 said") take "$found" ;;
+        "20 said") echo "$1 is Python ${found%% *}: $needs" >&2 ;;
         *)
-            version=$("$1" -c 'import sys; print(".".join(map(str, sys.version_info[:3])))' 2>/dev/null) &&
+            version=$("$1" -c 'import sys; print(".".join(map(str, sys.version_info[:3])))' 2>/dev/null)
+            [ -n "$version" ] &&
                 echo "$1 is Python $version and lacks one of these modules: $needs" >&2 ||
                 echo "$1 cannot be run as a Python: $needs" >&2
             ;;
@@ -36,10 +37,10 @@ fi
 untested="" seen=""
 for candidate in python3 python3.13 python3.12 python3.11 python /usr/bin/python3; do
     found=$("$candidate" -c "$look" 2>/dev/null)
-    case $? in
-        0) untested=${untested:-$found} ;;
-        10) take "$found" ;;
-        20) seen="$seen $candidate is ${found%% *}," ;;
+    case "$?${found:+ said}" in
+        "0 said") untested=${untested:-$found} ;;
+        "10 said") take "$found" ;;
+        "20 said") seen="$seen $candidate is ${found%% *}," ;;
     esac
 done
 [ -z "$untested" ] || take_untested "$untested"

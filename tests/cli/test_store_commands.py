@@ -99,7 +99,7 @@ def test_check_mends_what_can_be_mended_and_sets_the_rest_aside(cli: Cli, valkey
         session, other = tokens.open_session("alice"), tokens.open_session("bob")
     with TokenTables.open(valkey_url) as tables:
         tables.add_session("their session", "eve")
-    prefix = parse_qs(urlsplit(valkey_url).query)["prefix"][0]
+    prefix = parse_qs(urlsplit(valkey_url).query)["namespace"][0]
     with valkey.Valkey.from_url(valkey_url.partition("?")[0]) as client:
         for name in client.scan_iter(f"{{{prefix}*}}:ls"):
             assert client.delete(name) == 1  # the listing of all living sessions, of both name spaces

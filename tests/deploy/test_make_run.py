@@ -37,7 +37,7 @@ class MakeRun:
         make = shutil.which("make")
         assert make is not None, "make is missing"
         # The environment that the tests run in is ready: `true` stands for the Python that would look it over.
-        words = ["run", f"STORE={store}", f"PORT={port}", "PYTHON=true", f"bin={PROGRAMS}"]
+        words = ["run", f"STORE={store}", f"PORT={port}", "find_python=true", f"bin={PROGRAMS}"]
         self.lines: list[str] = []
         self.process = subprocess.Popen(
             [make, *words], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -159,7 +159,7 @@ def test_what_one_service_revokes_another_refuses_at_once(
 
 def test_a_store_that_is_not_there_is_told_and_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_TOKENS_PEPPER", "ab" * 32)
-    words = ["make", "run", "PORT=0", "PYTHON=true", f"bin={PROGRAMS}"]
+    words = ["make", "run", "PORT=0", "find_python=true", f"bin={PROGRAMS}"]
     for scheme in ("valkey", "postgresql"):
         store = f"STORE={scheme}://user:never-shown@127.0.0.1:{free_port()}/0"
         run = subprocess.run([*words, store], cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -170,7 +170,7 @@ def test_a_store_that_is_not_there_is_told_and_nothing_is_served(monkeypatch: py
 
 
 def test_a_server_without_a_pepper_is_told(valkey_url: str, postgres_url: str) -> None:
-    words = ["make", "run", "PORT=0", "PYTHON=true", f"bin={PROGRAMS}"]
+    words = ["make", "run", "PORT=0", "find_python=true", f"bin={PROGRAMS}"]
     for url in (valkey_url, postgres_url):
         run = subprocess.run([*words, f"STORE={url}"], cwd=ROOT, capture_output=True, text=True, timeout=60)
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.packaging.house import ROOT, copy_of_source, run_in
 
 
@@ -90,9 +92,10 @@ def test_a_tested_python_is_taken_before_a_newer_one(tmp_path: Path) -> None:
     assert (found.returncode, found.stderr) == (0, "")
 
 
-def test_what_is_named_and_is_no_python_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["exit 127", "exit 0", "exit 10"])
+def test_what_is_named_and_is_no_python_is_told(tmp_path: Path, text: str) -> None:
     programs = tmp_path / "programs"
-    put_program(programs, "python3", "exit 127")
+    put_program(programs, "python3", text)
 
     named = find_python(tmp_path, programs, str(programs / "python3"))
 

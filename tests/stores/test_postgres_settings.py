@@ -40,7 +40,7 @@ ODD = {
     "quote_all_identifiers": "on",
     "client_min_messages": "debug1",
     "plan_cache_mode": "force_custom_plan",
-    "lock_timeout": "1",
+    "lock_timeout": "50",  # below what the store waits, above what a busy server takes
     "session_replication_role": "replica",
     "plpgsql.variable_conflict": "use_column",
 }
