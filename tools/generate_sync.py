@@ -1,28 +1,24 @@
-"""Writes the synchronous API from the one for asyncio, so that each command is written once.
+"""Writes the blocking API (`_sync/`) from the one for asyncio (`_async/`), so that each command is written once.
 
 Usage: ``python tools/generate_sync.py`` writes, ``--check`` only says whether what is there is up to date.
+Every file of `_async/` has its twin of the same name, and `_sync/` holds nothing else. A replacement that no file
+needs is an error: it would wait here to change a line that is written one day.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "src" / "session_tokens"
-TWINS = {
-    "async_sweeping.py": "sync_sweeping.py",
-    "async_core.py": "sync_core.py",
-    "async_sessions.py": "sync_sessions.py",
-    "async_tokens.py": "sync_tokens.py",
-    "async_api.py": "sync_api.py",
-    "async_tables_core.py": "sync_tables_core.py",
-    "async_tables_commands.py": "sync_tables_commands.py",
-    "async_token_tables.py": "token_tables.py",
-    "stores/async_mirror.py": "stores/sync_mirror.py",
-}
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "session_tokens" / "_async"
+TWIN = SOURCE.with_name("_sync")
+
 REPLACEMENTS = (
-    (r"(\nfrom \.+store import) Store\n", r"\1 BlockingStore\n"),
+    (r"(\nfrom \.+contract\.store import) Store\n", r"\1 BlockingStore\n"),
     (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
     (r"await ((?:self\.)?store)\.(read|run|run_within|due|close|insist_on_peppers)\(", r"\1.\2_now("),
     (r"await ((?:self\.)?store)\.(find_session(?:_by_id)?|find_token(?:_by_id)?)\(", r"\1.\2_now("),
@@ -35,61 +31,74 @@ REPLACEMENTS = (
     (r"\bTaskSweeper\b", "ThreadSweeper"),
     (r"\bAsync(SessionTokens|TokenTables)\b", r"\1"),
     (r"\bAsync(?=[A-Z])(?!Iterator|Sweepable)", "Sync"),
-    (r"\basync_token_tables\b", "token_tables"),
-    (r"\basync_(core|sessions|tokens|api|sweeping|tables_core|tables_commands|mirror)\b", r"sync_\1"),
     (r"for asyncio", "for threads"),
     (r"any number of tasks and threads", "any number of threads"),
 )
-
-
+STORE = "mirror.py"
 STORE_REPLACEMENTS = (
     (r"\basync def (read|run|due|close)\(self", r"def \1_now(self"),
     (r"await self\.run\(", "self.run_now("),
 )
-"""Before the others, in a store: its coroutines become the plain methods of a ``BlockingStore``."""
+"""Before the others, in the one store among the sources: its coroutines become a ``BlockingStore``'s plain methods."""
+
+Used = dict[str, int]
+"""How many places each replacement has changed, over all files."""
 
 
-def twin_of(source: str, name: str) -> str:
-    """Answer the synchronous twin of a module's text."""
-    body = re.sub(r"\n*``\w+\.py`` is generated from this file by ``tools/generate_sync\.py``\.\n", "\n", source)
-    body = re.sub(r"; ``\w+\.py`` is generated from this file by ``tools/generate_sync\.py``\.", ".", body)
-    for pattern, replacement in (*(STORE_REPLACEMENTS if name.startswith("stores/") else ()), *REPLACEMENTS):
-        body = re.sub(pattern, replacement, body)
-    return f"# Generated from {name} by tools/generate_sync.py; change that file and run it again.\n" + _tidy(body)
+def twin_of(source: str, name: str, used: Used) -> str:
+    """Return the blocking twin of a module's text, and count in ``used`` what was replaced."""
+    body = source
+    for pattern, replacement in (*(STORE_REPLACEMENTS if name == STORE else ()), *REPLACEMENTS):
+        body, count = re.subn(pattern, replacement, body)
+        used[pattern] = used.get(pattern, 0) + count
+    first_line = f"# Generated from _async/{name} by tools/generate_sync.py; change that file and run it again."
+    return f"{first_line}\n{_tidy(body)}"
 
 
 def _tidy(body: str) -> str:
     return re.sub(r'^(r?)"""(.*?)\n+"""', r'\1"""\2"""', body, count=1)
 
 
-def main() -> int:
-    """Write the twins, or check them."""
-    checking = "--check" in sys.argv[1:]
-    stale = []
-    for name, twin in TWINS.items():
-        text = _formatted(twin_of((PACKAGE / name).read_text(encoding="utf-8"), name))
-        path = PACKAGE / twin
-        if checking and (not path.exists() or path.read_text(encoding="utf-8") != text):
-            stale.append(twin)
-        elif not checking:
-            path.write_text(text, encoding="utf-8")
-    if stale:
-        print(f"out of date: {', '.join(stale)}; run python tools/generate_sync.py", file=sys.stderr)
-    return 1 if stale else 0
+def twins(formatted: Callable[[str], str]) -> Iterator[tuple[Path, str]]:
+    """Yield each twin's path and text.
+
+    Raises:
+        SystemExit: a replacement changed nothing in any file.
+    """
+    used: Used = {}
+    for source in sorted(SOURCE.glob("*.py")):
+        if source.name != "__init__.py":
+            yield TWIN / source.name, formatted(twin_of(source.read_text(encoding="utf-8"), source.name, used))
+    if unused := [pattern for pattern, count in used.items() if count == 0]:
+        raise SystemExit(f"tools/generate_sync.py: these replacements change nothing, take them out: {unused}")
 
 
 def _formatted(text: str) -> str:
-    import subprocess
-
-    config = Path(__file__).parent.parent / "pyproject.toml"
-    sort = ["ruff", "check", "--select", "I", "--fix-only", "--quiet"]
-    for command in (sort, ["ruff", "format", "--quiet"]):
+    settings = ["--quiet", "--config", str(ROOT / "pyproject.toml"), "--stdin-filename", "sync.py", "-"]
+    for command in (["check", "--select", "I", "--fix-only"], ["format"]):
         run = subprocess.run(
-            [sys.executable, "-m", *command, "--config", str(config), "--stdin-filename", "sync.py", "-"],
-            input=text, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            [sys.executable, "-m", "ruff", *command, *settings], input=text, capture_output=True, text=True, check=True
+        )
         text = run.stdout
     return text
+
+
+def main() -> int:
+    """Write the twins, or check them."""
+    checking = "--check" in sys.argv[1:]
+    stale, made = [], {"__init__.py"}
+    for path, text in twins(_formatted):
+        made.add(path.name)
+        if not checking:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
+    if stale:
+        print(f"out of date in _sync/: {', '.join(stale)}; run python tools/generate_sync.py", file=sys.stderr)
+    strays = sorted(path.name for path in TWIN.glob("*.py") if path.name not in made)
+    if strays:
+        print(f"in _sync/ without a source in _async/: {', '.join(strays)}; delete them", file=sys.stderr)
+    return 1 if stale or strays else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.sides.log_in import OWNER, PEPPER, load
 from benchmarks.sides.serving import Stopwatch, serve
 from session_tokens import SessionTokens, Settings
-from session_tokens.minting import TOKEN_ID, TOKEN_SECRET, new_id, new_secret
+from session_tokens.crypto.minting import TOKEN_ID, TOKEN_SECRET, new_id, new_secret
 from session_tokens.records import BOUND
 from session_tokens.rules.tokens import Issue
 from session_tokens.settings import Policy

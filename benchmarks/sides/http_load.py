@@ -154,7 +154,7 @@ class _Asking(asyncio.Protocol):
 async def _session_tokens(folder: Path, sessions: int) -> Prepared:
     """Open sessions through the library, then serve the same file."""
     from session_tokens import AsyncSessionTokens, Settings
-    from session_tokens.service.keys import create_key
+    from session_tokens.service_keys.keys import create_key
 
     url = f"sqlite:///{folder / 'tokens.db'}"
     settings = Settings(max_age=86_400)

@@ -7,11 +7,11 @@ from typing import Any
 
 from benchmarks.sides.serving import Stopwatch, serve
 from session_tokens import SessionTokens, Settings
-from session_tokens.minting import TOKEN_ID, TOKEN_SECRET, new_id, new_secret
+from session_tokens.contract.transaction import Transaction
+from session_tokens.crypto.minting import TOKEN_ID, TOKEN_SECRET, new_id, new_secret
 from session_tokens.records import TRANSFERABLE
 from session_tokens.rules.tokens import Issue, issue_under
 from session_tokens.settings import Policy
-from session_tokens.transaction import Transaction
 
 OWNER = "collector"
 LOADED_AT_ONCE = 1_000

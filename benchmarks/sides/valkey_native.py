@@ -13,7 +13,7 @@ from benchmarks.sides.many_tasks import Loop
 from benchmarks.sides.names import VALUE, owner_name, picks
 from benchmarks.sides.serving import Stopwatch, serve
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings
-from session_tokens.audit import Audit
+from session_tokens.audit.log import Audit
 
 PEPPER = bytes(range(32))
 SETTINGS = Settings(max_age=24 * 60 * 60)

@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .async_api import AsyncSessionTokens
-    from .async_token_tables import AsyncTokenTables
+    from ._async.api import AsyncSessionTokens
+    from ._async.token_tables import AsyncTokenTables
+    from ._sync.api import SessionTokens
+    from ._sync.token_tables import TokenTables
     from .errors import (
         AdapterError,
         AlreadyExists,
@@ -36,16 +38,14 @@ if TYPE_CHECKING:
     from .events import Event
     from .records import Issued, Page, Session, Token, TokenKind
     from .settings import FROM_DB, Settings
-    from .sync_api import SessionTokens
-    from .token_tables import TokenTables
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "AdapterError": "errors",
     "AlreadyExists": "errors",
-    "AsyncSessionTokens": "async_api",
-    "AsyncTokenTables": "async_token_tables",
+    "AsyncSessionTokens": "_async.api",
+    "AsyncTokenTables": "_async.token_tables",
     "Conflict": "errors",
     "CorruptRecord": "errors",
     "Event": "events",
@@ -63,7 +63,7 @@ _HOMES = {
     "Refused": "errors",
     "Session": "records",
     "SessionEnded": "errors",
-    "SessionTokens": "sync_api",
+    "SessionTokens": "_sync.api",
     "SessionTokensError": "errors",
     "Settings": "settings",
     "StoreBusy": "errors",
@@ -71,7 +71,7 @@ _HOMES = {
     "StoreUnavailable": "errors",
     "Token": "records",
     "TokenKind": "records",
-    "TokenTables": "token_tables",
+    "TokenTables": "_sync.token_tables",
     "UnknownKey": "errors",
     "UnknownPepper": "errors",
     "UnknownSession": "errors",

@@ -10,10 +10,10 @@ import weakref
 from collections.abc import Awaitable
 from typing import Protocol
 
+from .contract.queries import Key
+from .contract.transaction import Rule
 from .errors import SessionTokensError, StoreBusy, StoreUnavailable
 from .rules.expiry import sweep_idempotency, sweep_session, sweep_token
-from .transaction import Rule
-from .wants import Key
 
 log = logging.getLogger("session_tokens.sweeper")
 

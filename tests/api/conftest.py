@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.store import BlockingStore
+from session_tokens.contract.store import BlockingStore
 from session_tokens.stores.connect import open_store_now
 from session_tokens.testing import ManualClock
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from session_tokens.contract.queries import Answer, Key, Want
+from session_tokens.contract.store import BlockingStore
+from session_tokens.contract.transaction import Rule
 from session_tokens.records import OwnerEntry, Session, Token
-from session_tokens.store import BlockingStore
-from session_tokens.transaction import Rule
-from session_tokens.wants import Answer, Key, Want
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from zlib import crc32
 import pytest
 
 from session_tokens import SessionTokens
-from session_tokens.minting import (
+from session_tokens.crypto.minting import (
     ALPHABET,
     KEY_SECRET,
     SESSION_ID,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from session_tokens import InvalidInput, SessionTokens, Token, TokenTables
-from session_tokens.inputs import INVISIBLE, sent_text
-from session_tokens.minting import SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.crypto.minting import SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.validation import INVISIBLE, sent_text
 
 INVISIBLES = [
     "\u00ad", "\u034f", "\u061c", "\u115f", "\u1160", "\u17b4", "\u180e", "\u200b", "\u200c", "\u200d",

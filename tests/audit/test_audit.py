@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput, NotOwner, SessionTokens
-from session_tokens.audit import Anchor, Audit, acting, read_anchors
-from session_tokens.audit_reading import Verdict, latest, read_now, verifying
+from session_tokens.audit.log import Anchor, Audit, acting, read_anchors
+from session_tokens.audit.reader import Verdict, latest, read_now, verifying
 from session_tokens.cli.main import main
 from session_tokens.rules.audit import Act, Audited, AuditKey, Head
 from session_tokens.testing import ManualClock

@@ -17,8 +17,8 @@ import pytest
 import valkey
 
 from session_tokens import AsyncSessionTokens, Session, SessionTokens
-from session_tokens.audit import Audit, read_anchors
-from session_tokens.audit_reading import cursor_of, latest, read, read_now, verifying
+from session_tokens.audit.log import Audit, read_anchors
+from session_tokens.audit.reader import cursor_of, latest, read, read_now, verifying
 from session_tokens.cli.main import main
 from session_tokens.rules.audit import HEAD_SETTING, entry_name, head_name
 from tests.servers.postgres import _postgres_url
@@ -259,7 +259,7 @@ def test_a_chain_that_was_taken_away_whole_is_noticed(
 KILLED = """
 import asyncio, os, sys
 from session_tokens import AsyncSessionTokens
-from session_tokens.audit import Audit
+from session_tokens.audit.log import Audit
 
 async def main(url, anchor):
     tokens = await AsyncSessionTokens.open(url, audit=Audit(anchor, every=20))

@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens
-from session_tokens.audit import Audit
-from session_tokens.audit_reading import latest, read, read_now, verifying
+from session_tokens.audit.log import Audit
+from session_tokens.audit.reader import latest, read, read_now, verifying
 from session_tokens.cli.main import main
 from session_tokens.service.app import Options, Service
 from session_tokens.service.console.app import Console
-from session_tokens.service.keys import IssuedKey, create_key, ensure_admin_key
+from session_tokens.service_keys.keys import IssuedKey, create_key, ensure_admin_key
 
 
 class Desk:

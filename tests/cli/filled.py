@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.audit import Audit
+from session_tokens._sync.token_tables import TokenTables
+from session_tokens.audit.log import Audit
 from session_tokens.errors import OwnerDisabled, SessionEnded
+from session_tokens.stores.common.copying import KINDS, SPACES, batches
 from session_tokens.stores.connect import closing_now, open_anyway_now
-from session_tokens.stores.copying import KINDS, SPACES, batches
-from session_tokens.token_tables import TokenTables
 
 FIRST = "sqlite:///first.db"
 SETTINGS = Settings(max_sessions=3)

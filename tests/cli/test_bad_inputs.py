@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.minting import new_secret
+from session_tokens.crypto.minting import new_secret
 from session_tokens.testing import ManualClock
 from tests.cli.conftest import Cli
 

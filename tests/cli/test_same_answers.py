@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from session_tokens import SessionTokens
-from session_tokens.audit import Audit
+from session_tokens.audit.log import Audit
 from session_tokens.cli.main import parser
 from tests.servers.postgres import _postgres_url
 from tests.servers.valkey import _valkey_url

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 import valkey
 
+from session_tokens._sync.token_tables import TokenTables
 from session_tokens.stores.connect import open_store_now
-from session_tokens.token_tables import TokenTables
 from tests.cli.filled import FIRST, Filled, library
 from tests.servers.postgres import PostgresServer, _postgres_server, _postgres_url
 from tests.servers.valkey import _valkey_url

@@ -17,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from session_tokens import AsyncSessionTokens, AsyncTokenTables, SessionTokens, Settings
+from session_tokens._sync.token_tables import TokenTables
 from session_tokens.errors import StoreError
+from session_tokens.stores.common.copying import KINDS, MARK, Setting, batches, mark_of, put_records
 from session_tokens.stores.connect import (
     abandon_store,
     closing_now,
@@ -26,8 +28,6 @@ from session_tokens.stores.connect import (
     open_anyway_now,
     open_store_now,
 )
-from session_tokens.stores.copying import KINDS, MARK, Setting, batches, mark_of, put_records
-from session_tokens.token_tables import TokenTables
 from tests.cli.filled import FIRST, Filled, everything, library, listings
 from tests.servers.postgres import _postgres_url
 from tests.servers.valkey import _valkey_url
@@ -252,7 +252,7 @@ def test_giving_up_can_be_broken_off_too(store_of: StoreOf, kind: str, monkeypat
     Filled(FIRST)
     target = store_of(kind)
     break_off(FIRST, target)
-    abilities = import_module(f"session_tokens.stores.{kind}_copying")
+    abilities = import_module(f"session_tokens.stores.{kind}.dump")
     clear, cleared = abilities.clear_now, list[object]()
 
     def clear_one(store: object) -> None:

@@ -10,7 +10,7 @@ import pytest
 from session_tokens import AsyncSessionTokens
 from session_tokens.service.app import Options, Service
 from session_tokens.service.console.app import Console
-from session_tokens.service.keys import IssuedKey, create_key
+from session_tokens.service_keys.keys import IssuedKey, create_key
 from session_tokens.testing import ManualClock
 
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from session_tokens import AsyncSessionTokens
-from session_tokens.audit import Audit
+from session_tokens.audit.log import Audit
 from session_tokens.service.app import Options, Service
 from session_tokens.service.console.app import Console
-from session_tokens.service.keys import create_key
+from session_tokens.service_keys.keys import create_key
 from tests.console.test_pages import PAGES, act
 from tests.servers.postgres import _postgres_url
 from tests.servers.valkey import _valkey_url

@@ -15,7 +15,7 @@ import pytest
 from session_tokens.service.console.access import COOKIE, IDLE_S, RECENT_S
 from session_tokens.service.console.app import HEADERS
 from session_tokens.service.console.html import h
-from session_tokens.service.keys import create_key, revoke_key
+from session_tokens.service_keys.keys import create_key, revoke_key
 from tests.console.conftest import Desk
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 
 from session_tokens import InvalidInput
 from session_tokens.service.console.access import COOKIE
-from session_tokens.service.keys import create_key
+from session_tokens.service_keys.keys import create_key
 from tests.console.conftest import Desk
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from session_tokens.service.callers import FAILURES_PER_MINUTE_MAX
 from session_tokens.service.console.access import COOKIE
-from session_tokens.service.keys import create_key
+from session_tokens.service_keys.keys import create_key
 from tests.console.conftest import Desk
 
 

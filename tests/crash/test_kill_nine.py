@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import SessionTokens
-from session_tokens.stores.sqlite import SqliteStore
+from session_tokens.stores.sqlite.store import SqliteStore
 
 WORKER = Path(__file__).with_name("worker.py")
 CYCLES = 40 if os.environ.get("SESSION_TOKENS_PROVE") == "1" else 4
@@ -107,15 +107,15 @@ def test_a_worker_killed_beside_another_process_leaves_it_working(way: str, tmp_
 def test_a_first_process_killed_while_it_makes_the_files_does_not_stop_the_next(step: str, tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     patch = {
-        "before anything": "sqlite.make_private_file",
-        "after the empty file": "sqlite_schema.make_key_file",
-        "after the key file": "sqlite.prepare",
+        "before anything": "store.make_private_file",
+        "after the empty file": "schema.make_key_file",
+        "after the key file": "store.prepare",
     }[step]
     script = (
         "import os, sys\n"
-        "from session_tokens.stores import sqlite, sqlite_schema\n"
+        "from session_tokens.stores.sqlite import schema, store\n"
         f"def die(*args, **options): os.kill(os.getpid(), 9)\n{patch} = die\n"
-        "sqlite.open_sqlite(sys.argv[1])\n"
+        "store.open_sqlite(sys.argv[1])\n"
     )
     first = subprocess.run([sys.executable, "-c", script, str(path)], timeout=60, check=False, capture_output=True)
     assert first.returncode == -signal.SIGKILL

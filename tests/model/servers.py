@@ -15,14 +15,14 @@ import psycopg
 
 from session_tokens import SessionTokens, Settings
 from session_tokens.clock import ManualClock
-from session_tokens.minting import PepperKeyring
-from session_tokens.stores.postgres import BlockingPostgresStore, migrate_postgres
-from session_tokens.stores.postgres_address import Address, address_of
-from session_tokens.stores.postgres_schema import opening
-from session_tokens.stores.valkey import BlockingValkeyStore, _pool_of_url
-from session_tokens.stores.valkey_library import library_text
-from session_tokens.stores.valkey_start import Address as ValkeyAddress
-from session_tokens.stores.valkey_wire import pack
+from session_tokens.crypto.minting import PepperKeyring
+from session_tokens.stores.postgres.address import Address, address_of
+from session_tokens.stores.postgres.schema import opening
+from session_tokens.stores.postgres.store import BlockingPostgresStore, migrate_postgres
+from session_tokens.stores.valkey.connections import pack
+from session_tokens.stores.valkey.library import library_text
+from session_tokens.stores.valkey.schema import Address as ValkeyAddress
+from session_tokens.stores.valkey.store import BlockingValkeyStore, _pool_of_url
 from tests.servers.postgres import shared_server
 from tests.servers.valkey import ValkeyServer
 

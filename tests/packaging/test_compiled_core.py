@@ -78,7 +78,7 @@ def test_the_core_is_written_as_c_with_its_docstrings(tmp_path: Path) -> None:
 
     assert result.returncode == 0, result.stdout + result.stderr
     text = "".join(path.read_text() for path in written.rglob("*.c"))
-    for name in ("sync_tables_commands", "token_record", "stores/memory", "rules/tokens"):
+    for name in ("_sync/tables_commands", "records/token", "stores/memory/store", "rules/tokens"):
         docstrings = [docstring for _, docstring in docstrings_of(SOURCE / "session_tokens" / f"{name}.py")]
         # What is private, special or a property may go without; what callers ask help for may not.
         assert sum(in_c(docstring) in text for docstring in docstrings if docstring) >= 3, name

@@ -23,11 +23,11 @@ def test_the_floors_hold() -> None:
         ("rules/tokens.py", "from asyncio import sleep"),
         ("rules/expiry.py", "import random"),
         ("errors.py", "import session_tokens.rules"),
-        ("transaction.py", "import session_tokens.async_api"),
-        ("stores/memory.py", "from session_tokens.rules import sessions"),
-        ("stores/sqlite.py", "import session_tokens.token_tables"),
-        ("records.py", "import msgspec"),
-        ("async_api.py", "def late():\n    import cryptography"),
+        ("contract/transaction.py", "import session_tokens._async.api"),
+        ("stores/memory/store.py", "from session_tokens.rules import sessions"),
+        ("stores/sqlite/store.py", "import session_tokens._sync.token_tables"),
+        ("records/__init__.py", "import msgspec"),
+        ("_async/api.py", "def late():\n    import cryptography"),
     ],
 )
 def test_an_import_that_goes_up_or_out_is_found(tmp_path: Path, module: str, line: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.packaging.house import ROOT, copy_of_source, run_in
 
 CHECK = ("tools/generate_sync.py", "--check")
-ASYNC_API = Path("src/session_tokens/async_api.py")
+ASYNC_API = Path("src/session_tokens/_async/api.py")
 
 
 def test_the_generated_twin_is_up_to_date() -> None:
@@ -24,6 +24,6 @@ def test_a_twin_that_lags_behind_is_found(tmp_path: Path) -> None:
 
 
 def test_the_generated_file_says_so_in_its_first_line() -> None:
-    first_line = (ROOT / "src/session_tokens/sync_api.py").read_text().splitlines()[0].lower()
+    first_line = (ROOT / "src/session_tokens/_sync/api.py").read_text().splitlines()[0].lower()
 
     assert "generated" in first_line

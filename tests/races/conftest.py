@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings
-from session_tokens.store import BlockingStore, Store
+from session_tokens.contract.store import BlockingStore, Store
 from session_tokens.stores.connect import open_store, open_store_now
-from session_tokens.stores.memory import MemoryStore
+from session_tokens.stores.memory.store import MemoryStore
 from tests.servers.postgres import _postgres_url
 from tests.servers.valkey import _valkey_url
 from tests.stores.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server

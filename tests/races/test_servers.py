@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import AsyncSessionTokens, Issued
-from session_tokens.stores.postgres import open_postgres
+from session_tokens.stores.postgres.store import open_postgres
 from tests.servers.postgres import shared_server
 from tests.servers.proxy import proxy_to
 from tests.stores.test_valkey_outage import sometimes, through, until_answered, values_listed

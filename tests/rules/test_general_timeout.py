@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from session_tokens import FROM_DB, SessionTokens, Settings, sync_core
+from session_tokens import FROM_DB, SessionTokens, Settings
+from session_tokens._sync import core as sync_core
 from session_tokens.rules.settings import write_setting
 from session_tokens.settings import SESSION_TIMEOUT_SETTING
 

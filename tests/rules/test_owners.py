@@ -17,9 +17,9 @@ from session_tokens import (
     Settings,
     UnknownSession,
 )
+from session_tokens.contract.queries import SessionById
 from session_tokens.settings import SESSIONS_OF_OWNER_MAX
 from session_tokens.testing import ManualClock
-from session_tokens.wants import SessionById
 
 Opening = Callable[..., SessionTokens]
 Settle = Callable[[SessionTokens], None]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import TokenTables
-from session_tokens.stores.naming import TokenStrings
+from session_tokens.tables.strings import TokenStrings
 from tests.seed.dbs import AsyncDB, MixedDB, PlainDB
 from tests.seed.on_servers import ON_SERVERS, ToldClock
 

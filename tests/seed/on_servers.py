@@ -18,9 +18,9 @@ import pytest
 import valkey
 
 from session_tokens import AsyncTokenTables, TokenTables
-from session_tokens.stores import valkey_start
-from session_tokens.stores.postgres import migrate_postgres
-from session_tokens.stores.valkey_names import prefix_of
+from session_tokens.stores.postgres.store import migrate_postgres
+from session_tokens.stores.valkey import schema as valkey_start
+from session_tokens.stores.valkey.keys import prefix_of
 from session_tokens.testing import ManualClock
 from tests.model.servers import library_on_our_clock, valkey_on_our_clock
 from tests.servers.postgres import shared_server

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from session_tokens.minting import new_id, new_secret
+from session_tokens.crypto.minting import new_id, new_secret
 from tests.service.conftest import World
 from tests.service.running import RunningService, request, status_of
 

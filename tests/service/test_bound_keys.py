@@ -10,8 +10,8 @@ import pytest
 
 from session_tokens import InvalidInput
 from session_tokens.records import ServiceKey
-from session_tokens.service import keys
 from session_tokens.service.quotas import COUNTED_MAX, Quotas
+from session_tokens.service_keys import keys
 from tests.service.conftest import World
 
 MISSING_SESSION = "ses_00" + "0" * 22

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from session_tokens.service.keys import create_key
 from session_tokens.service.routes import OPERATIONS
+from session_tokens.service_keys.keys import create_key
 from tests.service.conftest import World
 
 KEY = {"Idempotency-Key": "4f1c"}

@@ -9,11 +9,12 @@ import httpx
 import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput
-from session_tokens.audit_reading import Reading, read
+from session_tokens.audit.reader import Reading, read
+from session_tokens.contract.queries import SettingOf
 from session_tokens.errors import StoreUnavailable
-from session_tokens.service import key_use, keys
 from session_tokens.service.app import Options, Service
-from session_tokens.wants import SettingOf
+from session_tokens.service_keys import keys
+from session_tokens.service_keys import last_use as key_use
 from tests.service.conftest import World
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput
 from session_tokens.clock import ManualClock
-from session_tokens.service import keys
 from session_tokens.service.callers import Throttle
+from session_tokens.service_keys import keys
 from tests.service.conftest import World
 
 

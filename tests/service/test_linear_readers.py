@@ -13,16 +13,16 @@ import pytest
 from starlette.requests import Request
 
 from session_tokens import SessionTokens
-from session_tokens.inputs import owner_of, place_of_cursor, sent_text, text_of, value_of
-from session_tokens.minting import KEY_SECRET, SESSION_ID, SESSION_SECRET, holds_secret, is_id, is_secret
+from session_tokens.crypto.minting import KEY_SECRET, SESSION_ID, SESSION_SECRET, holds_secret, is_id, is_secret
 from session_tokens.service import app, callers
 from session_tokens.service.console import access
 from session_tokens.service.console.app import FORM_BYTES_MAX, _form_of
 from session_tokens.service.exchange import BODY_BYTES_MAX, Exchange, pairs_of
 from session_tokens.service.framing import HEAD_BYTES_MAX, Beginning, Chunks, parse_head
-from session_tokens.service.key_use import source_of
 from session_tokens.service.shapes import OpenSession
 from session_tokens.service.strict_json import NotJSON, decode
+from session_tokens.service_keys.last_use import source_of
+from session_tokens.validation import owner_of, place_of_cursor, sent_text, text_of, value_of
 from session_tokens.web.cookies import Cookie
 from tests.service.costs import GROWTH_MAX, growth
 

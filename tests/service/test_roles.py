@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from session_tokens.minting import new_id
+from session_tokens.crypto.minting import new_id
 from session_tokens.service.app import Service
-from session_tokens.service.keys import list_keys
-from session_tokens.service.roles import PERMISSIONS, ROLES
 from session_tokens.service.routes import OPERATIONS
+from session_tokens.service_keys.keys import list_keys
+from session_tokens.service_keys.roles import PERMISSIONS, ROLES
 from tests.service.conftest import World
 
 S, T, K = new_id("ses_"), new_id("tok_"), new_id("key_")

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from session_tokens.minting import new_id, new_secret
+from session_tokens.crypto.minting import new_id, new_secret
 from session_tokens.service.app import Options
-from session_tokens.service.keys import create_key
+from session_tokens.service_keys.keys import create_key
 from tests.service.conftest import World
 
 INACTIVE = b'{"active":false}'

@@ -17,15 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
-from session_tokens.changes import Changes, owner_of_living, parked_owner
 from session_tokens.clock import Clock
-from session_tokens.errors import StoreUnavailable
-from session_tokens.events import Listeners
-from session_tokens.records import OwnerEntry, Session, Token
-from session_tokens.store import BlockingOptimisticStore, Commit, OptimisticStore
-from session_tokens.stores.memory import MemoryStore
-from session_tokens.transaction import Transaction
-from session_tokens.wants import (
+from session_tokens.contract.changes import Changes, owner_of_living, parked_owner
+from session_tokens.contract.queries import (
     AllKeys,
     Answer,
     EntryOf,
@@ -50,6 +44,12 @@ from session_tokens.wants import (
     TransferablesOf,
     Want,
 )
+from session_tokens.contract.store import BlockingOptimisticStore, Commit, OptimisticStore
+from session_tokens.contract.transaction import Transaction
+from session_tokens.errors import StoreUnavailable
+from session_tokens.events import Listeners
+from session_tokens.records import OwnerEntry, Session, Token
+from session_tokens.stores.memory.store import MemoryStore
 
 Part = tuple[str, str]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from session_tokens.clock import Clock
+from session_tokens.contract.transaction import Transaction
 from session_tokens.events import SESSION_ENDED, SESSION_OPENED
 from session_tokens.records import NO_DETAILS, Session, Token, TokenKind
-from session_tokens.stores.sqlite import SqliteStore, open_sqlite
-from session_tokens.transaction import Transaction
+from session_tokens.stores.sqlite.store import SqliteStore, open_sqlite
 
 PEPPER = bytes(range(32))
 HOUR_MS = 3_600_000

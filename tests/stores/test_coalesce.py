@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from session_tokens import coalesce
-from session_tokens.coalesce import BATCH_MAX, Batch, Coalescer, CoalescingStore
+from session_tokens.contract import coalesce
+from session_tokens.contract.coalesce import BATCH_MAX, Batch, Coalescer, CoalescingStore
+from session_tokens.contract.queries import EntryOf, Key, SessionById, SettingOf, Want
+from session_tokens.contract.store import Commit
 from session_tokens.errors import CorruptRecord, StoreUnavailable
-from session_tokens.store import Commit
-from session_tokens.stores.memory import MemoryStore
-from session_tokens.wants import EntryOf, Key, SessionById, SettingOf, Want
+from session_tokens.stores.memory.store import MemoryStore
 
 
 class Echo:

@@ -11,10 +11,10 @@ import pytest
 import valkey
 from psycopg import sql
 
-from session_tokens.store import BlockingStore, Store
+from session_tokens.contract.store import BlockingStore, Store
 from session_tokens.stores.connect import open_store, open_store_now
-from session_tokens.testing.bench import checks_of
 from session_tokens.testing.conformance import BlockingStoreConformance
+from session_tokens.testing.harness import checks_of
 from tests.servers.postgres import shared_server
 
 from .sqlites import behind

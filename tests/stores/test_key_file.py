@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from session_tokens.crypto.key_file import given_keys, key_file_of, make_key_file, read_key_file
+from session_tokens.crypto.minting import checked_peppers
 from session_tokens.errors import InvalidInput
-from session_tokens.minting import checked_peppers
-from session_tokens.stores.key_file import given_keys, key_file_of, make_key_file, read_key_file
 
 ONE, TWO = b"1" * 32, b"2" * 40
 

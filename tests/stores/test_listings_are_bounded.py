@@ -15,14 +15,14 @@ import valkey
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings
 from session_tokens.clock import NEVER
-from session_tokens.minting import SESSION_ID, TOKEN_ID, new_id
+from session_tokens.contract.store import BlockingStore
+from session_tokens.contract.transaction import Transaction
+from session_tokens.crypto.minting import SESSION_ID, TOKEN_ID, new_id
 from session_tokens.records import Offer, Page
-from session_tokens.store import BlockingStore
 from session_tokens.stores.connect import open_store, open_store_now
-from session_tokens.stores.postgres import BlockingPostgresStore
-from session_tokens.stores.postgres_reading import Reading
-from session_tokens.stores.sqlite import SqliteStore
-from session_tokens.transaction import Transaction
+from session_tokens.stores.postgres.queries import Reading
+from session_tokens.stores.postgres.store import BlockingPostgresStore
+from session_tokens.stores.sqlite.store import SqliteStore
 
 PEPPER = bytes(range(32))
 FEW, MANY = 1_500, 7_500

@@ -8,11 +8,11 @@ import functools
 import pytest
 
 from session_tokens.clock import ManualClock
+from session_tokens.contract.store import BlockingStore, Store
+from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import StoreBusy
 from session_tokens.settings import ATTEMPTS_MAX
-from session_tokens.store import BlockingStore, Store
 from session_tokens.testing.conformance import BlockingStoreConformance
-from session_tokens.transaction import Transaction
 
 from .optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
 

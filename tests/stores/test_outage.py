@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from session_tokens.errors import InvalidInput, StoreUnavailable
-from session_tokens.stores.outage import (
+from session_tokens.stores.common.retry import (
     RETRIES_MAX,
     CircuitBreaker,
     Declined,

@@ -12,7 +12,7 @@ import valkey
 
 from session_tokens import Conflict, InvalidInput, SessionTokens, Settings, TokenTables
 from session_tokens.cli.main import main
-from session_tokens.stores.key_file import read_key_file
+from session_tokens.crypto.key_file import read_key_file
 from session_tokens.stores.peppers import add_pepper, promote_pepper, retire_pepper
 
 from .sqlites import behind

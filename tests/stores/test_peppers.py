@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import InvalidInput, SessionTokens, Settings, StoreUnavailable, TokenTables, UnknownPepper
-from session_tokens.service import keys as service_keys
+from session_tokens.service_keys import keys as service_keys
 from session_tokens.stores.connect import open_store
 
 OLD, NEW = {"old": bytes(range(32))}, {"new": bytes(range(1, 33))}

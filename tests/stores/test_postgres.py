@@ -13,9 +13,9 @@ import pytest
 
 from session_tokens import InvalidInput, SessionTokens, Settings, StoreUnavailable
 from session_tokens.errors import CorruptRecord, StoreError
-from session_tokens.stores.postgres import BlockingPostgresStore, migrate_postgres, open_postgres_blocking
-from session_tokens.stores.postgres_address import address_of
-from session_tokens.stores.postgres_schema import NEWEST
+from session_tokens.stores.postgres.address import address_of
+from session_tokens.stores.postgres.schema import NEWEST
+from session_tokens.stores.postgres.store import BlockingPostgresStore, migrate_postgres, open_postgres_blocking
 from tests.servers.postgres import (
     PostgresServer,
     _postgres_server,  # noqa: F401  # a fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.stores.postgres import BlockingPostgresStore, open_postgres_blocking
+from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres_blocking
 
 from .test_valkey_agrees import OWNERS, Side, draw, in_order, paged
 

@@ -9,13 +9,13 @@ import psycopg
 import pytest
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.stores.postgres import (
+from session_tokens.stores.postgres.check_indexes import expected_indexes
+from session_tokens.stores.postgres.store import (
     BlockingPostgresStore,
     migrate_postgres,
     open_postgres,
     open_postgres_blocking,
 )
-from session_tokens.stores.postgres_indexes import expected_indexes
 from tests.servers.postgres import (
     PostgresServer,
     _postgres_server,  # noqa: F401  # a fixture

@@ -9,12 +9,8 @@ from typing import Any
 import pytest
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.changes import Changes
-from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey
-from session_tokens.store import Commit
-from session_tokens.stores.postgres import BlockingPostgresStore, PostgresStore, open_postgres, open_postgres_blocking
-from session_tokens.stores.postgres_commit import NAMES_MAX
-from session_tokens.wants import (
+from session_tokens.contract.changes import Changes
+from session_tokens.contract.queries import (
     EntryOf,
     IdempotencyOf,
     KeyById,
@@ -30,6 +26,15 @@ from session_tokens.wants import (
     TokensOf,
     TransferablesOf,
     Want,
+)
+from session_tokens.contract.store import Commit
+from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey
+from session_tokens.stores.postgres.commit import NAMES_MAX
+from session_tokens.stores.postgres.store import (
+    BlockingPostgresStore,
+    PostgresStore,
+    open_postgres,
+    open_postgres_blocking,
 )
 
 PEPPER = bytes(range(32))

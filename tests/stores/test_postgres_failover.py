@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
+from session_tokens.contract.store import Commit, attempts
 from session_tokens.rules.tokens import transfer_token
-from session_tokens.store import Commit, attempts
-from session_tokens.stores.postgres import BlockingPostgresStore, open_postgres, open_postgres_blocking
+from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
 from tests.races.test_caps_and_winners import at_once
 from tests.servers.pgbouncer import running_bouncer
 from tests.servers.postgres import PostgresServer, running_server

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreError
-from session_tokens.stores.postgres import migrate_postgres, open_postgres, open_postgres_blocking
+from session_tokens.stores.postgres.store import migrate_postgres, open_postgres, open_postgres_blocking
 from tests.servers.pgbouncer import (
     Bouncer,
     _bouncer,  # noqa: F401  # a fixture

@@ -20,7 +20,7 @@ from session_tokens import (
     StoreBusy,
     StoreUnavailable,
 )
-from session_tokens.stores.postgres import open_postgres, open_postgres_blocking
+from session_tokens.stores.postgres.store import open_postgres, open_postgres_blocking
 from tests.servers.postgres import (
     PostgresServer,
     _private_postgres,  # noqa: F401  # a fixture

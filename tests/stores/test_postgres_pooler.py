@@ -13,7 +13,7 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, LimitReached, SessionTokens, Settings, StoreUnavailable
 from session_tokens.errors import StoreError
-from session_tokens.stores.postgres import migrate_postgres, open_postgres, open_postgres_blocking
+from session_tokens.stores.postgres.store import migrate_postgres, open_postgres, open_postgres_blocking
 from tests.races.conftest import Field
 from tests.races.processes import judge, race_of_processes
 from tests.races.test_caps_and_winners import at_once

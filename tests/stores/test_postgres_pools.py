@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
-from session_tokens.store import OptimisticStore
-from session_tokens.stores.postgres import BlockingPostgresStore, open_postgres, open_postgres_blocking
+from session_tokens.contract.store import OptimisticStore
+from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
 
 from .test_postgres_races import at_once
 from .test_sqlite_sharing import in_a_child

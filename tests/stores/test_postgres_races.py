@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from session_tokens import AsyncSessionTokens, SessionTokens, SessionTokensError, Settings
-from session_tokens.stores.postgres import open_postgres, open_postgres_blocking
+from session_tokens.stores.postgres.store import open_postgres, open_postgres_blocking
 
 PEPPER = bytes(range(32))
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.stores.postgres import open_postgres_blocking
+from session_tokens.stores.postgres.store import open_postgres_blocking
 from tests.races.test_caps_and_winners import at_once
 from tests.servers.pgbouncer import (
     Bouncer,

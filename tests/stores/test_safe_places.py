@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from session_tokens import InvalidInput, SessionTokens
-from session_tokens.audit import Audit, read_anchors
+from session_tokens.audit.log import Audit, read_anchors
 from session_tokens.cli.main import main
-from session_tokens.stores.key_file import make_key_file, read_key_file
-from session_tokens.stores.sqlite import open_sqlite
+from session_tokens.crypto.key_file import make_key_file, read_key_file
+from session_tokens.stores.sqlite.store import open_sqlite
 
 STRANGER = 12345
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

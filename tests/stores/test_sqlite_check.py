@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens.errors import CorruptRecord
-from session_tokens.stores.sqlite_schema import SPACE_MIGRATIONS, statements_of
+from session_tokens.stores.sqlite.schema import SPACE_MIGRATIONS, statements_of
 
 from .sqlites import add_session, behind, opened
 

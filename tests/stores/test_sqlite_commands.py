@@ -15,14 +15,15 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.clock import ManualClock
+from session_tokens.contract.queries import SessionById, SessionByLookup, SessionListing, TokenById, TokenListing
+from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import AlreadyExists, Conflict, StoreBusy, StoreUnavailable
 from session_tokens.events import Event
 from session_tokens.records import OwnerEntry, Session, TokenKind
 from session_tokens.rules.sessions import touch_session
-from session_tokens.stores import sqlite_records, sqlite_writer
-from session_tokens.stores.sqlite import SqliteStore, open_sqlite
-from session_tokens.transaction import Transaction
-from session_tokens.wants import SessionById, SessionByLookup, SessionListing, TokenById, TokenListing
+from session_tokens.stores.sqlite import queries as sqlite_records
+from session_tokens.stores.sqlite import writer as sqlite_writer
+from session_tokens.stores.sqlite.store import SqliteStore, open_sqlite
 
 from .sqlites import PEPPER, add_session, add_token, behind, forget_session, opened, relabel
 

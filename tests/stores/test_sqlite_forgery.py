@@ -13,11 +13,7 @@ import pytest
 
 from session_tokens import SessionTokens
 from session_tokens.clock import NEVER
-from session_tokens.errors import CorruptRecord, StoreError
-from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey, TokenKind
-from session_tokens.stores.sqlite import SqliteStore
-from session_tokens.transaction import Transaction
-from session_tokens.wants import (
+from session_tokens.contract.queries import (
     AllKeys,
     EntryOf,
     IdempotencyOf,
@@ -32,6 +28,10 @@ from session_tokens.wants import (
     TokenListing,
     TokensOf,
 )
+from session_tokens.contract.transaction import Transaction
+from session_tokens.errors import CorruptRecord, StoreError
+from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey, TokenKind
+from session_tokens.stores.sqlite.store import SqliteStore
 
 from .sqlites import PEPPER, add_session, add_token, behind, opened, relabel
 

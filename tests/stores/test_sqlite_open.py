@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from session_tokens.clock import ManualClock
+from session_tokens.contract.queries import SessionById
+from session_tokens.crypto.minting import new_secret
 from session_tokens.errors import InvalidInput, StoreError, StoreUnavailable
-from session_tokens.minting import new_secret
 from session_tokens.records import TokenKind
-from session_tokens.stores import sqlite as sqlite_module
-from session_tokens.stores.sqlite import open_sqlite
-from session_tokens.stores.sqlite_schema import SCHEMA_VERSION, SPACE_MIGRATIONS, statements_of
-from session_tokens.wants import SessionById
+from session_tokens.stores.sqlite import store as sqlite_module
+from session_tokens.stores.sqlite.schema import SCHEMA_VERSION, SPACE_MIGRATIONS, statements_of
+from session_tokens.stores.sqlite.store import open_sqlite
 
 from .sqlites import PEPPER, add_session, add_token, behind, opened, relabel
 
@@ -141,7 +141,7 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_older_schema_is_brought_up_in_every_name_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from session_tokens.stores import sqlite_schema
+    from session_tokens.stores.sqlite import schema as sqlite_schema
 
     path = tmp_path / "a.db"
     opened(path).close_now()
@@ -323,7 +323,7 @@ def test_a_copy_of_the_database_without_its_key_opens_nothing(tmp_path: Path) ->
 
 FIRST_OPENER = """
 import sys
-from session_tokens.stores.sqlite import open_sqlite
+from session_tokens.stores.sqlite.store import open_sqlite
 sys.stdin.readline()
 store = open_sqlite(sys.argv[1])
 print(store.keyring.lookup("secret"))

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from session_tokens import SessionTokens
+from session_tokens.contract.queries import SessionById
+from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import StoreBusy, StoreUnavailable
 from session_tokens.records import TokenKind
-from session_tokens.stores import sqlite_connections
-from session_tokens.stores.sqlite import SqliteStore
-from session_tokens.transaction import Transaction
-from session_tokens.wants import SessionById
+from session_tokens.stores.sqlite import connections as sqlite_connections
+from session_tokens.stores.sqlite.store import SqliteStore
 
 from .sqlites import PEPPER, add_session, add_token, behind, opened, relabel
 

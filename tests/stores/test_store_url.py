@@ -7,8 +7,8 @@ import pytest
 
 from session_tokens import InvalidInput, SessionTokens
 from session_tokens.stores.connect import check_store, copy_mark_of, copy_store, fix_store_clock, open_store_now
-from session_tokens.stores.postgres_address import address_of
-from session_tokens.stores.valkey_start import Address
+from session_tokens.stores.postgres.address import address_of
+from session_tokens.stores.valkey.schema import Address
 
 PEPPER = bytes(32)
 

@@ -7,11 +7,7 @@ from typing import Any
 import pytest
 
 from session_tokens.clock import NEVER
-from session_tokens.store import BlockingStore
-from session_tokens.testing.bench import checks_of
-from session_tokens.testing.conformance import BlockingStoreConformance
-from session_tokens.testing.late_checks import LateChecks
-from session_tokens.wants import (
+from session_tokens.contract.queries import (
     Answer,
     IdempotencyOf,
     ParkedTokens,
@@ -24,6 +20,10 @@ from session_tokens.wants import (
     TokenListing,
     TokensOf,
 )
+from session_tokens.contract.store import BlockingStore
+from session_tokens.testing.checks.late import LateChecks
+from session_tokens.testing.conformance import BlockingStoreConformance
+from session_tokens.testing.harness import checks_of
 
 from .tiny_store import tiny_store_class
 

@@ -31,9 +31,9 @@ from session_tokens import (
     StoreError,
     StoreUnavailable,
 )
+from session_tokens.contract.queries import SessionsOf
 from session_tokens.settings import FROM_DB
-from session_tokens.stores.valkey import open_valkey, open_valkey_blocking
-from session_tokens.wants import SessionsOf
+from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 
 from ..servers.valkey import (  # noqa: F401  # fixtures
     ValkeyServer,
@@ -453,7 +453,7 @@ def test_two_processes_see_each_other_at_once(valkey_url: str) -> None:
     script = textwrap.dedent("""
         import sys
         from session_tokens import SessionTokens
-        from session_tokens.stores.valkey import open_valkey_blocking
+        from session_tokens.stores.valkey.store import open_valkey_blocking
         with SessionTokens(open_valkey_blocking(sys.argv[1], pepper=bytes(range(32)))) as tokens:
             for line in sys.stdin:
                 command, word = line.split()

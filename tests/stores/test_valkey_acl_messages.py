@@ -13,8 +13,8 @@ import pytest
 import valkey
 
 from session_tokens import SessionTokens, StoreError
-from session_tokens.stores.valkey import open_valkey_blocking
-from session_tokens.stores.valkey_library import library_text
+from session_tokens.stores.valkey.library import library_text
+from session_tokens.stores.valkey.store import open_valkey_blocking
 
 from ..servers.valkey import ValkeyServer, _private_valkey, free_port  # noqa: F401  # a fixture
 

@@ -11,7 +11,7 @@ import pytest
 
 from session_tokens import Issued, SessionTokens, SessionTokensError, Settings
 from session_tokens.records import Session, Token
-from session_tokens.stores.valkey import BlockingValkeyStore, open_valkey_blocking
+from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey_blocking
 
 from ..servers.valkey import _valkey_url  # noqa: F401  # a fixture
 

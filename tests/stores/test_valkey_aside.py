@@ -5,8 +5,8 @@ from __future__ import annotations
 import valkey
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.stores.valkey import BlockingValkeyStore, open_valkey_blocking
-from session_tokens.stores.valkey_check import Problem
+from session_tokens.stores.valkey.check import Problem
+from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey_blocking
 
 PEPPER = bytes(range(32))
 

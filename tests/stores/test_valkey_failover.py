@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import pytest
 
 from session_tokens import AsyncSessionTokens, NotOwner, SessionTokens, Settings, StoreUnavailable
+from session_tokens.contract.store import Commit, attempts
 from session_tokens.rules.tokens import transfer_token
-from session_tokens.store import Commit, attempts
-from session_tokens.stores.valkey import BlockingValkeyStore, open_valkey, open_valkey_blocking
+from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey, open_valkey_blocking
 
 from ..races.test_caps_and_winners import at_once
 from ..servers.failover import PATIENCE_S, Pair, catch_up, command, info, pair

@@ -11,7 +11,7 @@ import pytest
 import valkey
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
-from session_tokens.audit import Audit
+from session_tokens.audit.log import Audit
 from tests.servers.valkey import ValkeyServer, _private_valkey
 
 __all__ = ["_private_valkey"]

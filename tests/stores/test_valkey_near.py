@@ -17,11 +17,11 @@ from session_tokens import (
     SessionTokens,
     Settings,
 )
-from session_tokens.changes import Changes
-from session_tokens.store import Commit
-from session_tokens.stores.valkey import BlockingValkeyStore, open_valkey, open_valkey_blocking
-from session_tokens.stores.valkey_near import IDS_MAX, REFUSALS_MAX, SEEN_MAX, VALUE_MAX, Near
-from session_tokens.wants import SessionById, TokenById
+from session_tokens.contract.changes import Changes
+from session_tokens.contract.queries import SessionById, TokenById
+from session_tokens.contract.store import Commit
+from session_tokens.stores.valkey.record_cache import IDS_MAX, REFUSALS_MAX, SEEN_MAX, VALUE_MAX, Near
+from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey, open_valkey_blocking
 
 from ..servers.proxy import proxy_to
 from ..servers.valkey import _valkey_url, shared_server  # noqa: F401  # fixtures

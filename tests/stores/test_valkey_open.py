@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import SessionTokens, StoreError, StoreUnavailable
-from session_tokens.stores.valkey import open_valkey, open_valkey_blocking
+from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 
 from ..servers.certificates import Authority
 from ..servers.failover import command

@@ -13,7 +13,7 @@ import pytest
 import valkey
 
 from session_tokens import AsyncSessionTokens, Issued, Session, SessionTokens, Settings, StoreUnavailable
-from session_tokens.stores.valkey import ValkeyStore, open_valkey, open_valkey_blocking
+from session_tokens.stores.valkey.store import ValkeyStore, open_valkey, open_valkey_blocking
 
 from ..servers.proxy import Fate, Proxy, always, proxy_to
 from ..servers.valkey import (  # noqa: F401  # fixtures

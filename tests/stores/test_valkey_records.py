@@ -10,7 +10,7 @@ import pytest
 
 from session_tokens import SessionTokens
 from session_tokens.records import JSON
-from session_tokens.stores.valkey import open_valkey_blocking
+from session_tokens.stores.valkey.store import open_valkey_blocking
 
 from ..servers.valkey import _valkey_url  # noqa: F401  # a fixture
 from .test_valkey import PEPPER, client_of
@@ -25,7 +25,7 @@ def test_records_are_the_same_with_and_without_msgspec(valkey_url: str, without:
         import sys
         sys.modules["msgspec"] = sys.modules["msgspec.json"] = None
         from session_tokens import SessionTokens
-        from session_tokens.stores.valkey import open_valkey_blocking
+        from session_tokens.stores.valkey.store import open_valkey_blocking
         from tests.stores.test_valkey_records import PEPPER, VALUES
         with SessionTokens(open_valkey_blocking(sys.argv[1], pepper=PEPPER)) as tokens:
             if len(sys.argv) == 2:

@@ -6,12 +6,12 @@ import sys
 from argparse import Namespace
 from typing import Any
 
-from ..audit import Audit
-from ..audit_reading import is_kept, read_now
-from ..minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, is_id
+from .._sync.api import SessionTokens
+from ..audit.log import Audit
+from ..audit.reader import is_kept, read_now
+from ..crypto.minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, is_id
 from ..records import Issued, Page
 from ..stores.connect import insist_it_is_there
-from ..sync_api import SessionTokens
 from . import exits
 from .exits import UsageError
 from .inputs import secret_from

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET, holds_secret
+from ..crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET, holds_secret
 from .exits import UsageError
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -52,10 +52,10 @@ AUDIT_COLUMNS = ("chain", "n", "at", "kind", "subject_id", "owner", "reason", "p
 
 def audit(options: Namespace) -> int:
     """Verify the audit log against its anchors (exit code 4 if it is broken), or list its last entries."""
-    from ..audit import read_anchors
-    from ..audit_reading import latest, read_now, verifying
-    from ..inputs import limit_of
+    from ..audit.log import read_anchors
+    from ..audit.reader import latest, read_now, verifying
     from ..stores.connect import insist_it_is_there, open_store_now
+    from ..validation import limit_of
 
     insist_it_is_there(store_url(options))
     anchors = [] if options.anchor is None else read_anchors(Path(options.anchor))
@@ -93,10 +93,10 @@ def keys(options: Namespace) -> int:
 
 
 async def _keys(options: Namespace) -> int:
-    from ..audit import Audit
-    from ..audit_reading import is_kept, read
-    from ..service import keys as service_keys
-    from ..service.key_use import last_used
+    from ..audit.log import Audit
+    from ..audit.reader import is_kept, read
+    from ..service_keys import keys as service_keys
+    from ..service_keys.last_use import last_used
     from ..stores.connect import open_store
 
     store = await open_store(store_url(options))
@@ -157,7 +157,7 @@ def serve(options: Namespace) -> int:
         raise UsageError(
             f"serving needs the extra: pip install 'session-tokens[service]' (missing: {error.name})"
         ) from None
-    from ..audit import Audit
+    from ..audit.log import Audit
 
     if options.audit_anchor is not None and not options.audit:
         raise UsageError("--audit-anchor goes with --audit")

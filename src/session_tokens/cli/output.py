@@ -18,7 +18,7 @@ CELL_WIDTH_MAX = 60
 
 def key_json(key: ServiceKey, last_used_at: int | None = None) -> dict[str, Any]:
     """Answer a service key as JSON; no secret."""
-    from ..service.key_use import networks_of
+    from ..service_keys.last_use import networks_of
 
     return {
         "id": key.id,

@@ -17,10 +17,10 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, TypeVar
 
+from ..contract.queries import Answer, SettingOf, Want
+from ..contract.transaction import Rule, Transaction, reads, wants_of
 from ..errors import CorruptRecord
 from ..events import Event, events_of
-from ..transaction import Rule, Transaction, reads, wants_of
-from ..wants import Answer, SettingOf, Want
 
 T = TypeVar("T")
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from ..clock import NEVER
-from ..events import SESSION_ENDED, TOKEN_ENDED
-from ..records import BOUND, Session, Token
-from ..settings import Policy
-from ..transaction import Transaction, reads
-from ..wants import (
+from ..contract.queries import (
     EntryOf,
     IdempotencyOf,
     PredecessorsOf,
@@ -18,7 +14,11 @@ from ..wants import (
     TokensOf,
     TransferablesOf,
 )
-from .keys import lasts, lives, only_ends
+from ..contract.transaction import Transaction, reads
+from ..events import SESSION_ENDED, TOKEN_ENDED
+from ..records import BOUND, Session, Token
+from ..settings import Policy
+from .lookup import lasts, lives, only_ends
 
 TOUCH_PARTS = 16
 """A use is written down only after 1/16 of the window has passed since the last one written."""

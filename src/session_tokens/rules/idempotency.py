@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..contract.queries import IdempotencyOf, Want
+from ..contract.transaction import Rule, Transaction, reads, wants_of
 from ..errors import IdempotencyMismatch
 from ..records import IdempotencyRecord
 from ..settings import IDEMPOTENCY_RETENTION_MS
-from ..transaction import Rule, Transaction, reads, wants_of
-from ..wants import IdempotencyOf, Want
 
 
 class Ticket(NamedTuple):

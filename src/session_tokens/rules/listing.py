@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..contract.queries import Found, SessionFound, SessionListing, TokenFound, TokenListing
 from ..records import Session, Token
-from ..wants import Found, SessionFound, SessionListing, TokenFound, TokenListing
 
 
 def sessions_listed(listing: SessionListing, found: Iterable[SessionFound], now: int) -> list[Session]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..contract.queries import EntryOf, SessionCountOf, SessionsOf, Want
+from ..contract.transaction import Transaction, reads
 from ..errors import NotOwner
 from ..events import OWNER_DISABLED, OWNER_ENABLED
 from ..records import End, OwnerEntry, Session
 from ..settings import COUNTED_MAX
-from ..transaction import Transaction, reads
-from ..wants import EntryOf, SessionCountOf, SessionsOf, Want
 from .expiry import Uncleaned, end_session
-from .keys import Key, living_session, only_ends, session_wants
+from .lookup import Key, living_session, only_ends, session_wants
 
 
 def ending_wants(owner: str, most: int) -> list[Want]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
+from ..contract.transaction import Transaction
 from ..records import ServiceKey, Session, Token
-from ..transaction import Transaction
 
 SCOPE = "key_scope:"
 """How the names of the settings begin that tell what a key that is gone was bound to."""

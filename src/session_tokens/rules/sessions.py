@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..clock import Clock
+from ..contract.queries import EntryOf, ParkedTokens, SessionById, SessionCountOf, SessionsOf, Want
+from ..contract.transaction import Transaction, reads
 from ..errors import (
     AlreadyExists,
     Conflict,
@@ -26,10 +28,8 @@ from ..events import (
     SESSION_ROTATED,
 )
 from ..records import JSON, NO_DETAILS, OwnerEntry, Session, SessionDetails
-from ..session_record import Session as NewSession
+from ..records.session import Session as NewSession
 from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, Policy, Unset
-from ..transaction import Transaction, reads
-from ..wants import EntryOf, ParkedTokens, SessionById, SessionCountOf, SessionsOf, Want
 from .expiry import (
     Uncleaned,
     attached_deadline,
@@ -42,7 +42,7 @@ from .expiry import (
     replacing_wants,
     touch_is_due,
 )
-from .keys import Key, lasts, lives, living_session, only_ends, session_wants
+from .lookup import Key, lasts, lives, living_session, only_ends, session_wants
 
 
 class Opening:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ..contract.queries import KeyById, SettingOf
+from ..contract.transaction import Transaction, reads
 from ..errors import AlreadyExists
 from ..events import KEY_CREATED, KEY_REVOKED
 from ..records import ServiceKey
-from ..transaction import Transaction, reads
-from ..wants import KeyById, SettingOf
-from .keys import only_ends
+from .lookup import only_ends
 
 
 @reads(lambda name, text: [SettingOf(name)])

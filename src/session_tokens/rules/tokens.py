@@ -6,6 +6,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ..clock import NEVER
+from ..contract.queries import EntryOf, SessionsOf, Want
+from ..contract.transaction import Transaction, reads
 from ..errors import (
     AlreadyExists,
     Conflict,
@@ -27,11 +29,9 @@ from ..events import (
     TOKEN_WITHDRAWN,
 )
 from ..records import TRANSFERABLE, Offer, Session, Token, TokenKind
+from ..records.token import Token as NewToken
 from ..settings import NEWEST_READ, UNSET, Policy, Unset
-from ..token_record import Token as NewToken
-from ..transaction import Transaction, reads
-from ..wants import EntryOf, SessionsOf, Want
-from .keys import (
+from .lookup import (
     Key,
     followed,
     lives,

@@ -24,10 +24,11 @@ from msgspec import Struct
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
-from ..async_api import AsyncSessionTokens
+from .._async.api import AsyncSessionTokens
+from ..crypto.minting import holds_secret
 from ..errors import UNREADABLE, InvalidInput, SessionTokensError
-from ..minting import holds_secret
 from ..rules.scopes import scope_of
+from ..service_keys.last_use import Network
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from . import openapi, shapes
 from .addresses import as_sent, decoded
@@ -37,7 +38,6 @@ from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
 from .forward_auth import ASKED_ONCE, OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
 from .framing import BEHIND_FORWARD_AUTH, FORWARD_AUTH
 from .front import front_page
-from .key_use import Network
 from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata

@@ -15,16 +15,16 @@ from base64 import b64decode
 from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
-from ..audit import acting
+from ..audit.log import acting
+from ..contract.store import Store
 from ..records import ServiceKey
 from ..rules.audit import Act
-from ..store import Store
+from ..service_keys.keys import authenticate, living_key
+from ..service_keys.last_use import Network, Uses, may_come_from, networks_of, source_of
+from ..service_keys.roles import PERMISSIONS, may
 from .exchange import Exchange
-from .key_use import Network, Uses, may_come_from, networks_of, source_of
-from .keys import authenticate, living_key
 from .problems import Headers, Problem, bad_request
 from .quotas import Quotas
-from .roles import PERMISSIONS, may
 
 log = logging.getLogger("session_tokens.service")
 

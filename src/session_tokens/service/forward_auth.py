@@ -12,9 +12,9 @@ import re
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from ..async_api import AsyncSessionTokens
+from .._async.api import AsyncSessionTokens
+from ..crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET
 from ..errors import InvalidInput
-from ..minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET
 from ..web.cookies import Cookie
 from .callers import REALM
 from .exchange import Exchange

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..async_api import AsyncSessionTokens
+from .._async.api import AsyncSessionTokens
 from ..events import Event
 from .exchange import Exchange
 from .logs import lines_dropped

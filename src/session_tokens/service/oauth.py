@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from ..async_api import AsyncSessionTokens
+from .._async.api import AsyncSessionTokens
 from ..clock import NEVER
-from ..minting import SESSION_SECRET, TOKEN_SECRET, is_secret
+from ..crypto.minting import SESSION_SECRET, TOKEN_SECRET, is_secret
 from ..records import Session, Token
 from ..rules.expiry import LEAST_GOOD_MS, good_until
 from ..rules.scopes import scope_of
+from ..service_keys.roles import may
 from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
 from .problems import Problem, bad_request
 from .reserved import applications
-from .roles import may
 from .scoping import Scopes
 from .shapes import Introspection
 

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from ..service_keys.roles import PERMISSIONS
 from .problems import TITLES, ProblemBody
-from .roles import PERMISSIONS
 from .routes import OPERATIONS, Operation
 from .shapes import Introspection, NoQuery
 

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
 
-from ..async_api import AsyncSessionTokens
+from .._async.api import AsyncSessionTokens
+from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
-from ..minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..records import Issued, Page, ServiceKey, Session, Token
 from ..rules.reserved import is_console
-from . import keys, shapes
-from .key_use import last_used
+from ..service_keys import keys
+from ..service_keys.last_use import last_used
+from . import shapes
 from .problems import Problem
 from .reserved import refuse_to_disable
 from .shapes import given, key_shape, session_shape, token_shape

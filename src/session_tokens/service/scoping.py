@@ -11,13 +11,13 @@ from typing import Any
 
 from msgspec import UNSET
 
-from ..async_api import AsyncSessionTokens
+from .._async.api import AsyncSessionTokens
+from ..contract.queries import KeyById, SessionById, SessionByLookup, SettingOf, TokenById, TokenByLookup, Want
+from ..crypto.minting import KEY_ID, SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, is_id, is_secret
 from ..errors import UnknownSession, UnknownToken
-from ..minting import KEY_ID, SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, is_id, is_secret
 from ..records import ServiceKey, Session, Token
 from ..rules.scopes import EVERYTHING, SCOPE, Scope, scope_in, scope_of, shorter, within
 from ..settings import duration_ms
-from ..wants import KeyById, SessionById, SessionByLookup, SettingOf, TokenById, TokenByLookup, Want
 from . import shapes
 from .problems import Problem
 from .quotas import Quotas

@@ -20,10 +20,12 @@ from typing import Any
 
 import uvicorn
 
-from ..async_api import AsyncSessionTokens
-from ..audit import Audit
+from .._async.api import AsyncSessionTokens
+from ..audit.log import Audit
+from ..crypto.minting import Pepper
 from ..errors import InvalidInput
-from ..minting import Pepper
+from ..service_keys.keys import ensure_admin_key
+from ..service_keys.last_use import Network
 from ..settings import Settings
 from .accepting import Door
 from .app import Options, Service
@@ -31,8 +33,6 @@ from .binding import bound_sockets, explained
 from .connections import CONSOLE_CONNECTIONS_MAX, Connections, Place, allowed_connections
 from .console.app import Console
 from .forward_auth import OWNER_HEADER, SESSION_COOKIE, LogIn, check_owner_header
-from .key_use import Network
-from .keys import ensure_admin_key
 from .logs import log_to
 from .protocol import StrictHTTP
 from .service_manager import ServiceManager, Sockets, sockets_given

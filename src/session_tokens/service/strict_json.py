@@ -11,8 +11,8 @@ import math
 import re
 from typing import Any, NoReturn
 
-from ..inputs import INTEGER_MAX
 from ..settings import JSON_DEPTH_MAX, VALUE_BYTES_MAX
+from ..validation import INTEGER_MAX
 
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """A string, or one that never ends: were that no match, each quote in it would be tried as a beginning again."""

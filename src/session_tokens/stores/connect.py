@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..clock import Clock
+from ..contract.queries import SettingOf
+from ..contract.store import BlockingStore, Store
+from ..crypto.minting import Pepper
 from ..errors import Conflict, CorruptRecord, InvalidInput
-from ..minting import Pepper
-from ..store import BlockingStore, Store
-from ..wants import SettingOf
-from .memory import MemoryStore
-from .store_url import PORTS, StoreURL, store_url_of
+from .common.store_url import PORTS, StoreURL, store_url_of
+from .memory.store import MemoryStore
 
 SQLITE_OPTIONS = frozenset({"synchronous", "busy_timeout"})
 
@@ -49,18 +49,18 @@ async def open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, spac
     """As ``open_store``, also where a copy into the store was not finished."""
     named = store_url_of(url)
     if named.kind == "valkey":
-        from . import valkey
+        from .valkey import store as valkey
 
         return await valkey.open_valkey(url, pepper=pepper, space=space)
     if named.kind == "postgres":
-        from . import postgres
+        from .postgres import store as postgres
 
         return await postgres.open_postgres(url, pepper=pepper, space=space)
     return _open_embedded(named, pepper, clock, space)
 
 
 async def _refuse_unfinished(store: Store) -> None:
-    from .copying import MARK, unfinished
+    from .common.copying import MARK, unfinished
 
     error = unfinished((await store.read([SettingOf(MARK)])).found[0].value)
     if error is not None:
@@ -73,7 +73,7 @@ def open_store_now(
     """As ``open_store``, for callers without an event loop."""
     store = open_anyway_now(url, pepper, clock, space)
     if not isinstance(store, MemoryStore):
-        from .copying import mark_of, unfinished
+        from .common.copying import mark_of, unfinished
 
         try:
             error = unfinished(mark_of(store))
@@ -91,11 +91,11 @@ def open_anyway_now(
     """As ``open_store_now``, also where a copy into the store was not finished."""
     named = store_url_of(url)
     if named.kind == "valkey":
-        from . import valkey
+        from .valkey import store as valkey
 
         return valkey.open_valkey_blocking(url, pepper=pepper, space=space)
     if named.kind == "postgres":
-        from . import postgres
+        from .postgres import store as postgres
 
         return postgres.open_postgres_blocking(url, pepper=pepper, space=space)
     return _open_embedded(named, pepper, clock, space)
@@ -106,7 +106,7 @@ def _open_embedded(
 ) -> BlockingStore:
     if named.kind == "memory":
         return MemoryStore(clock=clock)
-    from . import sqlite
+    from .sqlite import store as sqlite
 
     named.known_options(SQLITE_OPTIONS)
     options: dict[str, Any] = {}
@@ -134,7 +134,7 @@ def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) ->
     insist_it_is_there(url)
     if store_url_of(url).kind not in PORTS:
         return _checked(url, "", fix=fix, progress=progress)  # a file is looked over whole
-    from .copying import SPACES
+    from .common.copying import SPACES
 
     findings: list[object] = []
     for space in (space for space in SPACES if is_there(url, space)):
@@ -144,7 +144,7 @@ def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) ->
 
 
 def _checked(url: str, space: str, *, fix: bool, progress: Callable[[int, int], None]) -> Sequence[object]:
-    from .copying import mark_of, unfinished
+    from .common.copying import mark_of, unfinished
 
     with closing_now(open_anyway_now(url, space=space)) as store:
         check: Callable[..., Sequence[object]] | None
@@ -196,8 +196,8 @@ def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[in
         if grant_to is not None:
             raise InvalidInput("only PostgreSQL knows roles that a store is granted to; for Valkey see deploy/valkey")
         return None
-    from . import postgres
-    from .copying import SPACES
+    from .common.copying import SPACES
+    from .postgres import store as postgres
 
     return {space: postgres.migrate_postgres(url, space=space, grant_to=grant_to) for space in SPACES}
 
@@ -216,7 +216,7 @@ def copy_store(source: str, target: str, progress: Callable[[int, int], None]) -
         InvalidInput: a store in memory, one that is not there, the same one twice, or other keys.
         Conflict: the target holds other records.
     """
-    from .copying import Copying
+    from .common.copying import Copying
 
     _insist_it_outlives(source)
     _insist_it_outlives(target)
@@ -246,7 +246,7 @@ def abandon_store(url: str) -> None:
         InvalidInput: a store in memory, or a file that is not there.
         Conflict: no copy into that store is unfinished; nothing was deleted.
     """
-    from .copying import SPACES, mark_of
+    from .common.copying import SPACES, mark_of
 
     _insist_it_outlives(url)
     insist_it_is_there(url)
@@ -261,7 +261,7 @@ def abandon_store(url: str) -> None:
 
 def _ability(url: str, name: str) -> Callable[..., Any]:
     """Answer what the module of a kind of stores can do for a copy."""
-    ability: Callable[..., Any] = getattr(import_module(f".{store_url_of(url).kind}_copying", __package__), name)
+    ability: Callable[..., Any] = getattr(import_module(f".{store_url_of(url).kind}.dump", __package__), name)
     return ability
 
 
@@ -297,7 +297,7 @@ def is_there(url: str, space: str = "") -> bool:
         return path.exists() and not (path.is_file() and path.stat().st_size == 0)
     if named.kind == "memory":
         return True
-    there: bool = import_module(f".{named.kind}", __package__).is_there(url, space)
+    there: bool = import_module(f".{named.kind}.store", __package__).is_there(url, space)
     return there
 
 
@@ -307,7 +307,7 @@ def insist_it_is_there(url: str) -> None:
     Raises:
         InvalidInput: it is not; nothing was made.
     """
-    from .copying import SPACES
+    from .common.copying import SPACES
 
     if not any(is_there(url, space) for space in SPACES):
         where = {

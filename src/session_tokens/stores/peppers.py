@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
+from ..contract.transaction import Transaction, reads
+from ..crypto.key_file import Keys, key_path_of, keyring_of, read_key_file, replace_key_file
+from ..crypto.minting import PEPPER_BYTES_MIN, checked_peppers
 from ..errors import Conflict, InvalidInput
-from ..minting import PEPPER_BYTES_MIN, checked_peppers
-from ..transaction import Transaction, reads
+from .common.copying import KINDS, SPACES, batches
+from .common.store_url import store_url_of
 from .connect import closing_now, insist_it_is_there, is_there, open_anyway_now
-from .copying import KINDS, SPACES, batches
-from .key_file import Keys, key_path_of, keyring_of, read_key_file, replace_key_file
-from .store_url import store_url_of
 
 PEPPERS_MAX: Final = 16
 PROMOTED_AFTER_MS: Final = 60_000
@@ -174,20 +174,20 @@ def _marks(url: str, store: Any) -> dict[str, Mark]:
 
 
 def _sqlite_marks(store: Any) -> dict[str, Mark]:
-    from .sqlite_schema import ADDED, USED, marks_of
+    from .sqlite.schema import ADDED, USED, marks_of
 
     added, used = (store._read(lambda records, kind=kind: marks_of(records.connection, kind)) for kind in (ADDED, USED))
     return {key_id: Mark(at, key_id in used) for key_id, at in added.items()}
 
 
 def _sqlite_forget(store: Any, key_id: str) -> None:
-    from .sqlite_schema import forget_pepper
+    from .sqlite.schema import forget_pepper
 
     store._writer.alone(lambda connection: forget_pepper(connection, key_id))
 
 
 def _postgres_marks(store: Any) -> dict[str, Mark]:
-    from .postgres_reading import Statement
+    from .postgres.queries import Statement
 
     text = "SELECT key_id, floor(extract(epoch FROM recorded_at) * 1000)::bigint, used_at IS NOT NULL FROM {}.peppers"
     rows = store._read(Statement(text.format(store.address.schema), ()))
@@ -195,8 +195,8 @@ def _postgres_marks(store: Any) -> dict[str, Mark]:
 
 
 def _postgres_forget(store: Any, key_id: str) -> None:
-    from .postgres_reading import Statement
-    from .postgres_schema import Script
+    from .postgres.queries import Statement
+    from .postgres.schema import Script
 
     def forgetting() -> Script:
         yield Statement(f"DELETE FROM {store.address.schema}.peppers WHERE key_id = %s", (key_id,))
@@ -227,7 +227,7 @@ def _valkey_recorded(store: Any) -> dict[bytes, bytes]:
 
 
 def _valkey_name(store: Any) -> bytes:
-    from .valkey_names import PEPPERS
+    from .valkey.keys import PEPPERS
 
     return cast("bytes", store._core.codec.prefix + PEPPERS)
 

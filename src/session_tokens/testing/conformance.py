@@ -1,19 +1,19 @@
 '''The suite that every store passes, for authors of stores. This page is also how to write one.
 
-A store keeps records and commits change sets; it knows stamps, not rules (``session_tokens.store``). The shortest way
-to one is ``BlockingOptimisticStore``, or ``OptimisticStore`` where it waits on an event loop: you answer questions and
-commit if nothing moved, the base class does the rest. Here is a whole store. It is small because it has one stamp for
-everything, a number that grows with each commit, and looks through all it has for each answer: right, and slow. A
-store for many users has a stamp for each record and each index, and indexes::
+A store keeps records and commits change sets; it knows stamps, not rules (``session_tokens.contract.store``). The
+shortest way to one is ``BlockingOptimisticStore``, or ``OptimisticStore`` where it waits on an event loop: you answer
+questions and commit if nothing moved, the base class does the rest. Here is a whole store. It is small because it has
+one stamp for everything, a number that grows with each commit, and looks through all it has for each answer: right, and
+slow. A store for many users has a stamp for each record and each index, and indexes::
 
     import threading
-    from session_tokens.changes import owner_of_living, parked_owner
+    from session_tokens.contract.changes import owner_of_living, parked_owner
     from session_tokens.errors import StoreUnavailable
     from session_tokens.events import Listeners
-    from session_tokens.minting import PlainKeyring
-    from session_tokens.store import BlockingOptimisticStore
-    from session_tokens.unreadable import Unreadables
-    from session_tokens.wants import *
+    from session_tokens.crypto.minting import PlainKeyring
+    from session_tokens.contract.store import BlockingOptimisticStore
+    from session_tokens.contract.unreadable import Unreadables
+    from session_tokens.contract.queries import *
 
     KINDS = ("sessions", "tokens", "entries", "outcomes", "settings", "keys")
 
@@ -162,17 +162,17 @@ be read must stop nothing but itself.
 
 from __future__ import annotations
 
-from .care_checks import CloseChecks, DueChecks
-from .late_checks import LateChecks
-from .listing_checks import IndexChecks
-from .moving_checks import EndingChecks, MovingChecks
-from .race_checks import RaceChecks
-from .session_checks import SessionChecks
-from .thread_checks import ThreadChecks
-from .token_checks import TokenChecks
-from .transaction_checks import IsolationChecks
-from .unreadable_checks import UnreadableChecks
-from .want_checks import OtherWantChecks, SessionWantChecks, TokenWantChecks
+from .checks.care import CloseChecks, DueChecks
+from .checks.late import LateChecks
+from .checks.listings import IndexChecks
+from .checks.moving import EndingChecks, MovingChecks
+from .checks.queries import OtherWantChecks, SessionWantChecks, TokenWantChecks
+from .checks.races import RaceChecks
+from .checks.sessions import SessionChecks
+from .checks.threads import ThreadChecks
+from .checks.tokens import TokenChecks
+from .checks.transactions import IsolationChecks
+from .checks.unreadable import UnreadableChecks
 
 __all__ = ["BlockingStoreConformance", "StoreConformance"]
 

@@ -14,17 +14,17 @@ from typing import NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...async_api import AsyncSessionTokens
-from ...audit import acting
+from ..._async.api import AsyncSessionTokens
+from ...audit.log import acting
 from ...errors import ReauthenticationRequired
 from ...records import ServiceKey, Session
 from ...rules.audit import Act
 from ...rules.reserved import CONSOLE_CLIENT, is_console
+from ...service_keys.keys import authenticate, get_key
+from ...service_keys.last_use import Network, Uses, may_come_from, source_of
+from ...service_keys.roles import may
 from ...settings import CONSOLE_OWNERS, Settings
 from ...web.cookies import Cookie
-from ..key_use import Network, Uses, may_come_from, source_of
-from ..keys import authenticate, get_key
-from ..roles import may
 
 COOKIE = Cookie("__Host-session-tokens-console")
 IDLE_S = 15 * 60

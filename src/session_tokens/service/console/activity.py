@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from typing import NamedTuple
 
-from ...async_api import AsyncSessionTokens
+from ..._async.api import AsyncSessionTokens
 from ...events import SESSION_ENDED, Event
 
 MINUTES = 60

@@ -14,16 +14,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
-from ...async_api import AsyncSessionTokens
-from ...audit_reading import latest, read
+from ..._async.api import AsyncSessionTokens
+from ...audit.reader import latest, read
+from ...crypto.minting import SESSION_ID, TOKEN_ID, is_id
 from ...errors import InvalidInput, SessionTokensError, StoreError
-from ...minting import SESSION_ID, TOKEN_ID, is_id
+from ...service_keys.keys import list_keys, revoke_key
+from ...service_keys.last_use import Network, last_used
 from ...web.cookies import Cookie
 from ..addresses import decoded
 from ..app import HSTS
 from ..callers import Throttle
-from ..key_use import Network, last_used
-from ..keys import list_keys, revoke_key
 from ..reserved import refuse_to_disable
 from . import pages, telling
 from .access import Access, Visitor, drop_cookie, has_token, is_same_site, set_cookie

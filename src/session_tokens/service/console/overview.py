@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
-from ...async_api import AsyncSessionTokens
+from ..._async.api import AsyncSessionTokens
 from ...events import SESSION_ENDED, SESSION_OPENED, TOKEN_ISSUED, TOKEN_TRANSFERRED
 from ...records import Page
 from .activity import Activity

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ...async_api import AsyncSessionTokens
-from ...audit_reading import cursor_of
+from ..._async.api import AsyncSessionTokens
+from ...audit.reader import cursor_of
 from ...events import Event
 from ...records import ServiceKey, Session, Token
-from ..key_use import networks_of
+from ...service_keys.last_use import networks_of
 from ..reserved import is_console_owner
 from .access import Visitor
 from .activity import Activity

@@ -1,0 +1,314 @@
+"""What all commands for asyncio share: opening, closing, sweeping, naming by key, minting, idempotency."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, ClassVar, Self, TypeVar
+
+from .. import validation as inputs
+from ..audit.log import Audit, acting, alerts
+from ..clock import Clock
+from ..contract.queries import SessionListing, SettingOf, TokenListing
+from ..contract.store import Store
+from ..contract.transaction import Rule
+from ..crypto.minting import (
+    SESSION_ID,
+    SESSION_SECRET,
+    TOKEN_ID,
+    TOKEN_SECRET,
+    Pepper,
+    is_id,
+    is_secret,
+    new_secret,
+    secret_of,
+)
+from ..errors import CorruptRecord, StoreError, UnknownSession, UnknownToken
+from ..events import Listener
+from ..records import Issued, Page, Session, Token
+from ..rules import settings as setting_rules
+from ..rules.audit import audited, head_wants, heads_in
+from ..rules.idempotency import Ticket, once
+from ..rules.listing import what_follows
+from ..rules.lookup import Key
+from ..settings import (
+    FROM_DB,
+    SESSION_TIMEOUT_SETTING,
+    SETTING_REFRESH_MS,
+    Duration,
+    Policy,
+    Settings,
+    duration_ms,
+)
+from ..sweeper import PassedOver, TaskSweeper
+from ..touching import Touches
+from .sweeping import swept
+
+T = TypeVar("T")
+R = TypeVar("R", Session, Token)
+L = TypeVar("L", SessionListing, TokenListing)
+
+CHUNK = 200
+"""How many candidates of a listing are read at once, at the least."""
+LOOKED_AT_MAX = 1_000
+"""How many candidates one page of a listing is made of at the most; then it says that there may be more."""
+
+
+class AsyncCore:
+    """The parts that session and token commands are built on."""
+
+    _own_owners: ClassVar[str] = ""
+    """The reserved beginning of the owners for whom this class, and no other, opens sessions."""
+
+    def __init__(self, store: Store, settings: Settings | None = None, *, audit: Audit | None = None) -> None:
+        self.store = store
+        self.settings = settings or Settings()
+        self._policy = Policy(self.settings)
+        self._keyring = store.keyring
+        self._refreshed_at_s: float | None = None
+        self._sweeper: TaskSweeper | None = None
+        self._passed_over = PassedOver()
+        self._closed = False
+        self._audit = audit
+        self._touches = Touches()
+
+    @classmethod
+    async def open(
+        cls,
+        url: str = "memory://",
+        *,
+        settings: Settings | None = None,
+        pepper: Pepper | None = None,
+        clock: Clock | None = None,
+        sweep: bool = True,
+        audit: Audit | None = None,
+    ) -> Self:
+        """Open a store and answer the API on it.
+
+        Args:
+            url: ``memory://``, ``sqlite:///path``, ``valkey://host:port/db``, ``redis://…`` or ``postgresql://…``.
+            settings: the general defaults.
+            pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
+            clock: tells the time to an embedded store; servers keep their own.
+            sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
+            audit: keeps an audit log on the store: an entry for each state change, in the same commit.
+
+        Raises:
+            InvalidInput: a URL or pepper that can never be right.
+            StoreUnavailable: the store cannot be reached.
+            StoreError: it is of a newer version, or its pepper is missing or wrong.
+        """
+        tokens = cls(await _open_store(url, pepper, clock), settings, audit=audit)
+        if sweep:
+            interval_ms = duration_ms("sweep_interval", tokens.settings.sweep_interval) or 1000
+            tokens._sweeper = TaskSweeper(tokens, interval_ms / 1000)
+        return tokens
+
+    async def close(self) -> None:
+        """Stop the sweeper and let go of the store; calling it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._sweeper is not None:
+            await self._sweeper.stop()
+        if self._audit is not None and self._audit.pending:
+            await anchor_heads(self.store, self._audit)
+        await self.store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def audit(self) -> Audit | None:
+        """The audit log that is kept by this object, if one is."""
+        return self._audit
+
+    @property
+    def touches(self) -> Touches:
+        """How uses of sessions that cannot be written down are met, and how many there were: ``touches.failed``."""
+        return self._touches
+
+    def subscribe(self, callback: Listener) -> Callable[[], None]:
+        """Call ``callback(event)`` after each state change committed through this object; the answer ends it.
+
+        It is called on the thread or loop of the caller (SQLite: of the writer) and should be quick. Delivery ends
+        with the process; it is a notification, not a queue.
+        """
+        return self.store.listeners.add(callback)
+
+    async def sweep(self, limit: int = 1000) -> int:
+        """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned.
+
+        Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
+        that cannot be read is passed over, told once, and tried again after ``PASSED_OVER_S``.
+        """
+        limit = inputs.limit_of(limit, 1_000_000)
+        cleaned = await swept(self.store, self._run, self._policy, self._passed_over, limit)
+        if self._audit is not None and self._audit.is_due(side_by_side=self.store.side_by_side, idle=True):
+            await anchor_heads(self.store, self._audit)
+        return cleaned
+
+    async def set_general_session_timeout(self, max_age: Duration | None) -> None:
+        """Set the general ``max_age`` that every process with ``Settings(max_age=FROM_DB)`` on this store reads.
+
+        It holds for sessions opened later; each process sees it within 30 seconds.
+        """
+        milliseconds = duration_ms("max_age", max_age)
+        text = "never" if milliseconds is None else str(milliseconds)
+        await self._run(setting_rules.write_setting, SESSION_TIMEOUT_SETTING, text)
+        self._refreshed_at_s = None
+
+    async def general_timeouts(self) -> tuple[int | None, int | None]:
+        """Answer the general ``max_age`` of sessions and timeout of tokens as they hold now, in milliseconds."""
+        await self._refresh_general_timeout()
+        return self._policy.max_age_ms, self._policy.token_timeout_ms
+
+    async def _refresh_general_timeout(self) -> None:
+        """Read the general ``max_age`` from the store if the settings say so and it was not read lately."""
+        if self.settings.max_age is not FROM_DB:
+            return
+        now_s = time.monotonic()
+        if self._refreshed_at_s is not None and (now_s - self._refreshed_at_s) * 1000 < SETTING_REFRESH_MS:
+            return
+        _, found = await self.store.read([SettingOf(SESSION_TIMEOUT_SETTING)])
+        self._policy.max_age_ms = inputs.general_timeout_of(found[0].value, self._policy.max_age_ms)
+        self._refreshed_at_s = now_s
+
+    async def _page(self, listing: L, judged: Callable[[L, Any, int], list[R]], limit: int) -> Page[R]:
+        """Answer a page of a listing: at most ``limit`` records, of at most about ``LOOKED_AT_MAX`` that are read."""
+        listed: list[R] = []
+        left_out: dict[str, None] = {}
+        looked_at = 0
+        rest: L | None = listing
+        while rest is not None and len(listed) <= limit:
+            if looked_at >= LOOKED_AT_MAX and rest.after != listing.after:
+                break
+            now, found = await self.store.read([rest])
+            listed += judged(listing, found[0].value, now)
+            looked_at += len(found[0].value) + len(found[0].unreadable)
+            left_out.update((record.id, None) for record in found[0].unreadable)
+            rest = what_follows(rest, found[0])
+        return page_of(listed, limit, tuple(left_out), rest)
+
+    def _session_key(self, key: object) -> Key:
+        if not isinstance(key, str):
+            raise TypeError(f"a session's key is its id or secret (str), not {type(key).__name__}")
+        if is_id(SESSION_ID, key):
+            return key
+        if is_secret(SESSION_SECRET, key):
+            return tuple(self._keyring.lookups(key))
+        raise UnknownSession("that is neither the id (ses_…) nor the secret (sts_…) of a session")
+
+    def _token_key(self, key: object) -> Key:
+        if not isinstance(key, str):
+            raise TypeError(f"a token's key is its id or secret (str), not {type(key).__name__}")
+        if is_id(TOKEN_ID, key):
+            return key
+        if is_secret(TOKEN_SECRET, key):
+            return tuple(self._keyring.lookups(key))
+        raise UnknownToken("that is neither the id (tok_…) nor the secret (stt_…) of a token")
+
+    async def _run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
+        try:
+            if self._audit is None:
+                return await self.store.run(rule, *args)
+            return await run_audited(self.store, self._audit, rule, *args)
+        except (UnknownSession, UnknownToken):
+            await self.store.insist_on_peppers()
+            raise
+
+    async def _do(
+        self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object
+    ) -> T:
+        """Run a command that mints no secret."""
+        if idempotency_key is None:
+            return await self._run(rule, *args)
+        key = inputs.idempotency_key_of(idempotency_key)
+        ticket = self._ticket(command, key, request)
+        record = await self._run(once, ticket, rule, args)
+        outcome: Any = record.outcome
+        return outcome  # type: ignore[no-any-return]  # it is what the rule answered the first time
+
+    async def _issue(
+        self,
+        command: str,
+        idempotency_key: str | None,
+        request: Sequence[object],
+        prefix: str,
+        rule: Rule[Any],
+        args_with: Callable[[str], tuple[object, ...]],
+    ) -> Issued:
+        """Run a command that mints a secret: a random one, or one derived so that a retry gets the same."""
+        if idempotency_key is None:
+            secret = new_secret(prefix)
+            return Issued(await self._run(rule, *args_with(self._keyring.lookup(secret))), secret)
+        key = inputs.idempotency_key_of(idempotency_key)
+        ticket = self._ticket(command, key, request)
+        secret = self._derived(prefix, command, key, ticket.nonce, ticket.key_id)
+        record = await self._run(once, ticket, rule, args_with(self._keyring.lookup(secret)))
+        if record.nonce != ticket.nonce:
+            secret = self._derived(prefix, command, key, record.nonce, record.key_id)
+        outcome: Any = record.outcome
+        return Issued(outcome, secret)
+
+    def _ticket(self, command: str, key: str, request: Sequence[object]) -> Ticket:
+        return Ticket(
+            inputs.digest_of(command, key),
+            inputs.digest_of(command, *map(repr, request)),
+            os.urandom(16).hex(),
+            self._keyring.current,
+        )
+
+    def _derived(self, prefix: str, command: str, key: str, nonce: str, key_id: str) -> str:
+        try:
+            return secret_of(prefix, self._keyring.derive(key_id, ascii((command, key, nonce)).encode("ascii")))
+        except KeyError:
+            raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
+
+
+async def run_audited(store: Store, audit: Audit, rule: Rule[T], *args: object) -> T:
+    """Run a rule on a store with an entry in its audit log for each state change, in the same commit."""
+    side_by_side = store.side_by_side
+    chain = audit.take(side_by_side=side_by_side)
+    try:
+        answer = await store.run(audited(rule), audit.key_of(store.keyring), acting.get(), chain, args)
+    except BaseException:
+        audit.gave_up(chain, side_by_side=side_by_side)
+        raise
+    audit.wrote(chain, answer, side_by_side=side_by_side)
+    if audit.is_due(side_by_side=side_by_side):
+        await anchor_heads(store, audit)
+    outcome: T = answer.outcome
+    return outcome
+
+
+async def anchor_heads(store: Store, audit: Audit) -> None:
+    """Anchor where all chains of a log end; what hinders it is told to the log, and the next turn tries again."""
+    try:
+        covered, chains = audit.pending, audit.chains(side_by_side=store.side_by_side)
+        answer = await store.read(head_wants(chains))
+        audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring), covered)
+    except StoreError as error:
+        alerts.error("the audit log is not anchored: %s", error)
+
+
+async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> Store:
+    connect = import_module("..stores.connect", __package__)  # a store is loaded when it is asked for
+    store: Store = await connect.open_store(url, pepper=pepper, clock=clock)
+    return store
+
+
+def page_of(
+    listed: list[R], limit: int, unreadable: Sequence[str], rest: SessionListing | TokenListing | None
+) -> Page[R]:
+    """Answer the first ``limit`` of what was listed as a page, with the cursor of the next; ``rest`` was not read."""
+    if len(listed) <= limit:
+        return Page(listed, None if rest is None or rest.after is None else inputs.cursor_of(rest.after), unreadable)
+    last = listed[limit - 1]
+    return Page(listed[:limit], inputs.cursor_of((last.created_at, last.id)), unreadable)

@@ -1,0 +1,328 @@
+"""The commands on tokens, for asyncio."""
+
+from __future__ import annotations
+
+from .. import validation as inputs
+from ..clock import NEVER
+from ..contract.queries import TokenById, TokenListing
+from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
+from ..errors import InvalidInput, UnknownToken
+from ..records import JSON, Issued, Page, Token, TokenKind
+from ..rules import tokens as rules
+from ..rules.expiry import secret_dies_at
+from ..rules.listing import tokens_listed
+from ..settings import LABEL_BYTES_MAX, UNSET, Duration, Unset, duration_ms
+from .core import CHUNK, AsyncCore
+
+
+class AsyncTokenCommands(AsyncCore):
+    """Tokens."""
+
+    async def issue_token(
+        self,
+        session_key: str | None,
+        value: JSON = None,
+        *,
+        transferable: bool = False,
+        timeout: Duration | None | Unset = UNSET,
+        disownment_timeout: Duration | None | Unset = UNSET,
+        client_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Issued:
+        """Issue a token under a session, or a free one with ``None``, and answer it with its secret.
+
+        Args:
+            session_key: id or secret of the session that holds it.
+            value: a ``str``, kept verbatim, or any JSON value; at most 16 KiB; never interpreted.
+            transferable: whether it may change hands and outlives its session unassigned; else it is session-bound.
+            timeout: its own; a session-bound token ends with its session at the latest.
+            disownment_timeout: how long it may wait unassigned; transferable tokens only.
+            client_id: the id of the service key on whose behalf it is issued.
+
+        Raises:
+            UnknownSession, SessionEnded: no living session answers to ``session_key``.
+            LimitReached: the session holds as many tokens as the settings allow.
+            InvalidInput: a value or duration that can never be right, or a free token that should be transferable.
+        """
+        transferable = inputs.flag_of("transferable", transferable)
+        named = None if session_key is None else self._session_key(session_key)
+        if transferable and named is None:
+            raise InvalidInput("a transferable token needs a session to begin with; give the session's id or secret")
+        if disownment_timeout is not UNSET and not transferable:
+            raise InvalidInput("only a transferable token is ever unassigned; leave disownment_timeout away")
+        policy = self._policy
+        kind = TokenKind.FREE if named is None else TokenKind.TRANSFERABLE if transferable else TokenKind.BOUND
+        text, is_json = inputs.token_value_of("value", value)
+        issue = rules.Issue(
+            new_id(TOKEN_ID),
+            None,
+            kind,
+            text,
+            is_json,
+            policy.token_timeout_ms if timeout is UNSET else duration_ms("timeout", timeout),
+            policy.disownment_timeout_ms
+            if disownment_timeout is UNSET
+            else duration_ms("disownment_timeout", disownment_timeout),
+            inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
+        )
+        asked = inputs.asked_of(timeout, disownment_timeout)
+        return await self._issue(
+            "issue_token",
+            idempotency_key,
+            (named, kind, text, is_json, *asked, issue.client_id),
+            TOKEN_SECRET,
+            rules.issue_token,
+            lambda lookup: (policy, named, issue.looked_up_by(lookup)),
+        )
+
+    async def verify_token(self, secret: str) -> Token | None:
+        """Answer the living, owned (or free) token of a secret, ``None`` for every other string.
+
+        Reading never writes and restarts no clock. An unassigned token does not authenticate.
+
+        Raises:
+            TypeError: ``secret`` is not a ``str``.
+            StoreUnavailable: the store cannot be asked; this does not mean that the secret is not valid.
+        """
+        if not isinstance(secret, str):
+            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+        if not is_secret(TOKEN_SECRET, secret):
+            return None
+        now, token, session, entry = await self.store.find_token(self._keyring.lookups(secret))
+        if token is None or not token.authenticates(now, session, entry):
+            return None
+        return token.seen_with(session)
+
+    async def verify_token_until(self, secret: str) -> tuple[Token, int | None] | None:
+        """As ``verify_token``, with the instant in milliseconds until which it may be kept; ``None``: for ever.
+
+        The secret of a token that a session holds opens nothing after that session's end, whatever the token's kind;
+        a transferable one itself goes on, unassigned, so that its ``expires_at`` may be later.
+        """
+        if not isinstance(secret, str):
+            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+        if not is_secret(TOKEN_SECRET, secret):
+            return None
+        now, token, session, entry = await self.store.find_token(self._keyring.lookups(secret))
+        if token is None or not token.authenticates(now, session, entry):
+            return None
+        until = secret_dies_at(token, session)
+        return token.seen_with(session), None if until == NEVER else until
+
+    async def transfer_token(
+        self,
+        key: str,
+        *,
+        giver: str | None,
+        receiver: str,
+        epoch: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Issued:
+        """Hand a transferable token to another owner and answer it with the receiver's new secret; the giver's is dead.
+
+        Args:
+            giver: its present owner; for an unassigned token ``None`` or its previous owner.
+            receiver: holds it in their newest living session, or parked until their next.
+            epoch: transfer it only if it has not changed hands since this epoch.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            NotTransferable: it is free or session-bound.
+            NotOwner: the giver does not own it.
+            OwnerDisabled: the receiver is disabled.
+            Conflict: ``epoch`` is not its epoch any more.
+        """
+        named = self._token_key(key)
+        giver = None if giver is None else inputs.owner_of("giver", giver)
+        receiver = inputs.receiver_of("receiver", receiver)
+        expected = inputs.version_of("epoch", epoch)
+        return await self._issue(
+            "transfer_token",
+            idempotency_key,
+            (named, giver, receiver, expected),
+            TOKEN_SECRET,
+            rules.transfer_token,
+            lambda lookup: (named, giver, receiver, lookup, expected),
+        )
+
+    async def claim_token(self, key: str, *, session_key: str, idempotency_key: str | None = None) -> Issued:
+        """Take an unassigned token into a living session and answer it with its new secret.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            UnknownSession, SessionEnded: no living session answers to ``session_key``.
+            NotTransferable: it is free or session-bound.
+            Conflict: someone owns it.
+        """
+        named, holder = self._token_key(key), self._session_key(session_key)
+        return await self._issue(
+            "claim_token",
+            idempotency_key,
+            (named, holder),
+            TOKEN_SECRET,
+            rules.claim_token,
+            lambda lookup: (named, holder, lookup),
+        )
+
+    async def reissue_token(self, key: str, *, owner: str | None, idempotency_key: str | None = None) -> Issued:
+        """Give a token a new secret at its owner's wish; the old one is dead at once.
+
+        Args:
+            owner: its present owner; ``None`` for a free token.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            NotOwner: it is not that owner's, or unassigned.
+        """
+        named = self._token_key(key)
+        owner = None if owner is None else inputs.owner_of("owner", owner)
+        return await self._issue(
+            "reissue_token",
+            idempotency_key,
+            (named, owner),
+            TOKEN_SECRET,
+            rules.reissue_token,
+            lambda lookup: (named, owner, lookup),
+        )
+
+    async def offer_token(
+        self,
+        key: str,
+        *,
+        price: object = None,
+        currency: str | None = None,
+        gift: bool = False,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Token:
+        """Advertise a transferable token; that locks nothing, and money never moves here.
+
+        Args:
+            price: ``int``, ``Decimal`` or ``str``, ``None`` for none; positive: the receiver pays, negative: the giver.
+            currency: a currency or unit, at most 16 characters.
+            gift: whether it is marked as a gift.
+            version: offer it only if its version is still this one.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            NotTransferable: it is free or session-bound.
+            Conflict: ``version`` is not its version any more.
+        """
+        named = self._token_key(key)
+        args = (
+            named,
+            inputs.price_of(price),
+            inputs.currency_of(currency),
+            inputs.flag_of("gift", gift),
+            inputs.version_of("version", version),
+        )
+        return await self._do("offer_token", idempotency_key, args, rules.offer_token, *args)
+
+    async def withdraw_token(
+        self, key: str, *, version: int | None = None, idempotency_key: str | None = None
+    ) -> Token:
+        """Take a token's listing, price and gift mark away; without any, nothing changes.
+
+        Raises:
+            UnknownToken, NotTransferable, Conflict: as ``offer_token``.
+        """
+        args = (self._token_key(key), inputs.version_of("version", version))
+        return await self._do("withdraw_token", idempotency_key, args, rules.withdraw_token, *args)
+
+    async def change_token(
+        self,
+        key: str,
+        *,
+        timeout: Duration | None | Unset = UNSET,
+        disownment_timeout: Duration | None | Unset = UNSET,
+        value: JSON | Unset = UNSET,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Token:
+        """Change value or clocks of a token; what is not given stays.
+
+        Args:
+            timeout: its own, counting from now.
+            disownment_timeout: counts from its being unassigned; transferable tokens only.
+            version: change it only if its version is still this one.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            InvalidInput: a disownment timeout for another kind of token.
+            Conflict: ``version`` is not its version any more.
+        """
+        named = self._token_key(key)
+        text, is_json = (UNSET, False) if value is UNSET else inputs.token_value_of("value", value)
+        change = rules.TokenChange(
+            UNSET if timeout is UNSET else duration_ms("timeout", timeout),
+            UNSET if disownment_timeout is UNSET else duration_ms("disownment_timeout", disownment_timeout),
+            text,
+            is_json,
+            inputs.version_of("version", version),
+        )
+        return await self._do("change_token", idempotency_key, (named, *change), rules.change_token, named, change)
+
+    async def destroy_token(self, key: str, *, version: int | None = None, idempotency_key: str | None = None) -> bool:
+        """End a token; answer whether one lived under ``key``. Ending what is over or unknown changes nothing.
+
+        Raises:
+            Conflict: ``version`` is given and is not its version any more.
+        """
+        try:
+            named = self._token_key(key)
+        except UnknownToken:
+            return False
+        expected = inputs.version_of("version", version)
+        request = (named, expected)
+        ended = await self._do("destroy_token", idempotency_key, request, rules.destroy_token, named, expected)
+        if not ended and not isinstance(named, str):
+            await self.store.insist_on_peppers()
+        return ended
+
+    async def get_token(self, id: str) -> Token | None:
+        """Answer the living token of an id as it stands now, unassigned ones too; ``None`` for every other string."""
+        if not isinstance(id, str):
+            raise TypeError(f"an id is a str, not {type(id).__name__}")
+        if not is_id(TOKEN_ID, id):
+            return None
+        now, found = await self.store.read([TokenById(id)])
+        token, session, entry = found[0].value.followed()
+        present = None if token is None else token.as_of(now, session, entry)
+        return None if present is None else present.seen_with(session)
+
+    async def list_tokens(
+        self,
+        *,
+        owner: str | None = None,
+        session: str | None = None,
+        transferable: bool | None = None,
+        sellable: bool | None = None,
+        unassigned: bool | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[Token]:
+        """Answer living tokens in order of their issue, a page at a time, each as it stands now.
+
+        Args:
+            owner: only those that they own now.
+            session: only those that the session of this id holds now.
+            transferable: only transferable (``True``) or only other ones (``False``).
+            sellable: only listed (``True``) or only other ones (``False``).
+            unassigned: only unassigned (``True``) or only other ones (``False``).
+            after: the ``next`` of the page before.
+            limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
+                records at the most, however few of them match.
+        """
+        limit = inputs.limit_of(limit)
+        if session is not None and not (isinstance(session, str) and is_id(SESSION_ID, session)):
+            raise InvalidInput("session is the id of a session (ses_…)")
+        listing = TokenListing(
+            None if owner is None else inputs.owner_of("owner", owner),
+            session,
+            None if transferable is None else inputs.flag_of("transferable", transferable),
+            None if sellable is None else inputs.flag_of("sellable", sellable),
+            None if unassigned is None else inputs.flag_of("unassigned", unassigned),
+            inputs.place_of_cursor(TOKEN_ID, after),
+            max(limit + 1, CHUNK),
+        )
+        return await self._page(listing, tokens_listed, limit)

@@ -1,0 +1,1 @@
+"""The blocking API, generated from ``_async`` by ``tools/generate_sync.py``."""

@@ -1,0 +1,289 @@
+# Generated from _async/mirror.py by tools/generate_sync.py; change that file and run it again.
+r"""A memory store written through to the application's own six-method DB, for threads.
+
+Theory of operation. The DB has no compare-and-set, so the guarantee is that of this process. A command is planned on
+the memory store, its change set is written to the DB while the locks of its owners, sessions and tokens are held, and
+only then committed in memory. If a DB call fails, those already made are undone (best effort, logged), the change is
+dropped and ``AdapterError`` raised.
+
+In the token DB a session's record is kept under ``\x1fst:s:`` + session, a token's under ``\x1fst:t:`` + token, both
+as JSON; the token's own key holds its value verbatim. What another process ended is gone from there, which
+``refresh_session`` and ``refresh_token`` see. A session's string may be used again by a process that knows nothing of
+the tokens under the former session: so a token's record tells when its session was opened, and one that hung on a
+former session is judged as after its end, and cleaned up, when it is met.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from ..contract.changes import Changes, owner_of_living
+from ..contract.queries import Answer, Key, Want
+from ..contract.store import BlockingStore
+from ..contract.transaction import Rule
+from ..errors import AdapterError, CorruptRecord, StoreBusy
+from ..records import Session, Token
+from ..records.session import is_another
+from ..settings import ATTEMPTS_MAX
+from ..stores.common.record_codec import SESSION_COLUMNS, TOKEN_COLUMNS, session_of, session_row, token_of, token_row
+from ..stores.memory.store import MemoryStore
+from ..tables.user_db import SyncDBCalls, SyncKeyLocks
+
+T = TypeVar("T")
+Undo = list[tuple[str, tuple[str, ...]]]
+
+log = logging.getLogger("session_tokens.mirror")
+
+SESSION_PREFIX = "\x1fst:s:"
+TOKEN_PREFIX = "\x1fst:t:"
+VALUE_COLUMN = TOKEN_COLUMNS.index("value")
+OPENED_AT = "session_created_at"
+"""The field of a token's record that tells which session of that string it hangs on."""
+
+
+class SyncMirrorStore(BlockingStore):
+    """The tables of this process over the application's DB.
+
+    Args:
+        calls: the DB's methods.
+        inner: where the records of this process are.
+    """
+
+    def __init__(self, calls: SyncDBCalls, inner: MemoryStore) -> None:
+        self.inner = inner
+        self.clock = inner.clock
+        self.keyring = inner.keyring
+        self.listeners = inner.listeners
+        self.unreadables = inner.unreadables
+        self._calls = calls
+        self._locks = SyncKeyLocks()
+
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        """Answer from the records of this process."""
+        return self.inner.read_now(wants)
+
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer what of this process should be swept."""
+        return self.inner.due_now(now, limit)
+
+    def close_now(self) -> None:
+        """Let go of the DB's loop; calling it again does nothing."""
+        self.inner.close_now()
+        self._calls.close()
+
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """Plan, write through, commit; raises ``AdapterError`` with everything as it was if the DB fails."""
+        for _ in range(ATTEMPTS_MAX):
+            result, changes, _ = self.inner.plan_now(rule, *args)
+            if not changes:
+                return result
+            keys = _keys_of(changes)
+            with self._locks.hold(keys):
+                result, changes, now = self.inner.plan_now(rule, *args)
+                if not _keys_of(changes) <= keys:
+                    continue
+                if self._commit(changes, now, []):
+                    return result
+        raise StoreBusy("others changed the same records first, each time; try again later")
+
+    def open_session(self, rule: Rule[Any], id: str, owner: str, args_with: Callable[[str], tuple[object, ...]]) -> str:
+        """Run the opening of a session whose hash, and so its first token's value, the DB makes; answer the hash.
+
+        Args:
+            rule: answers the session, and whether it is new.
+            args_with: answers the rule's arguments for a hash.
+        """
+        keys = {"s:" + id, "o:" + owner}
+        for _ in range(ATTEMPTS_MAX):
+            _, changes, _ = self.inner.plan_now(rule, *args_with(""))
+            keys |= _keys_of(changes)
+            with self._locks.hold(keys):
+                (session, is_new), changes, _ = self.inner.plan_now(rule, *args_with(""))
+                if not _keys_of(changes) <= keys:
+                    continue
+                undo: Undo = []
+                if is_new:
+                    link: str = self._calls.call("set_session_key_value", id, owner)
+                    undo.append(("del_session_key_value", (id,)))
+                else:
+                    link = session.name or ""
+                _, changes, now = self.inner.plan_now(rule, *args_with(link))
+                if self._commit(changes, now, undo):
+                    return link
+        raise StoreBusy("others changed the same records first, each time; try again later")
+
+    def ask(self, method: str, *args: str) -> Any:
+        """Ask the DB, outside of any command."""
+        return self._calls.call(method, *args)
+
+    def session_in_db(self, id: str) -> Session | None:
+        """Answer what the DB holds of a session.
+
+        Raises:
+            CorruptRecord: it is not what was written.
+        """
+        text = self._calls.call("get_key_value", SESSION_PREFIX + id)
+        return None if text is None else session_of(_row_of(text, SESSION_COLUMNS), self.clock)
+
+    def token_in_db(self, id: str) -> Token | None:
+        """Answer what the DB holds of a token, its value from its own key.
+
+        Raises:
+            CorruptRecord: it is not what was written.
+        """
+        return (self._token_there(id))[0]
+
+    def _token_there(self, id: str) -> tuple[Token | None, int | None]:
+        """Answer what the DB holds of a token, and when the session that it hangs on was opened, where it says so."""
+        text = self._calls.call("get_key_value", TOKEN_PREFIX + id)
+        value = None if text is None else self._calls.call("get_key_value", id)
+        if text is None or value is None:
+            return None, None
+        row = _row_of(text, (*TOKEN_COLUMNS, OPENED_AT))
+        opened_at = row.pop()
+        row[VALUE_COLUMN] = value
+        return token_of(row), opened_at if isinstance(opened_at, int) else None
+
+    def refresh_session(self, id: str, adopt: Rule[None], forget: Callable[[], tuple[Rule[bool], Any]]) -> None:
+        """Take over what the DB says of a session; what it has no more is ended here, with its tokens."""
+        with self._locks.hold(["s:" + id]):
+            there = self.session_in_db(id)
+            here = self.inner.sessions.get(id)
+            if there is not None and here is None and there.ended_at is not None:
+                return
+            if there is not None and (here is None or there.version > here.version or is_another(there, here)):
+                self.inner.adopt_now(adopt, there, [])
+        if there is None and here is not None:
+            rule, policy = forget()
+            self.run_now(rule, policy, id)
+
+    def refresh_token(self, id: str, adopt: Rule[None]) -> Token | None:
+        """Take over what the DB says of a token, and answer it."""
+        with self._locks.hold(["t:" + id]):
+            there, opened_at = self._token_there(id)
+            if there != self.inner.tokens.get(id):
+                if there is not None and there.session_id is not None:
+                    there = self._without_stranger(there, there.session_id, opened_at)
+                self.inner.adopt_now(adopt, None, [(id, there)])
+        return there
+
+    def _without_stranger(self, token: Token, session_id: str, opened_at: int | None) -> Token | None:
+        """Answer a token as it stands after its session's end, if that string names another session by now."""
+        session = self.session_in_db(session_id)
+        if session is None or (token.owner == session.owner and (opened_at is None or opened_at == session.created_at)):
+            return token
+        # The former session was over when the present one was opened, at the latest.
+        left = token.as_of(self.clock.now(), session.ended(session.created_at, "expired"), None)
+        undo: Undo = []
+        try:
+            self._put(undo, token.id, _value_of(token), _value_of(left))
+            self._put(undo, TOKEN_PREFIX + token.id, _token_text(token, opened_at), _token_text(left, None))
+        except AdapterError:
+            self._take_back(undo)
+            log.warning("a token of a session that is over could not be cleaned up in the application's DB")
+        return left
+
+    def _commit(self, changes: Changes, now: int, undo: Undo) -> bool:
+        try:
+            self._write_through(changes, undo)
+            if self.inner.commit_now(changes, now):
+                return True
+        except BaseException:
+            self._take_back(undo)
+            raise
+        self._take_back(undo)
+        return False
+
+    def _write_through(self, changes: Changes, undo: Undo) -> None:
+        opened = {new.id: new.created_at for _, new in changes.sessions if new is not None and owner_of_living(new)}
+        for old, new in changes.sessions:
+            has_ended = owner_of_living(old) is not None and owner_of_living(new) is None
+            # Where the string is used again at once, the DB has been told already whose it is now.
+            if old is not None and has_ended and old.id not in opened:
+                self._do(undo, ("set_session_key_value", (old.id, old.owner)), "del_session_key_value", old.id)
+            record = new if new is not None else old
+            if record is not None:
+                self._put(undo, SESSION_PREFIX + record.id, _session_text(old), _session_text(new))
+        for former, token in changes.tokens:
+            id = token.id if token is not None else former.id if former is not None else ""
+            self._put(undo, id, _value_of(former), _value_of(token))
+            texts = _token_text(former, self._opened_at(former, {})), _token_text(token, self._opened_at(token, opened))
+            self._put(undo, TOKEN_PREFIX + id, *texts)
+
+    def _opened_at(self, token: Token | None, opened: dict[str, int]) -> int | None:
+        """Answer when the session that a token hangs on was opened: one of a change set, else one that is known."""
+        if token is None or token.session_id is None:
+            return None
+        session = self.inner.sessions.get(token.session_id)
+        return opened.get(token.session_id, None if session is None else session.created_at)
+
+    def _put(self, undo: Undo, key: str, old: str | None, new: str | None) -> None:
+        """Change what one key of the token DB holds; ``None`` for nothing."""
+        if old == new:
+            return
+        back = ("del_key_value", (key,)) if old is None else ("set_key_value", (key, old))
+        if new is None:
+            self._do(undo, back, "del_key_value", key)
+        else:
+            self._do(undo, back, "set_key_value", key, new)
+
+    def _do(self, undo: Undo, back: tuple[str, tuple[str, ...]], method: str, *args: str) -> None:
+        undo.append(back)  # before the call: a call that failed may have been done
+        self._calls.call(method, *args)
+
+    def _take_back(self, undo: Undo) -> None:
+        for method, args in reversed(undo):
+            try:
+                self._calls.call(method, *args)
+            except AdapterError:
+                log.warning("a change could not be taken back from the application's DB (%s)", method)
+
+
+def _keys_of(changes: Changes) -> set[str]:
+    """Answer the names of the locks that a change set needs."""
+    keys: set[str] = set()
+    for session_pair in changes.sessions:
+        for session in session_pair:
+            if session is not None:
+                keys |= {"s:" + session.id, "o:" + session.owner}
+    for token_pair in changes.tokens:
+        for token in token_pair:
+            if token is not None:
+                keys.add("t:" + token.id)
+                if token.owner is not None:
+                    keys.add("o:" + token.owner)
+    return keys
+
+
+def _session_text(session: Session | None) -> str | None:
+    return None if session is None else _text_of(SESSION_COLUMNS, session_row(session))
+
+
+def _token_text(token: Token | None, opened_at: int | None) -> str | None:
+    if token is None:
+        return None
+    row = [*token_row(token), opened_at]
+    row[VALUE_COLUMN] = None  # under the token's own key
+    return _text_of((*TOKEN_COLUMNS, OPENED_AT), row)
+
+
+def _value_of(token: Token | None) -> str | None:
+    return None if token is None else token.text
+
+
+def _text_of(columns: Sequence[str], row: Sequence[Any]) -> str:
+    kept = {column: value for column, value in zip(columns, row, strict=True) if value is not None}
+    return json.dumps({"session_tokens": 1, **kept}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _row_of(text: str, columns: Sequence[str]) -> list[Any]:
+    try:
+        kept = json.loads(text)
+        if not isinstance(kept, dict) or kept.pop("session_tokens") != 1 or not kept.keys() <= set(columns):
+            raise ValueError("other columns")
+    except (ValueError, KeyError, RecursionError):
+        raise CorruptRecord("the application's DB holds something else under a key of session-tokens") from None
+    return [kept.get(column) for column in columns]

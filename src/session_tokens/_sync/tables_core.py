@@ -1,0 +1,428 @@
+# Generated from _async/tables_core.py by tools/generate_sync.py; change that file and run it again.
+"""What ``TokenTables`` stands on: opening, finding by the application's strings, and asking its DB."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
+
+from .. import validation as inputs
+from ..clock import Clock
+from ..compiler_hints import mypyc_attr
+from ..contract.queries import SessionById, SessionListing, SettingOf, TokenById, TokenListing
+from ..contract.store import BlockingStore
+from ..contract.transaction import Rule
+from ..crypto.minting import Pepper
+from ..errors import AdapterError, CorruptRecord, InvalidInput, Refused
+from ..records import BOUND, JSON, OwnerEntry, Session, Token, TokenKind
+from ..rules import sessions, settings, tokens
+from ..rules import token_tables as named
+from ..rules.listing import sessions_listed, tokens_listed, what_follows
+from ..settings import NAME_BYTES_MAX, SESSION_TIMEOUT_SETTING, SETTING_REFRESH_MS, Policy, Settings, duration_ms
+from ..stores.connect import open_store_now
+from ..stores.memory.store import MemoryStore
+from ..sweeper import PassedOver, ThreadSweeper
+from ..tables.strings import SETTING, KeyedNaming, Naming, PlainNaming, TokenStrings, chosen_token_strings
+from ..tables.user_db import SyncDBCalls
+from .mirror import SyncMirrorStore
+from .sweeping import swept
+
+T = TypeVar("T")
+R = TypeVar("R", Session, Token)
+
+log = logging.getLogger("session_tokens._sync.token_tables")
+
+RESERVED = "\x1f"
+"""Strings that begin with it are the mirror's own keys in the application's DB."""
+TIMEOUT_KEY = "session_tokens:general_session_timeout"
+"""Where the application's DB keeps the general session timeout for ``FROM_DB``."""
+CHUNK = 1_000
+"""How many records of a list are read at once."""
+
+TokenCreator = Callable[[str | None], str]
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class SyncTablesCore:
+    """The seed's tables. Without a DB they are this process's own.
+
+    Args:
+        db: ``None``, or the application's DB with the six methods (sync or async), written through.
+        token_creator: makes the strings of ``create_token``; see ``set_token_creator``.
+        token_db: a DB of its own for tokens; without it ``db`` holds both.
+        db_timeout: seconds that a DB call may take; ``None``: no limit, sync methods on the caller's thread.
+        clock: tells the time.
+        sweep: whether a background sweeper runs; without it call ``decrement_timers()``.
+    """
+
+    def __init__(
+        self,
+        db: object | None = None,
+        token_creator: TokenCreator | None = None,
+        *,
+        token_db: object | None = None,
+        db_timeout: float | None = 5.0,
+        clock: Clock | None = None,
+        sweep: bool = True,
+    ) -> None:
+        inner = MemoryStore(clock=clock)
+        mirror: SyncMirrorStore | None = None
+        if db is not None:
+            timeout_s = _timeout_of(db_timeout)
+            mirror = SyncMirrorStore(SyncDBCalls(db, db if token_db is None else token_db, timeout_s), inner)
+        elif token_db is not None:
+            raise InvalidInput("token_db needs a session DB as first argument; one DB for both is db alone")
+        self._set_up(mirror if mirror is not None else inner, mirror, PlainNaming(), token_creator, sweep)
+
+    def _set_up(
+        self,
+        store: BlockingStore,
+        mirror: SyncMirrorStore | None,
+        naming: Naming,
+        token_creator: TokenCreator | None,
+        sweep: bool,
+    ) -> None:
+        self.store = store
+        self._mirror = mirror
+        self._memory = memory = store if isinstance(store, MemoryStore) else None
+        # What the hot reads look at, at hand; without a memory store they find nothing and ask the store.
+        self._sessions: dict[Any, Session] = {} if memory is None else memory.sessions
+        self._tokens = {} if memory is None else memory.tokens
+        self._entries = {} if memory is None else memory.entries
+        self._now = store.clock.now
+        self._naming = naming
+        # An application's DB knows no successors, and the hot reads of a memory store do not look for them.
+        is_whole = mirror is not None or memory is not None
+        self._policy = Policy(Settings(max_sessions=1), names=True, whole=is_whole)
+        self._creator = checked_creator(token_creator)
+        self._timeout_from_db = False
+        self._refreshed_at_s: float | None = None
+        self._hints: dict[str, tuple[str, int]] = {}
+        self._hints_full = 0
+        self._closed = False
+        self._passed_over = PassedOver()
+        self._sweeps = sweep
+        self._sweeper = ThreadSweeper.start(self, 1.0) if sweep else None
+
+    @classmethod
+    def open(
+        cls,
+        url: str = "memory://",
+        token_creator: TokenCreator | None = None,
+        *,
+        token_strings: TokenStrings | None = None,
+        pepper: Pepper | None = None,
+        clock: Clock | None = None,
+        sweep: bool = True,
+    ) -> Self:
+        """Open tables on a native store; their records are a name space of their own there.
+
+        Args:
+            url: as for ``SessionTokens.open``.
+            token_creator: makes the strings of ``create_token``.
+            token_strings: how a store that outlives the process keeps the strings: ``"sealed"`` or ``"clear"``;
+                ``None``: as the store was made, else sealed where ``cryptography`` is installed.
+            pepper: as for ``SessionTokens.open``.
+            clock: for embedded stores.
+            sweep: whether a background sweeper runs.
+
+        Raises:
+            InvalidInput: a URL, pepper or ``token_strings`` that cannot be.
+            StoreUnavailable: the store cannot be reached.
+        """
+        store = open_store_now(url, pepper=pepper, clock=clock, space="tt")
+        tables = cls.__new__(cls)
+        try:
+            naming: Naming = PlainNaming()
+            if store.durable:
+                _, found = store.read_now([SettingOf(SETTING)])
+                choice = chosen_token_strings(token_strings, found[0].value)
+                if found[0].value is None:
+                    store.run_now(settings.write_setting, SETTING, choice)
+                naming = KeyedNaming(store.keyring, choice)
+            tables._set_up(store, None, naming, token_creator, sweep)
+        except BaseException:
+            store.close_now()
+            raise
+        return tables
+
+    def close(self) -> None:
+        """Stop background work and let go of the store; calling it again does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._memory, self._sessions, self._tokens, self._entries = None, {}, {}, {}
+        if self._sweeper is not None:
+            self._sweeper.stop()
+        self.store.close_now()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def sweep(self, limit: int = 1000) -> int:
+        """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned."""
+        return swept(self.store, self.store.run_now, self._policy, self._passed_over, limit)
+
+    def _begin_to_sweep(self) -> None:
+        """Start the sweeper if the tables were made before an event loop ran."""
+        if self._sweeper is None and self._sweeps:
+            self._sweeper = ThreadSweeper.start(self, 1.0)
+
+    def _clean_up_in_db(self) -> None:
+        """Clean up at once behind sessions that just ended, for those who read the application's DB themselves."""
+        try:
+            self.sweep()
+        except AdapterError:
+            log.warning("cleaning up in the application's DB failed; the sweeper tries again")
+
+    # --- finding by the application's strings ---
+
+    def _session_id(self, string: str) -> str:
+        """Answer the id under which a session of that string is, or would be, kept."""
+        return string if self._memory is not None and string.__class__ is str else self._id_of(string, SessionById)
+
+    def _token_id(self, string: str) -> str:
+        """Answer the id under which a token of that string is, or would be, kept."""
+        if self._memory is not None and string.__class__ is str:
+            return string
+        return self._id_of(string, TokenById)
+
+    def _id_of(self, string: str, want: Callable[[str], SessionById | TokenById]) -> str:
+        ids = self._ids(string)
+        if len(ids) > 1:  # under which of several peppers it was written
+            _, found = self.store.read_now([want(id) for id in ids])
+            return next((id for id, there in zip(ids, found, strict=True) if there.value[0] is not None), ids[0])
+        return ids[0]
+
+    def _ids(self, string: str) -> Sequence[str]:
+        if not isinstance(string, str):
+            raise TypeError(f"a token is a str, not {type(string).__name__}")
+        try:
+            return self._naming.ids(string)
+        except UnicodeEncodeError:
+            return ("",)  # a lone surrogate names nothing
+
+    def _find_session(self, string: str) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now, the session of a string, alive or not, and its owner's entry."""
+        ids = self._ids(string)
+        self._refresh_session(string)
+        return self.store.find_session_by_id_now(ids)
+
+    def _find_token(self, string: str) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now, the token of a string, alive or not, its session and that owner's entry."""
+        return self.store.find_token_by_id_now(self._ids(string))
+
+    def _living_token(self, string: str) -> Token | None:
+        """Answer the living token of a string as it stands now, asking the application's DB first."""
+        ids = self._ids(string)
+        self._refresh_token(string)
+        now, token, session, entry = self.store.find_token_by_id_now(ids)
+        return None if token is None else token.as_of(now, session, entry)
+
+    def _refresh_session(self, id: str) -> None:
+        if self._mirror is not None and can_be_name(id):
+            self._mirror.refresh_session(id, named.adopt, lambda: (named.forget_session, self._policy))
+
+    def _refresh_token(self, id: str) -> None:
+        if self._mirror is not None and can_be_name(id):
+            token = self._mirror.refresh_token(id, named.adopt)
+            if token is not None and token.session_id is not None:
+                self._refresh_session(token.session_id)
+
+    # --- commands ---
+
+    def _add(self, t_token: str, value: JSON, kind: TokenKind, owner: str | None) -> bool:
+        string = written_name("a token", t_token)
+        self._begin_to_sweep()
+        text, is_json = inputs.value_of("value", value)
+        self._refresh_token(string)
+        issue = self._issue_of(string, self._token_id(string), kind, text, is_json)
+        if owner is None:
+            return self._answered(tokens.issue_token, self._policy, None, issue)
+        return self._answered(named.add_owned_token, self._policy, owner, issue)
+
+    def _issue_of(self, string: str, id: str, kind: TokenKind, text: str, is_json: bool) -> tokens.Issue:
+        return tokens.Issue(
+            id,
+            None,
+            kind,
+            text,
+            is_json,
+            self._policy.token_timeout_ms,
+            self._policy.disownment_timeout_ms,
+            None,
+            self._naming.kept("token", id, string),
+        )
+
+    def _add_in_db(self, id: str, owner: str, age_ms: int | None, first_id: str | None) -> str:
+        """Open a session over the application's DB, which makes its hash, and answer that."""
+
+        def args_with(link: str) -> tuple[object, ...]:
+            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, name=link)
+            issue = None if first_id is None else self._issue_of(first_id, first_id, BOUND, link, False)
+            return self._policy, opening, issue, self.store.clock
+
+        assert self._mirror is not None
+        self._refresh_session(id)
+        if first_id is not None:
+            self._refresh_token(first_id)
+        link = self._mirror.open_session(named.add_session, id, owner, args_with)
+        self._clean_up_in_db()
+        return link
+
+    def _session_command(self, rule: Rule[Any], string: str, *args: object) -> bool:
+        if self._mirror is not None:
+            self._refresh_session(string)
+        return self._answered(rule, self._session_id(string), *args)
+
+    def _token_command(self, rule: Rule[Any], string: str, *args: object) -> bool:
+        if self._mirror is not None:
+            self._refresh_token(string)
+        return self._answered(rule, self._token_id(string), *args)
+
+    def _answered(self, rule: Rule[Any], *args: object) -> bool:
+        """Run a rule; a refusal is ``False``."""
+        try:
+            self.store.run_now(rule, *args)
+        except Refused:
+            return False
+        return True
+
+    def _listed_tokens(self, **filters: Any) -> list[Token]:
+        """Answer all living tokens that match, as they stand now."""
+        given = {"owner": None, "session_id": None, "transferable": None, "sellable": None, "unassigned": None}
+        listing = TokenListing(**{**given, **filters}, after=None, limit=CHUNK)
+        listed: list[Token] = []
+        rest: TokenListing | None = listing
+        while rest is not None:
+            now, found = self.store.read_now([rest])
+            listed += tokens_listed(listing, found[0].value, now)
+            rest = what_follows(rest, found[0])
+        return listed
+
+    def _listed_sessions(self, owner: str | None = None, detached: bool | None = None) -> list[Session]:
+        """Answer all living sessions of an owner, or those that are detached, or not."""
+        listing = SessionListing(owner, detached, None, CHUNK)
+        listed: list[Session] = []
+        rest: SessionListing | None = listing
+        while rest is not None:
+            now, found = self.store.read_now([rest])
+            listed += sessions_listed(listing, found[0].value, now)
+            rest = what_follows(rest, found[0])
+        return listed
+
+    def _strings(self, listed: list[Token]) -> list[str]:
+        return [string for string, _ in self._named(listed)]
+
+    def _named(self, listed: list[R]) -> list[tuple[str, R]]:
+        """Answer records with their strings; one whose string cannot be read is left out, and told."""
+        named = []
+        for record in listed:
+            try:
+                named.append((self._naming.string_of(record), record))
+            except CorruptRecord as error:
+                self.store.unreadables.met(error)
+        return named
+
+    def _refresh_general_timeout(self) -> None:
+        """Read the general session timeout from the shared store if it is to come from there and is old."""
+        if not self._timeout_from_db:
+            return
+        now_s = time.monotonic()
+        if self._refreshed_at_s is not None and (now_s - self._refreshed_at_s) * 1000 < SETTING_REFRESH_MS:
+            return
+        if self._mirror is not None:
+            text = self._mirror.ask("get_key_value", TIMEOUT_KEY)
+        else:
+            _, found = self.store.read_now([SettingOf(SESSION_TIMEOUT_SETTING)])
+            text = found[0].value
+        self._policy.max_age_ms = inputs.general_timeout_of(text, self._policy.max_age_ms)
+        self._refreshed_at_s = now_s
+
+
+def written_name(name: str, string: object) -> str:
+    r"""Answer an application's string if a session or token may be named so.
+
+    Raises:
+        TypeError: it is not a ``str``.
+        InvalidInput: it is empty, too long, begins with ``\x1f`` or holds lone surrogates.
+    """
+    if string.__class__ is str and string >= " " and len(string) <= NAME_BYTES_MAX and string.isascii():
+        return string  # the common case, told quickly
+    if not isinstance(string, str):
+        raise TypeError(f"{name} is a str, not {type(string).__name__}")
+    if not string or string[0] == RESERVED:
+        raise InvalidInput(f"{name} is not empty and does not begin with \\x1f")
+    size = inputs.encoded_size(name, string)
+    if size > NAME_BYTES_MAX:
+        raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {NAME_BYTES_MAX} are kept")
+    return string
+
+
+def can_be_name(string: object) -> bool:
+    """Whether a session or token may be named so; what may not is unknown, and the application's DB is not asked.
+
+    Raises:
+        TypeError: it is not a ``str``.
+    """
+    if not isinstance(string, str):
+        raise TypeError(f"a token is a str, not {type(string).__name__}")
+    return bool(string) and string[0] != RESERVED and is_utf8(string) and len(string.encode()) <= NAME_BYTES_MAX
+
+
+def is_utf8(string: str) -> bool:
+    """Whether a string can be encoded: one with lone surrogates cannot, and names nothing."""
+    try:
+        string.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def can_be_owner(owner: object) -> bool:
+    """Whether a session may be of that owner; of any other none is.
+
+    Raises:
+        TypeError: it is not a ``str``.
+    """
+    try:
+        inputs.owner_of("ownership_key", owner)
+    except InvalidInput:
+        return False
+    return True
+
+
+def given_owner(owner: object) -> str:
+    """Answer an owner to look for: any ``str``, those that can never be one find nothing.
+
+    Raises:
+        TypeError: it is not a ``str``.
+    """
+    if not isinstance(owner, str):
+        raise TypeError(f"an owner is a str, not {type(owner).__name__}")
+    return owner
+
+
+def checked_creator(token_creator: object) -> TokenCreator | None:
+    """Answer a token creator, or ``None`` for the default.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if token_creator is not None and not callable(token_creator):
+        raise TypeError("a token creator is a function of the prefix, or None for the default")
+    return token_creator
+
+
+def _timeout_of(db_timeout: object) -> float | None:
+    if db_timeout is None:
+        return None
+    if isinstance(db_timeout, bool) or not isinstance(db_timeout, int | float):
+        raise TypeError(f"db_timeout is seconds or None, not {type(db_timeout).__name__}")
+    milliseconds = duration_ms("db_timeout", db_timeout)
+    return None if milliseconds is None else milliseconds / 1000

@@ -1,0 +1,1 @@
+"""The audit log: writing its chains and reading them back."""

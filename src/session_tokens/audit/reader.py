@@ -1,0 +1,314 @@
+"""Reading an audit log: the last entries, and whether its chains are whole and reach their anchors."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable, Generator, Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
+from typing import Any, NamedTuple, TypeVar
+
+from ..contract.queries import Answer, SettingOf, Want
+from ..contract.store import BlockingStore, Store
+from ..crypto.minting import Keyring
+from ..errors import CorruptRecord, InvalidInput
+from ..rules.audit import (
+    CHAINS,
+    AuditKey,
+    Head,
+    anchor_mac,
+    broken_link,
+    entry_name,
+    first_head,
+    head_name,
+    head_of,
+    head_wants,
+    heads_in,
+    key_id_of,
+    named_entry,
+)
+from .log import Anchor, audit_keys
+
+T = TypeVar("T")
+
+BATCH = 500
+"""How many entries are read in one round trip."""
+FINDINGS_MAX = 100
+"""After how many findings a verification stops: a broken chain need not be listed to its end."""
+FIRST_RUN, RUN = 4, 16
+"""How many entries of one chain a listing reads at once: of all chains at first, of one that has more to show."""
+
+NOT_BELIEVED = ":"
+"""Stands for an entry that is there and whose row is not as it was written."""
+
+Reading = Generator[Sequence[Want], Answer, T]
+Place = tuple[int, int, int]
+"""Where an entry stands among those of all chains: when it was made, its chain and number."""
+
+
+class Verdict(NamedTuple):
+    """What a verification found.
+
+    Attributes:
+        entries: how many entries the chains should have, all together.
+        anchors: how many anchors were held against them.
+        findings: what is wrong, a line each; empty: the chains are whole and reach every anchor.
+    """
+
+    entries: int
+    anchors: int
+    findings: list[str]
+
+
+def verifying(keyring: Keyring, anchors: Sequence[Anchor], progress: Callable[[int], None]) -> Reading[Verdict]:
+    """Walk each chain from its first entry; yields what to read, answers the verdict.
+
+    Found are entries that were edited, left out, swapped or added, a chain cut before an anchor, and an anchor that
+    was edited. Not found is a chain cut after the last anchor, and anything done by a holder of the key who also
+    rewrites every later anchor.
+    """
+    keys = audit_keys(keyring)
+    ends, findings = yield from _heads()
+    anchored: dict[int, dict[int, set[str]]] = {}
+    for number, anchor in enumerate(anchors, 1):
+        wrong = _anchor_is_wrong(keys, anchor, number)
+        if wrong is not None:
+            findings.append(wrong)
+        for chain, head in anchor.heads.items():
+            anchored.setdefault(chain, {}).setdefault(head.number, set()).add(head.link)
+    entries = 0
+    for chain in sorted({*ends, *anchored, *(yield from _begun(ends))}):
+        if len(findings) < FINDINGS_MAX:
+            told = _told(progress, entries)
+            findings += yield from _walk(keys, chain, ends.get(chain), anchored.get(chain, {}), told)
+        entries += ends[chain].number if chain in ends else 0
+    return Verdict(entries, len(anchors), findings[:FINDINGS_MAX])
+
+
+def _told(progress: Callable[[int], None], before: int) -> Callable[[int], None]:
+    return lambda number: progress(before + number)
+
+
+def _anchor_is_wrong(keys: Mapping[str, AuditKey], anchor: Anchor, number: int) -> str | None:
+    """Answer what is wrong with an anchor by itself, if anything."""
+    key = keys.get(anchor.key_id)
+    if key is None:
+        return f"anchor {number} names a key that is not held"
+    if not hmac.compare_digest(anchor_mac(key, anchor.text).encode(), anchor.mac.encode("utf-8", "replace")):
+        return f"anchor {number} was edited, or is not of this log"
+    return None
+
+
+def _heads() -> Reading[tuple[dict[int, Head], list[str]]]:
+    """Read the heads of all chains; one that is not as it was written is a finding, and its chain has none."""
+    try:
+        return heads_in((yield head_wants())), []
+    except CorruptRecord:
+        pass
+    heads: dict[int, Head] = {}
+    findings: list[str] = []
+    for chain, want in enumerate(head_wants()):
+        try:
+            answer = yield [want]
+            if answer.found[0].value is not None:
+                heads[chain] = head_of(answer.found[0].value, chain)
+        except CorruptRecord:
+            findings.append(f"the head of chain {chain} was edited" if chain else "the head was edited")
+    return heads, findings
+
+
+def _begun(ends: Mapping[int, Head]) -> Reading[list[int]]:
+    """Answer the chains without a head that have a first entry: their head was taken away."""
+    without = [chain for chain in range(CHAINS) if chain not in ends]
+    stored = yield from _entries([(chain, 1) for chain in without])
+    return [chain for chain, text in zip(without, stored, strict=True) if text is not None]
+
+
+def _walk(
+    keys: Mapping[str, AuditKey],
+    chain: int,
+    end: Head | None,
+    anchored: Mapping[int, set[str]],
+    progress: Callable[[int], None],
+) -> Reading[list[str]]:
+    """Walk one chain to its end and beyond; answer what is wrong with it."""
+    at = first_head(chain)
+    end = end or at
+    links: dict[int, str] = {}
+    findings: list[str] = []
+    while at.number < end.number and len(findings) < FINDINGS_MAX:
+        numbers = range(at.number + 1, min(at.number + BATCH, end.number) + 1)
+        for stored in (yield from _entries([(chain, number) for number in numbers])):
+            at, wrong = broken_link(keys.get(key_id_of(stored) or ""), chain, at, stored)
+            if at.number in anchored:
+                links[at.number] = at.link
+            if wrong is not None:
+                findings.append(wrong)
+        progress(at.number)
+    # Asked for at one instant: meanwhile the chain may have grown as it should.
+    try:
+        answer = yield [SettingOf(head_name(chain)), SettingOf(entry_name(end.number + 1, chain))]
+        if answer.found[1].value is not None and answer.found[0].value in (None, f"{end.number}:{end.link}"):
+            findings.append(
+                f"{named_entry(end.number + 1, chain)} stands after the head: the head was taken away or put back"
+            )
+    except CorruptRecord:
+        return findings  # the head was found to be edited already, or a late entry was, which the next turn finds
+    if not findings and at.link != end.link:
+        findings.append(f"the head{_of(chain)} is not the last entry's: entries were taken away or the head was edited")
+    for number, known in anchored.items():
+        if number > end.number:
+            findings.append(
+                f"the chain{_of(chain)} ends at entry {end.number}, but entry {number} was anchored: it was cut"
+            )
+        elif number in links and known != {links[number]}:
+            findings.append(f"{named_entry(number, chain)} is not the one that was anchored")
+    return findings
+
+
+def _of(chain: int) -> str:
+    return f" {chain}" if chain else ""
+
+
+def _entries(places: Sequence[tuple[int, int]]) -> Reading[list[str | None]]:
+    """Read entries by chain and number; one that the store does not believe is a text that breaks the chain."""
+    wants = [SettingOf(entry_name(number, chain)) for chain, number in places]
+    try:
+        answer = yield wants
+        return [found.value for found in answer.found]
+    except CorruptRecord:
+        pass
+    entries: list[str | None] = []
+    for want in wants:
+        try:
+            answer = yield [want]
+            entries.append(answer.found[0].value)
+        except CorruptRecord:
+            entries.append(NOT_BELIEVED)
+    return entries
+
+
+def is_kept() -> Reading[bool]:
+    """Read whether the store has an audit log, which whatever changes the store should then go on with."""
+    answer = yield head_wants()
+    return any(found.value is not None for found in answer.found)
+
+
+def cursor_of(entry: Mapping[str, Any]) -> str | None:
+    """Answer what ``latest`` takes as ``before`` for the entries before this one; ``None`` where it is unreadable."""
+    at, chain, number = entry.get("at"), entry.get("chain"), entry.get("n")
+    if not (isinstance(at, int) and isinstance(chain, int) and isinstance(number, int)):
+        return None
+    return f"{at}.{chain}.{number}"
+
+
+def _place_of(cursor: str) -> Place:
+    parts = cursor.split(".")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 17 for part in parts):
+        raise InvalidInput("that is no place in the audit log; take the one that a page of it gave")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def latest(limit: int, before: str | None = None) -> Reading[list[dict[str, Any]]]:
+    """Read the last entries of all chains, the newest first; yields what to read, answers them as JSON objects.
+
+    Args:
+        limit: how many at the most.
+        before: the ``cursor_of`` an entry: those before it.
+
+    Raises:
+        InvalidInput: ``before`` is no such place.
+    """
+    heads = heads_in((yield head_wants()))
+    ends = {chain: head.number for chain, head in heads.items() if head.number}
+    if before is not None:
+        ends = yield from _before(_place_of(before), ends)
+    run = max(FIRST_RUN, -(-limit // max(1, len(ends))))
+    runs: dict[int, list[dict[str, Any]]] = {}
+
+    def next_wants(chain: int) -> list[tuple[int, int]]:
+        return [(chain, number) for number in range(ends[chain], max(0, ends[chain] - run), -1)]
+
+    ends = {chain: number for chain, number in ends.items() if number}
+    places = [place for chain in ends for place in next_wants(chain)]
+    for first in range(0, len(places), BATCH):
+        part = places[first : first + BATCH]
+        for (chain, number), text in zip(part, (yield from _entries(part)), strict=True):
+            runs.setdefault(chain, []).append(_entry_in(text, chain, number))
+            ends[chain] = number - 1
+    # The newest first: a heap of the newest entry of each chain.
+    run = RUN
+    heap = [(_newest_first(run_of[0]), chain) for chain, run_of in runs.items()]
+    heapify(heap)
+    entries: list[dict[str, Any]] = []
+    while heap and len(entries) < limit:
+        chain = heap[0][1]
+        entries.append(runs[chain].pop(0))
+        if not runs[chain] and ends[chain]:
+            part = next_wants(chain)
+            stored = yield from _entries(part)
+            runs[chain] = [_entry_in(text, *place) for place, text in zip(part, stored, strict=True)]
+            ends[chain] -= len(part)
+        if runs[chain]:
+            heapreplace(heap, (_newest_first(runs[chain][0]), chain))
+        else:
+            heappop(heap)
+    return entries
+
+
+def _newest_first(entry: Mapping[str, Any]) -> Place:
+    return -entry.get("at", 0), -entry["chain"], -entry["n"]
+
+
+def _entry_in(text: str | None, chain: int, number: int) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads((text or "").partition(":")[2])
+        return {**entry, "chain": chain, "n": number, "at": int(entry["at"])}
+    except (ValueError, KeyError, TypeError):
+        return {"n": number, "chain": chain, "kind": "unreadable"}
+
+
+def _before(place: Place, ends: Mapping[int, int]) -> Reading[dict[int, int]]:
+    """Answer how many entries of each chain stand before a place: all chains are searched at once, by halves."""
+    low, high = dict.fromkeys(ends, 0), dict(ends)
+    while True:
+        asked = [(chain, (low[chain] + high[chain] + 1) // 2) for chain in ends if low[chain] < high[chain]]
+        if not asked:
+            return low
+        for (chain, number), text in zip(asked, (yield from _entries(asked)), strict=True):
+            if (_entry_in(text, chain, number).get("at", 0), chain, number) < place:
+                low[chain] = number
+            else:
+                high[chain] = number - 1
+
+
+async def read(store: Store, reading: Reading[T]) -> T:
+    """Carry out a reading on a store."""
+    try:
+        wants = next(reading)
+        while True:
+            try:
+                answer = await store.read(wants)
+            except CorruptRecord as error:
+                wants = reading.throw(error)
+            else:
+                wants = reading.send(answer)
+    except StopIteration as stop:
+        outcome: T = stop.value
+        return outcome
+
+
+def read_now(store: BlockingStore, reading: Reading[T]) -> T:
+    """Carry out a reading on a blocking store."""
+    try:
+        wants = next(reading)
+        while True:
+            try:
+                answer = store.read_now(wants)
+            except CorruptRecord as error:
+                wants = reading.throw(error)
+            else:
+                wants = reading.send(answer)
+    except StopIteration as stop:
+        outcome: T = stop.value
+        return outcome

@@ -1,0 +1,1 @@
+"""What a store and the rules agree on: queries, changes, the transaction and the store's interface."""

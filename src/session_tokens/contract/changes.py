@@ -1,0 +1,68 @@
+"""The change set: what a rule wants written, and what it noted down as having happened."""
+
+from __future__ import annotations
+
+from ..clock import NEVER
+from ..events import Note
+from ..records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+
+
+class Changes:
+    """Pairs of old and new record; ``None`` as old creates, as new deletes.
+
+    Create, update and delete are different operations: a store refuses to create what is there or to update or
+    delete what is not as it was read.
+
+    Attributes:
+        sessions: pairs of sessions of the same id.
+        tokens: pairs of tokens of the same id.
+        entries: pairs of owners' entries.
+        idempotency: records to keep.
+        forgotten: keys of idempotency records to delete.
+        settings: name and text (``None`` deletes).
+        keys: pairs of service keys.
+        notes: what happened; becomes one event each.
+        not_after: the least deadline of all that was judged alive, in milliseconds: at or after it the judgement may
+            not hold, and the store refuses the change set. ``NEVER`` for what may come late.
+        only_ends: whether it only ends things or frees space, and so shall be written by a store that is full.
+    """
+
+    __slots__ = (
+        "entries", "forgotten", "idempotency", "keys", "not_after", "notes", "only_ends", "sessions", "settings",
+        "tokens",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.sessions: list[tuple[Session | None, Session | None]] = []
+        self.tokens: list[tuple[Token | None, Token | None]] = []
+        self.entries: list[tuple[OwnerEntry | None, OwnerEntry]] = []
+        self.idempotency: list[IdempotencyRecord] = []
+        self.forgotten: list[str] = []
+        self.settings: list[tuple[str, str | None]] = []
+        self.keys: list[tuple[ServiceKey | None, ServiceKey | None]] = []
+        self.notes: list[Note] = []
+        self.not_after: int = NEVER
+        self.only_ends: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.sessions
+            or self.tokens
+            or self.entries
+            or self.idempotency
+            or self.forgotten
+            or self.settings
+            or self.keys
+        )
+
+
+def owner_of_living(session: Session | None) -> str | None:
+    """Answer the owner in whose index a session stands: none once it was ended."""
+    return session.owner if session is not None and session.ended_at is None else None
+
+
+def parked_owner(token: Token | None) -> str | None:
+    """Answer the owner in whose index of parked tokens a token stands, if in any."""
+    if token is None or token.session_id is not None or token.kind is not TRANSFERABLE:
+        return None
+    return token.owner

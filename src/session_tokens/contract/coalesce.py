@@ -1,0 +1,321 @@
+"""One stage in front of an async store: what is asked in one turn of the event loop goes to the server together.
+
+Theory of operation. A call puts its wants (or its commit) and a future into a queue and waits for the future. At the
+end of the turn a courier, a task of its own, carries the queue to the store: wants that several calls have in common
+are asked once, commits travel side by side, each still atomic by itself. While all couriers are under way the queue
+grows, so the batches become larger as the load does.
+
+- *Linearizable*: a call only ever joins a batch that has not been sent, so what it reads is as of a later instant.
+- *Cancelled calls*: only the caller's own future is cancelled. The courier who holds the connection goes on and reads
+  the reply to its end, so no reply is left over that could be handed to another caller. A call that is cancelled
+  before its batch is sent is never sent.
+- *Back-pressure*: a queue holds at most ``WAITING_MAX`` calls; further callers wait until there is room.
+
+A store that subclasses ``CoalescingStore`` writes ``read_batch`` and ``commit_batch`` and gets the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from ..errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
+from ..records import OwnerEntry, Session, Token
+from .queries import NO_SESSION, NO_TOKEN, Answer, Found, SessionByLookup, SessionFound, TokenByLookup, TokenFound, Want
+from .store import Commit, OptimisticStore
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+BATCH_MAX = 256
+"""Calls that travel together at the most."""
+IN_FLIGHT_MAX = 2
+"""Couriers of one kind: one is on the wire while the other makes the next batch ready."""
+SHARE_FROM = 16
+"""Calls from which on two couriers share them."""
+WAITING_MAX = 10_000
+"""Calls of one kind that may wait to be sent."""
+
+
+class Coalescer(Generic[Q, A]):
+    """Carries the questions of one turn of the loop together.
+
+    Args:
+        carry: answers many questions in one go, in their order; an exception in place of an answer goes to the one
+            caller that asked, a raised one to all of them.
+        batch_max: questions that travel together at the most.
+        waiting_max: questions that may wait; further callers wait until there is room.
+        share_from: questions from which on two couriers share them, so that the server works on one half while this
+            process works on the other; 0 for never, where the server's part is small.
+    """
+
+    def __init__(
+        self,
+        carry: Callable[[Sequence[Q]], Awaitable[Sequence[A | Exception]]],
+        *,
+        batch_max: int = BATCH_MAX,
+        waiting_max: int = WAITING_MAX,
+        share_from: int = 0,
+    ) -> None:
+        self._carry = carry
+        self._share_from = share_from
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
+        self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
+        self._for_room: deque[asyncio.Future[None]] = deque()
+        self._couriers: set[asyncio.Task[None]] = set()
+        self._idle: list[asyncio.Future[None]] = []
+        self._called = False
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait to be sent."""
+        return len(self._waiting)
+
+    def ask(self, question: Q) -> Awaitable[A]:
+        """Answer one question, carried together with the others of this turn; to be awaited at once.
+
+        Raises:
+            StoreUnavailable: it was closed; or whatever the store raised for this question.
+            RuntimeError: it is used from another event loop than before.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._bind(loop)
+        if len(self._waiting) >= self._waiting_max:
+            return self._ask_later(question, loop)
+        return self._put(question, loop)
+
+    async def _ask_later(self, question: Q, loop: asyncio.AbstractEventLoop) -> A:
+        while len(self._waiting) >= self._waiting_max:
+            await self._room(loop)
+        return await self._put(question, loop)
+
+    def _put(self, question: Q, loop: asyncio.AbstractEventLoop) -> asyncio.Future[A]:
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        future: asyncio.Future[A] = loop.create_future()
+        self._waiting.append((question, future))
+        if not self._called:
+            self._call(loop)
+        return future
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None:
+            raise RuntimeError("an async store belongs to the event loop it was first used on; open one for each loop")
+        self._loop = loop
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Call a courier, who comes at the end of the turn; while all are on their way, the next one back comes."""
+        if self._idle:
+            self._called = True
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)
+        elif len(self._couriers) < IN_FLIGHT_MAX:
+            self._called = True
+            courier = loop.create_task(self._courier(loop), name="session-tokens courier")
+            self._couriers.add(courier)
+            courier.add_done_callback(self._couriers.discard)
+
+    async def _courier(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Carry batch after batch until the store is closed."""
+        while True:
+            self._called = False
+            batch = self._taken()
+            if self._waiting:
+                self._call(loop)
+            if batch:
+                await self._travel(batch)
+            elif self._closed:
+                return
+            else:
+                idle: asyncio.Future[None] = loop.create_future()
+                self._idle.append(idle)
+                try:
+                    await idle
+                except asyncio.CancelledError:
+                    self._called = False
+                    raise
+
+    def _taken(self) -> list[tuple[Q, asyncio.Future[A]]]:
+        """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
+        batch: list[tuple[Q, asyncio.Future[A]]] = []
+        limit = self._batch_max
+        if 0 < self._share_from <= len(self._waiting) and (self._idle or len(self._couriers) < IN_FLIGHT_MAX):
+            limit = min(limit, (len(self._waiting) + 1) // 2)
+        while self._waiting and len(batch) < limit:
+            call = self._waiting.popleft()
+            if not call[1].done():
+                batch.append(call)
+        if self._for_room:
+            self._wake(self._waiting_max - len(self._waiting))
+        return batch
+
+    async def _room(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait until the queue may have room; the one woken passes the word on if it leaves without using it."""
+        room: asyncio.Future[None] = loop.create_future()
+        self._for_room.append(room)
+        try:
+            await room
+        except asyncio.CancelledError:
+            if room.done() and not room.cancelled():
+                self._wake(1)
+            raise
+
+    def _wake(self, places: int) -> None:
+        while self._for_room and places > 0:
+            room = self._for_room.popleft()
+            if not room.done():
+                room.set_result(None)
+                places -= 1
+
+    async def _travel(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
+        try:
+            answers = await self._carry([question for question, _ in batch])
+            assert len(answers) == len(batch)
+        except BaseException as error:
+            ended = isinstance(error, Exception)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(_own(error) if ended else StoreUnavailable("the event loop is ending"))
+            if not ended:
+                raise
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+    async def close(self) -> None:
+        """Refuse what waits and wait for what is under way."""
+        self._closed = True
+        while self._waiting:
+            _, future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(StoreUnavailable("the store was closed before this was sent"))
+        self._wake(len(self._for_room))
+        for idle in self._idle:
+            if not idle.done():
+                idle.set_result(None)
+        while self._couriers:
+            await asyncio.wait(self._couriers)
+
+
+def _own(error: BaseException) -> BaseException:
+    """Answer a copy of an error for one of several callers, so that their tracebacks do not grow into one another."""
+    try:
+        own = type(error)(*error.args)
+        own.__dict__.update(error.__dict__)
+    except Exception:
+        return error
+    own.__cause__ = error.__cause__ or error
+    return own
+
+
+class Batch(NamedTuple):
+    """The answers of one round trip: an error in place of an answer is one for who asked that want.
+
+    Attributes:
+        now: the instant at which they held, in milliseconds.
+        found: an answer or an error for each want, in order.
+    """
+
+    now: int
+    found: Sequence[Found | CorruptRecord | UnknownPepper]
+
+
+class CoalescingStore(OptimisticStore):
+    """An optimistic store whose concurrent calls travel together; one event loop, any number of tasks."""
+
+    def __init__(self) -> None:
+        self._reads: Coalescer[Sequence[Want], Answer] = Coalescer(self._carry_reads, share_from=SHARE_FROM)
+        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits, share_from=SHARE_FROM)
+
+    @abstractmethod
+    async def read_batch(self, wants: Sequence[Want]) -> Batch:
+        """Answer wants, mostly distinct ones, as of one instant, in one round trip.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+        """
+
+    @abstractmethod
+    async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        """Answer for each commit whether it was written; each is atomic by itself.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked; the outcome of all of them may be unknown.
+        """
+
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant, together with what others ask in this turn."""
+        return await self._reads.ask(wants)
+
+    async def commit(self, commit: Commit) -> bool:
+        """Write all changes if every stamp is as given, in one round trip with the other commits of this turn."""
+        return await self._commits.ask(commit)
+
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        try:
+            now, found = await self._reads.ask([SessionByLookup(lookup) for lookup in lookups])
+        except UNREADABLE as error:
+            self.unreadables.met(error)
+            await self.insist_on_peppers()
+            return (await self.read([])).now, None, None
+        answer: SessionFound = found[0].value
+        if answer.session is None and len(found) > 1:
+            answer = next((other.value for other in found if other.value.session is not None), NO_SESSION)
+        if answer.session is None:
+            await self.insist_on_peppers()
+        return now, answer.session, answer.entry
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        try:
+            now, found = await self._reads.ask([TokenByLookup(lookup) for lookup in lookups])
+        except UNREADABLE as error:
+            self.unreadables.met(error)
+            await self.insist_on_peppers()
+            return (await self.read([])).now, None, None, None
+        answer: TokenFound = found[0].value
+        if answer.token is None and len(found) > 1:
+            answer = next((other.value for other in found if other.value.token is not None), NO_TOKEN)
+        if answer.token is None:
+            await self.insist_on_peppers()
+        return (now, *answer.followed())
+
+    async def close_queues(self) -> None:
+        """Refuse further calls and wait for those under way; ``close`` calls this first."""
+        await self._reads.close()
+        await self._commits.close()
+
+    async def _carry_reads(self, calls: Sequence[Sequence[Want]]) -> Sequence[Answer | Exception]:
+        if len(calls) == 1:
+            now, found = await self.read_batch(calls[0])
+            return [_answer_of(now, found)]
+        places: dict[Want, int] = {}
+        calls_places = [[places.setdefault(want, len(places)) for want in wants] for wants in calls]
+        now, found = await self.read_batch(list(places))
+        return [_answer_of(now, [found[place] for place in call_places]) for call_places in calls_places]
+
+    async def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        return await self.commit_batch(commits)
+
+
+def _answer_of(now: int, found: Sequence[Found | CorruptRecord | UnknownPepper]) -> Answer | Exception:
+    answers: list[Found] = []
+    for answer in found:
+        if isinstance(answer, Exception):
+            return answer
+        answers.append(answer)
+    return Answer(now, answers)

@@ -1,0 +1,441 @@
+"""The contract of a store, and the runner for stores that commit optimistically.
+
+A store keeps records and commits change sets; it knows stamps, not rules. To write one, subclass ``Store`` (or
+``BlockingStore`` when nothing in it ever waits on an event loop) and run the suite of ``session_tokens.testing``:
+
+- ``read(wants)``: answer all wants as of one instant, in ONE round trip, each with the stamps of what it was made of.
+- ``run(rule, *args)``: run the rule atomically. Either under the store's own lock, or read ahead, run, commit if no
+  stamp moved, and else run again: ``OptimisticStore`` does the latter and leaves ``commit`` to you. Either way the
+  last step before a change set is written is to compare the store's own clock with ``Changes.not_after``, under the
+  locks: at or after it nothing is written and the rule is run again, so that nothing dead is written alive.
+- ``due(now, limit)``: what the sweeper should look at.
+- ``close()``: idempotent.
+
+A record that cannot be read stops nothing but itself: who asks for it by its id or look-up key gets the error, lists
+and sets leave it out and name it in ``Found.unreadable``, and ``unreadables`` is told.
+
+``read`` sees everything whose ``run`` has returned, on every process: each command is atomic and linearizable.
+A store that cannot do what is asked raises ``StoreUnavailable``; it never answers less.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import ABCMeta, abstractmethod
+from collections.abc import Generator, Sequence
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from ..clock import Clock
+from ..compiler_hints import mypyc_attr
+from ..crypto.minting import Keyring
+from ..errors import StoreBusy, StoreUnavailable, UnknownPepper
+from ..events import Listeners
+from ..records import OwnerEntry, Session, Token
+from ..settings import ATTEMPTS_MAX
+from .brief import awaited_within, done_within
+from .changes import Changes
+from .queries import (
+    NO_TOKEN,
+    Answer,
+    Found,
+    Key,
+    PeppersInUse,
+    SessionById,
+    SessionByLookup,
+    SettingOf,
+    Stamp,
+    TokenById,
+    TokenByLookup,
+    Want,
+)
+from .transaction import Missing, ReadAhead, Rule, wants_of
+from .unreadable import Unreadables
+
+T = TypeVar("T")
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Store(metaclass=ABCMeta):
+    """What keeps the records.
+
+    Attributes:
+        blocking: whether the store never waits on an event loop (it is a ``BlockingStore``).
+        side_by_side: whether commands on different records are carried out side by side; else one after another.
+        durable: whether records outlive the process.
+        clock: the store's clock, or this host's best estimate of it; records tell their time left by it.
+        keyring: how this store looks secrets up.
+        listeners: the callbacks of this process, told after each commit made through this object.
+        unreadables: told of each record that is left out of a list or set because it cannot be read.
+    """
+
+    blocking: ClassVar[bool] = False
+    side_by_side: ClassVar[bool] = False
+    durable: ClassVar[bool] = True
+    clock: Clock
+    keyring: Keyring
+    listeners: Listeners
+    unreadables: Unreadables
+
+    @abstractmethod
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant, in one round trip.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+            CorruptRecord: a record that was asked for is not as it was written.
+            UnknownPepper: it was written under a pepper that was not given.
+        """
+
+    @abstractmethod
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically and answer what it answers; what it raises leaves everything as it was.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked; the outcome may be unknown.
+            StoreBusy: others changed the same records first, each time.
+        """
+
+    async def run_within(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run``, but wait for it ``patience_s`` seconds at the most; it goes on by itself then.
+
+        Raises:
+            StoreBusy: it is not done by then.
+        """
+        return await awaited_within(patience_s, self.run(rule, *args))
+
+    @abstractmethod
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+
+    async def ready(self) -> None:
+        """Return if commands could be carried out now; asks the store something small.
+
+        Raises:
+            StoreUnavailable: they could not, or what they do could be lost.
+            UnknownPepper: records are under a pepper that this process was not given.
+        """
+        await self.read([SettingOf("ready")])
+        missing = await self.missing_peppers()
+        if missing:
+            raise UnknownPepper(
+                f"the store holds records under the pepper {missing[0]}, which this process was not given; give it "
+                "after the current one and start this process again",
+                key_id=missing[0],
+            )
+
+    async def insist_on_peppers(self) -> None:
+        """Return if what was not found is not there; each ``find_…`` that finds nothing asks this.
+
+        Raises:
+            StoreUnavailable: it may be there, under a pepper that was not given.
+        """
+        if missing := await self.missing_peppers():
+            raise _unknown_while_missing(missing)
+
+    async def missing_peppers(self) -> Sequence[str]:
+        """Answer the ids of the peppers that records may be under and that were not given.
+
+        While there is one, it cannot be told whether a secret that was not found is valid.
+        """
+        if not self.durable:
+            return ()
+        _, found = await self.read([PeppersInUse()])
+        return [key_id for key_id in found[0].value if not self.keyring.holds(key_id)]
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of files, connections and threads; calling it again does nothing."""
+
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry: the hot path, one round trip."""
+        now, found = await self.read([SessionByLookup(lookup) for lookup in lookups])
+        first = _first(found, (None, None))
+        if first[0] is None:
+            await self.insist_on_peppers()
+        return (now, *first)
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret in the session where it is now, that one and its owner's entry.
+
+        The hot path. Where the session that the record names was replaced, the token is answered as it will be written
+        down: ``TokenFound.followed``.
+        """
+        now, found = await self.read([TokenByLookup(lookup) for lookup in lookups])
+        first = _first(found, NO_TOKEN)
+        if first[0] is None:
+            await self.insist_on_peppers()
+        return (now, *first.followed())
+
+    async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of the first id that there is, with its owner's entry."""
+        now, found = await self.read([SessionById(id) for id in ids])
+        first = _first(found, (None, None))
+        if first[0] is None:
+            await self.insist_on_peppers()
+        return (now, *first)
+
+    async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of the first id that there is, with its session and that owner's entry."""
+        now, found = await self.read([TokenById(id) for id in ids])
+        first = _first(found, NO_TOKEN)
+        if first[0] is None:
+            await self.insist_on_peppers()
+        return (now, *first.followed())
+
+
+def _unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
+    """Answer the error for what was not found while it may be there under a pepper that was not given."""
+    return StoreUnavailable(
+        f"it was not found, but the store holds records under the pepper {missing[0]}, which this process was not "
+        "given: it may be one of them. Give that pepper after the current one and start this process again",
+        key_id=missing[0],
+    )
+
+
+def _first(found: Sequence[Found], nothing: tuple[Any, ...]) -> Any:
+    return next((answer.value for answer in found if answer.value[0] is not None), nothing)
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class BlockingStore(Store):
+    """A store whose work never waits on an event loop: plain methods do it, the coroutines only call them.
+
+    A store with slow writes (SQLite) overrides ``run`` so that a coroutine waits for it without holding the loop.
+    """
+
+    blocking = True
+
+    @abstractmethod
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        """As ``read``, at once."""
+
+    @abstractmethod
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """As ``run``, on the caller's thread."""
+
+    def run_within_now(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run_within``, in a thread of its own; a store that never waits for long overrides it."""
+        return done_within(patience_s, partial(self.run_now, rule, *args))
+
+    @abstractmethod
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """As ``due``, at once."""
+
+    @abstractmethod
+    def close_now(self) -> None:
+        """As ``close``, at once."""
+
+    def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """As ``find_session``, at once."""
+        now, found = self.read_now([SessionByLookup(lookup) for lookup in lookups])
+        first = _first(found, (None, None))
+        if first[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *first)
+
+    def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """As ``find_token``, at once."""
+        now, found = self.read_now([TokenByLookup(lookup) for lookup in lookups])
+        first = _first(found, NO_TOKEN)
+        if first[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *first.followed())
+
+    def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """As ``find_session_by_id``, at once."""
+        now, found = self.read_now([SessionById(id) for id in ids])
+        first = _first(found, (None, None))
+        if first[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *first)
+
+    def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """As ``find_token_by_id``, at once."""
+        now, found = self.read_now([TokenById(id) for id in ids])
+        first = _first(found, NO_TOKEN)
+        if first[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *first.followed())
+
+    def insist_on_peppers_now(self) -> None:
+        """As ``insist_on_peppers``, at once."""
+        if missing := self.missing_peppers_now():
+            raise _unknown_while_missing(missing)
+
+    def missing_peppers_now(self) -> Sequence[str]:
+        """As ``missing_peppers``, at once."""
+        if not self.durable:
+            return ()
+        found = self.read_now([PeppersInUse()]).found[0]
+        return [key_id for key_id in found.value if not self.keyring.holds(key_id)]
+
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant."""
+        return self.read_now(wants)
+
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically."""
+        return self.run_now(rule, *args)
+
+    async def run_within(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically, and wait for it so long at the most."""
+        return self.run_within_now(patience_s, rule, *args)
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer what should be swept."""
+        return self.due_now(now, limit)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        self.close_now()
+
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry."""
+        return self.find_session_now(lookups)
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and that owner's entry."""
+        return self.find_token_now(lookups)
+
+    async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of the first id that there is, with its owner's entry."""
+        return self.find_session_by_id_now(ids)
+
+    async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of the first id that there is, with its session and that owner's entry."""
+        return self.find_token_by_id_now(ids)
+
+
+class Commit(NamedTuple):
+    """What an optimistic store is asked to write: all of it if no stamp moved and it is not too late, else nothing.
+
+    Attributes:
+        changes: the pairs of old and new record.
+        stamps: name of each part that was read → its stamp then (absent parts too).
+        now: the instant at which the rule judged, in milliseconds.
+    """
+
+    changes: Changes
+    stamps: dict[Any, Stamp]
+    now: int
+
+    @property
+    def not_after(self) -> int:
+        """The instant at which, and after which, it is refused as if a stamp had moved, in milliseconds."""
+        return self.changes.not_after
+
+
+Step = Sequence[Want] | Commit
+
+
+def attempts(rule: Rule[T], args: tuple[object, ...]) -> Generator[Step, Any, tuple[T, Changes, int]]:
+    """Run a rule optimistically: yields what to read (send the ``Answer``) or to commit (send whether it was).
+
+    Answers the rule's answer, its change set and the instant of the commit. A refusal is only raised once the reads
+    on which it rests are known to hold together, which one round trip gives; reads of several are checked by an
+    empty commit.
+
+    Raises:
+        StoreBusy: after ``ATTEMPTS_MAX`` commits that were refused: of as many callers at once, each gets its turn.
+    """
+    wants = list(dict.fromkeys(wants_of(rule, args)))
+    refused = 0
+    for _ in range(4 * ATTEMPTS_MAX):  # a run that only found what else to read is none of its own
+        if refused == ATTEMPTS_MAX:
+            break
+        answer: Answer = yield wants
+        tx = ReadAhead(answer.now, dict(zip(wants, answer.found, strict=True)))
+        try:
+            result = rule(tx, *args)
+        except Missing as missing:
+            if any(want in wants for want in missing.wants):
+                raise AssertionError(f"the store did not answer {missing.wants}") from None
+            wants += dict.fromkeys(missing.wants)
+            continue
+        if not tx.changes or (yield Commit(tx.changes, tx.used, answer.now)):
+            return result, tx.changes, answer.now
+        refused += 1
+    raise StoreBusy(f"others changed the same records first, {ATTEMPTS_MAX} times; try again later")
+
+
+def pause_s(conflicts: int) -> float:
+    """Answer how long to wait before the next attempt: full jitter, doubling from 1 ms to 64 ms, none at first."""
+    return 0.0 if conflicts < 2 else random.uniform(0, min(0.064, 0.001 * 2**conflicts))
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class OptimisticStore(Store):
+    """A store that commits a change set if no stamp moved since it was read, and nothing judged alive has died.
+
+    Attributes:
+        conflicts: how many commits were refused because a stamp had moved or it was too late.
+    """
+
+    side_by_side = True
+    conflicts = 0
+
+    @abstractmethod
+    async def commit(self, commit: Commit) -> bool:
+        """Write all changes atomically if every stamp is as given and now is before ``not_after``; answer whether.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked; the outcome may be unknown.
+        """
+
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
+        from asyncio import sleep  # a program without an event loop never pays for it
+
+        steps = attempts(rule, args)
+        step, refused = next(steps), 0
+        try:
+            while True:
+                if isinstance(step, Commit):
+                    written = await self.commit(step)
+                    if not written:
+                        refused += 1
+                        self.conflicts += 1
+                        await sleep(pause_s(refused))
+                    step = steps.send(written)
+                else:
+                    step = steps.send(await self.read(step))
+        except StopIteration as stop:
+            result, changes, now = stop.value
+            self.listeners.tell(changes.notes, now)
+            answer: T = result
+            return answer
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class BlockingOptimisticStore(BlockingStore):
+    """The same for a store whose work never waits on an event loop."""
+
+    side_by_side = True
+    conflicts = 0
+
+    @abstractmethod
+    def commit_now(self, commit: Commit) -> bool:
+        """As ``OptimisticStore.commit``, at once."""
+
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
+        steps = attempts(rule, args)
+        step, refused = next(steps), 0
+        try:
+            while True:
+                if isinstance(step, Commit):
+                    written = self.commit_now(step)
+                    if not written:
+                        refused += 1
+                        self.conflicts += 1
+                        time.sleep(pause_s(refused))
+                    step = steps.send(written)
+                else:
+                    step = steps.send(self.read_now(step))
+        except StopIteration as stop:
+            result, changes, now = stop.value
+            self.listeners.tell(changes.notes, now)
+            answer: T = result
+            return answer

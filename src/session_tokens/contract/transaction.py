@@ -1,0 +1,377 @@
+"""What a rule works on: reads that answer at once, and a change set that is committed whole or not at all.
+
+Theory of operation. A rule is a plain function ``rule(tx, *args)``. It reads records through ``tx``, judges them at
+``tx.now``, puts changes and answers. It does not wait, do I/O or ask a clock, so it may be run again at will.
+A rule reads before it writes: a read does not show what the same rule has put.
+
+A *locked* store runs the rule under its lock with a transaction of its own that reads directly. An *optimistic* store
+runs it on what was read ahead: ``ReadAhead`` raises ``Missing`` for what is not there, the store fetches that and runs
+the rule again, and commits only if no stamp moved (``store.attempts``).
+
+What a rule judges alive lowers ``changes.not_after`` (``rules.keys``), and every store refuses to write at or after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from ..compiler_hints import mypyc_attr
+from ..events import Note
+from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from .changes import Changes
+from .queries import (
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    KeyById,
+    ParkedTokens,
+    PredecessorsOf,
+    SessionById,
+    SessionByLookup,
+    SessionCountOf,
+    SessionFound,
+    SessionsOf,
+    SettingOf,
+    Stamp,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Callable[..., Any])
+
+
+class Transaction(Protocol):
+    """What every store hands to a rule. Reads answer ``None`` or an empty sequence for what is not there."""
+
+    @property
+    def now(self) -> int:
+        """The instant of the transaction on the store's clock, in milliseconds."""
+        ...
+
+    @property
+    def changes(self) -> Changes:
+        """What was put and noted so far, and until when it may be written."""
+        ...
+
+    @property
+    def session(self) -> Callable[[str], Session | None]:
+        """The session of an id, ended ones too."""
+        ...
+
+    @property
+    def session_by_lookup(self) -> Callable[[str], Session | None]:
+        """The session whose present secret is looked up by that."""
+        ...
+
+    @property
+    def entry(self) -> Callable[[str], OwnerEntry | None]:
+        """The entry of an owner."""
+        ...
+
+    @property
+    def token(self) -> Callable[[str], Token | None]:
+        """The token of an id, as it is stored."""
+        ...
+
+    @property
+    def token_by_lookup(self) -> Callable[[str], Token | None]:
+        """The token whose present secret is looked up by that, as it is stored."""
+        ...
+
+    def ahead(self, wants: Sequence[Want]) -> None:
+        """Say what will be read next, so that it is read at once."""
+        ...
+
+    def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
+        """The sessions of an owner that were not ended, oldest first: all, or at most the oldest or newest few."""
+        ...
+
+    def session_count_of(self, owner: str) -> int:
+        """How many sessions of an owner were not ended."""
+        ...
+
+    def predecessors_of(self, session_id: str) -> Sequence[Session]:
+        """The replaced sessions whose transferable tokens are in that session, oldest first."""
+        ...
+
+    def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
+        """The tokens that name that session as their holder, oldest first, at most ``limit``."""
+        ...
+
+    def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:
+        """The transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
+        ...
+
+    def token_count_of(self, session_id: str, transferable: bool = False) -> int:
+        """How many tokens, or transferable ones, name that session as their holder."""
+        ...
+
+    def parked_tokens(self, owner: str, limit: int | None = None) -> Sequence[Token]:
+        """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
+        ...
+
+    def idempotency(self, key: str) -> IdempotencyRecord | None:
+        """The first outcome under that key."""
+        ...
+
+    def setting(self, name: str) -> str | None:
+        """A setting that all processes share."""
+        ...
+
+    def service_key(self, id: str) -> ServiceKey | None:
+        """The service key of an id."""
+        ...
+
+    def put_session(self, old: Session | None, new: Session | None) -> None:
+        """Create (``old`` is ``None``), replace or delete (``new`` is ``None``) a session."""
+        ...
+
+    def put_token(self, old: Token | None, new: Token | None) -> None:
+        """Create, replace or delete a token."""
+        ...
+
+    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
+        """Create or replace an owner's entry."""
+        ...
+
+    def put_idempotency(self, record: IdempotencyRecord) -> None:
+        """Keep the outcome of a command."""
+        ...
+
+    def forget_idempotency(self, key: str) -> None:
+        """Forget the outcome of a command."""
+        ...
+
+    def put_setting(self, name: str, text: str | None) -> None:
+        """Set a shared setting; ``None`` deletes it."""
+        ...
+
+    def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
+        """Create, replace or delete a service key."""
+        ...
+
+    @property
+    def note(self) -> Callable[[Note], None]:
+        """Note down what happened; becomes one event when the change set is committed."""
+        ...
+
+
+Rule = Callable[..., T]
+"""``rule(tx, *args)``; ``reads`` names what it will surely read."""
+
+Wants = Callable[..., Sequence[Want]]
+
+
+_WANTS: dict[Callable[..., Any], Wants] = {}
+
+
+def reads(wants: Wants) -> Callable[[R], R]:
+    """Name what a rule will surely read: ``wants(*args)`` is fetched before its first run."""
+
+    def mark(rule: R) -> R:
+        _WANTS[rule] = wants
+        return rule
+
+    return mark
+
+
+def wants_of(rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Want]:
+    """Answer what a rule with these arguments names as its sure reads."""
+    wants = _WANTS.get(rule)
+    return wants(*args) if wants is not None else ()
+
+
+class Missing(Exception):
+    """A rule asked for what was not read ahead; the store fetches it and runs the rule again."""
+
+    def __init__(self, wants: Sequence[Want]) -> None:
+        super().__init__(wants)
+        self.wants = wants
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class WriteSet:
+    """The writing half of a transaction: it fills a change set."""
+
+    __slots__ = ("changes",)
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+
+    def put_session(self, old: Session | None, new: Session | None) -> None:
+        """Create, replace or delete a session."""
+        self.changes.sessions.append((old, new))
+
+    def put_token(self, old: Token | None, new: Token | None) -> None:
+        """Create, replace or delete a token."""
+        self.changes.tokens.append((old, new))
+
+    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
+        """Create or replace an owner's entry."""
+        self.changes.entries.append((old, new))
+
+    def put_idempotency(self, record: IdempotencyRecord) -> None:
+        """Keep the outcome of a command."""
+        self.changes.idempotency.append(record)
+
+    def forget_idempotency(self, key: str) -> None:
+        """Forget the outcome of a command."""
+        self.changes.forgotten.append(key)
+
+    def put_setting(self, name: str, text: str | None) -> None:
+        """Set a shared setting; ``None`` deletes it."""
+        self.changes.settings.append((name, text))
+
+    def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
+        """Create, replace or delete a service key."""
+        self.changes.keys.append((old, new))
+
+    def note(self, note: Note) -> None:
+        """Note down what happened."""
+        self.changes.notes.append(note)
+
+
+class ReadAhead(WriteSet):
+    """A transaction on what was read ahead, for optimistic stores.
+
+    Args:
+        now: the instant of the reads on the store's clock, in milliseconds.
+        found: what was read: want → answer.
+    """
+
+    __slots__ = ("_found", "now", "used")
+
+    def __init__(self, now: int, found: dict[Want, Found]) -> None:
+        super().__init__()
+        self.now = now
+        self._found = found
+        self.used: dict[Any, Stamp] = {}
+
+    def _answer(self, want: Want) -> Any:
+        found = self._found.get(want) or self._brought_along(want)
+        if found is None:
+            raise Missing([want])
+        self.used.update(found.stamps)
+        return found.value
+
+    def _brought_along(self, want: Want) -> Found | None:
+        """Answer a want from what came along with another, which saves the round trip that fetches it."""
+        if not isinstance(want, SessionById | EntryOf):
+            return None
+        for value, stamps, _ in self._found.values():
+            if isinstance(value, TokenFound):
+                if isinstance(want, SessionById):
+                    if value.token is not None and value.token.session_id == want.id:
+                        return Found(SessionFound(value.session, value.entry), stamps)
+                    if value.heir is not None and value.heir.id == want.id:
+                        return Found(SessionFound(value.heir, value.entry), stamps)
+            elif not isinstance(value, SessionFound):
+                continue
+            session = value.session
+            if session is None:
+                continue
+            if isinstance(want, EntryOf) and session.owner == want.owner:
+                return Found(value.entry, stamps)
+            if isinstance(want, SessionById) and session.id == want.id:
+                return Found(SessionFound(session, value.entry), stamps)
+        return None
+
+    def session(self, id: str) -> Session | None:
+        """The session of an id."""
+        found: SessionFound = self._answer(SessionById(id))
+        return found.session
+
+    def session_by_lookup(self, lookup: str) -> Session | None:
+        """The session whose present secret is looked up by that."""
+        found: SessionFound = self._answer(SessionByLookup(lookup))
+        return found.session
+
+    def entry(self, owner: str) -> OwnerEntry | None:
+        """The entry of an owner."""
+        entry: OwnerEntry | None = self._answer(EntryOf(owner))
+        return entry
+
+    def ahead(self, wants: Sequence[Want]) -> None:
+        """Say what will be read next."""
+        missing = [want for want in wants if want not in self._found]
+        if missing:
+            raise Missing(missing)
+
+    def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
+        """The sessions of an owner that were not ended."""
+        sessions: Sequence[Session] = self._answer(SessionsOf(owner, limit, newest))
+        return sessions
+
+    def session_count_of(self, owner: str) -> int:
+        """How many sessions of an owner were not ended."""
+        count: int = self._answer(SessionCountOf(owner))
+        return count
+
+    def predecessors_of(self, session_id: str) -> Sequence[Session]:
+        """The replaced sessions whose transferable tokens are in that session."""
+        sessions: Sequence[Session] = self._answer(PredecessorsOf(session_id))
+        return sessions
+
+    def token(self, id: str) -> Token | None:
+        """The token of an id."""
+        found: TokenFound = self._answer(TokenById(id))
+        return found.token
+
+    def token_by_lookup(self, lookup: str) -> Token | None:
+        """The token whose present secret is looked up by that."""
+        found: TokenFound = self._answer(TokenByLookup(lookup))
+        return found.token
+
+    def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
+        """The tokens that name that session as their holder."""
+        tokens: Sequence[Token] = self._answer(TokensOf(session_id, limit))
+        if limit is None:
+            return tokens
+        asked, left_out = limit, self._left_out(TokensOf(session_id, limit))
+        while left_out and len(tokens) < limit and len(tokens) + left_out >= asked:  # what cannot be read took a place
+            asked *= 2
+            tokens = self._answer(TokensOf(session_id, asked))
+            left_out = self._left_out(TokensOf(session_id, asked))
+        return tokens[:limit]
+
+    def _left_out(self, want: Want) -> int:
+        """Answer how many records an answer left out because they cannot be read."""
+        found = self._found.get(want)
+        return 0 if found is None else len(found.unreadable)
+
+    def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:
+        """The transferable tokens that name that session as their holder."""
+        tokens: Sequence[Token] = self._answer(TransferablesOf(session_id, limit))
+        return tokens
+
+    def token_count_of(self, session_id: str, transferable: bool = False) -> int:
+        """How many tokens name that session as their holder."""
+        count: int = self._answer(TokenCountOf(session_id, transferable))
+        return count
+
+    def parked_tokens(self, owner: str, limit: int | None = None) -> Sequence[Token]:
+        """The tokens that an owner holds without a session."""
+        tokens: Sequence[Token] = self._answer(ParkedTokens(owner, limit))
+        return tokens
+
+    def idempotency(self, key: str) -> IdempotencyRecord | None:
+        """The first outcome under that key."""
+        record: IdempotencyRecord | None = self._answer(IdempotencyOf(key))
+        return record
+
+    def setting(self, name: str) -> str | None:
+        """A setting that all processes share."""
+        text: str | None = self._answer(SettingOf(name))
+        return text
+
+    def service_key(self, id: str) -> ServiceKey | None:
+        """The service key of an id."""
+        key: ServiceKey | None = self._answer(KeyById(id))
+        return key

@@ -1,0 +1,1 @@
+"""Secrets, ids, peppers and key files: everything that a security reviewer reads, in one place."""

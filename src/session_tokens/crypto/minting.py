@@ -1,0 +1,307 @@
+"""The format of ids and secrets, their checksum, and what a store that outlives the process looks secrets up by.
+
+A secret is ``sts_`` (session), ``stt_`` (token) or ``stk_`` (service key), two characters of partition, 43 base62
+characters worth 256 bits from the operating system and 6 base62 characters of CRC-32 over all before them. Base62
+here is 0-9A-Za-z, big-endian, zero-padded, so that there is exactly one spelling of each value and strings compare
+as their values do. The checksum lets a scanner find leaked secrets, and junk be refused without asking a store.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Final, Protocol
+from zlib import crc32
+
+from ..errors import InvalidInput
+
+ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PARTITION: Final = "00"
+SESSION_SECRET, TOKEN_SECRET, KEY_SECRET = "sts_", "stt_", "stk_"
+SESSION_ID, TOKEN_ID, KEY_ID = "ses_", "tok_", "key_"
+SECRET_LENGTH: Final = 4 + 2 + 43 + 6
+ID_LENGTH: Final = 4 + 2 + 22
+PEPPER_BYTES_MIN: Final = 32
+SECRET_LIKE: Final = re.compile(r"(?<![0-9A-Za-z])st[stk]_[0-9A-Za-z]{20,}")
+"""What might be a secret, also a mistyped one, alone or within what it was pasted with."""
+SECRET_LIKE_LENGTH_MIN: Final = 24
+
+_PAIRS = tuple(high + low for high in ALPHABET for low in ALPHABET)
+_LETTERS = bytes(ord(ALPHABET[code % 62]) for code in range(256))
+_UNFAIR = bytes(range(248, 256))  # 248 = 4 * 62: bytes from here on would favour the first letters
+
+
+def base62(number: int, width: int) -> str:
+    """Answer ``number`` in base62, big-endian, zero-padded to ``width`` characters (even)."""
+    pairs = []
+    for _ in range((width + 1) // 2):
+        number, pair = divmod(number, 3844)
+        pairs.append(_PAIRS[pair])
+    pairs.reverse()
+    return "".join(pairs)[-width:]
+
+
+_BODY_MAX = base62(2**256 - 1, 43)
+_ID_BODY_MAX = base62(2**128 - 1, 22)  # begins with a 7: three bits choose the first letter
+
+
+def _checksum(covered: str) -> str:
+    number = crc32(covered.encode("ascii"))
+    rest, low = divmod(number, 3844)
+    high, middle = divmod(rest, 3844)
+    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
+
+
+def random_body() -> str:
+    """Answer 43 base62 characters worth 256 random bits from the operating system, each value as likely."""
+    while True:
+        letters = os.urandom(56).translate(_LETTERS, _UNFAIR)
+        body = letters[:43].decode("ascii")
+        if len(body) == 43 and body <= _BODY_MAX:
+            return body
+
+
+def new_secret(prefix: str, partition: str = PARTITION) -> str:
+    """Mint a secret: 256 bits from the operating system, with its checksum."""
+    covered = prefix + partition + random_body()
+    return covered + _checksum(covered)
+
+
+def secret_of(prefix: str, number: bytes, partition: str = PARTITION) -> str:
+    """Answer the secret whose 256 bits are ``number`` (32 bytes), as a derived secret is made."""
+    covered = prefix + partition + base62(int.from_bytes(number), 43)
+    return covered + _checksum(covered)
+
+
+def new_id(prefix: str, partition: str = PARTITION) -> str:
+    """Mint a public id: 128 random bits, each value as likely."""
+    while True:
+        drawn = os.urandom(32)
+        body = ALPHABET[drawn[0] & 7] + drawn[1:].translate(_LETTERS, _UNFAIR)[:21].decode("ascii")
+        if len(body) == 22 and body <= _ID_BODY_MAX:
+            return prefix + partition + body
+
+
+def is_secret(prefix: str, text: str) -> bool:
+    """Whether ``text`` is a well-formed secret of that kind; asks no store.
+
+    Other lengths, alphabets, spellings, partitions and values of 2^256 or more are not.
+    """
+    return (
+        len(text) == SECRET_LENGTH
+        and text.startswith(prefix)
+        and text.isascii()
+        and text[4:].isalnum()
+        and text[6:49] <= _BODY_MAX
+        and _checksum(text[:49]) == text[49:]
+    )
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text holds what looks like a secret."""
+    return len(text) >= SECRET_LIKE_LENGTH_MIN and SECRET_LIKE.search(text) is not None
+
+
+def begins_with_secret(text: str) -> bool:
+    """Whether a text begins with a whole, well-formed secret."""
+    return is_secret(text[:4], text[:SECRET_LENGTH]) and text.startswith((SESSION_SECRET, TOKEN_SECRET, KEY_SECRET))
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Whether ``text`` is a well-formed public id of that kind; asks no store."""
+    return len(text) == ID_LENGTH and text.startswith(prefix) and text.isascii() and text[4:].isalnum()
+
+
+class Keyring(Protocol):
+    """How one store turns secrets into what it looks them up by, and derives secrets for idempotent commands."""
+
+    def lookup(self, secret: str) -> str:
+        """Answer what a new secret will be looked up by: under the current pepper."""
+        ...
+
+    def lookups(self, secret: str) -> Sequence[str]:
+        """Answer all that a secret may be looked up by: one for each live pepper, the current first."""
+        ...
+
+    @property
+    def current(self) -> str:
+        """The id of the current pepper."""
+        ...
+
+    def holds(self, key_id: str) -> bool:
+        """Whether the pepper of that id was given."""
+        ...
+
+    @property
+    def data_keys(self) -> Mapping[str, bytes]:
+        """Key id → key for sealed values, the current one first."""
+        ...
+
+    @property
+    def index_keys(self) -> Mapping[str, bytes]:
+        """Key id → key for sealed names, the current one first."""
+        ...
+
+    def derive(self, key_id: str, message: bytes) -> bytes:
+        """Answer 32 bytes that only a holder of that pepper can compute; ``KeyError`` where it is not held."""
+        ...
+
+    def mac(self, message: bytes) -> str:
+        """Answer ``key-id:hex`` of a MAC over a stored record under the current pepper; empty where there is none."""
+        ...
+
+    def mac_is_right(self, mac: str, message: bytes) -> bool:
+        """Whether ``mac`` was made over ``message`` by a holder of one of the live peppers."""
+        ...
+
+
+class PlainKeyring:
+    """For records that never leave the process: a secret is looked up by itself."""
+
+    __slots__ = ("_pepper", "data_keys", "index_keys")
+
+    def __init__(self) -> None:
+        self._pepper = os.urandom(32)
+        self.data_keys: Mapping[str, bytes] = {self.current: os.urandom(32)}
+        self.index_keys: Mapping[str, bytes] = {self.current: os.urandom(32)}
+
+    current = "process"
+
+    def holds(self, key_id: str) -> bool:
+        """Answer ``True``: what never leaves the process is under its own pepper."""
+        return True
+
+    def lookup(self, secret: str) -> str:
+        """Answer the secret itself."""
+        return secret
+
+    def lookups(self, secret: str) -> Sequence[str]:
+        """Answer the secret itself."""
+        return (secret,)
+
+    def derive(self, key_id: str, message: bytes) -> bytes:
+        """Answer HMAC-SHA256 under a pepper that dies with the process."""
+        return hmac.digest(self._pepper, b"idem" + message, "sha256")
+
+    def mac(self, message: bytes) -> str:
+        """Answer nothing: no one else writes to the memory of the process."""
+        return ""
+
+    def mac_is_right(self, mac: str, message: bytes) -> bool:
+        """Answer ``True``: no one else writes to the memory of the process."""
+        return True
+
+
+Pepper = bytes | Mapping[str, bytes]
+"""At least 32 bytes, or key id → bytes of which the first is current."""
+
+
+class Hmac:
+    """HMAC-SHA256 under one key, which is taken in once: half of what each short message costs otherwise (RFC 2104)."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = (key if len(key) <= 64 else sha256(key).digest()).ljust(64, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in block)).copy
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in block)).copy
+
+    def hex(self, message: bytes) -> str:
+        """Answer the digest in hex."""
+        inner, outer = self._inner(), self._outer()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+
+class PepperKeyring:
+    """For stores that outlive the process: a secret is looked up by HMAC-SHA256 under a pepper that is kept apart.
+
+    A look-up key is written ``key-id:hex digest``, so that one can tell which peppers are still needed.
+
+    Args:
+        pepper: bytes of at least 32, or a mapping key id → bytes of which the first is the current one.
+        data: key id → key for sealed values, the current one first; derived from the peppers where not given.
+        index: key id → key for sealed names, the same.
+
+    Raises:
+        InvalidInput: for a short pepper, none at all, or a key id that is not 1 to 32 letters, digits, ``-`` or ``_``.
+        TypeError: for anything that is neither bytes nor a mapping.
+    """
+
+    __slots__ = ("_keyed", "_prefixes", "current", "data_keys", "index_keys", "peppers")
+
+    def __init__(
+        self, pepper: Pepper, *, data: Mapping[str, bytes] | None = None, index: Mapping[str, bytes] | None = None
+    ) -> None:
+        self.peppers = checked_peppers(pepper)
+        self.data_keys = data or self._derived(b"data key")
+        self.index_keys = index or self._derived(b"index key")
+        self.current = next(iter(self.peppers))
+        self._keyed = {key_id: Hmac(secret).hex for key_id, secret in self.peppers.items()}
+        self._prefixes = tuple((key_id + ":", keyed) for key_id, keyed in self._keyed.items())
+
+    def _derived(self, use: bytes) -> dict[str, bytes]:
+        return {key_id: hmac.digest(pepper, use, "sha256") for key_id, pepper in self.peppers.items()}
+
+    def holds(self, key_id: str) -> bool:
+        """Whether the pepper of that id was given."""
+        return key_id in self.peppers
+
+    def lookup(self, secret: str) -> str:
+        """Answer the look-up key under the current pepper."""
+        prefix, keyed = self._prefixes[0]
+        return prefix + keyed(secret.encode())
+
+    def lookups(self, secret: str) -> Sequence[str]:
+        """Answer the look-up keys under every pepper, the current first."""
+        message = secret.encode()
+        return [prefix + keyed(message) for prefix, keyed in self._prefixes]
+
+    def derive(self, key_id: str, message: bytes) -> bytes:
+        """Answer HMAC-SHA256 under that pepper."""
+        return hmac.digest(self.peppers[key_id], b"idem" + message, "sha256")
+
+    def mac(self, message: bytes) -> str:
+        """Answer ``key-id:hex`` of a MAC over a stored record under the current pepper."""
+        prefix, keyed = self._prefixes[0]
+        return prefix + keyed(b"mac" + message)
+
+    def mac_is_right(self, mac: str, message: bytes) -> bool:
+        """Whether ``mac`` was made over ``message`` under one of the live peppers; compares in constant time."""
+        key_id, _, digest = mac.partition(":")
+        keyed = self._keyed.get(key_id)
+        return keyed is not None and hmac.compare_digest(
+            keyed(b"mac" + message).encode(), digest.encode("utf-8", "replace")
+        )
+
+    def check_of(self, key_id: str) -> str:
+        """Answer what a store records of a pepper, to tell a wrong one at open: hex HMAC of ``check``."""
+        return hmac.digest(self.peppers[key_id], b"check", "sha256").hex()
+
+
+def is_pepper_id(text: str) -> bool:
+    """Whether ``text`` can be the key id of a pepper."""
+    return 1 <= len(text) <= 32 and text.isascii() and text.replace("-", "").replace("_", "").isalnum()
+
+
+def checked_peppers(pepper: Pepper) -> dict[str, bytes]:
+    """Answer key id → pepper, the current one first; see ``PepperKeyring`` for what is refused."""
+    if isinstance(pepper, bytes | bytearray):
+        secret = bytes(pepper)
+        pepper = {sha256(b"id" + secret).hexdigest()[:8]: secret}
+    elif not isinstance(pepper, Mapping):
+        raise TypeError(f"a pepper is bytes or a mapping key id → bytes, not {type(pepper).__name__}")
+    if not pepper:
+        raise InvalidInput("no pepper is given; give at least one of 32 bytes or more")
+    for key_id, secret in pepper.items():
+        if not isinstance(key_id, str) or not isinstance(secret, bytes):
+            raise TypeError("a pepper mapping is key id (str) → pepper (bytes)")
+        if not is_pepper_id(key_id):
+            raise InvalidInput("a pepper's key id is 1 to 32 ASCII letters, digits, '-' or '_'")
+        if len(secret) < PEPPER_BYTES_MIN:
+            raise InvalidInput(f"the pepper {key_id} has {len(secret)} bytes; give at least {PEPPER_BYTES_MIN}")
+    return dict(pepper)

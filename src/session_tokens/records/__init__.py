@@ -1,0 +1,182 @@
+"""The records: what a session, a token and an owner's entry are, and whether they are alive at an instant.
+
+Theory of operation. A record is never changed, only replaced, so one reader can keep it while another writes.
+Nothing counts down: a record holds *deadlines* (integer milliseconds on the store's clock) and a reader compares
+them with its now. A session or token is alive iff ``now < deadline``. A committed end sets the deadline of a session
+to 0, so that no clock, however wrong, brings it back.
+
+A token's life is judged together with its session: ending a session is one write, and every token that it holds is
+dead or unassigned from that instant, whether or not the sweeper has rewritten it. ``Token.as_of`` is that judgement;
+what it answers is what the sweeper will write.
+
+Records are made by plain assignment into slots and then given their public class, which refuses assignment.
+(A frozen dataclass costs 3 us more for each session and token that is added.) A compiled record refuses by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
+
+from ..compiled_core import COMPILED
+from .session import JSON, NO_DETAILS, End, FrozenSession, OwnerEntry, Reason, Session, SessionDetails
+from .token import BOUND, FREE, TRANSFERABLE, FrozenToken, Offer, Token, TokenKind
+
+R = TypeVar("R")
+
+if not (TYPE_CHECKING or COMPILED):  # the same to a reader; see above
+    Session, Token = FrozenSession, FrozenToken
+
+__all__ = [
+    "BOUND",
+    "FREE",
+    "JSON",
+    "NO_DETAILS",
+    "TRANSFERABLE",
+    "End",
+    "IdempotencyRecord",
+    "Issued",
+    "Offer",
+    "OwnerEntry",
+    "Page",
+    "Reason",
+    "ServiceKey",
+    "Session",
+    "SessionDetails",
+    "Token",
+    "TokenKind",
+]
+
+
+class Issued:
+    """A session or token together with its secret, given out this once.
+
+    Attributes:
+        secret: the bearer string; it is kept nowhere, and is in no repr or log.
+        record: the session or token.
+    """
+
+    __slots__ = ("record", "secret")
+
+    def __init__(self, record: Session | Token, secret: str) -> None:
+        self.record = record
+        self.secret = secret
+
+    @property
+    def session(self) -> Session:
+        """The session; only where a session was asked for."""
+        if not isinstance(self.record, Session):
+            raise AttributeError("a token was issued, not a session; read .token")
+        return self.record
+
+    @property
+    def token(self) -> Token:
+        """The token; only where a token was asked for."""
+        if not isinstance(self.record, Token):
+            raise AttributeError("a session was issued, not a token; read .session")
+        return self.record
+
+    @property
+    def id(self) -> str:
+        """The public id of the session or token."""
+        return self.record.id
+
+    def __repr__(self) -> str:
+        return f"Issued({self.record!r}, secret=<hidden>)"
+
+
+class IdempotencyRecord(NamedTuple):
+    """The first outcome of a command with an idempotency key.
+
+    Attributes:
+        key: digest of caller, command and key.
+        request: digest of the request; another request under the same key is a conflict.
+        nonce: 128 random bits in hex, from which the new secret was derived.
+        key_id: the pepper that it was derived with.
+        outcome: the record, flag or number that was answered.
+        expires_at: when it may be forgotten, in milliseconds.
+    """
+
+    key: str
+    request: str
+    nonce: str
+    key_id: str
+    outcome: Session | Token | bool | int | None
+    expires_at: int
+
+
+class ServiceKey(NamedTuple):
+    """A key with which a program calls the HTTP service.
+
+    Attributes:
+        id: the public id.
+        lookup: what the secret is looked up by; never the secret.
+        role: what it may do.
+        created_at: when it was made, in milliseconds.
+        expires_at: when it ends, in milliseconds; ``None`` for never.
+        label: a name for people.
+        networks: those that it may be used from, with blanks between; ``None`` for everywhere.
+        owner_prefix: how the owners begin for whom it acts; ``None`` for all.
+        namespace: the name space to which what it makes belongs, and beyond which it sees nothing; ``None`` for all.
+        max_age_ms: the longest life that it may give, in milliseconds; ``None`` for any.
+        rate: how many requests a second it may send to each process; ``None`` for any.
+        owner_creations: how much it may make for one owner a minute in each process; ``None`` for any.
+    """
+
+    id: str
+    lookup: str
+    role: str
+    created_at: int
+    expires_at: int | None
+    label: str | None
+    networks: str | None = None
+    owner_prefix: str | None = None
+    namespace: str | None = None
+    max_age_ms: int | None = None
+    rate: int | None = None
+    owner_creations: int | None = None
+
+    def __repr__(self) -> str:
+        return f"ServiceKey(id={self.id!r}, role={self.role!r})"
+
+
+class Page(Sequence[R]):
+    """One page of a listing, in order of creation: a sequence of its items.
+
+    Attributes:
+        items: the sessions or tokens.
+        next: give it as ``after=`` for the next page; ``None`` when there is none. A page may be short, even empty,
+            and still name a next one.
+        unreadable: the ids of what belongs here or right after and was left out because it cannot be read: damaged,
+            forged, or under a pepper that this process was not given; ``session-tokens check`` says more.
+    """
+
+    __slots__ = ("items", "next", "unreadable")
+
+    def __init__(self, items: list[R], next_after: str | None, unreadable: Sequence[str] = ()) -> None:
+        self.items = items
+        self.next = next_after
+        self.unreadable = unreadable
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[R]:
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> R: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[R]: ...
+    def __getitem__(self, index: int | slice) -> R | list[R]:
+        return self.items[index]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Page):
+            return NotImplemented
+        return self.items == other.items and self.next == other.next
+
+    __hash__ = None  # type: ignore[assignment]  # it holds a list
+
+    def __repr__(self) -> str:
+        return f"Page(items={self.items!r}, next={self.next!r})"

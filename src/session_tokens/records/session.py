@@ -1,0 +1,406 @@
+"""The session: its record, and whether it is alive at an instant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, TypeVar
+
+from ..clock import NEVER, Clock
+from ..compiled_core import COMPILED
+from ..compiler_hints import mypyc_attr
+from ..errors import ReauthenticationRequired
+from ..settings import Duration, duration_ms
+from .read_only import read_only
+
+JSON = str | int | float | bool | None | list["JSON"] | dict[str, "JSON"]
+"""Any JSON value."""
+
+Reason = Literal[
+    "logout", "idle", "expired", "detached_timeout", "replaced", "evicted", "revoked", "theft", "owner_disabled"
+]
+"""Why a session ended."""
+
+
+class End(NamedTuple):
+    """When and why a session ended."""
+
+    at: int
+    reason: str
+
+
+@mypyc_attr(acyclic=True)
+class Record:
+    """What the records share: named slots, equality by content, a copy with changes."""
+
+    __slots__ = ()
+    _fields: ClassVar[tuple[str, ...]] = ()
+    _compared: ClassVar[tuple[str, ...]] = ()
+    _values: ClassVar[attrgetter[tuple[Any, ...]]]
+    _places: ClassVar[dict[str, int]] = {}
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self._compared)
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, getattr(self, self._compared[0])))
+
+    def replace(self, **changes: Any) -> Self:
+        """Answer a copy with some fields changed."""
+        values = list(self._values(self))
+        for name, value in changes.items():
+            values[self._places[name]] = value
+        return self._of(*values)
+
+    @classmethod
+    def _of(cls, *values: Any) -> Self:
+        raise NotImplementedError
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+
+def frozen(self: object, name: str, value: object = None) -> NoReturn:
+    """Refuse to assign to a record; stands where Python looks for assignment."""
+    raise AttributeError(f"{type(self).__name__} is frozen; change it through the API (no {name} = …)")
+
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def frozen_kind(kind: type[Kind]) -> type[Kind]:
+    """Answer the class that a record takes as its last step in being made: the same, but it refuses assignment."""
+    names = {"__slots__": (), "__doc__": kind.__doc__, "__module__": __package__}
+    return type(kind.__name__, (kind,), {**names, "__setattr__": frozen, "__delattr__": frozen})
+
+
+class OwnerEntry(NamedTuple):
+    """What is kept of an owner beyond its sessions; most owners have none.
+
+    Attributes:
+        owner: the application's identity string.
+        epoch: grows with each end of all sessions in one write; a session of an earlier epoch is dead.
+        disabled_at: since when the owner is disabled, ``None`` when lifted.
+        watermark: the instant of the last such end: sessions of an earlier epoch ended then.
+        reason: why they did.
+    """
+
+    owner: str
+    epoch: int
+    disabled_at: int | None
+    watermark: int
+    reason: str = "owner_disabled"
+
+
+class SessionDetails(NamedTuple):
+    """The parts of a session that few sessions have.
+
+    Attributes:
+        label: a name for the owner to tell sessions apart.
+        user_agent: of the client that logged in.
+        address: of the client that logged in.
+        data_text: the session's data as JSON text of an object.
+        data_versions: for each field of the data, the session's version at its last change.
+        successor: the id of the session that the transferable tokens of this replaced one are in, until they are
+            written down there; ``None`` for all others.
+        moves: in how many steps they have come there: how much each token's version has grown.
+        ahead_ms: how much later than its opening ``created_at`` is, so that no two openings of an owner have the same.
+    """
+
+    label: str | None = None
+    user_agent: str | None = None
+    address: str | None = None
+    data_text: str = "{}"
+    data_versions: Mapping[str, int] = {}
+    successor: str | None = None
+    moves: int = 0
+    ahead_ms: int = 0
+
+
+DATA_REMEDY = (
+    "a session's data is read only, a change of it would be lost: write "
+    "update_session_data(session.id, {field: value}), with removed=[field] for what shall go"
+)
+
+NO_DETAILS = SessionDetails()
+
+
+class _SessionAtHand(Record):
+    """What a verification looks at, side by side at the beginning of the record: a cold read touches less memory."""
+
+    __slots__ = ("deadline", "detached_at", "owner", "owner_epoch")
+
+
+_FIELDS = (
+    "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
+    "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
+    "owner_epoch", "version", "details", "client_id", "name", "clock",
+)  # fmt: skip
+_NOT_COMPARED = ("clock", "sweep_at")
+
+
+class Session(_SessionAtHand):
+    """A log-in: opened for one owner, and everything issued under it ends with it.
+
+    Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
+
+    Attributes:
+        id: the public id; it manages the session and never authenticates.
+        owner: for whom it was opened.
+        created_at: when it was opened; of two sessions of one owner the later opened one has the greater.
+        last_seen_at: when it was last used, up to 1/16 of the idle window late.
+        authenticated_at: when its owner last proved who they are.
+        detachable: whether it may be detached.
+        detached_at: since when it is detached, ``None`` while it is attached.
+        ended_at: when it ended; ``None`` while it lives or only ran out of time and is not swept.
+        end_reason: why it ended.
+        version: grows with each change other than use.
+        client_id: the id of the service key that opened it, if one did.
+    """
+
+    __slots__ = tuple(name for name in _FIELDS if name not in _SessionAtHand.__slots__)
+    _fields = _FIELDS
+    _compared = tuple(name for name in _FIELDS if name not in _NOT_COMPARED)
+    _values = attrgetter(*_FIELDS)
+    _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_FIELDS)}
+
+    def __init__(
+        self,
+        id: str,
+        owner: str,
+        lookup: str | None,
+        created_at: int,
+        last_seen_at: int,
+        authenticated_at: int,
+        deadline: int,
+        idle_timeout_ms: int | None,
+        max_age_ms: int | None,
+        detached_timeout_ms: int | None,
+        detachable: bool,
+        detached_at: int | None,
+        ended_at: int | None,
+        end_reason: str | None,
+        sweep_at: int,
+        owner_epoch: int,
+        version: int,
+        details: SessionDetails,
+        client_id: str | None,
+        name: str | None,
+        clock: Clock,
+    ) -> None:
+        self.id: Final = id
+        self.owner: Final = owner
+        self.lookup: Final = lookup
+        self.created_at: Final = created_at
+        self.last_seen_at: Final = last_seen_at
+        self.authenticated_at: Final = authenticated_at
+        self.deadline: Final = deadline
+        self.idle_timeout_ms: Final = idle_timeout_ms
+        self.max_age_ms: Final = max_age_ms
+        self.detached_timeout_ms: Final = detached_timeout_ms
+        self.detachable: Final = detachable
+        self.detached_at: Final = detached_at
+        self.ended_at: Final = ended_at
+        self.end_reason: Final = end_reason
+        self.sweep_at: Final = sweep_at
+        self.owner_epoch: Final = owner_epoch
+        self.version: Final = version
+        self.details: Final = details
+        self.client_id: Final = client_id
+        self.name: Final = name
+        self.clock: Final = clock
+        if not COMPILED:
+            self.__class__ = FrozenSession
+
+    @classmethod
+    def _of(cls, *values: Any) -> Session:
+        return Session(*values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Session._of, self._values(self)
+
+    def __repr__(self) -> str:
+        state = "ended" if self.ended_at is not None else "detached" if self.detached_at is not None else "active"
+        return f"Session(id={self.id!r}, owner={self.owner!r}, {state}, version={self.version})"
+
+    @property
+    def idle_timeout(self) -> float | None:
+        """Seconds without use after which it ends, ``None`` for never."""
+        return in_seconds(self.idle_timeout_ms)
+
+    @property
+    def max_age(self) -> float | None:
+        """Seconds from its opening after which it ends, whatever its use; ``None`` for never."""
+        return in_seconds(self.max_age_ms)
+
+    @property
+    def detached_timeout(self) -> float | None:
+        """Seconds after which it ends when detached, ``None`` for never."""
+        return in_seconds(self.detached_timeout_ms)
+
+    @property
+    def expires_at(self) -> int | None:
+        """The instant at which it ends if it is not used, in milliseconds; ``None`` for never."""
+        if self.ended_at is not None:
+            return self.ended_at
+        return None if self.deadline == NEVER else self.deadline
+
+    @property
+    def opened_at(self) -> int:
+        """The instant of its opening, from which its age counts."""
+        return self.created_at - self.details.ahead_ms
+
+    @property
+    def label(self) -> str | None:
+        """A name for the owner to tell sessions apart."""
+        return self.details.label
+
+    @property
+    def user_agent(self) -> str | None:
+        """Of the client that logged in."""
+        return self.details.user_agent
+
+    @property
+    def address(self) -> str | None:
+        """Of the client that logged in."""
+        return self.details.address
+
+    @property
+    def data(self) -> Mapping[str, JSON]:
+        """The session's data: a small JSON object. It is read only: a change of it raises ``TypeError``."""
+        data: Mapping[str, JSON] = read_only(json.loads(self.details.data_text), DATA_REMEDY)
+        return data
+
+    @property
+    def created_datetime(self) -> datetime:
+        """When it was opened, in UTC."""
+        return as_datetime(self.created_at)
+
+    @property
+    def last_seen_datetime(self) -> datetime:
+        """When it was last used, in UTC, up to 1/16 of the idle window late."""
+        return as_datetime(self.last_seen_at)
+
+    @property
+    def authenticated_datetime(self) -> datetime:
+        """When its owner last proved who they are, in UTC."""
+        return as_datetime(self.authenticated_at)
+
+    @property
+    def expires_datetime(self) -> datetime | None:
+        """When it ends if it is not used, in UTC; ``None`` for never."""
+        return optional_datetime(self.expires_at)
+
+    @property
+    def detached_datetime(self) -> datetime | None:
+        """Since when it is detached, in UTC; ``None`` while it is attached."""
+        return optional_datetime(self.detached_at)
+
+    @property
+    def ended_datetime(self) -> datetime | None:
+        """When it ended, in UTC; ``None`` as ``ended_at``."""
+        return optional_datetime(self.ended_at)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Answer the session as plain JSON: instants in milliseconds, durations in seconds; no secret."""
+        return {
+            "id": self.id,
+            "owner": self.owner,
+            "created_at": self.created_at,
+            "last_seen_at": self.last_seen_at,
+            "authenticated_at": self.authenticated_at,
+            "expires_at": self.expires_at,
+            "idle_timeout": self.idle_timeout,
+            "max_age": self.max_age,
+            "detached_timeout": self.detached_timeout,
+            "detachable": self.detachable,
+            "detached_at": self.detached_at,
+            "label": self.label,
+            "user_agent": self.user_agent,
+            "address": self.address,
+            "data": json.loads(self.details.data_text),
+            "version": self.version,
+            "client_id": self.client_id,
+        }
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether it is logged out but goes on."""
+        return self.detached_at is not None and self.ended_at is None
+
+    def time_left(self) -> float | None:
+        """Seconds until it ends if it is not used; 0.0 when it is over, ``None`` for never."""
+        if self.deadline == NEVER:
+            return None
+        return max(0, self.deadline - self.clock.now()) / 1000
+
+    def require_recent(self, max_age: Duration) -> None:
+        """Accept only if its owner proved who they are at most ``max_age`` (seconds or ``timedelta``) ago.
+
+        Raises:
+            ReauthenticationRequired: it was longer ago; let them log in again (step-up).
+            InvalidInput: a duration that can never be right.
+        """
+        age_ms = self.clock.now() - self.authenticated_at
+        if age_ms > (duration_ms("max_age", max_age) or 0):
+            raise ReauthenticationRequired("the log-in is too old for this; log in again", id=self.id)
+
+    def alive(self, now: int, entry: OwnerEntry | None) -> bool:
+        """Whether it lives at ``now``, attached or detached; ``entry`` is its owner's, where there is one."""
+        return now < self.deadline and (entry is None or entry.epoch == self.owner_epoch)
+
+    def ended(self, at: int, reason: str) -> Session:
+        """Answer the session ended at ``at``: no clock brings it back, no secret finds it, the sweeper is next."""
+        return Session(
+            self.id, self.owner, None, self.created_at, self.last_seen_at, self.authenticated_at, 0,
+            self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms, self.detachable, self.detached_at, at,
+            reason, 0, self.owner_epoch, self.version + 1, self.details, self.client_id, self.name, self.clock,
+        )  # fmt: skip
+
+    def followed_by(self, heir_id: str) -> Session:
+        """Answer the ended session with its transferable tokens in another session from now on."""
+        details = self.details
+        return self.replace(details=details._replace(successor=heir_id, moves=details.moves + 1))
+
+    def end(self, now: int, entry: OwnerEntry | None) -> End:
+        """When and why a session that is not alive ended."""
+        if self.ended_at is not None:
+            return End(self.ended_at, self.end_reason or "revoked")
+        if entry is not None and entry.epoch != self.owner_epoch and entry.watermark < self.deadline:
+            return End(entry.watermark, entry.reason)
+        if self.max_age_ms is not None and self.opened_at + self.max_age_ms <= self.deadline:
+            return End(self.deadline, "expired")
+        return End(self.deadline, "idle" if self.detached_at is None else "detached_timeout")
+
+
+FrozenSession = Session if COMPILED else frozen_kind(Session)
+"""What a made record is an instance of; ``records`` gives it out under the name of its kind."""
+
+
+def is_another(session: Session, former: Session) -> bool:
+    """Whether two sessions of one id were opened apart, as an application may that names them itself."""
+    return session.created_at != former.created_at or session.owner != former.owner
+
+
+def as_datetime(instant: int) -> datetime:
+    """Answer milliseconds since the epoch as an aware ``datetime`` in UTC."""
+    return datetime.fromtimestamp(instant // 1000, UTC).replace(microsecond=instant % 1000 * 1000)
+
+
+def optional_datetime(instant: int | None) -> datetime | None:
+    """As ``as_datetime``; ``None`` stays ``None``."""
+    return None if instant is None else as_datetime(instant)
+
+
+def in_seconds(duration_ms: int | None) -> float | None:
+    """Answer milliseconds as seconds: a whole number where it is one."""
+    if duration_ms is None:
+        return None
+    return duration_ms // 1000 if duration_ms % 1000 == 0 else duration_ms / 1000

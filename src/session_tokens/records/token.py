@@ -1,0 +1,326 @@
+"""The token: its record, and how it stands at an instant, judged with its session."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from operator import attrgetter
+from typing import Any, ClassVar, Final, NamedTuple
+
+from ..clock import NEVER
+from ..compiled_core import COMPILED
+from ..compiler_hints import mypyc_attr
+from .read_only import read_only
+from .session import (
+    JSON,
+    OwnerEntry,
+    Record,
+    Session,
+    as_datetime,
+    frozen_kind,
+    in_seconds,
+    optional_datetime,
+)
+
+
+class TokenKind(StrEnum):
+    """The three kinds of token; a token keeps its kind for life."""
+
+    FREE = "free"
+    BOUND = "session-bound"
+    TRANSFERABLE = "transferable"
+
+
+FREE, BOUND, TRANSFERABLE = TokenKind.FREE, TokenKind.BOUND, TokenKind.TRANSFERABLE
+"""The kinds as plain names: an attribute of an enumeration costs four times as much to read."""
+
+
+VALUE_REMEDY = (
+    "a token's value is read only, a change of it would be lost: write change_token(token.id, value=…), with "
+    "version=token.version where others write too"
+)
+
+
+class Offer(NamedTuple):
+    """How a transferable token is advertised; it locks nothing and moves no money.
+
+    Attributes:
+        listed: whether it is sellable now.
+        price: positive: the receiver pays, negative: the giver pays; zero is a price, ``None`` is none.
+        currency: a currency or unit, ``None`` when the application has only one.
+        gift: whether it is marked as a gift; a flag of its own.
+    """
+
+    listed: bool
+    price: Decimal | None
+    currency: str | None
+    gift: bool
+
+
+@mypyc_attr(acyclic=True)
+class _TokenAtHand(Record):
+    """What a verification looks at, side by side at the beginning of the record: a cold read touches less memory."""
+
+    __slots__ = ("deadline", "owner", "session_id", "text", "unassigned_at")
+
+
+_FIELDS = (
+    "id", "owner", "lookup", "kind", "session_id", "text", "is_json", "created_at", "timeout_ms", "own_deadline",
+    "deadline", "disownment_timeout_ms", "held_since", "unassigned_at", "previous_owner", "epoch", "version",
+    "offer", "client_id", "name",
+)  # fmt: skip
+
+
+@mypyc_attr(acyclic=True)
+class Token(_TokenAtHand):
+    """A key to some information or state, under a session or free of any.
+
+    Instants are integer milliseconds since the epoch on the store's clock, durations are seconds.
+
+    Attributes:
+        id: the public id; it manages the token and never authenticates.
+        kind: ``free``, ``session-bound`` or ``transferable``.
+        owner: whose it is; ``None`` for free and unassigned tokens.
+        session_id: the session that holds it; ``None`` for free, parked and unassigned tokens.
+        created_at: when it was issued.
+        held_since: since when its owner, or its being unassigned, is as it is.
+        unassigned_at: since when it is unassigned, else ``None``.
+        previous_owner: who owned it before, where it has changed hands or is unassigned.
+        epoch: grows with each change of hands.
+        version: grows with each change.
+        client_id: the id of the service key that issued it, if one did.
+    """
+
+    __slots__ = tuple(name for name in _FIELDS if name not in _TokenAtHand.__slots__)
+    _fields = _FIELDS
+    _compared = _FIELDS
+    _values = attrgetter(*_FIELDS)
+    _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_FIELDS)}
+
+    def __init__(
+        self,
+        id: str,
+        owner: str | None,
+        lookup: str | None,
+        kind: TokenKind,
+        session_id: str | None,
+        text: str,
+        is_json: bool,
+        created_at: int,
+        timeout_ms: int | None,
+        own_deadline: int,
+        deadline: int,
+        disownment_timeout_ms: int | None,
+        held_since: int,
+        unassigned_at: int | None,
+        previous_owner: str | None,
+        epoch: int,
+        version: int,
+        offer: Offer | None,
+        client_id: str | None,
+        name: str | None,
+    ) -> None:
+        self.id: Final = id
+        self.owner: Final = owner
+        self.lookup: Final = lookup
+        self.kind: Final = kind
+        self.session_id: Final = session_id
+        self.text: Final = text
+        self.is_json: Final = is_json
+        self.created_at: Final = created_at
+        self.timeout_ms: Final = timeout_ms
+        self.own_deadline: Final = own_deadline
+        self.deadline: Final = deadline
+        self.disownment_timeout_ms: Final = disownment_timeout_ms
+        self.held_since: Final = held_since
+        self.unassigned_at: Final = unassigned_at
+        self.previous_owner: Final = previous_owner
+        self.epoch: Final = epoch
+        self.version: Final = version
+        self.offer: Final = offer
+        self.client_id: Final = client_id
+        self.name: Final = name
+        if not COMPILED:
+            self.__class__ = FrozenToken
+
+    @classmethod
+    def _of(cls, *values: Any) -> Token:
+        return Token(*values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Token._of, self._values(self)
+
+    def __repr__(self) -> str:
+        return f"Token(id={self.id!r}, kind={self.kind.value!r}, owner={self.owner!r}, epoch={self.epoch})"
+
+    @property
+    def value(self) -> JSON:
+        """The value as it was given: a ``str`` verbatim, or any other JSON value, read only."""
+        if not self.is_json:
+            return self.text
+        value: JSON = read_only(json.loads(self.text), VALUE_REMEDY)
+        return value
+
+    @property
+    def created_datetime(self) -> datetime:
+        """When it was issued, in UTC."""
+        return as_datetime(self.created_at)
+
+    @property
+    def expires_datetime(self) -> datetime | None:
+        """When it ends, in UTC; ``None`` for never."""
+        return optional_datetime(self.expires_at)
+
+    @property
+    def held_since_datetime(self) -> datetime:
+        """Since when its owner, or its being unassigned, is as it is, in UTC."""
+        return as_datetime(self.held_since)
+
+    @property
+    def unassigned_datetime(self) -> datetime | None:
+        """Since when it is unassigned, in UTC; ``None`` while it is not."""
+        return optional_datetime(self.unassigned_at)
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Answer the token as plain JSON: instants in milliseconds, durations in seconds, price as text; no secret."""
+        price = self.price
+        return {
+            "id": self.id,
+            "kind": self.kind.value,
+            "owner": self.owner,
+            "session_id": self.session_id,
+            "value": json.loads(self.text) if self.is_json else self.text,
+            "created_at": self.created_at,
+            "expires_at": self.expires_at,
+            "timeout": self.timeout,
+            "disownment_timeout": self.disownment_timeout,
+            "held_since": self.held_since,
+            "unassigned_at": self.unassigned_at,
+            "previous_owner": self.previous_owner,
+            "epoch": self.epoch,
+            "version": self.version,
+            "sellable": self.is_sellable,
+            "price": None if price is None else format(price, "f"),
+            "currency": self.currency,
+            "gift": self.gift,
+            "client_id": self.client_id,
+        }
+
+    @property
+    def expires_at(self) -> int | None:
+        """The instant at which it ends, in milliseconds; ``None`` for never."""
+        return None if self.deadline == NEVER else self.deadline
+
+    @property
+    def timeout(self) -> float | None:
+        """Its own timeout in seconds, ``None`` for never."""
+        return in_seconds(self.timeout_ms)
+
+    @property
+    def disownment_timeout(self) -> float | None:
+        """Seconds that it may wait unassigned, ``None`` for ever."""
+        return in_seconds(self.disownment_timeout_ms)
+
+    @property
+    def price(self) -> Decimal | None:
+        """The price that it is offered at; ``None`` where it is not offered or has no price."""
+        return self.offer.price if self.offer is not None and self.offer.listed else None
+
+    @property
+    def currency(self) -> str | None:
+        """The currency or unit of the price."""
+        return self.offer.currency if self.offer is not None and self.offer.listed else None
+
+    @property
+    def gift(self) -> bool:
+        """Whether it is marked as a gift."""
+        return self.offer is not None and self.offer.gift
+
+    @property
+    def is_sellable(self) -> bool:
+        """Whether it is listed for a transfer."""
+        return self.offer is not None and self.offer.listed
+
+    @property
+    def is_transferable(self) -> bool:
+        """Whether its kind allows it to change hands."""
+        return self.kind is TRANSFERABLE
+
+    @property
+    def is_unassigned(self) -> bool:
+        """Whether it waits for a claim or a transfer."""
+        return self.unassigned_at is not None
+
+    def authenticates(self, now: int, session: Session | None, entry: OwnerEntry | None) -> bool:
+        """Whether its secret opens anything at ``now``, judged with its session: unassigned tokens do not."""
+        if now >= self.deadline:
+            return False
+        if session is not None:
+            return now < session.deadline and (entry is None or entry.epoch == session.owner_epoch)
+        return self.session_id is None and self.unassigned_at is None
+
+    def as_of(self, now: int, session: Session | None, entry: OwnerEntry | None) -> Token | None:
+        """Answer the token as it stands at ``now``: itself, unassigned because its session is over, or ``None``."""
+        if now >= self.deadline:
+            return None
+        if self.session_id is None or (session is not None and session.alive(now, entry)):
+            return self
+        if self.kind is BOUND:
+            return None
+        left_at = self.held_since if session is None else max(session.end(now, entry).at, self.held_since)
+        token = self.unassigned(left_at)
+        return token if now < token.deadline else None
+
+    def unassigned(self, at: int) -> Token:
+        """Answer the token without an owner since ``at``, its disownment clock running."""
+        disownment = NEVER if self.disownment_timeout_ms is None else at + self.disownment_timeout_ms
+        return Token(
+            self.id, None, self.lookup, self.kind, None, self.text, self.is_json, self.created_at, self.timeout_ms,
+            self.own_deadline, min(self.own_deadline, disownment), self.disownment_timeout_ms, at, at, self.owner,
+            self.epoch, self.version + 1, self.offer, self.client_id, self.name,
+        )  # fmt: skip
+
+    def held_by(self, owner: str, session_id: str | None, lookup: str | None, now: int) -> Token:
+        """Answer the token in new hands: epoch + 1, its listing cleared, deadline and value kept."""
+        giver = self.owner if self.owner is not None else self.previous_owner
+        return Token(
+            self.id, owner, lookup, self.kind, session_id, self.text, self.is_json, self.created_at, self.timeout_ms,
+            self.own_deadline, self.own_deadline, self.disownment_timeout_ms, now, None, giver, self.epoch + 1,
+            self.version + 1, None, self.client_id, self.name,
+        )  # fmt: skip
+
+    def in_session(self, session_id: str | None, moves: int = 1) -> Token:
+        """Answer the token held in another session of the same owner, after so many moves; its hands stay the same."""
+        return Token(
+            self.id, self.owner, self.lookup, self.kind, session_id, self.text, self.is_json, self.created_at,
+            self.timeout_ms, self.own_deadline, self.own_deadline, self.disownment_timeout_ms, self.held_since, None,
+            self.previous_owner, self.epoch, self.version + moves, self.offer, self.client_id, self.name,
+        )  # fmt: skip
+
+    def followed(self, session: Session | None, heir: Session | None) -> tuple[Token, Session | None]:
+        """Answer the token with the session that it is in now, as it will be written down.
+
+        Args:
+            session: the one that its record names.
+            heir: the successor of that one, where it was replaced.
+        """
+        if session is None or heir is None or self.kind is not TRANSFERABLE:
+            return self, session
+        return self.in_session(heir.id, session.details.moves), heir
+
+    def seen_with(self, session: Session | None) -> Token:
+        """Answer the token as callers see it: a session-bound one expires with its session at the latest."""
+        if session is not None and self.kind is BOUND and session.deadline < self.deadline:
+            return Token(
+                self.id, self.owner, self.lookup, self.kind, self.session_id, self.text, self.is_json, self.created_at,
+                self.timeout_ms, self.own_deadline, session.deadline, self.disownment_timeout_ms, self.held_since,
+                self.unassigned_at, self.previous_owner, self.epoch, self.version, self.offer, self.client_id,
+                self.name,
+            )  # fmt: skip
+        return self
+
+
+FrozenToken = Token if COMPILED else frozen_kind(Token)
+"""What a made record is an instance of; ``records`` gives it out under the name of its kind."""

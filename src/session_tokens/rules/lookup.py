@@ -1,0 +1,139 @@
+"""What a key names, and whether that is alive.
+
+An id manages whatever lives, a secret must authenticate to be a key at all.
+
+What a rule judges alive here it may rest on until the least deadline of all that, ``Changes.not_after``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..clock import NEVER
+from ..contract.queries import SessionById, SessionByLookup, TokenById, TokenByLookup, Want
+from ..contract.transaction import Transaction
+from ..errors import SessionEnded, UnknownSession, UnknownToken
+from ..records import OwnerEntry, Session, Token
+from ..settings import ENDED_RETENTION_MS
+
+Key = str | tuple[str, ...]
+"""An id, or what a secret may be looked up by (one for each live pepper; empty: a secret that cannot be one)."""
+
+
+def session_wants(key: Key) -> Sequence[Want]:
+    """Answer what finding a session by ``key`` reads."""
+    return [SessionById(key)] if isinstance(key, str) else [SessionByLookup(lookup) for lookup in key]
+
+
+def token_wants(key: Key) -> Sequence[Want]:
+    """Answer what finding a token by ``key`` reads."""
+    return [TokenById(key)] if isinstance(key, str) else [TokenByLookup(lookup) for lookup in key]
+
+
+def lives(tx: Transaction, session: Session, entry: OwnerEntry | None) -> bool:
+    """Whether a session is alive now; if it is, what rests on that is written before its deadline or not at all.
+
+    An end may come late: it asks ``Session.alive`` instead, or says ``only_ends`` afterwards.
+    """
+    if not session.alive(tx.now, entry):
+        return False
+    changes = tx.changes
+    if session.deadline < changes.not_after:
+        changes.not_after = session.deadline
+    return True
+
+
+def lasts(tx: Transaction, token: Token) -> bool:
+    """Whether a token's own time goes on, its session aside; as for ``lives``."""
+    if tx.now >= token.deadline:
+        return False
+    changes = tx.changes
+    if token.deadline < changes.not_after:
+        changes.not_after = token.deadline
+    return True
+
+
+def standing(tx: Transaction, stored: Token, session: Session | None) -> Token | None:
+    """Answer a token as it stands now with the session that holds it, ``None`` if it is over; as for ``lives``."""
+    entry = None if session is None else tx.entry(session.owner)
+    token = stored.as_of(tx.now, session, entry)
+    if token is not None:
+        changes = tx.changes
+        if token.deadline < changes.not_after:
+            changes.not_after = token.deadline
+        if session is not None and token.session_id is not None and session.deadline < changes.not_after:
+            changes.not_after = session.deadline
+    return token
+
+
+def only_ends(tx: Transaction) -> None:
+    """Let a change set be written however late it comes and however full the store is: it ends or frees."""
+    tx.changes.not_after = NEVER
+    tx.changes.only_ends = True
+
+
+def living_session(tx: Transaction, key: Key) -> Session:
+    """Answer the living session that ``key`` names; by a secret only an attached one.
+
+    Raises:
+        SessionEnded: it is over, with its reason (by id only, while it is remembered).
+        UnknownSession: there is none.
+    """
+    session = tx.session(key) if isinstance(key, str) else _by_lookups(tx, key)
+    if session is None:
+        raise UnknownSession("no living session answers to that key; list_sessions() shows those of an owner")
+    entry = tx.entry(session.owner)
+    if session.alive(tx.now, entry):
+        changes = tx.changes  # as in lives(), on the way of every command on a session
+        if session.deadline < changes.not_after:
+            changes.not_after = session.deadline
+        return session
+    end = session.end(tx.now, entry)
+    if not isinstance(key, str) or tx.now >= end.at + ENDED_RETENTION_MS:
+        raise UnknownSession("no living session answers to that key; open a new one")
+    raise SessionEnded(f"the session ended ({end.reason}); open a new one", id=session.id, reason=end.reason, at=end.at)
+
+
+def _by_lookups(tx: Transaction, lookups: Sequence[str]) -> Session | None:
+    for lookup in lookups:
+        session = tx.session_by_lookup(lookup)
+        if session is not None and session.detached_at is None:
+            return session
+    return None
+
+
+def holder_of(tx: Transaction, token: Token) -> Session | None:
+    """Answer the session that holds a token, alive or not."""
+    return None if token.session_id is None else tx.session(token.session_id)
+
+
+def followed(tx: Transaction, stored: Token) -> tuple[Token, Session | None]:
+    """Answer a token in the session where it is now, as it will be written down, and that session, alive or not."""
+    session = holder_of(tx, stored)
+    if session is None or session.details.successor is None:
+        return stored, session
+    return stored.followed(session, tx.session(session.details.successor))
+
+
+def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | None]:
+    """Answer the token that ``key`` names: as it is stored, as it stands now, and the session that holds it now.
+
+    Raises:
+        UnknownToken: there is none, it is dead, or it was named by a secret and does not authenticate.
+    """
+    stored = tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
+    if stored is not None:
+        present, session = stored, None if stored.session_id is None else tx.session(stored.session_id)
+        if session is not None and session.details.successor is not None:
+            present, session = stored.followed(session, tx.session(session.details.successor))
+        token = present.as_of(tx.now, session, None if session is None else tx.entry(session.owner))
+        if token is not None and (isinstance(key, str) or token.unassigned_at is None):
+            if token.session_id is None:
+                session = None
+            changes = tx.changes  # as in standing(), on the way of every command on a token
+            if token.deadline < changes.not_after:
+                changes.not_after = token.deadline
+            if session is not None and session.deadline < changes.not_after:
+                changes.not_after = session.deadline
+            return stored, token, session
+    raise UnknownToken("no living token answers to that key; list_tokens() shows those of an owner")

@@ -1,0 +1,269 @@
+"""Service keys: how programs prove to the HTTP service who they are, and what they may do.
+
+A key has a public id (``key_…``) and a secret (``stk_…``) that is shown once and kept nowhere: the store holds what its
+keyring makes of it. Keys are asked for in the store at each request, so a revoked key is refused at once, in every
+process. Rotating makes a second key of the same role and lets the first live a little longer, so that a program can
+change over without a gap.
+
+Nothing here needs the ``[service]`` extra: the command line manages keys after a bare install.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+from .. import validation as inputs
+from .._async.core import run_audited
+from ..audit.log import Audit
+from ..contract.queries import AllKeys, KeyById, KeyByLookup, SettingOf
+from ..contract.store import Store
+from ..contract.transaction import Rule, Transaction, reads
+from ..crypto.minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
+from ..errors import Conflict, CorruptRecord, InvalidInput, UnknownKey
+from ..events import KEY_ROTATED
+from ..records import ServiceKey
+from ..rules.idempotency import Ticket, once
+from ..rules.scopes import keep_scope
+from ..rules.settings import add_service_key, remove_service_key
+from ..settings import LABEL_BYTES_MAX, Duration, duration_ms
+from .bounds import Bounds, bounds_given
+from .last_use import USED, forget_use
+from .roles import role_of
+
+LIFETIME_S = 90 * 86_400
+"""How long a key lives if nothing else is asked for: 90 days."""
+OVERLAP_S = 86_400
+"""How long a rotated key goes on living beside the new one: a day."""
+
+
+T = TypeVar("T")
+
+
+class IssuedKey:
+    """A service key together with its secret, given out this once; its ``repr`` hides the secret."""
+
+    __slots__ = ("key", "secret")
+
+    def __init__(self, key: ServiceKey, secret: str) -> None:
+        self.key = key
+        self.secret = secret
+
+    def __repr__(self) -> str:
+        return f"IssuedKey(id={self.key.id!r}, role={self.key.role!r}, secret=<hidden>)"
+
+
+async def create_key(
+    store: Store,
+    role: str,
+    *,
+    label: str | None = None,
+    networks: Sequence[str] | None = None,
+    owner_prefix: str | None = None,
+    namespace: str | None = None,
+    max_age: Duration | None = None,
+    rate: int | None = None,
+    owner_creations: int | None = None,
+    lifetime: Duration | None = LIFETIME_S,
+    idempotency_key: str | None = None,
+    audit: Audit | None = None,
+) -> IssuedKey:
+    """Make a service key and answer it with its secret.
+
+    Args:
+        store: where it is kept.
+        role: one of ``roles.ROLES``.
+        label: a name for people.
+        networks: those that it may be used from, at most 16, such as ``10.0.0.0/8``; everywhere if none are given.
+        owner_prefix: how the owners begin for whom it acts and sees; all if not given.
+        namespace: what it makes belongs to it, and it sees nothing else; everything if not given.
+        max_age: the longest life that it may give a session or token, seconds or ``timedelta``; any if not given.
+        rate: how many requests a second each process takes from it; any if not given.
+        owner_creations: how many sessions and tokens it may make for one owner a minute; any if not given.
+        lifetime: seconds or ``timedelta`` until it ends, ``None`` for never; 90 days if not given.
+        idempotency_key: the same call again within 24 hours answers the same key and secret.
+        audit: the audit log that is kept on the store, if one is.
+
+    Raises:
+        InvalidInput: a role, label, bound or lifetime that can never be right.
+        IdempotencyMismatch: the idempotency key was used with another request.
+    """
+    bounds = bounds_given(
+        role_of(role),
+        networks=networks,
+        owner_prefix=owner_prefix,
+        namespace=namespace,
+        max_age=max_age,
+        rate=rate,
+        owner_creations=owner_creations,
+    )
+    label = inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX)
+    args = (role, label, duration_ms("lifetime", lifetime), bounds)
+    return await _issue(store, audit, "create_key", idempotency_key, _add, args)
+
+
+async def list_keys(store: Store) -> list[ServiceKey]:
+    """Answer all service keys, expired ones too, oldest first."""
+    _, found = await store.read([AllKeys()])
+    return list(found[0].value)
+
+
+async def get_key(store: Store, id: str) -> ServiceKey | None:
+    """Answer the service key of an id, expired ones too; ``None`` for every other string."""
+    if not is_id(KEY_ID, id):
+        return None
+    _, found = await store.read([KeyById(id)])
+    key: ServiceKey | None = found[0].value
+    return key
+
+
+async def revoke_key(store: Store, id: str, *, audit: Audit | None = None) -> bool:
+    """End a service key at once, with an entry in the audit log if one is kept; answer whether there was one."""
+    return is_id(KEY_ID, id) and await _run(store, audit, _remove, id)
+
+
+async def rotate_key(
+    store: Store,
+    id: str,
+    *,
+    overlap: Duration = OVERLAP_S,
+    lifetime: Duration | None = LIFETIME_S,
+    idempotency_key: str | None = None,
+    audit: Audit | None = None,
+) -> IssuedKey:
+    """Make a new key of the same role, label and bounds; the old one lives on for ``overlap`` at the most.
+
+    Args:
+        store: where it is kept.
+        id: of the key to rotate.
+        overlap: seconds or ``timedelta`` for which both live.
+        lifetime: of the new key.
+        idempotency_key: the same call again within 24 hours answers the same key and secret.
+        audit: the audit log that is kept on the store, if one is.
+
+    Raises:
+        UnknownKey: there is no living key of that id.
+        InvalidInput: a duration that can never be right.
+    """
+    overlap_ms = duration_ms("overlap", overlap)
+    if overlap_ms is None:
+        raise InvalidInput("overlap is a duration; a key that should live on need not be rotated")
+    if not is_id(KEY_ID, id):
+        raise UnknownKey("no service key has that id; list the keys to see those there are")
+    return await _issue(
+        store, audit, "rotate_key", idempotency_key, _rotate, (id, overlap_ms, duration_ms("lifetime", lifetime))
+    )
+
+
+async def authenticate(store: Store, secret: str, id: str | None = None) -> ServiceKey | None:
+    """Answer the living service key of a secret, ``None`` for every other string.
+
+    Args:
+        store: where keys are kept.
+        secret: of the key; what is not well-formed is refused without asking the store.
+        id: the key's id, where the caller gave one: it must belong to the secret.
+    """
+    if not is_secret(KEY_SECRET, secret):
+        return None
+    return await living_key(store, store.keyring.lookups(secret), id)
+
+
+async def living_key(store: Store, lookups: Sequence[str], id: str | None = None) -> ServiceKey | None:
+    """Answer the living service key that is looked up so, asking the store; see ``authenticate``."""
+    now, found = await store.read([KeyByLookup(lookup) for lookup in lookups])
+    key: ServiceKey | None = next((answer.value for answer in found if answer.value is not None), None)
+    if key is None:
+        await store.insist_on_peppers()
+    if key is None or (key.expires_at is not None and now >= key.expires_at) or (id is not None and id != key.id):
+        return None
+    return key
+
+
+async def ensure_admin_key(store: Store, *, audit: Audit | None = None) -> IssuedKey | None:
+    """Make a first admin key in a store that has no service key at all; ``None`` where there is one."""
+    if await list_keys(store):
+        return None
+    return await create_key(store, "admin", label="first key", audit=audit)
+
+
+async def _run(store: Store, audit: Audit | None, rule: Rule[T], *args: object) -> T:
+    """Run a rule on the store, with an entry in the audit log for each state change where one is kept."""
+    if audit is None:
+        return await store.run(rule, *args)
+    return await run_audited(store, audit, rule, *args)
+
+
+async def _issue(
+    store: Store,
+    audit: Audit | None,
+    command: str,
+    idempotency_key: str | None,
+    rule: Rule[bool],
+    args: tuple[object, ...],
+) -> IssuedKey:
+    """Mint a secret and run the rule that keeps its key; a repeated request gets the first one's secret again."""
+    keyring, id = store.keyring, new_id(KEY_ID)
+    if idempotency_key is None:
+        secret = new_secret(KEY_SECRET)
+        await _run(store, audit, rule, id, keyring.lookup(secret), *args)
+    else:
+        name = inputs.idempotency_key_of(idempotency_key)
+        request = inputs.digest_of(command, *map(repr, args))
+        ticket = Ticket(inputs.digest_of(command, name), request, os.urandom(16).hex(), keyring.current)
+        secret = _derived(keyring, command, name, ticket.nonce, ticket.key_id)
+        record = await _run(store, audit, once, ticket, rule, (id, keyring.lookup(secret), *args))
+        secret = _derived(keyring, command, name, record.nonce, record.key_id)
+    key = await authenticate(store, secret)
+    if key is None:
+        raise Conflict("that key was made and has ended since; use a new idempotency key")
+    return IssuedKey(key, secret)
+
+
+def _derived(keyring: Keyring, command: str, idempotency_key: str, nonce: str, key_id: str) -> str:
+    try:
+        number = keyring.derive(key_id, ascii((command, idempotency_key, nonce)).encode("ascii"))
+    except KeyError:
+        raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
+    return secret_of(KEY_SECRET, number)
+
+
+@reads(lambda id: [KeyById(id), SettingOf(USED + id)])
+def _remove(tx: Transaction, id: str) -> bool:
+    """Delete a key and what it left behind."""
+    key = tx.service_key(id)
+    if key is not None:
+        keep_scope(tx, key)
+    forget_use(tx, id)
+    return remove_service_key(tx, id)
+
+
+@reads(lambda id, lookup, role, label, lifetime_ms, bounds: [KeyById(id)])
+def _add(
+    tx: Transaction,
+    id: str,
+    lookup: str,
+    role: str,
+    label: str | None,
+    lifetime_ms: int | None,
+    bounds: Bounds,
+) -> bool:
+    """Keep a new key, living from the transaction's now."""
+    expires_at = None if lifetime_ms is None else tx.now + lifetime_ms
+    add_service_key(tx, ServiceKey(id, lookup, role, tx.now, expires_at, label, *bounds))
+    return True
+
+
+@reads(lambda id, lookup, old_id, overlap_ms, lifetime_ms: [KeyById(id), KeyById(old_id)])
+def _rotate(tx: Transaction, id: str, lookup: str, old_id: str, overlap_ms: int, lifetime_ms: int | None) -> bool:
+    """Keep a new key like the old one, whose end comes nearer and never goes further off."""
+    old = tx.service_key(old_id)
+    if old is None or (old.expires_at is not None and tx.now >= old.expires_at):
+        raise UnknownKey("no living service key has that id; list the keys to see those there are", id=old_id)
+    bounds = Bounds(old.networks, old.owner_prefix, old.namespace, old.max_age_ms, old.rate, old.owner_creations)
+    _add(tx, id, lookup, old.role, old.label, lifetime_ms, bounds)
+    ends_at = tx.now + overlap_ms
+    if old.expires_at is None or ends_at < old.expires_at:
+        tx.put_service_key(old, old._replace(expires_at=ends_at))
+        tx.note((KEY_ROTATED, old, None))
+    return True

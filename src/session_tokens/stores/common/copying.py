@@ -1,0 +1,361 @@
+"""Copies everything from one store into another: the ability to read all records, and the rule that puts them there.
+
+Theory of operation. A store that can be copied answers its records kind by kind, in batches, by ``dump_now``. They are
+written by a rule, through ``run_now`` like any command, so the target makes its own MACs, stamps and indexes. Records
+hold look-up keys under the peppers, so both stores must have been opened with the same keys.
+
+A copy may be broken off at any point and begun again. Before its first record each name space of the target is marked
+(a setting), and the marks are taken away after the last was compared. A marked store is opened by nobody else
+(``connect``): it holds a part, and what is written to it would be lost. It is brought in line with the source,
+whatever it holds; one that holds records without being marked is only compared: it may be in use, and nothing is
+overwritten.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+
+from ...contract.queries import EntryOf, IdempotencyOf, KeyById, SessionById, SettingOf, TokenById, Want
+from ...contract.store import BlockingStore
+from ...contract.transaction import Transaction, reads
+from ...crypto.minting import Keyring, PepperKeyring
+from ...errors import Conflict, InvalidInput, StoreError
+from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from .record_codec import outcome_text, session_row, token_row
+
+SPACES: Final = ("", "tt")
+"""The name spaces of a store: that of ``SessionTokens`` and that of ``TokenTables``."""
+BATCH: Final = 200
+"""Records in one read and in one commit."""
+MARK: Final = "copy_under_way_from"
+"""The setting that tells a target whose copy is not complete; its value tells the source."""
+
+
+class Setting(NamedTuple):
+    """A shared setting."""
+
+    name: str
+    text: str
+
+
+Copied = OwnerEntry | Setting | ServiceKey | Session | Token | IdempotencyRecord
+
+
+class Dump(NamedTuple):
+    """One batch of all records of a kind.
+
+    Attributes:
+        records: about as many as were asked for, maybe none; one may come twice.
+        after: where the next batch begins; ``None`` after the last.
+    """
+
+    records: Sequence[Copied]
+    after: str | None
+
+
+@runtime_checkable
+class Copyable(Protocol):
+    """A store that answers all its records, ended ones too."""
+
+    def dump_now(self, kind: str, after: str, limit: int) -> Dump:
+        """Answer the records of a kind after a place: ``""`` is the beginning, each answer names the next place.
+
+        What was there from the first batch to the last is in one of them.
+
+        Args:
+            kind: one of ``KINDS``.
+            after: the ``after`` of the batch before.
+            limit: about how many records.
+
+        Raises:
+            CorruptRecord: one of them is not as it was written; ``store check`` names it.
+            StoreUnavailable: the store cannot be asked.
+        """
+        ...
+
+
+class Kind(NamedTuple):
+    """How records of one kind are told apart, compared and written.
+
+    Attributes:
+        key: answers what is unique to a record.
+        want: asks a store for the record of a key.
+        answer: the record in a store's answer to that.
+        read: reads the record of a key within a rule.
+        put: creates, replaces or (new is ``None``) deletes a record within a rule.
+        row: answers what makes two records equal.
+    """
+
+    key: Callable[[Any], str]
+    want: Callable[[str], Want]
+    answer: Callable[[str, Any], Copied | None]
+    read: Callable[[Transaction, str], Copied | None]
+    put: Callable[[Transaction, Any, Any], None]
+    row: Callable[[Any], object]
+
+
+def _put_entry(tx: Transaction, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
+    if new is None:
+        raise Conflict("the target knows an owner that the source does not; it was used, copy into an empty store")
+    tx.put_entry(old, new)
+
+
+def _put_outcome(tx: Transaction, old: IdempotencyRecord | None, new: IdempotencyRecord | None) -> None:
+    if new is not None:
+        tx.put_idempotency(new)
+    elif old is not None:
+        tx.forget_idempotency(old.key)
+
+
+def _put_setting(tx: Transaction, old: Setting | None, new: Setting | None) -> None:
+    if new is not None:
+        tx.put_setting(new.name, new.text)
+    elif old is not None:
+        tx.put_setting(old.name, None)
+
+
+def _setting(name: str, text: str | None) -> Setting | None:
+    return None if text is None else Setting(name, text)
+
+
+# In the order in which they are copied: an owner is disabled before the first session of theirs is there.
+KINDS: Final[dict[str, Kind]] = {
+    "owner": Kind(
+        lambda entry: str(entry.owner), EntryOf, lambda key, value: value, lambda tx, key: tx.entry(key),
+        _put_entry, lambda entry: entry,
+    ),
+    "setting": Kind(
+        lambda setting: str(setting.name), SettingOf, _setting, lambda tx, key: _setting(key, tx.setting(key)),
+        _put_setting, lambda setting: setting,
+    ),
+    "service key": Kind(
+        lambda key: str(key.id), KeyById, lambda key, value: value, lambda tx, key: tx.service_key(key),
+        lambda tx, old, new: tx.put_service_key(old, new), lambda key: key,
+    ),
+    "session": Kind(
+        lambda session: str(session.id), SessionById, lambda key, value: value[0], lambda tx, key: tx.session(key),
+        lambda tx, old, new: tx.put_session(old, new), session_row,
+    ),
+    "token": Kind(
+        lambda token: str(token.id), TokenById, lambda key, value: value[0], lambda tx, key: tx.token(key),
+        lambda tx, old, new: tx.put_token(old, new), token_row,
+    ),
+    "idempotency": Kind(
+        lambda record: str(record.key), IdempotencyOf, lambda key, value: value, lambda tx, key: tx.idempotency(key),
+        _put_outcome, lambda record: (record[:4], outcome_text(record), record.expires_at),
+    ),
+}  # fmt: skip
+
+
+def _same(kind: Kind, one: Copied | None, other: Copied | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return kind.row(one) == kind.row(other)
+
+
+@reads(lambda kind, records: [KINDS[kind].want(key) for key in records])
+def put_records(tx: Transaction, kind: str, records: dict[str, Copied | None]) -> int:
+    """Create, replace or (``None``) delete the records of these keys; answer how many were not as they should be."""
+    of_kind, changed = KINDS[kind], 0
+    for key, record in records.items():
+        there = of_kind.read(tx, key)
+        if not _same(of_kind, there, record):
+            of_kind.put(tx, there, record)
+            changed += 1
+    return changed
+
+
+class _Pair(NamedTuple):
+    """A name space of the two stores."""
+
+    source: BlockingStore
+    target: BlockingStore
+
+
+Opener = Callable[[str], BlockingStore]
+"""Opens a store for a name space."""
+Counter = Callable[[BlockingStore], int]
+"""Answers how many records a store has in its name space."""
+Progress = Callable[[int, int], None]
+"""``progress(done, total)``: how many records were written or compared, and how many that will be at the end."""
+PASSES_OF_A_COPY, PASSES_OF_A_COMPARISON = 4, 2
+"""How often each record is gone through: it is written, looked for in the source, and compared from both sides."""
+
+
+def unfinished(mark: str | None) -> StoreError | None:
+    """Answer the error of opening a store that a copy is under way into, ``None`` where the store has no mark."""
+    if mark is None:
+        return None
+    return StoreError(
+        "a copy into this store was not finished, so it holds only a part; finish it with the command that began it "
+        "(session-tokens store copy FROM TO), or empty this store with session-tokens store abandon TO"
+    )
+
+
+class Copying:
+    """One copy of everything, both name spaces.
+
+    Args:
+        source: opens the store that is read.
+        target: opens the store that is written.
+        name: tells the source from other ones; the mark of a copy that is under way holds it.
+        count: counts the records of the source.
+        progress: told how far it has come.
+
+    Attributes:
+        counts: kind → how many records the source has.
+        written: how many records this run created, replaced or deleted in the target.
+    """
+
+    def __init__(self, source: Opener, target: Opener, name: str, count: Counter, progress: Progress) -> None:
+        self._openers = (source, target)
+        self._name = name
+        self._count = count
+        self._progress = progress
+        self._done = self._total = 0
+        self._pairs: dict[str, _Pair] = {}
+        self.counts = dict.fromkeys(KINDS, 0)
+        self.written = 0
+
+    def run(self) -> None:
+        """Copy, then compare; running it again goes on where it was broken off, or finds nothing left to do.
+
+        Raises:
+            InvalidInput: a store cannot be copied, or the two have different keys.
+            Conflict: the target holds other records, or a copy from elsewhere is under way into it.
+            StoreError: after the copy the target is not what the source is: one of them is in use.
+        """
+        with ExitStack() as opened:
+            for space in SPACES:
+                source, target = (self._opened(opener, space, opened) for opener in self._openers)
+                check_keys(source.keyring, target.keyring)
+                self._pairs[space] = _Pair(source, target)
+            self._run()
+
+    @staticmethod
+    def _opened(opener: Opener, space: str, opened: ExitStack) -> BlockingStore:
+        store = opener(space)
+        opened.callback(store.close_now)
+        return store
+
+    def _run(self) -> None:
+        mark = mark_of(self._pairs[SPACES[0]].target)
+        if mark is not None and mark != self._name:
+            raise Conflict(
+                "a copy from another store into this one was not finished; finish it with the command that began "
+                "it, or empty this store: session-tokens store abandon TO"
+            )
+        size = sum(self._count(source) for source, _ in self._pairs.values())
+        if mark is None and not self._is_empty():
+            self._total = PASSES_OF_A_COMPARISON * size
+            self._compare(Conflict("the target holds records that the source does not; copy into an empty store"))
+            return
+        self._total = PASSES_OF_A_COPY * size
+        self._mark(SPACES, Setting(MARK, self._name))
+        for source, target in self._pairs.values():
+            for kind in KINDS:
+                self._put_all(source, target, kind)
+                self._delete_others(source, target, kind)
+        self._compare(
+            StoreError(
+                "after the copy the target differs from the source: stop what uses either of them, and sweep the "
+                "source (session-tokens sweep), which may hold sessions that ended more than a week ago; then copy "
+                "again"
+            )
+        )
+        # The first name space is asked whether a copy is under way, so it is marked first, and unmarked last.
+        self._mark(SPACES[::-1], None)
+
+    def _mark(self, spaces: Sequence[str], mark: Setting | None) -> None:
+        for space in spaces:
+            self._pairs[space].target.run_now(put_records, "setting", {MARK: mark})
+
+    def _is_empty(self) -> bool:
+        return not any(True for _, target in self._pairs.values() for kind in KINDS for _ in batches(target, kind))
+
+    def _put_all(self, source: BlockingStore, target: BlockingStore, kind: str) -> None:
+        for records in batches(source, kind):
+            self.written += target.run_now(put_records, kind, records)
+            self._tell(len(records))
+
+    def _delete_others(self, source: BlockingStore, target: BlockingStore, kind: str) -> None:
+        """Delete what the target has from an earlier run, and the source has forgotten since."""
+        for records in batches(target, kind):
+            there = found(source, kind, list(records))
+            gone: dict[str, Copied | None] = {key: None for key in records if there[key] is None}
+            if gone:
+                self.written += target.run_now(put_records, kind, gone)
+            self._tell(len(records))
+
+    def _compare(self, difference: Exception) -> None:
+        """Accept two stores that hold the same, and count it; raise ``difference`` for others."""
+        self.counts = dict.fromkeys(KINDS, 0)
+        for source, target in self._pairs.values():
+            for kind, of_kind in KINDS.items():
+                for one, other, count in ((source, target, True), (target, source, False)):
+                    for records in batches(one, kind):
+                        there = found(other, kind, list(records))
+                        if not all(_same(of_kind, record, there[key]) for key, record in records.items()):
+                            raise difference
+                        self.counts[kind] += len(records) if count else 0
+                        self._tell(len(records))
+
+    def _tell(self, count: int) -> None:
+        self._done += count
+        self._progress(min(self._done, self._total), self._total)
+
+
+def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None]]:
+    """Answer all records of a kind, in batches by key; no batch is empty, the mark of a copy is in none.
+
+    Raises:
+        InvalidInput: the store cannot be copied.
+    """
+    if not isinstance(store, Copyable):
+        raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives it")
+    after: str | None = ""
+    while after is not None:
+        records, after = store.dump_now(kind, after, BATCH)
+        by_key: dict[str, Copied | None] = {KINDS[kind].key(record): record for record in records}
+        if kind == "setting":
+            by_key.pop(MARK, None)
+        if by_key:
+            yield by_key
+
+
+def mark_of(store: BlockingStore) -> str | None:
+    """Answer how the store is marked if a copy into it is under way, ``None`` if none is."""
+    mark: str | None = store.read_now([SettingOf(MARK)]).found[0].value
+    return mark
+
+
+def found(store: BlockingStore, kind: str, keys: Sequence[str]) -> dict[str, Copied | None]:
+    """Answer the records that a store has under these keys, ``None`` where it has none."""
+    of_kind = KINDS[kind]
+    answers = store.read_now([of_kind.want(key) for key in keys]).found
+    return {key: of_kind.answer(key, answer.value) for key, answer in zip(keys, answers, strict=True)}
+
+
+def check_keys(source: Keyring, target: Keyring) -> None:
+    """Accept two stores of which the second holds every key of the first.
+
+    Raises:
+        InvalidInput: it does not: secrets and sealed names would be worth nothing there.
+    """
+    if not isinstance(source, PepperKeyring) or not isinstance(target, PepperKeyring):
+        raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives it")
+    for what, of_source, of_target in (
+        ("pepper", source.peppers, target.peppers),
+        ("data key", source.data_keys, target.data_keys),
+        ("index key", source.index_keys, target.index_keys),
+    ):
+        for key_id, key in of_source.items():
+            if not hmac.compare_digest(key, of_target.get(key_id, b"")):
+                raise InvalidInput(
+                    f"the target is opened without the {what} {key_id} of the source, so no secret would be valid "
+                    "there; name the source's key file for both: SESSION_TOKENS_PEPPER_FILE=<database>.key",
+                    key_id=key_id,
+                )

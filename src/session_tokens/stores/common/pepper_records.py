@@ -1,0 +1,61 @@
+"""What a store records of peppers, and which of those that were not given may be forgotten when it is opened.
+
+A store records of each pepper a check value, when it was first given by a process, and when it was first the current
+one of a process: from then on records may be under it. One that was only added is in nobody's way: processes that do
+not have it yet may open the store. That is what lets a pepper be changed while processes are started anew one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from ...errors import InvalidInput
+
+
+class NotGiven(NamedTuple):
+    """The recorded peppers that were not given.
+
+    Attributes:
+        needed: without them the store is not opened, whatever records there are.
+        asked: to be forgotten if no record needs them.
+    """
+
+    needed: list[str]
+    asked: list[str]
+
+
+def not_given(used_at: Mapping[str, int | None], held: Collection[str], current: str) -> NotGiven:
+    """Sort the recorded peppers that were not given.
+
+    One that came into use after the current one is needed even if no record is under it yet: other processes will
+    write some. So is the only one there is: what is given instead is then a wrong one.
+
+    Args:
+        used_at: key id → when it was first current, ``None`` for one that was only added.
+        held: the key ids that are given.
+        current: the first of them.
+    """
+    in_use = {key_id: at for key_id, at in used_at.items() if at is not None}
+    missing = [key_id for key_id in in_use if key_id not in held]
+    since = in_use.get(current)
+    if missing and len(missing) == len(in_use):
+        return NotGiven(missing, [])
+    needed = [key_id for key_id in missing if since is not None and in_use[key_id] > since]
+    return NotGiven(needed, [key_id for key_id in missing if key_id not in needed])
+
+
+def missing_error(store: str, key_ids: list[str], source: str) -> InvalidInput:
+    """Answer the error for opening a store without peppers that it needs.
+
+    Args:
+        store: which one.
+        key_ids: of the peppers.
+        source: where the keys that were given come from.
+    """
+    return InvalidInput(
+        f"{store} has records under the pepper {', '.join(key_ids)}, which is not among the keys of {source}; give it "
+        "after the current one until session-tokens pepper retire takes it away. A new one opens nothing stored",
+        key_id=key_ids[0],
+        key_ids=key_ids,
+    )

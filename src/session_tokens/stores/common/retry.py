@@ -1,0 +1,229 @@
+"""What a store on a server does when the server does not answer: time-outs, few retries with jitter, a breaker.
+
+Theory of operation. Each call has a budget of time. A read that fails is tried again, at most twice, as long as its
+budget lasts. A commit is only sent again when it certainly was not carried out (``Unsent``): one whose reply was lost
+may have been, so its caller is told ``StoreUnavailable`` and an idempotency key tells later which it was.
+After ``failures_max`` failures in a row the breaker opens: calls fail at once instead of queueing up before a dead
+server, and one probe is let through each ``open_ms`` until one succeeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ...errors import InvalidInput, StoreUnavailable
+
+T = TypeVar("T")
+
+log = logging.getLogger("session_tokens.stores")
+
+RETRIES_MAX = 2
+PAUSE_MS = 10
+"""The longest pause before the first retry; it doubles with each."""
+TIMEOUT_S_DEFAULT = 1.0
+TIMEOUT_S_MAX = 60.0
+
+
+class Unsent(StoreUnavailable):
+    """The server was not asked at all, or said that it did nothing; asking again cannot do it twice."""
+
+
+class Elsewhere(Unsent):
+    """The server did nothing because it is not the primary (any more); the next connection may lead to that one."""
+
+
+class Declined(StoreUnavailable):
+    """The server answers, and refuses this one thing; that is no reason to stop asking it others."""
+
+
+class Full(Declined):
+    """The server has no room for more, and did nothing; what only ends things or frees space it may still do."""
+
+
+class ReadOnly(Declined, Elsewhere):
+    """The server answers reads and writes for nobody; where another one took over, the next connection may find it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutagePolicy:
+    """How long a store waits for its server and when it stops trying.
+
+    Attributes:
+        timeout_s: seconds that one call may take, its retries included.
+        failures_max: failures in a row that open the breaker.
+        open_ms: how long an open breaker lets nothing through between two probes, in milliseconds.
+    """
+
+    timeout_s: float = TIMEOUT_S_DEFAULT
+    failures_max: int = 5
+    open_ms: int = 500
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_s <= TIMEOUT_S_MAX:
+            raise InvalidInput(f"a store's timeout is more than 0 and at most {TIMEOUT_S_MAX:g} seconds")
+        if self.failures_max < 1 or self.open_ms < 1:
+            raise InvalidInput("a breaker opens after 1 failure or more, for 1 ms or more")
+
+
+class CircuitBreaker:
+    """Stops calls to a server that failed several times in a row; safe for threads.
+
+    Args:
+        policy: when it opens and for how long.
+        monotonic_s: tells seconds on a clock that never goes back.
+
+    Attributes:
+        failures: how many calls failed in a row.
+        away_since_s: when it opened, which the log was told; ``None`` while it is closed.
+    """
+
+    def __init__(self, policy: OutagePolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._policy = policy
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self.failures = 0
+        self.away_since_s: float | None = None
+        self._closed_again_at_s = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are stopped."""
+        return self.failures >= self._policy.failures_max
+
+    def enter(self) -> None:
+        """Let one call through.
+
+        Raises:
+            StoreUnavailable: it is open and the next probe is not due.
+        """
+        if self.failures < self._policy.failures_max:
+            return
+        with self._lock:
+            now_s = self._monotonic_s()
+            if self.failures >= self._policy.failures_max:
+                if now_s < self._closed_again_at_s:
+                    left_ms = round((self._closed_again_at_s - now_s) * 1000)
+                    stopped = Unsent(
+                        f"the store failed {self.failures} times in a row; it is asked again in {left_ms} ms",
+                        retry_after_ms=left_ms,
+                    )
+                    stopped.told = True
+                    raise stopped
+                # This call is the probe; if it vanishes without a word, another one is let through later.
+                self._closed_again_at_s = now_s + self._policy.open_ms / 1000
+
+    def succeeded(self) -> None:
+        """A call was answered: everything may pass."""
+        if self.failures:
+            with self._lock:
+                self.failures, since_s, self.away_since_s = 0, self.away_since_s, None
+            if since_s is not None:
+                log.warning("the store is back after %.1f s", self._monotonic_s() - since_s)
+
+    def failed(self, error: StoreUnavailable) -> None:
+        """A call was not answered; one line of the log says so when the store goes, one when it is back."""
+        goes = False
+        with self._lock:
+            self.failures += 1
+            if self.failures >= self._policy.failures_max:
+                now_s = self._monotonic_s()
+                self._closed_again_at_s = now_s + self._policy.open_ms / 1000
+                if self.away_since_s is None:
+                    self.away_since_s, goes = now_s, True
+        if goes:
+            log.warning("the store is away: %s", error)
+
+
+def pause_before_s(retry: int) -> float:
+    """Answer the seconds to wait before retry 0, 1, …: full jitter."""
+    return random.uniform(0, PAUSE_MS * 2**retry) / 1000
+
+
+class Outage:
+    """The policy at work for one store.
+
+    Attributes:
+        policy: the time-outs and limits.
+        breaker: stops calls to a dead server.
+        retries: how many calls were sent again.
+    """
+
+    def __init__(self, policy: OutagePolicy | None = None, breaker: CircuitBreaker | None = None) -> None:
+        self.policy = policy or OutagePolicy()
+        self.breaker = breaker or CircuitBreaker(self.policy)
+        self.retries = 0
+
+    async def ask(self, call: Callable[..., Awaitable[T]], *args: object, twice_is_once: bool) -> T:
+        """Make a call that takes the seconds it has left and ``args``, again if it failed and may be made again.
+
+        Args:
+            call: raises ``StoreUnavailable`` when it failed, ``Unsent`` when nothing was carried out.
+            twice_is_once: whether making it twice is the same as once (reads).
+
+        Raises:
+            StoreUnavailable: it failed, or the breaker is open.
+        """
+        breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
+        until_s = time.monotonic() + left_s
+        while True:
+            if breaker.failures:
+                breaker.enter()
+            try:
+                answer = await call(left_s, *args)
+            except Declined as error:
+                breaker.succeeded()
+                if retry or not isinstance(error, Elsewhere):
+                    raise
+                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+            except StoreUnavailable as error:
+                if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
+                    breaker.failed(error)
+                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+            else:
+                if breaker.failures:
+                    breaker.succeeded()
+                return answer
+            await asyncio.sleep(pause_s)
+            retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
+
+    def ask_now(self, call: Callable[..., T], *args: object, twice_is_once: bool) -> T:
+        """As ``ask``, on the caller's thread."""
+        breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
+        until_s = time.monotonic() + left_s
+        while True:
+            if breaker.failures:
+                breaker.enter()
+            try:
+                answer = call(left_s, *args)
+            except Declined as error:
+                breaker.succeeded()
+                if retry or not isinstance(error, Elsewhere):
+                    raise
+                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+            except StoreUnavailable as error:
+                if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
+                    breaker.failed(error)
+                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+            else:
+                if breaker.failures:
+                    breaker.succeeded()
+                return answer
+            time.sleep(pause_s)
+            retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
+
+    def _pause_s(self, error: StoreUnavailable, retry: int, until_s: float, twice_is_once: bool) -> float:
+        """Answer how long to wait before the call is made again; raise the error if it is not."""
+        pause_s = pause_before_s(retry)
+        again = twice_is_once or isinstance(error, Unsent)
+        if not again or retry >= RETRIES_MAX or time.monotonic() + pause_s >= until_s or self.breaker.is_open:
+            error.told = self.breaker.is_open
+            raise error
+        self.retries += 1
+        return pause_s

@@ -1,0 +1,188 @@
+"""The URL of a store, taken apart once for every kind of store. Its errors hold nothing of what was given.
+
+``kind://user:password@host:port,host:port/path?option=value``, as RFC 3986 has it: ``%`` and two digits stand for a
+byte, ``+`` for itself. In user, password, path and options ``%`` is written ``%25``, ``?`` ``%3F``, ``#`` ``%23``; in
+user, password and options of a server's URL also ``/`` ``%2F`` and ``@`` ``%40``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+from ...errors import InvalidInput
+
+KINDS = {
+    "memory": "memory", "sqlite": "sqlite", "valkey": "valkey", "valkeys": "valkey", "redis": "valkey",
+    "rediss": "valkey", "valkey+unix": "valkey", "postgresql": "postgres", "postgres": "postgres",
+}  # fmt: skip
+LATER = ("valkey+cluster", "valkey+sentinel", "redis+cluster", "redis+sentinel")
+PORTS = {"valkey": 6379, "postgres": 5432}
+"""The kinds that are servers, and where they listen by default."""
+KNOWN = "memory://, sqlite:///path, valkey://host:port/db, redis://host:port/db, postgresql://host:port/name"
+ESCAPES = "write % as %25, ? as %3F, # as %23, and in user or password / as %2F and @ as %40"
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
+_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^\[\]:@]*)(?::([0-9]{0,6}))?", re.ASCII)
+_OPTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreURL:
+    """What a URL names.
+
+    Attributes:
+        kind: ``memory``, ``sqlite``, ``valkey`` or ``postgres``.
+        scheme: as it is written, in lower case.
+        user: ``None`` where none is named.
+        password: ``None`` where none is given.
+        hosts: of a server, each with its port, or ``None`` for the usual one; empty where none is named.
+        path: what follows the first slash after the hosts; of ``valkey+unix`` with that slash.
+        options: what follows the question mark.
+    """
+
+    kind: str
+    scheme: str
+    user: str | None
+    password: str | None = field(repr=False)
+    hosts: tuple[tuple[str, int | None], ...]
+    path: str
+    options: Mapping[str, str] = field(repr=False)
+
+    def known_options(self, known: frozenset[str]) -> None:
+        """Raise ``InvalidInput`` for an option that means nothing to this kind of store."""
+        for name in self.options:
+            if name not in known:
+                raise InvalidInput(
+                    f"the store's URL has the option {name}, which a {self.kind} store does not know; known: "
+                    f"{', '.join(sorted(known))}"
+                )
+
+    @property
+    def place(self) -> str:
+        """What tells one store from another: without users, passwords and time-outs."""
+        if self.kind == "sqlite":
+            return f"sqlite {Path(self.path).resolve()}"
+        options, usual = self.options, PORTS.get(self.kind)
+        hosts = self.hosts or ((options.get("host", ""), None),)
+        servers = ",".join(f"{host.lower()}:{port or options.get('port') or usual}" for host, port in hosts)
+        if self.kind == "valkey":
+            name = options.get("db") or ("0" if self.scheme == "valkey+unix" else self.path or "0")
+            servers = self.path if self.scheme == "valkey+unix" else servers
+        else:
+            name = options.get("dbname") or self.path or self.user or ""
+        return f"{self.kind} {servers} {name} {options.get('namespace', '')}"
+
+
+def store_url_of(url: object) -> StoreURL:
+    """Take a store's URL apart.
+
+    Raises:
+        TypeError: it is no ``str``.
+        InvalidInput: no store can be named so. The message says what is wrong with which part, and holds no part of it.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"a store's URL is a str, not {type(url).__name__}")
+    scheme, colon, rest = url.partition("://")
+    scheme = scheme.lower()
+    if colon and scheme in LATER:
+        raise InvalidInput(f"{scheme}:// is not served by this version; name the one server with valkey://host:port/db")
+    if not colon or scheme not in KINDS:
+        named = f"{scheme}://" if colon and _SCHEME.fullmatch(scheme) else "that URL"
+        raise InvalidInput(f"no store is named by {named}; use one of {KNOWN}")
+    kind = KINDS[scheme]
+    _refuse_unwritable(url)
+    before, question, query = rest.partition("?")
+    authority, slash, path = before.partition("/")
+    if kind in PORTS and ("@" in path or "@" in query):
+        raise InvalidInput(f"an @ of the store's URL stands after its path began; {ESCAPES}")
+    credentials, at, servers = authority.rpartition("@")
+    user, has_password, password = credentials.partition(":")
+    made = StoreURL(
+        kind=kind,
+        scheme=scheme,
+        user=_plain(user) if user else None,
+        password=_plain(password) if has_password else None,
+        hosts=_hosts_of(servers) if servers else (),
+        path=_plain(slash + path if scheme == "valkey+unix" else path),
+        options=_options_of(query) if question else {},
+    )
+    _refuse_misplaced(made, bool(at))
+    return made
+
+
+def _refuse_unwritable(url: str) -> None:
+    if not url.isprintable() or url != url.strip():
+        raise InvalidInput("the store's URL holds line ends, control characters or blanks at its ends; take them out")
+    if _PERCENT.search(url):
+        raise InvalidInput("a % in the store's URL is not followed by two hexadecimal digits; write % as %25")
+    if "#" in url:
+        raise InvalidInput("the store's URL holds a #, after which nothing would count; write # as %23")
+
+
+def _plain(text: str) -> str:
+    """Answer a part of a URL with its escapes undone."""
+    try:
+        plain = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidInput("an escape in the store's URL is not UTF-8") from None
+    if any(ord(character) < 32 or ord(character) == 127 for character in plain):
+        raise InvalidInput("the store's URL holds an escaped control character; take it out")
+    return plain
+
+
+def _hosts_of(text: str) -> tuple[tuple[str, int | None], ...]:
+    hosts = []
+    for part in text.split(","):
+        match = _HOST.fullmatch(part)
+        if match is None:
+            raise InvalidInput(
+                "a host of the store's URL is not written name, name:port or [IPv6]:port, the port a number; if that "
+                f"is part of a password, {ESCAPES}"
+            )
+        host, port = match.groups()
+        if port and not 1 <= int(port) <= 65_535:
+            raise InvalidInput("a port in the store's URL is a number from 1 to 65535")
+        hosts.append((_plain(host.strip("[]")), int(port) if port else None))
+    return tuple(hosts)
+
+
+def _options_of(query: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in query.split("&"):
+        name, equals, value = part.partition("=")
+        name = _plain(name)
+        if not equals or not _OPTION.fullmatch(name):
+            raise InvalidInput(
+                "an option of the store's URL is not written name=value; if its ? belongs to a path, user or password, "
+                "write it %3F"
+            )
+        if name in options:
+            raise InvalidInput("the store's URL has an option twice; give each once")
+        options[name] = _plain(value)
+    return options
+
+
+def _refuse_misplaced(url: StoreURL, has_credentials: bool) -> None:
+    named = bool(url.hosts) or has_credentials
+    if url.kind == "memory" and (named or url.path or url.options):
+        raise InvalidInput("memory:// takes no host, path or options")
+    if url.kind == "sqlite":
+        if named:
+            raise InvalidInput(
+                "sqlite:// takes three slashes before a relative path (sqlite:///file.db), four before /"
+            )
+        if not url.path or url.path == ":memory:":
+            raise InvalidInput("sqlite:/// needs a path to a file; for a store in memory use memory://")
+    if url.kind == "valkey":
+        if len(url.hosts) > 1:
+            raise InvalidInput("a Valkey store is on one server in this version; name one host and port")
+        if url.scheme == "valkey+unix":
+            if url.hosts or url.path == "/":
+                raise InvalidInput("valkey+unix:// takes the path of a socket (valkey+unix:///run/valkey.sock?db=0)")
+        elif url.path and not (url.path.isascii() and url.path.isdigit()):
+            raise InvalidInput("the path of a Valkey store's URL is the number of its database, such as /0")

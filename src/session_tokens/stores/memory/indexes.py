@@ -1,0 +1,215 @@
+"""The indexes of the memory store: small buckets, deadlines with lazy deletion, and an order for listings."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterator
+from heapq import heappop, heappush
+from typing import Any, Protocol
+
+from ...clock import NEVER
+from ...contract.changes import Changes
+from ...records import IdempotencyRecord, OwnerEntry, ServiceKey
+
+Bucket = str | list[str] | dict[str, None]
+"""The members under one key: a bare string for one, a list for a few, a dict above ``LIST_MAX``."""
+
+LIST_MAX = 16
+BUCKET_BITS = 10
+"""Deadlines share a bucket for 2**10 ms."""
+
+
+def add_member(index: dict[str, Bucket], key: str, member: str) -> None:
+    """Add a member under a key; it is not there yet."""
+    bucket = index.get(key)
+    if bucket is None:
+        index[key] = member
+    elif bucket.__class__ is str:
+        index[key] = [bucket, member]
+    elif bucket.__class__ is list:
+        if len(bucket) < LIST_MAX:
+            bucket.append(member)
+        else:
+            index[key] = dict.fromkeys([*bucket, member])
+    else:
+        bucket[member] = None  # type: ignore[index, call-overload]  # the class was just asked
+
+
+def drop_member(index: dict[str, Bucket], key: str, member: str) -> None:
+    """Take a member away from under a key; nothing happens if it is not there."""
+    bucket = index.get(key)
+    if bucket is None:
+        return
+    if bucket.__class__ is str:
+        if bucket == member:
+            del index[key]
+    elif bucket.__class__ is list:
+        if member in bucket:
+            bucket.remove(member)
+            if not bucket:
+                del index[key]
+    else:
+        bucket.pop(member, None)  # type: ignore[union-attr, call-arg, arg-type]  # the class was just asked
+        if not bucket:
+            del index[key]
+
+
+def members(index: dict[str, Bucket], key: str) -> Collection[str]:
+    """Answer the members under a key, in the order in which they came."""
+    bucket = index.get(key)
+    if bucket is None:
+        return ()
+    return (bucket,) if isinstance(bucket, str) else bucket
+
+
+def member_count(index: dict[str, Bucket], key: str) -> int:
+    """Answer how many members are under a key."""
+    bucket = index.get(key)
+    return 0 if bucket is None else 1 if isinstance(bucket, str) else len(bucket)
+
+
+class Deadlines:
+    """Who is due when: ids in buckets of about a second, the buckets in a heap.
+
+    Nothing is taken out when a deadline moves on or its record goes: an id is looked at again when its bucket is due.
+    Waiting costs nothing, however many wait.
+    """
+
+    __slots__ = ("_buckets", "_heap")
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, list[str]] = {}
+        self._heap: list[int] = []
+
+    def add(self, at: int, id: str) -> None:
+        """Look at ``id`` at the instant ``at`` (milliseconds)."""
+        if at == NEVER:
+            return
+        number = at >> BUCKET_BITS
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            self._buckets[number] = [id]
+            heappush(self._heap, number)
+        else:
+            bucket.append(id)
+
+    def due(self, now: int, limit: int | None, deadline_of: Callable[[str], int | None]) -> list[str]:
+        """Answer at most ``limit`` ids whose deadline has come; they stay until their record is gone or moves on.
+
+        Args:
+            deadline_of: answers the present deadline of an id, ``None`` for one that is gone.
+        """
+        due: dict[str, None] = {}
+        looked_at: list[tuple[int, list[str]]] = []
+        while self._heap and self._heap[0] <= now >> BUCKET_BITS and (limit is None or len(due) < limit):
+            number = heappop(self._heap)
+            looked_at.append((number, self._buckets.pop(number)))
+        for number, bucket in looked_at:
+            kept: list[str] = []
+            for id in bucket:
+                deadline = deadline_of(id)
+                if deadline is None:
+                    continue
+                if deadline > now and deadline >> BUCKET_BITS != number:
+                    self.add(deadline, id)
+                    continue
+                kept.append(id)
+                if deadline <= now and (limit is None or len(due) < limit):
+                    due[id] = None
+            self._put_back(number, kept)
+        return list(due)
+
+    def _put_back(self, number: int, kept: list[str]) -> None:
+        if not kept:
+            return
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            self._buckets[number] = kept
+            heappush(self._heap, number)
+        else:
+            bucket.extend(kept)
+
+
+class _Placed(Protocol):
+    """What a listing can order."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def created_at(self) -> int: ...
+
+
+def place_of(record: _Placed) -> tuple[int, str]:
+    """Answer where a record stands in a listing."""
+    return record.created_at, record.id
+
+
+class Order:
+    """All records of one kind in the order of listings.
+
+    A dictionary keeps its records in the order of their creation, and their ``created_at`` never goes back: only what
+    was created since the last listing has to be sorted, and only the records of one millisecond among themselves.
+    """
+
+    __slots__ = ("_newest", "_places")
+
+    def __init__(self) -> None:
+        self._places: list[tuple[int, str]] = []
+        self._newest: tuple[int, str] | None = None
+
+    def forget(self) -> None:
+        """Sort everything anew next time: records came in that were created earlier."""
+        self._places, self._newest = [], None
+
+    def after(self, records: dict[str, Any], place: tuple[int, str] | None) -> Iterator[Any]:
+        """Answer the records after a place."""
+        self._catch_up(records)
+        start = 0 if place is None else bisect_right(self._places, place)
+        for index in range(start, len(self._places)):
+            created_at, id = self._places[index]
+            record = records.get(id)
+            if record is not None and record.created_at == created_at:  # else that name was given free, and used again
+                yield record
+
+    def _catch_up(self, records: dict[str, Any]) -> None:
+        newest = next(map(place_of, reversed(records.values())), None)
+        if newest is not None and newest == self._newest:
+            return
+        self._newest = newest
+        if len(self._places) > 2 * len(records) + LIST_MAX:
+            self._places = []
+        last = self._places[-1][0] if self._places else -1
+        new: list[tuple[int, str]] = []
+        for id in reversed(records):
+            record = records[id]
+            if record.created_at < last:
+                break
+            new.append((record.created_at, record.id))
+        known = bisect_left(self._places, (last, ""))
+        self._places[known:] = sorted({*self._places[known:], *new})
+
+
+def write_rest(
+    changes: Changes,
+    entries: dict[str, OwnerEntry],
+    outcomes: dict[str, IdempotencyRecord],
+    settings: dict[str, str],
+    keys: dict[str, ServiceKey],
+) -> None:
+    """Write what a change set says of everything but sessions and tokens."""
+    for _, entry in changes.entries:
+        entries[entry.owner] = entry
+    for record in changes.idempotency:
+        outcomes[record.key] = record
+    for key in changes.forgotten:
+        outcomes.pop(key, None)
+    for name, text in changes.settings:
+        if text is None:
+            settings.pop(name, None)
+        else:
+            settings[name] = text
+    for old_key, new_key in changes.keys:
+        if new_key is not None:
+            keys[new_key.id] = new_key
+        elif old_key is not None:
+            keys.pop(old_key.id, None)

@@ -1,0 +1,463 @@
+"""The memory store: rules run to their end under one lock, on records that are handed out as they are.
+
+Theory of operation. One transaction object (``memory_transaction``) is used again and again under the lock. A change
+set is applied record by record, sessions first. Readers of the hot path take no lock: one
+record is replaced by one assignment, so a reader sees it before or after. A token is judged with its session, which
+are two records: an answer "alive" held at the instant at which the token was read, an answer "dead" is asked again
+under the lock.
+
+A change set is applied only before the deadline of what its rule judged alive; what comes later is judged again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, ClassVar, TypeVar
+
+from ...clock import NEVER, Clock, SteadyClock
+from ...contract.changes import Changes, parked_owner
+from ...contract.queries import (
+    NO_SESSION,
+    NO_TOKEN,
+    AllKeys,
+    Answer,
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    Key,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    PeppersInUse,
+    PredecessorsOf,
+    SessionById,
+    SessionByLookup,
+    SessionCountOf,
+    SessionFound,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+from ...contract.store import BlockingStore
+from ...contract.transaction import Rule
+from ...contract.unreadable import Unreadables
+from ...crypto.minting import PlainKeyring
+from ...errors import StoreUnavailable
+from ...events import Listeners
+from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from .indexes import Bucket, Deadlines, Order, add_member, drop_member, members, place_of, write_rest
+from .transaction import MemoryTransaction
+
+T = TypeVar("T")
+
+SORTED_MAX = 5_000
+"""Records of which a list is made by sorting; of more, all are gone through in their order."""
+
+
+class MemoryStore(BlockingStore):
+    """Sessions and tokens of one process, gone with it. Safe for threads; any number of event loops.
+
+    Args:
+        clock: tells the time; the host's steady clock where not given.
+    """
+
+    durable: ClassVar[bool] = False
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self.clock = clock or SteadyClock()
+        self.keyring = PlainKeyring()
+        self.listeners = Listeners()
+        self.unreadables = Unreadables()
+        self.sessions: dict[str, Session] = {}
+        self.sessions_by_lookup: dict[str, Session] = {}
+        self.owners: dict[str, Bucket] = {}
+        self.predecessors: dict[str, Bucket] = {}
+        self.entries: dict[str, OwnerEntry] = {}
+        self.tokens: dict[str, Token] = {}
+        self.tokens_by_lookup: dict[str, Token] = {}
+        self.held: dict[str, Bucket] = {}
+        self.parked: dict[str, Bucket] = {}
+        self.unassigned: dict[str, None] = {}
+        self.sellable: dict[str, None] = {}
+        self.detached: dict[str, None] = {}
+        self.outcomes: dict[str, IdempotencyRecord] = {}
+        self.settings: dict[str, str] = {}
+        self.keys: dict[str, ServiceKey] = {}
+        self._session_deadlines = Deadlines()
+        self._token_deadlines = Deadlines()
+        self._session_order = Order()
+        self._token_order = Order()
+        self._last_opened_at = 0
+        self._lock = threading.Lock()
+        self._tx = MemoryTransaction(self)
+        self._closed = False
+
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule under the lock; what it raises leaves everything as it was."""
+        tx = self._tx
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            while True:
+                tx.now = now = self.clock.now()
+                try:
+                    answer: T = rule(tx, *args)
+                except BaseException:
+                    tx.renew()
+                    raise
+                not_after = tx.changes.not_after
+                if not_after == NEVER:
+                    break
+                if self.clock.now() < not_after:
+                    tx.changes.not_after = NEVER
+                    break
+                tx.renew()  # what was judged alive is over by now
+            if sessions := tx.sessions:
+                self._apply_sessions(sessions)
+                sessions.clear()
+            if tokens := tx.tokens:
+                self._apply_tokens(tokens)
+                tokens.clear()
+            if not (tx.rare or self.listeners.callbacks):
+                tx.notes.clear()
+                return answer
+            changes = tx.changes
+            self._apply_rest(changes)
+            tx.renew()
+        self.listeners.tell(changes.notes, now)
+        return answer
+
+    def run_within_now(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run_now``, which never waits for long."""
+        return self.run_now(rule, *args)
+
+    def plan_now(self, rule: Rule[T], *args: object) -> tuple[T, Changes, int]:
+        """Run a rule without writing: answer what it answers, its change set and the instant."""
+        tx = self._tx
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            tx.now = now = self.clock.now()
+            try:
+                result = rule(tx, *args)
+            finally:
+                changes = tx.changes
+                tx.renew()
+        return result, changes, now
+
+    def commit_now(self, changes: Changes, now: int) -> bool:
+        """Write a planned change set if no record that it replaces has changed since, in time; answer whether."""
+        with self._lock:
+            if self.clock.now() >= changes.not_after:
+                return False
+            if any(self.sessions.get(old.id) is not old for old, _ in changes.sessions if old is not None) or any(
+                self.tokens.get(old.id) is not old for old, _ in changes.tokens if old is not None
+            ):
+                return False
+            self._apply_sessions(changes.sessions)
+            self._apply_tokens(changes.tokens)
+            self._apply_rest(changes)
+        self.listeners.tell(changes.notes, now)
+        return True
+
+    def _apply_sessions(self, pairs: Iterable[tuple[Session | None, Session | None]]) -> None:
+        for old, new in pairs:
+            if old is not None:
+                self._replace_session(old, new)
+            elif new is not None:
+                self.sessions[new.id] = new
+                if new.lookup is not None:
+                    self.sessions_by_lookup[new.lookup] = new
+                add_member(self.owners, new.owner, new.id)
+                self._session_deadlines.add(new.sweep_at, new.id)
+                if new.created_at < self._last_opened_at:
+                    self._session_order.forget()
+                else:
+                    self._last_opened_at = new.created_at
+                if new.detached_at is not None and new.ended_at is None:  # taken over from elsewhere
+                    self.detached[new.id] = None
+                if new.details.successor is not None:
+                    add_member(self.predecessors, new.details.successor, new.id)
+
+    def _replace_session(self, old: Session, new: Session | None) -> None:
+        if new is None:
+            del self.sessions[old.id]
+            self.held.pop(old.id, None)
+        else:
+            self.sessions[new.id] = new
+            if new.lookup is not None:
+                self.sessions_by_lookup[new.lookup] = new
+            if new.sweep_at != old.sweep_at and (new.sweep_at < old.sweep_at or old.sweep_at == 0):
+                self._session_deadlines.add(new.sweep_at, new.id)
+        if old.lookup is not None and (new is None or new.lookup != old.lookup):
+            del self.sessions_by_lookup[old.lookup]
+        if old.ended_at is None and (new is None or new.ended_at is not None):
+            drop_member(self.owners, old.owner, old.id)
+        if new is not None and new.detached_at is not None and new.ended_at is None:
+            self.detached[new.id] = None
+        elif old.detached_at is not None:
+            self.detached.pop(old.id, None)
+        if new is None or new.details is not old.details:
+            former, successor = old.details.successor, None if new is None else new.details.successor
+            if former is not None and former != successor:
+                drop_member(self.predecessors, former, old.id)
+            if successor is not None and former != successor:
+                add_member(self.predecessors, successor, old.id)
+
+    def _apply_tokens(self, pairs: Iterable[tuple[Token | None, Token | None]]) -> None:
+        for old, new in pairs:
+            if old is not None:
+                self._replace_token(old, new)
+            elif new is not None:
+                self.tokens[new.id] = new
+                if new.lookup is not None:
+                    self.tokens_by_lookup[new.lookup] = new
+                if new.session_id is not None:
+                    add_member(self.held, new.session_id, new.id)
+                else:
+                    self._place_token(new)
+                if new.offer is not None and new.offer.listed:
+                    self.sellable[new.id] = None
+                if new.deadline != NEVER:
+                    self._token_deadlines.add(new.deadline, new.id)
+
+    def _replace_token(self, old: Token, new: Token | None) -> None:
+        if new is None:
+            del self.tokens[old.id]
+        else:
+            self.tokens[new.id] = new
+            if new.lookup is not None:
+                self.tokens_by_lookup[new.lookup] = new
+            if new.deadline < old.deadline:
+                self._token_deadlines.add(new.deadline, new.id)
+        if old.lookup is not None and (new is None or new.lookup != old.lookup):
+            del self.tokens_by_lookup[old.lookup]
+        if new is None or new.session_id != old.session_id or (old.session_id is None and old.owner != new.owner):
+            if old.session_id is not None:
+                drop_member(self.held, old.session_id, old.id)
+            else:
+                self._displace_token(old)
+            if new is not None:
+                if new.session_id is not None:
+                    add_member(self.held, new.session_id, new.id)
+                else:
+                    self._place_token(new)
+        if old.offer is not None or (new is not None and new.offer is not None):
+            self._list_for_sale(old, new)
+
+    def _list_for_sale(self, old: Token, new: Token | None) -> None:
+        """Put a token among those that are listed, or take it away."""
+        if new is not None and new.is_sellable:
+            self.sellable[new.id] = None
+        else:
+            self.sellable.pop(old.id, None)
+
+    def _displace_token(self, old: Token) -> None:
+        """Take a token that no session held from among the unassigned or parked ones."""
+        if old.unassigned_at is not None:
+            self.unassigned.pop(old.id, None)
+        elif (former := parked_owner(old)) is not None:
+            drop_member(self.parked, former, old.id)
+
+    def _place_token(self, new: Token) -> None:
+        """Put a token that no session holds among the unassigned or parked ones."""
+        if new.unassigned_at is not None:
+            self.unassigned[new.id] = None
+        elif (owner := parked_owner(new)) is not None:
+            add_member(self.parked, owner, new.id)
+
+    def _apply_rest(self, changes: Changes) -> None:
+        write_rest(changes, self.entries, self.outcomes, self.settings, self.keys)
+
+    def adopt_now(self, rule: Rule[None], *args: object) -> None:
+        """Run a rule that takes over records that were created elsewhere, maybe long ago."""
+        self.run_now(rule, *args)
+        self._session_order.forget()
+        self._token_order.forget()
+
+    def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry; takes no lock."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        session = self.sessions_by_lookup.get(lookups[0])
+        return self.clock.now(), session, None if session is None else self.entries.get(session.owner)
+
+    def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and that owner's entry."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        now = self.clock.now()
+        token, session, entry, _ = self._token_found(self.tokens_by_lookup.get(lookups[0]))
+        if token is not None and not token.authenticates(now, session, entry):
+            with self._lock:  # it may have been read while it moved
+                token, session, entry = self._token_found(self.tokens_by_lookup.get(lookups[0])).followed()
+        return now, token, session, entry
+
+    def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of an id with its owner's entry; takes no lock."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        session = self.sessions.get(ids[0])
+        return self.clock.now(), session, None if session is None else self.entries.get(session.owner)
+
+    def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of an id with its session and that owner's entry."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed; open it again")
+        now = self.clock.now()
+        token, session, entry, _ = self._token_found(self.tokens.get(ids[0]))
+        if token is not None and not token.authenticates(now, session, entry):
+            with self._lock:  # it may have been read while it moved
+                token, session, entry = self._token_found(self.tokens.get(ids[0])).followed()
+        return now, token, session, entry
+
+    def _token_found(self, token: Token | None) -> TokenFound:
+        if token is None:
+            return NO_TOKEN
+        if token.session_id is None:
+            return TokenFound(token, None, None)
+        session = self.sessions.get(token.session_id)
+        if session is None:
+            return TokenFound(token, None, None)
+        successor = session.details.successor
+        heir = None if successor is None else self.sessions.get(successor)
+        return TokenFound(token, session, self.entries.get(session.owner), heir)
+
+    def _session_found(self, session: Session | None) -> SessionFound:
+        return NO_SESSION if session is None else SessionFound(session, self.entries.get(session.owner))
+
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant."""
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            now = self.clock.now()
+            return Answer(now, [Found(_READERS[type(want)](self, want, now)) for want in wants])
+
+    def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
+        ids: Collection[str] | None = None
+        if want.owner is not None:
+            ids = members(self.owners, want.owner)
+        elif want.detached:
+            ids = self.detached
+        if ids is not None and len(ids) <= SORTED_MAX:
+            records = sorted((self.sessions[id] for id in ids), key=place_of)
+            found = [record for record in records if want.after is None or place_of(record) > want.after]
+            return [self._session_found(session) for session in found[: want.limit]]
+        listed: list[SessionFound] = []
+        for session in self._session_order.after(self.sessions, want.after):
+            if session.ended_at is None:
+                listed.append(self._session_found(session))
+                if len(listed) == want.limit:
+                    break
+        return listed
+
+    def _tokens_listed(self, want: TokenListing, now: int) -> list[TokenFound]:
+        candidates = self._token_candidates(want, now)
+        if candidates is not None:
+            records = sorted(candidates, key=place_of)
+            tokens = [record for record in records if want.after is None or place_of(record) > want.after]
+            return [self._token_found(token) for token in tokens[: want.limit]]
+        listed: list[TokenFound] = []
+        for token in self._token_order.after(self.tokens, want.after):
+            listed.append(self._token_found(token))
+            if len(listed) == want.limit:
+                break
+        return listed
+
+    def _token_candidates(self, want: TokenListing, now: int) -> list[Token] | None:
+        """Answer a superset of the tokens in a listing where an index gives one that is small enough to be sorted."""
+        found: list[Collection[str]] = []
+        if want.session_id is not None:
+            holders: Iterable[str] = (want.session_id, *members(self.predecessors, want.session_id))
+        elif want.owner is not None and len(members(self.owners, want.owner)) <= SORTED_MAX:
+            found.append(members(self.parked, want.owner))
+            holders = self._with_predecessors(members(self.owners, want.owner))
+        elif want.owner is None and want.sellable:
+            found.append(self.sellable)
+            holders = ()
+        elif want.owner is None and want.unassigned and len(self.entries) <= SORTED_MAX:
+            found.append(self.unassigned)
+            over = self._session_deadlines.due(now, SORTED_MAX + 1, self._session_sweep_at)
+            holders = chain(over, *(members(self.owners, owner) for owner in self.entries))
+        else:
+            return None
+        count = sum(map(len, found))
+        for number, holder in enumerate(dict.fromkeys(holders)):
+            if count > SORTED_MAX or number >= SORTED_MAX:
+                return None
+            held = members(self.held, holder)
+            count += len(held)
+            found.append(held)
+        if count > SORTED_MAX:
+            return None
+        return [self.tokens[id] for id in dict.fromkeys(chain.from_iterable(found))]
+
+    def _with_predecessors(self, session_ids: Iterable[str]) -> Iterator[str]:
+        """Answer sessions, and those whose tokens are in them."""
+        for id in session_ids:
+            yield id
+            yield from members(self.predecessors, id)
+
+    def _session_sweep_at(self, id: str) -> int | None:
+        session = self.sessions.get(id)
+        return None if session is None else session.sweep_at
+
+    def _token_sweep_at(self, id: str) -> int | None:
+        token = self.tokens.get(id)
+        return None if token is None else token.deadline
+
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer what should be swept: sessions first, then tokens, then forgotten outcomes."""
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            keys = [Key("session", id) for id in self._session_deadlines.due(now, limit, self._session_sweep_at)]
+            tokens = self._token_deadlines.due(now, limit - len(keys), self._token_sweep_at)
+            keys += [Key("token", id) for id in tokens]
+            for record in self.outcomes.values():  # in order of their deadlines, all being kept equally long
+                if record.expires_at > now or len(keys) >= limit:
+                    break
+                keys.append(Key("idempotency", record.key))
+            return keys
+
+    def close_now(self) -> None:
+        """Refuse further work; what was stored is gone with this object."""
+        self._closed = True
+
+    def _of_key(self, lookup: str) -> ServiceKey | None:
+        return next((key for key in self.keys.values() if key.lookup == lookup), None)
+
+
+_READERS: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
+    SessionById: lambda self, want, now: self._session_found(self.sessions.get(want.id)),
+    SessionByLookup: lambda self, want, now: self._session_found(self.sessions_by_lookup.get(want.lookup)),
+    SessionsOf: lambda self, want, now: self._tx.sessions_of(want.owner, want.limit, want.newest),
+    SessionCountOf: lambda self, want, now: self._tx.session_count_of(want.owner),
+    PredecessorsOf: lambda self, want, now: self._tx.predecessors_of(want.session_id),
+    EntryOf: lambda self, want, now: self.entries.get(want.owner),
+    TokenById: lambda self, want, now: self._token_found(self.tokens.get(want.id)),
+    TokenByLookup: lambda self, want, now: self._token_found(self.tokens_by_lookup.get(want.lookup)),
+    TokensOf: lambda self, want, now: self._tx.tokens_of(want.session_id, want.limit),
+    TransferablesOf: lambda self, want, now: self._tx.transferables_of(want.session_id, want.limit),
+    TokenCountOf: lambda self, want, now: self._tx.token_count_of(want.session_id, want.transferable),
+    ParkedTokens: lambda self, want, now: self._tx.parked_tokens(want.owner, want.limit),
+    IdempotencyOf: lambda self, want, now: self.outcomes.get(want.key),
+    SettingOf: lambda self, want, now: self.settings.get(want.name),
+    KeyByLookup: lambda self, want, now: self._of_key(want.lookup),
+    KeyById: lambda self, want, now: self.keys.get(want.id),
+    PeppersInUse: lambda self, want, now: (),
+    AllKeys: lambda self, want, now: sorted(self.keys.values(), key=place_of),
+    SessionListing: MemoryStore._sessions_listed,
+    TokenListing: MemoryStore._tokens_listed,
+}

@@ -1,0 +1,111 @@
+"""The address of a PostgreSQL store: what of a URL is ours, what is the driver's, and where the tables are."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
+
+from ...errors import InvalidInput
+from ..common.store_url import StoreURL, store_url_of
+
+DEFAULT_NAMESPACE = "session_tokens"
+_NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+_SWITCH = {"on": True, "off": False}
+
+
+class Address(NamedTuple):
+    """Where a store is and how it is asked.
+
+    Attributes:
+        conninfo: the address as the driver takes it; holds the password, so it is in no message.
+        hosts: how many hosts are tried, one after the other.
+        namespace: the name of the schema that holds the tables.
+        timeout_s: seconds in which one round trip, and one connection, must be done.
+        pool_size: connections at most.
+        prepared: whether statements are prepared on the server.
+    """
+
+    conninfo: str
+    hosts: int
+    namespace: str
+    timeout_s: float
+    pool_size: int
+    prepared: bool
+
+    @property
+    def schema(self) -> str:
+        """The schema's name as it stands in SQL."""
+        return f'"{self.namespace}"'
+
+    def __repr__(self) -> str:
+        return f"Address(namespace={self.namespace!r}, timeout_s={self.timeout_s}, conninfo=<hidden>)"
+
+
+def address_of(url: str, space: str = "") -> Address:
+    """Answer the address in a URL ``postgresql://user@host:port/database?namespace=…&timeout=…``.
+
+    Of the query, these are the store's: ``namespace`` (the schema; ``session_tokens``), ``timeout`` (seconds of one
+    round trip; 1), ``pool_size`` (connections; 10), ``prepared`` (``on`` or ``off``; on). All else is the driver's.
+
+    Args:
+        url: as above; ``postgres://`` is the same.
+        space: a name space of its own beside the main one, such as that of ``TokenTables``.
+
+    Raises:
+        InvalidInput: it is no such URL, or one of the store's own parameters can never be right.
+    """
+    named = store_url_of(url)
+    if named.kind != "postgres":
+        raise InvalidInput("a PostgreSQL store's URL begins with postgresql://")
+    ours = {"namespace": DEFAULT_NAMESPACE, "timeout": "1", "pool_size": "10", "prepared": "on"}
+    theirs = {name.keyword.decode("ascii") for name in Conninfo.get_defaults()} | {"ssl"}
+    named.known_options(frozenset(theirs | set(ours)))
+    ours.update((name, value) for name, value in named.options.items() if name in ours)
+    namespace = f"{ours['namespace']}_{space}" if space else ours["namespace"]
+    if not _NAMESPACE.fullmatch(namespace) or namespace.startswith("pg_"):
+        raise InvalidInput("namespace is 1 to 40 lower-case letters, digits and '_', no digit first, not pg_…")
+    if ours["prepared"] not in _SWITCH:
+        raise InvalidInput("prepared is on or off")
+    conninfo = _conninfo(named, {name: value for name, value in named.options.items() if name not in ours})
+    return Address(
+        conninfo=conninfo,
+        hosts=max(1, len(named.hosts)),
+        namespace=namespace,
+        timeout_s=_number("timeout", ours["timeout"], 0.01, 3600),
+        pool_size=int(_number("pool_size", ours["pool_size"], 1, 1000)),
+        prepared=_SWITCH[ours["prepared"]],
+    )
+
+
+def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
+    """Answer the address in the driver's own form; an option wins over what stands before the question mark."""
+    if options.pop("ssl", None) == "true":  # as libpq reads the URLs of JDBC
+        options.setdefault("sslmode", "require")
+    words = {"user": named.user, "password": named.password, "dbname": named.path or None}
+    if named.hosts:
+        words["host"] = ",".join(host for host, _ in named.hosts)
+        if any(port for _, port in named.hosts):
+            words["port"] = ",".join(str(port or "") for _, port in named.hosts)
+    words |= {"fallback_application_name": "session-tokens"} | options
+    if "," in (words.get("host") or ""):
+        # Of one host nothing is to be chosen, and a pooler may tell a new client what its server was long ago.
+        words.setdefault("target_session_attrs", "primary")
+    words["client_encoding"] = "utf8"  # all text is UTF-8, here and there
+    try:
+        return make_conninfo(**{name: word for name, word in words.items() if word is not None})
+    except ProgrammingError:  # its words would hold ours
+        raise InvalidInput("the PostgreSQL driver does not take an option of the store's URL") from None
+
+
+def _number(name: str, text: str, least: float, most: float) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not least <= number <= most:
+        raise InvalidInput(f"{name} is a number from {least:g} to {most:g}")
+    return number

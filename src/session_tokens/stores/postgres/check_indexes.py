@@ -1,0 +1,210 @@
+"""What a check of PostgreSQL looks at beneath the records: are the functions ours, is each index there and complete?
+
+Theory of operation. What should be there is read from the migrations' own text, which this library made the tables
+with. An index is compared with its table by counting and adding up the keys twice in one snapshot: once by going
+through the table, once in the order that only the index gives, where the plan says that it is the one. Nothing of this
+needs an extension; making things anew needs the role that owns them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from .address import Address
+from .queries import Statement
+from .schema import MIGRATIONS, Command, Script
+
+Report = Callable[[str, str, str, str | None], None]
+"""``report(kind, id, text, fixed)``."""
+
+NOT_THE_OWNER = "it can be mended by the role that owns the tables"
+_FUNCTION = re.compile(r"CREATE ((?:FUNCTION|PROCEDURE) \{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;)", re.DOTALL)
+_INDEX = re.compile(r"(CREATE (UNIQUE )?INDEX (\w+) ON \{schema\}\.(\w+) \(([^)]*)\)(?:\s+WHERE ([^;]*))?);")
+_KEYS = {
+    "sessions": "id", "tokens": "id", "owners": "owner", "idempotency": "key", "settings": "name", "service_keys": "id",
+}  # fmt: skip
+_BY_TABLE = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
+_BY_INDEX = ("enable_seqscan", "enable_indexonlyscan", "enable_bitmapscan", "enable_sort", "enable_incremental_sort")
+
+
+class _Index(NamedTuple):
+    """One index as it should be."""
+
+    name: str
+    table: str
+    columns: str
+    where: str
+    text: str
+
+
+def _texts() -> Iterator[str]:
+    for migration in MIGRATIONS:
+        name = f"{migration.number:04}_{migration.name}.sql"
+        yield files(__package__).joinpath("sql", name).read_text("utf-8")
+
+
+def expected_indexes() -> Iterator[_Index]:
+    """Answer every index that there should be, in the order in which they are made."""
+    for table, key in _KEYS.items():
+        name = f"{table}_pkey"
+        text = f"ALTER TABLE {{schema}}.{table} ADD CONSTRAINT {name} PRIMARY KEY ({key})"
+        yield _Index(name, table, key, "true", text)
+    name = "service_keys_lookup_key"
+    text = f"ALTER TABLE {{schema}}.service_keys ADD CONSTRAINT {name} UNIQUE (lookup)"
+    yield _Index(name, "service_keys", "lookup", "true", text)
+    for whole in _texts():
+        for text, _, name, table, columns, where in _INDEX.findall(whole):
+            yield _Index(name, table, columns, where or "true", text)
+
+
+class Foundations:
+    """A look at the functions, the indexes and the sequence of one name space.
+
+    Args:
+        address: where they are.
+        fix: whether to mend what can be mended.
+        report: told of each thing that is wrong.
+    """
+
+    def __init__(self, address: Address, fix: bool, report: Report) -> None:
+        self._schema = address.schema
+        self._namespace = address.namespace
+        self._fix = fix
+        self._report = report
+        self._owns = False
+
+    def functions(self) -> Script:
+        """See that each function is there and is ours; answers whether all of them are now."""
+        query = """
+            SELECT p.proname, p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+            WHERE n.nspname = %s
+        """
+        there: dict[str, str] = dict((yield Statement(query, (self._namespace,))))
+        query = """
+            SELECT pg_has_role(current_user, c.relowner, 'USAGE') FROM pg_class c
+            JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = 'sessions'
+        """
+        owns = yield Statement(query, (self._namespace,))
+        self._owns = bool(owns and owns[0][0])
+        whole = True
+        for text in _texts():
+            for definition, name, body in _FUNCTION.findall(text):
+                ours = self._ours(body)
+                if there.get(name) == ours:
+                    continue
+                said = "it is not there" if name not in there else "its text is not that of this version"
+                if self._fix and self._owns:
+                    yield Command(f"CREATE OR REPLACE {self._ours(definition)}")
+                else:
+                    whole = False
+                self._tell("function", name, said, "made anew")
+        return whole
+
+    def _ours(self, text: str) -> str:
+        return text.replace("{schema}", self._schema).replace("{name}", self._namespace)
+
+    def _tell(self, kind: str, id: str, said: str, done: str) -> None:
+        if not self._fix:
+            self._report(kind, id, said, None)
+        elif self._owns:
+            self._report(kind, id, said, done)
+        else:
+            self._report(kind, id, f"{said}; {NOT_THE_OWNER}", None)
+
+    def indexes(self) -> Script:
+        """See that each index is there, in use, and holds what its table holds."""
+        query = """
+            SELECT c.relname, i.indisvalid AND i.indisready FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+            JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s
+        """
+        there: dict[str, bool] = dict((yield Statement(query, (self._namespace,))))
+        for index in expected_indexes():
+            if index.name not in there:
+                if index.name.endswith("_pkey"):
+                    yield from self._twins(index)
+                yield from self._mend(index, "it is not there", self._ours(index.text))
+            elif not there[index.name]:
+                yield from self._mend(index, "it is not in use, because it was not made to its end", None)
+            elif (yield from self._differs(index)):
+                yield from self._mend(index, f"it does not hold what the table {index.table} holds", None)
+
+    def _mend(self, index: _Index, said: str, text: str | None) -> Script:
+        if self._fix and self._owns:
+            yield Command(text or f"REINDEX INDEX {self._schema}.{index.name}")
+        self._tell("index", index.name, said, "made anew")
+
+    def _differs(self, index: _Index) -> Script:
+        """Whether an index and its table hold different keys; ``False`` too where the index cannot be asked alone."""
+        key = _KEYS[index.table]
+        rows = f"SELECT hashtextextended({key}, 0) AS hash FROM {self._schema}.{index.table} WHERE {index.where}"
+        ordered = f"{rows} ORDER BY {index.columns} OFFSET 0"
+        add_up = "SELECT count(*), coalesce(sum(hash), 0)::text FROM ({}) AS rows"
+        yield Command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield self._without("jit")  # what is off counts as very dear, and would be compiled
+        yield self._without("max_parallel_workers_per_gather", to="0")
+        yield self._without(*_BY_TABLE)
+        by_table = yield Statement(add_up.format(rows), ())
+        yield self._without(*_BY_TABLE, to="on")
+        yield self._without(*_BY_INDEX)
+        plan = yield Statement(f"EXPLAIN (FORMAT JSON) {ordered}", ())
+        by_index = by_table
+        if _names_in(plan[0][0]) == {index.name}:
+            by_index = yield Statement(add_up.format(ordered), ())
+        yield Command("COMMIT")
+        return by_index != by_table
+
+    def _without(self, *names: str, to: str = "off") -> Statement:
+        """Set what the planner may do, for this transaction alone."""
+        return Statement(f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(names))}", [
+            word for name in names for word in (name, to)
+        ])  # fmt: skip
+
+    def _twins(self, index: _Index) -> Script:
+        """Find rows that share a key, as when a table without its primary key was restored twice; keep the latest."""
+        key, table = index.columns, f"{self._schema}.{index.table}"
+        query = f"SELECT {key}, count(*) FROM {table} GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
+        for id, count in (yield Statement(query, ())):
+            done = None
+            if self._fix:
+                query = f"""
+                    WITH gone AS (
+                        DELETE FROM {table} AS t WHERE t.{key} = %s AND t.ctid <> (
+                            SELECT o.ctid FROM {table} o WHERE o.{key} = %s ORDER BY o.stamp DESC, o.ctid LIMIT 1)
+                        RETURNING t.*)
+                    INSERT INTO {self._schema}.quarantine
+                    SELECT {self._schema}.now_v1(), %s, %s, 'a row of the same key was written later',
+                        to_jsonb(gone)::text FROM gone
+                """
+                yield Statement(query, (id, id, index.table, id))
+                done = "kept the latest, moved the others to quarantine"
+            self._report(_kind_of(index.table), id, f"it is there {count} times", done)
+
+    def stamps(self, highest: int) -> Script:
+        """See that the sequence of stamps is ahead of all that were given out: a repeated one would hide a change."""
+        name = f"{self._schema}.stamps"
+        query = "SELECT pg_sequence_last_value(%s::regclass), has_sequence_privilege(%s, 'UPDATE')"
+        rows = yield Statement(query, (name, name))
+        last, may = rows[0][0] or 0, rows[0][1]
+        if last >= highest:
+            return
+        if self._fix and may:
+            yield Statement("SELECT setval(%s::regclass, %s)", (name, highest))
+        self._owns = may
+        self._tell("sequence", "stamps", f"it is at {last}, and a record has the stamp {highest}", "set to that")
+
+
+def _names_in(plan: Any) -> set[str]:
+    """Answer the names of the indexes that a plan, or a part of one, goes through."""
+    if isinstance(plan, list):
+        return set().union(*map(_names_in, plan))
+    if not isinstance(plan, dict):
+        return set()
+    names = {plan["Index Name"]} if "Index Name" in plan else set()
+    return names.union(*map(_names_in, plan.values()))
+
+
+def _kind_of(table: str) -> str:
+    return {"owners": "owner", "idempotency": "idempotency", "service_keys": "service key"}.get(table, table[:-1])

@@ -1,0 +1,233 @@
+"""The pure core of committing to PostgreSQL: change sets and stamps become one call of ``committing_v1``.
+
+Theory of operation. Everything that was read or will be written is locked before a stamp is compared
+(``sql/postgres_0003_commit_v1.sql`` says in which order). Sessions and tokens that are there are locked as rows. What
+has no row is locked by its name: absent keys, owners' entries and the other small tables, and the sets of which a
+``Part`` may speak. Whoever changes a member of a set locks the set's name too, so that no phantom slips in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ...clock import NEVER
+from ...contract.changes import Changes, owner_of_living, parked_owner
+from ...contract.store import Commit
+from ...crypto.minting import Keyring
+from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..common.record_codec import (
+    ENTRY_COLUMNS,
+    KEY_COLUMNS,
+    SESSION_COLUMNS,
+    TOKEN_COLUMNS,
+    Row,
+    mac_of,
+    outcome_text,
+    session_row,
+    token_row,
+)
+from .queries import Statement
+from .rows import ABSENT, Part, escaped
+
+NAMES_MAX = 192
+"""How many names one batch locks one by one; a larger batch takes the whole store, for lock tables are finite."""
+
+IDEMPOTENCY_COLUMNS = ("key", "request", "nonce", "key_id", "outcome", "expires_at")
+SETTING_COLUMNS = ("name", "text")
+
+_SETS = {
+    "sessions_of": "sessions_of",
+    "newest_sessions_of": "sessions_of",
+    "predecessors_of": "predecessors_of",
+    "tokens_of": "tokens_of",
+    "transferables_of": "tokens_of",
+    "parked_tokens": "parked_tokens",
+}
+"""Kinds of parts that are sets, whose keys say how many and whose; and the name under which they are locked."""
+_COUNTS = {
+    "session_count_of": "sessions_of",
+    "token_count_of": "tokens_of",
+    "transferable_count_of": "tokens_of",
+}
+"""Kinds of parts that are numbers, and the name under which the set that they count is locked."""
+
+Columns = dict[str, Any]
+
+
+class _Batch:
+    """What the locks of one batch are, gathered command by command."""
+
+    __slots__ = ("exclusive", "sessions_read", "sessions_written", "shared", "tokens_read", "tokens_written")
+
+    def __init__(self) -> None:
+        self.shared: set[str] = set()
+        self.exclusive: set[str] = set()
+        self.sessions_read: set[str] = set()
+        self.sessions_written: set[str] = set()
+        self.tokens_read: set[str] = set()
+        self.tokens_written: set[str] = set()
+
+    def read(self, part: Part, stamp: str) -> None:
+        """Lock what was read against writers."""
+        kind, key = part
+        if kind == "session" and stamp != ABSENT:
+            self.sessions_read.add(key)
+        elif kind == "token" and stamp != ABSENT:
+            self.tokens_read.add(key)
+        elif kind in _SETS:
+            self.shared.add(f"{_SETS[kind]}:{key.partition(':')[2]}")
+        else:
+            self.shared.add(f"{_COUNTS.get(kind, kind)}:{key}")
+
+    def write(self, changes: Changes, stamps: Mapping[Any, Any]) -> None:
+        """Lock what will be written against readers and other writers."""
+        exclusive = self.exclusive
+        for old_session, new_session in changes.sessions:
+            owners = (owner_of_living(old_session), owner_of_living(new_session))
+            exclusive.update(f"sessions_of:{owner}" for owner in owners if owner is not None)
+            for session in (old_session, new_session):
+                if session is not None and session.details.successor is not None:
+                    exclusive.add(f"predecessors_of:{session.details.successor}")
+            self._write_row("session", self.sessions_written, old_session, new_session)
+        for old_token, new_token in changes.tokens:
+            for token in (old_token, new_token):
+                if token is not None and token.session_id is not None:
+                    exclusive.add(f"tokens_of:{token.session_id}")
+                elif (owner := parked_owner(token)) is not None:
+                    exclusive.add(f"parked_tokens:{owner}")
+            self._write_row("token", self.tokens_written, old_token, new_token)
+        exclusive.update(f"entry:{entry.owner}" for _, entry in changes.entries)
+        exclusive.update(f"idempotency:{record.key}" for record in changes.idempotency)
+        exclusive.update(f"idempotency:{key}" for key in changes.forgotten)
+        # A setting that is written unread (an entry of an audit log) is not locked by its name: who read that it was
+        # not there and commits meanwhile did so before, and else finds at its own commit that it is there.
+        exclusive.update(f"setting:{name}" for name, _ in changes.settings if ("setting", name) in stamps)
+        for old_key, new_key in changes.keys:
+            for key in (old_key, new_key):
+                if key is not None:
+                    exclusive.update((f"key:{key.id}", f"key_lookup:{key.lookup}"))
+
+    def _write_row(
+        self, kind: str, written: set[str], old: Session | Token | None, new: Session | Token | None
+    ) -> None:
+        if old is not None:
+            written.add(old.id)
+        elif new is not None:
+            self.exclusive.add(f"{kind}:{new.id}")
+        if new is not None and new.lookup is not None and (old is None or old.lookup != new.lookup):
+            self.exclusive.add(f"{kind}_lookup:{new.lookup}")
+
+    def locks(self, lock_timeout_ms: int) -> Columns:
+        """Answer the part of a batch that says what to lock; empty lists are left out."""
+        locks: Columns = {"lock_timeout_ms": str(lock_timeout_ms)}
+        if len(self.shared) + len(self.exclusive) > NAMES_MAX:
+            locks["alone"] = True
+        else:
+            locks["shared"] = list(self.shared - self.exclusive)
+            locks["exclusive"] = list(self.exclusive)
+        for name, read, written in (
+            ("sessions", self.sessions_read, self.sessions_written),
+            ("tokens", self.tokens_read, self.tokens_written),
+        ):
+            if written:
+                locks[f"{name}_written"] = list(read | written)
+            elif read:
+                locks[f"{name}_read"] = list(read)
+        return locks
+
+
+def commit_statement(schema: str, keyring: Keyring, commits: Sequence[Commit], lock_timeout_ms: int) -> Statement:
+    """Answer the one call that commits a batch of commands, each whole or not at all."""
+    batch = _Batch()
+    commands = []
+    for commit in commits:
+        for part, stamp in commit.stamps.items():
+            batch.read(part, stamp)
+        batch.write(commit.changes, commit.stamps)
+        command = _written(keyring, commit.changes)
+        command["stamps"] = [(*part, stamp) for part, stamp in commit.stamps.items()]
+        if commit.not_after != NEVER:
+            command["not_after"] = commit.not_after
+        commands.append(command)
+    whole = {**batch.locks(lock_timeout_ms), "commands": commands}
+    return Statement(f"CALL {schema}.committing_v1(%s::jsonb, NULL)", (_json(whole),))
+
+
+def _written(keyring: Keyring, changes: Changes) -> Columns:
+    """Answer the records of one change set, by what happens to them; empty lists are left out."""
+    rows = {
+        "sessions_made": [_session(keyring, new) for old, new in changes.sessions if old is None and new is not None],
+        "sessions_changed": [
+            _session(keyring, new) for old, new in changes.sessions if old is not None and new is not None
+        ],
+        "sessions_gone": [old.id for old, new in changes.sessions if old is not None and new is None],
+        "tokens_made": [_token(keyring, new) for old, new in changes.tokens if old is None and new is not None],
+        "tokens_changed": [_token(keyring, new) for old, new in changes.tokens if old is not None and new is not None],
+        "tokens_gone": [old.id for old, new in changes.tokens if old is not None and new is None],
+    }
+    if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
+        rows["rest"] = [True]
+        rows["entries"] = [_entry(keyring, new) for _, new in changes.entries]
+        rows["outcomes"] = [_outcome(keyring, record) for record in changes.idempotency]
+        rows["forgotten"] = list(changes.forgotten)
+        rows["settings"] = [_setting(keyring, name, text) for name, text in changes.settings if text is not None]
+        rows["settings_gone"] = [name for name, text in changes.settings if text is None]
+        rows["keys"] = [_key(keyring, new) for _, new in changes.keys if new is not None]
+        rows["keys_gone"] = [old.id for old, new in changes.keys if old is not None and new is None]
+    return {name: listed for name, listed in rows.items() if listed}
+
+
+def _columns(keyring: Keyring, table: str, names: Iterable[str], row: Row) -> Columns:
+    columns: Columns = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+    columns["mac"] = mac_of(keyring, table, row)
+    return columns
+
+
+def _session(keyring: Keyring, session: Session) -> Columns:
+    return _columns(keyring, "sessions", SESSION_COLUMNS, session_row(session))
+
+
+def _token(keyring: Keyring, token: Token) -> Columns:
+    return _columns(keyring, "tokens", TOKEN_COLUMNS, token_row(token))
+
+
+def _entry(keyring: Keyring, entry: OwnerEntry) -> Columns:
+    return _columns(keyring, "owners", ENTRY_COLUMNS, entry)
+
+
+def _outcome(keyring: Keyring, record: IdempotencyRecord) -> Columns:
+    row = (record.key, record.request, record.nonce, record.key_id, outcome_text(record), record.expires_at)
+    return _columns(keyring, "idempotency", IDEMPOTENCY_COLUMNS, row)
+
+
+def _setting(keyring: Keyring, name: str, text: str) -> Columns:
+    return _columns(keyring, "settings", SETTING_COLUMNS, (name, text))
+
+
+def _key(keyring: Keyring, key: ServiceKey) -> Columns:
+    return _columns(keyring, "service_keys", KEY_COLUMNS, key)
+
+
+def _json(value: Columns) -> str:
+    """Answer JSON that PostgreSQL can hold: no text in it has NUL or a lone surrogate."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if "\\u0000" not in text and "\\u001a" not in text:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text
+    return json.dumps(_escaped(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, dict):
+        return {name: _escaped(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(item) for item in value]
+    return value

@@ -1,0 +1,361 @@
+"""One question and its answer over one connection: sent in one go, awaited with a bound, read as plain values.
+
+Theory of operation. The driver connects, and speaks for scripts; the questions of every day go straight to libpq, which
+the driver hands out (``psycopg.pq``): its cursors cost more than the server's work for a verification. A question is
+prepared on a connection the first time. Prepared statements are named by their text: a pooler that does not know them
+may hand us a connection on which someone else prepared theirs, and a name that says what it stands for can at worst be
+unknown or there already. Named by numbers, as the driver does it, a commit could run as somebody else's.
+
+Nothing is ever read that belongs to an earlier question: a connection whose caller gave up waiting is closed
+(threads), or waits by itself until the answer has come, and is then as good as new (asyncio).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import psycopg
+from psycopg import AsyncConnection, Connection, pq
+
+from .errors import Refused, TimedOut
+from .queries import Statement
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGconn, PGresult
+
+Rows = list[tuple[Any, ...]]
+
+PREPARED_MAX: Final = 200
+"""Texts that are prepared on one connection; rarer ones are sent as they are."""
+POLL_MS_MAX: Final = 60_000
+
+_GOOD = frozenset({int(pq.ExecStatus.TUPLES_OK), int(pq.ExecStatus.COMMAND_OK)})
+_IDLE = pq.TransactionStatus.IDLE
+
+
+class _Question(NamedTuple):
+    """A statement's text as libpq takes it, and the name that it is prepared under."""
+
+    text: bytes
+    name: bytes
+
+
+@lru_cache(maxsize=2_000)
+def _question(text: str) -> _Question:
+    first, *rest = text.split("%s")
+    numbered = (first + "".join(f"${number}{part}" for number, part in enumerate(rest, 1))).encode()
+    return _Question(numbered, b"st_" + sha256(numbered).hexdigest()[:32].encode())
+
+
+def _parameter(value: Any) -> bytes | None:
+    """Answer a value as PostgreSQL reads it as text."""
+    if isinstance(value, str):
+        return value.encode()
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return ("{" + ",".join(map(_item, value)) + "}").encode()
+    return str(value).encode()  # a number; PostgreSQL reads True and False too
+
+
+def _item(value: str | int) -> str:
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return str(value)
+
+
+def _booleans(text: bytes) -> list[bool]:
+    return [item == b"t" for item in text[1:-1].split(b",")] if len(text) > 2 else []
+
+
+_VALUES: dict[int, Callable[[bytes], Any]] = {
+    16: lambda text: text == b"t",
+    20: int,
+    23: int,
+    1000: _booleans,
+}
+"""How text becomes a value, by the number of PostgreSQL's type: boolean, bigint, integer, boolean[]; else text."""
+
+
+def _rows(result: PGresult) -> Rows:
+    value, type_of = result.get_value, result.ftype
+    columns = [(column, _VALUES.get(type_of(column), bytes.decode)) for column in range(result.nfields)]
+    return [
+        tuple([None if (text := value(row, column)) is None else meaning(text) for column, meaning in columns])
+        for row in range(result.ntuples)
+    ]
+
+
+class _Reply:
+    """What has come of a reply: the last result, and the first that is an error."""
+
+    __slots__ = ("error", "result")
+
+    def __init__(self) -> None:
+        self.result: PGresult | None = None
+        self.error: PGresult | None = None
+
+    def add(self, result: PGresult) -> None:
+        """Take in one more result."""
+        if result.status in _GOOD:
+            self.result = result
+        elif self.error is None:
+            self.error = result
+
+    def rows(self, pgconn: PGconn) -> Rows:
+        """Answer the rows, or raise what the server said instead."""
+        if self.error is not None:
+            state = self.error.error_field(pq.DiagnosticField.SQLSTATE)
+            said = self.error.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or self.error.error_message
+            raise Refused(said.decode("utf-8", "replace"), None if state is None else state.decode())
+        if self.result is None:
+            raise psycopg.OperationalError(pgconn.error_message.decode("utf-8", "replace"))
+        return _rows(self.result)
+
+
+def _send(pgconn: PGconn, prepared: set[bytes] | None, statement: Statement) -> bool:
+    """Begin to send a statement, or first the text to prepare it; answers whether it was the statement."""
+    text, name = _question(statement.text)
+    params = [_parameter(param) for param in statement.params]
+    if prepared is not None:
+        if name in prepared:
+            pgconn.send_query_prepared(name, params)
+            return True
+        if len(prepared) < PREPARED_MAX:
+            pgconn.send_prepare(name, text)
+            return False
+    pgconn.send_query_params(text, params)
+    return True
+
+
+class Talk:
+    """Questions over a blocking connection, one at a time.
+
+    Args:
+        connection: the driver's, on which nothing was asked yet.
+
+    Attributes:
+        generation: of the pool when it was made.
+    """
+
+    __slots__ = ("_connection", "_poll", "_prepared", "generation", "pgconn")
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        self._connection = connection  # it warns if it is forgotten while its connection lives
+        self.pgconn = connection.pgconn
+        self.generation = 0
+        self._prepared: set[bytes] = set()
+        self._poll = select.poll()
+        self._poll.register(self.pgconn.socket, select.POLLIN)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for the next question, as far as is known here."""
+        return self.pgconn.transaction_status == _IDLE
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the server has not closed it while it was idle: nothing else can be read then."""
+        return not self._poll.poll(0)
+
+    def ask(self, statement: Statement, timeout_s: float, *, prepare: bool) -> Rows:
+        """Answer a statement's rows within that many seconds.
+
+        Raises:
+            Refused: the server said no.
+            TimedOut, psycopg.OperationalError: it said nothing, and the connection is closed.
+        """
+        prepared = self._prepared if prepare else None
+        deadline_s = time.monotonic() + timeout_s
+        try:
+            while not _send(self.pgconn, prepared, statement):
+                self._reply(deadline_s)
+                self._prepared.add(_question(statement.text).name)
+            return self._reply(deadline_s)
+        except BaseException:
+            if self.pgconn.transaction_status != _IDLE:
+                self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.pgconn.finish()
+
+    def _reply(self, deadline_s: float) -> Rows:
+        pgconn, reply = self.pgconn, _Reply()
+        if pgconn.flush():
+            self._flush(deadline_s)
+        while True:
+            while pgconn.is_busy():
+                self._wait(deadline_s)
+                pgconn.consume_input()
+            result = pgconn.get_result()
+            if result is None:
+                return reply.rows(pgconn)
+            reply.add(result)
+
+    def _flush(self, deadline_s: float) -> None:
+        """Send the rest of a long statement, reading meanwhile: the server may have to be rid of an answer first."""
+        self._poll.modify(self.pgconn.socket, select.POLLIN | select.POLLOUT)
+        while self.pgconn.flush():
+            self._wait(deadline_s)
+            self.pgconn.consume_input()
+        self._poll.modify(self.pgconn.socket, select.POLLIN)
+
+    def _wait(self, deadline_s: float) -> None:
+        left_s = deadline_s - time.monotonic()
+        # Rounded up: a wait of less than a millisecond would be none, over and over.
+        if left_s <= 0 or not self._poll.poll(min(POLL_MS_MAX, left_s * 1000 + 1)):
+            raise TimedOut("no answer in time")
+
+
+class AsyncTalk:
+    """Questions over a connection of one event loop, one at a time.
+
+    It listens as long as it lives, so that a question costs no change of what the loop watches. A caller that is
+    cancelled leaves; the answer is still read to its end before ``when_free`` is called.
+
+    Args:
+        connection: the driver's, on which nothing was asked yet.
+        when_free: called each time an answer was read, or the connection was closed.
+
+    Attributes:
+        generation: of the pool when it was made.
+    """
+
+    def __init__(self, connection: AsyncConnection[Any], when_free: Callable[[AsyncTalk], None]) -> None:
+        self._connection = connection  # it warns if it is forgotten while its connection lives
+        self.pgconn = connection.pgconn
+        self.generation = 0
+        self._when_free = when_free
+        self._loop = asyncio.get_running_loop()
+        self._socket = self.pgconn.socket
+        self._prepared: set[bytes] = set()
+        self._reply = _Reply()
+        self._answer: asyncio.Future[Rows] | None = None
+        self._question: tuple[Statement, bool] | None = None
+        self._deadline_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._loop.add_reader(self._socket, self._readable)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for the next question, as far as is known here."""
+        return self.pgconn.transaction_status == _IDLE
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the server has not closed it while it was idle: nothing else can be read then."""
+        return self._socket >= 0 and not self._poll.poll(0)
+
+    def ask(self, statement: Statement, timeout_s: float, *, prepare: bool) -> asyncio.Future[Rows]:
+        """Send a statement; the future answers its rows within that many seconds.
+
+        The future's errors are those of ``Talk.ask``.
+        """
+        self._answer = answer = self._loop.create_future()
+        self._question = statement, prepare
+        self._watch(self._loop.time() + timeout_s)
+        try:
+            self._send()
+        except psycopg.Error as error:
+            self._end(error)
+        return answer
+
+    def _send(self) -> None:
+        assert self._question is not None
+        statement, prepare = self._question
+        if _send(self.pgconn, self._prepared if prepare else None, statement):
+            self._question = None
+        if self.pgconn.flush():
+            self._loop.add_writer(self._socket, self._writable)
+
+    def _writable(self) -> None:
+        try:
+            if not self.pgconn.flush():
+                self._loop.remove_writer(self._socket)
+        except psycopg.Error as error:
+            self._end(error)
+
+    def _readable(self) -> None:
+        pgconn = self.pgconn
+        try:
+            pgconn.consume_input()
+            if self._answer is None:
+                self.close()  # nobody asked: the server is going away
+                return
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    self._replied()
+                    return
+                self._reply.add(result)
+        except psycopg.Error as error:
+            self._end(error)
+
+    def _replied(self) -> None:
+        reply, self._reply = self._reply, _Reply()
+        try:
+            rows = reply.rows(self.pgconn)
+            if self._question is not None:
+                self._prepared.add(_question(self._question[0].text).name)
+                self._send()
+                return
+        except psycopg.Error as error:
+            self._end(error)
+            return
+        self._finished(rows, None)
+
+    def _finished(self, rows: Rows, error: Exception | None) -> None:
+        answer, self._answer, self._question = self._answer, None, None
+        if answer is not None and not answer.done():
+            if error is None:
+                answer.set_result(rows)
+            else:
+                answer.set_exception(error)
+        self._when_free(self)
+
+    def _end(self, error: Exception) -> None:
+        """Tell the caller what happened; close the connection unless it has read everything."""
+        if self.pgconn.transaction_status == _IDLE:
+            self._finished([], error)
+        else:
+            self.close(error)
+
+    def _watch(self, deadline_s: float) -> None:
+        """See to it that someone looks at the clock at the deadline; one timer serves many questions."""
+        self._deadline_s = deadline_s
+        if self._timer is None or deadline_s < self._timer.when():
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline_s, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
+        self._timer = None
+        if self._answer is None:
+            return
+        if self._loop.time() < self._deadline_s:
+            self._watch(self._deadline_s)
+        else:
+            self._end(TimedOut("no answer in time"))
+
+    def close(self, error: Exception | None = None) -> None:
+        """Let go of the connection; whoever waits for an answer is told so."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._socket >= 0 and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+        self._socket = -1
+        self.pgconn.finish()
+        if self._answer is not None:
+            self._finished([], error or psycopg.OperationalError("the connection was closed"))

@@ -1,0 +1,135 @@
+"""How one statement is bounded in time, and the driver's failures in the library's words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+
+from ...errors import StoreBusy, StoreError, StoreUnavailable
+from ..common.retry import Elsewhere, Full, ReadOnly, Unsent
+
+CLASH = frozenset({"40001", "40P01"})
+"""Serialization failure, deadlock: PostgreSQL took everything back, and the command is run again."""
+TAKEN = "23505"
+"""A key that should be new is not."""
+
+FAILURES = (psycopg.Error, OSError, TimeoutError)
+"""What the driver raises; ``in_our_words`` knows them all."""
+
+_UNPREPARED = frozenset({"26000", "42P05", "08P01"})
+_UNMIGRATED = frozenset({"3F000", "42P01", "42883", "42704"})
+_NOT_RUN = frozenset({"57P03", "53300"})
+"""Starting up or shutting down; too many connections: said instead of running anything."""
+_FULL = frozenset({"53100", "53200"})
+"""Disk full, out of memory: the statement was taken back, and the server goes on answering others."""
+READ_ONLY = "25006"
+_OF_ANOTHER_ROLE = frozenset({READ_ONLY, "55000"})
+"""A read-only transaction; and what ``now_v1`` raises on a standby."""
+NO_PRIMARY = "PostgreSQL is read-only here (a standby?); give the address of the primary"
+_NOT_CONNECTED_TO = ("server is in hot standby mode", "session is read-only")
+"""What libpq says, in English always, where ``target_session_attrs`` wants another server."""
+_NOT_THERE = frozenset({"08", "28", "3D", "53", "57", "58"})
+"""Classes of codes that say that the server, not the statement, is at fault."""
+
+
+class TimedOut(psycopg.OperationalError):
+    """The server did not answer in time; its connection is given up."""
+
+
+class Refused(psycopg.DatabaseError):
+    """What the server said instead of an answer.
+
+    Args:
+        text: in its words.
+        sqlstate: its five-letter code, ``None`` where the connection was lost.
+    """
+
+    def __init__(self, text: str, sqlstate: str | None) -> None:
+        super().__init__(text.strip())
+        self.sqlstate = sqlstate
+
+
+def bounded(steps: Generator[Any, Any, Any], timeout_s: float) -> Generator[Any, Any, Any]:
+    """Drive the driver's generator, but no longer than ``timeout_s``: the driver looks in now and then while it waits.
+
+    Raises:
+        TimedOut: when the time is over.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        wanted = next(steps)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() >= deadline:
+                raise TimedOut(f"no answer within {timeout_s:g} s")
+            wanted = steps.send(ready)
+    except StopIteration as stop:
+        return stop.value
+
+
+def sqlstate_of(error: BaseException | None) -> str | None:
+    """Answer PostgreSQL's five-letter code, ``None`` where the server said nothing."""
+    return error.sqlstate if isinstance(error, psycopg.Error) else None
+
+
+def is_of_another_role(error: Exception) -> bool:
+    """Whether it says that the server is not the primary (any more), or does not write; nothing was carried out."""
+    return sqlstate_of(error) in _OF_ANOTHER_ROLE or (
+        isinstance(error, psycopg.OperationalError) and any(words in str(error) for words in _NOT_CONNECTED_TO)
+    )
+
+
+def is_unprepared(error: Exception) -> bool:
+    """Whether something between us and the server knows no prepared statements; the statement was not run."""
+    return sqlstate_of(error) in _UNPREPARED
+
+
+def in_our_words(error: Exception, *, sent: bool) -> StoreError:
+    """Answer the store's error for one of the driver's; the driver's text never holds the password.
+
+    Args:
+        error: what the driver raised.
+        sent: whether the server may have run the statement.
+    """
+    state = sqlstate_of(error)
+    if state in CLASH or state == "55P03":
+        return StoreBusy("others are changing the same records in PostgreSQL; try again later", sqlstate=state)
+    if state in _UNMIGRATED:
+        return StoreError(
+            "PostgreSQL has no tables of this version in that name space; run: session-tokens store migrate, "
+            "and if they are of this version already: session-tokens store check --fix",
+            sqlstate=state,
+        )
+    if state == "42501":
+        return StoreError(
+            "the role may not do that in the store's schema; grant it as deploy/postgres/roles.sql does", sqlstate=state
+        )
+    if state == READ_ONLY:
+        return ReadOnly(NO_PRIMARY, sqlstate=state)
+    if is_of_another_role(error):
+        return Elsewhere(NO_PRIMARY, sqlstate=state)
+    if state in _FULL:
+        return Full(f"PostgreSQL has no room: {first_line(error)}; make some and try again", sqlstate=state)
+    if state is not None and state[:2] not in _NOT_THERE:
+        return StoreError(f"PostgreSQL refused a statement of the store ({state}): {first_line(error)}", sqlstate=state)
+    if "client certificate" in str(error):
+        return Unsent(
+            f"PostgreSQL cannot be asked: {first_line(error)}; name one that its authority signed, and its key: "
+            "?sslcert=FILE&sslkey=FILE in the store's URL",
+            sqlstate=state,
+        )
+    if not sent or state in _NOT_RUN:
+        return Unsent(f"PostgreSQL cannot be asked: {first_line(error)}", sqlstate=state)
+    return StoreUnavailable(
+        f"PostgreSQL did not answer: {first_line(error)}; if it was a command, its outcome is unknown: "
+        "repeat it with the same idempotency key",
+        sqlstate=state,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Answer the first line of an error's text."""
+    return (str(error) or type(error).__name__).splitlines()[0]

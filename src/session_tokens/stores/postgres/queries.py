@@ -1,0 +1,226 @@
+"""The pure core of reading PostgreSQL: wants become one statement, its rows become answers.
+
+Theory of operation. Wants of one kind are one call of that kind's function (``sql/postgres_0002_reading_v1.sql``), the
+calls of all kinds are one ``UNION ALL``: one statement, one snapshot, one round trip, whatever was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ...contract.coalesce import Batch
+from ...contract.queries import (
+    AllKeys,
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    PeppersInUse,
+    PredecessorsOf,
+    SessionById,
+    SessionByLookup,
+    SessionCountOf,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
+from ...records import OwnerEntry, Session, Token
+from .rows import Decoder, Row, escaped, must_be_one_of
+
+_AFTER_ALL = (-1, "")
+ALL = 2**63 - 1
+"""How many are asked for where all are; a NULL in an array is a word of five letters where ``array_nulls`` is off."""
+
+
+class Statement(NamedTuple):
+    """Text with ``%s`` for its parameters, and these."""
+
+    text: str
+    params: Sequence[Any]
+
+
+class _Kind(NamedTuple):
+    """How wants of one kind are asked: the function, the casts of its parameters, and the arrays that are given."""
+
+    name: str
+    casts: str
+    arrays: Callable[[Sequence[Any]], Sequence[Any]]
+
+
+def _by(field: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    return lambda wants: ([escaped(getattr(want, field)) for want in wants],)
+
+
+def _some_of(name: str, field: str) -> _Kind:
+    """How sets are asked of which at most so many are wanted."""
+    return _Kind(
+        name,
+        "%s::text[], %s::bigint[]",
+        lambda wants: ([escaped(getattr(want, field)) for want in wants], [want.limit or ALL for want in wants]),
+    )
+
+
+_KINDS: dict[type, _Kind] = {
+    SessionById: _Kind("session_by_id", "%s::text[]", _by("id")),
+    SessionByLookup: _Kind("session_by_lookup", "%s::text[]", _by("lookup")),
+    SessionsOf: _some_of("sessions_of", "owner"),
+    SessionCountOf: _Kind("session_count_of", "%s::text[]", _by("owner")),
+    PredecessorsOf: _Kind("predecessors_of", "%s::text[]", _by("session_id")),
+    EntryOf: _Kind("entry_of", "%s::text[]", _by("owner")),
+    TokenById: _Kind("token_by_id", "%s::text[]", _by("id")),
+    TokenByLookup: _Kind("token_by_lookup", "%s::text[]", _by("lookup")),
+    TokensOf: _some_of("tokens_of", "session_id"),
+    TransferablesOf: _some_of("transferables_of", "session_id"),
+    TokenCountOf: _Kind(
+        "token_count_of",
+        "%s::text[], %s::boolean[]",
+        lambda wants: ([escaped(want.session_id) for want in wants], [want.transferable for want in wants]),
+    ),
+    ParkedTokens: _some_of("parked_tokens", "owner"),
+    IdempotencyOf: _Kind("idempotency_of", "%s::text[]", _by("key")),
+    SettingOf: _Kind("setting_of", "%s::text[]", _by("name")),
+    KeyByLookup: _Kind("key_by_lookup", "%s::text[]", _by("lookup")),
+    KeyById: _Kind("key_by_id", "%s::text[]", _by("id")),
+    AllKeys: _Kind("all_keys", "", lambda wants: ()),
+    PeppersInUse: _Kind("peppers_in_use", "", lambda wants: ()),
+}
+_NEWEST = _some_of("newest_sessions_of", "owner")
+_KIND_OF_LISTING: dict[type, str] = {SessionListing: "session_listing", TokenListing: "token_listing"}
+_SESSION_LISTING = "%s::bigint, %s::text, %s::boolean, %s::bigint, %s::text, %s::bigint"
+_TOKEN_LISTING = (
+    "%s::bigint, %s::text, %s::text, %s::boolean, %s::boolean, %s::boolean, %s::bigint, %s::text, %s::bigint"
+)
+
+
+class Reading:
+    """One read: its statement, and what the rows of the reply mean.
+
+    Args:
+        schema: the quoted name of the schema.
+        wants: what is asked.
+    """
+
+    __slots__ = ("_places", "statement", "wants")
+
+    def __init__(self, schema: str, wants: Sequence[Want]) -> None:
+        self.wants = wants
+        self._places: dict[str, list[int]] = {}
+        kinds: dict[str, list[Any]] = {}
+        for place, want in enumerate(wants):
+            name = _name_of(want)
+            kinds.setdefault(name, []).append(want)
+            self._places.setdefault(name, []).append(place)
+        # The clock is read by the first arm: an answer is never older than the instant it is given for.
+        arms = [f"SELECT 'now', {schema}.now_v1(), NULL, NULL, NULL, NULL"]
+        params: list[Any] = []
+        for kind in sorted(kinds):
+            asked = kinds[kind]
+            if type(asked[0]) in _KIND_OF_LISTING:
+                for number, want in enumerate(asked, 1):
+                    arms.append(_listing_arm(schema, want))
+                    params += _listing_params(number, want)
+            else:
+                name, casts, arrays = _kind_of(asked[0])
+                arms.append(f"SELECT * FROM {schema}.{name}_v1({casts})")
+                params += arrays(asked)
+        self.statement = Statement(" UNION ALL ".join(arms), params)
+
+    def batch(self, rows: Sequence[Row], decoder: Decoder) -> Batch:
+        """Answer the wants from the rows of the reply; an error in place of an answer is for who asked that want."""
+        now = 0
+        by_place: dict[int, list[Row]] = {}
+        for row in rows:
+            if row[0] == "now":
+                now = row[1]
+            else:
+                by_place.setdefault(self._places[row[0]][row[1] - 1], []).append(row)
+        found: list[Found | CorruptRecord | UnknownPepper] = []
+        for place, want in enumerate(self.wants):
+            try:
+                found.append(decoder.found(want, by_place.get(place, ())))
+            except UNREADABLE as error:
+                found.append(error)
+        return Batch(now, found)
+
+
+def _kind_of(want: Want) -> _Kind:
+    return _NEWEST if isinstance(want, SessionsOf) and want.newest else _KINDS[type(want)]
+
+
+def _name_of(want: Want) -> str:
+    return _KIND_OF_LISTING.get(type(want)) or _kind_of(want).name
+
+
+def _listing_arm(schema: str, want: SessionListing | TokenListing) -> str:
+    if isinstance(want, SessionListing):
+        return f"SELECT * FROM {schema}.session_listing_v1({_SESSION_LISTING})"
+    return f"SELECT * FROM {schema}.token_listing_v1({_TOKEN_LISTING})"
+
+
+def _listing_params(number: int, want: SessionListing | TokenListing) -> list[Any]:
+    owner = None if want.owner is None else escaped(want.owner)
+    at, id = want.after or _AFTER_ALL
+    if isinstance(want, SessionListing):
+        return [number, owner, want.detached, at, escaped(id), want.limit]
+    session_id = None if want.session_id is None else escaped(want.session_id)
+    return [
+        number, owner, session_id, want.transferable, want.sellable, want.unassigned, at, escaped(id), want.limit,
+    ]  # fmt: skip
+
+
+def session_statement(schema: str, lookups: Sequence[str]) -> Statement:
+    """Answer the hot path of sessions: one row of now, and a text with the session and its owner's entry."""
+    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_session_v2(%s::text[])", (_array_of(lookups),))
+
+
+def token_statement(schema: str, lookups: Sequence[str]) -> Statement:
+    """Answer the hot path of tokens: one row of now, and a text with the token, its session and that owner's entry."""
+    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_token_v2(%s::text[])", (_array_of(lookups),))
+
+
+def _array_of(lookups: Sequence[str]) -> str:
+    """Answer look-up keys as an array in text: letters, digits, ``-``, ``_`` and ``:`` need no quotes."""
+    return "{" + ",".join(lookups) + "}"
+
+
+def session_answer(row: Row, lookups: Sequence[str], decoder: Decoder) -> tuple[int, Session | None, OwnerEntry | None]:
+    """Answer the hot path of sessions from its one row; a record that fails its MAC is none, and an alert is logged."""
+    now, text = row
+    if text is None:
+        return now, None, None
+    session, _, entry = text.partition("\n")
+    try:
+        found = decoder.session(session)[0]
+        must_be_one_of(lookups, found)
+        return now, found, decoder.entry_of(found, entry or None)[0]
+    except UNREADABLE as error:
+        decoder.unreadables.met(error)
+        return now, None, None
+
+
+def token_answer(
+    row: Row, lookups: Sequence[str], decoder: Decoder
+) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+    """Answer the hot path of tokens from its one row; as ``session_answer``."""
+    now, text = row
+    if text is None:
+        return now, None, None, None
+    token, session, entry, heir = text.split("\n")
+    try:
+        found = decoder.token_found([(None, None, token, session or None, entry or None, heir or None)], None).value
+        must_be_one_of(lookups, found.token)
+        return (now, *found.followed())
+    except UNREADABLE as error:
+        decoder.unreadables.met(error)
+        return now, None, None, None

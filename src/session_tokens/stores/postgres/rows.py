@@ -1,0 +1,373 @@
+"""What the replies of PostgreSQL mean: JSON arrays become records whose MAC is right, with their stamps.
+
+Text that PostgreSQL cannot hold is escaped on the way there and back. What a stamp is a stamp of (``Part``) is shared
+with ``postgres_commit``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from ...clock import Clock
+from ...contract.queries import (
+    NO_SESSION,
+    NO_TOKEN,
+    AllKeys,
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    PeppersInUse,
+    PredecessorsOf,
+    SessionById,
+    SessionByLookup,
+    SessionCountOf,
+    SessionFound,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Unreadable,
+    Want,
+)
+from ...contract.unreadable import Unreadables
+from ...crypto.minting import Keyring
+from ...errors import UNREADABLE, CorruptRecord
+from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..common.record_codec import check_mac, outcome_of, session_of, token_of, unreadable_of
+
+T = TypeVar("T")
+
+Part = tuple[str, str]
+"""The name of one stamped part of an answer: its kind (as in ``stamp_v1``) and its key."""
+
+NUMBERS = 2**44 - 1
+"""The part of a stamp that is a number of the sequence; what stands before it is the server's timeline."""
+ABSENT = "0"
+"""The stamp of what is not there, and of an empty set."""
+
+ESCAPE = "\x1a"
+
+KNOWN_MAX = 4_096
+"""Records that are remembered by their text: reading the same again neither checks nor decodes it."""
+KNOWN_LENGTH_MAX = 2_000
+"""Characters of a text that is remembered, so that all of them take about 16 MB at most."""
+Row = Sequence[Any]
+"""What a statement answers: want, number, token, session, entry, other; all but the number are text or ``None``."""
+
+
+def escaped(text: str) -> str:
+    """Answer text that PostgreSQL can hold: without NUL and lone surrogates; ``unescaped`` is its inverse."""
+    if "\0" not in text and ESCAPE not in text:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return text
+    letters = []
+    for letter in text:
+        if letter == "\0":
+            letters.append(ESCAPE + "0")
+        elif letter == ESCAPE:
+            letters.append(ESCAPE + "1")
+        elif "\ud800" <= letter <= "\udfff":
+            letters.append(f"{ESCAPE}u{ord(letter):04x}")
+        else:
+            letters.append(letter)
+    return "".join(letters)
+
+
+def unescaped(text: str) -> str:
+    """Answer the text that ``escaped`` was given."""
+    if ESCAPE not in text:
+        return text
+    first, *rest = text.split(ESCAPE)
+    parts = [first]
+    for part in rest:
+        if part.startswith("u"):
+            parts.append(chr(int(part[1:5], 16)) + part[5:])
+        else:
+            parts.append(("\0" if part[:1] == "0" else ESCAPE) + part[1:])
+    return "".join(parts)
+
+
+def set_stamp(members: Sequence[tuple[str, int]]) -> str:
+    """Answer the stamp of a set from the ids and stamps of its members in their order, as ``stamp_v1`` does."""
+    if not members:
+        return ABSENT
+    return sha256(escaped(" ".join(f"{id}={stamp}" for id, stamp in members)).encode()).hexdigest()
+
+
+def _columns_of(text: str) -> list[Any]:
+    """Answer the columns in a JSON array, its MAC and stamp the last two."""
+    columns: list[Any] = json.loads(text)
+    if "\\u001a" in text:
+        try:
+            columns = [unescaped(column) if isinstance(column, str) else column for column in columns]
+        except ValueError:  # nobody of ours wrote that; its MAC cannot be right
+            columns[-2] = None
+    return columns
+
+
+def _members_of(rows: Sequence[Row], column: int) -> list[tuple[str, int]]:
+    """Answer id and stamp of each row of a set, whether it can be read or not."""
+    return [(columns[0], columns[-1]) for columns in (_columns_of(row[column]) for row in rows)]
+
+
+class Decoder:
+    """Makes records of the JSON arrays of one store, checking the MAC of each.
+
+    Whoever may change the functions of the database could have them answer a genuine record that was not asked for:
+    so what comes back is also compared with the question.
+
+    Args:
+        keyring: holds the peppers that the MACs were made with.
+        clock: told to sessions, for their time left.
+
+    Attributes:
+        unreadables: told of each record that is left out of a list because it cannot be read.
+    """
+
+    __slots__ = ("_clock", "_keyring", "_known", "unreadables")
+
+    def __init__(self, keyring: Keyring, clock: Clock) -> None:
+        self._keyring = keyring
+        self._clock = clock
+        self._known: dict[str, tuple[Any, int]] = {}
+        self.unreadables = Unreadables()
+
+    def _checked(self, table: str, text: str) -> tuple[tuple[Any, ...], int]:
+        """Answer the columns and the stamp of a JSON array whose MAC is right."""
+        columns = _columns_of(text)
+        stamp = columns.pop()
+        mac = columns.pop()
+        row = tuple(columns)
+        check_mac(self._keyring, table, row, mac)
+        return row, stamp
+
+    def session(self, text: str) -> tuple[Session, int]:
+        """Answer a session and its stamp."""
+        known = self._known.get(text)
+        if known is None:
+            row, stamp = self._checked("sessions", text)
+            known = self._remember(text, session_of(row, self._clock), stamp)
+        return known
+
+    def token(self, text: str) -> tuple[Token, int]:
+        """Answer a token and its stamp."""
+        known = self._known.get(text)
+        if known is None:
+            row, stamp = self._checked("tokens", text)
+            known = self._remember(text, token_of(row), stamp)
+        return known
+
+    def _remember(self, text: str, record: Session | Token, stamp: int) -> tuple[Any, int]:
+        """Keep a record that was found genuine by its exact text, MAC and stamp included."""
+        known = (record, stamp)
+        if len(text) <= KNOWN_LENGTH_MAX:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[text] = known
+        return known
+
+    def entry(self, text: str) -> tuple[OwnerEntry, int]:
+        """Answer an owner's entry and its stamp."""
+        row, stamp = self._checked("owners", text)
+        return OwnerEntry(*row), stamp
+
+    def idempotency(self, text: str) -> tuple[IdempotencyRecord, int]:
+        """Answer the first outcome under a key and its stamp."""
+        row, stamp = self._checked("idempotency", text)
+        key, request, nonce, key_id, outcome, expires_at = row
+        return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, self._clock), expires_at), stamp
+
+    def setting(self, text: str) -> tuple[tuple[str, str], int]:
+        """Answer a setting's name and text, and its stamp."""
+        row, stamp = self._checked("settings", text)
+        return (row[0], row[1]), stamp
+
+    def key(self, text: str) -> tuple[ServiceKey, int]:
+        """Answer a service key and its stamp."""
+        row, stamp = self._checked("service_keys", text)
+        return ServiceKey(*row), stamp
+
+    def entry_of(self, session: Session, text: str | None) -> tuple[OwnerEntry | None, int]:
+        """Answer the entry of a session's owner, if there is one, and its stamp."""
+        if text is None:
+            return None, 0
+        entry, stamp = self.entry(text)
+        _same(entry.owner, session.owner)
+        return entry, stamp
+
+    def session_found(self, rows: Sequence[Row], absent: Part | None) -> Found:
+        """Answer a session with its owner's entry, and the stamps of both."""
+        if not rows:
+            return Found(NO_SESSION, () if absent is None else ((absent, ABSENT),))
+        session, stamp = self.session(rows[0][3])
+        _compare(absent, session)
+        entry, entry_stamp = self.entry_of(session, rows[0][4])
+        return Found(
+            SessionFound(session, entry),
+            ((("session", session.id), str(stamp)), (("entry", session.owner), str(entry_stamp))),
+        )
+
+    def token_found(self, rows: Sequence[Row], absent: Part | None) -> Found:
+        """Answer a token with its session and that owner's entry, and the stamps of all."""
+        if not rows:
+            return Found(NO_TOKEN, () if absent is None else ((absent, ABSENT),))
+        token, stamp = self.token(rows[0][2])
+        _compare(absent, token)
+        stamps: list[tuple[Part, str]] = [(("token", token.id), str(stamp))]
+        session = entry = heir = None
+        if rows[0][3] is not None:
+            session, session_stamp = self.session(rows[0][3])
+            _same(session.id, token.session_id)
+            entry, entry_stamp = self.entry_of(session, rows[0][4])
+            stamps += [(("session", session.id), str(session_stamp)), (("entry", session.owner), str(entry_stamp))]
+            successor = session.details.successor
+            if rows[0][5] is not None:
+                heir, heir_stamp = self.session(rows[0][5])
+                _same((heir.id, heir.owner), (successor, session.owner))
+                stamps.append((("session", heir.id), str(heir_stamp)))
+            elif successor is not None:
+                stamps.append((("session", successor), ABSENT))
+        elif token.session_id is not None:
+            stamps.append((("session", token.session_id), ABSENT))
+        return Found(TokenFound(token, session, entry, heir), stamps)
+
+    def _readable(
+        self, rows: Sequence[Row], column: int, decode: Callable[[Row], T]
+    ) -> tuple[list[T], list[Unreadable]]:
+        """Answer what rows say, and which of them say nothing that can be read; these are told.
+
+        Args:
+            rows: as they came.
+            column: where in a row the JSON of what it is about stands.
+            decode: answers what one row says.
+        """
+        records: list[T] = []
+        left_out: list[Unreadable] = []
+        for row in rows:
+            try:
+                records.append(decode(row))
+            except UNREADABLE as error:
+                self.unreadables.met(error)
+                left_out.append(unreadable_of(_columns_of(row[column]), error))
+        return records, left_out
+
+    def sessions_found(self, rows: Sequence[Row], part: Part) -> Found:
+        """Answer a set of sessions and its stamp."""
+        pairs, left_out = self._readable(rows, 3, lambda row: self.session(row[3]))
+        kind, key = part
+        for session, _ in pairs:
+            _same(session.details.successor if kind == "predecessors_of" else session.owner, key.partition(":")[2])
+        members = [(session.id, stamp) for session, stamp in pairs]
+        stamp = set_stamp(members if not left_out else _members_of(rows, 3))
+        return Found([session for session, _ in pairs], ((part, stamp),), left_out)
+
+    def tokens_found(self, rows: Sequence[Row], part: Part) -> Found:
+        """Answer a set of tokens and its stamp."""
+        pairs, left_out = self._readable(rows, 2, lambda row: self.token(row[2]))
+        kind, key = part
+        for token, _ in pairs:
+            whose = key.partition(":")[2]
+            if kind == "parked_tokens":
+                _same((token.owner, token.session_id), (whose, None))
+            else:
+                _same(token.session_id, whose)
+        members = [(token.id, stamp) for token, stamp in pairs]
+        stamp = set_stamp(members if not left_out else _members_of(rows, 2))
+        return Found([token for token, _ in pairs], ((part, stamp),), left_out)
+
+    def listing_found(self, rows: Sequence[Row], column: int, found: Callable[[Sequence[Row], None], Found]) -> Found:
+        """Answer the lines of a listing, each with what it is judged by; a listing has no stamp."""
+        values, left_out = self._readable(rows, column, lambda row: found([row], None).value)
+        return Found(values, (), left_out)
+
+    def keys_found(self, rows: Sequence[Row]) -> Found:
+        """Answer all service keys."""
+        keys, left_out = self._readable(rows, 5, lambda row: self.key(row[5])[0])
+        return Found(keys, (), left_out)
+
+    def one_found(
+        self, rows: Sequence[Row], part: Part, decode: Callable[[str], tuple[Any, int]], column: int = 5
+    ) -> Found:
+        """Answer what ``decode`` makes of the one row, if there is one, and its stamp."""
+        if not rows:
+            return Found(None, ((part, ABSENT),))
+        value, stamp = decode(rows[0][column])
+        _same(value[1] if part[0] == "key_lookup" else value[0], part[1])
+        return Found(value[1] if part[0] == "setting" else value, ((part, str(stamp)),))
+
+    def found(self, want: Want, rows: Sequence[Row]) -> Found:
+        """Answer one want from the rows that came for it."""
+        return _ANSWERS[type(want)](self, want, rows)
+
+
+def _some(limit: int | None, whose: str) -> str:
+    """Answer the key of the part that is a set, or at most so many of it."""
+    return f"{'' if limit is None else limit}:{whose}"
+
+
+def _same(came: object, asked: object) -> None:
+    if came != asked:
+        raise CorruptRecord("PostgreSQL answered a record that was not asked for; its functions are not ours any more")
+
+
+def must_be_one_of(lookups: Sequence[str], record: Session | Token) -> None:
+    """Accept a record that was asked for by these look-up keys.
+
+    Raises:
+        CorruptRecord: it has none of them.
+    """
+    if record.lookup not in lookups:
+        _same(record.lookup, lookups)
+
+
+def _compare(asked: Part | None, record: Session | Token) -> None:
+    """Refuse a record that was asked for by its id or look-up key and has another one."""
+    if asked is not None:
+        _same(record.lookup if asked[0].endswith("_lookup") else record.id, asked[1])
+
+
+_ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Found]] = {
+    SessionById: lambda to, want, rows: to.session_found(rows, ("session", want.id)),
+    SessionByLookup: lambda to, want, rows: to.session_found(rows, ("session_lookup", want.lookup)),
+    TokenById: lambda to, want, rows: to.token_found(rows, ("token", want.id)),
+    TokenByLookup: lambda to, want, rows: to.token_found(rows, ("token_lookup", want.lookup)),
+    SessionsOf: lambda to, want, rows: to.sessions_found(
+        rows, ("newest_sessions_of" if want.newest else "sessions_of", _some(want.limit, want.owner))
+    ),
+    SessionCountOf: lambda to, want, rows: Found(int(rows[0][5]), ((("session_count_of", want.owner), rows[0][5]),)),
+    PredecessorsOf: lambda to, want, rows: to.sessions_found(rows, ("predecessors_of", _some(None, want.session_id))),
+    EntryOf: lambda to, want, rows: to.one_found(rows, ("entry", want.owner), to.entry, 4),
+    TokensOf: lambda to, want, rows: to.tokens_found(rows, ("tokens_of", _some(want.limit, want.session_id))),
+    TransferablesOf: lambda to, want, rows: to.tokens_found(
+        rows, ("transferables_of", _some(want.limit, want.session_id))
+    ),
+    TokenCountOf: lambda to, want, rows: Found(
+        int(rows[0][5]),
+        ((("transferable_count_of" if want.transferable else "token_count_of", want.session_id), rows[0][5]),),
+    ),
+    ParkedTokens: lambda to, want, rows: to.tokens_found(rows, ("parked_tokens", _some(want.limit, want.owner))),
+    IdempotencyOf: lambda to, want, rows: to.one_found(rows, ("idempotency", want.key), to.idempotency),
+    SettingOf: lambda to, want, rows: to.one_found(rows, ("setting", want.name), to.setting),
+    KeyByLookup: lambda to, want, rows: to.one_found(rows, ("key_lookup", want.lookup), to.key),
+    KeyById: lambda to, want, rows: to.one_found(rows, ("key", want.id), to.key),
+    AllKeys: lambda to, want, rows: to.keys_found(rows),
+    PeppersInUse: lambda to, want, rows: Found([row[5] for row in rows]),
+    SessionListing: lambda to, want, rows: to.listing_found(rows, 3, to.session_found),
+    TokenListing: lambda to, want, rows: to.listing_found(rows, 2, to.token_found),
+}

@@ -1,0 +1,283 @@
+"""Looking an SQLite file over: its structure, its indexes, the MAC of every row, and tokens without their session."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ...clock import Clock
+from ...crypto.minting import PepperKeyring
+from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
+from ..common.record_codec import check_mac, mac_of, outcome_of, session_of, token_of
+from .connections import DAMAGED_REMEDY
+from .rows import COLUMNS_OF, any_text
+from .schema import SIGNED_TABLES, SPACE_MIGRATIONS, recorded_peppers, spaces_of, statements_of
+
+BATCH = 500
+_INDEX = re.compile(
+    r"CREATE (?:UNIQUE )?INDEX (?P<name>\w+) ON (?P<table>\w+) \([^)]*\)(?:\s+WHERE (?P<where>.*))?", re.DOTALL
+)
+FINDINGS_MAX = 1_000
+"""Findings that are answered; more are counted in one last finding."""
+
+Progress = Callable[[int, int], None]
+"""``progress(done, total)`` rows."""
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it should be.
+
+    Attributes:
+        kind: ``structure``, ``index``, ``forged``, ``malformed``, ``unknown_pepper``, ``orphan``, ``older_pepper`` or
+            ``more``.
+        table: where, empty for the whole file.
+        key: the id or key of the row, ``None`` where it is no single row.
+        message: what is wrong, for people; never a secret.
+        fixed: what was done about it, ``None`` where nothing was.
+    """
+
+    kind: str
+    table: str
+    key: str | None
+    message: str
+    fixed: str | None = None
+
+    def __str__(self) -> str:
+        where = " ".join(word for word in (self.table, self.key) if word)
+        return f"{where or 'file'}: {self.message}" + (f" ({self.fixed})" if self.fixed else "")
+
+
+def check_file(
+    connection: sqlite3.Connection,
+    keyring: PepperKeyring,
+    clock: Clock,
+    progress: Progress | None,
+    *,
+    fix: bool,
+) -> list[Finding]:
+    """Answer what is wrong with a file, and mend it where asked; see ``SqliteStore.check``."""
+    check = _Check(connection, keyring, clock, progress, fix)
+    connection.execute("BEGIN IMMEDIATE" if fix else "BEGIN")
+    connection.text_factory = any_text  # a text that is not UTF-8 is found, and stops nothing
+    try:
+        for beginning in spaces_of(connection):
+            check.indexes(beginning)
+        check.structure()
+        for beginning in spaces_of(connection):
+            for table in SIGNED_TABLES:
+                check.rows(beginning, table)
+            check.orphans(beginning)
+    except BaseException as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if isinstance(error, sqlite3.DatabaseError) and _is_damage(error):
+            raise CorruptRecord(
+                f"the database {_file_of(connection)} is damaged; {_what_is_left(connection)}"
+            ) from error
+        raise
+    finally:
+        connection.text_factory = str
+    connection.execute("COMMIT")
+    return check.findings
+
+
+def _file_of(connection: sqlite3.Connection) -> str:
+    file: str = connection.execute("PRAGMA database_list").fetchone()[2]
+    return file
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return bool(getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT)
+
+
+def _what_is_left(connection: sqlite3.Connection) -> str:
+    """Answer how many records of a damaged file can still be read, and what is done about it."""
+    try:
+        names = [beginning + table for beginning in spaces_of(connection) for table in SIGNED_TABLES]
+        counts = {name: _readable_count(connection, name) for name in names}
+    except sqlite3.DatabaseError:  # not even what tables there are
+        counts = {}
+    told = ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
+    return f"of its rows can be read: {told or 'none'}; {DAMAGED_REMEDY}"
+
+
+def _readable_count(connection: sqlite3.Connection, table: str) -> int:
+    """Answer how many rows can be read from the beginning of a table up to its damage, and from its end down to it."""
+    (made,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    place = "1" if "WITHOUT ROWID" in made else "rowid"  # the first column is the key
+    count = 0
+    for order in ("ASC", "DESC"):
+        try:
+            for _ in connection.execute(
+                f"SELECT {'*' if place == '1' else 'rowid, mac'} FROM {table} NOT INDEXED ORDER BY {place} {order}"
+            ):
+                count += 1
+        except sqlite3.DatabaseError:
+            continue
+        break
+    return count
+
+
+class _Check:
+    """One look over a file, in one transaction."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        keyring: PepperKeyring,
+        clock: Clock,
+        progress: Progress | None,
+        fix: bool,
+    ) -> None:
+        self._connection = connection
+        self._execute = connection.execute
+        self._keyring = keyring
+        self._clock = clock
+        self._progress = progress
+        self._fix = fix
+        self._done = 0
+        self._total = 0
+        self._unlisted = 0
+        self._recorded = frozenset(recorded_peppers(connection))
+        self._found: list[Finding] = []
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found, at most ``FINDINGS_MAX`` and one that counts the rest."""
+        if not self._unlisted:
+            return self._found
+        more = Finding("more", "", None, f"{self._unlisted} more of the same kinds", "as those" if self._fix else None)
+        return [*self._found, more]
+
+    def _add(self, kind: str, table: str, key: object, message: str, fixed: str | None = None) -> None:
+        if len(self._found) >= FINDINGS_MAX:
+            self._unlisted += 1
+        else:
+            self._found.append(Finding(kind, table, None if key is None else str(key), message, fixed))
+
+    def structure(self) -> None:
+        """Ask SQLite whether pages, rows and indexes agree; make the indexes anew where not."""
+        for beginning in spaces_of(self._connection):
+            for table in SIGNED_TABLES:
+                self._total += self._execute(f"SELECT count(*) FROM {beginning}{table}").fetchone()[0]
+        damages = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
+        if damages and self._fix:
+            self._execute("REINDEX")
+        left = damages
+        if damages and self._fix:
+            left = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
+        if left:
+            self._add("structure", "", None, f"the file is damaged; {DAMAGED_REMEDY}")
+        for damage in damages:
+            self._add("structure", "", None, damage, None if damage in left else "made the indexes anew")
+
+    def indexes(self, beginning: str) -> None:
+        """See that each index is there, is defined as it should be, and holds what its table holds."""
+        there = dict(self._execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'").fetchall())
+        for file in SPACE_MIGRATIONS:
+            for statement in statements_of(file):
+                index = _INDEX.match(statement.replace("{space}", beginning))
+                if index is None:
+                    continue
+                name, table, where = index["name"], index["table"], index["where"] or "TRUE"
+                if name not in there:
+                    said, remedy = f"the index {name} is missing", [index[0]]
+                elif there[name] != index[0]:
+                    said, remedy = f"the index {name} is defined in another way", [f"DROP INDEX {name}", index[0]]
+                elif self._differs(name, table, where):
+                    said, remedy = f"the index {name} does not hold what its table holds", [f"REINDEX {name}"]
+                else:
+                    continue
+                if self._fix:
+                    for step in remedy:
+                        self._execute(step)
+                self._add("index", table, None, said, "made anew" if self._fix else None)
+
+    def _differs(self, name: str, table: str, where: str) -> bool:
+        """Whether an index and its table hold different rows; of one index alone, damage is a difference.
+
+        SQLite takes a condition that is the index's own to hold for each of its entries, and so adds up all of them.
+        Its own check says nothing of too many entries in a partial index from 3.46 on.
+        """
+        add_up = f"SELECT count(*), total(rowid) FROM {table} {{}} WHERE {where}"
+        by_table = self._execute(add_up.format("NOT INDEXED")).fetchone()
+        try:
+            by_index: object = self._execute(add_up.format(f"INDEXED BY {name}")).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            return True
+        return bool(by_index != by_table)
+
+    def rows(self, beginning: str, table: str) -> None:
+        """See that each row is as someone with the pepper wrote it, and means a record."""
+        name, columns = beginning + table, COLUMNS_OF[table]
+        key, older = columns[0], 0
+        for row in self._all_rows(name, key, (*columns, "mac")):
+            try:
+                check_mac(self._keyring, name, row[:-1], row[-1])
+                self._decode(table, row[:-1])
+            except UNREADABLE as error:
+                self._unreadable(name, key, row, error)
+                continue
+            if not str(row[-1]).startswith(self._keyring.current + ":"):
+                older += 1
+                if self._fix:
+                    mac = mac_of(self._keyring, name, row[:-1])
+                    self._execute(f"UPDATE {name} SET mac = ? WHERE {key} = ?", (mac, row[0]))
+        if older:
+            message = f"{older} rows are signed under an older pepper; that is fine as long as it is given"
+            self._add("older_pepper", name, None, message, "signed under the current one" if self._fix else None)
+
+    def _unreadable(self, name: str, key: str, row: tuple[object, ...], error: CorruptRecord | UnknownPepper) -> None:
+        """Set a row aside, but for one that lives for who has its pepper."""
+        if error.details.get("key_id") in self._recorded:
+            self._add("unknown_pepper", name, row[0], str(error))
+            return
+        kind = "malformed" if error.details.get("malformed") else "forged"
+        self._add(kind, name, row[0], str(error), self._set_aside(name, key, row, str(error)))
+
+    def _all_rows(self, name: str, key: str, columns: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
+        statement = f"SELECT {', '.join(columns)} FROM {name} WHERE {key} > ? ORDER BY {key} LIMIT {BATCH}"
+        last: object = ""
+        while rows := self._execute(statement, (last,)).fetchall():
+            yield from rows
+            last = rows[-1][0]
+            self._done += len(rows)
+            if self._progress is not None:
+                self._progress(self._done, max(self._total, self._done))
+
+    def _decode(self, table: str, row: tuple[object, ...]) -> None:
+        if table == "sessions":
+            session_of(row, self._clock)
+        elif table == "tokens":
+            token_of(row)
+        elif table == "idempotency":
+            outcome_of(str(row[4]), self._clock)
+
+    def _set_aside(self, name: str, key: str, row: tuple[object, ...], reason: str) -> str | None:
+        if not self._fix:
+            return None
+        values = (self._clock.now(), name, reason, json.dumps(row, default=repr))
+        self._execute("INSERT INTO quarantine VALUES (?, ?, ?, ?)", values)
+        self._execute(f"DELETE FROM {name} WHERE {key} = ?", (row[0],))
+        return "moved to quarantine"
+
+    def orphans(self, beginning: str) -> None:
+        """See that each token that names a session has it."""
+        name = f"{beginning}tokens"
+        columns = ", ".join(f"t.{column}" for column in (*COLUMNS_OF["tokens"], "mac"))
+        orphans = self._execute(
+            f"SELECT {columns} FROM {name} t LEFT JOIN {beginning}sessions s ON s.id = t.session_id "
+            "WHERE t.session_id IS NOT NULL AND s.id IS NULL"
+        ).fetchall()
+        for row in orphans:
+            if row[3] == "session-bound":
+                message = "a session-bound token without its session; it is dead"
+                self._add("orphan", name, row[0], message, self._set_aside(name, "id", row, message))
+            else:
+                message = "a token whose session is gone; it counts as unassigned"
+                self._add("orphan", name, row[0], message)

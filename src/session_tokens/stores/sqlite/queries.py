@@ -1,0 +1,413 @@
+"""Reading records from an SQLite connection: each question is one SELECT, each row is checked against its MAC.
+
+A look-up compares what came back with what was asked for: an index that someone has bent could otherwise lead from
+one secret to another's row. Used by readers, and by the transaction of the writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from ...clock import NEVER
+from ...contract.queries import (
+    NO_SESSION,
+    NO_TOKEN,
+    AllKeys,
+    EntryOf,
+    IdempotencyOf,
+    Key,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    PeppersInUse,
+    PredecessorsOf,
+    SessionById,
+    SessionByLookup,
+    SessionCountOf,
+    SessionFound,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+)
+from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..common.record_codec import (
+    KEY_COLUMNS,
+    check_mac,
+    outcome_of,
+)
+from .rows import PLACE_OF, Rows, asked_for
+
+T = TypeVar("T")
+
+PEPPERS_MAX = 16
+"""Live peppers of one store; a secret is looked up under each of them."""
+REMEMBERED_MAX = 16_384
+"""Rows that a store remembers to have checked: about 25 MB."""
+
+TokenNow = tuple[Token | None, Session | None, OwnerEntry | None]
+"""A token in the session where it is now, that one, and its owner's entry; see ``TokenFound.followed``."""
+
+_MARKS = ["", "= ?", *[f"IN ({', '.join('?' * count)})" for count in range(2, PEPPERS_MAX + 1)]]
+"""How a condition goes on that asks for so many keys."""
+OVER_MAX = 200
+"""Sessions that may be over, and owners' entries, among which tokens that may be unassigned are looked for."""
+
+
+class Records(Rows):
+    """Answers the questions of one name space; see ``Rows``."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._version: int | None = None
+        self._sessions_lately: dict[str, SessionFound] = {}
+        self._tokens_lately: dict[str, TokenNow] = {}
+
+    # The hot path: what was found lately still holds if nobody has committed anything to the file since.
+
+    def session_lately(self, lookups: Sequence[str]) -> SessionFound:
+        """Answer the session that is looked up by one of these, with its owner's entry."""
+        if not self._is_unchanged() or (found := self._sessions_lately.get(lookups[0])) is None:
+            found = self.session_found("lookup", lookups)
+            if found.session is not None:  # strangers' guesses are not worth remembering
+                _remember(self._sessions_lately, lookups[0], found)
+        return found
+
+    def token_lately(self, lookups: Sequence[str]) -> TokenNow:
+        """Answer the token that is looked up by one of these, with its session and that owner's entry."""
+        if not self._is_unchanged() or (found := self._tokens_lately.get(lookups[0])) is None:
+            found = self.token_found("lookup", lookups).followed()
+            if found[0] is not None:
+                _remember(self._tokens_lately, lookups[0], found)
+        return found
+
+    def _is_unchanged(self) -> bool:
+        """Whether no other connection, of any process, has committed since this was last asked.
+
+        It costs a third of a look-up. What is found after it was asked is at least as new as its answer, so a commit
+        in between makes the next answer another one.
+        """
+        (version,) = self._execute("PRAGMA data_version").fetchone()
+        if version == self._version:
+            return True
+        self._version = version
+        self._sessions_lately.clear()
+        self._tokens_lately.clear()
+        return False
+
+    # One record with what it is judged by.
+
+    def session_found(self, column: str, keys: Sequence[str]) -> SessionFound:
+        """Answer the session whose ``column`` (``id`` or ``lookup``) is one of these, with its owner's entry."""
+        row = self._first(self._session_found[column] + _MARKS[len(keys)], keys)
+        if row is None:
+            return NO_SESSION
+        believed = self._believed.get(keys[0])
+        if believed is not None and believed[0] == row:
+            return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
+        found = self._session_with_entry(asked_for(row, PLACE_OF[column], keys))
+        _remember(self._believed, keys[0], (row, found))
+        return found
+
+    def token_found(self, column: str, keys: Sequence[str]) -> TokenFound:
+        """Answer the token whose ``column`` is one of these, with its session, that one's successor and the entry."""
+        row = self._first(self._token_found[column] + _MARKS[len(keys)], keys)
+        if row is None:
+            return NO_TOKEN
+        believed = self._believed.get(keys[0])
+        if believed is not None and believed[0] == row:
+            found: TokenFound = believed[1]  # an equal row was found for the same question
+        else:
+            found = self._token_with_session(asked_for(row, PLACE_OF[column], keys))
+            _remember(self._believed, keys[0], (row, found))
+        if found.session is None or found.session.details.successor is None:
+            return found
+        if self.connection.in_transaction:
+            return self._with_heir(found)
+        return self.at_once(lambda: self.token_found(column, keys))  # both as of one instant
+
+    def at_once(self, read: Callable[[], T]) -> T:
+        """Answer what several statements read, as of one instant."""
+        if self.connection.in_transaction:
+            return read()
+        self._execute("BEGIN")
+        answer = read()
+        self._execute("COMMIT")
+        return answer
+
+    def _with_heir(self, found: TokenFound) -> TokenFound:
+        """Answer what was found of a token with the successor of its session, where that was replaced."""
+        if found.session is None or found.session.details.successor is None:
+            return found
+        return found._replace(heir=self.session(found.session.details.successor))
+
+    # Single records, as a transaction reads them.
+
+    def session(self, id: str) -> Session | None:
+        """The session of an id."""
+        row = self._first(f"{self._session_alone} WHERE s.id = ?", (id,))
+        return None if row is None else self._session(asked_for(row, 0, (id,)))
+
+    def session_by_lookup(self, lookup: str) -> Session | None:
+        """The session whose present secret is looked up by that."""
+        row = self._first(f"{self._session_alone} WHERE s.lookup = ?", (lookup,))
+        return None if row is None else self._session(asked_for(row, 2, (lookup,)))
+
+    def entry(self, owner: str) -> OwnerEntry | None:
+        """The entry of an owner."""
+        row = self._signed("owner_entries", "owner", owner)
+        return None if row is None else OwnerEntry(*row)
+
+    def token(self, id: str) -> Token | None:
+        """The token of an id."""
+        row = self._first(f"{self._token_alone} WHERE t.id = ?", (id,))
+        return None if row is None else self._token(asked_for(row, 0, (id,)))
+
+    def token_by_lookup(self, lookup: str) -> Token | None:
+        """The token whose present secret is looked up by that."""
+        row = self._first(f"{self._token_alone} WHERE t.lookup = ?", (lookup,))
+        return None if row is None else self._token(asked_for(row, 2, (lookup,)))
+
+    def idempotency(self, key: str) -> IdempotencyRecord | None:
+        """The first outcome under that key."""
+        row = self._signed("idempotency", "key", key)
+        if row is None:
+            return None
+        key, request, nonce, key_id, outcome, expires_at = row
+        return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, self._clock), expires_at)
+
+    def setting(self, name: str) -> str | None:
+        """A setting that all processes share."""
+        row = self._signed("settings", "name", name)
+        return None if row is None else row[1]
+
+    def service_key(self, id: str) -> ServiceKey | None:
+        """The service key of an id."""
+        row = self._signed("service_keys", "id", id)
+        return None if row is None else ServiceKey(*row)
+
+    def service_key_by_lookup(self, lookup: str) -> ServiceKey | None:
+        """The service key whose secret is looked up by that."""
+        row = self._first(self._key_by_lookup, (lookup,))
+        if row is None:
+            return None
+        believed = self._believed.get(lookup)
+        if believed is not None and believed[0] == row:
+            return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
+        check_mac(self._keyring, f"{self.beginning}service_keys", row[:-1], row[-1])
+        key = ServiceKey(*asked_for(row[:-1], KEY_COLUMNS.index("lookup"), (lookup,)))
+        _remember(self._believed, lookup, (row, key))
+        return key
+
+    # Several records.
+
+    def ahead(self, wants: Sequence[object]) -> None:
+        """Nothing is read ahead under the writer's lock."""
+
+    def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> list[Session]:
+        """The sessions of an owner that were not ended, oldest first: at most the oldest or newest few."""
+        order = "s.created_at DESC, s.id DESC" if newest else "s.created_at, s.id"
+        statement = f"{self._session_alone} WHERE s.owner = ? AND s.ended_at IS NULL ORDER BY {order} LIMIT ?"
+        sessions = self._some(statement, owner, limit, self._session)
+        return sessions[::-1] if newest else sessions
+
+    def session_count_of(self, owner: str) -> int:
+        """How many sessions of an owner were not ended."""
+        statement = f"SELECT count(*) FROM {self._sessions} WHERE owner = ? AND ended_at IS NULL"
+        count: int = self._execute(statement, (owner,)).fetchone()[0]
+        return count
+
+    def predecessors_of(self, session_id: str) -> list[Session]:
+        """The replaced sessions whose transferable tokens are in that session, oldest first."""
+        statement = f"{self._session_alone} WHERE s.successor = ? ORDER BY s.created_at, s.id"
+        return self._readable(statement, (session_id,), self._session)
+
+    def _some(self, statement: str, value: str, limit: int | None, decode: Callable[[Sequence[Any]], T]) -> list[T]:
+        """Answer at most ``limit`` records of a statement, however many that cannot be read come before them."""
+        asked = -1 if limit is None else limit
+        while True:
+            before = len(self.left_out)
+            records = self._readable(statement, (value, asked), decode)
+            left_out = len(self.left_out) - before
+            if limit is None or len(records) >= limit or len(records) + left_out < asked:
+                return records if limit is None else records[:limit]
+            asked, self.left_out[before:] = asked + left_out, []
+
+    def _tokens_where(self, condition: str, value: str, limit: int | None = None) -> list[Token]:
+        statement = f"{self._token_alone} WHERE {condition} ORDER BY t.created_at, t.id LIMIT ?"
+        return self._some(statement, value, limit, self._token)
+
+    def tokens_of(self, session_id: str, limit: int | None) -> list[Token]:
+        """The tokens that name that session as their holder, oldest first, at most ``limit``."""
+        return self._tokens_where("t.session_id = ?", session_id, limit)
+
+    def transferables_of(self, session_id: str, limit: int | None = None) -> list[Token]:
+        """The transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
+        return self._tokens_where("t.session_id = ? AND t.kind = 'transferable'", session_id, limit)
+
+    def parked_tokens(self, owner: str, limit: int | None = None) -> list[Token]:
+        """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
+        return self._tokens_where("t.session_id IS NULL AND t.owner = ? AND t.kind = 'transferable'", owner, limit)
+
+    def token_count_of(self, session_id: str, transferable: bool = False) -> int:
+        """How many tokens, or transferable ones, name that session as their holder."""
+        also = " AND kind = 'transferable'" if transferable else ""
+        statement = f"SELECT count(*) FROM {self._tokens} WHERE session_id = ?{also}"
+        count: int = self._execute(statement, (session_id,)).fetchone()[0]
+        return count
+
+    def _all_keys(self, want: AllKeys, now: int) -> list[ServiceKey]:
+        table = f"{self.beginning}service_keys"
+        columns = ", ".join((*KEY_COLUMNS, "mac"))
+
+        def decode(row: Sequence[Any]) -> ServiceKey:
+            check_mac(self._keyring, table, row[:-1], row[-1])
+            return ServiceKey(*row[:-1])
+
+        return self._readable(f"SELECT {columns} FROM {table} ORDER BY created_at, id", (), decode)
+
+    def _peppers_in_use(self, want: PeppersInUse, now: int) -> list[str]:
+        rows = self._execute("SELECT substr(name, 13) FROM meta WHERE name LIKE 'pepper_used:%' ORDER BY name")
+        return [key_id for (key_id,) in rows.fetchall()]
+
+    def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
+        conditions, values = ["s.ended_at IS NULL"], list[object]()
+        if want.owner is not None:
+            conditions.append("s.owner = ?")
+            values.append(want.owner)
+        elif want.detached:
+            conditions.append("s.detached_at IS NOT NULL")
+        _start_after(want.after, "s", conditions, values)
+        statement = (
+            f"{self._sessions_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {want.limit:d}"
+        )
+        return self._readable(statement, values, self._session_with_entry)
+
+    def _tokens_listed(self, want: TokenListing, now: int) -> list[TokenFound]:
+        return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(want, now)])
+
+    def _tokens_in(self, want: TokenListing, now: int) -> list[TokenFound]:
+        """Answer a listing of a session from each of those whose tokens are in it."""
+        if want.session_id is None:
+            return self._tokens_naming(want, now)
+        predecessors = self.predecessors_of(want.session_id)
+        found = self._tokens_naming(want, now)
+        if predecessors:
+            for predecessor in predecessors:
+                found += self._tokens_naming(want._replace(session_id=predecessor.id), now)
+            found.sort(key=lambda each: (each.token.created_at, each.token.id) if each.token is not None else (0, ""))
+        return found[: want.limit]
+
+    def _tokens_naming(self, want: TokenListing, now: int) -> list[TokenFound]:
+        """Answer tokens in their order by the one index that spares most; what else is asked the rules look at."""
+        conditions, values = list[str](), list[object]()
+        if want.session_id is not None:
+            conditions.append("t.session_id = ?")
+            values.append(want.session_id)
+        elif want.owner is not None:
+            conditions.append("t.owner = ?")
+            values.append(want.owner)
+        elif want.unassigned and (over := self._sessions_over(now)) is not None:
+            return self._unassigned_listed(want, over)
+        elif want.sellable:
+            conditions.append("t.listed = 1")
+        _start_after(want.after, "t", conditions, values)
+        statement = (
+            f"{self._tokens_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
+            f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
+        )
+        return self._readable(statement, values, self._token_with_session)
+
+    def _sessions_over(self, now: int) -> list[str] | None:
+        """Answer the ids of sessions that may be over, by their time or their owner's entry; ``None`` for many."""
+        most = OVER_MAX + 1
+        due = f"SELECT id FROM {self._sessions} WHERE sweep_at <= ? AND sweep_at < {NEVER} LIMIT {most}"
+        ids = {id for (id,) in self._execute(due, (now,))}
+        entries = self._execute(f"SELECT owner, epoch FROM {self._entries} LIMIT {most}").fetchall()
+        theirs = f"SELECT id, owner_epoch FROM {self._sessions} WHERE owner = ? AND ended_at IS NULL LIMIT {most}"
+        for owner, epoch in entries:
+            sessions = self._execute(theirs, (owner,)).fetchall()
+            ids.update(id for id, its_epoch in sessions if its_epoch != epoch)
+            if len(sessions) > OVER_MAX or len(ids) > OVER_MAX:
+                break
+        else:
+            return None if len(entries) > OVER_MAX or len(ids) > OVER_MAX else list(ids)
+        return None
+
+    def _unassigned_listed(self, want: TokenListing, over: Sequence[str]) -> list[TokenFound]:
+        """Answer tokens that are unassigned, or may be by now, for one of these sessions holds them."""
+        places: set[tuple[int, str]] = set()
+        sources: list[tuple[str, list[object]]] = [("t.unassigned_at IS NOT NULL", [])]
+        sources += [("t.session_id = ?", [id]) for id in over]
+        for source, values in sources:
+            conditions = [source]
+            _start_after(want.after, "t", conditions, values)
+            statement = (
+                f"SELECT t.created_at, t.id FROM {self._tokens} t WHERE {' AND '.join(conditions)} "
+                f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
+            )
+            places.update(self._execute(statement, values).fetchall())
+        ids = [id for _, id in sorted(places)[: want.limit]]
+        statement = f"{self._tokens_found} WHERE t.id IN ({', '.join('?' * len(ids))}) ORDER BY t.created_at, t.id"
+        return self._readable(statement, ids, self._token_with_session)
+
+    def due(self, now: int, limit: int) -> list[Key]:
+        """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
+        due: list[tuple[int, str, str]] = []
+        for kind, column, source in (
+            ("session", "id", f"sweep_at AS at FROM {self._sessions} WHERE sweep_at < {NEVER} AND sweep_at"),
+            ("token", "id", f"deadline AS at FROM {self._tokens} WHERE deadline < {NEVER} AND deadline"),
+            ("idempotency", "key", f"expires_at AS at FROM {self.beginning}idempotency WHERE expires_at"),
+        ):
+            rows = self._execute(f"SELECT {column}, {source} <= ? ORDER BY at LIMIT ?", (now, limit)).fetchall()
+            due.extend((at, kind, id) for id, at in rows)
+        due.sort(key=lambda item: item[0])
+        return [Key(kind, id) for _, kind, id in due[:limit]]
+
+    def answer(self, want: Any, now: int) -> Any:
+        """Answer one want; ``left_out`` says what is missing from a list."""
+        self.left_out = []
+        return _ANSWERS[type(want)](self, want, now)
+
+
+def _remember(memory: dict[str, T], key: str, found: T) -> None:
+    if len(memory) >= REMEMBERED_MAX:
+        memory.clear()
+    memory[key] = found
+
+
+def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[str], values: list[object]) -> None:
+    if after is not None:
+        conditions.append(f"({letter}.created_at, {letter}.id) > (?, ?)")
+        values.extend(after)
+
+
+_ANSWERS: dict[type, Callable[[Records, Any, int], Any]] = {
+    SessionById: lambda records, want, now: records.session_found("id", (want.id,)),
+    SessionByLookup: lambda records, want, now: records.session_found("lookup", (want.lookup,)),
+    SessionsOf: lambda records, want, now: records.sessions_of(want.owner, want.limit, want.newest),
+    SessionCountOf: lambda records, want, now: records.session_count_of(want.owner),
+    PredecessorsOf: lambda records, want, now: records.predecessors_of(want.session_id),
+    EntryOf: lambda records, want, now: records.entry(want.owner),
+    TokenById: lambda records, want, now: records.token_found("id", (want.id,)),
+    TokenByLookup: lambda records, want, now: records.token_found("lookup", (want.lookup,)),
+    TokensOf: lambda records, want, now: records.tokens_of(want.session_id, want.limit),
+    TransferablesOf: lambda records, want, now: records.transferables_of(want.session_id, want.limit),
+    TokenCountOf: lambda records, want, now: records.token_count_of(want.session_id, want.transferable),
+    ParkedTokens: lambda records, want, now: records.parked_tokens(want.owner, want.limit),
+    IdempotencyOf: lambda records, want, now: records.idempotency(want.key),
+    SettingOf: lambda records, want, now: records.setting(want.name),
+    KeyByLookup: lambda records, want, now: records.service_key_by_lookup(want.lookup),
+    KeyById: lambda records, want, now: records.service_key(want.id),
+    AllKeys: Records._all_keys,
+    PeppersInUse: Records._peppers_in_use,
+    SessionListing: Records._sessions_listed,
+    TokenListing: Records._tokens_listed,
+}

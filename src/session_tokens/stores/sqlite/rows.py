@@ -1,0 +1,182 @@
+"""From the rows of an SQLite file to records: each row is checked against its MAC."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from ...clock import Clock
+from ...contract.queries import SessionFound, TokenFound, Unreadable
+from ...contract.unreadable import Unreadables
+from ...crypto.minting import Keyring
+from ...errors import UNREADABLE, CorruptRecord
+from ...records import IdempotencyRecord, OwnerEntry, Session, Token
+from ..common.record_codec import (
+    ENTRY_COLUMNS,
+    KEY_COLUMNS,
+    SESSION_COLUMNS,
+    TOKEN_COLUMNS,
+    check_mac,
+    session_of,
+    token_of,
+    unreadable_of,
+)
+
+T = TypeVar("T")
+
+Believed = dict[str, tuple[tuple[Any, ...], Any]]
+"""Look-up key or id → a row that was checked, and what was found in it."""
+
+IDEMPOTENCY_COLUMNS = IdempotencyRecord._fields
+SETTING_COLUMNS = ("name", "text")
+
+COLUMNS_OF = {
+    "sessions": SESSION_COLUMNS,
+    "tokens": TOKEN_COLUMNS,
+    "owner_entries": ENTRY_COLUMNS,
+    "idempotency": IDEMPOTENCY_COLUMNS,
+    "settings": SETTING_COLUMNS,
+    "service_keys": KEY_COLUMNS,
+}
+"""The columns of each signed table, in the order of its rows; ``mac`` follows."""
+
+_SESSION_WIDTH = len(SESSION_COLUMNS) + 1
+_TOKEN_WIDTH = len(TOKEN_COLUMNS) + 1
+PLACE_OF = {"id": 0, "lookup": 2}
+"""Where these columns stand in the rows of sessions and tokens."""
+
+
+def _columns(letter: str, table: str) -> str:
+    return ", ".join(f"{letter}.{name}" for name in (*COLUMNS_OF[table], "mac"))
+
+
+class Rows:
+    """Makes records of the rows of one name space, which it reads through one connection.
+
+    Args:
+        connection: its own; one thread at a time.
+        beginning: how the names of the tables begin.
+        keyring: checks the MACs.
+        clock: goes into the sessions, which tell their time left by it.
+        believed: what was found in rows whose MACs were right, so that an equal row need not be checked and decoded
+            again; all readers of a store share it.
+        unreadables: told of each row that is left out of a list because it cannot be read.
+
+    Attributes:
+        left_out: what the answer to the last want left out.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        beginning: str,
+        keyring: Keyring,
+        clock: Clock,
+        believed: Believed,
+        unreadables: Unreadables,
+    ) -> None:
+        self.connection = connection
+        self.beginning = beginning
+        self._execute = connection.execute
+        self._keyring = keyring
+        self._clock = clock
+        self._believed = believed
+        self._unreadables = unreadables
+        self.left_out: list[Unreadable] = []
+        self._sessions, self._tokens = f"{beginning}sessions", f"{beginning}tokens"
+        self._entries = f"{beginning}owner_entries"
+        session, token, entry = _columns("s", "sessions"), _columns("t", "tokens"), _columns("e", "owner_entries")
+        with_entry = f"LEFT JOIN {self._entries} e ON e.owner = s.owner"
+        self._session_alone = f"SELECT {session} FROM {self._sessions} s"
+        self._sessions_found = f"SELECT {session}, {entry} FROM {self._sessions} s {with_entry}"
+        self._token_alone = f"SELECT {token} FROM {self._tokens} t"
+        self._tokens_found = (
+            f"SELECT {token}, {session}, {entry} FROM {self._tokens} t "
+            f"LEFT JOIN {self._sessions} s ON s.id = t.session_id {with_entry}"
+        )
+        key_columns = ", ".join((*KEY_COLUMNS, "mac"))
+        self._key_by_lookup = f"SELECT {key_columns} FROM {beginning}service_keys WHERE lookup = ?"
+        self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in PLACE_OF}
+        self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in PLACE_OF}
+
+    # From rows to records.
+
+    def _session(self, row: Sequence[Any]) -> Session:
+        columns = row[: _SESSION_WIDTH - 1]
+        check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1])
+        return session_of(columns, self._clock)
+
+    def _token(self, row: Sequence[Any]) -> Token:
+        columns = row[: _TOKEN_WIDTH - 1]
+        check_mac(self._keyring, self._tokens, columns, row[_TOKEN_WIDTH - 1])
+        return token_of(columns)
+
+    def _entry(self, row: Sequence[Any]) -> OwnerEntry | None:
+        if row[0] is None:
+            return None
+        width = len(ENTRY_COLUMNS)
+        check_mac(self._keyring, self._entries, row[:width], row[width])
+        return OwnerEntry(*row[:width])
+
+    def _session_with_entry(self, row: Sequence[Any]) -> SessionFound:
+        return SessionFound(self._session(row), self._entry(row[_SESSION_WIDTH:]))
+
+    def _token_with_session(self, row: Sequence[Any]) -> TokenFound:
+        token = self._token(row)
+        if row[_TOKEN_WIDTH] is None:
+            return TokenFound(token, None, None)
+        found = self._session_with_entry(row[_TOKEN_WIDTH:])
+        return TokenFound(token, found.session, found.entry)
+
+    def _readable(self, statement: str, values: Sequence[object], decode: Callable[[Sequence[Any]], T]) -> list[T]:
+        """Answer what the rows of a statement say; one that cannot be read is left out, and told."""
+        records: list[T] = []
+        for row in self._all(statement, values):
+            try:
+                records.append(decode(row))
+            except UNREADABLE as error:
+                self._unreadables.met(error)
+                self.left_out.append(unreadable_of(row, error))
+        return records
+
+    def _all(self, statement: str, values: Sequence[object]) -> list[Any]:
+        """Answer the rows of a statement, also where a text of one is not UTF-8: its MAC will be wrong."""
+        try:
+            return self._execute(statement, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+            self.connection.text_factory = any_text
+            try:
+                return self._execute(statement, values).fetchall()
+            finally:
+                self.connection.text_factory = str
+
+    def _first(self, statement: str, values: Sequence[object]) -> Any:
+        """Answer the first row of a statement, if there is one; as ``_all``."""
+        try:
+            return self._execute(statement, values).fetchone()
+        except sqlite3.OperationalError:
+            return next(iter(self._all(statement, values)), None)
+
+    def _signed(self, table: str, key_column: str, key: str) -> tuple[Any, ...] | None:
+        columns = ", ".join((*COLUMNS_OF[table], "mac"))
+        statement = f"SELECT {columns} FROM {self.beginning}{table} WHERE {key_column} = ?"
+        row: tuple[Any, ...] | None = self._first(statement, (key,))
+        if row is None:
+            return None
+        check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1])
+        return asked_for(row[:-1], COLUMNS_OF[table].index(key_column), (key,))
+
+
+def asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:
+    """Answer a row that is one of those asked for; an index may have led to another."""
+    if row[column] not in keys:
+        raise CorruptRecord("an index of the database leads to another row; run session-tokens check --fix")
+    return row
+
+
+def any_text(raw: bytes) -> str:
+    """Answer text, also where it is not UTF-8."""
+    return raw.decode("utf-8", "surrogateescape")

@@ -1,0 +1,376 @@
+"""The SQLite store: one file, many processes; reads on the caller's thread, writes through one writer, no server.
+
+Theory of operation. A read is one SELECT on a connection of its own, on the thread that asks, in asyncio too: it takes
+microseconds, a hop to another thread takes longer. Lists take milliseconds, and hop. A verify first asks whether
+anybody has committed since this connection looked last: if not, what was found then still holds. Several wants of one
+``read`` share one transaction, so they hold as of one instant. Writes are rules, run in the writer's thread and
+committed in groups (``sqlite_writer.py``). Each row carries a MAC; one that is wrong answers nothing on the hot path
+and is an error everywhere else.
+
+Limits. The file must be on a disk of this host (write-ahead logging does not work over a network file system). Who can
+write to the file may put a whole row back to an earlier state of itself, delete rows, or hide them; that is not
+detected. The file and its key file belong in different backups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+import weakref
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TypeVar
+
+from ...clock import Clock, SteadyClock
+from ...contract.brief import awaited_within
+from ...contract.queries import (
+    NO_SESSION,
+    NO_TOKEN,
+    Answer,
+    Found,
+    Key,
+    ParkedTokens,
+    SessionListing,
+    SessionsOf,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Want,
+)
+from ...contract.store import BlockingStore
+from ...contract.transaction import Rule
+from ...contract.unreadable import Unreadables
+from ...crypto.key_file import Keys, keyring_of
+from ...crypto.minting import Pepper, PepperKeyring
+from ...crypto.safe_places import insist_on_own_database, insist_on_safe_folder
+from ...errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
+from ...events import Listeners
+from ...records import OwnerEntry, Session, Token
+from ..common.copying import Dump
+from .check import Finding, Progress, check_file
+from .connections import (
+    FileOptions,
+    OpenedFile,
+    ReaderPool,
+    keep_private,
+    leave_to_parent,
+    make_private_file,
+    no_fork_meanwhile,
+    watch_forks,
+)
+from .dump import dump
+from .queries import Records
+from .rows import Believed
+from .schema import beginning_of, keys_at_hand, made_keys, prepare, set_clock_mark
+from .writer import Writer
+
+log = logging.getLogger("session_tokens.stores.sqlite")
+
+T = TypeVar("T")
+
+LONG_READS = (SessionListing, SessionsOf, TokenListing, TokensOf, TransferablesOf, ParkedTokens)
+CLOSED = "the store is closed; open it again"
+
+
+def open_sqlite(
+    path: str | os.PathLike[str],
+    *,
+    pepper: Pepper | None = None,
+    clock: Clock | None = None,
+    space: str = "",
+    synchronous: str = "FULL",
+    busy_timeout_s: float = 5.0,
+    fix_clock: bool = False,
+) -> SqliteStore:
+    """Open the store in an SQLite file, made with mode 0600 where there is none; its folder must be there.
+
+    Args:
+        path: the file. Its key file, where none of the other sources gives a pepper, is ``<path>.key``.
+        pepper: at least 32 bytes, or key id → bytes with the current one first.
+        clock: tells the time; the host's steady clock where not given.
+        space: the name space of its records within the file: nothing, or 1 to 16 small letters and digits.
+        synchronous: ``FULL`` (each acknowledged command survives a power cut), ``NORMAL`` (the last ones may be
+            lost), ``OFF`` or ``EXTRA``.
+        busy_timeout_s: how long to wait for another process that holds the file, in seconds.
+        fix_clock: accept that the last commit is far ahead of the clock, and go on from the clock.
+
+    Raises:
+        InvalidInput: an argument, pepper or key file that can never be right; a pepper that is missing or another one.
+        StoreError: another program's file, a newer schema, a clock that stepped back.
+        StoreUnavailable: the folder is missing, the file cannot be opened or written.
+        StoreBusy: another process held the file for ``busy_timeout_s``.
+        CorruptRecord: the file is damaged.
+    """
+    options = FileOptions(path, synchronous, busy_timeout_s)
+    beginning = beginning_of(space)
+    clock = clock or SteadyClock()
+    with no_fork_meanwhile():
+        keys = _prepared_file(options, pepper, clock, beginning, fix_clock)
+        return SqliteStore(options, beginning, keys, clock)
+
+
+def _prepared_file(options: FileOptions, pepper: Pepper | None, clock: Clock, beginning: str, fix_clock: bool) -> Keys:
+    insist_on_safe_folder(options.path, "database")
+    insist_on_own_database(options.path)
+    at_hand = keys_at_hand(pepper, options.path)
+    make_private_file(options.path)
+    connection = options.connect(writing=True)
+    try:
+        keys = at_hand or options.insist(lambda: made_keys(options.path, connection))
+        keep_private(options.path)
+        _log_ahead_of_data(options, connection)
+        prepare(options, connection, beginning, keys, clock, fix_clock=fix_clock)
+        _warn_of_wal_reset(options, connection, sqlite3.sqlite_version_info)
+        return keys
+    except sqlite3.Error as error:
+        raise options.meant_by(error) from error
+    finally:
+        connection.close()
+
+
+class SqliteStore(BlockingStore):
+    """Sessions and tokens in one SQLite file. Safe for threads, event loops, processes and forks.
+
+    Made by ``open_sqlite``. A fork waits for what is under way, up to 10 s; parent and child both go on.
+
+    Attributes:
+        keys: the keys, and where they were found.
+    """
+
+    keyring: PepperKeyring
+
+    def __init__(self, options: FileOptions, beginning: str, keys: Keys, clock: Clock) -> None:
+        self.clock = clock
+        self.keyring = keyring_of(keys)
+        self.listeners = Listeners()
+        self.unreadables = Unreadables()
+        self.keys = keys
+        self._options = options
+        self._beginning = beginning
+        self._file = OpenedFile(options)
+        self._writer = Writer(options, self._file, beginning, self.keyring, clock, self.listeners, self.unreadables)
+        self._let_go = False
+        self._make_pool()
+        watch_forks(self)
+
+    def _make_pool(self) -> None:
+        file, beginning, keyring, clock = self._file, self._beginning, self.keyring, self.clock
+        believed, unreadables = Believed(), self.unreadables
+        self._readers = ReaderPool(
+            lambda: Records(file.connect(writing=False), beginning, keyring, clock, believed, unreadables)
+        )
+        self._close_when_gone = weakref.finalize(self, _close, self._writer, self._readers)
+
+    # Reads, on the caller's thread.
+
+    def _read(self, act: Callable[..., T], *args: object) -> T:
+        """Do ``act(records, *args)`` with a reader."""
+        if monotonic() >= self._file.look_at_s:
+            self._file.look()
+        readers = self._readers
+        reader = readers.take()
+        try:
+            answer = act(reader, *args)
+        except sqlite3.Error as error:
+            readers.drop(reader)
+            raise self._options.meant_by(error) from error
+        except BaseException:
+            if reader.connection.in_transaction:
+                reader.connection.execute("ROLLBACK")
+            readers.give(reader)
+            raise
+        readers.give(reader)
+        return answer
+
+    def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Answer now and the session of a secret with its owner's entry; nothing, and an alert, for a forged row."""
+        now = self.clock.now()
+        try:
+            found = self._read(Records.session_lately, lookups)
+        except UNREADABLE as error:
+            found = self._not_believed(error, NO_SESSION)
+        if found.session is None:
+            self.insist_on_peppers_now()
+        return (now, *found)
+
+    def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Answer now and the token of a secret with its session and that owner's entry; as above for a forged row."""
+        now = self.clock.now()
+        try:
+            found = self._read(Records.token_lately, lookups)
+        except UNREADABLE as error:
+            found = self._not_believed(error, NO_TOKEN.followed())
+        if found[0] is None:
+            self.insist_on_peppers_now()
+        return (now, *found)
+
+    def _not_believed(self, error: CorruptRecord | UnknownPepper, nothing: T) -> T:
+        """Answer nothing for a row that is not as it was written; a damaged file is still an error."""
+        if isinstance(error.__cause__, sqlite3.Error):
+            raise error
+        self.unreadables.met(error)
+        return nothing
+
+    def read_now(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant, on this thread."""
+        now = self.clock.now()
+        return Answer(now, self._read(_found, wants, now))
+
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer what should be swept, longest due first."""
+        return self._read(Records.due, now, limit)
+
+    # Writes, through the writer.
+
+    def run_now(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule in the writer's thread and wait for its commit on this one."""
+        return self._writer.run_now(rule, args)
+
+    def run_within_now(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run_now``, but wait for the commit ``patience_s`` seconds at the most; it goes on by itself then."""
+        return self._writer.run_now(rule, args, patience_s)
+
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule in the writer's thread and wait for its commit without holding the loop.
+
+        A task that is cancelled while it waits does not take its command back: it may still be committed.
+        """
+        return await self._writer.run(rule, args)
+
+    async def run_within(self, patience_s: float, rule: Rule[T], *args: object) -> T:
+        """As ``run``, but wait for the commit ``patience_s`` seconds at the most; it goes on by itself then."""
+        return await awaited_within(patience_s, self._writer.run(rule, args))
+
+    async def read(self, wants: Sequence[Want]) -> Answer:
+        """Answer all wants as of one instant: on this thread, but for lists, which would hold the loop for long."""
+        if any(isinstance(want, LONG_READS) for want in wants):
+            return await asyncio.to_thread(self.read_now, wants)
+        return self.read_now(wants)
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Answer what should be swept, without holding the loop."""
+        return await asyncio.to_thread(self.due_now, now, limit)
+
+    # Care.
+
+    async def ready(self) -> None:
+        """Return if commands could be carried out now, and would be there for who opens the file next."""
+        await super().ready()
+        self._file.look()
+
+    def check(self, *, fix: bool = False, progress: Progress | None = None) -> list[Finding]:
+        """Look the whole file over: structure, indexes, the MAC of every row, tokens without their session.
+
+        Args:
+            fix: mend what can be mended: indexes are made anew, rows that are not as written go into the table
+                ``quarantine``, rows under an older pepper are signed under the current one. Writers wait meanwhile.
+            progress: called with how many rows were looked at and how many there are.
+
+        Raises:
+            StoreUnavailable: the file cannot be read.
+        """
+        if fix:
+            return self._writer.alone(
+                lambda connection: check_file(connection, self.keyring, self.clock, progress, fix=True)
+            )
+        return self._read(lambda records: check_file(records.connection, self.keyring, self.clock, progress, fix=False))
+
+    def dump_now(self, kind: str, after: str, limit: int) -> Dump:
+        """Answer a batch of all records of a kind; see ``copying.Copyable``."""
+        return self._read(dump, self.keyring, self.clock, kind, after, limit)
+
+    def fix_clock(self) -> None:
+        """Take this store's clock for the instant of the last commit, should that be ahead of it."""
+        self._writer.alone(lambda connection: set_clock_mark(connection, self.clock.now()))
+
+    def close_now(self) -> None:
+        """Finish the commands that wait, then let go of the file; calling it again does nothing."""
+        self._stop(CLOSED)
+
+    # Forks; see sqlite_connections.py.
+
+    def before_fork(self, give_up_at: float) -> None:
+        """Close all connections and begin nothing until the fork is done."""
+        self._let_go = all([self._writer.pause(give_up_at), self._readers.pause(give_up_at)])
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; connections are opened again when they are needed."""
+        self._readers.resume()
+        self._writer.resume()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew with connections and a thread of this process; refuse to if the parent's could not be closed."""
+        self._close_when_gone.detach()
+        former, left_open = self._readers, self._readers.count > 0 or self._writer.is_connected
+        self._writer.start_again()
+        self._make_pool()
+        if left_open:
+            leave_to_parent(former)
+            self._stop("the process was forked while the store was in use; open the store again in this process")
+        elif former.closed:
+            self._stop(CLOSED)
+
+    def _stop(self, why: str) -> None:
+        self._close_when_gone.detach()
+        self._writer.stop(why)
+        self._readers.close(why)
+
+
+def _found(records: Records, wants: Sequence[Want], now: int) -> list[Found]:
+    if len(wants) == 1:
+        return [Found(records.answer(wants[0], now), (), records.left_out)]
+    if not wants:
+        return []
+    records.connection.execute("BEGIN")
+    answers = [Found(records.answer(want, now), (), records.left_out) for want in wants]
+    records.connection.execute("COMMIT")
+    return answers
+
+
+def _close(writer: Writer, readers: ReaderPool[Records]) -> None:
+    """Let go of the file when the store was forgotten without being closed."""
+    writer.stop(CLOSED, wait=False)
+    readers.close(CLOSED)
+
+
+def _log_ahead_of_data(options: FileOptions, connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging, which readers need to go on beside the writer.
+
+    Raises:
+        StoreUnavailable: the file system cannot do it.
+    """
+    (mode,) = options.insist(lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone())
+    if mode != "wal":
+        raise StoreUnavailable(
+            f"the file system under {options.path} cannot do SQLite's write-ahead logging; use a disk of this host"
+        )
+
+
+def _warn_of_wal_reset(options: FileOptions, connection: sqlite3.Connection, version: tuple[int, ...]) -> None:
+    """Say once for a file, not once for each process, that this SQLite has the WAL-reset defect; the docs say more."""
+    if not (_has_wal_reset_defect(version) and log.isEnabledFor(logging.WARNING)):
+        return
+    name, shown = "wal_reset_told", ".".join(map(str, version))
+    if connection.execute("SELECT 1 FROM meta WHERE name = ? AND value = ?", (name, shown)).fetchone():
+        return
+    options.begin_writing(connection)
+    changed = connection.execute(
+        "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value "
+        "WHERE value <> excluded.value",
+        (name, shown),
+    ).rowcount
+    connection.execute("COMMIT")
+    if changed:
+        log.warning(
+            "SQLite %s has the WAL-reset defect, rare and of several processes on one file; 3.51.3 has it no more",
+            shown,
+        )
+
+
+def _has_wal_reset_defect(version: tuple[int, ...]) -> bool:
+    mended_in = {(3, 44): 6, (3, 50): 7}
+    if version[:2] in mended_in:
+        return version[2] < mended_in[version[0], version[1]]
+    return (3, 7, 0) <= version < (3, 51, 3)

@@ -1,0 +1,1 @@
+"""The store that keeps its records in Valkey or Redis."""

@@ -1,0 +1,279 @@
+"""Compares the indexes of a Valkey or Redis store with its records, and mends them. Pure: yields commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple
+
+from ...clock import NEVER
+from ...contract.changes import owner_of_living, parked_owner
+from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
+from ...records import Session, Token
+from .keys import PEPPERS, STAMP_LENGTH, owner_part, part_of
+from .rows import Reply, ValkeyCodec
+
+SCAN_COUNT = b"500"
+GET_COUNT = 200
+MARK = b"#"
+_KINDS = {b"s": "session", b"t": "token", b"e": "owner", b"i": "idempotency", b"c": "setting", b"k": "service key"}
+
+Progress = Callable[[int, int], None]
+"""``progress(done, total)`` records."""
+
+Checking = Generator[list[bytes], Reply, Any]
+
+
+class Problem(NamedTuple):
+    """Something in the store that is not as it should be.
+
+    Attributes:
+        kind: ``session``, ``token``, ``owner``, ``idempotency``, ``setting``, ``service key`` or ``index``.
+        id: of the record, or the name of the index.
+        text: what is wrong.
+        fixed: what was done about a record, ``None`` where nothing was; indexes and look-up keys are simply mended.
+    """
+
+    kind: str
+    id: str
+    text: str
+    fixed: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id}: {self.text}" + (f" ({self.fixed})" if self.fixed else "")
+
+
+class _Member(NamedTuple):
+    """One place in an index: that of ``member`` in the sorted set ``bucket``."""
+
+    bucket: bytes
+    member: bytes
+
+
+class _Record(NamedTuple):
+    """A record and where it should stand.
+
+    Attributes:
+        name: of the record.
+        stamp: with which it was read.
+        places: sorted set and member → score.
+        lookup: the look-up key that should lead to it, if any.
+    """
+
+    name: bytes
+    stamp: bytes
+    places: dict[_Member, int]
+    lookup: bytes | None
+
+
+def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) -> Checking:
+    """Read everything, compare, and mend where ``fix``; answers the problems that were there.
+
+    What moves while it is read is looked at again before it is called a problem, under the stamps of its record. A
+    record that cannot be read is set aside, as it was, under a name that begins with ``q:``; one under a pepper that
+    the store knows is left, for it lives for the processes that have that pepper.
+    """
+    problems: list[Problem] = []
+    expected: dict[_Member, _Record] = {}
+    lookups: dict[bytes, _Record] = {}
+    records: dict[bytes, _Record] = {}
+    unreadable: set[bytes] = set()
+    aside: set[bytes] = set()
+    marks = yield [b"HGETALL", codec.prefix + PEPPERS]
+    recorded = {key_id.decode("ascii", "replace") for key_id in (marks if isinstance(marks, dict) else marks[::2])}
+    names = yield from _scan(codec)
+    wanted = sorted(name for name in names if name[1:2] == b":" and name[:1] in _KINDS)
+    for start in range(0, len(wanted), GET_COUNT):
+        if progress is not None:
+            progress(start, len(wanted))
+        some = wanted[start : start + GET_COUNT]
+        values = yield [b"MGET", *(codec.prefix + name for name in some)]
+        for name, value in zip(some, values, strict=True):
+            if value is None:
+                continue
+            try:
+                record = _record_of(codec, name, value)
+            except UNREADABLE as error:
+                may_go = fix and error.details.get("key_id") not in recorded
+                if may_go and (yield from _set_aside(codec, name, value)):
+                    aside.add(name)
+                else:
+                    unreadable.add(name)
+                problems.append(_unreadable_problem(name, error, is_aside=name in aside))
+                continue
+            records[name] = record
+            expected.update(dict.fromkeys(record.places, record))
+            if record.lookup is not None:
+                lookups[record.lookup] = record
+    found: set[_Member] = set()
+    for name in sorted(names):
+        if name[:2] in (b"bo", b"bh", b"lx", b"bp", b"bs") or name in (
+            b"ls",
+            b"ld",
+            b"lt",
+            b"lv",
+            b"lu",
+            b"le",
+            b"lk",
+            b"du",
+        ):
+            rows = yield [b"ZRANGE", codec.prefix + name, b"0", b"-1"]
+            members = [_Member(name, member) for member in rows if member != MARK]
+            found.update(members)
+            for place in members:
+                if place not in expected and _name_of(place) not in unreadable:
+                    said = yield from _superfluous(codec, place, records, fix)
+                    problems += [] if _name_of(place) in aside else said
+    for place in expected.keys() - found:
+        problems += yield from _missing(codec, place, expected[place], fix)
+    for lookup in lookups.keys() - set(names):
+        problems += yield from _unled(codec, lookup, lookups[lookup], fix)
+    return problems
+
+
+def _scan(codec: ValkeyCodec) -> Generator[list[bytes], Reply, set[bytes]]:
+    names: set[bytes] = set()
+    cursor = b"0"
+    while True:
+        cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
+        names.update(key[len(codec.prefix) :] for key in keys)
+        if cursor == b"0":
+            return names
+
+
+def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
+    """Answer a record with its places; raise ``CorruptRecord`` for what was not written as it stands there."""
+    kind, id = name[:1], name[2:]
+    places: dict[_Member, int] = {}
+    lookup: bytes | None = None
+    if kind == b"s":
+        session = codec.session(value)
+        right, lookup = part_of(session.id), _lookup_key(b"S:", session.lookup)
+        places.update(_places_of_session(session, id))
+    elif kind == b"t":
+        token = codec.token(value)
+        right, lookup = part_of(token.id), _lookup_key(b"T:", token.lookup)
+        places.update(_places_of_token(token, id))
+    elif kind == b"e":
+        right = owner_part(codec.entry(value).owner)
+        places[_Member(b"le", id)] = 0
+    elif kind == b"i":
+        outcome = codec.outcome(value)
+        right = part_of(outcome.key)
+        places[_Member(b"du", b"i" + id)] = outcome.expires_at
+    elif kind == b"k":
+        key = codec.service_key(value)
+        right, lookup = part_of(key.id), _lookup_key(b"K:", key.lookup)
+        places[_Member(b"lk", id)] = key.created_at
+    else:
+        right = part_of(codec.setting(value)[0])
+    if right != id:
+        raise CorruptRecord("it stands where another record was written", table=_KINDS[kind])
+    return _Record(name, value[:STAMP_LENGTH], places, lookup)
+
+
+def _lookup_key(kind: bytes, lookup: str | None) -> bytes | None:
+    return None if lookup is None else kind + part_of(lookup)
+
+
+def _places_of_session(session: Session, id: bytes) -> Iterator[tuple[_Member, int]]:
+    if owner_of_living(session) is not None:
+        yield _Member(b"bo:" + owner_part(session.owner), id), session.created_at
+        yield _Member(b"ls", id), session.created_at
+    if session.details.successor is not None:
+        yield _Member(b"bs:" + part_of(session.details.successor), id), session.created_at
+    if session.is_detached:
+        yield _Member(b"ld", id), session.created_at
+    if session.sweep_at != NEVER:
+        yield _Member(b"du", b"s" + id), session.sweep_at
+
+
+def _places_of_token(token: Token, id: bytes) -> Iterator[tuple[_Member, int]]:
+    yield _Member(b"lt", id), token.created_at
+    if token.session_id is not None:
+        yield _Member(b"bh:" + part_of(token.session_id), id), token.created_at
+        if token.is_transferable:
+            yield _Member(b"lx:" + part_of(token.session_id), id), token.created_at
+    owner = parked_owner(token)
+    if owner is not None:
+        yield _Member(b"bp:" + owner_part(owner), id), token.created_at
+    if token.is_sellable:
+        yield _Member(b"lv", id), token.created_at
+    if token.is_unassigned:
+        yield _Member(b"lu", id), token.created_at
+    if token.deadline != NEVER:
+        yield _Member(b"du", b"t" + id), token.deadline
+
+
+def _name_of(place: _Member) -> bytes:
+    """Answer the name of the record of which a place tells."""
+    if place.bucket == b"du":
+        return place.member[:1] + b":" + place.member[1:]
+    kinds = {b"bo": b"s:", b"bs": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
+    return kinds.get(place.bucket[:2], b"t:") + place.member
+
+
+def _set_aside(codec: ValkeyCodec, name: bytes, value: bytes) -> Generator[list[bytes], Reply, bool]:
+    """Move a record out of the way, if it is still the one that was looked at; answer whether it was."""
+    writes = [b"p", b"q:" + name, b"0", value, b"d", name]
+    reply = yield _fix(codec, name, value[:STAMP_LENGTH], writes)
+    return bool(reply[1])
+
+
+def _unreadable_problem(name: bytes, error: CorruptRecord | UnknownPepper, *, is_aside: bool) -> Problem:
+    fixed = "moved to quarantine" if is_aside else None
+    return Problem(_KINDS[name[:1]], name[2:].decode("ascii", "replace"), str(error), fixed)
+
+
+def _fix(codec: ValkeyCodec, name: bytes, stamp: bytes, writes: list[bytes]) -> list[bytes]:
+    """Answer the call that writes if a record still has its stamp."""
+    always = (b"0", b"%d" % NEVER)
+    head = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key, *always, b"1", name, stamp]
+    return [*head, b"%d" % len(writes), *writes]
+
+
+def _still(codec: ValkeyCodec, name: bytes, stamp: bytes) -> Generator[list[bytes], Reply, bool]:
+    """Whether a record is as it was read."""
+    now = yield [b"GETRANGE", codec.prefix + name, b"0", b"%d" % (STAMP_LENGTH - 1)]
+    return bool(now == stamp)
+
+
+def _superfluous(
+    codec: ValkeyCodec, place: _Member, records: dict[bytes, _Record], fix: bool
+) -> Generator[list[bytes], Reply, list[Problem]]:
+    name = _name_of(place)
+    stamp = records[name].stamp if name in records else b""
+    there = yield [b"ZSCORE", codec.prefix + place.bucket, place.member]
+    if there is None or not (yield from _still(codec, name, stamp)):
+        return []
+    if fix:
+        yield _fix(codec, name, stamp, [b"r", place.bucket, place.member])
+    return [_index_problem(place, "holds", name)]
+
+
+def _missing(
+    codec: ValkeyCodec, place: _Member, record: _Record, fix: bool
+) -> Generator[list[bytes], Reply, list[Problem]]:
+    there = yield [b"ZSCORE", codec.prefix + place.bucket, place.member]
+    if there is not None or not (yield from _still(codec, record.name, record.stamp)):
+        return []
+    if fix:
+        score = b"%d" % record.places[place]
+        yield _fix(codec, record.name, record.stamp, [b"a", place.bucket, score, place.member])
+    return [_index_problem(place, "lacks", record.name)]
+
+
+def _unled(
+    codec: ValkeyCodec, lookup: bytes, record: _Record, fix: bool
+) -> Generator[list[bytes], Reply, list[Problem]]:
+    there = yield [b"EXISTS", codec.prefix + lookup]
+    if there or not (yield from _still(codec, record.name, record.stamp)):
+        return []
+    if fix:
+        yield _fix(codec, record.name, record.stamp, [b"p", lookup, b"0", record.name + b"\n"])
+    kind = _KINDS[record.name[:1]]
+    return [Problem(kind, record.name[2:].decode("ascii"), "its look-up key is not there")]
+
+
+def _index_problem(place: _Member, verb: str, name: bytes) -> Problem:
+    index = place.bucket.decode("ascii", "replace")
+    return Problem("index", index, f"{verb} {name.decode('ascii', 'replace')} against its record")

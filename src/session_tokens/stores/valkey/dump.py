@@ -1,0 +1,82 @@
+"""What a copy asks of a Valkey or Redis server: its records in the order of its own table, their number, to be emptied.
+
+The generators are pure: they yield commands and are sent the replies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from ..common.copying import MARK, Dump, Setting
+from .keys import part_of
+from .rows import Reply, ValkeyCodec
+
+if TYPE_CHECKING:
+    from .store import BlockingValkeyStore
+
+SCAN_COUNT = b"1000"
+
+_BEGINNINGS = {
+    "owner": b"e:",
+    "setting": b"c:",
+    "service key": b"k:",
+    "session": b"s:",
+    "token": b"t:",
+    "idempotency": b"i:",
+}
+
+Dumping = Generator[list[bytes], Reply, Dump]
+
+
+def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
+    """Yield commands, take their replies, answer a batch of records; see ``Copyable.dump_now``.
+
+    A place is a cursor of ``SCAN``, which holds as long as the server runs.
+    """
+    decode: dict[str, Callable[[bytes], Any]] = {
+        "owner": codec.entry,
+        "setting": lambda value: Setting(*codec.setting(value)),
+        "service key": codec.service_key,
+        "session": codec.session,
+        "token": codec.token,
+        "idempotency": codec.outcome,
+    }
+    pattern = codec.prefix + _BEGINNINGS[kind] + b"*"
+    cursor, keys = yield [b"SCAN", (after or "0").encode("ascii"), b"MATCH", pattern, b"COUNT", b"%d" % limit]
+    values = (yield [b"MGET", *keys]) if keys else []
+    records = [decode[kind](value) for value in values if value is not None]
+    return Dump(records, None if cursor == b"0" else cursor.decode("ascii"))
+
+
+def count_now(store: BlockingValkeyStore) -> int:
+    """Answer how many records there are in the store's name space; about, where others write meanwhile."""
+    return store.driven(_counting(store._core.codec))
+
+
+def clear_now(store: BlockingValkeyStore) -> None:
+    """Delete every key of the store's name space; the mark of a copy goes last, so that this can be begun again."""
+    store.driven(_clearing(store._core.codec))
+
+
+def _counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
+    beginnings, at, count = frozenset(_BEGINNINGS.values()), len(codec.prefix), 0
+    cursor = b"0"
+    while True:
+        cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
+        count += sum(key[at : at + 2] in beginnings for key in keys)
+        if cursor == b"0":
+            return count
+
+
+def _clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
+    mark = codec.prefix + _BEGINNINGS["setting"] + part_of(MARK)
+    cursor = b"0"
+    while True:
+        cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
+        others = [key for key in keys if key != mark]
+        if others:
+            yield [b"DEL", *others]  # UNLINK is not among the rights that deploy/valkey gives
+        if cursor == b"0":
+            break
+    yield [b"DEL", mark]

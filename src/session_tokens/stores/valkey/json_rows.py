@@ -1,0 +1,34 @@
+"""Writes the rows of a Valkey or Redis store as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+
+from ..common.record_codec import Row
+
+_plain = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _row_writer() -> Callable[[Row], bytes]:
+    """Answer what writes a row as JSON: ``msgspec`` where it is installed, in a tenth of the time, else ``json``.
+
+    The two spell letters beyond ASCII in different ways, and ``json`` reads both.
+    """
+    try:
+        write = import_module("msgspec.json").Encoder().encode
+    except ImportError:
+        return lambda row: _plain(row).encode("ascii")
+
+    def written(row: Row) -> bytes:
+        try:
+            text: bytes = write(row)
+        except (UnicodeEncodeError, OverflowError):  # a lone surrogate, or a number beyond 64 bits
+            return _plain(row).encode("ascii")
+        return text
+
+    return written
+
+
+as_json = _row_writer()

@@ -1,0 +1,93 @@
+"""The names of keys on a Valkey or Redis server, and what a record's name and time-to-live follow from.
+
+Theory of operation. Every key begins with the hash tag of its partition, ``{st:00}:``, so that all keys of a
+partition lie in one slot of a cluster from the first day. Whatever a user can choose (owners) stands in a key only as
+a digest; ids are of our own making. A record is one string: a stamp, the name of the record that reading it brings
+along (a token its session, a session its owner's entry, a replaced one its successor while tokens are still to be
+moved there), the MAC, and the row as JSON. A look-up key is a record
+without a body that brings its session or token along, so a secret is followed to everything in one round trip.
+
+    s:id  t:id  e:owner  i:key  k:id  c:name     sessions, tokens, owners' entries, outcomes, service keys, settings
+    S:…   T:…   K:…                              look-up keys of sessions, tokens, service keys
+    bo:owner  bh:session  bp:owner  lx:session   living sessions; tokens held; parked; of those held, transferable
+    bs:session                                   its predecessors
+    ls ld  lt lv lu  le lk                       sessions, detached; tokens, sellable, unassigned; entries; keys
+    du  n  m                                     what is due when; the last stamp; what is recorded of peppers
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import sha256
+
+from ...clock import NEVER
+from ...crypto.minting import PARTITION
+from ...errors import InvalidInput
+from ...records import Session, Token
+
+PEPPERS = b"m"
+"""The name of what is recorded of peppers: key id → check value, since when given, since when current (0: never)."""
+STAMP_LENGTH = 16
+"""Digits of a stamp, with which each value begins."""
+PARTS_MAX = 16_384
+"""Ids and owners whose parts of a key are remembered."""
+PART_LENGTH_MAX = 200
+GRACE_MS = 7 * 86_400_000
+"""How long after its deadline the server throws a record away by itself, if nobody swept it."""
+
+_IN_PARTS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_:-"
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+
+
+def prefix_of(namespace: str, space: str) -> bytes:
+    """Answer what every key of one name space begins with.
+
+    Raises:
+        InvalidInput: for anything but 1 to 32 letters, digits, ``_``, ``.`` and ``-`` (a brace would move the slot).
+    """
+    name = f"{namespace}.{space}" if space else namespace
+    if not _PREFIX.fullmatch(name):
+        raise InvalidInput("the option namespace of the store's URL is 1 to 32 ASCII letters, digits, '_', '.' or '-'")
+    return f"{{{name}:{PARTITION}}}:".encode("ascii")
+
+
+def keys_of(key: bytes) -> str:
+    """Answer the pattern that a key of a name space matches, and all others of it, as an ACL has it."""
+    return key.partition(b":")[0].decode("ascii") + "*"
+
+
+def lookup_part(text: str) -> bytes:
+    """As ``part_of``, for what is mostly asked for once."""
+    part = text.encode("utf-8", "surrogatepass")
+    if not part.translate(None, _IN_PARTS) and 0 < len(part) <= PART_LENGTH_MAX:
+        return part
+    return b"~" + sha256(part).hexdigest().encode("ascii")
+
+
+@lru_cache(PARTS_MAX)
+def part_of(text: str) -> bytes:
+    """Answer an id as part of a key; what cannot be an id becomes the name of nothing."""
+    return lookup_part(text)
+
+
+@lru_cache(PARTS_MAX)
+def owner_part(owner: str) -> bytes:
+    """Answer an owner as part of a key: a digest, so that no owner chooses a slot or the form of a key."""
+    return sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:40].encode("ascii")
+
+
+def session_link(session: Session) -> bytes:
+    """Answer the name of what reading a session brings along."""
+    successor = session.details.successor
+    return b"e:" + owner_part(session.owner) if successor is None else b"s:" + part_of(successor)
+
+
+def token_link(token: Token) -> bytes:
+    """Answer the name of what reading a token brings along."""
+    return b"" if token.session_id is None else b"s:" + part_of(token.session_id)
+
+
+def expires_at(deadline: int) -> bytes:
+    """Answer when the server may throw a record away, in milliseconds; ``0`` for never."""
+    return b"0" if deadline in (0, NEVER) else b"%d" % (deadline + GRACE_MS)

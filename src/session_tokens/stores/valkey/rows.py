@@ -1,0 +1,481 @@
+"""What stands in the values of a Valkey or Redis store: records become bytes, replies become records. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from ...clock import Clock
+from ...contract.queries import (
+    NO_SESSION,
+    NO_TOKEN,
+    AllKeys,
+    EntryOf,
+    Found,
+    IdempotencyOf,
+    KeyById,
+    KeyByLookup,
+    ParkedTokens,
+    PeppersInUse,
+    PredecessorsOf,
+    SessionById,
+    SessionByLookup,
+    SessionCountOf,
+    SessionFound,
+    SessionListing,
+    SessionsOf,
+    SettingOf,
+    TokenById,
+    TokenByLookup,
+    TokenCountOf,
+    TokenFound,
+    TokenListing,
+    TokensOf,
+    TransferablesOf,
+    Unreadable,
+    Want,
+)
+from ...contract.unreadable import Unreadables
+from ...crypto.minting import Keyring
+from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
+from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..common.record_codec import (
+    KEY_COLUMNS,
+    SET_ASIDE,
+    Row,
+    not_written,
+    outcome_of,
+    outcome_text,
+    session_of,
+    session_row,
+    token_of,
+    token_row,
+)
+from .json_rows import as_json
+from .key_chains import PATH_KINDS, Path, Paths, Usual
+from .keys import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
+from .queries import ASKS
+from .record_cache import Near
+
+Reply = Any
+"""What a server answered: nested lists of ``bytes``, ``int`` and ``None``."""
+Stamps = Sequence[tuple[bytes, bytes]]
+"""Names and their stamps, the stamp of nothing empty."""
+_KINDS = {b"s": "session", b"t": "token", b"k": "service key"}
+"""What a record is, by the first letter of its name."""
+
+
+class ValkeyCodec:
+    """Words for the server and records from its replies; safe for threads.
+
+    Args:
+        keyring: makes and checks the MACs.
+        clock: given to the records.
+        prefix: what every key begins with.
+
+    Attributes:
+        unreadables: told of each record that is left out of a list because it cannot be read.
+    """
+
+    def __init__(self, keyring: Keyring, clock: Clock, prefix: bytes) -> None:
+        self.keyring = keyring
+        self.clock = clock
+        self.prefix = prefix
+        self.last_stamp_key = prefix + b"n"
+        self.near = Near(clock.now)
+        self.paths = Paths(prefix)
+        self.unreadables = Unreadables()
+
+    # --- bodies ---
+
+    def body(self, table: str, row: Row, link: bytes) -> bytes:
+        """Answer a record as it is stored, without its stamp; the MAC covers the very text of the row."""
+        text = as_json(row)
+        mac = self.keyring.mac(table.encode("ascii") + text).encode("ascii")
+        return b"%b\n%b\n%b" % (link, mac, text)
+
+    def session_body(self, session: Session) -> bytes:
+        """Answer a session as it is stored."""
+        return self.body("session", session_row(session), session_link(session))
+
+    def token_body(self, token: Token) -> bytes:
+        """Answer a token as it is stored."""
+        return self.body("token", token_row(token), token_link(token))
+
+    def idempotency_body(self, record: IdempotencyRecord) -> bytes:
+        """Answer the outcome under an idempotency key as it is stored."""
+        row = (record.key, record.request, record.nonce, record.key_id, outcome_text(record), record.expires_at)
+        return self.body("idempotency", row, b"")
+
+    def _row(self, table: str, value: bytes) -> tuple[bytes, list[Any]]:
+        """Answer link and row of a stored record whose MAC is right."""
+        try:
+            link, mac, text = value[STAMP_LENGTH:].split(b"\n", 2)
+            told = mac.decode("ascii")
+            is_right = self.keyring.mac_is_right(told, table.encode("ascii") + text)
+            row = json.loads(text)
+            if not isinstance(row, list) or not row:
+                raise ValueError("a row is a list of columns")
+        except (ValueError, RecursionError) as error:
+            raise _torn(table) from error
+        if not is_right:
+            raise not_written(self.keyring, table, row, told)
+        return link, row
+
+    def session(self, value: bytes) -> Session:
+        """Answer the session of a stored value; raise ``CorruptRecord`` for what this library did not write."""
+        link, row = self._row("session", value)
+        session = session_of(row, self.clock)
+        if link != session_link(session):
+            raise _forged("session")
+        return session
+
+    def token(self, value: bytes) -> Token:
+        """Answer the token of a stored value; raise ``CorruptRecord`` for what this library did not write."""
+        link, row = self._row("token", value)
+        token = token_of(row)
+        if link != token_link(token):
+            raise _forged("token")
+        return token
+
+    def entry(self, value: bytes) -> OwnerEntry:
+        """Answer the owner's entry of a stored value."""
+        return OwnerEntry(*_sized("entry", self._row("entry", value)[1], 5))
+
+    def _session_at(self, name: bytes, value: bytes) -> Session:
+        """Answer the session under a name: the same bytes are the same record, whose MAC was checked once."""
+        part = self.near.get(name)
+        if part is not None and part[0] == value:
+            session = part[2]
+        else:
+            session = self.session(value)
+            if b"s:" + part_of(session.id) == name:
+                self.near.saw(name, value, session)
+            else:
+                raise _forged("session")
+        if not isinstance(session, Session):
+            raise _forged("session")
+        return session
+
+    def _token_at(self, name: bytes, value: bytes) -> Token:
+        """As ``_session_at``, for a token."""
+        part = self.near.get(name)
+        if part is not None and part[0] == value:
+            token = part[2]
+        else:
+            token = self.token(value)
+            if b"t:" + part_of(token.id) == name:
+                self.near.saw(name, value, token)
+            else:
+                raise _forged("token")
+        if not isinstance(token, Token):
+            raise _forged("token")
+        return token
+
+    def _entry_at(self, name: bytes, value: bytes | None) -> OwnerEntry | None:
+        """As ``_session_at``, for an owner's entry, which most have not."""
+        part = self.near.get(name)
+        if part is not None and part[0] == value:
+            entry = part[2]
+        else:
+            entry = None if value is None else self.entry(value)
+            if entry is not None and b"e:" + owner_part(entry.owner) != name:
+                raise _forged("entry")
+            self.near.saw(name, value, entry)
+        if entry is not None and not isinstance(entry, OwnerEntry):
+            raise _forged("entry")
+        return entry
+
+    def service_key(self, value: bytes) -> ServiceKey:
+        """Answer the service key of a stored value."""
+        return ServiceKey(*_sized("key", self._row("key", value)[1], len(KEY_COLUMNS)))
+
+    def outcome(self, value: bytes) -> IdempotencyRecord:
+        """Answer the idempotency record of a stored value."""
+        key, request, nonce, key_id, text, until = _sized("idempotency", self._row("idempotency", value)[1], 6)
+        return IdempotencyRecord(key, request, nonce, key_id, outcome_of(text, self.clock), until)
+
+    def setting(self, value: bytes) -> tuple[str, str]:
+        """Answer name and text of a stored setting."""
+        name, text = _sized("setting", self._row("setting", value)[1], 2)
+        return name, text
+
+    def found(self, want: Want, reply: Reply) -> Found:
+        """Answer what one reply says to one want.
+
+        Raises:
+            CorruptRecord: it is not what this library wrote, or stands where it was not written.
+        """
+        return self._FOUND[type(want)](self, want, reply)
+
+    def session_on(self, usual: Usual, values: list[bytes | None]) -> SessionFound | None:
+        """Answer what stands on a remembered way, looked at closely; ``None`` where it leads elsewhere by now."""
+        found: SessionFound | None = self._look_again(SessionByLookup(usual[0]), usual[1], values)
+        return found
+
+    def token_on(
+        self, usual: Usual, values: list[bytes | None]
+    ) -> tuple[Token | None, Session | None, OwnerEntry | None] | None:
+        """As ``session_on``, for a token in the session where it is now."""
+        found: tuple[Token | None, Session | None, OwnerEntry | None] | None = self._look_again(
+            TokenByLookup(usual[0]), usual[1], values
+        )
+        return found
+
+    def _look_again(self, want: Want, path: Path, values: list[bytes | None]) -> Any:
+        """Look closely at values on a remembered way and remember what they said: the same values say the same."""
+        replies = self.paths.replies([want], [path], list(values))
+        if replies is None:
+            return None
+        try:
+            found = self.found(want, replies[0])
+        except UNREADABLE:  # the general way tells it
+            return None
+        answer = found.value
+        if answer[0] is None:  # another pepper's look-up key may lead there by now
+            self.paths.forget(want)
+            return None
+        if isinstance(answer, TokenFound):
+            answer = answer.followed()
+        path.seen = (values, answer)
+        return answer
+
+    def learn(self, want: Want, reply: Reply) -> None:
+        """Remember over which names a want was followed, so that it can be read by plain commands the next time."""
+        kind = type(want)
+        if kind in PATH_KINDS and (reply[0] is not None or kind is EntryOf) and self.paths.of_want(want) is None:
+            _, first, hops = ASKS[kind](want)
+            self.paths.learn(want, first, int(hops), reply)
+
+    def _session_by_id(self, want: SessionById, reply: Reply) -> Found:
+        stamps = _stamps(b"s:" + part_of(want.id), reply)
+        return Found(self._session_found(stamps, reply, 0), stamps)
+
+    def _session_by_lookup(self, want: SessionByLookup, reply: Reply) -> Found:
+        stamps = _stamps(b"S:" + lookup_part(want.lookup), reply)
+        found = self._session_found(stamps, reply, 1)
+        if found.session is not None:
+            if found.session.lookup != want.lookup:
+                raise _forged("session")
+            self.near.saw(stamps[0][0], reply[0], stamps[1][0])
+        return Found(found, stamps)
+
+    def _session_found(self, stamps: Stamps, reply: Reply, at: int) -> SessionFound:
+        """Answer the session that stands in a reply, each value under the name that the one before it gave."""
+        value = reply[at] if at < len(reply) else None
+        if value is None:
+            return NO_SESSION
+        session = self._session_at(stamps[at][0], value)
+        if session.details.successor is not None:  # which brings the entry along
+            at += 1
+        if at + 1 >= len(reply):
+            return SessionFound(session, None)
+        return SessionFound(session, self._entry_at(stamps[at + 1][0], reply[at + 1]))
+
+    def _token_by_id(self, want: TokenById, reply: Reply) -> Found:
+        stamps = _stamps(b"t:" + part_of(want.id), reply)
+        return Found(self._token_found(stamps, reply, 0), stamps)
+
+    def _token_by_lookup(self, want: TokenByLookup, reply: Reply) -> Found:
+        stamps = _stamps(b"T:" + lookup_part(want.lookup), reply)
+        found = self._token_found(stamps, reply, 1)
+        if found.token is not None:
+            if found.token.lookup != want.lookup:
+                raise _forged("token")
+            self.near.saw(stamps[0][0], reply[0], stamps[1][0])
+        return Found(found, stamps)
+
+    def _token_found(self, stamps: Stamps, reply: Reply, at: int) -> TokenFound:
+        value = reply[at] if at < len(reply) else None
+        if value is None:
+            return NO_TOKEN
+        token = self._token_at(stamps[at][0], value)
+        if at + 1 == len(reply):
+            return TokenFound(token, None, None)
+        session, entry = self._session_found(stamps, reply, at + 1)
+        if session is None or session.details.successor is None or at + 2 == len(reply):
+            return TokenFound(token, session, entry)
+        heir = None if reply[at + 2] is None else self._session_at(stamps[at + 2][0], reply[at + 2])
+        return TokenFound(token, session, entry, heir)
+
+    def _entry(self, want: EntryOf, reply: Reply) -> Found:
+        name = b"e:" + owner_part(want.owner)
+        return Found(self._entry_at(name, reply[0]), ((name, _stamp(reply[0])),))
+
+    def _idempotency(self, want: IdempotencyOf, reply: Reply) -> Found:
+        record = None if reply[0] is None else self.outcome(reply[0])
+        if record is not None and record.key != want.key:
+            raise _forged("idempotency")
+        return Found(record, ((b"i:" + part_of(want.key), _stamp(reply[0])),))
+
+    def _setting(self, want: SettingOf, reply: Reply) -> Found:
+        text = None
+        if reply[0] is not None:
+            name, text = self.setting(reply[0])
+            if name != want.name:
+                raise _forged("setting")
+        place = b"c:" + part_of(want.name)
+        self.near.saw(place, reply[0], text)
+        return Found(text, ((place, _stamp(reply[0])),))
+
+    def _key_by_id(self, want: KeyById, reply: Reply) -> Found:
+        key = None if reply[0] is None else self.service_key(reply[0])
+        if key is not None and key.id != want.id:
+            raise _forged("key")
+        return Found(key, ((b"k:" + part_of(want.id), _stamp(reply[0])),))
+
+    def _key_by_lookup(self, want: KeyByLookup, reply: Reply) -> Found:
+        value = reply[1] if len(reply) > 1 else None
+        key = None if value is None else self.service_key(value)
+        if key is not None and key.lookup != want.lookup:
+            raise _forged("key")
+        return Found(key, _stamps(b"K:" + lookup_part(want.lookup), reply))
+
+    def _sessions_of(self, want: SessionsOf, reply: Reply) -> Found:
+        bucket, ids = b"bo:" + owner_part(want.owner), reply[1::2]
+        found = self._sessions(bucket, reply, lambda session: session.owner == want.owner and session.ended_at is None)
+        if want.newest and want.limit is not None:  # the last came first
+            found.value.reverse()
+            ids = ids[::-1]
+        if want.limit is None or len(ids) < want.limit:
+            self.near.saw_bucket(bucket, reply[0] or b"", ids)
+        return found
+
+    def _predecessors(self, want: PredecessorsOf, reply: Reply) -> Found:
+        return self._sessions(
+            b"bs:" + part_of(want.session_id), reply, lambda session: session.details.successor == want.session_id
+        )
+
+    def _sessions(self, bucket: bytes, reply: Reply, belongs: Callable[[Session], bool]) -> Found:
+        """Answer the sessions of a bucket, as ``_tokens``."""
+        sessions, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
+        for id, value in zip(reply[1::2], reply[2::2], strict=True):
+            name = b"s:" + id
+            stamps.append((name, _stamp(value)))
+            try:
+                session = self._session_at(name, value)
+            except UNREADABLE as error:
+                left_out.append(self._left_out(name, error))
+                continue
+            if belongs(session):
+                sessions.append(session)
+        return Found(sessions, stamps, left_out)
+
+    def _left_out(self, name: bytes, error: CorruptRecord | UnknownPepper) -> Unreadable:
+        """Tell of a record that cannot be read; answer what a list says of it."""
+        id = name[2:].decode("ascii", "backslashreplace")
+        if error.details.get("id") is None:
+            error = CorruptRecord(f"{_KINDS[name[:1]]} {id}: {error}", table=_KINDS[name[:1]], id=id)
+        self.unreadables.met(error)
+        return Unreadable(id, error)
+
+    def _tokens(self, bucket: bytes, reply: Reply, belongs: Callable[[Token], bool]) -> Found:
+        """Answer the tokens of a bucket; a bucket may hold more than belongs there, never less."""
+        tokens, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
+        for id, value in zip(reply[1::2], reply[2::2], strict=True):
+            name = b"t:" + id
+            stamps.append((name, _stamp(value)))
+            try:
+                token = self._token_at(name, value)
+            except UNREADABLE as error:
+                left_out.append(self._left_out(name, error))
+                continue
+            if belongs(token):
+                tokens.append(token)
+        return Found(tokens, stamps, left_out)
+
+    def _tokens_of(self, want: TokensOf, reply: Reply) -> Found:
+        return self._tokens(b"bh:" + part_of(want.session_id), reply, lambda token: token.session_id == want.session_id)
+
+    def _transferables_of(self, want: TransferablesOf, reply: Reply) -> Found:
+        return self._tokens(b"bh:" + part_of(want.session_id), reply, lambda token: token.session_id == want.session_id)
+
+    def _parked(self, want: ParkedTokens, reply: Reply) -> Found:
+        return self._tokens(b"bp:" + owner_part(want.owner), reply, lambda token: token.owner == want.owner)
+
+    def _count(self, want: TokenCountOf, reply: Reply) -> Found:
+        return Found(reply[1], ((b"bh:" + part_of(want.session_id), reply[0] or b""),))
+
+    def _session_count(self, want: SessionCountOf, reply: Reply) -> Found:
+        return Found(reply[1], ((b"bo:" + owner_part(want.owner), reply[0] or b""),))
+
+    def _all_keys(self, want: AllKeys, reply: Reply) -> Found:
+        return self._listed(b"k:", reply, lambda _, values, at: self.service_key(values[at]))
+
+    def _peppers_in_use(self, want: PeppersInUse, reply: Reply) -> Found:
+        recorded = zip(reply[::2], reply[1::2], strict=True)
+        return Found([key_id.decode("ascii", "replace") for key_id, said in recorded if not said.endswith(b" 0")])
+
+    def _session_listing(self, want: SessionListing, reply: Reply) -> Found:
+        return self._listed(b"s:", reply, self._session_found)
+
+    def _token_listing(self, want: TokenListing, reply: Reply) -> Found:
+        return self._listed(b"t:", reply, self._token_found)
+
+    def _listed(self, kind: bytes, reply: Reply, found: Callable[[Stamps, Reply, int], object]) -> Found:
+        """Answer the lines of a listing, each an id, the record under it, and those that it brought along."""
+        records, left_out = [], list[Unreadable]()
+        for id, *values in reply:
+            name = kind + id
+            try:
+                records.append(found(_stamps(name, values), values, 0))
+            except UNREADABLE as error:
+                left_out.append(self._left_out(name, error))
+        return Found(records, (), left_out)
+
+    _FOUND: ClassVar[dict[type, Callable[[ValkeyCodec, Any, Reply], Found]]] = {
+        SessionById: _session_by_id,
+        SessionByLookup: _session_by_lookup,
+        TokenById: _token_by_id,
+        TokenByLookup: _token_by_lookup,
+        EntryOf: _entry,
+        IdempotencyOf: _idempotency,
+        SettingOf: _setting,
+        KeyById: _key_by_id,
+        KeyByLookup: _key_by_lookup,
+        SessionsOf: _sessions_of,
+        SessionCountOf: _session_count,
+        PredecessorsOf: _predecessors,
+        TokensOf: _tokens_of,
+        TransferablesOf: _transferables_of,
+        ParkedTokens: _parked,
+        TokenCountOf: _count,
+        AllKeys: _all_keys,
+        PeppersInUse: _peppers_in_use,
+        SessionListing: _session_listing,
+        TokenListing: _token_listing,
+    }
+
+
+def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:
+    """Answer the stamps of a record and of those it brought along."""
+    stamps = []
+    for value in reply:
+        if value is None:
+            stamps.append((name, b""))
+            break
+        stamps.append((name, value[:STAMP_LENGTH]))
+        line_end = value.find(b"\n", STAMP_LENGTH)
+        if line_end < 0:
+            raise _torn("record")
+        name = value[STAMP_LENGTH:line_end]
+    return stamps
+
+
+def _stamp(value: bytes | None) -> bytes:
+    return b"" if value is None else value[:STAMP_LENGTH]
+
+
+def _sized(table: str, row: list[Any], size: int) -> list[Any]:
+    if len(row) != size:
+        raise CorruptRecord(f"a stored {table} has {len(row)} columns, not {size}", table=table)
+    return row
+
+
+def _torn(table: str) -> CorruptRecord:
+    return CorruptRecord(f"a stored {table} is torn; {SET_ASIDE}", table=table)
+
+
+def _forged(table: str) -> CorruptRecord:
+    return CorruptRecord(f"a stored {table} stands where it was not written; {SET_ASIDE}", table=table)

@@ -1,0 +1,166 @@
+"""What a Valkey or Redis store looks at when it is opened: version, eviction, function library, peppers. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+from urllib.parse import quote
+
+from ...crypto.minting import PepperKeyring
+from ...errors import InvalidInput, StoreError
+from ..common.pepper_records import missing_error
+from ..common.retry import OutagePolicy
+from ..common.store_url import store_url_of
+from .connections import fields_of
+from .errors import NotPermitted, not_permitted
+from .keys import PEPPERS, keys_of
+from .library import LIBRARY, NEEDED, library_text
+from .rows import ValkeyCodec
+
+OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
+"""The first versions with function libraries."""
+
+OURS = frozenset({"timeout", "durability", "replicas", "namespace"})
+DRIVERS_OWN = frozenset({
+    "client_name", "db", "health_check_interval", "protocol", "socket_keepalive", "ssl_ca_certs", "ssl_ca_path",
+    "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile", "ssl_min_version",
+    "ssl_password",
+})  # fmt: skip
+"""What of the drivers' options a store's URL may hold; how connections are made is the store's own."""
+
+Exchange = Generator[list[bytes], Any, None]
+"""Yields commands; the reply is sent in, or thrown in as ``StoreError``."""
+
+
+def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
+    """Make sure that a server can hold the store and knows its functions and peppers.
+
+    Raises:
+        StoreError: the server is too old, would throw records away, or holds another text of the library.
+        InvalidInput: a pepper under which records may be was not given, or is not the one that the store knows.
+    """
+    _check_server(fields_of((yield [b"INFO", b"server"])))
+    _check_memory(fields_of((yield [b"INFO", b"memory"])))
+    _check_cluster(fields_of((yield [b"INFO", b"cluster"])))
+    yield from loading()
+    allowed = yield [
+        b"FCALL", b"session_tokens_allowed_v1", b"1", codec.last_stamp_key, *(words.encode() for words in NEEDED),
+    ]  # fmt: skip
+    if missing := [words for words, may in zip(NEEDED, allowed, strict=True) if not may]:
+        raise not_permitted(missing, NEEDED, keys_of(codec.last_stamp_key))
+    marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, PEPPERS]
+    for key_id in keyring.peppers:
+        marks += (key_id.encode("ascii"), keyring.check_of(key_id).encode("ascii"))
+    wrong = (yield marks).decode("ascii", "replace")
+    if wrong in keyring.peppers:
+        raise InvalidInput(
+            f"the pepper {wrong} is not the one that the store was written with; give that one", key_id=wrong
+        )
+    if wrong:
+        given = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
+        raise missing_error("the store", [wrong], given)
+
+
+def loading() -> Exchange:
+    """Load the function library where the server does not hold it."""
+    text = library_text()
+    try:
+        listed = yield [b"FUNCTION", b"LIST", b"LIBRARYNAME", LIBRARY.encode("ascii"), b"WITHCODE"]
+    except NotPermitted:  # an administrator has loaded it, or the first call says so
+        return
+    if not listed:
+        try:
+            yield [b"FUNCTION", b"LOAD", text]
+        except NotPermitted as error:
+            raise StoreError(
+                f"the server does not hold the function library {LIBRARY} and this user may not load it; an "
+                "administrator loads it with FUNCTION LOAD, see deploy/valkey"
+            ) from error
+        except StoreError as error:
+            if "already exists" not in str(error):  # else another process was faster
+                raise
+    elif text not in _flat(listed[0]):
+        raise StoreError(
+            f"the server holds another text of the function library {LIBRARY}; load that of this version with "
+            "FUNCTION LOAD REPLACE, see deploy/valkey"
+        )
+
+
+def _flat(listed: Any) -> list[bytes]:
+    """Answer the words in which a library is described: a list in RESP2, a mapping in RESP3."""
+    return list(listed.values()) if isinstance(listed, dict) else listed
+
+
+def _check_server(fields: dict[str, str]) -> None:
+    kind = "valkey" if "valkey_version" in fields else "redis"
+    version = fields.get(f"{kind}_version", "0")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers < OLDEST[kind]:
+        raise StoreError(f"the server is {kind} {version}; the store needs Valkey 7.2 or Redis 7.0, or a later one")
+
+
+def _check_memory(fields: dict[str, str]) -> None:
+    policy = fields.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise StoreError(
+            f"the server throws keys away when memory is short (maxmemory-policy {policy}), which would log owners out "
+            "and bring ended sessions back; set maxmemory-policy noeviction"
+        )
+
+
+def _check_cluster(fields: dict[str, str]) -> None:
+    if fields.get("cluster_enabled") == "1":
+        raise StoreError("the server is a node of a cluster, which this version does not use; give a single server")
+
+
+class Address:
+    """A store's URL, taken apart: what is ours, and the rest for the driver.
+
+    Attributes:
+        driver_url: the URL without our options.
+        namespace: what key names begin with; stores of two of them know nothing of each other.
+        replicas: how many replicas must have a commit before it is answered; 0 for durability ``fast``.
+        policy: time-outs.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._named = store_url_of(url if "://" in url else f"valkey://{url}")
+        if self._named.kind != "valkey":
+            raise InvalidInput("a Valkey store's URL begins with valkey:// or redis://")
+        self._named.known_options(OURS | DRIVERS_OWN)
+        options = dict(self._named.options)
+        self.namespace = options.pop("namespace", "st")
+        durability = options.pop("durability", "fast")
+        replicas = options.pop("replicas", "1" if durability == "replicated" else "0")
+        timeout = options.pop("timeout", None)
+        if durability not in ("fast", "replicated"):
+            raise InvalidInput("the option durability of the store's URL is fast or replicated")
+        if not replicas.isdecimal() or not replicas.isascii() or (durability == "replicated") != (int(replicas) > 0):
+            raise InvalidInput("the option replicas of the store's URL is 1 or more, with durability=replicated")
+        self.replicas = int(replicas)
+        try:
+            self.policy = OutagePolicy() if timeout is None else OutagePolicy(timeout_s=float(timeout))
+        except ValueError as error:
+            if isinstance(error, InvalidInput):
+                raise
+            raise InvalidInput("the option timeout of the store's URL is a number of seconds") from None
+        self._options = options
+
+    def driver_url(self, scheme: str) -> str:
+        """Answer the URL for a driver whose schemes are ``scheme`` and ``scheme + "s"``."""
+        named, options = self._named, dict(self._options)
+        if named.scheme == "valkey+unix":
+            scheme = "unix"
+        elif named.scheme in ("valkeys", "rediss"):
+            scheme += "s"
+            if options.get("ssl_cert_reqs") != "none":
+                # Not every driver looks whom a certificate was made for, unless told to.
+                options.setdefault("ssl_check_hostname", "true")
+        credentials = quote(named.user or "", safe="")
+        if named.password is not None:
+            credentials += ":" + quote(named.password, safe="")
+        host, port = named.hosts[0] if named.hosts else ("", None)
+        where = (f"[{host}]" if ":" in host else quote(host, safe="")) + (f":{port}" if port else "")
+        path = named.path if scheme == "unix" else f"/{named.path}"
+        query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
+        return f"{scheme}://{credentials}{'@' if credentials else ''}{where}{quote(path)}{'?' if query else ''}{query}"

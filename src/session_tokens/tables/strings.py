@@ -1,0 +1,180 @@
+"""How ``TokenTables`` keeps the strings by which an application names its sessions and tokens.
+
+In memory a string is the id of its record. A store that outlives the process looks a string up by HMAC under the
+pepper, and keeps the string itself beside the record, because the seed's lists answer strings: sealed with AES-GCM
+(``session-tokens[sealed]``), or in clear where that is not installed or not wanted.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from hashlib import blake2b
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol
+
+from ..crypto.minting import Keyring
+from ..errors import CorruptRecord, InvalidInput
+from ..records import Session, Token
+
+log = logging.getLogger("session_tokens._sync.token_tables")
+
+TokenStrings = Literal["sealed", "clear"]
+SETTING = "token_strings"
+_NAME = "\x1fname:"
+
+
+class Naming(Protocol):
+    """What turns an application's strings into ids and back."""
+
+    def ids(self, string: str) -> Sequence[str]:
+        """Answer the ids that a string may have, the one for new records first."""
+        ...
+
+    def kept(self, kind: str, id: str, string: str) -> str | None:
+        """Answer what a new record keeps of its string."""
+        ...
+
+    def string_of(self, record: Session | Token) -> str:
+        """Answer the string of a record."""
+        ...
+
+    def hash_of(self, string: str, owner: str) -> str:
+        """Answer the hash that shows the owner of a session without telling its string."""
+        ...
+
+
+class PlainNaming:
+    """In memory: the string is the id."""
+
+    __slots__ = ("_index_key",)
+
+    def __init__(self) -> None:
+        self._index_key = os.urandom(32)
+
+    def ids(self, string: str) -> Sequence[str]:
+        """Answer the string itself."""
+        return (string,)
+
+    def kept(self, kind: str, id: str, string: str) -> str | None:
+        """Answer nothing: the id says it."""
+        return None
+
+    def string_of(self, record: Session | Token) -> str:
+        """Answer the id."""
+        return record.id
+
+    def hash_of(self, string: str, owner: str) -> str:
+        """Answer a keyed hash of string and owner in hex, under a key of this process.
+
+        The key is simply put in front: BLAKE2 cannot be extended (RFC 7693), and one block less is hashed.
+        """
+        return blake2b(self._index_key + f"{string}\0{owner}".encode(), digest_size=32).hexdigest()
+
+
+class KeyedNaming:
+    """On a store that outlives the process: found by HMAC, kept sealed or in clear."""
+
+    def __init__(self, keyring: Keyring, token_strings: TokenStrings) -> None:
+        self._keyring = keyring
+        self._sealer = Sealer(keyring) if token_strings == "sealed" else None
+
+    def ids(self, string: str) -> Sequence[str]:
+        """Answer the look-up key of the string under each live pepper."""
+        return self._keyring.lookups(_NAME + string)
+
+    def kept(self, kind: str, id: str, string: str) -> str | None:
+        """Answer the string, sealed for this record or in clear."""
+        return string if self._sealer is None else self._sealer.seal(kind, id, "name", string)
+
+    def string_of(self, record: Session | Token) -> str:
+        """Answer the string that a record keeps.
+
+        Raises:
+            CorruptRecord: it was sealed for another record, changed, or its key is not held.
+        """
+        if record.name is None:
+            raise CorruptRecord("a record of TokenTables has lost its string", id=record.id)
+        if self._sealer is None:
+            return record.name
+        kind = "session" if isinstance(record, Session) else "token"
+        return self._sealer.unseal(kind, record.id, "name", record.name)
+
+    def hash_of(self, string: str, owner: str) -> str:
+        """Answer hex HMAC-SHA256(index key, string + NUL + owner)."""
+        return _hash_of(next(iter(self._keyring.index_keys.values())), string, owner)
+
+
+def _hash_of(index_key: bytes, string: str, owner: str) -> str:
+    return hmac.digest(index_key, f"{string}\0{owner}".encode(), "sha256").hex()
+
+
+class Sealer:
+    """Seals fields of records with AES-GCM, each under a key of its own record.
+
+    The key is HKDF-SHA256(data key, record id); kind, id and field are associated data, so that a field copied over
+    another is refused. The data key's id is written in front.
+    """
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        aead: Any = import_module("cryptography.hazmat.primitives.ciphers.aead")
+        self._cipher = aead.AESGCM
+        self._invalid_tag = import_module("cryptography.exceptions").InvalidTag
+
+    def seal(self, kind: str, id: str, field: str, text: str) -> str:
+        """Answer ``text`` sealed for one field of one record."""
+        key_id = next(iter(self._keyring.data_keys))
+        nonce = os.urandom(12)
+        sealed = self._cipher(self._key(key_id, id)).encrypt(nonce, text.encode(), _bound_to(kind, id, field))
+        return f"{key_id}:{urlsafe_b64encode(nonce + sealed).decode('ascii')}"
+
+    def unseal(self, kind: str, id: str, field: str, sealed: str) -> str:
+        """Answer the text that was sealed for that field of that record.
+
+        Raises:
+            CorruptRecord: it was not, or its key is not held.
+        """
+        key_id, _, body = sealed.partition(":")
+        try:
+            raw = urlsafe_b64decode(body.encode("ascii"))
+            key = self._key(key_id, id)
+            return self._cipher(key).decrypt(raw[:12], raw[12:], _bound_to(kind, id, field)).decode()  # type: ignore[no-any-return]  # bytes.decode
+        except (ValueError, KeyError, self._invalid_tag):
+            raise CorruptRecord("a sealed field is not as it was written, or its key is not held", id=id) from None
+
+    def _key(self, key_id: str, id: str) -> bytes:
+        data_key = self._keyring.data_keys[key_id]
+        extracted = hmac.digest(b"session-tokens", data_key, "sha256")
+        return hmac.digest(extracted, id.encode() + b"\x01", "sha256")
+
+
+def _bound_to(kind: str, id: str, field: str) -> bytes:
+    return ascii((kind, id, field)).encode("ascii")
+
+
+def chosen_token_strings(asked: str | None, recorded: str | None) -> TokenStrings:
+    """Answer how strings are kept: as recorded in the store, as asked, else sealed where that is installed.
+
+    Raises:
+        InvalidInput: what is asked for is unknown, not installed, or not what the store was made with.
+    """
+    if asked not in (None, "sealed", "clear"):
+        raise InvalidInput('token_strings is "sealed", "clear" or None')
+    if recorded is not None and asked is not None and asked != recorded:
+        raise InvalidInput(f'this store keeps its token strings {recorded}; open it with token_strings="{recorded}"')
+    installed = find_spec("cryptography") is not None
+    choice = recorded or asked or ("sealed" if installed else "clear")
+    if choice == "sealed":
+        if not installed:
+            raise InvalidInput("sealed token strings need the extra: pip install 'session-tokens[sealed]'")
+        return "sealed"
+    if asked is None and recorded is None:
+        log.warning(
+            "token strings are kept in clear; pip install 'session-tokens[sealed]' before making a store seals them"
+        )
+    return "clear"

@@ -1,0 +1,420 @@
+"""The public door: what callers give is checked here, once, and comes in as the rules and stores expect it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Collection, Mapping
+from decimal import Decimal, InvalidOperation
+from hashlib import sha256
+
+from .crypto.minting import SECRET_LIKE, begins_with_secret, holds_secret, is_id
+from .errors import InvalidInput
+from .records import JSON
+from .settings import (
+    DURATION_MS_MAX,
+    IDEMPOTENCY_KEY_BYTES_MAX,
+    JSON_DEPTH_MAX,
+    LABEL_BYTES_MAX,
+    OWNER_BYTES_MAX,
+    PAGE_LIMIT_MAX,
+    RESERVED_BEGINNINGS,
+    RESERVED_OWNERS,
+    UNSET,
+    VALUE_BYTES_MAX,
+    Duration,
+    Unset,
+    duration_ms,
+)
+
+log = logging.getLogger("session_tokens.validation")
+
+INTEGER_MAX = 2**63 - 1
+_UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of characters that no text may hold: controls, lone surrogates, separators of lines."""
+PRICE_MAX = Decimal(10) ** 18
+PRICE_PLACES_MAX = 9
+CURRENCY_LENGTH_MAX = 16
+ITEM_BYTES, KEY_BYTES = len("0,"), len('"":0,')
+"""What an item of a list and a field of an object take at least: too many are told before each is looked at."""
+
+
+INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""What is not seen, or turns the order of what is: Unicode's Default_Ignorable_Code_Point with every control of
+direction (UAX #9), and the annotations and the blank that are left out there. With them two owners look the same."""
+MARKS_MAX = 30
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+
+def text_of(name: str, given: object, *, bytes_max: int) -> str:
+    """Answer a text that is safe to store, log and show.
+
+    Raises:
+        TypeError: it is not a ``str``.
+        InvalidInput: it is too long, holds control or invisible characters or lone surrogates, is not in NFC, or
+            begins or ends with white space.
+    """
+    if not isinstance(given, str):
+        raise TypeError(f"{name} is a str, not {type(given).__name__}")
+    if given.isascii():
+        if len(given) <= bytes_max and given.isprintable() and given[:1] != " " and given[-1:] != " ":
+            return given
+        size = len(given)
+    else:
+        size = encoded_size(name, given)
+    if size > bytes_max:
+        raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {bytes_max} are kept")
+    if any(unicodedata.category(character) in _UNSEEN for character in given):
+        raise InvalidInput(f"{name} holds control characters; take them out")
+    invisible = INVISIBLE.search(given)
+    if invisible is not None:
+        code = ord(invisible.group())
+        raise InvalidInput(f"{name} holds an invisible character (U+{code:04X}); take it out")
+    if given != given.strip():
+        raise InvalidInput(f"{name} begins or ends with white space; strip it")
+    if not unicodedata.is_normalized("NFC", given):
+        raise InvalidInput(f"{name} is not in Unicode NFC; normalise it with unicodedata.normalize('NFC', …)")
+    return given
+
+
+def optional_text(name: str, given: object, *, bytes_max: int) -> str | None:
+    """Answer a text as ``text_of`` does, or ``None``; it is kept and shown, and so holds no secret."""
+    if given is None:
+        return None
+    text = text_of(name, given, bytes_max=bytes_max)
+    if holds_secret(text):
+        raise InvalidInput(f"{name} holds what looks like a secret, which would be kept and shown; take it out")
+    return text
+
+
+def sent_text(name: str, given: object, *, bytes_max: int) -> str | None:
+    """Answer what a client sent, such as its user agent, as it can be kept: cleaned and shortened, never refused.
+
+    Control characters become a blank; invisible ones and what looks like a secret are taken out.
+
+    Raises:
+        TypeError: it is neither a ``str`` nor ``None``.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise TypeError(f"{name} is a str, not {type(given).__name__}")
+    if len(given) > bytes_max or not (given.isascii() and given.isprintable()):
+        text = given[: 2 * bytes_max].encode("utf-8", "replace").decode("utf-8")
+        text = unicodedata.normalize("NFC", _few_marks(INVISIBLE.sub("", CONTROLS.sub(" ", text))))
+        given = text.encode("utf-8")[:bytes_max].decode("utf-8", "ignore")
+    return SECRET_LIKE.sub("", given).strip()
+
+
+def _few_marks(text: str) -> str:
+    """Answer a text without marks beyond 30 on one letter (UAX #15, Stream-Safe): to order them is quadratic."""
+    kept: list[str] = []
+    marks = 0
+    for character in text:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= MARKS_MAX:
+            kept.append(character)
+    return "".join(kept)
+
+
+def label_of(given: object) -> str | None:
+    """Answer a session's label, cleaned and shortened as ``sent_text`` does, for users type them.
+
+    Raises:
+        TypeError: it is neither a ``str`` nor ``None``.
+        InvalidInput: it holds a secret, which would be kept and shown.
+    """
+    if isinstance(given, str) and holds_secret(given):
+        raise InvalidInput("label holds what looks like a secret, which would be kept and shown; take it out")
+    return sent_text("label", given, bytes_max=LABEL_BYTES_MAX)
+
+
+def owner_of(name: str, given: object) -> str:
+    """Answer an owner: 1 to 255 bytes of UTF-8 in NFC, no control characters, no reserved word.
+
+    Raises:
+        TypeError: it is not a ``str``.
+        InvalidInput: it can never be an owner.
+    """
+    if (
+        given.__class__ is str
+        and given.isascii()
+        and given.isprintable()
+        and given.strip(" ") is given
+        and 0 < len(given) <= OWNER_BYTES_MAX
+        and given not in RESERVED_OWNERS
+    ):
+        return given  # the common case, told quickly
+    owner = text_of(name, given, bytes_max=OWNER_BYTES_MAX)
+    if not owner:
+        raise InvalidInput(f"{name} is empty; give the application's identity string")
+    if owner in RESERVED_OWNERS:
+        raise InvalidInput(f"{name} is a reserved word; use another identity string")
+    return owner
+
+
+def receiver_of(name: str, given: object, own: str = "") -> str:
+    """Answer an owner for whom something is opened, handed over or ended for good: one that is not reserved.
+
+    Args:
+        own: the reserved beginning that the caller's own owners have; none if empty.
+
+    Raises:
+        TypeError, InvalidInput: as ``owner_of``; an owner of the console or of a session before log-in, or what looks
+            like a secret.
+    """
+    owner = owner_of(name, given)
+    if holds_secret(owner):
+        raise InvalidInput(f"{name} looks like a secret, which would be kept and shown; give the identity string")
+    if owner.startswith(RESERVED_BEGINNINGS) and not (own and owner.startswith(own)):
+        reserved = owner.partition(":")[0]
+        raise InvalidInput(f"owners that begin with {reserved}: are reserved; use another identity string")
+    return owner
+
+
+def encoded_size(name: str, text: str) -> int:
+    """Answer the size of a text in bytes of UTF-8; a lone surrogate is ``InvalidInput``."""
+    try:
+        return len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{name} holds lone surrogates, which no encoding can carry; take them out") from None
+
+
+def value_of(name: str, given: object) -> tuple[str, bool]:
+    """Answer a value as it is stored: its text, and whether that is JSON (a ``str`` is kept verbatim).
+
+    Raises:
+        TypeError: it is no JSON value.
+        InvalidInput: it is more than 16 KiB, too deep, or holds NaN, infinity, huge integers or lone surrogates.
+    """
+    if isinstance(given, str):
+        size = len(given) if given.isascii() else encoded_size(name, given)
+        if size > VALUE_BYTES_MAX:
+            raise InvalidInput(
+                f"{name} is {size} bytes of UTF-8; at most {VALUE_BYTES_MAX} are kept, store a reference"
+            )
+        return given, False
+    return json_text(name, given), True
+
+
+def token_value_of(name: str, given: object) -> tuple[str, bool]:
+    """Answer a token's value as ``value_of`` does; one that begins with a secret of ours is refused.
+
+    Values are kept and shown as they are, so that who reads the store could use the secret.
+    """
+    if isinstance(given, str) and begins_with_secret(given):
+        raise InvalidInput(f"{name} begins with a secret, which would be kept and shown; keep its id")
+    return value_of(name, given)
+
+
+def json_text(name: str, given: object, bytes_max: int = VALUE_BYTES_MAX) -> str:
+    """Answer any JSON value as compact JSON text of at most ``bytes_max``; see ``value_of`` for what is refused."""
+    _check_json(name, given, 1, bytes_max)
+    text = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    size = encoded_size(name, text)
+    if size > bytes_max:
+        raise InvalidInput(f"{name} is {size} bytes of JSON; at most {bytes_max} are kept, store a reference")
+    return text
+
+
+def _check_json(name: str, given: object, depth: int, bytes_max: int) -> None:
+    if given is None or isinstance(given, str | bool):
+        return
+    if isinstance(given, int):
+        if not -INTEGER_MAX - 1 <= given <= INTEGER_MAX:
+            raise InvalidInput(f"{name} holds an integer beyond 64 bits; write it as a string")
+        return
+    if isinstance(given, float):
+        if given != given or given in (float("inf"), float("-inf")):
+            raise InvalidInput(f"{name} holds NaN or infinity, which JSON does not have")
+        return
+    if depth > JSON_DEPTH_MAX:
+        raise InvalidInput(f"{name} is nested deeper than {JSON_DEPTH_MAX} levels (or in itself); flatten it")
+    if isinstance(given, list | tuple):
+        if len(given) > bytes_max // ITEM_BYTES:
+            raise InvalidInput(f"{name} is longer than {bytes_max // ITEM_BYTES} items; store a reference")
+        for item in given:
+            _check_json(name, item, depth + 1, bytes_max)
+    elif isinstance(given, dict):
+        if len(given) > bytes_max // KEY_BYTES:
+            raise InvalidInput(f"{name} has more than {bytes_max // KEY_BYTES} keys; store a reference")
+        for key, item in given.items():
+            if not isinstance(key, str):
+                raise TypeError(f"{name} has a key that is no str; JSON objects have only those")
+            _check_json(name, item, depth + 1, bytes_max)
+    else:
+        raise TypeError(f"{name} holds a {type(given).__name__}, which is no JSON value")
+
+
+def data_changes_of(
+    given: object, removed: object = (), bytes_max: int = VALUE_BYTES_MAX, name: str = "changes"
+) -> dict[str, str | None]:
+    """Answer changes of session data as field → JSON text, ``None`` for a field that shall go.
+
+    Args:
+        given: field → JSON value; ``None`` is JSON's null.
+        removed: names of fields that shall go.
+        bytes_max: what the session's data may be as JSON text.
+        name: what the changes are called, for the error.
+
+    Raises:
+        TypeError: they are no mapping of ``str`` to JSON values, or ``removed`` is no collection of ``str``.
+        InvalidInput: a field's name or value can never be kept, or one is written and removed at once.
+    """
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name} is a dict of field → JSON value, not {type(given).__name__}")
+    if isinstance(removed, str | bytes | Mapping) or not isinstance(removed, Collection):
+        raise TypeError(f"removed is a list of fields' names, not {type(removed).__name__}")
+    if len(given) + len(removed) > bytes_max:
+        raise InvalidInput(f"{name} has more fields than a session's data can hold")
+    changes: dict[str, str | None] = {}
+    for field, value in given.items():
+        _check_field(field)
+        changes[field] = json_text(f"the field {field[:40]!r}", value, bytes_max)
+    for field in removed:
+        _check_field(field)
+        if field in given:
+            raise InvalidInput("a field is written and removed at once; do one of them")
+        changes[field] = None
+    return changes
+
+
+def _check_field(field: object) -> None:
+    if not isinstance(field, str):
+        raise TypeError("a field's name is a str")
+    encoded_size("a field's name", field)
+
+
+def data_of(given: object, bytes_max: int) -> dict[str, JSON]:
+    """Answer the data of a new session: a JSON object of at most ``bytes_max``; see ``data_changes_of``."""
+    changes = data_changes_of(given, (), bytes_max, "data")
+    json_text("data", dict(given), bytes_max)  # type: ignore[call-overload]  # data_changes_of takes mappings only
+    return {field: json.loads(text) for field, text in changes.items() if text is not None}
+
+
+def price_of(given: object) -> Decimal | None:
+    """Answer a price: an ``int``, a ``Decimal`` or a ``str`` such as ``"1.50"``; positive, negative or zero.
+
+    Raises:
+        TypeError: for a ``float`` or anything else; floats do not hold money.
+        InvalidInput: NaN, infinity, 10^18 or more, more than nine decimal places, or a text that is no number.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | str | Decimal):
+        raise TypeError(f"a price is an int, a Decimal or a str, not {type(given).__name__}")
+    try:
+        if isinstance(given, str) and not (given.isascii() and given == given.strip() and "_" not in given):
+            raise InvalidOperation
+        price = Decimal(given)
+    except InvalidOperation:
+        raise InvalidInput("a price as text is written like 12.50 or -3") from None
+    if not price.is_finite() or abs(price) >= PRICE_MAX:
+        raise InvalidInput("a price is finite and below 10^18; for none give None")
+    exponent = price.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -PRICE_PLACES_MAX:
+        raise InvalidInput(f"a price has at most {PRICE_PLACES_MAX} decimal places")
+    return price + 0 if isinstance(exponent, int) and exponent <= 0 else price.quantize(Decimal(1))
+
+
+def currency_of(given: object) -> str | None:
+    """Answer a currency or unit: a short printable text, or ``None``."""
+    return optional_text("currency", given, bytes_max=CURRENCY_LENGTH_MAX) or None
+
+
+def flag_of(name: str, given: object) -> bool:
+    """Answer a flag; only ``True`` and ``False`` are taken."""
+    if not isinstance(given, bool):
+        raise TypeError(f"{name} is True or False, not {type(given).__name__}")
+    return given
+
+
+def version_of(name: str, given: object) -> int | None:
+    """Answer an expected version or epoch: a whole number from 0, or ``None`` for any."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"{name} is an int or None, not {type(given).__name__}")
+    if not 0 <= given <= INTEGER_MAX:
+        raise InvalidInput(f"{name} is a number that a record has shown you")
+    return given
+
+
+def limit_of(given: object, limit_max: int = PAGE_LIMIT_MAX) -> int:
+    """Answer the size of a page: 1 to 500."""
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise TypeError(f"limit is an int, not {type(given).__name__}")
+    if not 1 <= given <= limit_max:
+        raise InvalidInput(f"limit is 1 to {limit_max}; follow .next for more")
+    return given
+
+
+def idempotency_key_of(given: object) -> str:
+    """Answer an idempotency key: 1 to 255 printable characters of the caller's own."""
+    key = text_of("idempotency_key", given, bytes_max=IDEMPOTENCY_KEY_BYTES_MAX)
+    if not key:
+        raise InvalidInput("idempotency_key is empty; give a fresh random string for each request")
+    return key
+
+
+def cursor_of(place: tuple[int, str]) -> str:
+    """Answer the cursor of a place in a listing."""
+    return f"{place[0]}.{place[1]}"
+
+
+def place_of_cursor(prefix: str, given: object) -> tuple[int, str] | None:
+    """Answer the place that a cursor names.
+
+    Args:
+        prefix: of the ids in the listing, so that another listing's cursor is refused.
+
+    Raises:
+        TypeError: it is neither ``str`` nor ``None``.
+        InvalidInput: it was not the ``next`` of such a listing.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise TypeError(f"after is a page's .next or None, not {type(given).__name__}")
+    created_at, _, id = given.partition(".")
+    if not (created_at.isascii() and created_at.isdigit() and len(created_at) <= 19 and is_id(prefix, id)):
+        raise InvalidInput("after is not the .next of a page of this listing; begin without it")
+    return int(created_at), id
+
+
+def digest_of(*parts: object) -> str:
+    """Answer a digest of plain values (texts, numbers, flags, ``None`` and tuples of them)."""
+    return sha256(ascii(parts).encode("ascii")).hexdigest()
+
+
+def general_timeout_of(text: object, last: int | None) -> int | None:
+    """Answer the general session timeout (milliseconds, ``None`` for never) that a shared store holds as text.
+
+    Args:
+        text: decimal milliseconds, or ``never``.
+        last: the last value known, which stands when ``text`` is missing or bad (the latter is logged).
+    """
+    if text == "never":
+        return None
+    if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 15:
+        milliseconds = int(text)
+        if 1 <= milliseconds <= DURATION_MS_MAX:
+            return milliseconds
+    if text not in (None, False, ""):
+        log.warning(
+            "the general session timeout in the store is no decimal number of milliseconds; the last one stands"
+        )
+    return last
+
+
+def asked_of(*durations: Duration | None | Unset) -> tuple[int | str | None, ...]:
+    """Answer durations as a caller asked for them, in milliseconds, for the digest of a request.
+
+    General values that fill in for what was not given may change between a request and its retry.
+    """
+    return tuple("general" if given is UNSET else duration_ms("duration", given) for given in durations)
