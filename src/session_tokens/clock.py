@@ -19,7 +19,7 @@ class Clock(Protocol):
     """What tells the time to a store that keeps its own."""
 
     def now(self) -> int:
-        """Answer the present instant in integer milliseconds since the epoch; never less than an earlier answer."""
+        """Return the present instant in integer milliseconds since the epoch; never less than an earlier answer."""
         ...
 
     def raise_to(self, mark_ms: int) -> None:
@@ -43,7 +43,7 @@ class SteadyClock:
         self._until_ns = 0  # the end of that millisecond on the monotonic clock
 
     def now(self) -> int:
-        """Answer the present instant in integer milliseconds since the epoch."""
+        """Return the present instant in integer milliseconds since the epoch."""
         return self._now_ms if monotonic_ns() < self._until_ns else self._next()
 
     def _next(self) -> int:
@@ -81,11 +81,11 @@ class ManualClock:
         self._lock = threading.Lock()
 
     def now(self) -> int:
-        """Answer the instant that the clock was last moved to, in milliseconds."""
+        """Return the instant that the clock was last moved to, in milliseconds."""
         return self._now_ms
 
     def advance(self, seconds: float = 0, *, ms: int = 0) -> int:
-        """Move the clock on by ``seconds`` and ``ms``; answer the new instant in milliseconds.
+        """Move the clock on by ``seconds`` and ``ms``; return the new instant in milliseconds.
 
         Raises:
             InvalidInput: for a step back; a store's clock never goes back.

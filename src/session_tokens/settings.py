@@ -92,7 +92,7 @@ RESERVED_BEGINNINGS = (CONSOLE_OWNERS, ANONYMOUS_OWNERS)
 
 
 def duration_ms(name: str, duration: Duration | None) -> int | None:
-    """Answer a duration in whole milliseconds.
+    """Return a duration in whole milliseconds.
 
     Args:
         name: what the duration is called, for the error.
@@ -118,7 +118,7 @@ def duration_ms(name: str, duration: Duration | None) -> int | None:
 
 
 def checked_ms(name: str, milliseconds: int) -> int:
-    """Answer ``milliseconds`` if it is a duration: 1 ms to a hundred years; else raise ``InvalidInput``."""
+    """Return ``milliseconds`` if it is a duration: 1 ms to a hundred years; else raise ``InvalidInput``."""
     if milliseconds < 1:
         raise InvalidInput(f"{name} must be at least a millisecond; for no limit give None")
     if milliseconds > DURATION_MS_MAX:
@@ -127,7 +127,7 @@ def checked_ms(name: str, milliseconds: int) -> int:
 
 
 def whole_ms(name: str, milliseconds: object) -> int | None:
-    """Answer a duration that is given in integer milliseconds, as ``TokenTables`` takes them; ``None`` is never."""
+    """Return a duration that is given in integer milliseconds, as ``TokenTables`` takes them; ``None`` is never."""
     if milliseconds is None:
         return None
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int):

@@ -42,7 +42,7 @@ class PassedOver:
         self._since_s = 0.0
 
     def present(self) -> frozenset[Key]:
-        """Answer the keys to pass over now."""
+        """Return the keys to pass over now."""
         if self._keys and time.monotonic() - self._since_s > PASSED_OVER_S:
             self._keys.clear()
         return frozenset(self._keys)
@@ -61,7 +61,7 @@ class PassedOver:
 
 
 def _next_wait(cleaned: int, waited_s: float, interval_s: float) -> float:
-    """Answer how long to wait: not at all after a full batch, longer and longer while there is nothing to do."""
+    """Return how long to wait: not at all after a full batch, longer and longer while there is nothing to do."""
     if cleaned >= BATCH:
         return 0
     return interval_s if cleaned else min(max(waited_s, interval_s) * 2, interval_s * IDLE_INTERVALS_MAX)

@@ -52,7 +52,7 @@ CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def text_of(name: str, given: object, *, bytes_max: int) -> str:
-    """Answer a text that is safe to store, log and show.
+    """Return a text that is safe to store, log and show.
 
     Raises:
         TypeError: it is not a ``str``.
@@ -83,7 +83,7 @@ def text_of(name: str, given: object, *, bytes_max: int) -> str:
 
 
 def optional_text(name: str, given: object, *, bytes_max: int) -> str | None:
-    """Answer a text as ``text_of`` does, or ``None``; it is kept and shown, and so holds no secret."""
+    """Return a text as ``text_of`` does, or ``None``; it is kept and shown, and so holds no secret."""
     if given is None:
         return None
     text = text_of(name, given, bytes_max=bytes_max)
@@ -93,7 +93,7 @@ def optional_text(name: str, given: object, *, bytes_max: int) -> str | None:
 
 
 def sent_text(name: str, given: object, *, bytes_max: int) -> str | None:
-    """Answer what a client sent, such as its user agent, as it can be kept: cleaned and shortened, never refused.
+    """Return what a client sent, such as its user agent, as it can be kept: cleaned and shortened, never refused.
 
     Control characters become a blank; invisible ones and what looks like a secret are taken out.
 
@@ -112,7 +112,7 @@ def sent_text(name: str, given: object, *, bytes_max: int) -> str | None:
 
 
 def _few_marks(text: str) -> str:
-    """Answer a text without marks beyond 30 on one letter (UAX #15, Stream-Safe): to order them is quadratic."""
+    """Return a text without marks beyond 30 on one letter (UAX #15, Stream-Safe): to order them is quadratic."""
     kept: list[str] = []
     marks = 0
     for character in text:
@@ -123,7 +123,7 @@ def _few_marks(text: str) -> str:
 
 
 def label_of(given: object) -> str | None:
-    """Answer a session's label, cleaned and shortened as ``sent_text`` does, for users type them.
+    """Return a session's label, cleaned and shortened as ``sent_text`` does, for users type them.
 
     Raises:
         TypeError: it is neither a ``str`` nor ``None``.
@@ -135,7 +135,7 @@ def label_of(given: object) -> str | None:
 
 
 def owner_of(name: str, given: object) -> str:
-    """Answer an owner: 1 to 255 bytes of UTF-8 in NFC, no control characters, no reserved word.
+    """Return an owner: 1 to 255 bytes of UTF-8 in NFC, no control characters, no reserved word.
 
     Raises:
         TypeError: it is not a ``str``.
@@ -159,7 +159,7 @@ def owner_of(name: str, given: object) -> str:
 
 
 def receiver_of(name: str, given: object, own: str = "") -> str:
-    """Answer an owner for whom something is opened, handed over or ended for good: one that is not reserved.
+    """Return an owner for whom something is opened, handed over or ended for good: one that is not reserved.
 
     Args:
         own: the reserved beginning that the caller's own owners have; none if empty.
@@ -178,7 +178,7 @@ def receiver_of(name: str, given: object, own: str = "") -> str:
 
 
 def encoded_size(name: str, text: str) -> int:
-    """Answer the size of a text in bytes of UTF-8; a lone surrogate is ``InvalidInput``."""
+    """Return the size of a text in bytes of UTF-8; a lone surrogate is ``InvalidInput``."""
     try:
         return len(text.encode("utf-8"))
     except UnicodeEncodeError:
@@ -186,7 +186,7 @@ def encoded_size(name: str, text: str) -> int:
 
 
 def value_of(name: str, given: object) -> tuple[str, bool]:
-    """Answer a value as it is stored: its text, and whether that is JSON (a ``str`` is kept verbatim).
+    """Return a value as it is stored: its text, and whether that is JSON (a ``str`` is kept verbatim).
 
     Raises:
         TypeError: it is no JSON value.
@@ -203,7 +203,7 @@ def value_of(name: str, given: object) -> tuple[str, bool]:
 
 
 def token_value_of(name: str, given: object) -> tuple[str, bool]:
-    """Answer a token's value as ``value_of`` does; one that begins with a secret of ours is refused.
+    """Return a token's value as ``value_of`` does; one that begins with a secret of ours is refused.
 
     Values are kept and shown as they are, so that who reads the store could use the secret.
     """
@@ -213,7 +213,7 @@ def token_value_of(name: str, given: object) -> tuple[str, bool]:
 
 
 def json_text(name: str, given: object, bytes_max: int = VALUE_BYTES_MAX) -> str:
-    """Answer any JSON value as compact JSON text of at most ``bytes_max``; see ``value_of`` for what is refused."""
+    """Return any JSON value as compact JSON text of at most ``bytes_max``; see ``value_of`` for what is refused."""
     _check_json(name, given, 1, bytes_max)
     text = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     size = encoded_size(name, text)
@@ -254,7 +254,7 @@ def _check_json(name: str, given: object, depth: int, bytes_max: int) -> None:
 def data_changes_of(
     given: object, removed: object = (), bytes_max: int = VALUE_BYTES_MAX, name: str = "changes"
 ) -> dict[str, str | None]:
-    """Answer changes of session data as field → JSON text, ``None`` for a field that shall go.
+    """Return changes of session data as field → JSON text, ``None`` for a field that shall go.
 
     Args:
         given: field → JSON value; ``None`` is JSON's null.
@@ -291,14 +291,14 @@ def _check_field(field: object) -> None:
 
 
 def data_of(given: object, bytes_max: int) -> dict[str, JSON]:
-    """Answer the data of a new session: a JSON object of at most ``bytes_max``; see ``data_changes_of``."""
+    """Return the data of a new session: a JSON object of at most ``bytes_max``; see ``data_changes_of``."""
     changes = data_changes_of(given, (), bytes_max, "data")
     json_text("data", dict(given), bytes_max)  # type: ignore[call-overload]  # data_changes_of takes mappings only
     return {field: json.loads(text) for field, text in changes.items() if text is not None}
 
 
 def price_of(given: object) -> Decimal | None:
-    """Answer a price: an ``int``, a ``Decimal`` or a ``str`` such as ``"1.50"``; positive, negative or zero.
+    """Return a price: an ``int``, a ``Decimal`` or a ``str`` such as ``"1.50"``; positive, negative or zero.
 
     Raises:
         TypeError: for a ``float`` or anything else; floats do not hold money.
@@ -323,19 +323,19 @@ def price_of(given: object) -> Decimal | None:
 
 
 def currency_of(given: object) -> str | None:
-    """Answer a currency or unit: a short printable text, or ``None``."""
+    """Return a currency or unit: a short printable text, or ``None``."""
     return optional_text("currency", given, bytes_max=CURRENCY_LENGTH_MAX) or None
 
 
 def flag_of(name: str, given: object) -> bool:
-    """Answer a flag; only ``True`` and ``False`` are taken."""
+    """Return a flag; only ``True`` and ``False`` are taken."""
     if not isinstance(given, bool):
         raise TypeError(f"{name} is True or False, not {type(given).__name__}")
     return given
 
 
 def version_of(name: str, given: object) -> int | None:
-    """Answer an expected version or epoch: a whole number from 0, or ``None`` for any."""
+    """Return an expected version or epoch: a whole number from 0, or ``None`` for any."""
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int):
@@ -346,7 +346,7 @@ def version_of(name: str, given: object) -> int | None:
 
 
 def limit_of(given: object, limit_max: int = PAGE_LIMIT_MAX) -> int:
-    """Answer the size of a page: 1 to 500."""
+    """Return the size of a page: 1 to 500."""
     if isinstance(given, bool) or not isinstance(given, int):
         raise TypeError(f"limit is an int, not {type(given).__name__}")
     if not 1 <= given <= limit_max:
@@ -355,7 +355,7 @@ def limit_of(given: object, limit_max: int = PAGE_LIMIT_MAX) -> int:
 
 
 def idempotency_key_of(given: object) -> str:
-    """Answer an idempotency key: 1 to 255 printable characters of the caller's own."""
+    """Return an idempotency key: 1 to 255 printable characters of the caller's own."""
     key = text_of("idempotency_key", given, bytes_max=IDEMPOTENCY_KEY_BYTES_MAX)
     if not key:
         raise InvalidInput("idempotency_key is empty; give a fresh random string for each request")
@@ -363,12 +363,12 @@ def idempotency_key_of(given: object) -> str:
 
 
 def cursor_of(place: tuple[int, str]) -> str:
-    """Answer the cursor of a place in a listing."""
+    """Return the cursor of a place in a listing."""
     return f"{place[0]}.{place[1]}"
 
 
 def place_of_cursor(prefix: str, given: object) -> tuple[int, str] | None:
-    """Answer the place that a cursor names.
+    """Return the place that a cursor names.
 
     Args:
         prefix: of the ids in the listing, so that another listing's cursor is refused.
@@ -388,12 +388,12 @@ def place_of_cursor(prefix: str, given: object) -> tuple[int, str] | None:
 
 
 def digest_of(*parts: object) -> str:
-    """Answer a digest of plain values (texts, numbers, flags, ``None`` and tuples of them)."""
+    """Return a digest of plain values (texts, numbers, flags, ``None`` and tuples of them)."""
     return sha256(ascii(parts).encode("ascii")).hexdigest()
 
 
 def general_timeout_of(text: object, last: int | None) -> int | None:
-    """Answer the general session timeout (milliseconds, ``None`` for never) that a shared store holds as text.
+    """Return the general session timeout (milliseconds, ``None`` for never) that a shared store holds as text.
 
     Args:
         text: decimal milliseconds, or ``never``.
@@ -413,7 +413,7 @@ def general_timeout_of(text: object, last: int | None) -> int | None:
 
 
 def asked_of(*durations: Duration | None | Unset) -> tuple[int | str | None, ...]:
-    """Answer durations as a caller asked for them, in milliseconds, for the digest of a request.
+    """Return durations as a caller asked for them, in milliseconds, for the digest of a request.
 
     General values that fill in for what was not given may change between a request and its retry.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from session_tokens.contract.queries import Answer, Key, Want
+from session_tokens.contract.queries import Key, Query, Snapshot
 from session_tokens.contract.store import BlockingStore
 from session_tokens.contract.transaction import Rule
 from session_tokens.records import OwnerEntry, Session, Token
@@ -28,8 +28,8 @@ class CountingStore(BlockingStore):
         self.calls += 1
         return self.within
 
-    def read_now(self, wants: Sequence[Want]) -> Answer:
-        return self._asked().read_now(wants)
+    def read_now(self, queries: Sequence[Query]) -> Snapshot:
+        return self._asked().read_now(queries)
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
         return self._asked().run_now(rule, *args)

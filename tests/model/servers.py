@@ -111,18 +111,18 @@ class ValkeyOnOurClock(BlockingValkeyStore):
         self._ours = clock
         self._set_to: int | None = None
         self._core.now_of = lambda time: clock.now()  # type: ignore[method-assign]  # TIME is the server's own
-        self._core.codec.near.now = clock.now
-        (reply,) = self._lines.exchange(
+        self._core.codec.record_cache.now = clock.now
+        (reply,) = self._connections.exchange(
             pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1, is_read=True
         )
         assert reply == b"session_tokens_v1"
 
-    def _ask(self, packed: bytes, replies: int, *, twice_is_once: bool) -> list[Any]:
+    def _ask(self, packed: bytes, replies: int, *, idempotent: bool) -> list[Any]:
         now = self._ours.now()
         if now != self._set_to:
-            super()._ask(pack([b"SET", self._core.codec.prefix + b"clock", b"%d" % now]), 1, twice_is_once=True)
+            super()._ask(pack([b"SET", self._core.codec.prefix + b"clock", b"%d" % now]), 1, idempotent=True)
             self._set_to = now
-        return super()._ask(packed, replies, twice_is_once=twice_is_once)
+        return super()._ask(packed, replies, idempotent=idempotent)
 
 
 class ValkeyKind(StoreKind):

@@ -127,7 +127,7 @@ def on_valkey(clock: ToldClock, *, for_asyncio: bool) -> Callable[[], Any]:
             )
         core = tables.store._core
         core.now_of = lambda time: clock.now()  # TIME is the server's own
-        core.codec.near.now = clock.now
+        core.codec.record_cache.now = clock.now
         return tables
 
     return make

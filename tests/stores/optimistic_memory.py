@@ -21,28 +21,28 @@ from session_tokens.clock import Clock
 from session_tokens.contract.changes import Changes, owner_of_living, parked_owner
 from session_tokens.contract.queries import (
     AllKeys,
-    Answer,
     EntryOf,
-    Found,
     IdempotencyOf,
     Key,
     KeyById,
     KeyByLookup,
     ParkedTokens,
     PredecessorsOf,
+    Query,
+    Result,
     SessionById,
     SessionByLookup,
     SessionCountOf,
-    SessionFound,
+    SessionResult,
     SessionsOf,
     SettingOf,
+    Snapshot,
     TokenById,
     TokenByLookup,
     TokenCountOf,
-    TokenFound,
+    TokenResult,
     TokensOf,
     TransferablesOf,
-    Want,
 )
 from session_tokens.contract.store import BlockingOptimisticStore, Commit, OptimisticStore
 from session_tokens.contract.transaction import Transaction
@@ -92,9 +92,9 @@ def parts_changed(changes: Changes) -> Iterator[Part]:
         yield "key", "*"
 
 
-def parts_read(want: Want, value: Any) -> Iterator[Part]:
+def parts_read(query: Query, value: Any) -> Iterator[Part]:
     """Name all parts of which an answer was made."""
-    match want:
+    match query:
         case SessionById(id):
             yield "session", id
         case SessionByLookup(lookup):
@@ -127,7 +127,7 @@ def parts_read(want: Want, value: Any) -> Iterator[Part]:
 def parts_brought_along(value: Any) -> Iterator[Part]:
     """Name the records in an answer: each may change without its index bucket changing."""
     match value:
-        case SessionFound() | TokenFound() | list():
+        case SessionResult() | TokenResult() | list():
             for record in value:
                 yield from parts_brought_along(record)
         case Session():
@@ -194,15 +194,17 @@ class Server:
         self.numbers: Counter[Part] = Counter()
         self.lock = threading.Lock()
 
-    def read(self, wants: Sequence[Want]) -> Answer:
+    def read(self, queries: Sequence[Query]) -> Snapshot:
         with self.lock:
-            now, found = self.memory.read_now(wants)
-            return Answer(now, [self._stamped(want, answer.value) for want, answer in zip(wants, found, strict=True)])
+            now, found = self.memory.read_now(queries)
+            return Snapshot(
+                now, [self._stamped(query, answer.value) for query, answer in zip(queries, found, strict=True)]
+            )
 
-    def _stamped(self, want: Want, value: Any) -> Found:
+    def _stamped(self, query: Query, value: Any) -> Result:
         value = list(value) if isinstance(value, list | tuple) and not hasattr(value, "_fields") else value
-        parts = dict.fromkeys(parts_read(want, value))
-        return Found(value, [(part, self.numbers[part]) for part in parts])
+        parts = dict.fromkeys(parts_read(query, value))
+        return Result(value, [(part, self.numbers[part]) for part in parts])
 
     def commit(self, commit: Commit) -> bool:
         with self.lock:
@@ -244,8 +246,8 @@ class _Handle:
 class OptimisticMemoryStore(_Handle, OptimisticStore):
     """For asyncio: every call lets the other tasks run."""
 
-    async def read(self, wants: Sequence[Want]) -> Answer:
-        answer = self.open_server().read(wants)
+    async def read(self, queries: Sequence[Query]) -> Snapshot:
+        answer = self.open_server().read(queries)
         await asyncio.sleep(self.distance_s)
         return answer
 
@@ -263,8 +265,8 @@ class OptimisticMemoryStore(_Handle, OptimisticStore):
 class BlockingOptimisticMemoryStore(_Handle, BlockingOptimisticStore):
     """For threads."""
 
-    def read_now(self, wants: Sequence[Want]) -> Answer:
-        answer = self.open_server().read(wants)
+    def read_now(self, queries: Sequence[Query]) -> Snapshot:
+        answer = self.open_server().read(queries)
         if self.distance_s:
             time.sleep(self.distance_s)
         return answer

@@ -10,7 +10,7 @@ import pytest
 
 from session_tokens.contract import coalesce
 from session_tokens.contract.coalesce import BATCH_MAX, Batch, Coalescer, CoalescingStore
-from session_tokens.contract.queries import EntryOf, Key, SessionById, SettingOf, Want
+from session_tokens.contract.queries import EntryOf, Key, Query, SessionById, SettingOf
 from session_tokens.contract.store import Commit
 from session_tokens.errors import CorruptRecord, StoreUnavailable
 from session_tokens.stores.memory.store import MemoryStore
@@ -205,12 +205,12 @@ class OverMemory(CoalescingStore):
     def __init__(self) -> None:
         super().__init__()
         self.memory = MemoryStore()
-        self.asked: list[Sequence[Want]] = []
+        self.asked: list[Sequence[Query]] = []
 
-    async def read_batch(self, wants: Sequence[Want]) -> Batch:
-        self.asked.append(wants)
+    async def read_batch(self, queries: Sequence[Query]) -> Batch:
+        self.asked.append(queries)
         await asyncio.sleep(0)
-        now, found = self.memory.read_now(wants)
+        now, found = self.memory.read_now(queries)
         return Batch(now, found)
 
     async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:

@@ -113,12 +113,12 @@ class Work:
         read = store.read_now
         with psycopg.connect(self.address, autocommit=True) as connection:
 
-            def counted(wants: Any) -> Any:
-                statement = Reading(store.address.schema, wants).statement
+            def counted(queries: Any) -> Any:
+                statement = Reading(store.address.schema, queries).statement
                 explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}".encode()
                 ((plan,),) = connection.execute(explain, statement.params).fetchall()
                 count.extend([None] * (plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"]))
-                return read(wants)
+                return read(queries)
 
             store.read_now = counted  # type: ignore[method-assign]  # counts, and does what it did
             yield count

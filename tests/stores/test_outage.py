@@ -12,9 +12,9 @@ from session_tokens.stores.common.retry import (
     RETRIES_MAX,
     CircuitBreaker,
     Declined,
-    Outage,
-    OutagePolicy,
-    Unsent,
+    NotExecuted,
+    Retrying,
+    RetryPolicy,
     pause_before_s,
 )
 
@@ -43,28 +43,28 @@ def failing(times: int, error: type[StoreUnavailable], calls: list[float]) -> Ca
 
 def test_a_read_is_tried_again_at_most_twice() -> None:
     calls: list[float] = []
-    answer = Outage().ask_now(failing(RETRIES_MAX, StoreUnavailable, calls), twice_is_once=True)
+    answer = Retrying().ask_now(failing(RETRIES_MAX, StoreUnavailable, calls), idempotent=True)
 
     assert answer == "answer"
     assert len(calls) == 3
 
     calls.clear()
     with pytest.raises(StoreUnavailable):
-        Outage().ask_now(failing(3, StoreUnavailable, calls), twice_is_once=True)
+        Retrying().ask_now(failing(3, StoreUnavailable, calls), idempotent=True)
     assert len(calls) == 3
 
 
 def test_a_commit_whose_reply_was_lost_is_not_sent_again() -> None:
     calls: list[float] = []
     with pytest.raises(StoreUnavailable):
-        Outage().ask_now(failing(1, StoreUnavailable, calls), twice_is_once=False)
+        Retrying().ask_now(failing(1, StoreUnavailable, calls), idempotent=False)
 
     assert len(calls) == 1
 
 
 def test_a_commit_that_was_certainly_not_carried_out_is_sent_again() -> None:
     calls: list[float] = []
-    answer = Outage().ask_now(failing(1, Unsent, calls), twice_is_once=False)
+    answer = Retrying().ask_now(failing(1, NotExecuted, calls), idempotent=False)
 
     assert answer == "answer"
     assert len(calls) == 2
@@ -78,17 +78,17 @@ async def test_async_calls_follow_the_same_policy() -> None:
         await asyncio.sleep(0)
         return once(left_s)
 
-    answer = await Outage().ask(call, twice_is_once=True)
+    answer = await Retrying().ask(call, idempotent=True)
 
     assert answer == "answer"
     calls.clear()
     with pytest.raises(StoreUnavailable):
-        await Outage().ask(call, twice_is_once=False)
+        await Retrying().ask(call, idempotent=False)
 
 
 def test_retries_share_one_budget_of_time() -> None:
     calls: list[float] = []
-    Outage(OutagePolicy(timeout_s=5)).ask_now(failing(2, StoreUnavailable, calls), twice_is_once=True)
+    Retrying(RetryPolicy(timeout_s=5)).ask_now(failing(2, StoreUnavailable, calls), idempotent=True)
 
     assert calls[0] == 5
     assert calls[0] > calls[1] > calls[2] > 0
@@ -103,17 +103,17 @@ def test_pauses_are_jittered_and_bounded() -> None:
 
 def test_the_breaker_opens_lets_one_probe_through_and_closes_by_itself() -> None:
     clock = Seconds()
-    policy = OutagePolicy(failures_max=3, open_ms=500)
+    policy = RetryPolicy(failures_max=3, open_ms=500)
     breaker = CircuitBreaker(policy, clock)
-    outage = Outage(policy, breaker)
+    retrying = Retrying(policy, breaker)
     calls: list[float] = []
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
-            outage.ask_now(failing(99, StoreUnavailable, calls), twice_is_once=False)
+            retrying.ask_now(failing(99, StoreUnavailable, calls), idempotent=False)
 
     assert breaker.is_open
     with pytest.raises(StoreUnavailable, match="asked again in 500 ms") as stopped:
-        outage.ask_now(failing(0, StoreUnavailable, []), twice_is_once=True)
+        retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True)
     assert stopped.value.details["retry_after_ms"] == 500
     assert len(calls) == 3
 
@@ -123,40 +123,40 @@ def test_the_breaker_opens_lets_one_probe_through_and_closes_by_itself() -> None
         breaker.enter()  # the probe is under way
 
     clock.now_s += 0.5
-    assert outage.ask_now(failing(0, StoreUnavailable, []), twice_is_once=True) == "answer"
+    assert retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True) == "answer"
     assert not breaker.is_open
 
 
 def test_a_probe_that_fails_keeps_the_breaker_open() -> None:
     clock = Seconds()
-    policy = OutagePolicy(failures_max=1, open_ms=500)
-    outage = Outage(policy, CircuitBreaker(policy, clock))
+    policy = RetryPolicy(failures_max=1, open_ms=500)
+    retrying = Retrying(policy, CircuitBreaker(policy, clock))
     calls: list[float] = []
     call = failing(2, StoreUnavailable, calls)
     with pytest.raises(StoreUnavailable):
-        outage.ask_now(call, twice_is_once=True)
+        retrying.ask_now(call, idempotent=True)
     clock.now_s += 0.5
     with pytest.raises(StoreUnavailable):
-        outage.ask_now(call, twice_is_once=True)
+        retrying.ask_now(call, idempotent=True)
     with pytest.raises(StoreUnavailable):
-        outage.ask_now(call, twice_is_once=True)
+        retrying.ask_now(call, idempotent=True)
 
     assert len(calls) == 2
 
 
 def test_a_server_that_declines_one_thing_is_asked_others() -> None:
-    policy = OutagePolicy(failures_max=2)
-    outage = Outage(policy, CircuitBreaker(policy, Seconds()))
+    policy = RetryPolicy(failures_max=2)
+    retrying = Retrying(policy, CircuitBreaker(policy, Seconds()))
     calls: list[float] = []
     for _ in range(5):
         with pytest.raises(StoreUnavailable):
-            outage.ask_now(failing(99, Declined, calls), twice_is_once=False)
+            retrying.ask_now(failing(99, Declined, calls), idempotent=False)
 
     assert len(calls) == 5
-    assert outage.ask_now(failing(0, StoreUnavailable, []), twice_is_once=True) == "answer"
+    assert retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True) == "answer"
 
 
 @pytest.mark.parametrize("timeout_s", [0, -1, 61, float("nan"), float("inf")])
 def test_timeouts_that_can_never_be_right_are_refused(timeout_s: float) -> None:
     with pytest.raises(InvalidInput):
-        OutagePolicy(timeout_s=timeout_s)
+        RetryPolicy(timeout_s=timeout_s)

@@ -16,6 +16,7 @@ from session_tokens.contract.queries import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    Query,
     SessionById,
     SessionByLookup,
     SessionsOf,
@@ -25,7 +26,6 @@ from session_tokens.contract.queries import (
     TokenCountOf,
     TokensOf,
     TransferablesOf,
-    Want,
 )
 from session_tokens.contract.store import Commit
 from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey
@@ -101,7 +101,7 @@ class Scene:
         put(self.store, changes)
 
 
-CASES: dict[str, tuple[Callable[[Scene], Want], Callable[[Scene], Any]]] = {
+CASES: dict[str, tuple[Callable[[Scene], Query], Callable[[Scene], Any]]] = {
     "a session changed": (lambda s: SessionById(s.ann.id), lambda s: s.retold(s.ann.id, last_seen_at=5)),
     "a session ended": (lambda s: SessionById(s.ann.id), lambda s: s.tokens.destroy_session(s.ann.id)),
     "its owner was disabled": (lambda s: SessionById(s.ann.id), lambda s: s.tokens.disable_owner("ann")),
@@ -182,8 +182,8 @@ def test_a_commit_is_refused_when_what_it_rests_on_has_changed(
     tokens: SessionTokens, store: BlockingPostgresStore, case: str
 ) -> None:
     scene = Scene(tokens, store)
-    want, change = CASES[case]
-    now, (found,) = store.read_now([want(scene)])
+    query, change = CASES[case]
+    now, (found,) = store.read_now([query(scene)])
     stamps = dict(found.stamps)
 
     assert stamps
@@ -196,13 +196,13 @@ def test_a_commit_is_refused_when_what_it_rests_on_has_changed(
 
 def test_what_changes_elsewhere_does_not_refuse_a_commit(tokens: SessionTokens, store: BlockingPostgresStore) -> None:
     scene = Scene(tokens, store)
-    wants: list[Want] = [
+    queries: list[Query] = [
         SessionById(scene.bob.id),
         SessionsOf("bob"),
         TokensOf(scene.bob.id, None),
         ParkedTokens("bob"),
     ]
-    now, found = store.read_now(wants)
+    now, found = store.read_now(queries)
     stamps = {part: stamp for answer in found for part, stamp in answer.stamps}
     tokens.destroy_session(scene.ann.id)
     tokens.open_session("carol")

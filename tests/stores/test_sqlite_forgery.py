@@ -81,9 +81,9 @@ def test_a_changed_session_answers_nothing_and_alarms(
     assert (session, entry) == (None, None)
     assert store.find_token_now(["lookup of t eve"])[1] is None
     assert "session_tokens.alerts" in {record.name for record in caplog.records}
-    for want in (SessionById("s eve"), TokenById("t eve")):
+    for query in (SessionById("s eve"), TokenById("t eve")):
         with pytest.raises(CorruptRecord):
-            store.read_now([want])
+            store.read_now([query])
     (listed,) = store.read_now([SessionListing(None, None, None, 10)]).found
     assert [found.session.id for found in listed.value] == ["s ann"]
     assert [record.id for record in listed.unreadable] == ["s eve"]
@@ -137,8 +137,8 @@ def test_a_forged_token_or_its_session_answers_nothing(store: SqliteStore, path:
     behind(path, "UPDATE tokens SET session_id = 's ann', owner = 'ann' WHERE id = 't eve'")
 
     assert store.find_token_now(["lookup of t eve"])[1] is None
-    for want in (TokensOf("s ann", None), TokenListing(None, None, None, None, None, None, 10)):
-        (listed,) = store.read_now([want]).found
+    for query in (TokensOf("s ann", None), TokenListing(None, None, None, None, None, None, 10)):
+        (listed,) = store.read_now([query]).found
         assert [record.id for record in listed.unreadable] == ["t eve"]
 
 
@@ -182,8 +182,8 @@ def test_entries_settings_keys_and_outcomes_are_signed_too(store: SqliteStore, p
         tx.put_idempotency(IdempotencyRecord("k", "request", "00", store.keyring.current, 5, tx.now + 1000))
 
     store.run_now(write)
-    wants: list[Any] = [EntryOf("eve"), SettingOf("general_session_timeout"), KeyById("key_1"), IdempotencyOf("k")]
-    assert all(found.value is not None for found in store.read_now([*wants, AllKeys()]).found)
+    queries: list[Any] = [EntryOf("eve"), SettingOf("general_session_timeout"), KeyById("key_1"), IdempotencyOf("k")]
+    assert all(found.value is not None for found in store.read_now([*queries, AllKeys()]).found)
     behind(path, "UPDATE owner_entries SET disabled_at = NULL")
     behind(path, "UPDATE settings SET text = 'never'")
     behind(path, "UPDATE service_keys SET role = 'admin'")
@@ -191,9 +191,9 @@ def test_entries_settings_keys_and_outcomes_are_signed_too(store: SqliteStore, p
 
     (keys,) = store.read_now([AllKeys()]).found
     assert (keys.value, [record.id for record in keys.unreadable]) == ([], ["key_1"])
-    for want in [*wants, KeyByLookup("lookup of key")]:
+    for query in [*queries, KeyByLookup("lookup of key")]:
         with pytest.raises(CorruptRecord):
-            store.read_now([want])
+            store.read_now([query])
     assert store.find_session_now(["lookup of s eve"])[1] is None
 
 

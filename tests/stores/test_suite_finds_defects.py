@@ -8,16 +8,16 @@ import pytest
 
 from session_tokens.clock import NEVER
 from session_tokens.contract.queries import (
-    Answer,
     IdempotencyOf,
     ParkedTokens,
     SessionById,
     SessionListing,
     SessionsOf,
+    Snapshot,
     TokenById,
     TokenCountOf,
-    TokenFound,
     TokenListing,
+    TokenResult,
     TokensOf,
 )
 from session_tokens.contract.store import BlockingStore
@@ -31,59 +31,59 @@ Tiny = tiny_store_class()
 
 
 class ForgetsTheLimit(Tiny):  # type: ignore[misc, valid-type]  # the class of the page has no types
-    def answer(self, want: Any) -> Any:
-        if isinstance(want, TokensOf):
-            want = want._replace(limit=None)
-        return super().answer(want._replace(limit=10**9) if isinstance(want, SessionListing) else want)
+    def answer(self, query: Any) -> Any:
+        if isinstance(query, TokensOf):
+            query = query._replace(limit=None)
+        return super().answer(query._replace(limit=10**9) if isinstance(query, SessionListing) else query)
 
 
 class ForgetsThePlace(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        if isinstance(want, TokenListing) and want.after is not None:
+    def answer(self, query: Any) -> Any:
+        if isinstance(query, TokenListing) and query.after is not None:
             return []
-        return super().answer(want)
+        return super().answer(query)
 
 
 class ListsBackwards(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        answer = super().answer(want)
-        return answer[::-1] if isinstance(want, SessionListing) else answer
+    def answer(self, query: Any) -> Any:
+        answer = super().answer(query)
+        return answer[::-1] if isinstance(query, SessionListing) else answer
 
 
 class LeavesOutWhatIsOver(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        answer = super().answer(want)
+    def answer(self, query: Any) -> Any:
+        answer = super().answer(query)
         now = self.clock.now()
-        return [session for session in answer if now < session.deadline] if isinstance(want, SessionsOf) else answer
+        return [session for session in answer if now < session.deadline] if isinstance(query, SessionsOf) else answer
 
 
 class LeavesOutDetached(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        answer = super().answer(want)
-        return [session for session in answer if not session.is_detached] if isinstance(want, SessionsOf) else answer
+    def answer(self, query: Any) -> Any:
+        answer = super().answer(query)
+        return [session for session in answer if not session.is_detached] if isinstance(query, SessionsOf) else answer
 
 
 class BringsNoEntryAlong(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        answer = super().answer(want)
-        return answer._replace(entry=None) if isinstance(answer, TokenFound) else answer
+    def answer(self, query: Any) -> Any:
+        answer = super().answer(query)
+        return answer._replace(entry=None) if isinstance(answer, TokenResult) else answer
 
 
 class CountsBoundTokensOnly(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        if isinstance(want, TokenCountOf):
-            return sum(not token.is_transferable for token in super().answer(TokensOf(want.session_id, None)))
-        return super().answer(want)
+    def answer(self, query: Any) -> Any:
+        if isinstance(query, TokenCountOf):
+            return sum(not token.is_transferable for token in super().answer(TokensOf(query.session_id, None)))
+        return super().answer(query)
 
 
 class ParksNothing(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        return [] if isinstance(want, ParkedTokens) else super().answer(want)
+    def answer(self, query: Any) -> Any:
+        return [] if isinstance(query, ParkedTokens) else super().answer(query)
 
 
 class ForgetsOutcomes(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        return None if isinstance(want, IdempotencyOf) else super().answer(want)
+    def answer(self, query: Any) -> Any:
+        return None if isinstance(query, IdempotencyOf) else super().answer(query)
 
 
 class KeepsDeletedSettings(Tiny):  # type: ignore[misc, valid-type]
@@ -130,15 +130,15 @@ class RefusesLateEnds(Tiny):  # type: ignore[misc, valid-type]
 
 
 class ReadsOneByOne(Tiny):  # type: ignore[misc, valid-type]
-    def read_now(self, wants: Any) -> Any:
-        answers = [super(ReadsOneByOne, self).read_now([want]) for want in reversed(wants)]
-        return Answer(self.clock.now(), [answer.found[0] for answer in answers])
+    def read_now(self, queries: Any) -> Any:
+        answers = [super(ReadsOneByOne, self).read_now([query]) for query in reversed(queries)]
+        return Snapshot(self.clock.now(), [answer.found[0] for answer in answers])
 
 
 class StandsStill(Tiny):  # type: ignore[misc, valid-type]
-    def read_now(self, wants: Any) -> Any:
+    def read_now(self, queries: Any) -> Any:
         self.first = getattr(self, "first", self.clock.now())
-        return super().read_now(wants)._replace(now=self.first)
+        return super().read_now(queries)._replace(now=self.first)
 
 
 class IsDueTooEarly(Tiny):  # type: ignore[misc, valid-type]
@@ -167,10 +167,10 @@ class BelievesTheDead(Tiny):  # type: ignore[misc, valid-type]
 
 
 class MixesUpQuestions(Tiny):  # type: ignore[misc, valid-type]
-    def answer(self, want: Any) -> Any:
-        if isinstance(want, SessionById | TokenById) and want.id.endswith("x"):
+    def answer(self, query: Any) -> Any:
+        if isinstance(query, SessionById | TokenById) and query.id.endswith("x"):
             return None
-        return super().answer(want)
+        return super().answer(query)
 
 
 DEFECTS = [

@@ -138,12 +138,12 @@ def test_what_replicas_have_not_confirmed_is_not_remembered(private_valkey: Star
             assert isinstance(store, BlockingValkeyStore)
             session = tokens.open_session("alice").session
             name = b"s:" + session.id.encode()
-            confirmed = store._core.codec.near.get(name)
+            confirmed = store._core.codec.record_cache.get(name)
             servers.second.kill()
             with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
                 tokens.change_session(session.id, label="unconfirmed")
 
-            remembered = store._core.codec.near.get(name)
+            remembered = store._core.codec.record_cache.get(name)
             assert confirmed is not None and remembered is not None
             assert (remembered[2].version, remembered[2].label) == (session.version, session.label)
 
@@ -155,12 +155,12 @@ def test_what_is_remembered_goes_when_the_address_leads_to_another_server(privat
         issued = tokens.open_session("alice")
         token = tokens.issue_token(issued.id, "deed", transferable=True)
         name = b"s:" + issued.id.encode()
-        assert store._core.codec.near.get(name) is not None
+        assert store._core.codec.record_cache.get(name) is not None
         commit = commit_of(store, transfer_token, token.id, "alice", "bob", None, None)
         servers.swap()
 
         assert not store.commit_now(commit)  # judged on the one, it is not sent to the other
-        assert store._core.codec.near.get(name) is None
+        assert store._core.codec.record_cache.get(name) is None
         assert tokens.transfer_token(token.id, giver="alice", receiver="bob").token.owner == "bob"
 
 

@@ -20,7 +20,7 @@ from session_tokens import (
 from session_tokens.contract.changes import Changes
 from session_tokens.contract.queries import SessionById, TokenById
 from session_tokens.contract.store import Commit
-from session_tokens.stores.valkey.record_cache import IDS_MAX, REFUSALS_MAX, SEEN_MAX, VALUE_MAX, Near
+from session_tokens.stores.valkey.record_cache import IDS_MAX, REFUSALS_MAX, SEEN_MAX, VALUE_MAX, RecordCache
 from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey, open_valkey_blocking
 
 from ..servers.proxy import proxy_to
@@ -197,8 +197,8 @@ def test_a_commit_that_comes_after_the_deadline_of_what_was_judged_is_refused(va
 def test_a_clock_that_is_wrong_here_changes_nothing(valkey_url: str, off_ms: int) -> None:
     with opened(valkey_url) as (tokens, store), opened(valkey_url) as (others, _):
         session = tokens.open_session("alice", max_age=60)
-        near = store._core.codec.near
-        near.now = lambda: store.clock.now() + off_ms
+        record_cache = store._core.codec.record_cache
+        record_cache.now = lambda: store.clock.now() + off_ms
         before = others.store.read_now([]).now
         issued = tokens.issue_token(session.id, "v", timeout=30)
         after = others.store.read_now([]).now
@@ -212,7 +212,7 @@ def test_a_session_that_expired_is_not_brought_back_by_a_clock_that_is_behind(va
         session = tokens.open_session("alice", max_age=0.05)
         opened_at = session.session.created_at
         expired(tokens, store, session.session.deadline)
-        store._core.codec.near.now = lambda: opened_at + 1
+        store._core.codec.record_cache.now = lambda: opened_at + 1
 
         with pytest.raises(SessionEnded):
             tokens.change_session(session.id, max_age=60)
@@ -235,46 +235,46 @@ def test_a_record_copied_over_another_is_not_believed(valkey_url: str) -> None:
 
 
 def test_a_large_value_is_not_kept_and_a_large_bucket_neither() -> None:
-    near = Near(lambda: 0)
-    near.saw(b"s:a", b"0" * VALUE_MAX, 1)
-    near.saw(b"s:b", b"0" * (VALUE_MAX + 1), 2)
-    near.saw_bucket(b"bo:a", b"1", [b"s"] * IDS_MAX)
-    near.saw_bucket(b"bo:b", b"1", [b"s"] * (IDS_MAX + 1))
+    record_cache = RecordCache(lambda: 0)
+    record_cache.saw(b"s:a", b"0" * VALUE_MAX, 1)
+    record_cache.saw(b"s:b", b"0" * (VALUE_MAX + 1), 2)
+    record_cache.saw_bucket(b"bo:a", b"1", [b"s"] * IDS_MAX)
+    record_cache.saw_bucket(b"bo:b", b"1", [b"s"] * (IDS_MAX + 1))
 
-    assert (near.get(b"s:a"), near.get(b"bo:a")) == (
+    assert (record_cache.get(b"s:a"), record_cache.get(b"bo:a")) == (
         (b"0" * VALUE_MAX, b"0" * 16, 1),
         (None, b"1", [b"s"] * IDS_MAX),
     )
-    assert near.get(b"s:b") is None and near.get(b"bo:b") is None
-    near.saw(b"s:a", b"0" * (VALUE_MAX + 1), 3)
-    assert near.get(b"s:a") is None
+    assert record_cache.get(b"s:b") is None and record_cache.get(b"bo:b") is None
+    record_cache.saw(b"s:a", b"0" * (VALUE_MAX + 1), 3)
+    assert record_cache.get(b"s:a") is None
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    near = Near(lambda: 0)
+    record_cache = RecordCache(lambda: 0)
     for number in range(5 * SEEN_MAX):
-        near.saw(b"s:%d" % number, b"0" * 20, number)
+        record_cache.saw(b"s:%d" % number, b"0" * 20, number)
 
-    assert sum(near.get(b"s:%d" % number) is not None for number in range(5 * SEEN_MAX)) <= 2 * SEEN_MAX
+    assert sum(record_cache.get(b"s:%d" % number) is not None for number in range(5 * SEEN_MAX)) <= 2 * SEEN_MAX
 
 
 def test_wrong_guesses_make_more_and_more_commands_read_first_and_right_ones_fewer() -> None:
-    near = Near(lambda: 0)
+    record_cache = RecordCache(lambda: 0)
 
     def rule(tx: object) -> int:
         tx.put_setting("name", "text")  # type: ignore[attr-defined]  # of a transaction
         return 7
 
     def reads_first() -> int:
-        return next(number for number in range(1000) if near.believed(rule, ()) is not None)
+        return next(number for number in range(1000) if record_cache.cached_run(rule, ()) is not None)
 
     assert reads_first() == 0
     spans = []
     for _ in range(REFUSALS_MAX + 2):
-        near.was_wrong()
+        record_cache.was_wrong()
         spans.append(reads_first())
     assert spans == [1, 3, 7, 15, 31, 63, 63, 63]
-    near.was_right()
-    near.was_right()
-    near.was_wrong()
+    record_cache.was_right()
+    record_cache.was_right()
+    record_cache.was_wrong()
     assert reads_first() == 31

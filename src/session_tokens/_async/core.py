@@ -29,7 +29,7 @@ from ..errors import CorruptRecord, StoreError, UnknownSession, UnknownToken
 from ..events import Listener
 from ..records import Issued, Page, Session, Token
 from ..rules import settings as setting_rules
-from ..rules.audit import audited, head_wants, heads_in
+from ..rules.audit import audited, head_queries, heads_in
 from ..rules.idempotency import Ticket, once
 from ..rules.listing import what_follows
 from ..rules.lookup import Key
@@ -85,7 +85,7 @@ class AsyncCore:
         sweep: bool = True,
         audit: Audit | None = None,
     ) -> Self:
-        """Open a store and answer the API on it.
+        """Open a store and return the API on it.
 
         Args:
             url: ``memory://``, ``sqlite:///path``, ``valkey://host:port/db``, ``redis://…`` or ``postgresql://…``.
@@ -142,7 +142,7 @@ class AsyncCore:
         return self.store.listeners.add(callback)
 
     async def sweep(self, limit: int = 1000) -> int:
-        """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned.
+        """Clean up behind deadlines, at most ``limit`` records; return how many were cleaned.
 
         Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
         that cannot be read is passed over, told once, and tried again after ``PASSED_OVER_S``.
@@ -164,7 +164,7 @@ class AsyncCore:
         self._refreshed_at_s = None
 
     async def general_timeouts(self) -> tuple[int | None, int | None]:
-        """Answer the general ``max_age`` of sessions and timeout of tokens as they hold now, in milliseconds."""
+        """Return the general ``max_age`` of sessions and timeout of tokens as they hold now, in milliseconds."""
         await self._refresh_general_timeout()
         return self._policy.max_age_ms, self._policy.token_timeout_ms
 
@@ -180,7 +180,7 @@ class AsyncCore:
         self._refreshed_at_s = now_s
 
     async def _page(self, listing: L, judged: Callable[[L, Any, int], list[R]], limit: int) -> Page[R]:
-        """Answer a page of a listing: at most ``limit`` records, of at most about ``LOOKED_AT_MAX`` that are read."""
+        """Return a page of a listing: at most ``limit`` records, of at most about ``LOOKED_AT_MAX`` that are read."""
         listed: list[R] = []
         left_out: dict[str, None] = {}
         looked_at = 0
@@ -292,7 +292,7 @@ async def anchor_heads(store: Store, audit: Audit) -> None:
     """Anchor where all chains of a log end; what hinders it is told to the log, and the next turn tries again."""
     try:
         covered, chains = audit.pending, audit.chains(side_by_side=store.side_by_side)
-        answer = await store.read(head_wants(chains))
+        answer = await store.read(head_queries(chains))
         audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring), covered)
     except StoreError as error:
         alerts.error("the audit log is not anchored: %s", error)
@@ -307,7 +307,7 @@ async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> S
 def page_of(
     listed: list[R], limit: int, unreadable: Sequence[str], rest: SessionListing | TokenListing | None
 ) -> Page[R]:
-    """Answer the first ``limit`` of what was listed as a page, with the cursor of the next; ``rest`` was not read."""
+    """Return the first ``limit`` of what was listed as a page, with the cursor of the next; ``rest`` was not read."""
     if len(listed) <= limit:
         return Page(listed, None if rest is None or rest.after is None else inputs.cursor_of(rest.after), unreadable)
     last = listed[limit - 1]

@@ -46,7 +46,7 @@ class AsyncSessionCommands(AsyncCore):
         client_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Issued:
-        """Open a session for an owner and answer it with its secret.
+        """Open a session for an owner and return it with its secret.
 
         Args:
             owner: the application's identity string: 1 to 255 bytes of UTF-8.
@@ -95,7 +95,7 @@ class AsyncSessionCommands(AsyncCore):
         )
 
     async def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
-        """Answer the attached living session of a secret, ``None`` for every other string.
+        """Return the attached living session of a secret, ``None`` for every other string.
 
         Args:
             secret: what ``open_session`` gave out. Nothing is trimmed.
@@ -119,7 +119,7 @@ class AsyncSessionCommands(AsyncCore):
         return session
 
     async def _touched(self, session: Session, lookup: str) -> Session | None:
-        """Write a use of a session down; answer it, ``None`` if it ended meanwhile, as it was read if that fails."""
+        """Write a use of a session down; return it, ``None`` if it ended meanwhile, as it was read if that fails."""
         if not self._touches.may_try():
             return session
         try:
@@ -295,7 +295,7 @@ class AsyncSessionCommands(AsyncCore):
         reason: Reason = "logout",
         idempotency_key: str | None = None,
     ) -> int:
-        """End all sessions of an owner, or all but one, in one instant; answer how many were ended.
+        """End all sessions of an owner, or all but one, in one instant; return how many were ended.
 
         Of more than 1,000, those that had run out of time and were not swept are counted as well.
 
@@ -316,7 +316,7 @@ class AsyncSessionCommands(AsyncCore):
     async def disable_owner(self, owner: str, *, idempotency_key: str | None = None) -> bool:
         """Disable an owner: their sessions are dead at once, and none is opened until ``enable_owner``.
 
-        Tokens that they hold without a session stay theirs. Answers whether it is new; twice changes nothing.
+        Tokens that they hold without a session stay theirs. Returns whether it is new; twice changes nothing.
 
         Raises:
             InvalidInput: it can never be an owner, or is one that is reserved: disabling it could shut an admin out.
@@ -348,12 +348,12 @@ class AsyncSessionCommands(AsyncCore):
             log.warning("an owner's sessions are ended; the sweeper goes on to clean up behind them: %s", error)
 
     async def enable_owner(self, owner: str, *, idempotency_key: str | None = None) -> bool:
-        """Let a disabled owner open sessions again; those that died stay dead. Answers whether it is new."""
+        """Let a disabled owner open sessions again; those that died stay dead. Returns whether it is new."""
         owner = inputs.owner_of("owner", owner)
         return await self._do("enable_owner", idempotency_key, (owner,), owner_rules.enable_owner, owner)
 
     async def get_session(self, id: str) -> Session | None:
-        """Answer the living session of an id, attached or detached; ``None`` for every other string."""
+        """Return the living session of an id, attached or detached; ``None`` for every other string."""
         if not isinstance(id, str):
             raise TypeError(f"an id is a str, not {type(id).__name__}")
         if not is_id(SESSION_ID, id):
@@ -365,7 +365,7 @@ class AsyncSessionCommands(AsyncCore):
     async def list_sessions(
         self, owner: str | None = None, *, detached: bool | None = None, after: str | None = None, limit: int = 100
     ) -> Page[Session]:
-        """Answer living sessions in order of their opening, a page at a time.
+        """Return living sessions in order of their opening, a page at a time.
 
         Args:
             owner: only theirs.
@@ -387,7 +387,7 @@ class AsyncSessionCommands(AsyncCore):
 def _details_of(
     policy: Policy, data: Mapping[str, JSON] | None, label: str | None, user_agent: str | None, address: str | None
 ) -> SessionDetails:
-    """Answer the parts of a new session that few sessions have."""
+    """Return the parts of a new session that few sessions have."""
     if data is None and label is None and user_agent is None and address is None:
         return NO_DETAILS
     kept = {} if data is None else inputs.data_of(data, policy.max_data_bytes)

@@ -12,7 +12,7 @@ from ..sweeper import SWEEP_RULES, PassedOver
 
 
 async def swept(store: Store, run: Callable[..., Any], policy: Policy, passed_over: PassedOver, limit: int) -> int:
-    """Clean up what is due, at most ``limit`` records; answer how many were cleaned.
+    """Clean up what is due, at most ``limit`` records; return how many were cleaned.
 
     Args:
         store: tells what is due.

@@ -164,7 +164,7 @@ class AsyncTablesCore:
         await self.close()
 
     async def sweep(self, limit: int = 1000) -> int:
-        """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned."""
+        """Clean up behind deadlines, at most ``limit`` records; return how many were cleaned."""
         return await swept(self.store, self.store.run, self._policy, self._passed_over, limit)
 
     def _begin_to_sweep(self) -> None:
@@ -182,21 +182,21 @@ class AsyncTablesCore:
     # --- finding by the application's strings ---
 
     async def _session_id(self, string: str) -> str:
-        """Answer the id under which a session of that string is, or would be, kept."""
+        """Return the id under which a session of that string is, or would be, kept."""
         return (
             string if self._memory is not None and string.__class__ is str else await self._id_of(string, SessionById)
         )
 
     async def _token_id(self, string: str) -> str:
-        """Answer the id under which a token of that string is, or would be, kept."""
+        """Return the id under which a token of that string is, or would be, kept."""
         if self._memory is not None and string.__class__ is str:
             return string
         return await self._id_of(string, TokenById)
 
-    async def _id_of(self, string: str, want: Callable[[str], SessionById | TokenById]) -> str:
+    async def _id_of(self, string: str, query: Callable[[str], SessionById | TokenById]) -> str:
         ids = self._ids(string)
         if len(ids) > 1:  # under which of several peppers it was written
-            _, found = await self.store.read([want(id) for id in ids])
+            _, found = await self.store.read([query(id) for id in ids])
             return next((id for id, there in zip(ids, found, strict=True) if there.value[0] is not None), ids[0])
         return ids[0]
 
@@ -209,17 +209,17 @@ class AsyncTablesCore:
             return ("",)  # a lone surrogate names nothing
 
     async def _find_session(self, string: str) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now, the session of a string, alive or not, and its owner's entry."""
+        """Return now, the session of a string, alive or not, and its owner's entry."""
         ids = self._ids(string)
         await self._refresh_session(string)
         return await self.store.find_session_by_id(ids)
 
     async def _find_token(self, string: str) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now, the token of a string, alive or not, its session and that owner's entry."""
+        """Return now, the token of a string, alive or not, its session and that owner's entry."""
         return await self.store.find_token_by_id(self._ids(string))
 
     async def _living_token(self, string: str) -> Token | None:
-        """Answer the living token of a string as it stands now, asking the application's DB first."""
+        """Return the living token of a string as it stands now, asking the application's DB first."""
         ids = self._ids(string)
         await self._refresh_token(string)
         now, token, session, entry = await self.store.find_token_by_id(ids)
@@ -261,7 +261,7 @@ class AsyncTablesCore:
         )
 
     async def _add_in_db(self, id: str, owner: str, age_ms: int | None, first_id: str | None) -> str:
-        """Open a session over the application's DB, which makes its hash, and answer that."""
+        """Open a session over the application's DB, which makes its hash, and return that."""
 
         def args_with(link: str) -> tuple[object, ...]:
             opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, name=link)
@@ -295,7 +295,7 @@ class AsyncTablesCore:
         return True
 
     async def _listed_tokens(self, **filters: Any) -> list[Token]:
-        """Answer all living tokens that match, as they stand now."""
+        """Return all living tokens that match, as they stand now."""
         given = {"owner": None, "session_id": None, "transferable": None, "sellable": None, "unassigned": None}
         listing = TokenListing(**{**given, **filters}, after=None, limit=CHUNK)
         listed: list[Token] = []
@@ -307,7 +307,7 @@ class AsyncTablesCore:
         return listed
 
     async def _listed_sessions(self, owner: str | None = None, detached: bool | None = None) -> list[Session]:
-        """Answer all living sessions of an owner, or those that are detached, or not."""
+        """Return all living sessions of an owner, or those that are detached, or not."""
         listing = SessionListing(owner, detached, None, CHUNK)
         listed: list[Session] = []
         rest: SessionListing | None = listing
@@ -321,7 +321,7 @@ class AsyncTablesCore:
         return [string for string, _ in self._named(listed)]
 
     def _named(self, listed: list[R]) -> list[tuple[str, R]]:
-        """Answer records with their strings; one whose string cannot be read is left out, and told."""
+        """Return records with their strings; one whose string cannot be read is left out, and told."""
         named = []
         for record in listed:
             try:
@@ -347,7 +347,7 @@ class AsyncTablesCore:
 
 
 def written_name(name: str, string: object) -> str:
-    r"""Answer an application's string if a session or token may be named so.
+    r"""Return an application's string if a session or token may be named so.
 
     Raises:
         TypeError: it is not a ``str``.
@@ -399,7 +399,7 @@ def can_be_owner(owner: object) -> bool:
 
 
 def given_owner(owner: object) -> str:
-    """Answer an owner to look for: any ``str``, those that can never be one find nothing.
+    """Return an owner to look for: any ``str``, those that can never be one find nothing.
 
     Raises:
         TypeError: it is not a ``str``.
@@ -410,7 +410,7 @@ def given_owner(owner: object) -> str:
 
 
 def checked_creator(token_creator: object) -> TokenCreator | None:
-    """Answer a token creator, or ``None`` for the default.
+    """Return a token creator, or ``None`` for the default.
 
     Raises:
         TypeError: it cannot be called.

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..contract.changes import Changes, owner_of_living
-from ..contract.queries import Answer, Key, Want
+from ..contract.queries import Key, Query, Snapshot
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
 from ..errors import AdapterError, CorruptRecord, StoreBusy
@@ -61,12 +61,12 @@ class SyncMirrorStore(BlockingStore):
         self._calls = calls
         self._locks = SyncKeyLocks()
 
-    def read_now(self, wants: Sequence[Want]) -> Answer:
-        """Answer from the records of this process."""
-        return self.inner.read_now(wants)
+    def read_now(self, queries: Sequence[Query]) -> Snapshot:
+        """Return from the records of this process."""
+        return self.inner.read_now(queries)
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer what of this process should be swept."""
+        """Return what of this process should be swept."""
         return self.inner.due_now(now, limit)
 
     def close_now(self) -> None:
@@ -90,7 +90,7 @@ class SyncMirrorStore(BlockingStore):
         raise StoreBusy("others changed the same records first, each time; try again later")
 
     def open_session(self, rule: Rule[Any], id: str, owner: str, args_with: Callable[[str], tuple[object, ...]]) -> str:
-        """Run the opening of a session whose hash, and so its first token's value, the DB makes; answer the hash.
+        """Run the opening of a session whose hash, and so its first token's value, the DB makes; return the hash.
 
         Args:
             rule: answers the session, and whether it is new.
@@ -120,7 +120,7 @@ class SyncMirrorStore(BlockingStore):
         return self._calls.call(method, *args)
 
     def session_in_db(self, id: str) -> Session | None:
-        """Answer what the DB holds of a session.
+        """Return what the DB holds of a session.
 
         Raises:
             CorruptRecord: it is not what was written.
@@ -129,7 +129,7 @@ class SyncMirrorStore(BlockingStore):
         return None if text is None else session_of(_row_of(text, SESSION_COLUMNS), self.clock)
 
     def token_in_db(self, id: str) -> Token | None:
-        """Answer what the DB holds of a token, its value from its own key.
+        """Return what the DB holds of a token, its value from its own key.
 
         Raises:
             CorruptRecord: it is not what was written.
@@ -137,7 +137,7 @@ class SyncMirrorStore(BlockingStore):
         return (self._token_there(id))[0]
 
     def _token_there(self, id: str) -> tuple[Token | None, int | None]:
-        """Answer what the DB holds of a token, and when the session that it hangs on was opened, where it says so."""
+        """Return what the DB holds of a token, and when the session that it hangs on was opened, where it says so."""
         text = self._calls.call("get_key_value", TOKEN_PREFIX + id)
         value = None if text is None else self._calls.call("get_key_value", id)
         if text is None or value is None:
@@ -161,7 +161,7 @@ class SyncMirrorStore(BlockingStore):
             self.run_now(rule, policy, id)
 
     def refresh_token(self, id: str, adopt: Rule[None]) -> Token | None:
-        """Take over what the DB says of a token, and answer it."""
+        """Take over what the DB says of a token, and return it."""
         with self._locks.hold(["t:" + id]):
             there, opened_at = self._token_there(id)
             if there != self.inner.tokens.get(id):
@@ -171,7 +171,7 @@ class SyncMirrorStore(BlockingStore):
         return there
 
     def _without_stranger(self, token: Token, session_id: str, opened_at: int | None) -> Token | None:
-        """Answer a token as it stands after its session's end, if that string names another session by now."""
+        """Return a token as it stands after its session's end, if that string names another session by now."""
         session = self.session_in_db(session_id)
         if session is None or (token.owner == session.owner and (opened_at is None or opened_at == session.created_at)):
             return token
@@ -214,7 +214,7 @@ class SyncMirrorStore(BlockingStore):
             self._put(undo, TOKEN_PREFIX + id, *texts)
 
     def _opened_at(self, token: Token | None, opened: dict[str, int]) -> int | None:
-        """Answer when the session that a token hangs on was opened: one of a change set, else one that is known."""
+        """Return when the session that a token hangs on was opened: one of a change set, else one that is known."""
         if token is None or token.session_id is None:
             return None
         session = self.inner.sessions.get(token.session_id)
@@ -243,7 +243,7 @@ class SyncMirrorStore(BlockingStore):
 
 
 def _keys_of(changes: Changes) -> set[str]:
-    """Answer the names of the locks that a change set needs."""
+    """Return the names of the locks that a change set needs."""
     keys: set[str] = set()
     for session_pair in changes.sessions:
         for session in session_pair:

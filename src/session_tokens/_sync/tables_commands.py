@@ -56,7 +56,7 @@ class SyncTablesCommands(SyncTablesCore):
         return True
 
     def create_token(self, prefix: str | None = None) -> str:
-        """Answer a new string: the prefix and 256 random bits, or what the token creator makes of the prefix.
+        """Return a new string: the prefix and 256 random bits, or what the token creator makes of the prefix.
 
         Raises:
             InvalidInput: the prefix is too long or not printable, or the creator failed or answered no usable string.
@@ -146,7 +146,7 @@ class SyncTablesCommands(SyncTablesCore):
         return link if shared else None
 
     def active_session(self, session_token: str, ownership_key: str) -> bool | None:
-        """Answer whether a session lives (a detached one too) and is that owner's; ``None`` if there is none."""
+        """Return whether a session lives (a detached one too) and is that owner's; ``None`` if there is none."""
         if (session := self._sessions.get(session_token)) is not None and session.owner == ownership_key:
             entry = self._entries.get(session.owner) if self._entries else None
             return True if session.alive(self._now(), entry) else None
@@ -157,7 +157,7 @@ class SyncTablesCommands(SyncTablesCore):
         return session.owner == owner
 
     def destroy_session(self, token: str) -> bool:
-        """End a session by its own token or by any token that it holds; answer whether one lived."""
+        """End a session by its own token or by any token that it holds; return whether one lived."""
         if self._memory is not None and token.__class__ is str:
             return self._memory.run_now(named.destroy_session, token, token, "logout")
         id = self._session_id(token)
@@ -171,19 +171,19 @@ class SyncTablesCommands(SyncTablesCore):
         return lived
 
     def allow_session_detach(self, session_token: str) -> bool:
-        """Mark a session as detachable; answer whether it lives."""
+        """Mark a session as detachable; return whether it lives."""
         return self._session_command(named.allow_detach, session_token)
 
     def detach_session(self, session_token: str) -> bool:
-        """Note that a detachable session was logged out; it stays active. Answer whether it is detached."""
+        """Note that a detachable session was logged out; it stays active. Return whether it is detached."""
         return self._session_command(sessions.detach_session, session_token)
 
     def attach_session(self, session_token: str) -> bool:
-        """Note that a detached session is logged in again; answer whether it was detached."""
+        """Note that a detached session is logged in again; return whether it was detached."""
         return self._session_command(sessions.attach_session, session_token, None)
 
     def reload_session_info(self, session_token: str, ownership_key: str, hash_of_p2: str) -> bool:
-        """Verify a session's hash with the DB, then load the session into this process; answer whether it lives."""
+        """Verify a session's hash with the DB, then load the session into this process; return whether it lives."""
         if not isinstance(hash_of_p2, str):
             raise TypeError(f"a hash is a str, not {type(hash_of_p2).__name__}")
         if not (can_be_name(session_token) and is_utf8(given_owner(ownership_key)) and is_utf8(hash_of_p2)):
@@ -209,7 +209,7 @@ class SyncTablesCommands(SyncTablesCore):
         return True
 
     def discard_quick_insert(self, session_token: str) -> bool:
-        """Drop a local hint; answer whether there was one."""
+        """Drop a local hint; return whether there was one."""
         self._ids(session_token)  # a TypeError for what is no string
         hint = self._hints.pop(session_token, None)
         return hint is not None and self.store.clock.now() < hint[1]
@@ -229,7 +229,7 @@ class SyncTablesCommands(SyncTablesCore):
         return self._add(t_token, value, TRANSFERABLE, inputs.owner_of("ownership_key", ownership_key))
 
     def transition_token_is_active(self, t_token: str) -> str | None:
-        """Answer a living token's value as text (JSON if it was no ``str``), else ``None``; unassigned ones too."""
+        """Return a living token's value as text (JSON if it was no ``str``), else ``None``; unassigned ones too."""
         if (
             (token := self._tokens.get(t_token)) is not None
             and not self._entries
@@ -240,7 +240,7 @@ class SyncTablesCommands(SyncTablesCore):
         return None if token is None else token.text
 
     def from_token(self, t_token: str) -> str:
-        """Answer the owner of a token or session; ``""`` where there is none."""
+        """Return the owner of a token or session; ``""`` where there is none."""
         if (
             (token := self._tokens.get(t_token)) is not None
             and not self._entries
@@ -255,7 +255,7 @@ class SyncTablesCommands(SyncTablesCore):
         return session.owner if session is not None and session.alive(now, entry) else ""
 
     def token_is_transferable(self, t_token: str) -> bool:
-        """Answer whether a living token is of the transferable kind."""
+        """Return whether a living token is of the transferable kind."""
         token = self._living_token(t_token)
         return token is not None and token.is_transferable
 
@@ -289,23 +289,23 @@ class SyncTablesCommands(SyncTablesCore):
         return self.store.run_now(named.acquire_token, id, session_id, given_owner(owner))
 
     def destroy_token(self, t_token: str) -> bool:
-        """End a token of any kind; answer whether one lived. Its string may be added again as a new token."""
+        """End a token of any kind; return whether one lived. Its string may be added again as a new token."""
         self._refresh_token(t_token)
         return self.store.run_now(tokens.destroy_token, self._token_id(t_token), None)
 
     def reload_token_info(self, t_token: str) -> bool:
-        """Read a token again from the DB; answer whether it lives."""
+        """Read a token again from the DB; return whether it lives."""
         return self._living_token(t_token) is not None
 
     # --- the seed's mappings, each way ---
 
     def owner_from_session(self, session_token: str) -> str:
-        """Answer the owner of a living session; ``""`` where there is none."""
+        """Return the owner of a living session; ``""`` where there is none."""
         now, session, entry = self._find_session(session_token)
         return session.owner if session is not None and session.alive(now, entry) else ""
 
     def session_from_owner(self, ownership_key: str) -> str:
-        """Answer the newest living session of an owner, a detached one too; ``""`` where there is none."""
+        """Return the newest living session of an owner, a detached one too; ``""`` where there is none."""
         if not can_be_owner(ownership_key):
             return ""
         for string, _ in reversed(self._named(self._listed_sessions(owner=ownership_key))):
@@ -314,7 +314,7 @@ class SyncTablesCommands(SyncTablesCore):
         return ""
 
     def session_from_token(self, t_token: str) -> str:
-        """Answer the session that holds a living token; ``""`` for one that none holds, and for the unknown."""
+        """Return the session that holds a living token; ``""`` for one that none holds, and for the unknown."""
         self._refresh_token(t_token)
         now, stored, session, entry = self._find_token(t_token)
         token = None if stored is None else stored.as_of(now, session, entry)
@@ -323,12 +323,12 @@ class SyncTablesCommands(SyncTablesCore):
         return next((string for string, _ in self._named([session])), "")
 
     def tokens_from_session(self, session_token: str) -> list[str]:
-        """Answer the tokens that a living session holds, session-bound and transferable, oldest first."""
+        """Return the tokens that a living session holds, session-bound and transferable, oldest first."""
         self._refresh_session(session_token)
         return self._strings(self._listed_tokens(session_id=self._session_id(session_token)))
 
     def tokens_from_owner(self, ownership_key: str) -> list[str]:
-        """Answer the tokens of an owner, those that no session holds too, oldest first."""
+        """Return the tokens of an owner, those that no session holds too, oldest first."""
         if self._mirror is not None:
             self.session_from_owner(ownership_key)  # what ended elsewhere is seen
         return self._strings(self._listed_tokens(owner=ownership_key)) if can_be_owner(ownership_key) else []
@@ -367,7 +367,7 @@ class SyncTablesCommands(SyncTablesCore):
         return self._session_command(named.set_session_timeout, session_token, whole_ms("timeout", timeout))
 
     def get_session_timeout(self, session_token: str) -> int | float | None:
-        """Answer a living session's timeout in milliseconds, ``math.inf`` for never; ``None`` for no session."""
+        """Return a living session's timeout in milliseconds, ``math.inf`` for never; ``None`` for no session."""
         now, session, entry = self._find_session(session_token)
         if session is None or not session.alive(now, entry):
             return None
@@ -375,7 +375,7 @@ class SyncTablesCommands(SyncTablesCore):
         return math.inf if timeout_ms is None else timeout_ms
 
     def get_session_time_left(self, session_token: str) -> int | float | None:
-        """Answer the milliseconds until a session ends, ``math.inf`` for never; ``None`` for no living session."""
+        """Return the milliseconds until a session ends, ``math.inf`` for never; ``None`` for no living session."""
         now, session, entry = self._find_session(session_token)
         if session is None or not session.alive(now, entry):
             return None
@@ -400,14 +400,14 @@ class SyncTablesCommands(SyncTablesCore):
             return False
 
     def get_token_timeout(self, t_token: str) -> int | float | None:
-        """Answer a living token's own timeout in milliseconds, ``math.inf`` for never; ``None`` for no token."""
+        """Return a living token's own timeout in milliseconds, ``math.inf`` for never; ``None`` for no token."""
         token = self._living_token(t_token)
         if token is None:
             return None
         return math.inf if token.timeout_ms is None else token.timeout_ms
 
     def get_token_time_left(self, t_token: str) -> int | float | None:
-        """Answer the milliseconds until a token ends; a session-bound one ends with its session at the latest."""
+        """Return the milliseconds until a token ends; a session-bound one ends with its session at the latest."""
         self._refresh_token(t_token)
         now, stored, session, entry = self._find_token(t_token)
         token = None if stored is None else stored.as_of(now, session, entry)
@@ -438,33 +438,33 @@ class SyncTablesCommands(SyncTablesCore):
     # --- lists: the application's strings, oldest first ---
 
     def list_tranferable_tokens(self, session_token: str) -> list[str]:
-        """Answer the transferable tokens that a session holds (the seed's spelling)."""
+        """Return the transferable tokens that a session holds (the seed's spelling)."""
         self._refresh_session(session_token)
         session_id = self._session_id(session_token)
         return self._strings(self._listed_tokens(session_id=session_id, transferable=True))
 
     def list_transferable_tokens(self, session_token: str) -> list[str]:
-        """Answer the transferable tokens that a session holds."""
+        """Return the transferable tokens that a session holds."""
         return self.list_tranferable_tokens(session_token)
 
     def list_sellable_tokens(self) -> list[str]:
-        """Answer the tokens that are listed for a transfer."""
+        """Return the tokens that are listed for a transfer."""
         return self._strings(self._listed_tokens(sellable=True))
 
     def map_sellable_tokens(self) -> dict[str, Decimal | None]:
-        """Answer the listed tokens with their prices; ``None`` for one without."""
+        """Return the listed tokens with their prices; ``None`` for one without."""
         return {string: token.price for string, token in self._named(self._listed_tokens(sellable=True))}
 
     def list_gifted_tokens(self) -> list[str]:
-        """Answer the tokens that are marked as gifts."""
+        """Return the tokens that are marked as gifts."""
         return self._strings([token for token in self._listed_tokens(transferable=True) if token.gift])
 
     def list_unassigned_tokens(self) -> list[str]:
-        """Answer the tokens that wait for a claim or a transfer."""
+        """Return the tokens that wait for a claim or a transfer."""
         return self._strings(self._listed_tokens(unassigned=True))
 
     def list_detached_sessions(self) -> list[str]:
-        """Answer the sessions that are logged out and go on."""
+        """Return the sessions that are logged out and go on."""
         return [string for string, _ in self._named(self._listed_sessions(detached=True))]
 
     # --- housekeeping ---

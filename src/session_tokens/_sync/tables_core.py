@@ -165,7 +165,7 @@ class SyncTablesCore:
         self.close()
 
     def sweep(self, limit: int = 1000) -> int:
-        """Clean up behind deadlines, at most ``limit`` records; answer how many were cleaned."""
+        """Clean up behind deadlines, at most ``limit`` records; return how many were cleaned."""
         return swept(self.store, self.store.run_now, self._policy, self._passed_over, limit)
 
     def _begin_to_sweep(self) -> None:
@@ -183,19 +183,19 @@ class SyncTablesCore:
     # --- finding by the application's strings ---
 
     def _session_id(self, string: str) -> str:
-        """Answer the id under which a session of that string is, or would be, kept."""
+        """Return the id under which a session of that string is, or would be, kept."""
         return string if self._memory is not None and string.__class__ is str else self._id_of(string, SessionById)
 
     def _token_id(self, string: str) -> str:
-        """Answer the id under which a token of that string is, or would be, kept."""
+        """Return the id under which a token of that string is, or would be, kept."""
         if self._memory is not None and string.__class__ is str:
             return string
         return self._id_of(string, TokenById)
 
-    def _id_of(self, string: str, want: Callable[[str], SessionById | TokenById]) -> str:
+    def _id_of(self, string: str, query: Callable[[str], SessionById | TokenById]) -> str:
         ids = self._ids(string)
         if len(ids) > 1:  # under which of several peppers it was written
-            _, found = self.store.read_now([want(id) for id in ids])
+            _, found = self.store.read_now([query(id) for id in ids])
             return next((id for id, there in zip(ids, found, strict=True) if there.value[0] is not None), ids[0])
         return ids[0]
 
@@ -208,17 +208,17 @@ class SyncTablesCore:
             return ("",)  # a lone surrogate names nothing
 
     def _find_session(self, string: str) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now, the session of a string, alive or not, and its owner's entry."""
+        """Return now, the session of a string, alive or not, and its owner's entry."""
         ids = self._ids(string)
         self._refresh_session(string)
         return self.store.find_session_by_id_now(ids)
 
     def _find_token(self, string: str) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now, the token of a string, alive or not, its session and that owner's entry."""
+        """Return now, the token of a string, alive or not, its session and that owner's entry."""
         return self.store.find_token_by_id_now(self._ids(string))
 
     def _living_token(self, string: str) -> Token | None:
-        """Answer the living token of a string as it stands now, asking the application's DB first."""
+        """Return the living token of a string as it stands now, asking the application's DB first."""
         ids = self._ids(string)
         self._refresh_token(string)
         now, token, session, entry = self.store.find_token_by_id_now(ids)
@@ -260,7 +260,7 @@ class SyncTablesCore:
         )
 
     def _add_in_db(self, id: str, owner: str, age_ms: int | None, first_id: str | None) -> str:
-        """Open a session over the application's DB, which makes its hash, and answer that."""
+        """Open a session over the application's DB, which makes its hash, and return that."""
 
         def args_with(link: str) -> tuple[object, ...]:
             opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, name=link)
@@ -294,7 +294,7 @@ class SyncTablesCore:
         return True
 
     def _listed_tokens(self, **filters: Any) -> list[Token]:
-        """Answer all living tokens that match, as they stand now."""
+        """Return all living tokens that match, as they stand now."""
         given = {"owner": None, "session_id": None, "transferable": None, "sellable": None, "unassigned": None}
         listing = TokenListing(**{**given, **filters}, after=None, limit=CHUNK)
         listed: list[Token] = []
@@ -306,7 +306,7 @@ class SyncTablesCore:
         return listed
 
     def _listed_sessions(self, owner: str | None = None, detached: bool | None = None) -> list[Session]:
-        """Answer all living sessions of an owner, or those that are detached, or not."""
+        """Return all living sessions of an owner, or those that are detached, or not."""
         listing = SessionListing(owner, detached, None, CHUNK)
         listed: list[Session] = []
         rest: SessionListing | None = listing
@@ -320,7 +320,7 @@ class SyncTablesCore:
         return [string for string, _ in self._named(listed)]
 
     def _named(self, listed: list[R]) -> list[tuple[str, R]]:
-        """Answer records with their strings; one whose string cannot be read is left out, and told."""
+        """Return records with their strings; one whose string cannot be read is left out, and told."""
         named = []
         for record in listed:
             try:
@@ -346,7 +346,7 @@ class SyncTablesCore:
 
 
 def written_name(name: str, string: object) -> str:
-    r"""Answer an application's string if a session or token may be named so.
+    r"""Return an application's string if a session or token may be named so.
 
     Raises:
         TypeError: it is not a ``str``.
@@ -398,7 +398,7 @@ def can_be_owner(owner: object) -> bool:
 
 
 def given_owner(owner: object) -> str:
-    """Answer an owner to look for: any ``str``, those that can never be one find nothing.
+    """Return an owner to look for: any ``str``, those that can never be one find nothing.
 
     Raises:
         TypeError: it is not a ``str``.
@@ -409,7 +409,7 @@ def given_owner(owner: object) -> str:
 
 
 def checked_creator(token_creator: object) -> TokenCreator | None:
-    """Answer a token creator, or ``None`` for the default.
+    """Return a token creator, or ``None`` for the default.
 
     Raises:
         TypeError: it cannot be called.

@@ -30,7 +30,7 @@ class SyncTokenCommands(SyncCore):
         client_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Issued:
-        """Issue a token under a session, or a free one with ``None``, and answer it with its secret.
+        """Issue a token under a session, or a free one with ``None``, and return it with its secret.
 
         Args:
             session_key: id or secret of the session that holds it.
@@ -77,7 +77,7 @@ class SyncTokenCommands(SyncCore):
         )
 
     def verify_token(self, secret: str) -> Token | None:
-        """Answer the living, owned (or free) token of a secret, ``None`` for every other string.
+        """Return the living, owned (or free) token of a secret, ``None`` for every other string.
 
         Reading never writes and restarts no clock. An unassigned token does not authenticate.
 
@@ -119,7 +119,7 @@ class SyncTokenCommands(SyncCore):
         epoch: int | None = None,
         idempotency_key: str | None = None,
     ) -> Issued:
-        """Hand a transferable token to another owner and answer it with the receiver's new secret; the giver's is dead.
+        """Hand a transferable token to another owner and return it with the receiver's new secret; the giver's is dead.
 
         Args:
             giver: its present owner; for an unassigned token ``None`` or its previous owner.
@@ -147,7 +147,7 @@ class SyncTokenCommands(SyncCore):
         )
 
     def claim_token(self, key: str, *, session_key: str, idempotency_key: str | None = None) -> Issued:
-        """Take an unassigned token into a living session and answer it with its new secret.
+        """Take an unassigned token into a living session and return it with its new secret.
 
         Raises:
             UnknownToken: no living token answers to ``key``.
@@ -262,7 +262,7 @@ class SyncTokenCommands(SyncCore):
         return self._do("change_token", idempotency_key, (named, *change), rules.change_token, named, change)
 
     def destroy_token(self, key: str, *, version: int | None = None, idempotency_key: str | None = None) -> bool:
-        """End a token; answer whether one lived under ``key``. Ending what is over or unknown changes nothing.
+        """End a token; return whether one lived under ``key``. Ending what is over or unknown changes nothing.
 
         Raises:
             Conflict: ``version`` is given and is not its version any more.
@@ -279,7 +279,7 @@ class SyncTokenCommands(SyncCore):
         return ended
 
     def get_token(self, id: str) -> Token | None:
-        """Answer the living token of an id as it stands now, unassigned ones too; ``None`` for every other string."""
+        """Return the living token of an id as it stands now, unassigned ones too; ``None`` for every other string."""
         if not isinstance(id, str):
             raise TypeError(f"an id is a str, not {type(id).__name__}")
         if not is_id(TOKEN_ID, id):
@@ -300,7 +300,7 @@ class SyncTokenCommands(SyncCore):
         after: str | None = None,
         limit: int = 100,
     ) -> Page[Token]:
-        """Answer living tokens in order of their issue, a page at a time, each as it stands now.
+        """Return living tokens in order of their issue, a page at a time, each as it stands now.
 
         Args:
             owner: only those that they own now.

@@ -87,13 +87,13 @@ class Audit:
         self._append(b"")
 
     def key_of(self, keyring: Keyring) -> AuditKey:
-        """Answer the key under which entries are added; it is made once."""
+        """Return the key under which entries are added; it is made once."""
         if self._key is None or self._key[0] is not keyring:
             self._key = (keyring, next(iter(audit_keys(keyring).values())))
         return self._key[1]
 
     def take(self, *, side_by_side: bool) -> int:
-        """Answer the chain for one command; ``wrote`` or ``gave_up`` hands it back.
+        """Return the chain for one command; ``wrote`` or ``gave_up`` hands it back.
 
         Args:
             side_by_side: whether the store carries out commands side by side.
@@ -152,7 +152,7 @@ class Audit:
         return self._pending
 
     def chains(self, *, side_by_side: bool) -> range:
-        """Answer the chains whose heads may have moved since they were anchored here."""
+        """Return the chains whose heads may have moved since they were anchored here."""
         return range(CHAINS) if side_by_side or not self._anchored else range(1)
 
     def anchor(self, heads: Mapping[int, Head], now_ms: int, key: AuditKey, covered: int) -> None:
@@ -182,7 +182,7 @@ class Audit:
         return self._append(line.encode("ascii") + b"\n")
 
     def _append(self, line: bytes) -> bool:
-        """Add to the anchor file, if there is to be one; answer whether that went well."""
+        """Add to the anchor file, if there is to be one; return whether that went well."""
         if self._anchor is None:
             return True
         try:
@@ -213,7 +213,7 @@ def _without_following(path: str, flags: int) -> int:
 
 
 def audit_keys(keyring: Keyring) -> dict[str, AuditKey]:
-    """Answer the keys of audit chains by id, the current one first: derived from the data keys of the key file."""
+    """Return the keys of audit chains by id, the current one first: derived from the data keys of the key file."""
     return {
         key_id: AuditKey(key_id, Hmac(hmac.digest(data_key, b"audit", "sha256")).hex)
         for key_id, data_key in keyring.data_keys.items()
@@ -221,7 +221,7 @@ def audit_keys(keyring: Keyring) -> dict[str, AuditKey]:
 
 
 def read_anchors(path: Path) -> list[Anchor]:
-    """Answer the anchors in an anchor file, in its order; whether they are signed is for ``verifying`` to judge.
+    """Return the anchors in an anchor file, in its order; whether they are signed is for ``verifying`` to judge.
 
     Raises:
         InvalidInput: it cannot be read, or a line of it is no anchor.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from typing import Any, NamedTuple, TypeVar
 
-from ..contract.queries import Answer, SettingOf, Want
+from ..contract.queries import Query, SettingOf, Snapshot
 from ..contract.store import BlockingStore, Store
 from ..crypto.minting import Keyring
 from ..errors import CorruptRecord, InvalidInput
@@ -22,7 +22,7 @@ from ..rules.audit import (
     first_head,
     head_name,
     head_of,
-    head_wants,
+    head_queries,
     heads_in,
     key_id_of,
     named_entry,
@@ -41,7 +41,7 @@ FIRST_RUN, RUN = 4, 16
 NOT_BELIEVED = ":"
 """Stands for an entry that is there and whose row is not as it was written."""
 
-Reading = Generator[Sequence[Want], Answer, T]
+Reading = Generator[Sequence[Query], Snapshot, T]
 Place = tuple[int, int, int]
 """Where an entry stands among those of all chains: when it was made, its chain and number."""
 
@@ -90,7 +90,7 @@ def _told(progress: Callable[[int], None], before: int) -> Callable[[int], None]
 
 
 def _anchor_is_wrong(keys: Mapping[str, AuditKey], anchor: Anchor, number: int) -> str | None:
-    """Answer what is wrong with an anchor by itself, if anything."""
+    """Return what is wrong with an anchor by itself, if anything."""
     key = keys.get(anchor.key_id)
     if key is None:
         return f"anchor {number} names a key that is not held"
@@ -102,14 +102,14 @@ def _anchor_is_wrong(keys: Mapping[str, AuditKey], anchor: Anchor, number: int) 
 def _heads() -> Reading[tuple[dict[int, Head], list[str]]]:
     """Read the heads of all chains; one that is not as it was written is a finding, and its chain has none."""
     try:
-        return heads_in((yield head_wants())), []
+        return heads_in((yield head_queries())), []
     except CorruptRecord:
         pass
     heads: dict[int, Head] = {}
     findings: list[str] = []
-    for chain, want in enumerate(head_wants()):
+    for chain, query in enumerate(head_queries()):
         try:
-            answer = yield [want]
+            answer = yield [query]
             if answer.found[0].value is not None:
                 heads[chain] = head_of(answer.found[0].value, chain)
         except CorruptRecord:
@@ -118,7 +118,7 @@ def _heads() -> Reading[tuple[dict[int, Head], list[str]]]:
 
 
 def _begun(ends: Mapping[int, Head]) -> Reading[list[int]]:
-    """Answer the chains without a head that have a first entry: their head was taken away."""
+    """Return the chains without a head that have a first entry: their head was taken away."""
     without = [chain for chain in range(CHAINS) if chain not in ends]
     stored = yield from _entries([(chain, 1) for chain in without])
     return [chain for chain, text in zip(without, stored, strict=True) if text is not None]
@@ -131,7 +131,7 @@ def _walk(
     anchored: Mapping[int, set[str]],
     progress: Callable[[int], None],
 ) -> Reading[list[str]]:
-    """Walk one chain to its end and beyond; answer what is wrong with it."""
+    """Walk one chain to its end and beyond; return what is wrong with it."""
     at = first_head(chain)
     end = end or at
     links: dict[int, str] = {}
@@ -172,16 +172,16 @@ def _of(chain: int) -> str:
 
 def _entries(places: Sequence[tuple[int, int]]) -> Reading[list[str | None]]:
     """Read entries by chain and number; one that the store does not believe is a text that breaks the chain."""
-    wants = [SettingOf(entry_name(number, chain)) for chain, number in places]
+    queries = [SettingOf(entry_name(number, chain)) for chain, number in places]
     try:
-        answer = yield wants
+        answer = yield queries
         return [found.value for found in answer.found]
     except CorruptRecord:
         pass
     entries: list[str | None] = []
-    for want in wants:
+    for query in queries:
         try:
-            answer = yield [want]
+            answer = yield [query]
             entries.append(answer.found[0].value)
         except CorruptRecord:
             entries.append(NOT_BELIEVED)
@@ -190,12 +190,12 @@ def _entries(places: Sequence[tuple[int, int]]) -> Reading[list[str | None]]:
 
 def is_kept() -> Reading[bool]:
     """Read whether the store has an audit log, which whatever changes the store should then go on with."""
-    answer = yield head_wants()
+    answer = yield head_queries()
     return any(found.value is not None for found in answer.found)
 
 
 def cursor_of(entry: Mapping[str, Any]) -> str | None:
-    """Answer what ``latest`` takes as ``before`` for the entries before this one; ``None`` where it is unreadable."""
+    """Return what ``latest`` takes as ``before`` for the entries before this one; ``None`` where it is unreadable."""
     at, chain, number = entry.get("at"), entry.get("chain"), entry.get("n")
     if not (isinstance(at, int) and isinstance(chain, int) and isinstance(number, int)):
         return None
@@ -219,18 +219,18 @@ def latest(limit: int, before: str | None = None) -> Reading[list[dict[str, Any]
     Raises:
         InvalidInput: ``before`` is no such place.
     """
-    heads = heads_in((yield head_wants()))
+    heads = heads_in((yield head_queries()))
     ends = {chain: head.number for chain, head in heads.items() if head.number}
     if before is not None:
         ends = yield from _before(_place_of(before), ends)
     run = max(FIRST_RUN, -(-limit // max(1, len(ends))))
     runs: dict[int, list[dict[str, Any]]] = {}
 
-    def next_wants(chain: int) -> list[tuple[int, int]]:
+    def next_queries(chain: int) -> list[tuple[int, int]]:
         return [(chain, number) for number in range(ends[chain], max(0, ends[chain] - run), -1)]
 
     ends = {chain: number for chain, number in ends.items() if number}
-    places = [place for chain in ends for place in next_wants(chain)]
+    places = [place for chain in ends for place in next_queries(chain)]
     for first in range(0, len(places), BATCH):
         part = places[first : first + BATCH]
         for (chain, number), text in zip(part, (yield from _entries(part)), strict=True):
@@ -245,7 +245,7 @@ def latest(limit: int, before: str | None = None) -> Reading[list[dict[str, Any]
         chain = heap[0][1]
         entries.append(runs[chain].pop(0))
         if not runs[chain] and ends[chain]:
-            part = next_wants(chain)
+            part = next_queries(chain)
             stored = yield from _entries(part)
             runs[chain] = [_entry_in(text, *place) for place, text in zip(part, stored, strict=True)]
             ends[chain] -= len(part)
@@ -269,7 +269,7 @@ def _entry_in(text: str | None, chain: int, number: int) -> dict[str, Any]:
 
 
 def _before(place: Place, ends: Mapping[int, int]) -> Reading[dict[int, int]]:
-    """Answer how many entries of each chain stand before a place: all chains are searched at once, by halves."""
+    """Return how many entries of each chain stand before a place: all chains are searched at once, by halves."""
     low, high = dict.fromkeys(ends, 0), dict(ends)
     while True:
         asked = [(chain, (low[chain] + high[chain] + 1) // 2) for chain in ends if low[chain] < high[chain]]
@@ -285,14 +285,14 @@ def _before(place: Place, ends: Mapping[int, int]) -> Reading[dict[int, int]]:
 async def read(store: Store, reading: Reading[T]) -> T:
     """Carry out a reading on a store."""
     try:
-        wants = next(reading)
+        queries = next(reading)
         while True:
             try:
-                answer = await store.read(wants)
+                answer = await store.read(queries)
             except CorruptRecord as error:
-                wants = reading.throw(error)
+                queries = reading.throw(error)
             else:
-                wants = reading.send(answer)
+                queries = reading.send(answer)
     except StopIteration as stop:
         outcome: T = stop.value
         return outcome
@@ -301,14 +301,14 @@ async def read(store: Store, reading: Reading[T]) -> T:
 def read_now(store: BlockingStore, reading: Reading[T]) -> T:
     """Carry out a reading on a blocking store."""
     try:
-        wants = next(reading)
+        queries = next(reading)
         while True:
             try:
-                answer = store.read_now(wants)
+                answer = store.read_now(queries)
             except CorruptRecord as error:
-                wants = reading.throw(error)
+                queries = reading.throw(error)
             else:
-                wants = reading.send(answer)
+                queries = reading.send(answer)
     except StopIteration as stop:
         outcome: T = stop.value
         return outcome

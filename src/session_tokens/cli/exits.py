@@ -42,5 +42,5 @@ class UsageError(InvalidInput):
 
 
 def code_of(error: SessionTokensError) -> int:
-    """Answer the exit code of an error of the library."""
+    """Return the exit code of an error of the library."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), UNAVAILABLE)

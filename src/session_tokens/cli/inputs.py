@@ -47,7 +47,7 @@ def refuse_unknown_environment() -> None:
 
 
 def duration_of(text: str) -> float | None:
-    """Answer a duration in seconds: ``3600``, ``90s``, ``15m``, ``12h``, ``30d``; ``never`` is ``None``.
+    """Return a duration in seconds: ``3600``, ``90s``, ``15m``, ``12h``, ``30d``; ``never`` is ``None``.
 
     Raises:
         UsageError: it is written in another way.
@@ -63,7 +63,7 @@ def duration_of(text: str) -> float | None:
 
 
 def json_of(text: str) -> Any:
-    """Answer a JSON value.
+    """Return a JSON value.
 
     Raises:
         UsageError: it is no JSON, or an object has a key twice.
@@ -86,7 +86,7 @@ def _no_constant(name: str) -> Any:
 
 
 def secret_from(file: str | None) -> str:
-    """Answer a secret from a file of mode 0600 or from standard input, less exactly one final newline.
+    """Return a secret from a file of mode 0600 or from standard input, less exactly one final newline.
 
     At a terminal it is asked for, and what is typed is not shown.
 

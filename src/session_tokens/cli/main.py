@@ -32,7 +32,7 @@ class _Parser(ArgumentParser):
 
 
 def _without_secrets(message: str) -> str:
-    """Answer a message without words that look like secrets, also mistyped ones."""
+    """Return a message without words that look like secrets, also mistyped ones."""
     words = (word if not word.strip("'\"").startswith(SECRET_PREFIXES) else "(a secret)" for word in message.split(" "))
     return " ".join(words)
 
@@ -58,7 +58,7 @@ json_value = _checked(json_of)
 
 
 def parser() -> ArgumentParser:
-    """Answer the parser of the whole command line."""
+    """Return the parser of the whole command line."""
     top = _Parser(
         prog="session-tokens", description="Sessions, and the tokens that live under them.", allow_abbrev=False
     )
@@ -289,7 +289,7 @@ def _page_options(made: ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and answer its exit code: 0 ok, 1 inactive, 2 bad input, 3 unavailable, 4 conflict, 5 denied."""
+    """Run one command and return its exit code: 0 ok, 1 inactive, 2 bad input, 3 unavailable, 4 conflict, 5 denied."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     _mend_closed_streams()
     as_json = "--json" in words

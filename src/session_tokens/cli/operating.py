@@ -17,7 +17,7 @@ KEY_COLUMNS = (
 
 
 def store_url(options: Namespace) -> str:
-    """Answer the URL of the store that a command is for; raise ``UsageError`` where none is named."""
+    """Return the URL of the store that a command is for; raise ``UsageError`` where none is named."""
     if options.store is None:
         raise UsageError("no store is named; give --store URL or set SESSION_TOKENS_STORE (such as sqlite:///file.db)")
     url: str = options.store

@@ -30,12 +30,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def late(patience_s: float) -> StoreBusy:
-    """Answer the error for who does not wait any longer."""
+    """Return the error for who does not wait any longer."""
     return StoreBusy(f"the store did not carry it out within {patience_s:g} s; it may still do so")
 
 
 async def awaited_within(patience_s: float, call: Coroutine[Any, Any, T]) -> T:
-    """Answer what a coroutine answers, if it does within ``patience_s`` seconds.
+    """Return what a coroutine answers, if it does within ``patience_s`` seconds.
 
     Raises:
         StoreBusy: it did not; it goes on by itself.
@@ -58,7 +58,7 @@ def _let_go(task: Any) -> None:
 
 
 def done_within(patience_s: float, call: Callable[[], T]) -> T:
-    """Make a call in a thread of its own; answer what it answers, if it does within ``patience_s`` seconds.
+    """Make a call in a thread of its own; return what it answers, if it does within ``patience_s`` seconds.
 
     Raises:
         StoreBusy: it did not, and goes on by itself; or all threads are taken, and it was not made.

@@ -57,12 +57,12 @@ class Changes:
 
 
 def owner_of_living(session: Session | None) -> str | None:
-    """Answer the owner in whose index a session stands: none once it was ended."""
+    """Return the owner in whose index a session stands: none once it was ended."""
     return session.owner if session is not None and session.ended_at is None else None
 
 
 def parked_owner(token: Token | None) -> str | None:
-    """Answer the owner in whose index of parked tokens a token stands, if in any."""
+    """Return the owner in whose index of parked tokens a token stands, if in any."""
     if token is None or token.session_id is not None or token.kind is not TRANSFERABLE:
         return None
     return token.owner

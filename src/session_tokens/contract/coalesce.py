@@ -1,12 +1,12 @@
 """One stage in front of an async store: what is asked in one turn of the event loop goes to the server together.
 
-Theory of operation. A call puts its wants (or its commit) and a future into a queue and waits for the future. At the
-end of the turn a courier, a task of its own, carries the queue to the store: wants that several calls have in common
-are asked once, commits travel side by side, each still atomic by itself. While all couriers are under way the queue
+Theory of operation. A call puts its queries (or its commit) and a future into a queue and waits for the future. At the
+end of the turn a worker, a task of its own, carries the queue to the store: queries that several calls have in common
+are asked once, commits travel side by side, each still atomic by itself. While all workers are under way the queue
 grows, so the batches become larger as the load does.
 
 - *Linearizable*: a call only ever joins a batch that has not been sent, so what it reads is as of a later instant.
-- *Cancelled calls*: only the caller's own future is cancelled. The courier who holds the connection goes on and reads
+- *Cancelled calls*: only the caller's own future is cancelled. The worker who holds the connection goes on and reads
   the reply to its end, so no reply is left over that could be handed to another caller. A call that is cancelled
   before its batch is sent is never sent.
 - *Back-pressure*: a queue holds at most ``WAITING_MAX`` calls; further callers wait until there is room.
@@ -24,7 +24,17 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from ..records import OwnerEntry, Session, Token
-from .queries import NO_SESSION, NO_TOKEN, Answer, Found, SessionByLookup, SessionFound, TokenByLookup, TokenFound, Want
+from .queries import (
+    NO_SESSION,
+    NO_TOKEN,
+    Query,
+    Result,
+    SessionByLookup,
+    SessionResult,
+    Snapshot,
+    TokenByLookup,
+    TokenResult,
+)
 from .store import Commit, OptimisticStore
 
 Q = TypeVar("Q")
@@ -35,7 +45,7 @@ BATCH_MAX = 256
 IN_FLIGHT_MAX = 2
 """Couriers of one kind: one is on the wire while the other makes the next batch ready."""
 SHARE_FROM = 16
-"""Calls from which on two couriers share them."""
+"""Calls from which on two workers share them."""
 WAITING_MAX = 10_000
 """Calls of one kind that may wait to be sent."""
 
@@ -48,7 +58,7 @@ class Coalescer(Generic[Q, A]):
             caller that asked, a raised one to all of them.
         batch_max: questions that travel together at the most.
         waiting_max: questions that may wait; further callers wait until there is room.
-        share_from: questions from which on two couriers share them, so that the server works on one half while this
+        share_from: questions from which on two workers share them, so that the server works on one half while this
             process works on the other; 0 for never, where the server's part is small.
     """
 
@@ -66,7 +76,7 @@ class Coalescer(Generic[Q, A]):
         self._waiting_max = waiting_max
         self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
         self._for_room: deque[asyncio.Future[None]] = deque()
-        self._couriers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
         self._idle: list[asyncio.Future[None]] = []
         self._called = False
         self._closed = False
@@ -78,7 +88,7 @@ class Coalescer(Generic[Q, A]):
         return len(self._waiting)
 
     def ask(self, question: Q) -> Awaitable[A]:
-        """Answer one question, carried together with the others of this turn; to be awaited at once.
+        """Return one question, carried together with the others of this turn; to be awaited at once.
 
         Raises:
             StoreUnavailable: it was closed; or whatever the store raised for this question.
@@ -111,19 +121,19 @@ class Coalescer(Generic[Q, A]):
         self._loop = loop
 
     def _call(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Call a courier, who comes at the end of the turn; while all are on their way, the next one back comes."""
+        """Call a worker, who comes at the end of the turn; while all are on their way, the next one back comes."""
         if self._idle:
             self._called = True
             idle = self._idle.pop()
             if not idle.done():
                 idle.set_result(None)
-        elif len(self._couriers) < IN_FLIGHT_MAX:
+        elif len(self._workers) < IN_FLIGHT_MAX:
             self._called = True
-            courier = loop.create_task(self._courier(loop), name="session-tokens courier")
-            self._couriers.add(courier)
-            courier.add_done_callback(self._couriers.discard)
+            worker = loop.create_task(self._worker(loop), name="session-tokens worker")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
 
-    async def _courier(self, loop: asyncio.AbstractEventLoop) -> None:
+    async def _worker(self, loop: asyncio.AbstractEventLoop) -> None:
         """Carry batch after batch until the store is closed."""
         while True:
             self._called = False
@@ -147,7 +157,7 @@ class Coalescer(Generic[Q, A]):
         """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
         batch: list[tuple[Q, asyncio.Future[A]]] = []
         limit = self._batch_max
-        if 0 < self._share_from <= len(self._waiting) and (self._idle or len(self._couriers) < IN_FLIGHT_MAX):
+        if 0 < self._share_from <= len(self._waiting) and (self._idle or len(self._workers) < IN_FLIGHT_MAX):
             limit = min(limit, (len(self._waiting) + 1) // 2)
         while self._waiting and len(batch) < limit:
             call = self._waiting.popleft()
@@ -206,12 +216,12 @@ class Coalescer(Generic[Q, A]):
         for idle in self._idle:
             if not idle.done():
                 idle.set_result(None)
-        while self._couriers:
-            await asyncio.wait(self._couriers)
+        while self._workers:
+            await asyncio.wait(self._workers)
 
 
 def _own(error: BaseException) -> BaseException:
-    """Answer a copy of an error for one of several callers, so that their tracebacks do not grow into one another."""
+    """Return a copy of an error for one of several callers, so that their tracebacks do not grow into one another."""
     try:
         own = type(error)(*error.args)
         own.__dict__.update(error.__dict__)
@@ -222,27 +232,27 @@ def _own(error: BaseException) -> BaseException:
 
 
 class Batch(NamedTuple):
-    """The answers of one round trip: an error in place of an answer is one for who asked that want.
+    """The answers of one round trip: an error in place of an answer is one for who asked that query.
 
     Attributes:
         now: the instant at which they held, in milliseconds.
-        found: an answer or an error for each want, in order.
+        found: an answer or an error for each query, in order.
     """
 
     now: int
-    found: Sequence[Found | CorruptRecord | UnknownPepper]
+    found: Sequence[Result | CorruptRecord | UnknownPepper]
 
 
 class CoalescingStore(OptimisticStore):
     """An optimistic store whose concurrent calls travel together; one event loop, any number of tasks."""
 
     def __init__(self) -> None:
-        self._reads: Coalescer[Sequence[Want], Answer] = Coalescer(self._carry_reads, share_from=SHARE_FROM)
+        self._reads: Coalescer[Sequence[Query], Snapshot] = Coalescer(self._carry_reads, share_from=SHARE_FROM)
         self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits, share_from=SHARE_FROM)
 
     @abstractmethod
-    async def read_batch(self, wants: Sequence[Want]) -> Batch:
-        """Answer wants, mostly distinct ones, as of one instant, in one round trip.
+    async def read_batch(self, queries: Sequence[Query]) -> Batch:
+        """Return the results of queries as of one instant, in one round trip.
 
         Raises:
             StoreUnavailable: the store cannot be asked.
@@ -250,29 +260,29 @@ class CoalescingStore(OptimisticStore):
 
     @abstractmethod
     async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
-        """Answer for each commit whether it was written; each is atomic by itself.
+        """Return for each commit whether it was written; each is atomic by itself.
 
         Raises:
             StoreUnavailable: the store cannot be asked; the outcome of all of them may be unknown.
         """
 
-    async def read(self, wants: Sequence[Want]) -> Answer:
-        """Answer all wants as of one instant, together with what others ask in this turn."""
-        return await self._reads.ask(wants)
+    async def read(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant, together with what others ask in this turn."""
+        return await self._reads.ask(queries)
 
     async def commit(self, commit: Commit) -> bool:
         """Write all changes if every stamp is as given, in one round trip with the other commits of this turn."""
         return await self._commits.ask(commit)
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         try:
             now, found = await self._reads.ask([SessionByLookup(lookup) for lookup in lookups])
         except UNREADABLE as error:
             self.unreadables.met(error)
             await self.insist_on_peppers()
             return (await self.read([])).now, None, None
-        answer: SessionFound = found[0].value
+        answer: SessionResult = found[0].value
         if answer.session is None and len(found) > 1:
             answer = next((other.value for other in found if other.value.session is not None), NO_SESSION)
         if answer.session is None:
@@ -280,14 +290,14 @@ class CoalescingStore(OptimisticStore):
         return now, answer.session, answer.entry
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         try:
             now, found = await self._reads.ask([TokenByLookup(lookup) for lookup in lookups])
         except UNREADABLE as error:
             self.unreadables.met(error)
             await self.insist_on_peppers()
             return (await self.read([])).now, None, None, None
-        answer: TokenFound = found[0].value
+        answer: TokenResult = found[0].value
         if answer.token is None and len(found) > 1:
             answer = next((other.value for other in found if other.value.token is not None), NO_TOKEN)
         if answer.token is None:
@@ -299,12 +309,12 @@ class CoalescingStore(OptimisticStore):
         await self._reads.close()
         await self._commits.close()
 
-    async def _carry_reads(self, calls: Sequence[Sequence[Want]]) -> Sequence[Answer | Exception]:
+    async def _carry_reads(self, calls: Sequence[Sequence[Query]]) -> Sequence[Snapshot | Exception]:
         if len(calls) == 1:
             now, found = await self.read_batch(calls[0])
             return [_answer_of(now, found)]
-        places: dict[Want, int] = {}
-        calls_places = [[places.setdefault(want, len(places)) for want in wants] for wants in calls]
+        places: dict[Query, int] = {}
+        calls_places = [[places.setdefault(query, len(places)) for query in queries] for queries in calls]
         now, found = await self.read_batch(list(places))
         return [_answer_of(now, [found[place] for place in call_places]) for call_places in calls_places]
 
@@ -312,10 +322,10 @@ class CoalescingStore(OptimisticStore):
         return await self.commit_batch(commits)
 
 
-def _answer_of(now: int, found: Sequence[Found | CorruptRecord | UnknownPepper]) -> Answer | Exception:
-    answers: list[Found] = []
+def _answer_of(now: int, found: Sequence[Result | CorruptRecord | UnknownPepper]) -> Snapshot | Exception:
+    answers: list[Result] = []
     for answer in found:
         if isinstance(answer, Exception):
             return answer
         answers.append(answer)
-    return Answer(now, answers)
+    return Snapshot(now, answers)

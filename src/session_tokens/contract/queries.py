@@ -1,6 +1,6 @@
 """What can be asked of a store: few, typed questions, each answered with records and a version stamp.
 
-A want brings records, not ids. A store may filter and order by what it keeps indexed; it never decides: what it
+A query brings records, not ids. A store may filter and order by what it keeps indexed; it never decides: what it
 answers may be more than what is alive (never less), and the rules judge it.
 """
 
@@ -156,7 +156,7 @@ class TokenListing(NamedTuple):
     limit: int
 
 
-Want = (
+Query = (
     SessionById
     | SessionByLookup
     | SessionsOf
@@ -188,9 +188,9 @@ def _unequal_of_a_kind(self: tuple[Any, ...], other: object) -> bool:
     return not _equal_of_a_kind(self, other)
 
 
-# Wants are keys of dictionaries. Named tuples are equal to any tuple with the same items: without this, the sessions
+# Queries are keys of dictionaries. Named tuples are equal to any tuple with the same items: without this, the sessions
 # of an owner and the entry of that owner would be one and the same question.
-for _kind in get_args(Want):
+for _kind in get_args(Query):
     _kind.__eq__, _kind.__ne__, _kind.__hash__ = _equal_of_a_kind, _unequal_of_a_kind, tuple.__hash__
 
 
@@ -198,14 +198,14 @@ Stamp = Any
 """What tells that an answer is still the same: equal stamps, equal answers. Only its store knows what is in it."""
 
 
-class SessionFound(NamedTuple):
+class SessionResult(NamedTuple):
     """A session with its owner's entry, as ``SessionById`` and ``SessionByLookup`` are answered."""
 
     session: Session | None
     entry: OwnerEntry | None
 
 
-class TokenFound(NamedTuple):
+class TokenResult(NamedTuple):
     """A token with what it is judged by, as ``TokenById`` and ``TokenByLookup`` are answered.
 
     Attributes:
@@ -221,14 +221,14 @@ class TokenFound(NamedTuple):
     heir: Session | None = None
 
     def followed(self) -> tuple[Token | None, Session | None, OwnerEntry | None]:
-        """Answer the token in the session where it is now, that session, and its owner's entry."""
+        """Return the token in the session where it is now, that session, and its owner's entry."""
         if self.heir is None or self.token is None:
             return self.token, self.session, self.entry
         return (*self.token.followed(self.session, self.heir), self.entry)
 
 
-NO_SESSION = SessionFound(None, None)
-NO_TOKEN = TokenFound(None, None, None)
+NO_SESSION = SessionResult(None, None)
+NO_TOKEN = TokenResult(None, None, None)
 
 
 class Unreadable(NamedTuple):
@@ -243,13 +243,13 @@ class Unreadable(NamedTuple):
     error: CorruptRecord | UnknownPepper
 
 
-class Found(NamedTuple):
+class Result(NamedTuple):
     """One answer.
 
     Attributes:
-        value: ``SessionFound`` or ``TokenFound`` for one record; a list of ``Session`` for ``SessionsOf``, of
-            ``SessionFound`` for ``SessionListing``, of ``Token`` for ``TokensOf``, ``TransferablesOf`` and
-            ``ParkedTokens``, of ``TokenFound`` for ``TokenListing``; else the record, text or number, ``None``
+        value: ``SessionResult`` or ``TokenResult`` for one record; a list of ``Session`` for ``SessionsOf``, of
+            ``SessionResult`` for ``SessionListing``, of ``Token`` for ``TokensOf``, ``TransferablesOf`` and
+            ``ParkedTokens``, of ``TokenResult`` for ``TokenListing``; else the record, text or number, ``None``
             where there is none.
         stamps: stamp of each part that the answer was made of, by the name the store gives it.
         unreadable: what is left out of a list because it cannot be read; it counts towards the list's limit. What is
@@ -261,11 +261,11 @@ class Found(NamedTuple):
     unreadable: Sequence[Unreadable] = ()
 
 
-class Answer(NamedTuple):
+class Snapshot(NamedTuple):
     """The answers of one round trip, and the instant on the store's clock at which they held (milliseconds)."""
 
     now: int
-    found: Sequence[Found]
+    found: Sequence[Result]
 
 
 class Key(NamedTuple):

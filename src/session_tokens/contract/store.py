@@ -3,7 +3,8 @@
 A store keeps records and commits change sets; it knows stamps, not rules. To write one, subclass ``Store`` (or
 ``BlockingStore`` when nothing in it ever waits on an event loop) and run the suite of ``session_tokens.testing``:
 
-- ``read(wants)``: answer all wants as of one instant, in ONE round trip, each with the stamps of what it was made of.
+- ``read(queries)``: return all results as of one instant, in ONE round trip, each with the stamps of what
+  it was made of.
 - ``run(rule, *args)``: run the rule atomically. Either under the store's own lock, or read ahead, run, commit if no
   stamp moved, and else run again: ``OptimisticStore`` does the latter and leaves ``commit`` to you. Either way the
   last step before a change set is written is to compare the store's own clock with ``Changes.not_after``, under the
@@ -12,7 +13,7 @@ A store keeps records and commits change sets; it knows stamps, not rules. To wr
 - ``close()``: idempotent.
 
 A record that cannot be read stops nothing but itself: who asks for it by its id or look-up key gets the error, lists
-and sets leave it out and name it in ``Found.unreadable``, and ``unreadables`` is told.
+and sets leave it out and name it in ``Result.unreadable``, and ``unreadables`` is told.
 
 ``read`` sees everything whose ``run`` has returned, on every process: each command is atomic and linearizable.
 A store that cannot do what is asked raises ``StoreUnavailable``; it never answers less.
@@ -38,19 +39,19 @@ from .brief import awaited_within, done_within
 from .changes import Changes
 from .queries import (
     NO_TOKEN,
-    Answer,
-    Found,
     Key,
     PeppersInUse,
+    Query,
+    Result,
     SessionById,
     SessionByLookup,
     SettingOf,
+    Snapshot,
     Stamp,
     TokenById,
     TokenByLookup,
-    Want,
 )
-from .transaction import Missing, ReadAhead, Rule, wants_of
+from .transaction import Missing, ReadAhead, Rule, queries_of
 from .unreadable import Unreadables
 
 T = TypeVar("T")
@@ -79,8 +80,8 @@ class Store(metaclass=ABCMeta):
     unreadables: Unreadables
 
     @abstractmethod
-    async def read(self, wants: Sequence[Want]) -> Answer:
-        """Answer all wants as of one instant, in one round trip.
+    async def read(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant, in one round trip.
 
         Raises:
             StoreUnavailable: the store cannot be asked.
@@ -90,7 +91,7 @@ class Store(metaclass=ABCMeta):
 
     @abstractmethod
     async def run(self, rule: Rule[T], *args: object) -> T:
-        """Run a rule atomically and answer what it answers; what it raises leaves everything as it was.
+        """Run a rule atomically and return what it answers; what it raises leaves everything as it was.
 
         Raises:
             StoreUnavailable: the store cannot be asked; the outcome may be unknown.
@@ -107,7 +108,7 @@ class Store(metaclass=ABCMeta):
 
     @abstractmethod
     async def due(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
 
     async def ready(self) -> None:
         """Return if commands could be carried out now; asks the store something small.
@@ -135,7 +136,7 @@ class Store(metaclass=ABCMeta):
             raise _unknown_while_missing(missing)
 
     async def missing_peppers(self) -> Sequence[str]:
-        """Answer the ids of the peppers that records may be under and that were not given.
+        """Return the ids of the peppers that records may be under and that were not given.
 
         While there is one, it cannot be told whether a secret that was not found is valid.
         """
@@ -149,7 +150,7 @@ class Store(metaclass=ABCMeta):
         """Let go of files, connections and threads; calling it again does nothing."""
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of a secret with its owner's entry: the hot path, one round trip."""
+        """Return now and the session of a secret with its owner's entry: the hot path, one round trip."""
         now, found = await self.read([SessionByLookup(lookup) for lookup in lookups])
         first = _first(found, (None, None))
         if first[0] is None:
@@ -157,10 +158,10 @@ class Store(metaclass=ABCMeta):
         return (now, *first)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of a secret in the session where it is now, that one and its owner's entry.
+        """Return now and the token of a secret in the session where it is now, that one and its owner's entry.
 
         The hot path. Where the session that the record names was replaced, the token is answered as it will be written
-        down: ``TokenFound.followed``.
+        down: ``TokenResult.followed``.
         """
         now, found = await self.read([TokenByLookup(lookup) for lookup in lookups])
         first = _first(found, NO_TOKEN)
@@ -169,7 +170,7 @@ class Store(metaclass=ABCMeta):
         return (now, *first.followed())
 
     async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of the first id that there is, with its owner's entry."""
+        """Return now and the session of the first id that there is, with its owner's entry."""
         now, found = await self.read([SessionById(id) for id in ids])
         first = _first(found, (None, None))
         if first[0] is None:
@@ -177,7 +178,7 @@ class Store(metaclass=ABCMeta):
         return (now, *first)
 
     async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of the first id that there is, with its session and that owner's entry."""
+        """Return now and the token of the first id that there is, with its session and that owner's entry."""
         now, found = await self.read([TokenById(id) for id in ids])
         first = _first(found, NO_TOKEN)
         if first[0] is None:
@@ -186,7 +187,7 @@ class Store(metaclass=ABCMeta):
 
 
 def _unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
-    """Answer the error for what was not found while it may be there under a pepper that was not given."""
+    """Return the error for what was not found while it may be there under a pepper that was not given."""
     return StoreUnavailable(
         f"it was not found, but the store holds records under the pepper {missing[0]}, which this process was not "
         "given: it may be one of them. Give that pepper after the current one and start this process again",
@@ -194,7 +195,7 @@ def _unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
     )
 
 
-def _first(found: Sequence[Found], nothing: tuple[Any, ...]) -> Any:
+def _first(found: Sequence[Result], nothing: tuple[Any, ...]) -> Any:
     return next((answer.value for answer in found if answer.value[0] is not None), nothing)
 
 
@@ -208,7 +209,7 @@ class BlockingStore(Store):
     blocking = True
 
     @abstractmethod
-    def read_now(self, wants: Sequence[Want]) -> Answer:
+    def read_now(self, queries: Sequence[Query]) -> Snapshot:
         """As ``read``, at once."""
 
     @abstractmethod
@@ -271,9 +272,9 @@ class BlockingStore(Store):
         found = self.read_now([PeppersInUse()]).found[0]
         return [key_id for key_id in found.value if not self.keyring.holds(key_id)]
 
-    async def read(self, wants: Sequence[Want]) -> Answer:
-        """Answer all wants as of one instant."""
-        return self.read_now(wants)
+    async def read(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant."""
+        return self.read_now(queries)
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule atomically."""
@@ -284,7 +285,7 @@ class BlockingStore(Store):
         return self.run_within_now(patience_s, rule, *args)
 
     async def due(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer what should be swept."""
+        """Return what should be swept."""
         return self.due_now(now, limit)
 
     async def close(self) -> None:
@@ -292,19 +293,19 @@ class BlockingStore(Store):
         self.close_now()
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of a secret with its owner's entry."""
+        """Return now and the session of a secret with its owner's entry."""
         return self.find_session_now(lookups)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of a secret with its session and that owner's entry."""
+        """Return now and the token of a secret with its session and that owner's entry."""
         return self.find_token_now(lookups)
 
     async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of the first id that there is, with its owner's entry."""
+        """Return now and the session of the first id that there is, with its owner's entry."""
         return self.find_session_by_id_now(ids)
 
     async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of the first id that there is, with its session and that owner's entry."""
+        """Return now and the token of the first id that there is, with its session and that owner's entry."""
         return self.find_token_by_id_now(ids)
 
 
@@ -327,32 +328,32 @@ class Commit(NamedTuple):
         return self.changes.not_after
 
 
-Step = Sequence[Want] | Commit
+Step = Sequence[Query] | Commit
 
 
 def attempts(rule: Rule[T], args: tuple[object, ...]) -> Generator[Step, Any, tuple[T, Changes, int]]:
-    """Run a rule optimistically: yields what to read (send the ``Answer``) or to commit (send whether it was).
+    """Run a rule optimistically: yields what to read (send the ``Snapshot``) or to commit (send whether it was).
 
-    Answers the rule's answer, its change set and the instant of the commit. A refusal is only raised once the reads
+    Return the rule's answer, its change set and the instant of the commit. A refusal is only raised once the reads
     on which it rests are known to hold together, which one round trip gives; reads of several are checked by an
     empty commit.
 
     Raises:
         StoreBusy: after ``ATTEMPTS_MAX`` commits that were refused: of as many callers at once, each gets its turn.
     """
-    wants = list(dict.fromkeys(wants_of(rule, args)))
+    queries = list(dict.fromkeys(queries_of(rule, args)))
     refused = 0
     for _ in range(4 * ATTEMPTS_MAX):  # a run that only found what else to read is none of its own
         if refused == ATTEMPTS_MAX:
             break
-        answer: Answer = yield wants
-        tx = ReadAhead(answer.now, dict(zip(wants, answer.found, strict=True)))
+        answer: Snapshot = yield queries
+        tx = ReadAhead(answer.now, dict(zip(queries, answer.found, strict=True)))
         try:
             result = rule(tx, *args)
         except Missing as missing:
-            if any(want in wants for want in missing.wants):
-                raise AssertionError(f"the store did not answer {missing.wants}") from None
-            wants += dict.fromkeys(missing.wants)
+            if any(query in queries for query in missing.queries):
+                raise AssertionError(f"the store did not answer {missing.queries}") from None
+            queries += dict.fromkeys(missing.queries)
             continue
         if not tx.changes or (yield Commit(tx.changes, tx.used, answer.now)):
             return result, tx.changes, answer.now
@@ -361,7 +362,7 @@ def attempts(rule: Rule[T], args: tuple[object, ...]) -> Generator[Step, Any, tu
 
 
 def pause_s(conflicts: int) -> float:
-    """Answer how long to wait before the next attempt: full jitter, doubling from 1 ms to 64 ms, none at first."""
+    """Return how long to wait before the next attempt: full jitter, doubling from 1 ms to 64 ms, none at first."""
     return 0.0 if conflicts < 2 else random.uniform(0, min(0.064, 0.001 * 2**conflicts))
 
 
@@ -378,7 +379,7 @@ class OptimisticStore(Store):
 
     @abstractmethod
     async def commit(self, commit: Commit) -> bool:
-        """Write all changes atomically if every stamp is as given and now is before ``not_after``; answer whether.
+        """Write all changes atomically if every stamp is as given and now is before ``not_after``; return whether.
 
         Raises:
             StoreUnavailable: the store cannot be asked; the outcome may be unknown.

@@ -22,25 +22,25 @@ from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .changes import Changes
 from .queries import (
     EntryOf,
-    Found,
     IdempotencyOf,
     KeyById,
     ParkedTokens,
     PredecessorsOf,
+    Query,
+    Result,
     SessionById,
     SessionByLookup,
     SessionCountOf,
-    SessionFound,
+    SessionResult,
     SessionsOf,
     SettingOf,
     Stamp,
     TokenById,
     TokenByLookup,
     TokenCountOf,
-    TokenFound,
+    TokenResult,
     TokensOf,
     TransferablesOf,
-    Want,
 )
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ class Transaction(Protocol):
         """The token whose present secret is looked up by that, as it is stored."""
         ...
 
-    def ahead(self, wants: Sequence[Want]) -> None:
+    def ahead(self, queries: Sequence[Query]) -> None:
         """Say what will be read next, so that it is read at once."""
         ...
 
@@ -166,34 +166,34 @@ class Transaction(Protocol):
 Rule = Callable[..., T]
 """``rule(tx, *args)``; ``reads`` names what it will surely read."""
 
-Wants = Callable[..., Sequence[Want]]
+Wants = Callable[..., Sequence[Query]]
 
 
 _WANTS: dict[Callable[..., Any], Wants] = {}
 
 
-def reads(wants: Wants) -> Callable[[R], R]:
-    """Name what a rule will surely read: ``wants(*args)`` is fetched before its first run."""
+def reads(queries: Wants) -> Callable[[R], R]:
+    """Name what a rule will surely read: ``queries(*args)`` is fetched before its first run."""
 
     def mark(rule: R) -> R:
-        _WANTS[rule] = wants
+        _WANTS[rule] = queries
         return rule
 
     return mark
 
 
-def wants_of(rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Want]:
-    """Answer what a rule with these arguments names as its sure reads."""
-    wants = _WANTS.get(rule)
-    return wants(*args) if wants is not None else ()
+def queries_of(rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Query]:
+    """Return what a rule with these arguments names as its sure reads."""
+    queries = _WANTS.get(rule)
+    return queries(*args) if queries is not None else ()
 
 
 class Missing(Exception):
     """A rule asked for what was not read ahead; the store fetches it and runs the rule again."""
 
-    def __init__(self, wants: Sequence[Want]) -> None:
-        super().__init__(wants)
-        self.wants = wants
+    def __init__(self, queries: Sequence[Query]) -> None:
+        super().__init__(queries)
+        self.queries = queries
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -243,54 +243,54 @@ class ReadAhead(WriteSet):
 
     Args:
         now: the instant of the reads on the store's clock, in milliseconds.
-        found: what was read: want → answer.
+        found: what was read: query → answer.
     """
 
     __slots__ = ("_found", "now", "used")
 
-    def __init__(self, now: int, found: dict[Want, Found]) -> None:
+    def __init__(self, now: int, found: dict[Query, Result]) -> None:
         super().__init__()
         self.now = now
         self._found = found
         self.used: dict[Any, Stamp] = {}
 
-    def _answer(self, want: Want) -> Any:
-        found = self._found.get(want) or self._brought_along(want)
+    def _answer(self, query: Query) -> Any:
+        found = self._found.get(query) or self._brought_along(query)
         if found is None:
-            raise Missing([want])
+            raise Missing([query])
         self.used.update(found.stamps)
         return found.value
 
-    def _brought_along(self, want: Want) -> Found | None:
-        """Answer a want from what came along with another, which saves the round trip that fetches it."""
-        if not isinstance(want, SessionById | EntryOf):
+    def _brought_along(self, query: Query) -> Result | None:
+        """Return a query from what came along with another, which saves the round trip that fetches it."""
+        if not isinstance(query, SessionById | EntryOf):
             return None
         for value, stamps, _ in self._found.values():
-            if isinstance(value, TokenFound):
-                if isinstance(want, SessionById):
-                    if value.token is not None and value.token.session_id == want.id:
-                        return Found(SessionFound(value.session, value.entry), stamps)
-                    if value.heir is not None and value.heir.id == want.id:
-                        return Found(SessionFound(value.heir, value.entry), stamps)
-            elif not isinstance(value, SessionFound):
+            if isinstance(value, TokenResult):
+                if isinstance(query, SessionById):
+                    if value.token is not None and value.token.session_id == query.id:
+                        return Result(SessionResult(value.session, value.entry), stamps)
+                    if value.heir is not None and value.heir.id == query.id:
+                        return Result(SessionResult(value.heir, value.entry), stamps)
+            elif not isinstance(value, SessionResult):
                 continue
             session = value.session
             if session is None:
                 continue
-            if isinstance(want, EntryOf) and session.owner == want.owner:
-                return Found(value.entry, stamps)
-            if isinstance(want, SessionById) and session.id == want.id:
-                return Found(SessionFound(session, value.entry), stamps)
+            if isinstance(query, EntryOf) and session.owner == query.owner:
+                return Result(value.entry, stamps)
+            if isinstance(query, SessionById) and session.id == query.id:
+                return Result(SessionResult(session, value.entry), stamps)
         return None
 
     def session(self, id: str) -> Session | None:
         """The session of an id."""
-        found: SessionFound = self._answer(SessionById(id))
+        found: SessionResult = self._answer(SessionById(id))
         return found.session
 
     def session_by_lookup(self, lookup: str) -> Session | None:
         """The session whose present secret is looked up by that."""
-        found: SessionFound = self._answer(SessionByLookup(lookup))
+        found: SessionResult = self._answer(SessionByLookup(lookup))
         return found.session
 
     def entry(self, owner: str) -> OwnerEntry | None:
@@ -298,9 +298,9 @@ class ReadAhead(WriteSet):
         entry: OwnerEntry | None = self._answer(EntryOf(owner))
         return entry
 
-    def ahead(self, wants: Sequence[Want]) -> None:
+    def ahead(self, queries: Sequence[Query]) -> None:
         """Say what will be read next."""
-        missing = [want for want in wants if want not in self._found]
+        missing = [query for query in queries if query not in self._found]
         if missing:
             raise Missing(missing)
 
@@ -321,12 +321,12 @@ class ReadAhead(WriteSet):
 
     def token(self, id: str) -> Token | None:
         """The token of an id."""
-        found: TokenFound = self._answer(TokenById(id))
+        found: TokenResult = self._answer(TokenById(id))
         return found.token
 
     def token_by_lookup(self, lookup: str) -> Token | None:
         """The token whose present secret is looked up by that."""
-        found: TokenFound = self._answer(TokenByLookup(lookup))
+        found: TokenResult = self._answer(TokenByLookup(lookup))
         return found.token
 
     def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
@@ -341,9 +341,9 @@ class ReadAhead(WriteSet):
             left_out = self._left_out(TokensOf(session_id, asked))
         return tokens[:limit]
 
-    def _left_out(self, want: Want) -> int:
-        """Answer how many records an answer left out because they cannot be read."""
-        found = self._found.get(want)
+    def _left_out(self, query: Query) -> int:
+        """Return how many records an answer left out because they cannot be read."""
+        found = self._found.get(query)
         return 0 if found is None else len(found.unreadable)
 
     def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:

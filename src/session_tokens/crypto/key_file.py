@@ -64,12 +64,12 @@ class Keys:
 
 
 def key_file_of(database: Path) -> Path:
-    """Answer where the key file of an SQLite database stands: beside it, ``<database>.key``."""
+    """Return where the key file of an SQLite database stands: beside it, ``<database>.key``."""
     return database.with_name(database.name + KEY_FILE_SUFFIX)
 
 
 def given_keys(pepper: Pepper | None) -> Keys | None:
-    """Answer the keys that are given by argument or environment; ``None`` where none are.
+    """Return the keys that are given by argument or environment; ``None`` where none are.
 
     Raises:
         InvalidInput: a pepper that can never be right, or a file that keys may not be kept in; the message names
@@ -103,7 +103,7 @@ def read_key_file(path: Path) -> Keys:
 
 
 def key_path_of(database: Path | None) -> Path:
-    """Answer the file from which a store's keys come when none are given as an argument.
+    """Return the file from which a store's keys come when none are given as an argument.
 
     Args:
         database: the SQLite database, ``None`` for a store on a server.
@@ -146,7 +146,7 @@ def replace_key_file(path: Path, keys: Keys) -> None:
 
 
 def make_key_file(path: Path) -> bool:
-    """Make a key file with three new keys of 32 random bytes each; answer whether this call made it.
+    """Make a key file with three new keys of 32 random bytes each; return whether this call made it.
 
     The file appears whole or not at all. Of two processes that make it at the same time, one wins.
 
@@ -185,7 +185,7 @@ def _id_of(key: bytes) -> str:
 
 
 def given_keyring(pepper: Pepper | None, store: str) -> PepperKeyring:
-    """Answer the keyring of a store on a server, from the argument or the environment.
+    """Return the keyring of a store on a server, from the argument or the environment.
 
     Args:
         pepper: the argument.
@@ -204,7 +204,7 @@ def given_keyring(pepper: Pepper | None, store: str) -> PepperKeyring:
 
 
 def keyring_of(keys: Keys) -> PepperKeyring:
-    """Answer the keyring of a store's keys."""
+    """Return the keyring of a store's keys."""
     return PepperKeyring(keys.peppers, data=keys.data, index=keys.index)
 
 
@@ -282,7 +282,7 @@ def _parsed(text: str, path: Path) -> Keys:
 
 
 def _bare_peppers(lines: list[str]) -> dict[str, bytes]:
-    """Answer the peppers of a file that holds one a line, the current one first."""
+    """Return the peppers of a file that holds one a line, the current one first."""
     peppers: dict[str, bytes] = {}
     for number, line in enumerate(lines, 1):
         where = "it" if len(lines) == 1 else f"line {number}"
@@ -320,7 +320,7 @@ def _keys_by_kind(lines: list[str]) -> dict[str, dict[str, bytes]]:
 
 
 def _bare_pepper(text: str, where: str) -> bytes:
-    """Answer the bytes of a pepper in hex or base64, also URL-safe and without padding."""
+    """Return the bytes of a pepper in hex or base64, also URL-safe and without padding."""
     text = text.strip()
     if not text:
         raise InvalidInput(f"{where} is empty; give at least {PEPPER_BYTES_MIN} bytes in hex or base64")

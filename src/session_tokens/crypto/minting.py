@@ -35,7 +35,7 @@ _UNFAIR = bytes(range(248, 256))  # 248 = 4 * 62: bytes from here on would favou
 
 
 def base62(number: int, width: int) -> str:
-    """Answer ``number`` in base62, big-endian, zero-padded to ``width`` characters (even)."""
+    """Return ``number`` in base62, big-endian, zero-padded to ``width`` characters (even)."""
     pairs = []
     for _ in range((width + 1) // 2):
         number, pair = divmod(number, 3844)
@@ -56,7 +56,7 @@ def _checksum(covered: str) -> str:
 
 
 def random_body() -> str:
-    """Answer 43 base62 characters worth 256 random bits from the operating system, each value as likely."""
+    """Return 43 base62 characters worth 256 random bits from the operating system, each value as likely."""
     while True:
         letters = os.urandom(56).translate(_LETTERS, _UNFAIR)
         body = letters[:43].decode("ascii")
@@ -71,7 +71,7 @@ def new_secret(prefix: str, partition: str = PARTITION) -> str:
 
 
 def secret_of(prefix: str, number: bytes, partition: str = PARTITION) -> str:
-    """Answer the secret whose 256 bits are ``number`` (32 bytes), as a derived secret is made."""
+    """Return the secret whose 256 bits are ``number`` (32 bytes), as a derived secret is made."""
     covered = prefix + partition + base62(int.from_bytes(number), 43)
     return covered + _checksum(covered)
 
@@ -119,11 +119,11 @@ class Keyring(Protocol):
     """How one store turns secrets into what it looks them up by, and derives secrets for idempotent commands."""
 
     def lookup(self, secret: str) -> str:
-        """Answer what a new secret will be looked up by: under the current pepper."""
+        """Return what a new secret will be looked up by: under the current pepper."""
         ...
 
     def lookups(self, secret: str) -> Sequence[str]:
-        """Answer all that a secret may be looked up by: one for each live pepper, the current first."""
+        """Return all that a secret may be looked up by: one for each live pepper, the current first."""
         ...
 
     @property
@@ -146,11 +146,11 @@ class Keyring(Protocol):
         ...
 
     def derive(self, key_id: str, message: bytes) -> bytes:
-        """Answer 32 bytes that only a holder of that pepper can compute; ``KeyError`` where it is not held."""
+        """Return 32 bytes that only a holder of that pepper can compute; ``KeyError`` where it is not held."""
         ...
 
     def mac(self, message: bytes) -> str:
-        """Answer ``key-id:hex`` of a MAC over a stored record under the current pepper; empty where there is none."""
+        """Return ``key-id:hex`` of a MAC over a stored record under the current pepper; empty where there is none."""
         ...
 
     def mac_is_right(self, mac: str, message: bytes) -> bool:
@@ -171,27 +171,27 @@ class PlainKeyring:
     current = "process"
 
     def holds(self, key_id: str) -> bool:
-        """Answer ``True``: what never leaves the process is under its own pepper."""
+        """Return ``True``: what never leaves the process is under its own pepper."""
         return True
 
     def lookup(self, secret: str) -> str:
-        """Answer the secret itself."""
+        """Return the secret itself."""
         return secret
 
     def lookups(self, secret: str) -> Sequence[str]:
-        """Answer the secret itself."""
+        """Return the secret itself."""
         return (secret,)
 
     def derive(self, key_id: str, message: bytes) -> bytes:
-        """Answer HMAC-SHA256 under a pepper that dies with the process."""
+        """Return HMAC-SHA256 under a pepper that dies with the process."""
         return hmac.digest(self._pepper, b"idem" + message, "sha256")
 
     def mac(self, message: bytes) -> str:
-        """Answer nothing: no one else writes to the memory of the process."""
+        """Return nothing: no one else writes to the memory of the process."""
         return ""
 
     def mac_is_right(self, mac: str, message: bytes) -> bool:
-        """Answer ``True``: no one else writes to the memory of the process."""
+        """Return ``True``: no one else writes to the memory of the process."""
         return True
 
 
@@ -210,7 +210,7 @@ class Hmac:
         self._outer = sha256(bytes(byte ^ 0x5C for byte in block)).copy
 
     def hex(self, message: bytes) -> str:
-        """Answer the digest in hex."""
+        """Return the digest in hex."""
         inner, outer = self._inner(), self._outer()
         inner.update(message)
         outer.update(inner.digest())
@@ -252,21 +252,21 @@ class PepperKeyring:
         return key_id in self.peppers
 
     def lookup(self, secret: str) -> str:
-        """Answer the look-up key under the current pepper."""
+        """Return the look-up key under the current pepper."""
         prefix, keyed = self._prefixes[0]
         return prefix + keyed(secret.encode())
 
     def lookups(self, secret: str) -> Sequence[str]:
-        """Answer the look-up keys under every pepper, the current first."""
+        """Return the look-up keys under every pepper, the current first."""
         message = secret.encode()
         return [prefix + keyed(message) for prefix, keyed in self._prefixes]
 
     def derive(self, key_id: str, message: bytes) -> bytes:
-        """Answer HMAC-SHA256 under that pepper."""
+        """Return HMAC-SHA256 under that pepper."""
         return hmac.digest(self.peppers[key_id], b"idem" + message, "sha256")
 
     def mac(self, message: bytes) -> str:
-        """Answer ``key-id:hex`` of a MAC over a stored record under the current pepper."""
+        """Return ``key-id:hex`` of a MAC over a stored record under the current pepper."""
         prefix, keyed = self._prefixes[0]
         return prefix + keyed(b"mac" + message)
 
@@ -279,7 +279,7 @@ class PepperKeyring:
         )
 
     def check_of(self, key_id: str) -> str:
-        """Answer what a store records of a pepper, to tell a wrong one at open: hex HMAC of ``check``."""
+        """Return what a store records of a pepper, to tell a wrong one at open: hex HMAC of ``check``."""
         return hmac.digest(self.peppers[key_id], b"check", "sha256").hex()
 
 
@@ -289,7 +289,7 @@ def is_pepper_id(text: str) -> bool:
 
 
 def checked_peppers(pepper: Pepper) -> dict[str, bytes]:
-    """Answer key id → pepper, the current one first; see ``PepperKeyring`` for what is refused."""
+    """Return key id → pepper, the current one first; see ``PepperKeyring`` for what is refused."""
     if isinstance(pepper, bytes | bytearray):
         secret = bytes(pepper)
         pepper = {sha256(b"id" + secret).hexdigest()[:8]: secret}

@@ -56,7 +56,7 @@ class ReadOnlyList(_ReadOnly, list[Any]):
 
 
 def read_only(value: Any, remedy: str) -> Any:
-    """Answer a JSON value whose dicts and lists, at every depth, refuse changes.
+    """Return a JSON value whose dicts and lists, at every depth, refuse changes.
 
     Args:
         value: what ``json.loads`` answered; at most 32 levels deep, as all that is kept.

@@ -50,7 +50,7 @@ class Record:
         return hash((self.__class__, getattr(self, self._compared[0])))
 
     def replace(self, **changes: Any) -> Self:
-        """Answer a copy with some fields changed."""
+        """Return a copy with some fields changed."""
         values = list(self._values(self))
         for name, value in changes.items():
             values[self._places[name]] = value
@@ -76,7 +76,7 @@ Kind = TypeVar("Kind", bound=Record)
 
 
 def frozen_kind(kind: type[Kind]) -> type[Kind]:
-    """Answer the class that a record takes as its last step in being made: the same, but it refuses assignment."""
+    """Return the class that a record takes as its last step in being made: the same, but it refuses assignment."""
     names = {"__slots__": (), "__doc__": kind.__doc__, "__module__": __package__}
     return type(kind.__name__, (kind,), {**names, "__setattr__": frozen, "__delattr__": frozen})
 
@@ -309,7 +309,7 @@ class Session(_SessionAtHand):
         return optional_datetime(self.ended_at)
 
     def to_dict(self) -> dict[str, JSON]:
-        """Answer the session as plain JSON: instants in milliseconds, durations in seconds; no secret."""
+        """Return the session as plain JSON: instants in milliseconds, durations in seconds; no secret."""
         return {
             "id": self.id,
             "owner": self.owner,
@@ -357,7 +357,7 @@ class Session(_SessionAtHand):
         return now < self.deadline and (entry is None or entry.epoch == self.owner_epoch)
 
     def ended(self, at: int, reason: str) -> Session:
-        """Answer the session ended at ``at``: no clock brings it back, no secret finds it, the sweeper is next."""
+        """Return the session ended at ``at``: no clock brings it back, no secret finds it, the sweeper is next."""
         return Session(
             self.id, self.owner, None, self.created_at, self.last_seen_at, self.authenticated_at, 0,
             self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms, self.detachable, self.detached_at, at,
@@ -365,7 +365,7 @@ class Session(_SessionAtHand):
         )  # fmt: skip
 
     def followed_by(self, heir_id: str) -> Session:
-        """Answer the ended session with its transferable tokens in another session from now on."""
+        """Return the ended session with its transferable tokens in another session from now on."""
         details = self.details
         return self.replace(details=details._replace(successor=heir_id, moves=details.moves + 1))
 
@@ -390,7 +390,7 @@ def is_another(session: Session, former: Session) -> bool:
 
 
 def as_datetime(instant: int) -> datetime:
-    """Answer milliseconds since the epoch as an aware ``datetime`` in UTC."""
+    """Return milliseconds since the epoch as an aware ``datetime`` in UTC."""
     return datetime.fromtimestamp(instant // 1000, UTC).replace(microsecond=instant % 1000 * 1000)
 
 
@@ -400,7 +400,7 @@ def optional_datetime(instant: int | None) -> datetime | None:
 
 
 def in_seconds(duration_ms: int | None) -> float | None:
-    """Answer milliseconds as seconds: a whole number where it is one."""
+    """Return milliseconds as seconds: a whole number where it is one."""
     if duration_ms is None:
         return None
     return duration_ms // 1000 if duration_ms % 1000 == 0 else duration_ms / 1000

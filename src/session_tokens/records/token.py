@@ -184,7 +184,7 @@ class Token(_TokenAtHand):
         return optional_datetime(self.unassigned_at)
 
     def to_dict(self) -> dict[str, JSON]:
-        """Answer the token as plain JSON: instants in milliseconds, durations in seconds, price as text; no secret."""
+        """Return the token as plain JSON: instants in milliseconds, durations in seconds, price as text; no secret."""
         price = self.price
         return {
             "id": self.id,
@@ -262,7 +262,7 @@ class Token(_TokenAtHand):
         return self.session_id is None and self.unassigned_at is None
 
     def as_of(self, now: int, session: Session | None, entry: OwnerEntry | None) -> Token | None:
-        """Answer the token as it stands at ``now``: itself, unassigned because its session is over, or ``None``."""
+        """Return the token as it stands at ``now``: itself, unassigned because its session is over, or ``None``."""
         if now >= self.deadline:
             return None
         if self.session_id is None or (session is not None and session.alive(now, entry)):
@@ -274,7 +274,7 @@ class Token(_TokenAtHand):
         return token if now < token.deadline else None
 
     def unassigned(self, at: int) -> Token:
-        """Answer the token without an owner since ``at``, its disownment clock running."""
+        """Return the token without an owner since ``at``, its disownment clock running."""
         disownment = NEVER if self.disownment_timeout_ms is None else at + self.disownment_timeout_ms
         return Token(
             self.id, None, self.lookup, self.kind, None, self.text, self.is_json, self.created_at, self.timeout_ms,
@@ -283,7 +283,7 @@ class Token(_TokenAtHand):
         )  # fmt: skip
 
     def held_by(self, owner: str, session_id: str | None, lookup: str | None, now: int) -> Token:
-        """Answer the token in new hands: epoch + 1, its listing cleared, deadline and value kept."""
+        """Return the token in new hands: epoch + 1, its listing cleared, deadline and value kept."""
         giver = self.owner if self.owner is not None else self.previous_owner
         return Token(
             self.id, owner, lookup, self.kind, session_id, self.text, self.is_json, self.created_at, self.timeout_ms,
@@ -292,7 +292,7 @@ class Token(_TokenAtHand):
         )  # fmt: skip
 
     def in_session(self, session_id: str | None, moves: int = 1) -> Token:
-        """Answer the token held in another session of the same owner, after so many moves; its hands stay the same."""
+        """Return the token held in another session of the same owner, after so many moves; its hands stay the same."""
         return Token(
             self.id, self.owner, self.lookup, self.kind, session_id, self.text, self.is_json, self.created_at,
             self.timeout_ms, self.own_deadline, self.own_deadline, self.disownment_timeout_ms, self.held_since, None,
@@ -300,7 +300,7 @@ class Token(_TokenAtHand):
         )  # fmt: skip
 
     def followed(self, session: Session | None, heir: Session | None) -> tuple[Token, Session | None]:
-        """Answer the token with the session that it is in now, as it will be written down.
+        """Return the token with the session that it is in now, as it will be written down.
 
         Args:
             session: the one that its record names.
@@ -311,7 +311,7 @@ class Token(_TokenAtHand):
         return self.in_session(heir.id, session.details.moves), heir
 
     def seen_with(self, session: Session | None) -> Token:
-        """Answer the token as callers see it: a session-bound one expires with its session at the latest."""
+        """Return the token as callers see it: a session-bound one expires with its session at the latest."""
         if session is not None and self.kind is BOUND and session.deadline < self.deadline:
             return Token(
                 self.id, self.owner, self.lookup, self.kind, self.session_id, self.text, self.is_json, self.created_at,

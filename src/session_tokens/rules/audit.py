@@ -17,8 +17,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, TypeVar
 
-from ..contract.queries import Answer, SettingOf, Want
-from ..contract.transaction import Rule, Transaction, reads, wants_of
+from ..contract.queries import Query, SettingOf, Snapshot
+from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..errors import CorruptRecord
 from ..events import Event, events_of
 
@@ -71,27 +71,27 @@ _HEAD_NAMES = (HEAD_SETTING, *(f"{HEAD_SETTING}:{chain:04d}" for chain in range(
 
 
 def head_name(chain: int) -> str:
-    """Answer the name of the setting that holds the head of a chain."""
+    """Return the name of the setting that holds the head of a chain."""
     return _HEAD_NAMES[chain]
 
 
 def entry_name(number: int, chain: int = 0) -> str:
-    """Answer the name of the setting that holds an entry of a chain; names sort as their numbers do."""
+    """Return the name of the setting that holds an entry of a chain; names sort as their numbers do."""
     return f"{ENTRY_PREFIX}{chain:04d}:{number:016d}" if chain else f"{ENTRY_PREFIX}{number:016d}"
 
 
 def first_head(chain: int) -> Head:
-    """Answer the head of an empty chain; no two begin alike, so that one does not pass for another."""
+    """Return the head of an empty chain; no two begin alike, so that one does not pass for another."""
     return Head(0, f"{chain:064d}")
 
 
 def link_of(key: AuditKey, before: str, text: str) -> str:
-    """Answer the link of an entry after another's."""
+    """Return the link of an entry after another's."""
     return key.keyed(f"{before}\n{text}".encode())
 
 
 def head_of(text: str | None, chain: int = 0) -> Head:
-    """Answer the head that a store holds; that of an empty chain where there is none.
+    """Return the head that a store holds; that of an empty chain where there is none.
 
     Raises:
         CorruptRecord: it is none.
@@ -104,13 +104,13 @@ def head_of(text: str | None, chain: int = 0) -> Head:
     return Head(int(number), link)
 
 
-def head_wants(chains: Iterable[int] = range(CHAINS)) -> list[Want]:
-    """Answer what brings the heads of chains, the first ones or all, as of one instant."""
+def head_queries(chains: Iterable[int] = range(CHAINS)) -> list[Query]:
+    """Return what brings the heads of chains, the first ones or all, as of one instant."""
     return [SettingOf(head_name(chain)) for chain in chains]
 
 
-def heads_in(answer: Answer) -> dict[int, Head]:
-    """Answer the heads of the chains that have entries, from the answer to ``head_wants``.
+def heads_in(answer: Snapshot) -> dict[int, Head]:
+    """Return the heads of the chains that have entries, from the answer to ``head_wants``.
 
     Raises:
         CorruptRecord: one is none.
@@ -119,7 +119,7 @@ def heads_in(answer: Answer) -> dict[int, Head]:
 
 
 def anchor_mac(key: AuditKey, text: str) -> str:
-    """Answer the signature of an anchor, in hex."""
+    """Return the signature of an anchor, in hex."""
     return key.keyed(b"anchor\n" + text.encode())
 
 
@@ -127,15 +127,15 @@ _AUDITED: dict[Callable[..., Any], Rule[Audited]] = {}
 
 
 def audited(rule: Rule[Any]) -> Rule[Audited]:
-    """Answer a rule that runs another and appends an entry to a chain for each state change that it notes down.
+    """Return a rule that runs another and appends an entry to a chain for each state change that it notes down.
 
     It is one for each rule, ``(tx, key, act, chain, args)``: what a store has learnt of how a rule reads holds for it.
     """
     made = _AUDITED.get(rule)
     if made is None:
 
-        def sure_reads(key: AuditKey, act: Act, chain: int, args: tuple[object, ...]) -> Sequence[Want]:
-            return [*wants_of(rule, args), SettingOf(head_name(chain))]
+        def sure_reads(key: AuditKey, act: Act, chain: int, args: tuple[object, ...]) -> Sequence[Query]:
+            return [*queries_of(rule, args), SettingOf(head_name(chain))]
 
         def run(tx: Transaction, key: AuditKey, act: Act, chain: int, args: tuple[object, ...]) -> Audited:
             return _appended(tx, key, act, chain, rule(tx, *args))
@@ -160,7 +160,7 @@ def _appended(tx: Transaction, key: AuditKey, act: Act, chain: int, outcome: obj
 
 
 def _entry_text(number: int, chain: int, key_id: str, act: Act, event: Event) -> str:
-    """Answer an entry as JSON, by hand: this is written within every command."""
+    """Return an entry as JSON, by hand: this is written within every command."""
     kind, at, subject_id, owner, reason, previous_owner = event
     return (
         f'{{"n":{number},"chain":{chain},{_act_text(key_id, act)},"kind":"{kind}","at":{at},'
@@ -173,7 +173,7 @@ def _entry_text(number: int, chain: int, key_id: str, act: Act, event: Event) ->
 
 @lru_cache(1_000)
 def _act_text(key_id: str, act: Act) -> str:
-    """Answer the part of an entry that all entries of one request share."""
+    """Return the part of an entry that all entries of one request share."""
     actor = "null" if act.actor is None else encode_basestring(act.actor)
     request = "null" if act.request is None else encode_basestring(act.request)
     return f'"key":{encode_basestring(key_id)},"actor":{actor},"request":{request}'
@@ -204,12 +204,12 @@ def broken_link(key: AuditKey | None, chain: int, before: Head, stored: str | No
 
 
 def named_entry(number: int, chain: int) -> str:
-    """Answer how an entry is named to people."""
+    """Return how an entry is named to people."""
     return f"entry {number} of chain {chain}" if chain else f"entry {number}"
 
 
 def key_id_of(stored: str | None) -> str | None:
-    """Answer the id of the key that an entry names; ``None`` where there is no such entry or it is unreadable."""
+    """Return the id of the key that an entry names; ``None`` where there is no such entry or it is unreadable."""
     try:
         return str(json.loads((stored or "").partition(":")[2])["key"])
     except (ValueError, KeyError, TypeError):

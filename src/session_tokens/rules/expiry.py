@@ -27,7 +27,7 @@ LEAST_GOOD_MS = 1_000
 
 
 def attached_deadline(opened_at: int, max_age_ms: int | None, seen_at: int, idle_timeout_ms: int | None) -> int:
-    """Answer when an attached session ends if it is not used: the idle clock gets 1/16 of grace for lazy touches."""
+    """Return when an attached session ends if it is not used: the idle clock gets 1/16 of grace for lazy touches."""
     deadline = NEVER if max_age_ms is None else opened_at + max_age_ms
     if idle_timeout_ms is None:
         return deadline
@@ -35,13 +35,13 @@ def attached_deadline(opened_at: int, max_age_ms: int | None, seen_at: int, idle
 
 
 def detached_deadline(opened_at: int, max_age_ms: int | None, detached_at: int, timeout_ms: int | None) -> int:
-    """Answer when a detached session ends: its idle clock stands, its detached clock runs, its age goes on."""
+    """Return when a detached session ends: its idle clock stands, its detached clock runs, its age goes on."""
     deadline = NEVER if max_age_ms is None else opened_at + max_age_ms
     return deadline if timeout_ms is None else min(deadline, detached_at + timeout_ms)
 
 
 def deadline_of(session: Session) -> int:
-    """Answer the deadline that follows from a living session's clocks."""
+    """Return the deadline that follows from a living session's clocks."""
     if session.detached_at is not None:
         return detached_deadline(
             session.opened_at, session.max_age_ms, session.detached_at, session.detached_timeout_ms
@@ -56,7 +56,7 @@ def touch_is_due(session: Session, now: int) -> bool:
 
 
 def good_until(session: Session, now: int) -> int:
-    """Answer until when what is said of a living session at ``now`` may be kept before asking again.
+    """Return until when what is said of a living session at ``now`` may be kept before asking again.
 
     Only asking keeps a session with an idle timeout alive. So it is half of that time from now, in which there is time
     to ask again; at least a second, and never past the session's end. ``NEVER`` where it does not end.
@@ -67,7 +67,7 @@ def good_until(session: Session, now: int) -> int:
 
 
 def secret_dies_at(token: Token, session: Session | None) -> int:
-    """Answer when a token's secret stops to open anything, by time alone: with the session that holds it at the latest.
+    """Return when a token's secret stops to open anything, by time alone: with the session that holds it at the latest.
 
     A transferable token does not end then, but is unassigned: what its record says about its end is another instant.
     """
@@ -87,7 +87,7 @@ class Uncleaned(Exception):
 
 
 def look_at(session: Session, deadline: int) -> int:
-    """Answer when the sweeper should look at a living session with a new deadline: then, or as soon as it had to."""
+    """Return when the sweeper should look at a living session with a new deadline: then, or as soon as it had to."""
     return deadline if session.sweep_at == session.deadline else session.sweep_at
 
 
@@ -101,8 +101,8 @@ def end_session(tx: Transaction, session: Session, at: int, reason: str) -> None
     tx.note((SESSION_ENDED, ended, reason))
 
 
-def replacing_wants(few: int, id: str) -> tuple[TransferablesOf, PredecessorsOf]:
-    """Answer what replacing a session reads."""
+def replacing_queries(few: int, id: str) -> tuple[TransferablesOf, PredecessorsOf]:
+    """Return what replacing a session reads."""
     return TransferablesOf(id, few + 1), PredecessorsOf(id)
 
 
@@ -133,7 +133,7 @@ def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
     """End a session whose time is over, clean up behind one that ended, or forget one that ended long ago.
 
     One that lives is let have tokens that were parked for its owner, where some are left from its opening.
-    Answers whether anything was done.
+    Return whether anything was done.
     """
     session = tx.session(id)
     if session is None or (session.ended_at is not None and session.sweep_at > tx.now):
@@ -199,7 +199,7 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
 
 
 def _left_behind(token: Token, at: int, now: int) -> Token | None:
-    """Answer a transferable token after its session ended at ``at``: unassigned, or gone if its time is over."""
+    """Return a transferable token after its session ended at ``at``: unassigned, or gone if its time is over."""
     if now >= token.deadline:
         return None
     unassigned = token.unassigned(max(at, token.held_since))
@@ -208,7 +208,7 @@ def _left_behind(token: Token, at: int, now: int) -> Token | None:
 
 @reads(lambda policy, id: [TokenById(id)])
 def sweep_token(tx: Transaction, policy: Policy, id: str) -> bool:
-    """Delete a token whose own time, or time unassigned, is over; answer whether one was.
+    """Delete a token whose own time, or time unassigned, is over; return whether one was.
 
     A session-bound token that died with its session before has no event of its own.
     """
@@ -230,7 +230,7 @@ def _ended_before(tx: Transaction, session: Session, deadline: int) -> bool:
 
 @reads(lambda policy, key: [IdempotencyOf(key)])
 def sweep_idempotency(tx: Transaction, policy: Policy, key: str) -> bool:
-    """Forget the outcome under an idempotency key whose time is over; answer whether one was."""
+    """Forget the outcome under an idempotency key whose time is over; return whether one was."""
     record = tx.idempotency(key)
     if record is None or record.expires_at > tx.now:
         return False
@@ -241,7 +241,7 @@ def sweep_idempotency(tx: Transaction, policy: Policy, key: str) -> bool:
 
 @reads(lambda owner, most: [EntryOf(owner), SessionCountOf(owner), SessionsOf(owner, most + 2)])
 def sweep_owner(tx: Transaction, owner: str, most: int) -> int:
-    """End at most ``most`` sessions of an owner that are over; answer how many were.
+    """End at most ``most`` sessions of an owner that are over; return how many were.
 
     Behind an end of all of them at once the sweeper is told where to go on: those are the owner's oldest.
     """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..contract.queries import IdempotencyOf, Want
-from ..contract.transaction import Rule, Transaction, reads, wants_of
+from ..contract.queries import IdempotencyOf, Query
+from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..errors import IdempotencyMismatch
 from ..records import IdempotencyRecord
 from ..settings import IDEMPOTENCY_RETENTION_MS
@@ -28,13 +28,13 @@ class Ticket(NamedTuple):
     key_id: str
 
 
-def _wants(ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Want]:
-    return [IdempotencyOf(ticket.key), *wants_of(rule, args)]
+def _queries(ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Query]:
+    return [IdempotencyOf(ticket.key), *queries_of(rule, args)]
 
 
-@reads(_wants)
+@reads(_queries)
 def once(tx: Transaction, ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> IdempotencyRecord:
-    """Run ``rule`` unless the key was used, and answer the record of the first outcome. A refusal keeps nothing.
+    """Run ``rule`` unless the key was used, and return the record of the first outcome. A refusal keeps nothing.
 
     Raises:
         IdempotencyMismatch: the key was used with another request.

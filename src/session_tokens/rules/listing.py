@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..contract.queries import Found, SessionFound, SessionListing, TokenFound, TokenListing
+from ..contract.queries import Result, SessionListing, SessionResult, TokenListing, TokenResult
 from ..records import Session, Token
 
 
-def sessions_listed(listing: SessionListing, found: Iterable[SessionFound], now: int) -> list[Session]:
-    """Answer the living sessions that match the listing."""
+def sessions_listed(listing: SessionListing, found: Iterable[SessionResult], now: int) -> list[Session]:
+    """Return the living sessions that match the listing."""
     return [
         session
         for session, entry in found
@@ -21,8 +21,8 @@ def sessions_listed(listing: SessionListing, found: Iterable[SessionFound], now:
     ]
 
 
-def tokens_listed(listing: TokenListing, found: Iterable[TokenFound], now: int) -> list[Token]:
-    """Answer the living tokens that match the listing, each as it stands now and as callers see it."""
+def tokens_listed(listing: TokenListing, found: Iterable[TokenResult], now: int) -> list[Token]:
+    """Return the living tokens that match the listing, each as it stands now and as callers see it."""
     listed = []
     for each in found:
         present, session, entry = each.followed()
@@ -39,8 +39,8 @@ def tokens_listed(listing: TokenListing, found: Iterable[TokenFound], now: int) 
     return listed
 
 
-def what_follows(listing: Any, found: Found) -> Any:
-    """Answer the listing that goes on where an answer stopped; ``None`` when that was all.
+def what_follows(listing: Any, found: Result) -> Any:
+    """Return the listing that goes on where an answer stopped; ``None`` when that was all.
 
     What could not be read has taken places of the answer without telling its own place in the order: where nothing
     else came, twice as much is asked for.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..clock import NEVER
-from ..contract.queries import SessionById, SessionByLookup, TokenById, TokenByLookup, Want
+from ..contract.queries import Query, SessionById, SessionByLookup, TokenById, TokenByLookup
 from ..contract.transaction import Transaction
 from ..errors import SessionEnded, UnknownSession, UnknownToken
 from ..records import OwnerEntry, Session, Token
@@ -20,13 +20,13 @@ Key = str | tuple[str, ...]
 """An id, or what a secret may be looked up by (one for each live pepper; empty: a secret that cannot be one)."""
 
 
-def session_wants(key: Key) -> Sequence[Want]:
-    """Answer what finding a session by ``key`` reads."""
+def session_queries(key: Key) -> Sequence[Query]:
+    """Return what finding a session by ``key`` reads."""
     return [SessionById(key)] if isinstance(key, str) else [SessionByLookup(lookup) for lookup in key]
 
 
-def token_wants(key: Key) -> Sequence[Want]:
-    """Answer what finding a token by ``key`` reads."""
+def token_queries(key: Key) -> Sequence[Query]:
+    """Return what finding a token by ``key`` reads."""
     return [TokenById(key)] if isinstance(key, str) else [TokenByLookup(lookup) for lookup in key]
 
 
@@ -54,7 +54,7 @@ def lasts(tx: Transaction, token: Token) -> bool:
 
 
 def standing(tx: Transaction, stored: Token, session: Session | None) -> Token | None:
-    """Answer a token as it stands now with the session that holds it, ``None`` if it is over; as for ``lives``."""
+    """Return a token as it stands now with the session that holds it, ``None`` if it is over; as for ``lives``."""
     entry = None if session is None else tx.entry(session.owner)
     token = stored.as_of(tx.now, session, entry)
     if token is not None:
@@ -73,7 +73,7 @@ def only_ends(tx: Transaction) -> None:
 
 
 def living_session(tx: Transaction, key: Key) -> Session:
-    """Answer the living session that ``key`` names; by a secret only an attached one.
+    """Return the living session that ``key`` names; by a secret only an attached one.
 
     Raises:
         SessionEnded: it is over, with its reason (by id only, while it is remembered).
@@ -103,12 +103,12 @@ def _by_lookups(tx: Transaction, lookups: Sequence[str]) -> Session | None:
 
 
 def holder_of(tx: Transaction, token: Token) -> Session | None:
-    """Answer the session that holds a token, alive or not."""
+    """Return the session that holds a token, alive or not."""
     return None if token.session_id is None else tx.session(token.session_id)
 
 
 def followed(tx: Transaction, stored: Token) -> tuple[Token, Session | None]:
-    """Answer a token in the session where it is now, as it will be written down, and that session, alive or not."""
+    """Return a token in the session where it is now, as it will be written down, and that session, alive or not."""
     session = holder_of(tx, stored)
     if session is None or session.details.successor is None:
         return stored, session
@@ -116,7 +116,7 @@ def followed(tx: Transaction, stored: Token) -> tuple[Token, Session | None]:
 
 
 def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | None]:
-    """Answer the token that ``key`` names: as it is stored, as it stands now, and the session that holds it now.
+    """Return the token that ``key`` names: as it is stored, as it stands now, and the session that holds it now.
 
     Raises:
         UnknownToken: there is none, it is dead, or it was named by a secret and does not authenticate.

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..contract.queries import EntryOf, SessionCountOf, SessionsOf, Want
+from ..contract.queries import EntryOf, Query, SessionCountOf, SessionsOf
 from ..contract.transaction import Transaction, reads
 from ..errors import NotOwner
 from ..events import OWNER_DISABLED, OWNER_ENABLED
 from ..records import End, OwnerEntry, Session
 from ..settings import COUNTED_MAX
 from .expiry import Uncleaned, end_session
-from .lookup import Key, living_session, only_ends, session_wants
+from .lookup import Key, living_session, only_ends, session_queries
 
 
-def ending_wants(owner: str, most: int) -> list[Want]:
-    """Answer what ending all sessions of an owner reads."""
+def ending_queries(owner: str, most: int) -> list[Query]:
+    """Return what ending all sessions of an owner reads."""
     return [EntryOf(owner), SessionCountOf(owner), SessionsOf(owner, most + 1)]
 
 
 @reads(
     lambda owner, kept, reason, most: [
-        *ending_wants(owner, most), *(session_wants(kept) if kept else []),
+        *ending_queries(owner, most), *(session_queries(kept) if kept else []),
     ]
 )  # fmt: skip
 def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str, most: int) -> int:
-    """End all living sessions of an owner but the kept one, in one instant; answer how many were.
+    """End all living sessions of an owner but the kept one, in one instant; return how many were.
 
     At most ``most`` are ended each for itself. Of more, one write of the owner's entry decides; ``sweep_owner`` cleans
     up behind it, at once or when the sweeper comes by.
@@ -59,7 +59,7 @@ def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str,
 
 
 def _count_living(tx: Transaction, owner: str, entry: OwnerEntry | None) -> int:
-    """Answer how many sessions of an owner live; of very many, those that are over and not swept are counted too."""
+    """Return how many sessions of an owner live; of very many, those that are over and not swept are counted too."""
     count = tx.session_count_of(owner)
     if count > COUNTED_MAX:
         return count
@@ -75,7 +75,7 @@ def _end_at_once(
     reason: str,
     disabled_at: int | None,
 ) -> int:
-    """End all sessions of an owner by one write of their entry, and have the sweeper look at one; answer the epoch.
+    """End all sessions of an owner by one write of their entry, and have the sweeper look at one; return the epoch.
 
     An entry tells of one such end only: those of an earlier one must be cleaned up before.
 
@@ -92,12 +92,12 @@ def _end_at_once(
     return epoch + 1
 
 
-@reads(lambda owner, most=0: ending_wants(owner, most))
+@reads(lambda owner, most=0: ending_queries(owner, most))
 def disable_owner(tx: Transaction, owner: str, most: int = 0) -> bool:
     """Disable an owner: whatever was opened before is dead, nothing is opened until it is lifted.
 
     At most ``most`` sessions are ended each for itself; see ``destroy_sessions``.
-    Answers whether that is new; disabling twice changes nothing.
+    Return whether that is new; disabling twice changes nothing.
 
     Raises:
         Uncleaned: ``sweep_owner`` has to clean up first.
@@ -120,7 +120,7 @@ def disable_owner(tx: Transaction, owner: str, most: int = 0) -> bool:
 
 @reads(lambda owner: [EntryOf(owner)])
 def enable_owner(tx: Transaction, owner: str) -> bool:
-    """Let a disabled owner open sessions again; those that died stay dead. Answers whether that is new."""
+    """Let a disabled owner open sessions again; those that died stay dead. Returns whether that is new."""
     entry = tx.entry(owner)
     if entry is None or entry.disabled_at is None:
         return False

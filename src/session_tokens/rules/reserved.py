@@ -18,7 +18,7 @@ def is_console(session: Session) -> bool:
 
 
 def may_hold_tokens(session: Session) -> Session:
-    """Answer a session under which a token is issued or claimed.
+    """Return a session under which a token is issued or claimed.
 
     Raises:
         InvalidInput: it is one of the console.

@@ -51,12 +51,12 @@ EVERYTHING = Scope(None, None)
 
 
 def scope_of(key: ServiceKey) -> Scope:
-    """Answer what a key is bound to."""
+    """Return what a key is bound to."""
     return Scope(key.owner_prefix, key.namespace)
 
 
 def scope_in(text: str | None) -> Scope:
-    """Answer the scope that a setting tells; that of keys that are bound to nothing where there is none."""
+    """Return the scope that a setting tells; that of keys that are bound to nothing where there is none."""
     return EVERYTHING if text is None else Scope(*json.loads(text))
 
 
@@ -72,7 +72,7 @@ def within(asked_ms: int | None, longest_ms: int | None) -> bool:
 
 
 def shorter(one_ms: int | None, other_ms: int | None) -> int | None:
-    """Answer the shorter of two lives; ``None`` is one without end."""
+    """Return the shorter of two lives; ``None`` is one without end."""
     if one_ms is None or other_ms is None:
         return other_ms if one_ms is None else one_ms
     return min(one_ms, other_ms)

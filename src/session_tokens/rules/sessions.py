@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..clock import Clock
-from ..contract.queries import EntryOf, ParkedTokens, SessionById, SessionCountOf, SessionsOf, Want
+from ..contract.queries import EntryOf, ParkedTokens, Query, SessionById, SessionCountOf, SessionsOf
 from ..contract.transaction import Transaction, reads
 from ..errors import (
     AlreadyExists,
@@ -39,10 +39,10 @@ from .expiry import (
     end_session,
     look_at,
     replace_session,
-    replacing_wants,
+    replacing_queries,
     touch_is_due,
 )
-from .lookup import Key, lasts, lives, living_session, only_ends, session_wants
+from .lookup import Key, lasts, lives, living_session, only_ends, session_queries
 
 
 class Opening:
@@ -82,22 +82,22 @@ class Opening:
         self.name = name
 
     def looked_up_by(self, lookup: str) -> Opening:
-        """Answer the same opening under the look-up key of its secret."""
+        """Return the same opening under the look-up key of its secret."""
         return Opening(
             self.id, lookup, self.owner, self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms,
             self.detachable, self.details, self.client_id, self.name,
         )  # fmt: skip
 
 
-def opening_wants(policy: Policy, owner: str) -> list[Want]:
-    """Answer what opening a session reads: with a cap all of the owner's, else the newest and how many there are."""
-    wants: list[Want] = [EntryOf(owner), ParkedTokens(owner, policy.cleaning_batch)]
+def opening_queries(policy: Policy, owner: str) -> list[Query]:
+    """Return what opening a session reads: with a cap all of the owner's, else the newest and how many there are."""
+    queries: list[Query] = [EntryOf(owner), ParkedTokens(owner, policy.cleaning_batch)]
     if policy.max_sessions is None:
-        return [*wants, SessionsOf(owner, 1, True), SessionCountOf(owner)]
-    return [*wants, SessionsOf(owner)]
+        return [*queries, SessionsOf(owner, 1, True), SessionCountOf(owner)]
+    return [*queries, SessionsOf(owner)]
 
 
-@reads(lambda policy, opening, clock: opening_wants(policy, opening.owner))
+@reads(lambda policy, opening, clock: opening_queries(policy, opening.owner))
 def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock) -> Session:
     """Open a session for an owner; at the owner's cap, replace or refuse as the policy says.
 
@@ -184,7 +184,7 @@ def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
 
 
 def _to_replace(tx: Transaction, policy: Policy, cap: int, living: Sequence[Session]) -> Sequence[Session]:
-    """Answer which living sessions give way to a new one: attached ones first, the oldest first."""
+    """Return which living sessions give way to a new one: attached ones first, the oldest first."""
     if len(living) < cap:
         return ()
     if policy.session_policy == "refuse":
@@ -194,7 +194,7 @@ def _to_replace(tx: Transaction, policy: Policy, cap: int, living: Sequence[Sess
         living = order[: len(living) - cap + 1]
     few = policy.moved_at_once
     if few is not None:
-        tx.ahead([want for session in living for want in replacing_wants(few, session.id)])
+        tx.ahead([query for session in living for query in replacing_queries(few, session.id)])
     return living
 
 
@@ -202,7 +202,7 @@ def _to_replace(tx: Transaction, policy: Policy, cap: int, living: Sequence[Sess
 def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
     """Write down that an attached living session was used, and under which current pepper its secret is looked up.
 
-    Answers the session, ``None`` if it no longer authenticates. No event, and the version stays.
+    Return the session, ``None`` if it no longer authenticates. No event, and the version stays.
     """
     session = tx.session(id)
     if session is None or session.detached_at is not None or not lives(tx, session, tx.entry(session.owner)):
@@ -218,7 +218,7 @@ def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
     return touched
 
 
-@reads(lambda key, lookup, authenticated: session_wants(key))
+@reads(lambda key, lookup, authenticated: session_queries(key))
 def rotate_session(tx: Transaction, key: Key, lookup: str, authenticated: bool) -> Session:
     """Give a session a new secret, the old one dead at once.
 
@@ -247,7 +247,7 @@ def rotate_session(tx: Transaction, key: Key, lookup: str, authenticated: bool) 
     return rotated
 
 
-@reads(lambda key: session_wants(key))
+@reads(lambda key: session_queries(key))
 def detach_session(tx: Transaction, key: Key) -> Session:
     """Log a session out but let it live; its secret is dead, its tokens and work go on. Twice changes nothing.
 
@@ -314,7 +314,7 @@ class SessionChange(NamedTuple):
     from_now: bool = False
 
 
-@reads(lambda key, change: session_wants(key))
+@reads(lambda key, change: session_queries(key))
 def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     """Change clocks, detachability or label of a living session.
 
@@ -348,7 +348,7 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     return changed
 
 
-@reads(lambda key, changes, version, bytes_max: session_wants(key))
+@reads(lambda key, changes, version, bytes_max: session_queries(key))
 def update_session_data(
     tx: Transaction, key: Key, changes: dict[str, str | None], version: int | None, bytes_max: int
 ) -> Session:
@@ -393,9 +393,9 @@ def update_session_data(
     return changed
 
 
-@reads(lambda key, reason, version: session_wants(key))
+@reads(lambda key, reason, version: session_queries(key))
 def destroy_session(tx: Transaction, key: Key, reason: str, version: int | None) -> bool:
-    """End a session; answer whether one lived under ``key``. Twice changes nothing.
+    """End a session; return whether one lived under ``key``. Twice changes nothing.
 
     Raises:
         Conflict: ``version`` is given and is not the session's.

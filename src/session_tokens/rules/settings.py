@@ -33,7 +33,7 @@ def add_service_key(tx: Transaction, key: ServiceKey) -> ServiceKey:
 
 @reads(lambda id: [KeyById(id)])
 def remove_service_key(tx: Transaction, id: str) -> bool:
-    """Delete a service key; answer whether there was one."""
+    """Delete a service key; return whether there was one."""
     key = tx.service_key(id)
     if key is None:
         return False

@@ -18,8 +18,8 @@ from ..records.session import is_another
 from ..settings import Policy
 from .expiry import clean_up, deadline_of, end_session, look_at
 from .lookup import followed, lives, living_session, living_token, only_ends, standing
-from .sessions import Opening, SessionChange, change_session, open_session, opening_wants
-from .tokens import Issue, claim_token, issue_under, receiving_session, receiving_wants
+from .sessions import Opening, SessionChange, change_session, open_session, opening_queries
+from .tokens import Issue, claim_token, issue_under, receiving_queries, receiving_session
 
 TIMEOUT_FIELD = "timeout_ms"
 """Where a named session keeps the timeout that it was given last, which counts from then."""
@@ -28,7 +28,7 @@ TIMEOUT_FIELD = "timeout_ms"
 @reads(
     lambda policy, opening, issue, clock: [
         SessionById(opening.id),
-        *opening_wants(policy, opening.owner),
+        *opening_queries(policy, opening.owner),
         *([TokenById(issue.id)] if issue is not None else []),
     ]
 )
@@ -74,7 +74,7 @@ def _ended_with_opening(tx: Transaction, former: Session | None, opening: Openin
     return True
 
 
-@reads(lambda policy, owner, issue: [*receiving_wants(owner), TokenById(issue.id)])
+@reads(lambda policy, owner, issue: [*receiving_queries(owner), TokenById(issue.id)])
 def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -> Token:
     """Issue a token under the newest living session of an owner.
 
@@ -90,7 +90,7 @@ def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -
 
 @reads(lambda id, token_id, reason: [SessionById(id), TokenById(token_id)])
 def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> bool:
-    """End the session of that id, or the one that holds the token of that id; answer whether one lived."""
+    """End the session of that id, or the one that holds the token of that id; return whether one lived."""
     session = tx.session(id)
     if session is None:
         token = tx.token(token_id)
@@ -106,7 +106,7 @@ def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> boo
 
 @reads(lambda id, session_id, owner: [TokenById(id), SessionById(session_id)])
 def acquire_token(tx: Transaction, id: str, session_id: str, owner: str) -> bool:
-    """Have an owner's session hold a transferable token; answer whether it does afterwards.
+    """Have an owner's session hold a transferable token; return whether it does afterwards.
 
     An unassigned one is claimed, one parked for that owner joins, one that it holds already stays.
     """
@@ -180,7 +180,7 @@ def adopt(tx: Transaction, session: Session | None, tokens: list[tuple[str, Toke
 
 @reads(lambda policy, id: [SessionById(id), TokensOf(id, policy.cleaning_batch)])
 def forget_session(tx: Transaction, policy: Policy, id: str) -> bool:
-    """End locally a session that a shared database has no more, and its tokens; answer whether it lived here."""
+    """End locally a session that a shared database has no more, and its tokens; return whether it lived here."""
     session = tx.session(id)
     if session is None:
         return False
@@ -194,7 +194,7 @@ def forget_session(tx: Transaction, policy: Policy, id: str) -> bool:
 
 
 def timeout_of(session: Session) -> int | None:
-    """Answer the timeout that a named session was given last, in milliseconds; ``None`` for never."""
+    """Return the timeout that a named session was given last, in milliseconds; ``None`` for never."""
     data = session.data
     if TIMEOUT_FIELD in data:
         timeout_ms = data[TIMEOUT_FIELD]

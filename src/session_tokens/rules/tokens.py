@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ..clock import NEVER
-from ..contract.queries import EntryOf, SessionsOf, Want
+from ..contract.queries import EntryOf, Query, SessionsOf
 from ..contract.transaction import Transaction, reads
 from ..errors import (
     AlreadyExists,
@@ -38,9 +38,9 @@ from .lookup import (
     living_session,
     living_token,
     only_ends,
-    session_wants,
+    session_queries,
     standing,
-    token_wants,
+    token_queries,
 )
 from .reserved import may_hold_tokens
 
@@ -75,14 +75,14 @@ class Issue:
         self.name = name
 
     def looked_up_by(self, lookup: str) -> Issue:
-        """Answer the same issue under the look-up key of its secret."""
+        """Return the same issue under the look-up key of its secret."""
         return Issue(
             self.id, lookup, self.kind, self.text, self.is_json, self.timeout_ms, self.disownment_timeout_ms,
             self.client_id, self.name,
         )  # fmt: skip
 
 
-@reads(lambda policy, session_key, issue: [] if session_key is None else session_wants(session_key))
+@reads(lambda policy, session_key, issue: [] if session_key is None else session_queries(session_key))
 def issue_token(tx: Transaction, policy: Policy, session_key: Key | None, issue: Issue) -> Token:
     """Issue a token under a living session, or a free one without any.
 
@@ -130,7 +130,7 @@ def issue_under(
 def _same_again(tx: Transaction, former: Token, owner: str | None, issue: Issue) -> Token | None:
     """Adding the same token again for the same owner and kind updates its value and keeps its deadline.
 
-    Answers the updated token, or ``None`` after clearing away a dead one.
+    Return the updated token, or ``None`` after clearing away a dead one.
 
     Raises:
         AlreadyExists: it lives with another owner or as another kind.
@@ -148,13 +148,13 @@ def _same_again(tx: Transaction, former: Token, owner: str | None, issue: Issue)
     return updated
 
 
-def receiving_wants(receiver: str) -> list[Want]:
-    """Answer what finding the session of a receiver reads."""
+def receiving_queries(receiver: str) -> list[Query]:
+    """Return what finding the session of a receiver reads."""
     return [EntryOf(receiver), SessionsOf(receiver, NEWEST_READ, True)]
 
 
 def receiving_session(tx: Transaction, receiver: str) -> Session | None:
-    """Answer the session in which a receiver will hold a token: the newest that lives; ``None`` parks it.
+    """Return the session in which a receiver will hold a token: the newest that lives; ``None`` parks it.
 
     Raises:
         OwnerDisabled: the receiver is disabled.
@@ -184,7 +184,7 @@ def _not_transferable(token: Token) -> NotTransferable:
     return NotTransferable(f"the token is {token.kind.value}; issue it with transferable=True", id=token.id)
 
 
-@reads(lambda key, giver, receiver, lookup, epoch: [*token_wants(key), *receiving_wants(receiver)])
+@reads(lambda key, giver, receiver, lookup, epoch: [*token_queries(key), *receiving_queries(receiver)])
 def transfer_token(
     tx: Transaction, key: Key, giver: str | None, receiver: str, lookup: str | None, epoch: int | None
 ) -> Token:
@@ -218,7 +218,7 @@ def transfer_token(
     return held
 
 
-@reads(lambda key, session_key, lookup: [*token_wants(key), *session_wants(session_key)])
+@reads(lambda key, session_key, lookup: [*token_queries(key), *session_queries(session_key)])
 def claim_token(tx: Transaction, key: Key, session_key: Key, lookup: str | None) -> Token:
     """Take an unassigned token into a living session.
 
@@ -238,7 +238,7 @@ def claim_token(tx: Transaction, key: Key, session_key: Key, lookup: str | None)
     return held
 
 
-@reads(lambda key, owner, lookup: token_wants(key))
+@reads(lambda key, owner, lookup: token_queries(key))
 def reissue_token(tx: Transaction, key: Key, owner: str | None, lookup: str) -> Token:
     """Give a token a new secret at its owner's wish (``None``: a free token), the old one dead at once.
 
@@ -252,7 +252,7 @@ def reissue_token(tx: Transaction, key: Key, owner: str | None, lookup: str) -> 
     return _put(tx, TOKEN_REISSUED, stored, token.replace(lookup=lookup, version=token.version + 1)).seen_with(session)
 
 
-@reads(lambda key, price, currency, gift, version: token_wants(key))
+@reads(lambda key, price, currency, gift, version: token_queries(key))
 def offer_token(
     tx: Transaction, key: Key, price: Decimal | None, currency: str | None, gift: bool, version: int | None
 ) -> Token:
@@ -269,7 +269,7 @@ def offer_token(
     return _put(tx, TOKEN_OFFERED, stored, offered)
 
 
-@reads(lambda key, listed, price, gift: token_wants(key))
+@reads(lambda key, listed, price, gift: token_queries(key))
 def mark_token(tx: Transaction, key: Key, listed: bool | None, price: Decimal | None, gift: bool | None) -> Token:
     """Set the seed's marks one by one: what is ``None`` stays, an earlier price too.
 
@@ -288,7 +288,7 @@ def mark_token(tx: Transaction, key: Key, listed: bool | None, price: Decimal | 
     return _put(tx, TOKEN_OFFERED if offer.listed or offer.gift else TOKEN_WITHDRAWN, stored, marked)
 
 
-@reads(lambda key, version: token_wants(key))
+@reads(lambda key, version: token_queries(key))
 def withdraw_token(tx: Transaction, key: Key, version: int | None) -> Token:
     """Take a token's listing, price and gift mark away; without any, nothing changes.
 
@@ -312,7 +312,7 @@ class TokenChange(NamedTuple):
     version: int | None = None
 
 
-@reads(lambda key, change: token_wants(key))
+@reads(lambda key, change: token_queries(key))
 def change_token(tx: Transaction, key: Key, change: TokenChange) -> Token:
     """Change value or clocks of a token: a new timeout counts from now, a disownment timeout from its being unassigned.
 
@@ -347,9 +347,9 @@ def change_token(tx: Transaction, key: Key, change: TokenChange) -> Token:
     return _put(tx, TOKEN_CHANGED, stored, changed).seen_with(session)
 
 
-@reads(lambda key, version: token_wants(key))
+@reads(lambda key, version: token_queries(key))
 def destroy_token(tx: Transaction, key: Key, version: int | None) -> bool:
-    """End a token; answer whether one lived under ``key``. Twice changes nothing.
+    """End a token; return whether one lived under ``key``. Twice changes nothing.
 
     Raises:
         Conflict: ``version`` is given and is not the token's.

@@ -14,7 +14,7 @@ from .exchange import Scope
 
 
 def as_sent(scope: Scope) -> Scope:
-    """Answer a request's scope with its path not decoded."""
+    """Return a request's scope with its path not decoded."""
     raw: bytes | None = scope.get("raw_path")
     if raw is None:  # a server need not give it
         return {**scope, "path": quote(scope["path"])}
@@ -22,7 +22,7 @@ def as_sent(scope: Scope) -> Scope:
 
 
 def decoded(part: str) -> str:
-    """Answer what a part of a path means.
+    """Return what a part of a path means.
 
     Raises:
         InvalidInput: it is not percent-encoded UTF-8.

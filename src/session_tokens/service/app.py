@@ -42,7 +42,7 @@ from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
-from .routes import OPERATIONS, Answer, Call, Operation
+from .routes import OPERATIONS, Call, Operation, Snapshot
 from .scoping import Scopes
 from .strict_json import NotJSON, decode
 
@@ -135,7 +135,7 @@ class Service:
         )
 
     def apart(self, routes: Sequence[BaseRoute]) -> ASGIApp:
-        """Answer an application for a listener of its own: these routes, the metrics and how the process is."""
+        """Return an application for a listener of its own: these routes, the metrics and how the process is."""
         shared = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
         own = [Route(path, _Address(self, path, {"GET": work}, False)) for path, work in shared.items()]
         router = Router([*own, *self._counted(routes)], redirect_slashes=False, default=_Nowhere(self))
@@ -149,7 +149,7 @@ class Service:
         return [Counted(route, self.metrics) for route in routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Return one request."""
         if scope["type"] == "http":
             scope = as_sent(scope)
             path = scope["path"]
@@ -225,7 +225,7 @@ class Service:
         body = b"" if answer.body is None else msgspec.json.encode(answer.body)
         await exchange.answer(operation.status, body, headers)
 
-    async def _within_bounds(self, operation: Operation, call: Call) -> Answer | None:
+    async def _within_bounds(self, operation: Operation, call: Call) -> Snapshot | None:
         """Hold a call to what its key is bound to; most keys are bound to nothing."""
         if scope_of(call.key).is_bound:
             call.sees = partial(self.scopes.sees, call.key)
@@ -338,7 +338,7 @@ def _problem_for(error: Exception, exchange: Exchange) -> Problem:
 
 
 async def _body(exchange: Exchange, shape: type[Struct] | None) -> Any:
-    """Answer the decoded body.
+    """Return the decoded body.
 
     Raises:
         Problem: 400 for what is no JSON, 422 for what is not of that shape; only names of fields are repeated.
@@ -368,7 +368,7 @@ async def _body(exchange: Exchange, shape: type[Struct] | None) -> Any:
 
 
 def _query(exchange: Exchange, shape: type[Struct] | None) -> Any:
-    """Answer the decoded query.
+    """Return the decoded query.
 
     Raises:
         Problem: 400 for unknown names, 422 for values that do not fit.
@@ -396,7 +396,7 @@ def _query(exchange: Exchange, shape: type[Struct] | None) -> Any:
 
 
 def _idempotency_key(exchange: Exchange, key_id: str) -> str | None:
-    """Answer the idempotency key within the scope of the service key, the method and the address."""
+    """Return the idempotency key within the scope of the service key, the method and the address."""
     sent = exchange.fields.get(b"idempotency-key")
     if sent is None:
         return None
@@ -407,7 +407,7 @@ def _idempotency_key(exchange: Exchange, key_id: str) -> str | None:
 
 
 def _version(if_match: bytes) -> int | None:
-    """Answer the version of an ``If-Match``; ``*`` is any."""
+    """Return the version of an ``If-Match``; ``*`` is any."""
     if if_match == b"*":
         return None
     match = ETAG.fullmatch(if_match)

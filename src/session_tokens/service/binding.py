@@ -7,7 +7,7 @@ import socket
 
 
 def bound_sockets(host: str, port: int) -> list[socket.socket]:
-    """Answer a socket for each address that a host has, bound to one port.
+    """Return a socket for each address that a host has, bound to one port.
 
     Args:
         port: 0 for a free one.
@@ -35,7 +35,7 @@ def bound_sockets(host: str, port: int) -> list[socket.socket]:
 
 
 def explained(error: OSError, host: str, port: int, option: str) -> OSError:
-    """Answer why an address cannot be listened on, and what to do about it, in place of the system's own words."""
+    """Return why an address cannot be listened on, and what to do about it, in place of the system's own words."""
     if isinstance(error, socket.gaierror):
         text = f"the host {host} is no address of this machine and no name of one"
     elif error.errno == errno.EADDRINUSE:

@@ -43,7 +43,7 @@ class Throttle:
         self._failures: dict[str, tuple[float, int]] = {}
 
     def failed(self, source: str, now_s: float) -> int:
-        """Count a failure; answer for how many seconds the source should wait, 0 while it has tries left."""
+        """Count a failure; return for how many seconds the source should wait, 0 while it has tries left."""
         since_s, count = self._failures.pop(source, (now_s, 0))
         if now_s - since_s >= 60:
             since_s, count = now_s, 0
@@ -54,7 +54,7 @@ class Throttle:
 
 
 class Callers:
-    """Answers who calls.
+    """Return who calls.
 
     Args:
         store: where service keys are kept.
@@ -70,7 +70,7 @@ class Callers:
         self._lookups: dict[str, Sequence[str]] = {}
 
     def source_of(self, exchange: Exchange) -> str:
-        """Answer the address that a request comes from: its peer's, or what a trusted proxy says."""
+        """Return the address that a request comes from: its peer's, or what a trusted proxy says."""
         client = exchange.scope.get("client")
         forwarded = exchange.fields.get(b"x-forwarded-for")
         return source_of(
@@ -80,7 +80,7 @@ class Callers:
         )
 
     async def key_for(self, exchange: Exchange, act: str, form: dict[str, str] | None = None) -> ServiceKey:
-        """Answer the service key of a request that may do ``act``.
+        """Return the service key of a request that may do ``act``.
 
         Args:
             exchange: the request.
@@ -116,7 +116,7 @@ class Callers:
         return key
 
     async def _living_key(self, secret: str, id: str | None) -> ServiceKey | None:
-        """Answer the key of a secret as the store has it now; only what the secret is looked up by is remembered."""
+        """Return the key of a secret as the store has it now; only what the secret is looked up by is remembered."""
         lookups = self._lookups.get(secret)
         if lookups is not None:
             return await living_key(self._store, lookups, id)
@@ -167,7 +167,7 @@ class Callers:
 
 
 def _of_header(authorization: bytes) -> tuple[bytes, str | None, str | None]:
-    """Answer scheme, id and secret of an ``Authorization`` header; no secret where it is malformed."""
+    """Return scheme, id and secret of an ``Authorization`` header; no secret where it is malformed."""
     scheme, _, credentials = authorization.partition(b" ")
     scheme = scheme.lower()
     if scheme == b"bearer":
@@ -183,7 +183,7 @@ def _of_header(authorization: bytes) -> tuple[bytes, str | None, str | None]:
 
 
 def unauthenticated(scheme: bytes, detail: str) -> Problem:
-    """Answer the problem of a request without a right service key, with the challenges that fit."""
+    """Return the problem of a request without a right service key, with the challenges that fit."""
     basic, bearer = b"Basic " + REALM + b', charset="UTF-8"', b"Bearer " + REALM
     challenges: Headers
     if scheme == b"bearer":
@@ -196,7 +196,7 @@ def unauthenticated(scheme: bytes, detail: str) -> Problem:
 
 
 def forbidden(scheme: bytes, act: str) -> Problem:
-    """Answer the problem of a key whose role may not do that."""
+    """Return the problem of a key whose role may not do that."""
     roles = sorted(PERMISSIONS.get(act, ()))
     headers: Headers = []
     if scheme == b"bearer":

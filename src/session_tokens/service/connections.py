@@ -132,7 +132,7 @@ class Connections:
         self._telling: asyncio.TimerHandle | None = None
 
     def place_for(self, peer: object) -> Place | None:
-        """Answer the place of a connection that was accepted, making room where there is none.
+        """Return the place of a connection that was accepted, making room where there is none.
 
         Args:
             peer: the other side's address as sockets name it.
@@ -209,7 +209,7 @@ class Connections:
         self._telling = asyncio.get_running_loop().call_later(TOLD_EVERY_S, self._tell)
 
     def _source_of(self, peer: object) -> str | None:
-        """Answer whom a connection counts against: an address, of IPv6 the network that one customer is given."""
+        """Return whom a connection counts against: an address, of IPv6 the network that one customer is given."""
         if not isinstance(peer, tuple):
             return None
         host = str(peer[0])
@@ -232,7 +232,7 @@ class Connections:
 
 
 def allowed_connections(wanted: int = CONNECTIONS_MAX) -> int:
-    """Let this process open as many files as its connections need; answer how many connections that makes.
+    """Let this process open as many files as its connections need; return how many connections that makes.
 
     The soft limit is raised up to the hard one. Where that is too low, the log says so and what to raise.
     """

@@ -31,11 +31,11 @@ class Counted(BaseRoute):
         self._path = route.path if isinstance(route, Route) else "(other)"
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Answer whether the route takes a request."""
+        """Return whether the route takes a request."""
         return self._route.matches(scope)
 
     def url_path_for(self, name: str, /, **path_params: str) -> URLPath:
-        """Answer the address of the route."""
+        """Return the address of the route."""
         return self._route.url_path_for(name, **path_params)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -104,7 +104,7 @@ class Exchange:
                 fields[name] += (b"; " if name == b"cookie" else b", ") + value
 
     def content_type(self) -> tuple[bytes, bytes | None]:
-        """Answer the media type in lower case and its charset, ``None`` where none is named."""
+        """Return the media type in lower case and its charset, ``None`` where none is named."""
         media_type, _, parameters = self.fields.get(b"content-type", b"").partition(b";")
         charset = None
         for parameter in filter(None, parameters.split(b";")):
@@ -114,7 +114,7 @@ class Exchange:
         return media_type.strip().lower(), charset
 
     async def read_body(self, media_type: bytes) -> bytes:
-        """Answer the body, which must be of that media type, in UTF-8 and not encoded.
+        """Return the body, which must be of that media type, in UTF-8 and not encoded.
 
         Raises:
             Problem: 413 for more than 64 KiB, 415 for another type, charset or an encoding.
@@ -173,7 +173,7 @@ class Exchange:
         )
 
     def read_query(self) -> dict[str, str]:
-        """Answer the query as names and values.
+        """Return the query as names and values.
 
         Raises:
             Problem: 400 for a name twice, too many of them, or what is not percent-encoded UTF-8.
@@ -202,7 +202,7 @@ class Exchange:
 
 
 def pairs_of(text: bytes, what: str) -> dict[str, str]:
-    """Answer the names and values of a form or query, percent-decoded once.
+    """Return the names and values of a form or query, percent-decoded once.
 
     Raises:
         Problem: 400 for a name twice, more than 20 of them, or bytes that are not ASCII.

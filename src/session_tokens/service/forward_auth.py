@@ -77,7 +77,7 @@ class LogIn(NamedTuple):
 
     @classmethod
     def at(cls, url: str) -> LogIn:
-        """Answer it for a path such as ``/log-in`` or a URL such as ``https://app.example/log-in``.
+        """Return it for a path such as ``/log-in`` or a URL such as ``https://app.example/log-in``.
 
         Raises:
             InvalidInput: it is neither, or has a fragment.
@@ -91,7 +91,7 @@ class LogIn(NamedTuple):
         return cls(url, parts.netloc.lower().encode("ascii") or None, parts.path.encode("ascii"))
 
     def for_page(self, host: bytes, target: bytes) -> bytes | None:
-        """Answer the address to send somebody to who asked for a page; ``None`` where that is the log-in page itself.
+        """Return the address to send somebody to who asked for a page; ``None`` where that is the log-in page itself.
 
         The way back is carried as ``next``, a path and query, and only on the log-in page's own host: so it leads
         nobody elsewhere, even if the log-in page follows it without a look.
@@ -110,7 +110,7 @@ class LogIn(NamedTuple):
 
 
 class ForwardAuth:
-    """Answers proxies.
+    """Return proxies.
 
     Args:
         tokens: where sessions are.
@@ -132,7 +132,7 @@ class ForwardAuth:
         self._log_in = log_in
 
     async def check(self, exchange: Exchange) -> None:
-        """Answer 204 with the owner, percent-encoded UTF-8, and the session's id; or 401.
+        """Return 204 with the owner, percent-encoded UTF-8, and the session's id; or 401.
 
         The secret stands in ``Authorization: Bearer`` or in the cookie. A Bearer of ours goes first; any other is the
         application's, such as a JWT, and the cookie is looked at. A check is a use of the session.
@@ -147,7 +147,7 @@ class ForwardAuth:
         await exchange.answer(204, b"", headers)
 
     async def _turn_away(self, exchange: Exchange, was_shown: bool) -> None:
-        """Answer 401, or send a browser to the log-in page."""
+        """Return 401, or send a browser to the log-in page."""
         error = b', error="invalid_token"' if was_shown else b""
         headers: Headers = [(b"www-authenticate", b"Bearer " + REALM + error)]
         if self._log_in is not None and _is_browser(exchange):
@@ -168,7 +168,7 @@ class ForwardAuth:
         )
 
     def _secret_of(self, fields: dict[bytes, bytes]) -> bytes:
-        """Answer what was shown as secret, empty where nothing was."""
+        """Return what was shown as secret, empty where nothing was."""
         scheme, _, credentials = fields.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer" and credentials.lstrip(b" \t").startswith(OURS):
             return credentials  # as it stands: with white space before it, it is meant for us and opens nothing
@@ -183,7 +183,7 @@ def _is_browser(exchange: Exchange) -> bool:
 
 
 def _page_of(fields: dict[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Answer the host, path and query of the page that a proxy asks about, as far as it tells them."""
+    """Return the host, path and query of the page that a proxy asks about, as far as it tells them."""
     host = fields.get(b"x-forwarded-host") or fields.get(b"host", b"")
     target = fields.get(b"x-forwarded-uri") or fields.get(b"x-original-uri") or fields.get(b"x-original-url", b"")
     if target.lower().startswith((b"http://", b"https://")):

@@ -65,7 +65,7 @@ class Head(NamedTuple):
 
 
 def refusal(detail: str) -> Problem:
-    """Answer the problem of a request that cannot be read."""
+    """Return the problem of a request that cannot be read."""
     return Problem(400, "malformed_request", detail)
 
 
@@ -82,7 +82,7 @@ class Beginning:
         self._target_at = self._version_at = self._line_ends_at = -1
 
     def end_of(self, received: bytearray) -> int:
-        """Answer where the head at the beginning of what was received ends, and begin anew; -1 while it does not.
+        """Return where the head at the beginning of what was received ends, and begin anew; -1 while it does not.
 
         Raises:
             Problem: it cannot become a head: 431 when it is too long already, 400 when it is no HTTP/1.1.
@@ -130,7 +130,7 @@ class Beginning:
 
 
 def parse_head(head: bytes) -> Head:
-    """Answer the head of a request, given without the empty line at its end.
+    """Return the head of a request, given without the empty line at its end.
 
     Raises:
         Problem: 400, 405 for CONNECT, 431 for more than 100 headers.
@@ -183,7 +183,7 @@ def _path(raw_path: bytes) -> str:
 
 
 def _framing(headers: list[tuple[bytes, bytes]], is_1_1: bool) -> tuple[int, bool, bool, bool]:
-    """Answer the body's length, whether it is chunked, whether to keep the connection, and if a 100 is waited for."""
+    """Return the body's length, whether it is chunked, whether to keep the connection, and if a 100 is waited for."""
     length, lengths, hosts = 0, 0, 0
     is_chunked = expects_continue = False
     keep_alive = is_1_1
@@ -223,7 +223,7 @@ class Chunks:
         self._size = 0
 
     def take(self, buffer: bytearray) -> bytes | None:
-        """Take complete chunks off the buffer; answer the body when the last one was among them.
+        """Take complete chunks off the buffer; return the body when the last one was among them.
 
         Raises:
             Problem: 413 for too much, 400 for what is no chunk; extensions and trailers are not read.

@@ -32,5 +32,5 @@ LINKS = (
 
 
 def front_page(*, has_console: bool) -> bytes:
-    """Answer the page, with a way to the console where that is on the same listener."""
+    """Return the page, with a way to the console where that is on the same listener."""
     return PAGE.format(links="\n".join((CONSOLE, *LINKS) if has_console else LINKS)).encode()

@@ -39,7 +39,7 @@ class JSONLines(logging.Formatter):
     """Writes a record as one line of JSON; whatever it holds, control characters are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Answer the line."""
+        """Return the line."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -140,13 +140,13 @@ def _gap(missing: int) -> logging.LogRecord:
 
 
 def lines_dropped() -> int:
-    """Answer how many lines of the log this process has dropped."""
+    """Return how many lines of the log this process has dropped."""
     handlers = logging.getLogger("session_tokens").handlers
     return sum(handler.dropped for handler in handlers if isinstance(handler, WrittenBeside))
 
 
 def log_to(stream: TextIO = sys.stderr, level: int = logging.INFO) -> logging.Handler:
-    """Send the logs of the library and the server to a stream as JSON lines; answer the handler."""
+    """Send the logs of the library and the server to a stream as JSON lines; return the handler."""
     handler = WrittenBeside(stream)
     handler.setFormatter(JSONLines())
     for name in ("session_tokens", "uvicorn", "asyncio"):

@@ -38,7 +38,7 @@ class Answers(Collector):
         times[1][0] += duration_s
 
     def collect(self) -> Iterator[Metric]:
-        """Answer what was counted."""
+        """Return what was counted."""
         requests = CounterMetricFamily(
             "session_tokens_http_requests", "Requests answered.", labels=["route", "method", "status"]
         )
@@ -114,5 +114,5 @@ class Metrics:
         self._events.labels(event.kind, event.reason or "").inc()
 
     def text(self) -> bytes:
-        """Answer everything counted in Prometheus' text form."""
+        """Return everything counted in Prometheus' text form."""
         return generate_latest(self.registry)

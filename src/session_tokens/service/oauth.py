@@ -104,7 +104,7 @@ def _of_session(session: Session) -> Introspection:
 
 
 def _exp_of(session: Session) -> int | msgspec.UnsetType:
-    """Answer when to ask again, in whole seconds: rounded so that it is neither too late nor at once."""
+    """Return when to ask again, in whole seconds: rounded so that it is neither too late nor at once."""
     now = session.clock.now()
     until = good_until(session, now)
     if until == NEVER:
@@ -129,7 +129,7 @@ def _of_token(token: Token, until: int | None) -> Introspection:
 
 
 def metadata(issuer: str) -> bytes:
-    """Answer what RFC 8414 says about this service.
+    """Return what RFC 8414 says about this service.
 
     It issues nothing through OAuth itself, so there is no authorization endpoint and no response type.
     """

@@ -35,7 +35,7 @@ IF_MATCH = {
 
 
 def document(version: str, operations: Sequence[Operation] = OPERATIONS) -> dict[str, Any]:
-    """Answer the whole document."""
+    """Return the whole document."""
     types: dict[str, type[Struct]] = {"ProblemBody": ProblemBody, "Introspection": Introspection}
     for operation in operations:
         for shape in (operation.body, operation.answer, operation.query):
@@ -182,7 +182,7 @@ def _read(name: str, summary: str, media_type: str, security: list[dict[str, lis
 
 
 def _standard_paths() -> dict[str, Any]:
-    """Answer the addresses that no handler of the table serves."""
+    """Return the addresses that no handler of the table serves."""
     introspection = {
         "description": "Whether it is alive; active alone for whatever is not.",
         "content": {"application/json": {"schema": _reference(Introspection)}},
@@ -225,7 +225,7 @@ def _standard_paths() -> dict[str, Any]:
 
 
 def page(described: dict[str, Any]) -> bytes:
-    """Answer the document as a page of HTML, without scripts or anything from elsewhere."""
+    """Return the document as a page of HTML, without scripts or anything from elsewhere."""
     sections = []
     for path, methods in described["paths"].items():
         for method, operation in methods.items():

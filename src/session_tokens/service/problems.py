@@ -128,7 +128,7 @@ class Problem(Exception):
         self.title = title or TITLES.get(status, "Error")
 
     def body(self, *, oauth: bool) -> bytes:
-        """Answer the problem as JSON."""
+        """Return the problem as JSON."""
         return msgspec.json.encode(
             ProblemBody(
                 type=f"urn:session-tokens:problem:{self.code}",
@@ -144,22 +144,22 @@ class Problem(Exception):
 
 
 def _ascii(detail: str) -> str:
-    """Answer a text of the characters that RFC 6749 allows in a description."""
+    """Return a text of the characters that RFC 6749 allows in a description."""
     return detail.replace('"', "'").replace("\\", "/").encode("ascii", "replace").decode("ascii")
 
 
 def bad_request(detail: str, *, code: str = InvalidInput.code) -> Problem:
-    """Answer the problem of a request that cannot be read."""
+    """Return the problem of a request that cannot be read."""
     return Problem(400, code, detail)
 
 
 def not_found() -> Problem:
-    """Answer the problem of an address that is not there."""
+    """Return the problem of an address that is not there."""
     return Problem(404, "not_found", "there is nothing at this address; /docs lists the addresses")
 
 
 def problem_of(error: SessionTokensError, *, conditional: bool = False) -> Problem:
-    """Answer the problem of an error of the library.
+    """Return the problem of an error of the library.
 
     Args:
         error: as it was raised.

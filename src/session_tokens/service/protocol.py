@@ -168,7 +168,7 @@ class StrictHTTP(asyncio.Protocol):
             task.add_done_callback(self._state.tasks.discard)
 
     def _read_one(self) -> bytes | None:
-        """Answer the body of a complete request, whose head is then kept; ``None`` while something is missing."""
+        """Return the body of a complete request, whose head is then kept; ``None`` while something is missing."""
         buffer = self._buffer
         if self._head is None:
             if not buffer:
@@ -266,7 +266,7 @@ class StrictHTTP(asyncio.Protocol):
             self._read_requests()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer a problem and close."""
+        """Return a problem and close."""
         body = problem.body(oauth=False)
         headers = [
             *COMMON,
@@ -313,7 +313,7 @@ class StrictHTTP(asyncio.Protocol):
                     self._place.is_busy()
 
     def head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Answer the head of an answer with the date."""
+        """Return the head of an answer with the date."""
         return _head_of(status, [*self._state.default_headers, *headers])
 
 
@@ -409,7 +409,7 @@ class _Cycle:
             await self._connection.write(head + body)
 
     def _begin(self, more: bool) -> bytes:
-        """Answer the head, and decide how the body's end will be told."""
+        """Return the head, and decide how the body's end will be told."""
         assert self._start is not None, "a body before its head"
         status, headers = self._start["status"], list(self._start.get("headers", ()))
         names = [name for name, _ in headers]

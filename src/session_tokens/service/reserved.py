@@ -14,7 +14,7 @@ from ..settings import CONSOLE_OWNERS
 
 
 def applications(session: Session | None) -> Session | None:
-    """Answer a session that an application opened; ``None`` for the console's, as for none."""
+    """Return a session that an application opened; ``None`` for the console's, as for none."""
     return None if session is None or is_console(session) else session
 
 

@@ -52,14 +52,14 @@ class Call:
 
 
 @dataclass(slots=True)
-class Answer:
+class Snapshot:
     """What a handler answers; ``version`` becomes the ETag."""
 
     body: Struct | None
     version: int | None = None
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[Snapshot]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Operation:
 
 
 def _version(call: Call) -> int | None:
-    """Answer the version that the record must still have."""
+    """Return the version that the record must still have."""
     in_body: int | UnsetType = getattr(call.body, "version", UNSET)
     if in_body is UNSET:
         return call.version
@@ -100,7 +100,7 @@ def _session_id(call: Call) -> str:
 
 
 async def _applications_session_id(call: Call) -> str:
-    """Answer the id of a session that may be changed from outside: the console's may only be read and ended."""
+    """Return the id of a session that may be changed from outside: the console's may only be read and ended."""
     id = _session_id(call)
     session = await call.tokens.get_session(id)  # who opened it never changes, so that asking before is enough
     if session is not None and is_console(session):
@@ -114,26 +114,26 @@ def _token_id(call: Call) -> str:
     return call.subject
 
 
-def _issued_session(issued: Issued) -> Answer:
+def _issued_session(issued: Issued) -> Snapshot:
     session = issued.session
-    return Answer(shapes.IssuedSession(session_shape(session), issued.secret), session.version)
+    return Snapshot(shapes.IssuedSession(session_shape(session), issued.secret), session.version)
 
 
-def _issued_token(issued: Issued) -> Answer:
+def _issued_token(issued: Issued) -> Snapshot:
     token = issued.token
-    return Answer(shapes.IssuedToken(token_shape(token), issued.secret), token.version)
+    return Snapshot(shapes.IssuedToken(token_shape(token), issued.secret), token.version)
 
 
-def _session(session: Session) -> Answer:
-    return Answer(shapes.OneSession(session_shape(session)), session.version)
+def _session(session: Session) -> Snapshot:
+    return Snapshot(shapes.OneSession(session_shape(session)), session.version)
 
 
-def _token(token: Token) -> Answer:
-    return Answer(shapes.OneToken(token_shape(token)), token.version)
+def _token(token: Token) -> Snapshot:
+    return Snapshot(shapes.OneToken(token_shape(token)), token.version)
 
 
 async def _listed(call: Call, listing: Callable[..., Awaitable[Page[R]]]) -> Page[R]:
-    """Answer what a key sees of a page; of the next ones where it sees nothing of one, a few at the most."""
+    """Return what a key sees of a page; of the next ones where it sees nothing of one, a few at the most."""
     query = given(call.query)
     page = await listing(**query)
     if call.sees is None:
@@ -147,7 +147,7 @@ async def _listed(call: Call, listing: Callable[..., Awaitable[Page[R]]]) -> Pag
     return Page(seen, page.next)
 
 
-async def open_session(call: Call) -> Answer:
+async def open_session(call: Call) -> Snapshot:
     """Open a session for an owner; its secret is in the answer and nowhere else."""
     issued = await call.tokens.open_session(
         **given(call.body), client_id=call.key.id, idempotency_key=call.idempotency_key
@@ -155,15 +155,15 @@ async def open_session(call: Call) -> Answer:
     return _issued_session(issued)
 
 
-async def list_sessions(call: Call) -> Answer:
+async def list_sessions(call: Call) -> Snapshot:
     """List living sessions in order of their opening, a page at a time."""
     page = await _listed(call, call.tokens.list_sessions)
-    return Answer(
+    return Snapshot(
         shapes.SessionPage([session_shape(session) for session in page.items], page.next, list(page.unreadable))
     )
 
 
-async def get_session(call: Call) -> Answer:
+async def get_session(call: Call) -> Snapshot:
     """Read a living session."""
     session = await call.tokens.get_session(_session_id(call))
     if session is None:
@@ -171,7 +171,7 @@ async def get_session(call: Call) -> Answer:
     return _session(session)
 
 
-async def change_session(call: Call) -> Answer:
+async def change_session(call: Call) -> Snapshot:
     """Change a session's data, or its clocks, label and detachability; what is left out stays."""
     changes = given(call.body)
     version = _version(call)
@@ -192,15 +192,15 @@ async def change_session(call: Call) -> Answer:
     return _session(changed)
 
 
-async def end_session(call: Call) -> Answer:
+async def end_session(call: Call) -> Snapshot:
     """End a session in one step: its bound tokens are dead, its transferable ones unassigned. Twice is the same."""
     await call.tokens.destroy_session(
         _session_id(call), **given(call.query), version=call.version, idempotency_key=call.idempotency_key
     )
-    return Answer(None)
+    return Snapshot(None)
 
 
-async def rotate_session(call: Call) -> Answer:
+async def rotate_session(call: Call) -> Snapshot:
     """Give a session a new secret at log-in or a change of privileges; the old one is dead at once."""
     issued = await call.tokens.rotate_session(
         await _applications_session_id(call),
@@ -210,60 +210,60 @@ async def rotate_session(call: Call) -> Answer:
     return _issued_session(issued)
 
 
-async def detach_session(call: Call) -> Answer:
+async def detach_session(call: Call) -> Snapshot:
     """Log a detachable session out but let it and its tokens go on; its secret is dead."""
     id = await _applications_session_id(call)
     return _session(await call.tokens.detach_session(id, idempotency_key=call.idempotency_key))
 
 
-async def attach_session(call: Call) -> Answer:
+async def attach_session(call: Call) -> Snapshot:
     """Log a detached session in again, with a new secret."""
     id = await _applications_session_id(call)
     return _issued_session(await call.tokens.attach_session(id, idempotency_key=call.idempotency_key))
 
 
-async def end_sessions(call: Call) -> Answer:
+async def end_sessions(call: Call) -> Snapshot:
     """End all sessions of an owner, or all but one."""
     which = given(call.query)
     which.pop("owner", None)
     ended = await call.tokens.destroy_sessions(call.subject, **which, idempotency_key=call.idempotency_key)
-    return Answer(shapes.Ended(ended))
+    return Snapshot(shapes.Ended(ended))
 
 
-async def disable_owner(call: Call) -> Answer:
+async def disable_owner(call: Call) -> Snapshot:
     """Disable an owner: their sessions are dead at once, and none is opened until they are enabled."""
     refuse_to_disable(call.subject)
     changed = await call.tokens.disable_owner(call.subject, idempotency_key=call.idempotency_key)
-    return Answer(shapes.OwnerState(call.subject, True, changed))
+    return Snapshot(shapes.OwnerState(call.subject, True, changed))
 
 
-async def enable_owner(call: Call) -> Answer:
+async def enable_owner(call: Call) -> Snapshot:
     """Let a disabled owner open sessions again; those that died stay dead."""
     changed = await call.tokens.enable_owner(call.subject, idempotency_key=call.idempotency_key)
-    return Answer(shapes.OwnerState(call.subject, False, changed))
+    return Snapshot(shapes.OwnerState(call.subject, False, changed))
 
 
 def _named(call: Call) -> Call:
-    """Answer a call whose subject is the owner in its query."""
+    """Return a call whose subject is the owner in its query."""
     return replace(call, subject=call.query.owner)
 
 
-async def end_sessions_named(call: Call) -> Answer:
+async def end_sessions_named(call: Call) -> Snapshot:
     """End all sessions of an owner, or all but one; the owner stands in the query."""
     return await end_sessions(_named(call))
 
 
-async def disable_owner_named(call: Call) -> Answer:
+async def disable_owner_named(call: Call) -> Snapshot:
     """Disable an owner, who stands in the query."""
     return await disable_owner(_named(call))
 
 
-async def enable_owner_named(call: Call) -> Answer:
+async def enable_owner_named(call: Call) -> Snapshot:
     """Let a disabled owner open sessions again; the owner stands in the query."""
     return await enable_owner(_named(call))
 
 
-async def issue_token(call: Call) -> Answer:
+async def issue_token(call: Call) -> Snapshot:
     """Issue a token under a session, or a free one; its secret is in the answer and nowhere else."""
     fields = given(call.body)
     issued = await call.tokens.issue_token(
@@ -273,13 +273,13 @@ async def issue_token(call: Call) -> Answer:
     return _issued_token(issued)
 
 
-async def list_tokens(call: Call) -> Answer:
+async def list_tokens(call: Call) -> Snapshot:
     """List living tokens in order of their issue, a page at a time."""
     page = await _listed(call, call.tokens.list_tokens)
-    return Answer(shapes.TokenPage([token_shape(token) for token in page.items], page.next, list(page.unreadable)))
+    return Snapshot(shapes.TokenPage([token_shape(token) for token in page.items], page.next, list(page.unreadable)))
 
 
-async def get_token(call: Call) -> Answer:
+async def get_token(call: Call) -> Snapshot:
     """Read a living token as it stands now, unassigned ones too."""
     token = await call.tokens.get_token(_token_id(call))
     if token is None:
@@ -287,26 +287,26 @@ async def get_token(call: Call) -> Answer:
     return _token(token)
 
 
-async def change_token(call: Call) -> Answer:
+async def change_token(call: Call) -> Snapshot:
     """Change value or clocks of a token; what is left out stays. A new timeout counts from now."""
     changes = given(call.body)
     changes["version"] = _version(call)
     return _token(await call.tokens.change_token(_token_id(call), **changes, idempotency_key=call.idempotency_key))
 
 
-async def destroy_token(call: Call) -> Answer:
+async def destroy_token(call: Call) -> Snapshot:
     """End a token. Twice is the same."""
     await call.tokens.destroy_token(_token_id(call), version=call.version, idempotency_key=call.idempotency_key)
-    return Answer(None)
+    return Snapshot(None)
 
 
-async def transfer_token(call: Call) -> Answer:
+async def transfer_token(call: Call) -> Snapshot:
     """Hand a transferable token to another owner; the answer has the receiver's secret, the giver's is dead."""
     issued = await call.tokens.transfer_token(_token_id(call), **given(call.body), idempotency_key=call.idempotency_key)
     return _issued_token(issued)
 
 
-async def claim_token(call: Call) -> Answer:
+async def claim_token(call: Call) -> Snapshot:
     """Take an unassigned token into a living session, with a new secret."""
     issued = await call.tokens.claim_token(
         _token_id(call), session_key=call.body.session, idempotency_key=call.idempotency_key
@@ -314,7 +314,7 @@ async def claim_token(call: Call) -> Answer:
     return _issued_token(issued)
 
 
-async def reissue_token(call: Call) -> Answer:
+async def reissue_token(call: Call) -> Snapshot:
     """Give a token a new secret at its owner's wish; the old one is dead at once."""
     issued = await call.tokens.reissue_token(
         _token_id(call), owner=call.body.owner, idempotency_key=call.idempotency_key
@@ -322,21 +322,21 @@ async def reissue_token(call: Call) -> Answer:
     return _issued_token(issued)
 
 
-async def offer_token(call: Call) -> Answer:
+async def offer_token(call: Call) -> Snapshot:
     """Advertise a transferable token; that locks nothing, and money never moves here."""
     terms = given(call.body)
     terms["version"] = _version(call)
     return _token(await call.tokens.offer_token(_token_id(call), **terms, idempotency_key=call.idempotency_key))
 
 
-async def withdraw_token(call: Call) -> Answer:
+async def withdraw_token(call: Call) -> Snapshot:
     """Take a token's listing, price and gift mark away."""
     return _token(
         await call.tokens.withdraw_token(_token_id(call), version=_version(call), idempotency_key=call.idempotency_key)
     )
 
 
-async def create_key(call: Call) -> Answer:
+async def create_key(call: Call) -> Snapshot:
     """Make a service key; its secret is in the answer and nowhere else."""
     issued = await keys.create_key(
         call.tokens.store, **given(call.body), idempotency_key=call.idempotency_key, audit=call.tokens.audit
@@ -344,20 +344,20 @@ async def create_key(call: Call) -> Answer:
     return _issued_key(issued)
 
 
-async def list_keys(call: Call) -> Answer:
+async def list_keys(call: Call) -> Snapshot:
     """List all service keys, oldest first."""
     listed = await keys.list_keys(call.tokens.store)
     used = await last_used(call.tokens.store, listed)
-    return Answer(shapes.KeyList([key_shape(key, used.get(key.id)) for key in listed]))
+    return Snapshot(shapes.KeyList([key_shape(key, used.get(key.id)) for key in listed]))
 
 
-async def revoke_key(call: Call) -> Answer:
+async def revoke_key(call: Call) -> Snapshot:
     """End a service key at once. Twice is the same."""
     await keys.revoke_key(call.tokens.store, _key_id(call), audit=call.tokens.audit)
-    return Answer(None)
+    return Snapshot(None)
 
 
-async def rotate_key(call: Call) -> Answer:
+async def rotate_key(call: Call) -> Snapshot:
     """Make a second key of the same role; the first one ends after the overlap."""
     issued = await keys.rotate_key(
         call.tokens.store,
@@ -375,9 +375,9 @@ def _key_id(call: Call) -> str:
     return call.subject
 
 
-def _issued_key(issued: keys.IssuedKey) -> Answer:
+def _issued_key(issued: keys.IssuedKey) -> Snapshot:
     key = issued.key
-    return Answer(shapes.IssuedKeyShape(key.id, issued.secret, key.role, key.expires_at))
+    return Snapshot(shapes.IssuedKeyShape(key.id, issued.secret, key.role, key.expires_at))
 
 
 S, T, OWNERS = "/v1/sessions", "/v1/tokens", "/v1/owners"

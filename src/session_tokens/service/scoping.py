@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from .._async.api import AsyncSessionTokens
-from ..contract.queries import KeyById, SessionById, SessionByLookup, SettingOf, TokenById, TokenByLookup, Want
+from ..contract.queries import KeyById, Query, SessionById, SessionByLookup, SettingOf, TokenById, TokenByLookup
 from ..crypto.minting import KEY_ID, SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, is_id, is_secret
 from ..errors import UnknownSession, UnknownToken
 from ..records import ServiceKey, Session, Token
@@ -21,7 +21,7 @@ from ..settings import duration_ms
 from . import shapes
 from .problems import Problem
 from .quotas import Quotas
-from .routes import OWNERS, Answer, Call, Operation, S, T
+from .routes import OWNERS, Call, Operation, S, Snapshot, T
 
 MAKERS_MAX = 10_000
 """Keys whose bounds are remembered; they never change."""
@@ -50,8 +50,8 @@ class Scopes:
         record = await self._record(name)
         return record is not None and await self.sees(key, record)
 
-    async def hold(self, operation: Operation, call: Call) -> Answer | None:
-        """Hold a call to the bounds of its key; answer what is to be answered in its place, if anything.
+    async def hold(self, operation: Operation, call: Call) -> Snapshot | None:
+        """Hold a call to the bounds of its key; return what is to be answered in its place, if anything.
 
         Raises:
             UnknownSession, UnknownToken: it names what the key does not see.
@@ -74,24 +74,24 @@ class Scopes:
             self._quotas.makes(key, await self._owner_in(body))
         return None
 
-    async def _hold_subject(self, operation: Operation, call: Call) -> Answer | None:
+    async def _hold_subject(self, operation: Operation, call: Call) -> Snapshot | None:
         """Hold what the address names."""
         ends = operation.method == "DELETE"  # where nothing is there, ending it is done
         if operation.path.startswith(f"{S}/{{id}}"):
             if not (is_id(SESSION_ID, call.subject) and await self.sees_named(call.key, call.subject)):
                 if ends:
-                    return Answer(None)
+                    return Snapshot(None)
                 raise UnknownSession("no living session has that id")
         elif operation.path.startswith(f"{T}/{{id}}"):
             if not (is_id(TOKEN_ID, call.subject) and await self.sees_named(call.key, call.subject)):
                 if ends:
-                    return Answer(None)
+                    return Snapshot(None)
                 raise UnknownToken("no living token has that id")
         elif operation.path.startswith(OWNERS):
             scope = scope_of(call.key)
             if not scope.covers_owner(call.subject or call.query.owner):
                 if ends:
-                    return Answer(shapes.Ended(0))
+                    return Snapshot(shapes.Ended(0))
                 raise _forbidden(f"this service key acts for owners that begin with {scope.owner_prefix} only")
             if scope.namespace is not None:
                 raise _forbidden("an owner may be in other name spaces too; end their sessions one by one")
@@ -111,32 +111,32 @@ class Scopes:
             setattr(body, name, given_ms / 1000)
 
     async def _owner_in(self, body: Any) -> str:
-        """Answer for whom something is made; empty for what has no owner."""
+        """Return for whom something is made; empty for what has no owner."""
         if isinstance(body, shapes.OpenSession):
             return body.owner
         record = None if body.session is None else await self._record(body.session)
         return "" if record is None else record.owner or ""
 
     async def _record(self, name: str) -> Session | Token | None:
-        """Answer the session or token of an id or secret as the store has it, ended ones too."""
+        """Return the session or token of an id or secret as the store has it, ended ones too."""
         lookups = self._tokens.store.keyring.lookups
-        wants: list[Want]
+        queries: list[Query]
         if is_id(SESSION_ID, name):
-            wants = [SessionById(name)]
+            queries = [SessionById(name)]
         elif is_id(TOKEN_ID, name):
-            wants = [TokenById(name)]
+            queries = [TokenById(name)]
         elif is_secret(SESSION_SECRET, name):
-            wants = [SessionByLookup(lookup) for lookup in lookups(name)]
+            queries = [SessionByLookup(lookup) for lookup in lookups(name)]
         elif is_secret(TOKEN_SECRET, name):
-            wants = [TokenByLookup(lookup) for lookup in lookups(name)]
+            queries = [TokenByLookup(lookup) for lookup in lookups(name)]
         else:
             return None
-        _, found = await self._tokens.store.read(wants)
+        _, found = await self._tokens.store.read(queries)
         record: Session | Token | None = next((one.value[0] for one in found if one.value[0] is not None), None)
         return record
 
     async def _maker_of(self, client_id: str | None) -> Scope:
-        """Answer the bounds of the key that made something, which may be gone by now."""
+        """Return the bounds of the key that made something, which may be gone by now."""
         if client_id is None or not is_id(KEY_ID, client_id):
             return EVERYTHING
         known = self._makers.get(client_id)

@@ -153,7 +153,7 @@ class _Listening:
             listener.close()
 
     def config(self, app: Any, host: str, port: int) -> uvicorn.Config:
-        """Answer how uvicorn serves an application on one of the addresses."""
+        """Return how uvicorn serves an application on one of the addresses."""
         return uvicorn.Config(
             app,
             host=host,
@@ -354,7 +354,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _host_of(listening: socket.socket) -> str:
-    """Answer the address of a socket that was handed over; one that is no network's is this machine's own."""
+    """Return the address of a socket that was handed over; one that is no network's is this machine's own."""
     name = listening.getsockname()
     return str(name[0]) if listening.family in (socket.AF_INET, socket.AF_INET6) else LOOPBACK
 
@@ -377,7 +377,7 @@ def _check_tls(certificate: str | Path | None, key: str | Path | None) -> None:
 
 
 def _check_places(host: str, console_host: str | None, *, tls: bool, behind_proxy: bool) -> tuple[Sockets, bool]:
-    """Answer the sockets that were handed over, and whether only this machine reaches where the service listens."""
+    """Return the sockets that were handed over, and whether only this machine reaches where the service listens."""
     given = sockets_given()
     hosts = [_host_of(one) for one in given.service] or [host]
     consoles = [] if given.console is None else [_host_of(given.console)]
@@ -421,7 +421,7 @@ def check_address(host: str, *, tls: bool, behind_proxy: bool) -> None:
 
 
 def networks_of(texts: Sequence[str]) -> list[Network]:
-    """Answer networks written as ``10.0.0.0/8`` or single addresses.
+    """Return networks written as ``10.0.0.0/8`` or single addresses.
 
     Raises:
         InvalidInput: one is none.

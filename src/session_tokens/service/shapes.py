@@ -355,19 +355,19 @@ class Introspection(Struct, omit_defaults=True):
 
 
 def session_shape(session: Session) -> SessionShape:
-    """Answer a session as it goes out."""
+    """Return a session as it goes out."""
     fields: dict[str, Any] = session.to_dict()
     return SessionShape(**fields)
 
 
 def token_shape(token: Token) -> TokenShape:
-    """Answer a token as it goes out."""
+    """Return a token as it goes out."""
     fields: dict[str, Any] = token.to_dict()
     return TokenShape(**fields)
 
 
 def key_shape(key: ServiceKey, last_used_at: int | None) -> KeyShape:
-    """Answer a service key as it goes out."""
+    """Return a service key as it goes out."""
     return KeyShape(
         id=key.id,
         role=key.role,
@@ -385,6 +385,6 @@ def key_shape(key: ServiceKey, last_used_at: int | None) -> KeyShape:
 
 
 def given(body: Struct) -> dict[str, Any]:
-    """Answer the fields of a body that were given or have a default, as arguments of a command."""
+    """Return the fields of a body that were given or have a default, as arguments of a command."""
     fields = {name: getattr(body, name) for name in body.__struct_fields__}
     return {name: value for name, value in fields.items() if value is not UNSET}

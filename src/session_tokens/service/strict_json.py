@@ -30,7 +30,7 @@ class NotJSON(ValueError):
 
 
 def decode(body: bytes) -> Any:
-    """Answer the value of a JSON text in UTF-8.
+    """Return the value of a JSON text in UTF-8.
 
     Raises:
         NotJSON: see above.
@@ -53,7 +53,7 @@ def decode(body: bytes) -> Any:
 
 
 def _depth(body: bytes) -> int:
-    """Answer how deep brackets are nested outside strings, as far as that matters; 0 where there are too few."""
+    """Return how deep brackets are nested outside strings, as far as that matters; 0 where there are too few."""
     if body.count(b"[") + body.count(b"{") <= JSON_DEPTH_MAX:
         return 0
     depth = 0

@@ -18,7 +18,7 @@ MODE: Final = 0o666
 
 
 def path_of(host: str) -> Path | None:
-    """Answer the path in a host that names a Unix socket; ``None`` for any other host.
+    """Return the path in a host that names a Unix socket; ``None`` for any other host.
 
     Raises:
         InvalidInput: the path is relative, or longer than the system can name.

@@ -41,7 +41,7 @@ def bounds_given(
     rate: int | None,
     owner_creations: int | None,
 ) -> Bounds:
-    """Answer the bounds of a new key as they are kept.
+    """Return the bounds of a new key as they are kept.
 
     Raises:
         TypeError: a value of another type.

@@ -69,7 +69,7 @@ async def create_key(
     idempotency_key: str | None = None,
     audit: Audit | None = None,
 ) -> IssuedKey:
-    """Make a service key and answer it with its secret.
+    """Make a service key and return it with its secret.
 
     Args:
         store: where it is kept.
@@ -104,13 +104,13 @@ async def create_key(
 
 
 async def list_keys(store: Store) -> list[ServiceKey]:
-    """Answer all service keys, expired ones too, oldest first."""
+    """Return all service keys, expired ones too, oldest first."""
     _, found = await store.read([AllKeys()])
     return list(found[0].value)
 
 
 async def get_key(store: Store, id: str) -> ServiceKey | None:
-    """Answer the service key of an id, expired ones too; ``None`` for every other string."""
+    """Return the service key of an id, expired ones too; ``None`` for every other string."""
     if not is_id(KEY_ID, id):
         return None
     _, found = await store.read([KeyById(id)])
@@ -119,7 +119,7 @@ async def get_key(store: Store, id: str) -> ServiceKey | None:
 
 
 async def revoke_key(store: Store, id: str, *, audit: Audit | None = None) -> bool:
-    """End a service key at once, with an entry in the audit log if one is kept; answer whether there was one."""
+    """End a service key at once, with an entry in the audit log if one is kept; return whether there was one."""
     return is_id(KEY_ID, id) and await _run(store, audit, _remove, id)
 
 
@@ -157,7 +157,7 @@ async def rotate_key(
 
 
 async def authenticate(store: Store, secret: str, id: str | None = None) -> ServiceKey | None:
-    """Answer the living service key of a secret, ``None`` for every other string.
+    """Return the living service key of a secret, ``None`` for every other string.
 
     Args:
         store: where keys are kept.
@@ -170,7 +170,7 @@ async def authenticate(store: Store, secret: str, id: str | None = None) -> Serv
 
 
 async def living_key(store: Store, lookups: Sequence[str], id: str | None = None) -> ServiceKey | None:
-    """Answer the living service key that is looked up so, asking the store; see ``authenticate``."""
+    """Return the living service key that is looked up so, asking the store; see ``authenticate``."""
     now, found = await store.read([KeyByLookup(lookup) for lookup in lookups])
     key: ServiceKey | None = next((answer.value for answer in found if answer.value is not None), None)
     if key is None:

@@ -35,7 +35,7 @@ KEYS_MAX = 1_000
 
 
 def networks_given(given: object) -> list[str]:
-    """Answer networks as they are kept; none is everywhere.
+    """Return networks as they are kept; none is everywhere.
 
     Raises:
         TypeError: it is no list of texts.
@@ -55,7 +55,7 @@ def networks_given(given: object) -> list[str]:
 
 
 def networks_of(key: ServiceKey) -> tuple[Network, ...]:
-    """Answer the networks that a key may be used from; none for everywhere."""
+    """Return the networks that a key may be used from; none for everywhere."""
     return () if key.networks is None else _networks_in(key.networks)
 
 
@@ -79,7 +79,7 @@ def may_come_from(key: ServiceKey, source: str) -> bool:
 
 
 def source_of(address: str | None, forwarded: str | None, trusted_proxies: Sequence[Network]) -> str:
-    """Answer the address that a request comes from: its peer's, or what a trusted proxy says.
+    """Return the address that a request comes from: its peer's, or what a trusted proxy says.
 
     Args:
         address: the peer's, ``None`` where it has none.
@@ -118,7 +118,7 @@ def forget_use(tx: Transaction, id: str) -> None:
 
 
 async def last_used(store: Store, keys: Sequence[ServiceKey]) -> dict[str, int]:
-    """Answer when each key was used last, in milliseconds and up to a minute early; without those that never were."""
+    """Return when each key was used last, in milliseconds and up to a minute early; without those that never were."""
     _, found = await store.read([SettingOf(USED + key.id) for key in keys])
     return {key.id: int(one.value) for key, one in zip(keys, found, strict=True) if one.value is not None}
 

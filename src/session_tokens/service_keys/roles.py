@@ -45,7 +45,7 @@ def may(role: str, act: str) -> bool:
 
 
 def role_of(given: object) -> str:
-    """Answer a role.
+    """Return a role.
 
     Raises:
         TypeError: it is not a ``str``.

@@ -121,7 +121,7 @@ def _open_embedded(
 
 
 def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) -> Sequence[object]:
-    """Check the records and indexes of the store that a URL names; answer what is wrong, a line each.
+    """Check the records and indexes of the store that a URL names; return what is wrong, a line each.
 
     Args:
         url: see ``open_store``; one into which a copy was not finished is checked too, and told to be that.
@@ -190,7 +190,7 @@ def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[in
         InvalidInput: a role is named, and the store knows none.
         StoreError: the tables are newer than this library, or the role may not do it.
 
-    Answers ``None`` for stores that have nothing to migrate, or do it when they are opened.
+    Return ``None`` for stores that have nothing to migrate, or do it when they are opened.
     """
     if store_url_of(url).kind != "postgres":
         if grant_to is not None:
@@ -210,7 +210,7 @@ def copy_store(source: str, target: str, progress: Callable[[int, int], None]) -
         target: the URL of an empty store, or of one into which this copy was begun.
         progress: ``progress(done, total)``, called now and then.
 
-    Answers how many records of each kind there are, and how many had to be written.
+    Return how many records of each kind there are, and how many had to be written.
 
     Raises:
         InvalidInput: a store in memory, one that is not there, the same one twice, or other keys.
@@ -260,14 +260,14 @@ def abandon_store(url: str) -> None:
 
 
 def _ability(url: str, name: str) -> Callable[..., Any]:
-    """Answer what the module of a kind of stores can do for a copy."""
+    """Return what the module of a kind of stores can do for a copy."""
     ability: Callable[..., Any] = getattr(import_module(f".{store_url_of(url).kind}.dump", __package__), name)
     return ability
 
 
 @contextmanager
 def closing_now(store: BlockingStore) -> Iterator[BlockingStore]:
-    """Answer a store that is closed at the end."""
+    """Return a store that is closed at the end."""
     try:
         yield store
     finally:
@@ -321,5 +321,5 @@ def insist_it_is_there(url: str) -> None:
 
 
 def copy_mark_of(url: str) -> str:
-    """Answer how a target is marked while a copy from that store is under way."""
+    """Return how a target is marked while a copy from that store is under way."""
     return sha256(store_url_of(url).place.encode()).hexdigest()[:32]

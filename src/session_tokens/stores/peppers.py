@@ -42,7 +42,7 @@ class Mark(NamedTuple):
 
 
 def add_pepper(url: str) -> str:
-    """Make a new pepper and put it behind the current one, into the key file and the store's records; answer its id.
+    """Make a new pepper and put it behind the current one, into the key file and the store's records; return its id.
 
     Raises:
         InvalidInput: the pepper does not come from a file, or the file holds too many.
@@ -61,7 +61,7 @@ def add_pepper(url: str) -> str:
 
 
 def promote_pepper(url: str, key_id: str | None) -> str:
-    """Make a pepper that was added the current one, in the key file; answer its id.
+    """Make a pepper that was added the current one, in the key file; return its id.
 
     Args:
         url: of the store.
@@ -151,7 +151,7 @@ def _insist_it_is_held(keys: Keys, key_id: str) -> None:
         raise InvalidInput(f"{keys.source} does not hold the pepper {key_id}; it holds {', '.join(keys.peppers)}")
 
 
-@reads(lambda kind, keys: [KINDS[kind].want(key) for key in keys])
+@reads(lambda kind, keys: [KINDS[kind].query(key) for key in keys])
 def _sign_anew(tx: Transaction, kind: str, keys: Sequence[str]) -> int:
     """Write records as they are, which signs them under the current pepper."""
     for key in keys:

@@ -32,19 +32,19 @@ class Naming(Protocol):
     """What turns an application's strings into ids and back."""
 
     def ids(self, string: str) -> Sequence[str]:
-        """Answer the ids that a string may have, the one for new records first."""
+        """Return the ids that a string may have, the one for new records first."""
         ...
 
     def kept(self, kind: str, id: str, string: str) -> str | None:
-        """Answer what a new record keeps of its string."""
+        """Return what a new record keeps of its string."""
         ...
 
     def string_of(self, record: Session | Token) -> str:
-        """Answer the string of a record."""
+        """Return the string of a record."""
         ...
 
     def hash_of(self, string: str, owner: str) -> str:
-        """Answer the hash that shows the owner of a session without telling its string."""
+        """Return the hash that shows the owner of a session without telling its string."""
         ...
 
 
@@ -57,19 +57,19 @@ class PlainNaming:
         self._index_key = os.urandom(32)
 
     def ids(self, string: str) -> Sequence[str]:
-        """Answer the string itself."""
+        """Return the string itself."""
         return (string,)
 
     def kept(self, kind: str, id: str, string: str) -> str | None:
-        """Answer nothing: the id says it."""
+        """Return nothing: the id says it."""
         return None
 
     def string_of(self, record: Session | Token) -> str:
-        """Answer the id."""
+        """Return the id."""
         return record.id
 
     def hash_of(self, string: str, owner: str) -> str:
-        """Answer a keyed hash of string and owner in hex, under a key of this process.
+        """Return a keyed hash of string and owner in hex, under a key of this process.
 
         The key is simply put in front: BLAKE2 cannot be extended (RFC 7693), and one block less is hashed.
         """
@@ -84,15 +84,15 @@ class KeyedNaming:
         self._sealer = Sealer(keyring) if token_strings == "sealed" else None
 
     def ids(self, string: str) -> Sequence[str]:
-        """Answer the look-up key of the string under each live pepper."""
+        """Return the look-up key of the string under each live pepper."""
         return self._keyring.lookups(_NAME + string)
 
     def kept(self, kind: str, id: str, string: str) -> str | None:
-        """Answer the string, sealed for this record or in clear."""
+        """Return the string, sealed for this record or in clear."""
         return string if self._sealer is None else self._sealer.seal(kind, id, "name", string)
 
     def string_of(self, record: Session | Token) -> str:
-        """Answer the string that a record keeps.
+        """Return the string that a record keeps.
 
         Raises:
             CorruptRecord: it was sealed for another record, changed, or its key is not held.
@@ -105,7 +105,7 @@ class KeyedNaming:
         return self._sealer.unseal(kind, record.id, "name", record.name)
 
     def hash_of(self, string: str, owner: str) -> str:
-        """Answer hex HMAC-SHA256(index key, string + NUL + owner)."""
+        """Return hex HMAC-SHA256(index key, string + NUL + owner)."""
         return _hash_of(next(iter(self._keyring.index_keys.values())), string, owner)
 
 
@@ -127,14 +127,14 @@ class Sealer:
         self._invalid_tag = import_module("cryptography.exceptions").InvalidTag
 
     def seal(self, kind: str, id: str, field: str, text: str) -> str:
-        """Answer ``text`` sealed for one field of one record."""
+        """Return ``text`` sealed for one field of one record."""
         key_id = next(iter(self._keyring.data_keys))
         nonce = os.urandom(12)
         sealed = self._cipher(self._key(key_id, id)).encrypt(nonce, text.encode(), _bound_to(kind, id, field))
         return f"{key_id}:{urlsafe_b64encode(nonce + sealed).decode('ascii')}"
 
     def unseal(self, kind: str, id: str, field: str, sealed: str) -> str:
-        """Answer the text that was sealed for that field of that record.
+        """Return the text that was sealed for that field of that record.
 
         Raises:
             CorruptRecord: it was not, or its key is not held.
@@ -158,7 +158,7 @@ def _bound_to(kind: str, id: str, field: str) -> bytes:
 
 
 def chosen_token_strings(asked: str | None, recorded: str | None) -> TokenStrings:
-    """Answer how strings are kept: as recorded in the store, as asked, else sealed where that is installed.
+    """Return how strings are kept: as recorded in the store, as asked, else sealed where that is installed.
 
     Raises:
         InvalidInput: what is asked for is unknown, not installed, or not what the store was made with.

@@ -24,7 +24,7 @@ TOKEN_METHODS = ("set_key_value", "get_key_value", "del_key_value")
 
 
 def holders_of(session_db: object, token_db: object) -> dict[str, object]:
-    """Answer which DB holds each of the six methods.
+    """Return which DB holds each of the six methods.
 
     Raises:
         InvalidInput: a method is missing; the message names it.
@@ -39,7 +39,7 @@ def holders_of(session_db: object, token_db: object) -> dict[str, object]:
 
 
 def checked_answer(method: str, answer: object) -> Any:
-    """Answer what a method answered, if it is what its contract allows.
+    """Return what a method answered, if it is what its contract allows.
 
     Raises:
         AdapterError: it is not.
@@ -101,7 +101,7 @@ class SyncDBCalls:
         self._starting = threading.Lock()
 
     def call(self, method: str, *args: str) -> Any:
-        """Call a method and answer its checked answer.
+        """Call a method and return its checked answer.
 
         Raises:
             AdapterError: it failed, hung or answered nonsense.
@@ -168,7 +168,7 @@ class AsyncDBCalls:
         self._timeout_s = timeout_s
 
     async def call(self, method: str, *args: str) -> Any:
-        """Call a method and answer its checked answer.
+        """Call a method and return its checked answer.
 
         Raises:
             AdapterError: it failed, hung or answered nonsense.

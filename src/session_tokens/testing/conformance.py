@@ -28,10 +28,11 @@ slow. A store for many users has a stamp for each record and each index, and ind
             self.kept = {kind: {} for kind in KINDS}
             self.number, self.closed, self.lock = 0, False, threading.Lock()
 
-        def read_now(self, wants):
+        def read_now(self, queries):
             with self.lock:
                 self.check_open()
-                return Answer(self.clock.now(), [Found(self.answer(want), [("all", self.number)]) for want in wants])
+                found = [Result(self.answer(query), [("all", self.number)]) for query in queries]
+                return Snapshot(self.clock.now(), found)
 
         def commit_now(self, commit):
             with self.lock:
@@ -67,18 +68,18 @@ slow. A store for many users has a stamp for each record and each index, and ind
             return [record for record in records if after is None or place(record) > after][:limit]
 
         def with_entry(self, session):
-            return NO_SESSION if session is None else SessionFound(session, self.kept["entries"].get(session.owner))
+            return NO_SESSION if session is None else SessionResult(session, self.kept["entries"].get(session.owner))
 
         def with_session(self, token):
             if token is None:
                 return NO_TOKEN
             session, entry = self.with_entry(self.kept["sessions"].get(token.session_id))
             successor = None if session is None else session.details.successor
-            return TokenFound(token, session, entry, self.kept["sessions"].get(successor))
+            return TokenResult(token, session, entry, self.kept["sessions"].get(successor))
 
-        def answer(self, want):
-            first = lambda kind: next(iter(self.all(kind, lambda record: record.lookup == want.lookup)), None)
-            match want:
+        def answer(self, query):
+            first = lambda kind: next(iter(self.all(kind, lambda record: record.lookup == query.lookup)), None)
+            match query:
                 case SessionById(id):
                     return self.with_entry(self.kept["sessions"].get(id))
                 case SessionByLookup():

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 from .._async.api import AsyncSessionTokens
 from ..clock import ManualClock
-from ..contract.queries import Want
+from ..contract.queries import Query
 from ..contract.store import BlockingStore, Store
 from ..errors import SessionTokensError
 from ..settings import Settings
@@ -108,7 +108,7 @@ class StoreBench:
         return store
 
     async def another(self, settings: Settings = NO_CAP) -> AsyncSessionTokens:
-        """Answer the API on the same records: on a handle of its own where the store has such."""
+        """Return the API on the same records: on a handle of its own where the store has such."""
         return AsyncSessionTokens(await self.another_store() if self.opens_again else self.store, settings)
 
     async def pass_moment(self) -> None:
@@ -119,13 +119,13 @@ class StoreBench:
             await asyncio.sleep(self.moment_s + 0.1)
 
     async def now(self) -> int:
-        """Answer the instant on the store's clock."""
+        """Return the instant on the store's clock."""
         now, _ = await self.store.read([])
         return now
 
-    async def ask(self, want: Want) -> Any:
-        """Answer what the store answers to one want."""
-        _, found = await self.store.read([want])
+    async def ask(self, query: Query) -> Any:
+        """Return what the store answers to one query."""
+        _, found = await self.store.read([query])
         return found[0].value
 
 
@@ -140,7 +140,7 @@ def refused(error: type[BaseException]) -> Iterator[None]:
 
 
 async def outcomes(calls: Sequence[Awaitable[T]]) -> tuple[list[T], list[SessionTokensError]]:
-    """Do all at once; answer what was answered, and what was refused. Other errors are raised."""
+    """Do all at once; return what was answered, and what was refused. Other errors are raised."""
     answers: list[T] = []
     refusals: list[SessionTokensError] = []
     for outcome in await asyncio.gather(*calls, return_exceptions=True):
@@ -160,5 +160,5 @@ def in_order(records: Sequence[Any]) -> bool:
 
 
 def checks_of(suite: type) -> list[str]:
-    """Answer the names of a suite's checks."""
+    """Return the names of a suite's checks."""
     return [name for name, _ in inspect.getmembers(suite, inspect.isfunction) if name.startswith("test_")]

@@ -23,7 +23,7 @@ class Cookie:
         self._header = re.compile(rb"(?:^|;)[ \t]*" + re.escape(name.encode("ascii")) + rb"=([^;]*)")
 
     def value_in(self, header: bytes) -> bytes:
-        """Answer the value in a ``Cookie`` header, without the white space around it; empty where there is none.
+        """Return the value in a ``Cookie`` header, without the white space around it; empty where there is none.
 
         Two different values under one name are none: one of them was put there by somebody else. A cookie without a
         name (``=name=value``) is never taken for one with that name, nor is one in other letters.
@@ -37,7 +37,7 @@ class Cookie:
         return found
 
     def value_of(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Answer the value in the headers of a request, whose names are in lower case, as ``value_in`` does.
+        """Return the value in the headers of a request, whose names are in lower case, as ``value_in`` does.
 
         HTTP/2 lets a client send one ``Cookie`` header for each cookie; they count as one.
         """

@@ -76,7 +76,7 @@ class Access:
         self.sessions = ConsoleSessions(tokens.store, settings, audit=tokens.audit)
 
     async def visitor(self, request: Request, *, touch: bool = True) -> Visitor | None:
-        """Answer who sends a request, ``None`` for nobody; it is a use of their session if ``touch``."""
+        """Return who sends a request, ``None`` for nobody; it is a use of their session if ``touch``."""
         secret = COOKIE.value_of(request.scope["headers"]).decode("latin-1")
         session = await self._session_of(request, touch=touch)
         if session is None:
@@ -93,7 +93,7 @@ class Access:
         return Visitor(session, key, sha256(b"console csrf" + secret.encode()).hexdigest())
 
     def source_of(self, request: Request) -> str:
-        """Answer the address that a request comes from."""
+        """Return the address that a request comes from."""
         peer = request.client.host if request.client else None
         return source_of(peer, ", ".join(request.headers.getlist("x-forwarded-for")) or None, self._trusted_proxies)
 
@@ -127,13 +127,13 @@ class Access:
         return key, issued.secret
 
     async def _session_of(self, request: Request, *, touch: bool = False) -> Session | None:
-        """Answer the console session whose cookie a request carries."""
+        """Return the console session whose cookie a request carries."""
         secret = COOKIE.value_of(request.scope["headers"]).decode("latin-1")
         session = await self.sessions.verify_session(secret, touch=touch) if secret else None
         return session if session is not None and is_console(session) else None
 
     async def prove_again(self, visitor: Visitor, key_secret: str) -> str | None:
-        """Answer a new secret for the session of a visitor who proved their key again; ``None`` if they did not."""
+        """Return a new secret for the session of a visitor who proved their key again; ``None`` if they did not."""
         key = await authenticate(self.store, key_secret.strip(), visitor.key.id)
         if key is None:
             return None

@@ -48,11 +48,11 @@ class Activity:
             self._subjects.popitem(last=False)
 
     def timeline(self, subject_id: str) -> list[Event]:
-        """Answer what this process saw happen to a session, token or owner, the oldest first."""
+        """Return what this process saw happen to a session, token or owner, the oldest first."""
         return list(self._subjects.get(subject_id, ()))
 
     def per_minute(self, now_s: int, *kinds: str) -> tuple[list[int], list[list[int]]]:
-        """Answer the last hour by minutes: their beginnings, and for each kind its counts."""
+        """Return the last hour by minutes: their beginnings, and for each kind its counts."""
         counted = {minute.at_s: minute.kinds for minute in list(self._minutes)}
         last = now_s // 60 * 60
         beginnings = [last - 60 * back for back in range(MINUTES - 1, -1, -1)]

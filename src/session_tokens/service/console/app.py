@@ -166,7 +166,7 @@ class Console:
     async def _judged(
         self, request: Request, visitor: Visitor, act: str, work: Act, *, destructive: bool
     ) -> tuple[str, Response]:
-        """Do what a visitor asks for, if they may; answer how that went, and what they are shown."""
+        """Do what a visitor asks for, if they may; return how that went, and what they are shown."""
         fields = await _form_of(request)
         if fields is None or not has_token(visitor, request, fields):
             return telling.CSRF_REFUSED, self._said(request, visitor, 403, "The form is stale; load the page again.")
@@ -200,7 +200,7 @@ class Console:
         return HTMLResponse(document("Not done", inside, theme=_theme(request)), status)
 
     def nowhere(self, request: Request, methods: list[str]) -> Response:
-        """Answer a request for what is not there, or for what is there with other ``methods``."""
+        """Return a request for what is not there, or for what is there with other ``methods``."""
         if methods:
             headers = {"Allow": ", ".join(methods)}
             return self._finish(request, Response("not a method of this address", 405, headers, "text/plain"))
@@ -263,7 +263,7 @@ class Console:
         return self._finish(request, response)
 
     def _waiting(self, request: Request, wait_s: int) -> Response:
-        """Answer somebody who failed too often with a key, at the entrance or when proving it again."""
+        """Return somebody who failed too often with a key, at the entrance or when proving it again."""
         response = self._entrance(request, status=429, words="Too many failed attempts; wait a minute.")
         response.headers["Retry-After"] = str(wait_s)
         return response
@@ -451,7 +451,7 @@ class _Elsewhere:
 
 
 def _owner_in(request: Request) -> str:
-    """Answer the owner that an address names, in its path or its query."""
+    """Return the owner that an address names, in its path or its query."""
     return decoded(request.path_params.get("owner", "")) or request.query_params.get("owner", "")
 
 
@@ -461,7 +461,7 @@ def _theme(request: Request) -> str | None:
 
 
 async def _form_of(request: Request) -> dict[str, str] | None:
-    """Answer the fields of a form; ``None`` for what is none, is too large or names a field twice."""
+    """Return the fields of a form; ``None`` for what is none, is too large or names a field twice."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         return None
     body = bytearray()
@@ -480,7 +480,7 @@ async def _form_of(request: Request) -> dict[str, str] | None:
 
 
 def _static_files() -> dict[str, tuple[bytes, str, str]]:
-    """Answer the files that pages load: content, type and tag by name."""
+    """Return the files that pages load: content, type and tag by name."""
     root = files(__package__) / "static"
     found: dict[str, tuple[bytes, str, str]] = {}
     for folder, prefix in ((root, ""), (root / "vendor", "vendor/")):

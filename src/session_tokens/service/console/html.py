@@ -18,7 +18,7 @@ Child = str | int | None | Iterable["Child"]
 
 
 def h(name: str, /, *children: Child, **attributes: str | bool | int | None) -> Html:
-    """Answer an element; attributes are written ``class_`` or ``hx_get``; ``None`` and ``False`` leave one out."""
+    """Return an element; attributes are written ``class_`` or ``hx_get``; ``None`` and ``False`` leave one out."""
     written = [name]
     for key, value in attributes.items():
         attribute = key.rstrip("_").replace("_", "-")
@@ -31,7 +31,7 @@ def h(name: str, /, *children: Child, **attributes: str | bool | int | None) -> 
 
 
 def join(children: Child) -> Html:
-    """Answer children one after the other, texts escaped."""
+    """Return children one after the other, texts escaped."""
     if children is None:
         return Html("")
     if isinstance(children, Html):

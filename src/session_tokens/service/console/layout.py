@@ -27,7 +27,7 @@ STATIC = "/console/static/"
 
 
 def document(title: str, body: Child, *, theme: str | None, visitor: Visitor | None = None, path: str = "") -> str:
-    """Answer a whole page."""
+    """Return a whole page."""
     head = h(
         "head",
         h("meta", charset="utf-8"),
@@ -84,13 +84,13 @@ def _top(visitor: Visitor, path: str) -> Html:
 
 
 def form(action: str, visitor: Visitor, *children: Child, class_: str | None = None) -> Html:
-    """Answer a form that changes something; it carries the visitor's CSRF token."""
+    """Return a form that changes something; it carries the visitor's CSRF token."""
     token = h("input", type="hidden", name="csrf", value=visitor.csrf)
     return h("form", token, children, method="post", action=action, class_=class_)
 
 
 def instant(at_ms: int | None, *, now_ms: int | None = None) -> Html:
-    """Answer an instant relative to now, exact when pointed at."""
+    """Return an instant relative to now, exact when pointed at."""
     if at_ms is None:
         return h("span", "never", class_="muted")
     exact = datetime.fromtimestamp(at_ms / 1000, UTC)
@@ -101,7 +101,7 @@ def instant(at_ms: int | None, *, now_ms: int | None = None) -> Html:
 
 
 def relative(difference_ms: int) -> str:
-    """Answer a difference in words: ``in 5 min``, ``3 h ago``."""
+    """Return a difference in words: ``in 5 min``, ``3 h ago``."""
     seconds = abs(difference_ms) // 1000
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= size:
@@ -113,19 +113,19 @@ def relative(difference_ms: int) -> str:
 
 
 def state_of(session: Session) -> Html:
-    """Answer a session's state as a badge."""
+    """Return a session's state as a badge."""
     word = "detached" if session.is_detached else "attached"
     return h("span", word, class_=f"badge {word}")
 
 
 def kind_of(token: Token) -> Html:
-    """Answer a token's kind as a badge."""
+    """Return a token's kind as a badge."""
     word = "unassigned" if token.is_unassigned else token.kind.value
     return h("span", word, class_=f"badge {word}")
 
 
 def owner_address(owner: str, act: str = "") -> str:
-    """Answer the address of an owner's page, or of an act on it.
+    """Return the address of an owner's page, or of an act on it.
 
     Browsers take ``.`` and ``..`` out of a path, percent-encoded ones too; owners of these names stand in the query.
     """
@@ -136,19 +136,19 @@ def owner_address(owner: str, act: str = "") -> str:
 
 
 def owner_link(owner: str | None) -> Child:
-    """Answer a link to an owner's page."""
+    """Return a link to an owner's page."""
     return h("span", "none", class_="muted") if owner is None else h("a", owner, href=owner_address(owner))
 
 
 def id_link(kind: str, id: str | None) -> Child:
-    """Answer a link to a session (``sessions``) or token (``tokens``), its id cut short."""
+    """Return a link to a session (``sessions``) or token (``tokens``), its id cut short."""
     if id is None:
         return h("span", "none", class_="muted")
     return h("a", id[:10] + "…" + id[-4:], href=f"/console/{kind}/{id}", class_="id", title=id)
 
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Child]], *, empty: str) -> Html:
-    """Answer a table that scrolls by itself on a small screen; an empty one says so in words."""
+    """Return a table that scrolls by itself on a small screen; an empty one says so in words."""
     if not rows:
         return h("p", empty, class_="empty")
     head = h("thead", h("tr", [h("th", column, scope="col") for column in columns]))
@@ -158,17 +158,17 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Child]],
 
 
 def facts(pairs: Sequence[tuple[str, Child]]) -> Html:
-    """Answer names and values side by side."""
+    """Return names and values side by side."""
     return h("dl", [h("div", h("dt", name), h("dd", value)) for name, value in pairs], class_="facts")
 
 
 def card(title: str, *children: Child, class_: str = "") -> Html:
-    """Answer a titled part of a page."""
+    """Return a titled part of a page."""
     return h("section", h("h2", title), children, class_=f"card {class_}".rstrip())
 
 
 def more(cursor: str | None, address: str) -> Child:
-    """Answer a link to the next page of a listing, where there is one."""
+    """Return a link to the next page of a listing, where there is one."""
     if cursor is None:
         return None
     return h("p", h("a", "Next page", href=f"{address}{'&' if '?' in address else '?'}after={cursor}", class_="button"))

@@ -27,7 +27,7 @@ class _Listing(Protocol[T]):
 
 
 async def _counted(listing: _Listing[T]) -> tuple[list[T], bool]:
-    """Answer what there is, a bounded number of pages of it, and whether there is more."""
+    """Return what there is, a bounded number of pages of it, and whether there is more."""
     listed: list[T] = []
     after = None
     while len(listed) < COUNT_MAX:
@@ -40,7 +40,7 @@ async def _counted(listing: _Listing[T]) -> tuple[list[T], bool]:
 
 
 async def overview(tokens: AsyncSessionTokens, activity: Activity) -> Html:
-    """Answer the part of the overview that is asked for again and again."""
+    """Return the part of the overview that is asked for again and again."""
     now_ms = tokens.store.clock.now()
     sessions, more_sessions = await _counted(tokens.list_sessions)
     issued, more_tokens = await _counted(tokens.list_tokens)

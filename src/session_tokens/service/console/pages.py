@@ -30,7 +30,7 @@ WORDS = {
 
 
 def session_rows(sessions: Sequence[Session], now_ms: int) -> list[list[Child]]:
-    """Answer sessions as rows of a table."""
+    """Return sessions as rows of a table."""
     return [
         [
             id_link("sessions", s.id),
@@ -50,7 +50,7 @@ TOKEN_COLUMNS = ("Token", "Kind", "Owner", "Session", "Price", "Issued", "Ends")
 
 
 def token_rows(tokens: Sequence[Token], now_ms: int) -> list[list[Child]]:
-    """Answer tokens as rows of a table; values are not shown in lists."""
+    """Return tokens as rows of a table; values are not shown in lists."""
     return [
         [
             id_link("tokens", t.id),
@@ -66,7 +66,7 @@ def token_rows(tokens: Sequence[Token], now_ms: int) -> list[list[Child]]:
 
 
 def price_of(token: Token) -> Child:
-    """Answer a token's price, and whether it is a gift."""
+    """Return a token's price, and whether it is a gift."""
     if token.gift:
         return "gift"
     if not token.is_sellable:
@@ -77,7 +77,7 @@ def price_of(token: Token) -> Child:
 
 
 def missing(unreadable: Sequence[str]) -> Child:
-    """Answer a note of what a list leaves out because it cannot be read."""
+    """Return a note of what a list leaves out because it cannot be read."""
     if not unreadable:
         return ""
     named = ", ".join(unreadable[:MISSING_MAX]) + (" …" if len(unreadable) > MISSING_MAX else "")
@@ -87,7 +87,7 @@ def missing(unreadable: Sequence[str]) -> Child:
 
 
 async def sessions_page(tokens: AsyncSessionTokens, detached: bool | None, after: str | None) -> Html:
-    """Answer a page of living sessions."""
+    """Return a page of living sessions."""
     page = await tokens.list_sessions(detached=detached, after=after, limit=LIMIT)
     title = "Detached sessions" if detached else "Sessions"
     address = "/console/sessions" + ("?detached=yes" if detached else "")
@@ -101,7 +101,7 @@ async def sessions_page(tokens: AsyncSessionTokens, detached: bool | None, after
 
 
 async def tokens_page(tokens: AsyncSessionTokens, which: str, after: str | None) -> Html:
-    """Answer a page of living tokens: all, those on offer, or those unassigned."""
+    """Return a page of living tokens: all, those on offer, or those unassigned."""
     filters: dict[str, Any] = {"market": {"sellable": True}, "unassigned": {"unassigned": True}}.get(which, {})
     page = await tokens.list_tokens(**filters, after=after, limit=LIMIT)
     title = {"market": "Market", "unassigned": "Unassigned tokens"}.get(which, "Tokens")
@@ -115,7 +115,7 @@ async def tokens_page(tokens: AsyncSessionTokens, which: str, after: str | None)
 
 
 async def session_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Visitor, session: Session) -> Html:
-    """Answer the page of one session."""
+    """Return the page of one session."""
     now_ms = tokens.store.clock.now()
     held = await tokens.list_tokens(session=session.id, limit=LIMIT)
     clocks = facts(
@@ -161,7 +161,7 @@ async def session_page(tokens: AsyncSessionTokens, activity: Activity, visitor: 
 async def token_page(
     tokens: AsyncSessionTokens, activity: Activity, visitor: Visitor, token: Token, shown: bool
 ) -> Html:
-    """Answer the page of one token; its value only when asked for."""
+    """Return the page of one token; its value only when asked for."""
     now_ms = tokens.store.clock.now()
     about = facts(
         [
@@ -202,7 +202,7 @@ async def token_page(
 
 
 async def owner_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Visitor, owner: str) -> Html:
-    """Answer the page of one owner."""
+    """Return the page of one owner."""
     now_ms = tokens.store.clock.now()
     sessions = await tokens.list_sessions(owner, limit=LIMIT)
     held = await tokens.list_tokens(owner=owner, limit=LIMIT)
@@ -246,7 +246,7 @@ async def owner_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Vi
 
 
 def keys_page(keys: Sequence[ServiceKey], used: dict[str, int], visitor: Visitor, now_ms: int) -> Html:
-    """Answer the service keys; they are made and rotated at the command line, where their secret is shown once."""
+    """Return the service keys; they are made and rotated at the command line, where their secret is shown once."""
     rows: list[list[Child]] = []
     for key in keys:
         ended = key.expires_at is not None and now_ms >= key.expires_at
@@ -283,7 +283,7 @@ def keys_page(keys: Sequence[ServiceKey], used: dict[str, int], visitor: Visitor
 
 
 def audit_page(entries: Sequence[dict[str, Any]]) -> Html:
-    """Answer the last entries of the audit log."""
+    """Return the last entries of the audit log."""
     rows: list[list[Child]] = [
         [
             f"{entry.get('n')} / {entry['chain']}" if entry.get("chain") else entry.get("n"),
@@ -309,7 +309,7 @@ def audit_page(entries: Sequence[dict[str, Any]]) -> Html:
 
 
 def timeline(events: Sequence[Event], now_ms: int) -> Child:
-    """Answer what happened, the newest first."""
+    """Return what happened, the newest first."""
     if not events:
         return h("p", "Nothing since this process started.", class_="empty")
     return h(
@@ -335,7 +335,7 @@ def more_note(cursor: str | None) -> Child:
 
 
 def seconds(duration: float | None) -> str:
-    """Answer a duration in words."""
+    """Return a duration in words."""
     if duration is None:
         return "never"
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):

@@ -7,7 +7,7 @@ thousand refused commits, and four seconds. Therefore a command that was refused
 again, and whoever comes while others wait queues up behind them: of each process one at a time goes on. Commands that
 never disturb each other never wait: nothing is locked before the first refusal.
 
-What a command reads first names what it is about (``wants_of``). There are few turns, picked by hash; two things may
+What a command reads first names what it is about (``queries_of``). There are few turns, picked by hash; two things may
 share one, which costs only time. A turn is no lock that anything rests on: who waited for as long as the store's
 time-out goes on without it.
 """
@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ...contract.queries import Want
+from ...contract.queries import Query
 from ...contract.store import BlockingOptimisticStore, Commit, OptimisticStore, attempts, pause_s
 from ...contract.transaction import Rule
 
@@ -29,11 +29,11 @@ T = TypeVar("T")
 TURNS = 64
 
 
-def _place(wants: Sequence[Want]) -> int:
-    return hash(wants[0]) % TURNS if wants else 0
+def _place(queries: Sequence[Query]) -> int:
+    return hash(queries[0]) % TURNS if queries else 0
 
 
-class InTurns(OptimisticStore):
+class ConflictQueue(OptimisticStore):
     """Takes turns after a refusal, for tasks.
 
     Attributes:
@@ -84,7 +84,7 @@ class InTurns(OptimisticStore):
             return False
 
 
-class BlockingInTurns(BlockingOptimisticStore):
+class BlockingConflictQueue(BlockingOptimisticStore):
     """Takes turns after a refusal, for threads.
 
     Attributes:

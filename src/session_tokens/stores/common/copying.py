@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from ...contract.queries import EntryOf, IdempotencyOf, KeyById, SessionById, SettingOf, TokenById, Want
+from ...contract.queries import EntryOf, IdempotencyOf, KeyById, Query, SessionById, SettingOf, TokenById
 from ...contract.store import BlockingStore
 from ...contract.transaction import Transaction, reads
 from ...crypto.minting import Keyring, PepperKeyring
@@ -61,7 +61,7 @@ class Copyable(Protocol):
     """A store that answers all its records, ended ones too."""
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
-        """Answer the records of a kind after a place: ``""`` is the beginning, each answer names the next place.
+        """Return the records of a kind after a place: ``""`` is the beginning, each answer names the next place.
 
         What was there from the first batch to the last is in one of them.
 
@@ -82,7 +82,7 @@ class Kind(NamedTuple):
 
     Attributes:
         key: answers what is unique to a record.
-        want: asks a store for the record of a key.
+        query: asks a store for the record of a key.
         answer: the record in a store's answer to that.
         read: reads the record of a key within a rule.
         put: creates, replaces or (new is ``None``) deletes a record within a rule.
@@ -90,7 +90,7 @@ class Kind(NamedTuple):
     """
 
     key: Callable[[Any], str]
-    want: Callable[[str], Want]
+    query: Callable[[str], Query]
     answer: Callable[[str, Any], Copied | None]
     read: Callable[[Transaction, str], Copied | None]
     put: Callable[[Transaction, Any, Any], None]
@@ -156,9 +156,9 @@ def _same(kind: Kind, one: Copied | None, other: Copied | None) -> bool:
     return kind.row(one) == kind.row(other)
 
 
-@reads(lambda kind, records: [KINDS[kind].want(key) for key in records])
+@reads(lambda kind, records: [KINDS[kind].query(key) for key in records])
 def put_records(tx: Transaction, kind: str, records: dict[str, Copied | None]) -> int:
-    """Create, replace or (``None``) delete the records of these keys; answer how many were not as they should be."""
+    """Create, replace or (``None``) delete the records of these keys; return how many were not as they should be."""
     of_kind, changed = KINDS[kind], 0
     for key, record in records.items():
         there = of_kind.read(tx, key)
@@ -178,7 +178,7 @@ class _Pair(NamedTuple):
 Opener = Callable[[str], BlockingStore]
 """Opens a store for a name space."""
 Counter = Callable[[BlockingStore], int]
-"""Answers how many records a store has in its name space."""
+"""Return how many records a store has in its name space."""
 Progress = Callable[[int, int], None]
 """``progress(done, total)``: how many records were written or compared, and how many that will be at the end."""
 PASSES_OF_A_COPY, PASSES_OF_A_COMPARISON = 4, 2
@@ -186,7 +186,7 @@ PASSES_OF_A_COPY, PASSES_OF_A_COMPARISON = 4, 2
 
 
 def unfinished(mark: str | None) -> StoreError | None:
-    """Answer the error of opening a store that a copy is under way into, ``None`` where the store has no mark."""
+    """Return the error of opening a store that a copy is under way into, ``None`` where the store has no mark."""
     if mark is None:
         return None
     return StoreError(
@@ -309,7 +309,7 @@ class Copying:
 
 
 def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None]]:
-    """Answer all records of a kind, in batches by key; no batch is empty, the mark of a copy is in none.
+    """Return all records of a kind, in batches by key; no batch is empty, the mark of a copy is in none.
 
     Raises:
         InvalidInput: the store cannot be copied.
@@ -327,15 +327,15 @@ def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None
 
 
 def mark_of(store: BlockingStore) -> str | None:
-    """Answer how the store is marked if a copy into it is under way, ``None`` if none is."""
+    """Return how the store is marked if a copy into it is under way, ``None`` if none is."""
     mark: str | None = store.read_now([SettingOf(MARK)]).found[0].value
     return mark
 
 
 def found(store: BlockingStore, kind: str, keys: Sequence[str]) -> dict[str, Copied | None]:
-    """Answer the records that a store has under these keys, ``None`` where it has none."""
+    """Return the records that a store has under these keys, ``None`` where it has none."""
     of_kind = KINDS[kind]
-    answers = store.read_now([of_kind.want(key) for key in keys]).found
+    answers = store.read_now([of_kind.query(key) for key in keys]).found
     return {key: of_kind.answer(key, answer.value) for key, answer in zip(keys, answers, strict=True)}
 
 

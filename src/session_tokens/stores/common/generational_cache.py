@@ -8,7 +8,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class GenerationalCache(Generic[K, V]):
     """A cache of two generations: when the young one is full it becomes the old one, and the old one goes.
 
     What is found in the old one moves to the young one. Safe for threads, as each step is one operation on a
@@ -26,7 +26,7 @@ class Recent(Generic[K, V]):
         self._old: dict[K, V] = {}
 
     def get(self, key: K) -> V | None:
-        """Answer what is remembered under a key."""
+        """Return what is remembered under a key."""
         value = self._young.get(key)
         if value is None and self._old:
             value = self._old.pop(key, None)

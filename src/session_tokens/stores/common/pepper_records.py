@@ -46,7 +46,7 @@ def not_given(used_at: Mapping[str, int | None], held: Collection[str], current:
 
 
 def missing_error(store: str, key_ids: list[str], source: str) -> InvalidInput:
-    """Answer the error for opening a store without peppers that it needs.
+    """Return the error for opening a store without peppers that it needs.
 
     Args:
         store: which one.

@@ -57,7 +57,7 @@ _NO_OFFER_ROW = (None, None, None, None)
 
 
 def session_row(session: Session) -> Row:
-    """Answer a session as a row in the order of ``SESSION_COLUMNS``."""
+    """Return a session as a row in the order of ``SESSION_COLUMNS``."""
     details = session.details
     return (
         session.id, session.owner, session.lookup, session.created_at, session.last_seen_at, session.authenticated_at,
@@ -73,7 +73,7 @@ def session_row(session: Session) -> Row:
 
 
 def session_of(row: Sequence[Any], clock: Clock) -> Session:
-    """Answer the session of a row.
+    """Return the session of a row.
 
     Raises:
         CorruptRecord: for a row that ``session_row`` cannot have made.
@@ -110,7 +110,7 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
 
 
 def token_row(token: Token) -> Row:
-    """Answer a token as a row in the order of ``TOKEN_COLUMNS``."""
+    """Return a token as a row in the order of ``TOKEN_COLUMNS``."""
     offer = token.offer
     return (
         token.id, token.owner, token.lookup, token.kind.value, token.session_id, token.text, int(token.is_json),
@@ -131,7 +131,7 @@ def token_row(token: Token) -> Row:
 
 
 def token_of(row: Sequence[Any]) -> Token:
-    """Answer the token of a row.
+    """Return the token of a row.
 
     Raises:
         CorruptRecord: for a row that ``token_row`` cannot have made.
@@ -164,12 +164,12 @@ def token_of(row: Sequence[Any]) -> Token:
 
 
 def message_of(table: str, row: Sequence[Any]) -> bytes:
-    """Answer what the MAC of a row covers: the table's name and every column; the same on every store and Python."""
+    """Return what the MAC of a row covers: the table's name and every column; the same on every store and Python."""
     return (table + ascii(tuple(row))).encode("ascii")
 
 
 def mac_of(keyring: Keyring, table: str, row: Sequence[Any]) -> str:
-    """Answer the MAC of a row under the current pepper."""
+    """Return the MAC of a row under the current pepper."""
     return keyring.mac(message_of(table, row))
 
 
@@ -191,7 +191,7 @@ def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -> 
 
 
 def not_written(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -> CorruptRecord | UnknownPepper:
-    """Answer the error for a row whose MAC is wrong, or cannot be checked; see ``check_mac``."""
+    """Return the error for a row whose MAC is wrong, or cannot be checked; see ``check_mac``."""
     key_id, colon, _ = mac.partition(":") if isinstance(mac, str) else ("?", "", "")
     id = row[0] if isinstance(row[0], str) else None
     if colon and is_pepper_id(key_id) and not keyring.holds(key_id):
@@ -210,18 +210,18 @@ def not_written(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -
 
 
 def unreadable_of(row: Sequence[Any], error: CorruptRecord | UnknownPepper) -> Unreadable:
-    """Answer what a list says of a row that it leaves out; its first column is what it is known by."""
+    """Return what a list says of a row that it leaves out; its first column is what it is known by."""
     return Unreadable(row[0] if isinstance(row[0], str) and row[0].isprintable() else _named(row[0]), error)
 
 
 def _named(text: object) -> str:
-    """Answer what a row says it is called, which anyone may have written there, so that it can be shown."""
+    """Return what a row says it is called, which anyone may have written there, so that it can be shown."""
     shown = ascii(text)
     return shown if len(shown) <= NAMED_CHARACTERS_MAX else shown[:NAMED_CHARACTERS_MAX] + "…"
 
 
 def outcome_text(record: IdempotencyRecord) -> str:
-    """Answer the outcome of an idempotency record as JSON text."""
+    """Return the outcome of an idempotency record as JSON text."""
     outcome = record.outcome
     if isinstance(outcome, Session):
         return _as_json({"session": session_row(outcome)})
@@ -231,7 +231,7 @@ def outcome_text(record: IdempotencyRecord) -> str:
 
 
 def outcome_of(text: str, clock: Clock) -> Session | Token | bool | int | None:
-    """Answer the outcome in ``outcome_text``'s answer.
+    """Return the outcome in ``outcome_text``'s answer.
 
     Raises:
         CorruptRecord: for text that it cannot have made.

@@ -1,8 +1,8 @@
 """What a store on a server does when the server does not answer: time-outs, few retries with jitter, a breaker.
 
 Theory of operation. Each call has a budget of time. A read that fails is tried again, at most twice, as long as its
-budget lasts. A commit is only sent again when it certainly was not carried out (``Unsent``): one whose reply was lost
-may have been, so its caller is told ``StoreUnavailable`` and an idempotency key tells later which it was.
+budget lasts. A commit is only sent again when it certainly was not carried out (``NotExecuted``): one whose reply was
+lost may have been, so its caller is told ``StoreUnavailable`` and an idempotency key tells later which it was.
 After ``failures_max`` failures in a row the breaker opens: calls fail at once instead of queueing up before a dead
 server, and one probe is let through each ``open_ms`` until one succeeds.
 """
@@ -31,11 +31,11 @@ TIMEOUT_S_DEFAULT = 1.0
 TIMEOUT_S_MAX = 60.0
 
 
-class Unsent(StoreUnavailable):
+class NotExecuted(StoreUnavailable):
     """The server was not asked at all, or said that it did nothing; asking again cannot do it twice."""
 
 
-class Elsewhere(Unsent):
+class Elsewhere(NotExecuted):
     """The server did nothing because it is not the primary (any more); the next connection may lead to that one."""
 
 
@@ -52,7 +52,7 @@ class ReadOnly(Declined, Elsewhere):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutagePolicy:
+class RetryPolicy:
     """How long a store waits for its server and when it stops trying.
 
     Attributes:
@@ -84,7 +84,7 @@ class CircuitBreaker:
         away_since_s: when it opened, which the log was told; ``None`` while it is closed.
     """
 
-    def __init__(self, policy: OutagePolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, policy: RetryPolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._policy = policy
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
@@ -110,7 +110,7 @@ class CircuitBreaker:
             if self.failures >= self._policy.failures_max:
                 if now_s < self._closed_again_at_s:
                     left_ms = round((self._closed_again_at_s - now_s) * 1000)
-                    stopped = Unsent(
+                    stopped = NotExecuted(
                         f"the store failed {self.failures} times in a row; it is asked again in {left_ms} ms",
                         retry_after_ms=left_ms,
                     )
@@ -142,11 +142,11 @@ class CircuitBreaker:
 
 
 def pause_before_s(retry: int) -> float:
-    """Answer the seconds to wait before retry 0, 1, …: full jitter."""
+    """Return the seconds to wait before retry 0, 1, …: full jitter."""
     return random.uniform(0, PAUSE_MS * 2**retry) / 1000
 
 
-class Outage:
+class Retrying:
     """The policy at work for one store.
 
     Attributes:
@@ -155,16 +155,16 @@ class Outage:
         retries: how many calls were sent again.
     """
 
-    def __init__(self, policy: OutagePolicy | None = None, breaker: CircuitBreaker | None = None) -> None:
-        self.policy = policy or OutagePolicy()
+    def __init__(self, policy: RetryPolicy | None = None, breaker: CircuitBreaker | None = None) -> None:
+        self.policy = policy or RetryPolicy()
         self.breaker = breaker or CircuitBreaker(self.policy)
         self.retries = 0
 
-    async def ask(self, call: Callable[..., Awaitable[T]], *args: object, twice_is_once: bool) -> T:
+    async def ask(self, call: Callable[..., Awaitable[T]], *args: object, idempotent: bool) -> T:
         """Make a call that takes the seconds it has left and ``args``, again if it failed and may be made again.
 
         Args:
-            call: raises ``StoreUnavailable`` when it failed, ``Unsent`` when nothing was carried out.
+            call: raises ``StoreUnavailable`` when it failed, ``NotExecuted`` when nothing was carried out.
             twice_is_once: whether making it twice is the same as once (reads).
 
         Raises:
@@ -181,11 +181,11 @@ class Outage:
                 breaker.succeeded()
                 if retry or not isinstance(error, Elsewhere):
                     raise
-                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+                pause_s = self._pause_s(error, retry, until_s, idempotent)
             except StoreUnavailable as error:
                 if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
                     breaker.failed(error)
-                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+                pause_s = self._pause_s(error, retry, until_s, idempotent)
             else:
                 if breaker.failures:
                     breaker.succeeded()
@@ -193,7 +193,7 @@ class Outage:
             await asyncio.sleep(pause_s)
             retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
 
-    def ask_now(self, call: Callable[..., T], *args: object, twice_is_once: bool) -> T:
+    def ask_now(self, call: Callable[..., T], *args: object, idempotent: bool) -> T:
         """As ``ask``, on the caller's thread."""
         breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
         until_s = time.monotonic() + left_s
@@ -206,11 +206,11 @@ class Outage:
                 breaker.succeeded()
                 if retry or not isinstance(error, Elsewhere):
                     raise
-                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+                pause_s = self._pause_s(error, retry, until_s, idempotent)
             except StoreUnavailable as error:
                 if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
                     breaker.failed(error)
-                pause_s = self._pause_s(error, retry, until_s, twice_is_once)
+                pause_s = self._pause_s(error, retry, until_s, idempotent)
             else:
                 if breaker.failures:
                     breaker.succeeded()
@@ -218,10 +218,10 @@ class Outage:
             time.sleep(pause_s)
             retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
 
-    def _pause_s(self, error: StoreUnavailable, retry: int, until_s: float, twice_is_once: bool) -> float:
-        """Answer how long to wait before the call is made again; raise the error if it is not."""
+    def _pause_s(self, error: StoreUnavailable, retry: int, until_s: float, idempotent: bool) -> float:
+        """Return how long to wait before the call is made again; raise the error if it is not."""
         pause_s = pause_before_s(retry)
-        again = twice_is_once or isinstance(error, Unsent)
+        again = idempotent or isinstance(error, NotExecuted)
         if not again or retry >= RETRIES_MAX or time.monotonic() + pause_s >= until_s or self.breaker.is_open:
             error.told = self.breaker.is_open
             raise error

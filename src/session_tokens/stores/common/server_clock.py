@@ -21,7 +21,7 @@ class ServerClock:
         self._lead_ns = time.time_ns() - time.monotonic_ns()
 
     def now(self) -> int:
-        """Answer the present instant on the server's clock in integer milliseconds, as well as it is known."""
+        """Return the present instant on the server's clock in integer milliseconds, as well as it is known."""
         return (time.monotonic_ns() + self._lead_ns) // 1_000_000
 
     def heard(self, now_ms: int) -> None:

@@ -125,7 +125,7 @@ def _refuse_unwritable(url: str) -> None:
 
 
 def _plain(text: str) -> str:
-    """Answer a part of a URL with its escapes undone."""
+    """Return a part of a URL with its escapes undone."""
     try:
         plain = unquote(text, errors="strict")
     except UnicodeDecodeError:

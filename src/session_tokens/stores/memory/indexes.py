@@ -55,7 +55,7 @@ def drop_member(index: dict[str, Bucket], key: str, member: str) -> None:
 
 
 def members(index: dict[str, Bucket], key: str) -> Collection[str]:
-    """Answer the members under a key, in the order in which they came."""
+    """Return the members under a key, in the order in which they came."""
     bucket = index.get(key)
     if bucket is None:
         return ()
@@ -63,7 +63,7 @@ def members(index: dict[str, Bucket], key: str) -> Collection[str]:
 
 
 def member_count(index: dict[str, Bucket], key: str) -> int:
-    """Answer how many members are under a key."""
+    """Return how many members are under a key."""
     bucket = index.get(key)
     return 0 if bucket is None else 1 if isinstance(bucket, str) else len(bucket)
 
@@ -94,7 +94,7 @@ class Deadlines:
             bucket.append(id)
 
     def due(self, now: int, limit: int | None, deadline_of: Callable[[str], int | None]) -> list[str]:
-        """Answer at most ``limit`` ids whose deadline has come; they stay until their record is gone or moves on.
+        """Return at most ``limit`` ids whose deadline has come; they stay until their record is gone or moves on.
 
         Args:
             deadline_of: answers the present deadline of an id, ``None`` for one that is gone.
@@ -140,7 +140,7 @@ class _Placed(Protocol):
 
 
 def place_of(record: _Placed) -> tuple[int, str]:
-    """Answer where a record stands in a listing."""
+    """Return where a record stands in a listing."""
     return record.created_at, record.id
 
 
@@ -162,7 +162,7 @@ class Order:
         self._places, self._newest = [], None
 
     def after(self, records: dict[str, Any], place: tuple[int, str] | None) -> Iterator[Any]:
-        """Answer the records after a place."""
+        """Return the records after a place."""
         self._catch_up(records)
         start = 0 if place is None else bisect_right(self._places, place)
         for index in range(start, len(self._places)):

@@ -22,9 +22,7 @@ from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
     AllKeys,
-    Answer,
     EntryOf,
-    Found,
     IdempotencyOf,
     Key,
     KeyById,
@@ -32,21 +30,23 @@ from ...contract.queries import (
     ParkedTokens,
     PeppersInUse,
     PredecessorsOf,
+    Query,
+    Result,
     SessionById,
     SessionByLookup,
     SessionCountOf,
-    SessionFound,
     SessionListing,
+    SessionResult,
     SessionsOf,
     SettingOf,
+    Snapshot,
     TokenById,
     TokenByLookup,
     TokenCountOf,
-    TokenFound,
     TokenListing,
+    TokenResult,
     TokensOf,
     TransferablesOf,
-    Want,
 )
 from ...contract.store import BlockingStore
 from ...contract.transaction import Rule
@@ -156,7 +156,7 @@ class MemoryStore(BlockingStore):
         return result, changes, now
 
     def commit_now(self, changes: Changes, now: int) -> bool:
-        """Write a planned change set if no record that it replaces has changed since, in time; answer whether."""
+        """Write a planned change set if no record that it replaces has changed since, in time; return whether."""
         with self._lock:
             if self.clock.now() >= changes.not_after:
                 return False
@@ -286,14 +286,14 @@ class MemoryStore(BlockingStore):
         self._token_order.forget()
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of a secret with its owner's entry; takes no lock."""
+        """Return now and the session of a secret with its owner's entry; takes no lock."""
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         session = self.sessions_by_lookup.get(lookups[0])
         return self.clock.now(), session, None if session is None else self.entries.get(session.owner)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of a secret with its session and that owner's entry."""
+        """Return now and the token of a secret with its session and that owner's entry."""
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         now = self.clock.now()
@@ -304,14 +304,14 @@ class MemoryStore(BlockingStore):
         return now, token, session, entry
 
     def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of an id with its owner's entry; takes no lock."""
+        """Return now and the session of an id with its owner's entry; takes no lock."""
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         session = self.sessions.get(ids[0])
         return self.clock.now(), session, None if session is None else self.entries.get(session.owner)
 
     def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of an id with its session and that owner's entry."""
+        """Return now and the token of an id with its session and that owner's entry."""
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         now = self.clock.now()
@@ -321,72 +321,72 @@ class MemoryStore(BlockingStore):
                 token, session, entry = self._token_found(self.tokens.get(ids[0])).followed()
         return now, token, session, entry
 
-    def _token_found(self, token: Token | None) -> TokenFound:
+    def _token_found(self, token: Token | None) -> TokenResult:
         if token is None:
             return NO_TOKEN
         if token.session_id is None:
-            return TokenFound(token, None, None)
+            return TokenResult(token, None, None)
         session = self.sessions.get(token.session_id)
         if session is None:
-            return TokenFound(token, None, None)
+            return TokenResult(token, None, None)
         successor = session.details.successor
         heir = None if successor is None else self.sessions.get(successor)
-        return TokenFound(token, session, self.entries.get(session.owner), heir)
+        return TokenResult(token, session, self.entries.get(session.owner), heir)
 
-    def _session_found(self, session: Session | None) -> SessionFound:
-        return NO_SESSION if session is None else SessionFound(session, self.entries.get(session.owner))
+    def _session_found(self, session: Session | None) -> SessionResult:
+        return NO_SESSION if session is None else SessionResult(session, self.entries.get(session.owner))
 
-    def read_now(self, wants: Sequence[Want]) -> Answer:
-        """Answer all wants as of one instant."""
+    def read_now(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant."""
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
             now = self.clock.now()
-            return Answer(now, [Found(_READERS[type(want)](self, want, now)) for want in wants])
+            return Snapshot(now, [Result(_READERS[type(query)](self, query, now)) for query in queries])
 
-    def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
+    def _sessions_listed(self, query: SessionListing, now: int) -> list[SessionResult]:
         ids: Collection[str] | None = None
-        if want.owner is not None:
-            ids = members(self.owners, want.owner)
-        elif want.detached:
+        if query.owner is not None:
+            ids = members(self.owners, query.owner)
+        elif query.detached:
             ids = self.detached
         if ids is not None and len(ids) <= SORTED_MAX:
             records = sorted((self.sessions[id] for id in ids), key=place_of)
-            found = [record for record in records if want.after is None or place_of(record) > want.after]
-            return [self._session_found(session) for session in found[: want.limit]]
-        listed: list[SessionFound] = []
-        for session in self._session_order.after(self.sessions, want.after):
+            found = [record for record in records if query.after is None or place_of(record) > query.after]
+            return [self._session_found(session) for session in found[: query.limit]]
+        listed: list[SessionResult] = []
+        for session in self._session_order.after(self.sessions, query.after):
             if session.ended_at is None:
                 listed.append(self._session_found(session))
-                if len(listed) == want.limit:
+                if len(listed) == query.limit:
                     break
         return listed
 
-    def _tokens_listed(self, want: TokenListing, now: int) -> list[TokenFound]:
-        candidates = self._token_candidates(want, now)
+    def _tokens_listed(self, query: TokenListing, now: int) -> list[TokenResult]:
+        candidates = self._token_candidates(query, now)
         if candidates is not None:
             records = sorted(candidates, key=place_of)
-            tokens = [record for record in records if want.after is None or place_of(record) > want.after]
-            return [self._token_found(token) for token in tokens[: want.limit]]
-        listed: list[TokenFound] = []
-        for token in self._token_order.after(self.tokens, want.after):
+            tokens = [record for record in records if query.after is None or place_of(record) > query.after]
+            return [self._token_found(token) for token in tokens[: query.limit]]
+        listed: list[TokenResult] = []
+        for token in self._token_order.after(self.tokens, query.after):
             listed.append(self._token_found(token))
-            if len(listed) == want.limit:
+            if len(listed) == query.limit:
                 break
         return listed
 
-    def _token_candidates(self, want: TokenListing, now: int) -> list[Token] | None:
-        """Answer a superset of the tokens in a listing where an index gives one that is small enough to be sorted."""
+    def _token_candidates(self, query: TokenListing, now: int) -> list[Token] | None:
+        """Return a superset of the tokens in a listing where an index gives one that is small enough to be sorted."""
         found: list[Collection[str]] = []
-        if want.session_id is not None:
-            holders: Iterable[str] = (want.session_id, *members(self.predecessors, want.session_id))
-        elif want.owner is not None and len(members(self.owners, want.owner)) <= SORTED_MAX:
-            found.append(members(self.parked, want.owner))
-            holders = self._with_predecessors(members(self.owners, want.owner))
-        elif want.owner is None and want.sellable:
+        if query.session_id is not None:
+            holders: Iterable[str] = (query.session_id, *members(self.predecessors, query.session_id))
+        elif query.owner is not None and len(members(self.owners, query.owner)) <= SORTED_MAX:
+            found.append(members(self.parked, query.owner))
+            holders = self._with_predecessors(members(self.owners, query.owner))
+        elif query.owner is None and query.sellable:
             found.append(self.sellable)
             holders = ()
-        elif want.owner is None and want.unassigned and len(self.entries) <= SORTED_MAX:
+        elif query.owner is None and query.unassigned and len(self.entries) <= SORTED_MAX:
             found.append(self.unassigned)
             over = self._session_deadlines.due(now, SORTED_MAX + 1, self._session_sweep_at)
             holders = chain(over, *(members(self.owners, owner) for owner in self.entries))
@@ -404,7 +404,7 @@ class MemoryStore(BlockingStore):
         return [self.tokens[id] for id in dict.fromkeys(chain.from_iterable(found))]
 
     def _with_predecessors(self, session_ids: Iterable[str]) -> Iterator[str]:
-        """Answer sessions, and those whose tokens are in them."""
+        """Return sessions, and those whose tokens are in them."""
         for id in session_ids:
             yield id
             yield from members(self.predecessors, id)
@@ -418,7 +418,7 @@ class MemoryStore(BlockingStore):
         return None if token is None else token.deadline
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer what should be swept: sessions first, then tokens, then forgotten outcomes."""
+        """Return what should be swept: sessions first, then tokens, then forgotten outcomes."""
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
@@ -440,24 +440,24 @@ class MemoryStore(BlockingStore):
 
 
 _READERS: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
-    SessionById: lambda self, want, now: self._session_found(self.sessions.get(want.id)),
-    SessionByLookup: lambda self, want, now: self._session_found(self.sessions_by_lookup.get(want.lookup)),
-    SessionsOf: lambda self, want, now: self._tx.sessions_of(want.owner, want.limit, want.newest),
-    SessionCountOf: lambda self, want, now: self._tx.session_count_of(want.owner),
-    PredecessorsOf: lambda self, want, now: self._tx.predecessors_of(want.session_id),
-    EntryOf: lambda self, want, now: self.entries.get(want.owner),
-    TokenById: lambda self, want, now: self._token_found(self.tokens.get(want.id)),
-    TokenByLookup: lambda self, want, now: self._token_found(self.tokens_by_lookup.get(want.lookup)),
-    TokensOf: lambda self, want, now: self._tx.tokens_of(want.session_id, want.limit),
-    TransferablesOf: lambda self, want, now: self._tx.transferables_of(want.session_id, want.limit),
-    TokenCountOf: lambda self, want, now: self._tx.token_count_of(want.session_id, want.transferable),
-    ParkedTokens: lambda self, want, now: self._tx.parked_tokens(want.owner, want.limit),
-    IdempotencyOf: lambda self, want, now: self.outcomes.get(want.key),
-    SettingOf: lambda self, want, now: self.settings.get(want.name),
-    KeyByLookup: lambda self, want, now: self._of_key(want.lookup),
-    KeyById: lambda self, want, now: self.keys.get(want.id),
-    PeppersInUse: lambda self, want, now: (),
-    AllKeys: lambda self, want, now: sorted(self.keys.values(), key=place_of),
+    SessionById: lambda self, query, now: self._session_found(self.sessions.get(query.id)),
+    SessionByLookup: lambda self, query, now: self._session_found(self.sessions_by_lookup.get(query.lookup)),
+    SessionsOf: lambda self, query, now: self._tx.sessions_of(query.owner, query.limit, query.newest),
+    SessionCountOf: lambda self, query, now: self._tx.session_count_of(query.owner),
+    PredecessorsOf: lambda self, query, now: self._tx.predecessors_of(query.session_id),
+    EntryOf: lambda self, query, now: self.entries.get(query.owner),
+    TokenById: lambda self, query, now: self._token_found(self.tokens.get(query.id)),
+    TokenByLookup: lambda self, query, now: self._token_found(self.tokens_by_lookup.get(query.lookup)),
+    TokensOf: lambda self, query, now: self._tx.tokens_of(query.session_id, query.limit),
+    TransferablesOf: lambda self, query, now: self._tx.transferables_of(query.session_id, query.limit),
+    TokenCountOf: lambda self, query, now: self._tx.token_count_of(query.session_id, query.transferable),
+    ParkedTokens: lambda self, query, now: self._tx.parked_tokens(query.owner, query.limit),
+    IdempotencyOf: lambda self, query, now: self.outcomes.get(query.key),
+    SettingOf: lambda self, query, now: self.settings.get(query.name),
+    KeyByLookup: lambda self, query, now: self._of_key(query.lookup),
+    KeyById: lambda self, query, now: self.keys.get(query.id),
+    PeppersInUse: lambda self, query, now: (),
+    AllKeys: lambda self, query, now: sorted(self.keys.values(), key=place_of),
     SessionListing: MemoryStore._sessions_listed,
     TokenListing: MemoryStore._tokens_listed,
 }

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ...contract.changes import Changes
-from ...contract.queries import Want
+from ...contract.queries import Query
 from ...events import Note
 from ...records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .indexes import member_count, members
@@ -46,7 +46,7 @@ class MemoryTransaction:
         self.note: Callable[[Note], None] = self.notes.append
         self.rare = False  # whether anything but sessions and tokens is written
 
-    def ahead(self, wants: Sequence[Want]) -> None:
+    def ahead(self, queries: Sequence[Query]) -> None:
         """Nothing has to be read ahead under the lock."""
 
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:

@@ -46,7 +46,7 @@ class Address(NamedTuple):
 
 
 def address_of(url: str, space: str = "") -> Address:
-    """Answer the address in a URL ``postgresql://user@host:port/database?namespace=…&timeout=…``.
+    """Return the address in a URL ``postgresql://user@host:port/database?namespace=…&timeout=…``.
 
     Of the query, these are the store's: ``namespace`` (the schema; ``session_tokens``), ``timeout`` (seconds of one
     round trip; 1), ``pool_size`` (connections; 10), ``prepared`` (``on`` or ``off``; on). All else is the driver's.
@@ -82,7 +82,7 @@ def address_of(url: str, space: str = "") -> Address:
 
 
 def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
-    """Answer the address in the driver's own form; an option wins over what stands before the question mark."""
+    """Return the address in the driver's own form; an option wins over what stands before the question mark."""
     if options.pop("ssl", None) == "true":  # as libpq reads the URLs of JDBC
         options.setdefault("sslmode", "require")
     words = {"user": named.user, "password": named.password, "dbname": named.path or None}

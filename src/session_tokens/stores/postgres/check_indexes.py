@@ -47,7 +47,7 @@ def _texts() -> Iterator[str]:
 
 
 def expected_indexes() -> Iterator[_Index]:
-    """Answer every index that there should be, in the order in which they are made."""
+    """Return every index that there should be, in the order in which they are made."""
     for table, key in _KEYS.items():
         name = f"{table}_pkey"
         text = f"ALTER TABLE {{schema}}.{table} ADD CONSTRAINT {name} PRIMARY KEY ({key})"
@@ -77,7 +77,7 @@ class Foundations:
         self._owns = False
 
     def functions(self) -> Script:
-        """See that each function is there and is ours; answers whether all of them are now."""
+        """See that each function is there and is ours; return whether all of them are now."""
         query = """
             SELECT p.proname, p.prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
             WHERE n.nspname = %s
@@ -197,7 +197,7 @@ class Foundations:
 
 
 def _names_in(plan: Any) -> set[str]:
-    """Answer the names of the indexes that a plan, or a part of one, goes through."""
+    """Return the names of the indexes that a plan, or a part of one, goes through."""
     if isinstance(plan, list):
         return set().union(*map(_names_in, plan))
     if not isinstance(plan, dict):

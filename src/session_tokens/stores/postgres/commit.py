@@ -120,7 +120,7 @@ class _Batch:
             self.exclusive.add(f"{kind}_lookup:{new.lookup}")
 
     def locks(self, lock_timeout_ms: int) -> Columns:
-        """Answer the part of a batch that says what to lock; empty lists are left out."""
+        """Return the part of a batch that says what to lock; empty lists are left out."""
         locks: Columns = {"lock_timeout_ms": str(lock_timeout_ms)}
         if len(self.shared) + len(self.exclusive) > NAMES_MAX:
             locks["alone"] = True
@@ -139,7 +139,7 @@ class _Batch:
 
 
 def commit_statement(schema: str, keyring: Keyring, commits: Sequence[Commit], lock_timeout_ms: int) -> Statement:
-    """Answer the one call that commits a batch of commands, each whole or not at all."""
+    """Return the one call that commits a batch of commands, each whole or not at all."""
     batch = _Batch()
     commands = []
     for commit in commits:
@@ -156,7 +156,7 @@ def commit_statement(schema: str, keyring: Keyring, commits: Sequence[Commit], l
 
 
 def _written(keyring: Keyring, changes: Changes) -> Columns:
-    """Answer the records of one change set, by what happens to them; empty lists are left out."""
+    """Return the records of one change set, by what happens to them; empty lists are left out."""
     rows = {
         "sessions_made": [_session(keyring, new) for old, new in changes.sessions if old is None and new is not None],
         "sessions_changed": [
@@ -211,7 +211,7 @@ def _key(keyring: Keyring, key: ServiceKey) -> Columns:
 
 
 def _json(value: Columns) -> str:
-    """Answer JSON that PostgreSQL can hold: no text in it has NUL or a lone surrogate."""
+    """Return JSON that PostgreSQL can hold: no text in it has NUL or a lone surrogate."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     if "\\u0000" not in text and "\\u001a" not in text:
         try:

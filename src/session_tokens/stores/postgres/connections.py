@@ -54,7 +54,7 @@ def _question(text: str) -> _Question:
 
 
 def _parameter(value: Any) -> bytes | None:
-    """Answer a value as PostgreSQL reads it as text."""
+    """Return a value as PostgreSQL reads it as text."""
     if isinstance(value, str):
         return value.encode()
     if value is None:
@@ -109,7 +109,7 @@ class _Reply:
             self.error = result
 
     def rows(self, pgconn: PGconn) -> Rows:
-        """Answer the rows, or raise what the server said instead."""
+        """Return the rows, or raise what the server said instead."""
         if self.error is not None:
             state = self.error.error_field(pq.DiagnosticField.SQLSTATE)
             said = self.error.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or self.error.error_message
@@ -120,7 +120,7 @@ class _Reply:
 
 
 def _send(pgconn: PGconn, prepared: set[bytes] | None, statement: Statement) -> bool:
-    """Begin to send a statement, or first the text to prepare it; answers whether it was the statement."""
+    """Begin to send a statement, or first the text to prepare it; return whether it was the statement."""
     text, name = _question(statement.text)
     params = [_parameter(param) for param in statement.params]
     if prepared is not None:
@@ -165,7 +165,7 @@ class Talk:
         return not self._poll.poll(0)
 
     def ask(self, statement: Statement, timeout_s: float, *, prepare: bool) -> Rows:
-        """Answer a statement's rows within that many seconds.
+        """Return a statement's rows within that many seconds.
 
         Raises:
             Refused: the server said no.

@@ -29,7 +29,7 @@ def dump_statement(schema: str, kind: str, after: str, limit: int) -> Statement:
 
 
 def dump_of(kind: str, rows: Sequence[tuple[str, str]], decoder: Decoder, limit: int) -> Dump:
-    """Answer the records in the reply."""
+    """Return the records in the reply."""
     decode: dict[str, Callable[[str], Any]] = {
         "owner": lambda text: decoder.entry(text)[0],
         "setting": lambda text: Setting(*decoder.setting(text)[0]),
@@ -43,7 +43,7 @@ def dump_of(kind: str, rows: Sequence[tuple[str, str]], decoder: Decoder, limit:
 
 
 def count_now(store: BlockingPostgresStore) -> int:
-    """Answer how many records there are in the store's name space."""
+    """Return how many records there are in the store's name space."""
 
     def counting() -> Script:
         counts = ", ".join(f"(SELECT count(*) FROM {store.address.schema}.{table.name})" for table in TABLES)

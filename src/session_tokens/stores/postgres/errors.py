@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from ...errors import StoreBusy, StoreError, StoreUnavailable
-from ..common.retry import Elsewhere, Full, ReadOnly, Unsent
+from ..common.retry import Elsewhere, Full, NotExecuted, ReadOnly
 
 CLASH = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock: PostgreSQL took everything back, and the command is run again."""
@@ -17,7 +17,7 @@ TAKEN = "23505"
 """A key that should be new is not."""
 
 FAILURES = (psycopg.Error, OSError, TimeoutError)
-"""What the driver raises; ``in_our_words`` knows them all."""
+"""What the driver raises; ``store_error`` knows them all."""
 
 _UNPREPARED = frozenset({"26000", "42P05", "08P01"})
 _UNMIGRATED = frozenset({"3F000", "42P01", "42883", "42704"})
@@ -71,7 +71,7 @@ def bounded(steps: Generator[Any, Any, Any], timeout_s: float) -> Generator[Any,
 
 
 def sqlstate_of(error: BaseException | None) -> str | None:
-    """Answer PostgreSQL's five-letter code, ``None`` where the server said nothing."""
+    """Return PostgreSQL's five-letter code, ``None`` where the server said nothing."""
     return error.sqlstate if isinstance(error, psycopg.Error) else None
 
 
@@ -87,8 +87,8 @@ def is_unprepared(error: Exception) -> bool:
     return sqlstate_of(error) in _UNPREPARED
 
 
-def in_our_words(error: Exception, *, sent: bool) -> StoreError:
-    """Answer the store's error for one of the driver's; the driver's text never holds the password.
+def store_error(error: Exception, *, sent: bool) -> StoreError:
+    """Return the store's error for one of the driver's; the driver's text never holds the password.
 
     Args:
         error: what the driver raised.
@@ -116,13 +116,13 @@ def in_our_words(error: Exception, *, sent: bool) -> StoreError:
     if state is not None and state[:2] not in _NOT_THERE:
         return StoreError(f"PostgreSQL refused a statement of the store ({state}): {first_line(error)}", sqlstate=state)
     if "client certificate" in str(error):
-        return Unsent(
+        return NotExecuted(
             f"PostgreSQL cannot be asked: {first_line(error)}; name one that its authority signed, and its key: "
             "?sslcert=FILE&sslkey=FILE in the store's URL",
             sqlstate=state,
         )
     if not sent or state in _NOT_RUN:
-        return Unsent(f"PostgreSQL cannot be asked: {first_line(error)}", sqlstate=state)
+        return NotExecuted(f"PostgreSQL cannot be asked: {first_line(error)}", sqlstate=state)
     return StoreUnavailable(
         f"PostgreSQL did not answer: {first_line(error)}; if it was a command, its outcome is unknown: "
         "repeat it with the same idempotency key",
@@ -131,5 +131,5 @@ def in_our_words(error: Exception, *, sent: bool) -> StoreError:
 
 
 def first_line(error: Exception) -> str:
-    """Answer the first line of an error's text."""
+    """Return the first line of an error's text."""
     return (str(error) or type(error).__name__).splitlines()[0]

@@ -21,7 +21,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 
 from ...errors import StoreUnavailable
-from ..common.retry import Unsent
+from ..common.retry import NotExecuted
 from .address import Address
 from .connections import AsyncTalk, Talk
 from .errors import bounded
@@ -86,7 +86,7 @@ class _Idle(Generic[T]):
         self._counting = threading.Lock()
 
     def pop(self) -> T | None:
-        """Answer the connection that was used last and is whole, if there is one."""
+        """Return the connection that was used last and is whole, if there is one."""
         if self._pid != os.getpid():
             # Kept, not closed: closing would tell the server to end the parent's connections.
             self._inherited += self._talks
@@ -146,8 +146,8 @@ def _closed() -> StoreUnavailable:
     return StoreUnavailable("the store is closed; open it again")
 
 
-def _busy(address: Address) -> Unsent:
-    return Unsent(
+def _busy(address: Address) -> NotExecuted:
+    return NotExecuted(
         f"all {address.pool_size} connections to PostgreSQL were in use for {address.timeout_s:g} s; "
         "set a larger pool_size in the store's URL"
     )
@@ -186,7 +186,7 @@ class Pool:
         return BoundedConnection.connect(self.address.conninfo, **_connect_options(self.address, timeout_s))
 
     def take(self, timeout_s: float) -> Talk:
-        """Answer a whole connection; give it back."""
+        """Return a whole connection; give it back."""
         talk = None if self._waiters else self._idle.pop()
         if self._is_closed:
             if talk is not None:
@@ -195,7 +195,7 @@ class Pool:
         return talk or self._waited_for(timeout_s) or self._made(timeout_s)
 
     def _waited_for(self, timeout_s: float) -> Talk | None:
-        """Answer a connection that came back, or none with leave to make one."""
+        """Return a connection that came back, or none with leave to make one."""
         waiter = _Waiter()
         with self._lock:
             self._waiters.append(waiter)
@@ -287,7 +287,7 @@ class AsyncPool:
             )
 
     async def take(self, timeout_s: float) -> AsyncTalk:
-        """Answer a whole connection; ask it at once: it comes back by itself when it has answered."""
+        """Return a whole connection; ask it at once: it comes back by itself when it has answered."""
         if self._is_closed:
             raise _closed()
         if self._free.locked():

@@ -1,4 +1,4 @@
-"""The pure core of reading PostgreSQL: wants become one statement, its rows become answers.
+"""The pure core of reading PostgreSQL: queries become one statement, its rows become answers.
 
 Theory of operation. Wants of one kind are one call of that kind's function (``sql/postgres_0002_reading_v1.sql``), the
 calls of all kinds are one ``UNION ALL``: one statement, one snapshot, one round trip, whatever was asked.
@@ -13,13 +13,14 @@ from ...contract.coalesce import Batch
 from ...contract.queries import (
     AllKeys,
     EntryOf,
-    Found,
     IdempotencyOf,
     KeyById,
     KeyByLookup,
     ParkedTokens,
     PeppersInUse,
     PredecessorsOf,
+    Query,
+    Result,
     SessionById,
     SessionByLookup,
     SessionCountOf,
@@ -32,7 +33,6 @@ from ...contract.queries import (
     TokenListing,
     TokensOf,
     TransferablesOf,
-    Want,
 )
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import OwnerEntry, Session, Token
@@ -51,7 +51,7 @@ class Statement(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """How wants of one kind are asked: the function, the casts of its parameters, and the arrays that are given."""
+    """How queries of one kind are asked: the function, the casts of its parameters, and the arrays that are given."""
 
     name: str
     casts: str
@@ -59,7 +59,7 @@ class _Kind(NamedTuple):
 
 
 def _by(field: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    return lambda wants: ([escaped(getattr(want, field)) for want in wants],)
+    return lambda queries: ([escaped(getattr(query, field)) for query in queries],)
 
 
 def _some_of(name: str, field: str) -> _Kind:
@@ -67,7 +67,10 @@ def _some_of(name: str, field: str) -> _Kind:
     return _Kind(
         name,
         "%s::text[], %s::bigint[]",
-        lambda wants: ([escaped(getattr(want, field)) for want in wants], [want.limit or ALL for want in wants]),
+        lambda queries: (
+            [escaped(getattr(query, field)) for query in queries],
+            [query.limit or ALL for query in queries],
+        ),
     )
 
 
@@ -85,15 +88,15 @@ _KINDS: dict[type, _Kind] = {
     TokenCountOf: _Kind(
         "token_count_of",
         "%s::text[], %s::boolean[]",
-        lambda wants: ([escaped(want.session_id) for want in wants], [want.transferable for want in wants]),
+        lambda queries: ([escaped(query.session_id) for query in queries], [query.transferable for query in queries]),
     ),
     ParkedTokens: _some_of("parked_tokens", "owner"),
     IdempotencyOf: _Kind("idempotency_of", "%s::text[]", _by("key")),
     SettingOf: _Kind("setting_of", "%s::text[]", _by("name")),
     KeyByLookup: _Kind("key_by_lookup", "%s::text[]", _by("lookup")),
     KeyById: _Kind("key_by_id", "%s::text[]", _by("id")),
-    AllKeys: _Kind("all_keys", "", lambda wants: ()),
-    PeppersInUse: _Kind("peppers_in_use", "", lambda wants: ()),
+    AllKeys: _Kind("all_keys", "", lambda queries: ()),
+    PeppersInUse: _Kind("peppers_in_use", "", lambda queries: ()),
 }
 _NEWEST = _some_of("newest_sessions_of", "owner")
 _KIND_OF_LISTING: dict[type, str] = {SessionListing: "session_listing", TokenListing: "token_listing"}
@@ -108,18 +111,18 @@ class Reading:
 
     Args:
         schema: the quoted name of the schema.
-        wants: what is asked.
+        queries: what is asked.
     """
 
-    __slots__ = ("_places", "statement", "wants")
+    __slots__ = ("_places", "queries", "statement")
 
-    def __init__(self, schema: str, wants: Sequence[Want]) -> None:
-        self.wants = wants
+    def __init__(self, schema: str, queries: Sequence[Query]) -> None:
+        self.queries = queries
         self._places: dict[str, list[int]] = {}
         kinds: dict[str, list[Any]] = {}
-        for place, want in enumerate(wants):
-            name = _name_of(want)
-            kinds.setdefault(name, []).append(want)
+        for place, query in enumerate(queries):
+            name = _name_of(query)
+            kinds.setdefault(name, []).append(query)
             self._places.setdefault(name, []).append(place)
         # The clock is read by the first arm: an answer is never older than the instant it is given for.
         arms = [f"SELECT 'now', {schema}.now_v1(), NULL, NULL, NULL, NULL"]
@@ -127,9 +130,9 @@ class Reading:
         for kind in sorted(kinds):
             asked = kinds[kind]
             if type(asked[0]) in _KIND_OF_LISTING:
-                for number, want in enumerate(asked, 1):
-                    arms.append(_listing_arm(schema, want))
-                    params += _listing_params(number, want)
+                for number, query in enumerate(asked, 1):
+                    arms.append(_listing_arm(schema, query))
+                    params += _listing_params(number, query)
             else:
                 name, casts, arrays = _kind_of(asked[0])
                 arms.append(f"SELECT * FROM {schema}.{name}_v1({casts})")
@@ -137,7 +140,7 @@ class Reading:
         self.statement = Statement(" UNION ALL ".join(arms), params)
 
     def batch(self, rows: Sequence[Row], decoder: Decoder) -> Batch:
-        """Answer the wants from the rows of the reply; an error in place of an answer is for who asked that want."""
+        """Return the queries from the rows of the reply; an error in place of an answer is for who asked that query."""
         now = 0
         by_place: dict[int, list[Row]] = {}
         for row in rows:
@@ -145,57 +148,57 @@ class Reading:
                 now = row[1]
             else:
                 by_place.setdefault(self._places[row[0]][row[1] - 1], []).append(row)
-        found: list[Found | CorruptRecord | UnknownPepper] = []
-        for place, want in enumerate(self.wants):
+        found: list[Result | CorruptRecord | UnknownPepper] = []
+        for place, query in enumerate(self.queries):
             try:
-                found.append(decoder.found(want, by_place.get(place, ())))
+                found.append(decoder.found(query, by_place.get(place, ())))
             except UNREADABLE as error:
                 found.append(error)
         return Batch(now, found)
 
 
-def _kind_of(want: Want) -> _Kind:
-    return _NEWEST if isinstance(want, SessionsOf) and want.newest else _KINDS[type(want)]
+def _kind_of(query: Query) -> _Kind:
+    return _NEWEST if isinstance(query, SessionsOf) and query.newest else _KINDS[type(query)]
 
 
-def _name_of(want: Want) -> str:
-    return _KIND_OF_LISTING.get(type(want)) or _kind_of(want).name
+def _name_of(query: Query) -> str:
+    return _KIND_OF_LISTING.get(type(query)) or _kind_of(query).name
 
 
-def _listing_arm(schema: str, want: SessionListing | TokenListing) -> str:
-    if isinstance(want, SessionListing):
+def _listing_arm(schema: str, query: SessionListing | TokenListing) -> str:
+    if isinstance(query, SessionListing):
         return f"SELECT * FROM {schema}.session_listing_v1({_SESSION_LISTING})"
     return f"SELECT * FROM {schema}.token_listing_v1({_TOKEN_LISTING})"
 
 
-def _listing_params(number: int, want: SessionListing | TokenListing) -> list[Any]:
-    owner = None if want.owner is None else escaped(want.owner)
-    at, id = want.after or _AFTER_ALL
-    if isinstance(want, SessionListing):
-        return [number, owner, want.detached, at, escaped(id), want.limit]
-    session_id = None if want.session_id is None else escaped(want.session_id)
+def _listing_params(number: int, query: SessionListing | TokenListing) -> list[Any]:
+    owner = None if query.owner is None else escaped(query.owner)
+    at, id = query.after or _AFTER_ALL
+    if isinstance(query, SessionListing):
+        return [number, owner, query.detached, at, escaped(id), query.limit]
+    session_id = None if query.session_id is None else escaped(query.session_id)
     return [
-        number, owner, session_id, want.transferable, want.sellable, want.unassigned, at, escaped(id), want.limit,
+        number, owner, session_id, query.transferable, query.sellable, query.unassigned, at, escaped(id), query.limit,
     ]  # fmt: skip
 
 
 def session_statement(schema: str, lookups: Sequence[str]) -> Statement:
-    """Answer the hot path of sessions: one row of now, and a text with the session and its owner's entry."""
+    """Return the hot path of sessions: one row of now, and a text with the session and its owner's entry."""
     return Statement(f"SELECT {schema}.now_v1(), {schema}.find_session_v2(%s::text[])", (_array_of(lookups),))
 
 
 def token_statement(schema: str, lookups: Sequence[str]) -> Statement:
-    """Answer the hot path of tokens: one row of now, and a text with the token, its session and that owner's entry."""
+    """Return the hot path of tokens: one row of now, and a text with the token, its session and that owner's entry."""
     return Statement(f"SELECT {schema}.now_v1(), {schema}.find_token_v2(%s::text[])", (_array_of(lookups),))
 
 
 def _array_of(lookups: Sequence[str]) -> str:
-    """Answer look-up keys as an array in text: letters, digits, ``-``, ``_`` and ``:`` need no quotes."""
+    """Return look-up keys as an array in text: letters, digits, ``-``, ``_`` and ``:`` need no quotes."""
     return "{" + ",".join(lookups) + "}"
 
 
 def session_answer(row: Row, lookups: Sequence[str], decoder: Decoder) -> tuple[int, Session | None, OwnerEntry | None]:
-    """Answer the hot path of sessions from its one row; a record that fails its MAC is none, and an alert is logged."""
+    """Return the hot path of sessions from its one row; a record that fails its MAC is none, and an alert is logged."""
     now, text = row
     if text is None:
         return now, None, None
@@ -212,7 +215,7 @@ def session_answer(row: Row, lookups: Sequence[str], decoder: Decoder) -> tuple[
 def token_answer(
     row: Row, lookups: Sequence[str], decoder: Decoder
 ) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-    """Answer the hot path of tokens from its one row; as ``session_answer``."""
+    """Return the hot path of tokens from its one row; as ``session_answer``."""
     now, text = row
     if text is None:
         return now, None, None, None

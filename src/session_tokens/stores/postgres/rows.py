@@ -17,29 +17,29 @@ from ...contract.queries import (
     NO_TOKEN,
     AllKeys,
     EntryOf,
-    Found,
     IdempotencyOf,
     KeyById,
     KeyByLookup,
     ParkedTokens,
     PeppersInUse,
     PredecessorsOf,
+    Query,
+    Result,
     SessionById,
     SessionByLookup,
     SessionCountOf,
-    SessionFound,
     SessionListing,
+    SessionResult,
     SessionsOf,
     SettingOf,
     TokenById,
     TokenByLookup,
     TokenCountOf,
-    TokenFound,
     TokenListing,
+    TokenResult,
     TokensOf,
     TransferablesOf,
     Unreadable,
-    Want,
 )
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
@@ -64,11 +64,11 @@ KNOWN_MAX = 4_096
 KNOWN_LENGTH_MAX = 2_000
 """Characters of a text that is remembered, so that all of them take about 16 MB at most."""
 Row = Sequence[Any]
-"""What a statement answers: want, number, token, session, entry, other; all but the number are text or ``None``."""
+"""What a statement answers: query, number, token, session, entry, other; all but the number are text or ``None``."""
 
 
 def escaped(text: str) -> str:
-    """Answer text that PostgreSQL can hold: without NUL and lone surrogates; ``unescaped`` is its inverse."""
+    """Return text that PostgreSQL can hold: without NUL and lone surrogates; ``unescaped`` is its inverse."""
     if "\0" not in text and ESCAPE not in text:
         try:
             text.encode()
@@ -90,7 +90,7 @@ def escaped(text: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    """Answer the text that ``escaped`` was given."""
+    """Return the text that ``escaped`` was given."""
     if ESCAPE not in text:
         return text
     first, *rest = text.split(ESCAPE)
@@ -104,14 +104,14 @@ def unescaped(text: str) -> str:
 
 
 def set_stamp(members: Sequence[tuple[str, int]]) -> str:
-    """Answer the stamp of a set from the ids and stamps of its members in their order, as ``stamp_v1`` does."""
+    """Return the stamp of a set from the ids and stamps of its members in their order, as ``stamp_v1`` does."""
     if not members:
         return ABSENT
     return sha256(escaped(" ".join(f"{id}={stamp}" for id, stamp in members)).encode()).hexdigest()
 
 
 def _columns_of(text: str) -> list[Any]:
-    """Answer the columns in a JSON array, its MAC and stamp the last two."""
+    """Return the columns in a JSON array, its MAC and stamp the last two."""
     columns: list[Any] = json.loads(text)
     if "\\u001a" in text:
         try:
@@ -122,7 +122,7 @@ def _columns_of(text: str) -> list[Any]:
 
 
 def _members_of(rows: Sequence[Row], column: int) -> list[tuple[str, int]]:
-    """Answer id and stamp of each row of a set, whether it can be read or not."""
+    """Return id and stamp of each row of a set, whether it can be read or not."""
     return [(columns[0], columns[-1]) for columns in (_columns_of(row[column]) for row in rows)]
 
 
@@ -149,7 +149,7 @@ class Decoder:
         self.unreadables = Unreadables()
 
     def _checked(self, table: str, text: str) -> tuple[tuple[Any, ...], int]:
-        """Answer the columns and the stamp of a JSON array whose MAC is right."""
+        """Return the columns and the stamp of a JSON array whose MAC is right."""
         columns = _columns_of(text)
         stamp = columns.pop()
         mac = columns.pop()
@@ -158,7 +158,7 @@ class Decoder:
         return row, stamp
 
     def session(self, text: str) -> tuple[Session, int]:
-        """Answer a session and its stamp."""
+        """Return a session and its stamp."""
         known = self._known.get(text)
         if known is None:
             row, stamp = self._checked("sessions", text)
@@ -166,7 +166,7 @@ class Decoder:
         return known
 
     def token(self, text: str) -> tuple[Token, int]:
-        """Answer a token and its stamp."""
+        """Return a token and its stamp."""
         known = self._known.get(text)
         if known is None:
             row, stamp = self._checked("tokens", text)
@@ -183,50 +183,50 @@ class Decoder:
         return known
 
     def entry(self, text: str) -> tuple[OwnerEntry, int]:
-        """Answer an owner's entry and its stamp."""
+        """Return an owner's entry and its stamp."""
         row, stamp = self._checked("owners", text)
         return OwnerEntry(*row), stamp
 
     def idempotency(self, text: str) -> tuple[IdempotencyRecord, int]:
-        """Answer the first outcome under a key and its stamp."""
+        """Return the first outcome under a key and its stamp."""
         row, stamp = self._checked("idempotency", text)
         key, request, nonce, key_id, outcome, expires_at = row
         return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, self._clock), expires_at), stamp
 
     def setting(self, text: str) -> tuple[tuple[str, str], int]:
-        """Answer a setting's name and text, and its stamp."""
+        """Return a setting's name and text, and its stamp."""
         row, stamp = self._checked("settings", text)
         return (row[0], row[1]), stamp
 
     def key(self, text: str) -> tuple[ServiceKey, int]:
-        """Answer a service key and its stamp."""
+        """Return a service key and its stamp."""
         row, stamp = self._checked("service_keys", text)
         return ServiceKey(*row), stamp
 
     def entry_of(self, session: Session, text: str | None) -> tuple[OwnerEntry | None, int]:
-        """Answer the entry of a session's owner, if there is one, and its stamp."""
+        """Return the entry of a session's owner, if there is one, and its stamp."""
         if text is None:
             return None, 0
         entry, stamp = self.entry(text)
         _same(entry.owner, session.owner)
         return entry, stamp
 
-    def session_found(self, rows: Sequence[Row], absent: Part | None) -> Found:
-        """Answer a session with its owner's entry, and the stamps of both."""
+    def session_found(self, rows: Sequence[Row], absent: Part | None) -> Result:
+        """Return a session with its owner's entry, and the stamps of both."""
         if not rows:
-            return Found(NO_SESSION, () if absent is None else ((absent, ABSENT),))
+            return Result(NO_SESSION, () if absent is None else ((absent, ABSENT),))
         session, stamp = self.session(rows[0][3])
         _compare(absent, session)
         entry, entry_stamp = self.entry_of(session, rows[0][4])
-        return Found(
-            SessionFound(session, entry),
+        return Result(
+            SessionResult(session, entry),
             ((("session", session.id), str(stamp)), (("entry", session.owner), str(entry_stamp))),
         )
 
-    def token_found(self, rows: Sequence[Row], absent: Part | None) -> Found:
-        """Answer a token with its session and that owner's entry, and the stamps of all."""
+    def token_found(self, rows: Sequence[Row], absent: Part | None) -> Result:
+        """Return a token with its session and that owner's entry, and the stamps of all."""
         if not rows:
-            return Found(NO_TOKEN, () if absent is None else ((absent, ABSENT),))
+            return Result(NO_TOKEN, () if absent is None else ((absent, ABSENT),))
         token, stamp = self.token(rows[0][2])
         _compare(absent, token)
         stamps: list[tuple[Part, str]] = [(("token", token.id), str(stamp))]
@@ -245,12 +245,12 @@ class Decoder:
                 stamps.append((("session", successor), ABSENT))
         elif token.session_id is not None:
             stamps.append((("session", token.session_id), ABSENT))
-        return Found(TokenFound(token, session, entry, heir), stamps)
+        return Result(TokenResult(token, session, entry, heir), stamps)
 
     def _readable(
         self, rows: Sequence[Row], column: int, decode: Callable[[Row], T]
     ) -> tuple[list[T], list[Unreadable]]:
-        """Answer what rows say, and which of them say nothing that can be read; these are told.
+        """Return what rows say, and which of them say nothing that can be read; these are told.
 
         Args:
             rows: as they came.
@@ -267,18 +267,18 @@ class Decoder:
                 left_out.append(unreadable_of(_columns_of(row[column]), error))
         return records, left_out
 
-    def sessions_found(self, rows: Sequence[Row], part: Part) -> Found:
-        """Answer a set of sessions and its stamp."""
+    def sessions_found(self, rows: Sequence[Row], part: Part) -> Result:
+        """Return a set of sessions and its stamp."""
         pairs, left_out = self._readable(rows, 3, lambda row: self.session(row[3]))
         kind, key = part
         for session, _ in pairs:
             _same(session.details.successor if kind == "predecessors_of" else session.owner, key.partition(":")[2])
         members = [(session.id, stamp) for session, stamp in pairs]
         stamp = set_stamp(members if not left_out else _members_of(rows, 3))
-        return Found([session for session, _ in pairs], ((part, stamp),), left_out)
+        return Result([session for session, _ in pairs], ((part, stamp),), left_out)
 
-    def tokens_found(self, rows: Sequence[Row], part: Part) -> Found:
-        """Answer a set of tokens and its stamp."""
+    def tokens_found(self, rows: Sequence[Row], part: Part) -> Result:
+        """Return a set of tokens and its stamp."""
         pairs, left_out = self._readable(rows, 2, lambda row: self.token(row[2]))
         kind, key = part
         for token, _ in pairs:
@@ -289,35 +289,35 @@ class Decoder:
                 _same(token.session_id, whose)
         members = [(token.id, stamp) for token, stamp in pairs]
         stamp = set_stamp(members if not left_out else _members_of(rows, 2))
-        return Found([token for token, _ in pairs], ((part, stamp),), left_out)
+        return Result([token for token, _ in pairs], ((part, stamp),), left_out)
 
-    def listing_found(self, rows: Sequence[Row], column: int, found: Callable[[Sequence[Row], None], Found]) -> Found:
-        """Answer the lines of a listing, each with what it is judged by; a listing has no stamp."""
+    def listing_found(self, rows: Sequence[Row], column: int, found: Callable[[Sequence[Row], None], Result]) -> Result:
+        """Return the lines of a listing, each with what it is judged by; a listing has no stamp."""
         values, left_out = self._readable(rows, column, lambda row: found([row], None).value)
-        return Found(values, (), left_out)
+        return Result(values, (), left_out)
 
-    def keys_found(self, rows: Sequence[Row]) -> Found:
-        """Answer all service keys."""
+    def keys_found(self, rows: Sequence[Row]) -> Result:
+        """Return all service keys."""
         keys, left_out = self._readable(rows, 5, lambda row: self.key(row[5])[0])
-        return Found(keys, (), left_out)
+        return Result(keys, (), left_out)
 
     def one_found(
         self, rows: Sequence[Row], part: Part, decode: Callable[[str], tuple[Any, int]], column: int = 5
-    ) -> Found:
-        """Answer what ``decode`` makes of the one row, if there is one, and its stamp."""
+    ) -> Result:
+        """Return what ``decode`` makes of the one row, if there is one, and its stamp."""
         if not rows:
-            return Found(None, ((part, ABSENT),))
+            return Result(None, ((part, ABSENT),))
         value, stamp = decode(rows[0][column])
         _same(value[1] if part[0] == "key_lookup" else value[0], part[1])
-        return Found(value[1] if part[0] == "setting" else value, ((part, str(stamp)),))
+        return Result(value[1] if part[0] == "setting" else value, ((part, str(stamp)),))
 
-    def found(self, want: Want, rows: Sequence[Row]) -> Found:
-        """Answer one want from the rows that came for it."""
-        return _ANSWERS[type(want)](self, want, rows)
+    def found(self, query: Query, rows: Sequence[Row]) -> Result:
+        """Return one query from the rows that came for it."""
+        return _ANSWERS[type(query)](self, query, rows)
 
 
 def _some(limit: int | None, whose: str) -> str:
-    """Answer the key of the part that is a set, or at most so many of it."""
+    """Return the key of the part that is a set, or at most so many of it."""
     return f"{'' if limit is None else limit}:{whose}"
 
 
@@ -342,32 +342,32 @@ def _compare(asked: Part | None, record: Session | Token) -> None:
         _same(record.lookup if asked[0].endswith("_lookup") else record.id, asked[1])
 
 
-_ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Found]] = {
-    SessionById: lambda to, want, rows: to.session_found(rows, ("session", want.id)),
-    SessionByLookup: lambda to, want, rows: to.session_found(rows, ("session_lookup", want.lookup)),
-    TokenById: lambda to, want, rows: to.token_found(rows, ("token", want.id)),
-    TokenByLookup: lambda to, want, rows: to.token_found(rows, ("token_lookup", want.lookup)),
-    SessionsOf: lambda to, want, rows: to.sessions_found(
-        rows, ("newest_sessions_of" if want.newest else "sessions_of", _some(want.limit, want.owner))
+_ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Result]] = {
+    SessionById: lambda to, query, rows: to.session_found(rows, ("session", query.id)),
+    SessionByLookup: lambda to, query, rows: to.session_found(rows, ("session_lookup", query.lookup)),
+    TokenById: lambda to, query, rows: to.token_found(rows, ("token", query.id)),
+    TokenByLookup: lambda to, query, rows: to.token_found(rows, ("token_lookup", query.lookup)),
+    SessionsOf: lambda to, query, rows: to.sessions_found(
+        rows, ("newest_sessions_of" if query.newest else "sessions_of", _some(query.limit, query.owner))
     ),
-    SessionCountOf: lambda to, want, rows: Found(int(rows[0][5]), ((("session_count_of", want.owner), rows[0][5]),)),
-    PredecessorsOf: lambda to, want, rows: to.sessions_found(rows, ("predecessors_of", _some(None, want.session_id))),
-    EntryOf: lambda to, want, rows: to.one_found(rows, ("entry", want.owner), to.entry, 4),
-    TokensOf: lambda to, want, rows: to.tokens_found(rows, ("tokens_of", _some(want.limit, want.session_id))),
-    TransferablesOf: lambda to, want, rows: to.tokens_found(
-        rows, ("transferables_of", _some(want.limit, want.session_id))
+    SessionCountOf: lambda to, query, rows: Result(int(rows[0][5]), ((("session_count_of", query.owner), rows[0][5]),)),
+    PredecessorsOf: lambda to, query, rows: to.sessions_found(rows, ("predecessors_of", _some(None, query.session_id))),
+    EntryOf: lambda to, query, rows: to.one_found(rows, ("entry", query.owner), to.entry, 4),
+    TokensOf: lambda to, query, rows: to.tokens_found(rows, ("tokens_of", _some(query.limit, query.session_id))),
+    TransferablesOf: lambda to, query, rows: to.tokens_found(
+        rows, ("transferables_of", _some(query.limit, query.session_id))
     ),
-    TokenCountOf: lambda to, want, rows: Found(
+    TokenCountOf: lambda to, query, rows: Result(
         int(rows[0][5]),
-        ((("transferable_count_of" if want.transferable else "token_count_of", want.session_id), rows[0][5]),),
+        ((("transferable_count_of" if query.transferable else "token_count_of", query.session_id), rows[0][5]),),
     ),
-    ParkedTokens: lambda to, want, rows: to.tokens_found(rows, ("parked_tokens", _some(want.limit, want.owner))),
-    IdempotencyOf: lambda to, want, rows: to.one_found(rows, ("idempotency", want.key), to.idempotency),
-    SettingOf: lambda to, want, rows: to.one_found(rows, ("setting", want.name), to.setting),
-    KeyByLookup: lambda to, want, rows: to.one_found(rows, ("key_lookup", want.lookup), to.key),
-    KeyById: lambda to, want, rows: to.one_found(rows, ("key", want.id), to.key),
-    AllKeys: lambda to, want, rows: to.keys_found(rows),
-    PeppersInUse: lambda to, want, rows: Found([row[5] for row in rows]),
-    SessionListing: lambda to, want, rows: to.listing_found(rows, 3, to.session_found),
-    TokenListing: lambda to, want, rows: to.listing_found(rows, 2, to.token_found),
+    ParkedTokens: lambda to, query, rows: to.tokens_found(rows, ("parked_tokens", _some(query.limit, query.owner))),
+    IdempotencyOf: lambda to, query, rows: to.one_found(rows, ("idempotency", query.key), to.idempotency),
+    SettingOf: lambda to, query, rows: to.one_found(rows, ("setting", query.name), to.setting),
+    KeyByLookup: lambda to, query, rows: to.one_found(rows, ("key_lookup", query.lookup), to.key),
+    KeyById: lambda to, query, rows: to.one_found(rows, ("key", query.id), to.key),
+    AllKeys: lambda to, query, rows: to.keys_found(rows),
+    PeppersInUse: lambda to, query, rows: Result([row[5] for row in rows]),
+    SessionListing: lambda to, query, rows: to.listing_found(rows, 3, to.session_found),
+    TokenListing: lambda to, query, rows: to.listing_found(rows, 2, to.token_found),
 }

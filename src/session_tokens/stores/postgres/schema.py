@@ -46,7 +46,7 @@ class Migration(NamedTuple):
     name: str
 
     def text(self, address: Address) -> str:
-        """Answer its SQL for one name space."""
+        """Return its SQL for one name space."""
         source = files(__package__).joinpath(_FOLDER, f"{self.number:04}_{self.name}.sql").read_text("utf-8")
         return source.replace("{schema}", address.schema).replace("{name}", address.namespace)
 
@@ -135,13 +135,13 @@ def opening(address: Address, keyring: PepperKeyring) -> Script:
 
 
 def looking(address: Address) -> Script:
-    """Answer whether there is a store of this name space, and make nothing."""
+    """Return whether there is a store of this name space, and make nothing."""
     state = yield from _checked_state(address)
     return state.is_migrated
 
 
 def migrating(address: Address, grant_to: str | None = None) -> Script:
-    """Bring the tables up to this version, in one transaction; answer the numbers of the steps taken.
+    """Bring the tables up to this version, in one transaction; return the numbers of the steps taken.
 
     Two processes that do so at once do it one after the other. A newer version is left as it is.
 

@@ -17,16 +17,16 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from ...contract.coalesce import Batch, CoalescingStore
-from ...contract.queries import Answer, Key, Want
+from ...contract.queries import Key, Query, Snapshot
 from ...contract.store import Commit
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput, StoreBusy, StoreError, StoreUnavailable
 from ...events import Listeners
 from ...records import OwnerEntry, Session, Token
-from ..common.conflict_queue import BlockingInTurns, InTurns
+from ..common.conflict_queue import BlockingConflictQueue, ConflictQueue
 from ..common.copying import Dump
-from ..common.retry import Outage, OutagePolicy
+from ..common.retry import Retrying, RetryPolicy
 from ..common.server_clock import ServerClock
 from .address import Address, address_of
 from .check import Problem, Progress, checking
@@ -43,7 +43,7 @@ from .queries import (
 from .rows import Decoder
 
 try:
-    from .errors import CLASH, FAILURES, TAKEN, in_our_words, is_of_another_role, is_unprepared, sqlstate_of
+    from .errors import CLASH, FAILURES, TAKEN, is_of_another_role, is_unprepared, sqlstate_of, store_error
     from .pool import AsyncPool, Pool
     from .schema import Command, Script, looking, migrating, opening
 except ImportError as error:  # psycopg itself, or the libpq that it needs
@@ -71,7 +71,7 @@ class _Core:
         self.keyring = keyring
         self.clock = ServerClock()
         self.decoder = Decoder(keyring, self.clock)
-        self.outage = Outage(OutagePolicy(timeout_s=address.timeout_s))
+        self.retrying = Retrying(RetryPolicy(timeout_s=address.timeout_s))
         self.prepared = address.prepared
         # Locks are given up before the client gives up, so that a commit that waited is surely not carried out.
         self._lock_timeout_ms = max(1, int(address.timeout_s * 800))
@@ -106,7 +106,7 @@ def _not_written(error: StoreError) -> bool:
     return state in CLASH or state == TAKEN
 
 
-class PostgresStore(InTurns, CoalescingStore):
+class PostgresStore(ConflictQueue, CoalescingStore):
     """Sessions and tokens in PostgreSQL, for the tasks of one event loop; what they ask at once travels together.
 
     Made by ``open_postgres``.
@@ -124,13 +124,13 @@ class PostgresStore(InTurns, CoalescingStore):
         self._core = _Core(address, keyring)
         self.unreadables = self._core.decoder.unreadables
         self.clock = self._core.clock
-        self.outage = self._core.outage
+        self.retrying = self._core.retrying
         self.patience_s = address.timeout_s
         self._pool = AsyncPool(address)
         self._someone_asks = False
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session.
+        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session.
 
         Who comes alone asks at once; who comes while one asks travels with the others.
         """
@@ -148,7 +148,7 @@ class PostgresStore(InTurns, CoalescingStore):
         return answer
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of a secret with its session and that owner's entry; as ``find_session``."""
+        """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
         if self._someone_asks or self._pool.loop is not asyncio.get_running_loop():
             return await super().find_token(lookups)
         self._someone_asks = True
@@ -162,15 +162,15 @@ class PostgresStore(InTurns, CoalescingStore):
             await self.insist_on_peppers()
         return answer
 
-    async def read_batch(self, wants: Sequence[Want]) -> Batch:
-        """Answer distinct wants as of one instant, in one statement."""
-        asked = Reading(self._core.schema, wants)
+    async def read_batch(self, queries: Sequence[Query]) -> Batch:
+        """Return the results of distinct queries as of one instant, in one statement."""
+        asked = Reading(self._core.schema, queries)
         return self._core.batch(asked, await self._read(asked.statement))
 
     async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
         """Commit several commands in one statement and one transaction, each whole or not at all, in their order."""
         try:
-            rows = await self._tried(self._core.commit(commits), twice_is_once=False)
+            rows = await self._tried(self._core.commit(commits), idempotent=False)
         except StoreUnavailable:
             raise
         except StoreError as error:
@@ -182,7 +182,7 @@ class PostgresStore(InTurns, CoalescingStore):
         return written
 
     async def due(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
+        """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return [Key(*row) for row in await self._read(self._core.due(now, limit))]
 
     async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
@@ -194,7 +194,7 @@ class PostgresStore(InTurns, CoalescingStore):
             fix: whether to mend what can be mended; indexes and functions by the role that owns them.
             progress: ``progress(done, total)``, called now and then with a number of records.
 
-        Answers what was wrong, and of each thing what was done about it.
+        Return what was wrong, and of each thing what was done about it.
         """
         script = checking(self.address, self._core.keyring, self._core.decoder, fix, progress)
         return cast("Sequence[Problem]", await self._run_script(script, CHECK_TIMEOUT_S))
@@ -205,16 +205,16 @@ class PostgresStore(InTurns, CoalescingStore):
         await self._pool.close()
 
     async def _read(self, statement: Statement) -> Rows:
-        return await self._tried(statement, twice_is_once=True)
+        return await self._tried(statement, idempotent=True)
 
-    async def _tried(self, statement: Statement, *, twice_is_once: bool) -> Rows:
-        return await self.outage.ask(self._ask, statement, twice_is_once=twice_is_once)
+    async def _tried(self, statement: Statement, *, idempotent: bool) -> Rows:
+        return await self.retrying.ask(self._ask, statement, idempotent=idempotent)
 
     async def _ask(self, timeout_s: float, statement: Statement) -> Rows:
         try:
             talk = await self._pool.take(timeout_s)
         except FAILURES as error:
-            raise in_our_words(error, sent=False) from error
+            raise store_error(error, sent=False) from error
         prepared = self._core.prepared
         try:
             return await talk.ask(statement, timeout_s, prepare=prepared)
@@ -222,7 +222,7 @@ class PostgresStore(InTurns, CoalescingStore):
             if is_of_another_role(error):
                 self._pool.leave(talk)
             if not (prepared and self._core.is_unprepared(error)):
-                raise in_our_words(error, sent=True) from error
+                raise store_error(error, sent=True) from error
         return await self._ask(timeout_s, statement)
 
     async def _run_script(self, script: Script, timeout_s: float) -> object:
@@ -242,10 +242,10 @@ class PostgresStore(InTurns, CoalescingStore):
             finally:
                 connection.pgconn.finish()
         except FAILURES as error:
-            raise in_our_words(error, sent=sent) from error
+            raise store_error(error, sent=sent) from error
 
 
-class BlockingPostgresStore(BlockingInTurns):
+class BlockingPostgresStore(BlockingConflictQueue):
     """Sessions and tokens in PostgreSQL, for any number of threads.
 
     Made by ``open_postgres_blocking``.
@@ -263,23 +263,23 @@ class BlockingPostgresStore(BlockingInTurns):
         self._core = _Core(address, keyring)
         self.unreadables = self._core.decoder.unreadables
         self.clock = self._core.clock
-        self.outage = self._core.outage
+        self.retrying = self._core.retrying
         self.patience_s = address.timeout_s
         self._pool = Pool(address)
 
-    def read_now(self, wants: Sequence[Want]) -> Answer:
-        """Answer all wants as of one instant, in one statement."""
-        asked = Reading(self._core.schema, wants)
+    def read_now(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant, in one statement."""
+        asked = Reading(self._core.schema, queries)
         now, found = self._core.batch(asked, self._read(asked.statement))
         answers = []
         for answer in found:
             if isinstance(answer, Exception):
                 raise answer
             answers.append(answer)
-        return Answer(now, answers)
+        return Snapshot(now, answers)
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of a secret with its owner's entry: one statement; a forged row is none."""
+        """Return now and the session of a secret with its owner's entry: one statement; a forged row is none."""
         rows = self._read(session_statement(self._core.schema, lookups))
         self._core.clock.heard(rows[0][0])
         answer = session_answer(rows[0], lookups, self._core.decoder)
@@ -288,7 +288,7 @@ class BlockingPostgresStore(BlockingInTurns):
         return answer
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of a secret with its session and that owner's entry: one statement."""
+        """Return now and the token of a secret with its session and that owner's entry: one statement."""
         rows = self._read(token_statement(self._core.schema, lookups))
         self._core.clock.heard(rows[0][0])
         answer = token_answer(rows[0], lookups, self._core.decoder)
@@ -297,9 +297,9 @@ class BlockingPostgresStore(BlockingInTurns):
         return answer
 
     def commit_now(self, commit: Commit) -> bool:
-        """Write all changes atomically if every stamp is as given; answer whether they were written."""
+        """Write all changes atomically if every stamp is as given; return whether they were written."""
         try:
-            rows = self._tried(self._core.commit([commit]), twice_is_once=False)
+            rows = self._tried(self._core.commit([commit]), idempotent=False)
         except (StoreBusy, StoreError) as error:
             if _not_written(error):
                 return False
@@ -308,7 +308,7 @@ class BlockingPostgresStore(BlockingInTurns):
         return written
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
+        """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return [Key(*row) for row in self._read(self._core.due(now, limit))]
 
     def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
@@ -317,7 +317,7 @@ class BlockingPostgresStore(BlockingInTurns):
         return cast("Sequence[Problem]", self._run_script(script, CHECK_TIMEOUT_S))
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
-        """Answer a batch of all records of a kind; see ``copying.Copyable``."""
+        """Return a batch of all records of a kind; see ``copying.Copyable``."""
         rows = self._read(dump_statement(self._core.schema, kind, after, limit))
         return dump_of(kind, rows, self._core.decoder, limit)
 
@@ -326,16 +326,16 @@ class BlockingPostgresStore(BlockingInTurns):
         self._pool.close()
 
     def _read(self, statement: Statement) -> Rows:
-        return self._tried(statement, twice_is_once=True)
+        return self._tried(statement, idempotent=True)
 
-    def _tried(self, statement: Statement, *, twice_is_once: bool) -> Rows:
-        return self.outage.ask_now(self._ask, statement, twice_is_once=twice_is_once)
+    def _tried(self, statement: Statement, *, idempotent: bool) -> Rows:
+        return self.retrying.ask_now(self._ask, statement, idempotent=idempotent)
 
     def _ask(self, timeout_s: float, statement: Statement) -> Rows:
         try:
             talk = self._pool.take(timeout_s)
         except FAILURES as error:
-            raise in_our_words(error, sent=False) from error
+            raise store_error(error, sent=False) from error
         prepared = self._core.prepared
         try:
             try:
@@ -347,7 +347,7 @@ class BlockingPostgresStore(BlockingInTurns):
         except FAILURES as error:
             if is_of_another_role(error):
                 self._pool.leave(talk)
-            raise in_our_words(error, sent=True) from error
+            raise store_error(error, sent=True) from error
         finally:
             self._pool.give(talk)
 
@@ -368,7 +368,7 @@ class BlockingPostgresStore(BlockingInTurns):
             finally:
                 connection.pgconn.finish()
         except FAILURES as error:
-            raise in_our_words(error, sent=sent) from error
+            raise store_error(error, sent=sent) from error
 
 
 async def open_postgres(url: str, *, pepper: Pepper | None = None, space: str = "") -> PostgresStore:
@@ -413,7 +413,7 @@ def is_there(url: str, space: str = "") -> bool:
 
 
 def migrate_postgres(url: str, *, space: str = "", grant_to: str | None = None) -> list[int]:
-    """Bring the tables of a store up to this version; answers the numbers of the steps taken, none if it was.
+    """Bring the tables of a store up to this version; return the numbers of the steps taken, none if it was.
 
     Args:
         url: as for ``open_postgres``, of a role that owns the tables or may make them.

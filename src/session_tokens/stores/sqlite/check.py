@@ -58,18 +58,18 @@ def check_file(
     *,
     fix: bool,
 ) -> list[Finding]:
-    """Answer what is wrong with a file, and mend it where asked; see ``SqliteStore.check``."""
+    """Return what is wrong with a file, and mend it where asked; see ``SqliteStore.check``."""
     check = _Check(connection, keyring, clock, progress, fix)
     connection.execute("BEGIN IMMEDIATE" if fix else "BEGIN")
     connection.text_factory = any_text  # a text that is not UTF-8 is found, and stops nothing
     try:
-        for beginning in spaces_of(connection):
-            check.indexes(beginning)
+        for table_prefix in spaces_of(connection):
+            check.indexes(table_prefix)
         check.structure()
-        for beginning in spaces_of(connection):
+        for table_prefix in spaces_of(connection):
             for table in SIGNED_TABLES:
-                check.rows(beginning, table)
-            check.orphans(beginning)
+                check.rows(table_prefix, table)
+            check.orphans(table_prefix)
     except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -94,9 +94,9 @@ def _is_damage(error: sqlite3.Error) -> bool:
 
 
 def _what_is_left(connection: sqlite3.Connection) -> str:
-    """Answer how many records of a damaged file can still be read, and what is done about it."""
+    """Return how many records of a damaged file can still be read, and what is done about it."""
     try:
-        names = [beginning + table for beginning in spaces_of(connection) for table in SIGNED_TABLES]
+        names = [table_prefix + table for table_prefix in spaces_of(connection) for table in SIGNED_TABLES]
         counts = {name: _readable_count(connection, name) for name in names}
     except sqlite3.DatabaseError:  # not even what tables there are
         counts = {}
@@ -105,7 +105,7 @@ def _what_is_left(connection: sqlite3.Connection) -> str:
 
 
 def _readable_count(connection: sqlite3.Connection, table: str) -> int:
-    """Answer how many rows can be read from the beginning of a table up to its damage, and from its end down to it."""
+    """Return how many rows can be read from the beginning of a table up to its damage, and from its end down to it."""
     (made,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
     place = "1" if "WITHOUT ROWID" in made else "rowid"  # the first column is the key
     count = 0
@@ -160,9 +160,9 @@ class _Check:
 
     def structure(self) -> None:
         """Ask SQLite whether pages, rows and indexes agree; make the indexes anew where not."""
-        for beginning in spaces_of(self._connection):
+        for table_prefix in spaces_of(self._connection):
             for table in SIGNED_TABLES:
-                self._total += self._execute(f"SELECT count(*) FROM {beginning}{table}").fetchone()[0]
+                self._total += self._execute(f"SELECT count(*) FROM {table_prefix}{table}").fetchone()[0]
         damages = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
         if damages and self._fix:
             self._execute("REINDEX")
@@ -174,12 +174,12 @@ class _Check:
         for damage in damages:
             self._add("structure", "", None, damage, None if damage in left else "made the indexes anew")
 
-    def indexes(self, beginning: str) -> None:
+    def indexes(self, table_prefix: str) -> None:
         """See that each index is there, is defined as it should be, and holds what its table holds."""
         there = dict(self._execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'").fetchall())
         for file in SPACE_MIGRATIONS:
             for statement in statements_of(file):
-                index = _INDEX.match(statement.replace("{space}", beginning))
+                index = _INDEX.match(statement.replace("{space}", table_prefix))
                 if index is None:
                     continue
                 name, table, where = index["name"], index["table"], index["where"] or "TRUE"
@@ -212,9 +212,9 @@ class _Check:
             return True
         return bool(by_index != by_table)
 
-    def rows(self, beginning: str, table: str) -> None:
+    def rows(self, table_prefix: str, table: str) -> None:
         """See that each row is as someone with the pepper wrote it, and means a record."""
-        name, columns = beginning + table, COLUMNS_OF[table]
+        name, columns = table_prefix + table, COLUMNS_OF[table]
         key, older = columns[0], 0
         for row in self._all_rows(name, key, (*columns, "mac")):
             try:
@@ -266,12 +266,12 @@ class _Check:
         self._execute(f"DELETE FROM {name} WHERE {key} = ?", (row[0],))
         return "moved to quarantine"
 
-    def orphans(self, beginning: str) -> None:
+    def orphans(self, table_prefix: str) -> None:
         """See that each token that names a session has it."""
-        name = f"{beginning}tokens"
+        name = f"{table_prefix}tokens"
         columns = ", ".join(f"t.{column}" for column in (*COLUMNS_OF["tokens"], "mac"))
         orphans = self._execute(
-            f"SELECT {columns} FROM {name} t LEFT JOIN {beginning}sessions s ON s.id = t.session_id "
+            f"SELECT {columns} FROM {name} t LEFT JOIN {table_prefix}sessions s ON s.id = t.session_id "
             "WHERE t.session_id IS NOT NULL AND s.id IS NULL"
         ).fetchall()
         for row in orphans:

@@ -28,12 +28,12 @@ class Applier:
         keyring: signs the rows.
     """
 
-    def __init__(self, connection: sqlite3.Connection, beginning: str, keyring: Keyring) -> None:
+    def __init__(self, connection: sqlite3.Connection, table_prefix: str, keyring: Keyring) -> None:
         self._execute = connection.execute
-        self._beginning = beginning
+        self._beginning = table_prefix
         self._keyring = keyring
         self._inserts = {
-            table: f"INTO {beginning}{table} VALUES ({', '.join('?' * (len(columns) + 1))})"
+            table: f"INTO {table_prefix}{table} VALUES ({', '.join('?' * (len(columns) + 1))})"
             for table, columns in COLUMNS_OF.items()
         }
         self._updates: dict[tuple[str, tuple[int, ...]], str] = {}

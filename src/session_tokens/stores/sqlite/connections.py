@@ -116,7 +116,7 @@ class FileOptions:
         self.insist(lambda: connection.execute("BEGIN IMMEDIATE"))
 
     def insist(self, act: Callable[[], T]) -> T:
-        """Do ``act``, again and again while the file is locked, at most ``busy_timeout_s``; answer what it answers."""
+        """Do ``act``, again and again while the file is locked, at most ``busy_timeout_s``; return what it answers."""
         give_up_at = time.monotonic() + self.busy_timeout_s
         pause_s = 0.0002
         while True:
@@ -133,7 +133,7 @@ class FileOptions:
             pause_s = min(pause_s * 1.5, 0.002)
 
     def meant_by(self, error: sqlite3.Error) -> StoreError:
-        """Answer the error of our tree that an error of SQLite means, with what to do about it."""
+        """Return the error of our tree that an error of SQLite means, with what to do about it."""
         code = _primary_code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return StoreBusy(
@@ -299,7 +299,7 @@ class ReaderPool(Generic[R]):
         self.closed: str | None = None
 
     def take(self) -> R:
-        """Answer a reader that is idle, or a new one.
+        """Return a reader that is idle, or a new one.
 
         Raises:
             StoreUnavailable: the store is closed, or the file cannot be opened.
@@ -335,7 +335,7 @@ class ReaderPool(Generic[R]):
             self._close_idle()
 
     def pause(self, give_up_at: float) -> bool:
-        """Close all readers and hold new ones back until ``resume``; answer whether all came back in time."""
+        """Close all readers and hold new ones back until ``resume``; return whether all came back in time."""
         if not self._gate.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
             return False
         self._paused = True

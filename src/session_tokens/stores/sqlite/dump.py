@@ -27,9 +27,9 @@ _TABLES = {
 
 
 def dump(records: Records, keyring: Keyring, clock: Clock, kind: str, after: str, limit: int) -> Dump:
-    """Answer a batch of records; see ``Copyable.dump_now``."""
+    """Return a batch of records; see ``Copyable.dump_now``."""
     table = _TABLES[kind]
-    name, columns = records.beginning + table, COLUMNS_OF[table]
+    name, columns = records.table_prefix + table, COLUMNS_OF[table]
     key = columns[0]
     statement = f"SELECT {', '.join(columns)}, mac FROM {name} WHERE {key} > ? ORDER BY {key} LIMIT ?"
     rows = records.connection.execute(statement, (after, limit)).fetchall()
@@ -52,10 +52,10 @@ def _record_of(kind: str, row: tuple[Any, ...], clock: Clock) -> Copied:
 
 
 def count_now(store: SqliteStore) -> int:
-    """Answer how many records there are in the store's name space."""
+    """Return how many records there are in the store's name space."""
 
     def count(records: Records) -> int:
-        counts = ", ".join(f"(SELECT count(*) FROM {records.beginning}{table})" for table in _TABLES.values())
+        counts = ", ".join(f"(SELECT count(*) FROM {records.table_prefix}{table})" for table in _TABLES.values())
         return sum(records.connection.execute(f"SELECT {counts}").fetchone())
 
     return store._read(count)

@@ -25,15 +25,15 @@ from ...contract.queries import (
     SessionById,
     SessionByLookup,
     SessionCountOf,
-    SessionFound,
     SessionListing,
+    SessionResult,
     SessionsOf,
     SettingOf,
     TokenById,
     TokenByLookup,
     TokenCountOf,
-    TokenFound,
     TokenListing,
+    TokenResult,
     TokensOf,
     TransferablesOf,
 )
@@ -53,7 +53,7 @@ REMEMBERED_MAX = 16_384
 """Rows that a store remembers to have checked: about 25 MB."""
 
 TokenNow = tuple[Token | None, Session | None, OwnerEntry | None]
-"""A token in the session where it is now, that one, and its owner's entry; see ``TokenFound.followed``."""
+"""A token in the session where it is now, that one, and its owner's entry; see ``TokenResult.followed``."""
 
 _MARKS = ["", "= ?", *[f"IN ({', '.join('?' * count)})" for count in range(2, PEPPERS_MAX + 1)]]
 """How a condition goes on that asks for so many keys."""
@@ -62,18 +62,18 @@ OVER_MAX = 200
 
 
 class Records(Rows):
-    """Answers the questions of one name space; see ``Rows``."""
+    """Return the questions of one name space; see ``Rows``."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._version: int | None = None
-        self._sessions_lately: dict[str, SessionFound] = {}
+        self._sessions_lately: dict[str, SessionResult] = {}
         self._tokens_lately: dict[str, TokenNow] = {}
 
     # The hot path: what was found lately still holds if nobody has committed anything to the file since.
 
-    def session_lately(self, lookups: Sequence[str]) -> SessionFound:
-        """Answer the session that is looked up by one of these, with its owner's entry."""
+    def session_lately(self, lookups: Sequence[str]) -> SessionResult:
+        """Return the session that is looked up by one of these, with its owner's entry."""
         if not self._is_unchanged() or (found := self._sessions_lately.get(lookups[0])) is None:
             found = self.session_found("lookup", lookups)
             if found.session is not None:  # strangers' guesses are not worth remembering
@@ -81,7 +81,7 @@ class Records(Rows):
         return found
 
     def token_lately(self, lookups: Sequence[str]) -> TokenNow:
-        """Answer the token that is looked up by one of these, with its session and that owner's entry."""
+        """Return the token that is looked up by one of these, with its session and that owner's entry."""
         if not self._is_unchanged() or (found := self._tokens_lately.get(lookups[0])) is None:
             found = self.token_found("lookup", lookups).followed()
             if found[0] is not None:
@@ -104,8 +104,8 @@ class Records(Rows):
 
     # One record with what it is judged by.
 
-    def session_found(self, column: str, keys: Sequence[str]) -> SessionFound:
-        """Answer the session whose ``column`` (``id`` or ``lookup``) is one of these, with its owner's entry."""
+    def session_found(self, column: str, keys: Sequence[str]) -> SessionResult:
+        """Return the session whose ``column`` (``id`` or ``lookup``) is one of these, with its owner's entry."""
         row = self._first(self._session_found[column] + _MARKS[len(keys)], keys)
         if row is None:
             return NO_SESSION
@@ -116,14 +116,14 @@ class Records(Rows):
         _remember(self._believed, keys[0], (row, found))
         return found
 
-    def token_found(self, column: str, keys: Sequence[str]) -> TokenFound:
-        """Answer the token whose ``column`` is one of these, with its session, that one's successor and the entry."""
+    def token_found(self, column: str, keys: Sequence[str]) -> TokenResult:
+        """Return the token whose ``column`` is one of these, with its session, that one's successor and the entry."""
         row = self._first(self._token_found[column] + _MARKS[len(keys)], keys)
         if row is None:
             return NO_TOKEN
         believed = self._believed.get(keys[0])
         if believed is not None and believed[0] == row:
-            found: TokenFound = believed[1]  # an equal row was found for the same question
+            found: TokenResult = believed[1]  # an equal row was found for the same question
         else:
             found = self._token_with_session(asked_for(row, PLACE_OF[column], keys))
             _remember(self._believed, keys[0], (row, found))
@@ -134,7 +134,7 @@ class Records(Rows):
         return self.at_once(lambda: self.token_found(column, keys))  # both as of one instant
 
     def at_once(self, read: Callable[[], T]) -> T:
-        """Answer what several statements read, as of one instant."""
+        """Return what several statements read, as of one instant."""
         if self.connection.in_transaction:
             return read()
         self._execute("BEGIN")
@@ -142,8 +142,8 @@ class Records(Rows):
         self._execute("COMMIT")
         return answer
 
-    def _with_heir(self, found: TokenFound) -> TokenFound:
-        """Answer what was found of a token with the successor of its session, where that was replaced."""
+    def _with_heir(self, found: TokenResult) -> TokenResult:
+        """Return what was found of a token with the successor of its session, where that was replaced."""
         if found.session is None or found.session.details.successor is None:
             return found
         return found._replace(heir=self.session(found.session.details.successor))
@@ -201,14 +201,14 @@ class Records(Rows):
         believed = self._believed.get(lookup)
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
-        check_mac(self._keyring, f"{self.beginning}service_keys", row[:-1], row[-1])
+        check_mac(self._keyring, f"{self.table_prefix}service_keys", row[:-1], row[-1])
         key = ServiceKey(*asked_for(row[:-1], KEY_COLUMNS.index("lookup"), (lookup,)))
         _remember(self._believed, lookup, (row, key))
         return key
 
     # Several records.
 
-    def ahead(self, wants: Sequence[object]) -> None:
+    def ahead(self, queries: Sequence[object]) -> None:
         """Nothing is read ahead under the writer's lock."""
 
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> list[Session]:
@@ -230,7 +230,7 @@ class Records(Rows):
         return self._readable(statement, (session_id,), self._session)
 
     def _some(self, statement: str, value: str, limit: int | None, decode: Callable[[Sequence[Any]], T]) -> list[T]:
-        """Answer at most ``limit`` records of a statement, however many that cannot be read come before them."""
+        """Return at most ``limit`` records of a statement, however many that cannot be read come before them."""
         asked = -1 if limit is None else limit
         while True:
             before = len(self.left_out)
@@ -263,8 +263,8 @@ class Records(Rows):
         count: int = self._execute(statement, (session_id,)).fetchone()[0]
         return count
 
-    def _all_keys(self, want: AllKeys, now: int) -> list[ServiceKey]:
-        table = f"{self.beginning}service_keys"
+    def _all_keys(self, query: AllKeys, now: int) -> list[ServiceKey]:
+        table = f"{self.table_prefix}service_keys"
         columns = ", ".join((*KEY_COLUMNS, "mac"))
 
         def decode(row: Sequence[Any]) -> ServiceKey:
@@ -273,60 +273,60 @@ class Records(Rows):
 
         return self._readable(f"SELECT {columns} FROM {table} ORDER BY created_at, id", (), decode)
 
-    def _peppers_in_use(self, want: PeppersInUse, now: int) -> list[str]:
+    def _peppers_in_use(self, query: PeppersInUse, now: int) -> list[str]:
         rows = self._execute("SELECT substr(name, 13) FROM meta WHERE name LIKE 'pepper_used:%' ORDER BY name")
         return [key_id for (key_id,) in rows.fetchall()]
 
-    def _sessions_listed(self, want: SessionListing, now: int) -> list[SessionFound]:
+    def _sessions_listed(self, query: SessionListing, now: int) -> list[SessionResult]:
         conditions, values = ["s.ended_at IS NULL"], list[object]()
-        if want.owner is not None:
+        if query.owner is not None:
             conditions.append("s.owner = ?")
-            values.append(want.owner)
-        elif want.detached:
+            values.append(query.owner)
+        elif query.detached:
             conditions.append("s.detached_at IS NOT NULL")
-        _start_after(want.after, "s", conditions, values)
+        _start_after(query.after, "s", conditions, values)
         statement = (
-            f"{self._sessions_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {want.limit:d}"
+            f"{self._sessions_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {query.limit:d}"
         )
         return self._readable(statement, values, self._session_with_entry)
 
-    def _tokens_listed(self, want: TokenListing, now: int) -> list[TokenFound]:
-        return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(want, now)])
+    def _tokens_listed(self, query: TokenListing, now: int) -> list[TokenResult]:
+        return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(query, now)])
 
-    def _tokens_in(self, want: TokenListing, now: int) -> list[TokenFound]:
-        """Answer a listing of a session from each of those whose tokens are in it."""
-        if want.session_id is None:
-            return self._tokens_naming(want, now)
-        predecessors = self.predecessors_of(want.session_id)
-        found = self._tokens_naming(want, now)
+    def _tokens_in(self, query: TokenListing, now: int) -> list[TokenResult]:
+        """Return a listing of a session from each of those whose tokens are in it."""
+        if query.session_id is None:
+            return self._tokens_naming(query, now)
+        predecessors = self.predecessors_of(query.session_id)
+        found = self._tokens_naming(query, now)
         if predecessors:
             for predecessor in predecessors:
-                found += self._tokens_naming(want._replace(session_id=predecessor.id), now)
+                found += self._tokens_naming(query._replace(session_id=predecessor.id), now)
             found.sort(key=lambda each: (each.token.created_at, each.token.id) if each.token is not None else (0, ""))
-        return found[: want.limit]
+        return found[: query.limit]
 
-    def _tokens_naming(self, want: TokenListing, now: int) -> list[TokenFound]:
-        """Answer tokens in their order by the one index that spares most; what else is asked the rules look at."""
+    def _tokens_naming(self, query: TokenListing, now: int) -> list[TokenResult]:
+        """Return tokens in their order by the one index that spares most; what else is asked the rules look at."""
         conditions, values = list[str](), list[object]()
-        if want.session_id is not None:
+        if query.session_id is not None:
             conditions.append("t.session_id = ?")
-            values.append(want.session_id)
-        elif want.owner is not None:
+            values.append(query.session_id)
+        elif query.owner is not None:
             conditions.append("t.owner = ?")
-            values.append(want.owner)
-        elif want.unassigned and (over := self._sessions_over(now)) is not None:
-            return self._unassigned_listed(want, over)
-        elif want.sellable:
+            values.append(query.owner)
+        elif query.unassigned and (over := self._sessions_over(now)) is not None:
+            return self._unassigned_listed(query, over)
+        elif query.sellable:
             conditions.append("t.listed = 1")
-        _start_after(want.after, "t", conditions, values)
+        _start_after(query.after, "t", conditions, values)
         statement = (
             f"{self._tokens_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
-            f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
+            f"ORDER BY t.created_at, t.id LIMIT {query.limit:d}"
         )
         return self._readable(statement, values, self._token_with_session)
 
     def _sessions_over(self, now: int) -> list[str] | None:
-        """Answer the ids of sessions that may be over, by their time or their owner's entry; ``None`` for many."""
+        """Return the ids of sessions that may be over, by their time or their owner's entry; ``None`` for many."""
         most = OVER_MAX + 1
         due = f"SELECT id FROM {self._sessions} WHERE sweep_at <= ? AND sweep_at < {NEVER} LIMIT {most}"
         ids = {id for (id,) in self._execute(due, (now,))}
@@ -341,40 +341,40 @@ class Records(Rows):
             return None if len(entries) > OVER_MAX or len(ids) > OVER_MAX else list(ids)
         return None
 
-    def _unassigned_listed(self, want: TokenListing, over: Sequence[str]) -> list[TokenFound]:
-        """Answer tokens that are unassigned, or may be by now, for one of these sessions holds them."""
+    def _unassigned_listed(self, query: TokenListing, over: Sequence[str]) -> list[TokenResult]:
+        """Return tokens that are unassigned, or may be by now, for one of these sessions holds them."""
         places: set[tuple[int, str]] = set()
         sources: list[tuple[str, list[object]]] = [("t.unassigned_at IS NOT NULL", [])]
         sources += [("t.session_id = ?", [id]) for id in over]
         for source, values in sources:
             conditions = [source]
-            _start_after(want.after, "t", conditions, values)
+            _start_after(query.after, "t", conditions, values)
             statement = (
                 f"SELECT t.created_at, t.id FROM {self._tokens} t WHERE {' AND '.join(conditions)} "
-                f"ORDER BY t.created_at, t.id LIMIT {want.limit:d}"
+                f"ORDER BY t.created_at, t.id LIMIT {query.limit:d}"
             )
             places.update(self._execute(statement, values).fetchall())
-        ids = [id for _, id in sorted(places)[: want.limit]]
+        ids = [id for _, id in sorted(places)[: query.limit]]
         statement = f"{self._tokens_found} WHERE t.id IN ({', '.join('?' * len(ids))}) ORDER BY t.created_at, t.id"
         return self._readable(statement, ids, self._token_with_session)
 
     def due(self, now: int, limit: int) -> list[Key]:
-        """Answer at most ``limit`` keys of what should be swept at ``now``, longest due first."""
+        """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         due: list[tuple[int, str, str]] = []
         for kind, column, source in (
             ("session", "id", f"sweep_at AS at FROM {self._sessions} WHERE sweep_at < {NEVER} AND sweep_at"),
             ("token", "id", f"deadline AS at FROM {self._tokens} WHERE deadline < {NEVER} AND deadline"),
-            ("idempotency", "key", f"expires_at AS at FROM {self.beginning}idempotency WHERE expires_at"),
+            ("idempotency", "key", f"expires_at AS at FROM {self.table_prefix}idempotency WHERE expires_at"),
         ):
             rows = self._execute(f"SELECT {column}, {source} <= ? ORDER BY at LIMIT ?", (now, limit)).fetchall()
             due.extend((at, kind, id) for id, at in rows)
         due.sort(key=lambda item: item[0])
         return [Key(kind, id) for _, kind, id in due[:limit]]
 
-    def answer(self, want: Any, now: int) -> Any:
-        """Answer one want; ``left_out`` says what is missing from a list."""
+    def answer(self, query: Any, now: int) -> Any:
+        """Return one query; ``left_out`` says what is missing from a list."""
         self.left_out = []
-        return _ANSWERS[type(want)](self, want, now)
+        return _ANSWERS[type(query)](self, query, now)
 
 
 def _remember(memory: dict[str, T], key: str, found: T) -> None:
@@ -390,22 +390,22 @@ def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[st
 
 
 _ANSWERS: dict[type, Callable[[Records, Any, int], Any]] = {
-    SessionById: lambda records, want, now: records.session_found("id", (want.id,)),
-    SessionByLookup: lambda records, want, now: records.session_found("lookup", (want.lookup,)),
-    SessionsOf: lambda records, want, now: records.sessions_of(want.owner, want.limit, want.newest),
-    SessionCountOf: lambda records, want, now: records.session_count_of(want.owner),
-    PredecessorsOf: lambda records, want, now: records.predecessors_of(want.session_id),
-    EntryOf: lambda records, want, now: records.entry(want.owner),
-    TokenById: lambda records, want, now: records.token_found("id", (want.id,)),
-    TokenByLookup: lambda records, want, now: records.token_found("lookup", (want.lookup,)),
-    TokensOf: lambda records, want, now: records.tokens_of(want.session_id, want.limit),
-    TransferablesOf: lambda records, want, now: records.transferables_of(want.session_id, want.limit),
-    TokenCountOf: lambda records, want, now: records.token_count_of(want.session_id, want.transferable),
-    ParkedTokens: lambda records, want, now: records.parked_tokens(want.owner, want.limit),
-    IdempotencyOf: lambda records, want, now: records.idempotency(want.key),
-    SettingOf: lambda records, want, now: records.setting(want.name),
-    KeyByLookup: lambda records, want, now: records.service_key_by_lookup(want.lookup),
-    KeyById: lambda records, want, now: records.service_key(want.id),
+    SessionById: lambda records, query, now: records.session_found("id", (query.id,)),
+    SessionByLookup: lambda records, query, now: records.session_found("lookup", (query.lookup,)),
+    SessionsOf: lambda records, query, now: records.sessions_of(query.owner, query.limit, query.newest),
+    SessionCountOf: lambda records, query, now: records.session_count_of(query.owner),
+    PredecessorsOf: lambda records, query, now: records.predecessors_of(query.session_id),
+    EntryOf: lambda records, query, now: records.entry(query.owner),
+    TokenById: lambda records, query, now: records.token_found("id", (query.id,)),
+    TokenByLookup: lambda records, query, now: records.token_found("lookup", (query.lookup,)),
+    TokensOf: lambda records, query, now: records.tokens_of(query.session_id, query.limit),
+    TransferablesOf: lambda records, query, now: records.transferables_of(query.session_id, query.limit),
+    TokenCountOf: lambda records, query, now: records.token_count_of(query.session_id, query.transferable),
+    ParkedTokens: lambda records, query, now: records.parked_tokens(query.owner, query.limit),
+    IdempotencyOf: lambda records, query, now: records.idempotency(query.key),
+    SettingOf: lambda records, query, now: records.setting(query.name),
+    KeyByLookup: lambda records, query, now: records.service_key_by_lookup(query.lookup),
+    KeyById: lambda records, query, now: records.service_key(query.id),
     AllKeys: Records._all_keys,
     PeppersInUse: Records._peppers_in_use,
     SessionListing: Records._sessions_listed,

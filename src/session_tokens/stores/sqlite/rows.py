@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ...clock import Clock
-from ...contract.queries import SessionFound, TokenFound, Unreadable
+from ...contract.queries import SessionResult, TokenResult, Unreadable
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord
@@ -25,7 +25,7 @@ from ..common.record_codec import (
 
 T = TypeVar("T")
 
-Believed = dict[str, tuple[tuple[Any, ...], Any]]
+CachedTransaction = dict[str, tuple[tuple[Any, ...], Any]]
 """Look-up key or id → a row that was checked, and what was found in it."""
 
 IDEMPOTENCY_COLUMNS = IdempotencyRecord._fields
@@ -64,28 +64,28 @@ class Rows:
         unreadables: told of each row that is left out of a list because it cannot be read.
 
     Attributes:
-        left_out: what the answer to the last want left out.
+        left_out: what the answer to the last query left out.
     """
 
     def __init__(
         self,
         connection: sqlite3.Connection,
-        beginning: str,
+        table_prefix: str,
         keyring: Keyring,
         clock: Clock,
-        believed: Believed,
+        believed: CachedTransaction,
         unreadables: Unreadables,
     ) -> None:
         self.connection = connection
-        self.beginning = beginning
+        self.table_prefix = table_prefix
         self._execute = connection.execute
         self._keyring = keyring
         self._clock = clock
         self._believed = believed
         self._unreadables = unreadables
         self.left_out: list[Unreadable] = []
-        self._sessions, self._tokens = f"{beginning}sessions", f"{beginning}tokens"
-        self._entries = f"{beginning}owner_entries"
+        self._sessions, self._tokens = f"{table_prefix}sessions", f"{table_prefix}tokens"
+        self._entries = f"{table_prefix}owner_entries"
         session, token, entry = _columns("s", "sessions"), _columns("t", "tokens"), _columns("e", "owner_entries")
         with_entry = f"LEFT JOIN {self._entries} e ON e.owner = s.owner"
         self._session_alone = f"SELECT {session} FROM {self._sessions} s"
@@ -96,7 +96,7 @@ class Rows:
             f"LEFT JOIN {self._sessions} s ON s.id = t.session_id {with_entry}"
         )
         key_columns = ", ".join((*KEY_COLUMNS, "mac"))
-        self._key_by_lookup = f"SELECT {key_columns} FROM {beginning}service_keys WHERE lookup = ?"
+        self._key_by_lookup = f"SELECT {key_columns} FROM {table_prefix}service_keys WHERE lookup = ?"
         self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in PLACE_OF}
         self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in PLACE_OF}
 
@@ -119,18 +119,18 @@ class Rows:
         check_mac(self._keyring, self._entries, row[:width], row[width])
         return OwnerEntry(*row[:width])
 
-    def _session_with_entry(self, row: Sequence[Any]) -> SessionFound:
-        return SessionFound(self._session(row), self._entry(row[_SESSION_WIDTH:]))
+    def _session_with_entry(self, row: Sequence[Any]) -> SessionResult:
+        return SessionResult(self._session(row), self._entry(row[_SESSION_WIDTH:]))
 
-    def _token_with_session(self, row: Sequence[Any]) -> TokenFound:
+    def _token_with_session(self, row: Sequence[Any]) -> TokenResult:
         token = self._token(row)
         if row[_TOKEN_WIDTH] is None:
-            return TokenFound(token, None, None)
+            return TokenResult(token, None, None)
         found = self._session_with_entry(row[_TOKEN_WIDTH:])
-        return TokenFound(token, found.session, found.entry)
+        return TokenResult(token, found.session, found.entry)
 
     def _readable(self, statement: str, values: Sequence[object], decode: Callable[[Sequence[Any]], T]) -> list[T]:
-        """Answer what the rows of a statement say; one that cannot be read is left out, and told."""
+        """Return what the rows of a statement say; one that cannot be read is left out, and told."""
         records: list[T] = []
         for row in self._all(statement, values):
             try:
@@ -141,7 +141,7 @@ class Rows:
         return records
 
     def _all(self, statement: str, values: Sequence[object]) -> list[Any]:
-        """Answer the rows of a statement, also where a text of one is not UTF-8: its MAC will be wrong."""
+        """Return the rows of a statement, also where a text of one is not UTF-8: its MAC will be wrong."""
         try:
             return self._execute(statement, values).fetchall()
         except sqlite3.OperationalError as error:
@@ -154,7 +154,7 @@ class Rows:
                 self.connection.text_factory = str
 
     def _first(self, statement: str, values: Sequence[object]) -> Any:
-        """Answer the first row of a statement, if there is one; as ``_all``."""
+        """Return the first row of a statement, if there is one; as ``_all``."""
         try:
             return self._execute(statement, values).fetchone()
         except sqlite3.OperationalError:
@@ -162,21 +162,21 @@ class Rows:
 
     def _signed(self, table: str, key_column: str, key: str) -> tuple[Any, ...] | None:
         columns = ", ".join((*COLUMNS_OF[table], "mac"))
-        statement = f"SELECT {columns} FROM {self.beginning}{table} WHERE {key_column} = ?"
+        statement = f"SELECT {columns} FROM {self.table_prefix}{table} WHERE {key_column} = ?"
         row: tuple[Any, ...] | None = self._first(statement, (key,))
         if row is None:
             return None
-        check_mac(self._keyring, f"{self.beginning}{table}", row[:-1], row[-1])
+        check_mac(self._keyring, f"{self.table_prefix}{table}", row[:-1], row[-1])
         return asked_for(row[:-1], COLUMNS_OF[table].index(key_column), (key,))
 
 
 def asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:
-    """Answer a row that is one of those asked for; an index may have led to another."""
+    """Return a row that is one of those asked for; an index may have led to another."""
     if row[column] not in keys:
         raise CorruptRecord("an index of the database leads to another row; run session-tokens check --fix")
     return row
 
 
 def any_text(raw: bytes) -> str:
-    """Answer text, also where it is not UTF-8."""
+    """Return text, also where it is not UTF-8."""
     return raw.decode("utf-8", "surrogateescape")

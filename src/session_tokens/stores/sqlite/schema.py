@@ -47,8 +47,8 @@ SIGNED_TABLES = ("sessions", "tokens", "owner_entries", "idempotency", "settings
 _SPACE = re.compile(r"[a-z][a-z0-9]{0,15}")
 
 
-def beginning_of(space: str) -> str:
-    """Answer how the names of a name space's tables begin: nothing for the main one.
+def table_prefix_of(space: str) -> str:
+    """Return how the names of a name space's tables begin: nothing for the main one.
 
     Raises:
         InvalidInput: a name that is not 1 to 16 small letters and digits.
@@ -60,14 +60,14 @@ def beginning_of(space: str) -> str:
 
 @cache
 def statements_of(file: str) -> tuple[str, ...]:
-    """Answer the statements of an SQL file."""
+    """Return the statements of an SQL file."""
     text = resources.files(__package__).joinpath("sql", file).read_text(encoding="ascii")
     code = re.sub(r"--[^\n]*\n", "", text)
     return tuple(statement for statement in map(str.strip, code.split(";\n")) if statement)
 
 
 def keys_at_hand(pepper: Pepper | None, path: Path) -> Keys | None:
-    """Answer the keys that are given, or those in the key file beside the database; ``None`` where there is neither.
+    """Return the keys that are given, or those in the key file beside the database; ``None`` where there is neither.
 
     Nothing is made, so that a key that can never be right leaves no database behind.
 
@@ -84,7 +84,7 @@ def keys_at_hand(pepper: Pepper | None, path: Path) -> Keys | None:
 
 
 def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
-    """Answer the keys in a new key file beside a new database.
+    """Return the keys in a new key file beside a new database.
 
     Raises:
         InvalidInput: the database has peppers, and none is given; or another process made a key file meanwhile, and
@@ -118,7 +118,7 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def recorded_peppers(connection: sqlite3.Connection) -> dict[str, str]:
-    """Answer key id → check value of each pepper that the file knows."""
+    """Return key id → check value of each pepper that the file knows."""
     rows = connection.execute("SELECT substr(name, 8), value FROM meta WHERE name LIKE 'pepper:%'")
     return dict(rows.fetchall())
 
@@ -126,7 +126,7 @@ def recorded_peppers(connection: sqlite3.Connection) -> dict[str, str]:
 def prepare(
     options: FileOptions,
     connection: sqlite3.Connection,
-    beginning: str,
+    table_prefix: str,
     keys: Keys,
     clock: Clock,
     *,
@@ -146,7 +146,7 @@ def prepare(
     try:
         if not _is_ours(connection, options.path):
             _make_file(connection)
-        _migrate(connection, beginning, options.path)
+        _migrate(connection, table_prefix, options.path)
         _check_peppers(connection, keys, options.path, clock.now())
         if fix_clock:
             set_clock_mark(connection, clock.now())
@@ -167,12 +167,12 @@ def _make_file(connection: sqlite3.Connection) -> None:
 
 
 def spaces_of(connection: sqlite3.Connection) -> Iterator[str]:
-    """Answer how the names of the tables of each name space begin."""
+    """Return how the names of the tables of each name space begin."""
     rows = connection.execute("SELECT substr(name, 7) FROM meta WHERE name LIKE 'space:%'").fetchall()
-    return (beginning for (beginning,) in rows)
+    return (table_prefix for (table_prefix,) in rows)
 
 
-def _migrate(connection: sqlite3.Connection, beginning: str, path: Path) -> None:
+def _migrate(connection: sqlite3.Connection, table_prefix: str, path: Path) -> None:
     (version,) = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise StoreError(
@@ -183,17 +183,17 @@ def _migrate(connection: sqlite3.Connection, beginning: str, path: Path) -> None
     spaces = list(spaces_of(connection))
     for space in spaces:
         _apply(connection, space, version)
-    if beginning not in spaces:
-        _apply(connection, beginning, 0)
-        connection.execute("INSERT INTO meta VALUES (?, 1)", (f"space:{beginning}",))
+    if table_prefix not in spaces:
+        _apply(connection, table_prefix, 0)
+        connection.execute("INSERT INTO meta VALUES (?, 1)", (f"space:{table_prefix}",))
     if version < SCHEMA_VERSION:
         connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (SCHEMA_VERSION,))
 
 
-def _apply(connection: sqlite3.Connection, beginning: str, seen: int) -> None:
+def _apply(connection: sqlite3.Connection, table_prefix: str, seen: int) -> None:
     for file in SPACE_MIGRATIONS[seen:]:
         for statement in statements_of(file):
-            connection.execute(statement.replace("{space}", beginning))
+            connection.execute(statement.replace("{space}", table_prefix))
 
 
 def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path, now: int) -> None:
@@ -222,7 +222,7 @@ def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path, now: 
 
 
 def marks_of(connection: sqlite3.Connection, mark: str) -> dict[str, int]:
-    """Answer key id → when its pepper was first given (``ADDED``) or first current (``USED``), in milliseconds."""
+    """Return key id → when its pepper was first given (``ADDED``) or first current (``USED``), in milliseconds."""
     rows = connection.execute("SELECT name, value FROM meta").fetchall()
     return {name.partition(":")[2]: value for name, value in rows if name.startswith(mark + ":")}
 
@@ -251,7 +251,7 @@ def _is_needed(connection: sqlite3.Connection, key_id: str) -> bool:
 
 
 def clock_mark_ms(connection: sqlite3.Connection) -> int:
-    """Answer the instant of the last commit, 0 before the first."""
+    """Return the instant of the last commit, 0 before the first."""
     row = connection.execute("SELECT value FROM meta WHERE name = 'clock_mark_ms'").fetchone()
     mark: int = row[0] if row is not None and isinstance(row[0], int) else 0
     return mark

@@ -2,7 +2,7 @@
 
 Theory of operation. A read is one SELECT on a connection of its own, on the thread that asks, in asyncio too: it takes
 microseconds, a hop to another thread takes longer. Lists take milliseconds, and hop. A verify first asks whether
-anybody has committed since this connection looked last: if not, what was found then still holds. Several wants of one
+anybody has committed since this connection looked last: if not, what was found then still holds. Several queries of one
 ``read`` share one transaction, so they hold as of one instant. Writes are rules, run in the writer's thread and
 committed in groups (``sqlite_writer.py``). Each row carries a MAC; one that is wrong answers nothing on the hot path
 and is an error everywhere else.
@@ -28,16 +28,16 @@ from ...contract.brief import awaited_within
 from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
-    Answer,
-    Found,
     Key,
     ParkedTokens,
+    Query,
+    Result,
     SessionListing,
     SessionsOf,
+    Snapshot,
     TokenListing,
     TokensOf,
     TransferablesOf,
-    Want,
 )
 from ...contract.store import BlockingStore
 from ...contract.transaction import Rule
@@ -62,8 +62,8 @@ from .connections import (
 )
 from .dump import dump
 from .queries import Records
-from .rows import Believed
-from .schema import beginning_of, keys_at_hand, made_keys, prepare, set_clock_mark
+from .rows import CachedTransaction
+from .schema import keys_at_hand, made_keys, prepare, set_clock_mark, table_prefix_of
 from .writer import Writer
 
 log = logging.getLogger("session_tokens.stores.sqlite")
@@ -104,14 +104,16 @@ def open_sqlite(
         CorruptRecord: the file is damaged.
     """
     options = FileOptions(path, synchronous, busy_timeout_s)
-    beginning = beginning_of(space)
+    table_prefix = table_prefix_of(space)
     clock = clock or SteadyClock()
     with no_fork_meanwhile():
-        keys = _prepared_file(options, pepper, clock, beginning, fix_clock)
-        return SqliteStore(options, beginning, keys, clock)
+        keys = _prepared_file(options, pepper, clock, table_prefix, fix_clock)
+        return SqliteStore(options, table_prefix, keys, clock)
 
 
-def _prepared_file(options: FileOptions, pepper: Pepper | None, clock: Clock, beginning: str, fix_clock: bool) -> Keys:
+def _prepared_file(
+    options: FileOptions, pepper: Pepper | None, clock: Clock, table_prefix: str, fix_clock: bool
+) -> Keys:
     insist_on_safe_folder(options.path, "database")
     insist_on_own_database(options.path)
     at_hand = keys_at_hand(pepper, options.path)
@@ -121,7 +123,7 @@ def _prepared_file(options: FileOptions, pepper: Pepper | None, clock: Clock, be
         keys = at_hand or options.insist(lambda: made_keys(options.path, connection))
         keep_private(options.path)
         _log_ahead_of_data(options, connection)
-        prepare(options, connection, beginning, keys, clock, fix_clock=fix_clock)
+        prepare(options, connection, table_prefix, keys, clock, fix_clock=fix_clock)
         _warn_of_wal_reset(options, connection, sqlite3.sqlite_version_info)
         return keys
     except sqlite3.Error as error:
@@ -141,25 +143,25 @@ class SqliteStore(BlockingStore):
 
     keyring: PepperKeyring
 
-    def __init__(self, options: FileOptions, beginning: str, keys: Keys, clock: Clock) -> None:
+    def __init__(self, options: FileOptions, table_prefix: str, keys: Keys, clock: Clock) -> None:
         self.clock = clock
         self.keyring = keyring_of(keys)
         self.listeners = Listeners()
         self.unreadables = Unreadables()
         self.keys = keys
         self._options = options
-        self._beginning = beginning
+        self._beginning = table_prefix
         self._file = OpenedFile(options)
-        self._writer = Writer(options, self._file, beginning, self.keyring, clock, self.listeners, self.unreadables)
+        self._writer = Writer(options, self._file, table_prefix, self.keyring, clock, self.listeners, self.unreadables)
         self._let_go = False
         self._make_pool()
         watch_forks(self)
 
     def _make_pool(self) -> None:
-        file, beginning, keyring, clock = self._file, self._beginning, self.keyring, self.clock
-        believed, unreadables = Believed(), self.unreadables
+        file, table_prefix, keyring, clock = self._file, self._beginning, self.keyring, self.clock
+        believed, unreadables = CachedTransaction(), self.unreadables
         self._readers = ReaderPool(
-            lambda: Records(file.connect(writing=False), beginning, keyring, clock, believed, unreadables)
+            lambda: Records(file.connect(writing=False), table_prefix, keyring, clock, believed, unreadables)
         )
         self._close_when_gone = weakref.finalize(self, _close, self._writer, self._readers)
 
@@ -185,7 +187,7 @@ class SqliteStore(BlockingStore):
         return answer
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Answer now and the session of a secret with its owner's entry; nothing, and an alert, for a forged row."""
+        """Return now and the session of a secret with its owner's entry; nothing, and an alert, for a forged row."""
         now = self.clock.now()
         try:
             found = self._read(Records.session_lately, lookups)
@@ -196,7 +198,7 @@ class SqliteStore(BlockingStore):
         return (now, *found)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Answer now and the token of a secret with its session and that owner's entry; as above for a forged row."""
+        """Return now and the token of a secret with its session and that owner's entry; as above for a forged row."""
         now = self.clock.now()
         try:
             found = self._read(Records.token_lately, lookups)
@@ -207,19 +209,19 @@ class SqliteStore(BlockingStore):
         return (now, *found)
 
     def _not_believed(self, error: CorruptRecord | UnknownPepper, nothing: T) -> T:
-        """Answer nothing for a row that is not as it was written; a damaged file is still an error."""
+        """Return nothing for a row that is not as it was written; a damaged file is still an error."""
         if isinstance(error.__cause__, sqlite3.Error):
             raise error
         self.unreadables.met(error)
         return nothing
 
-    def read_now(self, wants: Sequence[Want]) -> Answer:
-        """Answer all wants as of one instant, on this thread."""
+    def read_now(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant, on this thread."""
         now = self.clock.now()
-        return Answer(now, self._read(_found, wants, now))
+        return Snapshot(now, self._read(_found, queries, now))
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer what should be swept, longest due first."""
+        """Return what should be swept, longest due first."""
         return self._read(Records.due, now, limit)
 
     # Writes, through the writer.
@@ -243,14 +245,14 @@ class SqliteStore(BlockingStore):
         """As ``run``, but wait for the commit ``patience_s`` seconds at the most; it goes on by itself then."""
         return await awaited_within(patience_s, self._writer.run(rule, args))
 
-    async def read(self, wants: Sequence[Want]) -> Answer:
-        """Answer all wants as of one instant: on this thread, but for lists, which would hold the loop for long."""
-        if any(isinstance(want, LONG_READS) for want in wants):
-            return await asyncio.to_thread(self.read_now, wants)
-        return self.read_now(wants)
+    async def read(self, queries: Sequence[Query]) -> Snapshot:
+        """Return all results as of one instant: on this thread, but for lists, which would hold the loop for long."""
+        if any(isinstance(query, LONG_READS) for query in queries):
+            return await asyncio.to_thread(self.read_now, queries)
+        return self.read_now(queries)
 
     async def due(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer what should be swept, without holding the loop."""
+        """Return what should be swept, without holding the loop."""
         return await asyncio.to_thread(self.due_now, now, limit)
 
     # Care.
@@ -278,7 +280,7 @@ class SqliteStore(BlockingStore):
         return self._read(lambda records: check_file(records.connection, self.keyring, self.clock, progress, fix=False))
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
-        """Answer a batch of all records of a kind; see ``copying.Copyable``."""
+        """Return a batch of all records of a kind; see ``copying.Copyable``."""
         return self._read(dump, self.keyring, self.clock, kind, after, limit)
 
     def fix_clock(self) -> None:
@@ -318,13 +320,13 @@ class SqliteStore(BlockingStore):
         self._readers.close(why)
 
 
-def _found(records: Records, wants: Sequence[Want], now: int) -> list[Found]:
-    if len(wants) == 1:
-        return [Found(records.answer(wants[0], now), (), records.left_out)]
-    if not wants:
+def _found(records: Records, queries: Sequence[Query], now: int) -> list[Result]:
+    if len(queries) == 1:
+        return [Result(records.answer(queries[0], now), (), records.left_out)]
+    if not queries:
         return []
     records.connection.execute("BEGIN")
-    answers = [Found(records.answer(want, now), (), records.left_out) for want in wants]
+    answers = [Result(records.answer(query, now), (), records.left_out) for query in queries]
     records.connection.execute("COMMIT")
     return answers
 

@@ -91,7 +91,7 @@ class Command(Generic[T]):
         self._done.acquire()
 
     def wait(self, patience_s: float = -1) -> T:
-        """Wait on a thread until the command was committed or refused; answer or raise what it came to.
+        """Wait on a thread until the command was committed or refused; return or raise what it came to.
 
         Raises:
             StoreBusy: it is not done within ``patience_s``; it goes on by itself.
@@ -111,7 +111,7 @@ class Command(Generic[T]):
         self._done.release()
 
     def resolve(self) -> None:
-        """Answer the waiting task, on its loop, unless it was cancelled."""
+        """Return the waiting task, on its loop, unless it was cancelled."""
         if self.future is None or self.future.done():
             return
         if isinstance(self.error, StopIteration):  # a future cannot hold it
@@ -143,7 +143,7 @@ class Writer:
         self,
         options: FileOptions,
         file: OpenedFile,
-        beginning: str,
+        table_prefix: str,
         keyring: Keyring,
         clock: Clock,
         listeners: Listeners,
@@ -151,7 +151,7 @@ class Writer:
     ) -> None:
         self._options = options
         self._file = file
-        self._beginning = beginning
+        self._beginning = table_prefix
         self._keyring = keyring
         self._clock = clock
         self._listeners = listeners
@@ -245,7 +245,7 @@ class Writer:
             self._disconnect()
 
     def _commit(self, group: list[Command[Any]]) -> None:
-        """Run a group to its commit, then tell the listeners and answer the callers."""
+        """Run a group to its commit, then tell the listeners and return the callers."""
         now = 0
         try:
             with self._busy:
@@ -296,7 +296,7 @@ class Writer:
     def _run_one(
         self, command: Command[Any], connection: sqlite3.Connection, tx: SqliteTransaction, applier: Applier
     ) -> bool:
-        """Run one rule and write its change set down; answer whether there was anything to write."""
+        """Run one rule and write its change set down; return whether there was anything to write."""
         command.result, command.error, command.notes = None, None, []
         try:
             if self._records is not None:
@@ -322,7 +322,7 @@ class Writer:
         return False
 
     def _failed(self, connection: sqlite3.Connection, error: BaseException | None) -> BaseException:
-        """Undo what is left of a transaction; answer what its failure means."""
+        """Undo what is left of a transaction; return what its failure means."""
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -362,7 +362,7 @@ class Writer:
                 raise
 
     def pause(self, give_up_at: float) -> bool:
-        """Close the connection and begin nothing until ``resume``; answer whether that was reached in time."""
+        """Close the connection and begin nothing until ``resume``; return whether that was reached in time."""
         self._paused = self._busy.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
         if self._paused:
             self._disconnect()

@@ -66,7 +66,7 @@ class _Record(NamedTuple):
 
 
 def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) -> Checking:
-    """Read everything, compare, and mend where ``fix``; answers the problems that were there.
+    """Read everything, compare, and mend where ``fix``; return the problems that were there.
 
     What moves while it is read is looked at again before it is called a problem, under the stamps of its record. A
     record that cannot be read is set aside, as it was, under a name that begins with ``q:``; one under a pepper that
@@ -141,7 +141,7 @@ def _scan(codec: ValkeyCodec) -> Generator[list[bytes], Reply, set[bytes]]:
 
 
 def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
-    """Answer a record with its places; raise ``CorruptRecord`` for what was not written as it stands there."""
+    """Return a record with its places; raise ``CorruptRecord`` for what was not written as it stands there."""
     kind, id = name[:1], name[2:]
     places: dict[_Member, int] = {}
     lookup: bytes | None = None
@@ -205,7 +205,7 @@ def _places_of_token(token: Token, id: bytes) -> Iterator[tuple[_Member, int]]:
 
 
 def _name_of(place: _Member) -> bytes:
-    """Answer the name of the record of which a place tells."""
+    """Return the name of the record of which a place tells."""
     if place.bucket == b"du":
         return place.member[:1] + b":" + place.member[1:]
     kinds = {b"bo": b"s:", b"bs": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
@@ -213,7 +213,7 @@ def _name_of(place: _Member) -> bytes:
 
 
 def _set_aside(codec: ValkeyCodec, name: bytes, value: bytes) -> Generator[list[bytes], Reply, bool]:
-    """Move a record out of the way, if it is still the one that was looked at; answer whether it was."""
+    """Move a record out of the way, if it is still the one that was looked at; return whether it was."""
     writes = [b"p", b"q:" + name, b"0", value, b"d", name]
     reply = yield _fix(codec, name, value[:STAMP_LENGTH], writes)
     return bool(reply[1])
@@ -225,7 +225,7 @@ def _unreadable_problem(name: bytes, error: CorruptRecord | UnknownPepper, *, is
 
 
 def _fix(codec: ValkeyCodec, name: bytes, stamp: bytes, writes: list[bytes]) -> list[bytes]:
-    """Answer the call that writes if a record still has its stamp."""
+    """Return the call that writes if a record still has its stamp."""
     always = (b"0", b"%d" % NEVER)
     head = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key, *always, b"1", name, stamp]
     return [*head, b"%d" % len(writes), *writes]

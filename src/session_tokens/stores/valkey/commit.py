@@ -16,7 +16,7 @@ from .rows import ValkeyCodec
 def commit_words(
     codec: ValkeyCodec, commits: Sequence[Commit], *, though_full: bool = False
 ) -> tuple[list[bytes], list[Writes]]:
-    """Answer the call that carries out commits one after another, each whole or not at all, and what each writes.
+    """Return the call that carries out commits one after another, each whole or not at all, and what each writes.
 
     Args:
         though_full: whether a server that is out of memory shall carry them out too, for they end things.
@@ -240,7 +240,7 @@ class Writes:
 
 
 def _needed_until(session: Session) -> int:
-    """Answer until when a session is surely looked for: one that lives may have to be swept before its deadline."""
+    """Return until when a session is surely looked for: one that lives may have to be swept before its deadline."""
     return max(session.sweep_at, session.deadline)
 
 

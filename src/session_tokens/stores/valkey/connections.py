@@ -49,7 +49,7 @@ def _pack(words: Sequence[bytes]) -> bytes:
 
 
 def _packer() -> Callable[[Sequence[bytes]], bytes]:
-    """Answer what packs words: the C code that the drivers' fast parsers bring along, else our own line."""
+    """Return what packs words: the C code that the drivers' fast parsers bring along, else our own line."""
     for name in ("libvalkey", "hiredis"):
         try:
             packer: Callable[[tuple[bytes, ...]], bytes] = import_module(name).pack_command
@@ -60,7 +60,7 @@ def _packer() -> Callable[[Sequence[bytes]], bytes]:
 
 
 pack = _packer()
-"""Answers a command as the server reads it."""
+"""Return a command as the server reads it."""
 
 
 class _AsyncConnection(Protocol):
@@ -97,7 +97,7 @@ class Pool(Protocol):
 
 
 def fields_of(info: bytes) -> dict[str, str]:
-    """Answer what a reply to ``INFO`` says: name → text."""
+    """Return what a reply to ``INFO`` says: name → text."""
     lines = info.decode("utf-8", "replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
@@ -109,7 +109,7 @@ _Idle = tuple[Any, str, float]
 """A connection, the run that it leads to, and since when it is idle, in seconds."""
 
 
-class _Lines:
+class _Connections:
     """What connections for asyncio and for threads have in common.
 
     Args:
@@ -131,7 +131,7 @@ class _Lines:
         self._closed = False
 
     def _greeted(self, server: bytes, replication: bytes) -> str:
-        """Answer the run to which a new connection leads; what is known of another one is forgotten.
+        """Return the run to which a new connection leads; what is known of another one is forgotten.
 
         Raises:
             StoreError: it leads to a Sentinel.
@@ -155,7 +155,7 @@ class _Lines:
         return run
 
     def _never_followed(self) -> Declined:
-        """Answer the error for a primary that never had a replica, where replicas are to confirm.
+        """Return the error for a primary that never had a replica, where replicas are to confirm.
 
         Its replication offset is 0, and ``WAIT`` for that counts a first replica before it has loaded anything.
         """
@@ -175,11 +175,11 @@ class _Lines:
 _MOVED = "the address of the store came to lead to another server meanwhile"
 
 
-class AsyncLines(_Lines):
+class AsyncConnections(_Connections):
     """Connections for asyncio."""
 
     async def exchange(self, packed: bytes, replies: int, timeout_s: float, *, is_read: bool) -> list[Reply]:
-        """Send packed commands and answer their replies.
+        """Send packed commands and return their replies.
 
         Args:
             packed: the commands.
@@ -305,7 +305,7 @@ async def _is_usable(connection: _AsyncConnection) -> bool:
     return False
 
 
-class BlockingLines(_Lines):
+class BlockingConnections(_Connections):
     """Connections for threads; each exchange has one to itself. A forked process makes its own."""
 
     def __init__(self, pool: Pool, key: bytes, when_moved: Callable[[], None], replicas: int, timeout_s: float) -> None:
@@ -314,7 +314,7 @@ class BlockingLines(_Lines):
         self._process_id = os.getpid()
 
     def exchange(self, packed: bytes, replies: int, *, is_read: bool) -> list[Reply]:
-        """Send packed commands and answer their replies; see ``AsyncLines.exchange``."""
+        """Send packed commands and return their replies; see ``AsyncLines.exchange``."""
         sent, run = False, ""
         answers: list[Reply] = []
         connection: _BlockingConnection | None = None

@@ -24,7 +24,7 @@ CERTIFICATE = (
 
 
 def diagnosis(options: Mapping[str, Any], *, wants_tls: bool) -> str | None:
-    """Answer what is wrong with how a server is spoken to, ``None`` where nothing is found.
+    """Return what is wrong with how a server is spoken to, ``None`` where nothing is found.
 
     Args:
         options: how the driver makes connections; only host, port and client certificate are looked at.
@@ -80,7 +80,7 @@ def _demands_certificate(host: str, port: int, certificate: str | None, key: str
 
 
 def _spoken_to(host: str, port: int, certificate: str | None = None, key: str | None = None) -> ssl.SSLSocket:
-    """Answer a connection over TLS on which nothing secret is sent: whose certificate it is was looked at before."""
+    """Return a connection over TLS on which nothing secret is sent: whose certificate it is was looked at before."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate:

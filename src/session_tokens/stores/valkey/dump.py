@@ -50,7 +50,7 @@ def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
 
 
 def count_now(store: BlockingValkeyStore) -> int:
-    """Answer how many records there are in the store's name space; about, where others write meanwhile."""
+    """Return how many records there are in the store's name space; about, where others write meanwhile."""
     return store.driven(_counting(store._core.codec))
 
 

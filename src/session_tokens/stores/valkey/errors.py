@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ...errors import StoreError, StoreUnavailable
-from ..common.retry import Declined, Elsewhere, Full, Unsent
+from ..common.retry import Declined, Elsewhere, Full, NotExecuted
 from .library import library_text
 
 UNKNOWN_OUTCOME = "the outcome of a command is unknown, an idempotency key tells when it is sent again"
@@ -50,11 +50,11 @@ _UNKNOWN = re.compile(r"unknown command '(\w+)'")
 _KEYS = re.compile(r"permissions to access (a|one of the) key|can't access at least one of the keys")
 
 
-class LibraryLost(Unsent):
+class LibraryLost(NotExecuted):
     """The server does not know our function library (any more); it is loaded again."""
 
 
-class NotReached(Unsent):
+class NotReached(NotExecuted):
     """No connection came about, and the driver does not tell why; ``valkey_diagnosis`` may."""
 
 
@@ -63,7 +63,7 @@ class NotPermitted(Declined):
 
 
 def trouble(error: BaseException, *, sent: bool, is_done: bool = False, keys: str = "{st*") -> StoreError:
-    """Answer what an error of the driver or the server means.
+    """Return what an error of the driver or the server means.
 
     Args:
         sent: whether the commands may have reached the server.
@@ -87,7 +87,7 @@ def trouble(error: BaseException, *, sent: bool, is_done: bool = False, keys: st
     if word in _FULL:
         return Full(_NOT_DONE[word])
     if word:
-        kind = Declined if word in _DECLINED else Elsewhere if word in _OF_ANOTHER_ROLE else Unsent
+        kind = Declined if word in _DECLINED else Elsewhere if word in _OF_ANOTHER_ROLE else NotExecuted
         return kind(_NOT_DONE[word])
     if unknown := _UNKNOWN.search(text):
         return StoreError(
@@ -102,7 +102,7 @@ def trouble(error: BaseException, *, sent: bool, is_done: bool = False, keys: st
 
 
 def word_of(error: BaseException) -> str:
-    """Answer the word by which a server's error is known here, empty for none."""
+    """Return the word by which a server's error is known here, empty for none."""
     text = str(error)[:300]
     for word in (type(error).__name__.removesuffix("Error").upper(), text.partition(" ")[0].rstrip(":").upper()):
         if word in _NOT_DONE:
@@ -121,19 +121,19 @@ def is_of_a_primary(error: BaseException) -> bool:
 
 
 def not_a_primary() -> Elsewhere:
-    """Answer the error for a server that is a replica."""
+    """Return the error for a server that is a replica."""
     return Elsewhere(_NOT_DONE["READONLY"])
 
 
 def not_permitted(missing: Sequence[str], needed: Sequence[str], keys: str) -> NotPermitted:
-    """Answer the error for commands that the user may not give, of those that the store needs."""
+    """Return the error for commands that the user may not give, of those that the store needs."""
     if {words for words in needed if "*" in words} <= set(missing):
         return NotPermitted(_without_keys(keys))
     return NotPermitted(_without_command(" ".join(missing).partition(" ")[0].lower()))
 
 
 def _forbidden(text: str, keys: str) -> str | None:
-    """Answer what the server's ACL forbids and how to grant it, ``None`` where it forbids nothing."""
+    """Return what the server's ACL forbids and how to grant it, ``None`` where it forbids nothing."""
     named, placed = _COMMAND.search(text), _IN_LIBRARY.search(text)
     if named or placed:
         return _without_command(named[1] if named else _command_at(int(placed[1]) if placed else 0))
@@ -155,19 +155,19 @@ def _without_keys(keys: str) -> str:
 
 
 def _command_at(line: int) -> str:
-    """Answer the command that stands in a line of the function library: Redis 7.0 names no more than the line."""
+    """Return the command that stands in a line of the function library: Redis 7.0 names no more than the line."""
     lines = library_text().decode().split("\n")
     found = re.search(r"redis\.call\('([A-Z]+)'", lines[line - 1]) if 0 < line <= len(lines) else None
     return found[1].lower() if found else f"in line {line} of the function library"
 
 
-def _not_reached(kind: str, text: str) -> Unsent:
-    """Answer why a server was not reached, for people who have only the store's URL to change."""
+def _not_reached(kind: str, text: str) -> NotExecuted:
+    """Return why a server was not reached, for people who have only the store's URL to change."""
     distrust = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0].rstrip(".")
     if distrust:
-        return Unsent(f"the server's certificate is not trusted ({distrust}); {_remedy_of(distrust)}")
+        return NotExecuted(f"the server's certificate is not trusted ({distrust}); {_remedy_of(distrust)}")
     if "No such file" in text:
-        return Unsent(
+        return NotExecuted(
             "a file that the store's URL names is not there: the socket, or one of ssl_ca_certs, ssl_certfile, "
             "ssl_keyfile"
         )
@@ -181,7 +181,7 @@ def _not_reached(kind: str, text: str) -> Unsent:
 
 
 def _remedy_of(distrust: str) -> str:
-    """Answer what to do about a certificate, by what OpenSSL says of it."""
+    """Return what to do about a certificate, by what OpenSSL says of it."""
     if "mismatch" in distrust.lower() or "not valid for" in distrust:
         return "name the host in the store's URL as the certificate does"
     if distrust.startswith("Missing "):  # from Python 3.13 on, which asks for what RFC 5280 asks of an authority

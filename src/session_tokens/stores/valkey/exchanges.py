@@ -6,18 +6,18 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from ...contract.coalesce import Batch
-from ...contract.queries import Found, Key, Want
+from ...contract.queries import Key, Query, Result
 from ...contract.store import Commit
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from ...records import OwnerEntry, Session, Token
-from ..common.retry import Outage
+from ..common.retry import Retrying
 from ..common.server_clock import ServerClock
 from .commit import commit_words
 from .connections import pack
 from .errors import UNKNOWN_OUTCOME
-from .key_chains import Usual
-from .key_chains import packed as packed_paths
+from .key_chains import KnownChain
+from .key_chains import packed as packed_chains
 from .keys import prefix_of
 from .queries import ask_words
 from .rows import Reply, ValkeyCodec
@@ -34,9 +34,11 @@ Reading = Generator[tuple[bytes, int], list[Reply], Batch]
 Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
 
 
-def _or_error(found: Callable[[Want, Reply], Found], want: Want, reply: Reply) -> Found | CorruptRecord | UnknownPepper:
+def _or_error(
+    found: Callable[[Query, Reply], Result], query: Query, reply: Reply
+) -> Result | CorruptRecord | UnknownPepper:
     try:
-        return found(want, reply)
+        return found(query, reply)
     except UNREADABLE as error:
         return error
 
@@ -47,59 +49,67 @@ class ValkeyCore:
     def __init__(self, address: Address, keyring: PepperKeyring, space: str) -> None:
         self.keyring = keyring
         self.clock = ServerClock()
-        self.outage = Outage(address.policy)
+        self.retrying = Retrying(address.policy)
         self.replicas = address.replicas
         self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.namespace, space))
 
-    def reading(self, wants: Sequence[Want]) -> Reading:
+    def reading(self, queries: Sequence[Query]) -> Reading:
         """Yield packed commands and how many replies they get, take the replies, answer the records.
 
         An error stands in place of what is not as it was written.
         """
         found = self.codec.found
-        paths = self.codec.paths.of(wants) if wants else None
+        paths = self.codec.paths.of(queries) if queries else None
         if paths is not None:
-            values, time = yield packed_paths(list(zip(wants, paths, strict=True))), 2
-            replies = self.codec.paths.replies(wants, paths, values)
+            values, time = yield packed_chains(list(zip(queries, paths, strict=True))), 2
+            replies = self.codec.paths.replies(queries, paths, values)
             if replies is not None:
                 now = self.now_of(time)
-                return Batch(now, [_or_error(found, want, reply) for want, reply in zip(wants, replies, strict=True)])
-        ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, wants)), 1
+                return Batch(
+                    now, [_or_error(found, query, reply) for query, reply in zip(queries, replies, strict=True)]
+                )
+        ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, queries)), 1
         self.clock.heard(now)
         answers = []
-        for want, reply in zip(wants, replies, strict=True):
-            answer = _or_error(found, want, reply)
+        for query, reply in zip(queries, replies, strict=True):
+            answer = _or_error(found, query, reply)
             answers.append(answer)
-            if isinstance(answer, Found):
-                self.codec.learn(want, reply)
+            if isinstance(answer, Result):
+                self.codec.learn(query, reply)
         return Batch(now, answers)
 
-    def usual_sessions(
-        self, asked: Sequence[Usual], values: list[bytes | None], time: Reply
+    def known_sessions(
+        self, asked: Sequence[KnownChain], values: list[bytes | None], time: Reply
     ) -> list[SessionNow | None]:
-        """Answer now and the sessions at the ends of remembered ways; ``None`` for what is to be asked anew."""
-        return self._usual(asked, values, time, self.codec.session_on)
+        """Return now and the sessions at the ends of remembered ways; ``None`` for what is to be asked anew."""
+        return self._known(asked, values, time, self.codec.session_on)
 
-    def usual_tokens(self, asked: Sequence[Usual], values: list[bytes | None], time: Reply) -> list[TokenNow | None]:
+    def known_tokens(
+        self, asked: Sequence[KnownChain], values: list[bytes | None], time: Reply
+    ) -> list[TokenNow | None]:
         """As ``usual_sessions``, for tokens."""
-        return self._usual(asked, values, time, self.codec.token_on)
+        return self._known(asked, values, time, self.codec.token_on)
 
-    def _usual(
-        self, asked: Sequence[Usual], values: list[bytes | None], time: Reply, look: Callable[[Usual, Reply], Any]
+    def _known(
+        self,
+        asked: Sequence[KnownChain],
+        values: list[bytes | None],
+        time: Reply,
+        look: Callable[[KnownChain, Reply], Any],
     ) -> list[Any]:
         now = (self.now_of(time),)
         answers, at = [], 0
-        for usual in asked:
-            path = usual[1]
+        for known_chain in asked:
+            path = known_chain[1]
             there = values[at : at + path.size]
             at += path.size
             seen = path.seen
-            found = seen[1] if seen is not None and seen[0] == there else look(usual, there)
+            found = seen[1] if seen is not None and seen[0] == there else look(known_chain, there)
             answers.append(None if found is None else now + found)
         return answers
 
     def now_of(self, time: Reply) -> int:
-        """Answer the instant of a reply to ``TIME``, in milliseconds."""
+        """Return the instant of a reply to ``TIME``, in milliseconds."""
         seconds, microseconds = time
         now = int(seconds) * 1000 + int(microseconds) // 1000
         self.clock.heard(now)
@@ -117,7 +127,7 @@ class ValkeyCore:
         words, all_writes = commit_words(self.codec, commits, though_full=though_full)
         packed, replies = pack(words), 1
         if self.replicas:
-            wait_ms = max(1, int(self.outage.policy.timeout_s * 1000 * WAIT_PARTS))
+            wait_ms = max(1, int(self.retrying.policy.timeout_s * 1000 * WAIT_PARTS))
             packed, replies = packed + pack([b"WAIT", b"%d" % self.replicas, b"%d" % wait_ms]), 2
         (now, *stamps), *confirmed = yield packed, replies
         self.clock.heard(now)
@@ -125,14 +135,14 @@ class ValkeyCore:
             raise StoreUnavailable(
                 f"{confirmed[0]} of {self.replicas} replicas have confirmed in time; {UNKNOWN_OUTCOME}"
             )
-        wrote = self.codec.near.wrote
+        wrote = self.codec.record_cache.wrote
         for stamp, writes in zip(stamps, all_writes, strict=True):
             if stamp:
                 wrote(b"%d" % stamp, writes)
         return [stamp != 0 for stamp in stamps]
 
     def due_packed(self, now: int, limit: int) -> bytes:
-        """Answer the packed call for what is due."""
+        """Return the packed call for what is due."""
         listings = (b"ls", b"ld", b"lt", b"lv", b"lu")
         key = self.codec.last_stamp_key
         words = [b"FCALL", b"session_tokens_due_v1", b"1", key, b"du", b"%d" % now, b"%d" % limit, *listings]
@@ -140,6 +150,6 @@ class ValkeyCore:
 
     @staticmethod
     def keys(reply: Reply) -> list[Key]:
-        """Answer what is due."""
+        """Return what is due."""
         members = [member.decode("ascii") for member in reply]
         return [Key(_KINDS[member[0]], member[1:]) for member in members]

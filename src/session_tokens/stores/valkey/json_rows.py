@@ -12,7 +12,7 @@ _plain = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _row_writer() -> Callable[[Row], bytes]:
-    """Answer what writes a row as JSON: ``msgspec`` where it is installed, in a tenth of the time, else ``json``.
+    """Return what writes a row as JSON: ``msgspec`` where it is installed, in a tenth of the time, else ``json``.
 
     The two spell letters beyond ASCII in different ways, and ``json`` reads both.
     """

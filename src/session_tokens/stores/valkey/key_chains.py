@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...contract.queries import EntryOf, SessionById, SessionByLookup, TokenById, TokenByLookup, Want
-from ..common.generational_cache import Recent
+from ...contract.queries import EntryOf, Query, SessionById, SessionByLookup, TokenById, TokenByLookup
+from ..common.generational_cache import GenerationalCache
 from .keys import STAMP_LENGTH
 
 PATHS_MAX = 8_192
 """Ways that are remembered in each of two generations."""
 
-PATH_KINDS: dict[type, str] = {
+CHAIN_KINDS: dict[type, str] = {
     SessionByLookup: "S:",
     TokenByLookup: "T:",
     SessionById: "s:",
     TokenById: "t:",
     EntryOf: "e:",
 }
-"""Kinds of want that are followed, and what tells them apart in memory."""
+"""Kinds of query that are followed, and what tells them apart in memory."""
 TIME = b"*1\r\n$4\r\nTIME\r\n"
 
 
@@ -50,11 +50,11 @@ class Path:
         self.seen: tuple[list[bytes | None], Any] | None = None
 
 
-Usual = tuple[str, Path]
+KnownChain = tuple[str, Path]
 """A look-up key, and the way over which it was followed before."""
 
 
-class Paths:
+class KeyChains:
     """The ways of one store; safe for threads, as each step is one operation on a dictionary.
 
     Args:
@@ -63,10 +63,10 @@ class Paths:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._known: Recent[str, Path] = Recent(PATHS_MAX)
+        self._known: GenerationalCache[str, Path] = GenerationalCache(PATHS_MAX)
 
-    def learn(self, want: Want, first: bytes, hops: int, reply: Sequence[bytes | None]) -> None:
-        """Remember the way on which a want was answered: from the record ``first`` over at most so many hops."""
+    def learn(self, query: Query, first: bytes, hops: int, reply: Sequence[bytes | None]) -> None:
+        """Remember the way on which a query was answered: from the record ``first`` over at most so many hops."""
         names, links = [first], []
         for value in reply[:hops]:
             if value is None:  # where a record may come to stand, the way goes on from there
@@ -82,29 +82,29 @@ class Paths:
         keys = [self._prefix + name for name in names]
         words = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
         alone = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (1 + len(keys), words, TIME)
-        self._known.keep(_name_of(want), Path(words, alone, tuple(links), len(keys)))
+        self._known.keep(_name_of(query), Path(words, alone, tuple(links), len(keys)))
 
-    def of(self, wants: Sequence[Want]) -> list[Path] | None:
-        """Answer the ways of all wants, ``None`` if one of them is not known."""
+    def of(self, queries: Sequence[Query]) -> list[Path] | None:
+        """Return the ways of all queries, ``None`` if one of them is not known."""
         paths = []
-        for want in wants:
-            path = self.of_want(want)
+        for query in queries:
+            path = self.of_query(query)
             if path is None:
                 return None
             paths.append(path)
         return paths
 
-    def of_want(self, want: Want) -> Path | None:
-        """Answer the way of one want, ``None`` if it is not known."""
-        kind = PATH_KINDS.get(want.__class__)
-        return None if kind is None else self.of_name(kind + want[0])  # type: ignore[operator, misc]  # those kinds have one string
+    def of_query(self, query: Query) -> Path | None:
+        """Return the way of one query, ``None`` if it is not known."""
+        kind = CHAIN_KINDS.get(query.__class__)
+        return None if kind is None else self.of_name(kind + query[0])  # type: ignore[operator, misc]  # those kinds have one string
 
-    def forget(self, want: Want) -> None:
+    def forget(self, query: Query) -> None:
         """Remember a way no more."""
-        self._known.forget(_name_of(want))
+        self._known.forget(_name_of(query))
 
-    def usual(self, kind: str, lookups: Sequence[str]) -> Usual | None:
-        """Answer the first of a secret's look-up keys (one for each live pepper) whose way is known."""
+    def known_chain(self, kind: str, lookups: Sequence[str]) -> KnownChain | None:
+        """Return the first of a secret's look-up keys (one for each live pepper) whose way is known."""
         for lookup in lookups:
             path = self._known.get(kind + lookup)
             if path is not None:
@@ -112,13 +112,13 @@ class Paths:
         return None
 
     def of_name(self, name: str) -> Path | None:
-        """Answer the way of a kind and what it is asked by, such as ``S:`` and a look-up key."""
+        """Return the way of a kind and what it is asked by, such as ``S:`` and a look-up key."""
         return self._known.get(name)
 
-    def replies(self, wants: Sequence[Want], paths: Sequence[Path], values: list[Any]) -> list[Any] | None:
-        """Answer the values as the function library would have, ``None`` if a way leads elsewhere by now."""
+    def replies(self, queries: Sequence[Query], paths: Sequence[Path], values: list[Any]) -> list[Any] | None:
+        """Return the values as the function library would have, ``None`` if a way leads elsewhere by now."""
         replies, at = [], 0
-        for want, path in zip(wants, paths, strict=True):
+        for query, path in zip(queries, paths, strict=True):
             reply = values[at : at + path.size]
             at += path.size
             for place, link in enumerate(path.links):
@@ -127,19 +127,19 @@ class Paths:
                     del reply[place + 1 :]
                     break
                 if not value.startswith(link, STAMP_LENGTH):
-                    self.forget(want)
+                    self.forget(query)
                     return None
             replies.append(reply)
         return replies
 
 
-def _name_of(want: Want) -> str:
-    name: str = PATH_KINDS[type(want)] + want[0]  # type: ignore[operator, misc]  # those kinds have one string
+def _name_of(query: Query) -> str:
+    name: str = CHAIN_KINDS[type(query)] + query[0]  # type: ignore[operator, misc]  # those kinds have one string
     return name
 
 
 def packed(ways: Sequence[tuple[object, Path]]) -> bytes:
-    """Answer the commands that read all keys of some ways as of one instant, and then the time."""
+    """Return the commands that read all keys of some ways as of one instant, and then the time."""
     if len(ways) == 1:
         return ways[0][1].alone
     size = 1 + sum([way[1].size for way in ways])

@@ -41,7 +41,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
 def prefix_of(namespace: str, space: str) -> bytes:
-    """Answer what every key of one name space begins with.
+    """Return what every key of one name space begins with.
 
     Raises:
         InvalidInput: for anything but 1 to 32 letters, digits, ``_``, ``.`` and ``-`` (a brace would move the slot).
@@ -53,7 +53,7 @@ def prefix_of(namespace: str, space: str) -> bytes:
 
 
 def keys_of(key: bytes) -> str:
-    """Answer the pattern that a key of a name space matches, and all others of it, as an ACL has it."""
+    """Return the pattern that a key of a name space matches, and all others of it, as an ACL has it."""
     return key.partition(b":")[0].decode("ascii") + "*"
 
 
@@ -67,27 +67,27 @@ def lookup_part(text: str) -> bytes:
 
 @lru_cache(PARTS_MAX)
 def part_of(text: str) -> bytes:
-    """Answer an id as part of a key; what cannot be an id becomes the name of nothing."""
+    """Return an id as part of a key; what cannot be an id becomes the name of nothing."""
     return lookup_part(text)
 
 
 @lru_cache(PARTS_MAX)
 def owner_part(owner: str) -> bytes:
-    """Answer an owner as part of a key: a digest, so that no owner chooses a slot or the form of a key."""
+    """Return an owner as part of a key: a digest, so that no owner chooses a slot or the form of a key."""
     return sha256(owner.encode("utf-8", "surrogatepass")).hexdigest()[:40].encode("ascii")
 
 
 def session_link(session: Session) -> bytes:
-    """Answer the name of what reading a session brings along."""
+    """Return the name of what reading a session brings along."""
     successor = session.details.successor
     return b"e:" + owner_part(session.owner) if successor is None else b"s:" + part_of(successor)
 
 
 def token_link(token: Token) -> bytes:
-    """Answer the name of what reading a token brings along."""
+    """Return the name of what reading a token brings along."""
     return b"" if token.session_id is None else b"s:" + part_of(token.session_id)
 
 
 def expires_at(deadline: int) -> bytes:
-    """Answer when the server may throw a record away, in milliseconds; ``0`` for never."""
+    """Return when the server may throw a record away, in milliseconds; ``0`` for never."""
     return b"0" if deadline in (0, NEVER) else b"%d" % (deadline + GRACE_MS)

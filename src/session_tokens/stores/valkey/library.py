@@ -23,7 +23,7 @@ _PARTS = ("library_v1.lua", "library_v1_rights.lua")
 
 @cache
 def library_text() -> bytes:
-    """Answer the text of the function library."""
+    """Return the text of the function library."""
     return b"".join([files(__package__).joinpath(part).read_bytes() for part in _PARTS])
 
 

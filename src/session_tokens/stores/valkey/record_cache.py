@@ -22,11 +22,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from ...contract.queries import Want
+from ...contract.queries import Query
 from ...contract.store import Commit
 from ...contract.transaction import Rule, WriteSet
 from ...records import OwnerEntry, Session, Token
-from ..common.generational_cache import Recent
+from ..common.generational_cache import GenerationalCache
 from .keys import STAMP_LENGTH, lookup_part, owner_part, part_of
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class NeverSeen(Exception):
     """A rule asks for a kind of thing that is not remembered."""
 
 
-class Near:
+class RecordCache:
     """What one store has seen lately; safe for threads, as each step is one operation on a dictionary.
 
     Args:
@@ -75,7 +75,7 @@ class Near:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.now = now
-        self._parts: Recent[bytes, Part] = Recent(SEEN_MAX)
+        self._parts: GenerationalCache[bytes, Part] = GenerationalCache(SEEN_MAX)
         self._unheld: set[Rule[Any]] = set()
         self._refusals = self._doubts = 0
         self.get = self._parts.get
@@ -105,14 +105,14 @@ class Near:
         for name in writes.gone:
             self._parts.forget(name)
 
-    def believed(self, rule: Rule[T], args: tuple[object, ...]) -> tuple[T, Commit] | None:
+    def cached_run(self, rule: Rule[T], args: tuple[object, ...]) -> tuple[T, Commit] | None:
         """Run a rule on what was seen lately; ``None`` where it has to be run on what is read."""
         if self._doubts:
             self._doubts -= 1
             return None
         if rule in self._unheld:
             return None
-        tx = Believed(self, self.now())
+        tx = CachedTransaction(self, self.now())
         try:
             answer = rule(tx, *args)
         except NeverSeen:
@@ -137,7 +137,7 @@ class Near:
         self._doubts = 2**self._refusals - 1
 
 
-class Believed(WriteSet):
+class CachedTransaction(WriteSet):
     """A transaction on what was seen lately.
 
     Args:
@@ -148,12 +148,12 @@ class Believed(WriteSet):
         used: name → stamp of each part that was asked for.
     """
 
-    __slots__ = ("_near", "_part", "now", "used")
+    __slots__ = ("_part", "_record_cache", "now", "used")
 
-    def __init__(self, near: Near, now: int) -> None:
+    def __init__(self, record_cache: RecordCache, now: int) -> None:
         super().__init__()
-        self._near = near
-        self._part = near.get
+        self._record_cache = record_cache
+        self._part = record_cache.get
         self.now = now
         self.used: dict[Any, bytes] = {}
 
@@ -194,13 +194,13 @@ class Believed(WriteSet):
         return self.token(token.id)
 
     def _led(self, name: bytes) -> Any:
-        """Answer the record to which a look-up key leads."""
+        """Return the record to which a look-up key leads."""
         record = self._asked(self._asked(name))
         if record is None:
             raise Unseen
         return record
 
-    def ahead(self, wants: Sequence[Want]) -> None:
+    def ahead(self, queries: Sequence[Query]) -> None:
         """Nothing is read here."""
 
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:

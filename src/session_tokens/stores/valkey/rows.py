@@ -12,29 +12,29 @@ from ...contract.queries import (
     NO_TOKEN,
     AllKeys,
     EntryOf,
-    Found,
     IdempotencyOf,
     KeyById,
     KeyByLookup,
     ParkedTokens,
     PeppersInUse,
     PredecessorsOf,
+    Query,
+    Result,
     SessionById,
     SessionByLookup,
     SessionCountOf,
-    SessionFound,
     SessionListing,
+    SessionResult,
     SessionsOf,
     SettingOf,
     TokenById,
     TokenByLookup,
     TokenCountOf,
-    TokenFound,
     TokenListing,
+    TokenResult,
     TokensOf,
     TransferablesOf,
     Unreadable,
-    Want,
 )
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
@@ -53,10 +53,10 @@ from ..common.record_codec import (
     token_row,
 )
 from .json_rows import as_json
-from .key_chains import PATH_KINDS, Path, Paths, Usual
+from .key_chains import CHAIN_KINDS, KeyChains, KnownChain, Path
 from .keys import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
 from .queries import ASKS
-from .record_cache import Near
+from .record_cache import RecordCache
 
 Reply = Any
 """What a server answered: nested lists of ``bytes``, ``int`` and ``None``."""
@@ -83,33 +83,33 @@ class ValkeyCodec:
         self.clock = clock
         self.prefix = prefix
         self.last_stamp_key = prefix + b"n"
-        self.near = Near(clock.now)
-        self.paths = Paths(prefix)
+        self.record_cache = RecordCache(clock.now)
+        self.paths = KeyChains(prefix)
         self.unreadables = Unreadables()
 
     # --- bodies ---
 
     def body(self, table: str, row: Row, link: bytes) -> bytes:
-        """Answer a record as it is stored, without its stamp; the MAC covers the very text of the row."""
+        """Return a record as it is stored, without its stamp; the MAC covers the very text of the row."""
         text = as_json(row)
         mac = self.keyring.mac(table.encode("ascii") + text).encode("ascii")
         return b"%b\n%b\n%b" % (link, mac, text)
 
     def session_body(self, session: Session) -> bytes:
-        """Answer a session as it is stored."""
+        """Return a session as it is stored."""
         return self.body("session", session_row(session), session_link(session))
 
     def token_body(self, token: Token) -> bytes:
-        """Answer a token as it is stored."""
+        """Return a token as it is stored."""
         return self.body("token", token_row(token), token_link(token))
 
     def idempotency_body(self, record: IdempotencyRecord) -> bytes:
-        """Answer the outcome under an idempotency key as it is stored."""
+        """Return the outcome under an idempotency key as it is stored."""
         row = (record.key, record.request, record.nonce, record.key_id, outcome_text(record), record.expires_at)
         return self.body("idempotency", row, b"")
 
     def _row(self, table: str, value: bytes) -> tuple[bytes, list[Any]]:
-        """Answer link and row of a stored record whose MAC is right."""
+        """Return link and row of a stored record whose MAC is right."""
         try:
             link, mac, text = value[STAMP_LENGTH:].split(b"\n", 2)
             told = mac.decode("ascii")
@@ -124,7 +124,7 @@ class ValkeyCodec:
         return link, row
 
     def session(self, value: bytes) -> Session:
-        """Answer the session of a stored value; raise ``CorruptRecord`` for what this library did not write."""
+        """Return the session of a stored value; raise ``CorruptRecord`` for what this library did not write."""
         link, row = self._row("session", value)
         session = session_of(row, self.clock)
         if link != session_link(session):
@@ -132,7 +132,7 @@ class ValkeyCodec:
         return session
 
     def token(self, value: bytes) -> Token:
-        """Answer the token of a stored value; raise ``CorruptRecord`` for what this library did not write."""
+        """Return the token of a stored value; raise ``CorruptRecord`` for what this library did not write."""
         link, row = self._row("token", value)
         token = token_of(row)
         if link != token_link(token):
@@ -140,18 +140,18 @@ class ValkeyCodec:
         return token
 
     def entry(self, value: bytes) -> OwnerEntry:
-        """Answer the owner's entry of a stored value."""
+        """Return the owner's entry of a stored value."""
         return OwnerEntry(*_sized("entry", self._row("entry", value)[1], 5))
 
     def _session_at(self, name: bytes, value: bytes) -> Session:
-        """Answer the session under a name: the same bytes are the same record, whose MAC was checked once."""
-        part = self.near.get(name)
+        """Return the session under a name: the same bytes are the same record, whose MAC was checked once."""
+        part = self.record_cache.get(name)
         if part is not None and part[0] == value:
             session = part[2]
         else:
             session = self.session(value)
             if b"s:" + part_of(session.id) == name:
-                self.near.saw(name, value, session)
+                self.record_cache.saw(name, value, session)
             else:
                 raise _forged("session")
         if not isinstance(session, Session):
@@ -160,13 +160,13 @@ class ValkeyCodec:
 
     def _token_at(self, name: bytes, value: bytes) -> Token:
         """As ``_session_at``, for a token."""
-        part = self.near.get(name)
+        part = self.record_cache.get(name)
         if part is not None and part[0] == value:
             token = part[2]
         else:
             token = self.token(value)
             if b"t:" + part_of(token.id) == name:
-                self.near.saw(name, value, token)
+                self.record_cache.saw(name, value, token)
             else:
                 raise _forged("token")
         if not isinstance(token, Token):
@@ -175,94 +175,94 @@ class ValkeyCodec:
 
     def _entry_at(self, name: bytes, value: bytes | None) -> OwnerEntry | None:
         """As ``_session_at``, for an owner's entry, which most have not."""
-        part = self.near.get(name)
+        part = self.record_cache.get(name)
         if part is not None and part[0] == value:
             entry = part[2]
         else:
             entry = None if value is None else self.entry(value)
             if entry is not None and b"e:" + owner_part(entry.owner) != name:
                 raise _forged("entry")
-            self.near.saw(name, value, entry)
+            self.record_cache.saw(name, value, entry)
         if entry is not None and not isinstance(entry, OwnerEntry):
             raise _forged("entry")
         return entry
 
     def service_key(self, value: bytes) -> ServiceKey:
-        """Answer the service key of a stored value."""
+        """Return the service key of a stored value."""
         return ServiceKey(*_sized("key", self._row("key", value)[1], len(KEY_COLUMNS)))
 
     def outcome(self, value: bytes) -> IdempotencyRecord:
-        """Answer the idempotency record of a stored value."""
+        """Return the idempotency record of a stored value."""
         key, request, nonce, key_id, text, until = _sized("idempotency", self._row("idempotency", value)[1], 6)
         return IdempotencyRecord(key, request, nonce, key_id, outcome_of(text, self.clock), until)
 
     def setting(self, value: bytes) -> tuple[str, str]:
-        """Answer name and text of a stored setting."""
+        """Return name and text of a stored setting."""
         name, text = _sized("setting", self._row("setting", value)[1], 2)
         return name, text
 
-    def found(self, want: Want, reply: Reply) -> Found:
-        """Answer what one reply says to one want.
+    def found(self, query: Query, reply: Reply) -> Result:
+        """Return what one reply says to one query.
 
         Raises:
             CorruptRecord: it is not what this library wrote, or stands where it was not written.
         """
-        return self._FOUND[type(want)](self, want, reply)
+        return self._FOUND[type(query)](self, query, reply)
 
-    def session_on(self, usual: Usual, values: list[bytes | None]) -> SessionFound | None:
-        """Answer what stands on a remembered way, looked at closely; ``None`` where it leads elsewhere by now."""
-        found: SessionFound | None = self._look_again(SessionByLookup(usual[0]), usual[1], values)
+    def session_on(self, known_chain: KnownChain, values: list[bytes | None]) -> SessionResult | None:
+        """Return what stands on a remembered way, looked at closely; ``None`` where it leads elsewhere by now."""
+        found: SessionResult | None = self._look_again(SessionByLookup(known_chain[0]), known_chain[1], values)
         return found
 
     def token_on(
-        self, usual: Usual, values: list[bytes | None]
+        self, known_chain: KnownChain, values: list[bytes | None]
     ) -> tuple[Token | None, Session | None, OwnerEntry | None] | None:
         """As ``session_on``, for a token in the session where it is now."""
         found: tuple[Token | None, Session | None, OwnerEntry | None] | None = self._look_again(
-            TokenByLookup(usual[0]), usual[1], values
+            TokenByLookup(known_chain[0]), known_chain[1], values
         )
         return found
 
-    def _look_again(self, want: Want, path: Path, values: list[bytes | None]) -> Any:
+    def _look_again(self, query: Query, path: Path, values: list[bytes | None]) -> Any:
         """Look closely at values on a remembered way and remember what they said: the same values say the same."""
-        replies = self.paths.replies([want], [path], list(values))
+        replies = self.paths.replies([query], [path], list(values))
         if replies is None:
             return None
         try:
-            found = self.found(want, replies[0])
+            found = self.found(query, replies[0])
         except UNREADABLE:  # the general way tells it
             return None
         answer = found.value
         if answer[0] is None:  # another pepper's look-up key may lead there by now
-            self.paths.forget(want)
+            self.paths.forget(query)
             return None
-        if isinstance(answer, TokenFound):
+        if isinstance(answer, TokenResult):
             answer = answer.followed()
         path.seen = (values, answer)
         return answer
 
-    def learn(self, want: Want, reply: Reply) -> None:
-        """Remember over which names a want was followed, so that it can be read by plain commands the next time."""
-        kind = type(want)
-        if kind in PATH_KINDS and (reply[0] is not None or kind is EntryOf) and self.paths.of_want(want) is None:
-            _, first, hops = ASKS[kind](want)
-            self.paths.learn(want, first, int(hops), reply)
+    def learn(self, query: Query, reply: Reply) -> None:
+        """Remember over which names a query was followed, so that it can be read by plain commands the next time."""
+        kind = type(query)
+        if kind in CHAIN_KINDS and (reply[0] is not None or kind is EntryOf) and self.paths.of_query(query) is None:
+            _, first, hops = ASKS[kind](query)
+            self.paths.learn(query, first, int(hops), reply)
 
-    def _session_by_id(self, want: SessionById, reply: Reply) -> Found:
-        stamps = _stamps(b"s:" + part_of(want.id), reply)
-        return Found(self._session_found(stamps, reply, 0), stamps)
+    def _session_by_id(self, query: SessionById, reply: Reply) -> Result:
+        stamps = _stamps(b"s:" + part_of(query.id), reply)
+        return Result(self._session_found(stamps, reply, 0), stamps)
 
-    def _session_by_lookup(self, want: SessionByLookup, reply: Reply) -> Found:
-        stamps = _stamps(b"S:" + lookup_part(want.lookup), reply)
+    def _session_by_lookup(self, query: SessionByLookup, reply: Reply) -> Result:
+        stamps = _stamps(b"S:" + lookup_part(query.lookup), reply)
         found = self._session_found(stamps, reply, 1)
         if found.session is not None:
-            if found.session.lookup != want.lookup:
+            if found.session.lookup != query.lookup:
                 raise _forged("session")
-            self.near.saw(stamps[0][0], reply[0], stamps[1][0])
-        return Found(found, stamps)
+            self.record_cache.saw(stamps[0][0], reply[0], stamps[1][0])
+        return Result(found, stamps)
 
-    def _session_found(self, stamps: Stamps, reply: Reply, at: int) -> SessionFound:
-        """Answer the session that stands in a reply, each value under the name that the one before it gave."""
+    def _session_found(self, stamps: Stamps, reply: Reply, at: int) -> SessionResult:
+        """Return the session that stands in a reply, each value under the name that the one before it gave."""
         value = reply[at] if at < len(reply) else None
         if value is None:
             return NO_SESSION
@@ -270,85 +270,85 @@ class ValkeyCodec:
         if session.details.successor is not None:  # which brings the entry along
             at += 1
         if at + 1 >= len(reply):
-            return SessionFound(session, None)
-        return SessionFound(session, self._entry_at(stamps[at + 1][0], reply[at + 1]))
+            return SessionResult(session, None)
+        return SessionResult(session, self._entry_at(stamps[at + 1][0], reply[at + 1]))
 
-    def _token_by_id(self, want: TokenById, reply: Reply) -> Found:
-        stamps = _stamps(b"t:" + part_of(want.id), reply)
-        return Found(self._token_found(stamps, reply, 0), stamps)
+    def _token_by_id(self, query: TokenById, reply: Reply) -> Result:
+        stamps = _stamps(b"t:" + part_of(query.id), reply)
+        return Result(self._token_found(stamps, reply, 0), stamps)
 
-    def _token_by_lookup(self, want: TokenByLookup, reply: Reply) -> Found:
-        stamps = _stamps(b"T:" + lookup_part(want.lookup), reply)
+    def _token_by_lookup(self, query: TokenByLookup, reply: Reply) -> Result:
+        stamps = _stamps(b"T:" + lookup_part(query.lookup), reply)
         found = self._token_found(stamps, reply, 1)
         if found.token is not None:
-            if found.token.lookup != want.lookup:
+            if found.token.lookup != query.lookup:
                 raise _forged("token")
-            self.near.saw(stamps[0][0], reply[0], stamps[1][0])
-        return Found(found, stamps)
+            self.record_cache.saw(stamps[0][0], reply[0], stamps[1][0])
+        return Result(found, stamps)
 
-    def _token_found(self, stamps: Stamps, reply: Reply, at: int) -> TokenFound:
+    def _token_found(self, stamps: Stamps, reply: Reply, at: int) -> TokenResult:
         value = reply[at] if at < len(reply) else None
         if value is None:
             return NO_TOKEN
         token = self._token_at(stamps[at][0], value)
         if at + 1 == len(reply):
-            return TokenFound(token, None, None)
+            return TokenResult(token, None, None)
         session, entry = self._session_found(stamps, reply, at + 1)
         if session is None or session.details.successor is None or at + 2 == len(reply):
-            return TokenFound(token, session, entry)
+            return TokenResult(token, session, entry)
         heir = None if reply[at + 2] is None else self._session_at(stamps[at + 2][0], reply[at + 2])
-        return TokenFound(token, session, entry, heir)
+        return TokenResult(token, session, entry, heir)
 
-    def _entry(self, want: EntryOf, reply: Reply) -> Found:
-        name = b"e:" + owner_part(want.owner)
-        return Found(self._entry_at(name, reply[0]), ((name, _stamp(reply[0])),))
+    def _entry(self, query: EntryOf, reply: Reply) -> Result:
+        name = b"e:" + owner_part(query.owner)
+        return Result(self._entry_at(name, reply[0]), ((name, _stamp(reply[0])),))
 
-    def _idempotency(self, want: IdempotencyOf, reply: Reply) -> Found:
+    def _idempotency(self, query: IdempotencyOf, reply: Reply) -> Result:
         record = None if reply[0] is None else self.outcome(reply[0])
-        if record is not None and record.key != want.key:
+        if record is not None and record.key != query.key:
             raise _forged("idempotency")
-        return Found(record, ((b"i:" + part_of(want.key), _stamp(reply[0])),))
+        return Result(record, ((b"i:" + part_of(query.key), _stamp(reply[0])),))
 
-    def _setting(self, want: SettingOf, reply: Reply) -> Found:
+    def _setting(self, query: SettingOf, reply: Reply) -> Result:
         text = None
         if reply[0] is not None:
             name, text = self.setting(reply[0])
-            if name != want.name:
+            if name != query.name:
                 raise _forged("setting")
-        place = b"c:" + part_of(want.name)
-        self.near.saw(place, reply[0], text)
-        return Found(text, ((place, _stamp(reply[0])),))
+        place = b"c:" + part_of(query.name)
+        self.record_cache.saw(place, reply[0], text)
+        return Result(text, ((place, _stamp(reply[0])),))
 
-    def _key_by_id(self, want: KeyById, reply: Reply) -> Found:
+    def _key_by_id(self, query: KeyById, reply: Reply) -> Result:
         key = None if reply[0] is None else self.service_key(reply[0])
-        if key is not None and key.id != want.id:
+        if key is not None and key.id != query.id:
             raise _forged("key")
-        return Found(key, ((b"k:" + part_of(want.id), _stamp(reply[0])),))
+        return Result(key, ((b"k:" + part_of(query.id), _stamp(reply[0])),))
 
-    def _key_by_lookup(self, want: KeyByLookup, reply: Reply) -> Found:
+    def _key_by_lookup(self, query: KeyByLookup, reply: Reply) -> Result:
         value = reply[1] if len(reply) > 1 else None
         key = None if value is None else self.service_key(value)
-        if key is not None and key.lookup != want.lookup:
+        if key is not None and key.lookup != query.lookup:
             raise _forged("key")
-        return Found(key, _stamps(b"K:" + lookup_part(want.lookup), reply))
+        return Result(key, _stamps(b"K:" + lookup_part(query.lookup), reply))
 
-    def _sessions_of(self, want: SessionsOf, reply: Reply) -> Found:
-        bucket, ids = b"bo:" + owner_part(want.owner), reply[1::2]
-        found = self._sessions(bucket, reply, lambda session: session.owner == want.owner and session.ended_at is None)
-        if want.newest and want.limit is not None:  # the last came first
+    def _sessions_of(self, query: SessionsOf, reply: Reply) -> Result:
+        bucket, ids = b"bo:" + owner_part(query.owner), reply[1::2]
+        found = self._sessions(bucket, reply, lambda session: session.owner == query.owner and session.ended_at is None)
+        if query.newest and query.limit is not None:  # the last came first
             found.value.reverse()
             ids = ids[::-1]
-        if want.limit is None or len(ids) < want.limit:
-            self.near.saw_bucket(bucket, reply[0] or b"", ids)
+        if query.limit is None or len(ids) < query.limit:
+            self.record_cache.saw_bucket(bucket, reply[0] or b"", ids)
         return found
 
-    def _predecessors(self, want: PredecessorsOf, reply: Reply) -> Found:
+    def _predecessors(self, query: PredecessorsOf, reply: Reply) -> Result:
         return self._sessions(
-            b"bs:" + part_of(want.session_id), reply, lambda session: session.details.successor == want.session_id
+            b"bs:" + part_of(query.session_id), reply, lambda session: session.details.successor == query.session_id
         )
 
-    def _sessions(self, bucket: bytes, reply: Reply, belongs: Callable[[Session], bool]) -> Found:
-        """Answer the sessions of a bucket, as ``_tokens``."""
+    def _sessions(self, bucket: bytes, reply: Reply, belongs: Callable[[Session], bool]) -> Result:
+        """Return the sessions of a bucket, as ``_tokens``."""
         sessions, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
         for id, value in zip(reply[1::2], reply[2::2], strict=True):
             name = b"s:" + id
@@ -360,18 +360,18 @@ class ValkeyCodec:
                 continue
             if belongs(session):
                 sessions.append(session)
-        return Found(sessions, stamps, left_out)
+        return Result(sessions, stamps, left_out)
 
     def _left_out(self, name: bytes, error: CorruptRecord | UnknownPepper) -> Unreadable:
-        """Tell of a record that cannot be read; answer what a list says of it."""
+        """Tell of a record that cannot be read; return what a list says of it."""
         id = name[2:].decode("ascii", "backslashreplace")
         if error.details.get("id") is None:
             error = CorruptRecord(f"{_KINDS[name[:1]]} {id}: {error}", table=_KINDS[name[:1]], id=id)
         self.unreadables.met(error)
         return Unreadable(id, error)
 
-    def _tokens(self, bucket: bytes, reply: Reply, belongs: Callable[[Token], bool]) -> Found:
-        """Answer the tokens of a bucket; a bucket may hold more than belongs there, never less."""
+    def _tokens(self, bucket: bytes, reply: Reply, belongs: Callable[[Token], bool]) -> Result:
+        """Return the tokens of a bucket; a bucket may hold more than belongs there, never less."""
         tokens, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
         for id, value in zip(reply[1::2], reply[2::2], strict=True):
             name = b"t:" + id
@@ -383,38 +383,42 @@ class ValkeyCodec:
                 continue
             if belongs(token):
                 tokens.append(token)
-        return Found(tokens, stamps, left_out)
+        return Result(tokens, stamps, left_out)
 
-    def _tokens_of(self, want: TokensOf, reply: Reply) -> Found:
-        return self._tokens(b"bh:" + part_of(want.session_id), reply, lambda token: token.session_id == want.session_id)
+    def _tokens_of(self, query: TokensOf, reply: Reply) -> Result:
+        return self._tokens(
+            b"bh:" + part_of(query.session_id), reply, lambda token: token.session_id == query.session_id
+        )
 
-    def _transferables_of(self, want: TransferablesOf, reply: Reply) -> Found:
-        return self._tokens(b"bh:" + part_of(want.session_id), reply, lambda token: token.session_id == want.session_id)
+    def _transferables_of(self, query: TransferablesOf, reply: Reply) -> Result:
+        return self._tokens(
+            b"bh:" + part_of(query.session_id), reply, lambda token: token.session_id == query.session_id
+        )
 
-    def _parked(self, want: ParkedTokens, reply: Reply) -> Found:
-        return self._tokens(b"bp:" + owner_part(want.owner), reply, lambda token: token.owner == want.owner)
+    def _parked(self, query: ParkedTokens, reply: Reply) -> Result:
+        return self._tokens(b"bp:" + owner_part(query.owner), reply, lambda token: token.owner == query.owner)
 
-    def _count(self, want: TokenCountOf, reply: Reply) -> Found:
-        return Found(reply[1], ((b"bh:" + part_of(want.session_id), reply[0] or b""),))
+    def _count(self, query: TokenCountOf, reply: Reply) -> Result:
+        return Result(reply[1], ((b"bh:" + part_of(query.session_id), reply[0] or b""),))
 
-    def _session_count(self, want: SessionCountOf, reply: Reply) -> Found:
-        return Found(reply[1], ((b"bo:" + owner_part(want.owner), reply[0] or b""),))
+    def _session_count(self, query: SessionCountOf, reply: Reply) -> Result:
+        return Result(reply[1], ((b"bo:" + owner_part(query.owner), reply[0] or b""),))
 
-    def _all_keys(self, want: AllKeys, reply: Reply) -> Found:
+    def _all_keys(self, query: AllKeys, reply: Reply) -> Result:
         return self._listed(b"k:", reply, lambda _, values, at: self.service_key(values[at]))
 
-    def _peppers_in_use(self, want: PeppersInUse, reply: Reply) -> Found:
+    def _peppers_in_use(self, query: PeppersInUse, reply: Reply) -> Result:
         recorded = zip(reply[::2], reply[1::2], strict=True)
-        return Found([key_id.decode("ascii", "replace") for key_id, said in recorded if not said.endswith(b" 0")])
+        return Result([key_id.decode("ascii", "replace") for key_id, said in recorded if not said.endswith(b" 0")])
 
-    def _session_listing(self, want: SessionListing, reply: Reply) -> Found:
+    def _session_listing(self, query: SessionListing, reply: Reply) -> Result:
         return self._listed(b"s:", reply, self._session_found)
 
-    def _token_listing(self, want: TokenListing, reply: Reply) -> Found:
+    def _token_listing(self, query: TokenListing, reply: Reply) -> Result:
         return self._listed(b"t:", reply, self._token_found)
 
-    def _listed(self, kind: bytes, reply: Reply, found: Callable[[Stamps, Reply, int], object]) -> Found:
-        """Answer the lines of a listing, each an id, the record under it, and those that it brought along."""
+    def _listed(self, kind: bytes, reply: Reply, found: Callable[[Stamps, Reply, int], object]) -> Result:
+        """Return the lines of a listing, each an id, the record under it, and those that it brought along."""
         records, left_out = [], list[Unreadable]()
         for id, *values in reply:
             name = kind + id
@@ -422,9 +426,9 @@ class ValkeyCodec:
                 records.append(found(_stamps(name, values), values, 0))
             except UNREADABLE as error:
                 left_out.append(self._left_out(name, error))
-        return Found(records, (), left_out)
+        return Result(records, (), left_out)
 
-    _FOUND: ClassVar[dict[type, Callable[[ValkeyCodec, Any, Reply], Found]]] = {
+    _FOUND: ClassVar[dict[type, Callable[[ValkeyCodec, Any, Reply], Result]]] = {
         SessionById: _session_by_id,
         SessionByLookup: _session_by_lookup,
         TokenById: _token_by_id,
@@ -449,7 +453,7 @@ class ValkeyCodec:
 
 
 def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:
-    """Answer the stamps of a record and of those it brought along."""
+    """Return the stamps of a record and of those it brought along."""
     stamps = []
     for value in reply:
         if value is None:

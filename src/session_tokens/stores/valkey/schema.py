@@ -9,7 +9,7 @@ from urllib.parse import quote
 from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreError
 from ..common.pepper_records import missing_error
-from ..common.retry import OutagePolicy
+from ..common.retry import RetryPolicy
 from ..common.store_url import store_url_of
 from .connections import fields_of
 from .errors import NotPermitted, not_permitted
@@ -87,7 +87,7 @@ def loading() -> Exchange:
 
 
 def _flat(listed: Any) -> list[bytes]:
-    """Answer the words in which a library is described: a list in RESP2, a mapping in RESP3."""
+    """Return the words in which a library is described: a list in RESP2, a mapping in RESP3."""
     return list(listed.values()) if isinstance(listed, dict) else listed
 
 
@@ -139,7 +139,7 @@ class Address:
             raise InvalidInput("the option replicas of the store's URL is 1 or more, with durability=replicated")
         self.replicas = int(replicas)
         try:
-            self.policy = OutagePolicy() if timeout is None else OutagePolicy(timeout_s=float(timeout))
+            self.policy = RetryPolicy() if timeout is None else RetryPolicy(timeout_s=float(timeout))
         except ValueError as error:
             if isinstance(error, InvalidInput):
                 raise
@@ -147,7 +147,7 @@ class Address:
         self._options = options
 
     def driver_url(self, scheme: str) -> str:
-        """Answer the URL for a driver whose schemes are ``scheme`` and ``scheme + "s"``."""
+        """Return the URL for a driver whose schemes are ``scheme`` and ``scheme + "s"``."""
         named, options = self._named, dict(self._options)
         if named.scheme == "valkey+unix":
             scheme = "unix"

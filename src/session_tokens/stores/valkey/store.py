@@ -28,7 +28,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from ...contract.coalesce import Batch, Coalescer, CoalescingStore
-from ...contract.queries import Answer, Found, Key, Want
+from ...contract.queries import Key, Query, Result, Snapshot
 from ...contract.store import BlockingOptimisticStore, Commit
 from ...contract.transaction import Rule
 from ...crypto.key_file import given_keyring
@@ -36,14 +36,14 @@ from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import UNREADABLE, InvalidInput, StoreError, StoreUnavailable
 from ...events import Listeners
 from ..common.copying import Dump
-from ..common.retry import Full, Unsent
+from ..common.retry import Full, NotExecuted
 from .check import Problem, Progress, checking
-from .connections import AsyncLines, BlockingLines, Moved, Pool, pack
+from .connections import AsyncConnections, BlockingConnections, Moved, Pool, pack
 from .dump import dumping
 from .errors import LibraryLost, NotReached
 from .exchanges import SessionNow, TokenNow, ValkeyCore
-from .key_chains import Usual
-from .key_chains import packed as packed_paths
+from .key_chains import KnownChain
+from .key_chains import packed as packed_chains
 from .keys import PEPPERS
 from .rows import Reply
 from .schema import Address, Exchange, preparing
@@ -67,58 +67,58 @@ class ValkeyStore(CoalescingStore):
         self.listeners = Listeners()
         self.unreadables = self._core.codec.unreadables
         codec = self._core.codec
-        self._lines = AsyncLines(pool, codec.last_stamp_key, codec.near.drop, address.replicas)
+        self._connections = AsyncConnections(pool, codec.last_stamp_key, codec.record_cache.drop, address.replicas)
         self._closed = False
-        self._usual_sessions: Coalescer[Usual, SessionNow | None] = Coalescer(self._carry_sessions)
-        self._usual_tokens: Coalescer[Usual, TokenNow | None] = Coalescer(self._carry_tokens)
+        self._known_sessions: Coalescer[KnownChain, SessionNow | None] = Coalescer(self._carry_sessions)
+        self._known_tokens: Coalescer[KnownChain, TokenNow | None] = Coalescer(self._carry_tokens)
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
-        near = self._core.codec.near
-        believed = near.believed(rule, args)
-        if believed is not None:
-            answer, commit = believed
+        record_cache = self._core.codec.record_cache
+        cached_run = record_cache.cached_run(rule, args)
+        if cached_run is not None:
+            answer, commit = cached_run
             if await self._commits.ask(commit):
-                near.was_right()
+                record_cache.was_right()
                 self.listeners.tell(commit.changes.notes, commit.now)
                 return answer
-            near.was_wrong()
+            record_cache.was_wrong()
             self.conflicts += 1
         return await super().run(rule, *args)
 
     async def find_session(self, lookups: Sequence[str]) -> SessionNow:
-        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
-        usual = self._core.codec.paths.usual("S:", lookups)
-        if usual is not None:
-            found = await self._usual_sessions.ask(usual)
+        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        known_chain = self._core.codec.paths.known_chain("S:", lookups)
+        if known_chain is not None:
+            found = await self._known_sessions.ask(known_chain)
             if found is not None:
                 return found
         return await super().find_session(lookups)
 
     async def find_token(self, lookups: Sequence[str]) -> TokenNow:
-        """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
-        usual = self._core.codec.paths.usual("T:", lookups)
-        if usual is not None:
-            found = await self._usual_tokens.ask(usual)
+        """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        known_chain = self._core.codec.paths.known_chain("T:", lookups)
+        if known_chain is not None:
+            found = await self._known_tokens.ask(known_chain)
             if found is not None:
                 return found
         return await super().find_token(lookups)
 
-    async def _carry_sessions(self, asked: Sequence[Usual]) -> Sequence[SessionNow | None]:
-        values, time = await self._ask(packed_paths(asked), 2, twice_is_once=True)
-        return self._core.usual_sessions(asked, values, time)
+    async def _carry_sessions(self, asked: Sequence[KnownChain]) -> Sequence[SessionNow | None]:
+        values, time = await self._ask(packed_chains(asked), 2, idempotent=True)
+        return self._core.known_sessions(asked, values, time)
 
-    async def _carry_tokens(self, asked: Sequence[Usual]) -> Sequence[TokenNow | None]:
-        values, time = await self._ask(packed_paths(asked), 2, twice_is_once=True)
-        return self._core.usual_tokens(asked, values, time)
+    async def _carry_tokens(self, asked: Sequence[KnownChain]) -> Sequence[TokenNow | None]:
+        values, time = await self._ask(packed_chains(asked), 2, idempotent=True)
+        return self._core.known_tokens(asked, values, time)
 
-    async def read_batch(self, wants: Sequence[Want]) -> Batch:
-        """Answer all wants as of one instant, in one round trip."""
-        steps = self._core.reading(wants)
+    async def read_batch(self, queries: Sequence[Query]) -> Batch:
+        """Return the results of all queries as of one instant, in one round trip."""
+        steps = self._core.reading(queries)
         try:
             packed, replies = next(steps)
             while True:
-                packed, replies = steps.send(await self._ask(packed, replies, twice_is_once=True))
+                packed, replies = steps.send(await self._ask(packed, replies, idempotent=True))
         except StopIteration as stop:
             batch: Batch = stop.value
             return batch
@@ -138,7 +138,7 @@ class ValkeyStore(CoalescingStore):
         steps = self._core.committing(commits, though_full=though_full)
         packed, replies = next(steps)
         try:
-            steps.send(await self._ask(packed, replies, twice_is_once=False))
+            steps.send(await self._ask(packed, replies, idempotent=False))
         except Moved:
             return [False] * len(commits)
         except StopIteration as stop:
@@ -147,8 +147,8 @@ class ValkeyStore(CoalescingStore):
         raise AssertionError("a commit is one exchange")
 
     async def due(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
-        return self._core.keys((await self._ask(self._core.due_packed(now, limit), 1, twice_is_once=True))[0])
+        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+        return self._core.keys((await self._ask(self._core.due_packed(now, limit), 1, idempotent=True))[0])
 
     async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
         """Compare indexes and links with the records; ``fix`` mends these, and sets aside records that cannot be read.
@@ -162,7 +162,7 @@ class ValkeyStore(CoalescingStore):
         try:
             words = next(steps)
             while True:
-                words = steps.send((await self._ask(pack(words), 1, twice_is_once=True))[0])
+                words = steps.send((await self._ask(pack(words), 1, idempotent=True))[0])
         except StopIteration as stop:
             problems: list[Problem] = stop.value
             return problems
@@ -171,30 +171,30 @@ class ValkeyStore(CoalescingStore):
         """Wait for what is under way and close the connections; calling it again does nothing."""
         if not self._closed:
             self._closed = True
-            for queue in (self._usual_sessions, self._usual_tokens):
+            for queue in (self._known_sessions, self._known_tokens):
                 await queue.close()
             await self.close_queues()
-            await self._lines.close()
+            await self._connections.close()
 
-    async def _ask(self, packed: bytes, replies: int, *, twice_is_once: bool) -> list[Reply]:
-        if self._closed and twice_is_once:
+    async def _ask(self, packed: bytes, replies: int, *, idempotent: bool) -> list[Reply]:
+        if self._closed and idempotent:
             raise StoreUnavailable("the store is closed; open it again")
 
-        return await self._core.outage.ask(self._exchange, packed, replies, twice_is_once, twice_is_once=twice_is_once)
+        return await self._core.retrying.ask(self._exchange, packed, replies, idempotent, idempotent=idempotent)
 
     async def _exchange(self, left_s: float, packed: bytes, replies: int, is_read: bool) -> list[Reply]:
         try:
-            return await self._lines.exchange(packed, replies, left_s, is_read=is_read)
+            return await self._connections.exchange(packed, replies, left_s, is_read=is_read)
         except LibraryLost as lost:
             await self._drive(preparing(self._core.codec, self._core.keyring), left_s)
-            raise Unsent(str(lost)) from lost
+            raise NotExecuted(str(lost)) from lost
 
     async def _drive(self, steps: Exchange, timeout_s: float) -> None:
         try:
             words = next(steps)
             while True:
                 try:
-                    (reply,) = await self._lines.exchange(pack(words), 1, timeout_s, is_read=True)
+                    (reply,) = await self._connections.exchange(pack(words), 1, timeout_s, is_read=True)
                 except StoreError as error:
                     words = steps.throw(error)
                 else:
@@ -204,13 +204,13 @@ class ValkeyStore(CoalescingStore):
 
     async def _prepare(self) -> None:
         try:
-            await self._drive(preparing(self._core.codec, self._core.keyring), self._core.outage.policy.timeout_s)
+            await self._drive(preparing(self._core.codec, self._core.keyring), self._core.retrying.policy.timeout_s)
         except NotReached as error:
-            await self._lines.close()
-            why: str | None = await to_thread(self._lines.why_not_reached)
-            raise Unsent(why or str(error)) from error
+            await self._connections.close()
+            why: str | None = await to_thread(self._connections.why_not_reached)
+            raise NotExecuted(why or str(error)) from error
         except BaseException:
-            await self._lines.close()
+            await self._connections.close()
             raise
 
 
@@ -227,54 +227,54 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         self.listeners = Listeners()
         codec = self._core.codec
         self.unreadables = codec.unreadables
-        self._lines = BlockingLines(
-            pool, codec.last_stamp_key, codec.near.drop, address.replicas, address.policy.timeout_s
+        self._connections = BlockingConnections(
+            pool, codec.last_stamp_key, codec.record_cache.drop, address.replicas, address.policy.timeout_s
         )
         self._closed = False
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
         """Run a rule atomically; see ``ValkeyStore.run``."""
-        near = self._core.codec.near
-        believed = near.believed(rule, args)
-        if believed is not None:
-            answer, commit = believed
+        record_cache = self._core.codec.record_cache
+        cached_run = record_cache.cached_run(rule, args)
+        if cached_run is not None:
+            answer, commit = cached_run
             if self.commit_now(commit):
-                near.was_right()
+                record_cache.was_right()
                 self.listeners.tell(commit.changes.notes, commit.now)
                 return answer
-            near.was_wrong()
+            record_cache.was_wrong()
             self.conflicts += 1
         return super().run_now(rule, *args)
 
-    def read_now(self, wants: Sequence[Want]) -> Answer:
-        """Answer all wants as of one instant, in one round trip."""
-        now, found = self._read_batch(wants)
-        answers: list[Found] = []
+    def read_now(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant, in one round trip."""
+        now, found = self._read_batch(queries)
+        answers: list[Result] = []
         for answer in found:
             if isinstance(answer, Exception):
                 raise answer
             answers.append(answer)
-        return Answer(now, answers)
+        return Snapshot(now, answers)
 
-    def _read_batch(self, wants: Sequence[Want]) -> Batch:
-        steps = self._core.reading(wants)
+    def _read_batch(self, queries: Sequence[Query]) -> Batch:
+        steps = self._core.reading(queries)
         try:
             packed, replies = next(steps)
             while True:
-                packed, replies = steps.send(self._ask(packed, replies, twice_is_once=True))
+                packed, replies = steps.send(self._ask(packed, replies, idempotent=True))
         except StopIteration as stop:
             batch: Batch = stop.value
             return batch
 
     def find_session_now(self, lookups: Sequence[str]) -> SessionNow:
-        """Answer now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         try:
-            usual = self._core.codec.paths.usual("S:", lookups)
-            if usual is not None:
-                path = usual[1]
-                values, time = self._ask(path.alone, 2, twice_is_once=True)
+            known_chain = self._core.codec.paths.known_chain("S:", lookups)
+            if known_chain is not None:
+                path = known_chain[1]
+                values, time = self._ask(path.alone, 2, idempotent=True)
                 seen = path.seen
-                found = seen[1] if seen and seen[0] == values else self._core.codec.session_on(usual, values)
+                found = seen[1] if seen and seen[0] == values else self._core.codec.session_on(known_chain, values)
                 if found is not None:
                     return (self._core.now_of(time), *found)
             return super().find_session_now(lookups)
@@ -284,14 +284,14 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             return self.read_now([]).now, None, None
 
     def find_token_now(self, lookups: Sequence[str]) -> TokenNow:
-        """Answer now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         try:
-            usual = self._core.codec.paths.usual("T:", lookups)
-            if usual is not None:
-                path = usual[1]
-                values, time = self._ask(path.alone, 2, twice_is_once=True)
+            known_chain = self._core.codec.paths.known_chain("T:", lookups)
+            if known_chain is not None:
+                path = known_chain[1]
+                values, time = self._ask(path.alone, 2, idempotent=True)
                 seen = path.seen
-                found = seen[1] if seen and seen[0] == values else self._core.codec.token_on(usual, values)
+                found = seen[1] if seen and seen[0] == values else self._core.codec.token_on(known_chain, values)
                 if found is not None:
                     return (self._core.now_of(time), *found)
             return super().find_token_now(lookups)
@@ -313,7 +313,7 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         steps = self._core.committing([commit], though_full=though_full)
         packed, replies = next(steps)
         try:
-            steps.send(self._ask(packed, replies, twice_is_once=False))
+            steps.send(self._ask(packed, replies, idempotent=False))
         except Moved:
             return False
         except StopIteration as stop:
@@ -322,23 +322,23 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         raise AssertionError("a commit is one exchange")
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
-        """Answer at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
-        return self._core.keys(self._ask(self._core.due_packed(now, limit), 1, twice_is_once=True)[0])
+        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+        return self._core.keys(self._ask(self._core.due_packed(now, limit), 1, idempotent=True)[0])
 
     def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
         """Compare indexes and links with the records; see ``ValkeyStore.check``."""
         return self.driven(checking(self._core.codec, fix, progress))
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
-        """Answer a batch of all records of a kind; see ``copying.Copyable``."""
+        """Return a batch of all records of a kind; see ``copying.Copyable``."""
         return self.driven(dumping(self._core.codec, kind, after, limit))
 
     def driven(self, steps: Generator[list[bytes], Reply, T]) -> T:
-        """Ask one question after another, each of which may be asked twice; answer what the last step answers."""
+        """Ask one question after another, each of which may be asked twice; return what the last step answers."""
         try:
             words = next(steps)
             while True:
-                words = steps.send(self._ask(pack(words), 1, twice_is_once=True)[0])
+                words = steps.send(self._ask(pack(words), 1, idempotent=True)[0])
         except StopIteration as stop:
             answer: T = stop.value
             return answer
@@ -346,27 +346,27 @@ class BlockingValkeyStore(BlockingOptimisticStore):
     def close_now(self) -> None:
         """Close the connections; calling it again does nothing."""
         self._closed = True
-        self._lines.close()
+        self._connections.close()
 
-    def _ask(self, packed: bytes, replies: int, *, twice_is_once: bool) -> list[Reply]:
+    def _ask(self, packed: bytes, replies: int, *, idempotent: bool) -> list[Reply]:
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
 
-        return self._core.outage.ask_now(self._exchange, packed, replies, twice_is_once, twice_is_once=twice_is_once)
+        return self._core.retrying.ask_now(self._exchange, packed, replies, idempotent, idempotent=idempotent)
 
     def _exchange(self, left_s: float, packed: bytes, replies: int, is_read: bool) -> list[Reply]:
         try:
-            return self._lines.exchange(packed, replies, is_read=is_read)
+            return self._connections.exchange(packed, replies, is_read=is_read)
         except LibraryLost as lost:
             self._drive(preparing(self._core.codec, self._core.keyring))
-            raise Unsent(str(lost)) from lost
+            raise NotExecuted(str(lost)) from lost
 
     def _drive(self, steps: Exchange) -> None:
         try:
             words = next(steps)
             while True:
                 try:
-                    (reply,) = self._lines.exchange(pack(words), 1, is_read=True)
+                    (reply,) = self._connections.exchange(pack(words), 1, is_read=True)
                 except StoreError as error:
                     words = steps.throw(error)
                 else:
@@ -379,10 +379,10 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         try:
             self._drive(steps)
         except NotReached as error:
-            self._lines.close()
-            raise Unsent(self._lines.why_not_reached() or str(error)) from error
+            self._connections.close()
+            raise NotExecuted(self._connections.why_not_reached() or str(error)) from error
         except BaseException:
-            self._lines.close()
+            self._connections.close()
             raise
 
 
@@ -444,7 +444,7 @@ def is_there(url: str, space: str = "") -> bool:
 
 
 def _pool_of(client: Any, kind: str) -> Pool:
-    """Answer how a client makes its connections."""
+    """Return how a client makes its connections."""
     pool: Pool | None = getattr(client, "connection_pool", None)
     if pool is None or ("asyncio" in type(pool).__module__.split(".")) != (kind == "asyncio"):
         module = f"valkey.{kind}" if kind else "valkey"
@@ -455,7 +455,7 @@ def _pool_of(client: Any, kind: str) -> Pool:
 
 
 def _pool_of_url(address: Address, submodule: str) -> Pool:
-    """Answer a pool of the driver that is installed, for an address."""
+    """Return a pool of the driver that is installed, for an address."""
     for scheme in DRIVERS:
         try:
             driver = import_module(scheme + submodule)

@@ -15,7 +15,7 @@ class DueChecks(StoreBench):
     """What the sweeper is told to look at."""
 
     async def due(self, at: int, limit: int = 100) -> list[tuple[str, str]]:
-        """Answer what is due at an instant."""
+        """Return what is due at an instant."""
         return [(kind, id) for kind, id in await self.store.due(at, limit)]
 
     @check

@@ -56,7 +56,7 @@ class LateChecks(StoreBench):
         return await self.tokens.open_session("ann", idle_timeout=self.moment_s * 16 / 17, max_age=None, **changed)
 
     def lookup(self) -> str:
-        """Answer a look-up key that nothing has."""
+        """Return a look-up key that nothing has."""
         self.number += 1
         return self.store.keyring.lookup(f"a secret that nobody has {self.number}")
 

@@ -32,7 +32,7 @@ class MovingChecks(StoreBench):
     """What a session gives to the one that replaces it, and what waits for an owner's next one."""
 
     async def small(self, **settings: Any) -> AsyncSessionTokens:
-        """Answer the API with batches so small that few tokens are many."""
+        """Return the API with batches so small that few tokens are many."""
         tokens = await self.another(Settings(**{"max_sessions": 1, **settings}))
         tokens._policy.cleaning_batch, tokens._policy.moved_at_once = BATCH, MOVED_AT_ONCE
         return tokens
@@ -44,7 +44,7 @@ class MovingChecks(StoreBench):
         return issued
 
     async def seen(self, tokens: AsyncSessionTokens, issued: list[Issued]) -> list[Token | None]:
-        """Answer the tokens as callers see them, the same in each way of asking."""
+        """Return the tokens as callers see them, the same in each way of asking."""
         by_secret = [await tokens.verify_token(each.secret) for each in issued]
         by_id = [await tokens.get_token(each.id) for each in issued]
         assert all(secret is None or secret == id for secret, id in zip(by_secret, by_id, strict=True))
@@ -60,7 +60,7 @@ class MovingChecks(StoreBench):
         raise AssertionError("sweeping never comes to an end")
 
     async def held(self, tokens: AsyncSessionTokens, session: Session) -> set[str]:
-        """Answer the ids of the tokens of a session, which are also those that its owner has."""
+        """Return the ids of the tokens of a session, which are also those that its owner has."""
         of_session: list[Token] = []
         after = None
         while True:
@@ -237,7 +237,7 @@ class EndingChecks(StoreBench):
     """The end of all sessions of an owner, or of all but one: one instant, however many."""
 
     async def many(self, most: int = 4, count: int = 11) -> tuple[AsyncSessionTokens, list[Issued]]:
-        """Answer the API that ends ``most`` sessions each for itself, and more than that, each with a token."""
+        """Return the API that ends ``most`` sessions each for itself, and more than that, each with a token."""
         self.tokens._policy.ended_at_once = most
         opened = [await self.tokens.open_session("ann") for _ in range(count)]
         for each in opened:
@@ -245,11 +245,11 @@ class EndingChecks(StoreBench):
         return self.tokens, opened
 
     async def living(self, opened: list[Issued]) -> list[bool]:
-        """Answer of which sessions the secrets are accepted."""
+        """Return of which sessions the secrets are accepted."""
         return [await self.tokens.verify_session(each.secret, touch=False) is not None for each in opened]
 
     async def ends(self, opened: list[Issued]) -> set[tuple[int | None, str | None]]:
-        """Answer when and why sessions ended."""
+        """Return when and why sessions ended."""
         found = [await self.ask(SessionById(each.id)) for each in opened]
         return {(session.ended_at, session.end_reason) for session, _ in found}
 

@@ -12,6 +12,7 @@ from ...contract.queries import (
     KeyById,
     KeyByLookup,
     ParkedTokens,
+    Query,
     SessionById,
     SessionByLookup,
     SessionsOf,
@@ -21,7 +22,6 @@ from ...contract.queries import (
     TokenCountOf,
     TokensOf,
     TransferablesOf,
-    Want,
 )
 from ...contract.transaction import Transaction
 from ...records import JSON, IdempotencyRecord, Issued, OwnerEntry, ServiceKey
@@ -43,7 +43,7 @@ def keep_outcome(tx: Transaction, record: IdempotencyRecord) -> None:
 
 
 def ids_of(records: list[Any]) -> list[str]:
-    """Answer the ids of records, in their order."""
+    """Return the ids of records, in their order."""
     return [record.id for record in records]
 
 
@@ -298,15 +298,15 @@ class OtherWantChecks(StoreBench):
 
     @check
     async def test_what_is_not_there_is_none_or_empty(self) -> None:
-        wants: list[Want] = [
+        queries: list[Query] = [
             SessionById("ses_x"), SessionByLookup("x"), EntryOf("x"), TokenById("tok_x"), TokenByLookup("x"),
             IdempotencyOf("x"), SettingOf("x"), KeyById("key_x"), KeyByLookup("x"),
         ]  # fmt: skip
-        _, found = await self.store.read(wants)
+        _, found = await self.store.read(queries)
         values = [answer.value for answer in found]
         assert values == [(None, None), (None, None), None, (None,) * 4, (None,) * 4, None, None, None, None]
 
-        lists: list[Want] = [
+        lists: list[Query] = [
             SessionsOf("x"), TokensOf("ses_x", None), TransferablesOf("ses_x"), ParkedTokens("x"), AllKeys(),
         ]  # fmt: skip
         _, found = await self.store.read(lists)
@@ -316,10 +316,10 @@ class OtherWantChecks(StoreBench):
     @check
     async def test_many_wants_are_answered_in_their_order(self) -> None:
         opened = [await self.tokens.open_session(f"owner {number}") for number in range(40)]
-        wants: list[Want] = []
+        queries: list[Query] = []
         for issued in opened:
-            wants += [SessionById(issued.id), SessionsOf(issued.session.owner)]
-        _, found = await self.store.read([*wants, *wants])
+            queries += [SessionById(issued.id), SessionsOf(issued.session.owner)]
+        _, found = await self.store.read([*queries, *queries])
 
         for number, issued in enumerate(opened * 2):
             assert found[2 * number].value.session == issued.record

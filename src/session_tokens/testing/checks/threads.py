@@ -45,7 +45,7 @@ def check_now(test: Callable[[B], None]) -> Callable[[B], None]:
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> tuple[list[T], list[SessionTokensError]]:
-    """Make all calls, each on a thread of its own, starting together; answer what was answered and refused.
+    """Make all calls, each on a thread of its own, starting together; return what was answered and refused.
 
     The interpreter changes threads as often as it can meanwhile, so that calls that take microseconds meet too.
     """
@@ -89,7 +89,7 @@ class ThreadChecks(StoreBench):
         return store
 
     def another_now(self, settings: Settings = NO_CAP) -> SessionTokens:
-        """Answer the API on the same records: on a handle of its own where the store has such."""
+        """Return the API on the same records: on a handle of its own where the store has such."""
         return SessionTokens(self.another_store_now() if self.opens_again else self.store_now, settings)
 
     @check_now

@@ -85,7 +85,7 @@ class TransactionChecks(StoreBench):
         return session, token
 
     async def kept(self, session: Session, token: Token) -> list[object]:
-        """Answer what the store has of what ``write_everything`` writes."""
+        """Return what the store has of what ``write_everything`` writes."""
         _, found = await self.store.read([
             SessionById(session.id), SessionsOf(session.owner), TokenById(token.id), TokensOf(session.id, None),
             EntryOf(session.owner), IdempotencyOf("key"), SettingOf("name"), KeyById("key_1"),

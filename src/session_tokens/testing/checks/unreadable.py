@@ -25,7 +25,7 @@ class UnreadableChecks(StoreBench):
     async def opened_and_damaged(
         self, owner: str, count: int, damaged: int, **options: Any
     ) -> tuple[list[str], list[str]]:
-        """Open sessions, the first of them damaged; answer the ids of the whole ones and of the damaged ones."""
+        """Open sessions, the first of them damaged; return the ids of the whole ones and of the damaged ones."""
         issued = [await self.tokens.open_session(owner, **options) for _ in range(count)]
         ids = [one.id for one in issued]
         for number, id in enumerate(ids[:damaged]):
@@ -33,7 +33,7 @@ class UnreadableChecks(StoreBench):
         return ids[damaged:], ids[:damaged]
 
     async def refusal_of(self, call: Any) -> SessionTokensError | None:
-        """Answer the error of a call, ``None`` where it has none."""
+        """Return the error of a call, ``None`` where it has none."""
         try:
             await call
         except SessionTokensError as error:
