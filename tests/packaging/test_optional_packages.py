@@ -13,7 +13,7 @@ CORNERS = {
     "stores/seal": {"cryptography"},
     "web/asgi": {"starlette"},
     "web/fastapi": {"fastapi", "starlette"},
-    "web/flask": {"flask", "werkzeug"},
+    "web/flask": {"flask", "werkzeug", "click", "flask_login"},
     "web/django": {"django"},
     "service/": {"starlette", "msgspec", "uvicorn", "anyio", "prometheus_client"},
     "metrics/": {"prometheus_client"},
