@@ -12,9 +12,9 @@ from session_tokens import AsyncSessionTokens, InvalidInput
 from session_tokens.audit.reader import Reading, read
 from session_tokens.contract.queries import SettingOf
 from session_tokens.errors import StoreUnavailable
+from session_tokens.rules.service_keys import USED
 from session_tokens.service.app import Options, Service
 from session_tokens.service_keys import keys
-from session_tokens.service_keys import last_use as key_use
 from tests.service.conftest import World
 
 
@@ -116,7 +116,7 @@ async def stored_use(tokens: AsyncSessionTokens, id: str) -> str | None:
     """Answer what is written down."""
 
     def reading() -> Reading[str | None]:
-        answer = yield [SettingOf(key_use.USED + id)]
+        answer = yield [SettingOf(USED + id)]
         text: str | None = answer.found[0].value
         return text
 

@@ -18,7 +18,7 @@ CELL_WIDTH_MAX = 60
 
 def key_json(key: ServiceKey, last_used_at: int | None = None) -> dict[str, Any]:
     """Return a service key as JSON; no secret."""
-    from ..service_keys.last_use import networks_of
+    from ..service_keys.networks import networks_of
 
     return {
         "id": key.id,

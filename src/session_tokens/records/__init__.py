@@ -136,6 +136,10 @@ class ServiceKey(NamedTuple):
     rate: int | None = None
     owner_creations: int | None = None
 
+    def alive(self, now: int) -> bool:
+        """Whether it opens the service at ``now`` (milliseconds)."""
+        return self.expires_at is None or now < self.expires_at
+
     def __repr__(self) -> str:
         return f"ServiceKey(id={self.id!r}, role={self.role!r})"
 

@@ -20,7 +20,8 @@ from ..contract.store import Store
 from ..records import ServiceKey
 from ..rules.audit import Act
 from ..service_keys.keys import authenticate, living_key
-from ..service_keys.last_use import Network, Uses, may_come_from, networks_of, source_of
+from ..service_keys.last_use import Uses
+from ..service_keys.networks import Network, may_come_from, networks_of, source_of
 from ..service_keys.roles import PERMISSIONS, may
 from .exchange import Exchange
 from .problems import Headers, Problem, bad_request

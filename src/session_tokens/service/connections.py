@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ..service_keys.last_use import Network
+from ..service_keys.networks import Network
 
 log = logging.getLogger("session_tokens.service")
 

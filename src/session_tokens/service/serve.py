@@ -25,7 +25,7 @@ from ..audit.log import Audit
 from ..crypto.minting import Pepper
 from ..errors import InvalidInput
 from ..service_keys.keys import ensure_admin_key
-from ..service_keys.last_use import Network
+from ..service_keys.networks import Network
 from ..settings import Settings
 from .accepting import Door
 from .app import Options, Service

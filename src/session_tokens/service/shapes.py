@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..records import ServiceKey, Session, Token
-from ..service_keys.last_use import networks_of
+from ..service_keys.networks import networks_of
 
 Seconds = Annotated[int | float | None, Meta(description="Seconds; null: never.")]
 SessionKey = Annotated[str, Meta(description="The id (ses_…) or secret (sts_…) of a living session.")]

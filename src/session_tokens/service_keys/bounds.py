@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .. import validation as inputs
 from ..errors import InvalidInput
 from ..settings import OWNER_BYTES_MAX, RESERVED_BEGINNINGS, Duration, duration_ms
-from .last_use import networks_given
+from .networks import networks_given
 
 BOUND_ROLES = ("verify", "issue", "transfer", "revoke")
 """Roles that see records by their owner alone; the others see the console, keys or metrics, which are everybody's."""

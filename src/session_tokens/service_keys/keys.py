@@ -11,25 +11,22 @@ Nothing here needs the ``[service]`` extra: the command line manages keys after 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from .. import validation as inputs
 from .._async.core import run_audited
 from ..audit.log import Audit
-from ..contract.queries import AllKeys, KeyById, KeyByLookup, SettingOf
+from ..contract.queries import AllKeys, KeyById, KeyByLookup
 from ..contract.store import Store
-from ..contract.transaction import Rule, Transaction, reads
+from ..contract.transaction import Rule
 from ..crypto.minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
 from ..errors import Conflict, CorruptRecord, InvalidInput, UnknownKey
-from ..events import KEY_ROTATED
 from ..records import ServiceKey
 from ..rules.idempotency import Ticket, once
-from ..rules.scopes import keep_scope
-from ..rules.settings import add_service_key, remove_service_key
+from ..rules.service_keys import create_service_key, remove_service_key, rotate_service_key
 from ..settings import LABEL_BYTES_MAX, Duration, duration_ms
-from .bounds import Bounds, bounds_given
-from .last_use import USED, forget_use
+from .bounds import bounds_given
 from .roles import role_of
 
 LIFETIME_S = 90 * 86_400
@@ -99,8 +96,11 @@ async def create_key(
         owner_creations=owner_creations,
     )
     label = inputs.optional_text("label", label, bytes_max=LABEL_BYTES_MAX)
-    args = (role, label, duration_ms("lifetime", lifetime), bounds)
-    return await _issue(store, audit, "create_key", idempotency_key, _add, args)
+    lifetime_ms = duration_ms("lifetime", lifetime)
+    return await _issue(
+        store, audit, "create_key", idempotency_key, (role, label, lifetime_ms, bounds), create_service_key,
+        lambda id, lookup: (ServiceKey(id, lookup, role, 0, None, label, *bounds), lifetime_ms),
+    )  # fmt: skip
 
 
 async def list_keys(store: Store) -> list[ServiceKey]:
@@ -120,7 +120,7 @@ async def get_key(store: Store, id: str) -> ServiceKey | None:
 
 async def revoke_key(store: Store, id: str, *, audit: Audit | None = None) -> bool:
     """End a service key at once, with an entry in the audit log if one is kept; return whether there was one."""
-    return is_id(KEY_ID, id) and await _run(store, audit, _remove, id)
+    return is_id(KEY_ID, id) and await _run(store, audit, remove_service_key, id)
 
 
 async def rotate_key(
@@ -151,9 +151,11 @@ async def rotate_key(
         raise InvalidInput("overlap is a duration; a key that should live on need not be rotated")
     if not is_id(KEY_ID, id):
         raise UnknownKey("no service key has that id; list the keys to see those there are")
+    request = (id, overlap_ms, duration_ms("lifetime", lifetime))
     return await _issue(
-        store, audit, "rotate_key", idempotency_key, _rotate, (id, overlap_ms, duration_ms("lifetime", lifetime))
-    )
+        store, audit, "rotate_key", idempotency_key, request, rotate_service_key,
+        lambda new_id, lookup: (new_id, lookup, *request),
+    )  # fmt: skip
 
 
 async def authenticate(store: Store, secret: str, id: str | None = None) -> ServiceKey | None:
@@ -175,7 +177,7 @@ async def living_key(store: Store, lookups: Sequence[str], id: str | None = None
     key: ServiceKey | None = next((answer.value for answer in found if answer.value is not None), None)
     if key is None:
         await store.insist_on_peppers()
-    if key is None or (key.expires_at is not None and now >= key.expires_at) or (id is not None and id != key.id):
+    if key is None or not key.alive(now) or (id is not None and id != key.id):
         return None
     return key
 
@@ -199,20 +201,21 @@ async def _issue(
     audit: Audit | None,
     command: str,
     idempotency_key: str | None,
+    request: tuple[object, ...],
     rule: Rule[bool],
-    args: tuple[object, ...],
+    args_with: Callable[[str, str], tuple[object, ...]],
 ) -> IssuedKey:
     """Mint a secret and run the rule that keeps its key; a repeated request gets the first one's secret again."""
     keyring, id = store.keyring, new_id(KEY_ID)
     if idempotency_key is None:
         secret = new_secret(KEY_SECRET)
-        await _run(store, audit, rule, id, keyring.lookup(secret), *args)
+        await _run(store, audit, rule, *args_with(id, keyring.lookup(secret)))
     else:
         name = inputs.idempotency_key_of(idempotency_key)
-        request = inputs.digest_of(command, *map(repr, args))
-        ticket = Ticket(inputs.digest_of(command, name), request, os.urandom(16).hex(), keyring.current)
+        digest = inputs.digest_of(command, *map(repr, request))
+        ticket = Ticket(inputs.digest_of(command, name), digest, os.urandom(16).hex(), keyring.current)
         secret = _derived(keyring, command, name, ticket.nonce, ticket.key_id)
-        record = await _run(store, audit, once, ticket, rule, (id, keyring.lookup(secret), *args))
+        record = await _run(store, audit, once, ticket, rule, args_with(id, keyring.lookup(secret)))
         secret = _derived(keyring, command, name, record.nonce, record.key_id)
     key = await authenticate(store, secret)
     if key is None:
@@ -226,44 +229,3 @@ def _derived(keyring: Keyring, command: str, idempotency_key: str, nonce: str, k
     except KeyError:
         raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
     return secret_of(KEY_SECRET, number)
-
-
-@reads(lambda id: [KeyById(id), SettingOf(USED + id)])
-def _remove(tx: Transaction, id: str) -> bool:
-    """Delete a key and what it left behind."""
-    key = tx.service_key(id)
-    if key is not None:
-        keep_scope(tx, key)
-    forget_use(tx, id)
-    return remove_service_key(tx, id)
-
-
-@reads(lambda id, lookup, role, label, lifetime_ms, bounds: [KeyById(id)])
-def _add(
-    tx: Transaction,
-    id: str,
-    lookup: str,
-    role: str,
-    label: str | None,
-    lifetime_ms: int | None,
-    bounds: Bounds,
-) -> bool:
-    """Keep a new key, living from the transaction's now."""
-    expires_at = None if lifetime_ms is None else tx.now + lifetime_ms
-    add_service_key(tx, ServiceKey(id, lookup, role, tx.now, expires_at, label, *bounds))
-    return True
-
-
-@reads(lambda id, lookup, old_id, overlap_ms, lifetime_ms: [KeyById(id), KeyById(old_id)])
-def _rotate(tx: Transaction, id: str, lookup: str, old_id: str, overlap_ms: int, lifetime_ms: int | None) -> bool:
-    """Keep a new key like the old one, whose end comes nearer and never goes further off."""
-    old = tx.service_key(old_id)
-    if old is None or (old.expires_at is not None and tx.now >= old.expires_at):
-        raise UnknownKey("no living service key has that id; list the keys to see those there are", id=old_id)
-    bounds = Bounds(old.networks, old.owner_prefix, old.namespace, old.max_age_ms, old.rate, old.owner_creations)
-    _add(tx, id, lookup, old.role, old.label, lifetime_ms, bounds)
-    ends_at = tx.now + overlap_ms
-    if old.expires_at is None or ends_at < old.expires_at:
-        tx.put_service_key(old, old._replace(expires_at=ends_at))
-        tx.note((KEY_ROTATED, old, None))
-    return True

@@ -21,7 +21,8 @@ from ...records import ServiceKey, Session
 from ...rules.audit import Act
 from ...rules.reserved import CONSOLE_CLIENT, is_console
 from ...service_keys.keys import authenticate, get_key
-from ...service_keys.last_use import Network, Uses, may_come_from, source_of
+from ...service_keys.last_use import Uses
+from ...service_keys.networks import Network, may_come_from, source_of
 from ...service_keys.roles import may
 from ...settings import CONSOLE_OWNERS, Settings
 from ...web.cookies import Cookie
@@ -83,7 +84,7 @@ class Access:
             return None
         key = await get_key(self.store, session.owner.removeprefix(CONSOLE_OWNERS))
         now, _ = await self.store.read([])
-        if key is None or (key.expires_at is not None and now >= key.expires_at) or not may(key.role, "read_sessions"):
+        if key is None or not key.alive(now) or not may(key.role, "read_sessions"):
             await self.sessions.destroy_session(session.id, reason="revoked")
             return None
         if not may_come_from(key, self.source_of(request)):

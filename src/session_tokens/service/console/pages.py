@@ -10,7 +10,7 @@ from ..._async.api import AsyncSessionTokens
 from ...audit.reader import cursor_of
 from ...events import Event
 from ...records import ServiceKey, Session, Token
-from ...service_keys.last_use import networks_of
+from ...service_keys.networks import networks_of
 from ..reserved import is_console_owner
 from .access import Visitor
 from .activity import Activity
@@ -249,7 +249,6 @@ def keys_page(keys: Sequence[ServiceKey], used: dict[str, int], visitor: Visitor
     """Return the service keys; they are made and rotated at the command line, where their secret is shown once."""
     rows: list[list[Child]] = []
     for key in keys:
-        ended = key.expires_at is not None and now_ms >= key.expires_at
         act: Child = None
         if visitor.may("manage_keys") and key.id != visitor.key.id:
             act = form(f"/console/keys/{key.id}/revoke", visitor, h("button", "Revoke", class_="danger"))
@@ -263,7 +262,7 @@ def keys_page(keys: Sequence[ServiceKey], used: dict[str, int], visitor: Visitor
                 ", ".join(map(str, networks_of(key))) or h("span", "everywhere", class_="muted"),
                 instant(key.created_at, now_ms=now_ms),
                 instant(used.get(key.id), now_ms=now_ms),
-                "ended" if ended else instant(key.expires_at, now_ms=now_ms),
+                instant(key.expires_at, now_ms=now_ms) if key.alive(now_ms) else "ended",
                 act,
             ]
         )

@@ -7,18 +7,19 @@ from collections.abc import Callable
 from typing import Any
 
 from ...clock import NEVER
-from ...contract.queries import SessionById, TokenById
+from ...contract.queries import KeyById, SessionById, TokenById
 from ...contract.transaction import Transaction
-from ...errors import SessionEnded, SessionTokensError, UnknownSession, UnknownToken
-from ...records import TRANSFERABLE, Issued, Session, Token
+from ...errors import SessionEnded, SessionTokensError, UnknownKey, UnknownSession, UnknownToken
+from ...records import TRANSFERABLE, Issued, ServiceKey, Session, Token
 from ...records.session import Reason
 from ...rules import owners, sessions, tokens
+from ...rules.service_keys import create_service_key, rotate_service_key
 from ...rules.sessions import Opening, SessionChange
 from ...rules.tokens import Issue, TokenChange
 from ...settings import Policy, Settings
 from ..harness import StoreBench, check
 
-DEAD = (SessionEnded, UnknownSession, UnknownToken)
+DEAD = (SessionEnded, UnknownKey, UnknownSession, UnknownToken)
 
 
 class LateChecks(StoreBench):
@@ -166,6 +167,15 @@ class LateChecks(StoreBench):
         left = await self.tokens.get_token(token.id)
         assert left is not None
         assert left.is_unassigned
+
+    @check
+    async def test_a_rotation_that_comes_late_makes_no_key_out_of_a_dead_one(self) -> None:
+        key = ServiceKey("key_old", self.lookup(), "verify", 0, None, None)
+        await self.store.run(create_service_key, key, int(self.moment_s * 1000))
+        old = await self.ask(KeyById("key_old"))
+        await self.is_judged_again(rotate_service_key, "key_new", self.lookup(), "key_old", 60_000, None)
+        assert await self.ask(KeyById("key_new")) is None
+        assert await self.ask(KeyById("key_old")) == old
 
     @check
     async def test_ends_may_come_late(self) -> None:

@@ -26,7 +26,8 @@ from ...contract.queries import (
 from ...contract.transaction import Transaction
 from ...records import JSON, IdempotencyRecord, Issued, OwnerEntry, ServiceKey
 from ...rules.owners import disable_owner
-from ...rules.settings import add_service_key, remove_service_key, write_setting
+from ...rules.service_keys import add_service_key, remove_service_key
+from ...rules.settings import write_setting
 from ..harness import StoreBench, check
 
 TEXT = "Ünï‑çødé 𝄞 \t line\nbreak \"quote\" 'tick' \\ % _ * {0} NUL-free"

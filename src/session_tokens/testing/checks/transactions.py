@@ -25,7 +25,8 @@ from ...contract.transaction import Transaction
 from ...errors import AlreadyExists
 from ...events import Event
 from ...records import IdempotencyRecord, OwnerEntry, Session, Token
-from ...rules.settings import add_service_key, write_setting
+from ...rules.service_keys import add_service_key
+from ...rules.settings import write_setting
 from ..harness import StoreBench, check, outcomes, refused
 from .queries import a_key
 
