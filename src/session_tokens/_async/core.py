@@ -22,6 +22,7 @@ from ..crypto.minting import (
     Pepper,
     is_id,
     is_secret,
+    is_session_secret,
     new_secret,
     secret_of,
 )
@@ -61,6 +62,8 @@ class AsyncCore:
 
     _own_owners: ClassVar[str] = ""
     """The reserved beginning of the owners for whom this class, and no other, opens sessions."""
+    _secret_kind: ClassVar[str] = SESSION_SECRET
+    """How the secrets begin of the sessions that this class opens."""
 
     def __init__(self, store: Store, settings: Settings | None = None, *, audit: Audit | None = None) -> None:
         self.store = store
@@ -200,9 +203,9 @@ class AsyncCore:
             raise TypeError(f"a session's key is its id or secret (str), not {type(key).__name__}")
         if is_id(SESSION_ID, key):
             return key
-        if is_secret(SESSION_SECRET, key):
+        if is_session_secret(key):
             return tuple(self._keyring.lookups(key))
-        raise UnknownSession("that is neither the id (ses_…) nor the secret (sts_…) of a session")
+        raise UnknownSession("that is neither the id (ses_…) nor the secret (sts_… or std_…) of a session")
 
     def _token_key(self, key: object) -> Key:
         if not isinstance(key, str):
@@ -252,9 +255,10 @@ class AsyncCore:
         ticket = self._ticket(command, key, request)
         secret = self._derived(prefix, command, key, ticket.nonce, ticket.key_id)
         record = await self._run(once, ticket, rule, args_with(self._keyring.lookup(secret)))
-        if record.nonce != ticket.nonce:
-            secret = self._derived(prefix, command, key, record.nonce, record.key_id)
         outcome: Any = record.outcome
+        if record.nonce != ticket.nonce:
+            kind = outcome.secret_kind if isinstance(outcome, Session) else prefix
+            secret = self._derived(kind, command, key, record.nonce, record.key_id)
         return Issued(outcome, secret)
 
     def _ticket(self, command: str, key: str, request: Sequence[object]) -> Ticket:

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from .. import validation as inputs
 from ..contract.queries import SessionById, SessionListing
 from ..contract.transaction import Rule
-from ..crypto.minting import SESSION_ID, SESSION_SECRET, is_id, is_secret, new_id
+from ..crypto.minting import SESSION_ID, SESSION_SECRET, is_id, is_session_secret, new_id
 from ..errors import InvalidInput, StoreError, UnknownSession
 from ..records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
 from ..rules import owners as owner_rules
@@ -74,6 +74,8 @@ class SyncSessionCommands(SyncCore):
         else:
             detached_ms = policy.max_age_ms if policy.detached_as_max_age else policy.detached_timeout_ms
         details = _details_of(policy, data, label, user_agent, address)
+        if self._secret_kind != SESSION_SECRET:
+            details = details._replace(secret_kind=self._secret_kind)
         opening = rules.Opening(
             new_id(SESSION_ID),
             None,
@@ -90,7 +92,7 @@ class SyncSessionCommands(SyncCore):
             "open_session",
             idempotency_key,
             (opening.owner, *asked, opening.detachable, *details[:4], opening.client_id),
-            SESSION_SECRET,
+            self._secret_kind,
             rules.open_session,
             lambda lookup: (policy, opening.looked_up_by(lookup), self.store.clock),
         )
@@ -109,7 +111,7 @@ class SyncSessionCommands(SyncCore):
         """
         if not isinstance(secret, str):
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
-        if not is_secret(SESSION_SECRET, secret):
+        if not is_session_secret(secret):
             return None
         lookups = self._keyring.lookups(secret)
         now, session, entry = self.store.find_session_now(lookups)
@@ -141,13 +143,12 @@ class SyncSessionCommands(SyncCore):
         """
         named = self._session_key(key)
         proven = inputs.flag_of("authenticated", authenticated)
-        return self._issue(
+        return self._reissue(
             "rotate_session",
             idempotency_key,
-            (key if isinstance(named, str) else named, proven),
-            SESSION_SECRET,
+            (named, proven),
             rules.rotate_session,
-            lambda lookup: (named, lookup, proven),
+            lambda lookup, kind: (named, lookup, proven, kind),
         )
 
     def detach_session(self, key: str, *, idempotency_key: str | None = None) -> Session:
@@ -173,14 +174,31 @@ class SyncSessionCommands(SyncCore):
         named = self._session_key(id)
         if not isinstance(named, str):
             raise UnknownSession("a session is attached by its id; the secret died when it was detached")
-        return self._issue(
+        return self._reissue(
             "attach_session",
             idempotency_key,
             (named,),
-            SESSION_SECRET,
             rules.attach_session,
-            lambda lookup: (named, lookup),
+            lambda lookup, kind: (named, lookup, kind),
         )
+
+    def _reissue(
+        self,
+        command: str,
+        idempotency_key: str | None,
+        request: Sequence[object],
+        rule: Rule[Session],
+        args_with: Callable[[str, str], tuple[object, ...]],
+    ) -> Issued:
+        """Give a session a new secret of the kind that it has, which its record knows."""
+
+        def issued(kind: str) -> Issued:
+            return self._issue(command, idempotency_key, request, kind, rule, lambda lookup: args_with(lookup, kind))
+
+        try:
+            return issued(self._secret_kind)
+        except rules.OtherKind as other:
+            return issued(other.kind)
 
     def change_session(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from .._sync.api import SessionTokens
 from ..audit.log import Audit
 from ..audit.reader import is_kept, read_now
-from ..crypto.minting import SESSION_ID, SESSION_SECRET, TOKEN_ID, is_id
+from ..crypto.minting import SESSION_ID, TOKEN_ID, is_id, is_session_secret
 from ..records import Issued, Page
 from ..stores.connect import insist_it_is_there
 from . import exits
@@ -74,7 +74,7 @@ def verify(options: Namespace) -> int:
     """Say whether a secret is that of a living session or token; exit code 1 if it is not."""
     secret = secret_from(options.secret_file)
     with opened(options) as tokens:
-        if secret.startswith(SESSION_SECRET):
+        if is_session_secret(secret):
             session = tokens.verify_session(secret, touch=not options.no_touch)
             found = None if session is None else {"session": session.to_dict()}
         else:

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET, holds_secret
+from ..crypto.minting import SECRET_BEGINNINGS, holds_secret
 from .exits import UsageError
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SECRET_BYTES_MAX = 4_096
-SECRET_PREFIXES = (SESSION_SECRET, TOKEN_SECRET, KEY_SECRET)
 ENVIRONMENT = frozenset({"STORE", "PEPPER", "PEPPER_FILE", "PROVE"})
 """What follows ``SESSION_TOKENS_`` in the names of environment variables that mean something."""
 
@@ -28,7 +27,7 @@ def refuse_secrets(arguments: Sequence[str]) -> None:
     """
     for argument in arguments:
         text = argument.partition("=")[2] if argument.startswith("--") else argument
-        if holds_secret(argument) or (text.startswith(SECRET_PREFIXES) and len(text) > 20):
+        if holds_secret(argument) or (text.startswith(SECRET_BEGINNINGS) and len(text) > 20):
             raise UsageError("a secret is never an argument; give it on standard input, or in a file (--secret-file)")
 
 

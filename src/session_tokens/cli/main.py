@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
+from ..crypto.minting import SECRET_BEGINNINGS
 from ..errors import SessionTokensError
 from ..settings import UNSET
 from . import exits
 from .exits import UsageError
-from .inputs import SECRET_PREFIXES, duration_of, json_of, refuse_secrets, refuse_unknown_environment
+from .inputs import duration_of, json_of, refuse_secrets, refuse_unknown_environment
 
 ROLES = ("verify", "issue", "transfer", "revoke", "audit", "operator", "admin")
 REASONS = (
@@ -33,7 +34,9 @@ class _Parser(ArgumentParser):
 
 def _without_secrets(message: str) -> str:
     """Return a message without words that look like secrets, also mistyped ones."""
-    words = (word if not word.strip("'\"").startswith(SECRET_PREFIXES) else "(a secret)" for word in message.split(" "))
+    words = (
+        word if not word.strip("'\"").startswith(SECRET_BEGINNINGS) else "(a secret)" for word in message.split(" ")
+    )
     return " ".join(words)
 
 

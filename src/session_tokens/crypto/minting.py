@@ -4,6 +4,9 @@ A secret is ``sts_`` (session), ``stt_`` (token) or ``stk_`` (service key), two 
 characters worth 256 bits from the operating system and 6 base62 characters of CRC-32 over all before them. Base62
 here is 0-9A-Za-z, big-endian, zero-padded, so that there is exactly one spelling of each value and strings compare
 as their values do. The checksum lets a scanner find leaked secrets, and junk be refused without asking a store.
+
+Django's session key is its cookie, and other people's tables keep it in 40 characters. So there is a short secret of a
+session: ``std_``, the partition, 32 base62 characters (190 bits) and 2 of CRC-32 modulo 62**2 over all before them.
 """
 
 from __future__ import annotations
@@ -21,11 +24,15 @@ from ..errors import InvalidInput
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PARTITION: Final = "00"
 SESSION_SECRET, TOKEN_SECRET, KEY_SECRET = "sts_", "stt_", "stk_"
+SHORT_SECRET: Final = "std_"
+"""Of a session whose secret other people's tables keep in 40 characters: Django's."""
+SECRET_BEGINNINGS: Final = (SESSION_SECRET, SHORT_SECRET, TOKEN_SECRET, KEY_SECRET)
 SESSION_ID, TOKEN_ID, KEY_ID = "ses_", "tok_", "key_"
 SECRET_LENGTH: Final = 4 + 2 + 43 + 6
+SHORT_SECRET_LENGTH: Final = 4 + 2 + 32 + 2
 ID_LENGTH: Final = 4 + 2 + 22
 PEPPER_BYTES_MIN: Final = 32
-SECRET_LIKE: Final = re.compile(r"(?<![0-9A-Za-z])st[stk]_[0-9A-Za-z]{20,}")
+SECRET_LIKE: Final = re.compile(r"(?<![0-9A-Za-z])st[sdtk]_[0-9A-Za-z]{20,}")
 """What might be a secret, also a mistyped one, alone or within what it was pasted with."""
 SECRET_LIKE_LENGTH_MIN: Final = 24
 
@@ -55,6 +62,18 @@ def _checksum(covered: str) -> str:
     return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
 
 
+def _short_checksum(covered: str) -> str:
+    return _PAIRS[crc32(covered.encode("ascii")) % 3844]
+
+
+def _short_body() -> str:
+    """Return 32 base62 characters from the operating system, each value as likely."""
+    while True:
+        letters = os.urandom(44).translate(_LETTERS, _UNFAIR)
+        if len(letters) >= 32:
+            return letters[:32].decode("ascii")
+
+
 def random_body() -> str:
     """Return 43 base62 characters worth 256 random bits from the operating system, each value as likely."""
     while True:
@@ -65,13 +84,19 @@ def random_body() -> str:
 
 
 def new_secret(prefix: str, partition: str = PARTITION) -> str:
-    """Mint a secret: 256 bits from the operating system, with its checksum."""
+    """Mint a secret: 256 bits from the operating system (a short one: 190), with its checksum."""
+    if prefix == SHORT_SECRET:
+        covered = prefix + partition + _short_body()
+        return covered + _short_checksum(covered)
     covered = prefix + partition + random_body()
     return covered + _checksum(covered)
 
 
 def secret_of(prefix: str, number: bytes, partition: str = PARTITION) -> str:
-    """Return the secret whose 256 bits are ``number`` (32 bytes), as a derived secret is made."""
+    """Return the secret whose 256 bits are ``number`` (32 bytes), as a derived secret is made; a short one: modulo."""
+    if prefix == SHORT_SECRET:
+        covered = prefix + partition + base62(int.from_bytes(number) % 62**32, 32)
+        return covered + _short_checksum(covered)
     covered = prefix + partition + base62(int.from_bytes(number), 43)
     return covered + _checksum(covered)
 
@@ -90,6 +115,14 @@ def is_secret(prefix: str, text: str) -> bool:
 
     Other lengths, alphabets, spellings, partitions and values of 2^256 or more are not.
     """
+    if prefix == SHORT_SECRET:
+        return (
+            len(text) == SHORT_SECRET_LENGTH
+            and text.startswith(prefix)
+            and text.isascii()
+            and text[4:].isalnum()
+            and _short_checksum(text[:38]) == text[38:]
+        )
     return (
         len(text) == SECRET_LENGTH
         and text.startswith(prefix)
@@ -100,6 +133,11 @@ def is_secret(prefix: str, text: str) -> bool:
     )
 
 
+def is_session_secret(text: str) -> bool:
+    """Whether ``text`` is a well-formed secret of a session, of either length; asks no store."""
+    return is_secret(SESSION_SECRET, text) or is_secret(SHORT_SECRET, text)
+
+
 def holds_secret(text: str) -> bool:
     """Whether a text holds what looks like a secret."""
     return len(text) >= SECRET_LIKE_LENGTH_MIN and SECRET_LIKE.search(text) is not None
@@ -107,7 +145,8 @@ def holds_secret(text: str) -> bool:
 
 def begins_with_secret(text: str) -> bool:
     """Whether a text begins with a whole, well-formed secret."""
-    return is_secret(text[:4], text[:SECRET_LENGTH]) and text.startswith((SESSION_SECRET, TOKEN_SECRET, KEY_SECRET))
+    length = SHORT_SECRET_LENGTH if text.startswith(SHORT_SECRET) else SECRET_LENGTH
+    return text.startswith(SECRET_BEGINNINGS) and is_secret(text[:4], text[:length])
 
 
 def is_id(prefix: str, text: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, Ty
 from ..clock import NEVER, Clock
 from ..compiled_core import COMPILED
 from ..compiler_hints import mypyc_attr
+from ..crypto.minting import SESSION_SECRET
 from ..errors import ReauthenticationRequired
 from ..settings import Duration, duration_ms
 from .read_only import read_only
@@ -112,6 +113,7 @@ class SessionDetails(NamedTuple):
             written down there; ``None`` for all others.
         moves: in how many steps they have come there: how much each token's version has grown.
         ahead_ms: how much later than its opening ``created_at`` is, so that no two openings of an owner have the same.
+        secret_kind: how its secrets begin; ``None`` for ``sts_``.
     """
 
     label: str | None = None
@@ -122,6 +124,7 @@ class SessionDetails(NamedTuple):
     successor: str | None = None
     moves: int = 0
     ahead_ms: int = 0
+    secret_kind: str | None = None
 
 
 DATA_REMEDY = (
@@ -256,6 +259,11 @@ class Session(_SessionAtHand):
     def opened_at(self) -> int:
         """The instant of its opening, from which its age counts."""
         return self.created_at - self.details.ahead_ms
+
+    @property
+    def secret_kind(self) -> str:
+        """How its secrets begin, whoever rotates or attaches it: ``sts_``, or ``std_`` where Django opened it."""
+        return self.details.secret_kind or SESSION_SECRET
 
     @property
     def label(self) -> str | None:

@@ -218,18 +218,34 @@ def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
     return touched
 
 
-@reads(lambda key, lookup, authenticated: session_queries(key))
-def rotate_session(tx: Transaction, key: Key, lookup: str, authenticated: bool) -> Session:
+class OtherKind(Exception):
+    """A new secret was minted for a session whose secrets are of another kind; nothing was changed.
+
+    Attributes:
+        kind: how its secrets begin.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+@reads(lambda key, lookup, authenticated, kind=None: session_queries(key))
+def rotate_session(tx: Transaction, key: Key, lookup: str, authenticated: bool, kind: str | None = None) -> Session:
     """Give a session a new secret, the old one dead at once.
 
     Args:
         authenticated: whether its owner has just proved who they are, which restarts idle and step-up clocks.
+        kind: how the secret begins that ``lookup`` was made of; ``None`` where strings are the application's own.
 
     Raises:
         UnknownSession, SessionEnded: no living session answers to ``key``.
         Conflict: it is detached; attach it instead.
+        OtherKind: its secrets do not begin with ``kind``.
     """
     session = living_session(tx, key)
+    if kind is not None and session.secret_kind != kind:
+        raise OtherKind(session.secret_kind)
     if session.detached_at is not None:
         raise Conflict("a detached session has no secret to rotate; attach_session() gives it one", id=session.id)
     seen_at = tx.now if authenticated else session.last_seen_at
@@ -273,15 +289,18 @@ def detach_session(tx: Transaction, key: Key) -> Session:
     return detached
 
 
-@reads(lambda id, lookup: [SessionById(id)])
-def attach_session(tx: Transaction, id: str, lookup: str | None) -> Session:
+@reads(lambda id, lookup, kind=None: [SessionById(id)])
+def attach_session(tx: Transaction, id: str, lookup: str | None, kind: str | None = None) -> Session:
     """Log a detached session in again with a new secret; its idle clock restarts.
 
     Raises:
         UnknownSession, SessionEnded: no living session has that id.
         Conflict: it is attached.
+        OtherKind: its secrets do not begin with ``kind``.
     """
     session = living_session(tx, id)
+    if kind is not None and session.secret_kind != kind:
+        raise OtherKind(session.secret_kind)
     if session.detached_at is None:
         raise Conflict("the session is attached already; rotate_session() gives it a new secret", id=id)
     deadline = attached_deadline(session.opened_at, session.max_age_ms, tx.now, session.idle_timeout_ms)

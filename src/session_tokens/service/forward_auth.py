@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from .._async.api import AsyncSessionTokens
-from ..crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET
+from ..crypto.minting import SECRET_BEGINNINGS
 from ..errors import InvalidInput
 from ..web.cookies import Cookie
 from .callers import REALM
@@ -27,7 +27,7 @@ ID_HEADER: Final = "X-Session-Id"
 WAY_BACK_BYTES_MAX: Final = 2_048
 READABLE: Final = "@+:"
 """What is not encoded in the owner's header beside letters, digits and ``-._~``: an e-mail address arrives readable."""
-OURS: Final = tuple(prefix.encode("ascii") for prefix in (SESSION_SECRET, TOKEN_SECRET, KEY_SECRET))
+OURS: Final = tuple(prefix.encode("ascii") for prefix in SECRET_BEGINNINGS)
 """How a Bearer begins that is meant for us; any other is the application's."""
 
 ASKED_ONCE: Final = frozenset({b"authorization", b"host"})

@@ -6,7 +6,7 @@ import msgspec
 
 from .._async.api import AsyncSessionTokens
 from ..clock import NEVER
-from ..crypto.minting import SESSION_SECRET, TOKEN_SECRET, is_secret
+from ..crypto.minting import TOKEN_SECRET, is_secret, is_session_secret
 from ..records import Session, Token
 from ..rules.expiry import LEAST_GOOD_MS, good_until
 from ..rules.scopes import scope_of
@@ -58,7 +58,7 @@ class OAuth:
         record: Session | Token | None = None
         if is_secret(TOKEN_SECRET, secret):
             record = await tokens.verify_token(secret)
-        elif is_secret(SESSION_SECRET, secret):
+        elif is_session_secret(secret):
             record = await tokens.verify_session(secret, touch=False)
         if record is not None and not await self._scopes.sees(key, record):
             record = None

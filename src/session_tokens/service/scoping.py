@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from .._async.api import AsyncSessionTokens
 from ..contract.queries import KeyById, Query, SessionById, SessionByLookup, SettingOf, TokenById, TokenByLookup
-from ..crypto.minting import KEY_ID, SESSION_ID, SESSION_SECRET, TOKEN_ID, TOKEN_SECRET, is_id, is_secret
+from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import UnknownSession, UnknownToken
 from ..records import ServiceKey, Session, Token
 from ..rules.scopes import EVERYTHING, SCOPE, Scope, scope_in, scope_of, shorter, within
@@ -125,7 +125,7 @@ class Scopes:
             queries = [SessionById(name)]
         elif is_id(TOKEN_ID, name):
             queries = [TokenById(name)]
-        elif is_secret(SESSION_SECRET, name):
+        elif is_session_secret(name):
             queries = [SessionByLookup(lookup) for lookup in lookups(name)]
         elif is_secret(TOKEN_SECRET, name):
             queries = [TokenByLookup(lookup) for lookup in lookups(name)]

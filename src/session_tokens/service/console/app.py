@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..._async.api import AsyncSessionTokens
 from ...audit.reader import latest, read
-from ...crypto.minting import SESSION_ID, TOKEN_ID, is_id
+from ...crypto.minting import SECRET_BEGINNINGS, SESSION_ID, TOKEN_ID, is_id
 from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...service_keys.keys import list_keys, revoke_key
 from ...service_keys.last_use import last_used
@@ -331,7 +331,7 @@ class Console:
             return RedirectResponse(f"/console/sessions/{asked}", 303)
         if is_id(TOKEN_ID, asked):
             return RedirectResponse(f"/console/tokens/{asked}", 303)
-        if asked.startswith(("sts_", "stt_", "stk_")):
+        if asked.startswith(SECRET_BEGINNINGS):
             return self._said(
                 request,
                 visitor,

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...clock import Clock
 from ...contract.queries import Unreadable
-from ...crypto.minting import Keyring, is_pepper_id
+from ...crypto.minting import SHORT_SECRET, Keyring, is_pepper_id
 from ...errors import CorruptRecord, UnknownPepper
 from ...records import (
     NO_DETAILS,
@@ -34,7 +34,7 @@ SESSION_COLUMNS = (
     "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
     "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
     "owner_epoch", "version", "client_id", "name", "label", "user_agent", "address", "data", "data_versions",
-    "successor", "moves", "ahead_ms",
+    "successor", "moves", "ahead_ms", "secret_kind",
 )  # fmt: skip
 TOKEN_COLUMNS = (
     "id", "owner", "lookup", "kind", "session_id", "value", "is_json", "created_at", "timeout_ms", "own_deadline",
@@ -52,7 +52,7 @@ NAMED_CHARACTERS_MAX = 80
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: dumps() makes one for each call
 _KINDS = {kind.value: kind for kind in TokenKind}
-_NO_DETAILS_ROW = (None, None, None, "{}", "{}", None, 0, 0)
+_NO_DETAILS_ROW = (None, None, None, "{}", "{}", None, 0, 0, None)
 _NO_OFFER_ROW = (None, None, None, None)
 
 
@@ -82,19 +82,19 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
         (
             id, owner, lookup, created_at, last_seen_at, authenticated_at, deadline, idle, max_age, detached_timeout,
             detachable, detached_at, ended_at, end_reason, sweep_at, owner_epoch, version, client_id, name,
-            label, user_agent, address, data, data_versions, successor, moves, ahead_ms,
+            label, user_agent, address, data, data_versions, successor, moves, ahead_ms, secret_kind,
         ) = row  # fmt: skip
         is_plain = data == "{}" and data_versions == "{}" and label is None and user_agent is None and address is None
         details = (
             NO_DETAILS
-            if is_plain and successor is None and ahead_ms == 0
+            if is_plain and successor is None and ahead_ms == 0 and secret_kind is None
             else SessionDetails(
-                label, user_agent, address, data, json.loads(data_versions), successor, moves, ahead_ms
+                label, user_agent, address, data, json.loads(data_versions), successor, moves, ahead_ms, secret_kind
             )
         )  # fmt: skip
         numbers = deadline + sweep_at + version + created_at + moves + ahead_ms
-        if detachable not in (0, 1) or not isinstance(numbers, int):
-            raise ValueError("a number is none")
+        if detachable not in (0, 1) or not isinstance(numbers, int) or secret_kind not in (None, SHORT_SECRET):
+            raise ValueError("a number or kind is none")
     except (ValueError, TypeError) as error:
         raise CorruptRecord(
             f"the stored session {_named(row[0])} is not as it was written; {SET_ASIDE}",

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from ..._async.api import AsyncSessionTokens
+from ...crypto.minting import SHORT_SECRET
 from ...errors import Conflict, IdempotencyMismatch, LimitReached, NotDetachable, OwnerDisabled, SessionEnded
 from ...settings import FROM_DB, Settings
-from ..harness import StoreBench, check, refused
+from ..harness import NO_CAP, StoreBench, check, refused
+
+
+class ShortSecrets(AsyncSessionTokens):
+    """Opens sessions with short secrets, as the engine of Django does."""
+
+    _secret_kind = SHORT_SECRET
 
 
 class SessionChecks(StoreBench):
@@ -58,6 +66,29 @@ class SessionChecks(StoreBench):
         assert rotated.id == opened.id
         assert await self.tokens.verify_session(opened.secret) is None
         assert await self.tokens.verify_session(rotated.secret) == rotated.record
+
+    @check
+    async def test_a_short_secret_stays_short_for_whoever_renews_it(self) -> None:
+        short = ShortSecrets(self.store, NO_CAP)
+        opened = await short.open_session("ann", detachable=True, data={"a": 1})
+        seen = await self.tokens.verify_session(opened.secret)
+        by_id = await self.tokens.rotate_session(opened.id)
+        by_secret = await self.tokens.rotate_session(by_id.secret, idempotency_key="once")
+        again = await self.tokens.rotate_session(by_id.secret, idempotency_key="once")
+        await self.tokens.detach_session(by_secret.secret)
+        attached = await self.tokens.attach_session(opened.id)
+        plain = await self.tokens.open_session("ann")
+        long = await short.rotate_session(plain.id, idempotency_key="long")
+
+        assert seen == opened.record
+        assert {(issued.secret[:4], len(issued.secret)) for issued in (opened, by_id, by_secret, attached)} == {
+            ("std_", 40)
+        }
+        assert again.record == by_secret.record
+        assert again.secret == by_secret.secret
+        assert await self.tokens.verify_session(attached.secret) == attached.record
+        assert (long.secret[:4], len(long.secret)) == ("sts_", 55)
+        assert await self.tokens.verify_session(long.secret) == long.record
 
     @check
     async def test_a_detached_session_lives_without_a_secret_until_it_is_attached(self) -> None:

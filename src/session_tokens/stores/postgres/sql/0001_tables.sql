@@ -48,6 +48,7 @@ CREATE TABLE {schema}.sessions (
     successor text COLLATE "C",
     moves bigint NOT NULL,
     ahead_ms bigint NOT NULL,
+    secret_kind text,
     mac text NOT NULL,
     stamp bigint NOT NULL,
     CONSTRAINT sessions_ended_is_dead CHECK ((ended_at IS NULL) = (deadline > 0))

@@ -14,7 +14,7 @@ CREATE FUNCTION {schema}.session_json_v1(s {schema}.sessions) RETURNS text LANGU
         s.id, s.owner, s.lookup, s.created_at, s.last_seen_at, s.authenticated_at, s.deadline, s.idle_timeout_ms,
         s.max_age_ms, s.detached_timeout_ms, s.detachable::int, s.detached_at, s.ended_at, s.end_reason, s.sweep_at,
         s.owner_epoch, s.version, s.client_id, s.name, s.label, s.user_agent, s.address, s.data, s.data_versions,
-        s.successor, s.moves, s.ahead_ms, s.mac, s.stamp)::text END
+        s.successor, s.moves, s.ahead_ms, s.secret_kind, s.mac, s.stamp)::text END
 $$;
 
 CREATE FUNCTION {schema}.token_json_v1(t {schema}.tokens) RETURNS text LANGUAGE sql STABLE AS $$

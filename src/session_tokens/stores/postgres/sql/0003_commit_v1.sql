@@ -133,7 +133,7 @@ BEGIN
             owner_epoch = s.owner_epoch, version = s.version, client_id = s.client_id, name = s.name,
             label = s.label, user_agent = s.user_agent, address = s.address, data = s.data,
             data_versions = s.data_versions, successor = s.successor, moves = s.moves, ahead_ms = s.ahead_ms,
-            mac = s.mac, stamp = s.stamp
+            secret_kind = s.secret_kind, mac = s.mac, stamp = s.stamp
         WHERE old.id = s.id;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'session % is not there to be changed', s.id USING ERRCODE = '40001';

@@ -29,6 +29,7 @@ CREATE TABLE {space}sessions (
     successor TEXT,
     moves INTEGER NOT NULL,
     ahead_ms INTEGER NOT NULL,
+    secret_kind TEXT,
     mac TEXT NOT NULL
 );
 
