@@ -153,6 +153,8 @@ class Settings:
         disownment_timeout: seconds that a token may wait unassigned.
         max_tokens_per_session: tokens that one session may hold, ``None`` for no cap.
         max_data_bytes: what one session's data may be as JSON text, up to 1 MiB.
+        anonymous_max_age: seconds after which the session of a visitor who has not logged in ends.
+        remember_max_age: seconds after which a session that is to be remembered ends.
         sweep_interval: seconds between two runs of the background sweeper.
 
     Raises:
@@ -169,10 +171,15 @@ class Settings:
     disownment_timeout: Duration | None = 3600
     max_tokens_per_session: int | None = None
     max_data_bytes: int = VALUE_BYTES_MAX
+    anonymous_max_age: Duration | None = 3600
+    remember_max_age: Duration | None = 30 * 86_400
     sweep_interval: Duration = 1
 
     def __post_init__(self) -> None:
-        for name in ("max_age", "idle_timeout", "detached_timeout", "token_timeout", "disownment_timeout"):
+        for name in (
+            "max_age", "idle_timeout", "detached_timeout", "token_timeout", "disownment_timeout", "anonymous_max_age",
+            "remember_max_age",
+        ):  # fmt: skip
             duration = getattr(self, name)
             if duration is not FROM_DB and duration is not UNSET:
                 duration_ms(name, duration)
@@ -204,9 +211,10 @@ class Policy:
     """
 
     __slots__ = (
-        "cleaning_batch", "detached_as_max_age", "detached_timeout_ms", "disownment_timeout_ms", "ended_at_once",
-        "ended_retention_ms", "idle_timeout_ms", "max_age_ms", "max_data_bytes", "max_sessions",
-        "max_tokens_per_session", "moved_at_once", "names", "session_policy", "token_timeout_ms",
+        "anonymous_max_age_ms", "cleaning_batch", "detached_as_max_age", "detached_timeout_ms",
+        "disownment_timeout_ms", "ended_at_once", "ended_retention_ms", "idle_timeout_ms", "max_age_ms",
+        "max_data_bytes", "max_sessions", "max_tokens_per_session", "moved_at_once", "names", "remember_max_age_ms",
+        "session_policy", "token_timeout_ms",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, *, names: bool = False, whole: bool = False) -> None:
@@ -217,6 +225,8 @@ class Policy:
         self.detached_timeout_ms = (
             None if settings.detached_timeout is UNSET else duration_ms("detached_timeout", settings.detached_timeout)
         )
+        self.anonymous_max_age_ms = duration_ms("anonymous_max_age", settings.anonymous_max_age)
+        self.remember_max_age_ms = duration_ms("remember_max_age", settings.remember_max_age)
         self.max_sessions = settings.max_sessions
         self.max_data_bytes = settings.max_data_bytes
         self.session_policy = settings.session_policy

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .sessions import AsyncSessionCommands
+from .log_in import AsyncLogInCommands
 from .tokens import AsyncTokenCommands
 
 
-class AsyncSessionTokens(AsyncSessionCommands, AsyncTokenCommands):
+class AsyncSessionTokens(AsyncLogInCommands, AsyncTokenCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

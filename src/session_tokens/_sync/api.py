@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from .sessions import SyncSessionCommands
+from .log_in import SyncLogInCommands
 from .tokens import SyncTokenCommands
 
 
-class SessionTokens(SyncSessionCommands, SyncTokenCommands):
+class SessionTokens(SyncLogInCommands, SyncTokenCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

@@ -66,6 +66,31 @@ class SyncSessionCommands(SyncCore):
             LimitReached: the owner has ``max_sessions`` and the policy is ``refuse``.
             InvalidInput: an owner, duration or text that can never be right.
         """
+        opening = self._opening(
+            inputs.receiver_of("owner", owner, self._own_owners), idle_timeout, max_age, detached_timeout, detachable,
+            details_of(self._policy, self._secret_kind, data, label, user_agent, address), client_id,
+        )  # fmt: skip
+        asked = inputs.asked_of(idle_timeout, max_age, detached_timeout)
+        return self._issue(
+            "open_session",
+            idempotency_key,
+            (opening.owner, *asked, opening.detachable, *opening.details[:4], opening.client_id),
+            self._secret_kind,
+            rules.open_session,
+            lambda lookup: (self._policy, opening.looked_up_by(lookup), self.store.clock),
+        )
+
+    def _opening(
+        self,
+        owner: str,
+        idle_timeout: Duration | None | Unset,
+        max_age: Duration | None | Unset,
+        detached_timeout: Duration | None | Unset,
+        detachable: bool,
+        details: SessionDetails,
+        client_id: str | None = None,
+    ) -> rules.Opening:
+        """Return what a session is opened with: what is given, and the general settings for the rest."""
         self._refresh_general_timeout()
         policy = self._policy
         age_ms = policy.max_age_ms if max_age is UNSET else duration_ms("max_age", max_age)
@@ -73,28 +98,16 @@ class SyncSessionCommands(SyncCore):
             detached_ms = duration_ms("detached_timeout", detached_timeout)
         else:
             detached_ms = policy.max_age_ms if policy.detached_as_max_age else policy.detached_timeout_ms
-        details = _details_of(policy, data, label, user_agent, address)
-        if self._secret_kind != SESSION_SECRET:
-            details = details._replace(secret_kind=self._secret_kind)
-        opening = rules.Opening(
+        return rules.Opening(
             new_id(SESSION_ID),
             None,
-            inputs.receiver_of("owner", owner, self._own_owners),
+            owner,
             policy.idle_timeout_ms if idle_timeout is UNSET else duration_ms("idle_timeout", idle_timeout),
             age_ms,
             detached_ms,
             inputs.flag_of("detachable", detachable),
             details,
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
-        )
-        asked = inputs.asked_of(idle_timeout, max_age, detached_timeout)
-        return self._issue(
-            "open_session",
-            idempotency_key,
-            (opening.owner, *asked, opening.detachable, *details[:4], opening.client_id),
-            self._secret_kind,
-            rules.open_session,
-            lambda lookup: (policy, opening.looked_up_by(lookup), self.store.clock),
         )
 
     def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
@@ -401,11 +414,17 @@ class SyncSessionCommands(SyncCore):
         return self._page(listing, sessions_listed, limit)
 
 
-def _details_of(
-    policy: Policy, data: Mapping[str, JSON] | None, label: str | None, user_agent: str | None, address: str | None
+def details_of(
+    policy: Policy,
+    secret_kind: str,
+    data: Mapping[str, JSON] | None,
+    label: str | None,
+    user_agent: str | None,
+    address: str | None,
 ) -> SessionDetails:
     """Return the parts of a new session that few sessions have."""
-    if data is None and label is None and user_agent is None and address is None:
+    kind = None if secret_kind == SESSION_SECRET else secret_kind
+    if data is None and label is None and user_agent is None and address is None and kind is None:
         return NO_DETAILS
     kept = {} if data is None else inputs.data_of(data, policy.max_data_bytes)
     return SessionDetails(
@@ -414,4 +433,5 @@ def _details_of(
         inputs.sent_text("address", address, bytes_max=LABEL_BYTES_MAX),
         json.dumps(kept, ensure_ascii=False, separators=(",", ":")),
         dict.fromkeys(kept, 1),
+        secret_kind=kind,
     )

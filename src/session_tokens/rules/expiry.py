@@ -106,7 +106,7 @@ def replacing_queries(few: int, id: str) -> tuple[TransferablesOf, PredecessorsO
     return TransferablesOf(id, few + 1), PredecessorsOf(id)
 
 
-def replace_session(tx: Transaction, policy: Policy, session: Session, heir: Session) -> None:
+def replace_session(tx: Transaction, policy: Policy, session: Session, heir_id: str) -> None:
     """End a session whose place another takes; its transferable tokens are in that one from now on, however many.
 
     A few are rewritten here. Of many, the ended session names its heir: each is judged as if it had been moved
@@ -118,12 +118,12 @@ def replace_session(tx: Transaction, policy: Policy, session: Session, heir: Ses
     ended = session.ended(tx.now, "replaced")
     if few is not None:
         for predecessor in tx.predecessors_of(session.id):
-            tx.put_session(predecessor, predecessor.followed_by(heir.id))
+            tx.put_session(predecessor, predecessor.followed_by(heir_id))
         if len(tokens) > few:
-            ended, tokens = ended.followed_by(heir.id), ()
+            ended, tokens = ended.followed_by(heir_id), ()
     for token in tokens:
         if lasts(tx, token):
-            tx.put_token(token, token.in_session(heir.id))
+            tx.put_token(token, token.in_session(heir_id))
     tx.put_session(session, ended)
     tx.note((SESSION_ENDED, ended, "replaced"))
 

@@ -1,13 +1,15 @@
-"""Sessions of the service's own console: they prove who is at the console, and hold nothing.
+"""Sessions with owners that no application can choose: those of the console, and those before a log-in.
 
-Their owner is ``console:`` and the id of a service key, and their client the console, which no request can choose.
+A session of the console proves who is there, and holds nothing: its owner is ``console:`` and the id of a service key,
+and its client the console, which no request can choose. A visitor who has not logged in has a session of the owner
+``anonymous:`` and a random name.
 """
 
 from __future__ import annotations
 
 from ..errors import InvalidInput
 from ..records import Session
-from ..settings import CONSOLE_OWNERS
+from ..settings import ANONYMOUS_OWNERS, CONSOLE_OWNERS
 
 CONSOLE_CLIENT = "console"
 
@@ -26,3 +28,8 @@ def may_hold_tokens(session: Session) -> Session:
     if is_console(session):
         raise InvalidInput("a session of the console holds no tokens; name one that an application opened")
     return session
+
+
+def is_anonymous(owner: str) -> bool:
+    """Whether an owner is a visitor before a log-in; lists of owners leave them out unless they are asked for."""
+    return owner.startswith(ANONYMOUS_OWNERS)

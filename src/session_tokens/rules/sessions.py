@@ -88,6 +88,13 @@ class Opening:
             self.detachable, self.details, self.client_id, self.name,
         )  # fmt: skip
 
+    def with_details(self, details: SessionDetails) -> Opening:
+        """Return the same opening with other details."""
+        return Opening(
+            self.id, self.lookup, self.owner, self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms,
+            self.detachable, details, self.client_id, self.name,
+        )  # fmt: skip
+
 
 def opening_queries(policy: Policy, owner: str) -> list[Query]:
     """Return what opening a session reads: with a cap all of the owner's, else the newest and how many there are."""
@@ -98,11 +105,16 @@ def opening_queries(policy: Policy, owner: str) -> list[Query]:
 
 
 @reads(lambda policy, opening, clock: opening_queries(policy, opening.owner))
-def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock) -> Session:
+def open_session(
+    tx: Transaction, policy: Policy, opening: Opening, clock: Clock, leaving: Session | None = None
+) -> Session:
     """Open a session for an owner; at the owner's cap, replace or refuse as the policy says.
 
     A replaced session's transferable tokens move to the new one, parked tokens of the owner join it: a batch here, the
     rest by the sweeper. Openings of one owner are in order: ``created_at`` is later than that of all the others.
+
+    Args:
+        leaving: a session that the same transaction ends, which does not count at the cap.
 
     Raises:
         OwnerDisabled: the owner is disabled.
@@ -124,7 +136,8 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock
     else:
         others = tx.sessions_of(owner)
         if len(others) >= policy.max_sessions:
-            replaced = _to_replace(tx, policy, policy.max_sessions, [each for each in others if lives(tx, each, entry)])
+            staying = [each for each in others if lives(tx, each, entry) and (leaving is None or each.id != leaving.id)]
+            replaced = _to_replace(tx, policy, policy.max_sessions, staying)
     created_at, details = now, opening.details
     if others and others[-1].created_at >= now:
         created_at = others[-1].created_at + 1
@@ -138,7 +151,7 @@ def open_session(tx: Transaction, policy: Policy, opening: Opening, clock: Clock
         0 if entry is None else entry.epoch, 1, details, opening.client_id, opening.name, clock,
     )  # fmt: skip
     for other in replaced:
-        replace_session(tx, policy, other, session)
+        replace_session(tx, policy, other, session.id)
     for token in parked:
         if lasts(tx, token):
             tx.put_token(token, token.in_session(session.id))

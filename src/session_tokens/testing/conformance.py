@@ -166,6 +166,7 @@ from __future__ import annotations
 from .checks.care import CloseChecks, DueChecks
 from .checks.late import LateChecks
 from .checks.listings import IndexChecks
+from .checks.log_in import LogInChecks
 from .checks.moving import EndingChecks, MovingChecks
 from .checks.queries import OtherWantChecks, SessionWantChecks, TokenWantChecks
 from .checks.races import RaceChecks
@@ -189,6 +190,7 @@ class StoreConformance(
     IndexChecks,
     UnreadableChecks,
     SessionChecks,
+    LogInChecks,
     TokenChecks,
     MovingChecks,
     EndingChecks,

@@ -1,0 +1,105 @@
+# Generated from _async/log_in.py by tools/generate_sync.py; change that file and run it again.
+"""The command that web frameworks log in with, for threads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from .. import validation as inputs
+from ..crypto.minting import is_session_secret, new_id
+from ..errors import InvalidInput, UnknownSession
+from ..records import JSON, Issued
+from ..rules.log_in import log_in as log_in_rule
+from ..rules.lookup import Key
+from ..settings import ANONYMOUS_OWNERS, UNSET, Duration, Unset
+from .sessions import SyncSessionCommands, details_of
+
+
+class SyncLogInCommands(SyncSessionCommands):
+    """Sessions of browsers: before, at and after a log-in."""
+
+    def log_in(
+        self,
+        owner: str | None,
+        *,
+        former: str | None = None,
+        secret: str | None = None,
+        data: Mapping[str, JSON] | None = None,
+        removed: Collection[str] = (),
+        remember: bool = False,
+        idle_timeout: Duration | None | Unset = UNSET,
+        max_age: Duration | None | Unset = UNSET,
+        label: str | None = None,
+        user_agent: str | None = None,
+        address: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Issued:
+        """Open a session for a user who has just logged in and end the one that their browser had, in one step.
+
+        The former session ends as ``replaced`` where it was a visitor's or the same owner's: its session-bound tokens
+        die, its data is carried over, its transferable tokens come along with their secrets (a visitor's with
+        epoch + 1, for they change hands). Another owner's is logged out, and nothing of it is carried over. A former
+        session that is over or unknown hinders no log-in.
+
+        Args:
+            owner: who has logged in; ``None`` opens a visitor's session, of a reserved owner of its own, which ends
+                after ``Settings.anonymous_max_age`` if no ``max_age`` is given.
+            former: the id or the secret of the session that the browser had.
+            secret: the secret of the new session, where one was minted before, and perhaps handed out;
+                only the former session may have it at present. Without it one is minted.
+            data: fields of the new session's data, beside those that are carried over and before them.
+            removed: names of fields that are not carried over.
+            remember: whether it lasts for ``Settings.remember_max_age``, however little it is used.
+            idle_timeout, max_age, label, user_agent, address: as for ``open_session``.
+
+        Raises:
+            OwnerDisabled, LimitReached: as ``open_session``; the former session goes on.
+            AlreadyExists: another session has the secret: a secret that came from outside is never adopted.
+            InvalidInput: an owner, secret, duration or text that can never be right, or too much data.
+        """
+        policy = self._policy
+        if inputs.flag_of("remember", remember):
+            idle_timeout = None if idle_timeout is UNSET else idle_timeout
+        kind = self._secret_kind if secret is None else _kind_of(secret)
+        details = details_of(policy, kind, None, label, user_agent, address)
+        user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
+        opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
+        if max_age is UNSET and (remember or owner is None):
+            opening.max_age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
+        changes = inputs.data_changes_of({} if data is None else data, removed, policy.max_data_bytes, "data")
+        before = self._former_key(former)
+        request = (
+            owner,
+            before,
+            remember,
+            *inputs.asked_of(idle_timeout, max_age, UNSET),
+            *details[:3],
+            *changes.items(),
+        )
+
+        def args(lookups: tuple[str, ...]) -> tuple[object, ...]:
+            return policy, opening.looked_up_by(lookups[0]), before, lookups, changes, self.store.clock
+
+        if secret is None:
+            return self._issue("log_in", idempotency_key, request, kind, log_in_rule, lambda lookup: args((lookup,)))
+        lookups = tuple(self._keyring.lookups(secret))
+        request = (*request, lookups[0])
+        return Issued(self._do("log_in", idempotency_key, request, log_in_rule, *args(lookups)), secret)
+
+    def _former_key(self, former: str | None) -> Key:
+        """Return what names the session that a browser had; empty where there is none, or it can be none."""
+        if former is None:
+            return ()
+        try:
+            return self._session_key(former)
+        except UnknownSession:
+            return ()
+
+
+def _kind_of(secret: object) -> str:
+    """Return how a session's secret begins, where it is a well-formed one."""
+    if not isinstance(secret, str):
+        raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+    if not is_session_secret(secret):
+        raise InvalidInput("that is not the secret of a session (sts_… or std_…); leave it away, and one is minted")
+    return secret[:4]

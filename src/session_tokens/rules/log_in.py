@@ -1,0 +1,116 @@
+"""What a log-in does: a session for the user takes the place of the one that the browser had before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ..clock import Clock
+from ..contract.queries import Query, SessionByLookup
+from ..contract.transaction import Transaction, reads
+from ..errors import AlreadyExists, InvalidInput
+from ..events import SESSION_ENDED, TOKEN_TRANSFERRED
+from ..records import JSON, Session, SessionDetails
+from ..settings import Policy
+from .expiry import end_session, replace_session
+from .lookup import Key, lasts, lives, session_queries
+from .reserved import is_anonymous
+from .sessions import Opening, open_session, opening_queries
+
+
+def log_in_queries(policy: Policy, opening: Opening, former: Key, lookups: Sequence[str]) -> list[Query]:
+    """Return what a log-in reads."""
+    unused = [SessionByLookup(lookup) for lookup in lookups]
+    return [*opening_queries(policy, opening.owner), *session_queries(former), *unused]
+
+
+@reads(lambda policy, opening, former, lookups, changes, clock: log_in_queries(policy, opening, former, lookups))
+def log_in(
+    tx: Transaction,
+    policy: Policy,
+    opening: Opening,
+    former: Key,
+    lookups: Sequence[str],
+    changes: dict[str, str | None],
+    clock: Clock,
+) -> Session:
+    """Open a session for a user who has just proved who they are, and end the one before, in one step.
+
+    The session before, if it lives, ends: its session-bound tokens too. Of a visitor, or of the same owner, it is
+    ``replaced``: its data is carried over and its transferable tokens are in the new session, with their secrets; of
+    a visitor they come into the user's hands (epoch + 1). Of another owner it is a ``logout``: nothing is carried over,
+    its transferable tokens become unassigned. One that is over, or unknown, hinders no log-in.
+
+    Args:
+        former: the session before: its id, or what its secret is looked up by (empty: there is none).
+        lookups: what the new secret may be looked up by; nobody but the session before may have it.
+        changes: what the new session's data is beside what is carried over: field → JSON text, ``None`` to leave a
+            field behind.
+
+    Raises:
+        OwnerDisabled, LimitReached: as ``open_session``; nothing was ended.
+        AlreadyExists: another session has the secret; it is never adopted.
+        InvalidInput: the data would be too large.
+    """
+    stored = _former(tx, former)
+    for lookup in lookups:
+        present = tx.session_by_lookup(lookup)
+        if present is not None and (stored is None or present.id != stored.id):
+            raise AlreadyExists("another session has that secret; mint a new one")
+    leaving = None
+    if stored is not None:
+        entry = tx.entry(stored.owner)
+        if lives(tx, stored, entry):
+            leaving = stored
+        else:
+            end = stored.end(tx.now, entry)
+            end_session(tx, stored, end.at, end.reason)
+    is_carried = leaving is not None and (leaving.owner == opening.owner or is_anonymous(leaving.owner))
+    carried: dict[str, JSON] = json.loads(leaving.details.data_text) if leaving is not None and is_carried else {}
+    details = _with_data(opening.details, carried, changes, policy.max_data_bytes)
+    if leaving is not None:  # before the opening: both may have the same secret, one after the other
+        if leaving.owner == opening.owner:
+            replace_session(tx, policy, leaving, opening.id)
+        elif is_carried:
+            _hand_over(tx, leaving, opening)
+        else:
+            end_session(tx, leaving, tx.now, "logout")
+    return open_session(tx, policy, opening.with_details(details), clock, leaving)
+
+
+def _with_data(
+    details: SessionDetails, carried: dict[str, JSON], changes: dict[str, str | None], bytes_max: int
+) -> SessionDetails:
+    for field, text in changes.items():
+        if text is None:
+            carried.pop(field, None)
+        else:
+            carried[field] = json.loads(text)
+    if not carried:
+        return details
+    data_text = json.dumps(carried, ensure_ascii=False, separators=(",", ":"))
+    if len(data_text.encode()) > bytes_max:
+        raise InvalidInput(
+            f"the session's data would pass {bytes_max} bytes of JSON; keep large data elsewhere, or set max_data_bytes"
+        )
+    return details._replace(data_text=data_text, data_versions=dict.fromkeys(carried, 1))
+
+
+def _former(tx: Transaction, key: Key) -> Session | None:
+    """Return the session that a browser had before, dead or alive; ``None`` if it was ended or is unknown."""
+    if isinstance(key, str):
+        session = tx.session(key)
+        return session if session is not None and session.ended_at is None else None
+    return next(filter(None, map(tx.session_by_lookup, key)), None)
+
+
+def _hand_over(tx: Transaction, visitor: Session, user: Opening) -> None:
+    """End a visitor's session; all that was transferable in it is the user's, each under the secret that it has."""
+    for token in tx.transferables_of(visitor.id):
+        if lasts(tx, token):
+            held = token.held_by(user.owner, user.id, token.lookup, tx.now)
+            tx.put_token(token, held)
+            tx.note((TOKEN_TRANSFERRED, held, held.previous_owner))
+    ended = visitor.ended(tx.now, "replaced")
+    tx.put_session(visitor, ended)
+    tx.note((SESSION_ENDED, ended, "replaced"))

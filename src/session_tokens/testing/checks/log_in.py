@@ -1,0 +1,95 @@
+"""Checks of log-ins: one commit opens the user's session and ends the browser's former one, on this store too."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ...crypto.minting import SHORT_SECRET, new_secret
+from ...errors import AlreadyExists, LimitReached
+from ...settings import Settings
+from ..harness import StoreBench, check, refused
+
+
+class LogInChecks(StoreBench):
+    """What web frameworks do at a log-in."""
+
+    @check
+    async def test_a_log_in_opens_for_the_user_and_ends_the_visitors_session(self) -> None:
+        other = await self.another()
+        visitor = await self.tokens.log_in(None, data={"cart": [1], "step": 1})
+        user = await other.log_in("ann", former=visitor.secret, data={"theme": "dark"}, removed=["step"])
+
+        assert await self.tokens.verify_session(visitor.secret) is None
+        assert await self.tokens.verify_session(user.secret) == user.session
+        assert await self.tokens.get_session(visitor.id) is None
+        assert user.session.data == {"cart": [1], "theme": "dark"}
+        assert [session.id for session in (await self.tokens.list_sessions("ann")).items] == [user.id]
+        assert (await self.tokens.list_sessions(visitor.session.owner)).items == []
+
+    @check
+    async def test_a_secret_passes_from_the_former_session_to_the_new_one(self) -> None:
+        other = await self.another()
+        visitor = await self.tokens.log_in(None)
+        user = await self.tokens.log_in("ann", former=visitor.id, secret=visitor.secret)
+        assert user.secret == visitor.secret
+        for tokens in (self.tokens, other):
+            assert await tokens.verify_session(visitor.secret) == user.session
+        while await self.tokens.sweep():
+            pass
+        await self.tokens.update_session_data(visitor.secret, {"a": 1})
+        await self.tokens.destroy_session(visitor.secret)
+        assert await other.verify_session(visitor.secret) is None
+
+    @check
+    async def test_the_session_keeps_the_kind_of_a_secret_that_was_handed_out(self) -> None:
+        short = new_secret(SHORT_SECRET)
+        user = await self.tokens.log_in("ann", secret=short)
+        again = await self.tokens.rotate_session(user.id)
+        assert (again.secret[:4], again.session.secret_kind) == (SHORT_SECRET, SHORT_SECRET)
+
+    @check
+    async def test_the_secret_of_another_session_is_never_adopted(self) -> None:
+        visitor, stranger = await self.tokens.log_in(None), await self.tokens.open_session("eve")
+        with refused(AlreadyExists):
+            await self.tokens.log_in("ann", former=visitor.secret, secret=stranger.secret)
+        assert await self.tokens.verify_session(visitor.secret) == visitor.session
+        assert await self.tokens.verify_session(stranger.secret) == stranger.session
+
+    @check
+    async def test_a_visitors_transferables_go_to_the_user_with_their_secrets(self) -> None:
+        visitor = await self.tokens.log_in(None)
+        bound = await self.tokens.issue_token(visitor.id)
+        tickets = [await self.tokens.issue_token(visitor.id, n, transferable=True) for n in range(20)]
+        user = await self.tokens.log_in("ann", former=visitor.secret)
+
+        assert await self.tokens.verify_token(bound.secret) is None
+        for ticket in tickets:
+            held = await self.tokens.verify_token(ticket.secret)
+            assert held is not None
+            assert (held.owner, held.session_id, held.epoch) == ("ann", user.id, ticket.token.epoch + 1)
+        assert len((await self.tokens.list_tokens(owner="ann")).items) == 20
+
+    @check
+    async def test_of_two_log_ins_from_one_session_one_carries_its_data(self) -> None:
+        other = await self.another()
+        visitor = await self.tokens.log_in(None, data={"cart": 1})
+        users = await asyncio.gather(
+            self.tokens.log_in("ann", former=visitor.secret), other.log_in("ben", former=visitor.secret)
+        )
+        assert sorted(len(user.session.data) for user in users) == [0, 1]
+
+    @check
+    async def test_a_refused_log_in_leaves_the_former_session_as_it_was(self) -> None:
+        tokens = await self.another(Settings(max_sessions=1, session_policy="refuse"))
+        visitor = await tokens.log_in(None, data={"cart": 1})
+        await tokens.open_session("ann")
+        with refused(LimitReached):
+            await tokens.log_in("ann", former=visitor.secret)
+        assert await self.tokens.verify_session(visitor.secret) == visitor.session
+
+    @check
+    async def test_a_log_in_again_takes_the_place_of_the_session_at_the_cap(self) -> None:
+        tokens = await self.another(Settings(max_sessions=2, session_policy="refuse"))
+        first, second = await tokens.open_session("ann"), await tokens.open_session("ann")
+        again = await tokens.log_in("ann", former=first.secret)
+        assert [session.id for session in (await tokens.list_sessions("ann")).items] == [second.id, again.id]
