@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from session_tokens.clock import Clock
 from session_tokens.contract.changes import Changes, owner_of_living, parked_owner
+from session_tokens.contract.optimistic import BlockingOptimisticStore, Commit, OptimisticStore
 from session_tokens.contract.queries import (
     AllKeys,
     EntryOf,
@@ -44,7 +45,6 @@ from session_tokens.contract.queries import (
     TokensOf,
     TransferablesOf,
 )
-from session_tokens.contract.store import BlockingOptimisticStore, Commit, OptimisticStore
 from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import StoreUnavailable
 from session_tokens.events import Listeners

@@ -10,8 +10,8 @@ import pytest
 
 from session_tokens.contract import coalesce
 from session_tokens.contract.coalesce import BATCH_MAX, Batch, Coalescer, CoalescingStore
+from session_tokens.contract.optimistic import Commit
 from session_tokens.contract.queries import EntryOf, Key, Query, SessionById, SettingOf
-from session_tokens.contract.store import Commit
 from session_tokens.errors import CorruptRecord, StoreUnavailable
 from session_tokens.stores.memory.store import MemoryStore
 

@@ -10,6 +10,7 @@ import pytest
 
 from session_tokens import SessionTokens, Settings
 from session_tokens.contract.changes import Changes
+from session_tokens.contract.optimistic import Commit
 from session_tokens.contract.queries import (
     EntryOf,
     IdempotencyOf,
@@ -27,7 +28,6 @@ from session_tokens.contract.queries import (
     TokensOf,
     TransferablesOf,
 )
-from session_tokens.contract.store import Commit
 from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey
 from session_tokens.stores.postgres.commit import NAMES_MAX
 from session_tokens.stores.postgres.store import (

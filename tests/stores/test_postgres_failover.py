@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
-from session_tokens.contract.store import Commit, attempts
+from session_tokens.contract.optimistic import Commit, attempts
 from session_tokens.rules.tokens import transfer_token
 from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
 from tests.races.test_caps_and_winners import at_once
@@ -156,8 +156,9 @@ def commit_of(store: BlockingPostgresStore, rule: Any, *args: object) -> Commit:
     """Answer what a command would commit now, judged on what it reads; it is not sent."""
     steps = attempts(rule, args)
     step = next(steps)
-    while not isinstance(step, Commit):
+    while isinstance(step, list):
         step = steps.send(store.read_now(step))
+    assert isinstance(step, Commit)
     return step
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
-from session_tokens.contract.store import OptimisticStore
+from session_tokens.contract.optimistic import OptimisticStore
 from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
 
 from .test_postgres_races import at_once
@@ -100,7 +100,7 @@ def test_commands_on_one_owner_take_turns_after_a_refusal(postgres_url: str) -> 
 
         assert {"done": 32} == outcomes
         assert store.conflicts <= 3 * 32
-        assert not any(turn.locked() for turn in store._turns)
+        assert store.conflict_queue is not None and not any(turn.locked() for turn in store.conflict_queue._turns)
 
 
 async def test_tasks_on_one_owner_take_turns_after_a_refusal(postgres_url: str) -> None:
@@ -109,7 +109,7 @@ async def test_tasks_on_one_owner_take_turns_after_a_refusal(postgres_url: str) 
     await asyncio.gather(*(tokens.open_session("ann") for _ in range(32)))
 
     assert isinstance(store, OptimisticStore) and store.conflicts <= 3 * 32
-    assert not any(turn.locked() for turn in store._turns)
+    assert store.conflict_queue is not None and not any(turn.locked() for turn in store.conflict_queue._turns)
     await tokens.close()
 
 

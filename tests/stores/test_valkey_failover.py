@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from session_tokens import AsyncSessionTokens, NotOwner, SessionTokens, Settings, StoreUnavailable
-from session_tokens.contract.store import Commit, attempts
+from session_tokens.contract.optimistic import Commit, attempts
 from session_tokens.rules.tokens import transfer_token
 from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey, open_valkey_blocking
 
@@ -50,8 +50,9 @@ def commit_of(store: BlockingValkeyStore, rule: Any, *args: object) -> Commit:
     """Answer what a command would commit now, judged on what it reads; it is not sent."""
     steps = attempts(rule, args)
     step = next(steps)
-    while not isinstance(step, Commit):
+    while isinstance(step, list):
         step = steps.send(store.read_now(step))
+    assert isinstance(step, Commit)
     return step
 
 

@@ -18,8 +18,8 @@ from session_tokens import (
     Settings,
 )
 from session_tokens.contract.changes import Changes
+from session_tokens.contract.optimistic import Commit
 from session_tokens.contract.queries import SessionById, TokenById
-from session_tokens.contract.store import Commit
 from session_tokens.stores.valkey.record_cache import IDS_MAX, REFUSALS_MAX, SEEN_MAX, VALUE_MAX, RecordCache
 from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey, open_valkey_blocking
 

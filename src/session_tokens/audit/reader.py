@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from typing import Any, NamedTuple, TypeVar
 
+from ..contract.drive import drive, drive_now
 from ..contract.queries import Query, SettingOf, Snapshot
 from ..contract.store import BlockingStore, Store
 from ..crypto.minting import Keyring
@@ -284,31 +285,9 @@ def _before(place: Place, ends: Mapping[int, int]) -> Reading[dict[int, int]]:
 
 async def read(store: Store, reading: Reading[T]) -> T:
     """Carry out a reading on a store."""
-    try:
-        queries = next(reading)
-        while True:
-            try:
-                answer = await store.read(queries)
-            except CorruptRecord as error:
-                queries = reading.throw(error)
-            else:
-                queries = reading.send(answer)
-    except StopIteration as stop:
-        outcome: T = stop.value
-        return outcome
+    return await drive(reading, store.read)
 
 
 def read_now(store: BlockingStore, reading: Reading[T]) -> T:
     """Carry out a reading on a blocking store."""
-    try:
-        queries = next(reading)
-        while True:
-            try:
-                answer = store.read_now(queries)
-            except CorruptRecord as error:
-                queries = reading.throw(error)
-            else:
-                queries = reading.send(answer)
-    except StopIteration as stop:
-        outcome: T = stop.value
-        return outcome
+    return drive_now(reading, store.read_now)

@@ -24,6 +24,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from ..records import OwnerEntry, Session, Token
+from .optimistic import Commit, OptimisticStore
 from .queries import (
     NO_SESSION,
     NO_TOKEN,
@@ -35,7 +36,6 @@ from .queries import (
     TokenByLookup,
     TokenResult,
 )
-from .store import Commit, OptimisticStore
 
 Q = TypeVar("Q")
 A = TypeVar("A")

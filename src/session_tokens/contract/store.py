@@ -1,4 +1,4 @@
-"""The contract of a store, and the runner for stores that commit optimistically.
+"""The contract of a store: what keeps records and commits change sets.
 
 A store keeps records and commits change sets; it knows stamps, not rules. To write one, subclass ``Store`` (or
 ``BlockingStore`` when nothing in it ever waits on an event loop) and run the suite of ``session_tokens.testing``:
@@ -6,9 +6,9 @@ A store keeps records and commits change sets; it knows stamps, not rules. To wr
 - ``read(queries)``: return all results as of one instant, in ONE round trip, each with the stamps of what
   it was made of.
 - ``run(rule, *args)``: run the rule atomically. Either under the store's own lock, or read ahead, run, commit if no
-  stamp moved, and else run again: ``OptimisticStore`` does the latter and leaves ``commit`` to you. Either way the
-  last step before a change set is written is to compare the store's own clock with ``Changes.not_after``, under the
-  locks: at or after it nothing is written and the rule is run again, so that nothing dead is written alive.
+  stamp moved, and else run again: ``optimistic.OptimisticStore`` does the latter and leaves ``commit`` to you. Either
+  way the last step before a change set is written is to compare the store's own clock with ``Changes.not_after``, under
+  the locks: at or after it nothing is written and the rule is run again, so that nothing dead is written alive.
 - ``due(now, limit)``: what the sweeper should look at.
 - ``close()``: idempotent.
 
@@ -21,22 +21,18 @@ A store that cannot do what is asked raises ``StoreUnavailable``; it never answe
 
 from __future__ import annotations
 
-import random
-import time
 from abc import ABCMeta, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
 from ..crypto.minting import Keyring
-from ..errors import StoreBusy, StoreUnavailable, UnknownPepper
+from ..errors import StoreUnavailable, UnknownPepper
 from ..events import Listeners
 from ..records import OwnerEntry, Session, Token
-from ..settings import ATTEMPTS_MAX
 from .brief import awaited_within, done_within
-from .changes import Changes
 from .queries import (
     NO_TOKEN,
     Key,
@@ -47,11 +43,10 @@ from .queries import (
     SessionByLookup,
     SettingOf,
     Snapshot,
-    Stamp,
     TokenById,
     TokenByLookup,
 )
-from .transaction import Missing, ReadAhead, Rule, queries_of
+from .transaction import Rule
 from .unreadable import Unreadables
 
 T = TypeVar("T")
@@ -307,136 +302,3 @@ class BlockingStore(Store):
     async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of the first id that there is, with its session and that owner's entry."""
         return self.find_token_by_id_now(ids)
-
-
-class Commit(NamedTuple):
-    """What an optimistic store is asked to write: all of it if no stamp moved and it is not too late, else nothing.
-
-    Attributes:
-        changes: the pairs of old and new record.
-        stamps: name of each part that was read → its stamp then (absent parts too).
-        now: the instant at which the rule judged, in milliseconds.
-    """
-
-    changes: Changes
-    stamps: dict[Any, Stamp]
-    now: int
-
-    @property
-    def not_after(self) -> int:
-        """The instant at which, and after which, it is refused as if a stamp had moved, in milliseconds."""
-        return self.changes.not_after
-
-
-Step = Sequence[Query] | Commit
-
-
-def attempts(rule: Rule[T], args: tuple[object, ...]) -> Generator[Step, Any, tuple[T, Changes, int]]:
-    """Run a rule optimistically: yields what to read (send the ``Snapshot``) or to commit (send whether it was).
-
-    Return the rule's answer, its change set and the instant of the commit. A refusal is only raised once the reads
-    on which it rests are known to hold together, which one round trip gives; reads of several are checked by an
-    empty commit.
-
-    Raises:
-        StoreBusy: after ``ATTEMPTS_MAX`` commits that were refused: of as many callers at once, each gets its turn.
-    """
-    queries = list(dict.fromkeys(queries_of(rule, args)))
-    refused = 0
-    for _ in range(4 * ATTEMPTS_MAX):  # a run that only found what else to read is none of its own
-        if refused == ATTEMPTS_MAX:
-            break
-        answer: Snapshot = yield queries
-        tx = ReadAhead(answer.now, dict(zip(queries, answer.found, strict=True)))
-        try:
-            result = rule(tx, *args)
-        except Missing as missing:
-            if any(query in queries for query in missing.queries):
-                raise AssertionError(f"the store did not answer {missing.queries}") from None
-            queries += dict.fromkeys(missing.queries)
-            continue
-        if not tx.changes or (yield Commit(tx.changes, tx.used, answer.now)):
-            return result, tx.changes, answer.now
-        refused += 1
-    raise StoreBusy(f"others changed the same records first, {ATTEMPTS_MAX} times; try again later")
-
-
-def pause_s(conflicts: int) -> float:
-    """Return how long to wait before the next attempt: full jitter, doubling from 1 ms to 64 ms, none at first."""
-    return 0.0 if conflicts < 2 else random.uniform(0, min(0.064, 0.001 * 2**conflicts))
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class OptimisticStore(Store):
-    """A store that commits a change set if no stamp moved since it was read, and nothing judged alive has died.
-
-    Attributes:
-        conflicts: how many commits were refused because a stamp had moved or it was too late.
-    """
-
-    side_by_side = True
-    conflicts = 0
-
-    @abstractmethod
-    async def commit(self, commit: Commit) -> bool:
-        """Write all changes atomically if every stamp is as given and now is before ``not_after``; return whether.
-
-        Raises:
-            StoreUnavailable: the store cannot be asked; the outcome may be unknown.
-        """
-
-    async def run(self, rule: Rule[T], *args: object) -> T:
-        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
-        from asyncio import sleep  # a program without an event loop never pays for it
-
-        steps = attempts(rule, args)
-        step, refused = next(steps), 0
-        try:
-            while True:
-                if isinstance(step, Commit):
-                    written = await self.commit(step)
-                    if not written:
-                        refused += 1
-                        self.conflicts += 1
-                        await sleep(pause_s(refused))
-                    step = steps.send(written)
-                else:
-                    step = steps.send(await self.read(step))
-        except StopIteration as stop:
-            result, changes, now = stop.value
-            self.listeners.tell(changes.notes, now)
-            answer: T = result
-            return answer
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class BlockingOptimisticStore(BlockingStore):
-    """The same for a store whose work never waits on an event loop."""
-
-    side_by_side = True
-    conflicts = 0
-
-    @abstractmethod
-    def commit_now(self, commit: Commit) -> bool:
-        """As ``OptimisticStore.commit``, at once."""
-
-    def run_now(self, rule: Rule[T], *args: object) -> T:
-        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
-        steps = attempts(rule, args)
-        step, refused = next(steps), 0
-        try:
-            while True:
-                if isinstance(step, Commit):
-                    written = self.commit_now(step)
-                    if not written:
-                        refused += 1
-                        self.conflicts += 1
-                        time.sleep(pause_s(refused))
-                    step = steps.send(written)
-                else:
-                    step = steps.send(self.read_now(step))
-        except StopIteration as stop:
-            result, changes, now = stop.value
-            self.listeners.tell(changes.notes, now)
-            answer: T = result
-            return answer

@@ -11,7 +11,7 @@ slow. A store for many users has a stamp for each record and each index, and ind
     from session_tokens.errors import StoreUnavailable
     from session_tokens.events import Listeners
     from session_tokens.crypto.minting import PlainKeyring
-    from session_tokens.contract.store import BlockingOptimisticStore
+    from session_tokens.contract.optimistic import BlockingOptimisticStore
     from session_tokens.contract.unreadable import Unreadables
     from session_tokens.contract.queries import *
 

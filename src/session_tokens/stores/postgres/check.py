@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ...contract.changes import Changes
-from ...contract.store import Commit
+from ...contract.optimistic import Commit
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE
 from ...records import OwnerEntry, Token

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...clock import NEVER
 from ...contract.changes import Changes, owner_of_living, parked_owner
-from ...contract.store import Commit
+from ...contract.optimistic import Commit
 from ...crypto.minting import Keyring
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from ..common.record_codec import (

@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from ...contract.coalesce import Batch, CoalescingStore
+from ...contract.conflict_queue import ConflictQueue
+from ...contract.optimistic import BlockingOptimisticStore, Commit
 from ...contract.queries import Key, Query, Snapshot
-from ...contract.store import Commit
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput, StoreBusy, StoreError, StoreUnavailable
 from ...events import Listeners
 from ...records import OwnerEntry, Session, Token
-from ..common.conflict_queue import BlockingConflictQueue, ConflictQueue
 from ..common.copying import Dump
 from ..common.retry import Retrying, RetryPolicy
 from ..common.server_clock import ServerClock
@@ -106,7 +107,7 @@ def _not_written(error: StoreError) -> bool:
     return state in CLASH or state == TAKEN
 
 
-class PostgresStore(ConflictQueue, CoalescingStore):
+class PostgresStore(CoalescingStore):
     """Sessions and tokens in PostgreSQL, for the tasks of one event loop; what they ask at once travels together.
 
     Made by ``open_postgres``.
@@ -125,7 +126,7 @@ class PostgresStore(ConflictQueue, CoalescingStore):
         self.unreadables = self._core.decoder.unreadables
         self.clock = self._core.clock
         self.retrying = self._core.retrying
-        self.patience_s = address.timeout_s
+        self.conflict_queue = ConflictQueue(asyncio.Lock, address.timeout_s)
         self._pool = AsyncPool(address)
         self._someone_asks = False
 
@@ -245,7 +246,7 @@ class PostgresStore(ConflictQueue, CoalescingStore):
             raise store_error(error, sent=sent) from error
 
 
-class BlockingPostgresStore(BlockingConflictQueue):
+class BlockingPostgresStore(BlockingOptimisticStore):
     """Sessions and tokens in PostgreSQL, for any number of threads.
 
     Made by ``open_postgres_blocking``.
@@ -256,7 +257,6 @@ class BlockingPostgresStore(BlockingConflictQueue):
     """
 
     def __init__(self, address: Address, keyring: PepperKeyring) -> None:
-        super().__init__()
         self.address = address
         self.keyring = keyring
         self.listeners = Listeners()
@@ -264,7 +264,7 @@ class BlockingPostgresStore(BlockingConflictQueue):
         self.unreadables = self._core.decoder.unreadables
         self.clock = self._core.clock
         self.retrying = self._core.retrying
-        self.patience_s = address.timeout_s
+        self.conflict_queue = ConflictQueue(threading.Lock, address.timeout_s)
         self._pool = Pool(address)
 
     def read_now(self, queries: Sequence[Query]) -> Snapshot:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...clock import NEVER
 from ...contract.changes import Changes, owner_of_living, parked_owner
-from ...contract.store import Commit
+from ...contract.optimistic import Commit
 from ...errors import InvalidInput
 from ...records import OwnerEntry, ServiceKey, Session, Token
 from .keys import expires_at, lookup_part, owner_part, part_of

@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from ...contract.coalesce import Batch
+from ...contract.optimistic import Commit
 from ...contract.queries import Key, Query, Result
-from ...contract.store import Commit
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from ...records import OwnerEntry, Session, Token

@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from ...contract.optimistic import Commit
 from ...contract.queries import Query
-from ...contract.store import Commit
 from ...contract.transaction import Rule, WriteSet
 from ...records import OwnerEntry, Session, Token
 from ..common.generational_cache import GenerationalCache

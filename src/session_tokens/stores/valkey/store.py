@@ -28,8 +28,8 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from ...contract.coalesce import Batch, Coalescer, CoalescingStore
+from ...contract.optimistic import BlockingOptimisticStore, Commit
 from ...contract.queries import Key, Query, Result, Snapshot
-from ...contract.store import BlockingOptimisticStore, Commit
 from ...contract.transaction import Rule
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
