@@ -1,0 +1,472 @@
+"""A browser's session within one request, whatever the framework: what it holds, and what becomes of it at the end.
+
+Theory of operation. A framework reads our cookie and has ``loading`` tell it what to ask the store; with the answer it
+gives the application a ``WebSession``. When the response is known, ``settling`` says what to ask the store, and what
+to do with the cookie. Both are generators: they yield ``Command``s and take the answers. ``drive`` and ``drive_async``,
+which wait each in their own way, are all that differs between blocking frameworks and those of asyncio.
+
+At the response, the first row that fits decides:
+
+| what happened | store | cookie |
+|---|---|---|
+| logged out, or all fields were taken out | end | clear |
+| logged in | one ``log_in``, which ends the session before | set |
+| first fields of a visitor | one ``log_in(None)`` | set |
+| fields changed | one update of these fields | untouched |
+| nothing changed | nothing, or a touch at the loading if one was due | untouched |
+
+Where the session ended meanwhile, nothing revives it: the cookie is cleared, unless another log-in of the same browser
+has replaced it (which set a cookie of its own). Where the store cannot do it, the error goes to the framework, which
+answers 503 and leaves the cookie alone. A response of 500 or more saves no fields and logs nobody in, so that nothing
+of the session before is lost; a log-out is done all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping
+from enum import Enum
+from typing import Any, NamedTuple, TypeVar
+
+from ..crypto.minting import SESSION_SECRET, is_session_secret, new_secret
+from ..errors import InvalidInput, ReauthenticationRequired, SessionEnded, UnknownSession
+from ..records import JSON, Issued, Session
+from ..rules.reserved import is_anonymous
+from ..settings import Duration
+
+T = TypeVar("T")
+Encode = Callable[[Any], Any]
+HIDDEN = "_st_"
+"""How the names of fields begin that are the session's own and not the application's."""
+REMEMBER, FLASH = HIDDEN + "remember", HIDDEN + "flash"
+
+
+class Command(NamedTuple):
+    """A call of ``SessionTokens`` or ``AsyncSessionTokens``: its name and arguments."""
+
+    name: str
+    args: tuple[Any, ...]
+    options: Mapping[str, Any] = {}
+
+
+class CookieChange(Enum):
+    """What a response does to our cookie."""
+
+    KEEP = "keep"
+    SET = "set"
+    CLEAR = "clear"
+
+
+class LogIn(NamedTuple):
+    """A log-in that the application asked for and that is done with the response."""
+
+    owner: str
+    remember: bool
+    options: Mapping[str, Any]
+
+
+def as_it_is(value: Any) -> Any:
+    """Return the value: it is JSON."""
+    return value
+
+
+class WebSession(dict[str, Any]):
+    """The fields of a browser's session, and who is logged in.
+
+    It is a plain dictionary to the application: nested changes are noticed, ``None`` is a value. Only fields that
+    changed are written, so that two requests which change different fields both survive.
+
+    Attributes:
+        record: the session as it was read; ``None`` where there is none.
+        accessed: whether the application looked at it: the response then differs from browser to browser.
+        kind: how the secrets begin that are minted here.
+        client: the user agent and the address of the client, for the sessions that are opened here.
+        options: further arguments of ``log_in`` for the sessions that are opened here, as ``max_age``.
+    """
+
+    def __init__(
+        self,
+        record: Session | None = None,
+        secret: str | None = None,
+        *,
+        encode: Encode = as_it_is,
+        decode: Encode = as_it_is,
+        kind: str = SESSION_SECRET,
+        client: tuple[str | None, str | None] = (None, None),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.record = record
+        self.accessed = False
+        self.kind = kind
+        self.client = client
+        self.options = dict(options or {})
+        self._secret = secret if record is not None else None
+        self._encode = encode
+        self._log_in: LogIn | None = None
+        self._minted: str | None = None
+        self._ended = self._cleared = self._moved = False
+        self._texts: dict[str, str] = {}
+        self._hidden: dict[str, JSON] = {}
+        super().__init__()
+        if record is not None:
+            self._take(record, decode)
+
+    def _take(self, record: Session, decode: Encode) -> None:
+        for field, value in json.loads(record.details.data_text).items():
+            self._texts[field] = _text(value)
+            if field.startswith(HIDDEN):
+                self._hidden[field] = value
+            else:
+                super().__setitem__(field, decode(value))
+
+    # Who it is.
+
+    @property
+    def id(self) -> str | None:
+        """The public id of the session; ``None`` where it has no record (yet)."""
+        return None if self.record is None or self._ended else self.record.id
+
+    @property
+    def owner(self) -> str | None:
+        """Who is logged in; ``None`` for a visitor."""
+        self.accessed = True
+        if self._log_in is not None:
+            return self._log_in.owner
+        if self.record is None or self._ended or is_anonymous(self.record.owner):
+            return None
+        return self.record.owner
+
+    @property
+    def secret(self) -> str | None:
+        """What the cookie holds after the response; ``None`` where there is no session. Never show it."""
+        return self._secret if self._log_in is None else self._minted
+
+    @property
+    def remember(self) -> bool:
+        """Whether the cookie outlives the browser."""
+        if self._log_in is not None:
+            return self._log_in.remember
+        return self._hidden.get(REMEMBER) is True and not self._ended
+
+    @property
+    def authenticated_at(self) -> int | None:
+        """When its owner last proved who they are, in milliseconds since the epoch; ``None`` for a visitor."""
+        return None if self.owner is None or self.record is None else self.record.authenticated_at
+
+    def require_recent(self, max_age: Duration) -> None:
+        """Accept only if the user logged in at most ``max_age`` (seconds or ``timedelta``) ago.
+
+        Raises:
+            ReauthenticationRequired: it was longer ago, or nobody is logged in; let them log in again (step-up).
+        """
+        if self.owner is None or self.record is None:
+            raise ReauthenticationRequired("nobody is logged in; log in first")
+        self.record.require_recent(max_age)
+
+    def login(self, owner: str, *, remember: bool = False, secret: str | None = None, **options: Any) -> None:
+        """Log a user in: with the response, a new session of theirs takes the place of this one.
+
+        A visitor's fields stay; those of another user who was logged in here are gone.
+
+        Args:
+            owner: the application's identity string of the user.
+            remember: whether it lasts for ``Settings.remember_max_age``, and its cookie outlives the browser.
+            secret: what the cookie will hold, where it was handed out before; without it one is minted.
+            options: ``idle_timeout``, ``max_age`` and ``label``, as for ``SessionTokens.log_in``.
+        """
+        before = self.owner
+        if before is not None and before != owner:
+            self._forget()
+        self._ended = False
+        self._log_in = LogIn(owner, remember, options)
+        self._minted = new_secret(self.kind) if secret is None else secret
+
+    def logout(self) -> None:
+        """Log out: with the response the session ends, and all its fields are gone now."""
+        self._forget()
+        self._log_in = None
+        self._secret = None
+        self._ended = True
+
+    def rotated(self, issued: Issued) -> None:
+        """Take in that the session was given a new secret in the store: the cookie follows, whatever is answered."""
+        self.record, self._secret, self._moved = issued.session, issued.secret, True
+
+    def _forget(self) -> None:
+        self.accessed = True
+        super().clear()
+        self._hidden.clear()
+
+    # What it holds.
+
+    @property
+    def modified(self) -> bool:
+        """Whether any field is another than it was, or somebody logged in or out."""
+        changes, removed = self._changes()
+        return bool(changes or removed or self._log_in is not None or self._ended or self._cleared)
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        """Accept what applications say of other sessions; changes are noticed here without it."""
+
+    @property
+    def new(self) -> bool:
+        """Whether there is no record of it yet."""
+        return self.record is None
+
+    def mark_accessed(self) -> None:
+        """Say that the application looked at it."""
+        self.accessed = True
+
+    def mark_modified(self) -> None:
+        """Say that the application changed it, which is noticed without it."""
+        self.accessed = True
+
+    def __getitem__(self, field: str) -> Any:
+        self.accessed = True
+        return super().__getitem__(field)
+
+    def __contains__(self, field: object) -> bool:
+        self.accessed = True
+        return super().__contains__(field)
+
+    def __iter__(self) -> Iterator[str]:
+        self.accessed = True
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.accessed = True
+        return super().__len__()
+
+    def __setitem__(self, field: str, value: Any) -> None:
+        self.accessed = True
+        if not isinstance(field, str):
+            raise TypeError(f"a session's field is named by a str, not {type(field).__name__}")
+        if field.startswith(HIDDEN):
+            raise InvalidInput(f"fields that begin with {HIDDEN} are the session's own; use another name")
+        try:
+            json.dumps(self._encode(value), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"the session's field {field[:40]!r} cannot be kept as JSON: {error}") from None
+        super().__setitem__(field, value)
+
+    def __delitem__(self, field: str) -> None:
+        self.accessed = True
+        super().__delitem__(field)
+
+    def __eq__(self, other: object) -> bool:
+        self.accessed = True
+        return super().__eq__(other)
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"WebSession(id={self.id!r}, fields={sorted(super().__iter__())!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """Return a field, ``default`` where it is not there."""
+        self.accessed = True
+        return super().get(field, default)
+
+    def keys(self) -> Any:
+        """Return the names of the fields."""
+        self.accessed = True
+        return super().keys()
+
+    def values(self) -> Any:
+        """Return the values of the fields."""
+        self.accessed = True
+        return super().values()
+
+    def items(self) -> Any:
+        """Return the fields."""
+        self.accessed = True
+        return super().items()
+
+    def pop(self, field: str, *default: Any) -> Any:
+        """Take a field out and return it, or ``default`` where it is not there."""
+        self.accessed = True
+        return super().pop(field, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the field out that was put in last."""
+        self.accessed = True
+        return super().popitem()
+
+    def setdefault(self, field: str, default: Any = None) -> Any:
+        """Return a field, which becomes ``default`` where it is not there."""
+        if field not in self:
+            self[field] = default
+        return self[field]
+
+    def update(self, *others: Any, **fields: Any) -> None:
+        """Put many fields in."""
+        for field, value in dict(*others, **fields).items():
+            self[field] = value
+
+    def __ior__(self, other: Any) -> WebSession:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def copy(self) -> dict[str, Any]:
+        """Return the fields as a dictionary of its own."""
+        return dict(self.items())
+
+    def clear(self) -> None:
+        """Take all fields out. A session that is still empty with the response ends, and its cookie is cleared."""
+        self._forget()
+        self._cleared = True
+
+    def flash(self, message: JSON, category: str = "message") -> None:
+        """Keep a message for the next page."""
+        self.accessed = True
+        kept = self._hidden.get(FLASH)
+        self._hidden[FLASH] = [*(kept if isinstance(kept, list) else []), [category, message]]
+
+    def flashes(self) -> list[tuple[str, JSON]]:
+        """Return the messages that were kept, each once: (category, message)."""
+        self.accessed = True
+        kept = self._hidden.pop(FLASH, [])
+        return [(str(each[0]), each[1]) for each in kept if isinstance(each, list)] if isinstance(kept, list) else []
+
+    def _changes(self) -> tuple[dict[str, JSON], list[str]]:
+        """Return the fields that are new or another than they were, and the names of those that are gone."""
+        if not self.accessed and self._log_in is None:
+            return {}, []
+        present = {field: self._encode(value) for field, value in super().items()} | self._hidden
+        changes = {field: value for field, value in present.items() if self._texts.get(field) != _text(value)}
+        return changes, [field for field in self._texts if field not in present]
+
+    # What becomes of it.
+
+    def settling(self, status: int = 200) -> Generator[Command, Any, CookieChange]:
+        """Do at the end of a request what the table of this module says; return what becomes of the cookie.
+
+        Args:
+            status: of the response.
+
+        Raises:
+            StoreUnavailable, StoreBusy: nothing was done; answer 503 and leave the cookie alone.
+            InvalidInput, TypeError: a field that can never be kept, or too many; the message names it.
+        """
+        if self._ended:
+            return (yield from self._settle_end(status))
+        if status >= 500:
+            self._log_in = None
+            return CookieChange.SET if self._moved else CookieChange.KEEP
+        if self._log_in is not None:
+            return (yield from self._settle_log_in(self._log_in))
+        changes, removed = self._changes()
+        is_empty = not super().__len__() and not self._hidden
+        if self.record is None:
+            return CookieChange.KEEP if is_empty else (yield from self._settle_visitor(changes))
+        if is_empty and (self._cleared or (removed and is_anonymous(self.record.owner))):
+            self._ended = True
+            return (yield from self._settle_end(status))
+        if changes or removed:
+            try:
+                options = {"removed": removed}
+                self.record = yield Command("update_session_data", (self.record.id, changes), options)
+            except (SessionEnded, UnknownSession) as error:
+                self._secret = None
+                is_replaced = isinstance(error, SessionEnded) and error.details.get("reason") == "replaced"
+                return CookieChange.KEEP if is_replaced else CookieChange.CLEAR
+        return CookieChange.SET if self._moved else CookieChange.KEEP
+
+    def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
+        former, self.record, self._secret = self.record, None, None
+        if former is not None:
+            yield Command("destroy_session", (former.id,))
+        if status < 500 and (super().__len__() or self._hidden):
+            self._texts.clear()
+            self._ended = False
+            changes, _ = self._changes()
+            return (yield from self._settle_visitor(changes))
+        return CookieChange.KEEP if former is None else CookieChange.CLEAR
+
+    def _settle_visitor(self, changes: Mapping[str, JSON]) -> Generator[Command, Any, CookieChange]:
+        options = {**self._client(), **self.options, "data": changes}
+        issued: Issued = yield Command("log_in", (None,), {**options, "secret": new_secret(self.kind)})
+        self.record, self._secret = issued.session, issued.secret
+        return CookieChange.SET
+
+    def _settle_log_in(self, log_in: LogIn) -> Generator[Command, Any, CookieChange]:
+        if log_in.remember:
+            self._hidden[REMEMBER] = True
+        else:
+            self._hidden.pop(REMEMBER, None)
+        changes, removed = self._changes()
+        options = {**self._client(), **self.options, **log_in.options, "data": changes, "removed": removed}
+        if log_in.remember and "max_age" not in log_in.options:
+            options.pop("max_age", None)
+        former = None if self.record is None else self.record.id
+        issued: Issued = yield Command(
+            "log_in",
+            (log_in.owner,),
+            {**options, "former": former, "secret": self._minted, "remember": log_in.remember},
+        )
+        self.record, self._secret, self._log_in = issued.session, issued.secret, None
+        return CookieChange.SET
+
+    def _client(self) -> dict[str, Any]:
+        return {"user_agent": self.client[0], "address": self.client[1]}
+
+
+def loading(secret: str | None, **options: Any) -> Generator[Command, Any, WebSession]:
+    """Read the session of a cookie; one that is unknown or over is a new, empty session, and is never adopted.
+
+    Args:
+        secret: the cookie's value, ``None`` without one. What is no session's secret is somebody else's cookie: the
+            store is not asked.
+        options: of ``WebSession``.
+
+    Raises:
+        StoreUnavailable: the store cannot be read, which does not mean that nobody is logged in: answer 503.
+    """
+    record: Session | None = None
+    if secret is not None and is_session_secret(secret):
+        record = yield Command("verify_session", (secret,))
+    return WebSession(record, secret, **options)
+
+
+def drive(tokens: Any, steps: Generator[Command, Any, T]) -> T:
+    """Run ``loading`` or ``settling`` against a ``SessionTokens``."""
+    try:
+        command = next(steps)
+        while True:
+            try:
+                answer = getattr(tokens, command.name)(*command.args, **command.options)
+            except Exception as error:
+                command = steps.throw(error)
+            else:
+                command = steps.send(answer)
+    except StopIteration as done:
+        outcome: T = done.value
+        return outcome
+
+
+async def drive_async(tokens: Any, steps: Generator[Command, Any, T]) -> T:
+    """Run ``loading`` or ``settling`` against an ``AsyncSessionTokens``."""
+    try:
+        command = next(steps)
+        while True:
+            try:
+                answer = await getattr(tokens, command.name)(*command.args, **command.options)
+            except Exception as error:
+                command = steps.throw(error)
+            else:
+                command = steps.send(answer)
+    except StopIteration as done:
+        outcome: T = done.value
+        return outcome
+
+
+def _text(value: JSON) -> str:
+    """Return a field as it is compared; what is no JSON is told when it is written, by the field's name."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError):
+        return ""
