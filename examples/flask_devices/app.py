@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from typing import Any
 
 from flask import Flask, flash, redirect, render_template, request, session, url_for
@@ -96,4 +97,5 @@ def create_app(store: str = "sqlite:///devices.db") -> Flask:
 
 
 if __name__ == "__main__":
-    create_app(os.environ.get("SESSION_TOKENS_STORE", "sqlite:///devices.db")).run(port=5000)
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    create_app(os.environ.get("SESSION_TOKENS_STORE", "sqlite:///devices.db")).run(port=port)

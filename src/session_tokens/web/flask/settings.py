@@ -49,10 +49,10 @@ def store_url(app: Flask) -> str:
         return f"sqlite:///{folder / 'session-tokens.db'}"
     if asked == "sqlalchemy":
         return _database_url(app)
-    what = (
-        f"SESSION_TYPE={asked!r} names no store that is here; set" if asked else "name the store of the sessions: set"
+    what = f"SESSION_TYPE={asked!r} names no store that is here" if asked else "no store is named for the sessions"
+    raise InvalidInput(
+        f"{what}; set {OURS} to sqlite:///path, postgresql://… or valkey://…, or give the interface a URL"
     )
-    raise InvalidInput(f"{what} {OURS} to sqlite:///path, postgresql://… or valkey://…, or give a URL to the interface")
 
 
 def _redis_url(app: Flask) -> str:

@@ -1,0 +1,171 @@
+"""What stands around Flask's sessions: the settings, the token guard, the commands, the example."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask, g
+
+from session_tokens import InvalidInput
+from session_tokens.web.flask import api_of, require_token
+from session_tokens.web.flask.commands import cli
+from session_tokens.web.flask.interface import SessionTokensInterface
+from session_tokens.web.flask.settings import store_url
+from tests.servers.valkey import ValkeyServer
+from tests.servers.valkey import _private_valkey as _private_valkey
+from tests.web.flask_shop import shop, tokens_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def configured(**config: Any) -> Flask:
+    app = Flask("configured")
+    app.config.update(config)
+    return app
+
+
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"SESSION_TOKENS_STORE": "memory://", "SESSION_TYPE": "redis"}, "memory://"),
+        ({"SESSION_TYPE": "redis"}, "redis://127.0.0.1:6379/0?namespace=session"),
+        (
+            {"SESSION_TYPE": "redis", "SESSION_REDIS": "rediss://h:7/2?x=y", "SESSION_KEY_PREFIX": "shop:"},
+            "rediss://h:7/2?x=y&namespace=shop",
+        ),
+        (
+            {"SESSION_TYPE": "redis", "SESSION_REDIS": redis.Redis("h", 7, 3, password="p@ss")},
+            "redis://:p%40ss@h:7/3?namespace=session",
+        ),
+        (
+            {"SESSION_TYPE": "redis", "SESSION_REDIS": redis.Redis("h", username="u", password="p", ssl=True)},
+            "rediss://u:p@h:6379/0?namespace=session",
+        ),
+        (
+            {"SESSION_TYPE": "sqlalchemy", "SQLALCHEMY_DATABASE_URI": "postgresql+psycopg2://u:p@h/db"},
+            "postgresql://u:p@h/db",
+        ),
+    ],
+)
+def test_the_settings_of_flask_session_name_the_store(config: dict[str, Any], url: str) -> None:
+    assert store_url(configured(**config)) == url
+
+
+def test_sessions_in_files_become_a_database_in_their_folder(tmp_path: Path) -> None:
+    app = configured(SESSION_TYPE="filesystem", SESSION_FILE_DIR=str(tmp_path / "kept"))
+
+    assert store_url(app) == f"sqlite:///{tmp_path}/kept/session-tokens.db"
+    assert (tmp_path / "kept").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({}, "no store is named"),
+        ({"SESSION_TYPE": "mongodb"}, "mongodb"),
+        ({"SESSION_TYPE": "redis", "SESSION_REDIS": object()}, "no client of one server"),
+        ({"SESSION_TYPE": "sqlalchemy", "SQLALCHEMY_DATABASE_URI": "mysql://h/db"}, "no PostgreSQL"),
+    ],
+)
+def test_a_store_that_is_not_there_is_told_with_its_remedy(config: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words) as told:
+        store_url(configured(**config))
+    assert "SESSION_TOKENS_STORE" in str(told.value)
+
+
+def test_what_has_no_use_here_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    store_url(configured(SESSION_TYPE="redis", SESSION_USE_SIGNER=True, SESSION_ID_LENGTH=32))
+
+    assert "SESSION_USE_SIGNER, SESSION_ID_LENGTH" in caplog.text
+
+
+def test_the_store_of_the_configuration_is_used() -> None:
+    app = configured(SESSION_TOKENS_STORE="memory://")
+    app.session_interface = SessionTokensInterface()
+
+    assert api_of(app).list_sessions().items == []
+
+
+def test_another_interface_is_told_with_the_remedy() -> None:
+    with pytest.raises(InvalidInput, match="SessionTokensInterface"):
+        api_of(Flask("bare"))
+
+
+def guarded(app: Flask) -> Flask:
+    @app.get("/job")
+    @require_token
+    def job() -> str:
+        return f"{g.token.owner} {g.token.value}"
+
+    return app
+
+
+def test_a_view_for_tokens_takes_living_ones_only() -> None:
+    app = guarded(shop())
+    client, tokens = app.test_client(), tokens_of(app)
+    session = tokens.open_session("alice")
+    secret = tokens.issue_token(session.id, "resize").secret
+    assert client.get("/job", headers={"Authorization": f"Bearer {secret}"}).text == "alice resize"
+    bare = client.get("/job")
+    wrong = [
+        client.get("/job", headers={"Authorization": value})
+        for value in ("Bearer nonsense", f"Bearer {session.secret}", "Bearer \xff")
+    ]
+    tokens.destroy_session(session.id)
+    wrong.append(client.get("/job", headers={"Authorization": f"Bearer {secret}"}))
+
+    assert (bare.status_code, bare.headers["WWW-Authenticate"]) == (401, 'Bearer realm="session-tokens"')
+    assert {answer.status_code for answer in wrong} == {401}
+    assert all('error="invalid_token"' in answer.headers["WWW-Authenticate"] for answer in wrong)
+    assert client.get("/job", headers={"Authorization": "Basic YTpi"}).status_code == 401
+
+
+def test_a_store_that_is_away_refuses_no_token(private_valkey: Callable[..., ValkeyServer]) -> None:
+    server = private_valkey()
+    app = guarded(shop(f"{server.url}?namespace=shop", pepper=bytes(range(32))))
+    app.testing = False
+    secret = tokens_of(app).issue_token(None, "x").secret
+    server.kill()
+    answer = app.test_client().get("/job", headers={"Authorization": f"Bearer {secret}"})
+
+    assert answer.status_code == 503 and int(answer.headers["Retry-After"]) > 0
+    tokens_of(app).close()
+
+
+def test_the_commands_list_and_end_sessions() -> None:
+    app = shop()
+    runner, tokens = app.test_cli_runner(), tokens_of(app)
+    one, two = tokens.open_session("alice", user_agent="Firefox"), tokens.open_session("alice")
+    tokens.open_session("bob")
+    listed = runner.invoke(cli, ["list", "--owner", "alice"]).output
+    as_json = [json.loads(line) for line in runner.invoke(cli, ["list", "--json"]).output.splitlines()]
+
+    assert one.id in listed and "Firefox" in listed and "bob" not in listed and one.secret not in listed
+    assert {each["owner"] for each in as_json} == {"alice", "bob"}
+    assert runner.invoke(cli, ["end", one.id]).output == "1 ended\n"
+    again = runner.invoke(cli, ["end", one.id])
+    assert again.exit_code == 1 and "no living session" in again.output
+    assert runner.invoke(cli, ["end", "--owner", "alice"]).output == "1 ended\n"
+    assert tokens.verify_session(two.secret) is None
+    assert runner.invoke(cli, ["end"]).exit_code == 2
+
+
+def test_flask_finds_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "shop_site.py").write_text(
+        "from flask import Flask\n"
+        "from session_tokens.web.flask import SessionTokensInterface\n"
+        "app = Flask(__name__)\n"
+        "app.session_interface = SessionTokensInterface('sqlite:///shop.db')\n"
+    )
+    command = [sys.executable, "-m", "flask", "--app", "shop_site", "session-tokens", "list"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert (run.returncode, run.stdout) == (0, ""), run.stderr
+    assert (tmp_path / "shop.db").exists()
