@@ -1,0 +1,181 @@
+"""The store that Django's settings name, opened once per process: for threads, and for each event loop that lasts.
+
+``SESSION_TOKENS_STORE`` is its address, as for ``SessionTokens.open``; without it the environment variable of that name
+holds, and with ``DEBUG`` a file beside ``BASE_DIR``. ``SESSION_TOKENS`` is a mapping of fields of ``Settings`` and
+``pepper``. Without an ``idle_timeout`` a session ends ``SESSION_COOKIE_AGE`` after its last use, without a ``max_age``
+it has no other end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import AsyncToSync
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+from ... import AsyncSessionTokens, InvalidInput, SessionTokens, Settings
+from ...crypto.minting import SHORT_SECRET
+from ...records import Session
+from ...rules.sessions import rotate_session
+from ...stores.memory.store import MemoryStore
+from ...stores.sqlite.store import SqliteStore
+
+STORE = "SESSION_TOKENS_STORE"
+OPTIONS = "SESSION_TOKENS"
+WATCHED = frozenset({STORE, OPTIONS, "SESSION_COOKIE_AGE", "DEBUG", "BASE_DIR"})
+EMBEDDED = ("memory:", "sqlite:")
+"""How the addresses begin of stores in this process."""
+FIELDS = frozenset(field.name for field in fields(Settings))
+
+
+class BlockingSessions(SessionTokens):
+    """The library for threads, whose sessions have the short secrets that fit Django's session keys."""
+
+    _secret_kind = SHORT_SECRET
+
+    def renew(self, key: str, secret: str, *, authenticated: bool) -> Session:
+        """Give a session a secret that was minted before, as ``rotate_session`` does; see there for what it raises."""
+        lookup = self._keyring.lookup(secret)
+        return self._run(rotate_session, self._session_key(key), lookup, authenticated)
+
+
+class AsyncSessions(AsyncSessionTokens):
+    """The same for asyncio."""
+
+    _secret_kind = SHORT_SECRET
+
+    async def renew(self, key: str, secret: str, *, authenticated: bool) -> Session:
+        """Give a session a secret that was minted before, as ``rotate_session`` does; see there for what it raises."""
+        lookup = self._keyring.lookup(secret)
+        return await self._run(rotate_session, self._session_key(key), lookup, authenticated)
+
+
+class Opened:
+    """What is open in this process; reopened when the settings change, or the process was forked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocking: BlockingSessions | None = None
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncSessions] = WeakKeyDictionary()
+        self._pid = 0
+
+    def blocking(self) -> BlockingSessions:
+        """Return the library on the store that the settings name, for threads.
+
+        Raises:
+            ImproperlyConfigured: the settings name no store, or something that can never be right.
+            StoreUnavailable: it cannot be reached.
+        """
+        ready = self._blocking
+        if ready is not None and self._is_ours(ready):
+            return ready
+        with self._lock:
+            if self._blocking is None or not self._is_ours(self._blocking):
+                try:
+                    self._blocking = BlockingSessions.open(
+                        address(), settings=general_settings(), pepper=options().get("pepper")
+                    )
+                except InvalidInput as error:
+                    raise ImproperlyConfigured(f"{STORE} or {OPTIONS}: {error}") from error
+                self._pid = os.getpid()
+            return self._blocking
+
+    def _is_ours(self, ready: BlockingSessions) -> bool:
+        """Whether it may be used here: connections to a server are not for a fork of the process that made them."""
+        return self._pid == os.getpid() or isinstance(ready.store, MemoryStore | SqliteStore)
+
+    async def on_this_loop(self) -> AsyncSessions | None:
+        """Return the library for the running loop; ``None`` on one that ends with the call which it was made for.
+
+        Stores in this process serve every loop. Connections to a server belong to a loop, and are not worth making
+        for one of ``async_to_sync``.
+        """
+        loop = asyncio.get_running_loop()
+        ready = self._by_loop.get(loop)
+        if ready is not None:
+            return ready
+        if address().startswith(EMBEDDED):
+            made = AsyncSessions(self.blocking().store, general_settings())
+        elif loop in AsyncToSync.loop_thread_executors:
+            return None
+        else:
+            made = await AsyncSessions.open(address(), settings=general_settings(), pepper=options().get("pepper"))
+        return self._by_loop.setdefault(loop, made)
+
+    def close(self) -> None:
+        """Close what is open; the next call opens it again."""
+        with self._lock:
+            if self._blocking is not None:
+                self._blocking.close()
+            self._blocking = None
+            self._by_loop = WeakKeyDictionary()
+
+
+opened = Opened()
+
+
+def options() -> Mapping[str, Any]:
+    """Return ``SESSION_TOKENS`` of Django's settings.
+
+    Raises:
+        ImproperlyConfigured: it is no mapping, or holds what means nothing.
+    """
+    given = getattr(django_settings, OPTIONS, {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(f"{OPTIONS} is a mapping of settings, not {type(given).__name__}")
+    unknown = sorted(map(str, given.keys() - FIELDS - {"pepper"}))
+    if unknown:
+        raise ImproperlyConfigured(
+            f"{OPTIONS} holds {', '.join(unknown)}, which means nothing; it takes pepper, {', '.join(sorted(FIELDS))}"
+        )
+    return given
+
+
+def general_settings() -> Settings:
+    """Return the general settings of the library as Django's settings say.
+
+    Raises:
+        ImproperlyConfigured: one of them can never be right.
+    """
+    given = {name: value for name, value in options().items() if name != "pepper"}
+    given.setdefault("max_age", None)
+    if django_settings.SESSION_COOKIE_AGE > 0:
+        given.setdefault("idle_timeout", django_settings.SESSION_COOKIE_AGE)
+    try:
+        return Settings(**given)
+    except (InvalidInput, TypeError) as error:
+        raise ImproperlyConfigured(f"{OPTIONS}: {error}") from error
+
+
+def address() -> str:
+    """Return the address of the store.
+
+    Raises:
+        ImproperlyConfigured: none is named, and there is no default without ``DEBUG``.
+    """
+    named = getattr(django_settings, STORE, None) or os.environ.get(STORE)
+    if named:
+        return str(named)
+    base = getattr(django_settings, "BASE_DIR", None)
+    if not django_settings.DEBUG or base is None:
+        raise ImproperlyConfigured(
+            f'no store is named for the sessions; set {STORE} = "postgresql://…", "valkey://…" or "sqlite:///…"'
+        )
+    return f"sqlite:///{Path(base) / 'session-tokens.db'}"
+
+
+def _reopen(*, setting: str, **_: object) -> None:
+    if setting in WATCHED:
+        opened.close()
+
+
+setting_changed.connect(_reopen, dispatch_uid="session_tokens")
