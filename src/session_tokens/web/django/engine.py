@@ -1,0 +1,435 @@
+"""The session engine: what Django asks of one, in steps that threads and event loops take alike.
+
+A session's key is its secret, for Django puts the key into the cookie. What is asked of the store is written down once,
+as generators of ``Ask``; the blocking methods and their twins for asyncio only carry the questions there and back, so
+that both may be used on one object.
+
+``cycle_key()`` mints the new secret at once and writes nothing: packages read the key in the signal of a log-in, and a
+view that fails afterwards (Django saves nothing then, and sets no cookie) must not cost the visitor their session. The
+next ``save()`` writes secret, owner and data in one step. Until then this process knows the key by ``_unsaved``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping
+from typing import Any, ClassVar, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth import SESSION_KEY as USER
+from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.core.exceptions import PermissionDenied
+
+from ...crypto.minting import SESSION_ID, SHORT_SECRET, is_id, is_session_secret, new_secret
+from ...errors import AlreadyExists, Conflict, LimitReached, OwnerDisabled, SessionEnded, UnknownSession
+from ...records import Session
+from ...settings import ANONYMOUS_OWNERS
+from .opened import opened
+
+T = TypeVar("T")
+Data = dict[str, Any]
+
+EXPIRY = "_session_expiry"
+SWEPT_AT_ONCE = 1_000
+
+
+class Ask(NamedTuple):
+    """A call of the library, by its name."""
+
+    name: str
+    arguments: tuple[object, ...]
+    options: Mapping[str, Any]
+
+
+Steps = Generator[Ask, Any, T]
+
+
+def ask(name: str, *arguments: object, **options: Any) -> Ask:
+    """Return a call of the library."""
+    return Ask(name, arguments, options)
+
+
+def run(steps: Steps[T]) -> T:
+    """Take the steps, each a call that blocks."""
+    tokens = opened.blocking()
+    try:
+        asked = next(steps)
+        while True:
+            try:
+                answer = getattr(tokens, asked.name)(*asked.arguments, **asked.options)
+            except Exception as error:
+                asked = steps.throw(error)
+            else:
+                asked = steps.send(answer)
+    except StopIteration as done:
+        outcome: T = done.value
+        return outcome
+
+
+async def arun(steps: Steps[T]) -> T:
+    """Take the steps, each a call that is awaited; on a thread where the loop ends with this call."""
+    tokens = await opened.on_this_loop()
+    if tokens is None:
+        return await sync_to_async(run, thread_sensitive=False)(steps)
+    try:
+        asked = next(steps)
+        while True:
+            try:
+                answer = await getattr(tokens, asked.name)(*asked.arguments, **asked.options)
+            except Exception as error:
+                asked = steps.throw(error)
+            else:
+                asked = steps.send(answer)
+    except StopIteration as done:
+        outcome: T = done.value
+        return outcome
+
+
+def texts_of(data: Mapping[Any, Any]) -> dict[str, str]:
+    """Return field → JSON text of its value; ``TypeError`` for what JSON cannot hold."""
+    plain: Data = json.loads(json.dumps(dict(data)))  # names that are numbers become text, as they always did in Django
+    return {field: json.dumps(value, sort_keys=True) for field, value in plain.items()}
+
+
+class SessionStore(SessionBase):
+    """One session of one request.
+
+    Args:
+        session_key: its secret, as the cookie has it. One that is unknown, over or malformed is never adopted: reading
+            forgets it, and the session gets a key of its own when it is saved.
+    """
+
+    _unsaved: ClassVar[WeakValueDictionary[str, SessionStore]] = WeakValueDictionary()
+    _session_cache: Data
+    _session_key: str | None  # Django's property, which refuses what is no key
+
+    def __init__(self, session_key: str | None = None) -> None:
+        self._is_marked = False
+        self._seen: dict[str, str] = {}  # the data as it was when nothing was modified
+        self._client: Mapping[str, str] = {}
+        self._forget()
+        super().__init__(session_key)
+        before = None if session_key is None else self._unsaved.get(session_key)
+        if before is not None:
+            self._adopt(before)
+
+    def _forget(self) -> None:
+        """Know nothing of what the store has."""
+        self._record: Session | None = None
+        self._kept: dict[str, str] = {}  # field → JSON text, as the store has it
+        self._minted: str | None = None  # the key, as long as no store has it
+        self._left: str | None = None  # the key that it takes the place of
+        self._is_proven = False
+
+    def _adopt(self, before: SessionStore) -> None:
+        """Go on where another object stands that has the same unsaved key."""
+        self._record, self._kept, self._minted = before._record, before._kept, before._minted
+        self._left, self._is_proven, self._client = before._left, before._is_proven, before._client
+        if hasattr(before, "_session_cache"):
+            self._session_cache = dict(before._session_cache)
+        self._unsaved[self.session_key] = self
+
+    # --- what is known of the session ---------------------------------------------------------------------------------
+
+    @property
+    def record(self) -> Session | None:
+        """The session as the store had it when it was last read or written here; ``None`` without one."""
+        self._get_session()
+        return self._record
+
+    @property
+    def id(self) -> str | None:
+        """The public id, which may be shown and logged; ``None`` as long as there is no record."""
+        record = self.record
+        return None if record is None else record.id
+
+    def came_from(self, *, user_agent: str, address: str) -> None:
+        """Remember which client logs in; kept with the session that the log-in opens."""
+        self._client = {"user_agent": user_agent, "address": address}
+
+    @property
+    def modified(self) -> bool:
+        """Whether something was changed; also what lies within a field."""
+        if self._is_marked:
+            return True
+        try:
+            return texts_of(self._session_cache) != self._seen
+        except AttributeError:
+            return False
+        except (TypeError, ValueError):
+            return True  # saving it says what is wrong
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._is_marked = value
+        if not value:
+            try:
+                self._seen = texts_of(self._session_cache)
+            except (AttributeError, TypeError, ValueError):
+                self._seen = {}
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._noticed(key)
+
+    async def aset(self, key: str, value: Any) -> None:
+        """Set a field."""
+        await super().aset(key, value)
+        self._noticed(key)
+
+    def _noticed(self, key: str) -> None:
+        """Take a new secret when somebody logs in who was not; who logs in again keeps theirs, as in Django."""
+        if key == USER:
+            self._is_proven = True
+            if self._minted is None and (self._record is None or _user_of(self._record) != str(self._session[USER])):
+                self._cycle()
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def load(self) -> Data:
+        """Return the data; of what is no living session: nothing, and the key is forgotten.
+
+        Raises:
+            StoreUnavailable: the store cannot be read; nobody is logged out by this.
+        """
+        return run(self._load())
+
+    async def aload(self) -> Data:
+        """Do the same on an event loop."""
+        return await arun(self._load())
+
+    def _load(self) -> Steps[Data]:
+        key = self.session_key
+        if key is not None and key == self._minted:
+            return {field: json.loads(text) for field, text in self._kept.items()}
+        record = None if key is None else (yield ask("verify_session", key))
+        if record is None:
+            self._forget()
+            self._session_key = None
+            self._seen = {}
+            return {}
+        self._take(record)
+        if not self._is_marked:
+            self._seen = dict(self._kept)
+        data: Data = json.loads(record.details.data_text)
+        return data
+
+    def _take(self, record: Session) -> None:
+        self._record = record
+        self._kept = texts_of(json.loads(record.details.data_text))
+
+    def exists(self, session_key: str | None) -> bool:
+        """Whether a living session has that key, or that id."""
+        return run(self._exists(session_key))
+
+    async def aexists(self, session_key: str | None) -> bool:
+        """Do the same on an event loop."""
+        return await arun(self._exists(session_key))
+
+    def _exists(self, key: str | None) -> Steps[bool]:
+        if not key or key == self._left:
+            return False
+        if key in self._unsaved:
+            return True
+        if is_id(SESSION_ID, key):
+            return (yield ask("get_session", key)) is not None
+        return is_session_secret(key) and (yield ask("verify_session", key, touch=False)) is not None
+
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def _get_new_session_key(self) -> str:
+        """Return a new secret; nobody else can have it."""
+        self._minted = new_secret(SHORT_SECRET)
+        self._unsaved[self._minted] = self
+        return self._minted
+
+    async def _aget_new_session_key(self) -> str:
+        return self._get_new_session_key()
+
+    def _cycle(self) -> None:
+        if self._record is not None and self._left is None:
+            self._left = self.session_key
+        self._session_key = self._get_new_session_key()
+        self.modified = True
+
+    def cycle_key(self) -> None:
+        """Take a new key and keep the data. It is final at once; the store is told when the session is saved."""
+        self._get_session()
+        self._cycle()
+
+    async def acycle_key(self) -> None:
+        """Do the same on an event loop."""
+        await self._aget_session()
+        self._cycle()
+
+    def flush(self) -> None:
+        """End the session and forget it."""
+        super().flush()
+        self._forget()
+
+    async def aflush(self) -> None:
+        """Do the same on an event loop."""
+        await super().aflush()
+        self._forget()
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def create(self) -> None:
+        """Open a session of its own, at once."""
+        run(self._create())
+
+    async def acreate(self) -> None:
+        """Do the same on an event loop."""
+        await arun(self._create())
+
+    def _create(self) -> Steps[None]:
+        client, proven = self._client, self._is_proven
+        self._forget()
+        self._client, self._is_proven = client, proven
+        self._session_key = self._get_new_session_key()
+        yield from self._save(must_create=True)
+        self.modified = True
+
+    def save(self, must_create: bool = False) -> None:
+        """Write what was changed, and nothing else: changes of other fields by other requests survive.
+
+        Raises:
+            UpdateError: the session has ended meanwhile, or has another secret; it is not revived.
+            CreateError: ``must_create``, and the key was not minted for this object.
+            PermissionDenied: the user is disabled, or has all the sessions that they may have.
+            InvalidInput: the data is larger than ``max_data_bytes``, or is no JSON.
+            StoreUnavailable: the store cannot be written.
+        """
+        run(self._save(must_create=must_create))
+
+    async def asave(self, must_create: bool = False) -> None:
+        """Do the same on an event loop."""
+        await arun(self._save(must_create=must_create))
+
+    def _save(self, *, must_create: bool) -> Steps[None]:
+        if self.session_key is None:
+            yield from self._create()
+            return
+        if must_create and self.session_key != self._minted:
+            raise CreateError
+        if not hasattr(self, "_session_cache"):
+            self._session_cache = {} if must_create else (yield from self._load())
+            self.accessed = True
+        try:
+            if self._minted is None and self._record is None:
+                yield from self._find()
+            yield from self._write(self._session_cache)
+        except (UnknownSession, SessionEnded, Conflict) as error:
+            raise UpdateError("the session has ended, or has another key by now") from error
+        except AlreadyExists as error:
+            raise CreateError from error
+        except (OwnerDisabled, LimitReached) as error:
+            raise PermissionDenied(str(error)) from error
+        self._unsaved.pop(self.session_key, None)
+        self._minted = self._left = None
+        self._is_proven = False
+
+    def _find(self) -> Steps[None]:
+        """Read the record of a session whose data was set without reading it."""
+        record = None if self.session_key is None else (yield ask("verify_session", self.session_key))
+        if record is None:
+            raise UpdateError("there is no such session")
+        self._take(record)
+
+    def _write(self, data: Data) -> Steps[None]:
+        texts = texts_of(data)
+        record, key = self._record, self.session_key
+        if self._is_over(data):
+            self._record, self._kept = None, {}
+            if record is not None:
+                yield ask("destroy_session", self._left or key, reason="expired")
+            return
+        changes = {field: json.loads(text) for field, text in texts.items() if text != self._kept.get(field)}
+        removed = [field for field in self._kept if field not in texts]
+        owner = None if data.get(USER) is None else str(data[USER])
+        if record is None or owner != _user_of(record):
+            is_carried = record is not None and _user_of(record) is None
+            issued = yield ask(
+                "log_in",
+                owner,
+                former=None if record is None else self._left or key,
+                secret=key,
+                data=changes if is_carried else {field: json.loads(text) for field, text in texts.items()},
+                removed=removed if is_carried else (),
+                **self._clocks(data, is_anonymous=owner is None),
+                **self._client,
+            )
+            self._take(issued.record)
+            return
+        if not changes and not removed and self._left is None and not self._is_proven:
+            yield from self._find()  # a use, and to see that it lives
+            return
+        if self._left is not None or self._is_proven:
+            record = yield ask("renew", self._left or key, key, authenticated=self._is_proven)
+        if changes or removed:
+            record = yield ask("update_session_data", key, changes, removed=removed)
+        if EXPIRY in changes or EXPIRY in removed:
+            clocks = self._clocks(data, is_anonymous=owner is None, record=record)
+            record = yield ask("change_session", key, **(clocks or _general_clocks()))
+        self._take(record)
+
+    def _is_over(self, data: Data) -> bool:
+        expiry = data.get(EXPIRY)
+        return bool(expiry) and self.get_expiry_age(expiry=expiry) <= 0
+
+    def _clocks(self, data: Data, *, is_anonymous: bool, record: Session | None = None) -> dict[str, Any]:
+        """Return what ``set_expiry`` asks for: seconds without use, or an instant; nothing for the general settings."""
+        expiry = data.get(EXPIRY)
+        if not expiry:
+            return {}
+        age_s = self.get_expiry_age(expiry=expiry)
+        if not isinstance(expiry, str):
+            return {"idle_timeout": age_s, "max_age": None} if is_anonymous else {"idle_timeout": age_s}
+        opened_s_ago = 0 if record is None else (record.clock.now() - record.opened_at) / 1000
+        return {"idle_timeout": None, "max_age": opened_s_ago + age_s}
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session of a key or id, this one where none is given; ending what is over changes nothing."""
+        run(self._delete(session_key))
+
+    async def adelete(self, session_key: str | None = None) -> None:
+        """Do the same on an event loop."""
+        await arun(self._delete(session_key))
+
+    def _delete(self, key: str | None) -> Steps[None]:
+        key = self.session_key if key is None else key
+        holder = None if key is None else self._unsaved.get(key)
+        if holder is not None:
+            key = holder._left
+            holder._unsaved.pop(holder._minted or "", None)
+            holder._forget()
+        elif key is not None and key in (self.session_key, self._left):
+            self._forget()
+        if key is not None and (is_session_secret(key) or is_id(SESSION_ID, key)):
+            yield ask("destroy_session", key)
+
+    @classmethod
+    def clear_expired(cls) -> None:
+        """Clean up behind sessions that are over; the library does so by itself while a process runs."""
+        run(_swept())
+
+    @classmethod
+    async def aclear_expired(cls) -> None:
+        """Do the same on an event loop."""
+        await arun(_swept())
+
+
+def _swept() -> Steps[None]:
+    while (yield ask("sweep", SWEPT_AT_ONCE)) == SWEPT_AT_ONCE:
+        pass
+
+
+def _user_of(record: Session) -> str | None:
+    """Return whose session it is, ``None`` for a visitor's."""
+    return None if record.owner.startswith(ANONYMOUS_OWNERS) else record.owner
+
+
+def _general_clocks() -> dict[str, Any]:
+    general = opened.blocking().settings
+    return {"idle_timeout": general.idle_timeout, "max_age": general.max_age}

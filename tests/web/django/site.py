@@ -1,0 +1,70 @@
+"""A small site: a cart, logging in and out, and views that fail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import alogin, get_user_model, login, logout, update_session_auth_hash
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import path
+
+
+def _user(request: HttpRequest) -> Any:
+    return get_user_model().objects.get(username=request.GET["name"])
+
+
+def show(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(
+        {"user": request.user.get_username(), "data": {k: v for k, v in request.session.items() if k[0] != "_"}}
+    )
+
+
+def untouched(_: HttpRequest) -> HttpResponse:
+    return HttpResponse("nothing")
+
+
+def put(request: HttpRequest) -> HttpResponse:
+    for field, value in request.GET.items():
+        request.session[field] = value
+    return HttpResponse("put")
+
+
+def append(request: HttpRequest) -> HttpResponse:
+    request.session.setdefault("cart", [])
+    request.session["cart"].append(request.GET["item"])
+    return HttpResponse("appended")
+
+
+def log_in(request: HttpRequest) -> HttpResponse:
+    login(request, _user(request))
+    return HttpResponse("in", status=int(request.GET.get("status", 200)))
+
+
+async def log_in_async(request: HttpRequest) -> HttpResponse:
+    await alogin(request, await get_user_model().objects.aget(username=request.GET["name"]))
+    return HttpResponse("in")
+
+
+async def show_async(request: Any) -> HttpResponse:
+    user = await request.auser()
+    cart = await request.session.aget("cart")
+    return JsonResponse({"user": user.get_username(), "cart": cart})
+
+
+def log_out(request: HttpRequest) -> HttpResponse:
+    logout(request)
+    return HttpResponse("out")
+
+
+def change_password(request: HttpRequest) -> HttpResponse:
+    request.user.set_password(request.GET["new"])
+    request.user.save()
+    update_session_auth_hash(request, request.user)
+    return HttpResponse("changed")
+
+
+urlpatterns = [
+    path("show", show), path("untouched", untouched), path("put", put), path("append", append),
+    path("log-in", log_in), path("log-in-async", log_in_async), path("show-async", show_async),
+    path("log-out", log_out), path("change-password", change_password),
+]  # fmt: skip
