@@ -14,7 +14,7 @@ CORNERS = {
     "web/asgi": {"starlette"},
     "web/fastapi": {"fastapi", "starlette"},
     "web/flask": {"flask", "werkzeug", "click", "flask_login"},
-    "web/django": {"django"},
+    "web/django": {"django", "asgiref"},
     "service/": {"starlette", "msgspec", "uvicorn", "anyio", "prometheus_client"},
     "metrics/": {"prometheus_client"},
     "cli/": {"rich", "shtab", "uvicorn"},

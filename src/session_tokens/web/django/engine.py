@@ -1,7 +1,7 @@
 """The session engine: what Django asks of one, in steps that threads and event loops take alike.
 
 A session's key is its secret, for Django puts the key into the cookie. What is asked of the store is written down once,
-as generators of ``Ask``; the blocking methods and their twins for asyncio only carry the questions there and back, so
+as generators of ``Command``; the blocking methods and their twins for asyncio only carry it there and back, so
 that both may be used on one object.
 
 ``cycle_key()`` mints the new secret at once and writes nothing: packages read the key in the signal of a log-in, and a
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
@@ -25,6 +25,7 @@ from ...crypto.minting import SESSION_ID, SHORT_SECRET, is_id, is_session_secret
 from ...errors import AlreadyExists, Conflict, LimitReached, OwnerDisabled, SessionEnded, UnknownSession
 from ...records import Session
 from ...settings import ANONYMOUS_OWNERS
+from ..session import Command, drive, drive_async
 from .opened import opened
 
 T = TypeVar("T")
@@ -34,37 +35,17 @@ EXPIRY = "_session_expiry"
 SWEPT_AT_ONCE = 1_000
 
 
-class Ask(NamedTuple):
-    """A call of the library, by its name."""
-
-    name: str
-    arguments: tuple[object, ...]
-    options: Mapping[str, Any]
+Steps = Generator[Command, Any, T]
 
 
-Steps = Generator[Ask, Any, T]
-
-
-def ask(name: str, *arguments: object, **options: Any) -> Ask:
+def ask(name: str, *arguments: object, **options: Any) -> Command:
     """Return a call of the library."""
-    return Ask(name, arguments, options)
+    return Command(name, arguments, options)
 
 
 def run(steps: Steps[T]) -> T:
     """Take the steps, each a call that blocks."""
-    tokens = opened.blocking()
-    try:
-        asked = next(steps)
-        while True:
-            try:
-                answer = getattr(tokens, asked.name)(*asked.arguments, **asked.options)
-            except Exception as error:
-                asked = steps.throw(error)
-            else:
-                asked = steps.send(answer)
-    except StopIteration as done:
-        outcome: T = done.value
-        return outcome
+    return drive(opened.blocking(), steps)
 
 
 async def arun(steps: Steps[T]) -> T:
@@ -72,18 +53,7 @@ async def arun(steps: Steps[T]) -> T:
     tokens = await opened.on_this_loop()
     if tokens is None:
         return await sync_to_async(run, thread_sensitive=False)(steps)
-    try:
-        asked = next(steps)
-        while True:
-            try:
-                answer = await getattr(tokens, asked.name)(*asked.arguments, **asked.options)
-            except Exception as error:
-                asked = steps.throw(error)
-            else:
-                asked = steps.send(answer)
-    except StopIteration as done:
-        outcome: T = done.value
-        return outcome
+    return await drive_async(tokens, steps)
 
 
 def texts_of(data: Mapping[Any, Any]) -> dict[str, str]:
