@@ -1,0 +1,1 @@
+"""The session engine of Django, on a site of its own."""
