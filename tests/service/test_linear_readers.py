@@ -21,8 +21,8 @@ from session_tokens.service.exchange import BODY_BYTES_MAX, Exchange, pairs_of
 from session_tokens.service.framing import HEAD_BYTES_MAX, Beginning, Chunks, parse_head
 from session_tokens.service.shapes import OpenSession
 from session_tokens.service.strict_json import NotJSON, decode
-from session_tokens.service_keys.networks import source_of
 from session_tokens.validation import owner_of, place_of_cursor, sent_text, text_of, value_of
+from session_tokens.web.addresses import source_of
 from session_tokens.web.cookies import Cookie
 from tests.service.costs import GROWTH_MAX, growth
 

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from session_tokens import InvalidInput
-from session_tokens.service.serve import check_address, networks_of, serve
+from session_tokens.service.serve import check_address, serve
+from session_tokens.web.addresses import proxies_of
 from tests.service.conftest import World
 from tests.service.running import RunningService, received, status_of
 
@@ -40,9 +41,9 @@ def test_this_machine_may_be_listened_on(host: str) -> None:
 
 
 def test_a_trusted_proxy_is_a_network() -> None:
-    assert [str(network) for network in networks_of(["10.0.0.0/8", "::1"])] == ["10.0.0.0/8", "::1/128"]
+    assert [str(network) for network in proxies_of(["10.0.0.0/8", "::1"])] == ["10.0.0.0/8", "::1/128"]
     with pytest.raises(InvalidInput, match="network"):
-        networks_of(["proxy.example"])
+        proxies_of(["proxy.example"])
 
 
 def test_a_port_that_is_none_is_refused() -> None:

@@ -28,8 +28,8 @@ from .._async.api import AsyncSessionTokens
 from ..crypto.minting import holds_secret
 from ..errors import UNREADABLE, InvalidInput, SessionTokensError
 from ..rules.scopes import scope_of
-from ..service_keys.networks import Network
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
+from ..web.addresses import Network
 from . import openapi, shapes
 from .addresses import as_sent, decoded
 from .callers import Callers

@@ -21,8 +21,9 @@ from ..records import ServiceKey
 from ..rules.audit import Act
 from ..service_keys.keys import authenticate, living_key
 from ..service_keys.last_use import Uses
-from ..service_keys.networks import Network, may_come_from, networks_of, source_of
+from ..service_keys.networks import may_come_from, networks_of
 from ..service_keys.roles import PERMISSIONS, may
+from ..web.addresses import Network, source_of
 from .exchange import Exchange
 from .problems import Headers, Problem, bad_request
 from .quotas import Quotas

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ..service_keys.networks import Network
+from ..web.addresses import Network
 
 log = logging.getLogger("session_tokens.service")
 

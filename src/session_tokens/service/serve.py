@@ -25,8 +25,8 @@ from ..audit.log import Audit
 from ..crypto.minting import Pepper
 from ..errors import InvalidInput
 from ..service_keys.keys import ensure_admin_key
-from ..service_keys.networks import Network
 from ..settings import Settings
+from ..web.addresses import proxies_of
 from .accepting import Door
 from .app import Options, Service
 from .binding import bound_sockets, explained
@@ -110,7 +110,7 @@ def serve(
         session_cookie=session_cookie,
         owner_header=owner_header,
         log_in=None if login_url is None else LogIn.at(login_url),
-        trusted_proxies=networks_of(trusted_proxies) if behind_proxy else (),
+        trusted_proxies=proxies_of(trusted_proxies) if behind_proxy else (),
         allowed_hosts=[name.lower() for name in allowed_hosts],
         public_url=public_url,
     )
@@ -418,15 +418,3 @@ def check_address(host: str, *, tls: bool, behind_proxy: bool) -> None:
         "that address may be reached from other machines, where secrets would travel in the clear; listen on "
         "127.0.0.1, give a TLS certificate, or say --behind-proxy when a proxy in front speaks TLS"
     )
-
-
-def networks_of(texts: Sequence[str]) -> list[Network]:
-    """Return networks written as ``10.0.0.0/8`` or single addresses.
-
-    Raises:
-        InvalidInput: one is none.
-    """
-    try:
-        return [ipaddress.ip_network(text) for text in texts]
-    except ValueError:
-        raise InvalidInput("a trusted proxy is an address or a network such as 10.0.0.0/8") from None

@@ -1,4 +1,4 @@
-"""From where a service key may be used, and from where a request comes.
+"""From where a service key may be used.
 
 The networks stand in the key's own record, under its MAC: as a setting of their own, someone who writes to the store
 could delete them, and the key would be good everywhere.
@@ -7,13 +7,12 @@ could delete them, and the key would be good everywhere.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from ..errors import InvalidInput
 from ..records import ServiceKey
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from ..web.addresses import Network
 
 NETWORKS_MAX = 16
 """Networks that one key may be used from."""
@@ -63,28 +62,3 @@ def may_come_from(key: ServiceKey, source: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     return any(address in network for network in networks)
-
-
-def source_of(address: str | None, forwarded: str | None, trusted_proxies: Sequence[Network]) -> str:
-    """Return the address that a request comes from: its peer's, or what a trusted proxy says.
-
-    Args:
-        address: the peer's, ``None`` where it has none.
-        forwarded: the header ``X-Forwarded-For``, if there was one.
-        trusted_proxies: networks whose word is believed; nobody's if empty.
-    """
-    peer = address or "local"
-    if not trusted_proxies or forwarded is None:
-        return peer
-    source = peer
-    # From the nearest hop outwards: the first address that is no proxy of ours. On a Unix socket the nearest is ours.
-    hops = [*reversed(forwarded.split(","))]
-    for hop in hops if address is None else (address, *hops):
-        try:
-            ip = ipaddress.ip_address(hop.strip())
-        except ValueError:
-            return source
-        source = str(ip)
-        if not any(ip in network for network in trusted_proxies):
-            break
-    return source

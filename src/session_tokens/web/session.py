@@ -28,6 +28,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
+from ..contract.drive import drive as drive_awaiting
+from ..contract.drive import drive_now
 from ..crypto.minting import SESSION_SECRET, is_session_secret, new_secret
 from ..errors import InvalidInput, ReauthenticationRequired, SessionEnded, UnknownSession
 from ..records import JSON, Issued, Session
@@ -208,6 +210,11 @@ class WebSession(dict[str, Any]):
     @modified.setter
     def modified(self, value: bool) -> None:
         """Accept what applications say of other sessions; changes are noticed here without it."""
+
+    @property
+    def is_logging_in(self) -> bool:
+        """Whether a log-in was asked for that is not done yet."""
+        return self._log_in is not None
 
     @property
     def new(self) -> bool:
@@ -434,34 +441,12 @@ def loading(secret: str | None, **options: Any) -> Generator[Command, Any, WebSe
 
 def drive(tokens: Any, steps: Generator[Command, Any, T]) -> T:
     """Run ``loading`` or ``settling`` against a ``SessionTokens``."""
-    try:
-        command = next(steps)
-        while True:
-            try:
-                answer = getattr(tokens, command.name)(*command.args, **command.options)
-            except Exception as error:
-                command = steps.throw(error)
-            else:
-                command = steps.send(answer)
-    except StopIteration as done:
-        outcome: T = done.value
-        return outcome
+    return drive_now(steps, lambda command: getattr(tokens, command.name)(*command.args, **command.options))
 
 
 async def drive_async(tokens: Any, steps: Generator[Command, Any, T]) -> T:
     """Run ``loading`` or ``settling`` against an ``AsyncSessionTokens``."""
-    try:
-        command = next(steps)
-        while True:
-            try:
-                answer = await getattr(tokens, command.name)(*command.args, **command.options)
-            except Exception as error:
-                command = steps.throw(error)
-            else:
-                command = steps.send(answer)
-    except StopIteration as done:
-        outcome: T = done.value
-        return outcome
+    return await drive_awaiting(steps, lambda command: getattr(tokens, command.name)(*command.args, **command.options))
 
 
 def _text(value: JSON) -> str:

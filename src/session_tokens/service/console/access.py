@@ -22,9 +22,10 @@ from ...rules.audit import Act
 from ...rules.reserved import CONSOLE_CLIENT, is_console
 from ...service_keys.keys import authenticate, get_key
 from ...service_keys.last_use import Uses
-from ...service_keys.networks import Network, may_come_from, source_of
+from ...service_keys.networks import may_come_from
 from ...service_keys.roles import may
 from ...settings import CONSOLE_OWNERS, Settings
+from ...web.addresses import Network, source_of
 from ...web.cookies import Cookie
 
 COOKIE = Cookie("__Host-session-tokens-console")

@@ -20,7 +20,7 @@ from ...crypto.minting import SECRET_BEGINNINGS, SESSION_ID, TOKEN_ID, is_id
 from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...service_keys.keys import list_keys, revoke_key
 from ...service_keys.last_use import last_used
-from ...service_keys.networks import Network
+from ...web.addresses import Network
 from ...web.cookies import Cookie
 from ..addresses import decoded
 from ..app import HSTS

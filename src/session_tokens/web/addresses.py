@@ -1,0 +1,47 @@
+"""From where a request comes: its peer's address, or what a trusted proxy says."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from ..errors import InvalidInput
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def proxies_of(texts: Sequence[str]) -> list[Network]:
+    """Return networks written as ``10.0.0.0/8`` or single addresses.
+
+    Raises:
+        InvalidInput: one is none.
+    """
+    try:
+        return [ipaddress.ip_network(text) for text in texts]
+    except ValueError:
+        raise InvalidInput("a trusted proxy is an address or a network such as 10.0.0.0/8") from None
+
+
+def source_of(address: str | None, forwarded: str | None, trusted_proxies: Sequence[Network]) -> str:
+    """Return the address that a request comes from: its peer's, or what a trusted proxy says.
+
+    Args:
+        address: the peer's, ``None`` where it has none.
+        forwarded: the header ``X-Forwarded-For``, if there was one.
+        trusted_proxies: networks whose word is believed; nobody's if empty.
+    """
+    peer = address or "local"
+    if not trusted_proxies or forwarded is None:
+        return peer
+    source = peer
+    # From the nearest hop outwards: the first address that is no proxy of ours. On a Unix socket the nearest is ours.
+    hops = [*reversed(forwarded.split(","))]
+    for hop in hops if address is None else (address, *hops):
+        try:
+            ip = ipaddress.ip_address(hop.strip())
+        except ValueError:
+            return source
+        source = str(ip)
+        if not any(ip in network for network in trusted_proxies):
+            break
+    return source

@@ -1,0 +1,368 @@
+"""Sessions in applications of ASGI: Starlette, FastAPI, and what is built on them.
+
+``app.add_middleware(SessionMiddleware, store="sqlite:///sessions.db")`` takes the place of Starlette's middleware of
+that name: ``request.session`` is the same dictionary, kept in the store instead of in the cookie.
+
+Theory of operation. A request without our cookie asks the store nothing. With one, its session is read before the
+application runs, for applications look into ``request.session`` without waiting. What the response does to it is
+settled when the response begins, before a byte of it is sent: whoever is redirected finds what was written. The
+middleware settles the session that it made itself, whatever the application puts into the shared scope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any
+
+from .._async.api import AsyncSessionTokens
+from ..crypto.minting import SESSION_SECRET, Pepper, new_secret
+from ..errors import StoreBusy, StoreError, StoreUnavailable
+from ..settings import UNSET, Duration, Settings, Unset, duration_ms
+from .addresses import proxies_of, source_of
+from .cookies import SameSite, SessionCookie
+from .origins import is_cross_origin, origins_of
+from .session import CookieChange, WebSession, drive_async, loading
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+log = logging.getLogger("session_tokens.web")
+
+STATE = "session_tokens"
+"""Where the scope holds what the middleware made of the request: a ``RequestSession``."""
+RETRY_AFTER_S = 1
+TRY_AGAIN_LATER = 1013
+"""The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
+
+
+class RequestSession:
+    """What a request has to do with sessions: the browser's session, and the store that it is kept in.
+
+    Attributes:
+        session: the browser's.
+        tokens: the API on the store.
+    """
+
+    __slots__ = ("session", "tokens")
+
+    def __init__(self, session: WebSession, tokens: AsyncSessionTokens) -> None:
+        self.session = session
+        self.tokens = tokens
+
+
+class SharedStore:
+    """The store of an application: opened with it or at its first request, closed with it if it was opened here.
+
+    Args:
+        store: its URL, or an ``AsyncSessionTokens`` of the application's own, which is never closed here.
+        settings, pepper: as for ``AsyncSessionTokens.open``.
+    """
+
+    def __init__(
+        self, store: str | AsyncSessionTokens, settings: Settings | None = None, pepper: Pepper | None = None
+    ) -> None:
+        if not isinstance(store, str | AsyncSessionTokens):
+            raise TypeError("store is the URL of a store, such as 'sqlite:///sessions.db', or an AsyncSessionTokens")
+        self._url = store if isinstance(store, str) else None
+        self._settings, self._pepper = settings, pepper
+        self._tokens = None if isinstance(store, str) else store
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
+
+    async def tokens(self) -> AsyncSessionTokens:
+        """Return the API on the store, opened if it is not yet.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+        """
+        loop = asyncio.get_running_loop()
+        if self._tokens is not None and (self._url is None or self._tokens.store.blocking or self._loop is loop):
+            return self._tokens
+        if self._loop is not loop:
+            self._tokens, self._opening, self._loop = None, asyncio.Lock(), loop
+        async with self._opening:
+            if self._tokens is None:
+                self._tokens = await AsyncSessionTokens.open(
+                    str(self._url), settings=self._settings, pepper=self._pepper
+                )
+            return self._tokens
+
+    async def close(self) -> None:
+        """Close the store if it was opened here; the next request opens it again."""
+        if self._url is not None and self._tokens is not None:
+            tokens, self._tokens = self._tokens, None
+            await tokens.close()
+
+
+class SessionMiddleware:
+    """Keeps a browser's session in ``scope["session"]``, as Starlette's middleware of that name, but in a store.
+
+    Args:
+        app: the application.
+        store: the URL of the store, or an ``AsyncSessionTokens`` that is shared with other parts of the program.
+        session_cookie: the cookie's name; without one ``__Host-session`` on https and ``session`` on http.
+        max_age: how long sessions and their cookies last, in seconds or a ``timedelta``; ``None``: as the settings say,
+            and the cookie until the browser is closed, which is also what holds if it is left away; 0 or less: not at
+            all.
+        path, same_site, https_only, domain, partitioned: of the cookie, as for ``SessionCookie``.
+        secret_key: taken and not used, so that one line is all there is to change: nothing in the cookie is signed.
+        trusted_origins: origins whose pages may send requests that change something, beside our own; others are
+            answered 403 where they bring our cookie.
+        trusted_proxies: networks of proxies that are believed when they say from where a request comes.
+        settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
+
+    Raises:
+        InvalidInput: an argument that can never be right.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        store: str | AsyncSessionTokens,
+        *,
+        session_cookie: str | None = None,
+        max_age: Duration | None | Unset = UNSET,
+        path: str = "/",
+        same_site: SameSite = "lax",
+        https_only: bool = False,
+        domain: str | None = None,
+        partitioned: bool = False,
+        secret_key: object = None,
+        trusted_origins: Collection[str] = (),
+        trusted_proxies: Collection[str] = (),
+        settings: Settings | None = None,
+        pepper: Pepper | None = None,
+    ) -> None:
+        self.app = app
+        self.store = SharedStore(store, settings, pepper)
+        self.cookie = SessionCookie(
+            session_cookie,
+            path=path,
+            domain=domain,
+            same_site=same_site,
+            https_only=https_only,
+            partitioned=partitioned,
+        )
+        self._is_over = isinstance(max_age, int | float) and not isinstance(max_age, bool) and max_age <= 0
+        self._lasts_s = None
+        if max_age is not UNSET and max_age is not None and not self._is_over:
+            self._lasts_s = (duration_ms("max_age", max_age) or 0) / 1000
+        self._options = {} if self._lasts_s is None else {"max_age": self._lasts_s}
+        self._trusted_origins = origins_of(trusted_origins)
+        self._trusted_proxies = proxies_of(list(trusted_proxies))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, one WebSocket, or the life of the application."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif scope["type"] in ("http", "websocket"):
+            await self._serve(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Open the store as the application starts, so that it is swept from then on, and close it at the end."""
+
+        async def received() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.store.tokens()
+                except StoreUnavailable as error:
+                    log.warning("the store of the sessions is not there yet: %s", error)
+            return message
+
+        try:
+            await self.app(scope, received, send)
+        finally:
+            await self.store.close()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: Headers = scope["headers"]
+        fields = {name: value for name, value in headers if name in _READ}
+        is_https = scope.get("scheme") in ("https", "wss") or self._is_said_to_be_https(scope, fields)
+        secret = self.cookie.value_of(headers, is_https=is_https)
+        if secret is not None and self._is_forged(scope, fields):
+            await _refuse(scope, send, 403, b"the request comes from another origin; see trusted_origins")
+            return
+        client = scope.get("client")
+        forwarded = fields.get(b"x-forwarded-for")
+        address = source_of(
+            client[0] if client else None,
+            None if forwarded is None else forwarded.decode("latin-1"),
+            self._trusted_proxies,
+        )
+        try:
+            tokens = await self.store.tokens()
+            session = await drive_async(
+                tokens,
+                loading(secret, client=(_text(fields, b"user-agent"), address), options=self._options),
+            )
+        except (StoreUnavailable, StoreBusy) as error:
+            log.warning("a request is answered 503, for its session cannot be read: %s", error)
+            await _refuse(scope, send, 503, b"the sessions cannot be read just now; try again")
+            return
+        scope["session"] = session
+        scope.setdefault("state", {})[STATE] = RequestSession(session, tokens)
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, send)
+            await self._settle_socket(session, tokens)
+            return
+        response = _Response(self, session, tokens, send, is_https=is_https)
+        try:
+            await self.app(scope, receive, response.send)
+        except Exception:
+            if not response.has_begun:
+                await self._settle_error(session, tokens)
+            raise
+
+    def _is_said_to_be_https(self, scope: Scope, fields: dict[bytes, bytes]) -> bool:
+        """Whether a proxy that is believed says that the browser is on https."""
+        if not self._trusted_proxies or fields.get(b"x-forwarded-proto") != b"https":
+            return False
+        client = scope.get("client")
+        return client is None or source_of(client[0], "192.0.2.0", self._trusted_proxies) == "192.0.2.0"
+
+    def _is_forged(self, scope: Scope, fields: dict[bytes, bytes]) -> bool:
+        method = scope.get("method", "POST")  # a WebSocket may change anything, whatever its handshake says
+        return is_cross_origin(
+            method,
+            _text(fields, b"origin"),
+            _text(fields, b"sec-fetch-site"),
+            _text(fields, b"host"),
+            self._trusted_origins,
+        )
+
+    async def settle(self, session: WebSession, tokens: AsyncSessionTokens, status: int) -> CookieChange:
+        """Do to a session what the response does to it; return what becomes of the cookie."""
+        if self._is_over and session.record is None:
+            return CookieChange.SET if session.modified and status < 500 else CookieChange.KEEP
+        return await drive_async(tokens, session.settling(status))
+
+    async def _settle_error(self, session: WebSession, tokens: AsyncSessionTokens) -> None:
+        """After an exception no response of ours tells the browser anything; a log-out is done all the same."""
+        try:
+            await drive_async(tokens, session.settling(500))
+        except StoreError as error:
+            log.warning("a log-out could not be written: %s", error)
+
+    async def _settle_socket(self, session: WebSession, tokens: AsyncSessionTokens) -> None:
+        """After a WebSocket, write what changed; no cookie can be set, so that nobody logs in and no record is made."""
+        if session.record is None or session.is_logging_in:
+            return
+        try:
+            await drive_async(tokens, session.settling())
+        except StoreError as error:
+            log.warning("what a WebSocket changed in its session could not be written: %s", error)
+
+    def cookie_header(self, change: CookieChange, session: WebSession, *, is_https: bool) -> str | None:
+        """Return the ``Set-Cookie`` header of a response; ``None`` where the cookie stays as it is."""
+        if change is CookieChange.KEEP:
+            return None
+        if change is CookieChange.CLEAR:
+            return self.cookie.clear(is_https=is_https)
+        if self._is_over:
+            return self.cookie.set(new_secret(SESSION_SECRET), is_https=is_https, max_age_s=0)
+        left_s = None
+        if session.record is not None and (session.remember or self._lasts_s is not None):
+            left_s = session.record.time_left()
+            left_s = self._lasts_s if left_s is None else left_s
+        return self.cookie.set(
+            str(session.secret), is_https=is_https, max_age_s=None if left_s is None else math.ceil(left_s)
+        )
+
+
+class _Response:
+    """What is sent of one response: its session is settled before it begins."""
+
+    def __init__(
+        self,
+        middleware: SessionMiddleware,
+        session: WebSession,
+        tokens: AsyncSessionTokens,
+        send: Send,
+        *,
+        is_https: bool,
+    ) -> None:
+        self._middleware = middleware
+        self._session = session
+        self._tokens = tokens
+        self._send = send
+        self._is_https = is_https
+        self._is_refused = False
+        self.has_begun = False
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the application."""
+        if message["type"] == "http.response.start" and not self.has_begun:
+            await self._begin(message)
+        if not self._is_refused:
+            await self._send(message)
+
+    async def _begin(self, message: Message) -> None:
+        try:
+            change = await self._middleware.settle(self._session, self._tokens, message["status"])
+        except (StoreUnavailable, StoreBusy) as error:
+            log.warning("a response is replaced by 503, for its session cannot be written: %s", error)
+            self.has_begun = self._is_refused = True
+            await _answer(self._send, 503, b"the session cannot be written just now; try again")
+            return
+        self.has_begun = True
+        header = self._middleware.cookie_header(change, self._session, is_https=self._is_https)
+        headers = list(message.get("headers", ()))
+        if header is not None:
+            headers = [pair for pair in headers if pair[0].lower() != b"cache-control" or _keeps_private(pair[1])]
+            if not any(name.lower() == b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))
+            headers.append((b"set-cookie", header.encode("latin-1")))
+        if header is not None or self._session.accessed:
+            headers = _varying(headers)
+        message["headers"] = headers
+
+
+_READ = frozenset({b"origin", b"sec-fetch-site", b"host", b"user-agent", b"x-forwarded-for", b"x-forwarded-proto"})
+
+
+def _text(fields: dict[bytes, bytes], name: bytes) -> str | None:
+    value = fields.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _keeps_private(value: bytes) -> bool:
+    """Whether a ``Cache-Control`` lets no shared cache keep the response, and so the cookie."""
+    directives = {directive.strip().lower() for directive in value.split(b",")}
+    return bool(directives & {b"no-store", b"private"})
+
+
+def _varying(headers: Headers) -> Headers:
+    """Return headers that say that the response depends on the cookie (RFC 9110, section 12.5.5)."""
+    varies = b", ".join(value for name, value in headers if name.lower() == b"vary" and value.strip())
+    named = {field.strip().lower() for field in varies.split(b",")}
+    if named & {b"cookie", b"*"}:
+        return headers
+    kept = [pair for pair in headers if pair[0].lower() != b"vary"]
+    return [*kept, (b"vary", varies + b", Cookie" if varies else b"Cookie")]
+
+
+async def _refuse(scope: Scope, send: Send, status: int, text: bytes) -> None:
+    """Answer a request whose session cannot be had; the cookie stays as it is."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": TRY_AGAIN_LATER if status == 503 else 1008})
+        return
+    await _answer(send, status, text)
+
+
+async def _answer(send: Send, status: int, text: bytes) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
+    headers += [(b"cache-control", b"no-store")]
+    if status == 503:
+        headers += [(b"retry-after", b"%d" % RETRY_AFTER_S)]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})
