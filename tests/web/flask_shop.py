@@ -93,6 +93,18 @@ def with_account(app: Flask) -> None:
         login(request.args["owner"], remember="remember" in request.args)
         return "in"
 
+    @app.post("/login-and-set")
+    def log_in_and_set() -> str:
+        login(request.args["owner"])
+        session.update(request.get_json())
+        return "in"
+
+    @app.post("/regenerate")
+    def regenerate() -> tuple[str, int]:
+        interface_of(app).regenerate(session)
+        session["after"] = "rotation"
+        return "rotated", int(request.args.get("status", 200))
+
     @app.post("/login-breaks")
     def log_in_breaks() -> tuple[str, int]:
         session["new"] = "never seen"
@@ -111,9 +123,14 @@ def with_account(app: Flask) -> None:
 
 def tokens_of(app: Flask) -> SessionTokens:
     """Return the API that the application's sessions are kept with."""
+    return interface_of(app).tokens_of(app)
+
+
+def interface_of(app: Flask) -> SessionTokensInterface:
+    """Return the session interface of the application."""
     interface = app.session_interface
     assert isinstance(interface, SessionTokensInterface)
-    return interface.tokens_of(app)
+    return interface
 
 
 def secret_in(client: FlaskClient, name: str = "session") -> str | None:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from session_tokens import SessionTokens, Settings
 from session_tokens.testing import ManualClock
+from session_tokens.web.flask import logout
 from tests.servers.valkey import ValkeyServer
 from tests.servers.valkey import _private_valkey as _private_valkey
 from tests.web.flask_shop import Gate, second_browser, secret_in, shop, tokens_of
@@ -166,6 +167,38 @@ def test_log_in_of_another_owner_carries_nothing_over(app: Flask, client: FlaskC
 
     assert client.get("/read").json == {}
     assert sessions(app) == ["bob"]
+
+
+def test_what_the_next_user_has_as_the_one_before_is_kept(app: Flask, client: FlaskClient) -> None:
+    client.post("/login-and-set?owner=alice", json={"theme": "dark", "cart": ["of alice"]})
+    client.post("/login-and-set?owner=bob", json={"theme": "dark"})
+
+    assert client.get("/read").json == {"theme": "dark"}
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_rotation_keeps_the_session_and_kills_the_old_secret(app: Flask, client: FlaskClient, status: int) -> None:
+    client.post("/login-and-set?owner=alice", json={"theme": "dark"})
+    before = secret_in(client)
+    client.post(f"/regenerate?status={status}")
+
+    assert (client.get("/read").json or {})["theme"] == "dark" and sessions(app) == ["alice"]
+    assert ("after" in (client.get("/read").json or {})) == (status == 200)
+    assert second_browser(app, before).get("/read").json == {}
+
+
+def test_a_failing_response_logs_out_all_the_same() -> None:
+    app = shop()
+
+    @app.post("/logout-breaks")
+    def log_out_breaks() -> tuple[str, int]:
+        logout()
+        return "broken", 500
+
+    client = app.test_client()
+    client.post("/login?owner=alice")
+    assert client.post("/logout-breaks").status_code == 500
+    assert [] == sessions(app) and secret_in(client) is None
 
 
 def test_log_out_ends_the_session(app: Flask, client: FlaskClient) -> None:

@@ -82,6 +82,17 @@ def test_a_second_log_in_of_the_same_user_gives_a_new_secret_again() -> None:
     assert second_browser(app, before).get("/me").status_code == 401
 
 
+def test_a_log_in_of_another_user_carries_nothing_over() -> None:
+    app = site()
+    client = app.test_client()
+    client.post("/sign-in?user=7")
+    client.post("/set", json={"cart": ["of 7"]})
+    client.post("/sign-in?user=8")
+
+    assert client.get("/me").text == "8" and owners(app) == ["8"]
+    assert "cart" not in (client.get("/read").json or {}) and client.get("/fresh").text == "True"
+
+
 def test_a_log_out_ends_the_session_and_keeps_what_is_to_be_said() -> None:
     app = site()
     client = app.test_client()

@@ -405,6 +405,8 @@ class WebSession(dict[str, Any]):
             self._hidden[REMEMBER] = True
         else:
             self._hidden.pop(REMEMBER, None)
+        if self.record is not None and not is_anonymous(self.record.owner) and self.record.owner != log_in.owner:
+            self._texts.clear()  # nothing of another user is carried over: what is here now is all that there will be
         changes, removed = self._changes()
         options = {**self._client(), **self.options, **log_in.options, "data": changes, "removed": removed}
         if log_in.remember and "max_age" not in log_in.options:

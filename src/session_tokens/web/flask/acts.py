@@ -44,19 +44,11 @@ def login(owner: str, *, remember: bool = False) -> None:
 
 
 def logout() -> None:
-    """End the session at once, for every process; the response takes the cookie away.
+    """Let the response end the session, for every process, and take the cookie away; its fields are gone now.
 
-    Raises:
-        ServiceUnavailable: the store cannot be reached; the session goes on.
+    It is done whatever the status of the response. A store that is away makes the response a 503: the session goes on.
     """
-    session = current_session()
-    record = session.record
-    if record is not None:
-        try:
-            _tokens().destroy_session(record.id)
-        except StoreError as error:
-            raise unavailable(error) from error
-    session.forget()
+    current_session().log_out()
 
 
 def logout_everywhere(*, keep_current: bool = True) -> int:
@@ -79,7 +71,7 @@ def logout_everywhere(*, keep_current: bool = True) -> int:
     except StoreError as error:
         raise unavailable(error) from error
     if not keep_current:
-        session.forget()
+        session.log_out()
     return ended
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, current_app
 from flask.globals import request_ctx
 from flask.sessions import SessionInterface, SessionMixin
 from werkzeug.exceptions import ServiceUnavailable
@@ -16,22 +15,15 @@ from werkzeug.exceptions import ServiceUnavailable
 from ..._sync.api import SessionTokens
 from ...clock import Clock
 from ...crypto.minting import Pepper
-from ...errors import LimitReached, OwnerDisabled, SessionEnded, StoreError, UnknownSession
-from ...records import Session
-from ...settings import UNSET, Duration, Settings, Unset
+from ...errors import LimitReached, OwnerDisabled, StoreError
+from ...settings import Settings
 from ...web.cookies import Cookie
-from .session import PERMANENT, FlaskSession, is_visitor
+from ..session import CookieChange, WebSession, drive, loading
+from .session import FlaskSession, decode, encode
 from .settings import store_url
 
 RETRY_AFTER_S = 2
 """When a browser may come again after an outage."""
-
-
-class Lifetime(NamedTuple):
-    """How long the session of a response lasts: as the settings say, where nothing is asked for."""
-
-    idle_timeout: Duration | None | Unset = UNSET
-    max_age: Duration | None | Unset = UNSET
 
 
 class SessionTokensInterface(SessionInterface):
@@ -92,9 +84,18 @@ class SessionTokensInterface(SessionInterface):
         return before
 
     def regenerate(self, session: SessionMixin) -> None:
-        """Let the response give the session a new secret; the old one is dead then (Flask-Session has this name)."""
-        if isinstance(session, FlaskSession):
-            session.is_to_rotate = session.modified = True
+        """Give the session a new secret; the old one is dead at once (Flask-Session has this name).
+
+        Raises:
+            SessionEnded: it ended while the request was running.
+            ServiceUnavailable: the store cannot be reached; the old secret goes on.
+        """
+        if not isinstance(session, FlaskSession) or session.id is None:
+            return
+        try:
+            session.web.rotated(self.tokens_of(current_app).rotate_session(session.id))
+        except StoreError as error:
+            raise unavailable(error) from error
 
     # --- what Flask calls --------------------------------------------------------------------------------------------
 
@@ -102,14 +103,16 @@ class SessionTokensInterface(SessionInterface):
         """Return the session of a request; the store is asked when it is first looked at."""
         header = request.environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
         presented = Cookie(self.cookie_name(app, request)).value_in(header).decode("latin-1")
+        client = request.headers.get("User-Agent"), request.remote_addr
 
-        def load(secret: str) -> Session | None:
+        def load() -> WebSession:
             try:
-                return self.tokens_of(app).verify_session(secret)
+                steps = loading(presented or None, encode=encode, decode=decode, client=client)
+                return drive(self.tokens_of(app), steps)
             except StoreError as error:
                 raise unavailable(error) from error
 
-        return FlaskSession(load, presented or None, self.owner_key, self._owner_of)
+        return FlaskSession(load, bool(presented), self.owner_key, self._owner_of)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Write what a request changed, in one command, and set or clear the cookie."""
@@ -130,114 +133,54 @@ class SessionTokensInterface(SessionInterface):
 
     def _settle(self, app: Flask, session: FlaskSession, response: Response, request: Request | None) -> None:
         if not session.is_loaded:
-            if not app.config["SESSION_REFRESH_EACH_REQUEST"] or session.presented is None:
+            if not app.config["SESSION_REFRESH_EACH_REQUEST"] or not session.is_presented:
                 return
             try:
-                session.values_now()
+                session.read()
             except ServiceUnavailable:  # nobody asked for it
                 return
-        if response.status_code >= 500:
-            self._settle_failed(app, session, response, request)
-            return
-        try:
-            secret = self._write(app, session, request)
-        except (SessionEnded, UnknownSession) as error:
-            # Of a session that was replaced the browser has the successor's cookie by now.
-            if getattr(error, "details", {}).get("reason") != "replaced":
-                self._clear_cookie(app, response, request)
-            return
-        if secret is not None:
-            self._set_cookie(app, session, response, request, secret)
-        elif session.has_ended:
+        web, tokens, status = session.web, self.tokens_of(app), response.status_code
+        has_turned = session.conclude(self._lifetime(app, session))
+        has_changed, before = web.modified, web.id
+        change = drive(tokens, web.settling(status))
+        is_same = before is not None and web.id == before and web.secret is not None
+        if is_same and has_turned and status < 500:
+            self._change_lifetime(app, session, web.id or "")
+            change = CookieChange.SET
+        if change is CookieChange.SET:
+            self._set_cookie(app, session, response, request)
+        elif change is CookieChange.CLEAR:
             self._clear_cookie(app, response, request)
-        elif session.record is not None and self.should_set_cookie(app, session):
+        elif is_same and not has_changed and status < 500 and self.should_set_cookie(app, session):
             self._prolong_cookie(app, session, response, request)
+
+    def _change_lifetime(self, app: Flask, session: FlaskSession, id: str) -> None:
+        """Let a session that has become permanent, or is so no more, last accordingly."""
+        tokens, lifetime = self.tokens_of(app), self._lifetime(app, session)
+        if not lifetime:
+            general = tokens.settings.anonymous_max_age
+            if session.owner is not None:
+                milliseconds, _ = tokens.general_timeouts()
+                general = None if milliseconds is None else milliseconds / 1000
+            lifetime = {"idle_timeout": tokens.settings.idle_timeout, "max_age": general}
+        tokens.change_session(id, **lifetime)
+
+    def _lifetime(self, app: Flask, session: FlaskSession) -> dict[str, Any]:
+        """Return how long a session lasts, as options of commands: as the settings say, where nothing is asked for."""
+        if not session.permanent:
+            return {}
+        if app.config["SESSION_REFRESH_EACH_REQUEST"]:
+            return {"idle_timeout": app.permanent_session_lifetime, "max_age": None}
+        return {"idle_timeout": None, "max_age": app.permanent_session_lifetime}
 
     def _prolong_cookie(self, app: Flask, session: FlaskSession, response: Response, request: Request | None) -> None:
         """Give the browser its cookie once more, if it is still the one: another request may have logged in since."""
-        secret = session.presented or ""
         try:
-            is_current = self.tokens_of(app).verify_session(secret, touch=False) is not None
+            is_current = self.tokens_of(app).verify_session(session.web.secret or "", touch=False) is not None
         except StoreError:  # what the view answered stands without it
             return
         if is_current:
-            self._set_cookie(app, session, response, request, secret)
-
-    def should_set_cookie(self, app: Flask, session: SessionMixin) -> bool:
-        """Whether the browser gets the cookie that it has once more: to prolong it, as Flask's setting asks.
-
-        A view that assigned what was there already gets it too, as from Flask; a change of data needs no new cookie.
-        """
-        if isinstance(session, FlaskSession) and session.modified and any(session.difference()):
-            return False
-        return super().should_set_cookie(app, session)
-
-    def _settle_failed(self, app: Flask, session: FlaskSession, response: Response, request: Request | None) -> None:
-        """After a failure nothing is saved, and nobody is logged in; who logged out is logged out all the same."""
-        record = session.record
-        if record is not None and (session.is_cleared or session.is_left()) and session.owner_to_be() is None:
-            self.tokens_of(app).destroy_session(record.id)
-            session.has_ended = True
-        if session.has_ended:
-            self._clear_cookie(app, response, request)
-
-    def _write(self, app: Flask, session: FlaskSession, request: Request | None) -> str | None:
-        """Write what is new; return the secret that the browser is to have from now on, ``None`` for the same."""
-        owner, record, tokens = session.owner_to_be(), session.record, self.tokens_of(app)
-        if owner is not None or (record is None and session.has_data()):
-            return self._open(app, session, request, owner)
-        if record is None:
-            return None
-        if session.is_left() and session.has_data():
-            return self._open(app, session, request, None)
-        emptied = session.owner is None and not session.has_data()
-        if session.is_cleared or session.is_left() or emptied:
-            tokens.destroy_session(record.id)
-            session.has_ended = True
-            return self._open(app, session, request, None) if session.has_data() else None
-        changed, removed = session.difference()
-        if PERMANENT in changed or PERMANENT in removed:
-            idle_timeout, max_age = self._lifetime(app, session)
-            if max_age is UNSET:  # not permanent any more: the general limits again
-                idle_timeout, max_age = tokens.settings.idle_timeout, _general_max_age(tokens, record)
-            tokens.change_session(record.id, idle_timeout=idle_timeout, max_age=max_age)
-        if changed or removed:
-            tokens.update_session_data(record.id, changed, removed=removed)
-        if session.is_to_rotate:
-            return tokens.rotate_session(record.id).secret
-        return session.presented if PERMANENT in changed or PERMANENT in removed else None
-
-    def _open(self, app: Flask, session: FlaskSession, request: Request | None, owner: str | None) -> str:
-        """Open a session for an owner, or for a visitor, in the place of the one that the browser had."""
-        record = None if session.has_ended else session.record
-        changed, removed = session.difference()
-        if owner is None:  # after a log-out nothing is carried over but what is there now
-            changed, removed = session.all_fields(), []
-        idle_timeout, max_age = self._lifetime(app, session)
-        return (
-            self.tokens_of(app)
-            .log_in(
-                owner,
-                former=None if record is None else record.id,
-                data=changed,
-                removed=[] if record is None else removed,
-                remember=session.remembered is not False and owner is not None,
-                idle_timeout=idle_timeout,
-                max_age=max_age,
-                user_agent=None if request is None else request.headers.get("User-Agent"),
-                address=None if request is None else request.remote_addr,
-            )
-            .secret
-        )
-
-    def _lifetime(self, app: Flask, session: FlaskSession) -> Lifetime:
-        if session.remembered is not False and session.owner_to_be() is not None:
-            return Lifetime(None, UNSET if session.remembered is None else session.remembered)
-        if not session.permanent:
-            return Lifetime()
-        if app.config["SESSION_REFRESH_EACH_REQUEST"]:
-            return Lifetime(app.permanent_session_lifetime, None)
-        return Lifetime(None, app.permanent_session_lifetime)
+            self._set_cookie(app, session, response, request)
 
     # --- the cookie --------------------------------------------------------------------------------------------------
 
@@ -252,18 +195,14 @@ class SessionTokensInterface(SessionInterface):
     def _is_secure(self, app: Flask, request: Request | None) -> bool:
         return self.get_cookie_secure(app) or (request is not None and request.is_secure)
 
-    def _set_cookie(
-        self, app: Flask, session: FlaskSession, response: Response, request: Request | None, secret: str
-    ) -> None:
+    def _set_cookie(self, app: Flask, session: FlaskSession, response: Response, request: Request | None) -> None:
         expires = self.get_expiration_time(app, session)
-        if session.remembered is not False and expires is None:
-            general = self.tokens_of(app).settings.remember_max_age
-            length = general if session.remembered is None else session.remembered
-            seconds = length.total_seconds() if isinstance(length, timedelta) else length
-            expires = None if seconds is None else datetime.now(UTC) + timedelta(seconds=seconds)
+        record = session.record
+        if session.web.remember and record is not None:
+            expires = record.expires_datetime
         response.set_cookie(
             self.cookie_name(app, request),
-            secret,
+            session.web.secret or "",
             expires=expires,
             domain=self.get_cookie_domain(app),
             path=self.get_cookie_path(app),
@@ -291,13 +230,6 @@ def unavailable(error: StoreError) -> ServiceUnavailable:
     """Return the answer 503 for a store that cannot be asked; it is raised ``from`` what happened."""
     told = "The store of the sessions cannot be reached; try again in a moment."
     return ServiceUnavailable(f"{told} ({error.code})", retry_after=RETRY_AFTER_S)
-
-
-def _general_max_age(tokens: SessionTokens, record: Session) -> Duration | None:
-    if is_visitor(record):
-        return tokens.settings.anonymous_max_age
-    milliseconds, _ = tokens.general_timeouts()
-    return None if milliseconds is None else milliseconds / 1000
 
 
 def _keep_out_of_caches(response: Response) -> None:
