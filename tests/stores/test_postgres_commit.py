@@ -33,9 +33,12 @@ from session_tokens.stores.postgres.commit import NAMES_MAX
 from session_tokens.stores.postgres.store import (
     BlockingPostgresStore,
     PostgresStore,
+    migrate_postgres,
     open_postgres,
     open_postgres_blocking,
 )
+
+from .test_postgres import execute
 
 PEPPER = bytes(range(32))
 Change = Callable[[SessionTokens], Any]
@@ -307,3 +310,16 @@ async def test_one_command_that_cannot_be_written_does_not_take_the_others_of_it
     answers = (await store.read([SettingOf("one"), SettingOf("two")])).found
     assert ["x", "x"] == [answer.value for answer in answers]
     await store.close()
+
+
+def test_what_is_read_in_sql_is_planned_once_and_not_at_each_call(postgres_url: str) -> None:
+    """A function in SQL that reads from something is planned anew at each call; one in PL/pgSQL keeps its plans."""
+    migrate_postgres(postgres_url)
+
+    reading = execute(
+        postgres_url,
+        "SELECT proname FROM pg_proc JOIN pg_language l ON l.oid = prolang WHERE l.lanname = 'sql' "
+        "AND pronamespace = 'session_tokens'::regnamespace AND prosrc ~* '\\mFROM\\s+(unnest|jsonb?_|session_tokens)'",
+    )
+
+    assert [] == reading
