@@ -64,8 +64,10 @@ class SteadyClock:
 
     def raise_to(self, mark_ms: int) -> None:
         """Never answer less than ``mark_ms`` from now on (a high-water mark read from a store)."""
-        self._lead_ns = max(self._lead_ns, mark_ms * 1_000_000 - monotonic_ns())
-        self._until_ns = 0
+        lead_ns = mark_ms * 1_000_000 - monotonic_ns()
+        if lead_ns > self._lead_ns:  # else what is known of this millisecond still holds
+            self._lead_ns = lead_ns
+            self._until_ns = 0
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

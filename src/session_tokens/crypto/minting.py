@@ -313,9 +313,7 @@ class PepperKeyring:
         """Whether ``mac`` was made over ``message`` under one of the live peppers; compares in constant time."""
         key_id, _, digest = mac.partition(":")
         keyed = self._keyed.get(key_id)
-        return keyed is not None and hmac.compare_digest(
-            keyed(b"mac" + message).encode(), digest.encode("utf-8", "replace")
-        )
+        return keyed is not None and digest.isascii() and hmac.compare_digest(keyed(b"mac" + message), digest)
 
     def check_of(self, key_id: str) -> str:
         """Return what a store records of a pepper, to tell a wrong one at open: hex HMAC of ``check``."""

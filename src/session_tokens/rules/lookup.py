@@ -102,14 +102,9 @@ def _by_lookups(tx: Transaction, lookups: Sequence[str]) -> Session | None:
     return None
 
 
-def holder_of(tx: Transaction, token: Token) -> Session | None:
-    """Return the session that holds a token, alive or not."""
-    return None if token.session_id is None else tx.session(token.session_id)
-
-
 def followed(tx: Transaction, stored: Token) -> tuple[Token, Session | None]:
     """Return a token in the session where it is now, as it will be written down, and that session, alive or not."""
-    session = holder_of(tx, stored)
+    session = None if stored.session_id is None else tx.session(stored.session_id)
     if session is None or session.details.successor is None:
         return stored, session
     return stored.followed(session, tx.session(session.details.successor))

@@ -34,7 +34,6 @@ from .expiry import (
     Uncleaned,
     attached_deadline,
     clean_up,
-    deadline_of,
     detached_deadline,
     end_session,
     look_at,
@@ -362,19 +361,27 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     max_age_ms = session.max_age_ms if change.max_age_ms is UNSET else change.max_age_ms
     if change.from_now and isinstance(change.max_age_ms, int):
         max_age_ms = tx.now - session.opened_at + change.max_age_ms
+    idle_timeout_ms = session.idle_timeout_ms if change.idle_timeout_ms is UNSET else change.idle_timeout_ms
+    detached_timeout_ms = session.detached_timeout_ms
+    if change.detached_timeout_ms is not UNSET:
+        detached_timeout_ms = change.detached_timeout_ms
+    seen_at = session.last_seen_at if change.idle_timeout_ms is UNSET else tx.now
+    if session.detached_at is None:
+        deadline = attached_deadline(session.opened_at, max_age_ms, seen_at, idle_timeout_ms)
+    else:
+        deadline = detached_deadline(session.opened_at, max_age_ms, session.detached_at, detached_timeout_ms)
+    deadline = max(deadline, tx.now)  # what would have ended in the past ends now: it lived until now
     changed = session.replace(
-        last_seen_at=session.last_seen_at if change.idle_timeout_ms is UNSET else tx.now,
-        idle_timeout_ms=session.idle_timeout_ms if change.idle_timeout_ms is UNSET else change.idle_timeout_ms,
+        last_seen_at=seen_at,
+        idle_timeout_ms=idle_timeout_ms,
         max_age_ms=max_age_ms,
-        detached_timeout_ms=(
-            session.detached_timeout_ms if change.detached_timeout_ms is UNSET else change.detached_timeout_ms
-        ),
+        detached_timeout_ms=detached_timeout_ms,
         detachable=session.detachable if change.detachable is UNSET else change.detachable,
         details=session.details if change.label is UNSET else session.details._replace(label=change.label),
         version=session.version + 1,
+        deadline=deadline,
+        sweep_at=look_at(session, deadline),
     )
-    deadline = max(deadline_of(changed), tx.now)  # what would have ended in the past ends now: it lived until now
-    changed = changed.replace(deadline=deadline, sweep_at=look_at(session, deadline))
     tx.put_session(session, changed)
     tx.note((SESSION_CHANGED, changed, None))
     return changed

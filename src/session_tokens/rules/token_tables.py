@@ -96,7 +96,9 @@ def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> boo
         token = tx.token(token_id)
         if token is None or token.session_id is None or tx.now >= token.deadline:
             return False
-        _, session = followed(tx, token)
+        session = tx.session(token.session_id)
+        if session is not None and session.details.successor is not None:
+            _, session = token.followed(session, tx.session(session.details.successor))
     if session is None or not session.alive(tx.now, tx.entry(session.owner)):
         return False
     end_session(tx, session, tx.now, reason)

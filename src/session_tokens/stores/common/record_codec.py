@@ -67,7 +67,11 @@ def session_row(session: Session) -> Row:
         *(
             _NO_DETAILS_ROW
             if details is NO_DETAILS
-            else (*details[:4], _as_json(details.data_versions), *details[5:])
+            else (
+                *details[:4],
+                _as_json(details.data_versions) if details.data_versions else "{}",
+                *details[5:],
+            )
         ),
     )  # fmt: skip
 
@@ -113,7 +117,7 @@ def token_row(token: Token) -> Row:
     """Return a token as a row in the order of ``TOKEN_COLUMNS``."""
     offer = token.offer
     return (
-        token.id, token.owner, token.lookup, token.kind.value, token.session_id, token.text, int(token.is_json),
+        token.id, token.owner, token.lookup, token.kind._value_, token.session_id, token.text, int(token.is_json),
         token.created_at, token.timeout_ms, token.own_deadline, token.deadline, token.disownment_timeout_ms,
         token.held_since, token.unassigned_at, token.previous_owner, token.epoch, token.version, token.client_id,
         token.name,

@@ -152,32 +152,32 @@ class Records(Rows):
 
     def session(self, id: str) -> Session | None:
         """The session of an id."""
-        row = self._first(f"{self._session_alone} WHERE s.id = ?", (id,))
+        row = self._first(self._session_where["id"], (id,))
         return None if row is None else self._session(asked_for(row, 0, (id,)))
 
     def session_by_lookup(self, lookup: str) -> Session | None:
         """The session whose present secret is looked up by that."""
-        row = self._first(f"{self._session_alone} WHERE s.lookup = ?", (lookup,))
+        row = self._first(self._session_where["lookup"], (lookup,))
         return None if row is None else self._session(asked_for(row, 2, (lookup,)))
 
     def entry(self, owner: str) -> OwnerEntry | None:
         """The entry of an owner."""
-        row = self._signed("owner_entries", "owner", owner)
+        row = self._signed("owner_entries", owner)
         return None if row is None else OwnerEntry(*row)
 
     def token(self, id: str) -> Token | None:
         """The token of an id."""
-        row = self._first(f"{self._token_alone} WHERE t.id = ?", (id,))
+        row = self._first(self._token_where["id"], (id,))
         return None if row is None else self._token(asked_for(row, 0, (id,)))
 
     def token_by_lookup(self, lookup: str) -> Token | None:
         """The token whose present secret is looked up by that."""
-        row = self._first(f"{self._token_alone} WHERE t.lookup = ?", (lookup,))
+        row = self._first(self._token_where["lookup"], (lookup,))
         return None if row is None else self._token(asked_for(row, 2, (lookup,)))
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
         """The first outcome under that key."""
-        row = self._signed("idempotency", "key", key)
+        row = self._signed("idempotency", key)
         if row is None:
             return None
         key, request, nonce, key_id, outcome, expires_at = row
@@ -185,12 +185,12 @@ class Records(Rows):
 
     def setting(self, name: str) -> str | None:
         """A setting that all processes share."""
-        row = self._signed("settings", "name", name)
+        row = self._signed("settings", name)
         return None if row is None else row[1]
 
     def service_key(self, id: str) -> ServiceKey | None:
         """The service key of an id."""
-        row = self._signed("service_keys", "id", id)
+        row = self._signed("service_keys", id)
         return None if row is None else ServiceKey(*row)
 
     def service_key_by_lookup(self, lookup: str) -> ServiceKey | None:

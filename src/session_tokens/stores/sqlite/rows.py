@@ -43,6 +43,8 @@ COLUMNS_OF = {
 
 _SESSION_WIDTH = len(SESSION_COLUMNS) + 1
 _TOKEN_WIDTH = len(TOKEN_COLUMNS) + 1
+_KEY_OF = {"owner_entries": "owner", "idempotency": "key", "settings": "name", "service_keys": "id"}
+"""The column by which single rows of the other signed tables are looked up."""
 PLACE_OF = {"id": 0, "lookup": 2}
 """Where these columns stand in the rows of sessions and tokens."""
 
@@ -97,6 +99,16 @@ class Rows:
         )
         key_columns = ", ".join((*KEY_COLUMNS, "mac"))
         self._key_by_lookup = f"SELECT {key_columns} FROM {table_prefix}service_keys WHERE lookup = ?"
+        self._session_where = {column: f"{self._session_alone} WHERE s.{column} = ?" for column in PLACE_OF}
+        self._token_where = {column: f"{self._token_alone} WHERE t.{column} = ?" for column in PLACE_OF}
+        self._signed_where = {
+            table: (
+                f"SELECT {', '.join((*COLUMNS_OF[table], 'mac'))} FROM {table_prefix}{table} WHERE {column} = ?",
+                f"{table_prefix}{table}",
+                COLUMNS_OF[table].index(column),
+            )
+            for table, column in _KEY_OF.items()
+        }
         self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in PLACE_OF}
         self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in PLACE_OF}
 
@@ -160,14 +172,14 @@ class Rows:
         except sqlite3.OperationalError:
             return next(iter(self._all(statement, values)), None)
 
-    def _signed(self, table: str, key_column: str, key: str) -> tuple[Any, ...] | None:
-        columns = ", ".join((*COLUMNS_OF[table], "mac"))
-        statement = f"SELECT {columns} FROM {self.table_prefix}{table} WHERE {key_column} = ?"
+    def _signed(self, table: str, key: str) -> tuple[Any, ...] | None:
+        statement, name, place = self._signed_where[table]
         row: tuple[Any, ...] | None = self._first(statement, (key,))
         if row is None:
             return None
-        check_mac(self._keyring, f"{self.table_prefix}{table}", row[:-1], row[-1])
-        return asked_for(row[:-1], COLUMNS_OF[table].index(key_column), (key,))
+        columns = row[:-1]
+        check_mac(self._keyring, name, columns, row[-1])
+        return asked_for(columns, place, (key,))
 
 
 def asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:

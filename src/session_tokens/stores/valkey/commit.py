@@ -170,9 +170,14 @@ class Writes:
         if old is None or new is None or old.lookup != new.lookup or old.deadline != new.deadline:
             self._lead(b"T:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
         self._hold(old, new, record, id)
-        self._move(b"lv", old is not None and old.is_sellable, new is not None and new.is_sellable, at, id)
-        self._move(b"lu", old is not None and old.is_unassigned, new is not None and new.is_unassigned, at, id)
-        self._move_due(NEVER if old is None else old.deadline, NEVER if new is None else new.deadline, b"t" + id)
+        was_listed, is_listed = old is not None and old.is_sellable, new is not None and new.is_sellable
+        if was_listed is not is_listed:
+            self._move(b"lv", was_listed, is_listed, at, id)
+        was_free, is_free = old is not None and old.is_unassigned, new is not None and new.is_unassigned
+        if was_free is not is_free:
+            self._move(b"lu", was_free, is_free, at, id)
+        if old is None or new is None or old.deadline != new.deadline:
+            self._move_due(NEVER if old is None else old.deadline, NEVER if new is None else new.deadline, b"t" + id)
 
     def _hold(self, old: Token | None, new: Token | None, record: Token, id: bytes) -> None:
         """Move a token from where it was held to where it is now."""
