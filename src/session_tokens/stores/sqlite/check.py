@@ -11,7 +11,8 @@ from typing import NamedTuple
 from ...clock import Clock
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
-from ..common.record_codec import check_mac, mac_of, outcome_of, session_of, token_of
+from ...records import Token
+from ..common.record_codec import check_mac, mac_of, outcome_of, session_of, token_of, token_row
 from .connections import DAMAGED_REMEDY
 from .rows import COLUMNS_OF, any_text
 from .schema import SIGNED_TABLES, SPACE_MIGRATIONS, recorded_peppers, spaces_of, statements_of
@@ -267,7 +268,7 @@ class _Check:
         return "moved to quarantine"
 
     def orphans(self, table_prefix: str) -> None:
-        """See that each token that names a session has it."""
+        """See that each token that names a session has it; without it, it is written down as what it counts as."""
         name = f"{table_prefix}tokens"
         columns = ", ".join(f"t.{column}" for column in (*COLUMNS_OF["tokens"], "mac"))
         orphans = self._execute(
@@ -275,9 +276,20 @@ class _Check:
             "WHERE t.session_id IS NOT NULL AND s.id IS NULL"
         ).fetchall()
         for row in orphans:
-            if row[3] == "session-bound":
-                message = "a session-bound token without its session; it is dead"
-                self._add("orphan", name, row[0], message, self._set_aside(name, "id", row, message))
-            else:
-                message = "a token whose session is gone; it counts as unassigned"
-                self._add("orphan", name, row[0], message)
+            try:
+                check_mac(self._keyring, name, row[:-1], row[-1])
+                token = token_of(row[:-1])
+            except UNREADABLE:
+                continue  # told with the rows
+            left = token.as_of(self._clock.now(), None, None)
+            said = f"its session {token.session_id} is not there; it {'is dead' if left is None else 'is unassigned'}"
+            fixed = self._set_aside(name, "id", row, said) if left is None else self._put(name, left)
+            self._add("orphan", name, token.id, said, fixed)
+
+    def _put(self, name: str, token: Token) -> str | None:
+        if not self._fix:
+            return None
+        row = token_row(token)
+        values = ", ".join(f"{column} = ?" for column in (*COLUMNS_OF["tokens"], "mac"))
+        self._execute(f"UPDATE {name} SET {values} WHERE id = ?", (*row, mac_of(self._keyring, name, row), token.id))
+        return "written down as unassigned"
