@@ -6,7 +6,10 @@ from typing import Any
 
 from django.contrib.auth import alogin, get_user_model, login, logout, update_session_auth_hash
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.urls import path
+from django.urls import include, path
+
+from session_tokens.web.django import recent_login_required
+from session_tokens.web.django.opened import opened
 
 
 def _user(request: HttpRequest) -> Any:
@@ -63,7 +66,28 @@ def change_password(request: HttpRequest) -> HttpResponse:
     return HttpResponse("changed")
 
 
+def delete_account(request: HttpRequest) -> HttpResponse:
+    return recent_login_required(float(request.GET.get("minutes", 10)))(untouched)(request)
+
+
+async def delete_account_async(request: HttpRequest) -> HttpResponse:
+    async def delete(_: HttpRequest) -> HttpResponse:
+        return HttpResponse("deleted")
+
+    return await recent_login_required(float(request.GET.get("minutes", 10)))(delete)(request)
+
+
+def put_late(request: HttpRequest) -> HttpResponse:
+    """Change the session while somebody else ends it."""
+    request.session["a"] = request.GET["a"]
+    opened.blocking().destroy_sessions(str(request.user.pk))
+    return HttpResponse("put")
+
+
 urlpatterns = [
+    path("put-late", put_late),
+    path("delete-account", delete_account), path("delete-account-async", delete_account_async),
+    path("account/devices/", include("session_tokens.web.django.urls")),
     path("show", show), path("untouched", untouched), path("put", put), path("append", append),
     path("log-in", log_in), path("log-in-async", log_in_async), path("show-async", show_async),
     path("log-out", log_out), path("change-password", change_password),

@@ -1,11 +1,30 @@
 """Django's sessions in a store of this library: ``SESSION_ENGINE = "session_tokens.web.django"``.
 
-Django asks a session engine for one name, ``SessionStore``. What else is here is imported where it is needed, for
-Django loads this package before its applications are ready.
+As an application (``INSTALLED_APPS``) it also brings checks, a page with a user's devices and a management command.
 """
 
 from __future__ import annotations
 
+from .devices import (
+    aend_others,
+    asessions_of,
+    end_others,
+    end_session_of,
+    owner_of,
+    recent_login_required,
+    sessions_of,
+)
 from .engine import SessionStore
+from .middleware import SessionMiddleware
 
-__all__ = ["SessionStore"]
+__all__ = [
+    "SessionMiddleware",
+    "SessionStore",
+    "aend_others",
+    "asessions_of",
+    "end_others",
+    "end_session_of",
+    "owner_of",
+    "recent_login_required",
+    "sessions_of",
+]

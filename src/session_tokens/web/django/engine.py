@@ -77,7 +77,7 @@ class SessionStore(SessionBase):
     def __init__(self, session_key: str | None = None) -> None:
         self._is_marked = False
         self._seen: dict[str, str] = {}  # the data as it was when nothing was modified
-        self._client: Mapping[str, str] = {}
+        self._client: Mapping[str, str | None] = {}
         self._forget()
         super().__init__(session_key)
         before = None if session_key is None else self._unsaved.get(session_key)
@@ -98,7 +98,8 @@ class SessionStore(SessionBase):
         self._left, self._is_proven, self._client = before._left, before._is_proven, before._client
         if hasattr(before, "_session_cache"):
             self._session_cache = dict(before._session_cache)
-        self._unsaved[self.session_key] = self
+        if self._minted is not None:
+            self._unsaved[self._minted] = self
 
     # --- what is known of the session ---------------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ class SessionStore(SessionBase):
         record = self.record
         return None if record is None else record.id
 
-    def came_from(self, *, user_agent: str, address: str) -> None:
+    def came_from(self, *, user_agent: str | None, address: str | None) -> None:
         """Remember which client logs in; kept with the session that the log-in opens."""
         self._client = {"user_agent": user_agent, "address": address}
 
@@ -155,6 +156,21 @@ class SessionStore(SessionBase):
             if self._minted is None and (self._record is None or _user_of(self._record) != str(self._session[USER])):
                 self._cycle()
 
+    def _get_session(self, no_load: bool = False) -> Data:
+        """Return the data, read when it is first asked for; by the secret, which the key need not be."""
+        self.accessed = True
+        if not hasattr(self, "_session_cache"):
+            self._session_cache = {} if self._session_key is None or no_load else self.load()
+        return self._session_cache
+
+    async def _aget_session(self, no_load: bool = False) -> Data:
+        self.accessed = True
+        if not hasattr(self, "_session_cache"):
+            self._session_cache = {} if self._session_key is None or no_load else await self.aload()
+        return self._session_cache
+
+    _session = property(_get_session)
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def load(self) -> Data:
@@ -170,7 +186,7 @@ class SessionStore(SessionBase):
         return await arun(self._load())
 
     def _load(self) -> Steps[Data]:
-        key = self.session_key
+        key = self._session_key
         if key is not None and key == self._minted:
             return {field: json.loads(text) for field, text in self._kept.items()}
         record = None if key is None else (yield ask("verify_session", key))
@@ -219,7 +235,7 @@ class SessionStore(SessionBase):
 
     def _cycle(self) -> None:
         if self._record is not None and self._left is None:
-            self._left = self.session_key
+            self._left = self._session_key
         self._session_key = self._get_new_session_key()
         self.modified = True
 
@@ -278,10 +294,10 @@ class SessionStore(SessionBase):
         await arun(self._save(must_create=must_create))
 
     def _save(self, *, must_create: bool) -> Steps[None]:
-        if self.session_key is None:
+        if self._session_key is None:
             yield from self._create()
             return
-        if must_create and self.session_key != self._minted:
+        if must_create and self._session_key != self._minted:
             raise CreateError
         if not hasattr(self, "_session_cache"):
             self._session_cache = {} if must_create else (yield from self._load())
@@ -296,20 +312,20 @@ class SessionStore(SessionBase):
             raise CreateError from error
         except (OwnerDisabled, LimitReached) as error:
             raise PermissionDenied(str(error)) from error
-        self._unsaved.pop(self.session_key, None)
+        self._unsaved.pop(self._session_key, None)
         self._minted = self._left = None
         self._is_proven = False
 
     def _find(self) -> Steps[None]:
         """Read the record of a session whose data was set without reading it."""
-        record = None if self.session_key is None else (yield ask("verify_session", self.session_key))
+        record = None if self._session_key is None else (yield ask("verify_session", self._session_key))
         if record is None:
             raise UpdateError("there is no such session")
         self._take(record)
 
     def _write(self, data: Data) -> Steps[None]:
         texts = texts_of(data)
-        record, key = self._record, self.session_key
+        record, key = self._record, self._session_key
         if self._is_over(data):
             self._record, self._kept = None, {}
             if record is not None:
@@ -368,13 +384,13 @@ class SessionStore(SessionBase):
         await arun(self._delete(session_key))
 
     def _delete(self, key: str | None) -> Steps[None]:
-        key = self.session_key if key is None else key
+        key = self._session_key if key is None else key
         holder = None if key is None else self._unsaved.get(key)
         if holder is not None:
             key = holder._left
             holder._unsaved.pop(holder._minted or "", None)
             holder._forget()
-        elif key is not None and key in (self.session_key, self._left):
+        elif key is not None and key in (self._session_key, self._left):
             self._forget()
         if key is not None and (is_session_secret(key) or is_id(SESSION_ID, key)):
             yield ask("destroy_session", key)

@@ -1,0 +1,66 @@
+"""System checks: settings that cannot work, and packages that would keep secrets in their own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as Doubt
+from django.core.exceptions import ImproperlyConfigured
+
+from .opened import address, general_settings
+
+ENGINE = "session_tokens.web.django"
+MIDDLEWARE = "session_tokens.web.django.SessionMiddleware"
+DJANGOS = "django.contrib.sessions.middleware.SessionMiddleware"
+KEEPERS = ("allauth.usersessions", "user_sessions", "qsessions")
+"""Applications that write session keys into tables of their own."""
+
+
+def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMessage]:
+    """Look at the settings; nothing is opened."""
+    said: list[CheckMessage] = []
+    try:
+        url = address()
+        general_settings()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), id="session_tokens.E001")]
+    if settings.SESSION_ENGINE != ENGINE:
+        said.append(
+            Doubt(
+                f"SESSION_ENGINE is {settings.SESSION_ENGINE}: the sessions are not kept by session-tokens",
+                hint=f'set SESSION_ENGINE = "{ENGINE}"',
+                id="session_tokens.W001",
+            )
+        )
+    keepers = [name for name in KEEPERS if apps.is_installed(name)]
+    if keepers and MIDDLEWARE not in settings.MIDDLEWARE:
+        said.append(
+            Doubt(
+                f"{', '.join(keepers)} keeps session keys in a table, and a session key is a secret here: who reads "
+                "the table can take over sessions",
+                hint=f'replace "{DJANGOS}" in MIDDLEWARE by "{MIDDLEWARE}": then session keys are public ids',
+                id="session_tokens.W002",
+            )
+        )
+    if url.startswith("memory:") and not settings.DEBUG:
+        said.append(
+            Doubt(
+                "the sessions are kept in the memory of one process: a restart logs everybody out, and another "
+                "process knows none of them",
+                hint='set SESSION_TOKENS_STORE = "sqlite:///…", "postgresql://…" or "valkey://…"',
+                id="session_tokens.W003",
+            )
+        )
+    if settings.SESSION_SERIALIZER != "django.contrib.sessions.serializers.JSONSerializer":
+        said.append(
+            Doubt(
+                f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER}, which is not used: sessions hold JSON",
+                hint="remove SESSION_SERIALIZER, and keep only what JSON can hold in sessions",
+                id="session_tokens.W004",
+            )
+        )
+    return said

@@ -1,0 +1,55 @@
+"""``manage.py session_tokens``: list the sessions of a user, end them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ...devices import owner_of, sessions_of
+from ...opened import opened
+
+
+class Command(BaseCommand):
+    """Lists and ends sessions; ids only, a secret is never shown and never an argument."""
+
+    help = "List the sessions of a user, or end them."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Name the two acts and what they take."""
+        acts = parser.add_subparsers(dest="act", required=True)
+        listing = acts.add_parser("list", help="list the living sessions of a user")
+        listing.add_argument("user", help="the user's name, as they log in")
+        listing.add_argument("--json", action="store_true", help="one JSON object a line")
+        ending = acts.add_parser("end", help="end sessions by their ids, or all of a user")
+        ending.add_argument("ids", nargs="*", metavar="ses_…", help="public ids")
+        ending.add_argument("--user", help="end all sessions of this user")
+
+    def handle(self, **options: Any) -> None:
+        """Do it, and say what was done."""
+        if options["act"] == "list":
+            for session in sessions_of(_user(options["user"])):
+                if options["json"]:
+                    self.stdout.write(json.dumps({**session.to_dict(), "data": None}))
+                else:
+                    self.stdout.write(
+                        f"{session.id}  {session.last_seen_datetime:%Y-%m-%d %H:%M}  {session.address or '-'}  "
+                        f"{session.user_agent or '-'}"
+                    )
+            return
+        if not options["ids"] and options["user"] is None:
+            raise CommandError("name sessions by their ids (ses_…), or give --user")
+        ended = sum(opened.blocking().destroy_session(id, reason="revoked") for id in options["ids"])
+        if options["user"] is not None:
+            ended += opened.blocking().destroy_sessions(owner_of(_user(options["user"])), reason="revoked")
+        self.stdout.write(f"{ended} ended")
+
+
+def _user(name: str) -> Any:
+    users = get_user_model()
+    try:
+        return users._default_manager.get_by_natural_key(name)
+    except users.DoesNotExist:
+        raise CommandError(f"there is no user {name}") from None

@@ -1,0 +1,192 @@
+"""The middleware that takes the place of Django's: public ids as session keys, and cookies that are as safe as can be.
+
+On what it does at a response: a session that ended meanwhile clears the cookie and lets the response go out, where
+Django answers 400; a store that cannot be asked is a 503 with ``Retry-After``, and the cookie stays as it is. Under an
+event loop nothing is handed to a thread, where the store has connections for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from http.cookies import Morsel
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings
+from django.contrib.sessions.backends.base import UpdateError
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
+from django.utils.http import http_date
+
+from ...crypto.minting import is_session_secret
+from ...errors import StoreError
+from .engine import SessionStore
+
+log = logging.getLogger("session_tokens.web.django")
+
+RETRY_AFTER_S = 2
+
+
+class SessionStoreById(SessionStore):
+    """A session whose key is its public id, good for other people's tables; the secret is in the cookie alone.
+
+    A log-in has no id before it is written: who asks for the key of one writes it.
+    """
+
+    @property
+    def session_key(self) -> str | None:
+        """The public id of the session, ``None`` as long as there is none."""
+        if self._minted is not None:
+            self.save()
+        return self.id
+
+    @property
+    def secret(self) -> str | None:
+        """What the cookie holds."""
+        return self._session_key
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the store knows the secret."""
+        return self._minted is None and self._record is not None
+
+
+class PartitionedMorsel(Morsel[str]):
+    """A cookie of its own in each site that embeds ours (CHIPS); Python can write one from 3.14 on."""
+
+    def OutputString(self, attrs: Any = None) -> str:  # noqa: N802  # the name is the standard library's
+        """Return the cookie as it is sent."""
+        text = super().OutputString(attrs)
+        return text if "partitioned" in text.lower().split("; ") else text + "; Partitioned"
+
+
+def cookie_name() -> str:
+    """Return the name of the cookie: with ``__Host-`` where it is sent over https alone, to one host and all paths."""
+    name: str = settings.SESSION_COOKIE_NAME
+    if not settings.SESSION_COOKIE_SECURE or name.startswith("__"):
+        return name
+    is_of_host = settings.SESSION_COOKIE_DOMAIN is None and settings.SESSION_COOKIE_PATH == "/"
+    return ("__Host-" if is_of_host else "__Secure-") + name
+
+
+class SessionMiddleware:
+    """``MIDDLEWARE``: stands where ``django.contrib.sessions.middleware.SessionMiddleware`` stood.
+
+    Beside Django's settings of the cookie it knows ``SESSION_COOKIE_PARTITIONED``, which asks for
+    ``SESSION_COOKIE_SECURE``.
+    """
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: Any) -> HttpResponse | Awaitable[HttpResponse]:
+        """Give the request its session, and write it down when there is a response."""
+        if self.is_async:
+            return self._acall(request)
+        shown = _begin(request)
+        response = self.get_response(request)
+        session = request.session
+        if not _is_ours(session):
+            return response
+        ended = False
+        if _is_to_be_saved(session, response):
+            try:
+                session.save()
+            except UpdateError:
+                ended = True
+            except StoreError as error:
+                return _unavailable(error)
+        return _settle(session, shown, response, ended=ended)
+
+    async def _acall(self, request: Any) -> HttpResponse:
+        shown = _begin(request)
+        response = await self.get_response(request)
+        session = request.session
+        if not _is_ours(session):
+            return response
+        ended = False
+        if _is_to_be_saved(session, response):
+            try:
+                await session.asave()
+            except UpdateError:
+                ended = True
+            except StoreError as error:
+                return _unavailable(error)
+        return _settle(session, shown, response, ended=ended)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Answer a view that could not read its session with 503."""
+        return _unavailable(exception) if isinstance(exception, StoreError) else None
+
+
+def _begin(request: Any) -> str | None:
+    shown: str | None = request.COOKIES.get(cookie_name())
+    request.session = SessionStoreById(shown if shown is not None and is_session_secret(shown) else None)
+    return shown
+
+
+def _is_ours(session: object) -> bool:
+    return isinstance(session, SessionStoreById)
+
+
+def _is_to_be_saved(session: SessionStoreById, response: HttpResponse) -> bool:
+    if response.status_code >= 500 or session.is_empty():
+        return False
+    return bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
+
+
+def _unavailable(error: Exception) -> HttpResponse:
+    log.error("sessions cannot be read or written: %s", error)
+    return HttpResponse(
+        "The service is not available for a moment.",
+        status=503,
+        headers={"Retry-After": str(RETRY_AFTER_S), "Cache-Control": "no-store", "Vary": "Cookie"},
+        content_type="text/plain; charset=utf-8",
+    )
+
+
+def _settle(session: SessionStoreById, shown: str | None, response: HttpResponse, *, ended: bool) -> HttpResponse:
+    """Write the cookie as the session is now."""
+    is_changed = bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
+    if ended:
+        log.info("a session ended while a request was answered; its changes are dropped")
+    if ended or session.is_empty():
+        if shown is not None and is_session_secret(shown):  # what is not ours may be somebody else's
+            _put(response, "", max_age=0)
+    elif session.is_written and (session.secret != shown or (is_changed and response.status_code < 500)):
+        is_of_browser = session.get_expire_at_browser_close()
+        _put(response, session.secret or "", max_age=None if is_of_browser else session.get_expiry_age())
+    if session.accessed:
+        patch_vary_headers(response, ("Cookie",))
+    return response
+
+
+def _put(response: HttpResponse, value: str, *, max_age: int | None) -> None:
+    name, is_partitioned = cookie_name(), bool(getattr(settings, "SESSION_COOKIE_PARTITIONED", False))
+    response.set_cookie(
+        name,
+        value,
+        max_age=max_age,
+        expires=None if max_age is None else http_date(time.time() + max_age if max_age else 0),
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        secure=bool(settings.SESSION_COOKIE_SECURE),
+        httponly=bool(settings.SESSION_COOKIE_HTTPONLY),
+        samesite="None" if is_partitioned else settings.SESSION_COOKIE_SAMESITE,
+    )
+    if is_partitioned and settings.SESSION_COOKIE_SECURE:
+        partitioned = PartitionedMorsel()
+        partitioned.set(name, value, response.cookies[name].coded_value)
+        partitioned.update(response.cookies[name])
+        response.cookies[name] = partitioned
+    patch_vary_headers(response, ("Cookie",))
+    if not response.has_header("Cache-Control"):
+        response.headers["Cache-Control"] = "no-store"

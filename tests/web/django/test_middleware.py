@@ -1,0 +1,191 @@
+"""Our middleware: ids as session keys, safe cookies, no log-out by an outage, the same on threads and event loops."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_in
+from django.db import connection
+from django.test import AsyncClient, Client
+from django.test.utils import modify_settings, override_settings
+
+from session_tokens.web.django.checks import DJANGOS, MIDDLEWARE
+from session_tokens.web.django.opened import BlockingSessions, opened
+from tests.servers.valkey import ValkeyServer, _private_valkey  # noqa: F401  # a fixture
+
+COOKIE = "sessionid"
+
+
+@pytest.fixture(autouse=True)
+def ours() -> Iterator[None]:
+    with modify_settings(MIDDLEWARE={"remove": DJANGOS, "prepend": MIDDLEWARE}):
+        yield
+
+
+@pytest.fixture
+def ann(tokens: BlockingSessions) -> Iterator[Any]:
+    user = get_user_model().objects.create_user("ann", password="old")
+    yield user
+    user.delete()
+    connection.close()
+
+
+def test_the_key_is_an_id_and_the_cookie_the_secret(tokens: BlockingSessions, ann: Any) -> None:
+    client, keys = Client(), []
+
+    def note(request: Any, **_: Any) -> None:
+        keys.append(request.session.session_key)
+
+    user_logged_in.connect(note)
+    try:
+        client.get("/append?item=pen")
+        before = client.cookies[COOKIE].value
+        client.get("/log-in?name=ann")
+    finally:
+        user_logged_in.disconnect(note)
+    secret = client.cookies[COOKIE].value
+    found = tokens.verify_session(secret)
+
+    assert found is not None
+    assert keys == [found.id], "the key that packages keep at the log-in is that of the session"
+    assert tokens.verify_session(before) is None
+    assert client.get("/show").json() == {"user": "ann", "data": {"cart": ["pen"]}}
+
+
+def test_an_id_in_the_cookie_opens_nothing(tokens: BlockingSessions, ann: Any) -> None:
+    client, thief = Client(), Client()
+    client.get("/log-in?name=ann")
+    found = tokens.verify_session(client.cookies[COOKIE].value)
+    assert found is not None
+    thief.cookies[COOKIE] = found.id
+
+    assert thief.get("/show").json()["user"] == ""
+    assert thief.cookies[COOKIE].value == found.id, "what is not ours is left alone"
+
+
+def test_nothing_is_kept_or_set_for_those_who_only_read(tokens: BlockingSessions) -> None:
+    client = Client()
+
+    assert "Vary" not in client.get("/untouched").headers
+    read = client.get("/show")
+    assert read.headers["Vary"] == "Cookie"
+    assert "Cache-Control" not in read.headers
+    assert client.cookies == {}
+    assert len(tokens.list_sessions().items) == 0
+
+
+def test_a_session_that_ended_meanwhile_clears_the_cookie_and_the_response_goes_out(
+    tokens: BlockingSessions, ann: Any
+) -> None:
+    client = Client()
+    client.get("/log-in?name=ann")
+    secret = client.cookies[COOKIE].value
+    response = client.get("/put-late?a=1")
+
+    assert response.status_code == 200
+    assert client.cookies[COOKIE].value == ""
+    assert tokens.verify_session(secret) is None
+
+
+def test_a_log_in_that_fails_loses_no_cart(tokens: BlockingSessions, ann: Any) -> None:
+    client = Client()
+    client.get("/append?item=pen")
+    client.get("/log-in?name=ann&status=500")
+    assert client.get("/show").json()["data"] == {"cart": ["pen"]}
+
+    def note(request: Any, **_: Any) -> None:
+        assert request.session.session_key is not None
+
+    user_logged_in.connect(note)
+    try:
+        client.get("/log-in?name=ann&status=500")
+    finally:
+        user_logged_in.disconnect(note)
+    assert client.get("/show").json() == {"user": "ann", "data": {"cart": ["pen"]}}, (
+        "it was written: the cookie says so"
+    )
+
+
+def test_logging_out_clears_the_cookie_with_what_it_was_set_with(tokens: BlockingSessions, ann: Any) -> None:
+    with override_settings(SESSION_COOKIE_SECURE=True, SESSION_COOKIE_PARTITIONED=True):
+        client = Client()
+        set_ = client.get("/log-in?name=ann", secure=True).cookies["__Host-sessionid"].OutputString()
+        cleared = client.get("/log-out", secure=True).cookies["__Host-sessionid"].OutputString()
+
+    for said in (set_, cleared):
+        assert said.startswith("__Host-sessionid=")
+        assert {"Path=/", "Secure", "HttpOnly", "SameSite=None", "Partitioned"} <= set(said.split("; "))
+        assert "Domain" not in said
+    assert "Max-Age=0" in cleared
+    assert tokens.list_sessions().items == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"SESSION_COOKIE_SECURE": True}, "__Host-sessionid"),
+        ({"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_PATH": "/app"}, "__Secure-sessionid"),
+        ({"SESSION_COOKIE_SECURE": True, "SESSION_COOKIE_DOMAIN": "example.com"}, "__Secure-sessionid"),
+        ({}, "sessionid"),
+    ],
+)
+def test_the_name_of_the_cookie_promises_what_can_be_kept(
+    tokens: BlockingSessions, settings: dict[str, Any], name: str
+) -> None:
+    with override_settings(**settings):
+        response = Client().get("/put?a=1", secure=True)
+
+    assert list(response.cookies) == [name]
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_the_test_client_logs_in(tokens: BlockingSessions, ann: Any) -> None:
+    client = Client()
+    client.force_login(ann)
+
+    assert client.get("/show").json()["user"] == "ann"
+    assert client.session["_auth_user_id"] == str(ann.pk)
+
+
+async def test_an_event_loop_does_the_same(tokens: BlockingSessions) -> None:
+    ann = await get_user_model().objects.acreate_user("ann", password="old")
+    try:
+        client = AsyncClient()
+        await client.get("/append?item=pen")
+        first = client.cookies[COOKIE].value
+        await client.get("/log-in-async?name=ann")
+
+        assert (await client.get("/show-async")).json() == {"user": "ann", "cart": ["pen"]}
+        assert tokens.verify_session(first) is None
+    finally:
+        await ann.adelete()
+
+
+def test_an_outage_is_a_503_that_leaves_the_cookie_alone(private_valkey: Callable[..., ValkeyServer]) -> None:
+    server = private_valkey("--appendonly", "yes", "--appendfsync", "always")
+    user = get_user_model().objects.create_user("ann", password="old")
+    try:
+        with override_settings(SESSION_TOKENS_STORE=server.url, SESSION_TOKENS={"pepper": bytes(32)}):
+            client = Client()
+            client.get("/log-in?name=ann")
+            secret = client.cookies[COOKIE].value
+            server.kill()
+            answers = [client.get("/show"), client.get("/put?a=1"), client.get("/untouched")]
+            server.start()
+
+            assert [answer.status_code for answer in answers] == [503, 503, 200]
+            assert [answer.headers.get("Retry-After") for answer in answers] == ["2", "2", None]
+            assert client.cookies[COOKIE].value == secret
+            for _ in range(200):  # connections are tried again after a while
+                back = client.get("/show")
+                if back.status_code == 200:
+                    break
+                time.sleep(0.05)
+            assert back.json()["user"] == "ann"
+    finally:
+        opened.close()
+        user.delete()
