@@ -350,7 +350,7 @@ def limit_of(given: object, limit_max: int = PAGE_LIMIT_MAX) -> int:
     if isinstance(given, bool) or not isinstance(given, int):
         raise TypeError(f"limit is an int, not {type(given).__name__}")
     if not 1 <= given <= limit_max:
-        raise InvalidInput(f"limit is 1 to {limit_max}; follow .next for more")
+        raise InvalidInput(f"limit is 1 to {limit_max}; ask for further pages")
     return given
 
 
@@ -380,10 +380,10 @@ def place_of_cursor(prefix: str, given: object) -> tuple[int, str] | None:
     if given is None:
         return None
     if not isinstance(given, str):
-        raise TypeError(f"after is a page's .next or None, not {type(given).__name__}")
+        raise TypeError(f"after is a page's .after or None, not {type(given).__name__}")
     created_at, _, id = given.partition(".")
     if not (created_at.isascii() and created_at.isdigit() and len(created_at) <= 19 and is_id(prefix, id)):
-        raise InvalidInput("after is not the .next of a page of this listing; begin without it")
+        raise InvalidInput("after is not what a page of this listing gave for the next one; begin without it")
     return int(created_at), id
 
 

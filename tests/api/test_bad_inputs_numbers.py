@@ -283,7 +283,7 @@ def test_row_59_forged_cursors(st: SessionTokens, cursor: str) -> None:
 def test_row_59_the_cursor_of_another_listing(st: SessionTokens, clock: ManualClock) -> None:
     opened = [st.open_session("ann") for _ in range(2)]
     tokens = [st.issue_token(issued.id) for issued in opened]
-    after_session, after_token = st.list_sessions(limit=1).next, st.list_tokens(limit=1).next
+    after_session, after_token = st.list_sessions(limit=1).after, st.list_tokens(limit=1).after
 
     assert len(tokens) == 2
     with pytest.raises(InvalidInput):

@@ -90,7 +90,7 @@ def test_pages_follow_one_another_to_the_end(st: SessionTokens, clock: ManualClo
     while True:
         page = st.list_sessions("ann", after=after, limit=3)
         pages.append([session.id for session in page.items])
-        after = page.next
+        after = page.after
         if after is None:
             break
 
@@ -101,8 +101,8 @@ def test_a_full_last_page_has_no_next(st: SessionTokens) -> None:
     for _ in range(4):
         st.issue_token(None)
 
-    assert st.list_tokens(limit=4).next is None
-    assert st.list_tokens(limit=3).next is not None
+    assert st.list_tokens(limit=4).after is None
+    assert st.list_tokens(limit=3).after is not None
     assert [] == st.list_sessions().items
 
 
@@ -214,6 +214,6 @@ def test_a_page_is_a_sequence_of_its_items() -> None:
         assert len(page) == 2
         assert list(page) == page.items == [page[0], page[1]]
         assert page[0] in opened
-        assert [*page, *st.list_sessions("ann", after=page.next)] == sorted(
+        assert [*page, *st.list_sessions("ann", after=page.after)] == sorted(
             opened, key=lambda it: (it.created_at, it.id)
         )

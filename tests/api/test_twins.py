@@ -103,7 +103,7 @@ def script(st: Any, call: Callable[[Any], Any]) -> list[Any]:
     answers = [
         call(st.verify_session(opened.secret)).data, call(st.verify_token(token.secret)),
         call(st.verify_token(given.secret)).value, call(st.update_session_data(opened.id, {"b": 2})).data,
-        call(st.detach_session(opened.id)).is_detached, call(st.list_sessions(detached=True)).next,
+        call(st.detach_session(opened.id)).is_detached, call(st.list_sessions(detached=True)).after,
         call(st.offer_token(token.id, price=1)).price, len(call(st.list_tokens(sellable=True)).items),
         call(st.destroy_sessions("ann")), call(st.sweep()), call(st.disable_owner("bob")),
         call(st.get_session(opened.id)),

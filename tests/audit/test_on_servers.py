@@ -316,7 +316,7 @@ def every_session(tokens: SessionTokens) -> Iterator[Session]:
     while True:
         page = tokens.list_sessions(after=after, limit=500)
         yield from page
-        after = page.next
+        after = page.after
         if after is None:
             return
 

@@ -131,7 +131,7 @@ class World:
             page = self.ask(command, after=after, limit=limit, **filters)
             assert len(page.items) <= limit, f"{self.kind.name}: a page of {len(page.items)}, limit {limit}"
             yield page.items
-            after = page.next
+            after = page.after
             if after is None:
                 return
 

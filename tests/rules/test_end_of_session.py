@@ -208,8 +208,8 @@ def test_of_very_many_tokens_all_are_dead_at_once(st: SessionTokens, crowded: tu
     assert [None] * 1300 == [st.verify_token(secret) for secret in secrets]
     page = st.list_tokens(limit=500)
     listed = {token.id for token in page.items}
-    while page.next is not None:  # a page looks at about 1,000 records, of which most are dead here
-        page = st.list_tokens(limit=500, after=page.next)
+    while page.after is not None:  # a page looks at about 1,000 records, of which most are dead here
+        page = st.list_tokens(limit=500, after=page.after)
         listed |= {token.id for token in page.items}
     assert transferable == listed
 
@@ -250,6 +250,6 @@ def test_all_transferables_of_a_replaced_session_move_in_one_step(opening: Openi
 
     assert {second.id} == {token.session_id for secret in issued if (token := st.verify_token(secret.secret))}
     assert 700 == len(st.list_tokens(session=second.id, limit=500).items) + len(
-        st.list_tokens(session=second.id, limit=500, after=st.list_tokens(session=second.id, limit=500).next).items
+        st.list_tokens(session=second.id, limit=500, after=st.list_tokens(session=second.id, limit=500).after).items
     )
     assert not st.list_tokens(session=first.id).items

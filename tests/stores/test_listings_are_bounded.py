@@ -150,8 +150,8 @@ def work_of(url: str, kind: str, count: int) -> list[int]:
             assert page.items == [], (command, filters)
             costs.append(cost)
             pages = 0
-            while page.next is not None:
-                page, pages = listing(**asked, after=page.next), pages + 1
+            while page.after is not None:
+                page, pages = listing(**asked, after=page.after), pages + 1
                 assert page.items == [], (command, filters)
                 assert pages <= count // 1_000 + 1
         return costs

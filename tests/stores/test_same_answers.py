@@ -117,7 +117,7 @@ class Side:
             # Stores tick at different instants, so each is asked for its own order, and for the same records.
             places = [(record.created_at, record.id) for record in answer.items]
             assert places == sorted(places), f"{self.name} lists out of order"
-            return sorted(map(self.plain, answer.items), key=repr), answer.next is None
+            return sorted(map(self.plain, answer.items), key=repr), answer.after is None
         return answer
 
 

@@ -68,7 +68,7 @@ class Side:
                 answer.is_sellable, answer.timeout,
             )  # fmt: skip
         if hasattr(answer, "items") and hasattr(answer, "next"):
-            return sorted(map(self.plain, answer.items), key=repr), answer.next is None
+            return sorted(map(self.plain, answer.items), key=repr), answer.after is None
         return answer
 
 
@@ -165,7 +165,7 @@ def paged(listing: Callable[..., Any], **named: Any) -> list[str]:
     while True:
         page = listing(after=after, **named)
         ids += [record.id for record in page.items]
-        after = page.next
+        after = page.after
         if after is None:
             return ids
 

@@ -111,7 +111,7 @@ async def values_listed(tokens: AsyncSessionTokens) -> list[int]:
     while True:
         page = await until_answered(lambda: tokens.list_tokens(after=after, limit=500))  # noqa: B023  # called at once
         values += [token.value for token in page.items if isinstance(token.value, int)]
-        after = page.next
+        after = page.after
         if after is None:
             return values
 

@@ -107,7 +107,7 @@ def call_all(st: SessionTokens) -> None:
     page = st.list_sessions("ann", detached=None, after=None, limit=10)
     assert_type(page, Page[Session])
     assert_type(page.items, list[Session])
-    assert_type(page.next, str | None)
+    assert_type(page.after, str | None)
     token = st.issue_token(
         None, {"may": ["read"]}, transferable=False, timeout=None, client_id="key_1", idempotency_key="x"
     )  # fmt: skip
@@ -163,7 +163,7 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
     page = await st.list_sessions("ann", detached=None, after=None, limit=10)
     assert_type(page, Page[Session])
     assert_type(page.items, list[Session])
-    assert_type(page.next, str | None)
+    assert_type(page.after, str | None)
     token = await st.issue_token(
         None, {"may": ["read"]}, transferable=False, timeout=None, client_id="key_1", idempotency_key="x"
     )  # fmt: skip

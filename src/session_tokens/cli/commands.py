@@ -120,13 +120,13 @@ def list_tokens(options: Namespace) -> int:
 
 def _paged(options: Namespace, columns: tuple[str, ...], rows: list[dict[str, Any]], page: Page[Any]) -> int:
     if options.json:
-        print_json({"items": rows, "next": page.next, "unreadable": list(page.unreadable)})
+        print_json({"items": rows, "next": page.after, "unreadable": list(page.unreadable)})
     elif rows:
         print_table(columns, rows)
     if page.unreadable and not options.json:
         print(f"left out, as they cannot be read: {', '.join(page.unreadable)}; see check", file=sys.stderr)
-    if page.next is not None and not options.json:
-        print(f"more: --after {page.next}", file=sys.stderr)
+    if page.after is not None and not options.json:
+        print(f"more: --after {page.after}", file=sys.stderr)
     return exits.OK
 
 

@@ -149,17 +149,17 @@ class Page(Sequence[R]):
 
     Attributes:
         items: the sessions or tokens.
-        next: give it as ``after=`` for the next page; ``None`` when there is none. A page may be short, even empty,
+        after: give it as ``after=`` for the next page; ``None`` when there is none. A page may be short, even empty,
             and still name a next one.
         unreadable: the ids of what belongs here or right after and was left out because it cannot be read: damaged,
             forged, or under a pepper that this process was not given; ``session-tokens check`` says more.
     """
 
-    __slots__ = ("items", "next", "unreadable")
+    __slots__ = ("after", "items", "unreadable")
 
-    def __init__(self, items: list[R], next_after: str | None, unreadable: Sequence[str] = ()) -> None:
+    def __init__(self, items: list[R], after: str | None, unreadable: Sequence[str] = ()) -> None:
         self.items = items
-        self.next = next_after
+        self.after = after
         self.unreadable = unreadable
 
     def __len__(self) -> int:
@@ -178,9 +178,9 @@ class Page(Sequence[R]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Page):
             return NotImplemented
-        return self.items == other.items and self.next == other.next
+        return self.items == other.items and self.after == other.after
 
     __hash__ = None  # type: ignore[assignment]  # it holds a list
 
     def __repr__(self) -> str:
-        return f"Page(items={self.items!r}, next={self.next!r})"
+        return f"Page(items={self.items!r}, after={self.after!r})"

@@ -141,10 +141,10 @@ async def _listed(call: Call, listing: Callable[..., Awaitable[Page[R]]]) -> Pag
     seen: list[R] = []
     for _ in range(PAGES_PASSED_MAX):
         seen = [record for record in page.items if await call.sees(record)]
-        if seen or page.next is None:
+        if seen or page.after is None:
             break
-        page = await listing(**{**query, "after": page.next})
-    return Page(seen, page.next)
+        page = await listing(**{**query, "after": page.after})
+    return Page(seen, page.after)
 
 
 async def open_session(call: Call) -> Snapshot:
@@ -159,7 +159,7 @@ async def list_sessions(call: Call) -> Snapshot:
     """List living sessions in order of their opening, a page at a time."""
     page = await _listed(call, call.tokens.list_sessions)
     return Snapshot(
-        shapes.SessionPage([session_shape(session) for session in page.items], page.next, list(page.unreadable))
+        shapes.SessionPage([session_shape(session) for session in page.items], page.after, list(page.unreadable))
     )
 
 
@@ -276,7 +276,7 @@ async def issue_token(call: Call) -> Snapshot:
 async def list_tokens(call: Call) -> Snapshot:
     """List living tokens in order of their issue, a page at a time."""
     page = await _listed(call, call.tokens.list_tokens)
-    return Snapshot(shapes.TokenPage([token_shape(token) for token in page.items], page.next, list(page.unreadable)))
+    return Snapshot(shapes.TokenPage([token_shape(token) for token in page.items], page.after, list(page.unreadable)))
 
 
 async def get_token(call: Call) -> Snapshot:

@@ -33,7 +33,7 @@ async def _counted(listing: _Listing[T]) -> tuple[list[T], bool]:
     while len(listed) < COUNT_MAX:
         page = await listing(after=after, limit=PAGE)
         listed += page.items
-        after = page.next
+        after = page.after
         if after is None:
             return listed, False
     return listed, True

@@ -91,12 +91,12 @@ async def sessions_page(tokens: AsyncSessionTokens, detached: bool | None, after
     page = await tokens.list_sessions(detached=detached, after=after, limit=LIMIT)
     title = "Detached sessions" if detached else "Sessions"
     address = "/console/sessions" + ("?detached=yes" if detached else "")
-    empty = "No session here." if page.next is None else "None in this part of the list; go on."
+    empty = "No session here." if page.after is None else "None in this part of the list; go on."
     listed = table(title, SESSION_COLUMNS, session_rows(page.items, tokens.store.clock.now()), empty=empty)
     return h(
         "div",
         h("h1", title),
-        card("Living now, in order of their opening", listed, missing(page.unreadable), more(page.next, address)),
+        card("Living now, in order of their opening", listed, missing(page.unreadable), more(page.after, address)),
     )
 
 
@@ -109,9 +109,9 @@ async def tokens_page(tokens: AsyncSessionTokens, which: str, after: str | None)
         "market": "Offered for a transfer; an offer locks nothing, and no money moves here",
         "unassigned": "Their session ended; each waits for a claim or a transfer until its time is over",
     }.get(which, "Living now, in order of their issue")
-    empty = "No token here." if page.next is None else "None in this part of the list; go on."
+    empty = "No token here." if page.after is None else "None in this part of the list; go on."
     listed = table(title, TOKEN_COLUMNS, token_rows(page.items, tokens.store.clock.now()), empty=empty)
-    return h("div", h("h1", title), card(said, listed, missing(page.unreadable), more(page.next, f"/console/{which}")))
+    return h("div", h("h1", title), card(said, listed, missing(page.unreadable), more(page.after, f"/console/{which}")))
 
 
 async def session_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Visitor, session: Session) -> Html:
@@ -152,7 +152,7 @@ async def session_page(tokens: AsyncSessionTokens, activity: Activity, visitor: 
         card(
             "Tokens that it holds",
             table("Tokens", TOKEN_COLUMNS, token_rows(held.items, now_ms), empty="It holds none."),
-            more_note(held.next),
+            more_note(held.after),
         ),
         card("What this process saw", timeline(activity.timeline(session.id), now_ms)),
     )
@@ -233,12 +233,12 @@ async def owner_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Vi
         card(
             "Sessions",
             table("Sessions", SESSION_COLUMNS, session_rows(sessions.items, now_ms), empty="No living session."),
-            more_note(sessions.next),
+            more_note(sessions.after),
         ),
         card(
             "Tokens",
             table("Tokens", TOKEN_COLUMNS, token_rows(held.items, now_ms), empty="They own no token."),
-            more_note(held.next),
+            more_note(held.after),
         ),
         card("Acts", h("div", acts or h("p", "Your role only looks.", class_="muted"), class_="acts"), class_="danger"),
         card("What this process saw", timeline(activity.timeline(owner), now_ms)),

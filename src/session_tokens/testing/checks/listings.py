@@ -27,9 +27,9 @@ class ListingChecks(StoreBench):
             page = await listing(**filters, after=after, limit=limit)
             assert len(page.items) <= limit
             listed += page.items
-            if page.next is None:
+            if page.after is None:
                 return listed
-            after = page.next
+            after = page.after
 
     @check
     async def test_sessions_are_listed_in_order_of_creation_page_by_page(self) -> None:
@@ -68,11 +68,11 @@ class ListingChecks(StoreBench):
         for _ in range(6):
             await self.tokens.open_session("ann")
         first = await self.tokens.list_sessions(limit=3)
-        rest = (await self.tokens.list_sessions(after=first.next)).items
+        rest = (await self.tokens.list_sessions(after=first.after)).items
         await self.tokens.destroy_session(first.items[-1].id)
         await self.tokens.destroy_session(rest[0].id)
 
-        assert (await self.tokens.list_sessions(after=first.next)).items == rest[1:]
+        assert (await self.tokens.list_sessions(after=first.after)).items == rest[1:]
 
     @check
     async def test_what_was_opened_in_between_comes_on_a_later_page(self) -> None:
@@ -84,7 +84,7 @@ class ListingChecks(StoreBench):
         late = await self.tokens.open_session("ann")
 
         # On a clock that runs, the two last may be of one millisecond, and then stand in the order of their ids.
-        assert late.id in [session.id for session in (await self.tokens.list_sessions(after=first.next)).items]
+        assert late.id in [session.id for session in (await self.tokens.list_sessions(after=first.after)).items]
 
     @check
     async def test_a_listing_answers_no_more_than_its_limit_and_no_less_than_there_is(self) -> None:
@@ -131,7 +131,7 @@ class ListingChecks(StoreBench):
 
         first_page = await self.tokens.list_tokens(transferable=True)
         assert first_page.items == []
-        assert first_page.next is not None
+        assert first_page.after is not None
         assert await self.all_pages(self.tokens.list_tokens, 5, transferable=True) == [late.record]
 
     @check

@@ -66,7 +66,7 @@ class MovingChecks(StoreBench):
         while True:
             page = await tokens.list_tokens(session=session.id, after=after, limit=2)
             of_session += page.items
-            if (after := page.next) is None:
+            if (after := page.after) is None:
                 break
         of_owner = (await tokens.list_tokens(owner=session.owner, limit=500)).items
         assert of_session == [token for token in of_owner if token.session_id == session.id]

@@ -119,7 +119,7 @@ class UnreadableChecks(StoreBench):
         while True:
             page = await self.tokens.list_sessions("ann", after=after, limit=2)
             listed += [session.id for session in page]
-            after = page.next
+            after = page.after
             if after is None:
                 break
         assert sorted(listed) == sorted(whole)

@@ -24,7 +24,7 @@ def list_sessions(owner: str | None, as_json: bool) -> None:
         page = api_of(current_app).list_sessions(owner, after=after)
         for session in page.items:
             click.echo(json.dumps(session.to_dict()) if as_json else _line(session))
-        after = page.next
+        after = page.after
         if after is None:
             return
 
