@@ -131,17 +131,24 @@ def _http(options: Options, stack: ExitStack, then: Path, folder: Path) -> list[
         (folder / name).mkdir()
         return folder / name
 
-    now_side = stack.enter_context(http_side("session-tokens", own_folder("now")))
-    then_side = stack.enter_context(http_side("session-tokens", own_folder("then"), root=then))
+    return _http_rows(options, "HTTP", stack, then, own_folder)
+
+
+def _http_rows(
+    options: Options, what: str, stack: ExitStack, then: Path, where: Callable[[str], Path | str]
+) -> list[Row]:
+    """Introspect over HTTP, both trees served each on its own store and loaded by the same program."""
+    now_side = stack.enter_context(http_side("session-tokens", where("now")))
+    then_side = stack.enter_context(http_side("session-tokens", where("then"), sources=then))
+    then_side.label = "then"
     for side in (now_side, then_side):
         side.ask("prepare", sessions=options.scaled(5_000, quick=50))
     count = options.scaled(5_000, quick=50)
     cases = ((f"introspect, {number} under way", partial(_introspect, count, number)) for number in (1, 32))
-    return _rows(options, "HTTP", (now_side, then_side), iter(cases), "1/s")
+    return _rows(options, what, (now_side, then_side), iter(cases), "1/s")
 
 
 def _valkey(options: Options, stack: ExitStack, then: Path, folder: Path) -> list[Row]:
-    rows = []
     servers: list[ValkeyServer] = []
     for _ in range(2):  # one each: keys and function library of one would be met by the other
         server = ValkeyServer()
@@ -149,6 +156,7 @@ def _valkey(options: Options, stack: ExitStack, then: Path, folder: Path) -> lis
         server.start()
         servers.append(server)
     addresses = {"now": servers[0].url, "then": servers[1].url}
+    rows = _http_rows(options, "HTTP on Valkey", stack, then, lambda name: f"{addresses[name]}?namespace=http")
     pair = _pair(stack, then, partial(valkey_side, "native"), options.scaled(2_000, quick=60), addresses.__getitem__)
     for tasks, operations in ((50, ON_SERVERS), (1, (("verify_session", 2_000), ("verify_session_blocking", 2_000)))):
         rows += _rows(options, f"Valkey, {tasks} tasks", pair, _each(options, operations, tasks), "1/s")
@@ -156,9 +164,10 @@ def _valkey(options: Options, stack: ExitStack, then: Path, folder: Path) -> lis
 
 
 def _postgres(options: Options, stack: ExitStack, then: Path, folder: Path) -> list[Row]:
-    rows = []
     server = stack.enter_context(running_server())
     addresses = {"now": server.new_database(), "then": server.new_database()}
+    served = {"now": server.new_database(), "then": server.new_database()}
+    rows = _http_rows(options, "HTTP on PostgreSQL", stack, then, served.__getitem__)
     pair = _pair(stack, then, partial(postgres_side, "native"), options.scaled(2_000, quick=60), addresses.__getitem__)
     fewer = tuple((operation, count // 2) for operation, count in ON_SERVERS)
     for tasks, operations in ((20, fewer), (1, (("verify_session", 1_000), ("verify_session_blocking", 1_000)))):

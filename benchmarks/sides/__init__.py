@@ -48,15 +48,16 @@ def empty_lists_side(url: str) -> Side:
     return _start("SessionTokens", "benchmarks.sides.empty_lists", url)
 
 
-def http_side(what: str, folder: Path, root: Path = ROOT) -> Side:
-    """Start `what` (session-tokens, fastapi) as a server with one worker, and a client that loads it."""
-    return _start(
-        {"session-tokens": "session-tokens serve", "fastapi": "FastAPI"}[what],
-        "benchmarks.sides.http_load",
-        what,
-        str(folder),
-        root=root,
-    )
+def http_side(what: str, where: Path | str, sources: Path | None = None) -> Side:
+    """Start `what` (session-tokens, fastapi) as a server with one worker, and a client that loads it.
+
+    Args:
+        what: the server.
+        where: a folder for its files, or the URL of a store on a server.
+        sources: the tree whose package is served; the program that loads it is always this tree's.
+    """
+    label = {"session-tokens": "session-tokens serve", "fastapi": "FastAPI"}[what]
+    return _start(label, "benchmarks.sides.http_load", what, str(where), sources=sources)
 
 
 def valkey_side(what: str, url: str, *anchor: str, root: Path = ROOT) -> Side:
@@ -77,7 +78,7 @@ def postgres_side(what: str, url: str, *anchor: str, root: Path = ROOT) -> Side:
     return _start(label, f"benchmarks.sides.postgres_{what}", url, *anchor, root=root)
 
 
-def _start(label: str, module: str, *arguments: str, root: Path = ROOT) -> Side:
-    paths = [str(root / "src"), os.environ.get("PYTHONPATH", "")]
+def _start(label: str, module: str, *arguments: str, root: Path = ROOT, sources: Path | None = None) -> Side:
+    paths = [str((sources or root) / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     return Side(label, [sys.executable, "-m", module, *arguments], environment, root)

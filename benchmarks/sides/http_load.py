@@ -1,6 +1,6 @@
 """Ask an introspection endpoint over kept-open connections, as fast as it answers; the server is a child of this side.
 
-Arguments: `session-tokens` or `fastapi`, and a folder for its files. The client is a bare asyncio protocol that sends
+Arguments: `session-tokens` or `fastapi`, and a folder for its files or the URL of a store on a server. The client is a bare asyncio protocol that sends
 ready-made requests and compares the answers, so that it costs less than what it measures.
 """
 
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,17 +35,17 @@ class Prepared(NamedTuple):
 class Load:
     """One server and the requests to it."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, kind: str, where: str) -> None:
         self._kind = kind
-        self._folder = folder
+        self._where = where
         self._server: subprocess.Popen[str] | None = None
         self._port = 0
         self._requests: list[tuple[bytes, bytes]] = []
 
     def prepare(self, sessions: int) -> dict[str, Any]:
         """Make the sessions, start the server, and write the requests down."""
-        prepared = asyncio.run(_session_tokens(self._folder, sessions)) if self._kind == "session-tokens" else (
-            _fastapi(self._folder, sessions)
+        prepared = asyncio.run(_session_tokens(self._where, sessions)) if self._kind == "session-tokens" else (
+            _fastapi(Path(self._where), sessions)
         )  # fmt: skip
         self._server = subprocess.Popen(prepared.argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._server.stdout is not None
@@ -151,18 +152,27 @@ class _Asking(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def _session_tokens(folder: Path, sessions: int) -> Prepared:
-    """Open sessions through the library, then serve the same file."""
+async def _session_tokens(where: str, sessions: int) -> Prepared:
+    """Open sessions through the library, then serve the same store."""
     from session_tokens import AsyncSessionTokens, Settings
-    from session_tokens.service_keys.keys import create_key
 
-    url = f"sqlite:///{folder / 'tokens.db'}"
+    create_key = _keys_module().create_key
+    url = where if "://" in where else f"sqlite:///{Path(where) / 'tokens.db'}"
+    os.environ["SESSION_TOKENS_PEPPER"] = bytes(range(32)).hex()  # a file makes its own where none is given
     settings = Settings(max_age=86_400)
     async with await AsyncSessionTokens.open(url, settings=settings, sweep=False) as tokens:
         key = await create_key(tokens.store, "verify")
         issued = await asyncio.gather(*(tokens.open_session(owner_name(number)) for number in range(sessions)))
     argv = [sys.executable, "-m", "benchmarks.sides.http_server", "session-tokens", url]
     return Prepared(argv, f"Bearer {key.secret}", [one.secret for one in issued])
+
+
+def _keys_module() -> Any:
+    """Return the module that makes service keys, which stands elsewhere in earlier trees."""
+    try:
+        return import_module("session_tokens.service_keys.keys")
+    except ModuleNotFoundError:
+        return import_module("session_tokens.service.keys")
 
 
 def _fastapi(folder: Path, sessions: int) -> Prepared:
@@ -176,7 +186,7 @@ def _fastapi(folder: Path, sessions: int) -> Prepared:
 
 
 if __name__ == "__main__":
-    load = Load(sys.argv[1], Path(sys.argv[2]))
+    load = Load(sys.argv[1], sys.argv[2])
     try:
         serve({"prepare": load.prepare, "introspect": load.introspect, "describe": load.describe})
     finally:
