@@ -1,7 +1,8 @@
 """Ask an introspection endpoint over kept-open connections, as fast as it answers; the server is a child of this side.
 
-Arguments: `session-tokens` or `fastapi`, and a folder for its files or the URL of a store on a server. The client is a bare asyncio protocol that sends
-ready-made requests and compares the answers, so that it costs less than what it measures.
+Arguments: `session-tokens` or `fastapi`, and a folder for its files or the URL of a store on a server. The client is a
+bare asyncio protocol that sends ready-made requests and compares the answers, so that it costs less than what it
+measures.
 """
 
 from __future__ import annotations

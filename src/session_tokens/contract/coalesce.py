@@ -22,20 +22,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from ..errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
-from ..records import OwnerEntry, Session, Token
+from ..errors import StoreUnavailable
 from .optimistic import Commit, OptimisticStore
-from .queries import (
-    NO_SESSION,
-    NO_TOKEN,
-    Query,
-    Result,
-    SessionByLookup,
-    SessionResult,
-    Snapshot,
-    TokenByLookup,
-    TokenResult,
-)
+from .queries import Answered, Query, Result, Snapshot
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -240,7 +229,7 @@ class Batch(NamedTuple):
     """
 
     now: int
-    found: Sequence[Result | CorruptRecord | UnknownPepper]
+    found: Sequence[Answered]
 
 
 class CoalescingStore(OptimisticStore):
@@ -274,36 +263,6 @@ class CoalescingStore(OptimisticStore):
         """Write all changes if every stamp is as given, in one round trip with the other commits of this turn."""
         return await self._commits.ask(commit)
 
-    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
-        try:
-            now, found = await self._reads.ask([SessionByLookup(lookup) for lookup in lookups])
-        except UNREADABLE as error:
-            self.unreadables.met(error)
-            await self.insist_on_peppers()
-            return (await self.read([])).now, None, None
-        answer: SessionResult = found[0].value
-        if answer.session is None and len(found) > 1:
-            answer = next((other.value for other in found if other.value.session is not None), NO_SESSION)
-        if answer.session is None:
-            await self.insist_on_peppers()
-        return now, answer.session, answer.entry
-
-    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
-        try:
-            now, found = await self._reads.ask([TokenByLookup(lookup) for lookup in lookups])
-        except UNREADABLE as error:
-            self.unreadables.met(error)
-            await self.insist_on_peppers()
-            return (await self.read([])).now, None, None, None
-        answer: TokenResult = found[0].value
-        if answer.token is None and len(found) > 1:
-            answer = next((other.value for other in found if other.value.token is not None), NO_TOKEN)
-        if answer.token is None:
-            await self.insist_on_peppers()
-        return (now, *answer.followed())
-
     async def close_queues(self) -> None:
         """Refuse further calls and wait for those under way; ``close`` calls this first."""
         await self._reads.close()
@@ -312,17 +271,18 @@ class CoalescingStore(OptimisticStore):
     async def _carry_reads(self, calls: Sequence[Sequence[Query]]) -> Sequence[Snapshot | Exception]:
         if len(calls) == 1:
             now, found = await self.read_batch(calls[0])
-            return [_answer_of(now, found)]
+            return [snapshot_of(now, found)]
         places: dict[Query, int] = {}
         calls_places = [[places.setdefault(query, len(places)) for query in queries] for queries in calls]
         now, found = await self.read_batch(list(places))
-        return [_answer_of(now, [found[place] for place in call_places]) for call_places in calls_places]
+        return [snapshot_of(now, [found[place] for place in call_places]) for call_places in calls_places]
 
     async def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
         return await self.commit_batch(commits)
 
 
-def _answer_of(now: int, found: Sequence[Result | CorruptRecord | UnknownPepper]) -> Snapshot | Exception:
+def snapshot_of(now: int, found: Sequence[Answered]) -> Snapshot | Exception:
+    """Return the answers as one caller gets them: the first error among them in their place."""
     answers: list[Result] = []
     for answer in found:
         if isinstance(answer, Exception):

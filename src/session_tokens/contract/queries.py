@@ -20,9 +20,13 @@ class SessionById(NamedTuple):
 
 
 class SessionByLookup(NamedTuple):
-    """The session whose present secret is looked up by that. Its owner's entry comes along."""
+    """The session whose present secret is looked up by that, or by one of the others. Its owner's entry comes along.
+
+    A secret has a look-up key for each live pepper, the current one's first: one query carries them all.
+    """
 
     lookup: str
+    others: tuple[str, ...] = ()
 
 
 class SessionsOf(NamedTuple):
@@ -61,9 +65,10 @@ class TokenById(NamedTuple):
 
 
 class TokenByLookup(NamedTuple):
-    """The token whose present secret is looked up by that. What comes along is as for ``TokenById``."""
+    """The token whose present secret is looked up by that, or by one of the others; as for ``TokenById``."""
 
     lookup: str
+    others: tuple[str, ...] = ()
 
 
 class TokensOf(NamedTuple):
@@ -107,9 +112,10 @@ class SettingOf(NamedTuple):
 
 
 class KeyByLookup(NamedTuple):
-    """The service key whose secret is looked up by that."""
+    """The service key whose secret is looked up by that, or by one of the others."""
 
     lookup: str
+    others: tuple[str, ...] = ()
 
 
 class KeyById(NamedTuple):
@@ -266,6 +272,52 @@ class Snapshot(NamedTuple):
 
     now: int
     found: Sequence[Result]
+
+
+Answered = Result | CorruptRecord | UnknownPepper
+
+
+def singly(queries: Sequence[Query]) -> Sequence[Query]:
+    """Return queries of which each asks by one look-up key: one that carries several becomes several, in its place."""
+    single: list[Query] = []
+    for query in queries:
+        if isinstance(query, SessionByLookup | TokenByLookup | KeyByLookup) and query.others:
+            kind = type(query)
+            single += [kind(lookup) for lookup in (query.lookup, *query.others)]
+        else:
+            single.append(query)
+    return queries if len(single) == len(queries) else single
+
+
+def together(queries: Sequence[Query], found: Sequence[Answered]) -> Sequence[Answered]:
+    """Return the answers of queries from those of ``singly(queries)``: of several keys, the first that leads somewhere.
+
+    Its stamps are those of all keys. Where none leads anywhere, an error comes before an absence.
+    """
+    if len(queries) == len(found):
+        return found
+    answers, at = [], 0
+    for query in queries:
+        several = isinstance(query, SessionByLookup | TokenByLookup | KeyByLookup) and query.others
+        past = at + 1 + len(several or ())
+        answers.append(_first_that_leads(found[at:past]) if several else found[at])
+        at = past
+    return answers
+
+
+def leads_somewhere(value: Any) -> bool:
+    """Whether an answer's value holds the one record that was asked for."""
+    return value is not None and (not isinstance(value, tuple) or value[0] is not None)
+
+
+def _first_that_leads(found: Sequence[Answered]) -> Answered:
+    results = [answer for answer in found if isinstance(answer, Result)]
+    for result in results:
+        if leads_somewhere(result.value):
+            return Result(result.value, [stamp for each in results for stamp in each.stamps])
+    if len(results) < len(found):
+        return next(answer for answer in found if not isinstance(answer, Result))
+    return Result(found[0][0], [stamp for each in results for stamp in each.stamps])  # type: ignore[index]  # all are results
 
 
 class Key(NamedTuple):

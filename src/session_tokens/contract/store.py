@@ -29,7 +29,7 @@ from typing import Any, ClassVar, TypeVar
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
 from ..crypto.minting import Keyring
-from ..errors import StoreUnavailable, UnknownPepper
+from ..errors import UNREADABLE, StoreUnavailable, UnknownPepper
 from ..events import Listeners
 from ..records import OwnerEntry, Session, Token
 from .brief import awaited_within, done_within
@@ -45,6 +45,7 @@ from .queries import (
     Snapshot,
     TokenById,
     TokenByLookup,
+    TokenResult,
 )
 from .transaction import Rule
 from .unreadable import Unreadables
@@ -144,25 +145,42 @@ class Store(metaclass=ABCMeta):
     async def close(self) -> None:
         """Let go of files, connections and threads; calling it again does nothing."""
 
+    async def look(self, queries: Sequence[Query]) -> Snapshot:
+        """As ``read``, for who changes nothing: a store may answer it with less work than what a command rests on."""
+        return await self.read(queries)
+
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Return now and the session of a secret with its owner's entry: the hot path, one round trip."""
-        now, found = await self.read([SessionByLookup(lookup) for lookup in lookups])
-        first = _first(found, (None, None))
-        if first[0] is None:
+        """Return now and the session of a secret with its owner's entry: the hot path, one round trip.
+
+        A record that cannot be read is no session, and ``unreadables`` is told.
+        """
+        try:
+            now, found = await self.look([SessionByLookup(lookups[0], tuple(lookups[1:]))])
+        except UNREADABLE as error:
+            self.unreadables.met(error)
             await self.insist_on_peppers()
-        return (now, *first)
+            return (await self.read([])).now, None, None
+        session, entry = found[0].value
+        if session is None:
+            await self.insist_on_peppers()
+        return now, session, entry
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret in the session where it is now, that one and its owner's entry.
 
         The hot path. Where the session that the record names was replaced, the token is answered as it will be written
-        down: ``TokenResult.followed``.
+        down: ``TokenResult.followed``. A record that cannot be read is no token, and ``unreadables`` is told.
         """
-        now, found = await self.read([TokenByLookup(lookup) for lookup in lookups])
-        first = _first(found, NO_TOKEN)
-        if first[0] is None:
+        try:
+            now, found = await self.look([TokenByLookup(lookups[0], tuple(lookups[1:]))])
+        except UNREADABLE as error:
+            self.unreadables.met(error)
             await self.insist_on_peppers()
-        return (now, *first.followed())
+            return (await self.read([])).now, None, None, None
+        answer: TokenResult = found[0].value
+        if answer.token is None:
+            await self.insist_on_peppers()
+        return (now, *answer.followed())
 
     async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of the first id that there is, with its owner's entry."""
@@ -223,21 +241,35 @@ class BlockingStore(Store):
     def close_now(self) -> None:
         """As ``close``, at once."""
 
+    def look_now(self, queries: Sequence[Query]) -> Snapshot:
+        """As ``look``, at once."""
+        return self.read_now(queries)
+
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """As ``find_session``, at once."""
-        now, found = self.read_now([SessionByLookup(lookup) for lookup in lookups])
-        first = _first(found, (None, None))
-        if first[0] is None:
+        try:
+            now, found = self.look_now([SessionByLookup(lookups[0], tuple(lookups[1:]))])
+        except UNREADABLE as error:
+            self.unreadables.met(error)
             self.insist_on_peppers_now()
-        return (now, *first)
+            return self.read_now([]).now, None, None
+        session, entry = found[0].value
+        if session is None:
+            self.insist_on_peppers_now()
+        return now, session, entry
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """As ``find_token``, at once."""
-        now, found = self.read_now([TokenByLookup(lookup) for lookup in lookups])
-        first = _first(found, NO_TOKEN)
-        if first[0] is None:
+        try:
+            now, found = self.look_now([TokenByLookup(lookups[0], tuple(lookups[1:]))])
+        except UNREADABLE as error:
+            self.unreadables.met(error)
             self.insist_on_peppers_now()
-        return (now, *first.followed())
+            return self.read_now([]).now, None, None, None
+        answer: TokenResult = found[0].value
+        if answer.token is None:
+            self.insist_on_peppers_now()
+        return (now, *answer.followed())
 
     def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """As ``find_session_by_id``, at once."""

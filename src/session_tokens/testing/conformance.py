@@ -78,7 +78,8 @@ slow. A store for many users has a stamp for each record and each index, and ind
             return TokenResult(token, session, entry, self.kept["sessions"].get(successor))
 
         def answer(self, query):
-            first = lambda kind: next(iter(self.all(kind, lambda record: record.lookup == query.lookup)), None)
+            keys = lambda: (query.lookup, *query.others)                 # of a secret: one for each live pepper
+            first = lambda kind: next(iter(self.all(kind, lambda record: record.lookup in keys())), None)
             match query:
                 case SessionById(id):
                     return self.with_entry(self.kept["sessions"].get(id))

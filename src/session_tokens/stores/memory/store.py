@@ -435,26 +435,34 @@ class MemoryStore(BlockingStore):
         """Refuse further work; what was stored is gone with this object."""
         self._closed = True
 
-    def _of_key(self, lookup: str) -> ServiceKey | None:
-        return next((key for key in self.keys.values() if key.lookup == lookup), None)
+    def _key_found(self, query: KeyByLookup) -> ServiceKey | None:
+        lookups = (query.lookup, *query.others)
+        return next((key for key in self.keys.values() if key.lookup in lookups), None)
+
+
+def _first_in(index: dict[str, T], query: SessionByLookup | TokenByLookup) -> T | None:
+    found = index.get(query.lookup)
+    if found is None and query.others:
+        return next((index[lookup] for lookup in query.others if lookup in index), None)
+    return found
 
 
 _READERS: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
     SessionById: lambda self, query, now: self._session_found(self.sessions.get(query.id)),
-    SessionByLookup: lambda self, query, now: self._session_found(self.sessions_by_lookup.get(query.lookup)),
+    SessionByLookup: lambda self, query, now: self._session_found(_first_in(self.sessions_by_lookup, query)),
     SessionsOf: lambda self, query, now: self._tx.sessions_of(query.owner, query.limit, query.newest),
     SessionCountOf: lambda self, query, now: self._tx.session_count_of(query.owner),
     PredecessorsOf: lambda self, query, now: self._tx.predecessors_of(query.session_id),
     EntryOf: lambda self, query, now: self.entries.get(query.owner),
     TokenById: lambda self, query, now: self._token_found(self.tokens.get(query.id)),
-    TokenByLookup: lambda self, query, now: self._token_found(self.tokens_by_lookup.get(query.lookup)),
+    TokenByLookup: lambda self, query, now: self._token_found(_first_in(self.tokens_by_lookup, query)),
     TokensOf: lambda self, query, now: self._tx.tokens_of(query.session_id, query.limit),
     TransferablesOf: lambda self, query, now: self._tx.transferables_of(query.session_id, query.limit),
     TokenCountOf: lambda self, query, now: self._tx.token_count_of(query.session_id, query.transferable),
     ParkedTokens: lambda self, query, now: self._tx.parked_tokens(query.owner, query.limit),
     IdempotencyOf: lambda self, query, now: self.outcomes.get(query.key),
     SettingOf: lambda self, query, now: self.settings.get(query.name),
-    KeyByLookup: lambda self, query, now: self._of_key(query.lookup),
+    KeyByLookup: lambda self, query, now: self._key_found(query),
     KeyById: lambda self, query, now: self.keys.get(query.id),
     PeppersInUse: lambda self, query, now: (),
     AllKeys: lambda self, query, now: sorted(self.keys.values(), key=place_of),

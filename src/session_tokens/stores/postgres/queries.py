@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ...contract.coalesce import Batch
 from ...contract.queries import (
     AllKeys,
+    Answered,
     EntryOf,
     IdempotencyOf,
     KeyById,
@@ -20,7 +21,6 @@ from ...contract.queries import (
     PeppersInUse,
     PredecessorsOf,
     Query,
-    Result,
     SessionById,
     SessionByLookup,
     SessionCountOf,
@@ -33,8 +33,10 @@ from ...contract.queries import (
     TokenListing,
     TokensOf,
     TransferablesOf,
+    singly,
+    together,
 )
-from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
+from ...errors import UNREADABLE
 from ...records import OwnerEntry, Session, Token
 from .rows import Decoder, Row, escaped, must_be_one_of
 
@@ -114,13 +116,14 @@ class Reading:
         queries: what is asked.
     """
 
-    __slots__ = ("_places", "queries", "statement")
+    __slots__ = ("_places", "_single", "queries", "statement")
 
     def __init__(self, schema: str, queries: Sequence[Query]) -> None:
         self.queries = queries
         self._places: dict[str, list[int]] = {}
         kinds: dict[str, list[Any]] = {}
-        for place, query in enumerate(queries):
+        self._single = singly(queries)
+        for place, query in enumerate(self._single):
             name = _name_of(query)
             kinds.setdefault(name, []).append(query)
             self._places.setdefault(name, []).append(place)
@@ -148,13 +151,13 @@ class Reading:
                 now = row[1]
             else:
                 by_place.setdefault(self._places[row[0]][row[1] - 1], []).append(row)
-        found: list[Result | CorruptRecord | UnknownPepper] = []
-        for place, query in enumerate(self.queries):
+        found: list[Answered] = []
+        for place, query in enumerate(self._single):
             try:
                 found.append(decoder.found(query, by_place.get(place, ())))
             except UNREADABLE as error:
                 found.append(error)
-        return Batch(now, found)
+        return Batch(now, together(self.queries, found))
 
 
 def _kind_of(query: Query) -> _Kind:

@@ -193,16 +193,16 @@ class Records(Rows):
         row = self._signed("service_keys", id)
         return None if row is None else ServiceKey(*row)
 
-    def service_key_by_lookup(self, lookup: str) -> ServiceKey | None:
-        """The service key whose secret is looked up by that."""
-        row = self._first(self._key_by_lookup, (lookup,))
+    def service_key_by_lookup(self, *lookups: str) -> ServiceKey | None:
+        """The service key whose secret is looked up by one of these."""
+        row, lookup = self._first(self._key_by_lookup + _MARKS[len(lookups)], lookups), lookups[0]
         if row is None:
             return None
         believed = self._believed.get(lookup)
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         check_mac(self._keyring, f"{self.table_prefix}service_keys", row[:-1], row[-1])
-        key = ServiceKey(*asked_for(row[:-1], KEY_COLUMNS.index("lookup"), (lookup,)))
+        key = ServiceKey(*asked_for(row[:-1], KEY_COLUMNS.index("lookup"), lookups))
         _remember(self._believed, lookup, (row, key))
         return key
 
@@ -391,20 +391,20 @@ def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[st
 
 _ANSWERS: dict[type, Callable[[Records, Any, int], Any]] = {
     SessionById: lambda records, query, now: records.session_found("id", (query.id,)),
-    SessionByLookup: lambda records, query, now: records.session_found("lookup", (query.lookup,)),
+    SessionByLookup: lambda records, query, now: records.session_found("lookup", (query.lookup, *query.others)),
     SessionsOf: lambda records, query, now: records.sessions_of(query.owner, query.limit, query.newest),
     SessionCountOf: lambda records, query, now: records.session_count_of(query.owner),
     PredecessorsOf: lambda records, query, now: records.predecessors_of(query.session_id),
     EntryOf: lambda records, query, now: records.entry(query.owner),
     TokenById: lambda records, query, now: records.token_found("id", (query.id,)),
-    TokenByLookup: lambda records, query, now: records.token_found("lookup", (query.lookup,)),
+    TokenByLookup: lambda records, query, now: records.token_found("lookup", (query.lookup, *query.others)),
     TokensOf: lambda records, query, now: records.tokens_of(query.session_id, query.limit),
     TransferablesOf: lambda records, query, now: records.transferables_of(query.session_id, query.limit),
     TokenCountOf: lambda records, query, now: records.token_count_of(query.session_id, query.transferable),
     ParkedTokens: lambda records, query, now: records.parked_tokens(query.owner, query.limit),
     IdempotencyOf: lambda records, query, now: records.idempotency(query.key),
     SettingOf: lambda records, query, now: records.setting(query.name),
-    KeyByLookup: lambda records, query, now: records.service_key_by_lookup(query.lookup),
+    KeyByLookup: lambda records, query, now: records.service_key_by_lookup(query.lookup, *query.others),
     KeyById: lambda records, query, now: records.service_key(query.id),
     AllKeys: Records._all_keys,
     PeppersInUse: Records._peppers_in_use,

@@ -98,7 +98,7 @@ class Rows:
             f"LEFT JOIN {self._sessions} s ON s.id = t.session_id {with_entry}"
         )
         key_columns = ", ".join((*KEY_COLUMNS, "mac"))
-        self._key_by_lookup = f"SELECT {key_columns} FROM {table_prefix}service_keys WHERE lookup = ?"
+        self._key_by_lookup = f"SELECT {key_columns} FROM {table_prefix}service_keys WHERE lookup "
         self._session_where = {column: f"{self._session_alone} WHERE s.{column} = ?" for column in PLACE_OF}
         self._token_where = {column: f"{self._token_alone} WHERE t.{column} = ?" for column in PLACE_OF}
         self._signed_where = {

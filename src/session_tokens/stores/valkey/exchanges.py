@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
 
-from ...contract.coalesce import Batch
+from ...contract.coalesce import Batch, snapshot_of
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query, Result
+from ...contract.queries import Key, Query, Result, Snapshot, singly, together
 from ...crypto.minting import PepperKeyring
-from ...errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
-from ...records import OwnerEntry, Session, Token
+from ...errors import StoreUnavailable
 from ..common.retry import Retrying
 from ..common.server_clock import ServerClock
 from .commit import commit_words
 from .connections import pack
 from .errors import UNKNOWN_OUTCOME
-from .key_chains import KnownChain
+from .key_chains import Path
 from .key_chains import packed as packed_chains
 from .keys import prefix_of
 from .queries import ask_words
@@ -28,19 +26,10 @@ WAIT_PARTS = 0.5
 """The part of a call's time that replicas may take."""
 
 
-SessionNow = tuple[int, Session | None, OwnerEntry | None]
-TokenNow = tuple[int, Token | None, Session | None, OwnerEntry | None]
+Known = tuple[Sequence[Query], Sequence[Path]]
+"""What a caller asks, and a known way for each query."""
 Reading = Generator[tuple[bytes, int], list[Reply], Batch]
 Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
-
-
-def _or_error(
-    found: Callable[[Query, Reply], Result], query: Query, reply: Reply
-) -> Result | CorruptRecord | UnknownPepper:
-    try:
-        return found(query, reply)
-    except UNREADABLE as error:
-        return error
 
 
 class ValkeyCore:
@@ -58,55 +47,42 @@ class ValkeyCore:
 
         An error stands in place of what is not as it was written.
         """
-        found = self.codec.found
         paths = self.codec.paths.of(queries) if queries else None
         if paths is not None:
-            values, time = yield packed_chains(list(zip(queries, paths, strict=True))), 2
-            replies = self.codec.paths.replies(queries, paths, values)
-            if replies is not None:
-                now = self.now_of(time)
-                return Batch(
-                    now, [_or_error(found, query, reply) for query, reply in zip(queries, replies, strict=True)]
-                )
-        ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, queries)), 1
+            values, time = yield packed_chains(paths), 2
+            now = self.now_of(time)
+            found = self.codec.on_paths(queries, paths, _shared(paths, values), closely=True)
+            if found is not None:
+                return Batch(now, found)
+        single = singly(queries)
+        ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, single)), 1
         self.clock.heard(now)
         answers = []
-        for query, reply in zip(queries, replies, strict=True):
-            answer = _or_error(found, query, reply)
+        for query, reply in zip(single, replies, strict=True):
+            answer = self.codec.answer(query, reply)
             answers.append(answer)
             if isinstance(answer, Result):
                 self.codec.learn(query, reply)
-        return Batch(now, answers)
+        return Batch(now, together(queries, answers))
 
-    def known_sessions(
-        self, asked: Sequence[KnownChain], values: list[bytes | None], time: Reply
-    ) -> list[SessionNow | None]:
-        """Return now and the sessions at the ends of remembered ways; ``None`` for what is to be asked anew."""
-        return self._known(asked, values, time, self.codec.session_on)
+    def known(
+        self, asked: Sequence[Known], paths: Sequence[Path], values: list[bytes | None], time: Reply
+    ) -> list[Snapshot | None | Exception]:
+        """Return for each caller what stands on the ways that it asked for; ``None`` for who has to ask anew.
 
-    def known_tokens(
-        self, asked: Sequence[KnownChain], values: list[bytes | None], time: Reply
-    ) -> list[TokenNow | None]:
-        """As ``usual_sessions``, for tokens."""
-        return self._known(asked, values, time, self.codec.token_on)
-
-    def _known(
-        self,
-        asked: Sequence[KnownChain],
-        values: list[bytes | None],
-        time: Reply,
-        look: Callable[[KnownChain, Reply], Any],
-    ) -> list[Any]:
-        now = (self.now_of(time),)
-        answers, at = [], 0
-        for known_chain in asked:
-            path = known_chain[1]
-            there = values[at : at + path.size]
-            at += path.size
-            seen = path.seen
-            found = seen[1] if seen is not None and seen[0] == there else look(known_chain, there)
-            answers.append(None if found is None else now + found)
-        return answers
+        Args:
+            asked: the queries of each caller, and a way for each.
+            paths: all these ways, each once, in the order in which they were read.
+            values: what was read.
+            time: when.
+        """
+        now = self.now_of(time)
+        there = dict(zip(paths, _shared(paths, values), strict=True))
+        snapshots: list[Snapshot | None | Exception] = []
+        for queries, ways in asked:
+            found = self.codec.on_paths(queries, ways, [there[path] for path in ways], closely=False)
+            snapshots.append(None if found is None else snapshot_of(now, found))
+        return snapshots
 
     def now_of(self, time: Reply) -> int:
         """Return the instant of a reply to ``TIME``, in milliseconds."""
@@ -153,3 +129,12 @@ class ValkeyCore:
         """Return what is due."""
         members = [member.decode("ascii") for member in reply]
         return [Key(_KINDS[member[0]], member[1:]) for member in members]
+
+
+def _shared(paths: Sequence[Path], values: list[bytes | None]) -> list[list[bytes | None]]:
+    """Return the values of each way."""
+    shared, at = [], 0
+    for path in paths:
+        shared.append(values[at : at + path.size])
+        at += path.size
+    return shared

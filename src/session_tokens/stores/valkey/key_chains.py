@@ -9,9 +9,17 @@ whether the way is still right; where it is not, the function library is asked a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from ...contract.queries import EntryOf, Query, SessionById, SessionByLookup, TokenById, TokenByLookup
+from ...contract.queries import (
+    EntryOf,
+    KeyByLookup,
+    Query,
+    Result,
+    SessionById,
+    SessionByLookup,
+    TokenById,
+    TokenByLookup,
+)
 from ..common.generational_cache import GenerationalCache
 from .keys import STAMP_LENGTH
 
@@ -21,6 +29,7 @@ PATHS_MAX = 8_192
 CHAIN_KINDS: dict[type, str] = {
     SessionByLookup: "S:",
     TokenByLookup: "T:",
+    KeyByLookup: "K:",
     SessionById: "s:",
     TokenById: "t:",
     EntryOf: "e:",
@@ -33,25 +42,33 @@ class Path:
     """The keys on one way.
 
     Attributes:
+        query: what was asked, by one look-up key.
         words: the keys as words of a packed command.
         alone: the packed commands that read this way and no other.
         links: for each but the last key, what its value says after its stamp; an empty link ends the way.
         size: how many keys.
-        seen: the values that were last found there and looked at closely, and what they said; ``None`` at first.
+        seen: the values of a record that were last found there and looked at closely, and what they said.
     """
 
-    __slots__ = ("alone", "links", "seen", "size", "words")
+    __slots__ = ("alone", "links", "query", "seen", "size", "words")
 
-    def __init__(self, words: bytes, alone: bytes, links: tuple[bytes, ...], size: int) -> None:
+    def __init__(self, query: Query, words: bytes, alone: bytes, links: tuple[bytes, ...], size: int) -> None:
+        self.query = query
         self.words = words
         self.alone = alone
         self.links = links
         self.size = size
-        self.seen: tuple[list[bytes | None], Any] | None = None
+        self.seen: tuple[list[bytes | None], Result] | None = None
 
-
-KnownChain = tuple[str, Path]
-"""A look-up key, and the way over which it was followed before."""
+    def reply(self, values: list[bytes | None]) -> list[bytes | None] | None:
+        """Return values as the function library would have, ``None`` if the way leads elsewhere by now."""
+        for place, link in enumerate(self.links):
+            value = values[place]
+            if value is None:
+                return values[: place + 1]
+            if not value.startswith(link, STAMP_LENGTH):
+                return None
+        return values
 
 
 class KeyChains:
@@ -82,55 +99,38 @@ class KeyChains:
         keys = [self._prefix + name for name in names]
         words = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
         alone = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (1 + len(keys), words, TIME)
-        self._known.keep(_name_of(query), Path(words, alone, tuple(links), len(keys)))
+        self._known.keep(_name_of(query), Path(query, words, alone, tuple(links), len(keys)))
 
     def of(self, queries: Sequence[Query]) -> list[Path] | None:
-        """Return the ways of all queries, ``None`` if one of them is not known."""
+        """Return a way for each query, ``None`` if there is one of which none is known."""
         paths = []
         for query in queries:
-            path = self.of_query(query)
-            if path is None:
+            kind = CHAIN_KINDS.get(query.__class__)
+            if kind is None:
                 return None
+            path = self._known.get(kind + query[0])  # type: ignore[operator, misc]  # those kinds begin with a string
+            if path is None:
+                path = self._of_others(kind, query)
+                if path is None:
+                    return None
             paths.append(path)
         return paths
 
-    def of_query(self, query: Query) -> Path | None:
-        """Return the way of one query, ``None`` if it is not known."""
-        kind = CHAIN_KINDS.get(query.__class__)
-        return None if kind is None else self.of_name(kind + query[0])  # type: ignore[operator, misc]  # those kinds have one string
+    def _of_others(self, kind: str, query: Query) -> Path | None:
+        """Return the way of another look-up key that a query carries."""
+        for lookup in getattr(query, "others", ()):
+            path = self._known.get(kind + lookup)
+            if path is not None:
+                return path
+        return None
+
+    def knows(self, query: Query) -> bool:
+        """Whether the way of a query that carries one look-up key is known."""
+        return self._known.get(_name_of(query)) is not None
 
     def forget(self, query: Query) -> None:
         """Remember a way no more."""
         self._known.forget(_name_of(query))
-
-    def known_chain(self, kind: str, lookups: Sequence[str]) -> KnownChain | None:
-        """Return the first of a secret's look-up keys (one for each live pepper) whose way is known."""
-        for lookup in lookups:
-            path = self._known.get(kind + lookup)
-            if path is not None:
-                return lookup, path
-        return None
-
-    def of_name(self, name: str) -> Path | None:
-        """Return the way of a kind and what it is asked by, such as ``S:`` and a look-up key."""
-        return self._known.get(name)
-
-    def replies(self, queries: Sequence[Query], paths: Sequence[Path], values: list[Any]) -> list[Any] | None:
-        """Return the values as the function library would have, ``None`` if a way leads elsewhere by now."""
-        replies, at = [], 0
-        for query, path in zip(queries, paths, strict=True):
-            reply = values[at : at + path.size]
-            at += path.size
-            for place, link in enumerate(path.links):
-                value = reply[place]
-                if value is None:
-                    del reply[place + 1 :]
-                    break
-                if not value.startswith(link, STAMP_LENGTH):
-                    self.forget(query)
-                    return None
-            replies.append(reply)
-        return replies
 
 
 def _name_of(query: Query) -> str:
@@ -138,9 +138,9 @@ def _name_of(query: Query) -> str:
     return name
 
 
-def packed(ways: Sequence[tuple[object, Path]]) -> bytes:
+def packed(paths: Sequence[Path]) -> bytes:
     """Return the commands that read all keys of some ways as of one instant, and then the time."""
-    if len(ways) == 1:
-        return ways[0][1].alone
-    size = 1 + sum([way[1].size for way in ways])
-    return b"*%d\r\n$4\r\nMGET\r\n%b%b" % (size, b"".join([way[1].words for way in ways]), TIME)
+    if len(paths) == 1:
+        return paths[0].alone
+    size = 1 + sum([path.size for path in paths])
+    return b"*%d\r\n$4\r\nMGET\r\n%b%b" % (size, b"".join([path.words for path in paths]), TIME)

@@ -11,6 +11,7 @@ from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
     AllKeys,
+    Answered,
     EntryOf,
     IdempotencyOf,
     KeyById,
@@ -35,6 +36,7 @@ from ...contract.queries import (
     TokensOf,
     TransferablesOf,
     Unreadable,
+    leads_somewhere,
 )
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
@@ -53,7 +55,7 @@ from ..common.record_codec import (
     token_row,
 )
 from .json_rows import as_json
-from .key_chains import CHAIN_KINDS, KeyChains, KnownChain, Path
+from .key_chains import CHAIN_KINDS, KeyChains, Path
 from .keys import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
 from .queries import ASKS
 from .record_cache import RecordCache
@@ -209,42 +211,43 @@ class ValkeyCodec:
         """
         return self._FOUND[type(query)](self, query, reply)
 
-    def session_on(self, known_chain: KnownChain, values: list[bytes | None]) -> SessionResult | None:
-        """Return what stands on a remembered way, looked at closely; ``None`` where it leads elsewhere by now."""
-        found: SessionResult | None = self._look_again(SessionByLookup(known_chain[0]), known_chain[1], values)
-        return found
+    def on_paths(
+        self, queries: Sequence[Query], paths: Sequence[Path], values: Sequence[list[bytes | None]], closely: bool
+    ) -> list[Answered] | None:
+        """Return what stands on remembered ways; ``None`` where one of them leads elsewhere by now.
 
-    def token_on(
-        self, known_chain: KnownChain, values: list[bytes | None]
-    ) -> tuple[Token | None, Session | None, OwnerEntry | None] | None:
-        """As ``session_on``, for a token in the session where it is now."""
-        found: tuple[Token | None, Session | None, OwnerEntry | None] | None = self._look_again(
-            TokenByLookup(known_chain[0]), known_chain[1], values
-        )
-        return found
+        The same values say the same: unless asked to, they are not looked at closely if they are those seen last.
+        """
+        answers: list[Answered] = []
+        for query, path, there in zip(queries, paths, values, strict=True):
+            seen = path.seen
+            if seen is not None and not closely and seen[0] == there:
+                answers.append(seen[1])
+                continue
+            reply = path.reply(there)
+            answer = None if reply is None else self.answer(path.query, reply)
+            if isinstance(answer, Result):
+                if leads_somewhere(answer.value):
+                    path.seen = (there, answer)
+                elif getattr(query, "others", ()):  # another pepper's look-up key may lead there by now
+                    answer = None
+            if answer is None:
+                self.paths.forget(path.query)
+                return None
+            answers.append(answer)
+        return answers
 
-    def _look_again(self, query: Query, path: Path, values: list[bytes | None]) -> Any:
-        """Look closely at values on a remembered way and remember what they said: the same values say the same."""
-        replies = self.paths.replies([query], [path], list(values))
-        if replies is None:
-            return None
+    def answer(self, query: Query, reply: Reply) -> Answered:
+        """Return what one reply says to one query, an error for a record that is not as it was written."""
         try:
-            found = self.found(query, replies[0])
-        except UNREADABLE:  # the general way tells it
-            return None
-        answer = found.value
-        if answer[0] is None:  # another pepper's look-up key may lead there by now
-            self.paths.forget(query)
-            return None
-        if isinstance(answer, TokenResult):
-            answer = answer.followed()
-        path.seen = (values, answer)
-        return answer
+            return self.found(query, reply)
+        except UNREADABLE as error:
+            return error
 
     def learn(self, query: Query, reply: Reply) -> None:
         """Remember over which names a query was followed, so that it can be read by plain commands the next time."""
         kind = type(query)
-        if kind in CHAIN_KINDS and (reply[0] is not None or kind is EntryOf) and self.paths.of_query(query) is None:
+        if kind in CHAIN_KINDS and (reply[0] is not None or kind is EntryOf) and not self.paths.knows(query):
             _, first, hops = ASKS[kind](query)
             self.paths.learn(query, first, int(hops), reply)
 

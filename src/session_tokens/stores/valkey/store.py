@@ -33,7 +33,7 @@ from ...contract.queries import Key, Query, Result, Snapshot
 from ...contract.transaction import Rule
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
-from ...errors import UNREADABLE, InvalidInput, StoreError, StoreUnavailable
+from ...errors import InvalidInput, StoreError, StoreUnavailable
 from ...events import Listeners
 from ..common.copying import Dump
 from ..common.retry import Full, NotExecuted
@@ -41,8 +41,7 @@ from .check import Problem, Progress, checking
 from .connections import AsyncConnections, BlockingConnections, Moved, Pool, pack
 from .dump import dumping
 from .errors import LibraryLost, NotReached
-from .exchanges import SessionNow, TokenNow, ValkeyCore
-from .key_chains import KnownChain
+from .exchanges import Known, ValkeyCore
 from .key_chains import packed as packed_chains
 from .keys import PEPPERS
 from .rows import Reply
@@ -69,8 +68,7 @@ class ValkeyStore(CoalescingStore):
         codec = self._core.codec
         self._connections = AsyncConnections(pool, codec.last_stamp_key, codec.record_cache.drop, address.replicas)
         self._closed = False
-        self._known_sessions: Coalescer[KnownChain, SessionNow | None] = Coalescer(self._carry_sessions)
-        self._known_tokens: Coalescer[KnownChain, TokenNow | None] = Coalescer(self._carry_tokens)
+        self._known: Coalescer[Known, Snapshot | None] = Coalescer(self._carry_known)
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
@@ -86,31 +84,23 @@ class ValkeyStore(CoalescingStore):
             self.conflicts += 1
         return await super().run(rule, *args)
 
-    async def find_session(self, lookups: Sequence[str]) -> SessionNow:
-        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
-        known_chain = self._core.codec.paths.known_chain("S:", lookups)
-        if known_chain is not None:
-            found = await self._known_sessions.ask(known_chain)
-            if found is not None:
-                return found
-        return await super().find_session(lookups)
+    async def look(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant; over ways that are known all in one plain command.
 
-    async def find_token(self, lookups: Sequence[str]) -> TokenNow:
-        """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
-        known_chain = self._core.codec.paths.known_chain("T:", lookups)
-        if known_chain is not None:
-            found = await self._known_tokens.ask(known_chain)
-            if found is not None:
-                return found
-        return await super().find_token(lookups)
+        What is as it was when it was last looked at is not taken apart again. Commands ``read``, so that what they
+        rest on is remembered for their next run.
+        """
+        paths = self._core.codec.paths.of(queries) if queries else None
+        if paths is not None:
+            snapshot = await self._known.ask((queries, paths))
+            if snapshot is not None:
+                return snapshot
+        return await self.read(queries)
 
-    async def _carry_sessions(self, asked: Sequence[KnownChain]) -> Sequence[SessionNow | None]:
-        values, time = await self._ask(packed_chains(asked), 2, idempotent=True)
-        return self._core.known_sessions(asked, values, time)
-
-    async def _carry_tokens(self, asked: Sequence[KnownChain]) -> Sequence[TokenNow | None]:
-        values, time = await self._ask(packed_chains(asked), 2, idempotent=True)
-        return self._core.known_tokens(asked, values, time)
+    async def _carry_known(self, asked: Sequence[Known]) -> Sequence[Snapshot | None | Exception]:
+        paths = asked[0][1] if len(asked) == 1 else list(dict.fromkeys([path for _, ways in asked for path in ways]))
+        values, time = await self._ask(packed_chains(paths), 2, idempotent=True)
+        return self._core.known(asked, paths, values, time)
 
     async def read_batch(self, queries: Sequence[Query]) -> Batch:
         """Return the results of all queries as of one instant, in one round trip."""
@@ -171,8 +161,7 @@ class ValkeyStore(CoalescingStore):
         """Wait for what is under way and close the connections; calling it again does nothing."""
         if not self._closed:
             self._closed = True
-            for queue in (self._known_sessions, self._known_tokens):
-                await queue.close()
+            await self._known.close()
             await self.close_queues()
             await self._connections.close()
 
@@ -256,6 +245,18 @@ class BlockingValkeyStore(BlockingOptimisticStore):
             answers.append(answer)
         return Snapshot(now, answers)
 
+    def look_now(self, queries: Sequence[Query]) -> Snapshot:
+        """As ``ValkeyStore.look``."""
+        paths = self._core.codec.paths.of(queries) if queries else None
+        if paths is not None:
+            values, time = self._ask(packed_chains(paths), 2, idempotent=True)
+            (snapshot,) = self._core.known([(queries, paths)], paths, values, time)
+            if isinstance(snapshot, Exception):
+                raise snapshot
+            if snapshot is not None:
+                return snapshot
+        return self.read_now(queries)
+
     def _read_batch(self, queries: Sequence[Query]) -> Batch:
         steps = self._core.reading(queries)
         try:
@@ -265,40 +266,6 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         except StopIteration as stop:
             batch: Batch = stop.value
             return batch
-
-    def find_session_now(self, lookups: Sequence[str]) -> SessionNow:
-        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
-        try:
-            known_chain = self._core.codec.paths.known_chain("S:", lookups)
-            if known_chain is not None:
-                path = known_chain[1]
-                values, time = self._ask(path.alone, 2, idempotent=True)
-                seen = path.seen
-                found = seen[1] if seen and seen[0] == values else self._core.codec.session_on(known_chain, values)
-                if found is not None:
-                    return (self._core.now_of(time), *found)
-            return super().find_session_now(lookups)
-        except UNREADABLE as error:
-            self.unreadables.met(error)
-            self.insist_on_peppers_now()
-            return self.read_now([]).now, None, None
-
-    def find_token_now(self, lookups: Sequence[str]) -> TokenNow:
-        """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
-        try:
-            known_chain = self._core.codec.paths.known_chain("T:", lookups)
-            if known_chain is not None:
-                path = known_chain[1]
-                values, time = self._ask(path.alone, 2, idempotent=True)
-                seen = path.seen
-                found = seen[1] if seen and seen[0] == values else self._core.codec.token_on(known_chain, values)
-                if found is not None:
-                    return (self._core.now_of(time), *found)
-            return super().find_token_now(lookups)
-        except UNREADABLE as error:
-            self.unreadables.met(error)
-            self.insist_on_peppers_now()
-            return self.read_now([]).now, None, None, None
 
     def commit_now(self, commit: Commit) -> bool:
         """Write all changes if every stamp is as given and it is not too late, in one round trip."""

@@ -298,6 +298,30 @@ class OtherWantChecks(StoreBench):
         assert await self.ask(KeyByLookup("lookup 4")) is None
 
     @check
+    async def test_one_query_carries_all_look_up_keys_of_a_secret(self) -> None:
+        opened = await self.tokens.open_session("ann")
+        token = await self.tokens.issue_token(opened.id, "seat")
+        await self.store.run(add_service_key, a_key(1))
+        session_key, token_key = str(opened.session.lookup), str(token.token.lookup)
+        for place in range(3):  # of the right key among those of other peppers
+            asked: list[Query] = []
+            for kind, lookup in ((SessionByLookup, session_key), (TokenByLookup, token_key), (KeyByLookup, "lookup 1")):
+                keys = ["x", "y"]
+                keys.insert(place, lookup)
+                asked.append(kind(keys[0], tuple(keys[1:])))
+            for _ in range(2):  # a store may remember where a key leads
+                _, found = await self.store.read(asked)
+                assert (found[0].value.session, found[1].value.token.id) == (opened.record, token.id)
+                assert found[2].value == a_key(1)
+                _, looked_at = await self.store.look(asked)
+                assert [answer.value for answer in looked_at] == [answer.value for answer in found]
+        await self.tokens.rotate_session(opened.id)
+        nobody: list[Query] = [SessionByLookup("x", ("y", session_key)), KeyByLookup("x", ("y",))]
+        for ask in (self.store.read, self.store.look):
+            _, found = await ask(nobody)
+            assert [answer.value for answer in found] == [(None, None), None]
+
+    @check
     async def test_what_is_not_there_is_none_or_empty(self) -> None:
         queries: list[Query] = [
             SessionById("ses_x"), SessionByLookup("x"), EntryOf("x"), TokenById("tok_x"), TokenByLookup("x"),
