@@ -128,7 +128,7 @@ class SyncSessionCommands(SyncCore):
             return None
         lookups = self._keyring.lookups(secret)
         now, session, entry = self.store.find_session_now(lookups)
-        if session is None or session.detached_at is not None or not session.alive(now, entry):
+        if session is None or not session.authenticates(now, entry):
             return None
         if touch and (touch_is_due(session, now) or session.lookup != lookups[0]):
             return self._touched(session, lookups[0])

@@ -360,6 +360,10 @@ class Session(_SessionAtHand):
         if age_ms > (duration_ms("max_age", max_age) or 0):
             raise ReauthenticationRequired("the log-in is too old for this; log in again", id=self.id)
 
+    def authenticates(self, now: int, entry: OwnerEntry | None) -> bool:
+        """Whether its secret is good at ``now`` (milliseconds): it is attached, and ``alive``."""
+        return self.detached_at is None and self.alive(now, entry)
+
     def alive(self, now: int, entry: OwnerEntry | None) -> bool:
         """Whether it lives at ``now``, attached or detached; ``entry`` is its owner's, where there is one."""
         return now < self.deadline and (entry is None or entry.epoch == self.owner_epoch)

@@ -16,10 +16,12 @@ from collections.abc import Sequence
 from urllib.parse import unquote_plus
 
 from ..audit.log import acting
+from ..contract.queries import Query, Snapshot
 from ..contract.store import Store
+from ..crypto.minting import KEY_SECRET, is_secret
 from ..records import ServiceKey
 from ..rules.audit import Act
-from ..service_keys.keys import authenticate, living_key
+from ..service_keys.keys import living_key, living_key_with
 from ..service_keys.last_use import Uses
 from ..service_keys.networks import may_come_from, networks_of
 from ..service_keys.roles import PERMISSIONS, may
@@ -82,12 +84,20 @@ class Callers:
         )
 
     async def key_for(self, exchange: Exchange, act: str, form: dict[str, str] | None = None) -> ServiceKey:
-        """Return the service key of a request that may do ``act``.
+        """Return the service key of a request that may do ``act``; see ``key_with``."""
+        return (await self.key_with(exchange, act, form, ()))[0]
+
+    async def key_with(
+        self, exchange: Exchange, act: str, form: dict[str, str] | None, queries: Sequence[Query]
+    ) -> tuple[ServiceKey, Snapshot | None]:
+        """Return the service key of a request that may do ``act``, and what queries found in the same read.
 
         Args:
             exchange: the request.
             act: of ``roles.PERMISSIONS``.
             form: its form, where that may hold the key.
+            queries: what the request will ask the store for, so that a server is asked once. Their answers are
+                ``None`` where they are to be asked by themselves: a record is unreadable, or reading costs no trip.
 
         Raises:
             Problem: 400 for a key in two places, 401 for none or a wrong one, 403 for a role that may not or a place
@@ -104,7 +114,7 @@ class Callers:
         else:
             assert form is not None
             scheme, id, secret = b"", form.get("client_id", ""), form.get("client_secret", "")
-        key = None if secret is None else await self._living_key(secret, id)
+        key, snapshot = (None, None) if secret is None else await self._living_key(secret, id, queries)
         if key is None:
             raise self._failure(exchange, scheme)
         exchange.key_id = key.id
@@ -115,19 +125,26 @@ class Callers:
             raise forbidden(scheme, act)
         self.quotas.asked(key)
         self.uses.saw(key.id)
-        return key
+        return key, snapshot
 
-    async def _living_key(self, secret: str, id: str | None) -> ServiceKey | None:
+    async def _living_key(
+        self, secret: str, id: str | None, queries: Sequence[Query]
+    ) -> tuple[ServiceKey | None, Snapshot | None]:
         """Return the key of a secret as the store has it now; only what the secret is looked up by is remembered."""
         lookups = self._lookups.get(secret)
-        if lookups is not None:
-            return await living_key(self._store, lookups, id)
-        key = await authenticate(self._store, secret, id)
-        if key is not None:
+        if lookups is None:
+            if not is_secret(KEY_SECRET, secret):
+                return None, None
+            lookups = self._store.keyring.lookups(secret)
+        if queries and not self._store.blocking:
+            key, snapshot = await living_key_with(self._store, lookups, id, queries)
+        else:
+            key, snapshot = await living_key(self._store, lookups, id), None
+        if key is not None and secret not in self._lookups:
             if len(self._lookups) >= LOOKUPS_MAX:
                 self._lookups.clear()
-            self._lookups[secret] = self._store.keyring.lookups(secret)
-        return key
+            self._lookups[secret] = lookups
+        return key, snapshot
 
     def _from_elsewhere(self, exchange: Exchange) -> Problem:
         log.warning(

@@ -17,6 +17,7 @@ from .problems import Problem, bad_request
 from .reserved import applications
 from .scoping import Scopes
 from .shapes import Introspection
+from .verifying import verification, verified_session, verified_token
 
 INACTIVE = b'{"active":false}'
 _encode = msgspec.json.Encoder().encode
@@ -36,16 +37,17 @@ class OAuth:
         Verifying a session is a use of it: its idle clock restarts.
         """
         form = await _form(exchange)
-        key = await self._callers.key_for(exchange, "introspect", form)
-        secret = _token_of(form)
         tokens = self._tokens
+        queries = verification(tokens.store.keyring, form.get("token", ""))
+        key, snapshot = await self._callers.key_with(exchange, "introspect", form, queries)
+        secret = _token_of(form)
         if scope_of(key).is_bound and not await self._scopes.sees_named(key, secret):
             body = INACTIVE
         elif secret.startswith(TOKEN_SECRET):
-            verified = await tokens.verify_token_until(secret)
+            verified = await verified_token(tokens, secret, snapshot)
             body = INACTIVE if verified is None else _encode(_of_token(*verified))
         else:
-            session = applications(await tokens.verify_session(secret))
+            session = applications(await verified_session(tokens, secret, queries, snapshot))
             body = INACTIVE if session is None else _encode(_of_session(session))
         await exchange.answer(200, body)
 

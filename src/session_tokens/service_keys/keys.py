@@ -17,11 +17,11 @@ from typing import TypeVar
 from .. import validation as inputs
 from .._async.core import run_audited
 from ..audit.log import Audit
-from ..contract.queries import AllKeys, KeyById, KeyByLookup
+from ..contract.queries import AllKeys, KeyById, KeyByLookup, Query, Snapshot
 from ..contract.store import Store
 from ..contract.transaction import Rule
 from ..crypto.minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
-from ..errors import Conflict, CorruptRecord, InvalidInput, UnknownKey
+from ..errors import UNREADABLE, Conflict, CorruptRecord, InvalidInput, UnknownKey
 from ..records import ServiceKey
 from ..rules.idempotency import Ticket, once
 from ..rules.service_keys import create_service_key, remove_service_key, rotate_service_key
@@ -173,13 +173,27 @@ async def authenticate(store: Store, secret: str, id: str | None = None) -> Serv
 
 async def living_key(store: Store, lookups: Sequence[str], id: str | None = None) -> ServiceKey | None:
     """Return the living service key that is looked up so, asking the store; see ``authenticate``."""
-    now, found = await store.read([KeyByLookup(lookup) for lookup in lookups])
-    key: ServiceKey | None = next((answer.value for answer in found if answer.value is not None), None)
+    return (await living_key_with(store, lookups, id, ()))[0]
+
+
+async def living_key_with(
+    store: Store, lookups: Sequence[str], id: str | None, queries: Sequence[Query]
+) -> tuple[ServiceKey | None, Snapshot | None]:
+    """As ``living_key``, with what other queries found in the same read; ``None`` if one of them is unreadable."""
+    query = KeyByLookup(lookups[0], tuple(lookups[1:]))
+    snapshot: Snapshot | None
+    try:
+        snapshot = answer = await store.look([query, *queries])
+    except UNREADABLE:
+        if not queries:
+            raise
+        snapshot, answer = None, await store.look([query])
+    key: ServiceKey | None = answer.found[0].value
     if key is None:
         await store.insist_on_peppers()
-    if key is None or not key.alive(now) or (id is not None and id != key.id):
-        return None
-    return key
+    if key is None or not key.alive(answer.now) or (id is not None and id != key.id):
+        return None, None
+    return key, None if snapshot is None else Snapshot(snapshot.now, snapshot.found[1:])
 
 
 async def ensure_admin_key(store: Store, *, audit: Audit | None = None) -> IssuedKey | None:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 
 from ...contract.coalesce import Batch, snapshot_of
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query, Result, Snapshot, singly, together
+from ...contract.queries import Answered, Key, Query, Result, Snapshot, leads_somewhere, singly, together
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
 from ..common.retry import Retrying
@@ -26,8 +26,6 @@ WAIT_PARTS = 0.5
 """The part of a call's time that replicas may take."""
 
 
-Known = tuple[Sequence[Query], Sequence[Path]]
-"""What a caller asks, and a known way for each query."""
 Reading = Generator[tuple[bytes, int], list[Reply], Batch]
 Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
 
@@ -51,8 +49,8 @@ class ValkeyCore:
         if paths is not None:
             values, time = yield packed_chains(paths), 2
             now = self.now_of(time)
-            found = self.codec.on_paths(queries, paths, _shared(paths, values), closely=True)
-            if found is not None:
+            found = self.codec.on_paths(paths, _shared(paths, values), closely=True)
+            if found is not None and not stray(queries, found):
                 return Batch(now, found)
         single = singly(queries)
         ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, single)), 1
@@ -66,22 +64,30 @@ class ValkeyCore:
         return Batch(now, together(queries, answers))
 
     def known(
-        self, asked: Sequence[Known], paths: Sequence[Path], values: list[bytes | None], time: Reply
-    ) -> list[Snapshot | None | Exception]:
+        self, asked: Sequence[Sequence[Path]], paths: Sequence[Path], values: list[bytes | None], time: Reply
+    ) -> list[Snapshot | None]:
         """Return for each caller what stands on the ways that it asked for; ``None`` for who has to ask anew.
 
         Args:
-            asked: the queries of each caller, and a way for each.
-            paths: all these ways, each once, in the order in which they were read.
+            asked: the ways of each caller.
+            paths: all of them, each once, in the order in which they were read.
             values: what was read.
             time: when.
         """
-        now = self.now_of(time)
-        there = dict(zip(paths, _shared(paths, values), strict=True))
-        snapshots: list[Snapshot | None | Exception] = []
-        for queries, ways in asked:
-            found = self.codec.on_paths(queries, ways, [there[path] for path in ways], closely=False)
-            snapshots.append(None if found is None else snapshot_of(now, found))
+        now, at = self.now_of(time), 0
+        snapshots: list[Snapshot | None] = []
+        there: dict[Path, list[bytes | None]] = {}
+        for path in paths:
+            there[path] = values[at : at + path.size]
+            at += path.size
+        for ways in asked:
+            seen = ways[0].seen
+            if len(ways) == 1 and seen is not None and seen[0] == there[ways[0]]:
+                snapshots.append(Snapshot(now, seen[1]))  # as below, on the way of every verification
+                continue
+            found = self.codec.on_paths(ways, [there[path] for path in ways], closely=False)
+            snapshot = None if found is None else snapshot_of(now, found)
+            snapshots.append(None if isinstance(snapshot, Exception) else snapshot)  # who asks anew gets the error
         return snapshots
 
     def now_of(self, time: Reply) -> int:
@@ -129,6 +135,14 @@ class ValkeyCore:
         """Return what is due."""
         members = [member.decode("ascii") for member in reply]
         return [Key(_KINDS[member[0]], member[1:]) for member in members]
+
+
+def stray(queries: Sequence[Query], found: Sequence[Answered]) -> bool:
+    """Whether a query may lead somewhere by another of the look-up keys that it carries than the one on the way."""
+    for query, answer in zip(queries, found, strict=True):
+        if getattr(query, "others", ()) and isinstance(answer, Result) and not leads_somewhere(answer.value):
+            return True
+    return False
 
 
 def _shared(paths: Sequence[Path], values: list[bytes | None]) -> list[list[bytes | None]]:

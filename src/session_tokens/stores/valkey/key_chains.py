@@ -9,6 +9,7 @@ whether the way is still right; where it is not, the function library is asked a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ...contract.queries import (
     EntryOf,
@@ -43,6 +44,7 @@ class Path:
 
     Attributes:
         query: what was asked, by one look-up key.
+        itself: this way and no other.
         words: the keys as words of a packed command.
         alone: the packed commands that read this way and no other.
         links: for each but the last key, what its value says after its stamp; an empty link ends the way.
@@ -50,15 +52,16 @@ class Path:
         seen: the values of a record that were last found there and looked at closely, and what they said.
     """
 
-    __slots__ = ("alone", "links", "query", "seen", "size", "words")
+    __slots__ = ("alone", "itself", "links", "query", "seen", "size", "words")
 
     def __init__(self, query: Query, words: bytes, alone: bytes, links: tuple[bytes, ...], size: int) -> None:
         self.query = query
+        self.itself = (self,)
         self.words = words
         self.alone = alone
         self.links = links
         self.size = size
-        self.seen: tuple[list[bytes | None], Result] | None = None
+        self.seen: tuple[list[bytes | None], tuple[Result]] | None = None
 
     def reply(self, values: list[bytes | None]) -> list[bytes | None] | None:
         """Return values as the function library would have, ``None`` if the way leads elsewhere by now."""
@@ -108,18 +111,22 @@ class KeyChains:
             kind = CHAIN_KINDS.get(query.__class__)
             if kind is None:
                 return None
-            path = self._known.get(kind + query[0])  # type: ignore[operator, misc]  # those kinds begin with a string
+            keys: tuple[Any, ...] = (query[0], *getattr(query, "others", ()))  # type: ignore[misc]  # those kinds have one
+            path = self.of_one(kind, keys)
             if path is None:
-                path = self._of_others(kind, query)
-                if path is None:
-                    return None
+                return None
             paths.append(path)
         return paths
 
-    def _of_others(self, kind: str, query: Query) -> Path | None:
-        """Return the way of another look-up key that a query carries."""
-        for lookup in getattr(query, "others", ()):
-            path = self._known.get(kind + lookup)
+    def of_one(self, kind: str, keys: Sequence[str]) -> Path | None:
+        """Return the first way that is known from an id, an owner, or one of a secret's look-up keys.
+
+        Args:
+            kind: of ``CHAIN_KINDS``.
+            keys: from where the way may begin.
+        """
+        for key in keys:
+            path = self._known.get(kind + key)
             if path is not None:
                 return path
         return None

@@ -36,7 +36,6 @@ from ...contract.queries import (
     TokensOf,
     TransferablesOf,
     Unreadable,
-    leads_somewhere,
 )
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
@@ -212,26 +211,23 @@ class ValkeyCodec:
         return self._FOUND[type(query)](self, query, reply)
 
     def on_paths(
-        self, queries: Sequence[Query], paths: Sequence[Path], values: Sequence[list[bytes | None]], closely: bool
+        self, paths: Sequence[Path], values: Sequence[list[bytes | None]], *, closely: bool
     ) -> list[Answered] | None:
         """Return what stands on remembered ways; ``None`` where one of them leads elsewhere by now.
 
         The same values say the same: unless asked to, they are not looked at closely if they are those seen last.
         """
         answers: list[Answered] = []
-        for query, path, there in zip(queries, paths, values, strict=True):
+        for path, there in zip(paths, values, strict=True):
             seen = path.seen
             if seen is not None and not closely and seen[0] == there:
-                answers.append(seen[1])
+                answers.append(seen[1][0])
                 continue
             reply = path.reply(there)
             answer = None if reply is None else self.answer(path.query, reply)
             if isinstance(answer, Result):
-                if leads_somewhere(answer.value):
-                    path.seen = (there, answer)
-                elif getattr(query, "others", ()):  # another pepper's look-up key may lead there by now
-                    answer = None
-            if answer is None:
+                path.seen = (there, (answer,))
+            elif answer is None:
                 self.paths.forget(path.query)
                 return None
             answers.append(answer)

@@ -35,13 +35,15 @@ from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput, StoreError, StoreUnavailable
 from ...events import Listeners
+from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.retry import Full, NotExecuted
 from .check import Problem, Progress, checking
 from .connections import AsyncConnections, BlockingConnections, Moved, Pool, pack
 from .dump import dumping
 from .errors import LibraryLost, NotReached
-from .exchanges import Known, ValkeyCore
+from .exchanges import ValkeyCore, stray
+from .key_chains import Path
 from .key_chains import packed as packed_chains
 from .keys import PEPPERS
 from .rows import Reply
@@ -68,7 +70,8 @@ class ValkeyStore(CoalescingStore):
         codec = self._core.codec
         self._connections = AsyncConnections(pool, codec.last_stamp_key, codec.record_cache.drop, address.replicas)
         self._closed = False
-        self._known: Coalescer[Known, Snapshot | None] = Coalescer(self._carry_known)
+        self._paths = codec.paths
+        self._known: Coalescer[Sequence[Path], Snapshot | None] = Coalescer(self._carry_known)
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
@@ -90,15 +93,35 @@ class ValkeyStore(CoalescingStore):
         What is as it was when it was last looked at is not taken apart again. Commands ``read``, so that what they
         rest on is remembered for their next run.
         """
-        paths = self._core.codec.paths.of(queries) if queries else None
+        paths = self._paths.of(queries) if queries else None
         if paths is not None:
-            snapshot = await self._known.ask((queries, paths))
-            if snapshot is not None:
+            snapshot = await self._known.ask(paths)
+            if snapshot is not None and not stray(queries, snapshot.found):
                 return snapshot
         return await self.read(queries)
 
-    async def _carry_known(self, asked: Sequence[Known]) -> Sequence[Snapshot | None | Exception]:
-        paths = asked[0][1] if len(asked) == 1 else list(dict.fromkeys([path for _, ways in asked for path in ways]))
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        path = self._paths.of_one("S:", lookups)
+        if path is not None:  # as ``look``, on the way of every verification
+            snapshot = await self._known.ask(path.itself)
+            if snapshot is not None:
+                session, entry = snapshot.found[0].value
+                if session is not None:
+                    return snapshot.now, session, entry
+        return await super().find_session(lookups)
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        path = self._paths.of_one("T:", lookups)
+        if path is not None:
+            snapshot = await self._known.ask(path.itself)
+            if snapshot is not None and snapshot.found[0].value.token is not None:
+                return (snapshot.now, *snapshot.found[0].value.followed())
+        return await super().find_token(lookups)
+
+    async def _carry_known(self, asked: Sequence[Sequence[Path]]) -> Sequence[Snapshot | None]:
+        paths = asked[0] if len(asked) == 1 else [*dict.fromkeys([path for ways in asked for path in ways])]
         values, time = await self._ask(packed_chains(paths), 2, idempotent=True)
         return self._core.known(asked, paths, values, time)
 
@@ -250,10 +273,8 @@ class BlockingValkeyStore(BlockingOptimisticStore):
         paths = self._core.codec.paths.of(queries) if queries else None
         if paths is not None:
             values, time = self._ask(packed_chains(paths), 2, idempotent=True)
-            (snapshot,) = self._core.known([(queries, paths)], paths, values, time)
-            if isinstance(snapshot, Exception):
-                raise snapshot
-            if snapshot is not None:
+            (snapshot,) = self._core.known([paths], paths, values, time)
+            if snapshot is not None and not stray(queries, snapshot.found):
                 return snapshot
         return self.read_now(queries)
 

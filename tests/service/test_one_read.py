@@ -1,0 +1,147 @@
+"""On a server, an introspection reads the caller's service key and the secret's record in one round trip."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from session_tokens import AsyncSessionTokens
+from session_tokens.crypto.minting import Pepper
+from session_tokens.records import ServiceKey
+from session_tokens.service.app import Service
+from session_tokens.service_keys.keys import create_key, revoke_key
+from session_tokens.service_keys.last_use import last_used
+from tests.servers.postgres import _postgres_url
+from tests.servers.valkey import _valkey_url
+
+__all__ = ["_postgres_url", "_valkey_url"]
+
+OLD, NEW = bytes(range(32)), bytes(range(1, 33))
+
+
+class Counted:
+    """A service on a server's store, which counts its round trips."""
+
+    def __init__(self, tokens: AsyncSessionTokens, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tokens = tokens
+        self.trips = 0
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(Service(tokens)), base_url="http://service.test")
+        retrying: Any = tokens.store._core.retrying  # type: ignore[attr-defined]  # both servers' stores have one
+        ask = retrying.ask
+
+        async def counting(*args: Any, **options: Any) -> Any:
+            self.trips += 1
+            return await ask(*args, **options)
+
+        monkeypatch.setattr(retrying, "ask", counting)
+
+    async def settled(self, key: ServiceKey) -> None:
+        """Wait until the first use of a key is written down, which is done in the background."""
+        for _ in range(1_000):
+            if await last_used(self.tokens.store, [key]):
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError("its use was not written down")
+
+    async def introspect(self, key: str, secret: str) -> tuple[int, Any, int]:
+        """Answer status, body, and how many round trips it took."""
+        before = self.trips
+        answer = await self._http.post(
+            "/introspect", data={"token": secret}, headers={"Authorization": f"Bearer {key}"}
+        )
+        return answer.status_code, answer.json(), self.trips - before
+
+
+@pytest.fixture(name="url", params=["postgres", "valkey"])
+def _url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+async def opened(url: str, pepper: Pepper) -> AsyncSessionTokens:
+    return await AsyncSessionTokens.open(url, pepper=pepper, sweep=False)
+
+
+@pytest.fixture(name="counted")
+async def _counted(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Counted]:
+    async with await opened(url, OLD) as tokens:
+        yield Counted(tokens, monkeypatch)
+
+
+async def test_key_and_record_are_read_together(counted: Counted) -> None:
+    tokens = counted.tokens
+    made = await create_key(tokens.store, "verify")
+    key = made.secret
+    session = await tokens.open_session("alice")
+    held = await tokens.issue_token(session.id, "seat", transferable=True)
+    free = await tokens.issue_token(None, "voucher")
+    await counted.introspect(key, session.secret)
+    await counted.settled(made.key)
+
+    for _ in range(3):
+        for issued, sub in ((session, "alice"), (held, "alice"), (free, None)):
+            status, body, trips = await counted.introspect(key, str(issued.secret))
+            assert (status, body["active"], body.get("sub"), body["st_id"]) == (200, True, sub, issued.id)
+            assert trips == 1
+    await tokens.destroy_token(held.id)
+    await tokens.destroy_session(session.id)
+    for issued in (session, held):
+        assert (await counted.introspect(key, str(issued.secret)))[:2] == (200, {"active": False})
+
+
+async def test_what_was_read_along_is_nothing_without_a_living_key(counted: Counted) -> None:
+    tokens = counted.tokens
+    session = await tokens.open_session("alice", idle_timeout=60)
+    issued = await create_key(tokens.store, "verify")
+    revoking = (await create_key(tokens.store, "revoke")).secret
+    assert (await counted.introspect(issued.secret, session.secret))[1]["active"]
+    await revoke_key(tokens.store, issued.key.id)
+
+    assert (await counted.introspect(issued.secret, session.secret))[0] == 401
+    assert (await counted.introspect(revoking, session.secret))[0] == 403
+    assert await tokens.get_session(session.id) == session.session  # and nobody has used it
+
+
+async def test_a_bound_key_sees_no_more_than_before(counted: Counted) -> None:
+    tokens = counted.tokens
+    key = (await create_key(tokens.store, "verify", owner_prefix="app:")).secret
+    theirs, others = await tokens.open_session("app:alice"), await tokens.open_session("bob")
+
+    assert (await counted.introspect(key, theirs.secret))[1]["active"]
+    assert (await counted.introspect(key, others.secret))[1] == {"active": False}
+
+
+async def test_a_detached_session_and_an_unassigned_token_are_inactive(counted: Counted) -> None:
+    tokens = counted.tokens
+    key = (await create_key(tokens.store, "verify")).secret
+    away = await tokens.open_session("alice", detachable=True)
+    seat = await tokens.issue_token((await tokens.open_session("bob")).id, "seat", transferable=True)
+    for secret in (away.secret, seat.secret):
+        assert (await counted.introspect(key, secret))[1]["active"]
+    await tokens.detach_session(away.id)
+    await tokens.destroy_sessions("bob")
+
+    for secret in (away.secret, seat.secret, "sts_nonsense", "stt_nonsense", ""):
+        assert (await counted.introspect(key, secret))[1] == {"active": False}
+
+
+async def test_what_stands_under_an_older_pepper_is_found(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with await opened(url, {"a": OLD}) as before:
+        made = await create_key(before.store, "verify")
+        key = made.secret
+        session, token = await before.open_session("alice"), await before.issue_token(None, "voucher")
+        old = await before.open_session("bob")
+    async with await opened(url, {"b": NEW, "a": OLD}) as tokens:
+        counted = Counted(tokens, monkeypatch)
+        for _ in range(3):
+            for issued in (session, token):
+                status, body, _ = await counted.introspect(key, str(issued.secret))
+                assert (status, body["active"], body["st_id"]) == (200, True, issued.id)
+        await counted.settled(made.key)
+        assert (await counted.introspect(key, str(token.secret)))[2] == 1
+        await tokens.rotate_session(old.id)
+        assert (await counted.introspect(key, old.secret))[1] == {"active": False}
