@@ -228,3 +228,19 @@ def test_without_a_command_the_help_is_named(cli: Cli) -> None:
     with pytest.raises(SystemExit) as stop:
         cli("--help")
     assert stop.value.code == 0
+
+
+def test_the_package_itself_runs_the_command_line(tmp_path: Path) -> None:
+    """``python -m session_tokens``, where the script is not on the path."""
+    url = f"sqlite:///{tmp_path}/own.db"
+    ran = [
+        subprocess.run(
+            [sys.executable, "-m", "session_tokens", *words], capture_output=True, text=True, timeout=60, check=False
+        )
+        for words in (["--version"], ["open", "alice", "--store", url], ["no-such-command"])
+    ]
+
+    assert [result.returncode for result in ran] == [0, 0, 2], [result.stderr for result in ran]
+    assert ran[0].stdout.startswith("session-tokens ")
+    assert "sts_" in ran[1].stdout
+    assert "usage: session-tokens" in ran[2].stderr

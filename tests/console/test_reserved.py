@@ -104,6 +104,23 @@ async def test_a_program_cannot_take_over_a_console_session(
     assert "Programs that may call" in (await browser.get("/console/keys")).text
 
 
+async def test_the_library_makes_no_new_secret_for_a_console_session(desk: Desk) -> None:
+    """Whoever has the library and an id, or the command line, would else walk into the console as that operator."""
+    browser = await desk.entered("admin")
+    secret = browser.cookies[COOKIE.name]
+    session = (await desk.tokens.list_sessions(f"console:{desk.keys['admin'].key.id}")).items[0]
+    for key in (session.id, secret):
+        for options in ({}, {"authenticated": True}, {"idempotency_key": "once"}):
+            with pytest.raises(InvalidInput, match="console"):
+                await desk.tokens.rotate_session(key, **options)
+    await desk.tokens.change_session(session.id, detachable=True)
+    await desk.tokens.detach_session(session.id)
+    with pytest.raises(InvalidInput, match="console"):
+        await desk.tokens.attach_session(session.id)
+
+    assert not await sees_keys(desk, secret)  # detached it stays, until it ends
+
+
 async def test_a_console_session_can_be_ended_from_outside(desk: Desk) -> None:
     browser = await desk.entered("admin")
     session = (await desk.tokens.list_sessions(f"console:{desk.keys['admin'].key.id}")).items[0]

@@ -154,6 +154,7 @@ class AsyncSessionCommands(AsyncCore):
         Raises:
             UnknownSession, SessionEnded: no living session answers to ``key``.
             Conflict: it is detached; ``attach_session`` gives it a new secret.
+            InvalidInput: it is one of the service's console, which alone gives those a new secret.
         """
         named = self._session_key(key)
         proven = inputs.flag_of("authenticated", authenticated)
@@ -162,7 +163,7 @@ class AsyncSessionCommands(AsyncCore):
             idempotency_key,
             (named, proven),
             rules.rotate_session,
-            lambda lookup, kind: (named, lookup, proven, kind),
+            lambda lookup, kind: (named, lookup, proven, kind, self._own_owners),
         )
 
     async def detach_session(self, key: str, *, idempotency_key: str | None = None) -> Session:
@@ -184,6 +185,7 @@ class AsyncSessionCommands(AsyncCore):
         Raises:
             UnknownSession, SessionEnded: no living session has that id.
             Conflict: it is attached.
+            InvalidInput: as ``rotate_session``.
         """
         named = self._session_key(id)
         if not isinstance(named, str):
@@ -193,7 +195,7 @@ class AsyncSessionCommands(AsyncCore):
             idempotency_key,
             (named,),
             rules.attach_session,
-            lambda lookup, kind: (named, lookup, kind),
+            lambda lookup, kind: (named, lookup, kind, self._own_owners),
         )
 
     async def _reissue(

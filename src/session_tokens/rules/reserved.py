@@ -30,6 +30,20 @@ def may_hold_tokens(session: Session) -> Session:
     return session
 
 
+def may_have_new_secret(session: Session, own: str) -> Session:
+    """Return a session that is given a new secret: whoever gets that of a console session enters as its operator.
+
+    Args:
+        own: the reserved beginning of the owners for whom the caller, and no other, opens sessions; empty: none.
+
+    Raises:
+        InvalidInput: it is one of the console, and the caller is not.
+    """
+    if own != CONSOLE_OWNERS and is_console(session):
+        raise InvalidInput("only the console gives its sessions a new secret; end this one, and enter again")
+    return session
+
+
 def is_anonymous(owner: str) -> bool:
     """Whether an owner is a visitor before a log-in; lists of owners leave them out unless they are asked for."""
     return owner.startswith(ANONYMOUS_OWNERS)

@@ -42,6 +42,7 @@ from .expiry import (
     touch_is_due,
 )
 from .lookup import Key, lasts, lives, living_session, only_ends, session_queries
+from .reserved import may_have_new_secret
 
 
 class Opening:
@@ -242,20 +243,24 @@ class OtherKind(Exception):
         self.kind = kind
 
 
-@reads(lambda key, lookup, authenticated, kind=None: session_queries(key))
-def rotate_session(tx: Transaction, key: Key, lookup: str, authenticated: bool, kind: str | None = None) -> Session:
+@reads(lambda key, lookup, authenticated, kind=None, own="": session_queries(key))
+def rotate_session(
+    tx: Transaction, key: Key, lookup: str, authenticated: bool, kind: str | None = None, own: str = ""
+) -> Session:
     """Give a session a new secret, the old one dead at once.
 
     Args:
         authenticated: whether its owner has just proved who they are, which restarts idle and step-up clocks.
         kind: how the secret begins that ``lookup`` was made of; ``None`` where strings are the application's own.
+        own: how the reserved owners begin whose sessions are the caller's.
 
     Raises:
         UnknownSession, SessionEnded: no living session answers to ``key``.
         Conflict: it is detached; attach it instead.
+        InvalidInput: it is one of the console.
         OtherKind: its secrets do not begin with ``kind``.
     """
-    session = living_session(tx, key)
+    session = may_have_new_secret(living_session(tx, key), own)
     if kind is not None and session.secret_kind != kind:
         raise OtherKind(session.secret_kind)
     if session.detached_at is not None:
@@ -301,16 +306,17 @@ def detach_session(tx: Transaction, key: Key) -> Session:
     return detached
 
 
-@reads(lambda id, lookup, kind=None: [SessionById(id)])
-def attach_session(tx: Transaction, id: str, lookup: str | None, kind: str | None = None) -> Session:
+@reads(lambda id, lookup, kind=None, own="": [SessionById(id)])
+def attach_session(tx: Transaction, id: str, lookup: str | None, kind: str | None = None, own: str = "") -> Session:
     """Log a detached session in again with a new secret; its idle clock restarts.
 
     Raises:
         UnknownSession, SessionEnded: no living session has that id.
         Conflict: it is attached.
+        InvalidInput: it is one of the console; see ``rotate_session``.
         OtherKind: its secrets do not begin with ``kind``.
     """
-    session = living_session(tx, id)
+    session = may_have_new_secret(living_session(tx, id), own)
     if kind is not None and session.secret_kind != kind:
         raise OtherKind(session.secret_kind)
     if session.detached_at is None:
