@@ -243,4 +243,4 @@ def test_the_package_itself_runs_the_command_line(tmp_path: Path) -> None:
     assert [result.returncode for result in ran] == [0, 0, 2], [result.stderr for result in ran]
     assert ran[0].stdout.startswith("session-tokens ")
     assert "sts_" in ran[1].stdout
-    assert "usage: session-tokens" in ran[2].stderr
+    assert "see session-tokens --help" in ran[2].stderr
