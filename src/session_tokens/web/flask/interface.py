@@ -196,14 +196,12 @@ class SessionTokensInterface(SessionInterface):
         return self.get_cookie_secure(app) or (request is not None and request.is_secure)
 
     def _set_cookie(self, app: Flask, session: FlaskSession, response: Response, request: Request | None) -> None:
-        expires = self.get_expiration_time(app, session)
-        record = session.record
-        if session.web.remember and record is not None:
-            expires = record.expires_datetime
+        left_s = session.record.time_left() if session.web.remember and session.record is not None else None
         response.set_cookie(
             self.cookie_name(app, request),
             session.web.secret or "",
-            expires=expires,
+            max_age=None if left_s is None else int(left_s),  # by the store's clock, whatever the browser's says
+            expires=self.get_expiration_time(app, session) if left_s is None else None,
             domain=self.get_cookie_domain(app),
             path=self.get_cookie_path(app),
             secure=self._is_secure(app, request),

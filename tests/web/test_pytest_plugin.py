@@ -1,0 +1,158 @@
+"""The pytest plugin, as it comes with the package: tests of applications begin with somebody logged in."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+HEAD = """
+from datetime import timedelta
+import pytest
+"""
+
+FLASK = (
+    HEAD
+    + """
+from flask import Flask, session
+from session_tokens.web.flask import SessionTokensInterface, current_session
+from session_tokens.web.flask_login import SessionTokensLogin
+from flask_login import UserMixin, current_user, fresh_login_required
+
+class User(UserMixin):
+    def __init__(self, id):
+        self.id = id
+
+@pytest.fixture(params=[False, True])
+def app(request):
+    app = Flask("tried")
+    app.secret_key = "for Flask-Login"
+    app.session_interface = SessionTokensInterface("sqlite:///never-made.db")
+    if request.param:
+        SessionTokensLogin(app).login_manager.user_loader(User)
+
+    @app.get("/me")
+    def me():
+        here = current_session()
+        return {"owner": here.owner, "cart": session.get("cart"), "recent": here.web.authenticated_at}
+
+    @app.get("/fresh")
+    @fresh_login_required
+    def fresh():
+        return current_user.get_id()
+
+    return app
+
+def test_who_is_logged_in(app, logged_in, session_clock, session_tokens, tmp_path):
+    client = app.test_client()
+    made = logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": ["apple"]})
+    answer = client.get("/me").json
+    assert (answer["owner"], answer["cart"]) == ("alice", ["apple"]) and made.owner == "alice"
+    assert session_clock.now() - answer["recent"] == 600_000
+    assert [each.id for each in session_tokens.list_sessions("alice").items] == [made.id]
+    if hasattr(app, "login_manager"):
+        assert client.get("/fresh").text == "alice"
+    other = app.test_client()
+    logged_in(other, "bob", remember=True)
+    session_clock.advance(3600)
+    assert client.get("/me").json["owner"] is None
+    assert other.get("/me").json["owner"] == "bob"
+
+def test_nobody_is_without_it(app, session_tokens):
+    app.session_interface.use(session_tokens)
+    assert app.test_client().get("/me").json["owner"] is None
+"""
+)
+
+ASGI = (
+    HEAD
+    + """
+import httpx
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from session_tokens.web.asgi import SessionMiddleware
+
+async def me(request):
+    return JSONResponse({"owner": request.session.owner, "fields": dict(request.session)})
+
+def made():
+    app = Starlette(routes=[Route("/me", me)])
+    app.add_middleware(SessionMiddleware, store="sqlite:///never-made.db")
+    return app
+
+@pytest.mark.parametrize("base_url", ["http://shop.example", "https://shop.example"])
+def test_who_is_logged_in(logged_in, session_clock, base_url):
+    client = TestClient(made(), base_url=base_url)
+    logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": 1})
+    assert client.get("/me").json() == {"owner": "alice", "fields": {"cart": 1}}
+    session_clock.advance(3600)
+    assert client.get("/me").json()["owner"] is None
+
+@pytest.mark.asyncio
+async def test_who_is_logged_in_on_a_loop(logged_in):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(made()), base_url="http://shop.example") as client:
+        logged_in(client, "alice")
+        assert (await client.get("/me")).json()["owner"] == "alice"
+
+def test_an_application_without_our_sessions_is_refused(logged_in):
+    with pytest.raises(TypeError, match="add_middleware"):
+        logged_in(TestClient(Starlette()), "alice")
+
+def test_another_client_is_refused(logged_in):
+    with pytest.raises(TypeError, match="no client that is known"):
+        logged_in(object(), "alice")
+"""
+)
+
+DJANGO = (
+    HEAD
+    + """
+import django
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="tried", SESSION_ENGINE="session_tokens.web.django", SESSION_TOKENS_STORE="sqlite:///never-made.db",
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}, ROOT_URLCONF=__name__,
+    ALLOWED_HOSTS=["testserver"], DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ],
+)
+django.setup()
+from django.core.management import call_command
+from django.http import JsonResponse
+from django.test import Client
+from django.urls import path
+from django.contrib.auth import get_user_model
+
+urlpatterns = [
+    path("me", lambda request: JsonResponse({"user": request.user.username, "cart": request.session.get("cart")}))
+]
+
+def test_who_is_logged_in(logged_in, session_tokens, session_clock):
+    call_command("migrate", verbosity=0)
+    user = get_user_model().objects.create_user("alice")
+    client = Client()
+    made = logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": 1})
+    assert client.get("/me").json() == {"user": "alice", "cart": 1}
+    assert made.owner == str(user.pk)
+    assert session_clock.now() - made.authenticated_at == 600_000
+    session_tokens.destroy_sessions(made.owner)
+    assert client.get("/me").json()["user"] == ""
+    logged_in(client, user)
+    assert client.get("/me").json()["user"] == "alice"
+"""
+)
+
+
+@pytest.mark.parametrize(("program", "passed"), [(FLASK, 4), (ASGI, 5), (DJANGO, 1)], ids=["flask", "asgi", "django"])
+def test_a_test_run_with_the_plugin(pytester: pytest.Pytester, program: str, passed: int) -> None:
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    pytester.makepyfile(test_tried=program)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+
+    result.assert_outcomes(passed=passed)
+    assert not list(pytester.path.glob("*.db"))
