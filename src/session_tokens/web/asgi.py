@@ -20,11 +20,12 @@ from typing import Any
 from .._async.api import AsyncSessionTokens
 from ..crypto.minting import SESSION_SECRET, Pepper, new_secret
 from ..errors import StoreBusy, StoreError, StoreUnavailable
+from ..records import Page, Session
 from ..settings import UNSET, Duration, Settings, Unset, duration_ms
 from .addresses import proxies_of, source_of
 from .cookies import SameSite, SessionCookie
 from .origins import is_cross_origin, origins_of
-from .session import CookieChange, WebSession, drive_async, loading
+from .session import CookieChange, WebSession, drive_async, loading_as
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -35,26 +36,48 @@ Headers = list[tuple[bytes, bytes]]
 
 log = logging.getLogger("session_tokens.web")
 
-STATE = "session_tokens"
-"""Where the scope holds what the middleware made of the request: a ``RequestSession``."""
+SESSION = "session_tokens.session"
+"""Where the scope holds the middleware's own session, whatever others put at ``session``."""
 RETRY_AFTER_S = 1
 TRY_AGAIN_LATER = 1013
 """The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
 
 
-class RequestSession:
-    """What a request has to do with sessions: the browser's session, and the store that it is kept in.
+class AsyncWebSession(WebSession):
+    """A browser's session in an application of ASGI, and the user's other sessions.
 
     Attributes:
-        session: the browser's.
-        tokens: the API on the store.
+        tokens: the API on the store that it is kept in.
     """
 
-    __slots__ = ("session", "tokens")
-
-    def __init__(self, session: WebSession, tokens: AsyncSessionTokens) -> None:
-        self.session = session
+    def __init__(
+        self, record: Session | None, secret: str | None, *, tokens: AsyncSessionTokens, **options: Any
+    ) -> None:
+        super().__init__(record, secret, **options)
         self.tokens = tokens
+
+    async def list_devices(self, *, after: str | None = None, limit: int = 100) -> Page[Session]:
+        """Return a page of the living sessions of whoever is logged in here, this one too; a visitor has none."""
+        owner = self.owner
+        return Page([], None) if owner is None else await self.tokens.list_sessions(owner, after=after, limit=limit)
+
+    async def end_other(self, id: str) -> bool:
+        """End a session of the same user by its id; return whether one lived. Another user's is never touched.
+
+        Its own session is ended by ``logout()``, which clears the cookie too.
+        """
+        owner = self.owner
+        found = None if owner is None or id == self.id else await self.tokens.get_session(id)
+        if found is None or found.owner != owner:
+            return False
+        return await self.tokens.destroy_session(id)
+
+    async def end_others(self) -> int:
+        """End all sessions of the same user but this one, in one instant; return how many were ended."""
+        owner = self.owner
+        if owner is None or self.is_logging_in:
+            return 0
+        return await self.tokens.destroy_sessions(owner, except_session=self.id)
 
 
 class SharedStore:
@@ -203,25 +226,33 @@ class SessionMiddleware:
             tokens = await self.store.tokens()
             session = await drive_async(
                 tokens,
-                loading(secret, client=(_text(fields, b"user-agent"), address), options=self._options),
+                loading_as(
+                    AsyncWebSession,
+                    secret,
+                    tokens=tokens,
+                    client=(_text(fields, b"user-agent"), address),
+                    options=self._options,
+                ),
             )
         except (StoreUnavailable, StoreBusy) as error:
             log.warning("a request is answered 503, for its session cannot be read: %s", error)
             await _refuse(scope, send, 503, b"the sessions cannot be read just now; try again")
             return
         scope["session"] = session
-        scope.setdefault("state", {})[STATE] = RequestSession(session, tokens)
-        if scope["type"] == "websocket":
-            await self.app(scope, receive, send)
-            await self._settle_socket(session, tokens)
-            return
-        response = _Response(self, session, tokens, send, is_https=is_https)
+        scope[SESSION] = session
+        response = None if scope["type"] == "websocket" else _Response(self, session, tokens, send, is_https=is_https)
         try:
-            await self.app(scope, receive, response.send)
-        except Exception:
-            if not response.has_begun:
+            await self.app(scope, receive, send if response is None else response.send)
+        except Exception as error:
+            if response is not None and not response.has_begun:
                 await self._settle_error(session, tokens)
+                if isinstance(error, StoreUnavailable | StoreBusy):
+                    log.warning("a request is answered 503, for the store cannot be asked: %s", error)
+                    await _answer(send, 503, b"try again")
+                    return
             raise
+        if response is None:
+            await self._settle_socket(session, tokens)
 
     def _is_said_to_be_https(self, scope: Scope, fields: dict[bytes, bytes]) -> bool:
         """Whether a proxy that is believed says that the browser is on https."""

@@ -424,6 +424,9 @@ class WebSession(dict[str, Any]):
         return {"user_agent": self.client[0], "address": self.client[1]}
 
 
+S = TypeVar("S", bound=WebSession)
+
+
 def loading(secret: str | None, **options: Any) -> Generator[Command, Any, WebSession]:
     """Read the session of a cookie; one that is unknown or over is a new, empty session, and is never adopted.
 
@@ -435,10 +438,15 @@ def loading(secret: str | None, **options: Any) -> Generator[Command, Any, WebSe
     Raises:
         StoreUnavailable: the store cannot be read, which does not mean that nobody is logged in: answer 503.
     """
+    return (yield from loading_as(WebSession, secret, **options))
+
+
+def loading_as(make: Callable[..., S], secret: str | None, **options: Any) -> Generator[Command, Any, S]:
+    """As ``loading``, for a session of a class of its own."""
     record: Session | None = None
     if secret is not None and is_session_secret(secret):
         record = yield Command("verify_session", (secret,))
-    return WebSession(record, secret, **options)
+    return make(record, secret, **options)
 
 
 def drive(tokens: Any, steps: Generator[Command, Any, T]) -> T:
