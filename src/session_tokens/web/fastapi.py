@@ -178,7 +178,7 @@ def sessions_router(
             page = await session.list_devices(after=after)
         except InvalidInput as error:
             raise HTTPException(422, str(error)) from None
-        return Devices(devices=[device_of(each, session.id) for each in page.items], next=page.next)
+        return Devices(devices=[device_of(each, session.id) for each in page.items], next=page.after)
 
     @router.delete("/{id}")
     async def end_device(id: str, session: Annotated[AsyncWebSession, Depends(recent)]) -> Ended:
