@@ -140,3 +140,22 @@ def test_sweeping_and_ending_an_owner_go_on_without_a_pepper(url: str) -> None:
             assert before.list_sessions("ann").items == []
             with suppress(UnknownPepper):
                 before.sweep()
+
+
+def test_all_sessions_end_with_those_whose_pepper_is_not_given(url: str) -> None:
+    """A user who logs out everywhere is logged out everywhere, whichever process answered."""
+    with opened(url, OLD) as before:
+        mine, kept = before.open_session("ann"), before.open_session("ann")
+        with opened(url, NEW | OLD) as after:
+            theirs = after.open_session("ann")
+            before.destroy_sessions("ann", except_session=kept.id)
+
+            assert after.verify_session(theirs.secret) is None
+            assert after.verify_session(mine.secret) is None
+            assert [session.id for session in after.list_sessions("ann")] == [kept.id]
+            again = after.open_session("ann")
+            assert after.verify_session(again.secret) is not None
+            before.destroy_sessions("ann")
+            assert after.list_sessions("ann").items == []
+            assert after.verify_session(again.secret) is None
+            assert before.verify_session(before.open_session("ann").secret) is not None

@@ -27,8 +27,9 @@ def ending_queries(owner: str, most: int) -> list[Query]:
 def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str, most: int) -> int:
     """End all living sessions of an owner but the kept one, in one instant; return how many were.
 
-    At most ``most`` are ended each for itself. Of more, one write of the owner's entry decides; ``sweep_owner`` cleans
-    up behind it, at once or when the sweeper comes by.
+    At most ``most`` are ended each for itself. Of more, and where some cannot be read (they may live for a process that
+    has their pepper, or come back from a backup), one write of the owner's entry decides; ``sweep_owner`` cleans up
+    behind it, at once or when the sweeper comes by.
 
     Raises:
         UnknownSession, SessionEnded: the session to keep is not a living one; nothing was ended.
@@ -40,7 +41,7 @@ def destroy_sessions(tx: Transaction, owner: str, kept: Key | None, reason: str,
         raise NotOwner("the session to keep is another owner's", id=spared.id)
     entry = tx.entry(owner)
     oldest = tx.sessions_of(owner, most + 1)
-    if tx.session_count_of(owner) <= most:
+    if tx.session_count_of(owner) == len(oldest) <= most:
         ending = [
             session
             for session in oldest

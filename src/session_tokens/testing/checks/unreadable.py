@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..._async.api import AsyncSessionTokens
+from ...contract.queries import EntryOf
 from ...errors import CorruptRecord, SessionTokensError, UnknownPepper
 from ...events import Event
 from ...rules.expiry import sweep_session
@@ -166,6 +167,24 @@ class UnreadableChecks(StoreBench):
         assert [session.id for session in await self.tokens.list_sessions("ann")] == [kept]
         assert await self.tokens.disable_owner("ann") is True
         assert (await self.tokens.list_sessions("ann")).items == []
+
+    @check
+    async def test_what_cannot_be_read_ends_with_all_sessions_of_its_owner(self) -> None:
+        """It may live for a process that has its pepper, or come back from a backup: dead all the same."""
+        if not self.store.durable:
+            return
+        first, kept = [(await self.tokens.open_session("ann")).session for _ in range(2)]
+        self.damage("session", first.id, key_id=ELSEWHERE)
+
+        for _ in range(2):  # the second time behind an earlier such end
+            living = (await self.tokens.open_session("ann")).id
+            assert await self.tokens.destroy_sessions("ann", except_session=kept.id) == 1
+            assert await self.tokens.get_session(living) is None
+            _, (found,) = await self.store.read([EntryOf("ann")])
+            assert found.value is not None
+            assert not first.alive(first.created_at, found.value)
+            assert [session.id for session in await self.tokens.list_sessions("ann")] == [kept.id]
+        assert await self.tokens.verify_session((await self.tokens.open_session("ann")).secret) is not None
 
     @check
     async def test_a_log_in_under_a_cap_goes_on_past_what_cannot_be_read(self) -> None:
