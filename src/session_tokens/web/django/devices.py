@@ -42,7 +42,7 @@ def _sessions_of(user: Any) -> Steps[list[Session]]:
     while True:
         page = yield ask("list_sessions", owner_of(user), after=after, limit=PAGE_LIMIT_MAX)
         listed += page.items
-        after = page.next
+        after = page.after
         if after is None:
             break
     return [session for session in reversed(listed) if _knows_the_password(session, user)]
