@@ -15,7 +15,7 @@ from ..stores.connect import insist_it_is_there
 from . import exits
 from .exits import UsageError
 from .inputs import secret_from
-from .operating import store_url
+from .operating import settings_of, store_url
 from .output import print_json, print_record, print_table, progress
 
 SESSION_COLUMNS = ("id", "owner", "created_at", "last_seen_at", "expires_at", "detached_at", "label")
@@ -32,8 +32,9 @@ def opened(options: Namespace, *, make: bool = False) -> SessionTokens:
     url = store_url(options)
     if not make:
         insist_it_is_there(url)
-    tokens = SessionTokens.open(url, sweep=False)
-    return SessionTokens(tokens.store, audit=Audit()) if read_now(tokens.store, is_kept()) else tokens
+    settings = settings_of(options)
+    tokens = SessionTokens.open(url, settings=settings, sweep=False)
+    return SessionTokens(tokens.store, settings, audit=Audit()) if read_now(tokens.store, is_kept()) else tokens
 
 
 def told(options: Namespace, record: dict[str, Any], secret: str | None = None) -> int:

@@ -56,6 +56,9 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+_MAX_DATA: dict[str, Any] = {
+    "type": _whole, "metavar": "N", "help": "what one session's data may be as JSON text; 16384 if not given",
+}  # fmt: skip
 duration = _checked(duration_of)
 json_value = _checked(json_of)
 
@@ -91,6 +94,7 @@ def _session_commands(command: Callable[[str, str, str], ArgumentParser]) -> Non
     opening.add_argument("--max-age", type=duration, default=UNSET, metavar="DURATION")
     opening.add_argument("--detachable", action="store_true")
     opening.add_argument("--data", type=json_value, metavar="JSON", help="a small JSON object")
+    opening.add_argument("--max-data-bytes", **_MAX_DATA)
     opening.add_argument("--label")
     opening.add_argument("--user-agent")
     opening.add_argument("--address")
@@ -167,6 +171,7 @@ def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> No
     change.add_argument("--detachable", action=argparse.BooleanOptionalAction, default=UNSET)
     change.add_argument("--label", default=UNSET)
     change.add_argument("--data", type=json_value, metavar="JSON", help="fields to write; null is a value")
+    change.add_argument("--max-data-bytes", **_MAX_DATA)
     change.add_argument("--remove", action="append", metavar="FIELD", help="a field of the data that shall go; again")
     change.add_argument("--timeout", type=duration, default=UNSET, metavar="DURATION", help="of a token")
     change.add_argument("--disownment-timeout", type=duration, default=UNSET, metavar="DURATION", help="of a token")
@@ -205,6 +210,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     check.add_argument("--fix-clock", action="store_true", help="clear a clock mark that lies in the future")
 
     serve = command("serve", "operating:serve", "serve HTTP")
+    serve.add_argument("--max-data-bytes", **_MAX_DATA)
     serve.add_argument("--host", default="127.0.0.1", help="an address, or unix: and the path of a socket")
     serve.add_argument("--port", type=_whole, default=8080, help="0 takes a free one")
     serve.add_argument("--behind-proxy", action="store_true", help="a reverse proxy that speaks TLS stands in front")

@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from ..settings import Settings
 from . import exits
 from .exits import UsageError
 from .output import key_json, print_json, print_record, print_table, progress
@@ -148,6 +149,12 @@ def _tell(options: Namespace, record: dict[str, Any]) -> None:
         print_record(record)
 
 
+def settings_of(options: Namespace) -> Settings:
+    """Return the general settings that the options name."""
+    given = getattr(options, "max_data_bytes", None)
+    return Settings() if given is None else Settings(max_data_bytes=given)
+
+
 def serve(options: Namespace) -> int:
     """Serve HTTP until told to stop."""
     try:
@@ -179,5 +186,6 @@ def serve(options: Namespace) -> int:
         login_url=options.login_url,
         console_host=options.console_host,
         console_port=options.console_port,
+        settings=settings_of(options),
     )
     return exits.OK

@@ -34,7 +34,7 @@ from . import openapi, shapes
 from .addresses import as_sent, decoded
 from .callers import Callers
 from .counted import Counted
-from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send
+from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send, body_bytes_max_of
 from .forward_auth import ASKED_ONCE, OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
 from .framing import BEHIND_FORWARD_AUTH, FORWARD_AUTH
 from .front import front_page
@@ -98,11 +98,15 @@ class Service:
     Args:
         tokens: the library, on any store.
         options: how it behaves towards the network.
+
+    Attributes:
+        body_bytes_max: how large the body of a request may be; on the hot path it is what it is by default.
     """
 
     def __init__(self, tokens: AsyncSessionTokens, options: Options | None = None) -> None:
         self.tokens = tokens
         self.options = options or Options()
+        self.body_bytes_max = body_bytes_max_of(tokens.settings.max_data_bytes)
         self.callers = Callers(tokens.store, self.options.trusted_proxies)
         self.metrics = Metrics()
         self.metrics.watch(tokens)
@@ -292,7 +296,9 @@ class _Address:
         self._level = logging.INFO if path.startswith("/v1/") or oauth else logging.DEBUG
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = Exchange(scope, receive, send, self._path, oauth=self._oauth)
+        exchange = Exchange(
+            scope, receive, send, self._path, oauth=self._oauth, body_bytes_max=self._service.body_bytes_max
+        )
         work = self._methods.get(scope["method"]) or _wrong_method(tuple(self._methods))
         await self._service.run(exchange, work, self._level)
 

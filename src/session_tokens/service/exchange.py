@@ -17,6 +17,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 BODY_BYTES_MAX: Final = 65_536
+BODY_AROUND_DATA: Final = 16_384
+"""Bytes that a body may hold beside the data of a session, where those may be large."""
 FORM_FIELDS_MAX: Final = 20
 PLAIN_PAIR: Final = re.compile(rb"[a-z_]{1,40}=[A-Za-z0-9_.-]*")
 JSON_TYPE: Final = b"application/json"
@@ -45,10 +47,16 @@ class ClientGone(Exception):
     """The client went away before its request was complete."""
 
 
+def body_bytes_max_of(data_bytes_max: int) -> int:
+    """Return how large a body may be where a session's data may have so many bytes."""
+    return max(BODY_BYTES_MAX, data_bytes_max + BODY_AROUND_DATA)
+
+
 class Exchange:
     """One request on its way.
 
     Attributes:
+        body_bytes_max: how large its body may be.
         fields: the headers by name in lower case, a repeated one joined by ``, `` (cookies by ``; ``).
         request_id: stands on the answer and in the log.
         route: the template of the address, for logs and metrics.
@@ -59,6 +67,7 @@ class Exchange:
 
     __slots__ = (
         "_send",
+        "body_bytes_max",
         "code",
         "fields",
         "key_id",
@@ -71,8 +80,18 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, route: str = "", *, oauth: bool = False) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        route: str = "",
+        *,
+        oauth: bool = False,
+        body_bytes_max: int = BODY_BYTES_MAX,
+    ) -> None:
         self.scope = scope
+        self.body_bytes_max = body_bytes_max
         self.receive = receive
         self._send = send
         self.method: str = scope["method"]
@@ -117,7 +136,7 @@ class Exchange:
         """Return the body, which must be of that media type, in UTF-8 and not encoded.
 
         Raises:
-            Problem: 413 for more than 64 KiB, 415 for another type, charset or an encoding.
+            Problem: 413 for more than ``body_bytes_max``, 415 for another type, charset or an encoding.
         """
         body = await self._read()
         fields = self.fields
@@ -145,7 +164,7 @@ class Exchange:
 
     async def _read(self) -> bytes:
         length = self.fields.get(b"content-length")
-        if length is not None and (not length.isdigit() or len(length) > 6 or int(length) > BODY_BYTES_MAX):
+        if length is not None and (not length.isdigit() or len(length) > 9 or int(length) > self.body_bytes_max):
             raise self._too_large()
         message = await self.receive()
         if message["type"] == "http.disconnect":
@@ -153,22 +172,21 @@ class Exchange:
         body: bytes | bytearray = message.get("body", b"")
         if message.get("more_body", False):
             body = bytearray(body)  # bytes would be copied whole with each piece
-        while message.get("more_body", False) and len(body) <= BODY_BYTES_MAX:
+        while message.get("more_body", False) and len(body) <= self.body_bytes_max:
             message = await self.receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             body += message.get("body", b"")
-        if len(body) > BODY_BYTES_MAX:
+        if len(body) > self.body_bytes_max:
             raise self._too_large()
         return bytes(body)
 
-    @staticmethod
-    def _too_large() -> Problem:
+    def _too_large(self) -> Problem:
         # The rest of the body is not read, so that the connection cannot be used again.
         return Problem(
             413,
             "body_too_large",
-            f"a body is at most {BODY_BYTES_MAX} bytes",
+            f"a body is at most {self.body_bytes_max} bytes",
             headers=[(b"connection", b"close")],
         )
 

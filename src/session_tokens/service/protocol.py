@@ -8,7 +8,7 @@ about, a body that is announced is not waited for: the answer is the connection'
 
 What is refused: bare line feeds, folded headers, ``Content-Length`` twice or beside ``Transfer-Encoding``, encodings
 but ``chunked``, extensions and trailers of chunks, missing or repeated ``Host``, control characters, more than 16 KiB
-of head, 64 KiB of body or 10 seconds for both.
+of head, 64 KiB of body (more where a session's data may be larger) or 10 seconds for both.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class StrictHTTP(asyncio.Protocol):
         place: Place | None = None,
     ) -> None:
         self._app = config.loaded_app
+        self._body_bytes_max: int = getattr(self._app, "body_bytes_max", BODY_BYTES_MAX)
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._buffer = bytearray()
@@ -117,7 +118,7 @@ class StrictHTTP(asyncio.Protocol):
         self._buffer += data
         if self._cycle is None:
             self._read_requests()
-        elif len(self._buffer) > HEAD_BYTES_MAX + BODY_BYTES_MAX:
+        elif len(self._buffer) > HEAD_BYTES_MAX + self._body_bytes_max:
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -185,11 +186,11 @@ class StrictHTTP(asyncio.Protocol):
                 buffer.clear()
                 return b""
             if head.is_chunked:
-                self._chunks = Chunks(BODY_BYTES_MAX)
+                self._chunks = Chunks(self._body_bytes_max)
             elif not head.length:
                 return b""
-            elif head.length > BODY_BYTES_MAX:
-                raise Problem(413, "body_too_large", f"a body is at most {BODY_BYTES_MAX} bytes")
+            elif head.length > self._body_bytes_max:
+                raise Problem(413, "body_too_large", f"a body is at most {self._body_bytes_max} bytes")
             if head.expects_continue and not buffer:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         head = self._head
