@@ -41,6 +41,10 @@ prove: setup  ## Run every check with many more random examples; writes a dated 
 	@$(bin)/python tools/system_packages.py --insist
 	@$(bin)/python tools/run_checks.py --prove
 
+.PHONY: suites
+suites: setup  ## Run other projects' own tests with our sessions in the place of theirs (fetches their sdists)
+	@$(bin)/python tools/run_suites.py
+
 .PHONY: compiled
 compiled: setup  ## Build the wheel with a compiled core into .venv-compiled and run the tests of the core against it
 	@$(bin)/python tools/compiled_environment.py

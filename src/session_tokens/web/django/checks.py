@@ -42,7 +42,8 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
             Doubt(
                 f"{', '.join(keepers)} keeps session keys in a table, and a session key is a secret here: who reads "
                 "the table can take over sessions",
-                hint=f'replace "{DJANGOS}" in MIDDLEWARE by "{MIDDLEWARE}": then session keys are public ids',
+                hint=f'replace "{DJANGOS}" in MIDDLEWARE by "{MIDDLEWARE}": then session keys are public ids; '
+                "for the sessions of a user, show the page of session_tokens.web.django.urls",
                 id="session_tokens.W002",
             )
         )

@@ -1,0 +1,125 @@
+"""Run other projects' own tests with our parts in the place of theirs; `make suites` runs this.
+
+Their sdists are fetched by pip into a temporary folder, with an environment of its own for each: nothing of theirs is
+kept here, and they never meet our tests. A suite passes if the only tests that fail are those listed here with the
+reason why they cannot pass.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+FAILED = re.compile(r"^(?:ERROR|FAIL): \S+ \((?P<name>[\w.]+)\)", re.MULTILINE)
+RAN = re.compile(r"^Ran (\d+) tests?", re.MULTILINE)
+
+DJANGO_SETTINGS = """
+import os
+
+DATABASES = {name: {"ENGINE": "django.db.backends.sqlite3"} for name in ("default", "other")}
+SECRET_KEY = "django_tests_secret_key"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+USE_TZ = False
+SESSION_ENGINE = "session_tokens.web.django"
+SESSION_TOKENS_STORE = os.environ["SUITE_STORE"]
+"""
+DJANGO_MIXIN = """
+from django.test import SimpleTestCase
+from sessions_tests.tests import SessionTestsMixin
+
+from session_tokens.web.django import SessionStore
+
+
+class SessionTokensTests(SessionTestsMixin, SimpleTestCase):
+    backend = SessionStore
+"""
+DJANGO_LABELS = (
+    "sessions_tests", "auth_tests", "csrf_tests", "messages_tests", "test_client", "test_client_regress", "async",
+)  # fmt: skip
+DJANGO_CANNOT = {
+    "sessions_tests.tests.SessionMiddlewareTests.test_empty_session_saved": "looks into the table of Django's engine",
+}
+
+
+class Run(NamedTuple):
+    """What one run of a suite came to."""
+
+    name: str
+    tests: int
+    failed: frozenset[str]
+
+
+def main() -> int:
+    """Run every suite for which there is a Python; say what was run, and return how many did not pass."""
+    runs: list[Run] = []
+    with tempfile.TemporaryDirectory(prefix="suites-") as folder:
+        for requirement, python in (("Django>=5.2,<5.3", sys.executable), ("Django>=6.1", _newer_python())):
+            if python is None:
+                print(f"suites: {requirement} left out: no Python 3.12 or newer here")
+                continue
+            runs += _django(Path(folder), requirement, python)
+    wrong = 0
+    for run in runs:
+        unexpected = sorted(run.failed - DJANGO_CANNOT.keys())
+        wrong += bool(unexpected) or run.tests == 0
+        print(f"suites: {run.name}: {run.tests} tests, {len(unexpected)} failed {' '.join(unexpected)}".rstrip())
+    for name, reason in DJANGO_CANNOT.items():
+        print(f"suites: cannot pass: {name} ({reason})")
+    return wrong
+
+
+def _newer_python() -> str | None:
+    """Return a Python that is new enough for the newest Django: on the path, or of pyenv."""
+    for minor in ("3.13", "3.12"):
+        folders = sorted(Path.home().glob(f".pyenv/versions/{minor}.*/bin"))
+        for candidate in (shutil.which(f"python{minor}"), *(str(folder / "python") for folder in folders)):
+            if candidate is not None and subprocess.run([candidate, "-c", ""], check=False).returncode == 0:
+                return candidate
+    return None
+
+
+def _django(folder: Path, requirement: str, python: str) -> Iterator[Run]:
+    environment = folder / f"django-{len(list(folder.iterdir()))}"
+    subprocess.run([python, "-m", "venv", str(environment)], check=True)
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", requirement], check=True)
+    fetch = ["download", "--no-deps", "--no-binary", "Django", "--dest", str(environment / "sdist"), requirement]
+    subprocess.run([*pip, *fetch], check=True)
+    (sdist,) = (environment / "sdist").glob("*.tar.gz")
+    with tarfile.open(sdist) as packed:
+        packed.extractall(environment, filter="data")
+    tests = environment / sdist.name.removesuffix(".tar.gz") / "tests"
+    (tests / "suite_settings.py").write_text(DJANGO_SETTINGS)
+    (tests / "session_tokens_tests").mkdir()
+    (tests / "session_tokens_tests" / "__init__.py").write_text("")
+    (tests / "session_tokens_tests" / "tests.py").write_text(DJANGO_MIXIN)
+    ours = ("session_tokens_tests", "sessions_tests")  # the mixin needs the models beside it
+    for store, labels in ((f"sqlite:///{environment / 'sessions.db'}", ours), ("memory://", (*ours, *DJANGO_LABELS))):
+        words = ["runtests.py", "--settings=suite_settings", "--parallel=1", *dict.fromkeys(labels)]
+        done = subprocess.run(
+            [str(environment / "bin" / "python"), "-W", "ignore", *words],
+            check=False,
+            cwd=tests,
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{tests}", "SUITE_STORE": store},
+            capture_output=True,
+            text=True,
+        )
+        ran = RAN.search(done.stderr)
+        if ran is None:
+            print(done.stderr[-2000:])
+        name = f"{sdist.name.removesuffix('.tar.gz')} on {store.partition(':')[0]}"
+        yield Run(name, 0 if ran is None else int(ran[1]), frozenset(FAILED.findall(done.stderr)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
