@@ -24,17 +24,19 @@ of the session before is lost; a log-out is done all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
 from ..contract.drive import drive as drive_awaiting
 from ..contract.drive import drive_now
 from ..crypto.minting import SESSION_SECRET, is_session_secret, new_secret
-from ..errors import InvalidInput, ReauthenticationRequired, SessionEnded, UnknownSession
+from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
 from ..rules.reserved import is_anonymous
-from ..settings import Duration
+from ..settings import ATTEMPTS_MAX, Duration
+from .fields import TrackedFields
+from .steps import Step, all_taken, taken
 
 T = TypeVar("T")
 Encode = Callable[[Any], Any]
@@ -72,7 +74,7 @@ def as_it_is(value: Any) -> Any:
     return value
 
 
-class WebSession(dict[str, Any]):
+class WebSession(TrackedFields):
     """The fields of a browser's session, and who is logged in.
 
     It is a plain dictionary to the application: nested changes are noticed, ``None`` is a value. Only fields that
@@ -98,7 +100,6 @@ class WebSession(dict[str, Any]):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.record = record
-        self.accessed = False
         self.kind = kind
         self.client = client
         self.options = dict(options or {})
@@ -108,6 +109,7 @@ class WebSession(dict[str, Any]):
         self._minted: str | None = None
         self._ended = self._cleared = self._moved = False
         self._texts: dict[str, str] = {}
+        self._steps: dict[str, list[Step]] = {}
         self._hidden: dict[str, JSON] = {}
         super().__init__()
         if record is not None:
@@ -119,7 +121,7 @@ class WebSession(dict[str, Any]):
             if field.startswith(HIDDEN):
                 self._hidden[field] = value
             else:
-                super().__setitem__(field, decode(value))
+                dict.__setitem__(self, field, decode(value))
 
     # Who it is.
 
@@ -196,7 +198,7 @@ class WebSession(dict[str, Any]):
 
     def _forget(self) -> None:
         self.accessed = True
-        super().clear()
+        dict.clear(self)
         self._hidden.clear()
 
     # What it holds.
@@ -221,30 +223,6 @@ class WebSession(dict[str, Any]):
         """Whether there is no record of it yet."""
         return self.record is None
 
-    def mark_accessed(self) -> None:
-        """Say that the application looked at it."""
-        self.accessed = True
-
-    def mark_modified(self) -> None:
-        """Say that the application changed it, which is noticed without it."""
-        self.accessed = True
-
-    def __getitem__(self, field: str) -> Any:
-        self.accessed = True
-        return super().__getitem__(field)
-
-    def __contains__(self, field: object) -> bool:
-        self.accessed = True
-        return super().__contains__(field)
-
-    def __iter__(self) -> Iterator[str]:
-        self.accessed = True
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        self.accessed = True
-        return super().__len__()
-
     def __setitem__(self, field: str, value: Any) -> None:
         self.accessed = True
         if not isinstance(field, str):
@@ -255,87 +233,55 @@ class WebSession(dict[str, Any]):
             json.dumps(self._encode(value), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise TypeError(f"the session's field {field[:40]!r} cannot be kept as JSON: {error}") from None
-        super().__setitem__(field, value)
-
-    def __delitem__(self, field: str) -> None:
-        self.accessed = True
-        super().__delitem__(field)
-
-    def __eq__(self, other: object) -> bool:
-        self.accessed = True
-        return super().__eq__(other)
-
-    __hash__ = None
+        dict.__setitem__(self, field, value)
 
     def __repr__(self) -> str:
-        return f"WebSession(id={self.id!r}, fields={sorted(super().__iter__())!r})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return dict, (dict(self),)
-
-    def get(self, field: str, default: Any = None) -> Any:
-        """Return a field, ``default`` where it is not there."""
-        self.accessed = True
-        return super().get(field, default)
-
-    def keys(self) -> Any:
-        """Return the names of the fields."""
-        self.accessed = True
-        return super().keys()
-
-    def values(self) -> Any:
-        """Return the values of the fields."""
-        self.accessed = True
-        return super().values()
-
-    def items(self) -> Any:
-        """Return the fields."""
-        self.accessed = True
-        return super().items()
-
-    def pop(self, field: str, *default: Any) -> Any:
-        """Take a field out and return it, or ``default`` where it is not there."""
-        self.accessed = True
-        return super().pop(field, *default)
-
-    def popitem(self) -> tuple[str, Any]:
-        """Take the field out that was put in last."""
-        self.accessed = True
-        return super().popitem()
-
-    def setdefault(self, field: str, default: Any = None) -> Any:
-        """Return a field, which becomes ``default`` where it is not there."""
-        if field not in self:
-            self[field] = default
-        return self[field]
-
-    def update(self, *others: Any, **fields: Any) -> None:
-        """Put many fields in."""
-        for field, value in dict(*others, **fields).items():
-            self[field] = value
-
-    def __ior__(self, other: Any) -> WebSession:  # type: ignore[override, misc]
-        self.update(other)
-        return self
-
-    def copy(self) -> dict[str, Any]:
-        """Return the fields as a dictionary of its own."""
-        return dict(self.items())
+        return f"WebSession(id={self.id!r}, fields={sorted(dict.__iter__(self))!r})"
 
     def clear(self) -> None:
         """Take all fields out. A session that is still empty with the response ends, and its cookie is cleared."""
         self._forget()
         self._cleared = True
 
+    def increment(self, field: str, by: int | float = 1) -> Any:
+        """Add to a number, which is 0 where it is not there, and return it; increments of other requests count too.
+
+        Raises:
+            TypeError: the field holds no number.
+        """
+        if isinstance(by, bool) or not isinstance(by, int | float):
+            raise TypeError(f"a field is incremented by a number, not by a {type(by).__name__}")
+        self[field] = self._stepped(field, Step("add", by))
+        return self[field]
+
+    def merge(self, fields: Mapping[str, Any]) -> None:
+        """Put fields in, objects into what is there: what other requests put into the same objects stays.
+
+        Raises:
+            TypeError: a field holds something else than an object, and is given one.
+        """
+        for field, value in fields.items():
+            self[field] = self._stepped(field, Step("merge", value)) if isinstance(value, dict) else value
+
     def flash(self, message: JSON, category: str = "message") -> None:
         """Keep a message for the next page."""
         self.accessed = True
-        kept = self._hidden.get(FLASH)
-        self._hidden[FLASH] = [*(kept if isinstance(kept, list) else []), [category, message]]
+        step = Step("append", [[category, message]])
+        self._hidden[FLASH] = taken(self._hidden.get(FLASH), step)
+        self._steps.setdefault(FLASH, []).append(step)
+
+    def _stepped(self, field: str, step: Step) -> Any:
+        try:
+            value = taken(self.get(field), step)
+        except TypeError as error:
+            raise TypeError(f"the session's field {field[:40]!r}: {error}") from None
+        self._steps.setdefault(field, []).append(step._replace(value=self._encode(step.value)))
+        return value
 
     def flashes(self) -> list[tuple[str, JSON]]:
         """Return the messages that were kept, each once: (category, message)."""
         self.accessed = True
+        self._steps.pop(FLASH, None)
         kept = self._hidden.pop(FLASH, [])
         return [(str(each[0]), each[1]) for each in kept if isinstance(each, list)] if isinstance(kept, list) else []
 
@@ -343,7 +289,7 @@ class WebSession(dict[str, Any]):
         """Return the fields that are new or another than they were, and the names of those that are gone."""
         if not self.accessed and self._log_in is None:
             return {}, []
-        present = {field: self._encode(value) for field, value in super().items()} | self._hidden
+        present = {field: self._encode(value) for field, value in dict.items(self)} | self._hidden
         changes = {field: value for field, value in present.items() if self._texts.get(field) != _text(value)}
         return changes, [field for field in self._texts if field not in present]
 
@@ -367,7 +313,7 @@ class WebSession(dict[str, Any]):
         if self._log_in is not None:
             return (yield from self._settle_log_in(self._log_in))
         changes, removed = self._changes()
-        is_empty = not super().__len__() and not self._hidden
+        is_empty = not dict.__len__(self) and not self._hidden
         if self.record is None:
             return CookieChange.KEEP if is_empty else (yield from self._settle_visitor(changes))
         if is_empty and (self._cleared or (removed and is_anonymous(self.record.owner))):
@@ -375,19 +321,44 @@ class WebSession(dict[str, Any]):
             return (yield from self._settle_end(status))
         if changes or removed:
             try:
-                options = {"removed": removed}
-                self.record = yield Command("update_session_data", (self.record.id, changes), options)
+                self.record = yield from self._write(self.record, changes, removed)
             except (SessionEnded, UnknownSession) as error:
                 self._secret = None
                 is_replaced = isinstance(error, SessionEnded) and error.details.get("reason") == "replaced"
                 return CookieChange.KEEP if is_replaced else CookieChange.CLEAR
         return CookieChange.SET if self._moved else CookieChange.KEEP
 
+    def _write(
+        self, record: Session, changes: dict[str, JSON], removed: list[str]
+    ) -> Generator[Command, Any, Session | None]:
+        """Write the changes; where others changed a field that we took a step from, take it again from theirs."""
+        steps = {field: self._steps[field] for field in changes if self._holds_steps(field, changes[field])}
+        version = record.version if steps else None
+        for _ in range(ATTEMPTS_MAX):
+            try:
+                options = {"removed": removed, "version": version}
+                written: Session = yield Command("update_session_data", (record.id, changes), options)
+                return written
+            except Conflict:
+                found: Session | None = yield Command("get_session", (record.id,))
+            if found is None:
+                raise UnknownSession("the session ended meanwhile")
+            data, version = json.loads(found.details.data_text), found.version
+            changes |= {field: _retaken(data.get(field), each, changes[field]) for field, each in steps.items()}
+        raise StoreBusy("other requests change the same fields of the session all the time; try again")
+
+    def _holds_steps(self, field: str, value: JSON) -> bool:
+        """Whether a field is what its steps made of what was read: nothing else was put in since."""
+        if field not in self._steps:
+            return False
+        text = self._texts.get(field)
+        return _text(_retaken(None if text is None else json.loads(text), self._steps[field], None)) == _text(value)
+
     def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
         former, self.record, self._secret = self.record, None, None
         if former is not None:
             yield Command("destroy_session", (former.id,))
-        if status < 500 and (super().__len__() or self._hidden):
+        if status < 500 and (dict.__len__(self) or self._hidden):
             self._texts.clear()
             self._ended = False
             changes, _ = self._changes()
@@ -457,6 +428,15 @@ def drive(tokens: Any, steps: Generator[Command, Any, T]) -> T:
 async def drive_async(tokens: Any, steps: Generator[Command, Any, T]) -> T:
     """Run ``loading`` or ``settling`` against an ``AsyncSessionTokens``."""
     return await drive_awaiting(steps, lambda command: getattr(tokens, command.name)(*command.args, **command.options))
+
+
+def _retaken(base: JSON, steps: list[Step], otherwise: JSON) -> JSON:
+    """Return a field after the steps, ``otherwise`` where it now holds what they cannot be taken from."""
+    try:
+        value: JSON = all_taken(base, steps)
+    except TypeError:
+        return otherwise
+    return value
 
 
 def _text(value: JSON) -> str:

@@ -1,0 +1,104 @@
+"""A dictionary that knows whether it was looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+
+class TrackedFields(dict[str, Any]):
+    """Fields that tell whether anybody looked at them.
+
+    It is a ``dict`` and no other mapping, so that ``json.dumps`` and frameworks take it for one.
+
+    Attributes:
+        accessed: whether the application looked at it: the response then differs from browser to browser.
+    """
+
+    accessed = False
+
+    def mark_accessed(self) -> None:
+        """Say that the application looked at it."""
+        self.accessed = True
+
+    def mark_modified(self) -> None:
+        """Say that the application changed it, which is noticed without it."""
+        self.accessed = True
+
+    def __getitem__(self, field: str) -> Any:
+        self.accessed = True
+        return super().__getitem__(field)
+
+    def __contains__(self, field: object) -> bool:
+        self.accessed = True
+        return super().__contains__(field)
+
+    def __iter__(self) -> Iterator[str]:
+        self.accessed = True
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.accessed = True
+        return super().__len__()
+
+    def __delitem__(self, field: str) -> None:
+        self.accessed = True
+        super().__delitem__(field)
+
+    def __eq__(self, other: object) -> bool:
+        self.accessed = True
+        return super().__eq__(other)
+
+    __hash__ = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """Return a field, ``default`` where it is not there."""
+        self.accessed = True
+        return super().get(field, default)
+
+    def keys(self) -> Any:
+        """Return the names of the fields."""
+        self.accessed = True
+        return super().keys()
+
+    def values(self) -> Any:
+        """Return the values of the fields."""
+        self.accessed = True
+        return super().values()
+
+    def items(self) -> Any:
+        """Return the fields."""
+        self.accessed = True
+        return super().items()
+
+    def pop(self, field: str, *default: Any) -> Any:
+        """Take a field out and return it, or ``default`` where it is not there."""
+        self.accessed = True
+        return super().pop(field, *default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the field out that was put in last."""
+        self.accessed = True
+        return super().popitem()
+
+    def setdefault(self, field: str, default: Any = None) -> Any:
+        """Return a field, which becomes ``default`` where it is not there."""
+        if field not in self:
+            self[field] = default
+        return self[field]
+
+    def update(self, *others: Any, **fields: Any) -> None:
+        """Put many fields in."""
+        for field, value in dict(*others, **fields).items():
+            self[field] = value
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override, misc]
+        self.update(other)
+        return self
+
+    def copy(self) -> dict[str, Any]:
+        """Return the fields as a dictionary of its own."""
+        return dict(self.items())

@@ -1,0 +1,123 @@
+"""Counters, merged objects and messages: two requests at once, and both count."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens.web.session import CookieChange, WebSession, drive, drive_async, loading
+
+KEEP, CLEAR = CookieChange.KEEP, CookieChange.CLEAR
+
+
+@pytest.fixture
+def st() -> Iterator[SessionTokens]:
+    with SessionTokens.open("memory://", sweep=False) as tokens:
+        yield tokens
+
+
+@pytest.fixture
+def secret(st: SessionTokens) -> str:
+    return st.log_in(None, data={"views": 1, "cart": {"a": {"n": 1}}, "name": "x"}).secret
+
+
+def two(st: SessionTokens, secret: str) -> tuple[WebSession, WebSession]:
+    return drive(st, loading(secret)), drive(st, loading(secret))
+
+
+def settled(st: SessionTokens, *sessions: WebSession) -> list[CookieChange]:
+    return [drive(st, session.settling()) for session in sessions]
+
+
+def test_two_increments_both_count(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    assert (2, 11, 5) == (one.increment("views"), other.increment("views", 10), other.increment("new", 5))
+    one["name"] = other["name"] = "y"
+
+    assert [KEEP, KEEP] == settled(st, one, other)
+    session = drive(st, loading(secret))
+    assert (12, 5, "y") == (session["views"], session["new"], session["name"])
+
+
+def test_two_merges_into_one_object_both_stay(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    one.merge({"cart": {"a": {"m": 2}, "b": 1}})
+    other.merge({"cart": {"a": {"k": 3}, "c": None}, "name": "y"})
+    settled(st, one, other)
+
+    assert {"a": {"n": 1, "m": 2, "k": 3}, "b": 1, "c": None} == drive(st, loading(secret))["cart"]
+
+
+def test_two_messages_are_both_shown(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    one.flash("a")
+    other.flash("b")
+    settled(st, one, other)
+
+    assert [("message", "a"), ("message", "b")] == drive(st, loading(secret)).flashes()
+
+
+def test_what_is_put_in_after_a_step_stands(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    one.increment("views")
+    other.increment("views")
+    other["views"] = 100
+    settled(st, one, other)
+
+    assert 100 == drive(st, loading(secret))["views"]
+
+
+def test_a_step_from_what_another_request_replaced_stands_as_it_was_seen(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    one["views"] = "many"
+    other.increment("views")
+    settled(st, one, other)
+
+    assert 2 == drive(st, loading(secret))["views"]
+
+
+def test_a_step_beside_a_log_out_revives_nothing(st: SessionTokens, secret: str) -> None:
+    one, other = two(st, secret)
+    one.logout()
+    other.increment("views")
+
+    assert [CLEAR, CLEAR] == settled(st, one, other)
+    assert [] == st.list_sessions().items
+
+
+def test_steps_go_along_with_a_log_in(st: SessionTokens, secret: str) -> None:
+    one, _ = two(st, secret)
+    one.increment("views")
+    one.login("ann")
+    settled(st, one)
+
+    assert 2 == drive(st, loading(one.secret))["views"]
+
+
+def test_only_numbers_are_counted_and_objects_merged(st: SessionTokens, secret: str) -> None:
+    one, _ = two(st, secret)
+    with pytest.raises(TypeError, match="'name'"):
+        one.increment("name")
+    with pytest.raises(TypeError, match="'name'"):
+        one.merge({"name": {"a": 1}})
+    with pytest.raises(TypeError):
+        one.increment("views", True)
+
+    assert [KEEP] == settled(st, one)
+
+
+async def test_many_tabs_at_once_lose_no_count() -> None:
+    async with await AsyncSessionTokens.open("memory://", sweep=False) as st:
+        secret = (await st.log_in(None, data={"views": 0})).secret
+
+        async def visit() -> None:
+            session = await drive_async(st, loading(secret))
+            await asyncio.sleep(0)
+            session.increment("views")
+            await drive_async(st, session.settling())
+
+        await asyncio.gather(*(visit() for _ in range(20)))
+        assert 20 == (await drive_async(st, loading(secret)))["views"]
