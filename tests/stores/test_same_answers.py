@@ -113,7 +113,7 @@ class Side:
                 answer.currency, answer.gift, answer.is_sellable, answer.timeout, answer.disownment_timeout,
                 answer.client_id,
             )  # fmt: skip
-        if hasattr(answer, "items") and hasattr(answer, "next"):
+        if hasattr(answer, "items") and hasattr(answer, "after"):
             # Stores tick at different instants, so each is asked for its own order, and for the same records.
             places = [(record.created_at, record.id) for record in answer.items]
             assert places == sorted(places), f"{self.name} lists out of order"

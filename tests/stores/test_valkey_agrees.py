@@ -67,7 +67,7 @@ class Side:
                 answer.value, answer.epoch, answer.version, answer.is_unassigned, answer.previous_owner, answer.price,
                 answer.is_sellable, answer.timeout,
             )  # fmt: skip
-        if hasattr(answer, "items") and hasattr(answer, "next"):
+        if hasattr(answer, "items") and hasattr(answer, "after"):
             return sorted(map(self.plain, answer.items), key=repr), answer.after is None
         return answer
 

@@ -155,7 +155,7 @@ class Store(metaclass=ABCMeta):
         A record that cannot be read is no session, and ``unreadables`` is told.
         """
         try:
-            now, found = await self.look([SessionByLookup(lookups[0], tuple(lookups[1:]))])
+            now, found = await self.read([SessionByLookup(lookups[0], tuple(lookups[1:]))])
         except UNREADABLE as error:
             self.unreadables.met(error)
             await self.insist_on_peppers()
@@ -172,7 +172,7 @@ class Store(metaclass=ABCMeta):
         down: ``TokenResult.followed``. A record that cannot be read is no token, and ``unreadables`` is told.
         """
         try:
-            now, found = await self.look([TokenByLookup(lookups[0], tuple(lookups[1:]))])
+            now, found = await self.read([TokenByLookup(lookups[0], tuple(lookups[1:]))])
         except UNREADABLE as error:
             self.unreadables.met(error)
             await self.insist_on_peppers()

@@ -1,10 +1,11 @@
-"""Writes the rows of a Valkey or Redis store as JSON."""
+"""Writes and reads the rows of a Valkey or Redis store as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from ..common.record_codec import Row
 
@@ -32,3 +33,25 @@ def _row_writer() -> Callable[[Row], bytes]:
 
 
 as_json = _row_writer()
+
+
+def _row_reader() -> Callable[[bytes], Any]:
+    """Return what reads a row: ``msgspec`` where it is installed, in a fifth of the time, else ``json``.
+
+    ``json`` has the last word on what ``msgspec`` does not take, such as a lone surrogate.
+    """
+    try:
+        read = import_module("msgspec.json").Decoder().decode
+    except ImportError:
+        return json.loads
+
+    def row_in(text: bytes) -> Any:
+        try:
+            return read(text)
+        except ValueError:
+            return json.loads(text)
+
+    return row_in
+
+
+from_json = _row_reader()

@@ -8,7 +8,7 @@ whether the way is still right; where it is not, the function library is asked a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...contract.queries import (
@@ -74,6 +74,10 @@ class Path:
         return values
 
 
+Reading = tuple[Query, Callable[[Any], Sequence[bytes]], Sequence[bytes | None]]
+"""A query, what returns its words, and the values that answered it."""
+
+
 class KeyChains:
     """The ways of one store; safe for threads, as each step is one operation on a dictionary.
 
@@ -83,14 +87,26 @@ class KeyChains:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._known: GenerationalCache[str, Path] = GenerationalCache(PATHS_MAX)
+        self._known: GenerationalCache[str, Path | Reading] = GenerationalCache(PATHS_MAX)
 
-    def learn(self, query: Query, first: bytes, hops: int, reply: Sequence[bytes | None]) -> None:
-        """Remember the way on which a query was answered: from the record ``first`` over at most so many hops."""
+    def learn(self, query: Query, words: Callable[[Any], Sequence[bytes]], reply: Sequence[bytes | None]) -> None:
+        """Remember how a query was answered: its way is worked out when it is asked again, which most never are.
+
+        Args:
+            query: with one look-up key.
+            words: returns the words of the query: what it is, the record it begins at, and how many hops follow.
+            reply: the values on its way.
+        """
+        self._known.keep(_name_of(query), (query, words, reply))
+
+    def _way_of(self, reading: Reading) -> Path | None:
+        """Return the way on which a query was answered; ``None`` where it may go on from where nothing stood."""
+        query, words, reply = reading
+        _, first, hops = words(query)
         names, links = [first], []
-        for value in reply[:hops]:
+        for value in reply[: int(hops)]:
             if value is None:  # where a record may come to stand, the way goes on from there
-                return
+                return None
             link = value[STAMP_LENGTH : value.index(b"\n", STAMP_LENGTH)]
             links.append(link + b"\n")
             if not link:
@@ -100,9 +116,9 @@ class KeyChains:
                 break
             names.append(link)
         keys = [self._prefix + name for name in names]
-        words = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
-        alone = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (1 + len(keys), words, TIME)
-        self._known.keep(_name_of(query), Path(query, words, alone, tuple(links), len(keys)))
+        packed_keys = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
+        alone = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (1 + len(keys), packed_keys, TIME)
+        return Path(query, packed_keys, alone, tuple(links), len(keys))
 
     def of(self, queries: Sequence[Query]) -> list[Path] | None:
         """Return a way for each query, ``None`` if there is one of which none is known."""
@@ -126,9 +142,16 @@ class KeyChains:
             keys: from where the way may begin.
         """
         for key in keys:
-            path = self._known.get(kind + key)
+            known = self._known.get(kind + key)
+            if known is None:
+                continue
+            if isinstance(known, Path):
+                return known
+            path = self._way_of(known)
             if path is not None:
+                self._known.keep(kind + key, path)
                 return path
+            self._known.forget(kind + key)
         return None
 
     def knows(self, query: Query) -> bool:

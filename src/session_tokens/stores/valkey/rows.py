@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -53,7 +52,7 @@ from ..common.record_codec import (
     token_of,
     token_row,
 )
-from .json_rows import as_json
+from .json_rows import as_json, from_json
 from .key_chains import CHAIN_KINDS, KeyChains, Path
 from .keys import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
 from .queries import ASKS
@@ -115,7 +114,7 @@ class ValkeyCodec:
             link, mac, text = value[STAMP_LENGTH:].split(b"\n", 2)
             told = mac.decode("ascii")
             is_right = self.keyring.mac_is_right(told, table.encode("ascii") + text)
-            row = json.loads(text)
+            row = from_json(text)
             if not isinstance(row, list) or not row:
                 raise ValueError("a row is a list of columns")
         except (ValueError, RecursionError) as error:
@@ -244,8 +243,7 @@ class ValkeyCodec:
         """Remember over which names a query was followed, so that it can be read by plain commands the next time."""
         kind = type(query)
         if kind in CHAIN_KINDS and (reply[0] is not None or kind is EntryOf) and not self.paths.knows(query):
-            _, first, hops = ASKS[kind](query)
-            self.paths.learn(query, first, int(hops), reply)
+            self.paths.learn(query, ASKS[kind], reply)
 
     def _session_by_id(self, query: SessionById, reply: Reply) -> Result:
         stamps = _stamps(b"s:" + part_of(query.id), reply)
