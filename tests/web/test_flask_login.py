@@ -47,6 +47,16 @@ def site(clock: ManualClock | None = None, **config: Any) -> Flask:
     def me() -> str:
         return str(current_user.get_id())
 
+    @app.post("/confirm")
+    def confirm() -> str:
+        flask_login.confirm_login()
+        return "confirmed"
+
+    @app.get("/secret")
+    @flask_login.fresh_login_required  # type: ignore[untyped-decorator]
+    def secret() -> str:
+        return "shown"
+
     @app.get("/fresh")
     def fresh() -> str:
         return str(session.get("_fresh"))
@@ -118,6 +128,24 @@ def test_remember_me_is_one_long_session_and_no_second_cookie() -> None:
     assert "_remember" not in (client.get("/read").json or {})
     clock.advance(2 * 86_400)
     assert client.get("/me").status_code == 401
+
+
+def test_a_remembered_log_in_is_fresh_for_an_hour_and_when_it_is_confirmed() -> None:
+    clock = ManualClock()
+    app = site(clock)
+    client = app.test_client()
+    client.post("/sign-in?user=7&remember")
+    clock.advance(3600)
+    assert client.get("/secret").text == "shown"
+    clock.advance(1)
+    assert [client.get("/secret").status_code, client.get("/me").text] == [401, "7"]
+    before = secret_in(client)
+    client.post("/confirm")
+
+    assert client.get("/secret").text == "shown" and secret_in(client) != before
+    clock.advance(3601)
+    assert client.get("/secret").status_code == 401
+    assert owners(app) == ["7"]
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Flask, Response, current_app, request
-from flask_login import LoginManager  # type: ignore[import-untyped]  # it brings no types
+from flask_login import LoginManager, user_login_confirmed  # type: ignore[import-untyped]  # it brings no types
 from flask_login.config import COOKIE_NAME  # type: ignore[import-untyped]
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, ReauthenticationRequired
+from ..settings import Duration, duration_ms
 from ..web.cookies import Cookie
-from .flask.acts import session_at_hand
+from .flask.acts import current_session, session_at_hand
 from .flask.interface import SessionTokensInterface
 
 USER_ID = "_user_id"
@@ -34,6 +35,9 @@ class SessionTokensLogin:
         login_manager: one that is made already; else the application's, else a new one.
         owner_of: maps what ``user.get_id()`` answers to the owner of the session. The text of it by default;
             Flask-Security's ids change at a log-out everywhere, so give it what maps them to a lasting id.
+        fresh_for: how long a remembered log-in is fresh (``fresh_login_required``), in seconds or as a ``timedelta``:
+            an hour. ``confirm_login()`` makes it fresh anew, under a new secret; one that is not remembered is fresh
+            for all of its life.
 
     Attributes:
         login_manager: Flask-Login's own object, for ``user_loader`` and ``login_view``.
@@ -45,7 +49,10 @@ class SessionTokensLogin:
         *,
         login_manager: LoginManager | None = None,
         owner_of: Callable[[Any], str] = str,
+        fresh_for: Duration = 3600,
     ) -> None:
+        duration_ms("fresh_for", fresh_for)
+        self._fresh_for = fresh_for
         self.login_manager = LoginManager() if login_manager is None else login_manager
         self._is_given = login_manager is not None
         self._owner_of = owner_of
@@ -70,10 +77,33 @@ class SessionTokensLogin:
             raise InvalidInput("the application has another LoginManager; give that one")
         manager = self.login_manager
         manager._load_user_from_remember_cookie = _believe_nothing
+        manager._load_user = self._aging(manager._load_user)
+        user_login_confirmed.connect(_confirm, app)
         # The bound method that Flask-Login registered writes the cookie; ours takes its place.
         hooks = app.after_request_funcs.setdefault(None, [])
         hooks[:] = [hook for hook in hooks if getattr(hook, "__self__", None) is not manager]
         hooks.append(_remember)
+
+    def _aging(self, load_user: Callable[[], None]) -> Callable[[], None]:
+        """Return Flask-Login's loading of the user with a look at the age of a remembered log-in before it."""
+
+        def aged() -> None:
+            session = current_session()
+            if session.web.remember and session.record is not None and session.get("_fresh"):
+                try:
+                    session.record.require_recent(self._fresh_for)
+                except ReauthenticationRequired:
+                    session["_fresh"] = False
+            load_user()
+
+        return aged
+
+
+def _confirm(app: Flask, **_: object) -> None:
+    """Write down that the user has just proved who they are."""
+    interface = app.session_interface
+    if isinstance(interface, SessionTokensInterface):
+        interface.regenerate(current_session(), authenticated=True)
 
 
 def _believe_nothing(cookie: str) -> None:

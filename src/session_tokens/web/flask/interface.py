@@ -83,8 +83,12 @@ class SessionTokensInterface(SessionInterface):
         before, self._given = self._given, tokens
         return before
 
-    def regenerate(self, session: SessionMixin) -> None:
+    def regenerate(self, session: SessionMixin, *, authenticated: bool = False) -> None:
         """Give the session a new secret; the old one is dead at once (Flask-Session has this name).
+
+        Args:
+            session: the one of the request.
+            authenticated: whether its owner has just proved who they are.
 
         Raises:
             SessionEnded: it ended while the request was running.
@@ -93,7 +97,7 @@ class SessionTokensInterface(SessionInterface):
         if not isinstance(session, FlaskSession) or session.id is None:
             return
         try:
-            session.web.rotated(self.tokens_of(current_app).rotate_session(session.id))
+            session.web.rotated(self.tokens_of(current_app).rotate_session(session.id, authenticated=authenticated))
         except StoreError as error:
             raise unavailable(error) from error
 
