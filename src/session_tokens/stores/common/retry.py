@@ -165,7 +165,7 @@ class Retrying:
 
         Args:
             call: raises ``StoreUnavailable`` when it failed, ``NotExecuted`` when nothing was carried out.
-            twice_is_once: whether making it twice is the same as once (reads).
+            idempotent: whether making it twice is the same as once (reads).
 
         Raises:
             StoreUnavailable: it failed, or the breaker is open.
@@ -177,15 +177,8 @@ class Retrying:
                 breaker.enter()
             try:
                 answer = await call(left_s, *args)
-            except Declined as error:
-                breaker.succeeded()
-                if retry or not isinstance(error, Elsewhere):
-                    raise
-                pause_s = self._pause_s(error, retry, until_s, idempotent)
             except StoreUnavailable as error:
-                if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
-                    breaker.failed(error)
-                pause_s = self._pause_s(error, retry, until_s, idempotent)
+                pause_s = self._pause_after(error, retry, until_s, idempotent)
             else:
                 if breaker.failures:
                     breaker.succeeded()
@@ -202,15 +195,8 @@ class Retrying:
                 breaker.enter()
             try:
                 answer = call(left_s, *args)
-            except Declined as error:
-                breaker.succeeded()
-                if retry or not isinstance(error, Elsewhere):
-                    raise
-                pause_s = self._pause_s(error, retry, until_s, idempotent)
             except StoreUnavailable as error:
-                if retry or not isinstance(error, Elsewhere):  # a server that sends us on is not a dead one
-                    breaker.failed(error)
-                pause_s = self._pause_s(error, retry, until_s, idempotent)
+                pause_s = self._pause_after(error, retry, until_s, idempotent)
             else:
                 if breaker.failures:
                     breaker.succeeded()
@@ -218,8 +204,19 @@ class Retrying:
             time.sleep(pause_s)
             retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
 
-    def _pause_s(self, error: StoreUnavailable, retry: int, until_s: float, idempotent: bool) -> float:
-        """Return how long to wait before the call is made again; raise the error if it is not."""
+    def _pause_after(self, error: StoreUnavailable, retry: int, until_s: float, idempotent: bool) -> float:
+        """Tell the breaker of a failure; return how long to wait before the call is made again.
+
+        Raises:
+            StoreUnavailable: the error, where the call is not made again.
+        """
+        sent_on = isinstance(error, Elsewhere) and not retry  # a server that sends us on is not a dead one
+        if isinstance(error, Declined):
+            self.breaker.succeeded()
+            if not sent_on:
+                raise error
+        elif not sent_on:
+            self.breaker.failed(error)
         pause_s = pause_before_s(retry)
         again = idempotent or isinstance(error, NotExecuted)
         if not again or retry >= RETRIES_MAX or time.monotonic() + pause_s >= until_s or self.breaker.is_open:
