@@ -1,8 +1,9 @@
-"""Writes the blocking API (`_sync/`) from the one for asyncio (`_async/`), so that each command is written once.
+"""Writes what threads use from what is written for asyncio, so that each command and each store is written once.
 
 Usage: ``python tools/generate_sync.py`` writes, ``--check`` only says whether what is there is up to date.
-Every file of `_async/` has its twin of the same name, and `_sync/` holds nothing else. A replacement that no file
-needs is an error: it would wait here to change a line that is written one day.
+Every file of `_async/` has its twin of the same name in `_sync/`, which holds nothing else; the stores on servers, and
+what they stand on, have theirs beside them (``STORES``). A replacement that no file needs is an error: it would wait
+here to change a line that is written one day.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE = ROOT / "src" / "session_tokens" / "_async"
+PACKAGE = ROOT / "src" / "session_tokens"
+SOURCE = PACKAGE / "_async"
 TWIN = SOURCE.with_name("_sync")
 
 REPLACEMENTS = (
@@ -41,17 +44,81 @@ STORE_REPLACEMENTS = (
 )
 """Before the others, in the one store among the sources: its coroutines become a ``BlockingStore``'s plain methods."""
 
+STORES = {
+    "contract/coalescing.py": "contract/direct.py",
+    "stores/postgres/async_store.py": "stores/postgres/blocking_store.py",
+    "stores/valkey/async_connections.py": "stores/valkey/blocking_connections.py",
+    "stores/valkey/async_store.py": "stores/valkey/blocking_store.py",
+}
+"""Sources of stores → their twins for threads, in the package."""
+SHELL_REPLACEMENTS = (
+    # Methods of a store that a ``BlockingStore`` has under a name of its own.
+    (r"\basync def (read|look|run|due|close|commit|check|dump|count|clear|find_\w+)\(self", r"def \1_now(self"),
+    (r"await (self|super\(\))\.(read|run|insist_on_peppers|find_\w+)\(", r"\1.\2_now("),
+    # What travels together there goes alone here.
+    (r"from (\.+)(contract\.)?coalesce import .*", r"from \1\2batch import Direct"),
+    (r"\bCoalescer\b", "Direct"),
+    (r", share_from=SHARE_FROM", ""),
+    (r"contract\.coalescing\b", "contract.direct"),
+    (r"\bCoalescingStore\b", "DirectStore"),
+    (r"\bOptimisticStore\b", "BlockingOptimisticStore"),
+    (r"whose concurrent calls travel together", "whose calls have a connection each"),
+    (r", together with what others ask in this turn|(?<= round trip) with the other commits of this turn", ""),
+    # What drives, waits and connects.
+    (r"\bdrive\b(?! import)", "drive_now"),
+    (r"(retrying)\.ask\(", r"\1.ask_now("),
+    (r"Awaitable\[(list\[\w+\]|\w+)\]", r"\1"),
+    (r"Awaitable, ", ""),
+    (r"await asyncio\.to_thread\((.*?)\)", r"\1()"),
+    (r"async with asyncio\.timeout\(timeout_s\):", "if True:  # the socket has a time-out"),
+    (r"import asyncio\n", ""),
+    (r"\.socket_timeout = None .*", ".socket_timeout = self._timeout_s"),
+    (r"\.can_read_destructive\(\)", ".can_read(timeout=0)"),
+    (r"\bcan_read_destructive\(self\)", "can_read(self, timeout: float = 0)"),
+    (r"nowait=True|, nowait: bool = False", ""),
+    (r"\basync_(connections|store)\b", r"blocking_\1"),
+    (r"(\b|_)Async(?=Connections?\b)", r"\1Blocking"),
+    (r"\bAsyncPool\b", "Pool"),
+    (r"from asyncio import Lock", "from threading import Lock"),
+    (r"\b(Valkey|Postgres)Store\b", r"Blocking\1Store"),
+    (r"``open_(valkey|postgres)``", r"``open_\1_blocking``"),
+    (r"for the tasks of one event loop; what they ask at once travels together", "for any number of threads"),
+    (r"one event loop, any number of tasks", "each call has a connection to itself"),
+    (r"for asyncio", "for threads"),
+    (r"\basync (def|with)\b", r"\1"),
+    (r"\bawait ", ""),
+)
+
+Replacements = tuple[tuple[str, str], ...]
 Used = dict[str, int]
 """How many places each replacement has changed, over all files."""
 
 
-def twin_of(source: str, name: str, used: Used) -> str:
+class Twin(NamedTuple):
+    """A file that is generated."""
+
+    source: Path
+    path: Path
+    replacements: Replacements
+
+
+def all_twins() -> Iterator[Twin]:
+    """Yield what is generated from what, and how."""
+    for source in sorted(SOURCE.glob("*.py")):
+        if source.name != "__init__.py":
+            special = STORE_REPLACEMENTS if source.name == STORE else ()
+            yield Twin(source, TWIN / source.name, (*special, *REPLACEMENTS))
+    for name, twin in STORES.items():
+        yield Twin(PACKAGE / name, PACKAGE / twin, SHELL_REPLACEMENTS)
+
+
+def twin_of(source: str, name: str, replacements: Replacements, used: Used) -> str:
     """Return the blocking twin of a module's text, and count in ``used`` what was replaced."""
     body = source
-    for pattern, replacement in (*(STORE_REPLACEMENTS if name == STORE else ()), *REPLACEMENTS):
+    for pattern, replacement in replacements:
         body, count = re.subn(pattern, replacement, body)
         used[pattern] = used.get(pattern, 0) + count
-    first_line = f"# Generated from _async/{name} by tools/generate_sync.py; change that file and run it again."
+    first_line = f"# Generated from {name} by tools/generate_sync.py; change that file and run it again."
     return f"{first_line}\n{_tidy(body)}"
 
 
@@ -66,9 +133,9 @@ def twins(formatted: Callable[[str], str]) -> Iterator[tuple[Path, str]]:
         SystemExit: a replacement changed nothing in any file.
     """
     used: Used = {}
-    for source in sorted(SOURCE.glob("*.py")):
-        if source.name != "__init__.py":
-            yield TWIN / source.name, formatted(twin_of(source.read_text(encoding="utf-8"), source.name, used))
+    for source, path, replacements in all_twins():
+        name = source.relative_to(PACKAGE).as_posix()
+        yield path, formatted(twin_of(source.read_text(encoding="utf-8"), name, replacements, used))
     if unused := [pattern for pattern, count in used.items() if count == 0]:
         raise SystemExit(f"tools/generate_sync.py: these replacements change nothing, take them out: {unused}")
 
@@ -88,13 +155,14 @@ def main() -> int:
     checking = "--check" in sys.argv[1:]
     stale, made = [], {"__init__.py"}
     for path, text in twins(_formatted):
-        made.add(path.name)
+        if path.parent == TWIN:
+            made.add(path.name)
         if not checking:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(path.name)
+            stale.append(path.relative_to(PACKAGE).as_posix())
     if stale:
-        print(f"out of date in _sync/: {', '.join(stale)}; run python tools/generate_sync.py", file=sys.stderr)
+        print(f"out of date: {', '.join(stale)}; run python tools/generate_sync.py", file=sys.stderr)
     strays = sorted(path.name for path in TWIN.glob("*.py") if path.name not in made)
     if strays:
         print(f"in _sync/ without a source in _async/: {', '.join(strays)}; delete them", file=sys.stderr)

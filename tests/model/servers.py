@@ -17,7 +17,9 @@ from session_tokens import SessionTokens, Settings
 from session_tokens.clock import ManualClock
 from session_tokens.crypto.minting import PepperKeyring
 from session_tokens.stores.postgres.address import Address, address_of
-from session_tokens.stores.postgres.schema import opening
+from session_tokens.stores.postgres.connections import Rows
+from session_tokens.stores.postgres.pool import Pool
+from session_tokens.stores.postgres.queries import Statement
 from session_tokens.stores.postgres.store import BlockingPostgresStore, migrate_postgres
 from session_tokens.stores.valkey.connections import pack
 from session_tokens.stores.valkey.library import library_text
@@ -29,29 +31,35 @@ from tests.servers.valkey import ValkeyServer
 from .worlds import PEPPER, StoreKind
 
 
+class PoolOnOurClock(Pool):
+    """Connections to a server that tells the time that a test sets."""
+
+    def __init__(self, address: Address, clock: ManualClock) -> None:
+        super().__init__(address)
+        self._ours = clock
+        self._set_to: int | None = None
+        self._setter = psycopg.connect(cast("Any", shared_server().url()), autocommit=True)
+
+    def ask(self, timeout_s: float, statement: Statement) -> Rows:
+        now = self._ours.now()
+        if now != self._set_to:
+            self._setter.execute(f"UPDATE {self.address.schema}.our_clock SET ms = {now:d}".encode())
+            self._set_to = now
+        return super().ask(timeout_s, statement)
+
+    ask_alone = ask
+
+    def close_all(self) -> None:
+        super().close_all()
+        self._setter.close()
+
+
 class PostgresOnOurClock(BlockingPostgresStore):
     """A PostgreSQL store whose server tells the time that a test sets."""
 
     def __init__(self, address: Address, clock: ManualClock) -> None:
         super().__init__(address, PepperKeyring(PEPPER))
-        self._ours = clock
-        self._set_to: int | None = None
-        self._setter = psycopg.connect(cast("Any", shared_server().url()), autocommit=True)
-
-    def _ask(self, timeout_s: float, statement: Any) -> Any:
-        now = self._ours.now()
-        if now != self._set_to:
-            self._setter.execute(f"UPDATE {self.schema}.our_clock SET ms = {now:d}".encode())
-            self._set_to = now
-        return super()._ask(timeout_s, statement)
-
-    @property
-    def schema(self) -> str:
-        return self.address.schema
-
-    def close_now(self) -> None:
-        super().close_now()
-        self._setter.close()
+        self._pool = PoolOnOurClock(address, clock)
 
 
 class PostgresKind(StoreKind):
@@ -72,7 +80,7 @@ class PostgresKind(StoreKind):
                 )
             (folder / "made").touch()
         store = PostgresOnOurClock(address, clock)
-        store._run_script(opening(address, store.keyring), 20)  # type: ignore[arg-type]  # it was made with peppers
+        store.open()
         return SessionTokens(store, settings)
 
 
@@ -113,7 +121,7 @@ class ValkeyOnOurClock(BlockingValkeyStore):
         self._core.now_of = lambda time: clock.now()  # type: ignore[method-assign]  # TIME is the server's own
         self._core.codec.record_cache.now = clock.now
         (reply,) = self._connections.exchange(
-            pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1, is_read=True
+            pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1, 20, is_read=True
         )
         assert reply == b"session_tokens_v1"
 

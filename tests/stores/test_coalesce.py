@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from session_tokens.contract import coalesce
-from session_tokens.contract.coalesce import BATCH_MAX, Batch, Coalescer, CoalescingStore
+from session_tokens.contract.batch import Batch
+from session_tokens.contract.coalesce import BATCH_MAX, Coalescer
+from session_tokens.contract.coalescing import CoalescingStore
 from session_tokens.contract.optimistic import Commit
 from session_tokens.contract.queries import EntryOf, Key, Query, SessionById, SettingOf
 from session_tokens.errors import CorruptRecord, StoreUnavailable

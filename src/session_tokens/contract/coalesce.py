@@ -11,20 +11,17 @@ grows, so the batches become larger as the load does.
   before its batch is sent is never sent.
 - *Back-pressure*: a queue holds at most ``WAITING_MAX`` calls; further callers wait until there is room.
 
-A store that subclasses ``CoalescingStore`` writes ``read_batch`` and ``commit_batch`` and gets the rest.
+``CoalescingStore`` stands on it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from ..errors import StoreUnavailable
-from .optimistic import Commit, OptimisticStore
-from .queries import Answered, Query, Result, Snapshot
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -218,74 +215,3 @@ def _own(error: BaseException) -> BaseException:
         return error
     own.__cause__ = error.__cause__ or error
     return own
-
-
-class Batch(NamedTuple):
-    """The answers of one round trip: an error in place of an answer is one for who asked that query.
-
-    Attributes:
-        now: the instant at which they held, in milliseconds.
-        found: an answer or an error for each query, in order.
-    """
-
-    now: int
-    found: Sequence[Answered]
-
-
-class CoalescingStore(OptimisticStore):
-    """An optimistic store whose concurrent calls travel together; one event loop, any number of tasks."""
-
-    def __init__(self) -> None:
-        self._reads: Coalescer[Sequence[Query], Snapshot] = Coalescer(self._carry_reads, share_from=SHARE_FROM)
-        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits, share_from=SHARE_FROM)
-
-    @abstractmethod
-    async def read_batch(self, queries: Sequence[Query]) -> Batch:
-        """Return the results of queries as of one instant, in one round trip.
-
-        Raises:
-            StoreUnavailable: the store cannot be asked.
-        """
-
-    @abstractmethod
-    async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
-        """Return for each commit whether it was written; each is atomic by itself.
-
-        Raises:
-            StoreUnavailable: the store cannot be asked; the outcome of all of them may be unknown.
-        """
-
-    async def read(self, queries: Sequence[Query]) -> Snapshot:
-        """Return the results of all queries as of one instant, together with what others ask in this turn."""
-        return await self._reads.ask(queries)
-
-    async def commit(self, commit: Commit) -> bool:
-        """Write all changes if every stamp is as given, in one round trip with the other commits of this turn."""
-        return await self._commits.ask(commit)
-
-    async def close_queues(self) -> None:
-        """Refuse further calls and wait for those under way; ``close`` calls this first."""
-        await self._reads.close()
-        await self._commits.close()
-
-    async def _carry_reads(self, calls: Sequence[Sequence[Query]]) -> Sequence[Snapshot | Exception]:
-        if len(calls) == 1:
-            now, found = await self.read_batch(calls[0])
-            return [snapshot_of(now, found)]
-        places: dict[Query, int] = {}
-        calls_places = [[places.setdefault(query, len(places)) for query in queries] for queries in calls]
-        now, found = await self.read_batch(list(places))
-        return [snapshot_of(now, [found[place] for place in call_places]) for call_places in calls_places]
-
-    async def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
-        return await self.commit_batch(commits)
-
-
-def snapshot_of(now: int, found: Sequence[Answered]) -> Snapshot | Exception:
-    """Return the answers as one caller gets them: the first error among them in their place."""
-    answers: list[Result] = []
-    for answer in found:
-        if isinstance(answer, Exception):
-            return answer
-        answers.append(answer)
-    return Snapshot(now, answers)

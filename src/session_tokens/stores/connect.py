@@ -230,8 +230,7 @@ def copy_store(source: str, target: str, progress: Callable[[int, int], None]) -
     def open_target(space: str) -> BlockingStore:
         return open_anyway_now(target, space=space)
 
-    count: Callable[[BlockingStore], int] = _ability(source, "count_now")
-    copying = Copying(open_source, open_target, copy_mark_of(source), count, progress)
+    copying = Copying(open_source, open_target, copy_mark_of(source), progress)
     copying.run()
     return copying.counts, copying.written
 
@@ -246,23 +245,16 @@ def abandon_store(url: str) -> None:
         InvalidInput: a store in memory, or a file that is not there.
         Conflict: no copy into that store is unfinished; nothing was deleted.
     """
-    from .common.copying import SPACES, mark_of
+    from .common.copying import SPACES, copyable, mark_of
 
     _insist_it_outlives(url)
     insist_it_is_there(url)
-    clear: Callable[[BlockingStore], None] = _ability(url, "clear_now")
     for space in reversed(SPACES):  # the first is asked whether a copy is under way, so it is emptied last
         with closing_now(open_anyway_now(url)) as store:
             if mark_of(store) is None:
                 raise Conflict("no copy into that store is unfinished, so nothing was deleted")
         with closing_now(open_anyway_now(url, space=space)) as store:
-            clear(store)
-
-
-def _ability(url: str, name: str) -> Callable[..., Any]:
-    """Return what the module of a kind of stores can do for a copy."""
-    ability: Callable[..., Any] = getattr(import_module(f".{store_url_of(url).kind}.dump", __package__), name)
-    return ability
+            copyable(store).clear_now()
 
 
 @contextmanager

@@ -76,6 +76,25 @@ class Copyable(Protocol):
         """
         ...
 
+    def count_now(self) -> int:
+        """Return how many records there are in the store's name space; about, where others write meanwhile."""
+        ...
+
+    def clear_now(self) -> None:
+        """Delete every record of the store's name space; where not all or none, a copy's mark goes last."""
+        ...
+
+
+def copyable(store: BlockingStore) -> Copyable:
+    """Return a store that can be copied.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if not isinstance(store, Copyable):
+        raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives it")
+    return store
+
 
 class Kind(NamedTuple):
     """How records of one kind are told apart, compared and written.
@@ -177,8 +196,6 @@ class _Pair(NamedTuple):
 
 Opener = Callable[[str], BlockingStore]
 """Opens a store for a name space."""
-Counter = Callable[[BlockingStore], int]
-"""Return how many records a store has in its name space."""
 Progress = Callable[[int, int], None]
 """``progress(done, total)``: how many records were written or compared, and how many that will be at the end."""
 PASSES_OF_A_COPY, PASSES_OF_A_COMPARISON = 4, 2
@@ -202,7 +219,6 @@ class Copying:
         source: opens the store that is read.
         target: opens the store that is written.
         name: tells the source from other ones; the mark of a copy that is under way holds it.
-        count: counts the records of the source.
         progress: told how far it has come.
 
     Attributes:
@@ -210,10 +226,9 @@ class Copying:
         written: how many records this run created, replaced or deleted in the target.
     """
 
-    def __init__(self, source: Opener, target: Opener, name: str, count: Counter, progress: Progress) -> None:
+    def __init__(self, source: Opener, target: Opener, name: str, progress: Progress) -> None:
         self._openers = (source, target)
         self._name = name
-        self._count = count
         self._progress = progress
         self._done = self._total = 0
         self._pairs: dict[str, _Pair] = {}
@@ -248,7 +263,7 @@ class Copying:
                 "a copy from another store into this one was not finished; finish it with the command that began "
                 "it, or empty this store: session-tokens store abandon TO"
             )
-        size = sum(self._count(source) for source, _ in self._pairs.values())
+        size = sum(copyable(source).count_now() for source, _ in self._pairs.values())
         if mark is None and not self._is_empty():
             self._total = PASSES_OF_A_COMPARISON * size
             self._compare(Conflict("the target holds records that the source does not; copy into an empty store"))
@@ -314,11 +329,9 @@ def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None
     Raises:
         InvalidInput: the store cannot be copied.
     """
-    if not isinstance(store, Copyable):
-        raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives it")
     after: str | None = ""
     while after is not None:
-        records, after = store.dump_now(kind, after, BATCH)
+        records, after = copyable(store).dump_now(kind, after, BATCH)
         by_key: dict[str, Copied | None] = {KINDS[kind].key(record): record for record in records}
         if kind == "setting":
             by_key.pop(MARK, None)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from ..common.copying import Dump, Setting
 from .check import TABLES
 from .queries import Statement
 from .rows import Decoder
-from .schema import BEGIN
-
-if TYPE_CHECKING:
-    from .schema import Script
-    from .store import BlockingPostgresStore
+from .schema import BEGIN, Script
 
 WHOLE_TABLE_TIMEOUT_S = 600.0
 
@@ -42,25 +38,17 @@ def dump_of(kind: str, rows: Sequence[tuple[str, str]], decoder: Decoder, limit:
     return Dump(records, None if len(rows) < limit else rows[-1][0])
 
 
-def count_now(store: BlockingPostgresStore) -> int:
-    """Return how many records there are in the store's name space."""
-
-    def counting() -> Script:
-        counts = ", ".join(f"(SELECT count(*) FROM {store.address.schema}.{table.name})" for table in TABLES)
-        rows = yield Statement(f"SELECT {counts}", ())
-        return sum(rows[0])
-
-    return cast("int", store._run_script(counting(), WHOLE_TABLE_TIMEOUT_S))
+def counting(schema: str) -> Script:
+    """Ask how many records there are in the store's name space."""
+    counts = ", ".join(f"(SELECT count(*) FROM {schema}.{table.name})" for table in TABLES)
+    rows = yield Statement(f"SELECT {counts}", ())
+    return sum(rows[0])
 
 
-def clear_now(store: BlockingPostgresStore) -> None:
+def clearing(schema: str) -> Script:
     """Delete every record of the store's name space, and which peppers it had, all or none."""
-
-    def clearing() -> Script:
-        yield BEGIN
-        for table in TABLES:
-            yield Statement(f"DELETE FROM {store.address.schema}.{table.name}", ())
-        yield Statement(f"DELETE FROM {store.address.schema}.peppers", ())
-        yield Statement("COMMIT", ())
-
-    store._run_script(clearing(), WHOLE_TABLE_TIMEOUT_S)
+    yield BEGIN
+    for table in TABLES:
+        yield Statement(f"DELETE FROM {schema}.{table.name}", ())
+    yield Statement(f"DELETE FROM {schema}.peppers", ())
+    yield Statement("COMMIT", ())

@@ -11,6 +11,7 @@ caller has gone, is ``postgres_talk``'s.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections import deque
@@ -20,11 +21,16 @@ from typing import Any, Generic, TypeVar
 import psycopg
 from psycopg import AsyncConnection, Connection
 
+from ...contract.drive import drive, drive_now
 from ...errors import StoreUnavailable
 from ..common.retry import NotExecuted
 from .address import Address
-from .connections import AsyncTalk, Talk
-from .errors import bounded
+from .connections import AsyncTalk, Rows, Talk
+from .errors import FAILURES, bounded, is_of_another_role, is_unprepared, store_error
+from .queries import Statement
+from .schema import Command, Script
+
+log = logging.getLogger("session_tokens.stores")
 
 CONNECTING_MAX = 2
 """Connections that one pool makes at once."""
@@ -142,6 +148,10 @@ def _connect_options(address: Address, timeout_s: float) -> dict[str, Any]:
     }
 
 
+def _params_of(step: Statement | Command) -> Any:
+    return None if isinstance(step, Command) else step.params
+
+
 def _closed() -> StoreUnavailable:
     return StoreUnavailable("the store is closed; open it again")
 
@@ -151,6 +161,26 @@ def _busy(address: Address) -> NotExecuted:
         f"all {address.pool_size} connections to PostgreSQL were in use for {address.timeout_s:g} s; "
         "set a larger pool_size in the store's URL"
     )
+
+
+class _Prepared:
+    """Whether statements are prepared: until a pooler before the server turns out to know none."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.prepared = address.prepared
+
+    def _turns_out_unprepared(self, error: Exception) -> bool:
+        """Whether a pooler knows no prepared statements: then none are used from now on.
+
+        The question was not carried out. Others may have been asked in the same way meanwhile; each is told so.
+        """
+        if not is_unprepared(error):
+            return False
+        if self.prepared:
+            log.warning("a pooler before PostgreSQL knows no prepared statements; going on without them")
+        self.prepared = False
+        return True
 
 
 class _Waiter:
@@ -163,23 +193,73 @@ class _Waiter:
         self.talk: Talk | None = None
 
 
-class Pool:
+class Pool(_Prepared):
     """Connections for threads.
 
     Who waits longest is served first: nobody who comes later takes a connection away from one who waits. Few are made
     at once: to those who wait, one that comes back is worth more than a server busy with new ones.
 
     Raises:
-        StoreUnavailable: by ``take``, when all are in use for the length of the time-out, or after ``close``.
+        StoreUnavailable: by ``take``, when all are in use for the length of the time-out, or after ``close_all``.
+
+    Attributes:
+        is_shared: whether who comes now would do better to travel with others: a thread never does.
     """
 
+    is_shared = False
+
     def __init__(self, address: Address) -> None:
-        self.address = address
+        super().__init__(address)
         self._idle: _Idle[Talk] = _Idle()
         self._waiters: deque[_Waiter] = deque()
         self._lock = threading.Lock()
         self._connecting = 0
         self._is_closed = False
+
+    def ask(self, timeout_s: float, statement: Statement) -> Rows:
+        """Return a statement's rows.
+
+        Raises:
+            StoreError: the server said no, or nothing in time.
+        """
+        try:
+            talk = self.take(timeout_s)
+        except FAILURES as error:
+            raise store_error(error, sent=False) from error
+        prepared = self.prepared
+        try:
+            try:
+                return talk.ask(statement, timeout_s, prepare=prepared)
+            except FAILURES as error:
+                if not (prepared and self._turns_out_unprepared(error)):
+                    raise
+            return talk.ask(statement, timeout_s, prepare=False)
+        except FAILURES as error:
+            if is_of_another_role(error):
+                self.leave(talk)
+            raise store_error(error, sent=True) from error
+        finally:
+            self.give(talk)
+
+    ask_alone = ask
+
+    def run_script(self, script: Script, timeout_s: float) -> object:
+        """Run a script over a connection of its own; what was begun is rolled back if it fails."""
+        sent = False
+        try:
+            connection = self.connect(self.address.timeout_s)
+            connection.timeout_s, sent = timeout_s, True
+
+            def execute(step: Statement | Command) -> list[tuple[Any, ...]]:
+                cursor = connection.execute(step.text, _params_of(step), prepare=False)
+                return cursor.fetchall() if cursor.description else []
+
+            try:
+                return drive_now(script, execute)
+            finally:
+                connection.pgconn.finish()
+        except FAILURES as error:
+            raise store_error(error, sent=sent) from error
 
     def connect(self, timeout_s: float) -> BoundedConnection:
         """Make a connection of its own, outside the pool."""
@@ -256,7 +336,7 @@ class Pool:
             with self._lock:
                 self._serve()
 
-    def close(self) -> None:
+    def close_all(self) -> None:
         """Close all idle connections; those in use are closed when they come back."""
         with self._lock:
             self._is_closed = True
@@ -265,7 +345,7 @@ class Pool:
                 waiter.called.set()  # it takes itself away
 
 
-class AsyncPool:
+class AsyncPool(_Prepared):
     """Connections for the tasks of one event loop.
 
     Attributes:
@@ -273,11 +353,59 @@ class AsyncPool:
     """
 
     def __init__(self, address: Address) -> None:
-        self.address = address
+        super().__init__(address)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._idle: _Idle[AsyncTalk] = _Idle()
+        self._someone_asks = False
         self._free = asyncio.Semaphore(address.pool_size)
         self._is_closed = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether who comes now travels with others: someone asks alone, or the loop is not known yet."""
+        return self._someone_asks or self.loop is not asyncio.get_running_loop()
+
+    async def ask(self, timeout_s: float, statement: Statement) -> Rows:
+        """As ``Pool.ask``."""
+        try:
+            talk = await self.take(timeout_s)
+        except FAILURES as error:
+            raise store_error(error, sent=False) from error
+        prepared = self.prepared
+        try:
+            return await talk.ask(statement, timeout_s, prepare=prepared)
+        except FAILURES as error:
+            if is_of_another_role(error):
+                self.leave(talk)
+            if not (prepared and self._turns_out_unprepared(error)):
+                raise store_error(error, sent=True) from error
+        return await self.ask(timeout_s, statement)
+
+    async def ask_alone(self, timeout_s: float, statement: Statement) -> Rows:
+        """As ``ask``; who comes meanwhile travels with others."""
+        self._someone_asks = True
+        try:
+            return await self.ask(timeout_s, statement)
+        finally:
+            self._someone_asks = False
+
+    async def run_script(self, script: Script, timeout_s: float) -> object:
+        """As ``Pool.run_script``."""
+        sent = False
+        try:
+            connection = await self.connect(self.address.timeout_s)
+            connection.timeout_s, sent = timeout_s, True
+
+            async def execute(step: Statement | Command) -> list[tuple[Any, ...]]:
+                cursor = await connection.execute(step.text, _params_of(step), prepare=False)
+                return await cursor.fetchall() if cursor.description else []
+
+            try:
+                return await drive(script, execute)
+            finally:
+                connection.pgconn.finish()
+        except FAILURES as error:
+            raise store_error(error, sent=sent) from error
 
     async def connect(self, timeout_s: float) -> BoundedAsyncConnection:
         """Make a connection of its own, outside the pool."""
@@ -317,7 +445,7 @@ class AsyncPool:
         self._idle.push(talk)
         self._free.release()
 
-    async def close(self) -> None:
+    async def close_all(self) -> None:
         """Wait for the answers that are under way, each of which has its time-out, and close all connections."""
         self._is_closed = True
         for _ in range(self.address.pool_size):

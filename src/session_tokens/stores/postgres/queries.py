@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ...contract.coalesce import Batch
+from ...contract.batch import Batch
 from ...contract.queries import (
     AllKeys,
     Answered,

@@ -21,7 +21,7 @@ from .address import Address
 from .errors import NO_PRIMARY
 from .queries import Statement
 
-log = logging.getLogger("session_tokens.contract.store")
+log = logging.getLogger("session_tokens.stores")
 
 SERVER_VERSION_MIN = 14_00_00
 _FOLDER = "sql"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...clock import Clock
 from ...crypto.minting import Keyring
@@ -12,9 +12,6 @@ from ..common.copying import Copied, Dump, Setting
 from ..common.record_codec import check_mac, outcome_of, session_of, token_of
 from .queries import Records
 from .rows import COLUMNS_OF
-
-if TYPE_CHECKING:
-    from .store import SqliteStore
 
 _TABLES = {
     "owner": "owner_entries",
@@ -51,25 +48,17 @@ def _record_of(kind: str, row: tuple[Any, ...], clock: Clock) -> Copied:
     return Setting(*row) if kind == "setting" else ServiceKey(*row)
 
 
-def count_now(store: SqliteStore) -> int:
+def count(records: Records) -> int:
     """Return how many records there are in the store's name space."""
-
-    def count(records: Records) -> int:
-        counts = ", ".join(f"(SELECT count(*) FROM {records.table_prefix}{table})" for table in _TABLES.values())
-        return sum(records.connection.execute(f"SELECT {counts}").fetchone())
-
-    return store._read(count)
+    counts = ", ".join(f"(SELECT count(*) FROM {records.table_prefix}{table})" for table in _TABLES.values())
+    return sum(records.connection.execute(f"SELECT {counts}").fetchone())
 
 
-def clear_now(store: SqliteStore) -> None:
+def clear(connection: sqlite3.Connection, table_prefix: str) -> None:
     """Delete every record of the store's name space, all or none."""
-
-    def clear(connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        for table in _TABLES.values():
-            connection.execute(f"DELETE FROM {store._beginning}{table}")
-        if not store._beginning:  # the last of the name spaces: from now on the file may have other peppers
-            connection.execute("DELETE FROM meta WHERE name LIKE 'pepper%'")
-        connection.execute("COMMIT")
-
-    store._writer.alone(clear)
+    connection.execute("BEGIN IMMEDIATE")
+    for table in _TABLES.values():
+        connection.execute(f"DELETE FROM {table_prefix}{table}")
+    if not table_prefix:  # the last of the name spaces: from now on the file may have other peppers
+        connection.execute("DELETE FROM meta WHERE name LIKE 'pepper%'")
+    connection.execute("COMMIT")

@@ -60,7 +60,7 @@ from .connections import (
     no_fork_meanwhile,
     watch_forks,
 )
-from .dump import dump
+from .dump import clear, count, dump
 from .queries import Records
 from .rows import CachedTransaction
 from .schema import keys_at_hand, made_keys, prepare, set_clock_mark, table_prefix_of
@@ -282,6 +282,14 @@ class SqliteStore(BlockingStore):
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind; see ``copying.Copyable``."""
         return self._read(dump, self.keyring, self.clock, kind, after, limit)
+
+    def count_now(self) -> int:
+        """Return how many records there are in the store's name space."""
+        return self._read(count)
+
+    def clear_now(self) -> None:
+        """Delete every record of the store's name space, all or none."""
+        self._writer.alone(lambda connection: clear(connection, self._beginning))
 
     def fix_clock(self) -> None:
         """Take this store's clock for the instant of the last commit, should that be ahead of it."""

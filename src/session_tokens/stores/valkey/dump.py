@@ -6,14 +6,11 @@ The generators are pure: they yield commands and are sent the replies.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..common.copying import MARK, Dump, Setting
 from .keys import part_of
 from .rows import Reply, ValkeyCodec
-
-if TYPE_CHECKING:
-    from .store import BlockingValkeyStore
 
 SCAN_COUNT = b"1000"
 
@@ -49,17 +46,8 @@ def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
     return Dump(records, None if cursor == b"0" else cursor.decode("ascii"))
 
 
-def count_now(store: BlockingValkeyStore) -> int:
-    """Return how many records there are in the store's name space; about, where others write meanwhile."""
-    return store.driven(_counting(store._core.codec))
-
-
-def clear_now(store: BlockingValkeyStore) -> None:
-    """Delete every key of the store's name space; the mark of a copy goes last, so that this can be begun again."""
-    store.driven(_clearing(store._core.codec))
-
-
-def _counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
+def counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
+    """Yield commands, take their replies, return how many records there are."""
     beginnings, at, count = frozenset(_BEGINNINGS.values()), len(codec.prefix), 0
     cursor = b"0"
     while True:
@@ -69,7 +57,8 @@ def _counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
             return count
 
 
-def _clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
+def clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
+    """Yield the commands that delete every key, the mark of a copy last."""
     mark = codec.prefix + _BEGINNINGS["setting"] + part_of(MARK)
     cursor = b"0"
     while True:

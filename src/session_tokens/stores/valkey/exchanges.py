@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from ...contract.coalesce import Batch, snapshot_of
+from ...contract.batch import Batch, snapshot_of
 from ...contract.optimistic import Commit
 from ...contract.queries import Answered, Key, Query, Result, Snapshot, leads_somewhere, singly, together
 from ...crypto.minting import PepperKeyring
@@ -123,12 +123,11 @@ class ValkeyCore:
                 wrote(b"%d" % stamp, writes)
         return [stamp != 0 for stamp in stamps]
 
-    def due_packed(self, now: int, limit: int) -> bytes:
-        """Return the packed call for what is due."""
+    def due_words(self, now: int, limit: int) -> list[bytes]:
+        """Return the call for what is due."""
         listings = (b"ls", b"ld", b"lt", b"lv", b"lu")
         key = self.codec.last_stamp_key
-        words = [b"FCALL", b"session_tokens_due_v1", b"1", key, b"du", b"%d" % now, b"%d" % limit, *listings]
-        return pack(words)
+        return [b"FCALL", b"session_tokens_due_v1", b"1", key, b"du", b"%d" % now, b"%d" % limit, *listings]
 
     @staticmethod
     def keys(reply: Reply) -> list[Key]:

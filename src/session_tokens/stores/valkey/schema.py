@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +10,7 @@ from ...errors import InvalidInput, StoreError
 from ..common.pepper_records import missing_error
 from ..common.retry import RetryPolicy
 from ..common.store_url import store_url_of
-from .connections import fields_of
+from .connections import Steps, fields_of
 from .errors import NotPermitted, not_permitted
 from .keys import PEPPERS, keys_of
 from .library import LIBRARY, NEEDED, library_text
@@ -28,11 +27,8 @@ DRIVERS_OWN = frozenset({
 })  # fmt: skip
 """What of the drivers' options a store's URL may hold; how connections are made is the store's own."""
 
-Exchange = Generator[list[bytes], Any, None]
-"""Yields commands; the reply is sent in, or thrown in as ``StoreError``."""
 
-
-def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
+def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Steps:
     """Make sure that a server can hold the store and knows its functions and peppers.
 
     Raises:
@@ -61,7 +57,7 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Exchange:
         raise missing_error("the store", [wrong], given)
 
 
-def loading() -> Exchange:
+def loading() -> Steps:
     """Load the function library where the server does not hold it."""
     text = library_text()
     try:

@@ -1,0 +1,206 @@
+"""The Valkey and Redis store for asyncio; see ``store``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Generator, Sequence
+from functools import partial
+from typing import TypeVar
+
+from ...contract.batch import Batch
+from ...contract.coalesce import Coalescer
+from ...contract.coalescing import CoalescingStore
+from ...contract.drive import drive
+from ...contract.optimistic import Commit
+from ...contract.queries import Key, Query, Snapshot
+from ...contract.transaction import Rule
+from ...crypto.minting import PepperKeyring
+from ...errors import StoreUnavailable
+from ...events import Listeners
+from ...records import OwnerEntry, Session, Token
+from ..common.copying import Dump
+from ..common.retry import Full
+from .async_connections import AsyncConnections
+from .check import Problem, Progress, checking
+from .connections import Moved, Pool, Steps, pack
+from .dump import clearing, counting, dumping
+from .exchanges import ValkeyCore, stray
+from .key_chains import Path
+from .key_chains import packed as packed_chains
+from .keys import PEPPERS
+from .rows import Reply
+from .schema import Address, preparing
+
+T = TypeVar("T")
+
+
+class ValkeyStore(CoalescingStore):
+    """Sessions and tokens on one Valkey or Redis server, for asyncio: one event loop, any number of tasks.
+
+    Made by ``open_valkey``.
+    """
+
+    def __init__(self, address: Address, pool: Pool, keyring: PepperKeyring, space: str) -> None:
+        super().__init__()
+        self._core = ValkeyCore(address, keyring, space)
+        self.keyring = keyring
+        self.clock = self._core.clock
+        self.listeners = Listeners()
+        self.unreadables = self._core.codec.unreadables
+        codec = self._core.codec
+        self._connections = AsyncConnections(
+            pool,
+            codec.last_stamp_key,
+            partial(preparing, codec, keyring),
+            codec.record_cache.drop,
+            address.replicas,
+            address.policy.timeout_s,
+        )
+        self._paths = codec.paths
+        self._retrying = self._core.retrying
+        self._closed = False
+        self._known: Coalescer[Sequence[Path], Snapshot | None] = Coalescer(self._carry_known)
+
+    async def run(self, rule: Rule[T], *args: object) -> T:
+        """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
+        record_cache = self._core.codec.record_cache
+        cached_run = record_cache.cached_run(rule, args)
+        if cached_run is not None:
+            answer, commit = cached_run
+            if await self._commits.ask(commit):
+                record_cache.was_right()
+                self.listeners.tell(commit.changes.notes, commit.now)
+                return answer
+            record_cache.was_wrong()
+            self.conflicts += 1
+        return await super().run(rule, *args)
+
+    async def look(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of all queries as of one instant; over ways that are known all in one plain command.
+
+        What is as it was when it was last looked at is not taken apart again. Commands ``read``, so that what they
+        rest on is remembered for their next run.
+        """
+        paths = self._paths.of(queries) if queries else None
+        if paths is not None:
+            snapshot = await self._known.ask(paths)
+            if snapshot is not None and not stray(queries, snapshot.found):
+                return snapshot
+        return await self.read(queries)
+
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        path = self._paths.of_one("S:", lookups)
+        if path is not None:  # as ``look``, on the way of every verification
+            snapshot = await self._known.ask(path.itself)
+            if snapshot is not None:
+                session, entry = snapshot.found[0].value
+                if session is not None:
+                    return snapshot.now, session, entry
+        return await super().find_session(lookups)
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        path = self._paths.of_one("T:", lookups)
+        if path is not None:
+            snapshot = await self._known.ask(path.itself)
+            if snapshot is not None and snapshot.found[0].value.token is not None:
+                return (snapshot.now, *snapshot.found[0].value.followed())
+        return await super().find_token(lookups)
+
+    async def _carry_known(self, asked: Sequence[Sequence[Path]]) -> Sequence[Snapshot | None]:
+        paths = asked[0] if len(asked) == 1 else [*dict.fromkeys([path for ways in asked for path in ways])]
+        values, time = await self._ask(packed_chains(paths), 2, idempotent=True)
+        return self._core.known(asked, paths, values, time)
+
+    async def read_batch(self, queries: Sequence[Query]) -> Batch:
+        """Return the results of all queries as of one instant, in one round trip."""
+        return await drive(self._core.reading(queries), self._ask_to_read)
+
+    async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        """Carry out commits one after another in one round trip, each whole or not at all."""
+        try:
+            return await self._committed(commits, though_full=False)
+        except Full as full:
+            ends = [commit for commit in commits if commit.changes.only_ends]
+            if not ends:
+                raise
+            written = iter(await self._committed(ends, though_full=True))
+            return [next(written) if commit.changes.only_ends else full for commit in commits]
+
+    async def _committed(self, commits: Sequence[Commit], *, though_full: bool) -> list[bool]:
+        try:
+            return await drive(self._core.committing(commits, though_full=though_full), self._ask_to_write)
+        except Moved:
+            return [False] * len(commits)
+
+    async def due(self, now: int, limit: int) -> Sequence[Key]:
+        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+        return self._core.keys(await self._ask_once(self._core.due_words(now, limit)))
+
+    async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
+        """Compare indexes and links with the records; ``fix`` mends these, and sets aside records that cannot be read.
+
+        Reads everything, in small steps; commands may go on meanwhile.
+
+        Raises:
+            StoreUnavailable: the server cannot be asked.
+        """
+        return await self.driven(checking(self._core.codec, fix, progress))
+
+    async def dump(self, kind: str, after: str, limit: int) -> Dump:
+        """Return a batch of all records of a kind; see ``copying.Copyable``."""
+        return await self.driven(dumping(self._core.codec, kind, after, limit))
+
+    async def count(self) -> int:
+        """Return how many records there are in the name space; about, where others write meanwhile."""
+        return await self.driven(counting(self._core.codec))
+
+    async def clear(self) -> None:
+        """Delete every key of the name space; the mark of a copy goes last, so that this can be begun again."""
+        await self.driven(clearing(self._core.codec))
+
+    async def driven(self, steps: Generator[list[bytes], Reply, T]) -> T:
+        """Ask one question after another, each of which may be asked twice; return what the last step returns."""
+        return await drive(steps, self._ask_once)
+
+    async def open(self) -> None:
+        """Make sure that the server can hold the store; a server that is not reached is looked at closely.
+
+        Raises:
+            StoreUnavailable: it cannot be reached.
+            StoreError: it cannot hold the store.
+            InvalidInput: a pepper is missing, or another one.
+        """
+        await self._connections.carry_out_first(preparing(self._core.codec, self._core.keyring))
+
+    async def is_there(self) -> bool:
+        """Whether the server holds the records of the name space; makes nothing."""
+        peppers: list[Reply] = []
+
+        def asking() -> Steps:
+            peppers.append((yield [b"HGETALL", self._core.codec.prefix + PEPPERS]))
+
+        await self._connections.carry_out_first(asking())
+        return any(peppers)
+
+    async def close(self) -> None:
+        """Wait for what is under way and close the connections; calling it again does nothing."""
+        if not self._closed:
+            self._closed = True
+            await self._known.close()
+            await self.close_queues()
+            await self._connections.close_all()
+
+    def _ask(self, packed: bytes, replies: int, *, idempotent: bool) -> Awaitable[list[Reply]]:
+        if self._closed and idempotent:
+            raise StoreUnavailable("the store is closed; open it again")
+        return self._retrying.ask(self._connections.ask, packed, replies, idempotent, idempotent=idempotent)
+
+    def _ask_to_read(self, step: tuple[bytes, int]) -> Awaitable[list[Reply]]:
+        return self._ask(*step, idempotent=True)
+
+    def _ask_to_write(self, step: tuple[bytes, int]) -> Awaitable[list[Reply]]:
+        return self._ask(*step, idempotent=False)
+
+    async def _ask_once(self, words: list[bytes]) -> Reply:
+        return (await self._ask(pack(words), 1, idempotent=True))[0]
