@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from session_tokens import AsyncSessionTokens, InvalidInput
+from session_tokens import AsyncSessionTokens, InvalidInput, Settings
 from session_tokens.web.asgi import SessionMiddleware
 from tests.servers.valkey import ValkeyServer, _private_valkey  # noqa: F401  # a fixture
 
@@ -237,6 +237,34 @@ async def test_remember_me_outlives_the_browser(st: AsyncSessionTokens) -> None:
         answer = await client.post("/login/ann?remember")
 
     assert "; Max-Age=2592000;" in answer.headers["set-cookie"]
+
+
+async def test_the_cookie_of_a_session_in_use_does_not_end_with_its_idle_timeout() -> None:
+    settings = Settings(idle_timeout=60)
+    async with (
+        await AsyncSessionTokens.open("memory://", settings=settings, sweep=False) as st,
+        browser(application(st, max_age=3600)) as client,
+    ):
+        answer = await client.post("/put", json={"a": 1})
+
+    assert "; Max-Age=3600;" in answer.headers["set-cookie"]
+
+
+async def test_a_log_in_that_the_rules_refuse_is_a_403_and_leaves_the_cookie_alone() -> None:
+    settings = Settings(max_sessions=1, session_policy="refuse")
+    async with (
+        await AsyncSessionTokens.open("memory://", settings=settings, sweep=False) as st,
+        browser(application(st)) as client,
+    ):
+        await st.open_session("ann")
+        await st.disable_owner("ben")
+        await client.post("/put", json={"cart": 1})
+        answers = [await client.post("/login/ann"), await client.post("/login/ben")]
+        after = await client.get("/view")
+
+    assert [(403, None)] * 2 == [(answer.status_code, answer.headers.get("set-cookie")) for answer in answers]
+    assert ["limit_reached", "owner_disabled"] == [answer.text.rpartition(" ")[2] for answer in answers]
+    assert {"fields": {"cart": 1}, "owner": None} == after.json()
 
 
 @pytest.mark.parametrize("how", ["?fail", "?status=500", "?status=503"])

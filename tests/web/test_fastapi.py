@@ -149,6 +149,21 @@ async def test_nobody_ends_what_is_another_users(st: AsyncSessionTokens) -> None
     assert await st.get_session(ann.id) is not None
 
 
+async def test_who_is_logged_out_meanwhile_ends_nothing(st: AsyncSessionTokens) -> None:
+    app = shop(st)
+
+    @app.delete("/late")
+    async def late(session: Annotated[AsyncWebSession, Depends(require_session)]) -> int:
+        await st.destroy_sessions("ann")
+        return await session.end_others()
+
+    async with browser(app) as client:
+        await client.post("/login/ann")
+        answer = await client.delete("/late")
+
+    assert (200, 0) == (answer.status_code, answer.json())
+
+
 async def test_a_token_opens_what_it_is_for(st: AsyncSessionTokens) -> None:
     session = await st.open_session("ann")
     issued = await st.issue_token(session.id, "row 7", transferable=True)

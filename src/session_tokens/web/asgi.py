@@ -19,7 +19,7 @@ from typing import Any
 
 from .._async.api import AsyncSessionTokens
 from ..crypto.minting import SESSION_SECRET, Pepper, new_secret
-from ..errors import StoreBusy, StoreError, StoreUnavailable
+from ..errors import Refused, SessionEnded, StoreBusy, StoreError, StoreUnavailable, UnknownSession
 from ..records import Page, Session
 from ..settings import UNSET, Duration, Settings, Unset, duration_ms
 from .addresses import proxies_of, source_of
@@ -73,11 +73,17 @@ class AsyncWebSession(WebSession):
         return await self.tokens.destroy_session(id)
 
     async def end_others(self) -> int:
-        """End all sessions of the same user but this one, in one instant; return how many were ended."""
+        """End all sessions of the same user but this one, in one instant; return how many were ended.
+
+        Where this one has ended meanwhile, none is: whoever asks is not logged in any more.
+        """
         owner = self.owner
         if owner is None or self.is_logging_in:
             return 0
-        return await self.tokens.destroy_sessions(owner, except_session=self.id)
+        try:
+            return await self.tokens.destroy_sessions(owner, except_session=self.id)
+        except (SessionEnded, UnknownSession):
+            return 0
 
 
 class SharedStore:
@@ -301,10 +307,7 @@ class SessionMiddleware:
             return self.cookie.clear(is_https=is_https)
         if self._is_over:
             return self.cookie.set(new_secret(SESSION_SECRET), is_https=is_https, max_age_s=0)
-        left_s = None
-        if session.record is not None and (session.remember or self._lasts_s is not None):
-            left_s = session.record.time_left()
-            left_s = self._lasts_s if left_s is None else left_s
+        left_s = session.lasts_s if session.remember or self._lasts_s is not None else None
         return self.cookie.set(
             str(session.secret), is_https=is_https, max_age_s=None if left_s is None else math.ceil(left_s)
         )
@@ -344,6 +347,10 @@ class _Response:
             log.warning("a response is replaced by 503, for its session cannot be written: %s", error)
             self.has_begun = self._is_refused = True
             await _answer(self._send, 503, b"the session cannot be written just now; try again")
+            return
+        except Refused as error:
+            self.has_begun = self._is_refused = True
+            await _answer(self._send, 403, f"the log-in is refused: {error.code}".encode())
             return
         self.has_begun = True
         header = self._middleware.cookie_header(change, self._session, is_https=self._is_https)

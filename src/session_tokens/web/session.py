@@ -153,6 +153,14 @@ class WebSession(TrackedFields):
         return self._hidden.get(REMEMBER) is True and not self._ended
 
     @property
+    def lasts_s(self) -> float | None:
+        """Seconds that the session lasts at most, if it is used often enough; ``None`` for ever, or without one."""
+        record = self.record
+        if record is None or record.max_age_ms is None:
+            return None
+        return max(0, record.opened_at + record.max_age_ms - record.clock.now()) / 1000
+
+    @property
     def authenticated_at(self) -> int | None:
         """When its owner last proved who they are, in milliseconds since the epoch; ``None`` for a visitor."""
         return None if self.owner is None or self.record is None else self.record.authenticated_at
