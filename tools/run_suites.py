@@ -48,6 +48,9 @@ DJANGO_LABELS = (
 )  # fmt: skip
 DJANGO_CANNOT = {
     "sessions_tests.tests.SessionMiddlewareTests.test_empty_session_saved": "looks into the table of Django's engine",
+    "auth_tests.test_middleware.TestLoginRequiredMiddleware.test_protected_view_logged_in_performance": (
+        "expects a query for the session in Django's database"
+    ),
 }
 
 

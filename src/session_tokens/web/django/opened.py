@@ -104,12 +104,20 @@ class Opened:
         if ready is not None:
             return ready
         if address().startswith(EMBEDDED):
-            made = AsyncSessions(self.blocking().store, general_settings())
-        elif loop in AsyncToSync.loop_thread_executors:
+            return self._by_loop.setdefault(loop, AsyncSessions(self.blocking().store, general_settings()))
+        if loop in AsyncToSync.loop_thread_executors:
             return None
-        else:
-            made = await AsyncSessions.open(address(), settings=general_settings(), pepper=options().get("pepper"))
-        return self._by_loop.setdefault(loop, made)
+        made = await AsyncSessions.open(address(), settings=general_settings(), pepper=options().get("pepper"))
+        kept = self._by_loop.setdefault(loop, made)
+        if kept is not made:  # another task was quicker
+            await made.close()
+        return kept
+
+    async def aclose(self) -> None:
+        """Close what is open for the running loop."""
+        ready = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if ready is not None and not isinstance(ready.store, MemoryStore | SqliteStore):
+            await ready.close()
 
     def close(self) -> None:
         """Close what is open; the next call opens it again."""
