@@ -8,7 +8,7 @@ from django.contrib.auth import alogin, get_user_model, login, logout, update_se
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 
-from session_tokens.web.django import recent_login_required
+from session_tokens.web.django import recent_login_required, require_token
 from session_tokens.web.django.opened import opened
 
 
@@ -84,7 +84,18 @@ def put_late(request: HttpRequest) -> HttpResponse:
     return HttpResponse("put")
 
 
+@require_token
+def report(request: Any) -> HttpResponse:
+    return JsonResponse({"owner": request.token.owner, "value": request.token.value})
+
+
+@require_token
+async def report_async(request: Any) -> HttpResponse:
+    return JsonResponse({"owner": request.token.owner, "value": request.token.value})
+
+
 urlpatterns = [
+    path("report", report), path("report-async", report_async),
     path("put-late", put_late),
     path("delete-account", delete_account), path("delete-account-async", delete_account_async),
     path("account/devices/", include("session_tokens.web.django.urls")),

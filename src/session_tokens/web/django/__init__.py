@@ -15,6 +15,7 @@ from .devices import (
     sessions_of,
 )
 from .engine import SessionStore
+from .guards import require_token
 from .middleware import SessionMiddleware
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "end_session_of",
     "owner_of",
     "recent_login_required",
+    "require_token",
     "sessions_of",
 ]
