@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+import valkey
 
 from session_tokens import AsyncSessionTokens
 from session_tokens.crypto.minting import Pepper
@@ -145,3 +147,30 @@ async def test_what_stands_under_an_older_pepper_is_found(url: str, monkeypatch:
         assert (await counted.introspect(key, str(token.secret)))[2] == 1
         await tokens.rotate_session(old.id)
         assert (await counted.introspect(key, old.secret))[1] == {"active": False}
+
+
+def damage(url: str, id: str) -> None:
+    """Put another MAC on the record of a token."""
+    if url.startswith("postgresql"):
+        with psycopg.connect(url) as connection:
+            connection.execute("UPDATE session_tokens.tokens SET mac = '?' || mac WHERE id = %s", (id,))
+        return
+    address, _, prefix = url.partition("?namespace=")
+    with valkey.Valkey.from_url(address) as client:
+        (key,) = client.keys(f"{{{prefix}:00}}:t:{id}")
+        head, mac, row = client.get(key).split(b"\n", 2)
+        client.set(key, b"%016d%b\n?%b\n%b" % (int(head[:16]) - 1, head[16:], mac, row))
+
+
+async def test_a_record_that_cannot_be_read_is_inactive_and_the_key_stays_good(url: str, counted: Counted) -> None:
+    tokens = counted.tokens
+    key = (await create_key(tokens.store, "verify")).secret
+    torn, whole = await tokens.issue_token(None, "voucher"), await tokens.issue_token(None, "voucher")
+    for issued in (torn, whole):
+        assert (await counted.introspect(key, str(issued.secret)))[1]["active"]
+    damage(url, torn.id)
+
+    for _ in range(2):
+        assert (await counted.introspect(key, str(torn.secret)))[:2] == (200, {"active": False})
+        assert (await counted.introspect(key, str(whole.secret)))[1]["active"]
+    assert (await counted.introspect(key[:-1] + "0", str(torn.secret)))[0] == 401
