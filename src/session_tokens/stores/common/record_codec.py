@@ -93,7 +93,8 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
             NO_DETAILS
             if is_plain and successor is None and ahead_ms == 0 and secret_kind is None
             else SessionDetails(
-                label, user_agent, address, data, json.loads(data_versions), successor, moves, ahead_ms, secret_kind
+                label, user_agent, address, data, {} if data_versions == "{}" else json.loads(data_versions),
+                successor, moves, ahead_ms, secret_kind,
             )
         )  # fmt: skip
         numbers = deadline + sweep_at + version + created_at + moves + ahead_ms
