@@ -19,6 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tools import flask_suites  # noqa: E402  # the tools are no package that is installed
+
 FAILED = re.compile(r"^(?:ERROR|FAIL): \S+ \((?P<name>[\w.]+)\)", re.MULTILINE)
 RAN = re.compile(r"^Ran (\d+) tests?", re.MULTILINE)
 
@@ -65,18 +69,22 @@ class Run(NamedTuple):
 def main() -> int:
     """Run every suite for which there is a Python; say what was run, and return how many did not pass."""
     runs: list[Run] = []
+    cannot_pass = dict(DJANGO_CANNOT)
     with tempfile.TemporaryDirectory(prefix="suites-") as folder:
         for requirement, python in (("Django>=5.2,<5.3", sys.executable), ("Django>=6.1", _newer_python())):
             if python is None:
                 print(f"suites: {requirement} left out: no Python 3.12 or newer here")
                 continue
             runs += _django(Path(folder), requirement, python)
+        for name, tests, failed, cannot in flask_suites.outcomes(Path(folder)):
+            runs.append(Run(name, tests, failed - cannot.keys()))
+            cannot_pass |= {f"{name} {test}": reason for test, reason in cannot.items()}
     wrong = 0
     for run in runs:
         unexpected = sorted(run.failed - DJANGO_CANNOT.keys())
         wrong += bool(unexpected) or run.tests == 0
         print(f"suites: {run.name}: {run.tests} tests, {len(unexpected)} failed {' '.join(unexpected)}".rstrip())
-    for name, reason in DJANGO_CANNOT.items():
+    for name, reason in cannot_pass.items():
         print(f"suites: cannot pass: {name} ({reason})")
     return wrong
 
