@@ -4,7 +4,7 @@ Theory of operation. A caller takes an idle connection, the one used last first,
 are out at once. Nothing runs in the background: whoever finds the server gone hears so at once, and whoever comes when
 it is back connects anew. An idle connection on which something can be read has been closed by the server, and is not
 used: so a restart of the server does not fail the next command. What is asked, and what becomes of an answer whose
-caller has gone, is ``postgres_talk``'s.
+caller has gone, is ``connections``'s.
 (``psycopg_pool`` fails callers only after its own time-out and reconnects in growing intervals.)
 """
 

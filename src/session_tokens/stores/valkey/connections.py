@@ -134,7 +134,7 @@ class Connections:
 
         Raises:
             StoreError: it leads to a Sentinel.
-            Unsent: it leads to a replica.
+            Elsewhere: it leads to a replica.
         """
         told = fields_of(server)
         if "sentinel" in (told.get("redis_mode"), told.get("server_mode")):
