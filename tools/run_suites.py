@@ -57,6 +57,20 @@ DJANGO_CANNOT = {
     ),
 }
 
+STARLETTE_THEIRS = "from starlette.middleware.sessions import Session, SessionMiddleware\n"
+STARLETTE_OURS = """
+import os
+
+from starlette.middleware.sessions import Session
+
+from session_tokens.web import asgi
+
+
+def SessionMiddleware(app, secret_key, **options):
+    options = {"max_age": 14 * 24 * 3600, "session_cookie": "session", **options}  # their defaults
+    return asgi.SessionMiddleware(app, os.environ["SUITE_STORE"], secret_key=secret_key, **options)
+"""
+
 
 class Run(NamedTuple):
     """What one run of a suite came to."""
@@ -79,6 +93,7 @@ def main() -> int:
         for name, tests, failed, cannot in flask_suites.outcomes(Path(folder)):
             runs.append(Run(name, tests, failed - cannot.keys()))
             cannot_pass |= {f"{name} {test}": reason for test, reason in cannot.items()}
+        runs += _starlette(Path(folder))
     wrong = 0
     for run in runs:
         unexpected = sorted(run.failed - DJANGO_CANNOT.keys())
@@ -130,6 +145,39 @@ def _django(folder: Path, requirement: str, python: str) -> Iterator[Run]:
             print(done.stderr[-2000:])
         name = f"{sdist.name.removesuffix('.tar.gz')} on {store.partition(':')[0]}"
         yield Run(name, 0 if ran is None else int(ran[1]), frozenset(FAILED.findall(done.stderr)))
+
+
+def _starlette(folder: Path) -> Iterator[Run]:
+    """Run Starlette's tests of its session middleware; `test_session_tracks_modification` is of its own class alone."""
+    environment = folder / "starlette"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    python = str(environment / "bin" / "python")
+    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "starlette", "itsdangerous", "httpx2", "pytest", "hatchling"], check=True)
+    fetch = ["download", "--no-deps", "--no-build-isolation", "--no-binary", "starlette", "--dest"]
+    subprocess.run([*pip, *fetch, str(environment / "sdist"), "starlette"], check=True)
+    (sdist,) = (environment / "sdist").glob("*.tar.gz")
+    with tarfile.open(sdist) as packed:
+        packed.extractall(environment, filter="data")
+    name = sdist.name.removesuffix(".tar.gz")
+    tests = environment / name / "tests" / "middleware" / "test_session.py"
+    text = tests.read_text()
+    assert STARLETTE_THEIRS in text
+    tests.write_text(text.replace(STARLETTE_THEIRS, STARLETTE_OURS))
+    for store in ("memory://", f"sqlite:///{environment / 'sessions.db'}"):
+        done = subprocess.run(
+            [python, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", ".", "-W", "ignore", "-rfE", str(tests)],
+            check=False,
+            cwd=environment / name,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "SUITE_STORE": store},
+            capture_output=True,
+            text=True,
+        )
+        passed = re.search(r"(\d+) passed", done.stdout)
+        failed = frozenset(re.findall(r"^(?:FAILED|ERROR) \S+?::(\S+)", done.stdout, re.MULTILINE))
+        if passed is None:
+            print((done.stdout + done.stderr)[-2000:])
+        yield Run(f"{name} on {store.partition(':')[0]}", 0 if passed is None else int(passed[1]), failed)
 
 
 if __name__ == "__main__":
