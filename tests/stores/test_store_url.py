@@ -40,6 +40,19 @@ NEVER_RIGHT = [
     "valkey://:horse@127.0.0.1/zero",
     "valkey://:horse@127.0.0.1/0?no_such_option=horse",
     "valkey://:horse@127.0.0.1/0#tail",
+    "valkey://:horse@127.0.0.1/0?db=horse",
+    "valkey://:horse@127.0.0.1/0?db=-1",
+    "valkey://:horse@127.0.0.1/0?protocol=horse",
+    "valkey://:horse@127.0.0.1/0?protocol=4",
+    "valkey://:horse@127.0.0.1/0?health_check_interval=horse",
+    "valkey://:horse@127.0.0.1/0?socket_keepalive=horse",
+    "valkey://:horse@127.0.0.1/0?client_name=a%20horse",
+    "valkey://:horse@127.0.0.1/0?ssl_certfile=horse",
+    "valkey+unix:///horse?ssl_check_hostname=true",
+    "valkeys://:horse@127.0.0.1/0?ssl_cert_reqs=horse",
+    "valkeys://:horse@127.0.0.1/0?ssl_check_hostname=horse",
+    "valkeys://:horse@127.0.0.1/0?ssl_cert_reqs=none&ssl_check_hostname=true",
+    "rediss://:horse@127.0.0.1/0?ssl_min_version=horse",
     "valkey+cluster://:horse@one:6379,two:6379",
     "valkey+sentinel://:horse@one:26379/name",
     "mysql://ann:horse@db/x",
@@ -143,12 +156,12 @@ def test_postgres_sockets_are_reached_by_every_way_to_write_them() -> None:
 def test_what_valkey_is_told_is_what_the_url_says(scheme: str) -> None:
     import redis
 
-    url = "valkey://a%20nn:s%40cr%20e%2Bt%25%3F%23%2F@[::1]:6380/3?client_name=a%20b&ssl_cert_reqs=none"
+    url = "valkeys://a%20nn:s%40cr%20e%2Bt%25%3F%23%2F@[::1]:6380/3?client_name=a+%25b&ssl_cert_reqs=none"
 
     pool = redis.ConnectionPool.from_url(Address(url).driver_url("redis"))
 
     kwargs = pool.connection_kwargs
-    assert kwargs["username"] == "a nn" and kwargs["password"] == "s@cr e+t%?#/" and kwargs["client_name"] == "a b"
+    assert kwargs["username"] == "a nn" and kwargs["password"] == "s@cr e+t%?#/" and kwargs["client_name"] == "a+%b"
     assert (kwargs["host"], kwargs["port"], kwargs["db"]) == ("::1", 6380, 3)
 
 

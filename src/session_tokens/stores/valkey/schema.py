@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -9,7 +10,7 @@ from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreError
 from ..common.pepper_records import missing_error
 from ..common.retry import RetryPolicy
-from ..common.store_url import store_url_of
+from ..common.store_url import StoreURL, store_url_of
 from .connections import Steps, fields_of
 from .errors import NotPermitted, not_permitted
 from .keys import PEPPERS, keys_of
@@ -19,13 +20,25 @@ from .rows import ValkeyCodec
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
 """The first versions with function libraries."""
 
+TLS_SCHEMES = ("valkeys", "rediss")
 OURS = frozenset({"timeout", "durability", "replicas", "namespace"})
 DRIVERS_OWN = frozenset({
     "client_name", "db", "health_check_interval", "protocol", "socket_keepalive", "ssl_ca_certs", "ssl_ca_path",
-    "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile", "ssl_min_version",
-    "ssl_password",
+    "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile", "ssl_password",
 })  # fmt: skip
 """What of the drivers' options a store's URL may hold; how connections are made is the store's own."""
+
+_SWITCH = (re.compile("(?i:true|false|yes|no|1|0)"), "true or false")
+_TAKEN = {
+    "client_name": (re.compile("[!-~]+"), "ASCII without blanks"),
+    "db": (re.compile("[0-9]{1,9}", re.ASCII), "the number of a database"),
+    "health_check_interval": (re.compile("[0-9]{1,9}", re.ASCII), "a whole number of seconds"),
+    "protocol": (re.compile("[23]"), "2 or 3"),
+    "socket_keepalive": _SWITCH,
+    "ssl_cert_reqs": (re.compile("none|optional|required"), "none, optional or required"),
+    "ssl_check_hostname": _SWITCH,
+}
+"""What the values of these options are; the drivers raise errors of many kinds for others, or take them for true."""
 
 
 def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Steps:
@@ -109,6 +122,19 @@ def _check_cluster(fields: dict[str, str]) -> None:
         raise StoreError("the server is a node of a cluster, which this version does not use; give a single server")
 
 
+def _check_options(named: StoreURL) -> None:
+    """Raise ``InvalidInput`` for an option of the driver's that can never be right."""
+    options = named.options
+    for name, (form, told) in _TAKEN.items():
+        if name in options and not form.fullmatch(options[name]):
+            raise InvalidInput(f"the option {name} of the store's URL is {told}")
+    speaks_tls = named.scheme in TLS_SCHEMES
+    if not speaks_tls and (misplaced := [name for name in options if name.startswith("ssl_")]):
+        raise InvalidInput(f"the option {misplaced[0]} of the store's URL is for TLS; write valkeys:// or leave it out")
+    if options.get("ssl_cert_reqs") == "none" and "ssl_check_hostname" in options:
+        raise InvalidInput("with ssl_cert_reqs=none nothing is checked; leave ssl_check_hostname out, or ssl_cert_reqs")
+
+
 class Address:
     """A store's URL, taken apart: what is ours, and the rest for the driver.
 
@@ -124,6 +150,7 @@ class Address:
         if self._named.kind != "valkey":
             raise InvalidInput("a Valkey store's URL begins with valkey:// or redis://")
         self._named.known_options(OURS | DRIVERS_OWN)
+        _check_options(self._named)
         options = dict(self._named.options)
         self.namespace = options.pop("namespace", "st")
         durability = options.pop("durability", "fast")
@@ -147,7 +174,7 @@ class Address:
         named, options = self._named, dict(self._options)
         if named.scheme == "valkey+unix":
             scheme = "unix"
-        elif named.scheme in ("valkeys", "rediss"):
+        elif named.scheme in TLS_SCHEMES:
             scheme += "s"
             if options.get("ssl_cert_reqs") != "none":
                 # Not every driver looks whom a certificate was made for, unless told to.
