@@ -285,6 +285,22 @@ def test_a_row_under_a_pepper_that_the_file_knows_is_not_set_aside(store: Sqlite
     assert found["s eve"] == ("forged", "moved to quarantine")
 
 
+def test_all_sessions_end_though_their_owners_entry_is_lost(path: Path) -> None:
+    """They stand in an epoch of which no entry tells, and one of them cannot be read."""
+    with SessionTokens.open(f"sqlite:///{path}", pepper=PEPPER, sweep=False) as tokens:
+        tokens.disable_owner("ann")
+        tokens.enable_owner("ann")
+        issued = [tokens.open_session("ann") for _ in range(3)]
+        text = behind(path, "SELECT mac FROM sessions WHERE id = ?", issued[0].id)
+        behind(path, "DELETE FROM owner_entries")
+        behind(path, "UPDATE sessions SET mac = 'x' WHERE id = ?", issued[0].id)
+
+        assert tokens.destroy_sessions("ann") == 2
+        behind(path, f"UPDATE sessions SET mac = '{text[0][0]}' WHERE id = ?", issued[0].id)
+        assert [tokens.verify_session(one.secret) for one in issued] == [None] * 3
+        assert tokens.verify_session(tokens.open_session("ann").secret) is not None
+
+
 def test_a_check_finds_a_bound_token_without_its_session(store: SqliteStore, path: Path) -> None:
     store.run_now(add_token, "bound", "s eve", "eve", TokenKind.BOUND)
     behind(path, "DELETE FROM sessions WHERE id = 's eve'")

@@ -83,9 +83,12 @@ def _end_at_once(
     Raises:
         Uncleaned: they are not.
     """
-    epoch = 0 if entry is None else entry.epoch
-    if any(session.owner_epoch != epoch for session in oldest):
-        raise Uncleaned(owner)
+    if entry is None:  # they live in whatever epoch an entry that was lost has put them
+        epoch = max((session.owner_epoch for session in oldest), default=0)
+    else:
+        epoch = entry.epoch
+        if any(session.owner_epoch != epoch for session in oldest):
+            raise Uncleaned(owner)
     tx.put_entry(entry, OwnerEntry(owner, epoch + 1, disabled_at, tx.now, reason))
     first = next((session for session in oldest if spared is None or session.id != spared.id), None)
     if first is not None:
