@@ -156,7 +156,7 @@ def _valkey(options: Options, stack: ExitStack, then: Path, folder: Path) -> lis
         server.start()
         servers.append(server)
     addresses = {"now": servers[0].url, "then": servers[1].url}
-    rows = _http_rows(options, "HTTP on Valkey", stack, then, lambda name: f"{addresses[name]}?namespace=http")
+    rows = _http_rows(options, "HTTP on Valkey", stack, then, addresses.__getitem__)
     pair = _pair(stack, then, partial(valkey_side, "native"), options.scaled(2_000, quick=60), addresses.__getitem__)
     for tasks, operations in ((50, ON_SERVERS), (1, (("verify_session", 2_000), ("verify_session_blocking", 2_000)))):
         rows += _rows(options, f"Valkey, {tasks} tasks", pair, _each(options, operations, tasks), "1/s")
