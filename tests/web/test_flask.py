@@ -17,16 +17,21 @@ from markupsafe import Markup
 from session_tokens import SessionTokens, Settings
 from session_tokens.testing import ManualClock
 from session_tokens.web.flask import logout
+from tests.servers.postgres import _postgres_url as _postgres_url
 from tests.servers.valkey import ValkeyServer
 from tests.servers.valkey import _private_valkey as _private_valkey
+from tests.servers.valkey import _valkey_url as _valkey_url
 from tests.web.flask_shop import Gate, second_browser, secret_in, shop, tokens_of
 
 STRANGER = "sts_"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "valkey"])
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]:
-    app = shop("memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/shop.db")
+    if request.param in ("memory", "sqlite"):
+        app = shop("memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/shop.db")
+    else:
+        app = shop(request.getfixturevalue(f"{request.param}_url"), pepper=bytes(range(32)))
     yield app
     tokens_of(app).close()
 
