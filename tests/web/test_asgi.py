@@ -374,6 +374,18 @@ async def test_pages_of_other_origins_change_nothing(
         assert {"a": 2 if status == 200 else 1} == (await client.get("/view", headers=headers)).json()["fields"]
 
 
+async def test_a_page_of_another_origin_logs_nobody_in_without_a_cookie_either(st: AsyncSessionTokens) -> None:
+    async with browser(application(st, trusted_origins=["https://partner.example"])) as client:
+        evil = await client.post("/login/mallory", headers={"origin": "https://evil.example"})
+        harmless = await client.post("/put", json={}, headers={"origin": "https://evil.example"})
+        partner = await client.post("/login/ann", headers={"origin": "https://partner.example"})
+
+    assert [(403, False), (200, False), (200, True)] == [
+        (answer.status_code, "set-cookie" in answer.headers) for answer in (evil, harmless, partner)
+    ]
+    assert ["ann"] == [session.owner for session in (await st.list_sessions()).items]
+
+
 @pytest.mark.parametrize(
     ("options", "address", "https"),
     [

@@ -39,6 +39,7 @@ log = logging.getLogger("session_tokens.web")
 SESSION = "session_tokens.session"
 """Where the scope holds the middleware's own session, whatever others put at ``session``."""
 RETRY_AFTER_S = 1
+FORGED = b"the request comes from another origin; see trusted_origins"
 TRY_AGAIN_LATER = 1013
 """The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
 
@@ -48,6 +49,7 @@ class AsyncWebSession(WebSession):
 
     Attributes:
         tokens: the API on the store that it is kept in.
+        is_forged: whether a page of another origin sent the request, which then logs nobody in.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class AsyncWebSession(WebSession):
     ) -> None:
         super().__init__(record, secret, **options)
         self.tokens = tokens
+        self.is_forged = False
 
     async def list_devices(self, *, after: str | None = None, limit: int = 100) -> Page[Session]:
         """Return a page of the living sessions of whoever is logged in here, this one too; a visitor has none."""
@@ -143,7 +146,7 @@ class SessionMiddleware:
         path, same_site, https_only, domain, partitioned: of the cookie, as for ``SessionCookie``.
         secret_key: taken and not used, so that one line is all there is to change: nothing in the cookie is signed.
         trusted_origins: origins whose pages may send requests that change something, beside our own; others are
-            answered 403 where they bring our cookie.
+            answered 403 where they bring our cookie, or log somebody in.
         trusted_proxies: networks of proxies that are believed when they say from where a request comes.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
@@ -218,8 +221,9 @@ class SessionMiddleware:
         fields = {name: value for name, value in headers if name in _READ}
         is_https = scope.get("scheme") in ("https", "wss") or self._is_said_to_be_https(scope, fields)
         secret = self.cookie.value_of(headers, is_https=is_https)
-        if secret is not None and self._is_forged(scope, fields):
-            await _refuse(scope, send, 403, b"the request comes from another origin; see trusted_origins")
+        is_forged = self._is_forged(scope, fields)
+        if secret is not None and is_forged:
+            await _refuse(scope, send, 403, FORGED)
             return
         client = scope.get("client")
         forwarded = fields.get(b"x-forwarded-for")
@@ -245,6 +249,7 @@ class SessionMiddleware:
             await _refuse(scope, send, 503, b"the sessions cannot be read just now; try again")
             return
         scope["session"] = session
+        session.is_forged = is_forged
         scope[SESSION] = session
         response = None if scope["type"] == "websocket" else _Response(self, session, tokens, send, is_https=is_https)
         try:
@@ -319,7 +324,7 @@ class _Response:
     def __init__(
         self,
         middleware: SessionMiddleware,
-        session: WebSession,
+        session: AsyncWebSession,
         tokens: AsyncSessionTokens,
         send: Send,
         *,
@@ -341,6 +346,10 @@ class _Response:
             await self._send(message)
 
     async def _begin(self, message: Message) -> None:
+        if self._session.is_forged and self._session.is_logging_in:
+            self.has_begun = self._is_refused = True
+            await _answer(self._send, 403, FORGED)
+            return
         try:
             change = await self._middleware.settle(self._session, self._tokens, message["status"])
         except (StoreUnavailable, StoreBusy) as error:
