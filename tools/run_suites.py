@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.servers.postgres import PostgresServer
+from tools import flask_suites
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from tools import flask_suites  # noqa: E402  # the tools are no package that is installed
-
+PYTEST_FAILED = re.compile(r"^(?:FAILED|ERROR) ([^\[\s]+)", re.MULTILINE)
+PYTEST_PASSED = re.compile(r"(\d+) passed")
 FAILED = re.compile(r"^(?:ERROR|FAIL): \S+ \((?P<name>[\w.]+)\)", re.MULTILINE)
 RAN = re.compile(r"^Ran (\d+) tests?", re.MULTILINE)
 
@@ -50,12 +51,31 @@ class SessionTokensTests(SessionTestsMixin, SimpleTestCase):
 DJANGO_LABELS = (
     "sessions_tests", "auth_tests", "csrf_tests", "messages_tests", "test_client", "test_client_regress", "async",
 )  # fmt: skip
-DJANGO_CANNOT = {
+CANNOT = {
     "sessions_tests.tests.SessionMiddlewareTests.test_empty_session_saved": "looks into the table of Django's engine",
     "auth_tests.test_middleware.TestLoginRequiredMiddleware.test_protected_view_logged_in_performance": (
         "expects a query for the session in Django's database"
     ),
+    "tests/apps/headless/usersessions/test_activity.py::test_authentication_query_counts": "the same",
 }
+ALLAUTH_SETTINGS = """
+from tests.projects.regular.settings import *
+
+DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": "{port}",
+    "NAME": "postgres", "USER": "postgres"}}}}
+SESSION_ENGINE = "session_tokens.web.django"
+SESSION_TOKENS_STORE = "memory://"
+"""
+ALLAUTH_EXTRAS = "mfa,socialaccount,headless,openid,saml,steam,headless-spec,idp-oidc"
+ALLAUTH_NEEDS = (
+    "Django>=5.2,<5.3", "psycopg[binary]", "pytest", "pytest-django", "pytest-asyncio", "Pillow", "django-ninja",
+    "djangorestframework",
+)  # fmt: skip
+ALLAUTH_TESTS = (
+    "tests/apps/usersessions",
+    "tests/apps/headless/usersessions",
+    "tests/apps/headless/account/test_session.py",
+)
 
 STARLETTE_THEIRS = "from starlette.middleware.sessions import Session, SessionMiddleware\n"
 STARLETTE_OURS = """
@@ -83,7 +103,7 @@ class Run(NamedTuple):
 def main() -> int:
     """Run every suite for which there is a Python; say what was run, and return how many did not pass."""
     runs: list[Run] = []
-    cannot_pass = dict(DJANGO_CANNOT)
+    cannot_pass = dict(CANNOT)
     with tempfile.TemporaryDirectory(prefix="suites-") as folder:
         for requirement, python in (("Django>=5.2,<5.3", sys.executable), ("Django>=6.1", _newer_python())):
             if python is None:
@@ -94,9 +114,10 @@ def main() -> int:
             runs.append(Run(name, tests, failed - cannot.keys()))
             cannot_pass |= {f"{name} {test}": reason for test, reason in cannot.items()}
         runs += _starlette(Path(folder))
+        runs.append(_allauth(Path(folder)))
     wrong = 0
     for run in runs:
-        unexpected = sorted(run.failed - DJANGO_CANNOT.keys())
+        unexpected = sorted(run.failed - CANNOT.keys())
         wrong += bool(unexpected) or run.tests == 0
         print(f"suites: {run.name}: {run.tests} tests, {len(unexpected)} failed {' '.join(unexpected)}".rstrip())
     for name, reason in cannot_pass.items():
@@ -104,27 +125,37 @@ def main() -> int:
     return wrong
 
 
+def _runs(python: str) -> bool:
+    return subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
 def _newer_python() -> str | None:
     """Return a Python that is new enough for the newest Django: on the path, or of pyenv."""
     for minor in ("3.13", "3.12"):
         folders = sorted(Path.home().glob(f".pyenv/versions/{minor}.*/bin"))
         for candidate in (shutil.which(f"python{minor}"), *(str(folder / "python") for folder in folders)):
-            if candidate is not None and subprocess.run([candidate, "-c", ""], check=False).returncode == 0:
+            if candidate is not None and _runs(candidate):
                 return candidate
     return None
 
 
-def _django(folder: Path, requirement: str, python: str) -> Iterator[Run]:
-    environment = folder / f"django-{len(list(folder.iterdir()))}"
+def _fetched(environment: Path, python: str, name: str, *requirements: str) -> Path:
+    """Make an environment with some packages, and return the folder of the unpacked sdist of the first."""
     subprocess.run([python, "-m", "venv", str(environment)], check=True)
     pip = [str(environment / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", requirement], check=True)
-    fetch = ["download", "--no-deps", "--no-binary", "Django", "--dest", str(environment / "sdist"), requirement]
+    subprocess.run([*pip, "install", *requirements], check=True)
+    fetch = ["download", "--no-deps", "--no-binary", name, "--dest", str(environment / "sdist"), requirements[0]]
     subprocess.run([*pip, *fetch], check=True)
     (sdist,) = (environment / "sdist").glob("*.tar.gz")
     with tarfile.open(sdist) as packed:
         packed.extractall(environment, filter="data")
-    tests = environment / sdist.name.removesuffix(".tar.gz") / "tests"
+    return environment / sdist.name.removesuffix(".tar.gz")
+
+
+def _django(folder: Path, requirement: str, python: str) -> Iterator[Run]:
+    environment = folder / f"django-{len(list(folder.iterdir()))}"
+    unpacked = _fetched(environment, python, "Django", requirement)
+    tests = unpacked / "tests"
     (tests / "suite_settings.py").write_text(DJANGO_SETTINGS)
     (tests / "session_tokens_tests").mkdir()
     (tests / "session_tokens_tests" / "__init__.py").write_text("")
@@ -143,7 +174,7 @@ def _django(folder: Path, requirement: str, python: str) -> Iterator[Run]:
         ran = RAN.search(done.stderr)
         if ran is None:
             print(done.stderr[-2000:])
-        name = f"{sdist.name.removesuffix('.tar.gz')} on {store.partition(':')[0]}"
+        name = f"{unpacked.name} on {store.partition(':')[0]}"
         yield Run(name, 0 if ran is None else int(ran[1]), frozenset(FAILED.findall(done.stderr)))
 
 
@@ -178,6 +209,40 @@ def _starlette(folder: Path) -> Iterator[Run]:
         if passed is None:
             print((done.stdout + done.stderr)[-2000:])
         yield Run(f"{name} on {store.partition(':')[0]}", 0 if passed is None else int(passed[1]), failed)
+
+
+def _allauth(folder: Path) -> Run:
+    """Run allauth's tests of its list of sessions on PostgreSQL, whose columns hold no longer keys than they say."""
+    environment = folder / "allauth"
+    unpacked = _fetched(
+        environment, sys.executable, "django-allauth", f"django-allauth[{ALLAUTH_EXTRAS}]", *ALLAUTH_NEEDS
+    )
+    with tempfile.TemporaryDirectory(prefix="suites-postgres-") as data:
+        Path(data).chmod(0o755)  # the server runs as another user
+        server = PostgresServer(Path(data) / "server")
+        server.start()
+        try:
+            settings = unpacked / "tests" / "projects" / "regular" / "suite_settings.py"
+            settings.write_text(ALLAUTH_SETTINGS.format(port=server.port))
+            words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--ds=tests.projects.regular.suite_settings"]
+            done = subprocess.run(
+                [str(environment / "bin" / "python"), "-W", "ignore", *words, *ALLAUTH_TESTS],
+                check=False,
+                cwd=unpacked,
+                env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{unpacked}"},
+                capture_output=True,
+                text=True,
+            )
+        finally:
+            server.stop()
+    passed = PYTEST_PASSED.search(done.stdout)
+    if passed is None:
+        print(done.stdout[-2000:], done.stderr[-2000:])
+    return Run(
+        f"{unpacked.name} with PostgreSQL",
+        0 if passed is None else int(passed[1]),
+        frozenset(PYTEST_FAILED.findall(done.stdout)),
+    )
 
 
 if __name__ == "__main__":
