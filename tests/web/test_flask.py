@@ -54,6 +54,12 @@ def test_a_visitor_who_stores_nothing_has_no_record_and_no_cookie(app: Flask, cl
     assert ["Cookie" in answer.headers.get("Vary", "") for answer in answers] == [False, True, True, True]
 
 
+def test_that_a_session_would_be_permanent_is_no_data(app: Flask, client: FlaskClient) -> None:
+    answer = client.post("/set", json={"_permanent": True})
+
+    assert "Set-Cookie" not in answer.headers and [] == sessions(app)
+
+
 def test_a_record_is_made_with_the_first_data(app: Flask, client: FlaskClient) -> None:
     answer = client.post("/set", json={"cart": ["apple"]})
 
