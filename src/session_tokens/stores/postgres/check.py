@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ...contract.changes import Changes
+from ...contract.lost_entries import EPOCH_MAX, WRITTEN_ANEW, end_after_loss
 from ...contract.optimistic import Commit
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE
@@ -22,7 +23,7 @@ from .address import Address
 from .check_indexes import Foundations
 from .commit import commit_statement
 from .queries import Statement
-from .rows import ABSENT, NUMBERS, Decoder, unescaped
+from .rows import ABSENT, NUMBERS, Decoder, escaped, unescaped
 from .schema import BEGIN, Command, Script
 
 BATCH = 1000
@@ -80,8 +81,15 @@ _LOST_TOKENS = """
 _LOST_ENTRIES = """
     SELECT s.owner, max(s.owner_epoch), {schema}.owner_json_v1(o)
     FROM {schema}.sessions s LEFT JOIN {schema}.owners o ON o.owner = s.owner
-    WHERE s.owner > %s AND s.owner_epoch > coalesce(o.epoch, 0)
+    WHERE s.owner > %s AND s.owner_epoch > coalesce(o.epoch, 0) AND s.owner_epoch <= %s
     GROUP BY s.owner, o.* ORDER BY s.owner LIMIT %s
+"""
+_EPOCH_OF_OWNER = """
+    SELECT {schema}.now_v1(), max(owner_epoch) FROM {schema}.sessions WHERE owner = %s AND owner_epoch <= %s
+"""
+_FIRST_OF_OWNER = """
+    SELECT {schema}.session_json_v1(s) FROM {schema}.sessions s
+    WHERE s.owner = %s ORDER BY s.created_at, s.id LIMIT 100
 """
 _SET_ASIDE = """
     WITH gone AS (DELETE FROM {schema}.{table} AS t WHERE t.{key} = %s AND t.stamp = %s RETURNING t.*)
@@ -96,6 +104,14 @@ def checking(
     check = _Check(address, keyring, decoder, fix, progress)
     yield from check.everything()
     return check.problems
+
+
+def _is_owner(column: str) -> bool:
+    """Whether the text of a column is one that ``escaped`` makes."""
+    try:
+        return escaped(unescaped(column)) == column
+    except ValueError:
+        return False
 
 
 class _Check:
@@ -166,17 +182,21 @@ class _Check:
                 if self._fix and error.details.get("key_id") not in self._recorded:  # else it lives for who has that
                     yield from self._set_aside(table, key, json.loads(record)[-1], str(error))
                     done = "moved to quarantine"
+                    if table.kind == "owner" and _is_owner(key):
+                        done = f"{done}; {WRITTEN_ANEW}"
                 self._report(table.kind, key, str(error), done)
             else:
                 self._highest = max(self._highest, stamp & NUMBERS)
 
     def _set_aside(self, table: _Table, key: str, stamp: int, reason: str) -> Script:
-        """Move a row out of the way, if it is still the one that was looked at."""
+        """Move a row out of the way, if it is still the one that was looked at; for an owner's comes a new one."""
         text = _SET_ASIDE.format(schema=self._schema, table=table.name, key=table.key)
         locks = json.dumps({"alone": True, "lock_timeout_ms": str(LOCK_TIMEOUT_MS)})
         yield BEGIN
         yield Statement(f"SELECT {self._schema}.lock_v1(%s::jsonb)", (locks,))
         yield Statement(text, (key, stamp, table.name, key, reason))
+        if table.kind == "owner" and _is_owner(key):
+            yield from self._written_anew(key, None, ABSENT)
         yield Command("COMMIT")
 
     def _lost_tokens(self) -> Script:
@@ -218,29 +238,37 @@ class _Check:
     def _lost_entries(self) -> Script:
         """See that no session was opened under a later epoch than its owner's entry knows.
 
-        Without its entry an owner's sessions that were ended by disabling them would live again. The entry is written
-        as what is known of it: the latest epoch.
+        Without its entry an owner's sessions that were ended by it would live again.
         """
         query, after = _LOST_ENTRIES.format(schema=self._schema), ""
         while True:
-            rows = yield Statement(query, (after, BATCH))
-            now = (yield Statement(f"SELECT {self._schema}.now_v1()", ()))[0][0]
+            rows = yield Statement(query, (after, EPOCH_MAX, BATCH))
             for column, epoch, text in rows:
                 after = column
-                if ("owner", column) in self._bad and not self._fix:
+                if ("owner", column) in self._bad or not _is_owner(column):
                     continue
                 said = f"a session was opened under its epoch {epoch}, which its entry does not know"
                 done = None
                 if self._fix:
-                    yield from self._entry_written(column, epoch, text, now)
-                    done = "written anew; disable the owner again if that is what it was"
+                    known, stamp = self._decode["owner"](text) if text is not None else (None, ABSENT)
+                    yield from self._written_anew(column, known, str(stamp))
+                    done = WRITTEN_ANEW
                 self._report("owner", column, said, done)
             if len(rows) < BATCH:
                 return
 
-    def _entry_written(self, column: str, epoch: int, text: str | None, now: int) -> Script:
+    def _written_anew(self, column: str, known: OwnerEntry | None, stamp: str) -> Script:
+        """Write an owner's entry where theirs was lost, so that what ended by it stays ended."""
         owner = unescaped(column)
-        old, stamp = self._decode["owner"](text) if text is not None else (None, ABSENT)
-        changes = Changes()
-        changes.entries.append((old, OwnerEntry(owner, epoch, None if old is None else old.disabled_at, now)))
-        yield self._commit(changes, {("entry", owner): str(stamp)})
+        rows = yield Statement(_EPOCH_OF_OWNER.format(schema=self._schema), (column, EPOCH_MAX))
+        now, latest = rows[0]
+        stamps = {("entry", owner): stamp}
+        first = None
+        for (text,) in (yield Statement(_FIRST_OF_OWNER.format(schema=self._schema), (column,))):
+            try:
+                first, session_stamp = self._decode["session"](text)
+            except UNREADABLE:
+                continue
+            stamps["session", first.id] = str(session_stamp)
+            break
+        yield self._commit(end_after_loss(owner, known, (latest,), first, now), stamps)

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ...clock import Clock
+from ...contract.lost_entries import WRITTEN_ANEW, end_after_loss
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
-from ...records import Token
+from ...records import OwnerEntry, Session, Token
 from ..common.record_codec import check_mac, mac_of, outcome_of, session_of, token_of, token_row
+from .commit import Applier
 from .connections import DAMAGED_REMEDY
 from .rows import COLUMNS_OF, any_text
 from .schema import SIGNED_TABLES, SPACE_MIGRATIONS, recorded_peppers, spaces_of, statements_of
@@ -32,8 +34,8 @@ class Finding(NamedTuple):
     """One thing that is not as it should be.
 
     Attributes:
-        kind: ``structure``, ``index``, ``forged``, ``malformed``, ``unknown_pepper``, ``orphan``, ``older_pepper`` or
-            ``more``.
+        kind: ``structure``, ``index``, ``forged``, ``malformed``, ``unknown_pepper``, ``orphan``, ``lost_entry``,
+            ``older_pepper`` or ``more``.
         table: where, empty for the whole file.
         key: the id or key of the row, ``None`` where it is no single row.
         message: what is wrong, for people; never a secret.
@@ -70,6 +72,7 @@ def check_file(
         for table_prefix in spaces_of(connection):
             for table in SIGNED_TABLES:
                 check.rows(table_prefix, table)
+            check.lost_entries(table_prefix)
             check.orphans(table_prefix)
     except BaseException as error:
         if connection.in_transaction:
@@ -122,6 +125,14 @@ def _readable_count(connection: sqlite3.Connection, table: str) -> int:
     return count
 
 
+def _is_utf_8(text: object) -> bool:
+    """Whether a value is text that an owner may have."""
+    try:
+        return isinstance(text, str) and bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 class _Check:
     """One look over a file, in one transaction."""
 
@@ -144,6 +155,8 @@ class _Check:
         self._unlisted = 0
         self._recorded = frozenset(recorded_peppers(connection))
         self._found: list[Finding] = []
+        self._untold: dict[str, int] = {}
+        """Owners of the name space → the latest epoch of a session of theirs, until their entry tells of it."""
 
     @property
     def findings(self) -> list[Finding]:
@@ -222,7 +235,7 @@ class _Check:
                 check_mac(self._keyring, name, row[:-1], row[-1])
                 self._decode(table, row[:-1])
             except UNREADABLE as error:
-                self._unreadable(name, key, row, error)
+                self._unreadable(table_prefix, table, row, error)
                 continue
             if not str(row[-1]).startswith(self._keyring.current + ":"):
                 older += 1
@@ -233,13 +246,21 @@ class _Check:
             message = f"{older} rows are signed under an older pepper; that is fine as long as it is given"
             self._add("older_pepper", name, None, message, "signed under the current one" if self._fix else None)
 
-    def _unreadable(self, name: str, key: str, row: tuple[object, ...], error: CorruptRecord | UnknownPepper) -> None:
+    def _unreadable(
+        self, table_prefix: str, table: str, row: tuple[object, ...], error: CorruptRecord | UnknownPepper
+    ) -> None:
         """Set a row aside, but for one that lives for who has its pepper."""
+        name, is_entry = table_prefix + table, table == "owner_entries"
+        if is_entry:
+            self._untold.pop(str(row[0]), None)
         if error.details.get("key_id") in self._recorded:
             self._add("unknown_pepper", name, row[0], str(error))
             return
         kind = "malformed" if error.details.get("malformed") else "forged"
-        self._add(kind, name, row[0], str(error), self._set_aside(name, key, row, str(error)))
+        done = self._set_aside(name, COLUMNS_OF[table][0], row, str(error))
+        if is_entry and done is not None and _is_utf_8(row[0]):
+            done = f"{done}; {self._write_anew(table_prefix, str(row[0]), None)}"
+        self._add(kind, name, row[0], str(error), done)
 
     def _all_rows(self, name: str, key: str, columns: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
         statement = f"SELECT {', '.join(columns)} FROM {name} WHERE {key} > ? ORDER BY {key} LIMIT {BATCH}"
@@ -253,7 +274,13 @@ class _Check:
 
     def _decode(self, table: str, row: tuple[object, ...]) -> None:
         if table == "sessions":
-            session_of(row, self._clock)
+            session = session_of(row, self._clock)
+            if session.owner_epoch > self._untold.get(session.owner, 0):
+                self._untold[session.owner] = session.owner_epoch
+        elif table == "owner_entries":
+            entry = OwnerEntry(*row)  # type: ignore[arg-type]  # its MAC is right
+            if self._untold.get(entry.owner, 0) <= entry.epoch:
+                self._untold.pop(entry.owner, None)
         elif table == "tokens":
             token_of(row)
         elif table == "idempotency":
@@ -266,6 +293,41 @@ class _Check:
         self._execute("INSERT INTO quarantine VALUES (?, ?, ?, ?)", values)
         self._execute(f"DELETE FROM {name} WHERE {key} = ?", (row[0],))
         return "moved to quarantine"
+
+    def lost_entries(self, table_prefix: str) -> None:
+        """See that no session was opened under a later epoch than its owner's entry tells, where there is one."""
+        name = f"{table_prefix}owner_entries"
+        for owner, epoch in self._untold.items():
+            row = self._execute(
+                f"SELECT {', '.join(COLUMNS_OF['owner_entries'])} FROM {name} WHERE owner = ?", (owner,)
+            )
+            known = row.fetchone()
+            fixed = self._write_anew(table_prefix, owner, None if known is None else OwnerEntry(*known))
+            said = f"a session was opened under its epoch {epoch}, which its entry does not know"
+            self._add("lost_entry", name, owner, said, fixed)
+        self._untold.clear()
+
+    def _write_anew(self, table_prefix: str, owner: str, known: OwnerEntry | None) -> str | None:
+        """Write an owner's entry where theirs was lost, so that what ended by it stays ended."""
+        if not self._fix:
+            return None
+        name, columns = f"{table_prefix}sessions", COLUMNS_OF["sessions"]
+        epochs = [epoch for (epoch,) in self._execute(f"SELECT owner_epoch FROM {name} WHERE owner = ?", (owner,))]
+        rows = self._execute(
+            f"SELECT {', '.join(columns)}, mac FROM {name} WHERE owner = ? ORDER BY created_at, id", (owner,)
+        )
+        first = next((session for row in rows if (session := self._session(name, row)) is not None), None)
+        changes = end_after_loss(owner, known, epochs, first, self._clock.now())
+        Applier(self._connection, table_prefix, self._keyring).apply(changes)
+        return WRITTEN_ANEW
+
+    def _session(self, name: str, row: tuple[object, ...]) -> Session | None:
+        """Return the session of a row, ``None`` for what cannot be read."""
+        try:
+            check_mac(self._keyring, name, row[:-1], row[-1])
+            return session_of(row[:-1], self._clock)
+        except UNREADABLE:
+            return None
 
     def orphans(self, table_prefix: str) -> None:
         """See that each token that names a session has it; without it, it is written down as what it counts as."""

@@ -7,14 +7,19 @@ from typing import Any, NamedTuple
 
 from ...clock import NEVER
 from ...contract.changes import owner_of_living, parked_owner
+from ...contract.lost_entries import WRITTEN_ANEW
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import Session, Token
+from .check_owners import Owners, fix_words
 from .keys import PEPPERS, STAMP_LENGTH, owner_part, part_of
 from .rows import Reply, ValkeyCodec
 
 SCAN_COUNT = b"500"
 GET_COUNT = 200
 MARK = b"#"
+ASIDE = "moved to quarantine"
+_BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs")
+_LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"du")
 _KINDS = {b"s": "session", b"t": "token", b"e": "owner", b"i": "idempotency", b"c": "setting", b"k": "service key"}
 
 Progress = Callable[[int, int], None]
@@ -77,9 +82,11 @@ def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) ->
     lookups: dict[bytes, _Record] = {}
     records: dict[bytes, _Record] = {}
     unreadable: set[bytes] = set()
+    lost: list[tuple[bytes, bytes, Problem]] = []
     aside: set[bytes] = set()
     marks = yield [b"HGETALL", codec.prefix + PEPPERS]
     recorded = {key_id.decode("ascii", "replace") for key_id in (marks if isinstance(marks, dict) else marks[::2])}
+    owners = Owners(codec)
     names = yield from _scan(codec)
     wanted = sorted(name for name in names if name[1:2] == b":" and name[:1] in _KINDS)
     for start in range(0, len(wanted), GET_COUNT):
@@ -94,39 +101,34 @@ def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) ->
                 record = _record_of(codec, name, value)
             except UNREADABLE as error:
                 may_go = fix and error.details.get("key_id") not in recorded
+                owners.saw_unreadable(name, value)
+                if may_go and name[:1] == b"e":
+                    lost.append((name, value, _unreadable_problem(name, error, is_aside=False)))
+                    continue
                 if may_go and (yield from _set_aside(codec, name, value)):
                     aside.add(name)
                 else:
                     unreadable.add(name)
                 problems.append(_unreadable_problem(name, error, is_aside=name in aside))
                 continue
+            owners.saw(name, value)
             records[name] = record
             expected.update(dict.fromkeys(record.places, record))
             if record.lookup is not None:
                 lookups[record.lookup] = record
-    found: set[_Member] = set()
-    for name in sorted(names):
-        if name[:2] in (b"bo", b"bh", b"lx", b"bp", b"bs") or name in (
-            b"ls",
-            b"ld",
-            b"lt",
-            b"lv",
-            b"lu",
-            b"le",
-            b"lk",
-            b"du",
-        ):
-            rows = yield [b"ZRANGE", codec.prefix + name, b"0", b"-1"]
-            members = [_Member(name, member) for member in rows if member != MARK]
-            found.update(members)
-            for place in members:
-                if place not in expected and _name_of(place) not in unreadable:
-                    said = yield from _superfluous(codec, place, records, fix)
-                    problems += [] if _name_of(place) in aside else said
+    for name, value, problem in lost:
+        problems.append((yield from _set_entry_aside(owners, name, value, problem)))
+        (unreadable if problems[-1].fixed is None else aside).add(name)
+    found = yield from _places_held(codec, names)
+    for place in sorted(found - expected.keys()):
+        if _name_of(place) not in unreadable:
+            said = yield from _superfluous(codec, place, records, fix)
+            problems += [] if _name_of(place) in aside else said
     for place in expected.keys() - found:
         problems += yield from _missing(codec, place, expected[place], fix)
     for lookup in lookups.keys() - set(names):
         problems += yield from _unled(codec, lookup, lookups[lookup], fix)
+    problems += yield from _lost_entries(owners, fix)
     return problems
 
 
@@ -138,6 +140,16 @@ def _scan(codec: ValkeyCodec) -> Generator[list[bytes], Reply, set[bytes]]:
         names.update(key[len(codec.prefix) :] for key in keys)
         if cursor == b"0":
             return names
+
+
+def _places_held(codec: ValkeyCodec, names: set[bytes]) -> Generator[list[bytes], Reply, set[_Member]]:
+    """Return all places that indexes hold."""
+    held: set[_Member] = set()
+    for name in sorted(names):
+        if name[:2] in _BUCKETS or name in _LISTINGS:
+            members = yield [b"ZRANGE", codec.prefix + name, b"0", b"-1"]
+            held.update(_Member(name, member) for member in members if member != MARK)
+    return held
 
 
 def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
@@ -219,16 +231,32 @@ def _set_aside(codec: ValkeyCodec, name: bytes, value: bytes) -> Generator[list[
     return bool(reply[1])
 
 
+def _set_entry_aside(
+    owners: Owners, name: bytes, value: bytes, problem: Problem
+) -> Generator[list[bytes], Reply, Problem]:
+    """As ``_set_aside``, for an owner's entry, once all sessions were seen; return the problem as it is then."""
+    is_gone, is_anew = yield from owners.set_aside(name, value)
+    if not is_gone:
+        return problem
+    return problem._replace(fixed=f"{ASIDE}; {WRITTEN_ANEW}" if is_anew else ASIDE)
+
+
+def _lost_entries(owners: Owners, fix: bool) -> Generator[list[bytes], Reply, list[Problem]]:
+    problems = []
+    for part, epoch, is_anew in (yield from owners.lost(fix=fix)):
+        said = f"a session was opened under its epoch {epoch}, which its entry does not know"
+        problems.append(Problem("owner", part.decode("ascii"), said, WRITTEN_ANEW if is_anew else None))
+    return problems
+
+
 def _unreadable_problem(name: bytes, error: CorruptRecord | UnknownPepper, *, is_aside: bool) -> Problem:
-    fixed = "moved to quarantine" if is_aside else None
+    fixed = ASIDE if is_aside else None
     return Problem(_KINDS[name[:1]], name[2:].decode("ascii", "replace"), str(error), fixed)
 
 
 def _fix(codec: ValkeyCodec, name: bytes, stamp: bytes, writes: list[bytes]) -> list[bytes]:
     """Return the call that writes if a record still has its stamp."""
-    always = (b"0", b"%d" % NEVER)
-    head = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key, *always, b"1", name, stamp]
-    return [*head, b"%d" % len(writes), *writes]
+    return fix_words(codec, {name: stamp}, writes)
 
 
 def _still(codec: ValkeyCodec, name: bytes, stamp: bytes) -> Generator[list[bytes], Reply, bool]:
