@@ -19,6 +19,7 @@ from .sqlites import behind
 MANY = 120
 """More sessions than end each for itself."""
 KEPT = Settings(max_sessions=None)
+LASTING = Settings(max_sessions=None, idle_timeout=None, max_age=None)
 
 
 @pytest.fixture(params=["sqlite", "valkey", "postgres"])
@@ -128,6 +129,21 @@ def test_sessions_of_every_epoch_are_dead_once_their_owners_entry_is_set_aside(u
 
     mended(url)
     see_that_all_are_dead(url, secrets)
+
+
+def test_the_sweeper_finds_the_sessions_that_ended_with_the_lost_entry(url: str) -> None:
+    """They have no deadline of their own that would lead it there."""
+    with SessionTokens.open(url, settings=LASTING, sweep=False) as tokens:
+        tokens.disable_owner("ann")
+        tokens.enable_owner("ann")
+        opened = [tokens.open_session("ann") for _ in range(3)]
+        assert tokens.sweep(1000) == 0
+    change_entries(url, damaged)
+
+    mended(url)
+    with SessionTokens.open(url, settings=LASTING, sweep=False) as tokens:
+        assert [None] * 3 == [tokens.get_session(session.id) for session in opened]
+        assert sum(tokens.sweep(1000) for _ in range(3)) >= 3
 
 
 def test_an_entry_under_a_pepper_that_nobody_knows_is_lost_as_well(url: str) -> None:
