@@ -285,6 +285,18 @@ def test_a_row_under_a_pepper_that_the_file_knows_is_not_set_aside(store: Sqlite
     assert found["s eve"] == ("forged", "moved to quarantine")
 
 
+@pytest.mark.parametrize("key", ["''", "CAST(x'ff61' AS TEXT)", "x'616e6e'", "7"])
+def test_a_row_under_a_key_that_is_none_is_set_aside(store: SqliteStore, path: Path, key: str) -> None:
+    behind(path, f"UPDATE sessions SET id = {key} WHERE id = 's eve'")
+    behind(path, f"INSERT INTO owner_entries VALUES ({key}, 1, NULL, 1, 'revoked', 'x')")
+
+    found = store.check(fix=True)
+    assert all(str(finding).encode() for finding in found), "they can be shown"
+    assert all("moved to quarantine" in str(f) for f in found if f.kind != "orphan")
+    assert {"sessions", "owner_entries"} <= {f.table for f in found}
+    assert [] == store.check()
+
+
 def test_all_sessions_end_though_their_owners_entry_is_lost(path: Path) -> None:
     """They stand in an epoch of which no entry tells, and one of them cannot be read."""
     with SessionTokens.open(f"sqlite:///{path}", pepper=PEPPER, sweep=False) as tokens:

@@ -125,6 +125,11 @@ def _readable_count(connection: sqlite3.Connection, table: str) -> int:
     return count
 
 
+def _bound(key: object) -> tuple[str, object]:
+    """Return how a key stands in a statement, and its value there; ``any_text`` read it, so it may be no UTF-8."""
+    return ("CAST(? AS TEXT)", key.encode("utf-8", "surrogateescape")) if isinstance(key, str) else ("?", key)
+
+
 def _is_utf_8(text: object) -> bool:
     """Whether a value is text that an owner may have."""
     try:
@@ -170,7 +175,8 @@ class _Check:
         if len(self._found) >= FINDINGS_MAX:
             self._unlisted += 1
         else:
-            self._found.append(Finding(kind, table, None if key is None else str(key), message, fixed))
+            shown = key if key is None or _is_utf_8(key) else ascii(key)
+            self._found.append(Finding(kind, table, None if shown is None else str(shown), message, fixed))
 
     def structure(self) -> None:
         """Ask SQLite whether pages, rows and indexes agree; make the indexes anew where not."""
@@ -263,11 +269,14 @@ class _Check:
         self._add(kind, name, row[0], str(error), done)
 
     def _all_rows(self, name: str, key: str, columns: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
-        statement = f"SELECT {', '.join(columns)} FROM {name} WHERE {key} > ? ORDER BY {key} LIMIT {BATCH}"
-        last: object = ""
-        while rows := self._execute(statement, (last,)).fetchall():
+        page = f"SELECT {', '.join(columns)} FROM {name} {{}} ORDER BY {key} LIMIT {BATCH}"
+        where = ""  # from the least on, which may be none that we would give
+        values: tuple[object, ...] = ()
+        while rows := self._execute(page.format(where), values).fetchall():
             yield from rows
-            last = rows[-1][0]
+            place, value = _bound(rows[-1][0])
+            where = f"WHERE {key} > {place}" if value is not None else f"WHERE {key} IS NOT ?"
+            values = (value,)
             self._done += len(rows)
             if self._progress is not None:
                 self._progress(self._done, max(self._total, self._done))
@@ -291,7 +300,8 @@ class _Check:
             return None
         values = (self._clock.now(), name, reason, json.dumps(row, default=repr))
         self._execute("INSERT INTO quarantine VALUES (?, ?, ?, ?)", values)
-        self._execute(f"DELETE FROM {name} WHERE {key} = ?", (row[0],))
+        place, value = _bound(row[0])
+        self._execute(f"DELETE FROM {name} WHERE {key} IS {place}", (value,))
         return "moved to quarantine"
 
     def lost_entries(self, table_prefix: str) -> None:
