@@ -22,12 +22,16 @@ KEPT = Settings(max_sessions=None)
 LASTING = Settings(max_sessions=None, idle_timeout=None, max_age=None)
 
 
-@pytest.fixture(params=["sqlite", "valkey", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture
+def pepper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "pepper"
     file.touch(mode=0o600)
     file.write_text(bytes(range(32)).hex() + "\n")
     monkeypatch.setenv("SESSION_TOKENS_PEPPER_FILE", str(file))
+
+
+@pytest.fixture(params=["sqlite", "valkey", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, pepper: None) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'sessions.db'}"
     else:
@@ -178,3 +182,18 @@ def test_sessions_of_an_epoch_of_which_no_entry_tells_are_found_and_end(url: str
     see_that_all_are_dead(url, secrets)
     with opened(url) as tokens:
         assert tokens.verify_session(bob.secret) is not None
+
+
+@pytest.mark.parametrize("value", [b"", b"garbage", b"0" * 16 + b"\n\n[", b"0" * 16 + b"\nx:y\n" + b"[" * 5000])
+def test_an_entry_of_which_nothing_is_left_is_lost_as_well(valkey_url: str, pepper: None, value: bytes) -> None:
+    """Who its owner is, their sessions tell."""
+    with opened(valkey_url) as tokens:
+        secrets = [tokens.open_session("ann").secret for _ in range(MANY)]
+        end_in_one_write(tokens)
+    address, _, name = valkey_url.partition("?namespace=")
+    with valkey.Valkey.from_url(address) as client:
+        (key,) = client.keys(f"{{{name}:00}}:e:*")
+        client.set(key, value)
+
+    mended(valkey_url)
+    see_that_all_are_dead(valkey_url, secrets)
