@@ -1,12 +1,20 @@
-"""What happened, told once: each committed state change has exactly one event."""
+"""What happened, told once: each committed state change has exactly one event.
+
+Callbacks of this process hear of it after the commit (``Listeners``). Where a store keeps events, they are written in
+the commit itself, and each has an id that tells its place in the store's log.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from .records import ServiceKey, Session, Token
+from .crypto.minting import PARTITION
+from .errors import CorruptRecord, InvalidInput
+from .records import JSON, ServiceKey, Session, Token
 
 log = logging.getLogger("session_tokens.events")
 
@@ -29,6 +37,15 @@ TOKEN_ENDED = "token_ended"
 KEY_CREATED = "key_created"
 KEY_ROTATED = "key_rotated"
 KEY_REVOKED = "key_revoked"
+GAP = "gap"
+"""Told to a follower in place of events that are not kept any more, or were never written down."""
+
+Place = tuple[int, int]
+"""Where an event stands in a store's log; later ones have greater places."""
+NOWHERE: Place = (0, 0)
+"""Before the first event of every log."""
+
+_ID = re.compile(f"evt_{PARTITION}([0-9a-f]{{16}})([0-9a-f]{{8}})")
 
 
 class Event(NamedTuple):
@@ -37,10 +54,11 @@ class Event(NamedTuple):
     Attributes:
         kind: one of the names of this module, such as ``session_ended``.
         at: when, on the store's clock, in milliseconds since the epoch.
-        subject_id: the public id of the session, token or service key, or the owner for ``owner_*``.
+        subject_id: the public id of the session, token or service key, or the owner for ``owner_*``; empty for ``gap``.
         owner: the owner afterwards, ``None`` where there is none.
-        reason: why a session or token ended, the role for ``key_*``; ``None`` for everything else.
+        reason: why a session or token ended or events are missing, the role for ``key_*``; ``None`` for all others.
         previous_owner: who gave it, for a transfer or a claim; else ``None``.
+        id: its own, by which a follower goes on and knows it again; empty where the store keeps no events.
     """
 
     kind: str
@@ -49,6 +67,19 @@ class Event(NamedTuple):
     owner: str | None
     reason: str | None = None
     previous_owner: str | None = None
+    id: str = ""
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Return it for JSON."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "at": self.at,
+            "subject_id": self.subject_id,
+            "owner": self.owner,
+            "reason": self.reason,
+            "previous_owner": self.previous_owner,
+        }
 
 
 Note = tuple[str, Session | Token | ServiceKey | str, str | None]
@@ -61,7 +92,9 @@ def events_of(notes: Iterable[Note], now: int) -> list[Event]:
     """Make the events of one commit from what its rules noted down."""
     events = []
     for kind, subject, extra in notes:
-        if isinstance(subject, str):
+        if kind is GAP:
+            events.append(Event(kind, now, "", None, extra))
+        elif isinstance(subject, str):
             events.append(Event(kind, now, subject, subject))
         elif isinstance(subject, ServiceKey):
             events.append(Event(kind, now, subject.id, None, subject.role))
@@ -72,25 +105,84 @@ def events_of(notes: Iterable[Note], now: int) -> list[Event]:
     return events
 
 
-class Listeners:
-    """The callbacks of one store in this process, called after each commit, in commit order per caller.
+def event_id(place: Place) -> str:
+    """Return the id of the event at a place; ids sort as places do."""
+    return f"evt_{PARTITION}{place[0]:016x}{place[1]:08x}"
 
-    A callback that raises is logged and does not disturb the command: what was committed stays committed.
+
+def place_of_event(id: object) -> Place:
+    """Return the place of an event in its log.
+
+    Raises:
+        TypeError: it is not a ``str``.
+        InvalidInput: it is not the id of an event.
+    """
+    if not isinstance(id, str):
+        raise TypeError(f"the id of an event is a str, not {type(id).__name__}")
+    found = _ID.fullmatch(id)
+    if found is None:
+        raise InvalidInput("that is not the id of an event (evt_…); give the id of the last one that you have")
+    return int(found[1], 16), int(found[2], 16)
+
+
+def event_text(event: Event) -> str:
+    """Return an event as it is kept: JSON without its id, which follows from its place."""
+    return json.dumps(event[:6], ensure_ascii=False, separators=(",", ":"))
+
+
+def event_of(place: Place, text: str) -> Event:
+    """Return the event that is kept at a place.
+
+    Raises:
+        CorruptRecord: it is not as it was written.
+    """
+    try:
+        kind, at, subject_id, owner, reason, previous_owner = json.loads(text)
+    except (ValueError, TypeError):
+        raise unreadable_event(place) from None
+    return Event(kind, at, subject_id, owner, reason, previous_owner, event_id(place))
+
+
+def unreadable_event(place: Place) -> CorruptRecord:
+    """Return the error for an event that is not as it was written; it hinders no other."""
+    id = event_id(place)
+    return CorruptRecord(f"the event {id} is not as it was written; it is left out", table="events", id=id)
+
+
+class Listeners:
+    """Who is told of events: the callbacks of one store in this process, and the store itself where it keeps them.
+
+    Callbacks are called after each commit, in commit order per caller. One that raises is logged and does not disturb
+    the command: what was committed stays committed.
+
+    Attributes:
+        callbacks: of this process.
+        kept: whether the store writes the events of a change set down in its commit.
+        any: whether anybody is told.
     """
 
-    __slots__ = ("callbacks",)
+    __slots__ = ("any", "callbacks", "kept")
 
     def __init__(self) -> None:
         self.callbacks: tuple[Listener, ...] = ()
+        self.kept = False
+        self.any = False
 
     def add(self, callback: Listener) -> Callable[[], None]:
         """Call ``callback`` with each event from now on; the answer takes it off again."""
         self.callbacks = (*self.callbacks, callback)
+        self.any = True
 
         def remove() -> None:
             self.callbacks = tuple(kept for kept in self.callbacks if kept is not callback)
+            self.any = self.kept or bool(self.callbacks)
 
         return remove
+
+    def keep(self, kept: bool) -> None:
+        """Have the store write events down from now on, or no more."""
+        self.kept = kept
+        self.any = kept or bool(self.callbacks)
 
     def tell(self, notes: Sequence[Note], now: int) -> None:
         """Tell all callbacks what one commit noted down."""

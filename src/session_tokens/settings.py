@@ -16,6 +16,8 @@ from .errors import InvalidInput
 
 Duration = int | float | timedelta
 
+Events = Literal["durable", "off"]
+
 SessionPolicy = Literal["replace_oldest", "replace_all", "refuse"]
 
 
@@ -81,6 +83,10 @@ SETTING_REFRESH_MS = 30_000
 """How old a general timeout read from the shared store may be."""
 ATTEMPTS_MAX = 64
 """How often an optimistic store runs a rule again before it answers ``StoreBusy``."""
+EVENTS_KEPT = 100_000
+"""Events that a store keeps for those who follow them, unless the settings say otherwise."""
+EVENTS_SETTING = "events"
+"""The shared setting that says whether a store keeps events: ``durable``, ``off`` or nothing."""
 SESSION_TIMEOUT_SETTING = "general_session_timeout"
 RESERVED_OWNERS = frozenset({"orphan", "system", "unassigned"})
 CONSOLE_OWNERS = "console:"
@@ -156,6 +162,9 @@ class Settings:
         anonymous_max_age: seconds after which the session of a visitor who has not logged in ends.
         remember_max_age: seconds after which a session that is to be remembered ends.
         sweep_interval: seconds between two runs of the background sweeper.
+        events: ``durable`` has every state change written down as an event, in the commit of the change; ``off`` no
+            more. It is recorded with the store and holds for every process on it; not given, what is recorded stands.
+        events_kept: how many events are kept for those who follow them; the oldest go first.
 
     Raises:
         InvalidInput: a duration or cap that can never be right.
@@ -174,6 +183,8 @@ class Settings:
     anonymous_max_age: Duration | None = 3600
     remember_max_age: Duration | None = 30 * 86_400
     sweep_interval: Duration = 1
+    events: Events | Unset = UNSET
+    events_kept: int = EVENTS_KEPT
 
     def __post_init__(self) -> None:
         for name in (
@@ -195,6 +206,12 @@ class Settings:
             raise TypeError(f"max_data_bytes is a whole number, not {_kind(self.max_data_bytes)}")
         if not 2 <= self.max_data_bytes <= DATA_BYTES_MAX:
             raise InvalidInput(f"max_data_bytes is at most {DATA_BYTES_MAX} (1 MiB); keep larger data elsewhere")
+        if isinstance(self.events_kept, bool) or not isinstance(self.events_kept, int):
+            raise TypeError(f"events_kept is a whole number, not {_kind(self.events_kept)}")
+        if self.events_kept < 1:
+            raise InvalidInput("events_kept must be at least 1; to keep none give events='off'")
+        if self.events is not UNSET and self.events not in ("durable", "off"):
+            raise InvalidInput("events is durable or off")
         if self.session_policy not in ("replace_oldest", "replace_all", "refuse"):
             raise InvalidInput("session_policy is one of replace_oldest, replace_all, refuse")
 

@@ -16,7 +16,7 @@ from session_tokens import AsyncSessionTokens, AsyncTokenTables, SessionTokens, 
 from session_tokens.testing import ManualClock
 
 TWINS = [(SessionTokens, AsyncSessionTokens), (TokenTables, AsyncTokenTables)]
-NOT_AWAITED = {"subscribe"}
+NOT_AWAITED = {"follow_events", "subscribe"}
 
 
 def public_names(api: type) -> list[str]:
@@ -42,7 +42,8 @@ def test_a_call_takes_the_same_arguments_on_both(sync: type, twin: type, name: s
 def test_a_call_answers_the_same_on_both_and_is_awaited_on_one(sync: type, twin: type, name: str) -> None:
     ours, theirs = getattr(sync, name), getattr(twin, name)
 
-    assert str(get_type_hints(theirs)["return"]) == str(get_type_hints(ours)["return"])
+    named = re.sub(r"_async\.(\w+)\.Async", r"_sync.\1.Sync", str(get_type_hints(theirs)["return"]))
+    assert named == str(get_type_hints(ours)["return"])
     assert not inspect.iscoroutinefunction(ours)
     if name not in NOT_AWAITED:
         assert inspect.iscoroutinefunction(theirs)

@@ -130,6 +130,11 @@ def call_all(st: SessionTokens) -> None:
     assert_type(st.sweep(limit=10), int)
     assert_type(st.set_general_session_timeout(60), None)
     assert_type(st.subscribe(listen), Callable[[], None])
+    assert_type(st.events(after=None, owner="ann", limit=5), Page[Event])
+    with st.follow_events(after=None, name="mailer", owner=None) as follower:
+        for event in follower:
+            assert_type(event, Event)
+    assert_type(st.forget_follower("mailer"), None)
     assert_type(st.close(), None)
 
 
@@ -188,6 +193,11 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
     assert_type(await st.sweep(limit=10), int)
     assert_type(await st.set_general_session_timeout(60), None)
     assert_type(st.subscribe(listen), Callable[[], None])
+    assert_type(await st.events(after=None, owner="ann", limit=5), Page[Event])
+    async with st.follow_events(after=None, name="mailer", owner=None) as follower:
+        async for event in follower:
+            assert_type(event, Event)
+    assert_type(await st.forget_follower("mailer"), None)
     assert_type(await st.close(), None)
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from .. import validation as inputs
 from ..audit.log import Audit, acting, alerts
 from ..clock import Clock
+from ..contract.event_log import TRIMMED_AT_ONCE
 from ..contract.queries import SessionListing, SettingOf, TokenListing
 from ..contract.store import Store
 from ..contract.transaction import Rule
@@ -26,18 +27,21 @@ from ..crypto.minting import (
     new_secret,
     secret_of,
 )
-from ..errors import CorruptRecord, StoreError, UnknownSession, UnknownToken
+from ..errors import CorruptRecord, InvalidInput, StoreError, UnknownSession, UnknownToken
 from ..events import Listener
 from ..records import Issued, Page, Session, Token
+from ..rules import events as event_rules
 from ..rules import settings as setting_rules
 from ..rules.audit import audited, head_queries, heads_in
 from ..rules.idempotency import Ticket, once
 from ..rules.listing import what_follows
 from ..rules.lookup import Key
 from ..settings import (
+    EVENTS_SETTING,
     FROM_DB,
     SESSION_TIMEOUT_SETTING,
     SETTING_REFRESH_MS,
+    UNSET,
     Duration,
     Policy,
     Settings,
@@ -71,6 +75,7 @@ class AsyncCore:
         self._policy = Policy(self.settings)
         self._keyring = store.keyring
         self._refreshed_at_s: float | None = None
+        self._events_tended_at: int | None = None
         self._sweeper: TaskSweeper | None = None
         self._passed_over = PassedOver()
         self._closed = False
@@ -103,7 +108,13 @@ class AsyncCore:
             StoreUnavailable: the store cannot be reached.
             StoreError: it is of a newer version, or its pepper is missing or wrong.
         """
-        tokens = cls(await _open_store(url, pepper, clock), settings, audit=audit)
+        store = await _open_store(url, pepper, clock)
+        tokens = cls(store, settings, audit=audit)
+        try:
+            await tokens._record_events()
+        except BaseException:
+            await store.close()
+            raise
         if sweep:
             interval_ms = duration_ms("sweep_interval", tokens.settings.sweep_interval) or 1000
             tokens._sweeper = TaskSweeper(tokens, interval_ms / 1000)
@@ -152,9 +163,39 @@ class AsyncCore:
         """
         limit = inputs.limit_of(limit, 1_000_000)
         cleaned = await swept(self.store, self._run, self._policy, self._passed_over, limit)
+        await self._tend_events()
         if self._audit is not None and self._audit.is_due(side_by_side=self.store.side_by_side, idle=True):
             await anchor_heads(self.store, self._audit)
         return cleaned
+
+    async def _record_events(self) -> None:
+        """Record whether the store keeps events, if the settings say."""
+        wanted = self.settings.events
+        if wanted is UNSET:
+            return
+        if not self.store.keeps_events:
+            raise InvalidInput("this store cannot keep events; leave Settings(events=) out")
+        if wanted == "durable":
+            self.store.listeners.keep(True)  # before the change, which may itself be one to be told
+        await self._run(event_rules.switch_events, wanted)
+        self.store.listeners.keep(wanted == "durable")
+
+    async def _look_at_events(self) -> None:
+        """Do as the store has it recorded: keep events or none."""
+        if self.store.keeps_events:
+            _, found = await self.store.read([SettingOf(EVENTS_SETTING)])
+            self.store.listeners.keep(found[0].value == "durable")
+
+    async def _tend_events(self) -> None:
+        """Look, now and then, whether the store keeps events, and take away those beyond ``Settings.events_kept``."""
+        now = self.store.clock.now()
+        if self._events_tended_at is not None and abs(now - self._events_tended_at) < SETTING_REFRESH_MS:
+            return
+        self._events_tended_at = now
+        await self._look_at_events()
+        while self.store.listeners.kept:
+            if await self.store.trim_events(self.settings.events_kept) < TRIMMED_AT_ONCE:
+                break
 
     async def set_general_session_timeout(self, max_age: Duration | None) -> None:
         """Set the general ``max_age`` that every process with ``Settings(max_age=FROM_DB)`` on this store reads.

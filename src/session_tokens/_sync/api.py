@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from .events import SyncEventCommands
 from .log_in import SyncLogInCommands
 from .tokens import SyncTokenCommands
 
 
-class SessionTokens(SyncLogInCommands, SyncTokenCommands):
+class SessionTokens(SyncLogInCommands, SyncTokenCommands, SyncEventCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

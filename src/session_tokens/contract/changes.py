@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..clock import NEVER
-from ..events import Note
+from ..events import Event, Note, events_of
 from ..records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 
 
@@ -22,14 +24,15 @@ class Changes:
         settings: name and text (``None`` deletes).
         keys: pairs of service keys.
         notes: what happened; becomes one event each.
+        events: what is written down of it in the same commit; nothing where the store keeps no events.
         not_after: the least deadline of all that was judged alive, in milliseconds: at or after it the judgement may
             not hold, and the store refuses the change set. ``NEVER`` for what may come late.
         only_ends: whether it only ends things or frees space, and so shall be written by a store that is full.
     """
 
     __slots__ = (
-        "entries", "forgotten", "idempotency", "keys", "not_after", "notes", "only_ends", "sessions", "settings",
-        "tokens",
+        "entries", "events", "forgotten", "idempotency", "keys", "not_after", "notes", "only_ends", "sessions",
+        "settings", "tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -41,8 +44,13 @@ class Changes:
         self.settings: list[tuple[str, str | None]] = []
         self.keys: list[tuple[ServiceKey | None, ServiceKey | None]] = []
         self.notes: list[Note] = []
+        self.events: Sequence[Event] = ()
         self.not_after: int = NEVER
         self.only_ends: bool = False
+
+    def keep_events(self, now: int) -> None:
+        """Have what was noted down written in the same commit, as of ``now`` (milliseconds)."""
+        self.events = events_of(self.notes, now)
 
     def __bool__(self) -> bool:
         return bool(

@@ -122,6 +122,8 @@ class OptimisticStore(Store):
     async def _take(self, step: Step) -> Any:
         """Take one step of a command."""
         if isinstance(step, Commit):
+            if self.listeners.kept:
+                step.changes.keep_events(step.now)
             written = await self.commit(step)
             if not written:
                 self.conflicts += 1
@@ -151,6 +153,8 @@ class BlockingOptimisticStore(BlockingStore):
     def _take_now(self, step: Step) -> Any:
         """Take one step of a command."""
         if isinstance(step, Commit):
+            if self.listeners.kept:
+                step.changes.keep_events(step.now)
             written = self.commit_now(step)
             if not written:
                 self.conflicts += 1

@@ -10,6 +10,8 @@ A store keeps records and commits change sets; it knows stamps, not rules. To wr
   way the last step before a change set is written is to compare the store's own clock with ``Changes.not_after``, under
   the locks: at or after it nothing is written and the rule is run again, so that nothing dead is written alive.
 - ``due(now, limit)``: what the sweeper should look at.
+- ``read_events`` and ``trim_events``, if it can keep events (``keeps_events``, ``contract.event_log``): then each
+  commit writes its ``Changes.events`` too.
 - ``close()``: idempotent.
 
 A record that cannot be read stops nothing but itself: who asks for it by its id or look-up key gets the error, lists
@@ -21,6 +23,8 @@ A store that cannot do what is asked raises ``StoreUnavailable``; it never answe
 
 from __future__ import annotations
 
+import asyncio
+import time
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -29,10 +33,11 @@ from typing import Any, ClassVar, TypeVar
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
 from ..crypto.minting import Keyring
-from ..errors import UNREADABLE, StoreUnavailable, UnknownPepper
-from ..events import Listeners
+from ..errors import UNREADABLE, InvalidInput, StoreUnavailable, UnknownPepper
+from ..events import Listeners, Place
 from ..records import OwnerEntry, Session, Token
 from .brief import awaited_within, done_within
+from .event_log import EVENT_POLL_S, LogRead
 from .queries import (
     NO_TOKEN,
     Key,
@@ -61,15 +66,18 @@ class Store(metaclass=ABCMeta):
         blocking: whether the store never waits on an event loop (it is a ``BlockingStore``).
         side_by_side: whether commands on different records are carried out side by side; else one after another.
         durable: whether records outlive the process.
+        keeps_events: whether the store can write events down in the commit of what they tell.
         clock: the store's clock, or this host's best estimate of it; records tell their time left by it.
         keyring: how this store looks secrets up.
-        listeners: the callbacks of this process, told after each commit made through this object.
+        listeners: the callbacks of this process, told after each commit made through this object, and whether the
+            store keeps events.
         unreadables: told of each record that is left out of a list or set because it cannot be read.
     """
 
     blocking: ClassVar[bool] = False
     side_by_side: ClassVar[bool] = False
     durable: ClassVar[bool] = True
+    keeps_events: ClassVar[bool] = False
     clock: Clock
     keyring: Keyring
     listeners: Listeners
@@ -141,6 +149,22 @@ class Store(metaclass=ABCMeta):
         _, found = await self.read([PeppersInUse()])
         return [key_id for key_id in found[0].value if not self.keyring.holds(key_id)]
 
+    async def read_events(self, after: Place, limit: int) -> LogRead:
+        """Return at most ``limit`` events that stand after a place.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+        """
+        raise _no_events()
+
+    async def await_events(self) -> None:
+        """Wait a moment, in which events may come."""
+        await asyncio.sleep(EVENT_POLL_S)
+
+    async def trim_events(self, keep: int) -> int:
+        """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
+        raise _no_events()
+
     @abstractmethod
     async def close(self) -> None:
         """Let go of files, connections and threads; calling it again does nothing."""
@@ -199,6 +223,10 @@ class Store(metaclass=ABCMeta):
         return (now, *first.followed())
 
 
+def _no_events() -> InvalidInput:
+    return InvalidInput("this store cannot keep events; use one of session-tokens' own")
+
+
 def _unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
     """Return the error for what was not found while it may be there under a pepper that was not given."""
     return StoreUnavailable(
@@ -236,6 +264,18 @@ class BlockingStore(Store):
     @abstractmethod
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """As ``due``, at once."""
+
+    def read_events_now(self, after: Place, limit: int) -> LogRead:
+        """As ``read_events``, at once."""
+        raise _no_events()
+
+    def await_events_now(self) -> None:
+        """As ``await_events``, on this thread."""
+        time.sleep(EVENT_POLL_S)
+
+    def trim_events_now(self, keep: int) -> int:
+        """As ``trim_events``, at once."""
+        raise _no_events()
 
     @abstractmethod
     def close_now(self) -> None:
@@ -314,6 +354,14 @@ class BlockingStore(Store):
     async def due(self, now: int, limit: int) -> Sequence[Key]:
         """Return what should be swept."""
         return self.due_now(now, limit)
+
+    async def read_events(self, after: Place, limit: int) -> LogRead:
+        """Return events that stand after a place."""
+        return self.read_events_now(after, limit)
+
+    async def trim_events(self, keep: int) -> int:
+        """Take the oldest events away."""
+        return self.trim_events_now(keep)
 
     async def close(self) -> None:
         """Let go of everything."""

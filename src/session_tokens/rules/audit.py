@@ -161,7 +161,7 @@ def _appended(tx: Transaction, key: AuditKey, act: Act, chain: int, outcome: obj
 
 def _entry_text(number: int, chain: int, key_id: str, act: Act, event: Event) -> str:
     """Return an entry as JSON, by hand: this is written within every command."""
-    kind, at, subject_id, owner, reason, previous_owner = event
+    kind, at, subject_id, owner, reason, previous_owner, _ = event
     return (
         f'{{"n":{number},"chain":{chain},{_act_text(key_id, act)},"kind":"{kind}","at":{at},'
         f'"subject_id":{encode_basestring(subject_id)},'

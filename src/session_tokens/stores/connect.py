@@ -15,6 +15,7 @@ from ..contract.queries import SettingOf
 from ..contract.store import BlockingStore, Store
 from ..crypto.minting import Pepper
 from ..errors import Conflict, CorruptRecord, InvalidInput
+from ..settings import EVENTS_SETTING
 from .common.store_url import PORTS, StoreURL, store_url_of
 from .memory.store import MemoryStore
 
@@ -38,7 +39,7 @@ async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | N
     store = await open_anyway(url, pepper, clock, space)
     if not isinstance(store, MemoryStore):
         try:
-            await _refuse_unfinished(store)
+            await _look_first(store)
         except BaseException:
             await store.close()
             raise
@@ -59,12 +60,15 @@ async def open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, spac
     return _open_embedded(named, pepper, clock, space)
 
 
-async def _refuse_unfinished(store: Store) -> None:
+async def _look_first(store: Store) -> None:
+    """Refuse a store into which a copy was not finished; learn whether it keeps events."""
     from .common.copying import MARK, unfinished
 
-    error = unfinished((await store.read([SettingOf(MARK)])).found[0].value)
+    _, (mark, events) = await store.read([SettingOf(MARK), SettingOf(EVENTS_SETTING)])
+    error = unfinished(mark.value)
     if error is not None:
         raise error
+    store.listeners.keep(store.keeps_events and events.value == "durable")
 
 
 def open_store_now(
@@ -73,12 +77,14 @@ def open_store_now(
     """As ``open_store``, for callers without an event loop."""
     store = open_anyway_now(url, pepper, clock, space)
     if not isinstance(store, MemoryStore):
-        from .common.copying import mark_of, unfinished
+        from .common.copying import MARK, unfinished
 
         try:
-            error = unfinished(mark_of(store))
+            _, (mark, events) = store.read_now([SettingOf(MARK), SettingOf(EVENTS_SETTING)])
+            error = unfinished(mark.value)
             if error is not None:
                 raise error
+            store.listeners.keep(store.keeps_events and events.value == "durable")
         except BaseException:
             store.close_now()
             raise

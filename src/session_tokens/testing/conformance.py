@@ -7,6 +7,7 @@ one stamp for everything, a number that grows with each commit, and looks throug
 slow. A store for many users has a stamp for each record and each index, and indexes::
 
     import threading
+    from session_tokens.contract.event_log import EventLog
     from session_tokens.contract.changes import owner_of_living, parked_owner
     from session_tokens.errors import StoreUnavailable
     from session_tokens.events import Listeners
@@ -21,10 +22,11 @@ slow. A store for many users has a stamp for each record and each index, and ind
         """Keeps all records in dictionaries, by id."""
 
         durable = False
+        keeps_events = True                                          # in the commit of what they tell
 
         def __init__(self, clock):
             self.clock, self.keyring, self.listeners = clock, PlainKeyring(), Listeners()
-            self.unreadables = Unreadables()
+            self.unreadables, self.log = Unreadables(), EventLog()
             self.kept = {kind: {} for kind in KINDS}
             self.number, self.closed, self.lock = 0, False, threading.Lock()
 
@@ -54,6 +56,7 @@ slow. A store for many users has a stamp for each record and each index, and ind
                     self.put("outcomes", key, None)
                 for name, text in changes.settings:
                     self.put("settings", name, text)
+                self.log.append(changes.events, commit.now)
                 return True
 
         def put(self, kind, id, record):
@@ -135,6 +138,12 @@ slow. A store for many users has a stamp for each record and each index, and ind
                 due += [(record.expires_at, Key("idempotency", record.key)) for record in kept["outcomes"].values()]
                 return [key for at, key in sorted(due) if at <= now][:limit]
 
+        def read_events_now(self, after, limit):
+            return self.log.read(after, limit)
+
+        def trim_events_now(self, keep):
+            return self.log.trim(keep)
+
         def close_now(self):
             self.closed = True
 
@@ -165,6 +174,7 @@ be read must stop nothing but itself.
 from __future__ import annotations
 
 from .checks.care import CloseChecks, DueChecks
+from .checks.events import EventChecks
 from .checks.late import LateChecks
 from .checks.listings import IndexChecks
 from .checks.log_in import LogInChecks
@@ -196,6 +206,7 @@ class StoreConformance(
     MovingChecks,
     EndingChecks,
     RaceChecks,
+    EventChecks,
 ):
     """All checks of a store that is awaited; subclass it and write ``open_store``."""
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 
 from ...clock import NEVER, Clock, SteadyClock
 from ...contract.changes import Changes, parked_owner
+from ...contract.event_log import EventLog, LogRead
 from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
@@ -53,7 +54,7 @@ from ...contract.transaction import Rule
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import PlainKeyring
 from ...errors import StoreUnavailable
-from ...events import Listeners
+from ...events import Listeners, Place
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .indexes import Bucket, Deadlines, Order, add_member, drop_member, members, place_of, write_rest
 from .transaction import MemoryTransaction
@@ -72,6 +73,7 @@ class MemoryStore(BlockingStore):
     """
 
     durable: ClassVar[bool] = False
+    keeps_events: ClassVar[bool] = True
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self.clock = clock or SteadyClock()
@@ -98,6 +100,7 @@ class MemoryStore(BlockingStore):
         self._session_order = Order()
         self._token_order = Order()
         self._last_opened_at = 0
+        self._event_log = EventLog()
         self._lock = threading.Lock()
         self._tx = MemoryTransaction(self)
         self._closed = False
@@ -128,11 +131,11 @@ class MemoryStore(BlockingStore):
             if tokens := tx.tokens:
                 self._apply_tokens(tokens)
                 tokens.clear()
-            if not (tx.rare or self.listeners.callbacks):
+            if not (tx.rare or self.listeners.any):
                 tx.notes.clear()
                 return answer
             changes = tx.changes
-            self._apply_rest(changes)
+            self._apply_rest(changes, now)
             tx.renew()
         self.listeners.tell(changes.notes, now)
         return answer
@@ -166,7 +169,7 @@ class MemoryStore(BlockingStore):
                 return False
             self._apply_sessions(changes.sessions)
             self._apply_tokens(changes.tokens)
-            self._apply_rest(changes)
+            self._apply_rest(changes, now)
         self.listeners.tell(changes.notes, now)
         return True
 
@@ -276,8 +279,23 @@ class MemoryStore(BlockingStore):
         elif (owner := parked_owner(new)) is not None:
             add_member(self.parked, owner, new.id)
 
-    def _apply_rest(self, changes: Changes) -> None:
+    def _apply_rest(self, changes: Changes, now: int) -> None:
         write_rest(changes, self.entries, self.outcomes, self.settings, self.keys)
+        if self.listeners.kept:
+            changes.keep_events(now)
+            self._event_log.append(changes.events, now)
+
+    def read_events_now(self, after: Place, limit: int) -> LogRead:
+        """Return events that stand after a place."""
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            return self._event_log.read(after, limit)
+
+    def trim_events_now(self, keep: int) -> int:
+        """Take the oldest events away."""
+        with self._lock:
+            return self._event_log.trim(keep)
 
     def adopt_now(self, rule: Rule[None], *args: object) -> None:
         """Run a rule that takes over records that were created elsewhere, maybe long ago."""

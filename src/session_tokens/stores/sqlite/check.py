@@ -328,7 +328,7 @@ class _Check:
         )
         first = next((session for row in rows if (session := self._session(name, row)) is not None), None)
         changes = end_after_loss(owner, known, epochs, first, self._clock.now())
-        Applier(self._connection, table_prefix, self._keyring).apply(changes)
+        Applier(self._connection, table_prefix, self._keyring).apply(changes, self._clock.now())
         return WRITTEN_ANEW
 
     def _session(self, name: str, row: tuple[object, ...]) -> Session | None:

@@ -13,6 +13,7 @@ from ...contract.changes import Changes
 from ...crypto.minting import Keyring
 from ...records import Session, Token
 from ..common.record_codec import Row, mac_of, outcome_text, session_row, token_row
+from .event_log import append_events
 from .rows import COLUMNS_OF
 
 _STAMPS = {"sessions": "version", "tokens": "version", "owner_entries": "epoch", "service_keys": "lookup"}
@@ -29,6 +30,7 @@ class Applier:
     """
 
     def __init__(self, connection: sqlite3.Connection, table_prefix: str, keyring: Keyring) -> None:
+        self._connection = connection
         self._execute = connection.execute
         self._beginning = table_prefix
         self._keyring = keyring
@@ -38,8 +40,8 @@ class Applier:
         }
         self._updates: dict[tuple[str, tuple[int, ...]], str] = {}
 
-    def apply(self, changes: Changes) -> None:
-        """Write all of a change set, or nothing of it.
+    def apply(self, changes: Changes, now: int) -> None:
+        """Write all of a change set of the instant ``now`` (milliseconds), or nothing of it.
 
         Raises:
             sqlite3.IntegrityError: a record to create is there already.
@@ -47,12 +49,14 @@ class Applier:
         """
         count = len(changes.sessions) + len(changes.tokens) + len(changes.entries) + len(changes.idempotency)
         count += len(changes.forgotten) + len(changes.settings) + len(changes.keys)
-        if count == 1:
+        if count == 1 and not changes.events:
             self._apply(changes)
             return
         self._execute("SAVEPOINT command")
         try:
             self._apply(changes)
+            if changes.events:
+                append_events(self._connection, self._beginning, self._keyring, changes.events, now)
         except BaseException:
             try:
                 self._execute("ROLLBACK TO command")

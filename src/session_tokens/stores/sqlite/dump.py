@@ -59,6 +59,7 @@ def clear(connection: sqlite3.Connection, table_prefix: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for table in _TABLES.values():
         connection.execute(f"DELETE FROM {table_prefix}{table}")
+    connection.execute(f"DELETE FROM {table_prefix}events")
     if not table_prefix:  # the last of the name spaces: from now on the file may have other peppers
         connection.execute("DELETE FROM meta WHERE name LIKE 'pepper%'")
     connection.execute("COMMIT")

@@ -8,6 +8,7 @@ finds the file either empty or complete. What the file has once stands in ``meta
 - ``pepper:<key id>``: HMAC of ``check`` under that pepper, to tell a wrong one when the file is opened;
   ``pepper_added:<key id>``, ``pepper_used:<key id>``: since when it was given, and since when it was current.
 - ``clock_mark_ms``: the instant of the last commit.
+- ``events_trimmed:<beginning of the tables' names>``: up to which event they were taken away.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .queries import PEPPERS_MAX
 APPLICATION_ID = 0x53546B31
 """By which a file is known to be ours; ``STk1`` in ASCII."""
 
-SPACE_MIGRATIONS = ("0001_space.sql",)
+SPACE_MIGRATIONS = ("0001_space.sql", "0002_events.sql")
 """What makes the tables of a name space, in order; the schema version is their number. Add, never change."""
 
 SCHEMA_VERSION = len(SPACE_MIGRATIONS)

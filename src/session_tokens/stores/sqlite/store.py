@@ -25,6 +25,7 @@ from typing import TypeVar
 
 from ...clock import Clock, SteadyClock
 from ...contract.brief import awaited_within
+from ...contract.event_log import LogRead
 from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
@@ -46,7 +47,7 @@ from ...crypto.key_file import Keys, keyring_of
 from ...crypto.minting import Pepper, PepperKeyring
 from ...crypto.safe_places import insist_on_own_database, insist_on_safe_folder
 from ...errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
-from ...events import Listeners
+from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from .check import Finding, Progress, check_file
@@ -61,6 +62,7 @@ from .connections import (
     watch_forks,
 )
 from .dump import clear, count, dump
+from .event_log import cut_of, read_events, trim_events
 from .queries import Records
 from .rows import CachedTransaction
 from .schema import keys_at_hand, made_keys, prepare, set_clock_mark, table_prefix_of
@@ -141,6 +143,7 @@ class SqliteStore(BlockingStore):
         keys: the keys, and where they were found.
     """
 
+    keeps_events = True
     keyring: PepperKeyring
 
     def __init__(self, options: FileOptions, table_prefix: str, keys: Keys, clock: Clock) -> None:
@@ -224,6 +227,10 @@ class SqliteStore(BlockingStore):
         """Return what should be swept, longest due first."""
         return self._read(Records.due, now, limit)
 
+    def read_events_now(self, after: Place, limit: int) -> LogRead:
+        """Return events that stand after a place."""
+        return self._read(read_events, self.keyring, self.unreadables, after, limit)
+
     # Writes, through the writer.
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
@@ -254,6 +261,17 @@ class SqliteStore(BlockingStore):
     async def due(self, now: int, limit: int) -> Sequence[Key]:
         """Return what should be swept, without holding the loop."""
         return await asyncio.to_thread(self.due_now, now, limit)
+
+    def trim_events_now(self, keep: int) -> int:
+        """Take the oldest events away."""
+        cut = self._read(cut_of, keep)
+        return (
+            0 if cut is None else self._writer.alone(lambda connection: trim_events(connection, self._beginning, cut))
+        )
+
+    async def trim_events(self, keep: int) -> int:
+        """Take the oldest events away, without holding the loop."""
+        return await asyncio.to_thread(self.trim_events_now, keep)
 
     # Care.
 

@@ -303,7 +303,9 @@ class Writer:
                 self._records.left_out = []
             result = command.rule(tx, *command.args)
             if tx.changes:
-                applier.apply(tx.changes)
+                if self._listeners.kept:
+                    tx.changes.keep_events(tx.now)
+                applier.apply(tx.changes, tx.now)
         except sqlite3.IntegrityError:
             command.error = AlreadyExists("another record has that id or secret; nothing was written")
         except sqlite3.Error as error:

@@ -1,0 +1,208 @@
+# Generated from _async/events.py by tools/generate_sync.py; change that file and run it again.
+"""Events that a store keeps, for threads: a page of them, and following them as they come."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections import deque
+from typing import Self
+
+from .. import validation as inputs
+from ..contract.queries import SettingOf
+from ..contract.store import BlockingStore
+from ..errors import InvalidInput
+from ..events import Event, Place, event_id, place_of_event
+from ..records import Page
+from ..rules import events as rules
+from ..settings import PAGE_LIMIT_MAX
+from .core import SyncCore
+
+log = logging.getLogger("session_tokens.events")
+
+LATE_MS = 5_000
+"""From when on it is told in the log that events are held back."""
+TOLD_EVERY_S = 60.0
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+class SyncEventCommands(SyncCore):
+    """What happened on a store that keeps events: ``Settings(events="durable")``."""
+
+    def events(self, *, after: str | None = None, owner: str | None = None, limit: int = 100) -> Page[Event]:
+        """Return events in the order in which they were committed, a page at a time.
+
+        Args:
+            after: the id of the last event that you have, or the ``after`` of the page before; without it the page
+                begins with the oldest event that is kept. Where the events next to it are not kept any more, the page
+                begins with one of the kind ``gap``.
+            owner: only what concerns them, as owner or as the one before.
+            limit: 1 to 500. A page may hold less, even nothing, and name a next one.
+
+        Raises:
+            InvalidInput: the store keeps no events, or ``after`` is not the id of an event.
+        """
+        place = None if after is None else place_of_event(after)
+        whose = None if owner is None else inputs.owner_of("owner", owner)
+        limit = inputs.limit_of(limit)
+        self._insist_on_events()
+        events, last, is_full, unreadable = read_log(self.store, place, whose, limit)
+        return Page(events, event_id(last) if is_full else None, unreadable)
+
+    def follow_events(
+        self, *, after: str | None = None, name: str | None = None, owner: str | None = None
+    ) -> SyncFollowedEvents:
+        """Return an iterator over events that waits for those to come; it never ends by itself.
+
+        Each event comes at least once, those of one session or token in order. What a store cannot answer is raised
+        and hinders nothing: iterating goes on where it stood. Where events are gone, one of the kind ``gap`` comes.
+
+        Args:
+            after: the id of the last event that you have. Without it, it begins where the follower of that name had
+                come to, else with the oldest event that is kept.
+            name: remember in the store how far this follower has come: 1 to 64 letters, digits, ``_``, ``.`` and
+                ``-``. An event counts as taken when the next one is asked for. What was taken shortly before a
+                program died may come again; ``Event.id`` tells.
+            owner: as for ``events``.
+
+        Raises:
+            InvalidInput: on the first step: the store keeps no events.
+        """
+        place = None if after is None else place_of_event(after)
+        whose = None if owner is None else inputs.owner_of("owner", owner)
+        return SyncFollowedEvents(self, place, None if name is None else follower_name_of(name), whose)
+
+    def forget_follower(self, name: str) -> None:
+        """Forget how far a named follower has come; nothing happens if there is none."""
+        self._move_cursor(follower_name_of(name), None)
+
+    def _insist_on_events(self) -> None:
+        if not self.store.listeners.kept:
+            self._look_at_events()
+        if not self.store.listeners.kept:
+            raise InvalidInput(
+                "the store keeps no events; open it with Settings(events='durable'), or: session-tokens events --on"
+            )
+
+    def _cursor_of(self, name: str) -> str | None:
+        _, found = self.store.read_now([SettingOf(rules.CURSORS + name)])
+        id: str | None = found[0].value
+        return id
+
+    def _move_cursor(self, name: str, id: str | None) -> None:
+        self._run(rules.move_cursor, name, id)
+
+
+def follower_name_of(name: object) -> str:
+    """Return the name of a follower.
+
+    Raises:
+        InvalidInput: it is not 1 to 64 letters, digits, ``_``, ``.`` and ``-``.
+    """
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise InvalidInput("the name of a follower is 1 to 64 letters, digits, '_', '.' and '-'")
+    return name
+
+
+def read_log(
+    store: BlockingStore, after: Place | None, owner: str | None, limit: int
+) -> tuple[list[Event], Place, bool, tuple[str, ...]]:
+    """Return events after a place, the place where they go on, whether more follow, and the ids of those left out.
+
+    Few of many may concern an owner: about ``PAGE_LIMIT_MAX`` are looked at for them.
+    """
+    stretch = store.read_events_now(rules.beginning(after), PAGE_LIMIT_MAX if owner is not None else limit)
+    events, last = rules.shown(stretch, store.clock.now(), after, owner)
+    is_full = stretch.is_full or len(events) > limit
+    if len(events) > limit:
+        events = events[:limit]
+        last = place_of_event(events[-1].id)
+    if stretch.held_back_ms > LATE_MS:
+        _tell_that_they_are_late(stretch.held_back_ms)
+    return list(events), last, is_full, tuple(stretch.unreadable)
+
+
+_told_s = float("-inf")
+
+
+def _tell_that_they_are_late(held_back_ms: int) -> None:
+    global _told_s
+    now_s = time.monotonic()
+    if now_s - _told_s >= TOLD_EVERY_S:
+        _told_s = now_s
+        log.warning(
+            "events have been held back for %d s: a transaction that has written is open on the server, maybe in "
+            "another database; see pg_stat_activity, backend_xid",
+            held_back_ms // 1000,
+        )
+
+
+class SyncFollowedEvents:
+    """Events as they come; made by ``follow_events``. One thread takes them.
+
+    Leaving it as a context manager, or ``close()``, writes down how far it has come and ends the iteration.
+    """
+
+    def __init__(self, tokens: SyncEventCommands, after: Place | None, name: str | None, owner: str | None) -> None:
+        self._tokens = tokens
+        self._place = after
+        self._name = name
+        self._owner = owner
+        self._fetched: deque[Event] = deque()
+        self._handed = self._taken = self._saved = None if after is None else event_id(after)
+        self._begun = self._closed = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        self._taken = self._handed
+        while not self._fetched:
+            if self._closed:
+                raise StopIteration
+            self._write_down()
+            self._fetch()
+        event = self._fetched.popleft()
+        self._handed = event.id
+        return event
+
+    def _fetch(self) -> None:
+        """Read what comes next; where there is nothing, wait a moment."""
+        tokens = self._tokens
+        store = tokens.store
+        tokens._insist_on_events()
+        if not self._begun and self._name is not None:
+            self._saved = tokens._cursor_of(self._name)
+            if self._place is None and self._saved is not None:
+                self._place = place_of_event(self._saved)
+        self._begun = True
+        events, last, is_full, _ = read_log(store, self._place, self._owner, 100)
+        self._fetched.extend(events)
+        if events or is_full:
+            self._place = last
+            if not events:  # all of them concern others
+                self._taken = event_id(last)
+        else:
+            store.await_events_now()
+
+    def _write_down(self) -> None:
+        """Remember in the store how far this follower has come."""
+        if self._name is not None and self._taken is not None and self._taken != self._saved:
+            self._tokens._move_cursor(self._name, self._taken)
+            self._saved = self._taken
+
+    def close(self) -> None:
+        """End the iteration; the event that was handed out last counts as taken. Calling it again does nothing."""
+        if not self._closed:
+            self._closed, self._taken = True, self._handed
+            self._fetched.clear()
+            self._write_down()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # what was handed out last may not be done with
+            self._handed = self._taken
+        self.close()

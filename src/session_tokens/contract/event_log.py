@@ -1,0 +1,76 @@
+"""What a store that keeps events answers about its log.
+
+A store that keeps events writes ``Changes.events`` in the commit of the change set, in their order, and gives each a
+place. Places only grow: an event that a reader can see is never followed by one that comes to stand before it. Those
+of one subject stand in the order of their commits.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..events import NOWHERE, Event, Place, event_id
+
+EVENT_POLL_S = 0.02
+"""How often a follower looks whether there is something new, in seconds."""
+TRIMMED_AT_ONCE = 2_000
+"""Events that one write takes away, so that no command waits for long behind it."""
+
+
+class LogRead(NamedTuple):
+    """A stretch of a store's log, as of one instant.
+
+    Attributes:
+        events: in their order; what cannot be read is left out.
+        last: the place of the last one looked at, left out ones too; where the stretch began if there was none.
+        is_full: whether as many were looked at as were asked for: more may follow.
+        trimmed: the place up to which events were taken away.
+        newest: no event stands after this place.
+        unreadable: the ids of events that are left out.
+        held_back_ms: for how long the oldest event that is written and cannot be shown yet has been waiting.
+    """
+
+    events: Sequence[Event]
+    last: Place
+    is_full: bool
+    trimmed: Place
+    newest: Place
+    unreadable: Sequence[str] = ()
+    held_back_ms: int = 0
+
+
+class EventLog:
+    """The log of a store in memory, or one that a store is tried with: events in order; used under the store's lock."""
+
+    __slots__ = ("_events", "_last", "_places", "_trimmed")
+
+    def __init__(self) -> None:
+        self._places: list[Place] = []
+        self._events: list[Event] = []
+        self._last = self._trimmed = NOWHERE
+
+    def append(self, events: Sequence[Event], now: int) -> None:
+        """Add the events of a commit at ``now`` (milliseconds); places are microseconds, each commit later."""
+        number = max(self._last[0] + 1, now * 1000)
+        for minor, event in enumerate(events):
+            self._last = (number, minor)
+            self._places.append(self._last)
+            self._events.append(event._replace(id=event_id(self._last)))
+
+    def read(self, after: Place, limit: int) -> LogRead:
+        """Return events that stand after a place."""
+        start = bisect_right(self._places, after)
+        events = self._events[start : start + limit]
+        last = self._places[start + len(events) - 1] if events else after
+        return LogRead(events, last, len(events) == limit, self._trimmed, self._last)
+
+    def trim(self, keep: int) -> int:
+        """Take the oldest events away."""
+        count = min(len(self._events) - keep, TRIMMED_AT_ONCE)
+        if count <= 0:
+            return 0
+        self._trimmed = self._places[count - 1]
+        del self._places[:count], self._events[:count]
+        return count

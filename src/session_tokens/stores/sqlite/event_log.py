@@ -1,0 +1,91 @@
+"""The events that an SQLite store keeps: rows of a table, written in the commit of what they tell."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from ...contract.event_log import TRIMMED_AT_ONCE, LogRead
+from ...contract.unreadable import Unreadables
+from ...crypto.minting import Keyring
+from ...errors import UNREADABLE
+from ...events import Event, Place, event_id, event_of, event_text
+from ..common.record_codec import check_mac, mac_of
+from .queries import Records
+
+
+def append_events(
+    connection: sqlite3.Connection, table_prefix: str, keyring: Keyring, events: Sequence[Event], now: int
+) -> None:
+    """Write the events of one change set down, within its transaction; each stands after all that are there."""
+    name = f"{table_prefix}events"
+    number = max(_newest(connection, table_prefix) + 1, now * 1000)
+    rows = []
+    for place, event in enumerate(events, number):
+        text = event_text(event)
+        rows.append((place, text, mac_of(keyring, name, (event_id((place, 0)), text))))
+    connection.executemany(f"INSERT INTO {name} VALUES (?, ?, ?)", rows)
+
+
+def read_events(records: Records, keyring: Keyring, unreadables: Unreadables, after: Place, limit: int) -> LogRead:
+    """Return events that stand after a place, as of one instant."""
+    connection, table_prefix = records.connection, records.table_prefix
+    name = f"{table_prefix}events"
+    connection.execute("BEGIN")
+    rows = connection.execute(
+        f"SELECT number, text, mac FROM {name} WHERE number > ? ORDER BY number LIMIT ?", (_number(after), limit)
+    ).fetchall()
+    newest, trimmed = _newest(connection, table_prefix), _trimmed(connection, table_prefix)
+    connection.execute("COMMIT")
+    events, unreadable = [], []
+    for number, text, mac in rows:
+        try:
+            check_mac(keyring, name, (event_id((number, 0)), text), mac)
+            events.append(event_of((number, 0), text))
+        except UNREADABLE as error:
+            unreadable.append(event_id((number, 0)))
+            unreadables.met(error)
+    last = (rows[-1][0], 0) if rows else after
+    return LogRead(events, last, len(rows) == limit, (trimmed, 0), (max(newest, trimmed), 0), unreadable)
+
+
+def cut_of(records: Records, keep: int) -> int | None:
+    """Return the number of the newest event beyond the newest ``keep``; ``None`` where there are no more."""
+    row = records.connection.execute(
+        f"SELECT number FROM {records.table_prefix}events ORDER BY number DESC LIMIT 1 OFFSET ?", (keep,)
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def trim_events(connection: sqlite3.Connection, table_prefix: str, cut: int) -> int:
+    """Delete the oldest events up to ``cut``, at most ``TRIMMED_AT_ONCE``; return how many."""
+    name = f"{table_prefix}events"
+    connection.execute("BEGIN IMMEDIATE")
+    (last, count) = connection.execute(
+        f"SELECT max(number), count(*) FROM (SELECT number FROM {name} WHERE number <= ? ORDER BY number LIMIT ?)",
+        (cut, TRIMMED_AT_ONCE),
+    ).fetchone()
+    if count:
+        connection.execute(f"DELETE FROM {name} WHERE number <= ?", (last,))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_mark(table_prefix), last))
+    connection.execute("COMMIT")
+    return int(count)
+
+
+def _mark(table_prefix: str) -> str:
+    return f"events_trimmed:{table_prefix}"
+
+
+def _trimmed(connection: sqlite3.Connection, table_prefix: str) -> int:
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (_mark(table_prefix),)).fetchone()
+    return row[0] if row is not None and isinstance(row[0], int) else 0
+
+
+def _newest(connection: sqlite3.Connection, table_prefix: str) -> int:
+    (newest,) = connection.execute(f"SELECT max(number) FROM {table_prefix}events").fetchone()
+    return newest or 0
+
+
+def _number(place: Place) -> int:
+    """Return the number of a place, which may be that of another log."""
+    return min(place[0], 2**63 - 1)
