@@ -386,6 +386,25 @@ async def test_a_page_of_another_origin_logs_nobody_in_without_a_cookie_either(s
     assert ["ann"] == [session.owner for session in (await st.list_sessions()).items]
 
 
+async def test_behind_a_trusted_proxy_the_host_is_the_one_that_the_browser_called(st: AsyncSessionTokens) -> None:
+    said = {"x-forwarded-host": "shop.example", "origin": "http://shop.example"}
+    statuses = []
+    for trusted in (["127.0.0.1"], []):
+        async with browser(application(st, trusted_proxies=trusted), "http://inner:8000") as client:
+            statuses.append((await client.post("/login/ann", headers=said)).status_code)
+
+    assert [200, 403] == statuses
+
+
+async def test_the_cookie_of_a_log_in_that_is_remembered_for_ever_outlives_the_browser() -> None:
+    settings = Settings(remember_max_age=None)
+    tokens = await AsyncSessionTokens.open("memory://", settings=settings, sweep=False)
+    async with tokens, browser(application(tokens)) as client:
+        answer = await client.post("/login/ann?remember")
+
+    assert "Max-Age=34560000;" in answer.headers["set-cookie"]  # 400 days, the longest that browsers keep one
+
+
 @pytest.mark.parametrize(
     ("options", "address", "https"),
     [

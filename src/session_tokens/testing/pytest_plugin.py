@@ -11,7 +11,6 @@ For the length of the test the application's sessions are kept in memory, under 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -128,10 +127,10 @@ def _in_flask(
             session[interface.owner_key] = owner
         if remember:
             session.remember(None)
-        manager = getattr(client.application, "login_manager", None)
-        if manager is not None:  # what login_user() keeps: that it is fresh, and from where
+        if hasattr(client.application, "login_manager"):
             with client.application.test_request_context(environ_base=client.environ_base):
-                session.update(_fresh=True, _id=manager._session_identifier_generator())
+                flask_login = import_module("session_tokens.web.flask_login")
+                session.update(flask_login.fields_of_log_in(client.application))
         session.update(data)
     made: Session = session.record
     return made
@@ -140,21 +139,16 @@ def _in_flask(
 def _in_asgi(
     client: Any, tokens: SessionTokens, afterwards: ExitStack, owner: Any, data: dict[str, Any], remember: bool
 ) -> Session:
-    asgi = import_module("session_tokens.web.asgi")
+    # httpx has no public way from a client to the application that it calls
     app: Any = getattr(client, "app", None) or getattr(client._transport, "app", None)
-    if hasattr(app, "build_middleware_stack") and app.middleware_stack is None:
-        app.middleware_stack = app.build_middleware_stack()
-    layer = getattr(app, "middleware_stack", app)
-    while layer is not None and not isinstance(layer, asgi.SessionMiddleware):
-        layer = getattr(layer, "app", None)
+    layer = import_module("session_tokens.web.asgi").middleware_of(app)
     if layer is None:
         raise TypeError("the application has no sessions of ours: app.add_middleware(SessionMiddleware, store=…)")
-    if getattr(layer.store, "of_test", None) is not tokens:
-        afterwards.callback(setattr, layer, "store", layer.store)
-        layer.store = asgi.SharedStore(
-            import_module("session_tokens").AsyncSessionTokens(tokens.store, tokens.settings)
-        )
-        layer.store.of_test = tokens
+    before = layer.store.use(None)
+    if before is None or before.store is not tokens.store:
+        afterwards.callback(layer.store.use, before)
+        before = import_module("session_tokens").AsyncSessionTokens(tokens.store, tokens.settings)
+    layer.store.use(before)
     issued = tokens.log_in(owner, data=data, remember=remember)
     client.cookies.set(layer.cookie.name(is_https=client.base_url.scheme == "https"), issued.secret)
     return issued.session
@@ -168,18 +162,14 @@ def _in_django(
         raise TypeError('the project has no sessions of ours: set SESSION_ENGINE = "session_tokens.web.django"')
     if isinstance(owner, str):
         owner = import_module("django.contrib.auth").get_user_model().objects.get_by_natural_key(owner)
-    ours = opened.opened
-    if ours._blocking is None or ours._blocking.store is not tokens.store:
-        ours.close()
-        ours._blocking = opened.BlockingSessions(tokens.store, opened.general_settings())
-        ours._pid = os.getpid()
-        afterwards.callback(ours.close)
+    ours = opened.opened.use(tokens)
+    afterwards.callback(opened.opened.close)
     client.force_login(owner)
     session = client.session
     session.update(data)
     if remember:
-        session.set_expiry(ours._blocking.settings.remember_max_age)
+        session.set_expiry(ours.settings.remember_max_age)
     session.save()
-    made: Session | None = ours._blocking.verify_session(session.session_key, touch=False)
+    made: Session | None = ours.verify_session(session.session_key, touch=False)
     assert made is not None
     return made

@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from .._async.api import AsyncSessionTokens
 from ..crypto.minting import SESSION_SECRET, Pepper, new_secret
 from ..errors import Refused, SessionEnded, StoreBusy, StoreError, StoreUnavailable, UnknownSession
 from ..records import Page, Session
 from ..settings import UNSET, Duration, Settings, Unset, duration_ms
-from .addresses import proxies_of, source_of
 from .cookies import SameSite, SessionCookie
-from .origins import is_cross_origin, origins_of
+from .ends import Closing, Ends
+from .incoming import Trust
+from .origins import FORGED
 from .session import CookieChange, WebSession, drive_async, loading_as
 
 Scope = MutableMapping[str, Any]
@@ -39,9 +39,18 @@ log = logging.getLogger("session_tokens.web")
 SESSION = "session_tokens.session"
 """Where the scope holds the middleware's own session, whatever others put at ``session``."""
 RETRY_AFTER_S = 1
-FORGED = b"the request comes from another origin; see trusted_origins"
+SESSION_ENDED = 4001
+"""The code of a WebSocket that is closed because its session has ended (RFC 6455, section 7.4.2: of our own)."""
 TRY_AGAIN_LATER = 1013
 """The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
+
+
+class WebSocket(Protocol):
+    """What can be closed with a code and a reason."""
+
+    def close(self, code: int, reason: str, /) -> Awaitable[None]:
+        """Close it."""
+        ...
 
 
 class AsyncWebSession(WebSession):
@@ -53,11 +62,38 @@ class AsyncWebSession(WebSession):
     """
 
     def __init__(
-        self, record: Session | None, secret: str | None, *, tokens: AsyncSessionTokens, **options: Any
+        self,
+        record: Session | None,
+        secret: str | None,
+        *,
+        tokens: AsyncSessionTokens,
+        ends: Callable[[], Ends],
+        **options: Any,
     ) -> None:
         super().__init__(record, secret, **options)
         self.tokens = tokens
         self.is_forged = False
+        self._ends = ends
+
+    def closes(self, websocket: WebSocket | None = None, code: int = SESSION_ENDED) -> Closing:
+        """Return a block that is left when the session ends, anywhere, and which closes a WebSocket then.
+
+        ``async with session.closes(websocket): …``. Code within it is cancelled; what follows the block goes on. A new
+        secret is no end of a session; a log-in is, for another session takes its place. A visitor's session without a
+        record never ends. Messages are no use of the session: its idle time goes on.
+
+        Args:
+            websocket: what is closed: Starlette's object, or another with such a ``close``. Without one the block is
+                left and nothing is closed, as for server-sent events.
+            code: that it is closed with.
+        """
+
+        def close(reason: str) -> Awaitable[None]:
+            assert websocket is not None
+            return websocket.close(code, reason)
+
+        record = None if self.id is None else self.record
+        return Closing(None if record is None else self._ends(), record, None if websocket is None else close)
 
     async def list_devices(self, *, after: str | None = None, limit: int = 100) -> Page[Session]:
         """Return a page of the living sessions of whoever is logged in here, this one too; a visitor has none."""
@@ -105,6 +141,8 @@ class SharedStore:
         self._url = store if isinstance(store, str) else None
         self._settings, self._pepper = settings, pepper
         self._tokens = None if isinstance(store, str) else store
+        self._used: AsyncSessionTokens | None = None
+        self._ends: Ends | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
 
@@ -114,6 +152,8 @@ class SharedStore:
         Raises:
             StoreUnavailable: it cannot be reached.
         """
+        if self._used is not None:
+            return self._used
         loop = asyncio.get_running_loop()
         if self._tokens is not None and (self._url is None or self._tokens.store.blocking or self._loop is loop):
             return self._tokens
@@ -126,8 +166,22 @@ class SharedStore:
                 )
             return self._tokens
 
+    def use(self, tokens: AsyncSessionTokens | None) -> AsyncSessionTokens | None:
+        """Keep sessions with another API from now on, as tests do; return the one that was given before."""
+        before, self._used = self._used, tokens
+        return before
+
+    def ends(self, tokens: AsyncSessionTokens) -> Ends:
+        """Return what tells who waits on this loop that a session has ended."""
+        if self._ends is None or self._ends.tokens is not tokens or self._ends.loop is not asyncio.get_running_loop():
+            self._ends = Ends(tokens)
+        return self._ends
+
     async def close(self) -> None:
         """Close the store if it was opened here; the next request opens it again."""
+        if self._ends is not None and self._ends.loop is asyncio.get_running_loop():
+            await self._ends.close()
+        self._ends = None
         if self._url is not None and self._tokens is not None:
             tokens, self._tokens = self._tokens, None
             await tokens.close()
@@ -187,8 +241,7 @@ class SessionMiddleware:
         if max_age is not UNSET and max_age is not None and not self._is_over:
             self._lasts_s = (duration_ms("max_age", max_age) or 0) / 1000
         self._options = {} if self._lasts_s is None else {"max_age": self._lasts_s}
-        self._trusted_origins = origins_of(trusted_origins)
-        self._trusted_proxies = proxies_of(list(trusted_proxies))
+        self._trust = Trust(trusted_origins, trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, one WebSocket, or the life of the application."""
@@ -218,20 +271,19 @@ class SessionMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
-        fields = {name: value for name, value in headers if name in _READ}
-        is_https = scope.get("scheme") in ("https", "wss") or self._is_said_to_be_https(scope, fields)
-        secret = self.cookie.value_of(headers, is_https=is_https)
-        is_forged = self._is_forged(scope, fields)
-        if secret is not None and is_forged:
-            await _refuse(scope, send, 403, FORGED)
-            return
+        fields = {_READ[name]: value for name, value in headers if name in _READ}
         client = scope.get("client")
-        forwarded = fields.get(b"x-forwarded-for")
-        address = source_of(
+        method = scope.get("method", "POST")  # a WebSocket may change anything, whatever its handshake says
+        incoming = self._trust.look_at(
+            method,
             client[0] if client else None,
-            None if forwarded is None else forwarded.decode("latin-1"),
-            self._trusted_proxies,
+            lambda name: _text(fields, name),
+            is_https=scope.get("scheme") in ("https", "wss"),
         )
+        secret = self.cookie.value_of(headers, is_https=incoming.is_https)
+        if secret is not None and incoming.is_forged:
+            await _refuse(scope, send, 403, FORGED.encode())
+            return
         try:
             tokens = await self.store.tokens()
             session = await drive_async(
@@ -240,7 +292,8 @@ class SessionMiddleware:
                     AsyncWebSession,
                     secret,
                     tokens=tokens,
-                    client=(_text(fields, b"user-agent"), address),
+                    ends=lambda: self.store.ends(tokens),
+                    client=(_text(fields, "user-agent"), incoming.address),
                     options=self._options,
                 ),
             )
@@ -249,9 +302,11 @@ class SessionMiddleware:
             await _refuse(scope, send, 503, b"the sessions cannot be read just now; try again")
             return
         scope["session"] = session
-        session.is_forged = is_forged
+        session.is_forged = incoming.is_forged
         scope[SESSION] = session
-        response = None if scope["type"] == "websocket" else _Response(self, session, tokens, send, is_https=is_https)
+        response = (
+            None if scope["type"] == "websocket" else _Response(self, session, tokens, send, is_https=incoming.is_https)
+        )
         try:
             await self.app(scope, receive, send if response is None else response.send)
         except Exception as error:
@@ -264,23 +319,6 @@ class SessionMiddleware:
             raise
         if response is None:
             await self._settle_socket(session, tokens)
-
-    def _is_said_to_be_https(self, scope: Scope, fields: dict[bytes, bytes]) -> bool:
-        """Whether a proxy that is believed says that the browser is on https."""
-        if not self._trusted_proxies or fields.get(b"x-forwarded-proto") != b"https":
-            return False
-        client = scope.get("client")
-        return client is None or source_of(client[0], "192.0.2.0", self._trusted_proxies) == "192.0.2.0"
-
-    def _is_forged(self, scope: Scope, fields: dict[bytes, bytes]) -> bool:
-        method = scope.get("method", "POST")  # a WebSocket may change anything, whatever its handshake says
-        return is_cross_origin(
-            method,
-            _text(fields, b"origin"),
-            _text(fields, b"sec-fetch-site"),
-            _text(fields, b"host"),
-            self._trusted_origins,
-        )
 
     async def settle(self, session: WebSession, tokens: AsyncSessionTokens, status: int) -> CookieChange:
         """Do to a session what the response does to it; return what becomes of the cookie."""
@@ -312,10 +350,22 @@ class SessionMiddleware:
             return self.cookie.clear(is_https=is_https)
         if self._is_over:
             return self.cookie.set(new_secret(SESSION_SECRET), is_https=is_https, max_age_s=0)
-        left_s = session.lasts_s if session.remember or self._lasts_s is not None else None
-        return self.cookie.set(
-            str(session.secret), is_https=is_https, max_age_s=None if left_s is None else math.ceil(left_s)
-        )
+        age_s = session.cookie_age_s(is_kept=session.remember or self._lasts_s is not None)
+        return self.cookie.set(str(session.secret), is_https=is_https, max_age_s=age_s)
+
+
+def middleware_of(app: Any) -> SessionMiddleware | None:
+    """Return the middleware that keeps the sessions of an application; ``None`` where there is none.
+
+    Args:
+        app: an ASGI application whose layers hold the next one as ``app``, as Starlette's do.
+    """
+    if hasattr(app, "build_middleware_stack") and app.middleware_stack is None:
+        app.middleware_stack = app.build_middleware_stack()
+    layer = getattr(app, "middleware_stack", app)
+    while layer is not None and not isinstance(layer, SessionMiddleware):
+        layer = getattr(layer, "app", None)
+    return layer
 
 
 class _Response:
@@ -348,7 +398,7 @@ class _Response:
     async def _begin(self, message: Message) -> None:
         if self._session.is_forged and self._session.is_logging_in:
             self.has_begun = self._is_refused = True
-            await _answer(self._send, 403, FORGED)
+            await _answer(self._send, 403, FORGED.encode())
             return
         try:
             change = await self._middleware.settle(self._session, self._tokens, message["status"])
@@ -374,10 +424,15 @@ class _Response:
         message["headers"] = headers
 
 
-_READ = frozenset({b"origin", b"sec-fetch-site", b"host", b"user-agent", b"x-forwarded-for", b"x-forwarded-proto"})
+_READ = {
+    name.encode(): name
+    for name in (
+        "origin", "sec-fetch-site", "host", "user-agent", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+    )
+}  # fmt: skip
 
 
-def _text(fields: dict[bytes, bytes], name: bytes) -> str | None:
+def _text(fields: dict[str, bytes], name: str) -> str | None:
     value = fields.get(name)
     return None if value is None else value.decode("latin-1")
 

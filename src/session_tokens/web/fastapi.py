@@ -5,7 +5,7 @@ sessions, and answers 503 where a call of the store in a view finds that it is a
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Security, WebSocketException
@@ -17,6 +17,7 @@ from ..errors import InvalidInput, ReauthenticationRequired
 from ..records import Session, Token
 from ..settings import Duration
 from .asgi import SESSION, AsyncWebSession
+from .session import recent_of
 
 LOG_IN = {"WWW-Authenticate": "Session"}
 POLICY_VIOLATION = 1008
@@ -64,11 +65,9 @@ def require_recent(
         minutes: the same in minutes; 10 where neither is given.
 
     Raises:
-        InvalidInput: both are given.
+        InvalidInput: both are given, or a duration that can never be right.
     """
-    if max_age is not None and minutes is not None:
-        raise InvalidInput("give max_age or minutes, not both")
-    at_most = max_age if max_age is not None else timedelta(minutes=10 if minutes is None else minutes)
+    at_most = recent_of(max_age, minutes)
 
     def recent(
         connection: HTTPConnection, session: Annotated[AsyncWebSession, Depends(require_session)]

@@ -99,6 +99,12 @@ class SessionTokensLogin:
         return aged
 
 
+def fields_of_log_in(app: Flask) -> dict[str, Any]:
+    """Return what Flask-Login keeps of a log-in from the request at hand, beside the user; nothing without it."""
+    manager: LoginManager | None = getattr(app, "login_manager", None)
+    return {} if manager is None else {"_fresh": True, "_id": manager._session_identifier_generator()}
+
+
 def _confirm(app: Flask, **_: object) -> None:
     """Write down that the user has just proved who they are."""
     interface = app.session_interface

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
 
+FORGED = "The request comes from a page of another origin; see trusted_origins."
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing (RFC 9110, section 9.2.1)."""
 

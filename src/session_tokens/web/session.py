@@ -24,6 +24,7 @@ of the session before is lost; a log-out is done all the same.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Generator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
@@ -34,7 +35,8 @@ from ..crypto.minting import SESSION_SECRET, is_session_secret, new_secret
 from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
 from ..rules.reserved import is_anonymous
-from ..settings import ATTEMPTS_MAX, Duration
+from ..settings import ATTEMPTS_MAX, Duration, duration_ms
+from .cookies import LONGEST_S
 from .fields import TrackedFields
 from .steps import Step, all_taken, taken
 
@@ -159,6 +161,17 @@ class WebSession(TrackedFields):
         if record is None or record.max_age_ms is None:
             return None
         return max(0, record.opened_at + record.max_age_ms - record.clock.now()) / 1000
+
+    def cookie_age_s(self, *, is_kept: bool) -> int | None:
+        """Return for how many seconds browsers keep the cookie; ``None``: until they are closed.
+
+        Args:
+            is_kept: whether it outlives the browser, as that of a session that is to be remembered: it then stays for
+                as long as the session can last, by the store's clock and whatever the browser's says.
+        """
+        if not is_kept:
+            return None
+        return LONGEST_S if self.lasts_s is None else min(math.ceil(self.lasts_s), LONGEST_S)
 
     @property
     def authenticated_at(self) -> int | None:
@@ -401,6 +414,19 @@ class WebSession(TrackedFields):
 
     def _client(self) -> dict[str, Any]:
         return {"user_agent": self.client[0], "address": self.client[1]}
+
+
+def recent_of(max_age: Duration | None, minutes: float | None) -> Duration:
+    """Return how long ago a recent log-in may be, given in seconds, as a ``timedelta`` or in minutes; else 10 minutes.
+
+    Raises:
+        InvalidInput: both are given, or what no duration can be.
+    """
+    if max_age is not None and minutes is not None:
+        raise InvalidInput("give max_age or minutes, not both")
+    at_most = max_age if max_age is not None else (10 if minutes is None else minutes) * 60
+    duration_ms("max_age", at_most)
+    return at_most
 
 
 S = TypeVar("S", bound=WebSession)

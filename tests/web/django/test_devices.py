@@ -112,6 +112,14 @@ def test_the_command_lists_and_ends(tokens: BlockingSessions, ann: Any) -> None:
         call_command("session_tokens", "end")
 
 
+@pytest.mark.parametrize(("trusted", "address"), [(["127.0.0.0/8"], "203.0.113.9"), ([], "127.0.0.1")])
+def test_a_proxy_is_believed_if_it_is_trusted(ann: Any, trusted: list[str], address: str) -> None:
+    with override_settings(SESSION_TOKENS={"trusted_proxies": trusted}):
+        Client(headers={"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}).get("/log-in?name=ann")
+
+        assert [address] == [session.address for session in sessions_of(ann)]
+
+
 def ids() -> list[str | None]:
     return [message.id for message in check_settings(None)]
 
@@ -122,8 +130,9 @@ def test_the_checks_say_what_cannot_work(tmp_path: Any) -> None:
         assert ids() == []
         with override_settings(SESSION_TOKENS_STORE=None):
             assert ids() == ["session_tokens.E001"]
-        with override_settings(SESSION_TOKENS={"max_age": -1}):
-            assert ids() == ["session_tokens.E001"]
+        for wrong in ({"max_age": -1}, {"trusted_proxies": ["nowhere"]}, {"trusted_proxies": "10.0.0.0/8"}):
+            with override_settings(SESSION_TOKENS=wrong):
+                assert ids() == ["session_tokens.E001"]
         with override_settings(SESSION_ENGINE="django.contrib.sessions.backends.db"):
             assert ids() == ["session_tokens.W001"]
         with override_settings(SESSION_TOKENS_STORE="memory://"):

@@ -28,4 +28,8 @@ def _note_client(*, request: Any, **_: Any) -> None:
     """Keep with a session which client has logged in, for the page with the devices."""
     came_from = getattr(getattr(request, "session", None), "came_from", None)
     if came_from is not None:
-        came_from(user_agent=request.META.get("HTTP_USER_AGENT"), address=request.META.get("REMOTE_ADDR"))
+        from .opened import trust  # needs the settings, which are there when somebody logs in
+
+        seen = request.META
+        address = trust().address_of(seen.get("REMOTE_ADDR") or None, seen.get("HTTP_X_FORWARDED_FOR"))
+        came_from(user_agent=seen.get("HTTP_USER_AGENT"), address=address)

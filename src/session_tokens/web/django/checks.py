@@ -11,7 +11,7 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Doubt
 from django.core.exceptions import ImproperlyConfigured
 
-from .opened import address, general_settings
+from .opened import address, general_settings, trust
 
 ENGINE = "session_tokens.web.django"
 MIDDLEWARE = "session_tokens.web.django.SessionMiddleware"
@@ -26,6 +26,7 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
     try:
         url = address()
         general_settings()
+        trust()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="session_tokens.E001")]
     if settings.SESSION_ENGINE != ENGINE:

@@ -1,9 +1,9 @@
 """The store that Django's settings name, opened once per process: for threads, and for each event loop that lasts.
 
 ``SESSION_TOKENS_STORE`` is its address, as for ``SessionTokens.open``; without it the environment variable of that name
-holds, and with ``DEBUG`` a file beside ``BASE_DIR``. ``SESSION_TOKENS`` is a mapping of fields of ``Settings`` and
-``pepper``. Without an ``idle_timeout`` a session ends ``SESSION_COOKIE_AGE`` after its last use, without a ``max_age``
-it has no other end.
+holds, and with ``DEBUG`` a file beside ``BASE_DIR``. ``SESSION_TOKENS`` is a mapping of fields of ``Settings``,
+``pepper`` and ``trusted_proxies``: networks that are believed when they say from where a request comes. Without an
+``idle_timeout`` a session ends ``SESSION_COOKIE_AGE`` after its last use, without a ``max_age`` it has no other end.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ...records import Session
 from ...rules.sessions import rotate_session
 from ...stores.memory.store import MemoryStore
 from ...stores.sqlite.store import SqliteStore
+from ..incoming import Trust
 
 STORE = "SESSION_TOKENS_STORE"
 OPTIONS = "SESSION_TOKENS"
@@ -35,6 +36,8 @@ WATCHED = frozenset({STORE, OPTIONS, "SESSION_COOKIE_AGE", "DEBUG", "BASE_DIR"})
 EMBEDDED = ("memory:", "sqlite:")
 """How the addresses begin of stores in this process."""
 FIELDS = frozenset(field.name for field in fields(Settings))
+OTHERS = frozenset({"pepper", "trusted_proxies"})
+"""What ``SESSION_TOKENS`` holds beside fields of ``Settings``."""
 
 
 class BlockingSessions(SessionTokens):
@@ -113,6 +116,13 @@ class Opened:
             await made.close()
         return kept
 
+    def use(self, tokens: SessionTokens) -> BlockingSessions:
+        """Keep sessions in the store of another API until ``close()``, as tests do; return ours on it."""
+        if self._blocking is None or self._blocking.store is not tokens.store:
+            self.close()
+            self._blocking, self._pid = BlockingSessions(tokens.store, general_settings()), os.getpid()
+        return self._blocking
+
     async def aclose(self) -> None:
         """Close what is open for the running loop."""
         ready = self._by_loop.pop(asyncio.get_running_loop(), None)
@@ -140,11 +150,10 @@ def options() -> Mapping[str, Any]:
     given = getattr(django_settings, OPTIONS, {})
     if not isinstance(given, Mapping):
         raise ImproperlyConfigured(f"{OPTIONS} is a mapping of settings, not {type(given).__name__}")
-    unknown = sorted(map(str, given.keys() - FIELDS - {"pepper"}))
+    unknown = sorted(map(str, given.keys() - FIELDS - OTHERS))
     if unknown:
-        raise ImproperlyConfigured(
-            f"{OPTIONS} holds {', '.join(unknown)}, which means nothing; it takes pepper, {', '.join(sorted(FIELDS))}"
-        )
+        known = ", ".join([*sorted(OTHERS), *sorted(FIELDS)])
+        raise ImproperlyConfigured(f"{OPTIONS} holds {', '.join(unknown)}, which means nothing; it takes {known}")
     return given
 
 
@@ -154,12 +163,24 @@ def general_settings() -> Settings:
     Raises:
         ImproperlyConfigured: one of them can never be right.
     """
-    given = {name: value for name, value in options().items() if name != "pepper"}
+    given = {name: value for name, value in options().items() if name not in OTHERS}
     given.setdefault("max_age", None)
     if django_settings.SESSION_COOKIE_AGE > 0:
         given.setdefault("idle_timeout", django_settings.SESSION_COOKIE_AGE)
     try:
         return Settings(**given)
+    except (InvalidInput, TypeError) as error:
+        raise ImproperlyConfigured(f"{OPTIONS}: {error}") from error
+
+
+def trust() -> Trust:
+    """Return whom Django's settings have us believe.
+
+    Raises:
+        ImproperlyConfigured: what they name is no network.
+    """
+    try:
+        return Trust(trusted_proxies=options().get("trusted_proxies", ()))
     except (InvalidInput, TypeError) as error:
         raise ImproperlyConfigured(f"{OPTIONS}: {error}") from error
 

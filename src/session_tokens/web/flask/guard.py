@@ -1,4 +1,4 @@
-"""Lets a view be called with a living token only, as RFC 6750 has it: ``Authorization: Bearer stt_…``."""
+"""Guards of views: for users, for those who logged in not long ago, and for programs with a living token (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,45 @@ from typing import Any, ParamSpec, TypeVar
 from flask import Response, current_app, g, request
 from werkzeug.exceptions import Unauthorized
 
-from ...errors import StoreError
-from .acts import api_of
+from ...errors import ReauthenticationRequired, StoreError
+from ...settings import Duration
+from ..session import recent_of
+from .acts import api_of, current_session
 from .interface import unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LOG_IN = {"WWW-Authenticate": "Session"}
 REALM = 'Bearer realm="session-tokens"'
+
+
+def require_session(view: Callable[P, T]) -> Callable[P, T]:
+    """Let a view be called only by whoever is logged in; a visitor is answered 401."""
+    return _guarded(view, _user)
+
+
+def require_recent(
+    max_age: Duration | None = None, *, minutes: float | None = None
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a view be called only by whoever logged in not long ago (step-up); all others are answered 401.
+
+    Args:
+        max_age: how long ago it may be, in seconds or a ``timedelta``.
+        minutes: the same in minutes; 10 where neither is given.
+
+    Raises:
+        InvalidInput: both are given, or a duration that can never be right.
+    """
+    at_most = recent_of(max_age, minutes)
+
+    def check() -> None:
+        try:
+            current_session().web.require_recent(at_most)
+        except ReauthenticationRequired as error:
+            raise _log_in(f"log in again: {error}") from None
+
+    return lambda view: _guarded(view, check)
 
 
 def require_token(view: Callable[P, T]) -> Callable[P, T]:
@@ -26,14 +57,32 @@ def require_token(view: Callable[P, T]) -> Callable[P, T]:
     it says ``invalid_token`` (RFC 6750, section 3.1). A store that cannot be asked is a 503, never a 401.
     """
 
+    def check() -> None:
+        g.token = token_of_request()
+
+    return _guarded(view, check)
+
+
+def _guarded(view: Callable[P, T], check: Callable[[], None]) -> Callable[P, T]:
+    """Return a view, ``async`` or not, that is called after a check."""
+
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        g.token = token_of_request()
+        check()
         ensured: Callable[..., Any] = current_app.ensure_sync(view)
         answer: T = ensured(*args, **kwargs)
         return answer
 
     return guarded
+
+
+def _user() -> None:
+    if current_session().owner is None:
+        raise _log_in("log in first")
+
+
+def _log_in(text: str) -> Unauthorized:
+    return Unauthorized(response=Response(f"{text}\n", 401, LOG_IN, mimetype="text/plain"))
 
 
 def token_of_request() -> Any:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from flask import Flask, Request, Response, current_app
 from flask.globals import request_ctx
 from flask.sessions import SessionInterface, SessionMixin
-from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.exceptions import Forbidden, ServiceUnavailable
 
 from ..._sync.api import SessionTokens
 from ...clock import Clock
 from ...crypto.minting import Pepper
 from ...errors import LimitReached, OwnerDisabled, StoreError
 from ...settings import Settings
-from ...web.cookies import Cookie
+from ..cookies import Cookie
+from ..incoming import Incoming, Trust
+from ..origins import FORGED
 from ..session import CookieChange, WebSession, drive, loading
 from .session import FlaskSession, decode, encode
 from .settings import store_url
@@ -39,7 +41,13 @@ class SessionTokensInterface(SessionInterface):
         owner_key: the field of the session that says who is logged in, where the application keeps it in one:
             setting it is a log-in, removing it a log-out. Without one, call ``login`` and ``logout``.
         owner_of: maps what is in that field to the owner.
+        trusted_origins: origins whose pages may send requests that change something, beside our own; to others the
+            session is a 403, and they log nobody in.
+        trusted_proxies: networks of proxies that are believed when they say from where a request comes.
         settings, pepper, clock: as for ``SessionTokens.open``.
+
+    Raises:
+        InvalidInput: an origin or a network that is none.
     """
 
     def __init__(
@@ -48,6 +56,8 @@ class SessionTokensInterface(SessionInterface):
         *,
         owner_key: str | None = None,
         owner_of: Callable[[Any], str] = str,
+        trusted_origins: Collection[str] = (),
+        trusted_proxies: Collection[str] = (),
         settings: Settings | None = None,
         pepper: Pepper | None = None,
         clock: Clock | None = None,
@@ -58,6 +68,7 @@ class SessionTokensInterface(SessionInterface):
         self._process = 0
         self._opening = threading.Lock()
         self._settings, self._pepper, self._clock = settings, pepper, clock
+        self._trust = Trust(trusted_origins, trusted_proxies)
         self.take_owner_from(owner_key, owner_of)
 
     def take_owner_from(self, owner_key: str | None, owner_of: Callable[[Any], str] = str) -> None:
@@ -107,16 +118,22 @@ class SessionTokensInterface(SessionInterface):
         """Return the session of a request; the store is asked when it is first looked at."""
         header = request.environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
         presented = Cookie(self.cookie_name(app, request)).value_in(header).decode("latin-1")
-        client = request.headers.get("User-Agent"), request.remote_addr
+        incoming = self._incoming(request)
+        client = request.headers.get("User-Agent"), incoming.address
 
         def load() -> WebSession:
+            if presented and incoming.is_forged:
+                raise Forbidden(FORGED)
             try:
                 steps = loading(presented or None, encode=encode, decode=decode, client=client)
                 return drive(self.tokens_of(app), steps)
             except StoreError as error:
                 raise unavailable(error) from error
 
-        return FlaskSession(load, bool(presented), self.owner_key, self._owner_of)
+        return FlaskSession(load, bool(presented), incoming.is_forged, self.owner_key, self._owner_of)
+
+    def _incoming(self, request: Request) -> Incoming:
+        return self._trust.look_at(request.method, request.remote_addr, request.headers.get, is_https=request.is_secure)
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Write what a request changed, in one command, and set or clear the cookie."""
@@ -137,7 +154,7 @@ class SessionTokensInterface(SessionInterface):
 
     def _settle(self, app: Flask, session: FlaskSession, response: Response, request: Request | None) -> None:
         if not session.is_loaded:
-            if not app.config["SESSION_REFRESH_EACH_REQUEST"] or not session.is_presented:
+            if not app.config["SESSION_REFRESH_EACH_REQUEST"] or not session.is_presented or session.is_forged:
                 return
             try:
                 session.read()
@@ -145,6 +162,9 @@ class SessionTokensInterface(SessionInterface):
                 return
         web, tokens, status = session.web, self.tokens_of(app), response.status_code
         has_turned = session.conclude(self._lifetime(app, session))
+        if session.is_forged and web.is_logging_in:
+            _answer(response, 403, FORGED + "\n")
+            return
         has_changed, before = web.modified, web.id
         change = drive(tokens, web.settling(status))
         is_same = before is not None and web.id == before and web.secret is not None
@@ -197,15 +217,15 @@ class SessionTokensInterface(SessionInterface):
         return f"__Host-{name}" if is_of_host else f"__Secure-{name}"
 
     def _is_secure(self, app: Flask, request: Request | None) -> bool:
-        return self.get_cookie_secure(app) or (request is not None and request.is_secure)
+        return self.get_cookie_secure(app) or (request is not None and self._incoming(request).is_https)
 
     def _set_cookie(self, app: Flask, session: FlaskSession, response: Response, request: Request | None) -> None:
-        left_s = session.record.time_left() if session.web.remember and session.record is not None else None
+        age_s = session.web.cookie_age_s(is_kept=session.web.remember)
         response.set_cookie(
             self.cookie_name(app, request),
             session.web.secret or "",
-            max_age=None if left_s is None else int(left_s),  # by the store's clock, whatever the browser's says
-            expires=self.get_expiration_time(app, session) if left_s is None else None,
+            max_age=age_s,
+            expires=self.get_expiration_time(app, session) if age_s is None else None,
             domain=self.get_cookie_domain(app),
             path=self.get_cookie_path(app),
             secure=self._is_secure(app, request),

@@ -34,6 +34,7 @@ class FlaskSession(SessionMixin):
     Args:
         load: reads the session of the browser; it is called when the session is first looked at.
         is_presented: whether the browser sent a cookie of our name.
+        is_forged: whether a page of another origin sent the request, which then logs nobody in.
         owner_key: the field that names who is logged in, where an extension keeps it in one.
         owner_of: maps that field to the owner.
 
@@ -42,10 +43,15 @@ class FlaskSession(SessionMixin):
     """
 
     def __init__(
-        self, load: Callable[[], WebSession], is_presented: bool, owner_key: str | None, owner_of: Callable[[Any], str]
+        self,
+        load: Callable[[], WebSession],
+        is_presented: bool,
+        is_forged: bool,
+        owner_key: str | None,
+        owner_of: Callable[[Any], str],
     ) -> None:
         self._load = load
-        self.is_presented = is_presented
+        self.is_presented, self.is_forged = is_presented, is_forged
         self._web: WebSession | None = None
         self._owner_key, self._owner_of = owner_key, owner_of
         self._had_key = self._was_permanent = self._is_remembered = False

@@ -1,0 +1,226 @@
+"""Tells whoever waits that a session has ended, in this process or another: for WebSockets and other long responses.
+
+Theory of operation. An end in this process, through the same API object, is heard at once (``subscribe``). Ends
+elsewhere, and deadlines, are seen by looking: each session that somebody waits for is read once a second, all that are
+due side by side; where that would be more than ``LOOKS_PER_S`` reads, they are spread over a longer time. A store that
+cannot be asked has ended nothing: whoever waits goes on waiting. One task does all of it, while somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable
+from typing import Any, Self
+
+from .._async.api import AsyncSessionTokens
+from ..errors import StoreError
+from ..events import OWNER_DISABLED, SESSION_DETACHED, SESSION_ENDED, Event
+from ..records import Session
+
+log = logging.getLogger("session_tokens.web")
+
+LOOK_S = 1.0
+"""How long an end in another process may go unseen."""
+LOOKS_PER_S = 1_000
+"""How many sessions are read in a second at the most; of more, each is read less often."""
+AT_ONCE = 100
+"""How many are read side by side."""
+DETACHED = "detached"
+SOONEST_S = 0.001
+"""A session is looked at this long after its deadline."""
+
+Tell = Callable[[str | None], None]
+
+
+class Ends:
+    """Who waits for the end of which session; of one event loop.
+
+    Args:
+        tokens: the API on the store of the sessions.
+    """
+
+    def __init__(self, tokens: AsyncSessionTokens) -> None:
+        self.tokens = tokens
+        self.loop = asyncio.get_running_loop()
+        self._waiting: dict[str, list[Tell]] = {}
+        self._owners: dict[str, str] = {}
+        self._due_s: dict[str, float] = {}
+        self._queue: list[tuple[float, str]] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._unsubscribe: Callable[[], None] | None = None
+
+    def wait(self, session: Session, tell: Tell) -> Callable[[], None]:
+        """Call ``tell(reason)`` once when a session has ended or was detached; the answer calls that off.
+
+        The reason is ``None`` where it was not heard, but seen. A new secret of the session is no end of it.
+        """
+        self._waiting.setdefault(session.id, []).append(tell)
+        self._owners[session.id] = session.owner
+        self._look_soon(session.id)  # it may have ended since it was read
+        if self._task is None:
+            self._unsubscribe = self.tokens.subscribe(self._hear)
+            self._task = self.loop.create_task(self._watch())
+
+        def forget() -> None:
+            left = [each for each in self._waiting.get(session.id, ()) if each is not tell]
+            if left:
+                self._waiting[session.id] = left
+            else:
+                self._drop(session.id)
+
+        return forget
+
+    async def close(self) -> None:
+        """Let nobody wait any more; nobody is told anything."""
+        for id in list(self._waiting):
+            self._drop(id)
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    def _drop(self, id: str) -> list[Tell]:
+        self._due_s.pop(id, None)
+        self._owners.pop(id, None)
+        told = self._waiting.pop(id, [])
+        if not self._waiting:
+            self._wake.set()
+        return told
+
+    def _tell(self, id: str, reason: str | None) -> None:
+        for tell in self._drop(id):
+            tell(reason)
+
+    # --- hearing -----------------------------------------------------------------------------------------------------
+
+    def _hear(self, event: Event) -> None:
+        """Take in what was committed through this object; on the thread that did it."""
+        if event.kind not in (SESSION_ENDED, SESSION_DETACHED, OWNER_DISABLED):
+            return
+        try:
+            self.loop.call_soon_threadsafe(self._take_in, event)
+        except RuntimeError:  # the loop is closed: nobody waits there any more
+            self._stop_hearing()
+
+    def _take_in(self, event: Event) -> None:
+        if event.kind != OWNER_DISABLED and event.subject_id in self._waiting:
+            self._tell(event.subject_id, DETACHED if event.kind == SESSION_DETACHED else event.reason)
+        if event.kind != SESSION_DETACHED:  # one write may have ended all sessions of an owner
+            for id in [id for id, owner in self._owners.items() if owner == event.owner]:
+                self._look_soon(id)
+
+    def _stop_hearing(self) -> None:
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+
+    def _look_soon(self, id: str, in_s: float = 0) -> None:
+        due_s = self._due_s[id] = self.loop.time() + in_s
+        heapq.heappush(self._queue, (due_s, id))
+        self._wake.set()
+
+    async def _watch(self) -> None:
+        try:
+            while self._waiting:
+                due = self._take_due()
+                if due:
+                    await self._look_at(due)
+                    continue
+                self._wake.clear()
+                left_s = self._queue[0][0] - self.loop.time() if self._queue else LOOK_S
+                try:
+                    await asyncio.wait_for(self._wake.wait(), max(0, left_s))
+                except TimeoutError:
+                    continue
+        finally:
+            self._task = None
+            self._stop_hearing()
+
+    def _take_due(self) -> list[str]:
+        """Return ids whose turn it is, a bounded number of them."""
+        due: list[str] = []
+        now_s = self.loop.time()
+        while self._queue and self._queue[0][0] <= now_s and len(due) < AT_ONCE:
+            due_s, id = heapq.heappop(self._queue)
+            if self._due_s.get(id) == due_s:  # else it was put off, or nobody waits for it
+                due.append(id)
+        return due
+
+    async def _look_at(self, ids: list[str]) -> None:
+        found = await asyncio.gather(*map(self.tokens.get_session, ids), return_exceptions=True)
+        for id, session in zip(ids, found, strict=True):
+            if id not in self._waiting:
+                continue
+            if isinstance(session, BaseException):
+                if not isinstance(session, StoreError):
+                    log.error("a session that is waited for cannot be looked at: %r", session)
+                self._look_soon(id, self._pause_s())
+            elif session is None or session.detached_at is not None:
+                self._tell(id, None if session is None else DETACHED)
+            else:
+                left_s = session.time_left()
+                self._look_soon(id, self._pause_s() if left_s is None else min(self._pause_s(), left_s + SOONEST_S))
+
+    def _pause_s(self) -> float:
+        return max(LOOK_S, len(self._waiting) / LOOKS_PER_S)
+
+
+class Closing:
+    """A block (``async with``) that is left when a session ends, and a WebSocket that is closed then.
+
+    Code within the block is cancelled, as by ``asyncio.timeout``, and what follows the block goes on.
+
+    Attributes:
+        has_ended: whether the session ended within the block.
+        reason: why, where that was heard.
+    """
+
+    def __init__(self, ends: Ends | None, session: Session | None, close: Callable[[str], Any] | None) -> None:
+        self._ends, self._session, self._close = ends, session, close
+        self._task: asyncio.Task[Any] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._forget: Callable[[], None] | None = None
+        self._cancelled = 0
+        self.has_ended = False
+        self.reason: str | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        assert self._task is not None
+        self._cancelled = self._task.cancelling()
+        if self._ends is not None and self._session is not None:
+            self._forget = self._ends.wait(self._session, self._end)
+        return self
+
+    def _end(self, reason: str | None) -> None:
+        assert self._task is not None
+        self.has_ended, self.reason = True, reason
+        if self._close is not None:
+            self._closing = asyncio.get_running_loop().create_task(self._send_close(self._close))
+        self._task.cancel()
+
+    async def _send_close(self, close: Callable[[str], Any]) -> None:
+        try:
+            await close("the session has ended" if self.reason is None else f"the session has ended: {self.reason}")
+        except Exception as error:  # the other side was quicker; whatever the reason, the block is left
+            log.debug("a WebSocket was closed already: %r", error)
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        if self._forget is not None:
+            self._forget()
+        if not self.has_ended or self._task is None:
+            return False
+        if kind is None:
+            try:
+                await asyncio.sleep(0)  # the cancellation may still be on its way
+            except asyncio.CancelledError:
+                kind = asyncio.CancelledError
+        is_ours = self._task.uncancel() <= self._cancelled
+        if self._closing is not None:
+            await asyncio.wait([self._closing])
+        if kind is asyncio.CancelledError and error is None and not is_ours:
+            raise asyncio.CancelledError
+        return is_ours and kind is asyncio.CancelledError

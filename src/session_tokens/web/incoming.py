@@ -1,0 +1,71 @@
+"""What a request says of itself that the sessions of every framework go by: from where it comes, and from which page.
+
+Headers that proxies set are believed of trusted proxies alone: ``X-Forwarded-For`` (the client's address),
+``X-Forwarded-Proto`` and ``X-Forwarded-Host`` (what the browser called).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from .addresses import proxies_of, source_of
+from .origins import is_cross_origin, origins_of
+
+_NOBODY = "192.0.2.0"
+"""An address that no client has (RFC 5737): what a trusted peer is asked to pass on."""
+
+
+class Incoming(NamedTuple):
+    """What is known of a request.
+
+    Attributes:
+        address: of the client.
+        is_https: whether the browser is on https.
+        is_forged: whether a page of another origin sent it that is not trusted, and it may change something.
+    """
+
+    address: str
+    is_https: bool
+    is_forged: bool
+
+
+class Trust:
+    """Whom an application believes beside itself.
+
+    Args:
+        trusted_origins: origins whose pages may send requests that change something, beside our own.
+        trusted_proxies: networks of proxies that are believed when they say from where a request comes.
+
+    Raises:
+        TypeError: one text instead of many.
+        InvalidInput: one is no origin, or no network.
+    """
+
+    def __init__(self, trusted_origins: Collection[str] = (), trusted_proxies: Collection[str] = ()) -> None:
+        if isinstance(trusted_proxies, str):
+            raise TypeError("trusted_proxies is a list of str, such as ['10.0.0.0/8']")
+        self._origins = origins_of(trusted_origins)
+        self._proxies = proxies_of(list(trusted_proxies))
+
+    def address_of(self, peer: str | None, forwarded: str | None) -> str:
+        """Return the client's address: the peer's, or what ``X-Forwarded-For`` of a trusted proxy says."""
+        return source_of(peer, forwarded, self._proxies)
+
+    def look_at(
+        self, method: str, peer: str | None, header: Callable[[str], str | None], *, is_https: bool
+    ) -> Incoming:
+        """Return what is known of a request.
+
+        Args:
+            method: of the request; of a WebSocket one that changes something, whatever its handshake says.
+            peer: the address that it comes from; ``None`` for a Unix socket, whose other end is a proxy of ours.
+            header: returns a header by its name in lower case, ``None`` where it is not there.
+            is_https: whether it came to us by https.
+        """
+        host = header("host")
+        if self._proxies and (peer is None or source_of(peer, _NOBODY, self._proxies) == _NOBODY):
+            is_https = is_https or header("x-forwarded-proto") == "https"
+            host = header("x-forwarded-host") or host
+        is_forged = is_cross_origin(method, header("origin"), header("sec-fetch-site"), host, self._origins)
+        return Incoming(self.address_of(peer, header("x-forwarded-for")), is_https, is_forged)
