@@ -57,7 +57,10 @@ STORES = {
 """Sources of stores → their twins for threads, in the package."""
 SHELL_REPLACEMENTS = (
     # Methods of a store that a ``BlockingStore`` has under a name of its own.
-    (r"\basync def (read|look|run|due|close|commit|check|dump|count|clear|find_\w+)\(self", r"def \1_now(self"),
+    (
+        r"\basync def (read|look|run|due|close|commit|check|dump|count|clear|find_\w+|\w+_events)\(self",
+        r"def \1_now(self",
+    ),
     (r"await (self|super\(\))\.(read|run|insist_on_peppers|find_\w+)\(", r"\1.\2_now("),
     # What travels together there goes alone here.
     (r"from (\.+)(contract\.)?coalesce import .*", r"from \1\2batch import Direct"),

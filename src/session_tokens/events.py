@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .crypto.minting import PARTITION
 from .errors import CorruptRecord, InvalidInput
@@ -130,23 +130,23 @@ def event_text(event: Event) -> str:
     return json.dumps(event[:6], ensure_ascii=False, separators=(",", ":"))
 
 
-def event_of(place: Place, text: str) -> Event:
+def event_of(place: Place, kept: str | Sequence[Any]) -> Event:
     """Return the event that is kept at a place.
 
+    Args:
+        place: where it stands in the log.
+        kept: what ``event_text`` made, or what that means.
+
     Raises:
-        CorruptRecord: it is not as it was written.
+        CorruptRecord: it is not as it was written; it hinders no other.
     """
-    try:
-        kind, at, subject_id, owner, reason, previous_owner = json.loads(text)
-    except (ValueError, TypeError):
-        raise unreadable_event(place) from None
-    return Event(kind, at, subject_id, owner, reason, previous_owner, event_id(place))
-
-
-def unreadable_event(place: Place) -> CorruptRecord:
-    """Return the error for an event that is not as it was written; it hinders no other."""
     id = event_id(place)
-    return CorruptRecord(f"the event {id} is not as it was written; it is left out", table="events", id=id)
+    try:
+        row: Sequence[Any] = json.loads(kept) if isinstance(kept, str) else kept
+        kind, at, subject_id, owner, reason, previous_owner = row
+    except (ValueError, TypeError):
+        raise CorruptRecord(f"the event {id} is not as it was written; it is left out", table="events", id=id) from None
+    return Event(kind, at, subject_id, owner, reason, previous_owner, id)
 
 
 class Listeners:

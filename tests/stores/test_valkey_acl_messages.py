@@ -20,7 +20,7 @@ from ..servers.valkey import ValkeyServer, _private_valkey, free_port  # noqa: F
 
 README = Path(__file__).parents[2] / "deploy" / "valkey" / "README.md"
 PEPPER = bytes(range(32))
-OPTIONS = {"WITHSCORES", "LIMIT", "PXAT", "KEEPTTL"}
+OPTIONS = {"COUNT", "KEEPTTL", "LIMIT", "MAXLEN", "PXAT", "WITHSCORES"}
 BY_CALL = {word.lower() for word in set(re.findall(r"'([A-Z]{3,})'", library_text().decode())) - OPTIONS}
 """Every command that stands in the library, called by its name or by a variable."""
 BY_CLIENT = ["fcall", "fcall_ro", "info", "mget", "persist", "scan", "time"]

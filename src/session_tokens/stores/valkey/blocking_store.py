@@ -10,12 +10,13 @@ from typing import TypeVar
 from ...contract.batch import Batch, Direct
 from ...contract.direct import DirectStore
 from ...contract.drive import drive_now
+from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import Key, Query, Snapshot
 from ...contract.transaction import Rule
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
-from ...events import Listeners
+from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.retry import Full
@@ -23,6 +24,7 @@ from .blocking_connections import BlockingConnections
 from .check import Problem, Progress, checking
 from .connections import Moved, Pool, Steps, pack
 from .dump import clearing, counting, dumping
+from .event_log import log_read, read_words, trim_words
 from .exchanges import ValkeyCore, stray
 from .key_chains import Path
 from .key_chains import packed as packed_chains
@@ -38,6 +40,8 @@ class BlockingValkeyStore(DirectStore):
 
     Made by ``open_valkey_blocking``.
     """
+
+    keeps_events = True
 
     def __init__(self, address: Address, pool: Pool, keyring: PepperKeyring, space: str) -> None:
         super().__init__()
@@ -66,6 +70,8 @@ class BlockingValkeyStore(DirectStore):
         cached_run = record_cache.cached_run(rule, args)
         if cached_run is not None:
             answer, commit = cached_run
+            if self.listeners.kept:
+                commit.changes.keep_events(commit.now)
             if self._commits.ask(commit):
                 record_cache.was_right()
                 self.listeners.tell(commit.changes.notes, commit.now)
@@ -136,6 +142,15 @@ class BlockingValkeyStore(DirectStore):
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
         return self._core.keys(self._ask_once(self._core.due_words(now, limit)))
+
+    def read_events_now(self, after: Place, limit: int) -> LogRead:
+        """Return at most ``limit`` events that stand after a place, in one round trip."""
+        codec = self._core.codec
+        return log_read(codec, self._ask_once(read_words(codec, after, limit)), after, limit)
+
+    def trim_events_now(self, keep: int) -> int:
+        """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
+        return int(self._ask_once(trim_words(self._core.codec, keep)))
 
     def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
         """Compare indexes and links with the records; ``fix`` mends these, and sets aside records that cannot be read.

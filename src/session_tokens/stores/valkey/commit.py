@@ -9,6 +9,7 @@ from ...contract.changes import Changes, owner_of_living, parked_owner
 from ...contract.optimistic import Commit
 from ...errors import InvalidInput
 from ...records import OwnerEntry, ServiceKey, Session, Token
+from .event_log import event_body
 from .keys import expires_at, lookup_part, owner_part, part_of
 from .rows import ValkeyCodec
 
@@ -65,6 +66,8 @@ class Writes:
             self._token(old_token, new_token)
         if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
             self._rest(changes)
+        for event in changes.events:
+            self.words += (b"e", event_body(codec, event))
 
     def _check(self, name: bytes, old: object) -> None:
         """What is created must not be there; what is replaced must be as it was read."""

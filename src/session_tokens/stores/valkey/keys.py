@@ -13,6 +13,7 @@ without a body that brings its session or token along, so a secret is followed t
     bs:session                                   its predecessors
     ls ld  lt lv lu  le lk                       sessions, detached; tokens, sellable, unassigned; entries; keys
     du  n  m                                     what is due when; the last stamp; what is recorded of peppers
+    ev  et                                       the log of events, a stream; up to where it was taken away
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 #!lua name=session_tokens_v1
 -- Reads and commits records for session-tokens, each call as of one instant. It knows stamps and links, not rules.
--- The library goes on in session_tokens_v1_rights.lua; valkey_library.py puts the two together.
+-- The library goes on in library_v1_events.lua and library_v1_rights.lua; library.py puts the parts together.
 --
 -- KEYS[1] is the last stamp given out; what precedes its final "n" is the prefix of every key of the partition.
 -- A record is a string: a stamp of 16 digits, the name of the record to bring along with it (or nothing), a line
@@ -370,6 +370,12 @@ function writes.h(args, at)
     end
   end
   return at + 5
+end
+
+-- e body: add an event to the log; its place is the stamp of the commit, and how many that has added before.
+function writes.e(args, at)
+  redis.call('XADD', prefix .. 'ev', stamp .. '-*', 'e', args[at])
+  return at + 1
 end
 
 -- Answer the first stamp that a call may give out: later than the clock and than the last one. Where that is not this

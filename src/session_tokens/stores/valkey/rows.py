@@ -123,6 +123,10 @@ class ValkeyCodec:
             raise not_written(self.keyring, table, row, told)
         return link, row
 
+    def event_row(self, value: bytes) -> list[Any]:
+        """Return the columns of a stored event; raise ``CorruptRecord`` for what this library did not write."""
+        return self._row("event", value)[1]
+
     def session(self, value: bytes) -> Session:
         """Return the session of a stored value; raise ``CorruptRecord`` for what this library did not write."""
         link, row = self._row("session", value)
