@@ -24,3 +24,6 @@ QUESTIONS = (
 
 ON_REQUEST = ("baseline",)
 """Those that are only asked by name: what they measure has to be named too."""
+
+BASELINE_PARTS = ("tables", "memory", "sqlite", "http", "valkey", "postgres")
+"""What `baseline` measures, one after another."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from benchmarks import ON_REQUEST, QUESTIONS, table
+from benchmarks import BASELINE_PARTS, ON_REQUEST, QUESTIONS, table
 from benchmarks.harness import REPEATS, RESULTS, NothingMeasured, Options, Report
 
 KNOWN = (*QUESTIONS, *ON_REQUEST)
@@ -29,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=REPEATS, help="turns for each side (default: %(default)s)")
     parser.add_argument("--results", type=Path, default=None, help="folder for the JSON (default: benchmarks/results)")
     parser.add_argument("--commit", default="HEAD", help="what baseline measures beside this tree (default: HEAD)")
+    parser.add_argument("--control", action="store_true", help="let baseline tell its noise: that commit beside itself")
+    parser.add_argument(
+        "--parts", nargs="+", choices=BASELINE_PARTS, default=(), help="what of baseline (default: all)"
+    )
     wanted = parser.parse_args(arguments)
     unknown = [name for name in wanted.names if name not in KNOWN]
     if unknown:
@@ -42,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plain=wanted.plain,
         results=wanted.results or RESULTS,
         commit=wanted.commit,
+        control=wanted.control,
+        parts=tuple(wanted.parts),
     )
     failed = False
     for name in wanted.names or QUESTIONS:

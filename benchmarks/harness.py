@@ -39,6 +39,8 @@ class Options:
         plain: not our side with a compiled core, where a question knows of it.
         results: the folder for the JSON.
         commit: what `baseline` measures beside this tree.
+        control: whether `baseline` also measures that commit against itself.
+        parts: of `baseline` that are measured; all if empty.
     """
 
     repeats: int = REPEATS
@@ -47,6 +49,8 @@ class Options:
     plain: bool = False
     results: Path = RESULTS
     commit: str = "HEAD"
+    control: bool = False
+    parts: tuple[str, ...] = ()
 
     @property
     def compiled(self) -> bool:
@@ -176,8 +180,12 @@ class Row:
             return None
         return self._ratio_of(self.ours.cpu_values, self.peer.cpu_values)
 
+    def reduced(self, values: Sequence[float]) -> float:
+        """Reduce the turns of one side to the number that is compared."""
+        return statistics.median(values)
+
     def _ratio_of(self, ours_values: Sequence[float], peer_values: Sequence[float]) -> float:
-        ours, peer = statistics.median(ours_values), statistics.median(peer_values)
+        ours, peer = self.reduced(ours_values), self.reduced(peer_values)
         upper, lower = (ours, peer) if self.more_is_better or self.goal_is_limit else (peer, ours)
         return upper / lower if lower else math.inf
 
@@ -187,6 +195,13 @@ class Row:
         if self.goal is None or self.ratio is None:
             return None
         return self.ratio <= self.goal if self.goal_is_limit else self.ratio >= self.goal
+
+    @property
+    def verdict(self) -> str:
+        """The goal and whether it is met, in words; nothing where none was set."""
+        if self.goal is None:
+            return ""
+        return f"{'<=' if self.goal_is_limit else '>='} {self.goal:g}x {_VERDICT[self.goal_is_met]}"
 
     def as_json(self) -> dict[str, Any]:
         """Give the row with everything a reader needs to judge it."""
@@ -223,11 +238,9 @@ class Report:
         for row in self.rows:
             ratio = "-" if row.ratio is None else "inf" if math.isinf(row.ratio) else f"{row.ratio:.2f}x"
             by_cpu = "" if row.cpu_ratio is None else f"{row.cpu_ratio:.2f}x"
-            sign = "<=" if row.goal_is_limit else ">="
-            goal = "" if row.goal is None else f"{sign} {row.goal:g}x {_VERDICT[row.goal_is_met]}"
             peer = "" if row.peer is None else _spread(row.peer.values)
             ours = _spread(row.ours.values)
-            print(f"  {row.what:46} {ours:>24} {peer:>24} {row.unit:>6} {ratio:>9} {by_cpu:>9}  {goal}")
+            print(f"  {row.what:46} {ours:>24} {peer:>24} {row.unit:>6} {ratio:>9} {by_cpu:>9}  {row.verdict}")
         for note in self.notes:
             print(f"  note: {note}")
 
@@ -237,7 +250,8 @@ class Report:
         if not options.quick and options.repeats != REPEATS:
             flags += f" --repeats {options.repeats}"
         if self.question in ON_REQUEST:
-            flags += f" --commit {options.commit}"
+            flags += f" --commit {options.commit}" + (" --control" if options.control else "")
+            flags += f" --parts {' '.join(options.parts)}" if options.parts else ""
         content = {
             "question": self.question,
             "asks": self.asks,

@@ -25,10 +25,10 @@ from benchmarks.sides.serving import serve
 READY_WITHIN_S = 30.0
 
 
-class Prepared(NamedTuple):
-    """What a server holds: its command line, the `Authorization` header, and secrets in the order of their owners."""
+class Filled(NamedTuple):
+    """What a server is to serve: a store, the `Authorization` header, and secrets in the order of their owners."""
 
-    argv: Sequence[str]
+    where: str
     authorization: str
     secrets: Sequence[str]
 
@@ -45,22 +45,20 @@ class Load:
 
     def prepare(self, sessions: int) -> dict[str, Any]:
         """Make the sessions, start the server, and write the requests down."""
-        prepared = asyncio.run(_session_tokens(self._where, sessions)) if self._kind == "session-tokens" else (
-            _fastapi(Path(self._where), sessions)
-        )  # fmt: skip
-        self._server = subprocess.Popen(prepared.argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        if self._kind == "session-tokens":
+            where, authorization, secrets = asyncio.run(fill_store(self._where, sessions))
+        else:
+            where, authorization, secrets = _fill_fastapi(Path(self._where), sessions)
+        argv = [sys.executable, "-m", "benchmarks.sides.http_server", self._kind, where]
+        self._server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._server.stdout is not None
         for line in self._server.stdout:
             if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
                 self._port = int(found[1])
                 break
-        for number, secret in enumerate(prepared.secrets):
-            body = f"token={secret}"
-            head = (
-                f"POST /introspect HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {prepared.authorization}\r\n"
-                f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
-            )
-            self._requests.append(((head + body).encode(), b'"sub":"' + owner_name(number).encode() + b'"'))
+        for number, secret in enumerate(secrets):
+            expected = b'"sub":"' + owner_name(number).encode() + b'"'
+            self._requests.append((request_of(authorization, secret), expected))
         return {"sessions": len(self._requests)}
 
     def introspect(self, count: int, connections: int) -> dict[str, Any]:
@@ -85,13 +83,16 @@ class Load:
         return {"seconds": seconds, "cpu_seconds": cpu_seconds, "operations": count, "right": right}
 
     def _cpu_seconds(self) -> float:
-        """Answer the processor time of the server so far; 0 where the system does not tell (it does on Linux)."""
+        """Return the processor time of all threads of the server so far; 0 where the system does not tell (Linux does).
+
+        The ticks of `/proc/…/stat` are 10 ms, as long as a short turn; the scheduler counts nanoseconds.
+        """
         assert self._server is not None
+        threads = Path(f"/proc/{self._server.pid}/task").glob("*/schedstat")
         try:
-            fields = Path(f"/proc/{self._server.pid}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
+            return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+        except OSError:
             return 0.0
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def describe(self) -> dict[str, Any]:
         """Name the packages that serve."""
@@ -153,8 +154,22 @@ class _Asking(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def _session_tokens(where: str, sessions: int) -> Prepared:
-    """Open sessions through the library, then serve the same store."""
+def request_of(authorization: str, secret: str) -> bytes:
+    """Write down the request that introspects a secret."""
+    body = f"token={secret}"
+    head = (
+        f"POST /introspect HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: {authorization}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return (head + body).encode()
+
+
+async def fill_store(where: str, sessions: int) -> Filled:
+    """Open sessions through the library, for a service on the same store.
+
+    Args:
+        where: the URL of a store, or a folder for a file.
+    """
     from session_tokens import AsyncSessionTokens, Settings
 
     create_key = _keys_module().create_key
@@ -164,8 +179,7 @@ async def _session_tokens(where: str, sessions: int) -> Prepared:
     async with await AsyncSessionTokens.open(url, settings=settings, sweep=False) as tokens:
         key = await create_key(tokens.store, "verify")
         issued = await asyncio.gather(*(tokens.open_session(owner_name(number)) for number in range(sessions)))
-    argv = [sys.executable, "-m", "benchmarks.sides.http_server", "session-tokens", url]
-    return Prepared(argv, f"Bearer {key.secret}", [one.secret for one in issued])
+    return Filled(url, f"Bearer {key.secret}", [one.secret for one in issued])
 
 
 def _keys_module() -> Any:
@@ -176,14 +190,12 @@ def _keys_module() -> Any:
         return import_module("session_tokens.service.keys")
 
 
-def _fastapi(folder: Path, sessions: int) -> Prepared:
-    """Fill the peer's tables, then serve them."""
+def _fill_fastapi(folder: Path, sessions: int) -> Filled:
+    """Fill the peer's tables."""
     from benchmarks.peers.fastapi_introspection import fill
 
     database = folder / "fastapi.db"
-    authorization, secrets = fill(database, sessions)
-    argv = [sys.executable, "-m", "benchmarks.sides.http_server", "fastapi", str(database)]
-    return Prepared(argv, authorization, secrets)
+    return Filled(str(database), *fill(database, sessions))
 
 
 if __name__ == "__main__":
