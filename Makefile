@@ -31,6 +31,15 @@ run:  ## Start the service on 127.0.0.1 (PORT=8080, STORE=sqlite:///var/session-
 	@mkdir -p var && chmod 0700 var
 	@exec $(bin)/session-tokens serve --port "$(PORT)"
 
+.PHONY: example
+example: example_store = $(if $(filter file,$(origin STORE)),sqlite:///var/example-$(NAME).db,$(value STORE))
+example: export SESSION_TOKENS_STORE = $(example_store)
+example: export USERS_DB = var/example-users.db
+example: setup  ## Run an example on 127.0.0.1 (NAME=fastapi_tickets, PORT=8000, STORE=sqlite:///…); see examples/README.md
+	@test -f "examples/$(NAME)/app.py" || { echo "no example $(NAME); there are: $$(ls -d examples/*/app.py | xargs -n1 dirname | xargs -n1 basename | xargs)" >&2; exit 2; }
+	@mkdir -p var && chmod 0700 var
+	@exec $(bin)/python "examples/$(NAME)/app.py" $(if $(filter file,$(origin PORT)),8000,$(PORT))
+
 .PHONY: test
 test: setup  ## Run every check: style, types, floors, generated twin, tests
 	@$(bin)/python tools/system_packages.py

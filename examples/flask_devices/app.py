@@ -1,6 +1,8 @@
 """Your devices: a Flask site with Flask-Login, where every log-in can be seen and ended from every other one.
 
-Run it with ``python examples/flask_devices/app.py`` and open http://127.0.0.1:5000 in two browsers.
+Run it with ``make example NAME=flask_devices`` and open it in two browsers: count, log in with both, end one from the
+other, and see what "Remember me" leaves when a browser is closed.
+It needs ``pip install "session-tokens[flask-login]"``.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, flash, redirect, render_template, request, session, url_for
@@ -19,12 +22,14 @@ from flask_login import (  # type: ignore[import-untyped]  # it brings no types
     login_user,
     logout_user,
 )
+from jinja2 import FileSystemLoader
 from werkzeug.security import check_password_hash, generate_password_hash
 from werkzeug.wrappers import Response
 
 from session_tokens.web.flask import SessionTokensInterface, api_of, current_session, logout_everywhere
 from session_tokens.web.flask_login import SessionTokensLogin
 
+HERE = Path(__file__).parent
 PASSWORDS = {name: generate_password_hash(name) for name in ("alice", "bob")}
 """Who may log in, and with what; a real site asks its database."""
 
@@ -39,11 +44,17 @@ class User(UserMixin):  # type: ignore[misc]  # Flask-Login brings no types
 def create_app(store: str = "sqlite:///devices.db") -> Flask:
     """Make the site; its sessions are kept in ``store``."""
     app = Flask(__name__)
+    app.jinja_loader = FileSystemLoader([HERE / "templates", HERE.parent / "shared"])
     app.config.update(SECRET_KEY=secrets.token_hex(), SESSION_COOKIE_SAMESITE="Lax")
     app.session_interface = SessionTokensInterface(store)
     manager = SessionTokensLogin(app).login_manager
     manager.login_view = manager.refresh_view = "log_in"
     manager.user_loader(lambda name: User(name) if name in PASSWORDS else None)
+
+    @app.after_request
+    def keep_pages_out_of_caches(response: Response) -> Response:
+        response.headers["Cache-Control"] = "no-store"  # going back after the log-out shows none of them again
+        return response
 
     @app.get("/")
     def home() -> str:
@@ -61,7 +72,7 @@ def create_app(store: str = "sqlite:///devices.db") -> Flask:
             if name in PASSWORDS and check_password_hash(PASSWORDS[name], request.form["password"]):
                 login_user(User(name), remember="remember" in request.form)
                 return redirect(url_for("devices"))
-            flash("That name and that password do not belong together.")
+            flash("That name and that password do not belong together.", "problem")
         return render_template("log_in.html")
 
     @app.post("/log-out")
@@ -97,5 +108,5 @@ def create_app(store: str = "sqlite:///devices.db") -> Flask:
 
 
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
     create_app(os.environ.get("SESSION_TOKENS_STORE", "sqlite:///devices.db")).run(port=port)

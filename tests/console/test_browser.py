@@ -7,18 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no stubs
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.servers.chromium import SIZES, chromium, faults_of
 from tests.service.running import RunningService
 
 pytestmark = pytest.mark.needs_chromium
-
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +31,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -82,9 +74,7 @@ def test_everyone_can_use_every_page(page: Page, tmp_path: Path) -> None:
         f"{token}?value=shown",
     ):  # fmt: skip
         page.goto(path)
-        found = Axe().run(page).response["violations"]
-        assert [(broken["id"], broken["nodes"][0]["html"]) for broken in found] == [], path
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        assert faults_of(page) == [], path
         assert len(page.screenshot(path=tmp_path / "page.png")) > 5_000
 
 
@@ -92,11 +82,11 @@ def test_the_entrance_can_be_used_by_everyone(service: RunningService, browser: 
     context = browser.new_context(base_url=service.url)
     page = context.new_page()
     page.goto("/console")
-    found = Axe().run(page).response["violations"]
+    found = faults_of(page)
     page.get_by_label("Secret of the service key").fill("stk_wrong")
     page.keyboard.press("Enter")
 
-    assert [broken["id"] for broken in found] == []
+    assert found == []
     expect(page.get_by_role("alert")).to_contain_text("no living key")
     context.close()
 

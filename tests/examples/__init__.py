@@ -1,0 +1,1 @@
+"""Every example runs by its one command, and does what it shows."""

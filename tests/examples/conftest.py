@@ -1,0 +1,17 @@
+"""Stores on servers, as the environment names them to an example."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.servers.postgres import _postgres_server, _postgres_url  # noqa: F401  # fixtures
+from tests.servers.valkey import _valkey_server, _valkey_url  # noqa: F401  # fixtures
+
+
+@pytest.fixture(params=["postgres_url", "valkey_url"])
+def server_store(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Return the variables that name a store of a server, and its pepper."""
+    return {
+        "SESSION_TOKENS_STORE": request.getfixturevalue(request.param),
+        "SESSION_TOKENS_PEPPER": bytes(range(32)).hex(),
+    }
