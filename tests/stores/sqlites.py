@@ -9,7 +9,7 @@ from typing import Any
 from session_tokens.clock import Clock
 from session_tokens.contract.transaction import Transaction
 from session_tokens.events import SESSION_ENDED, SESSION_OPENED
-from session_tokens.records import NO_DETAILS, Session, Token, TokenKind
+from session_tokens.records import NO_DETAILS, NO_TOKEN_DETAILS, Session, Token, TokenKind
 from session_tokens.stores.sqlite.store import SqliteStore, open_sqlite
 
 PEPPER = bytes(range(32))
@@ -38,7 +38,7 @@ def add_token(tx: Transaction, id: str, session: str | None, owner: str | None, 
     end = tx.now + HOUR_MS
     token = Token._of(
         id, owner, f"lookup of {id}", kind, session, "value", False, tx.now, HOUR_MS, end, end, HOUR_MS, tx.now,
-        tx.now if owner is None else None, None, 0, 1, None, None, None,
+        tx.now if owner is None else None, None, 0, 1, NO_TOKEN_DETAILS, None, None,
     )  # fmt: skip
     tx.put_token(None, token)
     return token

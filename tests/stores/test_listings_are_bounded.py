@@ -18,7 +18,7 @@ from session_tokens.clock import NEVER
 from session_tokens.contract.store import BlockingStore
 from session_tokens.contract.transaction import Transaction
 from session_tokens.crypto.minting import SESSION_ID, TOKEN_ID, new_id
-from session_tokens.records import Offer, Page
+from session_tokens.records import Offer, Page, TokenDetails
 from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.stores.postgres.queries import Reading
 from session_tokens.stores.postgres.store import BlockingPostgresStore
@@ -58,9 +58,9 @@ def fill(store: BlockingStore, tokens: SessionTokens, kind: str, count: int) -> 
     token = tokens.issue_token(None if kind == POOLED else session.id).token
     if kind == POOLED:
         tokens.destroy_token(token.id)
-        offer = Offer(True, None, None, False)
+        details = TokenDetails(Offer(True, None, None, False))
         kind_of = tokens.issue_token(session.id, transferable=True)
-        token = kind_of.token.unassigned(session.created_at).replace(offer=offer, deadline=NEVER)
+        token = kind_of.token.unassigned(session.created_at).replace(details=details, deadline=NEVER)
         tokens.destroy_token(kind_of.id)
 
     def put(tx: Transaction, first: int) -> None:

@@ -54,11 +54,11 @@ def change_entries(url: str, change: Callable[[str], str] | None) -> None:
     """Write into the MAC of each owner's entry, or delete them, behind the store's back."""
     if url.startswith("sqlite"):
         path = Path(url[10:])
-        for owner, mac in behind(path, "SELECT owner, mac FROM owner_entries"):
+        for owner, mac in behind(path, "SELECT owner, mac FROM owners"):
             if change is None:
-                behind(path, "DELETE FROM owner_entries WHERE owner = ?", owner)
+                behind(path, "DELETE FROM owners WHERE owner = ?", owner)
             else:
-                behind(path, "UPDATE owner_entries SET mac = ? WHERE owner = ?", change(mac), owner)
+                behind(path, "UPDATE owners SET mac = ? WHERE owner = ?", change(mac), owner)
     elif url.startswith("postgresql"):
         with psycopg.connect(url) as connection:
             for owner, mac in connection.execute("SELECT owner, mac FROM session_tokens.owners").fetchall():

@@ -306,7 +306,7 @@ def test_a_function_that_answers_another_genuine_record_opens_nothing(
         eve, ann = tokens.open_session("eve"), tokens.open_session("ann")
         execute(
             postgres_url,
-            "CREATE OR REPLACE FUNCTION session_tokens.find_session_v2(lookups text[]) RETURNS text"
+            "CREATE OR REPLACE FUNCTION session_tokens.find_session_v1(lookups text[]) RETURNS text"
             " LANGUAGE sql AS $$ SELECT concat(session_tokens.session_json_v1(s), E'\\n')"
             " FROM session_tokens.sessions s WHERE s.owner = 'ann' $$",
         )

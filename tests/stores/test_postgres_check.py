@@ -9,6 +9,8 @@ import psycopg
 import pytest
 
 from session_tokens import SessionTokens, Settings
+from session_tokens.contract.transaction import Transaction
+from session_tokens.records import TokenDetails
 from session_tokens.stores.postgres.check_indexes import expected_indexes
 from session_tokens.stores.postgres.store import (
     BlockingPostgresStore,
@@ -162,7 +164,7 @@ def test_indexes_that_are_not_there_are_made_anew(tokens: SessionTokens, postgre
     before = {name: definition(postgres_url, name) for name in names}
     for index in expected_indexes():
         if index.name.endswith(("_pkey", "_key")):
-            execute(postgres_url, f"ALTER TABLE session_tokens.{index.table} DROP CONSTRAINT {index.name}")
+            execute(postgres_url, f"ALTER TABLE session_tokens.{index.kind.table} DROP CONSTRAINT {index.name}")
         else:
             execute(postgres_url, f"DROP INDEX {path(index.name)}")
 
@@ -178,12 +180,20 @@ def definition(url: str, index: str) -> list[tuple[Any, ...]]:
     return execute(url, f"SELECT pg_get_indexdef('{path(index)}'::regclass)")
 
 
+def tag(tx: Transaction, id: str) -> None:
+    """Say what a token is for."""
+    token = tx.token(id)
+    assert token is not None
+    tx.put_token(token, token.replace(details=TokenDetails(tag="a seat"), version=token.version + 1))
+
+
 def fill(tokens: SessionTokens, count: int = 8) -> None:
     """Put something into every index."""
     for number in range(count):
         session = tokens.open_session(f"owner{number}", detachable=True)
         held = [tokens.issue_token(session.id, number, transferable=True, timeout=900) for _ in range(4)]
         tokens.offer_token(held[0].id, price=1)
+        tokens.store.run_now(tag, held[2].id)
         tokens.transfer_token(held[1].id, giver=f"owner{number}", receiver=f"nobody{number}")
         tokens.open_session(f"here{number}")
         gone = tokens.open_session(f"gone{number}")
@@ -202,7 +212,7 @@ def test_indexes_that_lack_rows_are_made_anew(tokens: SessionTokens, postgres_ur
     """Broken as a failing disk would: for a while the server believes that the indexes need not be written."""
     execute(postgres_url, f'ALTER DATABASE "{postgres_url.rpartition("/")[2]}" SET jit = off')  # else it takes a minute
     fill(tokens)
-    names = [index.name for index in expected_indexes() if index.table in ("sessions", "tokens")]
+    names = [index.name for index in expected_indexes() if index.kind.table in ("sessions", "tokens")]
     believe(postgres_url, names, False)
     with SessionTokens(opened(postgres_url), SETTINGS) as meanwhile:
         fill(meanwhile)
@@ -245,13 +255,13 @@ def test_of_rows_restored_twice_the_latest_is_kept(tokens: SessionTokens, postgr
 
 def test_functions_that_are_not_there_or_not_ours_are_made_anew(tokens: SessionTokens, postgres_url: str) -> None:
     ann = tokens.open_session("ann")
-    execute(postgres_url, "DROP FUNCTION session_tokens.find_session_v2")
+    execute(postgres_url, "DROP FUNCTION session_tokens.find_session_v1")
     execute(
         postgres_url,
         "CREATE OR REPLACE FUNCTION session_tokens.now_v1() RETURNS bigint LANGUAGE sql AS 'SELECT 1::bigint'",
     )
 
-    assert {("function", "find_session_v2"), ("function", "now_v1")} == set(mended(tokens))
+    assert {("function", "find_session_v1"), ("function", "now_v1")} == set(mended(tokens))
     assert tokens.verify_session(ann.secret) is not None
 
 

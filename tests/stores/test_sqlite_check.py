@@ -9,16 +9,13 @@ from pathlib import Path
 import pytest
 
 from session_tokens.errors import CorruptRecord
-from session_tokens.stores.sqlite.schema import SPACE_MIGRATIONS, statements_of
+from session_tokens.stores.common.kinds import KINDS
+from session_tokens.stores.common.sql_tables import index_statements
+from session_tokens.stores.sqlite.schema import DIALECT
 
 from .sqlites import add_session, behind, opened
 
-INDEXES = {
-    match[1]: match[0]
-    for file in SPACE_MIGRATIONS
-    for statement in statements_of(file)
-    if (match := re.match(r"CREATE (?:UNIQUE )?INDEX \{space\}(\w+) .*", statement, re.DOTALL))
-}
+INDEXES = {statement.name: statement.text for statement in index_statements(KINDS.values(), DIALECT, "")}
 
 
 def filled(path: Path, count: int = 40) -> None:
@@ -44,7 +41,7 @@ def redefined(path: Path, name: str, made_as: str) -> None:
     ("name", "made_as"),
     [
         ("sessions_detached", "CREATE INDEX sessions_detached ON sessions (created_at, id)"),
-        ("sessions_by_owner", "CREATE INDEX sessions_by_owner ON sessions (owner, created_at, id) WHERE id < 's0020'"),
+        ("sessions_of_owner", "CREATE INDEX sessions_of_owner ON sessions (owner, created_at, id) WHERE id < 's0020'"),
         ("sessions_to_sweep", "CREATE INDEX sessions_to_sweep ON sessions (sweep_at) WHERE sweep_at = 5"),
     ],
     ids=["too many", "too few", "none"],
@@ -68,15 +65,15 @@ def test_an_index_is_counted_against_its_table(tmp_path: Path, name: str, made_a
 def test_an_index_of_another_definition_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     filled(path)
-    behind(path, "DROP INDEX sessions_by_owner")
-    behind(path, "CREATE INDEX sessions_by_owner ON sessions (owner)")
+    behind(path, "DROP INDEX sessions_of_owner")
+    behind(path, "CREATE INDEX sessions_of_owner ON sessions (owner)")
     store = opened(path)
 
     assert [finding.fixed for finding in store.check(fix=True)] == ["made anew"]
     assert store.check() == []
     store.close_now()
-    ((definition,),) = behind(path, "SELECT sql FROM sqlite_master WHERE name = 'sessions_by_owner'")
-    assert definition == INDEXES["sessions_by_owner"].replace("{space}", "")
+    ((definition,),) = behind(path, "SELECT sql FROM sqlite_master WHERE name = 'sessions_of_owner'")
+    assert definition == INDEXES["sessions_of_owner"]
 
 
 @pytest.mark.parametrize("fix", [False, True])

@@ -154,14 +154,14 @@ def test_an_index_that_leads_to_another_row_is_not_believed(store: SqliteStore, 
     """SQLite trusts an index; one that was filled by another definition leads from the thief's secret to a victim."""
     store.close_now()
     connection = sqlite3.connect(path, isolation_level=None)
-    ((true_index,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'sessions_by_lookup'").fetchall()
-    connection.execute("DROP INDEX sessions_by_lookup")
+    ((true_index,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'sessions_lookup'").fetchall()
+    connection.execute("DROP INDEX sessions_lookup")
     connection.execute(
-        "CREATE UNIQUE INDEX sessions_by_lookup ON sessions (CASE id WHEN 's ann' THEN 'thief' ELSE lookup END) "
+        "CREATE UNIQUE INDEX sessions_lookup ON sessions (CASE id WHEN 's ann' THEN 'thief' ELSE lookup END) "
         "WHERE lookup IS NOT NULL"
     )
     connection.execute("PRAGMA writable_schema = ON")
-    connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'sessions_by_lookup'", (true_index,))
+    connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'sessions_lookup'", (true_index,))
     connection.close()
     assert behind(path, "SELECT id FROM sessions WHERE lookup = 'thief'") == [("s ann",)]
     store = opened(path)
@@ -184,7 +184,7 @@ def test_entries_settings_keys_and_outcomes_are_signed_too(store: SqliteStore, p
     store.run_now(write)
     queries: list[Any] = [EntryOf("eve"), SettingOf("general_session_timeout"), KeyById("key_1"), IdempotencyOf("k")]
     assert all(found.value is not None for found in store.read_now([*queries, AllKeys()]).found)
-    behind(path, "UPDATE owner_entries SET disabled_at = NULL")
+    behind(path, "UPDATE owners SET disabled_at = NULL")
     behind(path, "UPDATE settings SET text = 'never'")
     behind(path, "UPDATE service_keys SET role = 'admin'")
     behind(path, "UPDATE idempotency SET outcome = '{\"plain\":6}'")
@@ -288,12 +288,12 @@ def test_a_row_under_a_pepper_that_the_file_knows_is_not_set_aside(store: Sqlite
 @pytest.mark.parametrize("key", ["''", "CAST(x'ff61' AS TEXT)", "x'616e6e'", "7"])
 def test_a_row_under_a_key_that_is_none_is_set_aside(store: SqliteStore, path: Path, key: str) -> None:
     behind(path, f"UPDATE sessions SET id = {key} WHERE id = 's eve'")
-    behind(path, f"INSERT INTO owner_entries VALUES ({key}, 1, NULL, 1, 'revoked', 'x')")
+    behind(path, f"INSERT INTO owners VALUES ({key}, 1, NULL, 1, 'revoked', 'x')")
 
     found = store.check(fix=True)
     assert all(str(finding).encode() for finding in found), "they can be shown"
     assert all("moved to quarantine" in str(f) for f in found if f.kind != "orphan")
-    assert {"sessions", "owner_entries"} <= {f.table for f in found}
+    assert {"sessions", "owners"} <= {f.table for f in found}
     assert [] == store.check()
 
 
@@ -304,7 +304,7 @@ def test_all_sessions_end_though_their_owners_entry_is_lost(path: Path) -> None:
         tokens.enable_owner("ann")
         issued = [tokens.open_session("ann") for _ in range(3)]
         text = behind(path, "SELECT mac FROM sessions WHERE id = ?", issued[0].id)
-        behind(path, "DELETE FROM owner_entries")
+        behind(path, "DELETE FROM owners")
         behind(path, "UPDATE sessions SET mac = 'x' WHERE id = ?", issued[0].id)
 
         assert tokens.destroy_sessions("ann") == 2
@@ -323,11 +323,11 @@ def test_a_check_finds_a_bound_token_without_its_session(store: SqliteStore, pat
 
 
 def test_a_check_finds_a_missing_index_and_makes_it_anew(store: SqliteStore, path: Path) -> None:
-    behind(path, "DROP INDEX sessions_by_owner")
+    behind(path, "DROP INDEX sessions_of_owner")
     found = store.check(fix=True)
 
     assert ["index"] == [finding.kind for finding in found]
-    assert "sessions_by_owner" in found[0].message
+    assert "sessions_of_owner" in found[0].message
     assert store.check() == []
     assert [session.id for session in store.read_now([SessionsOf("ann")]).found[0].value] == ["s ann"]
 

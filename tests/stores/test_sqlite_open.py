@@ -19,7 +19,7 @@ from session_tokens.crypto.minting import new_secret
 from session_tokens.errors import InvalidInput, StoreError, StoreUnavailable
 from session_tokens.records import TokenKind
 from session_tokens.stores.sqlite import store as sqlite_module
-from session_tokens.stores.sqlite.schema import SCHEMA_VERSION, SPACE_MIGRATIONS, statements_of
+from session_tokens.stores.sqlite.schema import SCHEMA_VERSION, statements_of
 from session_tokens.stores.sqlite.store import open_sqlite
 
 from .sqlites import PEPPER, add_session, add_token, behind, opened, relabel
@@ -148,7 +148,7 @@ def test_an_older_schema_is_brought_up_in_every_name_space(tmp_path: Path, monke
     store = opened(path, space="tt")
     store.run_now(add_session, "s1", "ann", store.clock)
     store.close_now()
-    monkeypatch.setattr(sqlite_schema, "SPACE_MIGRATIONS", (*SPACE_MIGRATIONS, "sqlite_next"))
+    monkeypatch.setattr(sqlite_schema, "SPACE_MIGRATIONS", ("sqlite_next",))
     monkeypatch.setattr(sqlite_schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
     monkeypatch.setattr(
         sqlite_schema,

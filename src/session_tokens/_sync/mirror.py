@@ -28,7 +28,8 @@ from ..errors import AdapterError, CorruptRecord, StoreBusy
 from ..records import Session, Token
 from ..records.session import is_another
 from ..settings import ATTEMPTS_MAX
-from ..stores.common.record_codec import SESSION_COLUMNS, TOKEN_COLUMNS, session_of, session_row, token_of, token_row
+from ..stores.common.kinds import SESSION, TOKEN
+from ..stores.common.record_codec import session_of, session_row, token_of, token_row
 from ..stores.memory.store import MemoryStore
 from ..tables.user_db import SyncDBCalls, SyncKeyLocks
 
@@ -39,7 +40,7 @@ log = logging.getLogger("session_tokens.mirror")
 
 SESSION_PREFIX = "\x1fst:s:"
 TOKEN_PREFIX = "\x1fst:t:"
-VALUE_COLUMN = TOKEN_COLUMNS.index("value")
+VALUE_COLUMN = TOKEN.names.index("value")
 OPENED_AT = "session_created_at"
 """The field of a token's record that tells which session of that string it hangs on."""
 
@@ -126,7 +127,7 @@ class SyncMirrorStore(BlockingStore):
             CorruptRecord: it is not what was written.
         """
         text = self._calls.call("get_key_value", SESSION_PREFIX + id)
-        return None if text is None else session_of(_row_of(text, SESSION_COLUMNS), self.clock)
+        return None if text is None else session_of(_row_of(text, SESSION.names), self.clock)
 
     def token_in_db(self, id: str) -> Token | None:
         """Return what the DB holds of a token, its value from its own key.
@@ -142,7 +143,7 @@ class SyncMirrorStore(BlockingStore):
         value = None if text is None else self._calls.call("get_key_value", id)
         if text is None or value is None:
             return None, None
-        row = _row_of(text, (*TOKEN_COLUMNS, OPENED_AT))
+        row = _row_of(text, (*TOKEN.names, OPENED_AT))
         opened_at = row.pop()
         row[VALUE_COLUMN] = value
         return token_of(row), opened_at if isinstance(opened_at, int) else None
@@ -259,7 +260,7 @@ def _keys_of(changes: Changes) -> set[str]:
 
 
 def _session_text(session: Session | None) -> str | None:
-    return None if session is None else _text_of(SESSION_COLUMNS, session_row(session))
+    return None if session is None else _text_of(SESSION.names, session_row(session))
 
 
 def _token_text(token: Token | None, opened_at: int | None) -> str | None:
@@ -267,7 +268,7 @@ def _token_text(token: Token | None, opened_at: int | None) -> str | None:
         return None
     row = [*token_row(token), opened_at]
     row[VALUE_COLUMN] = None  # under the token's own key
-    return _text_of((*TOKEN_COLUMNS, OPENED_AT), row)
+    return _text_of((*TOKEN.names, OPENED_AT), row)
 
 
 def _value_of(token: Token | None) -> str | None:

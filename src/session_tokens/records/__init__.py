@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
 from ..compiled_core import COMPILED
 from .session import JSON, NO_DETAILS, End, FrozenSession, OwnerEntry, Reason, Session, SessionDetails
-from .token import BOUND, FREE, TRANSFERABLE, FrozenToken, Offer, Token, TokenKind
+from .token import BOUND, FREE, NO_TOKEN_DETAILS, TRANSFERABLE, FrozenToken, Offer, Token, TokenDetails, TokenKind
 
 R = TypeVar("R")
 
@@ -32,6 +32,7 @@ __all__ = [
     "FREE",
     "JSON",
     "NO_DETAILS",
+    "NO_TOKEN_DETAILS",
     "TRANSFERABLE",
     "End",
     "IdempotencyRecord",
@@ -44,6 +45,7 @@ __all__ = [
     "Session",
     "SessionDetails",
     "Token",
+    "TokenDetails",
     "TokenKind",
 ]
 

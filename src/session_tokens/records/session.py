@@ -114,6 +114,8 @@ class SessionDetails(NamedTuple):
         moves: in how many steps they have come there: how much each token's version has grown.
         ahead_ms: how much later than its opening ``created_at`` is, so that no two openings of an owner have the same.
         secret_kind: how its secrets begin; ``None`` for ``sts_``.
+        acr: how surely its owner proved who they are: the class reference of OpenID Connect Core 1.0.
+        amr_text: by which methods (RFC 8176), as JSON text of an array.
     """
 
     label: str | None = None
@@ -125,6 +127,8 @@ class SessionDetails(NamedTuple):
     moves: int = 0
     ahead_ms: int = 0
     secret_kind: str | None = None
+    acr: str | None = None
+    amr_text: str | None = None
 
 
 DATA_REMEDY = (
@@ -279,6 +283,16 @@ class Session(_SessionAtHand):
     def address(self) -> str | None:
         """Of the client that logged in."""
         return self.details.address
+
+    @property
+    def acr(self) -> str | None:
+        """How surely its owner proved who they are (OpenID Connect Core 1.0, section 2), ``None`` where unsaid."""
+        return self.details.acr
+
+    @property
+    def amr(self) -> tuple[str, ...]:
+        """By which methods its owner proved who they are (RFC 8176), empty where unsaid."""
+        return () if self.details.amr_text is None else tuple(json.loads(self.details.amr_text))
 
     @property
     def data(self) -> Mapping[str, JSON]:

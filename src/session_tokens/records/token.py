@@ -59,6 +59,42 @@ class Offer(NamedTuple):
     gift: bool
 
 
+class TokenDetails(NamedTuple):
+    """The parts of a token that few tokens have.
+
+    Attributes:
+        offer: how it is advertised.
+        scope: what it is for, words with blanks between (RFC 6749, section 3.3).
+        audience_text: for whom it is, as JSON text of an array (RFC 7662, ``aud``).
+        tag: what it is for, as the application sorts its tokens.
+        uses_left: how often it can still be used up; ``None`` where uses are not counted.
+        reserved_for: the owner who alone may claim it or take it over.
+        reserved_until: until when, in milliseconds.
+        borrower: to whom it is lent.
+    """
+
+    offer: Offer | None = None
+    scope: str | None = None
+    audience_text: str | None = None
+    tag: str | None = None
+    uses_left: int | None = None
+    reserved_for: str | None = None
+    reserved_until: int | None = None
+    borrower: str | None = None
+
+    def in_new_hands(self) -> TokenDetails:
+        """Return what stays with a token that changes hands: neither its offer nor whom it was promised or lent to."""
+        return _shared(self._replace(offer=None, reserved_for=None, reserved_until=None, borrower=None))
+
+
+NO_TOKEN_DETAILS = TokenDetails()
+
+
+def _shared(details: TokenDetails) -> TokenDetails:
+    """Return the one object that all tokens without details share, where they have none."""
+    return NO_TOKEN_DETAILS if details == NO_TOKEN_DETAILS else details
+
+
 @mypyc_attr(acyclic=True)
 class _TokenAtHand(Record):
     """What a verification looks at, side by side at the beginning of the record: a cold read touches less memory."""
@@ -69,7 +105,7 @@ class _TokenAtHand(Record):
 _FIELDS = (
     "id", "owner", "lookup", "kind", "session_id", "text", "is_json", "created_at", "timeout_ms", "own_deadline",
     "deadline", "disownment_timeout_ms", "held_since", "unassigned_at", "previous_owner", "epoch", "version",
-    "offer", "client_id", "name",
+    "details", "client_id", "name",
 )  # fmt: skip
 
 
@@ -118,7 +154,7 @@ class Token(_TokenAtHand):
         previous_owner: str | None,
         epoch: int,
         version: int,
-        offer: Offer | None,
+        details: TokenDetails,
         client_id: str | None,
         name: str | None,
     ) -> None:
@@ -139,7 +175,7 @@ class Token(_TokenAtHand):
         self.previous_owner: Final = previous_owner
         self.epoch: Final = epoch
         self.version: Final = version
-        self.offer: Final = offer
+        self.details: Final = details
         self.client_id: Final = client_id
         self.name: Final = name
         if not COMPILED:
@@ -226,22 +262,46 @@ class Token(_TokenAtHand):
     @property
     def price(self) -> Decimal | None:
         """The price that it is offered at; ``None`` where it is not offered or has no price."""
-        return self.offer.price if self.offer is not None and self.offer.listed else None
+        offer = self.details.offer
+        return offer.price if offer is not None and offer.listed else None
 
     @property
     def currency(self) -> str | None:
         """The currency or unit of the price."""
-        return self.offer.currency if self.offer is not None and self.offer.listed else None
+        offer = self.details.offer
+        return offer.currency if offer is not None and offer.listed else None
 
     @property
     def gift(self) -> bool:
         """Whether it is marked as a gift."""
-        return self.offer is not None and self.offer.gift
+        offer = self.details.offer
+        return offer is not None and offer.gift
 
     @property
     def is_sellable(self) -> bool:
         """Whether it is listed for a transfer."""
-        return self.offer is not None and self.offer.listed
+        offer = self.details.offer
+        return offer is not None and offer.listed
+
+    @property
+    def scope(self) -> str | None:
+        """What it is for, words with blanks between (RFC 6749, section 3.3); ``None`` where unsaid."""
+        return self.details.scope
+
+    @property
+    def audience(self) -> tuple[str, ...]:
+        """For whom it is (RFC 7662, ``aud``), empty where unsaid."""
+        return () if self.details.audience_text is None else tuple(json.loads(self.details.audience_text))
+
+    @property
+    def tag(self) -> str | None:
+        """What it is for, as the application sorts its tokens; ``None`` where unsaid."""
+        return self.details.tag
+
+    @property
+    def uses_left(self) -> int | None:
+        """How often it can still be used up; ``None`` where uses are not counted."""
+        return self.details.uses_left
 
     @property
     def is_transferable(self) -> bool:
@@ -279,24 +339,29 @@ class Token(_TokenAtHand):
         return Token(
             self.id, None, self.lookup, self.kind, None, self.text, self.is_json, self.created_at, self.timeout_ms,
             self.own_deadline, min(self.own_deadline, disownment), self.disownment_timeout_ms, at, at, self.owner,
-            self.epoch, self.version + 1, self.offer, self.client_id, self.name,
+            self.epoch, self.version + 1, self.details, self.client_id, self.name,
         )  # fmt: skip
 
     def held_by(self, owner: str, session_id: str | None, lookup: str | None, now: int) -> Token:
         """Return the token in new hands: epoch + 1, its listing cleared, deadline and value kept."""
         giver = self.owner if self.owner is not None else self.previous_owner
+        details = NO_TOKEN_DETAILS if self.details is NO_TOKEN_DETAILS else self.details.in_new_hands()
         return Token(
             self.id, owner, lookup, self.kind, session_id, self.text, self.is_json, self.created_at, self.timeout_ms,
             self.own_deadline, self.own_deadline, self.disownment_timeout_ms, now, None, giver, self.epoch + 1,
-            self.version + 1, None, self.client_id, self.name,
+            self.version + 1, details, self.client_id, self.name,
         )  # fmt: skip
+
+    def offered(self, offer: Offer | None) -> Token:
+        """Return the token advertised in this way; ``None`` takes every mark of an offer away."""
+        return self.replace(details=_shared(self.details._replace(offer=offer)), version=self.version + 1)
 
     def in_session(self, session_id: str | None, moves: int = 1) -> Token:
         """Return the token held in another session of the same owner, after so many moves; its hands stay the same."""
         return Token(
             self.id, self.owner, self.lookup, self.kind, session_id, self.text, self.is_json, self.created_at,
             self.timeout_ms, self.own_deadline, self.own_deadline, self.disownment_timeout_ms, self.held_since, None,
-            self.previous_owner, self.epoch, self.version + moves, self.offer, self.client_id, self.name,
+            self.previous_owner, self.epoch, self.version + moves, self.details, self.client_id, self.name,
         )  # fmt: skip
 
     def followed(self, session: Session | None, heir: Session | None) -> tuple[Token, Session | None]:
@@ -316,7 +381,7 @@ class Token(_TokenAtHand):
             return Token(
                 self.id, self.owner, self.lookup, self.kind, self.session_id, self.text, self.is_json, self.created_at,
                 self.timeout_ms, self.own_deadline, session.deadline, self.disownment_timeout_ms, self.held_since,
-                self.unassigned_at, self.previous_owner, self.epoch, self.version, self.offer, self.client_id,
+                self.unassigned_at, self.previous_owner, self.epoch, self.version, self.details, self.client_id,
                 self.name,
             )  # fmt: skip
         return self

@@ -28,7 +28,7 @@ from ..events import (
     TOKEN_TRANSFERRED,
     TOKEN_WITHDRAWN,
 )
-from ..records import TRANSFERABLE, Offer, Session, Token, TokenKind
+from ..records import NO_TOKEN_DETAILS, TRANSFERABLE, Offer, Session, Token, TokenKind
 from ..records.token import Token as NewToken
 from ..settings import NEWEST_READ, UNSET, Policy, Unset
 from .lookup import (
@@ -119,8 +119,8 @@ def issue_under(
     own_deadline = NEVER if issue.timeout_ms is None else now + issue.timeout_ms
     token = NewToken(
         issue.id, owner, issue.lookup, issue.kind, None if session is None else session.id, issue.text, issue.is_json,
-        now, issue.timeout_ms, own_deadline, own_deadline, issue.disownment_timeout_ms, now, None, None, 0, 1, None,
-        issue.client_id, issue.name,
+        now, issue.timeout_ms, own_deadline, own_deadline, issue.disownment_timeout_ms, now, None, None, 0, 1,
+        NO_TOKEN_DETAILS, issue.client_id, issue.name,
     )  # fmt: skip
     tx.put_token(None, token)
     tx.note((TOKEN_ISSUED, token, None))
@@ -265,8 +265,7 @@ def offer_token(
     """
     stored, token = _transferable(tx, key)
     _check_version(token, version)
-    offered = token.replace(offer=Offer(True, price, currency, gift), version=token.version + 1)
-    return _put(tx, TOKEN_OFFERED, stored, offered)
+    return _put(tx, TOKEN_OFFERED, stored, token.offered(Offer(True, price, currency, gift)))
 
 
 @reads(lambda key, listed, price, gift: token_queries(key))
@@ -277,15 +276,15 @@ def mark_token(tx: Transaction, key: Key, listed: bool | None, price: Decimal | 
         UnknownToken, NotTransferable: as ``offer_token``.
     """
     stored, token = _transferable(tx, key)
-    offer = token.offer or Offer(False, None, None, False)
+    offer = token.details.offer or Offer(False, None, None, False)
     offer = Offer(
         offer.listed if listed is None else listed,
         offer.price if price is None else price,
         offer.currency,
         offer.gift if gift is None else gift,
     )
-    marked = token.replace(offer=offer, version=token.version + 1)
-    return _put(tx, TOKEN_OFFERED if offer.listed or offer.gift else TOKEN_WITHDRAWN, stored, marked)
+    kind = TOKEN_OFFERED if offer.listed or offer.gift else TOKEN_WITHDRAWN
+    return _put(tx, kind, stored, token.offered(offer))
 
 
 @reads(lambda key, version: token_queries(key))
@@ -297,9 +296,9 @@ def withdraw_token(tx: Transaction, key: Key, version: int | None) -> Token:
     """
     stored, token = _transferable(tx, key)
     _check_version(token, version)
-    if token.offer is None:
+    if token.details.offer is None:
         return token
-    return _put(tx, TOKEN_WITHDRAWN, stored, token.replace(offer=None, version=token.version + 1))
+    return _put(tx, TOKEN_WITHDRAWN, stored, token.offered(None))
 
 
 class TokenChange(NamedTuple):

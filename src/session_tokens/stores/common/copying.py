@@ -24,7 +24,7 @@ from ...contract.transaction import Transaction, reads
 from ...crypto.minting import Keyring, PepperKeyring
 from ...errors import Conflict, InvalidInput, StoreError
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from .record_codec import outcome_text, session_row, token_row
+from .record_codec import Setting, outcome_text, session_row, token_row
 
 SPACES: Final = ("", "tt")
 """The name spaces of a store: that of ``SessionTokens`` and that of ``TokenTables``."""
@@ -32,13 +32,6 @@ BATCH: Final = 200
 """Records in one read and in one commit."""
 MARK: Final = "copy_under_way_from"
 """The setting that tells a target whose copy is not complete; its value tells the source."""
-
-
-class Setting(NamedTuple):
-    """A shared setting."""
-
-    name: str
-    text: str
 
 
 Copied = OwnerEntry | Setting | ServiceKey | Session | Token | IdempotencyRecord

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...clock import Clock
 from ...contract.queries import Unreadable
@@ -18,31 +18,17 @@ from ...crypto.minting import SHORT_SECRET, Keyring, is_pepper_id
 from ...errors import CorruptRecord, UnknownPepper
 from ...records import (
     NO_DETAILS,
+    NO_TOKEN_DETAILS,
     IdempotencyRecord,
     Offer,
-    OwnerEntry,
-    ServiceKey,
     Session,
     SessionDetails,
     Token,
+    TokenDetails,
     TokenKind,
 )
 
 Row = tuple[str | int | None, ...]
-
-SESSION_COLUMNS = (
-    "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
-    "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
-    "owner_epoch", "version", "client_id", "name", "label", "user_agent", "address", "data", "data_versions",
-    "successor", "moves", "ahead_ms", "secret_kind",
-)  # fmt: skip
-TOKEN_COLUMNS = (
-    "id", "owner", "lookup", "kind", "session_id", "value", "is_json", "created_at", "timeout_ms", "own_deadline",
-    "deadline", "disownment_timeout_ms", "held_since", "unassigned_at", "previous_owner", "epoch", "version",
-    "client_id", "name", "listed", "price", "currency", "gift",
-)  # fmt: skip
-ENTRY_COLUMNS = OwnerEntry._fields
-KEY_COLUMNS = ServiceKey._fields
 
 SET_ASIDE = (
     "restore it from a backup, or set it aside with session-tokens check --fix; until then it is left out of every list"
@@ -52,12 +38,43 @@ NAMED_CHARACTERS_MAX = 80
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: dumps() makes one for each call
 _KINDS = {kind.value: kind for kind in TokenKind}
-_NO_DETAILS_ROW = (None, None, None, "{}", "{}", None, 0, 0, None)
-_NO_OFFER_ROW = (None, None, None, None)
+_NO_DETAILS_ROW = (None,) * len(SessionDetails._fields)
+_NO_OFFER_ROW = (None,) * len(Offer._fields)
+_NO_DETAILS_LIST = list(_NO_DETAILS_ROW)
+_NO_TOKEN_DETAILS_ROW = (*_NO_OFFER_ROW, *(None,) * (len(TokenDetails._fields) - 1))
+_NO_TOKEN_DETAILS_LIST = list(_NO_TOKEN_DETAILS_ROW)
+_SESSION_WIDTH = 19 + len(_NO_DETAILS_ROW)
+_TOKEN_WIDTH = 19 + len(_NO_TOKEN_DETAILS_ROW)
+"""How many columns there are, those of the records themselves and of their details."""
+
+
+class Setting(NamedTuple):
+    """A setting that all processes share."""
+
+    name: str
+    text: str
+
+
+def plain_row(record: Row) -> Row:
+    """Return a record whose fields are its columns as a row."""
+    return tuple(record)
+
+
+def trimmed(row: Sequence[Any]) -> Sequence[Any]:
+    """Return a row without what is absent at its end: as if columns that came later had never been."""
+    end = len(row)
+    while end and row[end - 1] is None:
+        end -= 1
+    return row[:end]
+
+
+def padded(row: Sequence[Any], width: int) -> Sequence[Any]:
+    """Return a row with what is absent at its end: ``trimmed`` took it away, or it was written before it could be."""
+    return row if len(row) >= width else [*row, *(None,) * (width - len(row))]
 
 
 def session_row(session: Session) -> Row:
-    """Return a session as a row in the order of ``SESSION_COLUMNS``."""
+    """Return a session as a row: its columns in the order of ``kinds.SESSION``."""
     details = session.details
     return (
         session.id, session.owner, session.lookup, session.created_at, session.last_seen_at, session.authenticated_at,
@@ -85,21 +102,12 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
     try:
         (
             id, owner, lookup, created_at, last_seen_at, authenticated_at, deadline, idle, max_age, detached_timeout,
-            detachable, detached_at, ended_at, end_reason, sweep_at, owner_epoch, version, client_id, name,
-            label, user_agent, address, data, data_versions, successor, moves, ahead_ms, secret_kind,
+            detachable, detached_at, ended_at, end_reason, sweep_at, owner_epoch, version, client_id, name, *rest,
         ) = row  # fmt: skip
-        is_plain = data == "{}" and data_versions == "{}" and label is None and user_agent is None and address is None
-        details = (
-            NO_DETAILS
-            if is_plain and successor is None and ahead_ms == 0 and secret_kind is None
-            else SessionDetails(
-                label, user_agent, address, data, {} if data_versions == "{}" else json.loads(data_versions),
-                successor, moves, ahead_ms, secret_kind,
-            )
-        )  # fmt: skip
-        numbers = deadline + sweep_at + version + created_at + moves + ahead_ms
-        if detachable not in (0, 1) or not isinstance(numbers, int) or secret_kind not in (None, SHORT_SECRET):
-            raise ValueError("a number or kind is none")
+        details = NO_DETAILS if rest == _NO_DETAILS_LIST else _session_details(*rest)
+        numbers = deadline + sweep_at + version + created_at + details.moves + details.ahead_ms
+        if detachable not in (0, 1) or not isinstance(numbers, int):
+            raise ValueError("a number is none")
     except (ValueError, TypeError) as error:
         raise CorruptRecord(
             f"the stored session {_named(row[0])} is not as it was written; {SET_ASIDE}",
@@ -114,25 +122,42 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
     )  # fmt: skip
 
 
+def _session_details(
+    label: str | None,
+    user_agent: str | None,
+    address: str | None,
+    data: str,
+    data_versions: str,
+    successor: str | None,
+    moves: int,
+    ahead_ms: int,
+    secret_kind: str | None,
+    *rest: Any,
+) -> SessionDetails:
+    """Return the details in the columns of a session that has some."""
+    if secret_kind not in (None, SHORT_SECRET) or not isinstance(data, str):
+        raise ValueError("a kind of secret or data is none")
+    versions = {} if data_versions == "{}" else json.loads(data_versions)
+    return SessionDetails(label, user_agent, address, data, versions, successor, moves, ahead_ms, secret_kind, *rest)
+
+
 def token_row(token: Token) -> Row:
-    """Return a token as a row in the order of ``TOKEN_COLUMNS``."""
-    offer = token.offer
+    """Return a token as a row: its columns in the order of ``kinds.TOKEN``."""
+    details = token.details
     return (
         token.id, token.owner, token.lookup, token.kind._value_, token.session_id, token.text, int(token.is_json),
         token.created_at, token.timeout_ms, token.own_deadline, token.deadline, token.disownment_timeout_ms,
         token.held_since, token.unassigned_at, token.previous_owner, token.epoch, token.version, token.client_id,
         token.name,
-        *(
-            _NO_OFFER_ROW
-            if offer is None
-            else (
-                int(offer.listed),
-                None if offer.price is None else str(offer.price),
-                offer.currency,
-                int(offer.gift),
-            )
-        ),
+        *(_NO_TOKEN_DETAILS_ROW if details is NO_TOKEN_DETAILS else (*_offer_row(details.offer), *details[1:])),
     )  # fmt: skip
+
+
+def _offer_row(offer: Offer | None) -> Row:
+    if offer is None:
+        return _NO_OFFER_ROW
+    price = None if offer.price is None else str(offer.price)
+    return (int(offer.listed), price, offer.currency, int(offer.gift))
 
 
 def token_of(row: Sequence[Any]) -> Token:
@@ -144,14 +169,9 @@ def token_of(row: Sequence[Any]) -> Token:
     try:
         (
             id, owner, lookup, kind, session_id, value, is_json, created_at, timeout_ms, own_deadline, deadline,
-            disownment, held_since, unassigned_at, previous_owner, epoch, version, client_id, name,
-            listed, price, currency, gift,
+            disownment, held_since, unassigned_at, previous_owner, epoch, version, client_id, name, *rest,
         ) = row  # fmt: skip
-        offer = (
-            None
-            if listed is None
-            else Offer(listed == 1, None if price is None else Decimal(price), currency, gift == 1)
-        )
+        details = NO_TOKEN_DETAILS if rest == _NO_TOKEN_DETAILS_LIST else _token_details(*rest)
         token_kind = _KINDS[kind]
         if is_json not in (0, 1) or not isinstance(deadline + own_deadline + version + epoch + held_since, int):
             raise ValueError("a number is none")
@@ -164,13 +184,25 @@ def token_of(row: Sequence[Any]) -> Token:
         ) from error
     return Token._of(
         id, owner, lookup, token_kind, session_id, value, is_json == 1, created_at, timeout_ms, own_deadline, deadline,
-        disownment, held_since, unassigned_at, previous_owner, epoch, version, offer, client_id, name,
+        disownment, held_since, unassigned_at, previous_owner, epoch, version, details, client_id, name,
     )  # fmt: skip
 
 
+def _token_details(
+    listed: int | None, price: str | None, currency: str | None, gift: int | None, *rest: Any
+) -> TokenDetails:
+    """Return the details in the columns of a token that has some."""
+    if listed is None:
+        return TokenDetails(None, *rest)
+    return TokenDetails(Offer(listed == 1, None if price is None else Decimal(price), currency, gift == 1), *rest)
+
+
 def message_of(table: str, row: Sequence[Any]) -> bytes:
-    """Return what the MAC of a row covers: the table's name and every column; the same on every store and Python."""
-    return (table + ascii(tuple(row))).encode("ascii")
+    """Return what the MAC of a row covers: the table's name and every column; the same on every store and Python.
+
+    What is absent at the end of a row is left out, so that a MAC holds when a column is added there.
+    """
+    return (table + ascii(trimmed(tuple(row)))).encode("ascii")
 
 
 def mac_of(keyring: Keyring, table: str, row: Sequence[Any]) -> str:
@@ -225,13 +257,28 @@ def _named(text: object) -> str:
     return shown if len(shown) <= NAMED_CHARACTERS_MAX else shown[:NAMED_CHARACTERS_MAX] + "…"
 
 
+def idempotency_row(record: IdempotencyRecord) -> Row:
+    """Return the first outcome under an idempotency key as a row."""
+    return (record.key, record.request, record.nonce, record.key_id, outcome_text(record), record.expires_at)
+
+
+def idempotency_of(row: Sequence[Any], clock: Clock) -> IdempotencyRecord:
+    """Return the first outcome under an idempotency key of a row.
+
+    Raises:
+        CorruptRecord: for a row that ``idempotency_row`` cannot have made.
+    """
+    key, request, nonce, key_id, outcome, expires_at = row
+    return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, clock), expires_at)
+
+
 def outcome_text(record: IdempotencyRecord) -> str:
     """Return the outcome of an idempotency record as JSON text."""
     outcome = record.outcome
     if isinstance(outcome, Session):
-        return _as_json({"session": session_row(outcome)})
+        return _as_json({"session": trimmed(session_row(outcome))})
     if isinstance(outcome, Token):
-        return _as_json({"token": token_row(outcome)})
+        return _as_json({"token": trimmed(token_row(outcome))})
     return _as_json({"plain": outcome})
 
 
@@ -244,9 +291,9 @@ def outcome_of(text: str, clock: Clock) -> Session | Token | bool | int | None:
     try:
         outcome = json.loads(text)
         if "session" in outcome:
-            return session_of(outcome["session"], clock)
+            return session_of(padded(outcome["session"], _SESSION_WIDTH), clock)
         if "token" in outcome:
-            return token_of(outcome["token"])
+            return token_of(padded(outcome["token"], _TOKEN_WIDTH))
         plain: bool | int | None = outcome["plain"]
         return plain
     except (ValueError, TypeError, KeyError) as error:

@@ -55,7 +55,7 @@ from ...contract.unreadable import Unreadables
 from ...crypto.minting import PlainKeyring
 from ...errors import StoreUnavailable
 from ...events import Listeners, Place
-from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ...records import NO_TOKEN_DETAILS, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .indexes import Bucket, Deadlines, Order, add_member, drop_member, members, place_of, write_rest
 from .transaction import MemoryTransaction
 
@@ -229,7 +229,7 @@ class MemoryStore(BlockingStore):
                     add_member(self.held, new.session_id, new.id)
                 else:
                     self._place_token(new)
-                if new.offer is not None and new.offer.listed:
+                if new.details is not NO_TOKEN_DETAILS and new.is_sellable:
                     self.sellable[new.id] = None
                 if new.deadline != NEVER:
                     self._token_deadlines.add(new.deadline, new.id)
@@ -255,7 +255,7 @@ class MemoryStore(BlockingStore):
                     add_member(self.held, new.session_id, new.id)
                 else:
                     self._place_token(new)
-        if old.offer is not None or (new is not None and new.offer is not None):
+        if old.details is not NO_TOKEN_DETAILS or (new is not None and new.details is not NO_TOKEN_DETAILS):
             self._list_for_sale(old, new)
 
     def _list_for_sale(self, old: Token, new: Token | None) -> None:

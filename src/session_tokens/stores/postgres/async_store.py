@@ -16,6 +16,7 @@ from ...errors import StoreError, StoreUnavailable
 from ...events import Listeners
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
+from ..common.kinds import KINDS
 from .address import Address
 from .check import Problem, Progress, checking
 from .core import PostgresCore, Rows, not_written
@@ -119,8 +120,8 @@ class PostgresStore(CoalescingStore):
 
     async def dump(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind; see ``copying.Copyable``."""
-        rows = await self._read(dump_statement(self._core.schema, kind, after, limit))
-        return dump_of(kind, rows, self._core.decoder, limit)
+        rows = await self._read(dump_statement(self._core.schema, KINDS[kind], after, limit))
+        return dump_of(KINDS[kind], rows, self._core.decoder, limit)
 
     async def count(self) -> int:
         """Return how many records there are in the name space."""

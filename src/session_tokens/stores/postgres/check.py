@@ -19,9 +19,11 @@ from ...contract.optimistic import Commit
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE
 from ...records import OwnerEntry, Token
+from ..common.kinds import KINDS, OWNER, SESSION, TOKEN, Kind
 from .address import Address
 from .check_indexes import Foundations
 from .commit import commit_statement
+from .dump import counting, dump_statement
 from .queries import Statement
 from .rows import ABSENT, NUMBERS, Decoder, escaped, unescaped
 from .schema import BEGIN, Command, Script
@@ -52,25 +54,6 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         return f"{self.kind} {self.id}: {self.text}" + (f" ({self.fixed})" if self.fixed else "")
 
-
-class _Table(NamedTuple):
-    kind: str
-    name: str
-    key: str
-    json: str
-
-
-TABLES = (
-    _Table("session", "sessions", "id", "{schema}.session_json_v1(t)"),
-    _Table("token", "tokens", "id", "{schema}.token_json_v1(t)"),
-    _Table("owner", "owners", "owner", "{schema}.owner_json_v1(t)"),
-    _Table(
-        "idempotency", "idempotency", "key",
-        "json_build_array(t.key, t.request, t.nonce, t.key_id, t.outcome, t.expires_at, t.mac, t.stamp)::text",
-    ),
-    _Table("setting", "settings", "name", "json_build_array(t.name, t.text, t.mac, t.stamp)::text"),
-    _Table("service key", "service_keys", "id", "{schema}.key_json_v1(t)"),
-)  # fmt: skip
 
 _LOST_TOKENS = """
     SELECT t.id, {schema}.token_json_v1(t) FROM {schema}.tokens t
@@ -129,14 +112,7 @@ class _Check:
         self._highest = 0
         self._bad: set[tuple[str, str]] = set()
         self._recorded: set[str] = set()
-        self._decode: dict[str, Callable[[str], tuple[Any, int]]] = {
-            "session": decoder.session,
-            "token": decoder.token,
-            "owner": decoder.entry,
-            "idempotency": decoder.idempotency,
-            "setting": decoder.setting,
-            "service key": decoder.key,
-        }
+        self._decode = decoder.record
 
     def _report(self, kind: str, id: str, text: str, fixed: str | None) -> None:
         self.problems.append(Problem(kind, id, text, fixed))
@@ -148,14 +124,12 @@ class _Check:
         yield from self._below.indexes()
         rows = yield Statement(f"SELECT key_id FROM {self._schema}.peppers", ())
         self._recorded = {key_id for (key_id,) in rows}
-        counts = ", ".join(f"(SELECT count(*) FROM {self._schema}.{table.name})" for table in TABLES)
-        rows = yield Statement(f"SELECT {counts}", ())
-        total, done = sum(rows[0]), 0
-        for table in TABLES:
+        total, done = (yield from counting(self._schema)), 0
+        for kind in KINDS.values():
             after: str | None = ""
             while after is not None:
-                some: Sequence[tuple[str, str]] = yield self._batch(table, after)
-                yield from self._records(table, some)
+                some: Sequence[tuple[str, str]] = yield dump_statement(self._schema, kind, after, BATCH)
+                yield from self._records(kind, some)
                 done += len(some)
                 if self._progress is not None:
                     self._progress(done, max(done, total))
@@ -164,44 +138,36 @@ class _Check:
         yield from self._lost_entries()
         yield from self._below.stamps(self._highest)
 
-    def _batch(self, table: _Table, after: str) -> Statement:
-        text = (
-            f"SELECT t.{table.key}, {table.json} FROM {{schema}}.{table.name} t"
-            f" WHERE t.{table.key} > %s ORDER BY t.{table.key} LIMIT {BATCH}"
-        )
-        return Statement(text.format(schema=self._schema), (after,))
-
-    def _records(self, table: _Table, rows: Sequence[tuple[str, str]]) -> Script:
+    def _records(self, kind: Kind, rows: Sequence[tuple[str, str]]) -> Script:
         """See that each record is as someone with the pepper wrote it."""
         for key, record in rows:
             try:
-                _, stamp = self._decode[table.kind](record)
+                _, stamp = self._decode(kind, record)
             except UNREADABLE as error:
-                self._bad.add((table.kind, key))
+                self._bad.add((kind.name, key))
                 done = None
                 if self._fix and error.details.get("key_id") not in self._recorded:  # else it lives for who has that
-                    yield from self._set_aside(table, key, json.loads(record)[-1], str(error))
+                    yield from self._set_aside(kind, key, json.loads(record)[-1], str(error))
                     done = "moved to quarantine"
-                    if table.kind == "owner" and _is_owner(key):
+                    if kind is OWNER and _is_owner(key):
                         done = f"{done}; {WRITTEN_ANEW}"
-                self._report(table.kind, key, str(error), done)
+                self._report(kind.name, key, str(error), done)
             else:
                 self._highest = max(self._highest, stamp & NUMBERS)
 
-    def _set_aside(self, table: _Table, key: str, stamp: int, reason: str) -> Script:
+    def _set_aside(self, kind: Kind, key: str, stamp: int, reason: str) -> Script:
         """Move a row out of the way, if it is still the one that was looked at; for an owner's comes a new one."""
-        text = _SET_ASIDE.format(schema=self._schema, table=table.name, key=table.key)
+        text = _SET_ASIDE.format(schema=self._schema, table=kind.table, key=kind.key)
         locks = json.dumps({"alone": True, "lock_timeout_ms": str(LOCK_TIMEOUT_MS)})
         yield BEGIN
         yield Statement(f"SELECT {self._schema}.lock_v1(%s::jsonb)", (locks,))
-        yield Statement(text, (key, stamp, table.name, key, reason))
-        if table.kind == "owner" and _is_owner(key):
+        yield Statement(text, (key, stamp, kind.table, key, reason))
+        if kind is OWNER and _is_owner(key):
             yield from self._written_anew(key, None, ABSENT)
         yield Command("COMMIT")
 
     def _lost_tokens(self) -> Script:
         """See that each token that names a session has it; without it, it is written down as what it counts as."""
-        (table,) = (table for table in TABLES if table.kind == "token")
         query, after = _LOST_TOKENS.format(schema=self._schema), ""
         while True:
             rows = yield Statement(query, (after, BATCH))
@@ -209,14 +175,14 @@ class _Check:
             for id, text in rows:
                 if ("token", id) in self._bad:
                     continue
-                token, stamp = self._decode["token"](text)
+                token, stamp = self._decode(TOKEN, text)
                 left = token.as_of(now, None, None)
                 said = (
                     f"its session {token.session_id} is not there; it {'is dead' if left is None else 'is unassigned'}"
                 )
                 done = None
                 if self._fix and left is None:
-                    yield from self._set_aside(table, id, stamp, said)
+                    yield from self._set_aside(TOKEN, id, stamp, said)
                     done = "moved to quarantine"
                 elif self._fix:
                     yield self._written(Changes(), token, left, stamp)
@@ -250,7 +216,7 @@ class _Check:
                 said = f"a session was opened under its epoch {epoch}, which its entry does not know"
                 done = None
                 if self._fix:
-                    known, stamp = self._decode["owner"](text) if text is not None else (None, ABSENT)
+                    known, stamp = self._decode(OWNER, text) if text is not None else (None, ABSENT)
                     yield from self._written_anew(column, known, str(stamp))
                     done = WRITTEN_ANEW
                 self._report("owner", column, said, done)
@@ -266,7 +232,7 @@ class _Check:
         first = None
         for (text,) in (yield Statement(_FIRST_OF_OWNER.format(schema=self._schema), (column,))):
             try:
-                first, session_stamp = self._decode["session"](text)
+                first, session_stamp = self._decode(SESSION, text)
             except UNREADABLE:
                 continue
             stamps["session", first.id] = str(session_stamp)

@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from typing import Any, NamedTuple
 
+from ..common.kinds import KINDS, Kind
+from ..common.sql_tables import index_statements
 from .address import Address
+from .functions import DIALECT, functions_text
 from .queries import Statement
-from .schema import MIGRATIONS, Command, Script
+from .schema import Command, Script, in_schema
 
 Report = Callable[[str, str, str, str | None], None]
 """``report(kind, id, text, fixed)``."""
 
 NOT_THE_OWNER = "it can be mended by the role that owns the tables"
-_FUNCTION = re.compile(r"CREATE ((?:FUNCTION|PROCEDURE) \{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;)", re.DOTALL)
-_INDEX = re.compile(r"(CREATE (UNIQUE )?INDEX (\w+) ON \{schema\}\.(\w+) \(([^)]*)\)(?:\s+WHERE ([^;]*))?);")
-_KEYS = {
-    "sessions": "id", "tokens": "id", "owners": "owner", "idempotency": "key", "settings": "name", "service_keys": "id",
-}  # fmt: skip
+_FUNCTION = re.compile(r"CREATE OR REPLACE (?:FUNCTION|PROCEDURE) \{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;", re.DOTALL)
 _BY_TABLE = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 _BY_INDEX = ("enable_seqscan", "enable_indexonlyscan", "enable_bitmapscan", "enable_sort", "enable_incremental_sort")
 
@@ -34,30 +32,20 @@ class _Index(NamedTuple):
     """One index as it should be."""
 
     name: str
-    table: str
+    kind: Kind
     columns: str
     where: str
     text: str
 
 
-def _texts() -> Iterator[str]:
-    for migration in MIGRATIONS:
-        name = f"{migration.number:04}_{migration.name}.sql"
-        yield files(__package__).joinpath("sql", name).read_text("utf-8")
-
-
 def expected_indexes() -> Iterator[_Index]:
     """Return every index that there should be, in the order in which they are made."""
-    for table, key in _KEYS.items():
-        name = f"{table}_pkey"
-        text = f"ALTER TABLE {{schema}}.{table} ADD CONSTRAINT {name} PRIMARY KEY ({key})"
-        yield _Index(name, table, key, "true", text)
-    name = "service_keys_lookup_key"
-    text = f"ALTER TABLE {{schema}}.service_keys ADD CONSTRAINT {name} UNIQUE (lookup)"
-    yield _Index(name, "service_keys", "lookup", "true", text)
-    for whole in _texts():
-        for text, _, name, table, columns, where in _INDEX.findall(whole):
-            yield _Index(name, table, columns, where or "true", text)
+    for kind in KINDS.values():
+        name = f"{kind.table}_pkey"
+        text = f"ALTER TABLE {{schema}}.{kind.table} ADD CONSTRAINT {name} PRIMARY KEY ({kind.key})"
+        yield _Index(name, kind, kind.key, "true", text)
+    for name, kind, holds, where, text in index_statements(KINDS.values(), DIALECT, "{schema}."):
+        yield _Index(name, kind, ", ".join(holds.columns), where, text)
 
 
 class Foundations:
@@ -70,6 +58,7 @@ class Foundations:
     """
 
     def __init__(self, address: Address, fix: bool, report: Report) -> None:
+        self._address = address
         self._schema = address.schema
         self._namespace = address.namespace
         self._fix = fix
@@ -90,21 +79,20 @@ class Foundations:
         owns = yield Statement(query, (self._namespace,))
         self._owns = bool(owns and owns[0][0])
         whole = True
-        for text in _texts():
-            for definition, name, body in _FUNCTION.findall(text):
-                ours = self._ours(body)
-                if there.get(name) == ours:
-                    continue
-                said = "it is not there" if name not in there else "its text is not that of this version"
-                if self._fix and self._owns:
-                    yield Command(f"CREATE OR REPLACE {self._ours(definition)}")
-                else:
-                    whole = False
-                self._tell("function", name, said, "made anew")
+        for found in _FUNCTION.finditer(functions_text()):
+            name = found[1]
+            if there.get(name) == self._ours(found[2]):
+                continue
+            said = "it is not there" if name not in there else "its text is not that of this version"
+            if self._fix and self._owns:
+                yield Command(self._ours(found[0]))
+            else:
+                whole = False
+            self._tell("function", name, said, "made anew")
         return whole
 
     def _ours(self, text: str) -> str:
-        return text.replace("{schema}", self._schema).replace("{name}", self._namespace)
+        return in_schema(self._address, text)
 
     def _tell(self, kind: str, id: str, said: str, done: str) -> None:
         if not self._fix:
@@ -129,7 +117,7 @@ class Foundations:
             elif not there[index.name]:
                 yield from self._mend(index, "it is not in use, because it was not made to its end", None)
             elif (yield from self._differs(index)):
-                yield from self._mend(index, f"it does not hold what the table {index.table} holds", None)
+                yield from self._mend(index, f"it does not hold what the table {index.kind.table} holds", None)
 
     def _mend(self, index: _Index, said: str, text: str | None) -> Script:
         if self._fix and self._owns:
@@ -138,8 +126,8 @@ class Foundations:
 
     def _differs(self, index: _Index) -> Script:
         """Whether an index and its table hold different keys; ``False`` too where the index cannot be asked alone."""
-        key = _KEYS[index.table]
-        rows = f"SELECT hashtextextended({key}, 0) AS hash FROM {self._schema}.{index.table} WHERE {index.where}"
+        key, table = index.kind.key, f"{self._schema}.{index.kind.table}"
+        rows = f"SELECT hashtextextended({key}, 0) AS hash FROM {table} WHERE {index.where}"
         ordered = f"{rows} ORDER BY {index.columns} OFFSET 0"
         add_up = "SELECT count(*), coalesce(sum(hash), 0)::text FROM ({}) AS rows"
         yield Command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -164,7 +152,7 @@ class Foundations:
 
     def _twins(self, index: _Index) -> Script:
         """Find rows that share a key, as when a table without its primary key was restored twice; keep the latest."""
-        key, table = index.columns, f"{self._schema}.{index.table}"
+        key, table = index.columns, f"{self._schema}.{index.kind.table}"
         query = f"SELECT {key}, count(*) FROM {table} GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
         for id, count in (yield Statement(query, ())):
             done = None
@@ -178,9 +166,9 @@ class Foundations:
                     SELECT {self._schema}.now_v1(), %s, %s, 'a row of the same key was written later',
                         to_jsonb(gone)::text FROM gone
                 """
-                yield Statement(query, (id, id, index.table, id))
+                yield Statement(query, (id, id, index.kind.table, id))
                 done = "kept the latest, moved the others to quarantine"
-            self._report(_kind_of(index.table), id, f"it is there {count} times", done)
+            self._report(index.kind.name, id, f"it is there {count} times", done)
 
     def stamps(self, highest: int) -> Script:
         """See that the sequence of stamps is ahead of all that were given out: a repeated one would hide a change."""
@@ -204,7 +192,3 @@ def _names_in(plan: Any) -> set[str]:
         return set()
     names = {plan["Index Name"]} if "Index Name" in plan else set()
     return names.union(*map(_names_in, plan.values()))
-
-
-def _kind_of(table: str) -> str:
-    return {"owners": "owner", "idempotency": "idempotency", "service_keys": "service key"}.get(table, table[:-1])

@@ -1,7 +1,7 @@
 """The pure core of committing to PostgreSQL: change sets and stamps become one call of ``committing_v1``.
 
 Theory of operation. Everything that was read or will be written is locked before a stamp is compared
-(``sql/postgres_0003_commit_v1.sql`` says in which order). Sessions and tokens that are there are locked as rows. What
+(``sql/commit.sql`` says in which order). Sessions and tokens that are there are locked as rows. What
 has no row is locked by its name: absent keys, owners' entries and the other small tables, and the sets of which a
 ``Part`` may speak. Whoever changes a member of a set locks the set's name too, so that no phantom slips in.
 """
@@ -9,42 +9,24 @@ has no row is locked by its name: absent keys, owners' entries and the other sma
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...clock import NEVER
 from ...contract.changes import Changes, owner_of_living, parked_owner
 from ...contract.optimistic import Commit
 from ...crypto.minting import Keyring
-from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from ..common.record_codec import (
-    ENTRY_COLUMNS,
-    KEY_COLUMNS,
-    SESSION_COLUMNS,
-    TOKEN_COLUMNS,
-    Row,
-    mac_of,
-    outcome_text,
-    session_row,
-    token_row,
-)
+from ...records import Session, Token
+from ..common.kinds import IDEMPOTENCY, MEMBERS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from ..common.record_codec import Setting, mac_of
+from ..common.sql_tables import SIGNED
 from .queries import Statement
 from .rows import ABSENT, Part, escaped
 
 NAMES_MAX = 192
 """How many names one batch locks one by one; a larger batch takes the whole store, for lock tables are finite."""
 
-IDEMPOTENCY_COLUMNS = ("key", "request", "nonce", "key_id", "outcome", "expires_at")
-SETTING_COLUMNS = ("name", "text")
-
-_SETS = {
-    "sessions_of": "sessions_of",
-    "newest_sessions_of": "sessions_of",
-    "predecessors_of": "predecessors_of",
-    "tokens_of": "tokens_of",
-    "transferables_of": "tokens_of",
-    "parked_tokens": "parked_tokens",
-}
+_SETS = {members.name: members.locked_as for members in MEMBERS} | {"newest_sessions_of": "sessions_of"}
 """Kinds of parts that are sets, whose keys say how many and whose; and the name under which they are locked."""
 _COUNTS = {
     "session_count_of": "sessions_of",
@@ -157,57 +139,34 @@ def commit_statement(schema: str, keyring: Keyring, commits: Sequence[Commit], l
 
 def _written(keyring: Keyring, changes: Changes) -> Columns:
     """Return the records of one change set, by what happens to them; empty lists are left out."""
-    rows = {
-        "sessions_made": [_session(keyring, new) for old, new in changes.sessions if old is None and new is not None],
-        "sessions_changed": [
-            _session(keyring, new) for old, new in changes.sessions if old is not None and new is not None
-        ],
-        "sessions_gone": [old.id for old, new in changes.sessions if old is not None and new is None],
-        "tokens_made": [_token(keyring, new) for old, new in changes.tokens if old is None and new is not None],
-        "tokens_changed": [_token(keyring, new) for old, new in changes.tokens if old is not None and new is not None],
-        "tokens_gone": [old.id for old, new in changes.tokens if old is not None and new is None],
-    }
+    rows: Columns = {}
+    for kind, pairs in ((SESSION, changes.sessions), (TOKEN, changes.tokens)):
+        rows[f"{kind.table}_made"] = [_columns(keyring, kind, new) for old, new in pairs if old is None]
+        rows[f"{kind.table}_changed"] = [
+            _columns(keyring, kind, new) for old, new in pairs if old is not None and new is not None
+        ]
+        rows[f"{kind.table}_gone"] = [old.id for old, new in pairs if old is not None and new is None]
     if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
         rows["rest"] = [True]
-        rows["entries"] = [_entry(keyring, new) for _, new in changes.entries]
-        rows["outcomes"] = [_outcome(keyring, record) for record in changes.idempotency]
-        rows["forgotten"] = list(changes.forgotten)
-        rows["settings"] = [_setting(keyring, name, text) for name, text in changes.settings if text is not None]
+        put: Sequence[tuple[Kind, Sequence[Any]]] = (
+            (OWNER, [new for _, new in changes.entries]),
+            (IDEMPOTENCY, changes.idempotency),
+            (SETTING, [Setting(name, text) for name, text in changes.settings if text is not None]),
+            (SERVICE_KEY, [new for _, new in changes.keys if new is not None]),
+        )
+        for kind, records in put:
+            rows[f"{kind.table}_put"] = [_columns(keyring, kind, record) for record in records]
+        rows["idempotency_gone"] = changes.forgotten
         rows["settings_gone"] = [name for name, text in changes.settings if text is None]
-        rows["keys"] = [_key(keyring, new) for _, new in changes.keys if new is not None]
-        rows["keys_gone"] = [old.id for old, new in changes.keys if old is not None and new is None]
+        rows["service_keys_gone"] = [old.id for old, new in changes.keys if old is not None and new is None]
     return {name: listed for name, listed in rows.items() if listed}
 
 
-def _columns(keyring: Keyring, table: str, names: Iterable[str], row: Row) -> Columns:
-    columns: Columns = {name: value for name, value in zip(names, row, strict=True) if value is not None}
-    columns["mac"] = mac_of(keyring, table, row)
+def _columns(keyring: Keyring, kind: Kind, record: Any) -> Columns:
+    row = kind.row(record)
+    columns: Columns = {name: value for name, value in zip(kind.names, row, strict=True) if value is not None}
+    columns[SIGNED] = mac_of(keyring, kind.table, row)
     return columns
-
-
-def _session(keyring: Keyring, session: Session) -> Columns:
-    return _columns(keyring, "sessions", SESSION_COLUMNS, session_row(session))
-
-
-def _token(keyring: Keyring, token: Token) -> Columns:
-    return _columns(keyring, "tokens", TOKEN_COLUMNS, token_row(token))
-
-
-def _entry(keyring: Keyring, entry: OwnerEntry) -> Columns:
-    return _columns(keyring, "owners", ENTRY_COLUMNS, entry)
-
-
-def _outcome(keyring: Keyring, record: IdempotencyRecord) -> Columns:
-    row = (record.key, record.request, record.nonce, record.key_id, outcome_text(record), record.expires_at)
-    return _columns(keyring, "idempotency", IDEMPOTENCY_COLUMNS, row)
-
-
-def _setting(keyring: Keyring, name: str, text: str) -> Columns:
-    return _columns(keyring, "settings", SETTING_COLUMNS, (name, text))
-
-
-def _key(keyring: Keyring, key: ServiceKey) -> Columns:
-    return _columns(keyring, "service_keys", KEY_COLUMNS, key)
 
 
 def _json(value: Columns) -> str:

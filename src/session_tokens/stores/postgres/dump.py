@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ..common.copying import Dump, Setting
-from .check import TABLES
+from ..common.copying import Dump
+from ..common.kinds import KINDS, Kind
+from .functions import json_function
 from .queries import Statement
 from .rows import Decoder
 from .schema import BEGIN, Script
@@ -14,33 +14,24 @@ from .schema import BEGIN, Script
 WHOLE_TABLE_TIMEOUT_S = 600.0
 
 
-def dump_statement(schema: str, kind: str, after: str, limit: int) -> Statement:
-    """Ask for a batch of records; see ``Copyable.dump_now``."""
-    table = next(table for table in TABLES if table.kind == kind)
+def dump_statement(schema: str, kind: Kind, after: str, limit: int) -> Statement:
+    """Ask for a batch of records, each as its key and its JSON; see ``Copyable.dump_now``."""
     text = (
-        f"SELECT t.{table.key}, {table.json} FROM {{schema}}.{table.name} t"
-        f" WHERE t.{table.key} > %s ORDER BY t.{table.key} LIMIT %s"
+        f"SELECT t.{kind.key}, {schema}.{json_function(kind)}(t) FROM {schema}.{kind.table} t"
+        f" WHERE t.{kind.key} > %s ORDER BY t.{kind.key} LIMIT %s"
     )
-    return Statement(text.format(schema=schema), (after, limit))
+    return Statement(text, (after, limit))
 
 
-def dump_of(kind: str, rows: Sequence[tuple[str, str]], decoder: Decoder, limit: int) -> Dump:
+def dump_of(kind: Kind, rows: Sequence[tuple[str, str]], decoder: Decoder, limit: int) -> Dump:
     """Return the records in the reply."""
-    decode: dict[str, Callable[[str], Any]] = {
-        "owner": lambda text: decoder.entry(text)[0],
-        "setting": lambda text: Setting(*decoder.setting(text)[0]),
-        "service key": lambda text: decoder.key(text)[0],
-        "session": lambda text: decoder.session(text)[0],
-        "token": lambda text: decoder.token(text)[0],
-        "idempotency": lambda text: decoder.idempotency(text)[0],
-    }
-    records = [decode[kind](text) for _, text in rows]
+    records = [decoder.record(kind, text)[0] for _, text in rows]
     return Dump(records, None if len(rows) < limit else rows[-1][0])
 
 
 def counting(schema: str) -> Script:
     """Ask how many records there are in the store's name space."""
-    counts = ", ".join(f"(SELECT count(*) FROM {schema}.{table.name})" for table in TABLES)
+    counts = ", ".join(f"(SELECT count(*) FROM {schema}.{kind.table})" for kind in KINDS.values())
     rows = yield Statement(f"SELECT {counts}", ())
     return sum(rows[0])
 
@@ -48,7 +39,7 @@ def counting(schema: str) -> Script:
 def clearing(schema: str) -> Script:
     """Delete every record of the store's name space, and which peppers it had, all or none."""
     yield BEGIN
-    for table in TABLES:
-        yield Statement(f"DELETE FROM {schema}.{table.name}", ())
+    for kind in KINDS.values():
+        yield Statement(f"DELETE FROM {schema}.{kind.table}", ())
     yield Statement(f"DELETE FROM {schema}.peppers", ())
     yield Statement("COMMIT", ())

@@ -1,6 +1,6 @@
 """The pure core of reading PostgreSQL: queries become one statement, its rows become answers.
 
-Theory of operation. Wants of one kind are one call of that kind's function (``sql/postgres_0002_reading_v1.sql``), the
+Theory of operation. Wants of one kind are one call of that kind's function (``sql/reading.sql``), the
 calls of all kinds are one ``UNION ALL``: one statement, one snapshot, one round trip, whatever was asked.
 """
 
@@ -187,12 +187,12 @@ def _listing_params(number: int, query: SessionListing | TokenListing) -> list[A
 
 def session_statement(schema: str, lookups: Sequence[str]) -> Statement:
     """Return the hot path of sessions: one row of now, and a text with the session and its owner's entry."""
-    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_session_v2(%s::text[])", (_array_of(lookups),))
+    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_session_v1(%s::text[])", (_array_of(lookups),))
 
 
 def token_statement(schema: str, lookups: Sequence[str]) -> Statement:
     """Return the hot path of tokens: one row of now, and a text with the token, its session and that owner's entry."""
-    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_token_v2(%s::text[])", (_array_of(lookups),))
+    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_token_v1(%s::text[])", (_array_of(lookups),))
 
 
 def _array_of(lookups: Sequence[str]) -> str:

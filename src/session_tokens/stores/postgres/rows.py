@@ -44,8 +44,9 @@ from ...contract.queries import (
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord
-from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from ..common.record_codec import check_mac, outcome_of, session_of, token_of, unreadable_of
+from ...records import OwnerEntry, Session, Token
+from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from ..common.record_codec import check_mac, unreadable_of
 
 T = TypeVar("T")
 
@@ -157,57 +158,32 @@ class Decoder:
         check_mac(self._keyring, table, row, mac)
         return row, stamp
 
+    def record(self, kind: Kind, text: str) -> tuple[Any, int]:
+        """Return a record of any kind and its stamp."""
+        row, stamp = self._checked(kind.table, text)
+        return kind.record(row, self._clock), stamp
+
     def session(self, text: str) -> tuple[Session, int]:
         """Return a session and its stamp."""
-        known = self._known.get(text)
-        if known is None:
-            row, stamp = self._checked("sessions", text)
-            known = self._remember(text, session_of(row, self._clock), stamp)
-        return known
+        return self._known.get(text) or self._remember(text, self.record(SESSION, text))
 
     def token(self, text: str) -> tuple[Token, int]:
         """Return a token and its stamp."""
-        known = self._known.get(text)
-        if known is None:
-            row, stamp = self._checked("tokens", text)
-            known = self._remember(text, token_of(row), stamp)
-        return known
+        return self._known.get(text) or self._remember(text, self.record(TOKEN, text))
 
-    def _remember(self, text: str, record: Session | Token, stamp: int) -> tuple[Any, int]:
+    def _remember(self, text: str, known: tuple[Any, int]) -> tuple[Any, int]:
         """Keep a record that was found genuine by its exact text, MAC and stamp included."""
-        known = (record, stamp)
         if len(text) <= KNOWN_LENGTH_MAX:
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()
             self._known[text] = known
         return known
 
-    def entry(self, text: str) -> tuple[OwnerEntry, int]:
-        """Return an owner's entry and its stamp."""
-        row, stamp = self._checked("owners", text)
-        return OwnerEntry(*row), stamp
-
-    def idempotency(self, text: str) -> tuple[IdempotencyRecord, int]:
-        """Return the first outcome under a key and its stamp."""
-        row, stamp = self._checked("idempotency", text)
-        key, request, nonce, key_id, outcome, expires_at = row
-        return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, self._clock), expires_at), stamp
-
-    def setting(self, text: str) -> tuple[tuple[str, str], int]:
-        """Return a setting's name and text, and its stamp."""
-        row, stamp = self._checked("settings", text)
-        return (row[0], row[1]), stamp
-
-    def key(self, text: str) -> tuple[ServiceKey, int]:
-        """Return a service key and its stamp."""
-        row, stamp = self._checked("service_keys", text)
-        return ServiceKey(*row), stamp
-
     def entry_of(self, session: Session, text: str | None) -> tuple[OwnerEntry | None, int]:
         """Return the entry of a session's owner, if there is one, and its stamp."""
         if text is None:
             return None, 0
-        entry, stamp = self.entry(text)
+        entry, stamp = self.record(OWNER, text)
         _same(entry.owner, session.owner)
         return entry, stamp
 
@@ -298,18 +274,16 @@ class Decoder:
 
     def keys_found(self, rows: Sequence[Row]) -> Result:
         """Return all service keys."""
-        keys, left_out = self._readable(rows, 5, lambda row: self.key(row[5])[0])
+        keys, left_out = self._readable(rows, 5, lambda row: self.record(SERVICE_KEY, row[5])[0])
         return Result(keys, (), left_out)
 
-    def one_found(
-        self, rows: Sequence[Row], part: Part, decode: Callable[[str], tuple[Any, int]], column: int = 5
-    ) -> Result:
-        """Return what ``decode`` makes of the one row, if there is one, and its stamp."""
+    def one_found(self, rows: Sequence[Row], part: Part, kind: Kind) -> Result:
+        """Return the record in the one row, if there is one, and its stamp."""
         if not rows:
             return Result(None, ((part, ABSENT),))
-        value, stamp = decode(rows[0][column])
-        _same(value[1] if part[0] == "key_lookup" else value[0], part[1])
-        return Result(value[1] if part[0] == "setting" else value, ((part, str(stamp)),))
+        record, stamp = self.record(kind, rows[0][5])
+        _same(record.lookup if part[0] == "key_lookup" else record[0], part[1])
+        return Result(record.text if kind is SETTING else record, ((part, str(stamp)),))
 
     def found(self, query: Query, rows: Sequence[Row]) -> Result:
         """Return one query from the rows that came for it."""
@@ -352,7 +326,7 @@ _ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Result]] = {
     ),
     SessionCountOf: lambda to, query, rows: Result(int(rows[0][5]), ((("session_count_of", query.owner), rows[0][5]),)),
     PredecessorsOf: lambda to, query, rows: to.sessions_found(rows, ("predecessors_of", _some(None, query.session_id))),
-    EntryOf: lambda to, query, rows: to.one_found(rows, ("entry", query.owner), to.entry, 4),
+    EntryOf: lambda to, query, rows: to.one_found(rows, ("entry", query.owner), OWNER),
     TokensOf: lambda to, query, rows: to.tokens_found(rows, ("tokens_of", _some(query.limit, query.session_id))),
     TransferablesOf: lambda to, query, rows: to.tokens_found(
         rows, ("transferables_of", _some(query.limit, query.session_id))
@@ -362,10 +336,10 @@ _ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Result]] = {
         ((("transferable_count_of" if query.transferable else "token_count_of", query.session_id), rows[0][5]),),
     ),
     ParkedTokens: lambda to, query, rows: to.tokens_found(rows, ("parked_tokens", _some(query.limit, query.owner))),
-    IdempotencyOf: lambda to, query, rows: to.one_found(rows, ("idempotency", query.key), to.idempotency),
-    SettingOf: lambda to, query, rows: to.one_found(rows, ("setting", query.name), to.setting),
-    KeyByLookup: lambda to, query, rows: to.one_found(rows, ("key_lookup", query.lookup), to.key),
-    KeyById: lambda to, query, rows: to.one_found(rows, ("key", query.id), to.key),
+    IdempotencyOf: lambda to, query, rows: to.one_found(rows, ("idempotency", query.key), IDEMPOTENCY),
+    SettingOf: lambda to, query, rows: to.one_found(rows, ("setting", query.name), SETTING),
+    KeyByLookup: lambda to, query, rows: to.one_found(rows, ("key_lookup", query.lookup), SERVICE_KEY),
+    KeyById: lambda to, query, rows: to.one_found(rows, ("key", query.id), SERVICE_KEY),
     AllKeys: lambda to, query, rows: to.keys_found(rows),
     PeppersInUse: lambda to, query, rows: Result([row[5] for row in rows]),
     SessionListing: lambda to, query, rows: to.listing_found(rows, 3, to.session_found),

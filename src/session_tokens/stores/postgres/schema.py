@@ -17,14 +17,15 @@ from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreError
 from ..common.pepper_records import missing_error, not_given
 from ..common.retry import Elsewhere
+from ..common.sql_tables import pepper_ranges
 from .address import Address
 from .errors import NO_PRIMARY
+from .functions import functions_text, tables_text
 from .queries import Statement
 
 log = logging.getLogger("session_tokens.stores")
 
 SERVER_VERSION_MIN = 14_00_00
-_FOLDER = "sql"
 
 
 class Command(NamedTuple):
@@ -45,20 +46,14 @@ class Migration(NamedTuple):
     number: int
     name: str
 
-    def text(self, address: Address) -> str:
-        """Return its SQL for one name space."""
-        source = files(__package__).joinpath(_FOLDER, f"{self.number:04}_{self.name}.sql").read_text("utf-8")
-        return source.replace("{schema}", address.schema).replace("{name}", address.namespace)
+    def text(self) -> str:
+        """Return its SQL: the first makes the tables of this version, the others those of the one before theirs."""
+        if self.number == 1:
+            return tables_text()
+        return files(__package__).joinpath("sql", f"{self.number:04}_{self.name}.sql").read_text("utf-8")
 
 
-MIGRATIONS = (
-    Migration(1, "tables"),
-    Migration(2, "reading_v1"),
-    Migration(3, "commit_v1"),
-    Migration(4, "finding_v2"),
-    Migration(5, "quarantine"),
-    Migration(6, "peppers_in_use"),
-)
+MIGRATIONS = (Migration(1, "tables"),)
 NEWEST = MIGRATIONS[-1].number
 
 
@@ -75,6 +70,11 @@ class _State(NamedTuple):
     may_use_schema: bool
     may_create_tables: bool
     is_migrated: bool
+
+
+def in_schema(address: Address, text: str) -> str:
+    """Return SQL for one name space."""
+    return text.replace("{schema}", address.schema).replace("{namespace}", address.namespace)
 
 
 def _state_statement(address: Address) -> Statement:
@@ -159,11 +159,14 @@ def migrating(address: Address, grant_to: str | None = None) -> Script:
     _refuse_newer(version)
     taken = [migration for migration in MIGRATIONS if migration.number > version]
     for migration in taken:
-        yield Command(migration.text(address))
+        if version > 0 or migration.number == 1:  # new tables are made as they are now
+            yield Command(in_schema(address, migration.text()))
         yield Statement(
             f"INSERT INTO {address.schema}.migrations (number, name) VALUES (%s, %s)",
             (migration.number, migration.name),
         )
+    if taken:
+        yield Command(in_schema(address, functions_text()))
     if grant_to is not None:
         yield Command(_grants(address, grant_to))
     yield Command(_only_the_owner_migrates(address))
@@ -266,11 +269,7 @@ def _peppers_retired(address: Address, keyring: PepperKeyring) -> Script:
 
 def need_statement(address: Address, key_id: str) -> Statement:
     """Ask whether any row needs a pepper; reads all tables when none does."""
-    by_lookup = [f"{table} WHERE lookup >= %s AND lookup < %s" for table in ("sessions", "tokens", "service_keys")]
-    by_lookup += [f"{table} WHERE id >= %s AND id < %s" for table in ("sessions", "tokens")]
-    signed = ("sessions", "tokens", "service_keys", "owners", "idempotency", "settings")
-    by_mac = [f'{table} WHERE mac COLLATE "C" >= %s AND mac COLLATE "C" < %s' for table in signed]
-    ranges = [f"EXISTS (SELECT FROM {address.schema}.{rows})" for rows in (*by_lookup, *by_mac)]
+    ranges = [f"EXISTS (SELECT FROM {address.schema}.{rows})" for rows in pepper_ranges("%s")]
     return Statement(
         f"SELECT {' OR '.join(ranges)} OR EXISTS (SELECT FROM {address.schema}.idempotency WHERE key_id = %s)",
         (*(f"{key_id}:", f"{key_id};") * len(ranges), key_id),

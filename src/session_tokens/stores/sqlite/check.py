@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -13,16 +12,18 @@ from ...contract.lost_entries import WRITTEN_ANEW, end_after_loss
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import OwnerEntry, Session, Token
-from ..common.record_codec import check_mac, mac_of, outcome_of, session_of, token_of, token_row
+from ..common.kinds import KINDS, OWNER, SESSION, TOKEN, Kind
+from ..common.record_codec import check_mac, mac_of, session_of, token_of, token_row
+from ..common.sql_tables import SIGNED, columns_of, index_statements
 from .commit import Applier
 from .connections import DAMAGED_REMEDY
-from .rows import COLUMNS_OF, any_text
-from .schema import SIGNED_TABLES, SPACE_MIGRATIONS, recorded_peppers, spaces_of, statements_of
+from .rows import any_text
+from .schema import DIALECT, recorded_peppers, spaces_of
 
 BATCH = 500
-_INDEX = re.compile(
-    r"CREATE (?:UNIQUE )?INDEX (?P<name>\w+) ON (?P<table>\w+) \([^)]*\)(?:\s+WHERE (?P<where>.*))?", re.DOTALL
-)
+IN_ORDER = (*(kind for kind in KINDS.values() if kind is not OWNER), OWNER)
+"""Entries come after the sessions that tell of them."""
+TABLES = [kind.table for kind in KINDS.values()]
 FINDINGS_MAX = 1_000
 """Findings that are answered; more are counted in one last finding."""
 
@@ -70,8 +71,8 @@ def check_file(
             check.indexes(table_prefix)
         check.structure()
         for table_prefix in spaces_of(connection):
-            for table in SIGNED_TABLES:
-                check.rows(table_prefix, table)
+            for kind in IN_ORDER:
+                check.rows(table_prefix, kind)
             check.lost_entries(table_prefix)
             check.orphans(table_prefix)
     except BaseException as error:
@@ -100,7 +101,7 @@ def _is_damage(error: sqlite3.Error) -> bool:
 def _what_is_left(connection: sqlite3.Connection) -> str:
     """Return how many records of a damaged file can still be read, and what is done about it."""
     try:
-        names = [table_prefix + table for table_prefix in spaces_of(connection) for table in SIGNED_TABLES]
+        names = [table_prefix + table for table_prefix in spaces_of(connection) for table in TABLES]
         counts = {name: _readable_count(connection, name) for name in names}
     except sqlite3.DatabaseError:  # not even what tables there are
         counts = {}
@@ -181,7 +182,7 @@ class _Check:
     def structure(self) -> None:
         """Ask SQLite whether pages, rows and indexes agree; make the indexes anew where not."""
         for table_prefix in spaces_of(self._connection):
-            for table in SIGNED_TABLES:
+            for table in TABLES:
                 self._total += self._execute(f"SELECT count(*) FROM {table_prefix}{table}").fetchone()[0]
         damages = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
         if damages and self._fix:
@@ -197,24 +198,20 @@ class _Check:
     def indexes(self, table_prefix: str) -> None:
         """See that each index is there, is defined as it should be, and holds what its table holds."""
         there = dict(self._execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'").fetchall())
-        for file in SPACE_MIGRATIONS:
-            for statement in statements_of(file):
-                index = _INDEX.match(statement.replace("{space}", table_prefix))
-                if index is None:
-                    continue
-                name, table, where = index["name"], index["table"], index["where"] or "TRUE"
-                if name not in there:
-                    said, remedy = f"the index {name} is missing", [index[0]]
-                elif there[name] != index[0]:
-                    said, remedy = f"the index {name} is defined in another way", [f"DROP INDEX {name}", index[0]]
-                elif self._differs(name, table, where):
-                    said, remedy = f"the index {name} does not hold what its table holds", [f"REINDEX {name}"]
-                else:
-                    continue
-                if self._fix:
-                    for step in remedy:
-                        self._execute(step)
-                self._add("index", table, None, said, "made anew" if self._fix else None)
+        for name, kind, _, where, text in index_statements(KINDS.values(), DIALECT, table_prefix, table_prefix):
+            table = table_prefix + kind.table
+            if name not in there:
+                said, remedy = f"the index {name} is missing", [text]
+            elif there[name] != text:
+                said, remedy = f"the index {name} is defined in another way", [f"DROP INDEX {name}", text]
+            elif self._differs(name, table, where):
+                said, remedy = f"the index {name} does not hold what its table holds", [f"REINDEX {name}"]
+            else:
+                continue
+            if self._fix:
+                for step in remedy:
+                    self._execute(step)
+            self._add("index", table, None, said, "made anew" if self._fix else None)
 
     def _differs(self, name: str, table: str, where: str) -> bool:
         """Whether an index and its table hold different rows; of one index alone, damage is a difference.
@@ -232,16 +229,15 @@ class _Check:
             return True
         return bool(by_index != by_table)
 
-    def rows(self, table_prefix: str, table: str) -> None:
+    def rows(self, table_prefix: str, kind: Kind) -> None:
         """See that each row is as someone with the pepper wrote it, and means a record."""
-        name, columns = table_prefix + table, COLUMNS_OF[table]
-        key, older = columns[0], 0
-        for row in self._all_rows(name, key, (*columns, "mac")):
+        name, key, older = table_prefix + kind.table, kind.key, 0
+        for row in self._all_rows(name, key, columns_of(kind)):
             try:
                 check_mac(self._keyring, name, row[:-1], row[-1])
-                self._decode(table, row[:-1])
+                self._decode(kind, row[:-1])
             except UNREADABLE as error:
-                self._unreadable(table_prefix, table, row, error)
+                self._unreadable(table_prefix, kind, row, error)
                 continue
             if not str(row[-1]).startswith(self._keyring.current + ":"):
                 older += 1
@@ -253,23 +249,23 @@ class _Check:
             self._add("older_pepper", name, None, message, "signed under the current one" if self._fix else None)
 
     def _unreadable(
-        self, table_prefix: str, table: str, row: tuple[object, ...], error: CorruptRecord | UnknownPepper
+        self, table_prefix: str, kind: Kind, row: tuple[object, ...], error: CorruptRecord | UnknownPepper
     ) -> None:
         """Set a row aside, but for one that lives for who has its pepper."""
-        name, is_entry = table_prefix + table, table == "owner_entries"
+        name, is_entry = table_prefix + kind.table, kind is OWNER
         if is_entry:
             self._untold.pop(str(row[0]), None)
         if error.details.get("key_id") in self._recorded:
             self._add("unknown_pepper", name, row[0], str(error))
             return
-        kind = "malformed" if error.details.get("malformed") else "forged"
-        done = self._set_aside(name, COLUMNS_OF[table][0], row, str(error))
+        what = "malformed" if error.details.get("malformed") else "forged"
+        done = self._set_aside(name, kind.key, row, str(error))
         if is_entry and done is not None and _is_utf_8(row[0]):
             done = f"{done}; {self._write_anew(table_prefix, str(row[0]), None)}"
-        self._add(kind, name, row[0], str(error), done)
+        self._add(what, name, row[0], str(error), done)
 
-    def _all_rows(self, name: str, key: str, columns: tuple[str, ...]) -> Iterator[tuple[object, ...]]:
-        page = f"SELECT {', '.join(columns)} FROM {name} {{}} ORDER BY {key} LIMIT {BATCH}"
+    def _all_rows(self, name: str, key: str, columns: str) -> Iterator[tuple[object, ...]]:
+        page = f"SELECT {columns} FROM {name} {{}} ORDER BY {key} LIMIT {BATCH}"
         where = ""  # from the least on, which may be none that we would give
         values: tuple[object, ...] = ()
         while rows := self._execute(page.format(where), values).fetchall():
@@ -281,19 +277,13 @@ class _Check:
             if self._progress is not None:
                 self._progress(self._done, max(self._total, self._done))
 
-    def _decode(self, table: str, row: tuple[object, ...]) -> None:
-        if table == "sessions":
-            session = session_of(row, self._clock)
-            if session.owner_epoch > self._untold.get(session.owner, 0):
-                self._untold[session.owner] = session.owner_epoch
-        elif table == "owner_entries":
-            entry = OwnerEntry(*row)  # type: ignore[arg-type]  # its MAC is right
-            if self._untold.get(entry.owner, 0) <= entry.epoch:
-                self._untold.pop(entry.owner, None)
-        elif table == "tokens":
-            token_of(row)
-        elif table == "idempotency":
-            outcome_of(str(row[4]), self._clock)
+    def _decode(self, kind: Kind, row: tuple[object, ...]) -> None:
+        record = kind.record(row, self._clock)
+        if isinstance(record, Session):
+            if record.owner_epoch > self._untold.get(record.owner, 0):
+                self._untold[record.owner] = record.owner_epoch
+        elif isinstance(record, OwnerEntry) and self._untold.get(record.owner, 0) <= record.epoch:
+            self._untold.pop(record.owner, None)
 
     def _set_aside(self, name: str, key: str, row: tuple[object, ...], reason: str) -> str | None:
         if not self._fix:
@@ -306,13 +296,10 @@ class _Check:
 
     def lost_entries(self, table_prefix: str) -> None:
         """See that no session was opened under a later epoch than its owner's entry tells, where there is one."""
-        name = f"{table_prefix}owner_entries"
+        name = f"{table_prefix}{OWNER.table}"
         for owner, epoch in self._untold.items():
-            row = self._execute(
-                f"SELECT {', '.join(COLUMNS_OF['owner_entries'])} FROM {name} WHERE owner = ?", (owner,)
-            )
-            known = row.fetchone()
-            fixed = self._write_anew(table_prefix, owner, None if known is None else OwnerEntry(*known))
+            row = self._execute(f"SELECT {columns_of(OWNER)} FROM {name} WHERE owner = ?", (owner,)).fetchone()
+            fixed = self._write_anew(table_prefix, owner, None if row is None else OwnerEntry(*row[:-1]))
             said = f"a session was opened under its epoch {epoch}, which its entry does not know"
             self._add("lost_entry", name, owner, said, fixed)
         self._untold.clear()
@@ -321,10 +308,10 @@ class _Check:
         """Write an owner's entry where theirs was lost, so that what ended by it stays ended."""
         if not self._fix:
             return None
-        name, columns = f"{table_prefix}sessions", COLUMNS_OF["sessions"]
+        name = f"{table_prefix}{SESSION.table}"
         epochs = [epoch for (epoch,) in self._execute(f"SELECT owner_epoch FROM {name} WHERE owner = ?", (owner,))]
         rows = self._execute(
-            f"SELECT {', '.join(columns)}, mac FROM {name} WHERE owner = ? ORDER BY created_at, id", (owner,)
+            f"SELECT {columns_of(SESSION)} FROM {name} WHERE owner = ? ORDER BY created_at, id", (owner,)
         )
         first = next((session for row in rows if (session := self._session(name, row)) is not None), None)
         changes = end_after_loss(owner, known, epochs, first, self._clock.now())
@@ -342,9 +329,8 @@ class _Check:
     def orphans(self, table_prefix: str) -> None:
         """See that each token that names a session has it; without it, it is written down as what it counts as."""
         name = f"{table_prefix}tokens"
-        columns = ", ".join(f"t.{column}" for column in (*COLUMNS_OF["tokens"], "mac"))
         orphans = self._execute(
-            f"SELECT {columns} FROM {name} t LEFT JOIN {table_prefix}sessions s ON s.id = t.session_id "
+            f"SELECT {columns_of(TOKEN, 't')} FROM {name} t LEFT JOIN {table_prefix}sessions s ON s.id = t.session_id "
             "WHERE t.session_id IS NOT NULL AND s.id IS NULL"
         ).fetchall()
         for row in orphans:
@@ -362,6 +348,6 @@ class _Check:
         if not self._fix:
             return None
         row = token_row(token)
-        values = ", ".join(f"{column} = ?" for column in (*COLUMNS_OF["tokens"], "mac"))
+        values = ", ".join(f"{column} = ?" for column in (*TOKEN.names, SIGNED))
         self._execute(f"UPDATE {name} SET {values} WHERE id = ?", (*row, mac_of(self._keyring, name, row), token.id))
         return "written down as unassigned"

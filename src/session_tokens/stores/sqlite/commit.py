@@ -6,18 +6,14 @@ Only columns that changed are written: an update of all would rewrite every inde
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from typing import Any
 
 from ...contract.changes import Changes
 from ...crypto.minting import Keyring
-from ...records import Session, Token
-from ..common.record_codec import Row, mac_of, outcome_text, session_row, token_row
+from ..common.kinds import IDEMPOTENCY, KINDS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from ..common.record_codec import Row, idempotency_row, mac_of
+from ..common.sql_tables import SIGNED
 from .event_log import append_events
-from .rows import COLUMNS_OF
-
-_STAMPS = {"sessions": "version", "tokens": "version", "owner_entries": "epoch", "service_keys": "lookup"}
-"""The column that tells, together with the key, that a row is as it was read."""
 
 
 class Applier:
@@ -35,8 +31,8 @@ class Applier:
         self._beginning = table_prefix
         self._keyring = keyring
         self._inserts = {
-            table: f"INTO {table_prefix}{table} VALUES ({', '.join('?' * (len(columns) + 1))})"
-            for table, columns in COLUMNS_OF.items()
+            kind.name: f"INTO {table_prefix}{kind.table} VALUES ({', '.join('?' * (len(kind.columns) + 1))})"
+            for kind in KINDS.values()
         }
         self._updates: dict[tuple[str, tuple[int, ...]], str] = {}
 
@@ -68,63 +64,57 @@ class Applier:
 
     def _apply(self, changes: Changes) -> None:
         for old_session, new_session in changes.sessions:
-            self._put("sessions", _session_row(old_session), _session_row(new_session))
+            self._put(SESSION, old_session, new_session)
         for old_token, new_token in changes.tokens:
-            self._put("tokens", _token_row(old_token), _token_row(new_token))
+            self._put(TOKEN, old_token, new_token)
         for old_entry, new_entry in changes.entries:
-            self._put("owner_entries", old_entry, new_entry)
+            self._put(OWNER, old_entry, new_entry)
         for record in changes.idempotency:
-            self._insert("idempotency", (*record[:4], outcome_text(record), record.expires_at), "INSERT OR REPLACE")
+            self._insert(IDEMPOTENCY, idempotency_row(record), "INSERT OR REPLACE")
         for key in changes.forgotten:
-            self._execute(f"DELETE FROM {self._beginning}idempotency WHERE key = ?", (key,))
+            self._execute(f"DELETE FROM {self._beginning}{IDEMPOTENCY.table} WHERE key = ?", (key,))
         for name, text in changes.settings:
             if text is None:
-                self._execute(f"DELETE FROM {self._beginning}settings WHERE name = ?", (name,))
+                self._execute(f"DELETE FROM {self._beginning}{SETTING.table} WHERE name = ?", (name,))
             else:
-                self._insert("settings", (name, text), "INSERT OR REPLACE")
+                self._insert(SETTING, (name, text), "INSERT OR REPLACE")
         for old_key, new_key in changes.keys:
-            self._put("service_keys", old_key, new_key)
+            self._put(SERVICE_KEY, old_key, new_key)
 
-    def _put(self, table: str, old: Sequence[Any] | None, new: Sequence[Any] | None) -> None:
-        """Create, replace or delete a row."""
+    def _put(self, kind: Kind, old: Any, new: Any) -> None:
+        """Create, replace or delete a record."""
         if old is None:
             assert new is not None, "a change from nothing to nothing"
-            self._insert(table, new, "INSERT")
+            self._insert(kind, kind.row(new), "INSERT")
             return
-        stamp = COLUMNS_OF[table].index(_STAMPS[table])
+        assert kind.stamp is not None, "only what is read is replaced"
+        before, stamp = kind.row(old), kind.names.index(kind.stamp)
         if new is None:
-            statement = f"DELETE FROM {self._beginning}{table} WHERE {_as_read(table)}"
-            count = self._execute(statement, (old[0], old[stamp])).rowcount
+            statement = f"DELETE FROM {self._beginning}{kind.table} WHERE {_as_read(kind)}"
+            count = self._execute(statement, (before[0], before[stamp])).rowcount
         else:
-            assert new[0] == old[0], "a record keeps its key"
-            changed = tuple([place for place, value in enumerate(old) if value != new[place]])
-            values = [*[new[place] for place in changed], self._mac(table, new), old[0], old[stamp]]
-            count = self._execute(self._update_of(table, changed), values).rowcount
-        assert count == 1, f"a row of {table} is not as it was read, under the lock"
+            after = kind.row(new)
+            assert after[0] == before[0], "a record keeps its key"
+            changed = tuple([place for place, value in enumerate(before) if value != after[place]])
+            values = [*[after[place] for place in changed], self._mac(kind, after), before[0], before[stamp]]
+            count = self._execute(self._update_of(kind, changed), values).rowcount
+        assert count == 1, f"a row of {kind.table} is not as it was read, under the lock"
 
-    def _insert(self, table: str, row: Sequence[Any], verb: str) -> None:
-        self._execute(f"{verb} {self._inserts[table]}", (*row, self._mac(table, row)))
+    def _insert(self, kind: Kind, row: Row, verb: str) -> None:
+        self._execute(f"{verb} {self._inserts[kind.name]}", (*row, self._mac(kind, row)))
 
-    def _mac(self, table: str, row: Sequence[Any]) -> str:
-        return mac_of(self._keyring, self._beginning + table, row)
+    def _mac(self, kind: Kind, row: Row) -> str:
+        return mac_of(self._keyring, self._beginning + kind.table, row)
 
-    def _update_of(self, table: str, changed: tuple[int, ...]) -> str:
-        statement = self._updates.get((table, changed))
+    def _update_of(self, kind: Kind, changed: tuple[int, ...]) -> str:
+        statement = self._updates.get((kind.name, changed))
         if statement is None:
-            columns = [*[COLUMNS_OF[table][place] for place in changed], "mac"]
+            columns = [*[kind.columns[place].name for place in changed], SIGNED]
             assignments = ", ".join(f"{column} = ?" for column in columns)
-            statement = f"UPDATE {self._beginning}{table} SET {assignments} WHERE {_as_read(table)}"
-            self._updates[table, changed] = statement
+            statement = f"UPDATE {self._beginning}{kind.table} SET {assignments} WHERE {_as_read(kind)}"
+            self._updates[kind.name, changed] = statement
         return statement
 
 
-def _as_read(table: str) -> str:
-    return f"{COLUMNS_OF[table][0]} = ? AND {_STAMPS[table]} = ?"
-
-
-def _session_row(session: Session | None) -> Row | None:
-    return None if session is None else session_row(session)
-
-
-def _token_row(token: Token | None) -> Row | None:
-    return None if token is None else token_row(token)
+def _as_read(kind: Kind) -> str:
+    return f"{kind.key} = ? AND {kind.stamp} = ?"

@@ -38,11 +38,9 @@ from ...contract.queries import (
     TransferablesOf,
 )
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from ..common.record_codec import (
-    KEY_COLUMNS,
-    check_mac,
-    outcome_of,
-)
+from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SETTING
+from ..common.record_codec import Setting, check_mac
+from ..common.sql_tables import columns_of
 from .rows import PLACE_OF, Rows, asked_for
 
 T = TypeVar("T")
@@ -162,8 +160,8 @@ class Records(Rows):
 
     def entry(self, owner: str) -> OwnerEntry | None:
         """The entry of an owner."""
-        row = self._signed("owner_entries", owner)
-        return None if row is None else OwnerEntry(*row)
+        entry: OwnerEntry | None = self.kept(OWNER, owner)
+        return entry
 
     def token(self, id: str) -> Token | None:
         """The token of an id."""
@@ -177,21 +175,18 @@ class Records(Rows):
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
         """The first outcome under that key."""
-        row = self._signed("idempotency", key)
-        if row is None:
-            return None
-        key, request, nonce, key_id, outcome, expires_at = row
-        return IdempotencyRecord(key, request, nonce, key_id, outcome_of(outcome, self._clock), expires_at)
+        record: IdempotencyRecord | None = self.kept(IDEMPOTENCY, key)
+        return record
 
     def setting(self, name: str) -> str | None:
         """A setting that all processes share."""
-        row = self._signed("settings", name)
-        return None if row is None else row[1]
+        setting: Setting | None = self.kept(SETTING, name)
+        return None if setting is None else setting.text
 
     def service_key(self, id: str) -> ServiceKey | None:
         """The service key of an id."""
-        row = self._signed("service_keys", id)
-        return None if row is None else ServiceKey(*row)
+        key: ServiceKey | None = self.kept(SERVICE_KEY, id)
+        return key
 
     def service_key_by_lookup(self, *lookups: str) -> ServiceKey | None:
         """The service key whose secret is looked up by one of these."""
@@ -202,7 +197,7 @@ class Records(Rows):
         if believed is not None and believed[0] == row:
             return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         check_mac(self._keyring, f"{self.table_prefix}service_keys", row[:-1], row[-1])
-        key = ServiceKey(*asked_for(row[:-1], KEY_COLUMNS.index("lookup"), lookups))
+        key = ServiceKey(*asked_for(row[:-1], SERVICE_KEY.names.index("lookup"), lookups))
         _remember(self._believed, lookup, (row, key))
         return key
 
@@ -265,13 +260,12 @@ class Records(Rows):
 
     def _all_keys(self, query: AllKeys, now: int) -> list[ServiceKey]:
         table = f"{self.table_prefix}service_keys"
-        columns = ", ".join((*KEY_COLUMNS, "mac"))
 
         def decode(row: Sequence[Any]) -> ServiceKey:
             check_mac(self._keyring, table, row[:-1], row[-1])
             return ServiceKey(*row[:-1])
 
-        return self._readable(f"SELECT {columns} FROM {table} ORDER BY created_at, id", (), decode)
+        return self._readable(f"SELECT {columns_of(SERVICE_KEY)} FROM {table} ORDER BY created_at, id", (), decode)
 
     def _peppers_in_use(self, query: PeppersInUse, now: int) -> list[str]:
         rows = self._execute("SELECT substr(name, 13) FROM meta WHERE name LIKE 'pepper_used:%' ORDER BY name")

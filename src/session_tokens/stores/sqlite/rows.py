@@ -11,46 +11,20 @@ from ...contract.queries import SessionResult, TokenResult, Unreadable
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord
-from ...records import IdempotencyRecord, OwnerEntry, Session, Token
-from ..common.record_codec import (
-    ENTRY_COLUMNS,
-    KEY_COLUMNS,
-    SESSION_COLUMNS,
-    TOKEN_COLUMNS,
-    check_mac,
-    session_of,
-    token_of,
-    unreadable_of,
-)
+from ...records import OwnerEntry, Session, Token
+from ..common.kinds import KINDS, OWNER, SERVICE_KEY, SESSION, TOKEN, Kind
+from ..common.record_codec import check_mac, session_of, token_of, unreadable_of
+from ..common.sql_tables import columns_of
 
 T = TypeVar("T")
 
 CachedTransaction = dict[str, tuple[tuple[Any, ...], Any]]
 """Look-up key or id → a row that was checked, and what was found in it."""
 
-IDEMPOTENCY_COLUMNS = IdempotencyRecord._fields
-SETTING_COLUMNS = ("name", "text")
-
-COLUMNS_OF = {
-    "sessions": SESSION_COLUMNS,
-    "tokens": TOKEN_COLUMNS,
-    "owner_entries": ENTRY_COLUMNS,
-    "idempotency": IDEMPOTENCY_COLUMNS,
-    "settings": SETTING_COLUMNS,
-    "service_keys": KEY_COLUMNS,
-}
-"""The columns of each signed table, in the order of its rows; ``mac`` follows."""
-
-_SESSION_WIDTH = len(SESSION_COLUMNS) + 1
-_TOKEN_WIDTH = len(TOKEN_COLUMNS) + 1
-_KEY_OF = {"owner_entries": "owner", "idempotency": "key", "settings": "name", "service_keys": "id"}
-"""The column by which single rows of the other signed tables are looked up."""
+_SESSION_WIDTH = len(SESSION.columns) + 1
+_TOKEN_WIDTH = len(TOKEN.columns) + 1
 PLACE_OF = {"id": 0, "lookup": 2}
 """Where these columns stand in the rows of sessions and tokens."""
-
-
-def _columns(letter: str, table: str) -> str:
-    return ", ".join(f"{letter}.{name}" for name in (*COLUMNS_OF[table], "mac"))
 
 
 class Rows:
@@ -87,8 +61,8 @@ class Rows:
         self._unreadables = unreadables
         self.left_out: list[Unreadable] = []
         self._sessions, self._tokens = f"{table_prefix}sessions", f"{table_prefix}tokens"
-        self._entries = f"{table_prefix}owner_entries"
-        session, token, entry = _columns("s", "sessions"), _columns("t", "tokens"), _columns("e", "owner_entries")
+        self._entries = f"{table_prefix}{OWNER.table}"
+        session, token, entry = columns_of(SESSION, "s"), columns_of(TOKEN, "t"), columns_of(OWNER, "e")
         with_entry = f"LEFT JOIN {self._entries} e ON e.owner = s.owner"
         self._session_alone = f"SELECT {session} FROM {self._sessions} s"
         self._sessions_found = f"SELECT {session}, {entry} FROM {self._sessions} s {with_entry}"
@@ -97,17 +71,12 @@ class Rows:
             f"SELECT {token}, {session}, {entry} FROM {self._tokens} t "
             f"LEFT JOIN {self._sessions} s ON s.id = t.session_id {with_entry}"
         )
-        key_columns = ", ".join((*KEY_COLUMNS, "mac"))
-        self._key_by_lookup = f"SELECT {key_columns} FROM {table_prefix}service_keys WHERE lookup "
+        self._key_by_lookup = f"SELECT {columns_of(SERVICE_KEY)} FROM {table_prefix}{SERVICE_KEY.table} WHERE lookup "
         self._session_where = {column: f"{self._session_alone} WHERE s.{column} = ?" for column in PLACE_OF}
         self._token_where = {column: f"{self._token_alone} WHERE t.{column} = ?" for column in PLACE_OF}
-        self._signed_where = {
-            table: (
-                f"SELECT {', '.join((*COLUMNS_OF[table], 'mac'))} FROM {table_prefix}{table} WHERE {column} = ?",
-                f"{table_prefix}{table}",
-                COLUMNS_OF[table].index(column),
-            )
-            for table, column in _KEY_OF.items()
+        self._kept_where = {
+            kind.name: f"SELECT {columns_of(kind)} FROM {table_prefix}{kind.table} WHERE {kind.key} = ?"
+            for kind in KINDS.values()
         }
         self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in PLACE_OF}
         self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in PLACE_OF}
@@ -127,7 +96,7 @@ class Rows:
     def _entry(self, row: Sequence[Any]) -> OwnerEntry | None:
         if row[0] is None:
             return None
-        width = len(ENTRY_COLUMNS)
+        width = len(OWNER.columns)
         check_mac(self._keyring, self._entries, row[:width], row[width])
         return OwnerEntry(*row[:width])
 
@@ -172,14 +141,14 @@ class Rows:
         except sqlite3.OperationalError:
             return next(iter(self._all(statement, values)), None)
 
-    def _signed(self, table: str, key: str) -> tuple[Any, ...] | None:
-        statement, name, place = self._signed_where[table]
-        row: tuple[Any, ...] | None = self._first(statement, (key,))
+    def kept(self, kind: Kind, key: str) -> Any:
+        """Return the record of a key, ``None`` where there is none."""
+        row: tuple[Any, ...] | None = self._first(self._kept_where[kind.name], (key,))
         if row is None:
             return None
         columns = row[:-1]
-        check_mac(self._keyring, name, columns, row[-1])
-        return asked_for(columns, place, (key,))
+        check_mac(self._keyring, self.table_prefix + kind.table, columns, row[-1])
+        return kind.record(asked_for(columns, 0, (key,)), self._clock)
 
 
 def asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:

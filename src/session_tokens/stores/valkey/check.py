@@ -10,6 +10,7 @@ from ...contract.changes import owner_of_living, parked_owner
 from ...contract.lost_entries import WRITTEN_ANEW
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import Session, Token
+from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN
 from .check_owners import Owners, fix_words
 from .keys import PEPPERS, STAMP_LENGTH, owner_part, part_of
 from .rows import Reply, ValkeyCodec
@@ -158,26 +159,26 @@ def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
     places: dict[_Member, int] = {}
     lookup: bytes | None = None
     if kind == b"s":
-        session = codec.session(value)
+        session = codec.record(SESSION, value)
         right, lookup = part_of(session.id), _lookup_key(b"S:", session.lookup)
         places.update(_places_of_session(session, id))
     elif kind == b"t":
-        token = codec.token(value)
+        token = codec.record(TOKEN, value)
         right, lookup = part_of(token.id), _lookup_key(b"T:", token.lookup)
         places.update(_places_of_token(token, id))
     elif kind == b"e":
-        right = owner_part(codec.entry(value).owner)
+        right = owner_part(codec.record(OWNER, value).owner)
         places[_Member(b"le", id)] = 0
     elif kind == b"i":
-        outcome = codec.outcome(value)
+        outcome = codec.record(IDEMPOTENCY, value)
         right = part_of(outcome.key)
         places[_Member(b"du", b"i" + id)] = outcome.expires_at
     elif kind == b"k":
-        key = codec.service_key(value)
+        key = codec.record(SERVICE_KEY, value)
         right, lookup = part_of(key.id), _lookup_key(b"K:", key.lookup)
         places[_Member(b"lk", id)] = key.created_at
     else:
-        right = part_of(codec.setting(value)[0])
+        right = part_of(codec.record(SETTING, value)[0])
     if right != id:
         raise CorruptRecord("it stands where another record was written", table=_KINDS[kind])
     return _Record(name, value[:STAMP_LENGTH], places, lookup)

@@ -10,14 +10,14 @@ from ...contract.lost_entries import end_after_loss
 from ...contract.optimistic import Commit
 from ...errors import UNREADABLE
 from ...records import OwnerEntry
-from ..common.record_codec import SESSION_COLUMNS
+from ..common.kinds import OWNER, SESSION
 from .commit import Writes
 from .json_rows import from_json
 from .keys import STAMP_LENGTH, owner_part
 from .rows import Reply, ValkeyCodec
 
-_OWNER = SESSION_COLUMNS.index("owner")
-_EPOCH = SESSION_COLUMNS.index("owner_epoch")
+_OWNER = SESSION.names.index("owner")
+_EPOCH = SESSION.names.index("owner_epoch")
 
 
 class LostEntry(NamedTuple):
@@ -62,7 +62,7 @@ class Owners:
     def saw(self, name: bytes, value: bytes) -> None:
         """Note what a genuine record tells."""
         if name[:1] == b"e":
-            self._epochs[name[2:]] = self._codec.entry(value).epoch
+            self._epochs[name[2:]] = self._codec.record(OWNER, value).epoch
         elif name[:1] == b"s":
             told, epoch = self._heard(value)
             if told is not None:
@@ -79,7 +79,7 @@ class Owners:
     def _heard(self, value: bytes) -> tuple[_Told | None, int]:
         """Return what the owner's sessions tell by now, ``None`` where no entry can have been lost, and its epoch."""
         row = _row_in(value)
-        owner, epoch = (row[_OWNER], row[_EPOCH]) if len(row) == len(SESSION_COLUMNS) else (None, None)
+        owner, epoch = (row[_OWNER], row[_EPOCH]) if len(row) > _EPOCH else (None, None)
         if not isinstance(owner, str) or not isinstance(epoch, int):
             return None, 0
         part = owner_part(owner)
@@ -118,7 +118,7 @@ class Owners:
                 continue
             (value,) = yield [b"MGET", self._codec.prefix + name]
             try:
-                known = None if value is None else self._codec.entry(value)
+                known = None if value is None else self._codec.record(OWNER, value)
             except UNREADABLE:
                 continue
             if known is not None and known.epoch >= told.latest:
@@ -141,7 +141,7 @@ class Owners:
             session = None
             if with_session is not None:
                 stamps[with_session[0]] = with_session[1][:STAMP_LENGTH]
-                session = self._codec.session(with_session[1])
+                session = self._codec.record(SESSION, with_session[1])
             changes = end_after_loss(told.owner, known, told.epochs, session, now)
             writes = Writes(self._codec, Commit(changes, stamps, now))
             reply = yield fix_words(self._codec, writes.checks, [*before, *writes.words])

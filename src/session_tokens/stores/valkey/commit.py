@@ -9,6 +9,7 @@ from ...contract.changes import Changes, owner_of_living, parked_owner
 from ...contract.optimistic import Commit
 from ...errors import InvalidInput
 from ...records import OwnerEntry, ServiceKey, Session, Token
+from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN
 from .event_log import event_body
 from .keys import expires_at, lookup_part, owner_part, part_of
 from .rows import ValkeyCodec
@@ -120,7 +121,7 @@ class Writes:
             self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"lx:" + id, b"d", b"bs:" + id)
             self.gone.append(name)
         else:
-            body = self.codec.session_body(new)
+            body = self.codec.body(SESSION, new)
             self.bodies.append((name, body, new))
             if old is not None and _needed_until(old) == _needed_until(new):
                 self.words += (b"k", name, body)
@@ -165,7 +166,7 @@ class Writes:
             self.words += (b"d", name, b"r", b"lt", id)
             self.gone.append(name)
         else:
-            body = self.codec.token_body(new)
+            body = self.codec.body(TOKEN, new)
             self.bodies.append((name, body, new))
             self.words += (b"p", name, until, body)
             if old is None:
@@ -204,7 +205,7 @@ class Writes:
             self._entry(old_entry, entry)
         for record in changes.idempotency:
             key = part_of(record.key)
-            body = self.codec.idempotency_body(record)
+            body = self.codec.body(IDEMPOTENCY, record)
             self.words += (b"p", b"i:" + key, expires_at(record.expires_at), body)
             self._add(b"du", record.expires_at, b"i" + key)
         for forgotten in changes.forgotten:
@@ -217,7 +218,7 @@ class Writes:
                 self.gone.append(name)
                 self.words += (b"d", name)
             else:
-                body = self.codec.body("setting", (setting, text), b"")
+                body = self.codec.body(SETTING, (setting, text))
                 self.words += (b"p", name, b"0", body)
                 if name in self.checks:  # what was read before it is written will be read again
                     self.bodies.append((name, body, text))
@@ -227,7 +228,7 @@ class Writes:
     def _entry(self, old: OwnerEntry | None, entry: OwnerEntry) -> None:
         owner = owner_part(entry.owner)
         self._check(b"e:" + owner, old)
-        body = self.codec.body("entry", tuple(entry), b"")
+        body = self.codec.body(OWNER, entry)
         self.bodies.append((b"e:" + owner, body, entry))
         self.words += (b"p", b"e:" + owner, b"0", body)
         if old is None:
@@ -242,7 +243,7 @@ class Writes:
         if new is None:
             self.words += (b"d", name)
         else:
-            self.words += (b"p", name, b"0", self.codec.body("key", tuple(new), b""))
+            self.words += (b"p", name, b"0", self.codec.body(SERVICE_KEY, new))
         self._lead(b"K:", None if old is None else old.lookup, None if new is None else new.lookup, b"0", name)
         self._move(b"lk", old is not None, new is not None, record.created_at, id)
 

@@ -5,10 +5,10 @@ The generators are pure: they yield commands and are sent the replies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Generator
 
-from ..common.copying import MARK, Dump, Setting
+from ..common.copying import MARK, Dump
+from ..common.kinds import KINDS
 from .keys import part_of
 from .rows import Reply, ValkeyCodec
 
@@ -31,18 +31,10 @@ def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
 
     A place is a cursor of ``SCAN``, which holds as long as the server runs.
     """
-    decode: dict[str, Callable[[bytes], Any]] = {
-        "owner": codec.entry,
-        "setting": lambda value: Setting(*codec.setting(value)),
-        "service key": codec.service_key,
-        "session": codec.session,
-        "token": codec.token,
-        "idempotency": codec.outcome,
-    }
     pattern = codec.prefix + _BEGINNINGS[kind] + b"*"
     cursor, keys = yield [b"SCAN", (after or "0").encode("ascii"), b"MATCH", pattern, b"COUNT", b"%d" % limit]
     values = (yield [b"MGET", *keys]) if keys else []
-    records = [decode[kind](value) for value in values if value is not None]
+    records = [codec.record(KINDS[kind], value) for value in values if value is not None]
     return Dump(records, None if cursor == b"0" else cursor.decode("ascii"))
 
 

@@ -14,7 +14,7 @@ _MINOR_MAX = 2**32 - 1
 
 def event_body(codec: ValkeyCodec, event: Event) -> bytes:
     """Return an event as it is stored."""
-    return codec.body("event", event[:6], b"")
+    return codec.signed("event", event[:6])
 
 
 def read_words(codec: ValkeyCodec, after: Place, limit: int) -> list[bytes]:
@@ -29,7 +29,7 @@ def log_read(codec: ValkeyCodec, reply: Reply, after: Place, limit: int) -> LogR
     for id, fields in entries:
         last = _place_of(id)
         try:
-            events.append(event_of(last, codec.event_row(_NO_STAMP + fields[1])))
+            events.append(event_of(last, codec.row("event", _NO_STAMP + fields[1])[1]))
         except UNREADABLE as error:
             unreadable.append(event_id(last))
             codec.unreadables.met(error)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
-
-from ..common.record_codec import Row
 
 _plain = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _row_writer() -> Callable[[Row], bytes]:
+def _row_writer() -> Callable[[Sequence[Any]], bytes]:
     """Return what writes a row as JSON: ``msgspec`` where it is installed, in a tenth of the time, else ``json``.
 
     The two spell letters beyond ASCII in different ways, and ``json`` reads both.
@@ -22,7 +20,7 @@ def _row_writer() -> Callable[[Row], bytes]:
     except ImportError:
         return lambda row: _plain(row).encode("ascii")
 
-    def written(row: Row) -> bytes:
+    def written(row: Sequence[Any]) -> bytes:
         try:
             text: bytes = write(row)
         except (UnicodeEncodeError, OverflowError):  # a lone surrogate, or a number beyond 64 bits

@@ -19,8 +19,10 @@ without a body that brings its session or token along, so a secret is followed t
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
+from typing import Any
 
 from ...clock import NEVER
 from ...crypto.minting import PARTITION
@@ -87,6 +89,10 @@ def session_link(session: Session) -> bytes:
 def token_link(token: Token) -> bytes:
     """Return the name of what reading a token brings along."""
     return b"" if token.session_id is None else b"s:" + part_of(token.session_id)
+
+
+LINKS: dict[str, Callable[[Any], bytes]] = {"session": session_link, "token": token_link}
+"""Kind of record → what reading one brings along."""
 
 
 def expires_at(deadline: int) -> bytes:

@@ -39,22 +39,12 @@ from ...contract.queries import (
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
-from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from ..common.record_codec import (
-    KEY_COLUMNS,
-    SET_ASIDE,
-    Row,
-    not_written,
-    outcome_of,
-    outcome_text,
-    session_of,
-    session_row,
-    token_of,
-    token_row,
-)
+from ...records import OwnerEntry, Session, Token
+from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from ..common.record_codec import SET_ASIDE, not_written, padded, trimmed
 from .json_rows import as_json, from_json
 from .key_chains import CHAIN_KINDS, KeyChains, Path
-from .keys import STAMP_LENGTH, lookup_part, owner_part, part_of, session_link, token_link
+from .keys import LINKS, STAMP_LENGTH, lookup_part, owner_part, part_of
 from .queries import ASKS
 from .record_cache import RecordCache
 
@@ -89,27 +79,19 @@ class ValkeyCodec:
 
     # --- bodies ---
 
-    def body(self, table: str, row: Row, link: bytes) -> bytes:
-        """Return a record as it is stored, without its stamp; the MAC covers the very text of the row."""
+    def signed(self, table: str, row: Sequence[Any], link: bytes = b"") -> bytes:
+        """Return a row as it is stored, without its stamp; the MAC covers its very text."""
         text = as_json(row)
         mac = self.keyring.mac(table.encode("ascii") + text).encode("ascii")
         return b"%b\n%b\n%b" % (link, mac, text)
 
-    def session_body(self, session: Session) -> bytes:
-        """Return a session as it is stored."""
-        return self.body("session", session_row(session), session_link(session))
+    def row(self, table: str, value: bytes) -> tuple[bytes, list[Any]]:
+        """Return link and row of a stored value.
 
-    def token_body(self, token: Token) -> bytes:
-        """Return a token as it is stored."""
-        return self.body("token", token_row(token), token_link(token))
-
-    def idempotency_body(self, record: IdempotencyRecord) -> bytes:
-        """Return the outcome under an idempotency key as it is stored."""
-        row = (record.key, record.request, record.nonce, record.key_id, outcome_text(record), record.expires_at)
-        return self.body("idempotency", row, b"")
-
-    def _row(self, table: str, value: bytes) -> tuple[bytes, list[Any]]:
-        """Return link and row of a stored record whose MAC is right."""
+        Raises:
+            CorruptRecord: this library did not write it.
+            UnknownPepper: it was written under a pepper that was not given.
+        """
         try:
             link, mac, text = value[STAMP_LENGTH:].split(b"\n", 2)
             told = mac.decode("ascii")
@@ -123,29 +105,22 @@ class ValkeyCodec:
             raise not_written(self.keyring, table, row, told)
         return link, row
 
-    def event_row(self, value: bytes) -> list[Any]:
-        """Return the columns of a stored event; raise ``CorruptRecord`` for what this library did not write."""
-        return self._row("event", value)[1]
+    def body(self, kind: Kind, record: Any) -> bytes:
+        """Return a record as it is stored, without its stamp."""
+        link_of = LINKS.get(kind.name)
+        return self.signed(kind.table, trimmed(kind.row(record)), b"" if link_of is None else link_of(record))
 
-    def session(self, value: bytes) -> Session:
-        """Return the session of a stored value; raise ``CorruptRecord`` for what this library did not write."""
-        link, row = self._row("session", value)
-        session = session_of(row, self.clock)
-        if link != session_link(session):
-            raise _forged("session")
-        return session
-
-    def token(self, value: bytes) -> Token:
-        """Return the token of a stored value; raise ``CorruptRecord`` for what this library did not write."""
-        link, row = self._row("token", value)
-        token = token_of(row)
-        if link != token_link(token):
-            raise _forged("token")
-        return token
-
-    def entry(self, value: bytes) -> OwnerEntry:
-        """Return the owner's entry of a stored value."""
-        return OwnerEntry(*_sized("entry", self._row("entry", value)[1], 5))
+    def record(self, kind: Kind, value: bytes) -> Any:
+        """Return the record of a stored value; raise as ``row``."""
+        link, row = self.row(kind.table, value)
+        if len(row) > len(kind.columns):
+            said = f"a stored {kind.name} has {len(row)} columns, not {len(kind.columns)}"
+            raise CorruptRecord(said, table=kind.table)
+        record = kind.record(padded(row, len(kind.columns)), self.clock)
+        link_of = LINKS.get(kind.name)
+        if link != (b"" if link_of is None else link_of(record)):
+            raise _forged(kind.name)
+        return record
 
     def _session_at(self, name: bytes, value: bytes) -> Session:
         """Return the session under a name: the same bytes are the same record, whose MAC was checked once."""
@@ -153,7 +128,7 @@ class ValkeyCodec:
         if part is not None and part[0] == value:
             session = part[2]
         else:
-            session = self.session(value)
+            session = self.record(SESSION, value)
             if b"s:" + part_of(session.id) == name:
                 self.record_cache.saw(name, value, session)
             else:
@@ -168,7 +143,7 @@ class ValkeyCodec:
         if part is not None and part[0] == value:
             token = part[2]
         else:
-            token = self.token(value)
+            token = self.record(TOKEN, value)
             if b"t:" + part_of(token.id) == name:
                 self.record_cache.saw(name, value, token)
             else:
@@ -183,27 +158,13 @@ class ValkeyCodec:
         if part is not None and part[0] == value:
             entry = part[2]
         else:
-            entry = None if value is None else self.entry(value)
+            entry = None if value is None else self.record(OWNER, value)
             if entry is not None and b"e:" + owner_part(entry.owner) != name:
                 raise _forged("entry")
             self.record_cache.saw(name, value, entry)
         if entry is not None and not isinstance(entry, OwnerEntry):
             raise _forged("entry")
         return entry
-
-    def service_key(self, value: bytes) -> ServiceKey:
-        """Return the service key of a stored value."""
-        return ServiceKey(*_sized("key", self._row("key", value)[1], len(KEY_COLUMNS)))
-
-    def outcome(self, value: bytes) -> IdempotencyRecord:
-        """Return the idempotency record of a stored value."""
-        key, request, nonce, key_id, text, until = _sized("idempotency", self._row("idempotency", value)[1], 6)
-        return IdempotencyRecord(key, request, nonce, key_id, outcome_of(text, self.clock), until)
-
-    def setting(self, value: bytes) -> tuple[str, str]:
-        """Return name and text of a stored setting."""
-        name, text = _sized("setting", self._row("setting", value)[1], 2)
-        return name, text
 
     def found(self, query: Query, reply: Reply) -> Result:
         """Return what one reply says to one query.
@@ -305,32 +266,29 @@ class ValkeyCodec:
         return Result(self._entry_at(name, reply[0]), ((name, _stamp(reply[0])),))
 
     def _idempotency(self, query: IdempotencyOf, reply: Reply) -> Result:
-        record = None if reply[0] is None else self.outcome(reply[0])
-        if record is not None and record.key != query.key:
-            raise _forged("idempotency")
-        return Result(record, ((b"i:" + part_of(query.key), _stamp(reply[0])),))
+        return self._kept(IDEMPOTENCY, b"i:" + part_of(query.key), query.key, reply)
 
     def _setting(self, query: SettingOf, reply: Reply) -> Result:
-        text = None
-        if reply[0] is not None:
-            name, text = self.setting(reply[0])
-            if name != query.name:
-                raise _forged("setting")
-        place = b"c:" + part_of(query.name)
-        self.record_cache.saw(place, reply[0], text)
-        return Result(text, ((place, _stamp(reply[0])),))
+        found = self._kept(SETTING, b"c:" + part_of(query.name), query.name, reply)
+        text = None if found.value is None else found.value.text
+        self.record_cache.saw(found.stamps[0][0], reply[0], text)
+        return found._replace(value=text)
 
     def _key_by_id(self, query: KeyById, reply: Reply) -> Result:
-        key = None if reply[0] is None else self.service_key(reply[0])
-        if key is not None and key.id != query.id:
-            raise _forged("key")
-        return Result(key, ((b"k:" + part_of(query.id), _stamp(reply[0])),))
+        return self._kept(SERVICE_KEY, b"k:" + part_of(query.id), query.id, reply)
+
+    def _kept(self, kind: Kind, name: bytes, key: str, reply: Reply) -> Result:
+        """Return the record of a key and its stamp."""
+        record = None if reply[0] is None else self.record(kind, reply[0])
+        if record is not None and record[0] != key:
+            raise _forged(kind.name)
+        return Result(record, ((name, _stamp(reply[0])),))
 
     def _key_by_lookup(self, query: KeyByLookup, reply: Reply) -> Result:
         value = reply[1] if len(reply) > 1 else None
-        key = None if value is None else self.service_key(value)
+        key = None if value is None else self.record(SERVICE_KEY, value)
         if key is not None and key.lookup != query.lookup:
-            raise _forged("key")
+            raise _forged(SERVICE_KEY.name)
         return Result(key, _stamps(b"K:" + lookup_part(query.lookup), reply))
 
     def _sessions_of(self, query: SessionsOf, reply: Reply) -> Result:
@@ -406,7 +364,7 @@ class ValkeyCodec:
         return Result(reply[1], ((b"bo:" + owner_part(query.owner), reply[0] or b""),))
 
     def _all_keys(self, query: AllKeys, reply: Reply) -> Result:
-        return self._listed(b"k:", reply, lambda _, values, at: self.service_key(values[at]))
+        return self._listed(b"k:", reply, lambda _, values, at: self.record(SERVICE_KEY, values[at]))
 
     def _peppers_in_use(self, query: PeppersInUse, reply: Reply) -> Result:
         recorded = zip(reply[::2], reply[1::2], strict=True)
@@ -470,12 +428,6 @@ def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:
 
 def _stamp(value: bytes | None) -> bytes:
     return b"" if value is None else value[:STAMP_LENGTH]
-
-
-def _sized(table: str, row: list[Any], size: int) -> list[Any]:
-    if len(row) != size:
-        raise CorruptRecord(f"a stored {table} has {len(row)} columns, not {size}", table=table)
-    return row
 
 
 def _torn(table: str) -> CorruptRecord:

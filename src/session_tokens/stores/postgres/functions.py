@@ -1,0 +1,193 @@
+"""The SQL of a name space: its tables and its functions, made of the files in ``sql`` and the table of kinds.
+
+Theory of operation. What is asked alike of several kinds or sets of records is one text with names in braces; here it
+is told of which. Columns and indexes follow from ``kinds``. Every function is made by ``CREATE OR REPLACE``, so that a
+migration changes tables and then makes all functions anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+
+from ..common.kinds import KINDS, MEMBERS, OWNER, SESSION, TOKEN, Kind, Members
+from ..common.sql_tables import SIGNED, Dialect, columns_of, condition_of, schema_statements
+
+STAMP = "stamp"
+"""The column after the MAC: it changes with each write."""
+WRITTEN_APART = (SESSION, TOKEN)
+"""Kinds of which a change and a creation are different statements; the others are put in place."""
+
+DIALECT = Dialect(
+    {"name": 'text COLLATE "C"', "text": "text", "number": "bigint", "flag": "smallint"},
+    living="deadline > 0",
+    after_columns=(f"{STAMP} bigint NOT NULL",),
+    table_options=lambda kind: " WITH (fillfactor = 80)" if kind in WRITTEN_APART else "",
+    has_checks=True,
+)
+
+_PART_OF = {"owner": "entry", "service key": "key"}
+"""What a stamp calls a kind, where that is not its name; see ``rows.Part``."""
+_LETTERS = {"session": "s", "token": "t"}
+_WITH_HEIR = (
+    "LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (s).successor OFFSET 0) AS r (h)\n"
+    "        ON true"
+)
+_WITH_ENTRY = (
+    "LEFT JOIN LATERAL (SELECT held FROM {schema}.owners AS held WHERE held.owner = (s).owner OFFSET 0) AS e (o)\n"
+    "        ON true"
+)
+_WITH_SESSION = (
+    "LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (t).session_id OFFSET 0) AS f (s)\n"
+    f"        ON true\n    {_WITH_ENTRY}\n    {_WITH_HEIR}"
+)
+_SNIPPETS = {
+    "session_answers": "NULL::text, {schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text",
+    "token_answers": (
+        "{schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),\n"
+        "        {schema}.session_json_v1(h)"
+    ),
+    "with_entry": _WITH_ENTRY,
+    "with_session": _WITH_SESSION,
+}
+
+
+@cache
+def tables_text() -> str:
+    """Return what makes the tables of a name space, ``{schema}``."""
+    made = schema_statements(DIALECT, "{schema}.")
+    return _sql("tables") + "".join(f"\n{statement};\n" for statement in made)
+
+
+@cache
+def functions_text() -> str:
+    """Return what makes the functions of a name space, ``{schema}``, or makes them anew."""
+    return "\n".join((*_functions_of_kinds(), _filled(_sql("reading"), _SNIPPETS), *_writing(), _commit()))
+
+
+def _sql(name: str) -> str:
+    return files(__package__).joinpath("sql", f"{name}.sql").read_text("utf-8")
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
+
+
+def json_function(kind: Kind) -> str:
+    """Return the name of the function that makes a JSON array of a record: its columns, its MAC and its stamp."""
+    return f"{kind.name.replace(' ', '_')}_json_v1"
+
+
+def _part_of(kind: Kind) -> str:
+    return _PART_OF.get(kind.name, kind.name)
+
+
+def _functions_of_kinds() -> Iterator[str]:
+    for kind in KINDS.values():
+        yield (
+            f"CREATE OR REPLACE FUNCTION {{schema}}.{json_function(kind)}(r {{schema}}.{kind.table}) RETURNS text\n"
+            "LANGUAGE sql STABLE AS $$\n"
+            f"    SELECT CASE WHEN r.{kind.key} IS NOT NULL THEN\n"
+            f"        json_build_array({columns_of(kind, 'r')}, r.{STAMP})::text END\n$$;\n"
+        )
+    for kind in WRITTEN_APART:
+        for column in ("id", "lookup"):
+            yield _get(f"{kind.name}_by_{column}", kind, column)
+    for name, kind, column in (
+        ("entry_of", OWNER, "owner"), ("idempotency_of", KINDS["idempotency"], "key"),
+        ("setting_of", KINDS["setting"], "name"), ("key_by_lookup", KINDS["service key"], "lookup"),
+        ("key_by_id", KINDS["service key"], "id"),
+    ):  # fmt: skip
+        yield _get(name, kind, column)
+    for members in MEMBERS:
+        yield _members(members)
+        if members.name == "sessions_of":
+            yield _members(members, descending=True)
+
+
+def _get(name: str, kind: Kind, column: str) -> str:
+    alone = f"NULL::text, NULL::text, NULL::text, {{schema}}.{json_function(kind)}(r)"
+    joins = {"session": _WITH_ENTRY, "token": _WITH_SESSION}.get(kind.name, "")
+    values = {
+        "name": name, "table": kind.table, "column": column, "letter": _LETTERS.get(kind.name, "r"), "with": joins,
+        "answers": _SNIPPETS.get(f"{kind.name}_answers", alone),
+    }  # fmt: skip
+    return _filled(_sql("get"), values)
+
+
+def _members(members: Members, *, descending: bool = False) -> str:
+    kind, is_whole = KINDS[members.kind], members.name == "predecessors_of"
+    record = f"{{schema}}.{json_function(kind)}({_LETTERS[kind.name]})"
+    where = condition_of(members.where, DIALECT)
+    values = {
+        "name": f"newest_{members.name}" if descending else members.name,
+        "table": kind.table, "of": members.of, "letter": _LETTERS[kind.name],
+        "answers": f"NULL::text, {record}, NULL::text, NULL::text" if kind is SESSION
+        else f"{record}, NULL::text, NULL::text, NULL::text",
+        "where": f" AND held.{where}" if where else "",
+        "descending": " DESC" if descending else "",
+        "limits": "" if is_whole else ", limits bigint[]", "limits_given": "" if is_whole else ", limits",
+        "most": "" if is_whole else ", most", "first": "OFFSET 0" if is_whole else "LIMIT k.most",
+    }  # fmt: skip
+    return _filled(_sql("members"), values)
+
+
+def _writing() -> Iterator[str]:
+    for kind in WRITTEN_APART:
+        yield _filled(_sql("write"), {"table": kind.table, "key": kind.key, "made_columns": _assigned(kind, "made")})
+
+
+def _assigned(kind: Kind, source: str) -> str:
+    names = [*kind.names[1:], SIGNED, STAMP]
+    return ",\n            ".join(f"{name} = {source}.{name}" for name in names)
+
+
+def _commit() -> str:
+    rest = [kind for kind in KINDS.values() if kind not in WRITTEN_APART]
+    puts = (
+        _filled(_sql("put"), {"table": kind.table, "key": kind.key, "excluded_columns": _assigned(kind, "excluded")})
+        for kind in rest
+    )
+    sets = [members.name for members in MEMBERS]
+    return _filled(_sql("commit"), {
+        "rest": "".join(puts).rstrip("\n"),
+        "sets": ", ".join(f"'{name}'" for name in (*sets, "newest_sessions_of")),
+        "stamps": "\n".join((*_stamps_of_records(), *_stamps_of_sets())),
+    })  # fmt: skip
+
+
+def _stamps_of_records() -> Iterator[str]:
+    for kind in KINDS.values():
+        keys = [(_part_of(kind), kind.key)]
+        if kind.is_looked_up:
+            keys.append((f"{_part_of(kind)}_lookup", "lookup"))
+        for part, column in keys:
+            yield (
+                f"    WHEN '{part}' THEN\n"
+                f"        SELECT r.stamp INTO present FROM {{schema}}.{kind.table} r WHERE r.{column} = part_key;"
+            )
+
+
+def _stamps_of_sets() -> Iterator[str]:
+    for members in MEMBERS:
+        where = condition_of(members.where, DIALECT)
+        rows = f"FROM {{schema}}.{KINDS[members.kind].table} m WHERE m.{members.of} = whose"
+        rows += f" AND m.{where}" if where else ""
+        yield (
+            f"    WHEN '{members.name}' THEN\n"
+            "        present := {schema}.set_stamp_v1(ARRAY(\n"
+            f"            SELECT (m.id, m.stamp)::{{schema}}.member_v1 {rows}\n"
+            "            ORDER BY m.created_at, m.id LIMIT most));"
+        )
+        if members.name == "sessions_of":
+            yield (
+                "    WHEN 'newest_sessions_of' THEN\n"
+                "        present := {schema}.set_stamp_v1(ARRAY(\n"
+                "            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM (\n"
+                f"                SELECT m.id, m.stamp, m.created_at {rows}\n"
+                "                ORDER BY m.created_at DESC, m.id DESC LIMIT most\n"
+                "            ) AS m ORDER BY m.created_at, m.id));"
+            )

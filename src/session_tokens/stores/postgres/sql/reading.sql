@@ -1,0 +1,218 @@
+-- Reading: one function for each kind of question, each answering many of them at once.
+--
+-- {schema} is the name space. All are STABLE: called in one statement they see one snapshot, so their answers hold as
+-- of one instant. They know stamps and order, not rules. Each row answers the question number n (from 1) of its kind
+-- with up to four JSON arrays: the columns of the table in their order, its MAC, its stamp.
+-- Plans are made once and kept while the tables grow: making one costs more than a read. So that one made for a small
+-- table serves a large one, scans of whole tables are off, and each question is a subquery of its own
+-- (LATERAL … OFFSET 0), which can only be answered by its index.
+--
+-- Those that ask the same of several kinds or sets are made of get.sql and members.sql.
+
+-- On a standby there is no now: what it has may be over. There pg_current_wal_lsn() raises, which nowhere else is called.
+CREATE OR REPLACE FUNCTION {schema}.now_v1() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT CASE WHEN pg_is_in_recovery() THEN (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint
+        ELSE floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint END
+$$;
+
+-- The hot path: one look-up by index, and one text instead of a row of columns. The text holds a JSON array a line: the
+-- record of the first look-up key that has one, then what comes along with it, an empty line for what is not there. JSON
+-- has no line feeds of its own. NULL says that no key has a record. Who asks adds the clock.
+CREATE OR REPLACE FUNCTION {schema}.find_session_v1(lookups text[]) RETURNS text
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    answer text;
+BEGIN
+    FOR place IN 1 .. cardinality(lookups) LOOP
+        SELECT concat({schema}.session_json_v1(s), E'\n', {schema}.owner_json_v1(o)) INTO answer
+        FROM {schema}.sessions s LEFT JOIN {schema}.owners o ON o.owner = s.owner
+        WHERE s.lookup = lookups[place];
+        EXIT WHEN FOUND;
+    END LOOP;
+    RETURN answer;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.find_token_v1(lookups text[]) RETURNS text
+LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    answer text;
+BEGIN
+    FOR place IN 1 .. cardinality(lookups) LOOP
+        SELECT concat({schema}.token_json_v1(t), E'\n', {schema}.session_json_v1(s), E'\n', {schema}.owner_json_v1(o),
+            E'\n', {schema}.session_json_v1(h))
+        INTO answer
+        FROM {schema}.tokens t LEFT JOIN {schema}.sessions s ON s.id = t.session_id
+            LEFT JOIN {schema}.owners o ON o.owner = s.owner LEFT JOIN {schema}.sessions h ON h.id = s.successor
+        WHERE t.lookup = lookups[place];
+        EXIT WHEN FOUND;
+    END LOOP;
+    RETURN answer;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.session_count_of_v1(owners text[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'session_count_of', k.n, NULL::text, NULL::text, NULL::text,
+        (SELECT count(*)::text FROM {schema}.sessions s WHERE s.owner = k.owner AND s.deadline > 0)
+    FROM unnest(owners) WITH ORDINALITY AS k (owner, n);
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.token_count_of_v1(session_ids text[], transferable boolean[]) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'token_count_of', k.n, NULL::text, NULL::text, NULL::text,
+        (SELECT count(*)::text FROM {schema}.tokens t
+            WHERE t.session_id = k.session_id AND (NOT k.moves_on OR t.kind = 'transferable'))
+    FROM unnest(session_ids, transferable) WITH ORDINALITY AS k (session_id, moves_on, n);
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.all_keys_v1() RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'all_keys', 1::bigint, NULL::text, NULL::text, NULL::text, {schema}.service_key_json_v1(s)
+    FROM {schema}.service_keys s
+    ORDER BY s.created_at, s.id;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.peppers_in_use_v1() RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'peppers_in_use', 1::bigint, NULL::text, NULL::text, NULL::text, p.key_id
+    FROM {schema}.peppers p
+    WHERE p.used_at IS NOT NULL
+    ORDER BY p.key_id;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.session_listing_v1(
+    number bigint, of_owner text, is_detached boolean, after_at bigint, after_id text, most bigint
+) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    page {schema}.sessions[];
+BEGIN
+    IF of_owner IS NOT NULL THEN
+        page := ARRAY(SELECT s FROM {schema}.sessions s
+            WHERE s.owner = of_owner AND s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
+            ORDER BY s.created_at, s.id LIMIT most);
+    ELSIF is_detached THEN
+        page := ARRAY(SELECT s FROM {schema}.sessions s
+            WHERE s.deadline > 0 AND s.detached_at IS NOT NULL AND (s.created_at, s.id) > (after_at, after_id)
+            ORDER BY s.created_at, s.id LIMIT most);
+    ELSE
+        page := ARRAY(SELECT s FROM {schema}.sessions s
+            WHERE s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
+            ORDER BY s.created_at, s.id LIMIT most);
+    END IF;
+    RETURN QUERY
+    SELECT 'session_listing', number, {session_answers}
+    FROM unnest(page) AS s
+    {with_entry}
+    ORDER BY s.created_at, s.id;
+END $$;
+
+-- The tokens that may be unassigned now: those that are, and those of sessions that may be over. Where there are many
+-- such sessions or owners' entries, any tokens: who asks looks at them, and goes on.
+CREATE OR REPLACE FUNCTION {schema}.maybe_unassigned_v1(after_at bigint, after_id text, most bigint)
+RETURNS SETOF {schema}.tokens
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    over_max CONSTANT bigint := 200;
+    over text[];
+    disabled text[];
+    entries bigint;
+    looked_at bigint;
+BEGIN
+    over := ARRAY(SELECT s.id FROM {schema}.sessions s
+        WHERE s.sweep_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 1
+            AND s.sweep_at < 9223372036854775807 LIMIT over_max + 1);
+    entries := (SELECT count(*) FROM (SELECT o.owner FROM {schema}.owners o ORDER BY o.owner LIMIT over_max + 1) AS few);
+    IF entries <= over_max THEN
+        SELECT coalesce(array_agg(theirs.id) FILTER (WHERE theirs.epoch <> theirs.owner_epoch), '{}'), count(*)
+        INTO disabled, looked_at
+        FROM (
+            SELECT s.id, s.owner_epoch, o.epoch
+            FROM (SELECT e.owner, e.epoch FROM {schema}.owners e ORDER BY e.owner) AS o CROSS JOIN LATERAL (
+                SELECT held.id, held.owner_epoch FROM {schema}.sessions AS held
+                WHERE held.owner = o.owner AND held.deadline > 0 OFFSET 0
+            ) AS s
+            LIMIT 10 * over_max + 1
+        ) AS theirs;
+    END IF;
+    IF entries > over_max OR looked_at > 10 * over_max OR cardinality(over) + cardinality(disabled) > over_max THEN
+        RETURN QUERY
+        SELECT t.* FROM {schema}.tokens t WHERE (t.created_at, t.id) > (after_at, after_id)
+        ORDER BY t.created_at, t.id LIMIT most;
+        RETURN;
+    END IF;
+    RETURN QUERY
+    (SELECT t.* FROM {schema}.tokens t
+        WHERE t.unassigned_at IS NOT NULL AND (t.created_at, t.id) > (after_at, after_id)
+        ORDER BY t.created_at, t.id LIMIT most)
+    UNION ALL
+    (SELECT g.* FROM (SELECT DISTINCT unnest(over || disabled) AS id) AS holder CROSS JOIN LATERAL (
+        SELECT t.* FROM {schema}.tokens t
+        WHERE t.session_id = holder.id AND (t.created_at, t.id) > (after_at, after_id)
+        ORDER BY t.created_at, t.id LIMIT most
+    ) AS g);
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.token_listing_v1(
+    number bigint, of_owner text, of_session text, is_transferable boolean, is_sellable boolean, is_unassigned boolean,
+    after_at bigint, after_id text, most bigint
+) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    page {schema}.tokens[];
+BEGIN
+    IF of_session IS NOT NULL THEN -- or one of those whose tokens are in it
+        page := ARRAY(SELECT t FROM (
+                SELECT of_session AS id
+                UNION ALL SELECT s.id FROM {schema}.sessions s WHERE s.successor = of_session
+            ) AS holder
+            CROSS JOIN LATERAL (
+                SELECT held FROM {schema}.tokens AS held
+                WHERE held.session_id = holder.id AND (held.created_at, held.id) > (after_at, after_id)
+                ORDER BY held.created_at, held.id LIMIT most
+            ) AS g (t)
+            ORDER BY (t).created_at, (t).id LIMIT most);
+    ELSIF of_owner IS NOT NULL THEN
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.owner = of_owner AND (t.created_at, t.id) > (after_at, after_id)
+            ORDER BY t.created_at, t.id LIMIT most);
+    ELSIF is_unassigned THEN
+        page := ARRAY(SELECT t FROM {schema}.maybe_unassigned_v1(after_at, after_id, most) t
+            ORDER BY t.created_at, t.id LIMIT most);
+    ELSIF is_sellable THEN
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.listed = 1 AND (t.created_at, t.id) > (after_at, after_id)
+            ORDER BY t.created_at, t.id LIMIT most);
+    ELSE
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE (t.created_at, t.id) > (after_at, after_id)
+            ORDER BY t.created_at, t.id LIMIT most);
+    END IF;
+    RETURN QUERY
+    SELECT 'token_listing', number, {token_answers}
+    FROM unnest(page) AS t
+    {with_session}
+    ORDER BY t.created_at, t.id;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.due_v1(until bigint, most bigint) RETURNS TABLE (kind text, id text, due_at bigint)
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    (SELECT 'session', s.id, s.sweep_at FROM {schema}.sessions s
+        WHERE s.sweep_at <= until AND s.sweep_at < 9223372036854775807 ORDER BY s.sweep_at LIMIT most)
+    UNION ALL
+    (SELECT 'token', t.id, t.deadline FROM {schema}.tokens t
+        WHERE t.deadline <= until AND t.deadline < 9223372036854775807 ORDER BY t.deadline LIMIT most)
+    UNION ALL
+    (SELECT 'idempotency', i.key, i.expires_at FROM {schema}.idempotency i
+        WHERE i.expires_at <= until ORDER BY i.expires_at LIMIT most)
+    ORDER BY 3 LIMIT most;
+END $$;
