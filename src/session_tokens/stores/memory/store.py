@@ -181,7 +181,8 @@ class MemoryStore(BlockingStore):
                 self.sessions[new.id] = new
                 if new.lookup is not None:
                     self.sessions_by_lookup[new.lookup] = new
-                add_member(self.owners, new.owner, new.id)
+                if new.ended_at is None:  # else it was taken over from elsewhere
+                    add_member(self.owners, new.owner, new.id)
                 self._session_deadlines.add(new.sweep_at, new.id)
                 if new.created_at < self._last_opened_at:
                     self._session_order.forget()

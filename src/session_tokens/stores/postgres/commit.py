@@ -13,8 +13,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...clock import NEVER
-from ...contract.changes import Changes, owner_of_living, parked_owner
+from ...contract.changes import Changes
 from ...contract.optimistic import Commit
+from ...contract.places import (
+    BOUND_OF,
+    PARKED,
+    PREDECESSORS_OF,
+    SESSIONS_OF,
+    TRANSFERABLES_OF,
+    Place,
+    session_places,
+    token_places,
+)
 from ...crypto.minting import Keyring
 from ...records import Session, Token
 from ..common.kinds import IDEMPOTENCY, MEMBERS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
@@ -28,6 +38,14 @@ NAMES_MAX = 192
 
 _SETS = {members.name: members.locked_as for members in MEMBERS} | {"newest_sessions_of": "sessions_of"}
 """Kinds of parts that are sets, whose keys say how many and whose; and the name under which they are locked."""
+_SET_OF = {
+    SESSIONS_OF: "sessions_of",
+    PREDECESSORS_OF: "predecessors_of",
+    BOUND_OF: "tokens_of",
+    TRANSFERABLES_OF: "tokens_of",
+    PARKED: "parked_tokens",
+}
+"""Indexes that hold sets, and the names under which those are locked."""
 _COUNTS = {
     "session_count_of": "sessions_of",
     "token_count_of": "tokens_of",
@@ -67,18 +85,10 @@ class _Batch:
         """Lock what will be written against readers and other writers."""
         exclusive = self.exclusive
         for old_session, new_session in changes.sessions:
-            owners = (owner_of_living(old_session), owner_of_living(new_session))
-            exclusive.update(f"sessions_of:{owner}" for owner in owners if owner is not None)
-            for session in (old_session, new_session):
-                if session is not None and session.details.successor is not None:
-                    exclusive.add(f"predecessors_of:{session.details.successor}")
+            self._write_sets((*session_places(old_session), *session_places(new_session)))
             self._write_row("session", self.sessions_written, old_session, new_session)
         for old_token, new_token in changes.tokens:
-            for token in (old_token, new_token):
-                if token is not None and token.session_id is not None:
-                    exclusive.add(f"tokens_of:{token.session_id}")
-                elif (owner := parked_owner(token)) is not None:
-                    exclusive.add(f"parked_tokens:{owner}")
+            self._write_sets((*token_places(old_token), *token_places(new_token)))
             self._write_row("token", self.tokens_written, old_token, new_token)
         exclusive.update(f"entry:{entry.owner}" for _, entry in changes.entries)
         exclusive.update(f"idempotency:{record.key}" for record in changes.idempotency)
@@ -90,6 +100,12 @@ class _Batch:
             for key in (old_key, new_key):
                 if key is not None:
                     exclusive.update((f"key:{key.id}", f"key_lookup:{key.lookup}"))
+
+    def _write_sets(self, places: Sequence[Place]) -> None:
+        """Lock the sets of which a record is or becomes a member: its change is a change of theirs."""
+        for index, whose, _ in places:
+            if index in _SET_OF:
+                self.exclusive.add(f"{_SET_OF[index]}:{whose}")
 
     def _write_row(
         self, kind: str, written: set[str], old: Session | Token | None, new: Session | Token | None

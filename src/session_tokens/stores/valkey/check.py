@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
-from ...clock import NEVER
-from ...contract.changes import owner_of_living, parked_owner
 from ...contract.lost_entries import WRITTEN_ANEW
+from ...contract.places import (
+    TRANSFERABLES_OF,
+    Place,
+    entry_places,
+    outcome_places,
+    service_key_places,
+    session_places,
+    token_places,
+)
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
-from ...records import Session, Token
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN
 from .check_owners import Owners, fix_words
-from .keys import PEPPERS, STAMP_LENGTH, owner_part, part_of
+from .keys import PEPPERS, STAMP_LENGTH, entry_at, owner_part, part_of
 from .rows import Reply, ValkeyCodec
 
 SCAN_COUNT = b"500"
 GET_COUNT = 200
 MARK = b"#"
 ASIDE = "moved to quarantine"
-_BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs")
+_BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs", b"lg")
 _LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"du")
 _KINDS = {b"s": "session", b"t": "token", b"e": "owner", b"i": "idempotency", b"c": "setting", b"k": "service key"}
 
@@ -147,7 +153,7 @@ def _places_held(codec: ValkeyCodec, names: set[bytes]) -> Generator[list[bytes]
     """Return all places that indexes hold."""
     held: set[_Member] = set()
     for name in sorted(names):
-        if name[:2] in _BUCKETS or name in _LISTINGS:
+        if (name[:2] in _BUCKETS and name[2:3] == b":") or name in _LISTINGS:
             members = yield [b"ZRANGE", codec.prefix + name, b"0", b"-1"]
             held.update(_Member(name, member) for member in members if member != MARK)
     return held
@@ -156,65 +162,38 @@ def _places_held(codec: ValkeyCodec, names: set[bytes]) -> Generator[list[bytes]
 def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
     """Return a record with its places; raise ``CorruptRecord`` for what was not written as it stands there."""
     kind, id = name[:1], name[2:]
-    places: dict[_Member, int] = {}
     lookup: bytes | None = None
+    found: Sequence[Place] = ()
     if kind == b"s":
         session = codec.record(SESSION, value)
-        right, lookup = part_of(session.id), _lookup_key(b"S:", session.lookup)
-        places.update(_places_of_session(session, id))
+        right, lookup, found = part_of(session.id), _lookup_key(b"S:", session.lookup), session_places(session)
     elif kind == b"t":
         token = codec.record(TOKEN, value)
-        right, lookup = part_of(token.id), _lookup_key(b"T:", token.lookup)
-        places.update(_places_of_token(token, id))
+        right, lookup, found = part_of(token.id), _lookup_key(b"T:", token.lookup), token_places(token)
     elif kind == b"e":
-        right = owner_part(codec.record(OWNER, value).owner)
-        places[_Member(b"le", id)] = 0
+        entry = codec.record(OWNER, value)
+        right, found = owner_part(entry.owner), entry_places(entry)
     elif kind == b"i":
         outcome = codec.record(IDEMPOTENCY, value)
-        right = part_of(outcome.key)
-        places[_Member(b"du", b"i" + id)] = outcome.expires_at
+        right, found = part_of(outcome.key), outcome_places(outcome)
     elif kind == b"k":
         key = codec.record(SERVICE_KEY, value)
-        right, lookup = part_of(key.id), _lookup_key(b"K:", key.lookup)
-        places[_Member(b"lk", id)] = key.created_at
+        right, lookup, found = part_of(key.id), _lookup_key(b"K:", key.lookup), service_key_places(key)
     else:
-        right = part_of(codec.record(SETTING, value)[0])
+        right = part_of(codec.record(SETTING, value).name)
     if right != id:
         raise CorruptRecord("it stands where another record was written", table=_KINDS[kind])
+    places: dict[_Member, int] = {}
+    for place in found:
+        bucket, member, at = entry_at(place, id)
+        places[_Member(bucket, member)] = at
+        if place[0] == TRANSFERABLES_OF:
+            places[_Member(b"lx:" + part_of(place[1]), member)] = at
     return _Record(name, value[:STAMP_LENGTH], places, lookup)
 
 
 def _lookup_key(kind: bytes, lookup: str | None) -> bytes | None:
     return None if lookup is None else kind + part_of(lookup)
-
-
-def _places_of_session(session: Session, id: bytes) -> Iterator[tuple[_Member, int]]:
-    if owner_of_living(session) is not None:
-        yield _Member(b"bo:" + owner_part(session.owner), id), session.created_at
-        yield _Member(b"ls", id), session.created_at
-    if session.details.successor is not None:
-        yield _Member(b"bs:" + part_of(session.details.successor), id), session.created_at
-    if session.is_detached:
-        yield _Member(b"ld", id), session.created_at
-    if session.sweep_at != NEVER:
-        yield _Member(b"du", b"s" + id), session.sweep_at
-
-
-def _places_of_token(token: Token, id: bytes) -> Iterator[tuple[_Member, int]]:
-    yield _Member(b"lt", id), token.created_at
-    if token.session_id is not None:
-        yield _Member(b"bh:" + part_of(token.session_id), id), token.created_at
-        if token.is_transferable:
-            yield _Member(b"lx:" + part_of(token.session_id), id), token.created_at
-    owner = parked_owner(token)
-    if owner is not None:
-        yield _Member(b"bp:" + owner_part(owner), id), token.created_at
-    if token.is_sellable:
-        yield _Member(b"lv", id), token.created_at
-    if token.is_unassigned:
-        yield _Member(b"lu", id), token.created_at
-    if token.deadline != NEVER:
-        yield _Member(b"du", b"t" + id), token.deadline
 
 
 def _name_of(place: _Member) -> bytes:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...clock import NEVER
-from ...contract.changes import Changes, owner_of_living, parked_owner
+from ...contract.changes import Changes
 from ...contract.optimistic import Commit
+from ...contract.places import (
+    BOUND_OF,
+    SESSIONS_OF,
+    TRANSFERABLES_OF,
+    Place,
+    entry_places,
+    moves,
+    outcome_places,
+    service_key_places,
+    session_places,
+    token_places,
+)
 from ...errors import InvalidInput
 from ...records import OwnerEntry, ServiceKey, Session, Token
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN
 from .event_log import event_body
-from .keys import expires_at, lookup_part, owner_part, part_of
+from .keys import entry_at, expires_at, lookup_part, owner_part, part_of
 from .rows import ValkeyCodec
 
 
@@ -82,26 +93,31 @@ class Writes:
         else:
             assert name in self.checks, "a rule replaces only what it has read"
 
-    def _add(self, bucket: bytes, at: int, member: bytes) -> None:
-        self.words += (b"a", bucket, b"%d" % at, member)
+    def _move(self, old: Sequence[Place], new: Sequence[Place], id: bytes) -> None:
+        """Move a record in the indexes: of those that it leaves, enters or stands in elsewhere."""
+        for index, former, present in moves(old, new):
+            if index in (BOUND_OF, TRANSFERABLES_OF):
+                self._hold(index, former, present, id)
+                continue
+            entry = None if present is None else entry_at(present, id)
+            if former is not None:
+                bucket, member, _ = entry_at(former, id)
+                if entry is None or entry[0] != bucket:
+                    self.words += (b"r", bucket, member)
+                if index == SESSIONS_OF:
+                    self.gone.append(bucket)
+            if entry is not None:
+                bucket, member, at = entry
+                self.words += (b"a", bucket, b"%d" % at, member)
+                if index == SESSIONS_OF:
+                    self.gone.append(bucket)
 
-    def _take(self, bucket: bytes, member: bytes) -> None:
-        self.words += (b"r", bucket, member)
-
-    def _move(self, listing: bytes, was: bool, stands: bool, at: int, member: bytes) -> None:
-        if stands and not was:
-            self._add(listing, at, member)
-        elif was and not stands:
-            self._take(listing, member)
-
-    def _move_due(self, was: int, at: int, member: bytes) -> None:
-        """Note when something should be swept, ``NEVER`` for never."""
-        if at == was:
-            return
-        if at == NEVER:
-            self._take(b"du", member)
-        else:
-            self._add(b"du", at, member)
+    def _hold(self, index: str, former: Place | None, present: Place | None, id: bytes) -> None:
+        """Move a token from where it was held to where it is now."""
+        place = present or former
+        assert place is not None
+        was_in, is_in = (b"" if place is None else part_of(place[1]) for place in (former, present))
+        self.words += (b"h", id, b"%d" % place[2], was_in, is_in, b"x" if index == TRANSFERABLES_OF else b"")
 
     def _lead(self, kind: bytes, was: str | None, lookup: str | None, until: bytes, target: bytes) -> None:
         """Let a look-up key lead to a record as long as that is kept, and its former one nowhere."""
@@ -125,34 +141,13 @@ class Writes:
             self.bodies.append((name, body, new))
             if old is not None and _needed_until(old) == _needed_until(new):
                 self.words += (b"k", name, body)
-                if _stands_alike(old, new):
-                    return
             else:
                 self.words += (b"q", name, until, body)
         if old is None or new is None or old.lookup != new.lookup or _needed_until(old) != _needed_until(new):
             self._lead(b"S:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
-        lived = owner_of_living(old) is not None
-        lives = owner_of_living(new) is not None
-        if lived != lives:
-            bucket = b"bo:" + owner_part(record.owner)
-            self._move(bucket, lived, lives, record.created_at, id)
-            self.gone.append(bucket)
-            self._move(b"ls", lived, lives, record.created_at, id)
-        self._follow(old, new, record, id)
-        was_detached, is_detached = old is not None and old.is_detached, new is not None and new.is_detached
-        self._move(b"ld", was_detached, is_detached, record.created_at, id)
-        self._move_due(NEVER if old is None else old.sweep_at, NEVER if new is None else new.sweep_at, b"s" + id)
-
-    def _follow(self, old: Session | None, new: Session | None, record: Session, id: bytes) -> None:
-        """Put a replaced session among the predecessors of its successor, which is kept as long as it is there."""
-        former = None if old is None else old.details.successor
+        self._move(session_places(old), session_places(new), id)
         successor = None if new is None else new.details.successor
-        if former == successor:
-            return
-        if former is not None:
-            self._take(b"bs:" + part_of(former), id)
-        if successor is not None:
-            self._add(b"bs:" + part_of(successor), record.created_at, id)
+        if successor is not None and (old is None or old.details.successor != successor):
             self.kept.append(b"s:" + part_of(successor))
 
     def _token(self, old: Token | None, new: Token | None) -> None:
@@ -161,44 +156,17 @@ class Writes:
         id = part_of(record.id)
         name = b"t:" + id
         self._check(name, old)
-        at, until = record.created_at, b"0" if new is None else expires_at(new.deadline)
+        until = b"0" if new is None else expires_at(new.deadline)
         if new is None:
-            self.words += (b"d", name, b"r", b"lt", id)
+            self.words += (b"d", name)
             self.gone.append(name)
         else:
             body = self.codec.body(TOKEN, new)
             self.bodies.append((name, body, new))
             self.words += (b"p", name, until, body)
-            if old is None:
-                self._add(b"lt", at, id)
         if old is None or new is None or old.lookup != new.lookup or old.deadline != new.deadline:
             self._lead(b"T:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
-        self._hold(old, new, record, id)
-        was_listed, is_listed = old is not None and old.is_sellable, new is not None and new.is_sellable
-        if was_listed is not is_listed:
-            self._move(b"lv", was_listed, is_listed, at, id)
-        was_free, is_free = old is not None and old.is_unassigned, new is not None and new.is_unassigned
-        if was_free is not is_free:
-            self._move(b"lu", was_free, is_free, at, id)
-        if old is None or new is None or old.deadline != new.deadline:
-            self._move_due(NEVER if old is None else old.deadline, NEVER if new is None else new.deadline, b"t" + id)
-
-    def _hold(self, old: Token | None, new: Token | None, record: Token, id: bytes) -> None:
-        """Move a token from where it was held to where it is now."""
-        was_in = None if old is None else old.session_id
-        is_in = None if new is None else new.session_id
-        if was_in != is_in:
-            was_part, part = b"" if was_in is None else part_of(was_in), b"" if is_in is None else part_of(is_in)
-            how = b"x" if record.is_transferable else b""
-            self.words += (b"h", id, b"%d" % record.created_at, was_part, part, how)
-        if was_in is not None and is_in is not None:
-            return
-        was_parked, is_parked = parked_owner(old), parked_owner(new)
-        if was_parked != is_parked:
-            if was_parked is not None:
-                self._take(b"bp:" + owner_part(was_parked), id)
-            if is_parked is not None:
-                self._add(b"bp:" + owner_part(is_parked), record.created_at, id)
+        self._move(token_places(old), token_places(new), id)
 
     def _rest(self, changes: Changes) -> None:
         for old_entry, entry in changes.entries:
@@ -207,11 +175,11 @@ class Writes:
             key = part_of(record.key)
             body = self.codec.body(IDEMPOTENCY, record)
             self.words += (b"p", b"i:" + key, expires_at(record.expires_at), body)
-            self._add(b"du", record.expires_at, b"i" + key)
+            self._move((), outcome_places(record), key)
         for forgotten in changes.forgotten:
             key = part_of(forgotten)
             self.words += (b"d", b"i:" + key)
-            self._take(b"du", b"i" + key)
+            self.words += (b"r", b"du", b"i" + key)
         for setting, text in changes.settings:
             name = b"c:" + lookup_part(setting)  # most are written once and never again
             if text is None:
@@ -231,8 +199,7 @@ class Writes:
         body = self.codec.body(OWNER, entry)
         self.bodies.append((b"e:" + owner, body, entry))
         self.words += (b"p", b"e:" + owner, b"0", body)
-        if old is None:
-            self._add(b"le", 0, owner)
+        self._move(entry_places(old), entry_places(entry), owner)
 
     def _service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
         record = old or new
@@ -245,21 +212,9 @@ class Writes:
         else:
             self.words += (b"p", name, b"0", self.codec.body(SERVICE_KEY, new))
         self._lead(b"K:", None if old is None else old.lookup, None if new is None else new.lookup, b"0", name)
-        self._move(b"lk", old is not None, new is not None, record.created_at, id)
+        self._move(service_key_places(old), service_key_places(new), id)
 
 
 def _needed_until(session: Session) -> int:
     """Return until when a session is surely looked for: one that lives may have to be swept before its deadline."""
     return max(session.sweep_at, session.deadline)
-
-
-def _stands_alike(old: Session, new: Session) -> bool:
-    """Whether two states of a session stand in the same indexes, under the same look-up key and deadline."""
-    return (
-        old.lookup == new.lookup
-        and old.sweep_at == new.sweep_at
-        and old.ended_at is None
-        and new.ended_at is None
-        and (old.detached_at is None) == (new.detached_at is None)
-        and old.details.successor == new.details.successor
-    )

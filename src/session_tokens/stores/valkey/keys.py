@@ -12,6 +12,7 @@ without a body that brings its session or token along, so a secret is followed t
     bo:owner  bh:session  bp:owner  lx:session   living sessions; tokens held; parked; of those held, transferable
     bs:session                                   its predecessors
     ls ld  lt lv lu  le lk                       sessions, detached; tokens, sellable, unassigned; entries; keys
+    lg:tag                                       tokens with that tag
     du  n  m                                     what is due when; the last stamp; what is recorded of peppers
     ev  et                                       the log of events, a stream; up to where it was taken away
 """
@@ -25,6 +26,25 @@ from hashlib import sha256
 from typing import Any
 
 from ...clock import NEVER
+from ...contract.places import (
+    BOUND_OF,
+    DETACHED,
+    LISTED,
+    OUTCOME_DUE,
+    OWNERS,
+    PARKED,
+    PREDECESSORS_OF,
+    SERVICE_KEYS,
+    SESSION_DUE,
+    SESSIONS,
+    SESSIONS_OF,
+    TAGGED,
+    TOKEN_DUE,
+    TOKENS,
+    TRANSFERABLES_OF,
+    UNASSIGNED,
+    Place,
+)
 from ...crypto.minting import PARTITION
 from ...errors import InvalidInput
 from ...records import Session, Token
@@ -93,6 +113,26 @@ def token_link(token: Token) -> bytes:
 
 LINKS: dict[str, Callable[[Any], bytes]] = {"session": session_link, "token": token_link}
 """Kind of record → what reading one brings along."""
+
+
+_PARTS: dict[str, tuple[bytes, Callable[[str], bytes]]] = {
+    SESSIONS_OF: (b"bo:", owner_part), PREDECESSORS_OF: (b"bs:", part_of), PARKED: (b"bp:", owner_part),
+    BOUND_OF: (b"bh:", part_of), TRANSFERABLES_OF: (b"bh:", part_of), TAGGED: (b"lg:", owner_part),
+}  # fmt: skip
+_WHOLE = {SESSIONS: b"ls", DETACHED: b"ld", TOKENS: b"lt", LISTED: b"lv", UNASSIGNED: b"lu", OWNERS: b"le",
+          SERVICE_KEYS: b"lk"}  # fmt: skip
+_DUE = {SESSION_DUE: b"s", TOKEN_DUE: b"t", OUTCOME_DUE: b"i"}
+
+
+def entry_at(place: Place, id: bytes) -> tuple[bytes, bytes, int]:
+    """Return the sorted set of a place, and the member and score there of a record whose id has this part of a key."""
+    index, whose, at = place
+    if index in _DUE:
+        return b"du", _DUE[index] + id, at
+    if index in _PARTS:
+        beginning, part = _PARTS[index]
+        return beginning + part(whose), id, at
+    return _WHOLE[index], id, at
 
 
 def expires_at(deadline: int) -> bytes:
