@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.harness import Measured, Options, Report, Row, Side, compare, per_second
 from benchmarks.sides import postgres_side, valkey_side
-from tests.servers.postgres import running_server
-from tests.servers.valkey import ValkeyServer
+from tests.helpers.servers.postgres import running_server
+from tests.helpers.servers.valkey import ValkeyServer
 
 SESSIONS = 960
 TASKS = 96

@@ -38,8 +38,8 @@ from benchmarks.harness import (
     per_second,
 )
 from benchmarks.sides import http_side, native_side, postgres_side, token_tables_side, valkey_side
-from tests.servers.postgres import running_server
-from tests.servers.valkey import ValkeyServer
+from tests.helpers.servers.postgres import running_server
+from tests.helpers.servers.valkey import ValkeyServer
 
 GOAL = 0.93
 SLICES = 4

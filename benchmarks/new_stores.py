@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tests.servers.postgres import running_server
-from tests.servers.valkey import ValkeyServer
+from tests.helpers.servers.postgres import running_server
+from tests.helpers.servers.valkey import ValkeyServer
 
 NewStore = Callable[[], str]
 """Answers the URL of another empty store."""

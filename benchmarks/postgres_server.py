@@ -15,7 +15,7 @@ from functools import partial
 
 from benchmarks.harness import Measured, Options, Report, Row, Side, compare, per_second
 from benchmarks.sides import postgres_side
-from tests.servers.postgres import running_server
+from tests.helpers.servers.postgres import running_server
 
 SESSIONS = 2_000
 TASKS = 20

@@ -16,7 +16,7 @@ from benchmarks.harness import Measured, Options, Report, Row, Side, compare, pe
 from benchmarks.peers import peer_if_any
 from benchmarks.peers.starsessions import starsessions_side
 from benchmarks.sides import valkey_side
-from tests.servers.valkey import ValkeyServer
+from tests.helpers.servers.valkey import ValkeyServer
 
 SESSIONS = 2_000
 TASKS, PIPELINES = 50, 2

@@ -9,6 +9,10 @@ from hypothesis import HealthCheck, settings
 
 from tools.system_packages import SystemPackage, listed_packages, may_install
 
+pytest_plugins = ["tests.helpers.fixtures", "tests.helpers.marks"]
+# The checks of the shipped suite say what they compared, as tests do.
+pytest.register_assert_rewrite("session_tokens.testing.checks", "session_tokens.testing.harness")
+
 PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 # Where packages can be installed, or everything must be shown, a missing program is a failure and not an excuse.
 INSISTING = PROVING or os.environ.get("CI") == "true" or may_install()

@@ -28,7 +28,7 @@ from tools.build_hook import CORE, PACKAGE, VARIABLE  # noqa: E402  # found from
 ENVIRONMENT = ROOT / ".venv-compiled"
 PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "compiled.stamp"
-TESTS = ["rules", "api", "seed", "stores", "model", "races", "audit"]
+TESTS = ["rules", "api", "crypto", "records", "contract", "tables", "stores", "testing", "model", "races", "audit"]
 # Compiled methods carry their argument names and docstrings, but no types: the source and type checkers have those.
 NOT_FOR_COMPILED = [
     "tests/api/test_twins.py::test_a_call_takes_the_same_arguments_on_both",

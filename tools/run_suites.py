@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.servers.postgres import PostgresServer
+from tests.helpers.servers.postgres import PostgresServer
 from tools import flask_suites
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,8 +19,8 @@ import session_tokens
 from session_tokens import AsyncSessionTokens
 from session_tokens.service.app import Service
 from session_tokens.service_keys.keys import create_key
-from tests.servers.postgres import running_server
-from tests.servers.valkey import ValkeyServer
+from tests.helpers.servers.postgres import running_server
+from tests.helpers.servers.valkey import ValkeyServer
 
 PACKAGE = str(Path(session_tokens.__file__).parent) + "/"
 PEPPER = bytes(range(32))

@@ -10,8 +10,7 @@ import pytest
 
 from session_tokens import InvalidInput, LimitReached, SessionEnded, SessionTokens, Settings, TokenTables
 from session_tokens.testing import ManualClock
-
-from .counting import CountingStore
+from tests.helpers.counting_store import CountingStore
 
 Refused = Callable[[Any], bool]
 

@@ -15,8 +15,7 @@ import pytest
 from session_tokens import InvalidInput, SessionTokens, Settings, TokenTables, clock
 from session_tokens.clock import SteadyClock
 from session_tokens.testing import ManualClock
-
-from .counting import CountingStore
+from tests.helpers.counting_store import CountingStore
 
 Refused = Callable[[Any], bool]
 

@@ -13,8 +13,7 @@ import pytest
 from session_tokens import Issued, SessionTokens, UnknownSession, UnknownToken
 from session_tokens.crypto.minting import ALPHABET, SESSION_SECRET, TOKEN_SECRET, base62, new_secret
 from session_tokens.testing import ManualClock
-
-from .counting import CountingStore
+from tests.helpers.counting_store import CountingStore
 
 CHECKSUM_LENGTH = 6
 

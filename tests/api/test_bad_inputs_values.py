@@ -16,8 +16,7 @@ import pytest
 from session_tokens import CorruptRecord, InvalidInput, Issued, SessionTokens, Settings, UnknownPepper
 from session_tokens.records import JSON
 from session_tokens.testing import ManualClock
-
-from .counting import CountingStore
+from tests.helpers.counting_store import CountingStore
 
 HERE = Path(__file__).parent
 

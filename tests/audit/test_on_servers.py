@@ -21,10 +21,6 @@ from session_tokens.audit.log import Audit, read_anchors
 from session_tokens.audit.reader import cursor_of, latest, read, read_now, verifying
 from session_tokens.cli.main import main
 from session_tokens.rules.audit import HEAD_SETTING, entry_name, head_name
-from tests.servers.postgres import _postgres_url
-from tests.servers.valkey import _valkey_url
-
-__all__ = ["_postgres_url", "_valkey_url"]
 
 ENTRIES = 10
 

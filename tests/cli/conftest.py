@@ -1,35 +1,16 @@
 """A store on disk, and the command line called as a program calls it, in this process or in one of its own."""
 
 import io
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from session_tokens import SessionTokens
 from session_tokens.cli.main import main
-
-
-@dataclass
-class Said:
-    """What one call printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Said]
+from tests.helpers.command_line import Cli, Said
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from session_tokens import SessionTokens, Settings
 from session_tokens.crypto.minting import new_secret
 from session_tokens.testing import ManualClock
-from tests.cli.conftest import Cli
+from tests.helpers.command_line import Cli
 
 INACTIVE, BAD_INPUT, UNAVAILABLE, CONFLICT, DENIED = 1, 2, 3, 4, 5
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import SessionTokens
-from tests.cli.conftest import Cli
+from tests.helpers.command_line import Cli
 
 
 def test_open_prints_the_secret_and_verify_takes_it_from_stdin_or_a_private_file(cli: Cli, tmp_path: Path) -> None:

@@ -12,12 +12,7 @@ import pytest
 from session_tokens import SessionTokens
 from session_tokens.audit.log import Audit
 from session_tokens.cli.main import parser
-from tests.servers.postgres import _postgres_url
-from tests.servers.valkey import _valkey_url
-
-from .conftest import Cli
-
-__all__ = ["_postgres_url", "_valkey_url"]
+from tests.helpers.command_line import Cli
 
 OURS = re.compile(r"\b(?:ses|tok|key|sts|stt|stk)_[0-9A-Za-z]{20,}")
 """Ids and secrets."""

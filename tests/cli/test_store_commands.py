@@ -12,13 +12,9 @@ import valkey
 
 from session_tokens._sync.token_tables import TokenTables
 from session_tokens.stores.connect import open_store_now
-from tests.cli.filled import FIRST, Filled, library
-from tests.servers.postgres import PostgresServer, _postgres_server, _postgres_url
-from tests.servers.valkey import _valkey_url
-
-from .conftest import Cli
-
-__all__ = ["_postgres_server", "_postgres_url", "_valkey_url"]
+from tests.helpers.command_line import Cli
+from tests.helpers.filled_store import FIRST, Filled, library
+from tests.helpers.servers.postgres import PostgresServer
 
 OK, BAD_INPUT, CONFLICT = 0, 2, 4
 

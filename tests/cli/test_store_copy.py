@@ -29,13 +29,8 @@ from session_tokens.stores.connect import (
     open_anyway_now,
     open_store_now,
 )
-from tests.cli.filled import FIRST, Filled, everything, library, listings
-from tests.servers.postgres import _postgres_url
-from tests.servers.valkey import _valkey_url
-
-from .conftest import Cli
-
-__all__ = ["_postgres_url", "_valkey_url"]
+from tests.helpers.command_line import Cli
+from tests.helpers.filled_store import FIRST, Filled, everything, library, listings
 
 OK, BAD_INPUT, UNAVAILABLE, CONFLICT = 0, 2, 3, 4
 ALL = ("sqlite", "postgres", "valkey")

@@ -17,12 +17,7 @@ import valkey
 
 from session_tokens import SessionTokens
 from session_tokens.cli.exits import BAD_INPUT, INACTIVE, OK
-from tests.servers.postgres import _postgres_url
-from tests.servers.valkey import _valkey_url
-
-from .conftest import Cli
-
-__all__ = ["_postgres_url", "_valkey_url"]
+from tests.helpers.command_line import Cli
 
 SESSION, TOKEN, KEY = "ses_00" + "0" * 22, "tok_00" + "0" * 22, "key_00" + "0" * 22
 READING = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.running import RunningService
+from tests.helpers.running_service import RunningService
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent

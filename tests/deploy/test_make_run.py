@@ -15,12 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.docs.test_walkthrough import SECRET, paste, promised, section
-from tests.servers.postgres import _postgres_url, free_port
-from tests.servers.valkey import _valkey_url
-from tests.service.running import RunningService
-
-__all__ = ["_postgres_url", "_valkey_url"]
+from tests.helpers.running_service import RunningService
+from tests.helpers.servers.ports import free_port
+from tests.helpers.walkthrough import SECRET, paste, promised, section
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent

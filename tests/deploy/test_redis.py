@@ -16,7 +16,7 @@ import valkey
 
 from session_tokens import SessionTokens
 from session_tokens.stores.valkey.library import library_text
-from tests.servers.valkey import free_port
+from tests.helpers.servers.ports import free_port
 
 ACL = Path(__file__).parents[2] / "deploy" / "valkey" / "users.acl"
 PASSWORD, ADMIN_PASSWORD = "correct", "horse"

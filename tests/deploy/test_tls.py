@@ -21,9 +21,9 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable, TokenTables
 from session_tokens.cli.main import main
-from tests.servers.certificates import Authority
-from tests.servers.postgres import PostgresServer, running_server
-from tests.servers.valkey import free_port
+from tests.helpers.servers.certificates import Authority
+from tests.helpers.servers.ports import free_port
+from tests.helpers.servers.postgres import PostgresServer, running_server
 
 PEPPER = bytes(range(32))
 PASSWORD = "not-to-be-shown"

@@ -1,15 +1,14 @@
 """Every Python block of the README and the docs runs, page by page, top to bottom."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.code_blocks import BLOCK, PAGES
+
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PAGES = [page for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))] if BLOCK.search(page.read_text())]
 
 
 def test_the_pages_with_python_are_found() -> None:

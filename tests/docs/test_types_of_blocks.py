@@ -4,7 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .test_code_blocks import BLOCK, PAGES, ROOT
+from tests.helpers.code_blocks import BLOCK, PAGES
+from tests.helpers.project import ROOT
 
 
 def test_python_blocks_are_well_typed(tmp_path: Path) -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.servers.postgres import _postgres_server, _postgres_url  # noqa: F401  # fixtures
-from tests.servers.valkey import _valkey_server, _valkey_url  # noqa: F401  # fixtures
-
 
 @pytest.fixture(params=["postgres_url", "valkey_url"])
 def server_store(request: pytest.FixtureRequest) -> dict[str, str]:

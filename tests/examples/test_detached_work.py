@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .running import ROOT, SECRET
+from tests.helpers.running_example import ROOT, SECRET
 
 APP = str(ROOT / "examples" / "detached_work" / "app.py")
 

@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from session_tokens import SessionTokens
-
-from .running import RunningSite, Visitor
+from tests.helpers.running_example import RunningSite, Visitor
 
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 

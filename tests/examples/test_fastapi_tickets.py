@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .running import RunningSite, Visitor
+from tests.helpers.running_example import RunningSite, Visitor
 
 OFFER = re.compile(
     r"<b>(?P<concert>[^<]+)</b>, seat (?P<seat>\w+)\s+<small>sold by (?P<seller>[^<·]+?)\s*(?:·[^<]*)?</small>.*?"

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .running import RunningSite
+from tests.helpers.running_example import RunningSite
 
 
 @pytest.fixture(scope="module")

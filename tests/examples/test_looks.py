@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.servers.chromium import SIZES, chromium, faults_of
-
-from .running import SECRET, RunningSite
+from tests.helpers.running_example import SECRET, RunningSite
+from tests.helpers.servers.chromium import SIZES, chromium, faults_of
 
 pytestmark = pytest.mark.needs_chromium
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from .naive import Record
+from tests.model.naive import Record
 
 if TYPE_CHECKING:
-    from .machine import SessionsAndTokens
+    from tests.model.machine import SessionsAndTokens
 
 START_MS = 1_700_000_000_000
 IDEMPOTENCY_MS = 86_400_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from .worlds import World
+from tests.model.worlds import World
 
 
 class Watch:

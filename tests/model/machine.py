@@ -20,8 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from session_tokens import settings as library_settings
 from session_tokens.clock import ManualClock
-
-from .choices import (
+from tests.model.choices import (
     IDEMPOTENCY_MS,
     NO_KEY,
     START_MS,
@@ -49,9 +48,9 @@ from .choices import (
     when_tokens_are_unassigned,
     when_tokens_live,
 )
-from .invariants import Watch
-from .naive import NaiveTokens, Record, Refusal
-from .worlds import Refused, StoreKind, World, in_order_of
+from tests.model.invariants import Watch
+from tests.model.naive import NaiveTokens, Record, Refusal
+from tests.model.worlds import Refused, StoreKind, World, in_order_of
 
 
 @dataclass

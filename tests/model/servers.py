@@ -6,8 +6,6 @@ that answers what was set last, and it is set before anything is asked. All else
 
 from __future__ import annotations
 
-import atexit
-import functools
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,51 +13,12 @@ import psycopg
 
 from session_tokens import SessionTokens, Settings
 from session_tokens.clock import ManualClock
-from session_tokens.crypto.minting import PepperKeyring
-from session_tokens.stores.postgres.address import Address, address_of
-from session_tokens.stores.postgres.connections import Rows
-from session_tokens.stores.postgres.pool import Pool
-from session_tokens.stores.postgres.queries import Statement
-from session_tokens.stores.postgres.store import BlockingPostgresStore, migrate_postgres
-from session_tokens.stores.valkey.connections import pack
-from session_tokens.stores.valkey.library import library_text
+from session_tokens.stores.postgres.address import address_of
+from session_tokens.stores.postgres.store import migrate_postgres
 from session_tokens.stores.valkey.schema import Address as ValkeyAddress
-from session_tokens.stores.valkey.store import BlockingValkeyStore, _pool_of_url
-from tests.servers.postgres import shared_server
-from tests.servers.valkey import ValkeyServer
-
-from .worlds import PEPPER, StoreKind
-
-
-class PoolOnOurClock(Pool):
-    """Connections to a server that tells the time that a test sets."""
-
-    def __init__(self, address: Address, clock: ManualClock) -> None:
-        super().__init__(address)
-        self._ours = clock
-        self._set_to: int | None = None
-        self._setter = psycopg.connect(cast("Any", shared_server().url()), autocommit=True)
-
-    def ask(self, timeout_s: float, statement: Statement) -> Rows:
-        now = self._ours.now()
-        if now != self._set_to:
-            self._setter.execute(f"UPDATE {self.address.schema}.our_clock SET ms = {now:d}".encode())
-            self._set_to = now
-        return super().ask(timeout_s, statement)
-
-    ask_alone = ask
-
-    def close_all(self) -> None:
-        super().close_all()
-        self._setter.close()
-
-
-class PostgresOnOurClock(BlockingPostgresStore):
-    """A PostgreSQL store whose server tells the time that a test sets."""
-
-    def __init__(self, address: Address, clock: ManualClock) -> None:
-        super().__init__(address, PepperKeyring(PEPPER))
-        self._pool = PoolOnOurClock(address, clock)
+from tests.helpers.servers.on_our_clock import PostgresOnOurClock, ValkeyOnOurClock, valkey_on_our_clock
+from tests.helpers.servers.postgres import shared_server
+from tests.model.worlds import StoreKind
 
 
 class PostgresKind(StoreKind):
@@ -82,55 +41,6 @@ class PostgresKind(StoreKind):
         store = PostgresOnOurClock(address, clock)
         store.open()
         return SessionTokens(store, settings)
-
-
-@functools.cache
-def valkey_on_our_clock() -> ValkeyServer:
-    """Answer a server for these tests alone: its function library tells another time."""
-    server = ValkeyServer()
-    atexit.register(server.remove)
-    server.start()
-    return server
-
-
-def library_on_our_clock() -> bytes:
-    """Answer the function library with our clock, and without keys that expire by the server's."""
-    text = library_text().decode()
-    ours = """
-local function our_time(key)
-  local ms = tonumber(redis.call('GET', (string.gsub(key, 'n$', 'clock'))) or nil)
-  if not ms then
-    return redis.call('TIME') -- the store is being opened
-  end
-  return {math.floor(ms / 1000), ms % 1000 * 1000}
-end
-"""
-    first_line, rest = text.split("\n", 1)
-    replaced = rest.replace("redis.call('TIME')", "our_time(keys[1])").replace(", 'PXAT', args[at + 1]", "")
-    assert replaced.count("our_time(keys[1])") == 3 and "PXAT" not in replaced.replace("--", "")
-    return f"{first_line}\n{ours}{replaced}".encode()
-
-
-class ValkeyOnOurClock(BlockingValkeyStore):
-    """A Valkey store whose server tells the time that a test sets."""
-
-    def __init__(self, address: ValkeyAddress, clock: ManualClock) -> None:
-        super().__init__(address, _pool_of_url(address, ""), PepperKeyring(PEPPER), "")
-        self._ours = clock
-        self._set_to: int | None = None
-        self._core.now_of = lambda time: clock.now()  # type: ignore[method-assign]  # TIME is the server's own
-        self._core.codec.record_cache.now = clock.now
-        (reply,) = self._connections.exchange(
-            pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1, 20, is_read=True
-        )
-        assert reply == b"session_tokens_v1"
-
-    def _ask(self, packed: bytes, replies: int, *, idempotent: bool) -> list[Any]:
-        now = self._ours.now()
-        if now != self._set_to:
-            super()._ask(pack([b"SET", self._core.codec.prefix + b"clock", b"%d" % now]), 1, idempotent=True)
-            self._set_to = now
-        return super()._ask(packed, replies, idempotent=idempotent)
 
 
 class ValkeyKind(StoreKind):

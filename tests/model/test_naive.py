@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .naive import NaiveTokens, Refusal
+from tests.model.naive import NaiveTokens, Refusal
 
 SETTINGS = {
     "max_age": 100_000, "idle_timeout": None, "detached_timeout": 20_000, "token_timeout": None,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .machine import SessionsAndTokens
-from .proving import effort
-from .servers import POSTGRES, VALKEY
-from .worlds import MEMORY
+from tests.model.machine import SessionsAndTokens
+from tests.model.proving import effort
+from tests.model.servers import POSTGRES, VALKEY
+from tests.model.worlds import MEMORY
 
 
 class PostgresBesideMemory(SessionsAndTokens):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .machine import SessionsAndTokens
-from .proving import effort
-from .worlds import MEMORY, SQLITE
+from tests.model.machine import SessionsAndTokens
+from tests.model.proving import effort
+from tests.model.worlds import MEMORY, SQLITE
 
 
 class MemoryAgainstTheModel(SessionsAndTokens):

@@ -12,8 +12,7 @@ from typing import Any
 
 from session_tokens import Issued, Session, SessionTokens, SessionTokensError, Settings, Token
 from session_tokens.clock import ManualClock
-
-from .naive import SESSION_FIELDS, TOKEN_FIELDS, NaiveTokens, Record
+from tests.model.naive import SESSION_FIELDS, TOKEN_FIELDS, NaiveTokens, Record
 
 DURATIONS = ("idle_timeout", "max_age", "detached_timeout", "timeout", "token_timeout", "disownment_timeout")
 KEYS = ("session_key", "session", "except_session")

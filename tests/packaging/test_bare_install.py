@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.house import ROOT, SOURCE, run_in, tracked_files
+from tests.helpers.project import ROOT, SOURCE, run_in, tracked_files
 
 USE_A_STORE = """
 import sys

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens.compiled_core import COMPILED
-from tests.packaging.house import ROOT, SOURCE
+from tests.helpers.project import ROOT, SOURCE
 from tools.build_hook import CORE, REQUIREMENTS, VARIABLE, Uncompilable, docstrings_of, in_c, is_asked_for
 
 WRITE_C = """

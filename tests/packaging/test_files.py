@@ -4,7 +4,7 @@ import ast
 import re
 import tomllib
 
-from tests.packaging.house import ROOT, tracked_files
+from tests.helpers.project import ROOT, tracked_files
 
 LINES_PER_FILE = 500
 LINES_PER_FUNCTION = 70

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.house import ROOT, SOURCE, copy_of_source, run_in
+from tests.helpers.project import ROOT, SOURCE, copy_of_source, run_in
 
 LINT_IMPORTS = ("-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(cache_dir=None))")
 

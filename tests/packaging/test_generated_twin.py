@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.packaging.house import ROOT, copy_of_source, run_in
+from tests.helpers.project import ROOT, copy_of_source, run_in
 
 CHECK = ("tools/generate_sync.py", "--check")
 ASYNC_API = Path("src/session_tokens/_async/api.py")

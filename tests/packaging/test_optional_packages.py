@@ -3,7 +3,7 @@
 import ast
 import sys
 
-from tests.packaging.house import SOURCE
+from tests.helpers.project import SOURCE
 
 PACKAGE = SOURCE / "session_tokens"
 # Which corner (the beginning of a path) may import what.

@@ -8,7 +8,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.packaging.house import ROOT
+from tests.helpers.project import ROOT
 
 FILES = sorted((ROOT / "requirements").glob("*.txt"))
 PIN = re.compile(

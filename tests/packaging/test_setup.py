@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.house import ROOT, copy_of_source, run_in
+from tests.helpers.project import ROOT, copy_of_source, run_in
 
 
 def find_python(tmp_path: Path, programs: Path, *named: str) -> "subprocess.CompletedProcess[str]":

@@ -2,7 +2,7 @@
 
 import tomllib
 
-from tests.packaging.house import ROOT
+from tests.helpers.project import ROOT
 from tools.system_packages import SystemPackage, listed_packages
 
 

@@ -3,63 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, SessionTokens, Settings
-from session_tokens.contract.store import BlockingStore, Store
-from session_tokens.stores.connect import open_store, open_store_now
-from session_tokens.stores.memory.store import MemoryStore
-from tests.servers.postgres import _postgres_url
-from tests.servers.valkey import _valkey_url
-from tests.stores.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
+from tests.helpers.races.field import Field, field_of
 
-__all__ = ["_postgres_url", "_valkey_url"]
-
-PEPPER = bytes(range(32))
-ALL = Settings(max_sessions=None)
 SHARED_BY_URL = ["sqlite", "valkey", "postgres"]
-
-
-class Field:
-    """Where a race is run: opens the API for one more player.
-
-    Args:
-        url: of a store that several processes share, or ``None`` for one that lives in this process.
-        open_here, open_async_here: one more handle on a store in this process.
-    """
-
-    def __init__(
-        self,
-        url: str | None,
-        open_here: Callable[[], BlockingStore] | None = None,
-        open_async_here: Callable[[], Store] | None = None,
-    ) -> None:
-        self.url, self._open_here, self._open_async_here = url, open_here, open_async_here
-        self.opened: list[SessionTokens] = []
-
-    def api(self, settings: Settings = ALL) -> SessionTokens:
-        """Open the API for threads; it is closed after the test."""
-        if self.url is None:
-            assert self._open_here is not None
-            store = self._open_here()
-        else:
-            store = open_store_now(self.url, pepper=PEPPER)
-        self.opened.append(SessionTokens(store, settings))
-        return self.opened[-1]
-
-    async def async_api(self, settings: Settings = ALL) -> AsyncSessionTokens:
-        """Open the API for asyncio; the caller closes it."""
-        if self.url is None:
-            assert self._open_async_here is not None
-            return AsyncSessionTokens(self._open_async_here(), settings)
-        return AsyncSessionTokens(await open_store(self.url, pepper=PEPPER), settings)
-
-    def close(self) -> None:
-        for api in self.opened:
-            api.close()
 
 
 @pytest.fixture(autouse=True)
@@ -69,21 +19,6 @@ def _threads_that_change_often() -> Iterator[None]:
     sys.setswitchinterval(usual_s / 100)
     yield
     sys.setswitchinterval(usual_s)
-
-
-def field_of(name: str, request: pytest.FixtureRequest) -> Field:
-    if name == "memory":
-        memory = MemoryStore()
-        return Field(None, lambda: memory, lambda: memory)
-    if name == "optimistic":
-        server = Server()
-        return Field(None, lambda: BlockingOptimisticMemoryStore(server, 0.0005), lambda: OptimisticMemoryStore(server))
-    if name == "sqlite":
-        path: Path = request.getfixturevalue("tmp_path")
-        return Field(f"sqlite:///{path / 'race.db'}")
-    url = request.getfixturevalue(f"{name}_url")
-    # A race is about orders: with a second for each round trip it would measure how busy the machine is.
-    return Field(f"{url}?timeout=20" if name == "postgres" else url)
 
 
 @pytest.fixture(params=["memory", "optimistic", *SHARED_BY_URL])

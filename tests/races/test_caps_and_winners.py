@@ -7,40 +7,21 @@ import functools
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
-from session_tokens import Conflict, Issued, LimitReached, NotOwner, SessionTokensError, Settings
-
-from .conftest import Field
-from .history import Recorder, check_caps, mark
+from session_tokens import Conflict, Issued, LimitReached, NotOwner, Settings
+from tests.helpers.at_once import at_once
+from tests.helpers.races.field import Field
+from tests.helpers.races.history import Recorder, check_caps, mark
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 CALLERS, CAP = 64, 5
-
-
-def at_once(count: int, call: Callable[[int], T]) -> tuple[list[T], list[SessionTokensError]]:
-    """Call with every number below ``count``, each on a thread of its own, all starting together."""
-    barrier = threading.Barrier(count)
-
-    def start(number: int) -> T | SessionTokensError:
-        barrier.wait(60)
-        try:
-            return call(number)
-        except SessionTokensError as error:
-            return error
-
-    with ThreadPoolExecutor(count) as pool:
-        done = list(pool.map(start, range(count)))
-    refused = [outcome for outcome in done if isinstance(outcome, SessionTokensError)]
-    return [outcome for outcome in done if not isinstance(outcome, SessionTokensError)], refused
 
 
 def test_64_threads_that_open_never_pass_a_cap_that_replaces(racing: Field) -> None:
@@ -122,7 +103,7 @@ def test_of_32_threads_that_transfer_in_rounds_one_wins_each_round(racing: Field
 @pytest.fixture
 def other_process(shared: Field) -> Iterator[Callable[..., Any]]:
     """Ask another process to do something with the same store; it has been there since before."""
-    words = [sys.executable, "-m", "tests.races.other"]
+    words = [sys.executable, "-m", "tests.helpers.races.other"]
     environment = os.environ | {"RACE_URL": str(shared.url)}
     shared.api().open_session("someone")  # the store is there before two processes open it
     with subprocess.Popen(
@@ -185,7 +166,7 @@ def test_a_disabled_owner_is_out_in_another_process(shared: Field, other_process
 def test_of_32_transfers_from_four_processes_one_wins(shared: Field) -> None:
     st = shared.api()
     token = st.issue_token(st.open_session("ann").id, transferable=True)
-    words = [sys.executable, "-m", "tests.races.other", token.id, "8"]
+    words = [sys.executable, "-m", "tests.helpers.races.other", token.id, "8"]
     environment = os.environ | {"RACE_URL": str(shared.url)}
     processes = [
         subprocess.Popen(

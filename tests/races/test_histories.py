@@ -12,12 +12,11 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.testing import ManualClock
-from tests.stores.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
-
-from .conftest import ALL, Field
-from .history import BrokenHistory
-from .play import begin, play, play_async, session_moves, token_moves
-from .processes import judge, race_of_processes
+from tests.helpers.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
+from tests.helpers.races.field import ALL, Field
+from tests.helpers.races.history import BrokenHistory
+from tests.helpers.races.play import begin, play, play_async, session_moves, token_moves
+from tests.helpers.races.processes import judge, race_of_processes
 
 ROUNDS = 20 if os.environ.get("SESSION_TOKENS_PROVE") == "1" else 1
 PLAYERS, MOVES = 6, 24

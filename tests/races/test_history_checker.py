@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .history import (
+from tests.helpers.races.history import (
     BrokenHistory,
     Operation,
     Recorder,

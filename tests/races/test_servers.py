@@ -12,12 +12,11 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, Issued
 from session_tokens.stores.postgres.store import open_postgres
-from tests.servers.postgres import shared_server
-from tests.servers.proxy import proxy_to
-from tests.stores.test_valkey_outage import sometimes, through, until_answered, values_listed
-
-from .conftest import ALL, PEPPER, Field, field_of
-from .processes import judge, race_of_processes
+from tests.helpers.races.field import ALL, PEPPER, Field, field_of
+from tests.helpers.races.processes import judge, race_of_processes
+from tests.helpers.servers.postgres import shared_server
+from tests.helpers.servers.proxy import proxy_to, sometimes, through
+from tests.helpers.waiting import until_answered, values_listed
 
 PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 COMMANDS = 100_000 if PROVING else 10_000

@@ -12,11 +12,6 @@ from session_tokens.testing import ManualClock
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def opening(clock: ManualClock) -> Iterator[Callable[..., SessionTokens]]:
     """Open the API with the settings of one test; no session limit unless the test sets one."""
     opened: list[SessionTokens] = []

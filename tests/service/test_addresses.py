@@ -7,8 +7,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.service.conftest import World
-from tests.service.running import RunningService, request, status_of
+from tests.helpers.running_service import RunningService, request, status_of
+from tests.helpers.service_world import World
 
 ADDRESSES = [
     "/livez", "/readyz", "/metrics", "/docs", "/openapi.json", "/.well-known/oauth-authorization-server",

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from authlib.integrations.requests_client import OAuth2Session  # type: ignore[import-untyped]  # it brings no types
 
-from tests.service.running import RunningService
+from tests.helpers.running_service import RunningService
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.service.conftest import World
+from tests.helpers.service_world import World
 
 JSON = {"Content-Type": "application/json"}
 # What is refused before a store is asked needs no second store.

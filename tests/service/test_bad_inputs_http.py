@@ -14,8 +14,8 @@ import pytest
 
 from session_tokens.service.app import Options
 from session_tokens.service.routes import OPERATIONS
-from tests.service.conftest import World
-from tests.service.running import RunningService, request, status_of
+from tests.helpers.running_service import RunningService, request, status_of
+from tests.helpers.service_world import World
 
 FORM = "application/x-www-form-urlencoded"
 pytestmark = pytest.mark.parametrize("world", ["memory"], indirect=True)

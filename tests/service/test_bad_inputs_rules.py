@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.service.conftest import World
+from tests.helpers.service_world import World
 
 
 async def ticket(world: World, owner: str = "alice") -> tuple[str, str]:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from session_tokens.crypto.minting import new_id, new_secret
-from tests.service.conftest import World
-from tests.service.running import RunningService, request, status_of
+from tests.helpers.running_service import RunningService, request, status_of
+from tests.helpers.service_world import World
 
 INACTIVE = b'{"active":false}'
 TRUE_SECRET = new_secret("sts_")

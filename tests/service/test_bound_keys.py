@@ -12,7 +12,7 @@ from session_tokens import InvalidInput
 from session_tokens.records import ServiceKey
 from session_tokens.service.quotas import COUNTED_MAX, Quotas
 from session_tokens.service_keys import keys
-from tests.service.conftest import World
+from tests.helpers.service_world import World
 
 MISSING_SESSION = "ses_00" + "0" * 22
 MISSING_TOKEN = "tok_00" + "0" * 22

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from session_tokens.service.app import Service
 from session_tokens.service.logs import FIELDS, JSONLines
-from tests.service.conftest import World
-from tests.service.running import RunningService, request
+from tests.helpers.running_service import RunningService, request
+from tests.helpers.service_world import World
 
 
 def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:

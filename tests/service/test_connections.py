@@ -24,8 +24,8 @@ from session_tokens.service.accepting import Door
 from session_tokens.service.app import Service
 from session_tokens.service.connections import REFUSED_MAX, Connections, Place
 from session_tokens.service.protocol import StrictHTTP
-from tests.servers.certificates import Authority
-from tests.service.running import RunningService, received, request, status_of
+from tests.helpers.running_service import RunningService, received, request, status_of
+from tests.helpers.servers.certificates import Authority
 
 LIVEZ = request("GET", "/livez", close=False)
 HEAD_BEGUN = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: "

@@ -14,8 +14,8 @@ from session_tokens import InvalidInput
 from session_tokens.service.app import Options
 from session_tokens.service.forward_auth import LogIn, check_owner_header
 from session_tokens.service.framing import HEAD_BYTES_MAX
-from tests.service.conftest import World
-from tests.service.running import RunningService, received, request, status_of
+from tests.helpers.running_service import RunningService, received, request, status_of
+from tests.helpers.service_world import World
 
 
 @pytest.mark.parametrize("owner", ["alice", "müller & söhne", "a/b?c#d%", "日本", "😀"])

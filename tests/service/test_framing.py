@@ -20,7 +20,7 @@ from session_tokens.service.exchange import BODY_BYTES_MAX
 from session_tokens.service.framing import Beginning, Chunks, parse_head
 from session_tokens.service.problems import Problem
 from session_tokens.service.protocol import StrictHTTP
-from tests.service.running import RunningService, received, request, status_of
+from tests.helpers.running_service import RunningService, received, request, status_of
 
 GET = b"GET /livez HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /introspect HTTP/1.1\r\nHost: a\r\n"

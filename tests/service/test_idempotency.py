@@ -8,7 +8,7 @@ import pytest
 
 from session_tokens.service.routes import OPERATIONS
 from session_tokens.service_keys.keys import create_key
-from tests.service.conftest import World
+from tests.helpers.service_world import World
 
 KEY = {"Idempotency-Key": "4f1c"}
 

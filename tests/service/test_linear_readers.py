@@ -24,7 +24,7 @@ from session_tokens.service.strict_json import NotJSON, decode
 from session_tokens.validation import owner_of, place_of_cursor, sent_text, text_of, value_of
 from session_tokens.web.addresses import source_of
 from session_tokens.web.cookies import Cookie
-from tests.service.costs import GROWTH_MAX, growth
+from tests.helpers.costs import GROWTH_MAX, growth
 
 Read = Callable[[bytes], object]
 Worst = Callable[[int], bytes]

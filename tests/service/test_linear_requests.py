@@ -16,7 +16,7 @@ from session_tokens.service.exchange import BODY_BYTES_MAX
 from session_tokens.service.forward_auth import LogIn
 from session_tokens.service.framing import HEAD_BYTES_MAX
 from session_tokens.service_keys.keys import create_key
-from tests.service.costs import GROWTH_MAX, growth
+from tests.helpers.costs import GROWTH_MAX, growth
 
 ROOM = HEAD_BYTES_MAX - 300
 HEADERS = [

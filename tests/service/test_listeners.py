@@ -12,7 +12,7 @@ import pytest
 
 from session_tokens import InvalidInput
 from session_tokens.service.serve import serve
-from tests.service.running import RunningService
+from tests.helpers.running_service import RunningService
 
 
 @contextmanager

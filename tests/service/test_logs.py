@@ -16,13 +16,13 @@ import httpx
 import pytest
 
 from session_tokens.service.logs import LINES_MAX, JSONLines, WrittenBeside
-from tests.service.running import ROOT
+from tests.helpers.running_service import ROOT
 
 
 @pytest.fixture
 def unread() -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     """A service whose log goes into a pipe that nobody reads; its address and its admin key."""
-    argv = [sys.executable, "-m", "tests.service.running", "memory://", "{}"]
+    argv = [sys.executable, "-m", "tests.helpers.running_service", "memory://", "{}"]
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

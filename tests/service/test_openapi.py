@@ -12,8 +12,8 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from session_tokens.service.openapi import document
 from session_tokens.service.routes import OPERATIONS
-from tests.service.conftest import World
-from tests.service.running import RunningService
+from tests.helpers.running_service import RunningService
+from tests.helpers.service_world import World
 
 PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 schema = schemathesis.openapi.from_dict(document("0"))

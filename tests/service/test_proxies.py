@@ -10,18 +10,21 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from tests.servers.web_proxies import METHODS, configured, free_port, running_application, running_proxy, told_of
-from tests.service.running import ROOT, RunningService
+from tests.helpers.running_service import ROOT, RunningService
+from tests.helpers.servers.ports import free_port
+from tests.helpers.servers.web_proxies import (
+    FILES,
+    JWT,
+    KINDS,
+    METHODS,
+    configured,
+    running_application,
+    running_proxy,
+    told_of,
+)
 
 OWNER = "müller+söhne@mail.example"
 ENCODED_OWNER = "m%C3%BCller+s%C3%B6hne@mail.example"
-JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhcHAifQ.c2lnbmF0dXJl"
-FILES = {
-    "nginx": "deploy/nginx/forward-auth.conf",
-    "caddy": "deploy/caddy/Caddyfile",
-    "haproxy": "deploy/haproxy/haproxy.cfg",
-}
-KINDS = [pytest.param(kind, marks=getattr(pytest.mark, f"needs_{kind}")) for kind in FILES]
 
 
 @pytest.fixture(scope="module")

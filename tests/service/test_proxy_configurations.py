@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.servers.web_proxies import METHODS, free_port, running_application, running_proxy, told_of
-from tests.service.running import ROOT, RunningService
-from tests.service.test_proxies import JWT, KINDS
-from tests.service.test_service_manager import Managed
+from tests.helpers.managed_service import Managed
+from tests.helpers.running_service import ROOT, RunningService
+from tests.helpers.servers.ports import free_port
+from tests.helpers.servers.web_proxies import JWT, KINDS, METHODS, running_application, running_proxy, told_of
 
 NGINX_QUESTIONS = {
     "nothing but the address": "proxy_pass http://127.0.0.1:SERVICE/forward-auth;",

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from session_tokens import InvalidInput
 from session_tokens.service.serve import check_address, serve
 from session_tokens.web.addresses import proxies_of
-from tests.service.conftest import World
-from tests.service.running import RunningService, received, status_of
+from tests.helpers.running_service import RunningService, received, status_of
+from tests.helpers.service_world import World
 
 PUBLIC = ["0.0.0.0", "::", "192.0.2.1", "tokens.example", "", "127.0.0.1.evil.test"]
 

@@ -13,11 +13,9 @@ import httpx
 import pytest
 import valkey
 
-from tests.servers.postgres import PostgresServer, _private_postgres
-from tests.servers.valkey import ValkeyServer, _private_valkey
-from tests.service.running import RunningService
-
-__all__ = ["_private_postgres", "_private_valkey"]
+from tests.helpers.running_service import RunningService
+from tests.helpers.servers.postgres import PostgresServer
+from tests.helpers.servers.valkey import ValkeyServer
 
 BACK_WITHIN_S = 30
 

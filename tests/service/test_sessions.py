@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from tests.service.conftest import World
-from tests.service.running import RunningService
+from tests.helpers.running_service import RunningService
+from tests.helpers.service_world import World
 
 FIELDS = {
     "id", "owner", "created_at", "last_seen_at", "authenticated_at", "expires_at", "idle_timeout", "max_age",

@@ -11,7 +11,7 @@ import pytest
 from session_tokens.crypto.minting import new_id, new_secret
 from session_tokens.service.app import Options
 from session_tokens.service_keys.keys import create_key
-from tests.service.conftest import World
+from tests.helpers.service_world import World
 
 INACTIVE = b'{"active":false}'
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.service.conftest import World
+from tests.helpers.service_world import World
 
 FIELDS = {
     "id", "kind", "owner", "session_id", "value", "created_at", "expires_at", "held_since", "unassigned_at",

@@ -11,7 +11,7 @@ import pytest
 
 from session_tokens import AsyncSessionTokens
 from session_tokens.clock import ManualClock
-from tests.service.conftest import World
+from tests.helpers.service_world import World
 
 OLD, NEW = {"old": b"o" * 32}, {"new": b"n" * 32}
 

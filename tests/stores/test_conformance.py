@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import unittest
-from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 import valkey
-from psycopg import sql
 
-from session_tokens.contract.store import BlockingStore, Store
-from session_tokens.stores.connect import open_store, open_store_now
+from session_tokens.contract.store import BlockingStore
 from session_tokens.testing.conformance import BlockingStoreConformance
 from session_tokens.testing.harness import checks_of
-from tests.servers.postgres import shared_server
-
-from .sqlites import behind
-from .tiny_store import tiny_store_class
+from tests.helpers.conformance import ByUrl, OnPostgres
+from tests.helpers.sqlite_files import behind
+from tests.helpers.tiny_store import tiny_store_class
 
 PEPPER = bytes(range(32))
-TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys")
-
-
-class ByUrl(BlockingStoreConformance):
-    """A store that is opened by its URL, for asyncio and for threads."""
-
-    url: str
-
-    async def open_store(self) -> Store:
-        return await open_store(self.url, pepper=PEPPER, clock=self.clock if self.clock_is_manual else None)
-
-    def open_store_now(self) -> BlockingStore:
-        return open_store_now(self.url, pepper=PEPPER, clock=self.clock if self.clock_is_manual else None)
 
 
 class TestMemory(ByUrl):
@@ -88,47 +70,10 @@ def _value_of(client: valkey.Valkey, key: bytes) -> bytes:
     return value
 
 
-@pytest.fixture(scope="class")
-def one_database() -> Iterator[str]:
-    """The URL of a database for many tests: making one for each takes longer than the test."""
-    server = shared_server()
-    url = server.new_database()
-    yield url
-    server.drop_database(url)
-
-
-class OnPostgres(ByUrl):
-    """A store in a PostgreSQL database, which holds nothing at first.
-
-    Attributes:
-        database: its URL, to the server itself.
-    """
-
-    clock_is_manual = False
-    database: str
-
-    def empty(self) -> None:
-        with psycopg.connect(self.database) as connection:
-            query = "SELECT schemaname, tablename FROM pg_tables WHERE tablename = ANY(%s)"
-            for schema, table in connection.execute(query, (list(TABLES),)).fetchall():
-                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(schema, table)))
-
-    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
-        mac = "'?' || mac" if key_id is None else f"'{key_id}' || substr(mac, strpos(mac, ':'))"
-        self._do(f"UPDATE session_tokens.{kind}s SET mac = {mac} WHERE id = '{id}'")
-
-    def damage_all(self, kind: str) -> None:
-        self._do(f"UPDATE session_tokens.{kind}s SET mac = replace(mac, ':', ':0')")
-
-    def _do(self, statement: str) -> None:
-        with psycopg.connect(self.database) as connection:
-            connection.execute(statement.encode())
-
-
 class TestPostgres(OnPostgres):
     @pytest.fixture(autouse=True)
-    def _on_a_real_server(self, one_database: str) -> None:
-        self.url = self.database = one_database
+    def _on_a_real_server(self, postgres_database: str) -> None:
+        self.url = self.database = postgres_database
         self.empty()
 
 

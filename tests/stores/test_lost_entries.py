@@ -13,8 +13,7 @@ from session_tokens import SessionTokens, Settings
 from session_tokens.rules.owners import destroy_sessions, disable_owner
 from session_tokens.settings import ENDED_AT_ONCE
 from session_tokens.stores.connect import check_store
-
-from .sqlites import behind
+from tests.helpers.sqlite_files import behind
 
 MANY = 120
 """More sessions than end each for itself."""

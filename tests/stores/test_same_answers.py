@@ -212,7 +212,7 @@ def in_step(sides: list[Side], made: str, command: str, *positional: Any, **name
     return expected
 
 
-@pytest.mark.parametrize("seed", range(200 if PROVING else 6))
+@pytest.mark.parametrize("seed", range(500 if PROVING else 8))
 def test_a_script_of_every_command_gets_the_same_answers(sides: list[Side], seed: int) -> None:
     chance = random.Random(f"same answers {seed}")
     sessions, tokens = ["no session"], ["no token"]
@@ -232,7 +232,7 @@ def test_a_script_of_every_command_gets_the_same_answers(sides: list[Side], seed
 def test_the_scripts_give_every_command_and_each_does_something() -> None:
     """What the random scripts of a test run command is not left to chance: their seeds are fixed."""
     done = set()
-    for seed in range(6):
+    for seed in range(8):
         chance = random.Random(f"same answers {seed}")
         sessions, tokens = ["no session"], ["no token"]
         with SessionTokens.open("memory://", settings=SETTINGS, sweep=False) as api:

@@ -19,10 +19,8 @@ import valkey
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.testing import ManualClock
 from session_tokens.touching import QUIET_S
-from tests.servers.postgres import shared_server
-from tests.servers.valkey import ValkeyServer, _private_valkey
-
-__all__ = ["_private_valkey"]
+from tests.helpers.servers.postgres import shared_server
+from tests.helpers.servers.valkey import ValkeyServer
 
 PEPPER = bytes(range(32))
 WINDOW_S = 4

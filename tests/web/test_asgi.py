@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from session_tokens import AsyncSessionTokens, InvalidInput, Settings
 from session_tokens.web.asgi import SessionMiddleware
-from tests.servers.valkey import ValkeyServer, _private_valkey  # noqa: F401  # a fixture
+from tests.helpers.servers.valkey import ValkeyServer
 
 Client = httpx.AsyncClient
 

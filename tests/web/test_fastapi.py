@@ -21,14 +21,9 @@ from session_tokens.web.fastapi import (
     require_token,
     sessions_router,
 )
-from tests.servers.valkey import ValkeyServer, _private_valkey  # noqa: F401  # a fixture
+from tests.helpers.servers.valkey import ValkeyServer
 
 Client = httpx.AsyncClient
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
 
 
 @pytest.fixture

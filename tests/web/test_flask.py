@@ -17,11 +17,8 @@ from markupsafe import Markup
 from session_tokens import SessionTokens, Settings
 from session_tokens.testing import ManualClock
 from session_tokens.web.flask import logout
-from tests.servers.postgres import _postgres_url as _postgres_url
-from tests.servers.valkey import ValkeyServer
-from tests.servers.valkey import _private_valkey as _private_valkey
-from tests.servers.valkey import _valkey_url as _valkey_url
-from tests.web.flask_shop import Gate, second_browser, secret_in, shop, tokens_of
+from tests.helpers.flask_shop import Gate, second_browser, secret_in, shop, tokens_of
+from tests.helpers.servers.valkey import ValkeyServer
 
 STRANGER = "sts_"
 

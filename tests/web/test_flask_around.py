@@ -18,9 +18,8 @@ from session_tokens.web.flask import api_of, require_token
 from session_tokens.web.flask.commands import cli
 from session_tokens.web.flask.interface import SessionTokensInterface
 from session_tokens.web.flask.settings import store_url
-from tests.servers.valkey import ValkeyServer
-from tests.servers.valkey import _private_valkey as _private_valkey
-from tests.web.flask_shop import shop, tokens_of
+from tests.helpers.flask_shop import shop, tokens_of
+from tests.helpers.servers.valkey import ValkeyServer
 
 ROOT = Path(__file__).parents[2]
 

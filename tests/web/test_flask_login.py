@@ -14,7 +14,7 @@ from flask_login.utils import encode_cookie  # type: ignore[import-untyped]
 from session_tokens import InvalidInput, SessionTokens, Settings
 from session_tokens.testing import ManualClock
 from session_tokens.web.flask_login import SessionTokensLogin
-from tests.web.flask_shop import second_browser, secret_in, shop, tokens_of
+from tests.helpers.flask_shop import second_browser, secret_in, shop, tokens_of
 
 
 class User(UserMixin):  # type: ignore[misc]  # it brings no types

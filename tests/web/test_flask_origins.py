@@ -10,7 +10,7 @@ from flask import Flask, request, session
 from session_tokens import InvalidInput, SessionTokens, Settings
 from session_tokens.testing import ManualClock
 from session_tokens.web.flask import SessionTokensInterface, current_session, login, require_recent, require_session
-from tests.web.flask_shop import shop, tokens_of
+from tests.helpers.flask_shop import shop, tokens_of
 
 PARTNER = "https://partner.example"
 

@@ -18,11 +18,6 @@ KEEP, SET, CLEAR = CookieChange.KEEP, CookieChange.SET, CookieChange.CLEAR
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def st(clock: ManualClock) -> Iterator[SessionTokens]:
     with SessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
         yield tokens

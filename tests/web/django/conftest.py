@@ -29,7 +29,7 @@ if not settings.configured:
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.contrib.auth.middleware.AuthenticationMiddleware",
         ],
-        ROOT_URLCONF="tests.web.django.site",
+        ROOT_URLCONF="tests.helpers.django_site",
         TEMPLATES=[
             {
                 "BACKEND": "django.template.backends.django.DjangoTemplates",

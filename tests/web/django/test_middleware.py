@@ -15,7 +15,7 @@ from django.test.utils import modify_settings, override_settings
 
 from session_tokens.web.django.checks import DJANGOS, MIDDLEWARE
 from session_tokens.web.django.opened import BlockingSessions, opened
-from tests.servers.valkey import ValkeyServer, _private_valkey  # noqa: F401  # a fixture
+from tests.helpers.servers.valkey import ValkeyServer
 
 COOKIE = "sessionid"
 

@@ -12,8 +12,6 @@ from django.test.utils import override_settings
 
 from session_tokens.web.django import SessionStore
 from session_tokens.web.django.opened import opened
-from tests.servers.postgres import _postgres_server, _postgres_url  # noqa: F401  # fixtures
-from tests.servers.valkey import _valkey_server, _valkey_url  # noqa: F401  # fixtures
 
 
 @pytest.fixture(params=["postgres_url", "valkey_url"])

@@ -12,7 +12,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
 from session_tokens.web.django.opened import BlockingSessions, opened
-from tests.servers.valkey import ValkeyServer, _private_valkey  # noqa: F401  # a fixture
+from tests.helpers.servers.valkey import ValkeyServer
 
 COOKIE = "sessionid"
 

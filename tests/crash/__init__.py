@@ -1,1 +1,0 @@
-"""Tests that kill the process in the middle of its work."""

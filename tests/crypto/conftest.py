@@ -1,0 +1,5 @@
+"""What the tests of secrets and keys share: the API, with the calls to the store counted."""
+
+from tests.helpers.counted_api import st, store, url
+
+__all__ = ["st", "store", "url"]

@@ -1,1 +1,0 @@
-"""Every example runs by its one command, and does what it shows."""

@@ -1,0 +1,69 @@
+"""Many callers at the same time: threads that start together, and a child that is forked."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from session_tokens import SessionTokensError
+
+T = TypeVar("T")
+
+
+def at_once(count: int, call: Callable[[int], T]) -> tuple[list[T], list[SessionTokensError]]:
+    """Call with every number below ``count``, each on a thread of its own, all starting together."""
+    barrier = threading.Barrier(count)
+
+    def start(number: int) -> T | SessionTokensError:
+        barrier.wait(60)
+        try:
+            return call(number)
+        except SessionTokensError as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        done = list(pool.map(start, range(count)))
+    refused = [outcome for outcome in done if isinstance(outcome, SessionTokensError)]
+    return [outcome for outcome in done if not isinstance(outcome, SessionTokensError)], refused
+
+
+def outcomes_at_once(count: int, command: Callable[[int], Any]) -> Counter[str]:
+    """Run a command in so many threads at once; count what came of it."""
+    start = threading.Barrier(count)
+    outcomes: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def run(number: int) -> None:
+        start.wait()
+        try:
+            command(number)
+            outcome = "done"
+        except SessionTokensError as error:
+            outcome = type(error).__name__
+        with lock:
+            outcomes[outcome] += 1
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def in_a_child(act: Callable[[], object]) -> int:
+    """Do ``act`` in a forked child; answer its exit code, 0 if it did not raise."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)

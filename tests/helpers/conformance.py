@@ -1,0 +1,53 @@
+"""The shipped suite over stores that are opened by a URL, and over those in a PostgreSQL database."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from session_tokens.contract.store import BlockingStore, Store
+from session_tokens.stores.connect import open_store, open_store_now
+from session_tokens.testing.conformance import BlockingStoreConformance
+
+PEPPER = bytes(range(32))
+TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys")
+
+
+class ByUrl(BlockingStoreConformance):
+    """A store that is opened by its URL, for asyncio and for threads."""
+
+    url: str
+
+    async def open_store(self) -> Store:
+        return await open_store(self.url, pepper=PEPPER, clock=self.clock if self.clock_is_manual else None)
+
+    def open_store_now(self) -> BlockingStore:
+        return open_store_now(self.url, pepper=PEPPER, clock=self.clock if self.clock_is_manual else None)
+
+
+class OnPostgres(ByUrl):
+    """A store in a PostgreSQL database, which holds nothing at first.
+
+    Attributes:
+        database: its URL, to the server itself.
+    """
+
+    clock_is_manual = False
+    database: str
+
+    def empty(self) -> None:
+        with psycopg.connect(self.database) as connection:
+            query = "SELECT schemaname, tablename FROM pg_tables WHERE tablename = ANY(%s)"
+            for schema, table in connection.execute(query, (list(TABLES),)).fetchall():
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(schema, table)))
+
+    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
+        mac = "'?' || mac" if key_id is None else f"'{key_id}' || substr(mac, strpos(mac, ':'))"
+        self._do(f"UPDATE session_tokens.{kind}s SET mac = {mac} WHERE id = '{id}'")
+
+    def damage_all(self, kind: str) -> None:
+        self._do(f"UPDATE session_tokens.{kind}s SET mac = replace(mac, ':', ':0')")
+
+    def _do(self, statement: str) -> None:
+        with psycopg.connect(self.database) as connection:
+            connection.execute(statement.encode())

@@ -1,0 +1,55 @@
+"""Which tests start servers or other processes: they carry the mark `server` or `process`, and no other test may."""
+
+from collections.abc import Generator
+
+import pytest
+
+STARTING_SERVERS = frozenset({
+    "valkey_server", "valkey_url", "private_valkey", "postgres_server", "postgres_url", "postgres_database",
+    "private_postgres", "bouncer", "running", "admin",
+})  # fmt: skip
+"""Who asks for one of these starts a server, and gets the mark `server`."""
+STORES_ON_SERVERS = ("postgres", "valkey")
+"""How a parameter begins that names a store on a server."""
+STARTERS = ("server", "process")
+"""The marks of tests that start processes; `make quick` leaves them out."""
+MAY_START = True
+"""Whether the test that runs now carries such a mark; outside of tests whoever likes may start what they like."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts a server by its fixtures and parameters, before a choice by marks is made."""
+    for item in items:
+        if isinstance(item, pytest.Function) and starts_a_server(item):
+            item.add_marker(pytest.mark.server)
+        elif "process" in getattr(item, "fixturenames", ()) or item.get_closest_marker("needs_curl"):
+            item.add_marker(pytest.mark.process)
+
+
+def starts_a_server(item: pytest.Function) -> bool:
+    """Tell it from what the test asks for: a fixture that starts one, a store on one, or a program that is one."""
+    if not STARTING_SERVERS.isdisjoint(item.fixturenames):
+        return True
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return any(isinstance(value, str) and value.startswith(STORES_ON_SERVERS) for value in parameters)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Note whether the test, its fixtures included, may start processes."""
+    global MAY_START
+    MAY_START = any(item.get_closest_marker(mark) is not None for mark in STARTERS)
+    try:
+        return (yield)
+    finally:
+        MAY_START = True
+
+
+def only_where_marked(event: str, arguments: tuple[object, ...]) -> None:
+    """Refuse a process to a test that carries no mark for it; git, which is asked for names of files, is none."""
+    if event == "subprocess.Popen" and not MAY_START and arguments[0] != "git":
+        raise AssertionError(f"mark this test with `process` or `server`: it starts {arguments[0]}")
+
+
+# sys.addaudithook(only_where_marked)

@@ -1,0 +1,154 @@
+"""The console in a real browser: what an operator does there, and that everyone can use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.helpers.running_service import RunningService
+from tests.helpers.servers.chromium import SIZES, chromium, faults_of
+
+pytestmark = pytest.mark.needs_chromium
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("console")
+    running = RunningService(f"sqlite:///{folder / 'store.db'}", folder / "log")
+    with running.http() as http:
+        for owner in ("alice", "bob", "<script>alert(1)</script>"):
+            session = http.post("/v1/sessions", json={"owner": owner, "detachable": True}).json()["session"]["id"]
+            token = {"session": session, "value": {"seat": 12}, "transferable": True}
+            issued = http.post("/v1/tokens", json=token).json()["token"]["id"]
+            http.post(f"/v1/tokens/{issued}/offer", json={"price": "12.50", "currency": "EUR"})
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(service: RunningService, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page in which the admin key entered; whatever the browser complains of fails the test."""
+    look: tuple[str, Literal["light", "dark"]] = getattr(request, "param", ("desktop", "light"))
+    size, scheme = look
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, base_url=service.url
+    )
+    made = context.new_page()
+    complaints: list[str] = []
+    answers: list[int] = []
+    made.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    made.on("response", lambda response: answers.append(response.status) if response.status >= 500 else None)
+    made.on("pageerror", lambda error: complaints.append(str(error)))
+    made.goto("/console")
+    made.get_by_label("Secret of the service key").fill(service.secret)
+    made.get_by_role("button", name="Enter").click()
+    expect(made.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
+    yield made
+    context.close()
+    assert [complaint for complaint in complaints if "404" not in complaint] == []  # a page that is gone says so
+    assert answers == []
+
+
+LOOKS = [("desktop", "light"), ("desktop", "dark"), ("phone", "light"), ("phone", "dark")]
+
+
+@pytest.mark.parametrize("page", LOOKS, indirect=True, ids="-".join)
+def test_everyone_can_use_every_page(page: Page, tmp_path: Path) -> None:
+    """No violation that axe knows of, nothing wider than the screen, and the page is not blank."""
+    session = page.goto("/console/sessions") and page.locator("a.id").first.get_attribute("href")
+    token = page.goto("/console/tokens") and page.locator("a.id").first.get_attribute("href")
+    for path in (
+        "/console", "/console/sessions", "/console/sessions?detached=yes", "/console/tokens", "/console/market",
+        "/console/unassigned", "/console/audit", "/console/keys", "/console/owners/alice", str(session),
+        f"{token}?value=shown",
+    ):  # fmt: skip
+        page.goto(path)
+        assert faults_of(page) == [], path
+        assert len(page.screenshot(path=tmp_path / "page.png")) > 5_000
+
+
+def test_the_entrance_can_be_used_by_everyone(service: RunningService, browser: Browser) -> None:
+    context = browser.new_context(base_url=service.url)
+    page = context.new_page()
+    page.goto("/console")
+    found = faults_of(page)
+    page.get_by_label("Secret of the service key").fill("stk_wrong")
+    page.keyboard.press("Enter")
+
+    assert found == []
+    expect(page.get_by_role("alert")).to_contain_text("no living key")
+    context.close()
+
+
+def test_an_operator_finds_an_owner_and_ends_a_session(page: Page, service: RunningService) -> None:
+    page.keyboard.press("/")
+    page.keyboard.type("bob")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Owner bob")).to_be_visible()
+    page.locator("a.id").first.click()
+    page.get_by_role("button", name="Detach").click()
+    expect(page.get_by_text("detached").first).to_be_visible()
+    page.get_by_role("button", name="Attach").click()
+    page.get_by_role("button", name="End this session").click()
+    expect(page.get_by_text("Nothing lives under that id.")).to_be_visible()
+    page.goto("/console/unassigned")
+
+    expect(page.get_by_text("unassigned", exact=True).first).to_be_visible()
+    with service.http() as http:
+        assert http.get("/v1/sessions", params={"owner": "bob"}).json()["sessions"] == []
+    page.goto("/console/sessions")  # what was answered with 404 was asked for
+
+
+def test_charts_are_drawn_and_the_overview_renews_itself(page: Page) -> None:
+    expect(page.locator(".chart canvas").first).to_be_visible()
+    with page.expect_response("**/console/overview", timeout=15_000) as renewed:
+        pass
+
+    assert renewed.value.status == 200
+    expect(page.locator(".chart canvas").first).to_be_visible()
+
+
+def test_the_theme_is_kept(page: Page) -> None:
+    page.get_by_role("button", name="Theme").click()
+    page.reload()
+
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+
+
+def test_hostile_owners_run_nothing(page: Page) -> None:
+    page.on("dialog", lambda dialog: pytest.fail("a script ran"))
+    page.goto("/console/sessions")
+
+    expect(page.get_by_text("<script>alert(1)</script>").first).to_be_visible()
+
+
+@pytest.mark.parametrize("owner", [".", ".."])
+def test_a_browser_reaches_owners_that_it_would_take_out_of_a_path(
+    page: Page, service: RunningService, owner: str
+) -> None:
+    with service.http() as http:
+        http.post("/v1/sessions", json={"owner": owner}).raise_for_status()
+    page.goto("/console/sessions")
+    page.get_by_role("link", name=owner, exact=True).first.click()
+    expect(page.get_by_role("heading", name=f"Owner {owner}", exact=True)).to_be_visible()
+    page.get_by_label("Type the owner to end all their sessions").fill(owner)
+    page.get_by_role("button", name="End all sessions").click()
+
+    expect(page.get_by_text("No living session.")).to_be_visible()
+
+
+def test_leaving_ends_it(page: Page) -> None:
+    page.get_by_role("button", name="Leave").click()
+
+    expect(page.get_by_label("Secret of the service key")).to_be_visible()

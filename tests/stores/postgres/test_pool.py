@@ -1,0 +1,184 @@
+"""PostgreSQL's connections and what is said over them: who waits is served in turn, and every text arrives as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
+from session_tokens.contract.optimistic import OptimisticStore
+from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
+from tests.helpers.at_once import in_a_child, outcomes_at_once
+from tests.helpers.waiting import wait_until
+
+PEPPER = bytes(range(32))
+PATIENCE_S = 60
+MANY = Settings(max_sessions=None)
+LONG = "é" * 7_000  # a value may have 16 KiB
+AWKWARD = ('quo"te', "back\\slash", "{brace,comma}", "NULL", "null", "two  spaces", "100 %s %", "$1", "'; --", "\\")
+
+
+def opened(url: str, options: str = "timeout=20") -> BlockingPostgresStore:
+    return open_postgres_blocking(f"{url}?{options}", pepper=PEPPER)
+
+
+def test_who_waits_longest_gets_the_connection_that_comes_back(postgres_url: str) -> None:
+    """Nobody who comes later takes it away, however often the one connection changes hands."""
+    store = opened(postgres_url, "timeout=20&pool_size=1")
+    pool, order = store._pool, []
+    held = pool.take(20)
+
+    def take(number: int) -> None:
+        talk = pool.take(20)
+        order.append(number)
+        pool.give(talk)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(6)]
+    for count, thread in enumerate(threads):
+        thread.start()
+        while len(pool._waiters) == count:
+            time.sleep(0.001)
+    pool.give(held)
+    for thread in threads:
+        thread.join()
+
+    assert list(range(6)) == order
+    store.close_now()
+
+
+def test_a_thread_that_gave_up_waiting_costs_no_connection(postgres_url: str) -> None:
+    store = opened(postgres_url, "timeout=20&pool_size=1")
+    held = store._pool.take(1)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="pool_size"):
+            store._pool.take(0.01)
+    store._pool.give(held)
+
+    assert store.read_now([]).now > 0
+    store.close_now()
+
+
+def test_closing_wakes_those_who_wait(postgres_url: str) -> None:
+    store = opened(postgres_url, "timeout=20&pool_size=1")
+    held = store._pool.take(1)
+    said: list[str] = []
+
+    def wait() -> None:
+        try:
+            store._pool.take(20)
+        except StoreUnavailable as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    wait_until(lambda: len(store._pool._waiters) == 1)
+    store.close_now()
+    thread.join()
+    store._pool.give(held)
+
+    assert 1 == len(said) and "closed" in said[0]
+
+
+def test_commands_on_one_owner_take_turns_after_a_refusal(postgres_url: str) -> None:
+    """Each of n is refused a few times, not n times: refused commits cost the connections of everybody else."""
+    store = opened(postgres_url)
+    with SessionTokens(store, Settings(max_sessions=2)) as tokens:
+        outcomes = outcomes_at_once(32, lambda number: tokens.open_session("ann"))
+
+        assert {"done": 32} == outcomes
+        assert store.conflicts <= 3 * 32
+        assert store.conflict_queue is not None and not any(turn.locked() for turn in store.conflict_queue._turns)
+
+
+async def test_tasks_on_one_owner_take_turns_after_a_refusal(postgres_url: str) -> None:
+    store = await open_postgres(postgres_url + "?timeout=20", pepper=PEPPER)
+    tokens = AsyncSessionTokens(store, Settings(max_sessions=2))
+    await asyncio.gather(*(tokens.open_session("ann") for _ in range(32)))
+
+    assert isinstance(store, OptimisticStore) and store.conflicts <= 3 * 32
+    assert store.conflict_queue is not None and not any(turn.locked() for turn in store.conflict_queue._turns)
+    await tokens.close()
+
+
+@pytest.mark.parametrize("prepared", ["on", "off"])
+def test_awkward_names_are_names(postgres_url: str, prepared: str) -> None:
+    with SessionTokens(opened(postgres_url, f"timeout=20&prepared={prepared}"), MANY) as tokens:
+        sessions = {name: tokens.open_session(name, label=name, idempotency_key=name) for name in AWKWARD}
+        for name, issued in sessions.items():
+            token = tokens.issue_token(issued.id, {name: name}, transferable=True)
+            tokens.transfer_token(token.id, giver=name, receiver=f"{name} too")
+
+            assert [name] == [session.label for session in tokens.list_sessions(name).items]
+            again = tokens.open_session(name, label=name, idempotency_key=name)
+            assert (issued.id, issued.secret, name) == (again.id, again.secret, again.session.label)
+            assert [{name: name}] == [token.value for token in tokens.list_tokens(owner=f"{name} too").items]
+            tokens.disable_owner(name)
+            assert [] == tokens.list_sessions(name).items
+
+
+def test_a_command_longer_than_the_sockets_buffer_arrives_whole(postgres_url: str) -> None:
+    """An heir gets all of the tokens in one commit of some megabytes."""
+    with SessionTokens(opened(postgres_url), Settings(max_sessions=1)) as tokens:
+        first = tokens.open_session("ann")
+        issued = [tokens.issue_token(first.id, f"{number} {LONG}", transferable=True) for number in range(150)]
+        second = tokens.open_session("ann")
+
+        listed = tokens.list_tokens(session=second.id, limit=200).items
+        assert {one.id for one in issued} == {token.id for token in listed}
+        assert {f"{number} {LONG}" for number in range(150)} == {token.value for token in listed}
+
+
+async def test_commands_of_tasks_longer_than_the_sockets_buffer_arrive_whole(postgres_url: str) -> None:
+    tokens = AsyncSessionTokens(await open_postgres(postgres_url + "?timeout=20", pepper=PEPPER), MANY)
+    sessions = [await tokens.open_session(f"owner{number}") for number in range(10)]
+    issued = await asyncio.gather(
+        *(tokens.issue_token(sessions[number % 10].id, f"{number} {LONG}") for number in range(300))
+    )
+    verified = await asyncio.gather(*(tokens.verify_token(one.secret) for one in issued))
+
+    assert [f"{number} {LONG}" for number in range(300)] == [token and token.value for token in verified]
+    await tokens.close()
+
+
+async def test_callers_who_leave_cost_no_connection(postgres_url: str) -> None:
+    """The answer is read to its end by the connection itself, which is then as good as new."""
+    store = await open_postgres(postgres_url + "?timeout=20", pepper=PEPPER)
+    tokens = AsyncSessionTokens(store, MANY)
+    issued = await tokens.open_session("ann")
+    assert await tokens.verify_session(issued.secret) is not None
+    for _ in range(20):
+        task = asyncio.create_task(tokens.verify_session(issued.secret))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await tokens.verify_session(issued.secret) is not None
+
+    assert store._pool._idle.made <= 4
+    await tokens.close()
+
+
+def test_a_forked_process_talks_over_connections_of_its_own(postgres_url: str) -> None:
+    """Over its parent's it would hear the parent's answers, or end them by closing."""
+    store = opened(postgres_url)
+    with SessionTokens(store, MANY) as tokens:
+        secret = tokens.open_session("ann").secret
+        talk = store._pool.take(20)
+        of_the_parent = talk.pgconn.backend_pid
+        store._pool.give(talk)
+
+        def act() -> None:
+            own = store._pool.take(20)
+            assert own.pgconn.backend_pid != of_the_parent
+            store._pool.give(own)
+            assert tokens.verify_session(secret) is not None
+            tokens.close()
+
+        assert 0 == in_a_child(act)
+        talk = store._pool.take(20)
+        assert of_the_parent == talk.pgconn.backend_pid
+        store._pool.give(talk)
+        assert tokens.verify_session(secret) is not None

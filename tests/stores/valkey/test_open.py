@@ -1,0 +1,136 @@
+"""Why a store does not open on a Valkey or Redis server: the true cause, each with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from session_tokens import SessionTokens, StoreError, StoreUnavailable
+from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
+from tests.helpers.servers.certificates import Authority
+from tests.helpers.servers.failover import command
+from tests.helpers.servers.ports import free_port
+from tests.helpers.servers.valkey import ValkeyServer
+
+Start = Callable[..., ValkeyServer]
+PEPPER = bytes(range(32))
+
+
+async def refusals(url: str) -> set[tuple[type[StoreError], str]]:
+    """Answer what both shells say, which should be one thing."""
+    with pytest.raises(StoreError) as blocking:
+        open_valkey_blocking(url, pepper=PEPPER)
+    with pytest.raises(StoreError) as for_asyncio:
+        await open_valkey(url, pepper=PEPPER)
+    return {
+        (StoreUnavailable if isinstance(error, StoreUnavailable) else StoreError, str(error))
+        for error in (blocking.value, for_asyncio.value)
+    }
+
+
+async def test_a_full_server_without_the_library_is_full(private_valkey: Start) -> None:
+    server = private_valkey("--maxmemory", "1mb")
+    ((kind, said),) = await refusals(server.url)
+
+    assert kind is StoreUnavailable
+    assert said.startswith("the server is out of memory; give it more (maxmemory)")
+
+
+async def test_a_server_that_may_not_write_is_told_to_be_one(private_valkey: Start) -> None:
+    """Nobody is told to load the library, with it or without."""
+    server = private_valkey()
+    for _ in range(2):
+        command(server, "CONFIG", "SET", "min-replicas-to-write", "1")
+        ((kind, said),) = await refusals(server.url)
+        assert (kind, said) == (StoreUnavailable, "the server has too few replicas to accept writes")
+        command(server, "CONFIG", "SET", "min-replicas-to-write", "0")
+        open_valkey_blocking(server.url, pepper=PEPPER).close_now()
+
+
+@contextmanager
+def running(folder: Path, port: int, *words: str) -> Iterator[None]:
+    """Run a Redis of Debian's, which speaks TLS, or a Sentinel."""
+    program = shutil.which("redis-server")
+    assert program is not None
+    server = subprocess.Popen(
+        [program, *words, "--bind", "127.0.0.1", "--dir", str(folder)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until_s = time.monotonic() + 30
+        while not is_listening(port):
+            assert server.poll() is None and time.monotonic() < until_s, "the server did not start"
+            time.sleep(0.01)
+        yield
+    finally:
+        server.kill()
+        server.wait()
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.needs_redis
+async def test_tls_where_there_is_none_and_none_where_there_is(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "authority")
+    own, plain, encrypted = authority.issue("127.0.0.1"), free_port(), free_port()
+    words = [
+        "--port", str(plain), "--tls-port", str(encrypted), "--save", "", "--tls-cert-file", str(own.certificate),
+        "--tls-key-file", str(own.key), "--tls-ca-cert-file", str(authority.certificate), "--tls-auth-clients", "no",
+    ]  # fmt: skip
+    with running(tmp_path, encrypted, *words):
+        for url, wanted in (
+            (f"valkeys://127.0.0.1:{plain}/0?timeout=0.5", "the port speaks no TLS"),
+            (f"rediss://app:hidden@127.0.0.1:{plain}/0?timeout=0.5", "the port speaks no TLS"),
+            (f"valkey://127.0.0.1:{encrypted}/0?timeout=0.5", "the port speaks TLS"),
+        ):
+            ((kind, said),) = await refusals(url)
+            assert kind is StoreUnavailable
+            assert said.startswith(wanted) and "hidden" not in said
+
+
+@pytest.mark.needs_redis
+async def test_a_client_certificate_that_is_demanded_is_named(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path, "authority"), Authority(tmp_path, "other")
+    own, ours, theirs, port = authority.issue("127.0.0.1"), authority.issue("app"), other.issue("app"), free_port()
+    words = [
+        "--port", "0", "--tls-port", str(port), "--save", "", "--tls-cert-file", str(own.certificate),
+        "--tls-key-file", str(own.key), "--tls-ca-cert-file", str(authority.certificate), "--tls-auth-clients", "yes",
+    ]  # fmt: skip
+    url = f"valkeys://127.0.0.1:{port}/0?timeout=2&ssl_ca_certs={authority.certificate}"
+    with running(tmp_path, port, *words):
+        for without, wanted in (
+            (url, "names none; "),
+            (f"{url}&ssl_certfile={theirs.certificate}&ssl_keyfile={theirs.key}", "names one that it does not take; "),
+        ):
+            ((kind, said),) = await refusals(without)
+            assert kind is StoreUnavailable
+            assert "the server demands a client certificate, and the store's URL " + wanted in said
+            assert "?ssl_certfile=FILE&ssl_keyfile=FILE" in said
+
+        right = f"{url}&ssl_certfile={ours.certificate}&ssl_keyfile={ours.key}"
+        with SessionTokens(open_valkey_blocking(right, pepper=PEPPER)) as tokens:
+            issued = tokens.open_session("alice")
+            assert tokens.verify_session(issued.secret) == issued.session
+
+
+@pytest.mark.needs_redis
+@pytest.mark.parametrize("database", [0, 1])
+async def test_the_port_of_a_sentinel_is_told_to_be_one(tmp_path: Path, private_valkey: Start, database: int) -> None:
+    server, port = private_valkey(), free_port()
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text(f"port {port}\nsentinel monitor main 127.0.0.1 {server.port} 1\n")
+    with running(tmp_path, port, str(settings), "--sentinel"):
+        ((kind, said),) = await refusals(f"valkey://127.0.0.1:{port}/{database}")
+
+    assert kind is StoreError
+    assert "Sentinel" in said and "give the" in said and "primary" in said

@@ -1,1 +1,0 @@
-"""What frameworks and the service share towards browsers."""

@@ -1,1 +1,0 @@
-"""The session engine of Django, on a site of its own."""
