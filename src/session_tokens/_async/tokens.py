@@ -65,7 +65,7 @@ class AsyncTokenCommands(AsyncCore):
             else duration_ms("disownment_timeout", disownment_timeout),
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
         )
-        asked = inputs.asked_of(timeout, disownment_timeout)
+        asked = () if idempotency_key is None else inputs.asked_of(timeout, disownment_timeout)
         return await self._issue(
             "issue_token",
             idempotency_key,

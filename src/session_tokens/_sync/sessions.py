@@ -70,7 +70,7 @@ class SyncSessionCommands(SyncCore):
             inputs.receiver_of("owner", owner, self._own_owners), idle_timeout, max_age, detached_timeout, detachable,
             details_of(self._policy, self._secret_kind, data, label, user_agent, address), client_id,
         )  # fmt: skip
-        asked = inputs.asked_of(idle_timeout, max_age, detached_timeout)
+        asked = () if idempotency_key is None else inputs.asked_of(idle_timeout, max_age, detached_timeout)
         return self._issue(
             "open_session",
             idempotency_key,

@@ -25,7 +25,7 @@ def may_hold_tokens(session: Session) -> Session:
     Raises:
         InvalidInput: it is one of the console.
     """
-    if is_console(session):
+    if session.client_id == CONSOLE_CLIENT and is_console(session):
         raise InvalidInput("a session of the console holds no tokens; name one that an application opened")
     return session
 

@@ -82,11 +82,9 @@ class Opening:
         self.name = name
 
     def looked_up_by(self, lookup: str) -> Opening:
-        """Return the same opening under the look-up key of its secret."""
-        return Opening(
-            self.id, lookup, self.owner, self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms,
-            self.detachable, self.details, self.client_id, self.name,
-        )  # fmt: skip
+        """Take the look-up key of its secret, once that is minted, and return itself."""
+        self.lookup = lookup
+        return self
 
     def with_details(self, details: SessionDetails) -> Opening:
         """Return the same opening with other details."""

@@ -75,11 +75,9 @@ class Issue:
         self.name = name
 
     def looked_up_by(self, lookup: str) -> Issue:
-        """Return the same issue under the look-up key of its secret."""
-        return Issue(
-            self.id, lookup, self.kind, self.text, self.is_json, self.timeout_ms, self.disownment_timeout_ms,
-            self.client_id, self.name,
-        )  # fmt: skip
+        """Take the look-up key of its secret, once that is minted, and return itself."""
+        self.lookup = lookup
+        return self
 
 
 @reads(lambda policy, session_key, issue: [] if session_key is None else session_queries(session_key))

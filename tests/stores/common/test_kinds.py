@@ -21,7 +21,7 @@ from session_tokens.records import (
     TokenDetails,
     TokenKind,
 )
-from session_tokens.stores.common.kinds import IDEMPOTENCY, KINDS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN
+from session_tokens.stores.common.kinds import IDEMPOTENCY, KINDS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from session_tokens.stores.common.record_codec import Setting, check_mac, mac_of, padded, trimmed
 from session_tokens.stores.common.sql_tables import schema_statements
 from session_tokens.stores.sqlite.schema import DIALECT
@@ -122,3 +122,10 @@ def test_every_condition_of_an_index_is_sql() -> None:
     rows = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchone()
 
     assert (sum(len(kind.indexes) for kind in KINDS.values()),) == rows
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_what_each_commit_asks_of_a_kind_is_worked_out_once(kind: Kind) -> None:
+    assert kind.names is kind.names
+    if kind.stamp is not None:
+        assert kind.names[kind.stamp_place] == kind.stamp

@@ -9,6 +9,7 @@ already get the column by one migration. What was written before keeps its MAC, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
 
 from ...clock import Clock
@@ -60,8 +61,8 @@ class Index(NamedTuple):
     is_unique: bool = False
 
 
-class Kind(NamedTuple):
-    """One kind of record.
+class _Kind(NamedTuple):
+    """The fields of ``Kind``.
 
     Attributes:
         name: as people read it.
@@ -83,10 +84,20 @@ class Kind(NamedTuple):
     stamp: str | None = None
     checks: tuple[tuple[str, str], ...] = ()
 
-    @property
+
+class Kind(_Kind):
+    """One kind of record, with what each commit asks of it, worked out once."""
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def stamp_place(self) -> int:
+        """Where the stamp stands in a row."""
+        assert self.stamp is not None, "it has none"
+        return self.names.index(self.stamp)
 
     @property
     def key(self) -> str:

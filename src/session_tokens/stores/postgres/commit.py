@@ -157,6 +157,8 @@ def _written(keyring: Keyring, changes: Changes) -> Columns:
     """Return the records of one change set, by what happens to them; empty lists are left out."""
     rows: Columns = {}
     for kind, pairs in ((SESSION, changes.sessions), (TOKEN, changes.tokens)):
+        if not pairs:
+            continue
         rows[f"{kind.table}_made"] = [_columns(keyring, kind, new) for old, new in pairs if old is None]
         rows[f"{kind.table}_changed"] = [
             _columns(keyring, kind, new) for old, new in pairs if old is not None and new is not None

@@ -87,8 +87,7 @@ class Applier:
             assert new is not None, "a change from nothing to nothing"
             self._insert(kind, kind.row(new), "INSERT")
             return
-        assert kind.stamp is not None, "only what is read is replaced"
-        before, stamp = kind.row(old), kind.names.index(kind.stamp)
+        before, stamp = kind.row(old), kind.stamp_place
         if new is None:
             statement = f"DELETE FROM {self._beginning}{kind.table} WHERE {_as_read(kind)}"
             count = self._execute(statement, (before[0], before[stamp])).rowcount
