@@ -10,7 +10,7 @@ from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.testing.conformance import BlockingStoreConformance
 
 PEPPER = bytes(range(32))
-TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys")
+TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys", "events")
 
 
 class ByUrl(BlockingStoreConformance):

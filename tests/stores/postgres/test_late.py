@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-
-import psycopg
 
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.records import Issued, Session
 from session_tokens.rules.sessions import touch_session
+from tests.helpers.held_rows import row_held, wait_for_waiting
 
 PEPPER = bytes(range(32))
 WINDOW_S = 0.8
-
-
-@contextmanager
-def row_held(url: str, id: str) -> Iterator[None]:
-    """Hold the row of a session from a connection of somebody else."""
-    with psycopg.connect(url) as connection:
-        held = connection.execute("SELECT id FROM session_tokens.sessions WHERE id = %s FOR UPDATE", (id,)).fetchall()
-        assert held == [(id,)]
-        yield
-
-
-def wait_for_waiting(url: str) -> None:
-    """Wait until a commit waits for the row."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
-        while connection.execute(waiting).fetchone() == (0,):
-            threading.Event().wait(0.005)
 
 
 def touches(url: str, issued: Issued, awaited: bool) -> Session | None:

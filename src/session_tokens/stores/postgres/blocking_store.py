@@ -10,11 +10,12 @@ from typing import Final, cast
 from ...contract.batch import Batch
 from ...contract.conflict_queue import ConflictQueue
 from ...contract.direct import DirectStore
+from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import Key, Query
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreError, StoreUnavailable
-from ...events import Listeners
+from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.kinds import KINDS
@@ -22,6 +23,7 @@ from .address import Address
 from .check import Problem, Progress, checking
 from .core import PostgresCore, Rows, not_written
 from .dump import WHOLE_TABLE_TIMEOUT_S, clearing, counting, dump_of, dump_statement
+from .event_log import log_read, read_statement, trim_statement
 from .pool import Pool
 from .queries import Reading, Statement, session_answer, session_statement, token_answer, token_statement
 from .schema import Script, looking, migrating, opening
@@ -42,6 +44,8 @@ class BlockingPostgresStore(DirectStore):
         address: where the store is.
         retrying: the time-outs and the breaker.
     """
+
+    keeps_events = True
 
     def __init__(self, address: Address, keyring: PepperKeyring) -> None:
         super().__init__()
@@ -104,6 +108,16 @@ class BlockingPostgresStore(DirectStore):
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return [Key(*row) for row in self._read(self._core.due(now, limit))]
+
+    def read_events_now(self, after: Place, limit: int) -> LogRead:
+        """Return at most ``limit`` events that stand after a place, in one round trip."""
+        rows = self._read(read_statement(self._core.schema, after, limit))
+        return log_read(self._core, rows, after, limit)
+
+    def trim_events_now(self, keep: int) -> int:
+        """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
+        rows = self._read(trim_statement(self._core.schema, keep))
+        return int(rows[0][0])
 
     def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
         """Look at every record, index and function: are they as they were written, do they agree?

@@ -26,6 +26,7 @@ from ...contract.places import (
     token_places,
 )
 from ...crypto.minting import Keyring
+from ...events import Event, event_text
 from ...records import Session, Token
 from ..common.kinds import IDEMPOTENCY, MEMBERS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.record_codec import Setting, mac_of
@@ -177,6 +178,8 @@ def _written(keyring: Keyring, changes: Changes) -> Columns:
         rows["idempotency_gone"] = changes.forgotten
         rows["settings_gone"] = [name for name, text in changes.settings if text is None]
         rows["service_keys_gone"] = [old.id for old, new in changes.keys if old is not None and new is None]
+    if changes.events:
+        rows["events"] = [_event(keyring, event) for event in changes.events]
     return {name: listed for name, listed in rows.items() if listed}
 
 
@@ -185,6 +188,11 @@ def _columns(keyring: Keyring, kind: Kind, record: Any) -> Columns:
     columns: Columns = {name: value for name, value in zip(kind.names, row, strict=True) if value is not None}
     columns[SIGNED] = mac_of(keyring, kind.table, row)
     return columns
+
+
+def _event(keyring: Keyring, event: Event) -> tuple[int, str, str]:
+    text = event_text(event)
+    return event.at, text, mac_of(keyring, "events", (text,))
 
 
 def _json(value: Columns) -> str:

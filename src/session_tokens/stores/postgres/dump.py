@@ -41,5 +41,6 @@ def clearing(schema: str) -> Script:
     yield BEGIN
     for kind in KINDS.values():
         yield Statement(f"DELETE FROM {schema}.{kind.table}", ())
+    yield Statement(f"DELETE FROM {schema}.events", ())
     yield Statement(f"DELETE FROM {schema}.peppers", ())
     yield Statement("COMMIT", ())

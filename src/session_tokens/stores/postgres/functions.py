@@ -63,7 +63,9 @@ def tables_text() -> str:
 @cache
 def functions_text() -> str:
     """Return what makes the functions of a name space, ``{schema}``, or makes them anew."""
-    return "\n".join((*_functions_of_kinds(), _filled(_sql("reading"), _SNIPPETS), *_writing(), _commit()))
+    return "\n".join(
+        (*_functions_of_kinds(), _filled(_sql("reading"), _SNIPPETS), *_writing(), _sql("events"), _commit())
+    )
 
 
 def _sql(name: str) -> str:

@@ -102,6 +102,7 @@ DECLARE
     mark jsonb;
     written boolean[] := '{}';
     least bigint;
+    told integer := 0;
     branch CONSTANT bigint := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint << 44;
 BEGIN
     PERFORM {schema}.lock_v1(batch);
@@ -130,6 +131,9 @@ BEGIN
         END IF;
         IF change ? 'rest' THEN
             PERFORM {schema}.write_rest_v1(change, mark);
+        END IF;
+        IF change ? 'events' THEN
+            told := {schema}.write_events_v1(change, told);
         END IF;
         written := written || true;
         least := least(least, (change->>'not_after')::bigint);

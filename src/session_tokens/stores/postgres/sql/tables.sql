@@ -38,3 +38,20 @@ CREATE TABLE {schema}.quarantine (
 CREATE TYPE {schema}.found_v1 AS (want text, n bigint, token text, session text, entry text, other text);
 
 CREATE TYPE {schema}.member_v1 AS (id text, stamp bigint);
+
+-- The events that are kept (events.sql), and up to where they were taken away.
+CREATE TABLE {schema}.events (
+    place bigint NOT NULL,
+    minor integer NOT NULL,
+    at bigint NOT NULL,
+    text text NOT NULL,
+    mac text NOT NULL,
+    PRIMARY KEY (place, minor)
+);
+
+CREATE TABLE {schema}.events_trimmed (
+    single boolean PRIMARY KEY CHECK (single),
+    place bigint NOT NULL,
+    minor integer NOT NULL
+);
+INSERT INTO {schema}.events_trimmed VALUES (true, 0, 0);
