@@ -85,14 +85,6 @@ class Coalescer(Generic[Q, A]):
             self._bind(loop)
         if len(self._waiting) >= self._waiting_max:
             return self._ask_later(question, loop)
-        return self._put(question, loop)
-
-    async def _ask_later(self, question: Q, loop: asyncio.AbstractEventLoop) -> A:
-        while len(self._waiting) >= self._waiting_max:
-            await self._room(loop)
-        return await self._put(question, loop)
-
-    def _put(self, question: Q, loop: asyncio.AbstractEventLoop) -> asyncio.Future[A]:
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
         future: asyncio.Future[A] = loop.create_future()
@@ -100,6 +92,11 @@ class Coalescer(Generic[Q, A]):
         if not self._called:
             self._call(loop)
         return future
+
+    async def _ask_later(self, question: Q, loop: asyncio.AbstractEventLoop) -> A:
+        while len(self._waiting) >= self._waiting_max:
+            await self._room(loop)
+        return await self.ask(question)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None:
@@ -141,14 +138,18 @@ class Coalescer(Generic[Q, A]):
 
     def _taken(self) -> list[tuple[Q, asyncio.Future[A]]]:
         """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
-        batch: list[tuple[Q, asyncio.Future[A]]] = []
-        limit = self._batch_max
-        if 0 < self._share_from <= len(self._waiting) and (self._idle or len(self._workers) < IN_FLIGHT_MAX):
-            limit = min(limit, (len(self._waiting) + 1) // 2)
-        while self._waiting and len(batch) < limit:
-            call = self._waiting.popleft()
-            if not call[1].done():
-                batch.append(call)
+        waiting, limit = self._waiting, self._batch_max
+        if 0 < self._share_from <= len(waiting) and (self._idle or len(self._workers) < IN_FLIGHT_MAX):
+            limit = min(limit, (len(waiting) + 1) // 2)
+        if len(waiting) <= limit:
+            batch = [call for call in waiting if not call[1].done()]
+            waiting.clear()
+        else:
+            batch = []
+            while waiting and len(batch) < limit:
+                call = waiting.popleft()
+                if not call[1].done():
+                    batch.append(call)
         if self._for_room:
             self._wake(self._waiting_max - len(self._waiting))
         return batch

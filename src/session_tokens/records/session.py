@@ -376,7 +376,9 @@ class Session(_SessionAtHand):
 
     def authenticates(self, now: int, entry: OwnerEntry | None) -> bool:
         """Whether its secret is good at ``now`` (milliseconds): it is attached, and ``alive``."""
-        return self.detached_at is None and self.alive(now, entry)
+        if self.detached_at is not None:
+            return False
+        return now < self.deadline and (entry is None or entry.epoch == self.owner_epoch)  # as ``alive``
 
     def alive(self, now: int, entry: OwnerEntry | None) -> bool:
         """Whether it lives at ``now``, attached or detached; ``entry`` is its owner's, where there is one."""

@@ -83,7 +83,7 @@ end
 """
     first_line, rest = text.split("\n", 1)
     replaced = rest.replace("redis.call('TIME')", "our_time(keys[1])").replace(", 'PXAT', args[at + 1]", "")
-    assert replaced.count("our_time(keys[1])") == 3 and "PXAT" not in replaced.replace("--", "")
+    assert replaced.count("our_time(keys[1])") == 4 and "PXAT" not in replaced.replace("--", "")
     return f"{first_line}\n{ours}{replaced}".encode()
 
 
@@ -94,16 +94,14 @@ class ValkeyOnOurClock(BlockingValkeyStore):
         super().__init__(address, _pool_of_url(address, ""), PepperKeyring(PEPPER), "")
         self._ours = clock
         self._set_to: int | None = None
-        self._core.now_of = lambda time: clock.now()  # type: ignore[method-assign]  # TIME is the server's own
         self._core.codec.record_cache.now = clock.now
-        (reply,) = self._connections.exchange(
-            pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()]), 1, 20, is_read=True
-        )
-        assert reply == b"session_tokens_v1"
+        loading = pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()])
+        assert self._connections.exchange(loading, 1, 20, self._connections.probe)[0] == b"session_tokens_v1"
 
-    def _ask(self, packed: bytes, replies: int, *, idempotent: bool) -> list[Any]:
+    def _ask(self, packed: bytes, replies: int, probe: bytes) -> list[Any]:
         now = self._ours.now()
         if now != self._set_to:
-            super()._ask(pack([b"SET", self._core.codec.prefix + b"clock", b"%d" % now]), 1, idempotent=True)
+            setting = pack([b"SET", self._core.codec.prefix + b"clock", b"%d" % now])
+            super()._ask(setting, 1, self._connections.probe)
             self._set_to = now
-        return super()._ask(packed, replies, idempotent=idempotent)
+        return super()._ask(packed, replies, probe)

@@ -25,7 +25,7 @@ from .check import Problem, Progress, checking
 from .connections import Moved, Pool, Steps, pack
 from .dump import clearing, counting, dumping
 from .event_log import log_read, read_words, trim_words
-from .exchanges import ValkeyCore, stray
+from .exchanges import Seen, ValkeyCore, snapshot_on, stray
 from .key_chains import Path
 from .key_chains import packed as packed_chains
 from .keys import PEPPERS
@@ -62,7 +62,8 @@ class ValkeyStore(CoalescingStore):
         self._paths = codec.paths
         self._retrying = self._core.retrying
         self._closed = False
-        self._known: Coalescer[Sequence[Path], Snapshot | None] = Coalescer(self._carry_known)
+        self._ways: Coalescer[Path, Seen | None] = Coalescer(self._carry_ways)
+        self._ways_together: Coalescer[Sequence[Path], Snapshot | None] = Coalescer(self._carry_together)
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
@@ -88,7 +89,7 @@ class ValkeyStore(CoalescingStore):
         """
         paths = self._paths.of(queries) if queries else None
         if paths is not None:
-            snapshot = await self._known.ask(paths)
+            snapshot = await self._ways_together.ask(paths)
             if snapshot is not None and not stray(queries, snapshot.found):
                 return snapshot
         return await self.read(queries)
@@ -97,26 +98,30 @@ class ValkeyStore(CoalescingStore):
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         path = self._paths.of_one("S:", lookups)
         if path is not None:  # as ``look``, on the way of every verification
-            snapshot = await self._known.ask(path.itself)
-            if snapshot is not None:
-                session, entry = snapshot.found[0].value
+            seen = await self._ways.ask(path)
+            if seen is not None:
+                session, entry = seen[1].value
                 if session is not None:
-                    return snapshot.now, session, entry
+                    return seen[0], session, entry
         return await super().find_session(lookups)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         path = self._paths.of_one("T:", lookups)
         if path is not None:
-            snapshot = await self._known.ask(path.itself)
-            if snapshot is not None and snapshot.found[0].value.token is not None:
-                return (snapshot.now, *snapshot.found[0].value.followed())
+            seen = await self._ways.ask(path)
+            if seen is not None and seen[1].value.token is not None:
+                return (seen[0], *seen[1].value.followed())
         return await super().find_token(lookups)
 
-    async def _carry_known(self, asked: Sequence[Sequence[Path]]) -> Sequence[Snapshot | None]:
-        paths = asked[0] if len(asked) == 1 else [*dict.fromkeys([path for ways in asked for path in ways])]
-        values, time = await self._ask(packed_chains(paths), 2, idempotent=True)
-        return self._core.known(asked, paths, values, time)
+    async def _carry_together(self, asked: Sequence[Sequence[Path]]) -> Sequence[Snapshot | None]:
+        seen = iter(await self._carry_ways([path for ways in asked for path in ways]))
+        return [snapshot_on([next(seen) for _ in ways]) for ways in asked]
+
+    async def _carry_ways(self, asked: Sequence[Path]) -> Sequence[Seen | None]:
+        each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
+        values, now = await self._ask(packed_chains(each), 1, self._connections.timed_probe)
+        return self._core.seen_on(asked, each, values, now)
 
     async def read_batch(self, queries: Sequence[Query]) -> Batch:
         """Return the results of all queries as of one instant, in one round trip."""
@@ -202,20 +207,22 @@ class ValkeyStore(CoalescingStore):
         """Wait for what is under way and close the connections; calling it again does nothing."""
         if not self._closed:
             self._closed = True
-            await self._known.close()
+            await self._ways.close()
+            await self._ways_together.close()
             await self.close_queues()
             await self._connections.close_all()
 
-    def _ask(self, packed: bytes, replies: int, *, idempotent: bool) -> Awaitable[list[Reply]]:
-        if self._closed and idempotent:
+    def _ask(self, packed: bytes, replies: int, probe: bytes) -> Awaitable[list[Reply]]:
+        if self._closed and probe:
             raise StoreUnavailable("the store is closed; open it again")
-        return self._retrying.ask(self._connections.ask, packed, replies, idempotent, idempotent=idempotent)
+        return self._retrying.ask(self._connections.ask, packed, replies, probe, idempotent=bool(probe))
 
-    def _ask_to_read(self, step: tuple[bytes, int]) -> Awaitable[list[Reply]]:
-        return self._ask(*step, idempotent=True)
+    def _ask_to_read(self, step: tuple[bytes, bool]) -> Awaitable[list[Reply]]:
+        packed, timed = step
+        return self._ask(packed, 1, self._connections.timed_probe if timed else self._connections.probe)
 
     def _ask_to_write(self, step: tuple[bytes, int]) -> Awaitable[list[Reply]]:
-        return self._ask(*step, idempotent=False)
+        return self._ask(*step, b"")
 
     async def _ask_once(self, words: list[bytes]) -> Reply:
-        return (await self._ask(pack(words), 1, idempotent=True))[0]
+        return (await self._ask(pack(words), 1, self._connections.probe))[0]

@@ -13,10 +13,12 @@ from .connections import (
     GREETING_REPLIES,
     IDLE_MAX,
     LOOK_AFTER_S,
+    TIME,
     Connections,
     Moved,
     Steps,
     leaves_nothing,
+    milliseconds,
     pack,
 )
 from .errors import LibraryLost, NotReached, is_driver_error, is_of_a_primary, is_of_another_role, trouble
@@ -39,14 +41,14 @@ class _BlockingConnection(Protocol):
 class BlockingConnections(Connections):
     """Connections for threads."""
 
-    def ask(self, timeout_s: float, packed: bytes, replies: int, is_read: bool) -> list[Reply]:
+    def ask(self, timeout_s: float, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         """As ``exchange``; a server that has lost the function library gets it again first.
 
         Raises:
             NotExecuted: nothing was carried out, for it had lost it.
         """
         try:
-            return self.exchange(packed, replies, timeout_s, is_read=is_read)
+            return self.exchange(packed, replies, timeout_s, probe)
         except LibraryLost as lost:
             self.carry_out(self._preparing(), timeout_s)
             raise NotExecuted(str(lost)) from lost
@@ -55,8 +57,7 @@ class BlockingConnections(Connections):
         """Send one command after another, each of which may be sent twice."""
 
         def send(words: list[bytes]) -> Reply:
-            (reply,) = self.exchange(pack(words), 1, timeout_s, is_read=True)
-            return reply
+            return (self.exchange(pack(words), 1, timeout_s, self.probe))[0]
 
         drive_now(steps, send)
 
@@ -76,18 +77,18 @@ class BlockingConnections(Connections):
             self.close_all()
             raise
 
-    def exchange(self, packed: bytes, replies: int, timeout_s: float, *, is_read: bool) -> list[Reply]:
-        """Send packed commands and return their replies.
+    def exchange(self, packed: bytes, replies: int, timeout_s: float, probe: bytes = b"") -> list[Reply]:
+        """Send packed commands and return their replies, and of a read what the probe told.
 
         Args:
             packed: the commands.
             replies: how many they are.
             timeout_s: seconds it may take.
-            is_read: whether it may be sent twice; then the server must still be a primary when it has answered. Else
-                the first command is a commit, and the others do not undo it.
+            probe: ``self.probe`` or ``self.timed_probe`` for a read, which may be sent twice, and is answered if the
+                server is a primary still. Empty for a commit, which the commands after the first do not undo.
 
         Raises:
-            Moved: it is no read, and was not sent because the address leads elsewhere.
+            Moved: it is a commit, and was not sent because the address leads elsewhere.
             NotExecuted: nothing was carried out.
             StoreUnavailable: it failed, and what was asked may have been carried out.
         """
@@ -98,27 +99,23 @@ class BlockingConnections(Connections):
             if True:  # the socket has a time-out
                 run_before = self._run
                 connection, run = self._connection(timeout_s)
-                if not is_read and run_before not in ("", run):
-                    raise Moved
-                if self._replicas and not (is_read or self._was_followed):
-                    self._greet(connection)
-                    if not self._was_followed:
-                        raise self._never_followed()
+                if not probe:
+                    self._insist(connection, run_before, run)
                 sent = True
-                connection.send_packed_command([packed + self._probe if is_read else packed], check_health=False)
+                connection.send_packed_command([packed + probe], check_health=False)
                 read = connection.read_response
                 for _ in range(replies):
                     answers.append(read(disable_decoding=True))  # what came before an error counts
-                if is_read:
-                    self._prove(connection)
+                if probe:
+                    try:
+                        answers.append(read(disable_decoding=True))
+                    except Exception as error:
+                        answers.append(self._told_otherwise(connection, error))
         except Exception as error:
-            if connection is not None:
-                self._put_back(connection, run, is_whole=leaves_nothing(error, replies, is_read=is_read))
-            if is_of_another_role(error):
-                self._drop_idle()
+            self._let_go(connection, run, error, is_whole=leaves_nothing(error, replies, probe))
             if not is_driver_error(error):
                 raise
-            raise trouble(error, sent=sent, is_done=bool(answers) and not is_read, keys=self._keys) from error
+            raise trouble(error, sent=sent, is_done=bool(answers) and not probe, keys=self._keys) from error
         except BaseException:
             if connection is not None:
                 connection.disconnect()
@@ -127,24 +124,35 @@ class BlockingConnections(Connections):
             self._idle.append((connection, run, time.monotonic()))
         else:
             connection.disconnect()
-            self._believe(run, is_read=is_read)
+            self._believe(run, probe)
         return answers
 
-    def _put_back(self, connection: _BlockingConnection, run: str, *, is_whole: bool) -> None:
-        """Keep a connection after an error, or close it."""
-        if is_whole and run == self._run:
-            self._idle.append((connection, run, time.monotonic()))
-        else:
-            connection.disconnect()
+    def _insist(self, connection: _BlockingConnection, run_before: str, run: str) -> None:
+        """Return if a commit may be sent: to the run on which it was judged, and where replicas can confirm it."""
+        if run_before not in ("", run):
+            raise Moved
+        if self._replicas and not self._was_followed:
+            self._greet(connection)
+            if not self._was_followed:
+                raise self._never_followed()
 
-    def _prove(self, connection: _BlockingConnection) -> None:
-        """Read what became of the probe; raise unless the server is a primary."""
-        try:
-            connection.read_response(disable_decoding=True)
-        except Exception as error:
-            if not is_of_a_primary(error):
-                raise
-            self._greet(connection)  # it writes for nobody now; whether it is a primary it tells
+    def _let_go(self, connection: _BlockingConnection | None, run: str, error: Exception, *, is_whole: bool) -> None:
+        """Keep a connection after an error, or close it; all idle ones too, where the server may be no primary."""
+        if connection is not None:
+            if is_whole and run == self._run:
+                self._idle.append((connection, run, time.monotonic()))
+            else:
+                connection.disconnect()
+        if is_of_another_role(error):
+            self._drop_idle()
+
+    def _told_otherwise(self, connection: _BlockingConnection, error: Exception) -> Reply:
+        """Return what a probe tells that was refused, if a primary did so that may not write now; else raise."""
+        if not is_of_a_primary(error):
+            raise error
+        self._greet(connection)
+        connection.send_packed_command([TIME], check_health=False)
+        return milliseconds(connection.read_response(disable_decoding=True))
 
     def _greet(self, connection: _BlockingConnection) -> str:
         connection.send_packed_command([GREETING], check_health=False)

@@ -4,10 +4,11 @@ An exchange sends its commands in one go and reads as many replies. Whatever dis
 task too, closes the connection, so that no reply is ever left over for the next exchange.
 
 An address may come to lead to another server, and a server may become a replica while connections to it stay open.
-So each new connection asks which run of which server it leads to, and whether that is a primary. Each read carries a
-write that changes nothing (``PERSIST`` of a key that never expires), which a replica refuses. Who is refused like that
-closes this connection and all idle ones. Where a new connection leads to another run than those before, they are closed
-too, what was remembered of records is forgotten, and a commit that was judged on the other run is not sent.
+So each new connection asks which run of which server it leads to, and whether that is a primary. Each read ends with a
+probe, a command that changes nothing but may write, so that a replica refuses it: a function of the library that tells
+the time, or ``PERSIST`` of a key that never expires. Who is refused like that closes this connection and all idle ones.
+Where a new connection leads to another run than those before, they are closed too, what was remembered of records is
+forgotten, and a commit that was judged on the other run is not sent.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from weakref import WeakSet
 
 from ...errors import StoreError, StoreUnavailable
 from ..common.retry import Declined, Elsewhere
+from ..common.waits import Deadlines
 from .diagnosis import diagnosis
 from .errors import (
     UNKNOWN_OUTCOME,
@@ -71,6 +73,7 @@ def fields_of(info: bytes) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
+TIME = pack([b"TIME"])
 GREETING = pack([b"INFO", b"server"]) + pack([b"INFO", b"replication"])
 GREETING_REPLIES = 2
 
@@ -98,6 +101,10 @@ class Connections:
 
     A forked process makes its own.
 
+    Attributes:
+        probe: what a read ends with that knows the time, or does not care.
+        timed_probe: what another ends with; it tells the instant in milliseconds.
+
     Args:
         pool: the connection pool of a client; only how it makes connections is used.
         key: of the store, one that has no expiry.
@@ -121,12 +128,14 @@ class Connections:
         self._timeout_s = timeout_s
         self._replicas = replicas
         self._was_followed = False
-        self._probe = pack([b"PERSIST", key])
+        self.probe = pack([b"PERSIST", key])
+        self.timed_probe = pack([b"FCALL", b"session_tokens_now_v1", b"1", key])
         self._keys = keys_of(key)
         self._when_moved = when_moved
         self._run = ""
         self._idle: list[_Idle] = []
         self._closed = False
+        self._deadlines = Deadlines()  # of those for asyncio; the others have it from their sockets
         _of_this_process.add(self)
 
     def _greeted(self, server: bytes, replication: bytes) -> str:
@@ -174,17 +183,23 @@ class Connections:
         """Return a connection that is yet to be made."""
         return self._pool.connection_class(**self._pool.connection_kwargs)
 
-    def _believe(self, run: str, *, is_read: bool) -> None:
+    def _believe(self, run: str, probe: bytes) -> None:
         """Refuse answers of another server than the one to which the address leads by now."""
         if run != self._run:
-            raise Elsewhere(_MOVED) if is_read else StoreUnavailable(f"{_MOVED}; {UNKNOWN_OUTCOME}")
+            raise Elsewhere(_MOVED) if probe else StoreUnavailable(f"{_MOVED}; {UNKNOWN_OUTCOME}")
 
 
 _MOVED = "the address of the store came to lead to another server meanwhile"
 
 
-def leaves_nothing(error: BaseException, replies: int, *, is_read: bool) -> bool:
+def leaves_nothing(error: BaseException, replies: int, probe: bytes) -> bool:
     """Whether no reply is left over after an error, and the connection is good for the next exchange."""
     return isinstance(error, Moved | Declined) or (
-        replies == 1 and not is_read and is_refusal(error) and not is_of_another_role(error)
+        replies == 1 and not probe and is_refusal(error) and not is_of_another_role(error)
     )
+
+
+def milliseconds(time: Any) -> int:
+    """Return the instant of a reply to ``TIME``."""
+    seconds, microseconds = time
+    return int(seconds) * 1000 + int(microseconds) // 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from ...contract.batch import Batch, snapshot_of
+from ...contract.batch import Batch
 from ...contract.optimistic import Commit
 from ...contract.queries import Answered, Key, Query, Result, Snapshot, leads_somewhere, singly, together
 from ...crypto.minting import PepperKeyring
@@ -26,7 +26,11 @@ WAIT_PARTS = 0.5
 """The part of a call's time that replicas may take."""
 
 
-Reading = Generator[tuple[bytes, int], list[Reply], Batch]
+Values = list[bytes | None]
+"""What stands under keys, one after another."""
+Seen = tuple[int, Result]
+"""An instant in milliseconds, and what stood on a way then."""
+Reading = Generator[tuple[bytes, bool], list[Reply], Batch]
 Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
 
 
@@ -41,19 +45,20 @@ class ValkeyCore:
         self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.namespace, space))
 
     def reading(self, queries: Sequence[Query]) -> Reading:
-        """Yield packed commands and how many replies they get, take the replies, answer the records.
+        """Yield a packed command and whether the time is asked for, take reply and time, answer the records.
 
         An error stands in place of what is not as it was written.
         """
         paths = self.codec.paths.of(queries) if queries else None
         if paths is not None:
-            values, time = yield packed_chains(paths), 2
-            now = self.now_of(time)
-            found = self.codec.on_paths(paths, _shared(paths, values), closely=True)
-            if found is not None and not stray(queries, found):
-                return Batch(now, found)
+            values, now = yield packed_chains(paths), True
+            self.clock.heard(now)
+            found = list(map(self._on_path, paths, _shared(paths, values)))
+            known = [answer for answer in found if answer is not None]
+            if len(known) == len(found) and not stray(queries, known):
+                return Batch(now, known)
         single = singly(queries)
-        ((now, *replies),) = yield pack(ask_words(self.codec.last_stamp_key, single)), 1
+        (now, *replies), _ = yield pack(ask_words(self.codec.last_stamp_key, single)), False
         self.clock.heard(now)
         answers = []
         for query, reply in zip(single, replies, strict=True):
@@ -63,39 +68,50 @@ class ValkeyCore:
                 self.codec.learn(query, reply)
         return Batch(now, together(queries, answers))
 
-    def known(
-        self, asked: Sequence[Sequence[Path]], paths: Sequence[Path], values: list[bytes | None], time: Reply
-    ) -> list[Snapshot | None]:
-        """Return for each caller what stands on the ways that it asked for; ``None`` for who has to ask anew.
+    def seen_on(self, asked: Sequence[Path], each: Sequence[Path], values: Values, now: int) -> list[Seen | None]:
+        """Return for each caller what stands on the way that it asked for; ``None`` for who has to ask anew.
+
+        What is as it was when it was last looked at is not taken apart again.
 
         Args:
-            asked: the ways of each caller.
-            paths: all of them, each once, in the order in which they were read.
+            asked: the ways of the callers.
+            each: the same, each once, in the order in which they were read.
             values: what was read.
-            time: when.
+            now: when.
         """
-        now, at = self.now_of(time), 0
-        snapshots: list[Snapshot | None] = []
-        there: dict[Path, list[bytes | None]] = {}
-        for path in paths:
-            there[path] = values[at : at + path.size]
-            at += path.size
-        for ways in asked:
-            seen = ways[0].seen
-            if len(ways) == 1 and seen is not None and seen[0] == there[ways[0]]:
-                snapshots.append(Snapshot(now, seen[1]))  # as below, on the way of every verification
-                continue
-            found = self.codec.on_paths(ways, [there[path] for path in ways], closely=False)
-            snapshot = None if found is None else snapshot_of(now, found)
-            snapshots.append(None if isinstance(snapshot, Exception) else snapshot)  # who asks anew gets the error
-        return snapshots
-
-    def now_of(self, time: Reply) -> int:
-        """Return the instant of a reply to ``TIME``, in milliseconds."""
-        seconds, microseconds = time
-        now = int(seconds) * 1000 + int(microseconds) // 1000
         self.clock.heard(now)
-        return now
+        if len(asked) == 1:
+            return [self._seen_on(asked[0], values, now)]
+        seen: list[Seen | None] = []
+        at = 0
+        for path in each:
+            there = values[at : at + path.size]
+            at += path.size
+            known = path.seen  # as ``_seen_on``, which would be a call for each of many
+            seen.append((now, known[1]) if known and known[0] == there else self._seen_on(path, there, now))
+        if len(each) == len(asked):
+            return seen
+        on_path = dict(zip(each, seen, strict=True))
+        return [on_path[path] for path in asked]
+
+    def _seen_on(self, path: Path, there: Values, now: int) -> Seen | None:
+        """Return what values on a remembered way say; ``None`` where one has to ask anew, and gets the error if any."""
+        known = path.seen
+        if known and known[0] == there:
+            return now, known[1]
+        answer = self._on_path(path, there)
+        return (now, answer) if isinstance(answer, Result) else None
+
+    def _on_path(self, path: Path, there: Values) -> Answered | None:
+        """Return what values on a remembered way say; ``None`` where it leads elsewhere by now."""
+        reply = path.reply(there)
+        if reply is None:
+            self.codec.paths.forget(path.query)
+            return None
+        answer = self.codec.answer(path.query, reply)
+        if isinstance(answer, Result):
+            path.seen = (there, answer)
+        return answer
 
     def committing(self, commits: Sequence[Commit], *, though_full: bool = False) -> Committing:
         """Yield packed commands and how many replies they get, take the replies, answer which commits were written.
@@ -134,6 +150,12 @@ class ValkeyCore:
         """Return what is due."""
         members = [member.decode("ascii") for member in reply]
         return [Key(_KINDS[member[0]], member[1:]) for member in members]
+
+
+def snapshot_on(seen: Sequence[Seen | None]) -> Snapshot | None:
+    """Return what was seen on several ways in one instant; ``None`` where one of them has to be asked anew."""
+    found = [each[1] for each in seen if each is not None]
+    return Snapshot(seen[0][0], found) if seen[0] is not None and len(found) == len(seen) else None
 
 
 def stray(queries: Sequence[Query], found: Sequence[Answered]) -> bool:

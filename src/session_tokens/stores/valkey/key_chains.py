@@ -2,7 +2,7 @@
 
 Theory of operation. The function library follows a secret to its token, that to its session and that to its owner's
 entry, wherever they lead. Next time they mostly lead the same way: then all keys of the way are read with one
-``MGET``, which is one instant too, and ``TIME`` after it. Each record names the next one, so the answer itself says
+``MGET``, which is one instant too, and the time after it. Each record names the next one, so the answer itself says
 whether the way is still right; where it is not, the function library is asked as if nothing had been remembered.
 """
 
@@ -36,7 +36,6 @@ CHAIN_KINDS: dict[type, str] = {
     EntryOf: "e:",
 }
 """Kinds of query that are followed, and what tells them apart in memory."""
-TIME = b"*1\r\n$4\r\nTIME\r\n"
 
 
 class Path:
@@ -44,24 +43,22 @@ class Path:
 
     Attributes:
         query: what was asked, by one look-up key.
-        itself: this way and no other.
         words: the keys as words of a packed command.
-        alone: the packed commands that read this way and no other.
+        alone: the packed command that reads this way and no other.
         links: for each but the last key, what its value says after its stamp; an empty link ends the way.
         size: how many keys.
         seen: the values of a record that were last found there and looked at closely, and what they said.
     """
 
-    __slots__ = ("alone", "itself", "links", "query", "seen", "size", "words")
+    __slots__ = ("alone", "links", "query", "seen", "size", "words")
 
     def __init__(self, query: Query, words: bytes, alone: bytes, links: tuple[bytes, ...], size: int) -> None:
         self.query = query
-        self.itself = (self,)
         self.words = words
         self.alone = alone
         self.links = links
         self.size = size
-        self.seen: tuple[list[bytes | None], tuple[Result]] | None = None
+        self.seen: tuple[list[bytes | None], Result] | None = None
 
     def reply(self, values: list[bytes | None]) -> list[bytes | None] | None:
         """Return values as the function library would have, ``None`` if the way leads elsewhere by now."""
@@ -117,7 +114,7 @@ class KeyChains:
             names.append(link)
         keys = [self._prefix + name for name in names]
         packed_keys = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
-        alone = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (1 + len(keys), packed_keys, TIME)
+        alone = b"*%d\r\n$4\r\nMGET\r\n%b" % (1 + len(keys), packed_keys)
         return Path(query, packed_keys, alone, tuple(links), len(keys))
 
     def of(self, queries: Sequence[Query]) -> list[Path] | None:
@@ -169,8 +166,8 @@ def _name_of(query: Query) -> str:
 
 
 def packed(paths: Sequence[Path]) -> bytes:
-    """Return the commands that read all keys of some ways as of one instant, and then the time."""
+    """Return the packed command that reads all keys of some ways as of one instant."""
     if len(paths) == 1:
         return paths[0].alone
     size = 1 + sum([path.size for path in paths])
-    return b"*%d\r\n$4\r\nMGET\r\n%b%b" % (size, b"".join([path.words for path in paths]), TIME)
+    return b"*%d\r\n$4\r\nMGET\r\n%b" % (size, b"".join([path.words for path in paths]))

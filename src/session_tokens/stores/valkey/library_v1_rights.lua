@@ -14,3 +14,10 @@ local function allowed(keys, args)
 end
 
 redis.register_function{function_name = 'session_tokens_allowed_v1', callback = allowed, flags = {'no-writes'}}
+
+-- What a reading by plain commands ends with. It may write and never does: a replica, which has no right to, refuses it.
+local function now(keys)
+  return milliseconds(redis.call('TIME'))
+end
+
+redis.register_function{function_name = 'session_tokens_now_v1', callback = now, flags = {'allow-oom'}}

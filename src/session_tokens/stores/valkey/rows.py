@@ -43,7 +43,7 @@ from ...records import OwnerEntry, Session, Token
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.record_codec import SET_ASIDE, not_written, padded, trimmed
 from .json_rows import as_json, from_json
-from .key_chains import CHAIN_KINDS, KeyChains, Path
+from .key_chains import CHAIN_KINDS, KeyChains
 from .keys import LINKS, STAMP_LENGTH, lookup_part, owner_part, part_of
 from .queries import ASKS
 from .record_cache import RecordCache
@@ -173,29 +173,6 @@ class ValkeyCodec:
             CorruptRecord: it is not what this library wrote, or stands where it was not written.
         """
         return self._FOUND[type(query)](self, query, reply)
-
-    def on_paths(
-        self, paths: Sequence[Path], values: Sequence[list[bytes | None]], *, closely: bool
-    ) -> list[Answered] | None:
-        """Return what stands on remembered ways; ``None`` where one of them leads elsewhere by now.
-
-        The same values say the same: unless asked to, they are not looked at closely if they are those seen last.
-        """
-        answers: list[Answered] = []
-        for path, there in zip(paths, values, strict=True):
-            seen = path.seen
-            if seen is not None and not closely and seen[0] == there:
-                answers.append(seen[1][0])
-                continue
-            reply = path.reply(there)
-            answer = None if reply is None else self.answer(path.query, reply)
-            if isinstance(answer, Result):
-                path.seen = (there, (answer,))
-            elif answer is None:
-                self.paths.forget(path.query)
-                return None
-            answers.append(answer)
-        return answers
 
     def answer(self, query: Query, reply: Reply) -> Answered:
         """Return what one reply says to one query, an error for a record that is not as it was written."""
