@@ -1,48 +1,15 @@
-"""A Django project for these tests: its settings, made once, and a store of its own for each test."""
+"""A store of its own for each test of the Django project."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import django
 import pytest
-from django.conf import settings
-from django.core.management import call_command
-from django.test.utils import override_settings, setup_test_environment
+from django.test.utils import override_settings
 
 from session_tokens.web.django.opened import BlockingSessions, opened
-
-if not settings.configured:
-    settings.configure(
-        SECRET_KEY="for tests only",
-        ALLOWED_HOSTS=["testserver"],
-        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:django?mode=memory&cache=shared"}},
-        DEFAULT_AUTO_FIELD="django.db.models.AutoField",
-        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
-        USE_TZ=True,
-        INSTALLED_APPS=[
-            "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
-            "session_tokens.web.django",
-        ],
-        MIDDLEWARE=[
-            "django.contrib.sessions.middleware.SessionMiddleware",
-            "django.contrib.auth.middleware.AuthenticationMiddleware",
-        ],
-        ROOT_URLCONF="tests.helpers.django_site",
-        TEMPLATES=[
-            {
-                "BACKEND": "django.template.backends.django.DjangoTemplates",
-                "APP_DIRS": True,
-                "OPTIONS": {"context_processors": ["django.contrib.auth.context_processors.auth"]},
-            }
-        ],
-        SESSION_ENGINE="session_tokens.web.django",
-        SESSION_TOKENS_STORE="memory://",
-    )  # fmt: skip
-    django.setup()
-    setup_test_environment()
-    call_command("migrate", verbosity=0, run_syncdb=True)
+from tests.helpers import django_project as _  # noqa: F401  # it makes the settings
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -1,0 +1,39 @@
+"""A Django project for tests: importing this module makes its settings, once for a process."""
+
+from __future__ import annotations
+
+import django
+from django.conf import settings
+from django.core.management import call_command
+from django.test.utils import setup_test_environment
+
+if not settings.configured:
+    settings.configure(
+        SECRET_KEY="for tests only",
+        ALLOWED_HOSTS=["testserver"],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "file:django?mode=memory&cache=shared"}},
+        DEFAULT_AUTO_FIELD="django.db.models.AutoField",
+        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+        USE_TZ=True,
+        INSTALLED_APPS=[
+            "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
+            "session_tokens.web.django",
+        ],
+        MIDDLEWARE=[
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+        ],
+        ROOT_URLCONF="tests.helpers.django_site",
+        TEMPLATES=[
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {"context_processors": ["django.contrib.auth.context_processors.auth"]},
+            }
+        ],
+        SESSION_ENGINE="session_tokens.web.django",
+        SESSION_TOKENS_STORE="memory://",
+    )  # fmt: skip
+    django.setup()
+    setup_test_environment()
+    call_command("migrate", verbosity=0, run_syncdb=True)
