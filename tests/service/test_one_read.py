@@ -1,9 +1,10 @@
-"""On a server, an introspection reads the caller's service key and the secret's record in one round trip."""
+"""An introspection reads the caller's service key and the secret's record at once: on a server in one round trip."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from session_tokens.records import ServiceKey
 from session_tokens.service.app import Service
 from session_tokens.service_keys.keys import create_key, revoke_key
 from session_tokens.service_keys.last_use import last_used
+from session_tokens.stores.sqlite.store import SqliteStore
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 
@@ -37,14 +39,6 @@ class Counted:
 
         monkeypatch.setattr(retrying, "ask", counting)
 
-    async def settled(self, key: ServiceKey) -> None:
-        """Wait until the first use of a key is written down, which is done in the background."""
-        for _ in range(1_000):
-            if await last_used(self.tokens.store, [key]):
-                return
-            await asyncio.sleep(0.01)
-        raise AssertionError("its use was not written down")
-
     async def introspect(self, key: str, secret: str) -> tuple[int, Any, int]:
         """Answer status, body, and how many round trips it took."""
         before = self.trips
@@ -52,6 +46,15 @@ class Counted:
             "/introspect", data={"token": secret}, headers={"Authorization": f"Bearer {key}"}
         )
         return answer.status_code, answer.json(), self.trips - before
+
+
+async def settled(tokens: AsyncSessionTokens, key: ServiceKey) -> None:
+    """Wait until the first use of a key is written down, which is done in the background."""
+    for _ in range(1_000):
+        if await last_used(tokens.store, [key]):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("its use was not written down")
 
 
 @pytest.fixture(name="url", params=["postgres", "valkey"])
@@ -78,7 +81,7 @@ async def test_key_and_record_are_read_together(counted: Counted) -> None:
     held = await tokens.issue_token(session.id, "seat", transferable=True)
     free = await tokens.issue_token(None, "voucher")
     await counted.introspect(key, session.secret)
-    await counted.settled(made.key)
+    await settled(tokens, made.key)
 
     for _ in range(3):
         for issued, sub in ((session, "alice"), (held, "alice"), (free, None)):
@@ -139,7 +142,7 @@ async def test_what_stands_under_an_older_pepper_is_found(url: str, monkeypatch:
             for issued in (session, token):
                 status, body, _ = await counted.introspect(key, str(issued.secret))
                 assert (status, body["active"], body["st_id"]) == (200, True, issued.id)
-        await counted.settled(made.key)
+        await settled(tokens, made.key)
         assert (await counted.introspect(key, str(token.secret)))[2] == 1
         await tokens.rotate_session(old.id)
         assert (await counted.introspect(key, old.secret))[1] == {"active": False}
@@ -170,3 +173,47 @@ async def test_a_record_that_cannot_be_read_is_inactive_and_the_key_stays_good(u
         assert (await counted.introspect(key, str(torn.secret)))[:2] == (200, {"active": False})
         assert (await counted.introspect(key, str(whole.secret)))[1]["active"]
     assert (await counted.introspect(key[:-1] + "0", str(torn.secret)))[0] == 401
+
+
+async def test_a_file_that_nobody_wrote_to_is_asked_for_its_version_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/tokens.db"
+    async with await opened(url, OLD) as tokens, await opened(url, OLD) as other:
+        made = await create_key(tokens.store, "verify")
+        first, second = await tokens.open_session("alice"), await tokens.issue_token(None, "voucher")
+        http = httpx.AsyncClient(transport=httpx.ASGITransport(Service(tokens)), base_url="http://service.test")
+        statements = traced(tokens.store)
+
+        async def introspect(secret: str | None) -> tuple[int, Any, list[str]]:
+            statements.clear()
+            answer = await http.post(
+                "/introspect", data={"token": secret}, headers={"Authorization": f"Bearer {made.secret}"}
+            )
+            return answer.status_code, answer.json(), [text.partition(" ")[0] for text in statements]
+
+        assert (await introspect(first.secret))[1]["active"]
+        await settled(tokens, made.key)
+        for issued in (first, second):
+            assert (await introspect(issued.secret))[1]["active"]
+        for issued in (first, second):
+            status, body, asked = await introspect(issued.secret)
+            assert (status, body["active"], body["st_id"]) == (200, True, issued.id)
+            assert asked == ["PRAGMA"]
+        await other.open_session("bob")
+        assert "SELECT" in (await introspect(first.secret))[2]
+
+        await other.destroy_session(first.id)
+        await other.destroy_token(second.id)
+        for issued in (first, second):
+            assert (await introspect(issued.secret))[:2] == (200, {"active": False})
+        await revoke_key(other.store, made.key.id)
+        assert (await introspect(first.secret))[0] == 401
+
+
+def traced(store: Any) -> list[str]:
+    """Return what this thread's reader of an SQLite file is asked, from now on."""
+    assert isinstance(store, SqliteStore)
+    statements: list[str] = []
+    reader = store._readers.take()
+    reader.connection.set_trace_callback(statements.append)
+    store._readers.give(reader)
+    return statements

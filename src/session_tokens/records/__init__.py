@@ -142,6 +142,11 @@ class ServiceKey(NamedTuple):
         """Whether it opens the service at ``now`` (milliseconds)."""
         return self.expires_at is None or now < self.expires_at
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether there are records that it does not see."""
+        return self.owner_prefix is not None or self.namespace is not None
+
     def __repr__(self) -> str:
         return f"ServiceKey(id={self.id!r}, role={self.role!r})"
 

@@ -28,11 +28,6 @@ class Scope(NamedTuple):
     owner_prefix: str | None
     namespace: str | None
 
-    @property
-    def is_bound(self) -> bool:
-        """Whether anything is beyond it."""
-        return self.owner_prefix is not None or self.namespace is not None
-
     def covers_owner(self, owner: str) -> bool:
         """Whether an owner is one for whom the key acts."""
         return self.owner_prefix is None or owner.startswith(self.owner_prefix)
@@ -62,7 +57,7 @@ def scope_in(text: str | None) -> Scope:
 
 def keep_scope(tx: Transaction, key: ServiceKey) -> None:
     """Keep what a key was bound to when it goes: what it made stays where it is."""
-    if scope_of(key).is_bound:
+    if key.is_bound:
         tx.put_setting(SCOPE + key.id, json.dumps(list(scope_of(key))))
 
 

@@ -27,7 +27,6 @@ from starlette.types import ASGIApp
 from .._async.api import AsyncSessionTokens
 from ..crypto.minting import holds_secret
 from ..errors import UNREADABLE, InvalidInput, SessionTokensError
-from ..rules.scopes import scope_of
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
 from ..web.addresses import Network
 from . import openapi, shapes
@@ -231,7 +230,7 @@ class Service:
 
     async def _within_bounds(self, operation: Operation, call: Call) -> Snapshot | None:
         """Hold a call to what its key is bound to; most keys are bound to nothing."""
-        if scope_of(call.key).is_bound:
+        if call.key.is_bound:
             call.sees = partial(self.scopes.sees, call.key)
         elif call.key.max_age_ms is None and call.key.owner_creations is None:
             return None

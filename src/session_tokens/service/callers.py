@@ -21,9 +21,9 @@ from ..contract.store import Store
 from ..crypto.minting import KEY_SECRET, is_secret
 from ..records import ServiceKey
 from ..rules.audit import Act
-from ..service_keys.keys import living_key, living_key_with
+from ..service_keys.keys import living_key_with
 from ..service_keys.last_use import Uses
-from ..service_keys.networks import may_come_from, networks_of
+from ..service_keys.networks import may_come_from
 from ..service_keys.roles import PERMISSIONS, may
 from ..web.addresses import Network, source_of
 from .exchange import Exchange
@@ -96,8 +96,8 @@ class Callers:
             exchange: the request.
             act: of ``roles.PERMISSIONS``.
             form: its form, where that may hold the key.
-            queries: what the request will ask the store for, so that a server is asked once. Their answers are
-                ``None`` where they are to be asked by themselves: a record is unreadable, or reading costs no trip.
+            queries: what the request will ask the store for, so that it is asked once. Their answers are ``None``
+                where they are to be asked by themselves, because a record is unreadable.
 
         Raises:
             Problem: 400 for a key in two places, 401 for none or a wrong one, 403 for a role that may not or a place
@@ -119,7 +119,7 @@ class Callers:
             raise self._failure(exchange, scheme)
         exchange.key_id = key.id
         acting.set(Act(key.id, exchange.request_id))
-        if not may_come_from(key, self.source_of(exchange) if networks_of(key) else ""):
+        if key.networks is not None and not may_come_from(key, self.source_of(exchange)):
             raise self._from_elsewhere(exchange)
         if not may(key.role, act):
             raise forbidden(scheme, act)
@@ -136,10 +136,7 @@ class Callers:
             if not is_secret(KEY_SECRET, secret):
                 return None, None
             lookups = self._store.keyring.lookups(secret)
-        if queries and not self._store.blocking:
-            key, snapshot = await living_key_with(self._store, lookups, id, queries)
-        else:
-            key, snapshot = await living_key(self._store, lookups, id), None
+        key, snapshot = await living_key_with(self._store, lookups, id, queries)
         if key is not None and secret not in self._lookups:
             if len(self._lookups) >= LOOKUPS_MAX:
                 self._lookups.clear()

@@ -58,7 +58,11 @@ class Place:
 
     def is_idle(self) -> None:
         """Note that nothing of a request has come yet."""
-        self._move(self._all.idle)
+        if self._queue is None and self._is_held and not self.is_refused:  # the same as below, at each request
+            self._queue = idle = self._all.idle
+            idle[self] = None
+        else:
+            self._move(self._all.idle)
 
     def is_asked(self) -> None:
         """Note that a request has begun to come; each piece of it makes the connection no younger."""
@@ -71,7 +75,8 @@ class Place:
 
     def works(self) -> bool:
         """Note that a request begins; whether it may: those of clients that are gone are bounded too."""
-        self.is_busy()
+        if self._queue is not None:
+            self._move(None)
         if self._all.requests >= self._all.requests_max:
             self._all.tell("requests refused")
             return False

@@ -89,7 +89,8 @@ class Beginning:
         """
         end = received.find(b"\r\n\r\n", max(0, self._looked - 3), HEAD_BYTES_MAX)
         if end >= 0:
-            self._forget()
+            if self._looked:
+                self._forget()
         elif len(received) >= HEAD_BYTES_MAX:
             raise Problem(431, "headers_too_large", f"a head is at most {HEAD_BYTES_MAX} bytes")
         else:

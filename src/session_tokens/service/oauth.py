@@ -9,7 +9,6 @@ from ..clock import NEVER
 from ..crypto.minting import TOKEN_SECRET, is_secret, is_session_secret
 from ..records import Session, Token
 from ..rules.expiry import LEAST_GOOD_MS, good_until
-from ..rules.scopes import scope_of
 from ..service_keys.roles import may
 from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
@@ -41,7 +40,7 @@ class OAuth:
         queries = verification(tokens.store.keyring, form.get("token", ""))
         key, snapshot = await self._callers.key_with(exchange, "introspect", form, queries)
         secret = _token_of(form)
-        if scope_of(key).is_bound and not await self._scopes.sees_named(key, secret):
+        if key.is_bound and not await self._scopes.sees_named(key, secret):
             body = INACTIVE
         elif secret.startswith(TOKEN_SECRET):
             verified = await verified_token(tokens, secret, snapshot)

@@ -42,8 +42,7 @@ class Scopes:
 
     async def sees(self, key: ServiceKey, record: Session | Token) -> bool:
         """Whether a key sees a record."""
-        scope = scope_of(key)
-        return not scope.is_bound or scope.covers(record, await self._maker_of(record.client_id))
+        return not key.is_bound or scope_of(key).covers(record, await self._maker_of(record.client_id))
 
     async def sees_named(self, key: ServiceKey, name: str) -> bool:
         """Whether a key sees what an id or secret names; not if that names nothing."""
@@ -58,7 +57,7 @@ class Scopes:
             Problem: 403 for owners and lives that the key may not give, 429 where it made too much for one owner.
         """
         key, body = call.key, call.body
-        if scope_of(key).is_bound:
+        if key.is_bound:
             answer = await self._hold_subject(operation, call)
             if answer is not None:
                 return answer

@@ -1,7 +1,6 @@
 """Verifies a secret with what was read together with the caller's service key: on a server, one round trip for both.
 
-What was not found that way is asked for by itself, so that a pepper that is missing, and a record that cannot be read,
-are met as everywhere else.
+Where a use has to be written down, or a record cannot be read, the secret is verified by itself, as everywhere else.
 """
 
 from __future__ import annotations
@@ -36,7 +35,8 @@ async def verified_token(
     result: TokenResult = snapshot.found[0].value
     token, session, entry = result.followed()
     if token is None:
-        return await tokens.verify_token_until(secret)
+        await tokens.store.insist_on_peppers()
+        return None
     if not token.authenticates(snapshot.now, session, entry):
         return None
     until = secret_dies_at(token, session)
@@ -57,6 +57,9 @@ async def verified_session(
     assert isinstance(query, SessionByLookup)
     assert isinstance(result, SessionResult)
     session = result.session
-    if session is None or touch_is_due(session, snapshot.now) or session.lookup != query.lookup:
+    if session is None:
+        await tokens.store.insist_on_peppers()
+        return None
+    if touch_is_due(session, snapshot.now) or session.lookup != query.lookup:
         return await tokens.verify_session(secret)
     return session if session.authenticates(snapshot.now, result.entry) else None

@@ -193,7 +193,7 @@ async def living_key_with(
         await store.insist_on_peppers()
     if key is None or not key.alive(answer.now) or (id is not None and id != key.id):
         return None, None
-    return key, None if snapshot is None else Snapshot(snapshot.now, snapshot.found[1:])
+    return key, None if snapshot is None or not queries else Snapshot(snapshot.now, snapshot.found[1:])
 
 
 async def ensure_admin_key(store: Store, *, audit: Audit | None = None) -> IssuedKey | None:

@@ -22,6 +22,8 @@ from ...contract.queries import (
     ParkedTokens,
     PeppersInUse,
     PredecessorsOf,
+    Query,
+    Result,
     SessionById,
     SessionByLookup,
     SessionCountOf,
@@ -43,6 +45,7 @@ from ..common.record_codec import Setting, check_mac
 from ..common.sql_tables import columns_of
 from .rows import PLACE_OF, Rows, asked_for
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 PEPPERS_MAX = 16
@@ -50,6 +53,7 @@ PEPPERS_MAX = 16
 REMEMBERED_MAX = 16_384
 """Rows that a store remembers to have checked: about 25 MB."""
 
+ByLookup = SessionByLookup | TokenByLookup | KeyByLookup
 TokenNow = tuple[Token | None, Session | None, OwnerEntry | None]
 """A token in the session where it is now, that one, and its owner's entry; see ``TokenResult.followed``."""
 
@@ -67,6 +71,7 @@ class Records(Rows):
         self._version: int | None = None
         self._sessions_lately: dict[str, SessionResult] = {}
         self._tokens_lately: dict[str, TokenNow] = {}
+        self._results_lately: dict[tuple[type, str, tuple[str, ...]], Result] = {}
 
     # The hot path: what was found lately still holds if nobody has committed anything to the file since.
 
@@ -98,7 +103,40 @@ class Records(Rows):
         self._version = version
         self._sessions_lately.clear()
         self._tokens_lately.clear()
+        self._results_lately.clear()
         return False
+
+    def found(self, queries: Sequence[Query], now: int) -> list[Result]:
+        """Return the results of queries as of one instant."""
+        if len(queries) == 1:
+            return [Result(self.answer(queries[0], now), (), self.left_out)]
+        if not queries:
+            return []
+        self._execute("BEGIN")
+        results = [Result(self.answer(query, now), (), self.left_out) for query in queries]
+        self._execute("COMMIT")
+        return results
+
+    def found_lately(self, queries: Sequence[ByLookup], now: int) -> list[Result]:
+        """As ``found``, for queries by look-up keys: only what is not remembered is read."""
+        if not self._is_unchanged():
+            return self._found_anew(queries, now)
+        lately = self._results_lately
+        results = [lately.get((type(query), query.lookup, query.others)) for query in queries]
+        missing = [query for query, result in zip(queries, results, strict=True) if result is None]
+        if missing:
+            read = iter(self._found_anew(missing, now))
+            results = [result or next(read) for result in results]
+            if len(missing) < len(queries) and not self._is_unchanged():  # else not all as of one instant
+                return self._found_anew(queries, now)
+        return results  # type: ignore[return-value]  # none is missing now
+
+    def _found_anew(self, queries: Sequence[ByLookup], now: int) -> list[Result]:
+        results = self.found(queries, now)
+        for query, result in zip(queries, results, strict=True):
+            if result.value is not None and result.value[0] is not None:  # a stranger's guess, as above
+                _remember(self._results_lately, (type(query), query.lookup, query.others), result)
+        return results
 
     # One record with what it is judged by.
 
@@ -371,7 +409,7 @@ class Records(Rows):
         return _ANSWERS[type(query)](self, query, now)
 
 
-def _remember(memory: dict[str, T], key: str, found: T) -> None:
+def _remember(memory: dict[K, T], key: K, found: T) -> None:
     if len(memory) >= REMEMBERED_MAX:
         memory.clear()
     memory[key] = found

@@ -30,12 +30,14 @@ from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
     Key,
+    KeyByLookup,
     ParkedTokens,
     Query,
-    Result,
+    SessionByLookup,
     SessionListing,
     SessionsOf,
     Snapshot,
+    TokenByLookup,
     TokenListing,
     TokensOf,
     TransferablesOf,
@@ -72,6 +74,7 @@ log = logging.getLogger("session_tokens.stores.sqlite")
 
 T = TypeVar("T")
 
+BY_LOOKUP = frozenset({SessionByLookup, TokenByLookup, KeyByLookup})
 LONG_READS = (SessionListing, SessionsOf, TokenListing, TokensOf, TransferablesOf, ParkedTokens)
 CLOSED = "the store is closed; open it again"
 
@@ -221,7 +224,14 @@ class SqliteStore(BlockingStore):
     def read_now(self, queries: Sequence[Query]) -> Snapshot:
         """Return the results of all queries as of one instant, on this thread."""
         now = self.clock.now()
-        return Snapshot(now, self._read(_found, queries, now))
+        return Snapshot(now, self._read(Records.found, queries, now))
+
+    def look_now(self, queries: Sequence[Query]) -> Snapshot:
+        """As ``read_now``; what look-up keys found lately still holds if nobody has committed since."""
+        if not BY_LOOKUP.issuperset(map(type, queries)):
+            return self.read_now(queries)
+        now = self.clock.now()
+        return Snapshot(now, self._read(Records.found_lately, queries, now))
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """Return what should be swept, longest due first."""
@@ -257,6 +267,10 @@ class SqliteStore(BlockingStore):
         if any(isinstance(query, LONG_READS) for query in queries):
             return await asyncio.to_thread(self.read_now, queries)
         return self.read_now(queries)
+
+    async def look(self, queries: Sequence[Query]) -> Snapshot:
+        """As ``read``; what look-up keys found lately still holds if nobody has committed since."""
+        return self.look_now(queries) if BY_LOOKUP.issuperset(map(type, queries)) else await self.read(queries)
 
     async def due(self, now: int, limit: int) -> Sequence[Key]:
         """Return what should be swept, without holding the loop."""
@@ -344,17 +358,6 @@ class SqliteStore(BlockingStore):
         self._close_when_gone.detach()
         self._writer.stop(why)
         self._readers.close(why)
-
-
-def _found(records: Records, queries: Sequence[Query], now: int) -> list[Result]:
-    if len(queries) == 1:
-        return [Result(records.answer(queries[0], now), (), records.left_out)]
-    if not queries:
-        return []
-    records.connection.execute("BEGIN")
-    answers = [Result(records.answer(query, now), (), records.left_out) for query in queries]
-    records.connection.execute("COMMIT")
-    return answers
 
 
 def _close(writer: Writer, readers: ReaderPool[Records]) -> None:

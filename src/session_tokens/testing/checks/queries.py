@@ -322,6 +322,29 @@ class OtherWantChecks(StoreBench):
             assert [answer.value for answer in found] == [(None, None), None]
 
     @check
+    async def test_a_look_sees_what_was_committed_since_the_last_one(self) -> None:
+        opened = await self.tokens.open_session("ann")
+        asked: list[Query] = [SessionByLookup(str(opened.session.lookup)), KeyByLookup("lookup 1"), KeyByLookup("none")]
+
+        async def looked_at() -> list[object]:
+            first, *keys = [answer.value for answer in (await self.store.look(asked)).found]
+            return [first.session and first.session.label, *keys]
+
+        for _ in range(2):
+            assert await looked_at() == [None, None, None]
+        await self.store.run(add_service_key, a_key(1))
+        for _ in range(2):
+            assert await looked_at() == [None, a_key(1), None]
+        await self.tokens.change_session(opened.id, label="phone")
+        for _ in range(2):
+            assert await looked_at() == ["phone", a_key(1), None]
+        await self.store.run(remove_service_key, a_key(1).id)
+        await self.tokens.destroy_session(opened.id)
+        assert (await self.store.look(asked[1:])).found[0].value is None
+        after = (await self.store.look(asked[:1])).found[0].value.session
+        assert after is None or not after.authenticates(self.store.clock.now(), None)
+
+    @check
     async def test_what_is_not_there_is_none_or_empty(self) -> None:
         queries: list[Query] = [
             SessionById("ses_x"), SessionByLookup("x"), EntryOf("x"), TokenById("tok_x"), TokenByLookup("x"),
