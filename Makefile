@@ -52,7 +52,7 @@ prove: setup  ## Run every check with many more random examples; writes a dated 
 
 .PHONY: suites
 suites: setup  ## Run other projects' own tests with our sessions in the place of theirs (fetches their sdists)
-	@$(bin)/python -m tools.run_suites
+	@$(bin)/python -m tools.suites
 
 .PHONY: compiled
 compiled: setup  ## Build the wheel with a compiled core into .venv-compiled and run the tests of the core against it

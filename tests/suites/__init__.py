@@ -1,0 +1,1 @@
+"""Other projects' own tests, with our sessions in the place of theirs."""

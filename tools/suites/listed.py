@@ -1,0 +1,98 @@
+"""The suites of pytest tests, what puts our sessions in the place of theirs, and which tests cannot pass."""
+
+from __future__ import annotations
+
+from .running import Suite
+
+SIGNED = "asks that sessions need, and change with, a SECRET_KEY"
+SECOND_COOKIE = "looks for the second cookie, which is not there"
+
+FLASK = """
+import flask
+
+from session_tokens.web.flask import SessionTokensInterface
+
+flask.Flask.session_interface = SessionTokensInterface("memory://")
+"""
+FLASK_LOGIN = (
+    FLASK
+    + """
+import flask_login
+
+from session_tokens.web.flask_login import SessionTokensLogin
+
+bind = flask_login.LoginManager.init_app
+
+
+def init_app(self, app, add_context_processor=True):
+    bind(self, app, add_context_processor)
+    app.session_interface = SessionTokensInterface("memory://")
+    SessionTokensLogin(app, login_manager=self)
+
+
+flask_login.LoginManager.init_app = init_app
+"""
+)
+STARLETTE = """
+import starlette.middleware.sessions
+
+from session_tokens.web import asgi
+
+
+def SessionMiddleware(app, secret_key, **options):
+    options = {"max_age": 14 * 24 * 3600, "session_cookie": "session", **options}  # their defaults
+    return asgi.SessionMiddleware(app, os.environ["SUITE_STORE"], secret_key=secret_key, **options)
+
+
+starlette.middleware.sessions.SessionMiddleware = SessionMiddleware
+"""
+
+FLASK_OWN = Suite(
+    "its sessions",
+    "flask>=3.1,<3.2",
+    ("pytest<9",),
+    FLASK,
+    ("-k", "session or cookie or vary or flash", "tests"),
+    {
+        "test_basic.py::test_missing_session": SIGNED,
+        "test_basic.py::test_session_secret_key_fallbacks": SIGNED,
+        "test_testing.py::test_session_transactions_no_null_sessions": SIGNED,
+    },
+    short=("-k", "session or cookie or vary or flash", "tests"),
+)
+LOGIN_OWN = Suite(
+    "all of it",
+    "Flask-Login>=0.6.3,<0.7",
+    ("pytest<9", "flask>=3.1,<3.2", "asgiref", "semantic_version"),
+    FLASK_LOGIN,
+    cannot=dict.fromkeys(
+        (
+            "test_login.py::LoginTestCase::test_remember_me",
+            "test_login.py::LoginTestCase::test_remember_me_accepts_duration_as_int",
+            "test_login.py::LoginTestCase::test_remember_me_custom_duration",
+            "test_login.py::LoginTestCase::test_remember_me_custom_duration_uses_custom_cookie",
+            "test_login.py::LoginTestCase::test_remember_me_is_unfresh",
+            "test_login.py::LoginTestCase::test_remember_me_no_refresh_every_request",
+            "test_login.py::LoginTestCase::test_remember_me_refresh_each_request",
+            "test_login.py::LoginTestCase::test_remember_me_uses_custom_cookie_parameters",
+            "test_login.py::LoginTestCase::test_user_loaded_from_cookie_fired",
+            "test_login.py::LoginTestCase::test_confirm_login",
+            "test_login.py::LoginTestCase::test_fresh_login_required_decorator",
+            "test_login.py::UnicodeCookieUserIDTestCase::test_remember_me_user_id",
+            "test_login.py::UnicodeCookieUserIDTestCase::test_remember_me_username",
+        ),
+        SECOND_COOKIE,
+    ),
+    short=("tests",),
+)
+STARLETTE_OWN = Suite(
+    "its session middleware",
+    "starlette>=1",
+    ("itsdangerous", "httpx2", "pytest", "hatchling"),
+    STARLETTE,
+    ("-c", "/dev/null", "--rootdir", ".", "tests/middleware/test_session.py"),
+    short=("-c", "/dev/null", "--rootdir", ".", "tests/middleware/test_session.py"),
+    stores=("memory", "sqlite"),
+)
+
+SUITES = (FLASK_OWN, LOGIN_OWN, STARLETTE_OWN)
