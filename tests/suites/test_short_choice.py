@@ -31,11 +31,13 @@ def check(place: str, run: Callable[[Path], list[Run]]) -> None:
     assert outcome.faults == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("suite", SHORT, ids=lambda suite: suite.package.partition(">")[0])
 def test_their_tests_of_sessions_pass(suite: Suite) -> None:
     check(suite.package.partition(">")[0].lower(), partial(run_pytest, suite, short=True))
 
 
+@pytest.mark.process
 def test_django_finds_an_engine_as_it_wants_one() -> None:
     def run(place: Path) -> list[Run]:
         return list(django.run_django(place, django.SUPPORTED, sys.executable, short=True))

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.servers.postgres import PostgresServer
+from tests.helpers.servers.postgres import PostgresServer
 
 from .running import WITNESS, Run, Suite, environment_of, run_counted, run_pytest, sdist_of
 

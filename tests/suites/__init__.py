@@ -1,1 +1,0 @@
-"""Other projects' own tests, with our sessions in the place of theirs."""
