@@ -50,6 +50,7 @@ STORE_REPLACEMENTS = (
 
 STORES = {
     "contract/coalescing.py": "contract/direct.py",
+    "stores/common/async_server_store.py": "stores/common/server_store.py",
     "stores/postgres/async_store.py": "stores/postgres/blocking_store.py",
     "stores/valkey/async_connections.py": "stores/valkey/blocking_connections.py",
     "stores/valkey/async_store.py": "stores/valkey/blocking_store.py",
@@ -86,6 +87,7 @@ SHELL_REPLACEMENTS = (
     (r"\basync_(connections|store)\b", r"blocking_\1"),
     (r"(\b|_)Async(?=Connections?\b)", r"\1Blocking"),
     (r"\bAsyncPool\b", "Pool"),
+    (r"\bAsyncServerStore\b", "ServerStore"),
     (r"from asyncio import Lock", "from threading import Lock"),
     (r"\b(Valkey|Postgres)Store\b", r"Blocking\1Store"),
     (r"``open_(valkey|postgres)``", r"``open_\1_blocking``"),

@@ -1,4 +1,4 @@
-"""The shipped suite over stores that are opened by a URL, and over those in a PostgreSQL database."""
+"""The shipped suite over stores that are opened by a URL, and over those in a database of PostgreSQL or MariaDB."""
 
 from __future__ import annotations
 
@@ -51,3 +51,26 @@ class OnPostgres(ByUrl):
     def _do(self, statement: str) -> None:
         with psycopg.connect(self.database) as connection:
             connection.execute(statement.encode())
+
+
+class OnMariaDB(ByUrl):
+    """A store in a MariaDB database, which holds nothing at first."""
+
+    clock_is_manual = False
+
+    def empty(self) -> None:
+        open_store_now(self.url, pepper=PEPPER).close_now()
+        for table in TABLES:
+            self._do(f"DELETE FROM session_tokens_{table}")
+
+    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
+        mac = "CONCAT('?', mac)" if key_id is None else f"CONCAT('{key_id}', SUBSTR(mac, LOCATE(':', mac)))"
+        self._do(f"UPDATE session_tokens_{kind}s SET mac = {mac} WHERE id = '{id}'")
+
+    def damage_all(self, kind: str) -> None:
+        self._do(f"UPDATE session_tokens_{kind}s SET mac = REPLACE(mac, ':', ':0')")
+
+    def _do(self, statement: str) -> None:
+        from tests.helpers.servers.mariadb import shared_server
+
+        shared_server().execute(statement, self.url.rpartition("/")[2])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import httpx
 
     from tests.helpers.running_service import RunningService
+    from tests.helpers.servers.mariadb import MariaDBServer
     from tests.helpers.servers.pgbouncer import Bouncer
     from tests.helpers.servers.postgres import PostgresServer
     from tests.helpers.servers.valkey import ValkeyServer
@@ -105,6 +106,39 @@ def bouncer(postgres_server: PostgresServer) -> Iterator[Bouncer]:
 
     with running_bouncer(postgres_server.port) as bouncer:
         yield bouncer
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> MariaDBServer:
+    """The one MariaDB server of this process's tests; do it no harm."""
+    from tests.helpers.servers.mariadb import shared_server
+
+    return shared_server()
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaDBServer) -> Iterator[str]:
+    """The URL of an empty database."""
+    url = mariadb_server.new_database()
+    yield url
+    mariadb_server.drop_database(url)
+
+
+@pytest.fixture(scope="class")
+def mariadb_database(mariadb_server: MariaDBServer) -> Iterator[str]:
+    """The URL of a database for all tests of a class, which empty it: making tables takes longer than a test."""
+    url = mariadb_server.new_database()
+    yield url
+    mariadb_server.drop_database(url)
+
+
+@pytest.fixture
+def private_mariadb() -> Iterator[MariaDBServer]:
+    """A MariaDB server of the test's own, to kill and restart."""
+    from tests.helpers.servers.mariadb import running_server
+
+    with running_server() as server:
+        yield server
 
 
 # --- the service ---

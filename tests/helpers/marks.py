@@ -6,10 +6,11 @@ import pytest
 
 STARTING_SERVERS = frozenset({
     "valkey_server", "valkey_url", "private_valkey", "postgres_server", "postgres_url", "postgres_database",
-    "private_postgres", "bouncer", "running", "admin",
+    "private_postgres", "mariadb_server", "mariadb_url", "mariadb_database", "private_mariadb", "bouncer", "running",
+    "admin",
 })  # fmt: skip
 """Who asks for one of these starts a server, and gets the mark `server`."""
-STORES_ON_SERVERS = ("postgres", "valkey")
+STORES_ON_SERVERS = ("postgres", "mariadb", "valkey")
 """How a parameter begins that names a store on a server."""
 STARTERS = ("server", "process")
 """The marks of tests that start processes; `make quick` leaves them out."""

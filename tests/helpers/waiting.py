@@ -20,6 +20,18 @@ def wait_until(holds: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
+def eventually(command: Callable[[], Any]) -> Any:
+    """Repeat a command while the store cannot be asked; answer what it answered at last."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return command()
+        except StoreUnavailable:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
 async def until_answered(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask until the store answers, as an application that is told 503 with Retry-After does."""
     until_s = time.monotonic() + PATIENCE_S

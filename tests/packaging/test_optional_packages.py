@@ -10,6 +10,7 @@ PACKAGE = SOURCE / "session_tokens"
 CORNERS = {
     "stores/valkey": {"valkey", "libvalkey", "redis", "msgspec"},
     "stores/postgres": {"psycopg"},
+    "stores/mysql": {"pymysql", "asyncmy"},
     "stores/seal": {"cryptography"},
     "web/fastapi": {"fastapi", "pydantic"},
     "web/flask": {"flask", "werkzeug", "click", "flask_login"},

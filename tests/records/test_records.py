@@ -166,7 +166,7 @@ def test_closing_is_idempotent_and_afterwards_the_store_is_unavailable(st: Sessi
 
 @pytest.mark.parametrize(
     "url",
-    ["", "memory", "memory://host", "memory:///path", "sqlite://", "sqlite:///", "sqlite:///:memory:", "mysql://x/y",
+    ["", "memory", "memory://host", "memory:///path", "sqlite://", "sqlite:///", "sqlite:///:memory:", "oracle://x/y",
      "sqlite:///x.db?colour=red", "sqlite:///x.db?synchronous=FULL&synchronous=OFF", "file:///etc/passwd"],
 )  # fmt: skip
 def test_a_url_that_names_no_store_is_refused(url: str) -> None:

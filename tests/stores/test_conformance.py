@@ -11,7 +11,7 @@ import valkey
 from session_tokens.contract.store import BlockingStore
 from session_tokens.testing.conformance import BlockingStoreConformance
 from session_tokens.testing.harness import checks_of
-from tests.helpers.conformance import ByUrl, OnPostgres
+from tests.helpers.conformance import ByUrl, OnMariaDB, OnPostgres
 from tests.helpers.sqlite_files import behind
 from tests.helpers.tiny_store import tiny_store_class
 
@@ -74,6 +74,14 @@ class TestPostgres(OnPostgres):
     @pytest.fixture(autouse=True)
     def _on_a_real_server(self, postgres_database: str) -> None:
         self.url = self.database = postgres_database
+        self.empty()
+
+
+@pytest.mark.needs_mariadb
+class TestMariaDB(OnMariaDB):
+    @pytest.fixture(autouse=True)
+    def _on_a_real_server(self, mariadb_database: str) -> None:
+        self.url = mariadb_database
         self.empty()
 
 

@@ -123,13 +123,14 @@ class Side:
 
 
 @pytest.fixture
-def sides(tmp_path: Path, postgres_url: str, valkey_url: str) -> Iterator[list[Side]]:
+def sides(tmp_path: Path, postgres_url: str, mariadb_url: str, valkey_url: str) -> Iterator[list[Side]]:
     """Memory first; each server by two stores, one for threads and one for asyncio."""
-    server = postgres_url + "?timeout=10"
+    server, mariadb = postgres_url + "?timeout=10", mariadb_url + "?timeout=10"
     urls = {
         "memory": "memory://",
         "sqlite": f"sqlite:///{tmp_path / 'store.db'}",
         "postgres": server,
+        "mariadb": mariadb,
         "valkey": valkey_url + "&timeout=10",
     }
     apis: dict[str, Any] = {
@@ -137,6 +138,7 @@ def sides(tmp_path: Path, postgres_url: str, valkey_url: str) -> Iterator[list[S
     }
     in_loops = {
         "postgres for asyncio": InALoop(f"{server}&namespace=for_asyncio"),
+        "mariadb for asyncio": InALoop(f"{mariadb}&namespace=for_asyncio"),
         "valkey for asyncio": InALoop(f"{valkey_url}a&timeout=10"),
     }
     yield [Side(name, api) for name, api in (apis | in_loops).items()]

@@ -51,6 +51,10 @@ def configured(**config: Any) -> Flask:
             {"SESSION_TYPE": "sqlalchemy", "SQLALCHEMY_DATABASE_URI": "postgresql+psycopg2://u:p@h/db"},
             "postgresql://u:p@h/db",
         ),
+        (
+            {"SESSION_TYPE": "sqlalchemy", "SQLALCHEMY_DATABASE_URI": "mysql+pymysql://u:p@h/db?charset=utf8mb4"},
+            "mysql://u:p@h/db",
+        ),
     ],
 )
 def test_the_settings_of_flask_session_name_the_store(config: dict[str, Any], url: str) -> None:
@@ -70,7 +74,7 @@ def test_sessions_in_files_become_a_database_in_their_folder(tmp_path: Path) -> 
         ({}, "no store is named"),
         ({"SESSION_TYPE": "mongodb"}, "mongodb"),
         ({"SESSION_TYPE": "redis", "SESSION_REDIS": object()}, "no client of one server"),
-        ({"SESSION_TYPE": "sqlalchemy", "SQLALCHEMY_DATABASE_URI": "mysql://h/db"}, "no PostgreSQL"),
+        ({"SESSION_TYPE": "sqlalchemy", "SQLALCHEMY_DATABASE_URI": "oracle://h/db"}, "no PostgreSQL"),
     ],
 )
 def test_a_store_that_is_not_there_is_told_with_its_remedy(config: dict[str, Any], words: str) -> None:

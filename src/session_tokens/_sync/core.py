@@ -97,7 +97,8 @@ class SyncCore:
         """Open a store and return the API on it.
 
         Args:
-            url: ``memory://``, ``sqlite:///path``, ``valkey://host:port/db``, ``redis://…`` or ``postgresql://…``.
+            url: ``memory://``, ``sqlite:///path``, ``valkey://host:port/db``, ``redis://…``, ``postgresql://…`` or
+                ``mysql://…``.
             settings: the general defaults.
             pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
             clock: tells the time to an embedded store; servers keep their own.

@@ -57,6 +57,10 @@ async def open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, spac
         from .postgres import store as postgres
 
         return await postgres.open_postgres(url, pepper=pepper, space=space)
+    if named.kind == "mysql":
+        from .mysql import store as mysql
+
+        return await mysql.open_mysql(url, pepper=pepper, space=space)
     return _open_embedded(named, pepper, clock, space)
 
 
@@ -104,6 +108,10 @@ def open_anyway_now(
         from .postgres import store as postgres
 
         return postgres.open_postgres_blocking(url, pepper=pepper, space=space)
+    if named.kind == "mysql":
+        from .mysql import store as mysql
+
+        return mysql.open_mysql_blocking(url, pepper=pepper, space=space)
     return _open_embedded(named, pepper, clock, space)
 
 
@@ -198,11 +206,17 @@ def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[in
 
     Return ``None`` for stores that have nothing to migrate, or do it when they are opened.
     """
-    if store_url_of(url).kind != "postgres":
-        if grant_to is not None:
-            raise InvalidInput("only PostgreSQL knows roles that a store is granted to; for Valkey see deploy/valkey")
-        return None
+    kind = store_url_of(url).kind
+    if kind != "postgres" and grant_to is not None:
+        raise InvalidInput("only PostgreSQL knows roles that a store is granted to; for Valkey see deploy/valkey")
     from .common.copying import SPACES
+
+    if kind == "mysql":
+        from .mysql import store as mysql
+
+        return {space: mysql.migrate_mysql(url, space=space) for space in SPACES}
+    if kind != "postgres":
+        return None
     from .postgres import store as postgres
 
     return {space: postgres.migrate_postgres(url, space=space, grant_to=grant_to) for space in SPACES}
@@ -313,6 +327,8 @@ def insist_it_is_there(url: str) -> None:
             "before a relative path, four before /)",
             "valkey": "there is no store on that server under that number of a database and namespace; look at the URL",
             "postgres": "there is no store in that database under that namespace; look at the URL, or make one with "
+            "session-tokens store migrate",
+            "mysql": "there is no store in that database under that namespace; look at the URL, or make one with "
             "session-tokens store migrate",
         }[store_url_of(url).kind]
         raise InvalidInput(f"{where}. The first session, token or service key makes one")

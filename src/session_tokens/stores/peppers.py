@@ -12,13 +12,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from ..contract.transaction import Transaction, reads
 from ..crypto.key_file import Keys, key_path_of, keyring_of, read_key_file, replace_key_file
 from ..crypto.minting import PEPPER_BYTES_MIN, checked_peppers
 from ..errors import Conflict, InvalidInput
 from .common.copying import KINDS, SPACES, batches
+from .common.pepper_records import Mark
 from .common.store_url import store_url_of
 from .connect import closing_now, insist_it_is_there, is_there, open_anyway_now
 
@@ -27,18 +28,6 @@ PROMOTED_AFTER_MS: Final = 60_000
 """How long a pepper must have been recorded before it is promoted."""
 
 Progress = Callable[[int, int], None]
-
-
-class Mark(NamedTuple):
-    """What a store records of a pepper.
-
-    Attributes:
-        added_at: when a process first had it, in milliseconds.
-        is_used: whether a process ever had it as its current one.
-    """
-
-    added_at: int
-    is_used: bool
 
 
 def add_pepper(url: str) -> str:
@@ -239,7 +228,9 @@ def _asked(words: list[bytes]) -> Any:
 
 _MARKS: Final[dict[str, Callable[[Any], dict[str, Mark]]]] = {
     "sqlite": _sqlite_marks, "postgres": _postgres_marks, "valkey": _valkey_marks,
+    "mysql": lambda store: store.pepper_marks(),
 }  # fmt: skip
 _FORGET: Final[dict[str, Callable[[Any, str], None]]] = {
     "sqlite": _sqlite_forget, "postgres": _postgres_forget, "valkey": _valkey_forget,
+    "mysql": lambda store, key_id: store.forget_pepper(key_id),
 }  # fmt: skip

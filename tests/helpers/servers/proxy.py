@@ -28,6 +28,12 @@ def always(fate: Fate) -> Callable[[bytes], Fate]:
     return lambda piece: fate
 
 
+def losing_one_reply() -> Callable[[bytes], Fate]:
+    """Lose the next reply; pass the rest."""
+    fates: list[Fate] = ["cut"]
+    return lambda piece: fates.pop() if fates else "pass"
+
+
 @dataclass
 class Proxy:
     """One listening proxy.

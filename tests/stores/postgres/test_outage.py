@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import psycopg
 import pytest
@@ -25,27 +24,14 @@ from tests.helpers.servers.ports import free_port
 from tests.helpers.servers.postgres import (
     PostgresServer,
 )
-from tests.helpers.servers.proxy import Fate, Proxy, always, proxy_to
-from tests.helpers.waiting import wait_until
+from tests.helpers.servers.proxy import Fate, Proxy, always, losing_one_reply, proxy_to
+from tests.helpers.waiting import PATIENCE_S, eventually, wait_until
 
 PEPPER = bytes(range(32))
-PATIENCE_S = 60
 
 
 def open_tokens(url: str, options: str = "timeout=5") -> SessionTokens:
     return SessionTokens(open_postgres_blocking(f"{url}?{options}", pepper=PEPPER), Settings(max_sessions=None))
-
-
-def eventually(command: Callable[[], Any]) -> Any:
-    """Repeat a command while the store cannot be asked; answer what it answered at last."""
-    until = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return command()
-        except StoreUnavailable:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
 
 
 @pytest.fixture
@@ -181,12 +167,6 @@ def kill_waiting_commits(url: str) -> bool:
             " AND query LIKE '%committing_v1%' AND wait_event_type = 'Lock'"
         )
         return killed.rowcount > 0
-
-
-def losing_one_reply() -> Callable[[bytes], Fate]:
-    """Lose the next reply; pass the rest."""
-    fates: list[Fate] = ["cut"]
-    return lambda piece: fates.pop() if fates else "pass"
 
 
 def test_a_commit_whose_answer_was_lost_is_unknown_and_its_key_gives_the_first_outcome(

@@ -13,6 +13,18 @@ from typing import NamedTuple
 from ...errors import InvalidInput
 
 
+class Mark(NamedTuple):
+    """What a store records of a pepper.
+
+    Attributes:
+        added_at: when a process first had it, in milliseconds.
+        is_used: whether a process ever had it as its current one.
+    """
+
+    added_at: int
+    is_used: bool
+
+
 class NotGiven(NamedTuple):
     """The recorded peppers that were not given.
 

@@ -18,11 +18,15 @@ from ...errors import InvalidInput
 KINDS = {
     "memory": "memory", "sqlite": "sqlite", "valkey": "valkey", "valkeys": "valkey", "redis": "valkey",
     "rediss": "valkey", "valkey+unix": "valkey", "postgresql": "postgres", "postgres": "postgres",
+    "mysql": "mysql", "mariadb": "mysql",
 }  # fmt: skip
 LATER = ("valkey+cluster", "valkey+sentinel", "redis+cluster", "redis+sentinel")
-PORTS = {"valkey": 6379, "postgres": 5432}
+PORTS = {"valkey": 6379, "postgres": 5432, "mysql": 3306}
 """The kinds that are servers, and where they listen by default."""
-KNOWN = "memory://, sqlite:///path, valkey://host:port/db, redis://host:port/db, postgresql://host:port/name"
+KNOWN = (
+    "memory://, sqlite:///path, valkey://host:port/db, redis://host:port/db, postgresql://host:port/name, "
+    "mysql://host:port/name, mariadb://host:port/name"
+)
 ESCAPES = "write % as %25, ? as %3F, # as %23, and in user or password / as %2F and @ as %40"
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
@@ -36,7 +40,7 @@ class StoreURL:
     """What a URL names.
 
     Attributes:
-        kind: ``memory``, ``sqlite``, ``valkey`` or ``postgres``.
+        kind: ``memory``, ``sqlite``, ``valkey``, ``postgres`` or ``mysql``.
         scheme: as it is written, in lower case.
         user: ``None`` where none is named.
         password: ``None`` where none is given.
@@ -61,6 +65,20 @@ class StoreURL:
                     f"the store's URL has the option {name}, which a {self.kind} store does not know; known: "
                     f"{', '.join(sorted(known))}"
                 )
+
+    def number(self, name: str, default: float, least: float, most: float) -> float:
+        """Return an option that is a number.
+
+        Raises:
+            InvalidInput: it is none, or out of bounds.
+        """
+        try:
+            number = float(self.options.get(name, default))
+        except ValueError:
+            number = float("nan")
+        if not least <= number <= most:
+            raise InvalidInput(f"{name} is a number from {least:g} to {most:g}")
+        return number
 
     @property
     def place(self) -> str:

@@ -61,7 +61,7 @@ def address_of(url: str, space: str = "") -> Address:
     named = store_url_of(url)
     if named.kind != "postgres":
         raise InvalidInput("a PostgreSQL store's URL begins with postgresql://")
-    ours = {"namespace": DEFAULT_NAMESPACE, "timeout": "1", "pool_size": "10", "prepared": "on"}
+    ours = {"namespace": DEFAULT_NAMESPACE, "timeout": "", "pool_size": "", "prepared": "on"}
     theirs = {name.keyword.decode("ascii") for name in Conninfo.get_defaults()} | {"ssl"}
     named.known_options(frozenset(theirs | set(ours)))
     ours.update((name, value) for name, value in named.options.items() if name in ours)
@@ -75,8 +75,8 @@ def address_of(url: str, space: str = "") -> Address:
         conninfo=conninfo,
         hosts=max(1, len(named.hosts)),
         namespace=namespace,
-        timeout_s=_number("timeout", ours["timeout"], 0.01, 3600),
-        pool_size=int(_number("pool_size", ours["pool_size"], 1, 1000)),
+        timeout_s=named.number("timeout", 1, 0.01, 3600),
+        pool_size=int(named.number("pool_size", 10, 1, 1000)),
         prepared=_SWITCH[ours["prepared"]],
     )
 
@@ -99,13 +99,3 @@ def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
         return make_conninfo(**{name: word for name, word in words.items() if word is not None})
     except ProgrammingError:  # its words would hold ours
         raise InvalidInput("the PostgreSQL driver does not take an option of the store's URL") from None
-
-
-def _number(name: str, text: str, least: float, most: float) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not least <= number <= most:
-        raise InvalidInput(f"{name} is a number from {least:g} to {most:g}")
-    return number

@@ -20,12 +20,13 @@ from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE
 from ...records import OwnerEntry, Token
 from ..common.kinds import KINDS, OWNER, SESSION, TOKEN, Kind
+from ..common.locking import ABSENT
 from .address import Address
 from .check_indexes import Foundations
 from .commit import commit_statement
 from .dump import counting, dump_statement
 from .queries import Statement
-from .rows import ABSENT, NUMBERS, Decoder, escaped, unescaped
+from .rows import NUMBERS, Decoder, escaped, unescaped
 from .schema import BEGIN, Command, Script
 
 BATCH = 1000

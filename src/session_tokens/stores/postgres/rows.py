@@ -46,18 +46,13 @@ from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord
 from ...records import OwnerEntry, Session, Token
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from ..common.locking import ABSENT, Part
 from ..common.record_codec import check_mac, unreadable_of
 
 T = TypeVar("T")
 
-Part = tuple[str, str]
-"""The name of one stamped part of an answer: its kind (as in ``stamp_v1``) and its key."""
-
 NUMBERS = 2**44 - 1
 """The part of a stamp that is a number of the sequence; what stands before it is the server's timeline."""
-ABSENT = "0"
-"""The stamp of what is not there, and of an empty set."""
-
 ESCAPE = "\x1a"
 
 KNOWN_MAX = 4_096

@@ -53,7 +53,7 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
             Doubt(
                 "the sessions are kept in the memory of one process: a restart logs everybody out, and another "
                 "process knows none of them",
-                hint='set SESSION_TOKENS_STORE = "sqlite:///…", "postgresql://…" or "valkey://…"',
+                hint='set SESSION_TOKENS_STORE = "sqlite:///…", "postgresql://…", "mysql://…" or "valkey://…"',
                 id="session_tokens.W003",
             )
         )

@@ -197,7 +197,7 @@ def address() -> str:
     base = getattr(django_settings, "BASE_DIR", None)
     if not django_settings.DEBUG or base is None:
         raise ImproperlyConfigured(
-            f'no store is named for the sessions; set {STORE} = "postgresql://…", "valkey://…" or "sqlite:///…"'
+            f'no store is named for the sessions; set {STORE} = "postgresql://…", "mysql://…", "valkey://…" or "sqlite:///…"'
         )
     return f"sqlite:///{Path(base) / 'session-tokens.db'}"
 

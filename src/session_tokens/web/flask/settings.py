@@ -51,7 +51,7 @@ def store_url(app: Flask) -> str:
         return _database_url(app)
     what = f"SESSION_TYPE={asked!r} names no store that is here" if asked else "no store is named for the sessions"
     raise InvalidInput(
-        f"{what}; set {OURS} to sqlite:///path, postgresql://… or valkey://…, or give the interface a URL"
+        f"{what}; set {OURS} to sqlite:///path, postgresql://…, mysql://… or valkey://…, or give the interface a URL"
     )
 
 
@@ -82,7 +82,9 @@ def _database_url(app: Flask) -> str:
     dialect = scheme.partition("+")[0]
     if separator and dialect == "postgresql":
         return f"postgresql://{rest}"
+    if separator and dialect in ("mysql", "mariadb"):
+        return f"mysql://{rest.partition('?')[0]}"  # what follows is the other driver's
     raise InvalidInput(
-        f"SQLALCHEMY_DATABASE_URI is no PostgreSQL database; set {OURS} to sqlite:///path of a file of its own, or "
-        "to postgresql://…"
+        f"SQLALCHEMY_DATABASE_URI is no PostgreSQL, MariaDB or MySQL database; set {OURS} to sqlite:///path of a file "
+        "of its own, or to postgresql://… or mysql://…"
     )

@@ -1,0 +1,113 @@
+# Generated from stores/common/async_server_store.py by tools/generate_sync.py; change that file and run it again.
+"""The store for threads on any server of which there is a ``Backend``; see ``backend``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Any, Final, TypeVar
+
+from ...contract.batch import Batch
+from ...contract.conflict_queue import ConflictQueue
+from ...contract.direct import DirectStore
+from ...contract.optimistic import Commit
+from ...contract.queries import Key, Query
+from ...events import Listeners
+from .backend import AnyBackend, Progress
+from .copying import Dump
+from .pepper_records import Mark
+from .pools import Exchange, Pool
+from .retry import Retrying, RetryPolicy
+
+SCRIPT_TIMEOUT_S: Final = 30.0
+"""For each step of an opening; connecting has the store's time-out."""
+WHOLE_TIMEOUT_S: Final = 600.0
+"""For each step of what goes through a whole store."""
+
+T = TypeVar("T")
+
+
+class ServerStore(DirectStore):
+    """Sessions and tokens on a server, for any number of threads.
+
+    Attributes:
+        backend: what the server is asked.
+        retrying: the time-outs and the breaker.
+    """
+
+    def __init__(self, backend: AnyBackend) -> None:
+        super().__init__()
+        self.backend = backend
+        self.keyring = backend.keyring
+        self.listeners = Listeners()
+        self.unreadables = backend.unreadables
+        self.clock = backend.clock
+        self.retrying = Retrying(RetryPolicy(timeout_s=backend.links.timeout_s))
+        self.conflict_queue = ConflictQueue(Lock, backend.links.timeout_s)
+        self._pool = Pool(backend.links)
+
+    def read_batch(self, queries: Sequence[Query]) -> Batch:
+        """Return the results of distinct queries as of one instant."""
+        return self.backend.heard(self._ask(True, self.backend.fetch, queries))
+
+    def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+        """Commit several commands, each whole or not at all, in their order: in one transaction, where that can be."""
+        return self._ask(False, self.backend.commit, commits)
+
+    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+        """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
+        return self._ask(True, self.backend.due, now, limit)
+
+    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Any]:
+        """Look at every record and what they rest on: are they as they were written, do they agree?
+
+        What changes meanwhile may be reported wrongly.
+
+        Args:
+            fix: whether to mend what can be mended.
+            progress: ``progress(done, total)``, called now and then with a number of records.
+
+        Return what was wrong, and of each thing what was done about it.
+        """
+        return self._pool.run_script(WHOLE_TIMEOUT_S, self.backend.check, fix, progress)
+
+    def dump_now(self, kind: str, after: str, limit: int) -> Dump:
+        """Return a batch of all records of a kind; see ``copying.Copyable``."""
+        return self._ask(True, self.backend.scan, kind, after, limit)
+
+    def count_now(self) -> int:
+        """Return how many records there are in the name space."""
+        return self._pool.run_script(WHOLE_TIMEOUT_S, self.backend.count)
+
+    def clear_now(self) -> None:
+        """Delete every record of the name space, and which peppers it had."""
+        self._pool.run_script(WHOLE_TIMEOUT_S, self.backend.clear)
+
+    def open(self) -> None:
+        """Make what records need if it is not there; see that it and the peppers are the right ones."""
+        self._pool.run_script(SCRIPT_TIMEOUT_S, self.backend.prepare)
+
+    def is_there(self) -> bool:
+        """Whether there is a store of the name space; makes nothing."""
+        return self._pool.run_script(SCRIPT_TIMEOUT_S, self.backend.is_there)
+
+    def migrate(self, grant_to: str | None) -> list[int]:
+        """Bring what is there up to this version; return the numbers of the steps taken."""
+        return self._pool.run_script(WHOLE_TIMEOUT_S, self.backend.migrate, grant_to)
+
+    def pepper_marks(self) -> dict[str, Mark]:
+        """Return what is recorded of each pepper, by its key id."""
+        return self._ask(True, self.backend.pepper_marks)
+
+    def forget_pepper(self, key_id: str) -> None:
+        """Record of a pepper nothing any more."""
+        self._ask(True, self.backend.forget_pepper, key_id)
+
+    def close_now(self) -> None:
+        """Wait for what is under way and let go of all connections; calling it again does nothing."""
+        self.close_queues()
+        self._pool.close_all()
+
+    def _ask(self, idempotent: bool, make: Callable[..., Exchange[T]], *args: object) -> T:
+        answer: T = self.retrying.ask_now(self._pool.run, make, *args, idempotent=idempotent)
+        return answer
