@@ -277,16 +277,21 @@ class Snapshot(NamedTuple):
 Answered = Result | CorruptRecord | UnknownPepper
 
 
+_BY_LOOKUP = frozenset({SessionByLookup, TokenByLookup, KeyByLookup})
+
+
 def singly(queries: Sequence[Query]) -> Sequence[Query]:
     """Return queries of which each asks by one look-up key: one that carries several becomes several, in its place."""
+    if not [query for query in queries if query.__class__ in _BY_LOOKUP and query.others]:
+        return queries
     single: list[Query] = []
     for query in queries:
-        if isinstance(query, SessionByLookup | TokenByLookup | KeyByLookup) and query.others:
+        if isinstance(query, SessionByLookup | TokenByLookup | KeyByLookup):
             kind = type(query)
             single += [kind(lookup) for lookup in (query.lookup, *query.others)]
         else:
             single.append(query)
-    return queries if len(single) == len(queries) else single
+    return single
 
 
 def together(queries: Sequence[Query], found: Sequence[Answered]) -> Sequence[Answered]:

@@ -137,7 +137,7 @@ class Store(metaclass=ABCMeta):
             StoreUnavailable: it may be there, under a pepper that was not given.
         """
         if missing := await self.missing_peppers():
-            raise _unknown_while_missing(missing)
+            raise unknown_while_missing(missing)
 
     async def missing_peppers(self) -> Sequence[str]:
         """Return the ids of the peppers that records may be under and that were not given.
@@ -227,7 +227,7 @@ def _no_events() -> InvalidInput:
     return InvalidInput("this store cannot keep events; use one of session-tokens' own")
 
 
-def _unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
+def unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
     """Return the error for what was not found while it may be there under a pepper that was not given."""
     return StoreUnavailable(
         f"it was not found, but the store holds records under the pepper {missing[0]}, which this process was not "
@@ -330,7 +330,7 @@ class BlockingStore(Store):
     def insist_on_peppers_now(self) -> None:
         """As ``insist_on_peppers``, at once."""
         if missing := self.missing_peppers_now():
-            raise _unknown_while_missing(missing)
+            raise unknown_while_missing(missing)
 
     def missing_peppers_now(self) -> Sequence[str]:
         """As ``missing_peppers``, at once."""

@@ -27,6 +27,7 @@ from ...records import (
     TokenDetails,
     TokenKind,
 )
+from .json_rows import from_json
 
 Row = tuple[str | int | None, ...]
 
@@ -137,7 +138,7 @@ def _session_details(
     """Return the details in the columns of a session that has some."""
     if secret_kind not in (None, SHORT_SECRET) or not isinstance(data, str):
         raise ValueError("a kind of secret or data is none")
-    versions = {} if data_versions == "{}" else json.loads(data_versions)
+    versions = {} if data_versions == "{}" else from_json(data_versions)
     return SessionDetails(label, user_agent, address, data, versions, successor, moves, ahead_ms, secret_kind, *rest)
 
 

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TypeVar
 
 from ...contract.batch import Batch
-from ...contract.coalesce import Coalescer
+from ...contract.coalesce import SHARE_FROM, Coalescer
 from ...contract.coalescing import CoalescingStore
 from ...contract.drive import drive
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query, Snapshot
+from ...contract.queries import Key, Query, SessionByLookup, Snapshot, TokenByLookup
 from ...contract.transaction import Rule
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
@@ -63,6 +63,7 @@ class ValkeyStore(CoalescingStore):
         self._retrying = self._core.retrying
         self._closed = False
         self._ways: Coalescer[Path, Seen | None] = Coalescer(self._carry_ways)
+        self._unseen: Coalescer[Query, Seen | None] = Coalescer(self._carry_unseen, share_from=SHARE_FROM)
         self._ways_together: Coalescer[Sequence[Path], Snapshot | None] = Coalescer(self._carry_together)
 
     async def run(self, rule: Rule[T], *args: object) -> T:
@@ -103,6 +104,10 @@ class ValkeyStore(CoalescingStore):
                 session, entry = seen[1].value
                 if session is not None:
                     return seen[0], session, entry
+            self._paths.forget(path.query)
+        seen = await self._unseen.ask(SessionByLookup(lookups[0], tuple(lookups[1:])))
+        if seen is not None:
+            return (seen[0], *seen[1].value)
         return await super().find_session(lookups)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
@@ -112,7 +117,16 @@ class ValkeyStore(CoalescingStore):
             seen = await self._ways.ask(path)
             if seen is not None and seen[1].value.token is not None:
                 return (seen[0], *seen[1].value.followed())
+            self._paths.forget(path.query)
+        seen = await self._unseen.ask(TokenByLookup(lookups[0], tuple(lookups[1:])))
+        if seen is not None:
+            return (seen[0], *seen[1].value.followed())
         return await super().find_token(lookups)
+
+    async def _carry_unseen(self, asked: Sequence[Query]) -> Sequence[Seen | Exception | None]:
+        each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
+        reply, _ = await self._ask(self._core.asked_first(each), 1, self._connections.probe)
+        return self._core.seen_first(asked, each, reply)
 
     async def _carry_together(self, asked: Sequence[Sequence[Path]]) -> Sequence[Snapshot | None]:
         seen = iter(await self._carry_ways([path for ways in asked for path in ways]))
@@ -208,6 +222,7 @@ class ValkeyStore(CoalescingStore):
         if not self._closed:
             self._closed = True
             await self._ways.close()
+            await self._unseen.close()
             await self._ways_together.close()
             await self.close_queues()
             await self._connections.close_all()

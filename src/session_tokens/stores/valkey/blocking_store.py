@@ -12,7 +12,7 @@ from ...contract.direct import DirectStore
 from ...contract.drive import drive_now
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query, Snapshot
+from ...contract.queries import Key, Query, SessionByLookup, Snapshot, TokenByLookup
 from ...contract.transaction import Rule
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
@@ -63,6 +63,7 @@ class BlockingValkeyStore(DirectStore):
         self._retrying = self._core.retrying
         self._closed = False
         self._ways: Direct[Path, Seen | None] = Direct(self._carry_ways)
+        self._unseen: Direct[Query, Seen | None] = Direct(self._carry_unseen)
         self._ways_together: Direct[Sequence[Path], Snapshot | None] = Direct(self._carry_together)
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
@@ -103,6 +104,10 @@ class BlockingValkeyStore(DirectStore):
                 session, entry = seen[1].value
                 if session is not None:
                     return seen[0], session, entry
+            self._paths.forget(path.query)
+        seen = self._unseen.ask(SessionByLookup(lookups[0], tuple(lookups[1:])))
+        if seen is not None:
+            return (seen[0], *seen[1].value)
         return super().find_session_now(lookups)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
@@ -112,7 +117,16 @@ class BlockingValkeyStore(DirectStore):
             seen = self._ways.ask(path)
             if seen is not None and seen[1].value.token is not None:
                 return (seen[0], *seen[1].value.followed())
+            self._paths.forget(path.query)
+        seen = self._unseen.ask(TokenByLookup(lookups[0], tuple(lookups[1:])))
+        if seen is not None:
+            return (seen[0], *seen[1].value.followed())
         return super().find_token_now(lookups)
+
+    def _carry_unseen(self, asked: Sequence[Query]) -> Sequence[Seen | Exception | None]:
+        each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
+        reply, _ = self._ask(self._core.asked_first(each), 1, self._connections.probe)
+        return self._core.seen_first(asked, each, reply)
 
     def _carry_together(self, asked: Sequence[Sequence[Path]]) -> Sequence[Snapshot | None]:
         seen = iter(self._carry_ways([path for ways in asked for path in ways]))
@@ -208,6 +222,7 @@ class BlockingValkeyStore(DirectStore):
         if not self._closed:
             self._closed = True
             self._ways.close()
+            self._unseen.close()
             self._ways_together.close()
             self.close_queues()
             self._connections.close_all()

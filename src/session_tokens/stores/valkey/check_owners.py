@@ -10,9 +10,9 @@ from ...contract.lost_entries import end_after_loss
 from ...contract.optimistic import Commit
 from ...errors import UNREADABLE
 from ...records import OwnerEntry
+from ..common.json_rows import from_json
 from ..common.kinds import OWNER, SESSION
 from .commit import Writes
-from .json_rows import from_json
 from .keys import STAMP_LENGTH, owner_part
 from .rows import Reply, ValkeyCodec
 

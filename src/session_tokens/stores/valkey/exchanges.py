@@ -6,7 +6,8 @@ from collections.abc import Generator, Sequence
 
 from ...contract.batch import Batch
 from ...contract.optimistic import Commit
-from ...contract.queries import Answered, Key, Query, Result, Snapshot, leads_somewhere, singly, together
+from ...contract.queries import Answered, Key, PeppersInUse, Query, Result, Snapshot, leads_somewhere, singly, together
+from ...contract.store import unknown_while_missing
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
 from ..common.retry import Retrying
@@ -26,6 +27,7 @@ WAIT_PARTS = 0.5
 """The part of a call's time that replicas may take."""
 
 
+_IN_USE = PeppersInUse()
 Values = list[bytes | None]
 """What stands under keys, one after another."""
 Seen = tuple[int, Result]
@@ -60,13 +62,40 @@ class ValkeyCore:
         single = singly(queries)
         (now, *replies), _ = yield pack(ask_words(self.codec.last_stamp_key, single)), False
         self.clock.heard(now)
-        answers = []
-        for query, reply in zip(single, replies, strict=True):
-            answer = self.codec.answer(query, reply)
-            answers.append(answer)
-            if isinstance(answer, Result):
-                self.codec.learn(query, reply)
+        codec, knows = self.codec, self.codec.paths.knows
+        answers = [
+            codec.answer(query, reply) if knows(query) else codec.learnt(query, reply)
+            for query, reply in zip(single, replies, strict=True)
+        ]
         return Batch(now, together(queries, answers))
+
+    def asked_first(self, each: Sequence[Query]) -> bytes:
+        """Return the packed call that follows secrets of which no way is known, and asks which peppers are in use."""
+        return pack(ask_words(self.codec.last_stamp_key, [*singly(each), _IN_USE]))
+
+    def seen_first(
+        self, asked: Sequence[Query], each: Sequence[Query], reply: Reply
+    ) -> list[Seen | StoreUnavailable | None]:
+        """Return for each caller what its secret leads to; ``None`` for who has to ask anew, and gets the error.
+
+        Args:
+            asked: what the callers ask.
+            each: the same, each once.
+            reply: to ``asked_first``.
+        """
+        now, *replies, in_use = reply
+        self.clock.heard(now)
+        answers = together(each, list(map(self.codec.learnt, singly(each), replies)))
+        missing = [key_id for key_id in self.codec.found(_IN_USE, in_use).value if not self.keyring.holds(key_id)]
+        seen: list[Seen | StoreUnavailable | None] = []
+        for answer in answers if len(each) == len(asked) else map(dict(zip(each, answers, strict=True)).get, asked):
+            if not isinstance(answer, Result):
+                seen.append(None)
+            elif missing and not leads_somewhere(answer.value):
+                seen.append(unknown_while_missing(missing))
+            else:
+                seen.append((now, answer))
+        return seen
 
     def seen_on(self, asked: Sequence[Path], each: Sequence[Path], values: Values, now: int) -> list[Seen | None]:
         """Return for each caller what stands on the way that it asked for; ``None`` for who has to ask anew.

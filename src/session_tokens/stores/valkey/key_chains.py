@@ -152,8 +152,8 @@ class KeyChains:
         return None
 
     def knows(self, query: Query) -> bool:
-        """Whether the way of a query that carries one look-up key is known."""
-        return self._known.get(_name_of(query)) is not None
+        """Whether the way of a query is known, which carries one look-up key if any."""
+        return query.__class__ in CHAIN_KINDS and self._known.get(_name_of(query)) is not None
 
     def forget(self, query: Query) -> None:
         """Remember a way no more."""

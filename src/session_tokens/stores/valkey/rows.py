@@ -40,9 +40,9 @@ from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import OwnerEntry, Session, Token
+from ..common.json_rows import as_json, from_json
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.record_codec import SET_ASIDE, not_written, padded, trimmed
-from .json_rows import as_json, from_json
 from .key_chains import CHAIN_KINDS, KeyChains
 from .keys import LINKS, STAMP_LENGTH, lookup_part, owner_part, part_of
 from .queries import ASKS
@@ -181,11 +181,13 @@ class ValkeyCodec:
         except UNREADABLE as error:
             return error
 
-    def learn(self, query: Query, reply: Reply) -> None:
-        """Remember over which names a query was followed, so that it can be read by plain commands the next time."""
-        kind = type(query)
-        if kind in CHAIN_KINDS and (reply[0] is not None or kind is EntryOf) and not self.paths.knows(query):
+    def learnt(self, query: Query, reply: Reply) -> Answered:
+        """As ``answer``; remember over which names one record was found, to read it by plain commands the next time."""
+        answer = self.answer(query, reply)
+        kind = query.__class__
+        if kind in CHAIN_KINDS and isinstance(answer, Result) and (reply[0] is not None or kind is EntryOf):
             self.paths.learn(query, ASKS[kind], reply)
+        return answer
 
     def _session_by_id(self, query: SessionById, reply: Reply) -> Result:
         stamps = _stamps(b"s:" + part_of(query.id), reply)
