@@ -81,6 +81,15 @@ def test_lists_are_paged(cli: Cli) -> None:
     assert cli("sessions", "--owner", "b").out.count("ses_") == 1
 
 
+def test_visitors_are_listed_only_where_they_are_asked_for(cli: Cli) -> None:
+    cli("open", "alice")
+    with SessionTokens.open("sqlite:///store.db", sweep=False) as tokens:
+        tokens.log_in(None)
+
+    assert [session["owner"] for session in cli("sessions", "--json").json["items"]] == ["alice"]
+    assert len(cli("sessions", "--anonymous", "--json").json["items"]) == 2
+
+
 def test_end_all_sessions_of_an_owner(cli: Cli) -> None:
     cli("open", "alice")
 

@@ -76,7 +76,7 @@ class Filled:
 def listings(url: str) -> dict[str, Any]:
     with library(url) as tokens:
         return {
-            "sessions": tokens.list_sessions().items,
+            "sessions": tokens.list_sessions(anonymous=True).items,
             "detached": tokens.list_sessions(detached=True).items,
             **{f"of {owner}": tokens.list_tokens(owner=owner).items for owner in ("alice", "nobody is here")},
             "sellable": tokens.list_tokens(sellable=True).items,

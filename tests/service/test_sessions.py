@@ -69,6 +69,20 @@ async def test_a_listing_is_narrowed_to_an_owner_and_to_detached_ones(world: Wor
     assert [session["owner"] for session in attached] == ["bob"]
 
 
+async def test_visitors_are_listed_only_where_they_are_asked_for(world: World) -> None:
+    await world.open_session("alice")
+    visitor = (await world.tokens.log_in(None)).session.owner
+    usual, wanted, without, named = [
+        [one["owner"] for one in (await world.ask("GET", "/v1/sessions", params=params)).json()["sessions"]]
+        for params in ({}, {"anonymous": "true"}, {"anonymous": "false"}, {"owner": visitor})
+    ]
+
+    assert usual == without == ["alice"]
+    assert sorted(wanted) == sorted(["alice", visitor])
+    assert named == [visitor]
+    assert (await world.ask("GET", "/v1/sessions", params={"anonymous": "maybe"})).status_code == 422
+
+
 async def test_a_session_is_changed_at_the_version_that_was_read(world: World) -> None:
     id = (await world.open_session())["session"]["id"]
     path = f"/v1/sessions/{id}"

@@ -93,7 +93,7 @@ def test_the_store_of_the_configuration_is_used() -> None:
     app = configured(SESSION_TOKENS_STORE="memory://")
     app.session_interface = SessionTokensInterface()
 
-    assert api_of(app).list_sessions().items == []
+    assert api_of(app).list_sessions(anonymous=True).items == []
 
 
 def test_another_interface_is_told_with_the_remedy() -> None:

@@ -16,7 +16,7 @@ from ..records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDe
 from ..rules import owners as owner_rules
 from ..rules import sessions as rules
 from ..rules.expiry import Uncleaned, sweep_owner, touch_is_due
-from ..rules.listing import sessions_listed
+from ..rules.listing import sessions_listed, users_sessions_listed
 from ..settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Policy, Unset, duration_ms
 from ..touching import PATIENCE_S
 from .core import CHUNK, AsyncCore
@@ -398,25 +398,33 @@ class AsyncSessionCommands(AsyncCore):
         return session if session is not None and session.alive(now, entry) else None
 
     async def list_sessions(
-        self, owner: str | None = None, *, detached: bool | None = None, after: str | None = None, limit: int = 100
+        self,
+        owner: str | None = None,
+        *,
+        detached: bool | None = None,
+        anonymous: bool = False,
+        after: str | None = None,
+        limit: int = 100,
     ) -> Page[Session]:
         """Return living sessions in order of their opening, a page at a time.
 
         Args:
             owner: only theirs.
             detached: only detached (``True``) or only attached ones (``False``).
+            anonymous: also those of visitors who have not logged in, where no owner is named.
             after: the ``next`` of the page before.
             limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
                 records at the most, however few of them match.
         """
         limit = inputs.limit_of(limit)
+        shows_visitors = inputs.flag_of("anonymous", anonymous) or owner is not None
         listing = SessionListing(
             None if owner is None else inputs.owner_of("owner", owner),
             None if detached is None else inputs.flag_of("detached", detached),
             inputs.place_of_cursor(SESSION_ID, after),
             max(limit + 1, CHUNK),
         )
-        return await self._page(listing, sessions_listed, limit)
+        return await self._page(listing, sessions_listed if shows_visitors else users_sessions_listed, limit)
 
 
 def details_of(

@@ -97,7 +97,10 @@ def list_sessions(options: Namespace) -> int:
         if options.id is not None:
             session = tokens.get_session(options.id)
             return exits.INACTIVE if session is None else told(options, session.to_dict())
-        page = tokens.list_sessions(options.owner, detached=options.detached, after=options.after, limit=options.limit)
+        page = tokens.list_sessions(
+            options.owner, detached=options.detached, anonymous=options.anonymous, after=options.after,
+            limit=options.limit,
+        )  # fmt: skip
     return _paged(options, SESSION_COLUMNS, [session.to_dict() for session in page], page)
 
 

@@ -108,6 +108,7 @@ def _session_commands(command: Callable[[str, str, str], ArgumentParser]) -> Non
     sessions.add_argument("id", nargs="?")
     sessions.add_argument("--owner")
     sessions.add_argument("--detached", action=argparse.BooleanOptionalAction, default=None)
+    sessions.add_argument("--anonymous", action="store_true", help="also those of visitors who have not logged in")
     _page_options(sessions)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..contract.queries import Result, SessionListing, SessionResult, TokenListing, TokenResult
 from ..records import Session, Token
+from .reserved import is_anonymous
 
 
 def sessions_listed(listing: SessionListing, found: Iterable[SessionResult], now: int) -> list[Session]:
@@ -19,6 +20,11 @@ def sessions_listed(listing: SessionListing, found: Iterable[SessionResult], now
         and (listing.owner is None or session.owner == listing.owner)
         and (listing.detached is None or listing.detached == (session.detached_at is not None))
     ]
+
+
+def users_sessions_listed(listing: SessionListing, found: Iterable[SessionResult], now: int) -> list[Session]:
+    """As ``sessions_listed``, without those of visitors who have not logged in."""
+    return [session for session in sessions_listed(listing, found, now) if not is_anonymous(session.owner)]
 
 
 def tokens_listed(listing: TokenListing, found: Iterable[TokenResult], now: int) -> list[Token]:

@@ -89,8 +89,6 @@ class Scopes:
         elif operation.path.startswith(OWNERS):
             scope = scope_of(call.key)
             if not scope.covers_owner(call.subject or call.query.owner):
-                if ends:
-                    return Snapshot(shapes.Ended(0))
                 raise _forbidden(f"this service key acts for owners that begin with {scope.owner_prefix} only")
             if scope.namespace is not None:
                 raise _forbidden("an owner may be in other name spaces too; end their sessions one by one")

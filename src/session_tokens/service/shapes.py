@@ -153,6 +153,7 @@ class ListSessions(Body):
 
     owner: str | UnsetType = UNSET
     detached: bool | UnsetType = UNSET
+    anonymous: Annotated[bool, Meta(description="Also those of visitors before a log-in.")] | UnsetType = UNSET
     after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
     limit: Annotated[int, Meta(description="1 to 500.")] = 100
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
 
+from session_tokens import AsyncSessionTokens
+from session_tokens.clock import ManualClock
 from session_tokens.service.console.access import COOKIE, IDLE_S, RECENT_S
 from session_tokens.service.console.app import HEADERS
 from session_tokens.service.console.html import h
+from session_tokens.service.console.overview import COUNT_MAX
 from session_tokens.service_keys.keys import create_key, revoke_key
 from tests.helpers.console_desk import PAGES, Desk, act, csrf_of, everything
 
@@ -95,6 +100,48 @@ async def test_a_value_is_shown_only_when_asked_for(desk: Desk) -> None:
 
     assert "canary-value" not in (await browser.get(f"/console/tokens/{made['token'].id}")).text
     assert "canary-value" not in (await browser.get("/console/tokens")).text
+
+
+async def test_visitors_are_shown_only_where_they_are_asked_for(desk: Desk) -> None:
+    await everything(desk)
+    visitor = (await desk.tokens.log_in(None)).record
+    browser = await desk.entered()
+    usual, wanted, counted = [
+        (await browser.get(path)).text
+        for path in ("/console/sessions", "/console/sessions?visitors=yes", "/console/overview")
+    ]
+
+    assert visitor.id not in usual and "/console/sessions?visitors=yes" in usual
+    assert visitor.id in wanted and "alice" in wanted
+    assert "<strong>1</strong><span>of them visitors</span>" in counted
+
+
+async def test_a_list_says_what_it_leaves_out(tmp_path: Path) -> None:
+    async with await AsyncSessionTokens.open(f"sqlite:///{tmp_path}/tokens.db", sweep=False) as tokens:
+        desk = Desk(tokens, ManualClock())
+        made = await everything(desk)
+        browser = await desk.entered()
+        with closing(sqlite3.connect(tmp_path / "tokens.db")) as raw, raw:
+            raw.execute("UPDATE sessions SET mac = '?' || mac WHERE id = ?", (made["other"].id,))
+            raw.execute("UPDATE tokens SET mac = '?' || mac WHERE id = ?", (made["token"].id,))
+        for path, left_out in (
+            ("/console/sessions", "other"), ("/console/owners/bob", "other"), ("/console/tokens", "token"),
+            ("/console/market", "token"), ("/console/overview", "other"), ("/console/overview", "token"),
+            (f"/console/sessions/{made['session'].id}", "token"), ("/console/owners/alice", "token"),
+        ):  # fmt: skip
+            text = (await browser.get(path)).text
+            assert "cannot be read" in text and made[left_out].id in text, path
+            assert "session-tokens check" in text, path
+
+
+async def test_the_overview_counts_so_far_and_says_so(desk: Desk) -> None:
+    for number in range(COUNT_MAX):
+        await desk.tokens.open_session(f"owner {number}")
+    browser = await desk.entered()  # one more session
+    text = (await browser.get("/console/overview")).text
+
+    assert f"<strong>{COUNT_MAX}+</strong><span>Sessions alive</span>" in text
+    assert f"The next to end of the {COUNT_MAX} that were opened first" in text
 
 
 @pytest.mark.parametrize("text", HOSTILE)

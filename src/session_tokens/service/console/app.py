@@ -342,7 +342,8 @@ class Console:
 
     async def _sessions(self, request: Request, visitor: Visitor) -> Child:
         detached = True if request.query_params.get("detached") == "yes" else None
-        return await pages.sessions_page(self.tokens, detached, request.query_params.get("after"))
+        visitors = request.query_params.get("visitors") == "yes"
+        return await pages.sessions_page(self.tokens, detached, request.query_params.get("after"), visitors=visitors)
 
     def _tokens(self, which: str) -> Page:
         async def page(request: Request, visitor: Visitor) -> Child:

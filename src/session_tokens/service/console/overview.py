@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable
-from typing import Protocol, TypeVar
 
 from ..._async.api import AsyncSessionTokens
 from ...events import SESSION_ENDED, SESSION_OPENED, TOKEN_ISSUED, TOKEN_TRANSFERRED
-from ...records import Page
+from ...rules.reserved import is_anonymous
 from .activity import Activity
 from .html import Child, Html, h
 from .layout import card, id_link, instant, owner_link, state_of, table
+from .pages import missing
 
-COUNT_MAX = 2_000
-"""How far things are counted: beyond it the overview says so, and does not read on."""
-PAGE = 500
-
-T = TypeVar("T")
-
-
-class _Listing(Protocol[T]):
-    """What lists a page at a time."""
-
-    def __call__(self, *, after: str | None, limit: int) -> Awaitable[Page[T]]: ...
-
-
-async def _counted(listing: _Listing[T]) -> tuple[list[T], bool]:
-    """Return what there is, a bounded number of pages of it, and whether there is more."""
-    listed: list[T] = []
-    after = None
-    while len(listed) < COUNT_MAX:
-        page = await listing(after=after, limit=PAGE)
-        listed += page.items
-        after = page.after
-        if after is None:
-            return listed, False
-    return listed, True
+COUNT_MAX = 500
+"""How far things are counted, every few seconds for each viewer: beyond it the overview says so, and reads no more."""
 
 
 async def overview(tokens: AsyncSessionTokens, activity: Activity) -> Html:
     """Return the part of the overview that is asked for again and again."""
     now_ms = tokens.store.clock.now()
-    sessions, more_sessions = await _counted(tokens.list_sessions)
-    issued, more_tokens = await _counted(tokens.list_tokens)
-    plus, token_plus = "+" if more_sessions else "", "+" if more_tokens else ""
+    sessions = await tokens.list_sessions(anonymous=True, limit=COUNT_MAX)
+    issued = await tokens.list_tokens(limit=COUNT_MAX)
+    plus, token_plus = "" if sessions.after is None else "+", "" if issued.after is None else "+"
     kinds = {kind: sum(token.kind == kind for token in issued) for kind in ("session-bound", "transferable", "free")}
     figures = [
         ("Sessions alive", f"{len(sessions)}{plus}", "/console/sessions"),
+        ("of them visitors", f"{sum(is_anonymous(s.owner) for s in sessions)}{plus}", "/console/sessions?visitors=yes"),
         ("of them detached", f"{sum(s.is_detached for s in sessions)}{plus}", "/console/sessions?detached=yes"),
         ("Tokens alive", f"{len(issued)}{token_plus}", "/console/tokens"),
         ("Unassigned, waiting", f"{sum(t.is_unassigned for t in issued)}{token_plus}", "/console/unassigned"),
@@ -56,7 +34,7 @@ async def overview(tokens: AsyncSessionTokens, activity: Activity) -> Html:
     counters = h("div", [_figure(*figure) for figure in figures], class_="figures")
     soon = sorted((s for s in sessions if s.expires_at is not None), key=lambda s: s.expires_at or 0)[:8]
     expiries = table(
-        "The next sessions to end",
+        "The next sessions to end" if not plus else f"The next to end of the {COUNT_MAX} that were opened first",
         ("Session", "Owner", "State", "Ends"),
         [
             (id_link("sessions", s.id), owner_link(s.owner), state_of(s), instant(s.expires_at, now_ms=now_ms))
@@ -77,7 +55,7 @@ async def overview(tokens: AsyncSessionTokens, activity: Activity) -> Html:
             card("Tokens, by kind", _bars(kinds, "No token lives.")),
             class_="grid",
         ),
-        card("Next to end", expiries),
+        card("Next to end", expiries, missing([*sessions.unreadable, *issued.unreadable])),
         h("p", "Charts and reasons count what this process committed since it started.", class_="muted small"),
         id="overview",
         hx_get="/console/overview",

@@ -86,17 +86,23 @@ def missing(unreadable: Sequence[str]) -> Child:
     )
 
 
-async def sessions_page(tokens: AsyncSessionTokens, detached: bool | None, after: str | None) -> Html:
-    """Return a page of living sessions."""
-    page = await tokens.list_sessions(detached=detached, after=after, limit=LIMIT)
+async def sessions_page(
+    tokens: AsyncSessionTokens, detached: bool | None, after: str | None, *, visitors: bool
+) -> Html:
+    """Return a page of living sessions, with those of visitors before a log-in or without."""
+    page = await tokens.list_sessions(detached=detached, anonymous=visitors, after=after, limit=LIMIT)
     title = "Detached sessions" if detached else "Sessions"
-    address = "/console/sessions" + ("?detached=yes" if detached else "")
+    alone = "/console/sessions" + ("?detached=yes" if detached else "")
+    with_visitors = alone + ("&" if detached else "?") + "visitors=yes"
+    address, other = (with_visitors, alone) if visitors else (alone, with_visitors)
+    words = "Visitors who have not logged in are " + ("among them; " if visitors else "left out; ")
     empty = "No session here." if page.after is None else "None in this part of the list; go on."
     listed = table(title, SESSION_COLUMNS, session_rows(page.items, tokens.store.clock.now()), empty=empty)
     return h(
         "div",
         h("h1", title),
         card("Living now, in order of their opening", listed, missing(page.unreadable), more(page.after, address)),
+        h("p", words, h("a", "hide them" if visitors else "show them", href=other), ".", class_="muted small"),
     )
 
 
@@ -152,6 +158,7 @@ async def session_page(tokens: AsyncSessionTokens, activity: Activity, visitor: 
         card(
             "Tokens that it holds",
             table("Tokens", TOKEN_COLUMNS, token_rows(held.items, now_ms), empty="It holds none."),
+            missing(held.unreadable),
             more_note(held.after),
         ),
         card("What this process saw", timeline(activity.timeline(session.id), now_ms)),
@@ -233,11 +240,13 @@ async def owner_page(tokens: AsyncSessionTokens, activity: Activity, visitor: Vi
         card(
             "Sessions",
             table("Sessions", SESSION_COLUMNS, session_rows(sessions.items, now_ms), empty="No living session."),
+            missing(sessions.unreadable),
             more_note(sessions.after),
         ),
         card(
             "Tokens",
             table("Tokens", TOKEN_COLUMNS, token_rows(held.items, now_ms), empty="They own no token."),
+            missing(held.unreadable),
             more_note(held.after),
         ),
         card("Acts", h("div", acts or h("p", "Your role only looks.", class_="muted"), class_="acts"), class_="danger"),
