@@ -129,9 +129,12 @@ def request(
 
 
 if __name__ == "__main__":
+    from session_tokens import Settings
     from session_tokens.service.serve import serve
 
     given = json.loads(sys.argv[2])
     if "open_files" in given:
         resource.setrlimit(resource.RLIMIT_NOFILE, given.pop("open_files"))
+    if "settings" in given:
+        given["settings"] = Settings(**given["settings"])
     serve(sys.argv[1], port=0, **given)

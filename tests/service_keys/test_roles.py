@@ -43,6 +43,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", f"/v1/tokens/{T}/reissue"): ("itA", {"json": {"owner": "alice"}}),
     ("POST", f"/v1/tokens/{T}/offer"): ("tA", {"json": {}}),
     ("POST", f"/v1/tokens/{T}/withdraw"): ("tA", {"json": {}}),
+    ("GET", "/v1/events"): ("A", {}),
     ("GET", "/v1/keys"): ("aA", {}),
     ("POST", "/v1/keys"): ("A", {"json": {"role": "admin"}}),
     ("DELETE", f"/v1/keys/{K}"): ("A", {}),

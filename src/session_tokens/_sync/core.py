@@ -63,7 +63,12 @@ LOOKED_AT_MAX = 1_000
 
 
 class SyncCore:
-    """The parts that session and token commands are built on."""
+    """The parts that session and token commands are built on.
+
+    Attributes:
+        events_held_back_ms: for how long the oldest event that cannot be shown yet had been waiting when the log was
+            last looked at.
+    """
 
     _own_owners: ClassVar[str] = ""
     """The reserved beginning of the owners for whom this class, and no other, opens sessions."""
@@ -77,6 +82,8 @@ class SyncCore:
         self._keyring = store.keyring
         self._refreshed_at_s: float | None = None
         self._events_tended_at: int | None = None
+        self._tell_late_again_s = 0.0
+        self.events_held_back_ms = 0
         self._sweeper: ThreadSweeper | None = None
         self._passed_over = PassedOver()
         self._closed = False
@@ -113,7 +120,7 @@ class SyncCore:
         store = _open_store(url, pepper, clock)
         tokens = cls(store, settings, audit=audit)
         try:
-            tokens._record_events()
+            tokens.record_events()
         except BaseException:
             store.close_now()
             raise
@@ -170,8 +177,12 @@ class SyncCore:
             anchor_heads(self.store, self._audit)
         return cleaned
 
-    def _record_events(self) -> None:
-        """Record whether the store keeps events, if the settings say."""
+    def record_events(self) -> None:
+        """Record with the store whether it keeps events, if the settings say; ``open`` does it.
+
+        Raises:
+            InvalidInput: the store cannot.
+        """
         wanted = self.settings.events
         if wanted is UNSET:
             return

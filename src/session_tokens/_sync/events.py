@@ -11,7 +11,6 @@ from typing import Self
 
 from .. import validation as inputs
 from ..contract.queries import SettingOf
-from ..contract.store import BlockingStore
 from ..errors import InvalidInput
 from ..events import Event, Place, event_id, place_of_event
 from ..records import Page
@@ -47,7 +46,7 @@ class SyncEventCommands(SyncCore):
         whose = None if owner is None else inputs.owner_of("owner", owner)
         limit = inputs.limit_of(limit)
         self._insist_on_events()
-        events, last, is_full, unreadable = read_log(self.store, place, whose, limit)
+        events, last, is_full, unreadable = self._read_log(place, whose, limit)
         return Page(events, event_id(last) if is_full else None, unreadable)
 
     def follow_events(
@@ -72,6 +71,35 @@ class SyncEventCommands(SyncCore):
         place = None if after is None else place_of_event(after)
         whose = None if owner is None else inputs.owner_of("owner", owner)
         return SyncFollowedEvents(self, place, None if name is None else follower_name_of(name), whose)
+
+    def _read_log(
+        self, after: Place | None, owner: str | None, limit: int
+    ) -> tuple[list[Event], Place, bool, tuple[str, ...]]:
+        """Return events after a place, the place where they go on, whether more follow, and the ids of those left out.
+
+        Few of many may concern an owner: ``PAGE_LIMIT_MAX`` are looked at for them.
+        """
+        many = PAGE_LIMIT_MAX if owner is not None else limit
+        stretch = self.store.read_events_now(rules.beginning(after), many)
+        self._held_back(stretch.held_back_ms)
+        events, last = rules.shown(stretch, self.store.clock.now(), after, owner)
+        is_full = stretch.is_full or len(events) > limit
+        if len(events) > limit:
+            events = events[:limit]
+            last = place_of_event(events[-1].id)
+        return list(events), last, is_full, tuple(stretch.unreadable)
+
+    def _held_back(self, waiting_ms: int) -> None:
+        """Note for how long events have been waiting, and tell it once a minute where that is long."""
+        self.events_held_back_ms = waiting_ms
+        now_s = time.monotonic()
+        if waiting_ms > LATE_MS and now_s >= self._tell_late_again_s:
+            self._tell_late_again_s = now_s + TOLD_EVERY_S
+            log.warning(
+                "events have been held back for %d s: a transaction that has written is open on the server, maybe in "
+                "another database; see pg_stat_activity, backend_xid",
+                waiting_ms // 1000,
+            )
 
     def forget_follower(self, name: str) -> None:
         """Forget how far a named follower has come; nothing happens if there is none."""
@@ -105,39 +133,6 @@ def follower_name_of(name: object) -> str:
     return name
 
 
-def read_log(
-    store: BlockingStore, after: Place | None, owner: str | None, limit: int
-) -> tuple[list[Event], Place, bool, tuple[str, ...]]:
-    """Return events after a place, the place where they go on, whether more follow, and the ids of those left out.
-
-    Few of many may concern an owner: about ``PAGE_LIMIT_MAX`` are looked at for them.
-    """
-    stretch = store.read_events_now(rules.beginning(after), PAGE_LIMIT_MAX if owner is not None else limit)
-    events, last = rules.shown(stretch, store.clock.now(), after, owner)
-    is_full = stretch.is_full or len(events) > limit
-    if len(events) > limit:
-        events = events[:limit]
-        last = place_of_event(events[-1].id)
-    if stretch.held_back_ms > LATE_MS:
-        _tell_that_they_are_late(stretch.held_back_ms)
-    return list(events), last, is_full, tuple(stretch.unreadable)
-
-
-_told_s = float("-inf")
-
-
-def _tell_that_they_are_late(held_back_ms: int) -> None:
-    global _told_s
-    now_s = time.monotonic()
-    if now_s - _told_s >= TOLD_EVERY_S:
-        _told_s = now_s
-        log.warning(
-            "events have been held back for %d s: a transaction that has written is open on the server, maybe in "
-            "another database; see pg_stat_activity, backend_xid",
-            held_back_ms // 1000,
-        )
-
-
 class SyncFollowedEvents:
     """Events as they come; made by ``follow_events``. One thread takes them.
 
@@ -167,23 +162,38 @@ class SyncFollowedEvents:
         self._handed = event.id
         return event
 
+    def next_few(self) -> list[Event]:
+        """Return the events that are there by now, at most about 100; none after a moment in which none came.
+
+        They count as taken when this is asked again.
+        """
+        self._taken = self._handed
+        if not self._fetched and not self._closed:
+            self._write_down()
+            self._fetch()
+        events = list(self._fetched)
+        self._fetched.clear()
+        if events:
+            self._handed = events[-1].id
+        return events
+
     def _fetch(self) -> None:
         """Read what comes next; where there is nothing, wait a moment."""
         tokens = self._tokens
-        store = tokens.store
         tokens._insist_on_events()
         if not self._begun and self._name is not None:
             self._saved = tokens._cursor_of(self._name)
             if self._place is None and self._saved is not None:
                 self._place = place_of_event(self._saved)
         self._begun = True
-        events, last, is_full, _ = read_log(store, self._place, self._owner, 100)
+        events, last, is_full, _ = tokens._read_log(self._place, self._owner, 100)
         self._fetched.extend(events)
         if events or is_full:
             self._place = last
             if not events:  # all of them concern others
                 self._taken = event_id(last)
         else:
+            store = tokens.store
             store.await_events_now()
 
     def _write_down(self) -> None:

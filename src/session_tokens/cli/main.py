@@ -222,6 +222,9 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument("--public-url", metavar="URL", help="how others reach it, such as https://tokens.example")
     serve.add_argument("--tls-certificate", metavar="FILE")
     serve.add_argument("--tls-key", metavar="FILE")
+    serve.add_argument(
+        "--events", choices=("durable", "off"), help="whether the store keeps events, in every process; else as before"
+    )
     serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")
     serve.add_argument("--audit-anchor", metavar="FILE", help="where its heads are anchored; else in the log")
     serve.add_argument(
@@ -233,6 +236,16 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
         "--owner-header", default="X-Session-Owner", metavar="NAME", help="in which /forward-auth tells the owner"
     )
     serve.add_argument("--login-url", metavar="URL", help="where /forward-auth sends browsers, such as /log-in")
+
+    events = command("events", "events:events", "show what happened, follow it, or have the store keep events or none")
+    events.add_argument("--after", metavar="EVENT_ID", help="the last one that you have")
+    events.add_argument("--owner", help="only what concerns them, or did before")
+    events.add_argument("--limit", type=_whole, default=100, metavar="N", help="1 to 500")
+    events.add_argument("--follow", action="store_true", help="wait for those to come, one a line")
+    events.add_argument("--name", metavar="FOLLOWER", help="go on where the follower of that name had come to")
+    switch = events.add_mutually_exclusive_group()
+    switch.add_argument("--on", dest="switch", action="store_const", const="durable", help="keep events from now on")
+    switch.add_argument("--off", dest="switch", action="store_const", const="off", help="keep none from now on")
 
     audit = command("audit", "operating:audit", "verify the audit log, or list its last entries")
     audit.add_argument("action", choices=("verify", "list"))

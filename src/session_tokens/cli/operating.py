@@ -151,8 +151,9 @@ def _tell(options: Namespace, record: dict[str, Any]) -> None:
 
 def settings_of(options: Namespace) -> Settings:
     """Return the general settings that the options name."""
-    given = getattr(options, "max_data_bytes", None)
-    return Settings() if given is None else Settings(max_data_bytes=given)
+    names = ("max_data_bytes", "events")
+    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    return Settings(**given)
 
 
 def serve(options: Namespace) -> int:

@@ -23,7 +23,6 @@ A store that cannot do what is asked raises ``StoreUnavailable``; it never answe
 
 from __future__ import annotations
 
-import asyncio
 import time
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
@@ -159,7 +158,9 @@ class Store(metaclass=ABCMeta):
 
     async def await_events(self) -> None:
         """Wait a moment, in which events may come."""
-        await asyncio.sleep(EVENT_POLL_S)
+        from asyncio import sleep  # a program without an event loop never pays for it
+
+        await sleep(EVENT_POLL_S)
 
     async def trim_events(self, keep: int) -> int:
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""

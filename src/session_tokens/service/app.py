@@ -33,6 +33,7 @@ from . import openapi, shapes
 from .addresses import as_sent, decoded
 from .callers import Callers
 from .counted import Counted
+from .event_stream import EventStreams, asks_for_stream
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send, body_bytes_max_of
 from .forward_auth import ASKED_ONCE, OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
 from .framing import BEHIND_FORWARD_AUTH, FORWARD_AUTH
@@ -41,7 +42,7 @@ from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
-from .routes import OPERATIONS, Call, Operation, Snapshot
+from .routes import EVENTS, OPERATIONS, Call, Operation, Snapshot
 from .scoping import Scopes
 from .strict_json import NotJSON, decode
 
@@ -110,6 +111,7 @@ class Service:
         self.metrics = Metrics()
         self.metrics.watch(tokens)
         self.scopes = Scopes(tokens, self.callers.quotas)
+        self._streams = EventStreams()
         oauth = OAuth(tokens, self.callers, self.scopes)
         forward_auth = ForwardAuth(tokens, self.options.session_cookie, self.options.owner_header, self.options.log_in)
         described = openapi.document(version_of("session-tokens"))
@@ -185,7 +187,7 @@ class Service:
             if exchange.status:
                 raise  # an answer is under way already: the server closes the connection
             await exchange.answer_problem(_problem_for(error, exchange))
-        duration_s = time.perf_counter() - began_s
+        duration_s = (exchange.streams_since_s or time.perf_counter()) - began_s
         self.metrics.answered(exchange, duration_s)
         log_answer(exchange, duration_s, level)
 
@@ -223,7 +225,11 @@ class Service:
             None if operation.method == "GET" else _idempotency_key(exchange, key.id),
             _version(fields[b"if-match"]) if conditional else None,
         )
-        answer = await self._within_bounds(operation, call) or await operation.handler(call)
+        instead = await self._within_bounds(operation, call)
+        if operation.path == EVENTS and asks_for_stream(exchange):
+            await self._streams.answer(exchange, call)
+            return
+        answer = instead or await operation.handler(call)
         headers = [] if answer.version is None else [(b"etag", b'"%d"' % answer.version)]
         body = b"" if answer.body is None else msgspec.json.encode(answer.body)
         await exchange.answer(operation.status, body, headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -62,6 +63,7 @@ class Exchange:
         route: the template of the address, for logs and metrics.
         key_id: of the service key that asked, once it is known.
         status: of the answer, 0 before it is sent.
+        streams_since_s: since when the answer comes in pieces, on ``time.perf_counter``; ``None`` if it comes whole.
         code: of the problem that was answered, else ``ok``.
     """
 
@@ -78,6 +80,7 @@ class Exchange:
         "route",
         "scope",
         "status",
+        "streams_since_s",
     )
 
     def __init__(
@@ -101,6 +104,7 @@ class Exchange:
         self.key_id: str | None = None
         self.status = 0
         self.code = "ok"
+        self.streams_since_s: float | None = None
         self.fields: dict[bytes, bytes] = {}
 
     def read_headers(self, single: frozenset[bytes] = SINGLE) -> None:
@@ -211,6 +215,16 @@ class Exchange:
                 sent.append((b"content-type", content_type))
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
         await self._send({"type": "http.response.body", "body": b"" if self.method == "HEAD" else body})
+
+    async def begin(self, content_type: bytes) -> None:
+        """Send the head of an answer that comes in pieces."""
+        self.status, self.streams_since_s = 200, time.perf_counter()
+        sent = [*COMMON, (b"x-request-id", self.request_id.encode("ascii")), (b"content-type", content_type)]
+        await self._send({"type": "http.response.start", "status": 200, "headers": sent})
+
+    async def piece(self, body: bytes, *, more: bool = True) -> None:
+        """Send a piece of the answer, the last one with ``more=False``."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def answer_problem(self, problem: Problem) -> None:
         """Send a problem."""

@@ -89,6 +89,11 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
 
+        self._held_back = Gauge(
+            "session_tokens_events_held_back_seconds", "How long events have been waiting to be shown, when last seen.",
+            registry=self.registry,
+        )  # fmt: skip
+
     def counted(self, route: str, method: str, status: int, duration_s: float) -> None:
         """Count an answered request of a route that is not the service's own."""
         self._answers.add(route, method, status, duration_s)
@@ -108,6 +113,7 @@ class Metrics:
         unreadables, touches = tokens.store.unreadables, tokens.touches
         self._unreadable.set_function(lambda: unreadables.count)
         self._unwritten.set_function(lambda: touches.failed)
+        self._held_back.set_function(lambda: tokens.events_held_back_ms / 1000)
         return tokens.subscribe(self._happened)
 
     def _happened(self, event: Event) -> None:

@@ -146,6 +146,7 @@ class StrictHTTP(asyncio.Protocol):
             self._close()
         else:
             self._cycle.keep_alive = False
+            self._cycle.lost()  # an answer that would never end by itself ends
 
     # --- reading ---
 

@@ -18,7 +18,7 @@ from ..service_keys.last_use import last_used
 from . import shapes
 from .problems import Problem
 from .reserved import refuse_to_disable
-from .shapes import given, key_shape, session_shape, token_shape
+from .shapes import event_shape, given, key_shape, session_shape, token_shape
 
 R = TypeVar("R", Session, Token)
 
@@ -336,6 +336,12 @@ async def withdraw_token(call: Call) -> Snapshot:
     )
 
 
+async def list_events(call: Call) -> Snapshot:
+    """List events in the order of their commits, a page at a time; or, as text/event-stream, as they come."""
+    page = await call.tokens.events(**given(call.query))
+    return Snapshot(shapes.EventPage([event_shape(event) for event in page], page.after, list(page.unreadable)))
+
+
 async def create_key(call: Call) -> Snapshot:
     """Make a service key; its secret is in the answer and nowhere else."""
     issued = await keys.create_key(
@@ -380,7 +386,7 @@ def _issued_key(issued: keys.IssuedKey) -> Snapshot:
     return Snapshot(shapes.IssuedKeyShape(key.id, issued.secret, key.role, key.expires_at))
 
 
-S, T, OWNERS = "/v1/sessions", "/v1/tokens", "/v1/owners"
+S, T, OWNERS, EVENTS = "/v1/sessions", "/v1/tokens", "/v1/owners", "/v1/events"
 ONE_S, ONE_T, OWNER, ONE_KEY = S + "/{id}", T + "/{id}", OWNERS + "/{owner:path}", "/v1/keys/{id}"
 
 OPERATIONS = (
@@ -426,6 +432,7 @@ OPERATIONS = (
         "POST", ONE_T + "/withdraw", "move_token", withdraw_token, shapes.OneToken, body=shapes.WithdrawToken,
         conditional=True,
     ),
+    Operation("GET", EVENTS, "read_events", list_events, shapes.EventPage, query=shapes.ListEvents),
     Operation("GET", "/v1/keys", "read_keys", list_keys, shapes.KeyList),
     Operation("POST", "/v1/keys", "manage_keys", create_key, shapes.IssuedKeyShape, 201, shapes.CreateKey),
     Operation("DELETE", ONE_KEY, "manage_keys", revoke_key, None, 204),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ..events import Event
 from ..records import ServiceKey, Session, Token
 from ..service_keys.networks import networks_of
 
@@ -158,6 +159,16 @@ class ListSessions(Body):
     limit: Annotated[int, Meta(description="1 to 500.")] = 100
 
 
+class ListEvents(Body):
+    """Which events to list."""
+
+    after: Annotated[str, Meta(description="The id of the last event that you have.")] | UnsetType = UNSET
+    owner: Annotated[str, Meta(description="Only what concerns them, as owner or as the one before.")] | UnsetType = (
+        UNSET
+    )
+    limit: Annotated[int, Meta(description="1 to 500.")] = 100
+
+
 class ListTokens(Body):
     """Which tokens to list."""
 
@@ -264,6 +275,26 @@ class KeyShape(Struct, kw_only=True):
     last_used_at: Annotated[Instant | None, Meta(description="Up to a minute early; null: never.")]
 
 
+class EventShape(Struct, kw_only=True):
+    """A committed state change; it holds no value, data or secret."""
+
+    id: Annotated[str, Meta(description="By which a reader goes on (after, Last-Event-ID) and knows it again.")]
+    kind: Annotated[str, Meta(description="Such as session_ended; gap where events are not kept any more.")]
+    at: Instant
+    subject_id: Annotated[str, Meta(description="Of the session, token or service key; else the owner; empty for gap.")]
+    owner: str | None
+    reason: str | None
+    previous_owner: str | None
+
+
+class EventPage(Struct):
+    """A page of events, in the order in which they were committed."""
+
+    events: list[EventShape]
+    next: Annotated[str | None, Meta(description="For the next page; null when no more are there yet.")]
+    unreadable: list[str]
+
+
 class IssuedSession(Struct):
     """A session and its secret."""
 
@@ -365,6 +396,12 @@ def token_shape(token: Token) -> TokenShape:
     """Return a token as it goes out."""
     fields: dict[str, Any] = token.to_dict()
     return TokenShape(**fields)
+
+
+def event_shape(event: Event) -> EventShape:
+    """Return an event as it goes out."""
+    fields: dict[str, Any] = event.to_dict()
+    return EventShape(**fields)
 
 
 def key_shape(key: ServiceKey, last_used_at: int | None) -> KeyShape:

@@ -60,7 +60,6 @@ def test_a_transaction_left_open_in_another_database_is_told_of(
     postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("session_tokens._sync.events.LATE_MS", 0)
-    monkeypatch.setattr("session_tokens._sync.events._told_s", float("-inf"))
     with kept(postgres_url) as tokens:
         before = tokens.open_session("ben")
         elsewhere = psycopg.conninfo.make_conninfo(postgres_url, dbname="postgres")
@@ -73,8 +72,10 @@ def test_a_transaction_left_open_in_another_database_is_told_of(
             (record,) = caplog.records
             assert "another database" in record.getMessage()
             assert "pg_stat_activity" in record.getMessage()
+            assert tokens.events_held_back_ms >= 10
             assert tokens.verify_session(after.secret) is not None, "nobody waits for it but followers"
         assert subjects(tokens) == [before.id, after.id]
+        assert tokens.events_held_back_ms == 0
 
 
 def test_what_came_with_a_dump_from_another_server_blocks_nothing(postgres_url: str) -> None:

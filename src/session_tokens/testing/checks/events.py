@@ -23,9 +23,9 @@ class EventChecks(StoreBench):
         tokens = AsyncSessionTokens(self.store, KEPT)
         if not self.store.keeps_events:
             with refused(InvalidInput):
-                await tokens._record_events()
+                await tokens.record_events()
             return None
-        await tokens._record_events()
+        await tokens.record_events()
         return tokens
 
     async def all_of(self, tokens: AsyncSessionTokens, after: str | None = None) -> list[Event]:
@@ -245,7 +245,7 @@ class EventChecks(StoreBench):
         if (tokens := await self.keeping()) is None:
             return
         first = await tokens.open_session("ann")
-        await AsyncSessionTokens(self.store, Settings(events="off"))._record_events()
+        await AsyncSessionTokens(self.store, Settings(events="off")).record_events()
         await tokens.open_session("ann")
         with refused(InvalidInput):
             await tokens.events()

@@ -1,0 +1,73 @@
+"""The command that shows events, follows them, and has a store keep them or not."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+
+from .._sync.api import SessionTokens
+from ..errors import StoreError
+from ..events import Event
+from ..settings import Settings
+from . import exits
+from .commands import opened
+from .exits import UsageError
+from .output import print_json, print_table
+
+COLUMNS = ("at", "kind", "subject_id", "owner", "reason", "id")
+LONGEST_WAIT_S = 5.0
+
+
+def events(options: Namespace) -> int:
+    """Show a page of events, follow them, or switch them on or off."""
+    if options.name is not None and not options.follow:
+        raise UsageError("--name goes with --follow")
+    with opened(options) as tokens:
+        if options.switch is not None:
+            return _switch(options, tokens)
+        if options.follow:
+            return _follow(options, tokens)
+        page = tokens.events(after=options.after, owner=options.owner, limit=options.limit)
+    shown = [event.to_dict() for event in page]
+    if options.json:
+        print_json({"events": shown, "next": page.after, "unreadable": list(page.unreadable)})
+    else:
+        print_table(COLUMNS, shown)
+        if page.after is not None:
+            print(f"more with --after {page.after}")
+    return exits.OK
+
+
+def _switch(options: Namespace, tokens: SessionTokens) -> int:
+    SessionTokens(tokens.store, Settings(events=options.switch), audit=tokens.audit).record_events()
+    if options.json:
+        print_json({"events": options.switch})
+    else:
+        print(f"events are {options.switch} from now on; processes that are open see it within 30 s")
+    return exits.OK
+
+
+def _follow(options: Namespace, tokens: SessionTokens) -> int:
+    """Print events as they come, until interrupted; a store that is away for a while ends nothing."""
+    wait_s = 0.5
+    with tokens.follow_events(after=options.after, name=options.name, owner=options.owner) as follower:
+        while True:
+            try:
+                for event in follower.next_few():
+                    _say(options, event)
+                wait_s = 0.5
+            except StoreError:
+                if wait_s > LONGEST_WAIT_S:
+                    raise
+                time.sleep(wait_s)
+                wait_s *= 2
+
+
+def _say(options: Namespace, event: Event) -> None:
+    record = event.to_dict()
+    if options.json:
+        print_json(record)
+        sys.stdout.flush()
+    else:
+        print("  ".join(str(record[column]) for column in COLUMNS if record[column] is not None), flush=True)
