@@ -59,6 +59,8 @@ def _empty_data() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="st-my-empty-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     user = _user()
+    if user is not None:
+        shutil.chown(folder, user)
     done = subprocess.run(
         [
             program("mariadb-install-db"), "--no-defaults", "--auth-root-authentication-method=normal",
@@ -66,6 +68,7 @@ def _empty_data() -> Path:
             *([] if user is None else [f"--user={user}"]),
         ],
         capture_output=True, text=True, timeout=START_TIMEOUT_S, check=False,
+        env={**os.environ, "TMPDIR": str(folder)},  # in /tmp several of them meet
     )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"mariadb-install-db failed: {done.stderr or done.stdout}")
@@ -112,6 +115,7 @@ class MariaDBServer:
                 "--innodb-flush-log-at-trx-commit=2", *self._as_user(), *self.words,
             ],
             cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env={**os.environ, "TMPDIR": str(self.folder)},
         )  # fmt: skip
         log.close()
         deadline = time.monotonic() + START_TIMEOUT_S

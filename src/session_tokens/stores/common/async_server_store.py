@@ -9,9 +9,10 @@ from typing import Any, Final, TypeVar
 from ...contract.batch import Batch
 from ...contract.coalescing import CoalescingStore
 from ...contract.conflict_queue import ConflictQueue
+from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import Key, Query
-from ...events import Listeners
+from ...events import Listeners, Place
 from .backend import AnyBackend, Progress
 from .copying import Dump
 from .pepper_records import Mark
@@ -33,6 +34,8 @@ class AsyncServerStore(CoalescingStore):
         backend: what the server is asked.
         retrying: the time-outs and the breaker.
     """
+
+    keeps_events = True
 
     def __init__(self, backend: AnyBackend) -> None:
         super().__init__()
@@ -56,6 +59,14 @@ class AsyncServerStore(CoalescingStore):
     async def due(self, now: int, limit: int) -> Sequence[Key]:
         """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return await self._ask(True, self.backend.due, now, limit)
+
+    async def read_events(self, after: Place, limit: int) -> LogRead:
+        """Return at most ``limit`` events that stand after a place."""
+        return await self._ask(True, self.backend.read_events, after, limit)
+
+    async def trim_events(self, keep: int) -> int:
+        """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
+        return await self._ask(True, self.backend.trim_events, keep)
 
     async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Any]:
         """Look at every record and what they rest on: are they as they were written, do they agree?

@@ -13,10 +13,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from ...contract.batch import Batch
+from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import Key, Query
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import PepperKeyring
+from ...events import Place
 from .copying import Dump
 from .pepper_records import Mark
 from .pools import Exchange, Links
@@ -58,9 +60,9 @@ class Backend(ABC, Generic[P]):
     def commit(self, commits: Sequence[Commit]) -> Exchange[Sequence[bool | Exception]]:
         """Write each command whole or not at all; return for each whether it was, or its error.
 
-        A command is refused (``False``) if a stamp has moved, or if at the last step before it is written the server's
-        clock is at or after its ``not_after``. Where an error says that nothing was written, it is a ``NotExecuted``:
-        then the same is asked once more.
+        ``Changes.events`` are written with it. A command is refused (``False``) if a stamp has moved, or if at the last
+        step before it is written the server's clock is at or after its ``not_after``. Where an error says that nothing
+        was written, it is a ``NotExecuted``: then the same is asked once more.
         """
 
     @abstractmethod
@@ -99,6 +101,14 @@ class Backend(ABC, Generic[P]):
     @abstractmethod
     def check(self, fix: bool, progress: Progress | None) -> Exchange[Sequence[P]]:
         """Return what is wrong with the records and what they rest on; mend what can be mended where ``fix``."""
+
+    @abstractmethod
+    def read_events(self, after: Place, limit: int) -> Exchange[LogRead]:
+        """Return at most ``limit`` events that stand after a place; see ``contract.event_log``."""
+
+    @abstractmethod
+    def trim_events(self, keep: int) -> Exchange[int]:
+        """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
 
     @abstractmethod
     def pepper_marks(self) -> Exchange[dict[str, Mark]]:

@@ -10,9 +10,10 @@ from typing import Any, Final, TypeVar
 from ...contract.batch import Batch
 from ...contract.conflict_queue import ConflictQueue
 from ...contract.direct import DirectStore
+from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import Key, Query
-from ...events import Listeners
+from ...events import Listeners, Place
 from .backend import AnyBackend, Progress
 from .copying import Dump
 from .pepper_records import Mark
@@ -34,6 +35,8 @@ class ServerStore(DirectStore):
         backend: what the server is asked.
         retrying: the time-outs and the breaker.
     """
+
+    keeps_events = True
 
     def __init__(self, backend: AnyBackend) -> None:
         super().__init__()
@@ -57,6 +60,14 @@ class ServerStore(DirectStore):
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return self._ask(True, self.backend.due, now, limit)
+
+    def read_events_now(self, after: Place, limit: int) -> LogRead:
+        """Return at most ``limit`` events that stand after a place."""
+        return self._ask(True, self.backend.read_events, after, limit)
+
+    def trim_events_now(self, keep: int) -> int:
+        """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
+        return self._ask(True, self.backend.trim_events, keep)
 
     def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Any]:
         """Look at every record and what they rest on: are they as they were written, do they agree?

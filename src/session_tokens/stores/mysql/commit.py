@@ -30,6 +30,7 @@ from ..common.pools import Exchange
 from ..common.record_codec import Row, Setting, mac_of
 from ..common.sql_tables import SIGNED
 from .errors import CLASH, number_of
+from .event_log import event_statements
 from .queries import CLOCK, count_statement, now_of, set_stamp_of, set_stamp_statement
 from .statements import NOW, Packet, Rows, literal, literals, plain
 from .tables import STAMP
@@ -164,6 +165,8 @@ def _written(prefix: str, keyring: Keyring, commits: Sequence[Commit]) -> Exchan
                 statements, length = [], 0
             statements.append(statement)
             length += len(statement)
+    events = [event for commit in commits for event in commit.changes.events]
+    statements += event_statements(prefix, keyring, events) if events else ()
     not_after = min(commit.not_after for commit in commits)
     if not_after != NEVER:
         statements.append(f"INSERT INTO {prefix}slots SELECT 0 FROM DUAL WHERE {NOW} >= {not_after}")

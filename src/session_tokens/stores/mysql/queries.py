@@ -56,7 +56,7 @@ Asking = Generator[Sequence[str], Sequence[Rows], Result]
 OVER_MAX = 200
 """Sessions that may be over, and owners' entries, among which tokens that may be unassigned are looked for."""
 CLOCK = f"SELECT {NOW}, @@global.read_only"
-_SNAPSHOT = (
+SNAPSHOT = (
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
     "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
 )
@@ -84,7 +84,7 @@ def together_in(askings: Sequence[Asking], is_over_at_once: bool) -> Exchange[tu
     results: list[Any] = [None] * len(askings)
     wanted = [(place, next(asking)) for place, asking in enumerate(askings)]
     is_snapshot = not is_over_at_once or sum(len(texts) for _, texts in wanted) > 1
-    now, begin = 0, _SNAPSHOT if is_snapshot else ()
+    now, begin = 0, SNAPSHOT if is_snapshot else ()
     while not now or wanted:
         first, statements = len(begin), [*begin, *(text for _, texts in wanted for text in texts), CLOCK]
         answer = yield Packet([*statements, "COMMIT"] if is_snapshot and is_over_at_once else statements)

@@ -15,11 +15,13 @@ from collections.abc import Sequence
 
 from ...clock import NEVER
 from ...contract.batch import Batch
+from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import Key, Query
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput
+from ...events import Place
 from ..common.async_server_store import AsyncServerStore
 from ..common.backend import Backend, Progress
 from ..common.copying import Dump
@@ -34,6 +36,7 @@ try:
     from .check import checking
     from .commit import committing
     from .connections import MySQLLinks
+    from .event_log import reading_events, trimming_events
     from .queries import Asker
     from .rows import Decoder, selected
     from .schema import forget_statement, marks_statement, migrating, preparing
@@ -99,7 +102,7 @@ class MySQLBackend(Backend[Problem]):
 
     def clear(self) -> Exchange[None]:
         """Delete every record, and which peppers they had, all or none."""
-        names = [*(kind.table for kind in KINDS.values()), "peppers"]
+        names = [*(kind.table for kind in KINDS.values()), "events", "peppers"]
         yield Packet(
             ["START TRANSACTION", *(f"DELETE FROM {self.prefix}{name}" for name in names), "COMMIT"], lasts=True
         )
@@ -115,6 +118,14 @@ class MySQLBackend(Backend[Problem]):
                 "in MariaDB and MySQL grants are given by the administrator; see docs/reference/stores.md"
             )
         return migrating(self.prefix)
+
+    def read_events(self, after: Place, limit: int) -> Exchange[LogRead]:
+        """Return events that stand after a place."""
+        return reading_events(self.prefix, self.keyring, self.unreadables, after, limit)
+
+    def trim_events(self, keep: int) -> Exchange[int]:
+        """Take the oldest events away."""
+        return trimming_events(self.prefix, keep)
 
     def pepper_marks(self) -> Exchange[dict[str, Mark]]:
         """Return what is recorded of each pepper."""

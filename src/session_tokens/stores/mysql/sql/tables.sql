@@ -27,6 +27,26 @@ CREATE TABLE IF NOT EXISTS {p}quarantine (
     row_json LONGBLOB NOT NULL
 ) ENGINE = InnoDB;
 
+-- The events that are kept. Who writes some raises the place in the log's one row, as the last lock of its commit, and
+-- so holds others back until all see them: no event comes to stand before one that was seen.
+CREATE TABLE IF NOT EXISTS {p}events (
+    place BIGINT NOT NULL,
+    minor INT NOT NULL,
+    at BIGINT NOT NULL,
+    text MEDIUMBLOB NOT NULL,
+    mac VARBINARY(255) NOT NULL,
+    PRIMARY KEY (place, minor)
+) ENGINE = InnoDB;
+
+CREATE TABLE IF NOT EXISTS {p}event_log (
+    single TINYINT PRIMARY KEY,
+    place BIGINT NOT NULL,
+    trimmed_place BIGINT NOT NULL,
+    trimmed_minor INT NOT NULL
+) ENGINE = InnoDB;
+
+INSERT IGNORE INTO {p}event_log VALUES (1, 0, 0, 0);
+
 INSERT IGNORE INTO {p}slots
 SELECT tens.n * 64 + ones.n FROM
     (WITH RECURSIVE d (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM d WHERE n < 63) SELECT n FROM d) AS tens,
