@@ -99,7 +99,7 @@ def opening_queries(policy: Policy, owner: str) -> list[Query]:
     queries: list[Query] = [EntryOf(owner), ParkedTokens(owner, policy.cleaning_batch)]
     if policy.max_sessions is None:
         return [*queries, SessionsOf(owner, 1, True), SessionCountOf(owner)]
-    return [*queries, SessionsOf(owner)]
+    return [*queries, SessionsOf(owner), SessionCountOf(owner)]
 
 
 @reads(lambda policy, opening, clock: opening_queries(policy, opening.owner))
@@ -107,6 +107,9 @@ def open_session(
     tx: Transaction, policy: Policy, opening: Opening, clock: Clock, leaving: Session | None = None
 ) -> Session:
     """Open a session for an owner; at the owner's cap, replace or refuse as the policy says.
+
+    One that cannot be read gives way before any that can: it may live for a process that has its pepper. Where the
+    policy is ``refuse`` it does not count, so that it keeps nobody out.
 
     A replaced session's transferable tokens move to the new one, parked tokens of the owner join it: a batch here, the
     rest by the sweeper. Openings of one owner are in order: ``created_at`` is later than that of all the others.
@@ -127,15 +130,22 @@ def open_session(
     if policy.names and (former := tx.session(opening.id)) is not None:
         _free_the_name(tx, policy, former)
     replaced: Sequence[Session] = ()
+    epoch = 0 if entry is None else entry.epoch
     if policy.max_sessions is None:
         others = tx.sessions_of(owner, 1, True)
         if others and tx.session_count_of(owner) >= SESSIONS_OF_OWNER_MAX:
             _refuse_too_many(tx, owner, entry)
     else:
         others = tx.sessions_of(owner)
-        if len(others) >= policy.max_sessions:
+        count = tx.session_count_of(owner)
+        if count >= policy.max_sessions:
             staying = [each for each in others if lives(tx, each, entry) and (leaving is None or each.id != leaving.id)]
             replaced = _to_replace(tx, policy, policy.max_sessions, staying)
+            if count > len(others) and policy.session_policy != "refuse":
+                gone = {each.id for each in replaced}
+                staying = [each for each in staying if each.id not in gone]
+                if len(staying) + count - len(others) >= policy.max_sessions:
+                    epoch = _end_unreadable(tx, entry, owner, others, staying)
     created_at, details = now, opening.details
     if others and others[-1].created_at >= now:
         created_at = others[-1].created_at + 1
@@ -146,7 +156,7 @@ def open_session(
         opening.id, owner, opening.lookup, created_at, now, now, deadline,
         opening.idle_timeout_ms, opening.max_age_ms, opening.detached_timeout_ms, opening.detachable,
         None, None, None, now if parked and len(parked) == policy.cleaning_batch else deadline,
-        0 if entry is None else entry.epoch, 1, details, opening.client_id, opening.name, clock,
+        epoch, 1, details, opening.client_id, opening.name, clock,
     )  # fmt: skip
     for other in replaced:
         replace_session(tx, policy, other, session.id)
@@ -192,6 +202,25 @@ def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
     if former.ended_at is None:
         tx.note((SESSION_ENDED, ended, ended.end_reason))
     clean_up(tx, policy, former, ended)
+
+
+def _end_unreadable(
+    tx: Transaction, entry: OwnerEntry | None, owner: str, readable: Sequence[Session], staying: Sequence[Session]
+) -> int:
+    """End the sessions of an owner that cannot be read by one write of their entry, and spare these; return the epoch.
+
+    An entry tells of one such end only: those of an earlier one get their own ends first.
+    """
+    for session in readable:
+        if not session.alive(tx.now, entry):
+            end = session.end(tx.now, entry)
+            end_session(tx, session, end.at, end.reason)
+    epoch = max((session.owner_epoch for session in readable), default=0) if entry is None else entry.epoch
+    disabled_at = None if entry is None else entry.disabled_at
+    tx.put_entry(entry, OwnerEntry(owner, epoch + 1, disabled_at, tx.now, "replaced"))
+    for session in staying:
+        tx.put_session(session, session.replace(owner_epoch=epoch + 1))
+    return epoch + 1
 
 
 def _to_replace(tx: Transaction, policy: Policy, cap: int, living: Sequence[Session]) -> Sequence[Session]:

@@ -202,3 +202,27 @@ class UnreadableChecks(StoreBench):
         assert sorted(token.id for token in moved) == sorted(token.id for token in held[1:])
         assert [session.id for session in await self.tokens.list_sessions("ann")] == [third.id]
         assert await self.tokens.verify_session(third.secret) is not None
+
+    @check
+    async def test_a_cap_holds_beside_what_cannot_be_read(self) -> None:
+        """It may live for a process that has its pepper: where it is one too many, it ends before any that is known."""
+        if not self.store.durable:
+            return
+        capped = AsyncSessionTokens(self.store, Settings(max_sessions=3))
+        lost, kept = await capped.open_session("ann"), await capped.open_session("ann")
+        self.damage("session", lost.id, key_id=ELSEWHERE)
+
+        async def lost_lives() -> bool:
+            now, (found,) = await self.store.read([EntryOf("ann")])
+            return bool(lost.session.alive(now, found.value))
+
+        later = [await capped.open_session("ann")]
+        assert await lost_lives(), "it is one of three"
+        for _ in range(2):  # the second time behind an earlier such end
+            later.append(await capped.open_session("ann"))
+            assert not await lost_lives()
+            living = [kept, *later][-3:]
+            assert [session.id for session in await self.tokens.list_sessions("ann")] == [one.id for one in living]
+            for one in living:
+                assert await self.tokens.verify_session(one.secret) is not None
+        assert await self.tokens.destroy_sessions("ann") == 3
