@@ -93,6 +93,22 @@ def outcome_places(record: IdempotencyRecord | None) -> Sequence[Place]:
     return NOWHERE if record is None else ((OUTCOME_DUE, "", record.expires_at),)
 
 
+def places_of(record: object) -> Sequence[Place]:
+    """Return where a record of any kind stands; a setting stands in no index."""
+    match record:
+        case Session():
+            return session_places(record)
+        case Token():
+            return token_places(record)
+        case OwnerEntry():
+            return entry_places(record)
+        case ServiceKey():
+            return service_key_places(record)
+        case IdempotencyRecord():
+            return outcome_places(record)
+    return NOWHERE
+
+
 def moves(old: Sequence[Place], new: Sequence[Place]) -> Sequence[Move]:
     """Return in which indexes a record moves, from where and to where; ``None`` is nowhere."""
     if old == new:

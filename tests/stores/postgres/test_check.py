@@ -281,7 +281,7 @@ def test_the_running_role_mends_rows_and_names_what_only_the_owner_may(
         assert {"tokens_listed", ann.id, "stamps"} == set(told)
         assert "quarantine" in str(told[ann.id])
         for id in ("tokens_listed", "stamps"):
-            assert told[id].fixed is None and "role that owns" in told[id].text
+            assert told[id].fixed is None and "role that owns" in told[id].message
         assert {"tokens_listed", "stamps"} == {problem.id for problem in found(tokens)}
         assert [("index", "tokens_listed"), ("sequence", "stamps")] == mended(owner)
 

@@ -223,8 +223,8 @@ def test_a_check_finds_what_was_forged_and_sets_it_aside(attack: str, store: Sql
     found = store.check()
     fixed = store.check(fix=True)
 
-    assert [("sessions", "s eve", None)] == [(finding.table, finding.key, finding.fixed) for finding in found]
-    assert {"s eve": "moved to quarantine"} == {f.key: f.fixed for f in fixed if f.table == "sessions"}
+    assert [("session", "s eve", None)] == [(finding.kind, finding.id, finding.fixed) for finding in found]
+    assert {"s eve": "moved to quarantine"} == {f.id: f.fixed for f in fixed if f.kind == "session"}
     assert behind(path, "SELECT table_name FROM quarantine WHERE row_json LIKE '%s eve%'")
     assert ["sessions"] == [name for (name,) in behind(path, "SELECT table_name FROM quarantine")]
     assert store.check() == []
@@ -242,7 +242,7 @@ def test_a_check_writes_down_what_tokens_without_their_session_are(path: Path) -
         bound = tokens.issue_token(session.id, "job")
     behind(path, "UPDATE sessions SET label = 'Mallory'")
     store = opened(path)
-    assert {finding.key: finding.fixed for finding in store.check(fix=True)} == {
+    assert {finding.id: finding.fixed for finding in store.check(fix=True)} == {
         session.id: "moved to quarantine",
         bound.id: "moved to quarantine",
         **{ticket.id: "written down as unassigned" for ticket in tickets},
@@ -278,7 +278,7 @@ def test_a_row_under_a_pepper_that_the_file_knows_is_not_set_aside(store: Sqlite
     for owner, key_id in (("ann", "later"), ("eve", "never")):
         mac = f"'{key_id}' || substr(mac, instr(mac, ':'))"
         behind(path, f"UPDATE sessions SET mac = {mac} WHERE owner = ?", owner)
-    found = {finding.key: (finding.kind, finding.fixed) for finding in store.check(fix=True)}
+    found = {finding.id: (finding.what, finding.fixed) for finding in store.check(fix=True)}
 
     assert found["s ann"] == ("unknown_pepper", None)
     assert found["s eve"] == ("forged", "moved to quarantine")
@@ -291,8 +291,8 @@ def test_a_row_under_a_key_that_is_none_is_set_aside(store: SqliteStore, path: P
 
     found = store.check(fix=True)
     assert all(str(finding).encode() for finding in found), "they can be shown"
-    assert all("moved to quarantine" in str(f) for f in found if f.kind != "orphan")
-    assert {"sessions", "owners"} <= {f.table for f in found}
+    assert all("moved to quarantine" in str(f) for f in found if f.what != "orphan")
+    assert {"session", "owner"} <= {f.kind for f in found}
     assert [] == store.check()
 
 
@@ -315,7 +315,7 @@ def test_all_sessions_end_though_their_owners_entry_is_lost(path: Path) -> None:
 def test_a_check_finds_a_bound_token_without_its_session(store: SqliteStore, path: Path) -> None:
     store.run_now(add_token, "bound", "s eve", "eve", TokenKind.BOUND)
     behind(path, "DELETE FROM sessions WHERE id = 's eve'")
-    fixed = {finding.key: finding.fixed for finding in store.check(fix=True)}
+    fixed = {finding.id: finding.fixed for finding in store.check(fix=True)}
 
     assert {"bound": "moved to quarantine", "t eve": "written down as unassigned"} == fixed
     assert store.check() == []
@@ -326,7 +326,7 @@ def test_a_check_finds_a_missing_index_and_makes_it_anew(store: SqliteStore, pat
     found = store.check(fix=True)
 
     assert ["index"] == [finding.kind for finding in found]
-    assert "sessions_of_owner" in found[0].message
+    assert found[0].id == "sessions_of_owner"
     assert store.check() == []
     assert [session.id for session in store.read_now([SessionsOf("ann")]).found[0].value] == ["s ann"]
 
@@ -336,7 +336,7 @@ def test_a_finding_reads_as_a_line_without_secrets(store: SqliteStore, path: Pat
     (finding,) = store.check()
 
     assert str(finding).startswith(
-        "sessions s eve: the row 's eve' of sessions was not written by a holder of the pepper"
+        "session s eve: the row 's eve' of sessions was not written by a holder of the pepper"
     )
     assert "lookup of" not in str(finding)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import valkey
 
 from session_tokens import SessionTokens, Settings
-from session_tokens.stores.valkey.check import Problem
+from session_tokens.stores.common.findings import Finding
 from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey_blocking
 
 PEPPER = bytes(range(32))
 
 
-def said(store: BlockingValkeyStore, *, fix: bool = False) -> list[Problem]:
+def said(store: BlockingValkeyStore, *, fix: bool = False) -> list[Finding]:
     return list(store.check_now(fix=fix))
 
 
@@ -43,6 +43,7 @@ def test_a_check_sets_aside_what_cannot_be_read_and_leaves_what_another_process_
         }  # fmt: skip
         assert {(problem.kind, problem.id, problem.fixed) for problem in said(store, fix=True)} == {
             ("session", torn.id, "moved to quarantine"), ("session", later.id, None),
+            ("token", token.id, "written down as unassigned"),
         }  # fmt: skip
         assert [(problem.kind, problem.id) for problem in said(store)] == [("session", later.id)]
         page = tokens.list_sessions("ann")

@@ -368,7 +368,7 @@ async def test_check_tells_and_mends_indexes(valkey_url: str) -> None:
 
         problems = await store.check()
         assert len(problems) == 5
-        assert await store.check(fix=True) == problems
+        assert [problem._replace(fixed=None) for problem in await store.check(fix=True)] == problems
         assert await store.check() == []
         assert (await tokens.list_sessions("alice")).items == before
         assert await tokens.verify_session(issued[1].secret) is not None

@@ -17,9 +17,10 @@ from ...errors import StoreError, StoreUnavailable
 from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
+from ..common.findings import Finding, Progress
 from ..common.kinds import KINDS
 from .address import Address
-from .check import Problem, Progress, checking
+from .check import checking
 from .core import PostgresCore, Rows, not_written
 from .dump import WHOLE_TABLE_TIMEOUT_S, clearing, counting, dump_of, dump_statement
 from .event_log import log_read, read_statement, trim_statement
@@ -118,7 +119,7 @@ class PostgresStore(CoalescingStore):
         rows = await self._read(trim_statement(self._core.schema, keep))
         return int(rows[0][0])
 
-    async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
+    async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Finding]:
         """Look at every record, index and function: are they as they were written, do they agree?
 
         Reads in batches, each in one round trip; what changes meanwhile may be reported wrongly.
@@ -130,7 +131,7 @@ class PostgresStore(CoalescingStore):
         Return what was wrong, and of each thing what was done about it.
         """
         script = checking(self.address, self._core.keyring, self._core.decoder, fix, progress)
-        return cast("Sequence[Problem]", await self._run_script(script, CHECK_TIMEOUT_S))
+        return cast("Sequence[Finding]", await self._run_script(script, CHECK_TIMEOUT_S))
 
     async def dump(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind; see ``copying.Copyable``."""

@@ -18,9 +18,10 @@ from ...errors import StoreError, StoreUnavailable
 from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
+from ..common.findings import Finding, Progress
 from ..common.kinds import KINDS
 from .address import Address
-from .check import Problem, Progress, checking
+from .check import checking
 from .core import PostgresCore, Rows, not_written
 from .dump import WHOLE_TABLE_TIMEOUT_S, clearing, counting, dump_of, dump_statement
 from .event_log import log_read, read_statement, trim_statement
@@ -119,7 +120,7 @@ class BlockingPostgresStore(DirectStore):
         rows = self._read(trim_statement(self._core.schema, keep))
         return int(rows[0][0])
 
-    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
+    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Finding]:
         """Look at every record, index and function: are they as they were written, do they agree?
 
         Reads in batches, each in one round trip; what changes meanwhile may be reported wrongly.
@@ -131,7 +132,7 @@ class BlockingPostgresStore(DirectStore):
         Return what was wrong, and of each thing what was done about it.
         """
         script = checking(self.address, self._core.keyring, self._core.decoder, fix, progress)
-        return cast("Sequence[Problem]", self._run_script(script, CHECK_TIMEOUT_S))
+        return cast("Sequence[Finding]", self._run_script(script, CHECK_TIMEOUT_S))
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind; see ``copying.Copyable``."""

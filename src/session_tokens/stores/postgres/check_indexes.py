@@ -9,18 +9,16 @@ needs an extension; making things anew needs the role that owns them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..common.findings import Finding, Findings
 from ..common.kinds import KINDS, Kind
 from ..common.sql_tables import index_statements
 from .address import Address
 from .functions import DIALECT, functions_text
 from .queries import Statement
 from .schema import Command, Script, in_schema
-
-Report = Callable[[str, str, str, str | None], None]
-"""``report(kind, id, text, fixed)``."""
 
 NOT_THE_OWNER = "it can be mended by the role that owns the tables"
 _FUNCTION = re.compile(r"CREATE OR REPLACE (?:FUNCTION|PROCEDURE) \{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;", re.DOTALL)
@@ -54,15 +52,15 @@ class Foundations:
     Args:
         address: where they are.
         fix: whether to mend what can be mended.
-        report: told of each thing that is wrong.
+        findings: told of each thing that is wrong.
     """
 
-    def __init__(self, address: Address, fix: bool, report: Report) -> None:
+    def __init__(self, address: Address, fix: bool, findings: Findings) -> None:
         self._address = address
         self._schema = address.schema
         self._namespace = address.namespace
         self._fix = fix
-        self._report = report
+        self._findings = findings
         self._owns = False
 
     def functions(self) -> Script:
@@ -95,12 +93,10 @@ class Foundations:
         return in_schema(self._address, text)
 
     def _tell(self, kind: str, id: str, said: str, done: str) -> None:
-        if not self._fix:
-            self._report(kind, id, said, None)
-        elif self._owns:
-            self._report(kind, id, said, done)
-        else:
-            self._report(kind, id, f"{said}; {NOT_THE_OWNER}", None)
+        what = "index" if kind == "index" else "foundation"
+        if self._fix and not self._owns:
+            said = f"{said}; {NOT_THE_OWNER}"
+        self._findings.add(Finding(kind, id, said, done if self._fix and self._owns else None, what))
 
     def indexes(self) -> Script:
         """See that each index is there, in use, and holds what its table holds."""
@@ -168,7 +164,7 @@ class Foundations:
                 """
                 yield Statement(query, (id, id, index.kind.table, id))
                 done = "kept the latest, moved the others to quarantine"
-            self._report(index.kind.name, id, f"it is there {count} times", done)
+            self._findings.add(Finding(index.kind.name, id, f"it is there {count} times", done, "twin"))
 
     def stamps(self, highest: int) -> Script:
         """See that the sequence of stamps is ahead of all that were given out: a repeated one would hide a change."""

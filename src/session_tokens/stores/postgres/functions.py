@@ -28,7 +28,6 @@ DIALECT = Dialect(
 )
 
 _PART_OF = {"owner": "entry", "service key": "key"}
-"""What a stamp calls a kind, where that is not its name; see ``rows.Part``."""
 _LETTERS = {"session": "s", "token": "t"}
 _WITH_HEIR = (
     "LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (s).successor OFFSET 0) AS r (h)\n"
@@ -83,7 +82,8 @@ def json_function(kind: Kind) -> str:
     return f"{kind.name.replace(' ', '_')}_json_v1"
 
 
-def _part_of(kind: Kind) -> str:
+def part_of(kind: Kind) -> str:
+    """Return what a stamp calls a kind; see ``rows.Part``."""
     return _PART_OF.get(kind.name, kind.name)
 
 
@@ -163,9 +163,9 @@ def _commit() -> str:
 
 def _stamps_of_records() -> Iterator[str]:
     for kind in KINDS.values():
-        keys = [(_part_of(kind), kind.key)]
+        keys = [(part_of(kind), kind.key)]
         if kind.is_looked_up:
-            keys.append((f"{_part_of(kind)}_lookup", "lookup"))
+            keys.append((f"{part_of(kind)}_lookup", "lookup"))
         for part, column in keys:
             yield (
                 f"    WHEN '{part}' THEN\n"

@@ -106,7 +106,7 @@ def set_stamp(members: Sequence[tuple[str, int]]) -> str:
     return sha256(escaped(" ".join(f"{id}={stamp}" for id, stamp in members)).encode()).hexdigest()
 
 
-def _columns_of(text: str) -> list[Any]:
+def columns_in(text: str) -> list[Any]:
     """Return the columns in a JSON array, its MAC and stamp the last two."""
     columns: list[Any] = json.loads(text)
     if "\\u001a" in text:
@@ -119,7 +119,7 @@ def _columns_of(text: str) -> list[Any]:
 
 def _members_of(rows: Sequence[Row], column: int) -> list[tuple[str, int]]:
     """Return id and stamp of each row of a set, whether it can be read or not."""
-    return [(columns[0], columns[-1]) for columns in (_columns_of(row[column]) for row in rows)]
+    return [(columns[0], columns[-1]) for columns in (columns_in(row[column]) for row in rows)]
 
 
 class Decoder:
@@ -146,7 +146,7 @@ class Decoder:
 
     def _checked(self, table: str, text: str) -> tuple[tuple[Any, ...], int]:
         """Return the columns and the stamp of a JSON array whose MAC is right."""
-        columns = _columns_of(text)
+        columns = columns_in(text)
         stamp = columns.pop()
         mac = columns.pop()
         row = tuple(columns)
@@ -235,7 +235,7 @@ class Decoder:
                 records.append(decode(row))
             except UNREADABLE as error:
                 self.unreadables.met(error)
-                left_out.append(unreadable_of(_columns_of(row[column]), error))
+                left_out.append(unreadable_of(columns_in(row[column]), error))
         return records, left_out
 
     def sessions_found(self, rows: Sequence[Row], part: Part) -> Result:

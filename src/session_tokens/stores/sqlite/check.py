@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from ...clock import Clock
-from ...contract.lost_entries import WRITTEN_ANEW, end_after_loss
+from ...contract.changes import Changes
+from ...contract.drive import drive_now
 from ...crypto.minting import PepperKeyring
-from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
-from ...records import OwnerEntry, Session, Token
-from ..common.kinds import KINDS, OWNER, SESSION, TOKEN, Kind
-from ..common.record_codec import check_mac, mac_of, session_of, token_of, token_row
+from ...errors import UNREADABLE, CorruptRecord
+from ..common.checking import RecordCheck, Seen, Steps, Stored, shown
+from ..common.findings import Finding, Findings, Progress
+from ..common.kinds import KINDS, OWNER, Kind
+from ..common.record_codec import check_mac, mac_of
 from ..common.sql_tables import SIGNED, columns_of, index_statements
 from .commit import Applier
 from .connections import DAMAGED_REMEDY
@@ -21,37 +23,7 @@ from .rows import any_text
 from .schema import DIALECT, recorded_peppers, spaces_of
 
 BATCH = 500
-IN_ORDER = (*(kind for kind in KINDS.values() if kind is not OWNER), OWNER)
-"""Entries come after the sessions that tell of them."""
 TABLES = [kind.table for kind in KINDS.values()]
-FINDINGS_MAX = 1_000
-"""Findings that are answered; more are counted in one last finding."""
-
-Progress = Callable[[int, int], None]
-"""``progress(done, total)`` rows."""
-
-
-class Finding(NamedTuple):
-    """One thing that is not as it should be.
-
-    Attributes:
-        kind: ``structure``, ``index``, ``forged``, ``malformed``, ``unknown_pepper``, ``orphan``, ``lost_entry``,
-            ``older_pepper`` or ``more``.
-        table: where, empty for the whole file.
-        key: the id or key of the row, ``None`` where it is no single row.
-        message: what is wrong, for people; never a secret.
-        fixed: what was done about it, ``None`` where nothing was.
-    """
-
-    kind: str
-    table: str
-    key: str | None
-    message: str
-    fixed: str | None = None
-
-    def __str__(self) -> str:
-        where = " ".join(word for word in (self.table, self.key) if word)
-        return f"{where or 'file'}: {self.message}" + (f" ({self.fixed})" if self.fixed else "")
 
 
 def check_file(
@@ -63,18 +35,21 @@ def check_file(
     fix: bool,
 ) -> list[Finding]:
     """Return what is wrong with a file, and mend it where asked; see ``SqliteStore.check``."""
-    check = _Check(connection, keyring, clock, progress, fix)
+    findings = Findings(fix)
+    foundations = _Foundations(connection, findings, fix)
     connection.execute("BEGIN IMMEDIATE" if fix else "BEGIN")
     connection.text_factory = any_text  # a text that is not UTF-8 is found, and stops nothing
     try:
         for table_prefix in spaces_of(connection):
-            check.indexes(table_prefix)
-        check.structure()
+            foundations.indexes(table_prefix)
+        foundations.structure()
+        done, total = 0, sum(_count(connection, table_prefix) for table_prefix in spaces_of(connection))
         for table_prefix in spaces_of(connection):
-            for kind in IN_ORDER:
-                check.rows(table_prefix, kind)
-            check.lost_entries(table_prefix)
-            check.orphans(table_prefix)
+            space = table_prefix.rstrip("_")
+            rows = _Rows(connection, table_prefix, keyring, clock, fix)
+            check = RecordCheck(rows, findings, recorded_peppers(connection), fix=fix, progress=progress, space=space)
+            done = drive_now(check.run(done, total), _nothing)
+            rows.tell_older(findings, space)
     except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -86,7 +61,16 @@ def check_file(
     finally:
         connection.text_factory = str
     connection.execute("COMMIT")
-    return check.findings
+    return findings.all
+
+
+def _count(connection: sqlite3.Connection, table_prefix: str) -> int:
+    counts = ", ".join(f"(SELECT count(*) FROM {table_prefix}{table})" for table in TABLES)
+    return sum(connection.execute(f"SELECT {counts}").fetchone())
+
+
+def _nothing(_: object) -> None:
+    """Carry out what a script of this store yields: none does."""
 
 
 def _file_of(connection: sqlite3.Connection) -> str:
@@ -131,59 +115,17 @@ def _bound(key: object) -> tuple[str, object]:
     return ("CAST(? AS TEXT)", key.encode("utf-8", "surrogateescape")) if isinstance(key, str) else ("?", key)
 
 
-def _is_utf_8(text: object) -> bool:
-    """Whether a value is text that an owner may have."""
-    try:
-        return isinstance(text, str) and bool(text.encode())
-    except UnicodeEncodeError:
-        return False
+class _Foundations:
+    """A look at what the rows of a file rest on, in one transaction."""
 
-
-class _Check:
-    """One look over a file, in one transaction."""
-
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        keyring: PepperKeyring,
-        clock: Clock,
-        progress: Progress | None,
-        fix: bool,
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, findings: Findings, fix: bool) -> None:
         self._connection = connection
         self._execute = connection.execute
-        self._keyring = keyring
-        self._clock = clock
-        self._progress = progress
+        self._findings = findings
         self._fix = fix
-        self._done = 0
-        self._total = 0
-        self._unlisted = 0
-        self._recorded = frozenset(recorded_peppers(connection))
-        self._found: list[Finding] = []
-        self._untold: dict[str, int] = {}
-        """Owners of the name space → the latest epoch of a session of theirs, until their entry tells of it."""
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What was found, at most ``FINDINGS_MAX`` and one that counts the rest."""
-        if not self._unlisted:
-            return self._found
-        more = Finding("more", "", None, f"{self._unlisted} more of the same kinds", "as those" if self._fix else None)
-        return [*self._found, more]
-
-    def _add(self, kind: str, table: str, key: object, message: str, fixed: str | None = None) -> None:
-        if len(self._found) >= FINDINGS_MAX:
-            self._unlisted += 1
-        else:
-            shown = key if key is None or _is_utf_8(key) else ascii(key)
-            self._found.append(Finding(kind, table, None if shown is None else str(shown), message, fixed))
 
     def structure(self) -> None:
         """Ask SQLite whether pages, rows and indexes agree; make the indexes anew where not."""
-        for table_prefix in spaces_of(self._connection):
-            for table in TABLES:
-                self._total += self._execute(f"SELECT count(*) FROM {table_prefix}{table}").fetchone()[0]
         damages = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
         if damages and self._fix:
             self._execute("REINDEX")
@@ -191,9 +133,10 @@ class _Check:
         if damages and self._fix:
             left = [row[0] for row in self._execute("PRAGMA integrity_check(100)").fetchall() if row[0] != "ok"]
         if left:
-            self._add("structure", "", None, f"the file is damaged; {DAMAGED_REMEDY}")
+            self._findings.add(Finding("file", "", f"the file is damaged; {DAMAGED_REMEDY}", None, "structure"))
         for damage in damages:
-            self._add("structure", "", None, damage, None if damage in left else "made the indexes anew")
+            fixed = None if damage in left else "made the indexes anew"
+            self._findings.add(Finding("file", "", damage, fixed, "structure"))
 
     def indexes(self, table_prefix: str) -> None:
         """See that each index is there, is defined as it should be, and holds what its table holds."""
@@ -201,17 +144,17 @@ class _Check:
         for name, kind, _, where, text in index_statements(KINDS.values(), DIALECT, table_prefix, table_prefix):
             table = table_prefix + kind.table
             if name not in there:
-                said, remedy = f"the index {name} is missing", [text]
+                said, remedy = "it is missing", [text]
             elif there[name] != text:
-                said, remedy = f"the index {name} is defined in another way", [f"DROP INDEX {name}", text]
+                said, remedy = "it is defined in another way", [f"DROP INDEX {name}", text]
             elif self._differs(name, table, where):
-                said, remedy = f"the index {name} does not hold what its table holds", [f"REINDEX {name}"]
+                said, remedy = "it does not hold what its table holds", [f"REINDEX {name}"]
             else:
                 continue
             if self._fix:
                 for step in remedy:
                     self._execute(step)
-            self._add("index", table, None, said, "made anew" if self._fix else None)
+            self._findings.add(Finding("index", name, said, "made anew" if self._fix else None, "index"))
 
     def _differs(self, name: str, table: str, where: str) -> bool:
         """Whether an index and its table hold different rows; of one index alone, damage is a difference.
@@ -229,125 +172,90 @@ class _Check:
             return True
         return bool(by_index != by_table)
 
-    def rows(self, table_prefix: str, kind: Kind) -> None:
-        """See that each row is as someone with the pepper wrote it, and means a record."""
-        name, key, older = table_prefix + kind.table, kind.key, 0
-        for row in self._all_rows(name, key, columns_of(kind)):
-            try:
-                check_mac(self._keyring, name, row[:-1], row[-1])
-                self._decode(kind, row[:-1])
-            except UNREADABLE as error:
-                self._unreadable(table_prefix, kind, row, error)
-                continue
-            if not str(row[-1]).startswith(self._keyring.current + ":"):
-                older += 1
-                if self._fix:
-                    mac = mac_of(self._keyring, name, row[:-1])
-                    self._execute(f"UPDATE {name} SET mac = ? WHERE {key} = ?", (mac, row[0]))
-        if older:
-            message = f"{older} rows are signed under an older pepper; that is fine as long as it is given"
-            self._add("older_pepper", name, None, message, "signed under the current one" if self._fix else None)
 
-    def _unreadable(
-        self, table_prefix: str, kind: Kind, row: tuple[object, ...], error: CorruptRecord | UnknownPepper
+class _Rows:
+    """The rows of a name space, as ``Inspected`` has them; all of a check is one transaction."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, table_prefix: str, keyring: PepperKeyring, clock: Clock, fix: bool
     ) -> None:
-        """Set a row aside, but for one that lives for who has its pepper."""
-        name, is_entry = table_prefix + kind.table, kind is OWNER
-        if is_entry:
-            self._untold.pop(str(row[0]), None)
-        if error.details.get("key_id") in self._recorded:
-            self._add("unknown_pepper", name, row[0], str(error))
-            return
-        what = "malformed" if error.details.get("malformed") else "forged"
-        done = self._set_aside(name, kind.key, row, str(error))
-        if is_entry and done is not None and _is_utf_8(row[0]):
-            done = f"{done}; {self._write_anew(table_prefix, str(row[0]), None)}"
-        self._add(what, name, row[0], str(error), done)
+        self._execute = connection.execute
+        self._prefix = table_prefix
+        self._keyring = keyring
+        self._clock = clock
+        self._fix = fix
+        self._applier = Applier(connection, table_prefix, keyring)
+        self._older: dict[Kind, int] = {}
 
-    def _all_rows(self, name: str, key: str, columns: str) -> Iterator[tuple[object, ...]]:
-        page = f"SELECT {columns} FROM {name} {{}} ORDER BY {key} LIMIT {BATCH}"
-        where = ""  # from the least on, which may be none that we would give
-        values: tuple[object, ...] = ()
+    def scan(self, kind: Kind) -> Iterator[Steps[Sequence[Stored]]]:
+        """Return all rows from the least key on, which may be none that we would give."""
+        page = f"SELECT {columns_of(kind)} FROM {self._prefix}{kind.table} {{}} ORDER BY {kind.key} LIMIT {BATCH}"
+        where, values = "", tuple[object, ...]()
         while rows := self._execute(page.format(where), values).fetchall():
-            yield from rows
+            yield self._stored(kind, rows)
             place, value = _bound(rows[-1][0])
-            where = f"WHERE {key} > {place}" if value is not None else f"WHERE {key} IS NOT ?"
+            where = f"WHERE {kind.key} > {place}" if value is not None else f"WHERE {kind.key} IS NOT ?"
             values = (value,)
-            self._done += len(rows)
-            if self._progress is not None:
-                self._progress(self._done, max(self._total, self._done))
 
-    def _decode(self, kind: Kind, row: tuple[object, ...]) -> None:
-        record = kind.record(row, self._clock)
-        if isinstance(record, Session):
-            if record.owner_epoch > self._untold.get(record.owner, 0):
-                self._untold[record.owner] = record.owner_epoch
-        elif isinstance(record, OwnerEntry) and self._untold.get(record.owner, 0) <= record.epoch:
-            self._untold.pop(record.owner, None)
+    def _stored(self, kind: Kind, rows: Sequence[tuple[Any, ...]]) -> Steps[Sequence[Stored]]:
+        yield from ()
+        return [self._read(kind, row) for row in rows]
 
-    def _set_aside(self, name: str, key: str, row: tuple[object, ...], reason: str) -> str | None:
-        if not self._fix:
-            return None
-        values = (self._clock.now(), name, reason, json.dumps(row, default=repr))
-        self._execute("INSERT INTO quarantine VALUES (?, ?, ?, ?)", values)
-        place, value = _bound(row[0])
-        self._execute(f"DELETE FROM {name} WHERE {key} IS {place}", (value,))
-        return "moved to quarantine"
-
-    def lost_entries(self, table_prefix: str) -> None:
-        """See that no session was opened under a later epoch than its owner's entry tells, where there is one."""
-        name = f"{table_prefix}{OWNER.table}"
-        for owner, epoch in self._untold.items():
-            row = self._execute(f"SELECT {columns_of(OWNER)} FROM {name} WHERE owner = ?", (owner,)).fetchone()
-            fixed = self._write_anew(table_prefix, owner, None if row is None else OwnerEntry(*row[:-1]))
-            said = f"a session was opened under its epoch {epoch}, which its entry does not know"
-            self._add("lost_entry", name, owner, said, fixed)
-        self._untold.clear()
-
-    def _write_anew(self, table_prefix: str, owner: str, known: OwnerEntry | None) -> str | None:
-        """Write an owner's entry where theirs was lost, so that what ended by it stays ended."""
-        if not self._fix:
-            return None
-        name = f"{table_prefix}{SESSION.table}"
-        epochs = [epoch for (epoch,) in self._execute(f"SELECT owner_epoch FROM {name} WHERE owner = ?", (owner,))]
-        rows = self._execute(
-            f"SELECT {columns_of(SESSION)} FROM {name} WHERE owner = ? ORDER BY created_at, id", (owner,)
-        )
-        first = next((session for row in rows if (session := self._session(name, row)) is not None), None)
-        changes = end_after_loss(owner, known, epochs, first, self._clock.now())
-        Applier(self._connection, table_prefix, self._keyring).apply(changes, self._clock.now())
-        return WRITTEN_ANEW
-
-    def _session(self, name: str, row: tuple[object, ...]) -> Session | None:
-        """Return the session of a row, ``None`` for what cannot be read."""
+    def _read(self, kind: Kind, row: tuple[Any, ...]) -> Stored:
+        name, columns = self._prefix + kind.table, row[:-1]
+        told = columns if kind is not OWNER or shown(row[0]) == row[0] else ()
         try:
-            check_mac(self._keyring, name, row[:-1], row[-1])
-            return session_of(row[:-1], self._clock)
-        except UNREADABLE:
-            return None
+            check_mac(self._keyring, name, columns, row[-1])
+            record = kind.record(columns, self._clock)
+        except UNREADABLE as error:
+            return Stored(shown(row[0]), row, told, None, error)
+        if not str(row[-1]).startswith(self._keyring.current + ":"):
+            self._older[kind] = self._older.get(kind, 0) + 1
+            if self._fix:
+                mac = mac_of(self._keyring, name, columns)
+                self._execute(f"UPDATE {name} SET {SIGNED} = ? WHERE {kind.key} = ?", (mac, row[0]))
+        return Stored(shown(row[0]), row, told, record)
 
-    def orphans(self, table_prefix: str) -> None:
-        """See that each token that names a session has it; without it, it is written down as what it counts as."""
-        name = f"{table_prefix}tokens"
-        orphans = self._execute(
-            f"SELECT {columns_of(TOKEN, 't')} FROM {name} t LEFT JOIN {table_prefix}sessions s ON s.id = t.session_id "
-            "WHERE t.session_id IS NOT NULL AND s.id IS NULL"
-        ).fetchall()
-        for row in orphans:
-            try:
-                check_mac(self._keyring, name, row[:-1], row[-1])
-                token = token_of(row[:-1])
-            except UNREADABLE:
-                continue  # told with the rows
-            left = token.as_of(self._clock.now(), None, None)
-            said = f"its session {token.session_id} is not there; it {'is dead' if left is None else 'is unassigned'}"
-            fixed = self._set_aside(name, "id", row, said) if left is None else self._put(name, left)
-            self._add("orphan", name, token.id, said, fixed)
+    def tell_older(self, findings: Findings, space: str) -> None:
+        """Tell of rows that are signed under an older pepper."""
+        for kind, count in self._older.items():
+            said = f"{count} rows are signed under an older pepper; that is fine as long as it is given"
+            fixed = "signed under the current one" if self._fix else None
+            findings.add(Finding(kind.name, "", said, fixed, "older_pepper", space))
 
-    def _put(self, name: str, token: Token) -> str | None:
-        if not self._fix:
-            return None
-        row = token_row(token)
-        values = ", ".join(f"{column} = ?" for column in (*TOKEN.names, SIGNED))
-        self._execute(f"UPDATE {name} SET {values} WHERE id = ?", (*row, mac_of(self._keyring, name, row), token.id))
-        return "written down as unassigned"
+    def get(self, kind: Kind, keys: Collection[str]) -> Steps[dict[str, Stored]]:
+        """Return those of some rows that are there."""
+        yield from ()
+        found = {}
+        for key in keys:
+            query = f"SELECT {columns_of(kind)} FROM {self._prefix}{kind.table} WHERE {kind.key} = ?"
+            row = self._execute(query, (key,)).fetchone()
+            if row is not None:
+                found[key] = self._read(kind, row)
+        return found
+
+    def entry_key(self, owner: str) -> str:
+        """Return the owner."""
+        return shown(owner)
+
+    def now(self) -> Steps[int]:
+        """Return the instant."""
+        yield from ()
+        return self._clock.now()
+
+    def set_aside(
+        self, kind: Kind, stored: Stored, reason: str, changes: Changes | None, seen: Sequence[Seen]
+    ) -> Steps[bool]:
+        """Move a row to the table ``quarantine``."""
+        name = self._prefix + kind.table
+        values = (self._clock.now(), name, reason, json.dumps(stored.handle, default=repr))
+        self._execute("INSERT INTO quarantine VALUES (?, ?, ?, ?)", values)
+        place, value = _bound(stored.handle[0])
+        self._execute(f"DELETE FROM {name} WHERE {kind.key} IS {place}", (value,))
+        return changes is None or (yield from self.write(changes, seen))
+
+    def write(self, changes: Changes, seen: Sequence[Seen]) -> Steps[bool]:
+        """Write changes: nothing moves in a transaction."""
+        yield from ()
+        self._applier.apply(changes, self._clock.now())
+        return True

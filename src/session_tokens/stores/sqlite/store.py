@@ -52,7 +52,8 @@ from ...errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
 from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
-from .check import Finding, Progress, check_file
+from ..common.findings import Finding, Progress
+from .check import check_file
 from .connections import (
     FileOptions,
     OpenedFile,

@@ -19,9 +19,10 @@ from ...errors import StoreUnavailable
 from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
+from ..common.findings import Finding, Progress
 from ..common.retry import Full
 from .blocking_connections import BlockingConnections
-from .check import Problem, Progress, checking
+from .check import checking
 from .connections import Moved, Pool, Steps, pack
 from .dump import clearing, counting, dumping
 from .event_log import log_read, read_words, trim_words
@@ -171,7 +172,7 @@ class BlockingValkeyStore(DirectStore):
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
         return int(self._ask_once(trim_words(self._core.codec, keep)))
 
-    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Problem]:
+    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Finding]:
         """Compare indexes and links with the records; ``fix`` mends these, and sets aside records that cannot be read.
 
         Reads everything, in small steps; commands may go on meanwhile.

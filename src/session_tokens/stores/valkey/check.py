@@ -1,57 +1,35 @@
-"""Compares the indexes of a Valkey or Redis store with its records, and mends them. Pure: yields commands."""
+"""Looking through a whole store: what a check of its records (``common/checking``) asks of Valkey, and its indexes.
+
+Theory of operation. All names are gathered first. The records are looked at, each with the places in which it should
+stand (``contract/places``); then the sorted sets, which should hold these places and no others. What moves while it is
+read is looked at again before it is called wrong, under the stamp of its record. What is set aside is kept, as it was,
+under a name that begins with ``q:``. Pure: yields commands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...contract.lost_entries import WRITTEN_ANEW
-from ...contract.places import (
-    TRANSFERABLES_OF,
-    Place,
-    entry_places,
-    outcome_places,
-    service_key_places,
-    session_places,
-    token_places,
-)
-from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
-from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN
-from .check_owners import Owners, fix_words
-from .keys import PEPPERS, STAMP_LENGTH, entry_at, owner_part, part_of
+from ...clock import NEVER
+from ...contract.changes import Changes
+from ...contract.optimistic import Commit
+from ...contract.places import TRANSFERABLES_OF, places_of
+from ...errors import UNREADABLE, CorruptRecord
+from ..common.checking import RecordCheck, Seen, Steps, Stored
+from ..common.findings import Finding, Findings, Progress
+from ..common.json_rows import from_json
+from ..common.kinds import KINDS, OWNER, Kind
+from .commit import Writes
+from .keys import LETTERS, PEPPERS, STAMP_LENGTH, entry_at, key_part, part_of
 from .rows import Reply, ValkeyCodec
 
 SCAN_COUNT = b"500"
 GET_COUNT = 200
 MARK = b"#"
-ASIDE = "moved to quarantine"
 _BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs", b"lg")
 _LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"du")
-_KINDS = {b"s": "session", b"t": "token", b"e": "owner", b"i": "idempotency", b"c": "setting", b"k": "service key"}
-
-Progress = Callable[[int, int], None]
-"""``progress(done, total)`` records."""
-
-Checking = Generator[list[bytes], Reply, Any]
-
-
-class Problem(NamedTuple):
-    """Something in the store that is not as it should be.
-
-    Attributes:
-        kind: ``session``, ``token``, ``owner``, ``idempotency``, ``setting``, ``service key`` or ``index``.
-        id: of the record, or the name of the index.
-        text: what is wrong.
-        fixed: what was done about a record, ``None`` where nothing was; indexes and look-up keys are simply mended.
-    """
-
-    kind: str
-    id: str
-    text: str
-    fixed: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.id}: {self.text}" + (f" ({self.fixed})" if self.fixed else "")
+_KIND_OF = {letter: name for name, letter in LETTERS.items()}
 
 
 class _Member(NamedTuple):
@@ -77,66 +55,17 @@ class _Record(NamedTuple):
     lookup: bytes | None
 
 
-def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) -> Checking:
-    """Read everything, compare, and mend where ``fix``; return the problems that were there.
-
-    What moves while it is read is looked at again before it is called a problem, under the stamps of its record. A
-    record that cannot be read is set aside, as it was, under a name that begins with ``q:``; one under a pepper that
-    the store knows is left, for it lives for the processes that have that pepper.
-    """
-    problems: list[Problem] = []
-    expected: dict[_Member, _Record] = {}
-    lookups: dict[bytes, _Record] = {}
-    records: dict[bytes, _Record] = {}
-    unreadable: set[bytes] = set()
-    lost: list[tuple[bytes, bytes, Problem]] = []
-    aside: set[bytes] = set()
+def checking(codec: ValkeyCodec, fix: bool, progress: Progress | None = None) -> Steps[list[Finding]]:
+    """Read everything, compare, and mend where ``fix``; return what was wrong."""
+    findings = Findings(fix)
     marks = yield [b"HGETALL", codec.prefix + PEPPERS]
     recorded = {key_id.decode("ascii", "replace") for key_id in (marks if isinstance(marks, dict) else marks[::2])}
-    owners = Owners(codec)
     names = yield from _scan(codec)
-    wanted = sorted(name for name in names if name[1:2] == b":" and name[:1] in _KINDS)
-    for start in range(0, len(wanted), GET_COUNT):
-        if progress is not None:
-            progress(start, len(wanted))
-        some = wanted[start : start + GET_COUNT]
-        values = yield [b"MGET", *(codec.prefix + name for name in some)]
-        for name, value in zip(some, values, strict=True):
-            if value is None:
-                continue
-            try:
-                record = _record_of(codec, name, value)
-            except UNREADABLE as error:
-                may_go = fix and error.details.get("key_id") not in recorded
-                owners.saw_unreadable(name, value)
-                if may_go and name[:1] == b"e":
-                    lost.append((name, value, _unreadable_problem(name, error, is_aside=False)))
-                    continue
-                if may_go and (yield from _set_aside(codec, name, value)):
-                    aside.add(name)
-                else:
-                    unreadable.add(name)
-                problems.append(_unreadable_problem(name, error, is_aside=name in aside))
-                continue
-            owners.saw(name, value)
-            records[name] = record
-            expected.update(dict.fromkeys(record.places, record))
-            if record.lookup is not None:
-                lookups[record.lookup] = record
-    for name, value, problem in lost:
-        problems.append((yield from _set_entry_aside(owners, name, value, problem)))
-        (unreadable if problems[-1].fixed is None else aside).add(name)
-    found = yield from _places_held(codec, names)
-    for place in sorted(found - expected.keys()):
-        if _name_of(place) not in unreadable:
-            said = yield from _superfluous(codec, place, records, fix)
-            problems += [] if _name_of(place) in aside else said
-    for place in expected.keys() - found:
-        problems += yield from _missing(codec, place, expected[place], fix)
-    for lookup in lookups.keys() - set(names):
-        problems += yield from _unled(codec, lookup, lookups[lookup], fix)
-    problems += yield from _lost_entries(owners, fix)
-    return problems
+    records = _Records(codec, names)
+    check = RecordCheck(records, findings, recorded, fix=fix, progress=progress)
+    yield from check.run(0, sum(map(len, records.names.values())))
+    yield from _Indexes(codec, records, findings, fix).look(names)
+    return findings.all
 
 
 def _scan(codec: ValkeyCodec) -> Generator[list[bytes], Reply, set[bytes]]:
@@ -149,139 +78,210 @@ def _scan(codec: ValkeyCodec) -> Generator[list[bytes], Reply, set[bytes]]:
             return names
 
 
-def _places_held(codec: ValkeyCodec, names: set[bytes]) -> Generator[list[bytes], Reply, set[_Member]]:
-    """Return all places that indexes hold."""
-    held: set[_Member] = set()
-    for name in sorted(names):
-        if (name[:2] in _BUCKETS and name[2:3] == b":") or name in _LISTINGS:
-            members = yield [b"ZRANGE", codec.prefix + name, b"0", b"-1"]
-            held.update(_Member(name, member) for member in members if member != MARK)
-    return held
+class _Records:
+    """The records of a name space, as ``Inspected`` has them; what finds one again is its name and its stamp.
+
+    Attributes:
+        names: kind → the names of its records, in order.
+        read: name → what can be read, and where that should stand.
+        unreadable: names of what cannot, and is where it was.
+        aside: names of what was set aside.
+        lost: names of owners' entries that were looked for and are not there.
+    """
+
+    def __init__(self, codec: ValkeyCodec, names: Collection[bytes]) -> None:
+        self.names = {kind: sorted(name for name in names if name.startswith(LETTERS[kind] + b":")) for kind in KINDS}
+        self.read: dict[bytes, _Record] = {}
+        self.unreadable: set[bytes] = set()
+        self.aside: set[bytes] = set()
+        self.lost: set[bytes] = set()
+        self._codec = codec
+
+    def scan(self, kind: Kind) -> Iterator[Steps[Sequence[Stored]]]:
+        """Return all records that there were when the names were gathered, and still are."""
+        names = self.names[kind.name]
+        for start in range(0, len(names), GET_COUNT):
+            yield self._batch(kind, names[start : start + GET_COUNT])
+
+    def _batch(self, kind: Kind, names: Sequence[bytes]) -> Steps[Sequence[Stored]]:
+        values = yield [b"MGET", *(self._codec.prefix + name for name in names)]
+        some = [self._read(kind, name, value) for name, value in zip(names, values, strict=True) if value is not None]
+        for stored in some:
+            name, stamp = stored.handle[0], stored.handle[1][:STAMP_LENGTH]
+            if stored.error is None:
+                self.read[name] = _Record(name, stamp, *_places_of(kind, stored.record, name[2:]))
+            else:
+                self.unreadable.add(name)
+        return some
+
+    def _read(self, kind: Kind, name: bytes, value: bytes) -> Stored:
+        key, row = name[2:].decode("ascii", "replace"), _row_in(value)
+        if not row or not isinstance(row[0], str) or key_part(kind.name, row[0]) != name[2:]:
+            row = []  # it says to be something that would stand elsewhere
+        try:
+            record = self._codec.record(kind, value)
+            if not row:
+                raise CorruptRecord("it stands where another record was written", table=kind.table)
+        except UNREADABLE as error:
+            return Stored(key, (name, value), row, None, error)
+        return Stored(key, (name, value), row, record)
+
+    def get(self, kind: Kind, keys: Collection[str]) -> Steps[dict[str, Stored]]:
+        """Return those of some records that are there."""
+        names = {key: _name_of(kind, key) for key in keys}
+        values = yield [b"MGET", *(self._codec.prefix + name for name in names.values())]
+        if kind is OWNER:
+            self.lost.update(name for name, value in zip(names.values(), values, strict=True) if value is None)
+        found = zip(names.items(), values, strict=True)
+        return {key: self._read(kind, name, value) for (key, name), value in found if value is not None}
+
+    def entry_key(self, owner: str) -> str:
+        """Return the owner as part of a key."""
+        return key_part(OWNER.name, owner).decode("ascii")
+
+    def now(self) -> Steps[int]:
+        """Return the server's instant, as far as this process knows it."""
+        yield from ()
+        return self._codec.clock.now()
+
+    def set_aside(
+        self, kind: Kind, stored: Stored, reason: str, changes: Changes | None, seen: Sequence[Seen]
+    ) -> Steps[bool]:
+        """Move a record to another name, if it is still the one that was looked at."""
+        name, value = stored.handle
+        words = [b"p", b"q:" + name, b"0", value, b"d", name]
+        checks: Mapping[bytes, bytes] = {**_stamps_of(seen), name: value[:STAMP_LENGTH]}
+        if changes is not None:
+            writes = Writes(self._codec, Commit(changes, dict(checks), 0))
+            checks, words = writes.checks, words + writes.words
+        reply = yield fix_words(self._codec, checks, words)
+        if reply[1]:
+            self.unreadable.discard(name)
+            self.aside.add(name)
+        return bool(reply[1])
+
+    def write(self, changes: Changes, seen: Sequence[Seen]) -> Steps[bool]:
+        """Write like any command."""
+        writes = Writes(self._codec, Commit(changes, _stamps_of(seen), 0))
+        reply = yield fix_words(self._codec, writes.checks, writes.words)
+        return bool(reply[1])
 
 
-def _record_of(codec: ValkeyCodec, name: bytes, value: bytes) -> _Record:
-    """Return a record with its places; raise ``CorruptRecord`` for what was not written as it stands there."""
-    kind, id = name[:1], name[2:]
-    lookup: bytes | None = None
-    found: Sequence[Place] = ()
-    if kind == b"s":
-        session = codec.record(SESSION, value)
-        right, lookup, found = part_of(session.id), _lookup_key(b"S:", session.lookup), session_places(session)
-    elif kind == b"t":
-        token = codec.record(TOKEN, value)
-        right, lookup, found = part_of(token.id), _lookup_key(b"T:", token.lookup), token_places(token)
-    elif kind == b"e":
-        entry = codec.record(OWNER, value)
-        right, found = owner_part(entry.owner), entry_places(entry)
-    elif kind == b"i":
-        outcome = codec.record(IDEMPOTENCY, value)
-        right, found = part_of(outcome.key), outcome_places(outcome)
-    elif kind == b"k":
-        key = codec.record(SERVICE_KEY, value)
-        right, lookup, found = part_of(key.id), _lookup_key(b"K:", key.lookup), service_key_places(key)
-    else:
-        right = part_of(codec.record(SETTING, value).name)
-    if right != id:
-        raise CorruptRecord("it stands where another record was written", table=_KINDS[kind])
+def _name_of(kind: Kind, key: str) -> bytes:
+    return LETTERS[kind.name] + b":" + key_part(kind.name, key)
+
+
+def _stamps_of(seen: Sequence[Seen]) -> dict[Any, Any]:
+    return {
+        _name_of(kind, key): b"" if stored is None else stored.handle[1][:STAMP_LENGTH] for kind, key, stored in seen
+    }
+
+
+def _row_in(value: bytes) -> list[Any]:
+    """Return the row of a stored value, whoever wrote it; an empty one for what holds none."""
+    try:
+        row = from_json(value[STAMP_LENGTH:].split(b"\n", 2)[2])
+    except (ValueError, IndexError, RecursionError):
+        return []
+    return row if isinstance(row, list) else []
+
+
+def _places_of(kind: Kind, record: Any, id: bytes) -> tuple[dict[_Member, int], bytes | None]:
+    """Return where a record should stand, and the look-up key that should lead to it."""
     places: dict[_Member, int] = {}
-    for place in found:
+    for place in places_of(record):
         bucket, member, at = entry_at(place, id)
         places[_Member(bucket, member)] = at
         if place[0] == TRANSFERABLES_OF:
             places[_Member(b"lx:" + part_of(place[1]), member)] = at
-    return _Record(name, value[:STAMP_LENGTH], places, lookup)
+    lookup = record.lookup if kind.is_looked_up else None
+    return places, None if lookup is None else LETTERS[kind.name].upper() + b":" + part_of(lookup)
 
 
-def _lookup_key(kind: bytes, lookup: str | None) -> bytes | None:
-    return None if lookup is None else kind + part_of(lookup)
+def fix_words(codec: ValkeyCodec, checks: Mapping[bytes, bytes], writes: Sequence[bytes]) -> list[bytes]:
+    """Return the call that writes if each of some records still has its stamp, empty for what is not there."""
+    always = (b"0", b"%d" % NEVER)
+    words = [b"FCALL", b"session_tokens_commit_v1", b"1", codec.last_stamp_key, *always, b"%d" % len(checks)]
+    for check in checks.items():
+        words += check
+    return [*words, b"%d" % len(writes), *writes]
 
 
-def _name_of(place: _Member) -> bytes:
+class _Indexes:
+    """The sorted sets and look-up keys of a name space against its records."""
+
+    def __init__(self, codec: ValkeyCodec, records: _Records, findings: Findings, fix: bool) -> None:
+        self._codec = codec
+        self._records = records
+        self._findings = findings
+        self._fix = fix
+
+    def look(self, names: Collection[bytes]) -> Steps[None]:
+        """Compare, and mend where that was asked for."""
+        expected = {place: record for record in self._records.read.values() for place in record.places}
+        found = yield from self._held(names)
+        for place in sorted(found - expected.keys()):
+            if _record_at(place) not in self._records.unreadable:
+                yield from self._superfluous(place)
+        for place in expected.keys() - found:
+            yield from self._missing(place, expected[place])
+        lookups = {record.lookup: record for record in self._records.read.values() if record.lookup is not None}
+        for lookup in lookups.keys() - set(names):
+            yield from self._unled(lookup, lookups[lookup])
+
+    def _held(self, names: Collection[bytes]) -> Steps[set[_Member]]:
+        """Return all places that indexes hold."""
+        held: set[_Member] = set()
+        for name in sorted(names):
+            if (name[:2] in _BUCKETS and name[2:3] == b":") or name in _LISTINGS:
+                members = yield [b"ZRANGE", self._codec.prefix + name, b"0", b"-1"]
+                held.update(_Member(name, member) for member in members if member != MARK)
+        return held
+
+    def _still(self, name: bytes, stamp: bytes) -> Steps[bool]:
+        """Whether a record is as it was read."""
+        now = yield [b"GETRANGE", self._codec.prefix + name, b"0", b"%d" % (STAMP_LENGTH - 1)]
+        return bool(now == stamp)
+
+    def _superfluous(self, place: _Member) -> Steps[None]:
+        name = _record_at(place)
+        stamp = self._records.read[name].stamp if name in self._records.read else b""
+        there = yield [b"ZSCORE", self._codec.prefix + place.bucket, place.member]
+        if there is None or not (yield from self._still(name, stamp)):
+            return
+        if self._fix:
+            yield fix_words(self._codec, {name: stamp}, [b"r", place.bucket, place.member])
+        if name not in self._records.aside and name not in self._records.lost:
+            self._report(place, "holds", name)
+
+    def _missing(self, place: _Member, record: _Record) -> Steps[None]:
+        there = yield [b"ZSCORE", self._codec.prefix + place.bucket, place.member]
+        if there is not None or not (yield from self._still(record.name, record.stamp)):
+            return
+        if self._fix:
+            words = [b"a", place.bucket, b"%d" % record.places[place], place.member]
+            yield fix_words(self._codec, {record.name: record.stamp}, words)
+        self._report(place, "lacks", record.name)
+
+    def _unled(self, lookup: bytes, record: _Record) -> Steps[None]:
+        there = yield [b"EXISTS", self._codec.prefix + lookup]
+        if there or not (yield from self._still(record.name, record.stamp)):
+            return
+        if self._fix:
+            yield fix_words(self._codec, {record.name: record.stamp}, [b"p", lookup, b"0", record.name + b"\n"])
+        kind, said = _KIND_OF[record.name[:1]], "its look-up key is not there"
+        fixed = "made anew" if self._fix else None
+        self._findings.add(Finding(kind, record.name[2:].decode("ascii"), said, fixed, "lookup"))
+
+    def _report(self, place: _Member, verb: str, name: bytes) -> None:
+        said = f"{verb} {name.decode('ascii', 'replace')} against its record"
+        fixed = "made right" if self._fix else None
+        self._findings.add(Finding("index", place.bucket.decode("ascii", "replace"), said, fixed))
+
+
+def _record_at(place: _Member) -> bytes:
     """Return the name of the record of which a place tells."""
     if place.bucket == b"du":
         return place.member[:1] + b":" + place.member[1:]
     kinds = {b"bo": b"s:", b"bs": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
     return kinds.get(place.bucket[:2], b"t:") + place.member
-
-
-def _set_aside(codec: ValkeyCodec, name: bytes, value: bytes) -> Generator[list[bytes], Reply, bool]:
-    """Move a record out of the way, if it is still the one that was looked at; return whether it was."""
-    writes = [b"p", b"q:" + name, b"0", value, b"d", name]
-    reply = yield _fix(codec, name, value[:STAMP_LENGTH], writes)
-    return bool(reply[1])
-
-
-def _set_entry_aside(
-    owners: Owners, name: bytes, value: bytes, problem: Problem
-) -> Generator[list[bytes], Reply, Problem]:
-    """As ``_set_aside``, for an owner's entry, once all sessions were seen; return the problem as it is then."""
-    is_gone, is_anew = yield from owners.set_aside(name, value)
-    if not is_gone:
-        return problem
-    return problem._replace(fixed=f"{ASIDE}; {WRITTEN_ANEW}" if is_anew else ASIDE)
-
-
-def _lost_entries(owners: Owners, fix: bool) -> Generator[list[bytes], Reply, list[Problem]]:
-    problems = []
-    for part, epoch, is_anew in (yield from owners.lost(fix=fix)):
-        said = f"a session was opened under its epoch {epoch}, which its entry does not know"
-        problems.append(Problem("owner", part.decode("ascii"), said, WRITTEN_ANEW if is_anew else None))
-    return problems
-
-
-def _unreadable_problem(name: bytes, error: CorruptRecord | UnknownPepper, *, is_aside: bool) -> Problem:
-    fixed = ASIDE if is_aside else None
-    return Problem(_KINDS[name[:1]], name[2:].decode("ascii", "replace"), str(error), fixed)
-
-
-def _fix(codec: ValkeyCodec, name: bytes, stamp: bytes, writes: list[bytes]) -> list[bytes]:
-    """Return the call that writes if a record still has its stamp."""
-    return fix_words(codec, {name: stamp}, writes)
-
-
-def _still(codec: ValkeyCodec, name: bytes, stamp: bytes) -> Generator[list[bytes], Reply, bool]:
-    """Whether a record is as it was read."""
-    now = yield [b"GETRANGE", codec.prefix + name, b"0", b"%d" % (STAMP_LENGTH - 1)]
-    return bool(now == stamp)
-
-
-def _superfluous(
-    codec: ValkeyCodec, place: _Member, records: dict[bytes, _Record], fix: bool
-) -> Generator[list[bytes], Reply, list[Problem]]:
-    name = _name_of(place)
-    stamp = records[name].stamp if name in records else b""
-    there = yield [b"ZSCORE", codec.prefix + place.bucket, place.member]
-    if there is None or not (yield from _still(codec, name, stamp)):
-        return []
-    if fix:
-        yield _fix(codec, name, stamp, [b"r", place.bucket, place.member])
-    return [_index_problem(place, "holds", name)]
-
-
-def _missing(
-    codec: ValkeyCodec, place: _Member, record: _Record, fix: bool
-) -> Generator[list[bytes], Reply, list[Problem]]:
-    there = yield [b"ZSCORE", codec.prefix + place.bucket, place.member]
-    if there is not None or not (yield from _still(codec, record.name, record.stamp)):
-        return []
-    if fix:
-        score = b"%d" % record.places[place]
-        yield _fix(codec, record.name, record.stamp, [b"a", place.bucket, score, place.member])
-    return [_index_problem(place, "lacks", record.name)]
-
-
-def _unled(
-    codec: ValkeyCodec, lookup: bytes, record: _Record, fix: bool
-) -> Generator[list[bytes], Reply, list[Problem]]:
-    there = yield [b"EXISTS", codec.prefix + lookup]
-    if there or not (yield from _still(codec, record.name, record.stamp)):
-        return []
-    if fix:
-        yield _fix(codec, record.name, record.stamp, [b"p", lookup, b"0", record.name + b"\n"])
-    kind = _KINDS[record.name[:1]]
-    return [Problem(kind, record.name[2:].decode("ascii"), "its look-up key is not there")]
-
-
-def _index_problem(place: _Member, verb: str, name: bytes) -> Problem:
-    index = place.bucket.decode("ascii", "replace")
-    return Problem("index", index, f"{verb} {name.decode('ascii', 'replace')} against its record")

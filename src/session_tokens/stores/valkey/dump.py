@@ -9,19 +9,10 @@ from collections.abc import Generator
 
 from ..common.copying import MARK, Dump
 from ..common.kinds import KINDS
-from .keys import part_of
+from .keys import LETTERS, part_of
 from .rows import Reply, ValkeyCodec
 
 SCAN_COUNT = b"1000"
-
-_BEGINNINGS = {
-    "owner": b"e:",
-    "setting": b"c:",
-    "service key": b"k:",
-    "session": b"s:",
-    "token": b"t:",
-    "idempotency": b"i:",
-}
 
 Dumping = Generator[list[bytes], Reply, Dump]
 
@@ -31,7 +22,7 @@ def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
 
     A place is a cursor of ``SCAN``, which holds as long as the server runs.
     """
-    pattern = codec.prefix + _BEGINNINGS[kind] + b"*"
+    pattern = codec.prefix + LETTERS[kind] + b":*"
     cursor, keys = yield [b"SCAN", (after or "0").encode("ascii"), b"MATCH", pattern, b"COUNT", b"%d" % limit]
     values = (yield [b"MGET", *keys]) if keys else []
     records = [codec.record(KINDS[kind], value) for value in values if value is not None]
@@ -40,7 +31,7 @@ def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
 
 def counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
     """Yield commands, take their replies, return how many records there are."""
-    beginnings, at, count = frozenset(_BEGINNINGS.values()), len(codec.prefix), 0
+    beginnings, at, count = {letter + b":" for letter in LETTERS.values()}, len(codec.prefix), 0
     cursor = b"0"
     while True:
         cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
@@ -51,7 +42,7 @@ def counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
 
 def clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
     """Yield the commands that delete every key, the mark of a copy last."""
-    mark = codec.prefix + _BEGINNINGS["setting"] + part_of(MARK)
+    mark = codec.prefix + LETTERS["setting"] + b":" + part_of(MARK)
     cursor = b"0"
     while True:
         cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]

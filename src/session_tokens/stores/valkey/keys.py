@@ -111,6 +111,17 @@ def token_link(token: Token) -> bytes:
     return b"" if token.session_id is None else b"s:" + part_of(token.session_id)
 
 
+LETTERS = {
+    "session": b"s", "token": b"t", "owner": b"e", "idempotency": b"i", "setting": b"c", "service key": b"k",
+}  # fmt: skip
+"""Kind of record → how the names of its records begin, before a colon; as a capital, those of its look-up keys."""
+
+
+def key_part(kind: str, key: str) -> bytes:
+    """Return the key of a record of a kind as part of its name."""
+    return owner_part(key) if kind == "owner" else part_of(key)
+
+
 LINKS: dict[str, Callable[[Any], bytes]] = {"session": session_link, "token": token_link}
 """Kind of record → what reading one brings along."""
 
