@@ -13,6 +13,7 @@ from session_tokens import SessionTokens, Settings
 from session_tokens.rules.owners import destroy_sessions, disable_owner
 from session_tokens.settings import ENDED_AT_ONCE
 from session_tokens.stores.connect import check_store
+from tests.helpers.servers.mariadb import shared_server
 from tests.helpers.sqlite_files import behind
 
 MANY = 120
@@ -29,7 +30,7 @@ def pepper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_TOKENS_PEPPER_FILE", str(file))
 
 
-@pytest.fixture(params=["sqlite", "valkey", "postgres"])
+@pytest.fixture(params=["sqlite", "valkey", "postgres", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, pepper: None) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'sessions.db'}"
@@ -66,6 +67,16 @@ def change_entries(url: str, change: Callable[[str], str] | None) -> None:
                 else:
                     query = "UPDATE session_tokens.owners SET mac = %s WHERE owner = %s"
                     connection.execute(query, [change(mac), owner])
+    elif url.startswith("mysql"):
+        server, database = shared_server(), url.rpartition("/")[2]
+        for owner, mac in server.execute("SELECT HEX(owner), mac FROM session_tokens_owners", database):
+            where = f"WHERE owner = UNHEX('{owner}')"
+            if change is None:
+                server.execute(f"DELETE FROM session_tokens_owners {where}", database)
+            else:
+                server.execute(
+                    f"UPDATE session_tokens_owners SET mac = '{change(bytes(mac).decode())}' {where}", database
+                )
     else:
         address, _, name = url.partition("?namespace=")
         with valkey.Valkey.from_url(address) as client:

@@ -12,10 +12,11 @@ import valkey
 from session_tokens import SessionTokens, Settings
 from session_tokens.stores.common.findings import Finding
 from session_tokens.stores.connect import check_store
+from tests.helpers.servers.mariadb import shared_server
 from tests.helpers.sqlite_files import behind
 
 
-@pytest.fixture(params=["sqlite", "valkey", "postgres"])
+@pytest.fixture(params=["sqlite", "valkey", "postgres", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     file = tmp_path / "pepper"
     file.touch(mode=0o600)
@@ -35,6 +36,9 @@ def spoil(url: str, table: str, letter: str, id: str, *, delete: bool = False) -
     elif url.startswith("postgresql"):
         with psycopg.connect(url, options="-c search_path=session_tokens") as connection:
             connection.execute(f"{change} WHERE id = %s", [id])
+    elif url.startswith("mysql"):
+        change = change.replace(table, f"session_tokens_{table}")
+        shared_server().execute(f"{change} WHERE id = '{id}'", _database(url))
     else:
         address, _, name = url.partition("?namespace=")
         with valkey.Valkey.from_url(address) as client:
@@ -45,6 +49,10 @@ def spoil(url: str, table: str, letter: str, id: str, *, delete: bool = False) -
             client.set(key, b"\n".join((head, b"x", row)))
             if delete:
                 client.delete(key)
+
+
+def _database(url: str) -> str:
+    return url.rpartition("/")[2]
 
 
 def found(url: str, *, fix: bool = False) -> dict[tuple[str, str], tuple[str, str | None]]:

@@ -9,8 +9,7 @@ breaker (``retry``), and run rules optimistically on them. ``docs/how-to/write-a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
 
 from ...contract.batch import Batch
 from ...contract.event_log import LogRead
@@ -20,17 +19,13 @@ from ...contract.unreadable import Unreadables
 from ...crypto.minting import PepperKeyring
 from ...events import Place
 from .copying import Dump
+from .findings import Finding, Progress
 from .pepper_records import Mark
 from .pools import Exchange, Links
 from .server_clock import ServerClock
 
-Progress = Callable[[int, int], None]
-"""``progress(done, total)`` records."""
 
-P = TypeVar("P")
-
-
-class Backend(ABC, Generic[P]):
+class Backend(ABC):
     """What one kind of server is asked, and what its answers mean.
 
     Args:
@@ -99,7 +94,7 @@ class Backend(ABC, Generic[P]):
         """Bring what is there up to this version; return the numbers of the steps taken."""
 
     @abstractmethod
-    def check(self, fix: bool, progress: Progress | None) -> Exchange[Sequence[P]]:
+    def check(self, fix: bool, progress: Progress | None) -> Exchange[Sequence[Finding]]:
         """Return what is wrong with the records and what they rest on; mend what can be mended where ``fix``."""
 
     @abstractmethod
@@ -122,6 +117,3 @@ class Backend(ABC, Generic[P]):
         """Take in the instant of a batch; return the batch."""
         self.clock.heard(batch.now)
         return batch
-
-
-AnyBackend = Backend[Any]

@@ -19,7 +19,7 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: of the record (``session``, ``token``, ``owner``, ``idempotency``, ``setting``, ``service key``);
-            ``index``, ``function``, ``sequence`` or ``file``.
+            ``index``, ``table``, ``function``, ``sequence`` or ``file``.
         id: of the record, or the name of the thing; empty for the file.
         message: what is wrong, for people; never a secret.
         fixed: what was done about it, ``None`` where nothing was.

@@ -23,7 +23,7 @@ from ...contract.places import (
     token_places,
 )
 from ...records import Session, Token
-from .kinds import MEMBERS
+from .kinds import MEMBERS, Kind
 
 Part = tuple[str, str]
 """The name of one stamped part of an answer: its kind and its key; of a set that is how many of it, ':' and whose."""
@@ -47,6 +47,14 @@ COUNTS = {
     "transferable_count_of": "tokens_of",
 }
 """Kinds of parts that are numbers, and the name under which the set that they count is locked."""
+
+
+_PART_OF = {"owner": "entry", "service key": "key"}
+
+
+def part_of(kind: Kind) -> str:
+    """Return what a ``Part`` calls a kind of record."""
+    return _PART_OF.get(kind.name, kind.name)
 
 
 class Locks:

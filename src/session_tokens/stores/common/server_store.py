@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from ...contract.batch import Batch
 from ...contract.conflict_queue import ConflictQueue
@@ -14,8 +14,9 @@ from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import Key, Query
 from ...events import Listeners, Place
-from .backend import AnyBackend, Progress
+from .backend import Backend
 from .copying import Dump
+from .findings import Finding, Progress
 from .pepper_records import Mark
 from .pools import Exchange, Pool
 from .retry import Retrying, RetryPolicy
@@ -38,7 +39,7 @@ class ServerStore(DirectStore):
 
     keeps_events = True
 
-    def __init__(self, backend: AnyBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         super().__init__()
         self.backend = backend
         self.keyring = backend.keyring
@@ -69,7 +70,7 @@ class ServerStore(DirectStore):
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
         return self._ask(True, self.backend.trim_events, keep)
 
-    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Any]:
+    def check_now(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Finding]:
         """Look at every record and what they rest on: are they as they were written, do they agree?
 
         What changes meanwhile may be reported wrongly.

@@ -1,27 +1,25 @@
-"""Looking through a whole store: is each record genuine, do the records agree, and what they rest on with them?
+"""Looking through a whole store: what a check of its records (``common/checking``) asks of MariaDB or MySQL.
 
-Theory of operation. A check is an exchange over one connection. It looks at the tables and their indexes first, then
-reads every record in batches. Nothing is locked while it reads; what it mends it looks at once more, under all locks or
-by a commit like any other. What is set aside goes to the table ``quarantine``, as it was.
+Theory of operation. A check is an exchange over one connection. It looks at the tables and their indexes first, then at
+every record. Nothing is locked while it reads; what it mends it looks at once more, under all locks or by a commit like
+any other. What is set aside goes to the table ``quarantine``, as it was.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ...contract.changes import Changes
-from ...contract.lost_entries import EPOCH_MAX, WRITTEN_ANEW, end_after_loss
 from ...contract.optimistic import Commit
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE
-from ...records import Session, Token
-from ..common.backend import Progress
-from ..common.kinds import KINDS, OWNER, SESSION, TOKEN, Kind
-from ..common.locking import ABSENT
+from ..common.checking import RecordCheck, Seen, Steps, Stored, shown
+from ..common.findings import Finding, Findings, Progress
+from ..common.kinds import KINDS, Kind
+from ..common.locking import ABSENT, part_of
 from ..common.pools import Exchange
-from ..common.problems import Problem
 from .commit import BEGIN, ROLLBACK, SLOTS, Writing, committing
 from .rows import Decoder, selected
 from .statements import NOW, Packet, literal, plain
@@ -32,55 +30,34 @@ BATCH = 1000
 
 def checking(
     prefix: str, keyring: PepperKeyring, decoder: Decoder, fix: bool, progress: Progress | None
-) -> Exchange[Sequence[Problem]]:
-    """Return the problems found, and mend what can be mended where ``fix``."""
-    check = _Check(prefix, keyring, decoder, fix, progress)
-    yield from check.everything()
-    return check.problems
+) -> Exchange[Sequence[Finding]]:
+    """Return what is wrong, and mend what can be mended where ``fix``."""
+    findings = Findings(fix)
+    foundations = _Foundations(prefix, findings, fix)
+    yield from foundations.indexes()
+    yield from foundations.slots()
+    counts = [f"SELECT COUNT(*) FROM {prefix}{kind.table}" for kind in KINDS.values()]
+    peppers, *numbers = yield Packet([f"SELECT key_id FROM {prefix}peppers", *counts])
+    recorded = {plain(key_id) for (key_id,) in peppers}
+    records = _Records(prefix, keyring, decoder)
+    check = RecordCheck(records, findings, recorded, fix=fix, progress=progress)
+    yield from check.run(0, sum(rows[0][0] for rows in numbers))
+    return findings.all
 
 
-class _Check:
-    """One look over a name space."""
+class _Foundations:
+    """A look at what the records of a name space rest on."""
 
-    def __init__(
-        self, prefix: str, keyring: PepperKeyring, decoder: Decoder, fix: bool, progress: Progress | None
-    ) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, prefix: str, findings: Findings, fix: bool) -> None:
         self._prefix = prefix
-        self._keyring = keyring
-        self._decoder = decoder
+        self._findings = findings
         self._fix = fix
-        self._progress = progress
-        self._bad: set[tuple[str, Any]] = set()
 
-    def _report(self, kind: str, id: str, text: str, fixed: str | None) -> None:
-        self.problems.append(Problem(kind, id, text, fixed))
+    def _report(self, kind: str, id: str, said: str, done: str) -> None:
+        what = "index" if kind == "index" else "foundation"
+        self._findings.add(Finding(kind, id, said, done if self._fix else None, what))
 
-    def everything(self) -> Exchange[None]:
-        """Look at what the records rest on, then at each of them, then at how they go together."""
-        yield from self._indexes()
-        yield from self._slots()
-        counts = yield Packet(
-            [
-                f"SELECT key_id FROM {self._prefix}peppers",
-                *(f"SELECT COUNT(*) FROM {self._prefix}{kind.table}" for kind in KINDS.values()),
-            ]
-        )
-        recorded = {plain(key_id) for (key_id,) in counts[0]}
-        total, done = sum(rows[0][0] for rows in counts[1:]), 0
-        for kind in KINDS.values():
-            after: Any = b""
-            while after is not None:
-                (rows,) = yield Packet([self._batch(kind, after)])
-                yield from self._records(kind, rows, recorded)
-                done += len(rows)
-                if self._progress is not None:
-                    self._progress(done, max(done, total))
-                after = rows[-1][0] if len(rows) == BATCH else None
-        yield from self._lost_tokens()
-        yield from self._lost_entries()
-
-    def _indexes(self) -> Exchange[None]:
+    def indexes(self) -> Exchange[None]:
         """See that each index is there, and that each leads to what its table holds."""
         there = "SELECT DISTINCT table_name, index_name FROM information_schema.statistics"
         (rows,) = yield Packet([f"{there} WHERE table_schema = DATABASE()"])
@@ -90,7 +67,7 @@ class _Check:
                 continue
             if self._fix:
                 yield Packet([index.text], lasts=True)
-            self._report("index", index.name, "it is not there", "made anew" if self._fix else None)
+            self._report("index", index.name, "it is not there", "made anew")
         for kind in KINDS.values():
             name = self._prefix + kind.table
             (said,) = yield Packet([f"CHECK TABLE {name}"])
@@ -98,9 +75,9 @@ class _Check:
             if wrong:
                 if self._fix:
                     yield Packet([f"ALTER TABLE {name} FORCE"], lasts=True)
-                self._report("table", name, "; ".join(wrong), "made anew" if self._fix else None)
+                self._report("table", name, "; ".join(wrong), "made anew")
 
-    def _slots(self) -> Exchange[None]:
+    def slots(self) -> Exchange[None]:
         """See that each row is there that stands for names in locks."""
         (((count,),),) = yield Packet([f"SELECT COUNT(*) FROM {self._prefix}slots"])
         if count == SLOTS:
@@ -109,130 +86,86 @@ class _Check:
             rows = ", ".join(f"({slot})" for slot in range(SLOTS))
             yield Packet([f"INSERT IGNORE INTO {self._prefix}slots VALUES {rows}"], lasts=True)
         said = f"{count} of {SLOTS} rows are there; names that lead to the others cannot be locked"
-        self._report("table", f"{self._prefix}slots", said, "filled up" if self._fix else None)
+        self._report("table", f"{self._prefix}slots", said, "filled up")
 
-    def _batch(self, kind: Kind, after: bytes) -> str:
-        return (
-            f"SELECT {selected(kind, 'r')} FROM {self._prefix}{kind.table} r"
-            f" WHERE r.{kind.key} > X'{after.hex()}' ORDER BY r.{kind.key} LIMIT {BATCH}"
-        )
 
-    def _records(self, kind: Kind, rows: Sequence[Any], recorded: set[str]) -> Exchange[None]:
-        """See that each record is as someone with the pepper wrote it."""
-        for row in rows:
-            try:
-                self._decoder.record(kind, row)
-            except UNREADABLE as error:
-                self._bad.add((kind.name, row[0]))
-                done = None
-                if self._fix and error.details.get("key_id") not in recorded:  # else it lives for who has that pepper
-                    yield from self._set_aside(kind, row, str(error))
-                    done = "moved to quarantine"
-                    if kind is OWNER:
-                        done = f"{done}; {WRITTEN_ANEW}"
-                self._report(kind.name, plain(row[0]), str(error), done)
+class _Records:
+    """The records of a name space, as ``Inspected`` has them; what finds one again is its row as it came."""
 
-    def _set_aside(self, kind: Kind, row: Any, reason: str) -> Exchange[None]:
-        """Move a row out of the way, if it is still the one that was looked at; for an owner's comes a new one."""
-        name, key = self._prefix + kind.table, f"X'{row[0].hex()}'"
+    def __init__(self, prefix: str, keyring: PepperKeyring, decoder: Decoder) -> None:
+        self._prefix = prefix
+        self._keyring = keyring
+        self._decoder = decoder
+
+    def scan(self, kind: Kind) -> Iterator[Steps[Sequence[Stored]]]:
+        """Return all records in order of their keys."""
+        after: list[bytes | None] = [b""]
+        while after[0] is not None:
+            yield self._batch(kind, after)
+
+    def _batch(self, kind: Kind, after: list[bytes | None]) -> Steps[Sequence[Stored]]:
+        beyond = f"r.{kind.key} > X'{(after[0] or b'').hex()}' ORDER BY r.{kind.key} LIMIT {BATCH}"
+        (rows,) = yield Packet([self._select(kind, beyond)])
+        after[0] = rows[-1][0] if len(rows) == BATCH else None
+        return [self._read(kind, row) for row in rows]
+
+    def _select(self, kind: Kind, where: str) -> str:
+        return f"SELECT {selected(kind, 'r')} FROM {self._prefix}{kind.table} r WHERE {where}"
+
+    def _read(self, kind: Kind, raw: tuple[Any, ...]) -> Stored:
+        row: Sequence[Any] = [plain(column) for column in raw[:-2]]
+        key = shown(row[0])
+        if literal(row[0]) != f"X'{raw[0].hex()}'":
+            row = []  # it says nothing that we would have written there
+        try:
+            record, _ = self._decoder.record(kind, raw)
+        except UNREADABLE as error:
+            return Stored(key, raw, row, None, error)
+        return Stored(key, raw, row, record)
+
+    def get(self, kind: Kind, keys: Collection[str]) -> Steps[dict[str, Stored]]:
+        """Return those of some records that are there."""
+        (rows,) = yield Packet([self._select(kind, f"r.{kind.key} IN ({', '.join(map(literal, keys))})")])
+        return {plain(row[0]): self._read(kind, row) for row in rows}
+
+    def entry_key(self, owner: str) -> str:
+        """Return the owner."""
+        return shown(owner)
+
+    def now(self) -> Steps[int]:
+        """Return the server's instant."""
+        (((now,),),) = yield Packet([f"SELECT {NOW}"])
+        return int(now)
+
+    def set_aside(
+        self, kind: Kind, stored: Stored, reason: str, changes: Changes | None, seen: Sequence[Seen]
+    ) -> Steps[bool]:
+        """Move a row to the table ``quarantine``, if it is still the one that was looked at."""
+        raw = stored.handle
+        name, key = self._prefix + kind.table, f"X'{raw[0].hex()}'"
         by = f"`{kind.key}` = {key}"
-        *_, rows = yield Packet(
-            [*BEGIN, f"SELECT COUNT(*) FROM {self._prefix}slots FOR UPDATE", f"SELECT stamp FROM {name} WHERE {by}"]
-        )
-        if [stamp for (stamp,) in rows] != [row[-1]]:
+        looks = [f"SELECT stamp FROM {name} WHERE {by}"]
+        expected = [[raw[-1]]]
+        for of_kind, other, was in seen:
+            looks.append(f"SELECT stamp FROM {self._prefix}{of_kind.table} WHERE `{of_kind.key}` = {literal(other)}")
+            expected.append([] if was is None else [was.handle[-1]])
+        begin = [*BEGIN, f"SELECT COUNT(*) FROM {self._prefix}slots FOR UPDATE"]
+        answers = yield Packet([*begin, *looks])
+        if [[stamp for (stamp,) in rows] for rows in answers[len(begin) :]] != expected:
             yield ROLLBACK
-            return
-        as_it_was = literal(json.dumps([plain(column) for column in row]))
+            return False
+        as_it_was = literal(json.dumps([plain(column) for column in raw]))
         kept = f"{NOW}, {literal(kind.table)}, {key}, {literal(reason)}, {as_it_was}"
         statements = [f"INSERT INTO {self._prefix}quarantine SELECT {kept}", f"DELETE FROM {name} WHERE {by}"]
-        if kind is OWNER:
-            anew = yield from self._anew(row[0], None)
-            statements += Writing(self._prefix, self._keyring).statements(anew[0])
+        if changes is not None:
+            statements += Writing(self._prefix, self._keyring).statements(changes)
         yield Packet([*statements, "COMMIT"], lasts=True)
+        return True
 
-    def _lost_tokens(self) -> Exchange[None]:
-        """See that each token that names a session has it; without it, it is written down as what it counts as."""
-        after = b""
-        while True:
-            query = (
-                f"SELECT {selected(TOKEN, 't')} FROM {self._prefix}tokens t"
-                f" LEFT JOIN {self._prefix}sessions s ON s.id = t.session_id"
-                f" WHERE t.id > X'{after.hex()}' AND t.session_id IS NOT NULL AND s.id IS NULL"
-                f" ORDER BY t.id LIMIT {BATCH}"
-            )
-            rows, clock = yield Packet([query, f"SELECT {NOW}"])
-            for row in rows:
-                if ("token", row[0]) not in self._bad:
-                    yield from self._lost_token(row, clock[0][0])
-            if len(rows) < BATCH:
-                return
-            after = rows[-1][0]
-
-    def _lost_token(self, row: Any, now: int) -> Exchange[None]:
-        token: Token
-        token, stamp = self._decoder.record(TOKEN, row)
-        left = token.as_of(now, None, None)
-        said = f"its session {token.session_id} is not there; it {'is dead' if left is None else 'is unassigned'}"
-        done = None
-        if self._fix and left is None:
-            yield from self._set_aside(TOKEN, row, said)
-            done = "moved to quarantine"
-        elif self._fix:
-            changes = Changes()
-            changes.tokens.append((token, left))
-            stamps = {("token", token.id): stamp, ("session", token.session_id): ABSENT}
-            yield from committing(self._prefix, self._keyring, [Commit(changes, stamps, 0)])
-            done = "written down as unassigned"
-        self._report("token", token.id, said, done)
-
-    def _lost_entries(self) -> Exchange[None]:
-        """See that no session was opened under a later epoch than its owner's entry knows.
-
-        Without its entry an owner's sessions that were ended by it would live again.
-        """
-        after, p = b"", self._prefix
-        while True:
-            query = (
-                f"SELECT DISTINCT s.owner FROM {p}sessions s LEFT JOIN {p}owners o ON o.owner = s.owner"
-                f" WHERE s.owner > X'{after.hex()}' AND s.owner_epoch > COALESCE(o.epoch, 0)"
-                f" AND s.owner_epoch <= {EPOCH_MAX} ORDER BY s.owner LIMIT {BATCH}"
-            )
-            (rows,) = yield Packet([query])
-            for (owner,) in rows:
-                if ("owner", owner) in self._bad:
-                    continue
-                done = None
-                if self._fix:
-                    (found,) = yield Packet(
-                        [f"SELECT {selected(OWNER, 'o')} FROM {p}owners o WHERE o.owner = X'{owner.hex()}'"]
-                    )
-                    changes, stamps = yield from self._anew(owner, found[0] if found else None)
-                    yield from committing(p, self._keyring, [Commit(changes, stamps, 0)])
-                    done = WRITTEN_ANEW
-                said = "a session was opened under an epoch of theirs which their entry does not know"
-                self._report("owner", plain(owner), said, done)
-            if len(rows) < BATCH:
-                return
-            after = rows[-1][0]
-
-    def _anew(self, owner: bytes, entry_row: Any) -> Exchange[tuple[Changes, dict[Any, str]]]:
-        """Return what is written where an owner's entry was lost, so that what ended stays ended; and its stamps."""
-        by = f"FROM {self._prefix}sessions s WHERE s.owner = X'{owner.hex()}'"
-        epochs, rows, clock = yield Packet(
-            [
-                f"SELECT MAX(s.owner_epoch) {by} AND s.owner_epoch <= {EPOCH_MAX}",
-                f"SELECT {selected(SESSION, 's')} {by} ORDER BY s.created_at, s.id LIMIT 100",
-                f"SELECT {NOW}",
-            ]
-        )
-        known, stamp = self._decoder.record(OWNER, entry_row) if entry_row is not None else (None, ABSENT)
-        stamps = {("entry", plain(owner)): stamp}
-        first: Session | None = None
-        for row in rows:
-            try:
-                first, session_stamp = self._decoder.record(SESSION, row)
-            except UNREADABLE:
-                continue
-            stamps["session", first.id] = session_stamp
-            break
-        return end_after_loss(plain(owner), known, (epochs[0][0],), first, clock[0][0]), stamps
+    def write(self, changes: Changes, seen: Sequence[Seen]) -> Steps[bool]:
+        """Write like any command."""
+        stamps = {
+            (part_of(kind), key): ABSENT if stored is None else str(stored.handle[-1]) for kind, key, stored in seen
+        }
+        outcomes = yield from committing(self._prefix, self._keyring, [Commit(changes, stamps, 0)])
+        return outcomes[0] is True

@@ -23,12 +23,12 @@ from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput
 from ...events import Place
 from ..common.async_server_store import AsyncServerStore
-from ..common.backend import Backend, Progress
+from ..common.backend import Backend
 from ..common.copying import Dump
+from ..common.findings import Finding, Progress
 from ..common.kinds import KINDS
 from ..common.pepper_records import Mark
 from ..common.pools import Exchange
-from ..common.problems import Problem
 from ..common.server_store import ServerStore
 from .address import Address, address_of
 
@@ -48,7 +48,7 @@ except ImportError as error:
     ) from error
 
 
-class MySQLBackend(Backend[Problem]):
+class MySQLBackend(Backend):
     """What a server is asked, and what its answers mean."""
 
     def __init__(self, address: Address, keyring: PepperKeyring) -> None:
@@ -136,7 +136,7 @@ class MySQLBackend(Backend[Problem]):
         """Record of a pepper nothing any more."""
         yield Packet([forget_statement(self.prefix, key_id)], lasts=True)
 
-    def check(self, fix: bool, progress: Progress | None) -> Exchange[Sequence[Problem]]:
+    def check(self, fix: bool, progress: Progress | None) -> Exchange[Sequence[Finding]]:
         """Look at every record, and at the tables."""
         return checking(self.prefix, self.keyring, self._decoder, fix, progress)
 

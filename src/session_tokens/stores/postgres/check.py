@@ -20,12 +20,12 @@ from ...errors import UNREADABLE
 from ..common.checking import RecordCheck, Seen, Steps, Stored, shown
 from ..common.findings import Findings, Progress
 from ..common.kinds import OWNER, Kind
-from ..common.locking import ABSENT
+from ..common.locking import ABSENT, part_of
 from .address import Address
 from .check_indexes import Foundations
 from .commit import commit_statement
 from .dump import counting, dump_statement
-from .functions import json_function, part_of
+from .functions import json_function
 from .queries import Statement
 from .rows import NUMBERS, Decoder, columns_in, escaped
 from .schema import BEGIN, Command, Script

@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 from ..common.kinds import KINDS, MEMBERS, OWNER, SESSION, TOKEN, Kind, Members
+from ..common.locking import part_of
 from ..common.sql_tables import SIGNED, Dialect, columns_of, condition_of, schema_statements
 
 STAMP = "stamp"
@@ -27,7 +28,6 @@ DIALECT = Dialect(
     has_checks=True,
 )
 
-_PART_OF = {"owner": "entry", "service key": "key"}
 _LETTERS = {"session": "s", "token": "t"}
 _WITH_HEIR = (
     "LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.id = (s).successor OFFSET 0) AS r (h)\n"
@@ -80,11 +80,6 @@ def _filled(text: str, values: dict[str, str]) -> str:
 def json_function(kind: Kind) -> str:
     """Return the name of the function that makes a JSON array of a record: its columns, its MAC and its stamp."""
     return f"{kind.name.replace(' ', '_')}_json_v1"
-
-
-def part_of(kind: Kind) -> str:
-    """Return what a stamp calls a kind; see ``rows.Part``."""
-    return _PART_OF.get(kind.name, kind.name)
 
 
 def _functions_of_kinds() -> Iterator[str]:
