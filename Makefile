@@ -45,6 +45,10 @@ test: setup  ## Run every check: style, types, floors, generated twin, tests
 	@$(bin)/python tools/system_packages.py
 	@$(bin)/python tools/run_checks.py
 
+.PHONY: quick
+quick: setup  ## Run the tests that start no server, no browser and no other process (below a minute on two cores)
+	@$(bin)/python tools/run_checks.py --quick
+
 .PHONY: prove
 prove: setup  ## Run every check with many more random examples; writes a dated report into var/
 	@$(bin)/python tools/system_packages.py --insist

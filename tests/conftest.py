@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.helpers.effort import PROVING, QUICK
 from tools.system_packages import SystemPackage, listed_packages, may_install
 
 pytest_plugins = ["tests.helpers.fixtures", "tests.helpers.marks"]
 # The checks of the shipped suite say what they compared, as tests do.
 pytest.register_assert_rewrite("session_tokens.testing.checks", "session_tokens.testing.harness")
 
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 # Where packages can be installed, or everything must be shown, a missing program is a failure and not an excuse.
 INSISTING = PROVING or os.environ.get("CI") == "true" or may_install()
 MARKERS = {package.marker for package in listed_packages()}
@@ -32,7 +32,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("prove", settings.get_profile("test"), max_examples=3000, stateful_step_count=80)
-settings.load_profile("prove" if PROVING else "test")
+settings.register_profile("quick", settings.get_profile("test"), max_examples=12, stateful_step_count=20)
+settings.load_profile("prove" if PROVING else "quick" if QUICK else "test")
 
 
 def loggers() -> dict[str, logging.Logger]:

@@ -1,7 +1,8 @@
 """Run every check of the project in one go, time each, and fail when any of them fails.
 
 The still checks (style, types, floors, the generated twin) run first, two at a time; then pytest, whose closing line
-ends the output, so that people and machines read the outcome in the same place. With --prove the random tests draw
+ends the output, so that people and machines read the outcome in the same place. With --quick only the tests run that
+start no server, no browser and no other process, for the loop of writing and trying. With --prove the random tests draw
 many more examples, the tests of the core run on a compiled core too, nothing may be missing from the machine, and a
 dated report is written.
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+QUICK = ["-m", "not server and not process"]  # the marks of tests/helpers/marks.py
 TESTS_TIME_LIMIT_S = {"test": 30 * 60, "prove": 6 * 60 * 60}
 
 
@@ -131,13 +133,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only-still", action="store_true", help="leave pytest out")
     parser.add_argument("--prove", action="store_true", help="many more examples, and a dated report in var/")
+    parser.add_argument("--quick", action="store_true", help="only tests that start nothing, with few random examples")
     parser.add_argument("--seed", type=int, help="repeat a run of the random tests (default: a new seed)")
     parser.add_argument("tests", nargs="*", help="arguments for pytest, after --")
     arguments = parser.parse_args()
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(lambda check: run_still(*check), still_checks()))
-    if not arguments.only_still:
+    outcomes: list[Outcome] = []
+    if arguments.quick:
+        os.environ["SESSION_TOKENS_QUICK"] = "1"
+        outcomes.append(run_tests(seed, TESTS_TIME_LIMIT_S["test"], [*QUICK, *arguments.tests]))
+    else:
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = list(pool.map(lambda check: run_still(*check), still_checks()))
+    if not arguments.only_still and not arguments.quick:
         if arguments.prove:
             os.environ["SESSION_TOKENS_PROVE"] = "1"
         time_limit_s = TESTS_TIME_LIMIT_S["prove" if arguments.prove else "test"]

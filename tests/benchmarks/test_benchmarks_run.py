@@ -11,6 +11,8 @@ from benchmarks.__main__ import KNOWN, main
 from benchmarks.harness import NothingMeasured, check_work
 from benchmarks.table import PAGE, put_into, render
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("question", KNOWN)
 def test_a_smoke_run_measures_work_that_was_done_on_every_side(question: str, tmp_path: Path) -> None:

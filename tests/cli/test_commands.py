@@ -114,6 +114,7 @@ def test_a_rotated_key_lives_as_long_as_asked_for(cli: Cli) -> None:
     assert rotated["expires_at"] - rotated["created_at"] == 2 * 3_600_000
 
 
+@pytest.mark.process
 def test_a_standard_output_that_was_closed_before_is_no_traceback(tmp_path: Path) -> None:
     store = f"--store=sqlite:///{tmp_path}/store.db"
     program = [sys.executable, "-m", "session_tokens.cli.main"]
@@ -193,6 +194,7 @@ def test_nothing_optional_is_imported_before_it_is_needed(process: Cli) -> None:
     assert run.returncode == 0, run.stderr
 
 
+@pytest.mark.process
 def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     with SessionTokens.open(f"sqlite:///{tmp_path / 'store.db'}", sweep=False) as st:
         for number in range(200):
@@ -205,6 +207,7 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path) -> None:
     assert "BrokenPipe" not in run.stderr
 
 
+@pytest.mark.process
 def test_an_interrupt_ends_quietly(tmp_path: Path) -> None:
     # A background job of a shell inherits an ignored interrupt; the command is to be asked as at a terminal.
     program = (
@@ -239,6 +242,7 @@ def test_without_a_command_the_help_is_named(cli: Cli) -> None:
     assert stop.value.code == 0
 
 
+@pytest.mark.process
 def test_the_package_itself_runs_the_command_line(tmp_path: Path) -> None:
     """``python -m session_tokens``, where the script is not on the path."""
     url = f"sqlite:///{tmp_path}/own.db"

@@ -46,12 +46,14 @@ def copied_at_a_terminal(folder: Path, program: str, *options: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.process
 def test_a_bar_is_drawn_on_a_terminal(tmp_path: Path) -> None:
     shown = copied_at_a_terminal(tmp_path, f"import sys; {MAIN}")
 
     assert re.search(r"copied and compared.*━+.*100%.*1200/1200", shown), shown
 
 
+@pytest.mark.process
 def test_a_line_is_written_over_where_rich_is_not_installed(tmp_path: Path) -> None:
     shown = copied_at_a_terminal(tmp_path, WITHOUT_RICH)
 
@@ -59,6 +61,7 @@ def test_a_line_is_written_over_where_rich_is_not_installed(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("program", [f"import sys; {MAIN}", WITHOUT_RICH])
+@pytest.mark.process
 def test_nothing_is_shown_to_a_program(tmp_path: Path, program: str) -> None:
     assert "copied" not in copied_at_a_terminal(tmp_path, program, "--json")
 

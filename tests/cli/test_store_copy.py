@@ -30,11 +30,11 @@ from session_tokens.stores.connect import (
     open_store_now,
 )
 from tests.helpers.command_line import Cli
+from tests.helpers.effort import times
 from tests.helpers.filled_store import FIRST, Filled, everything, library, listings
 
 OK, BAD_INPUT, UNAVAILABLE, CONFLICT = 0, 2, 3, 4
 ALL = ("sqlite", "postgres", "valkey")
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 
 StoreOf = Callable[[str], str]
 
@@ -88,6 +88,7 @@ def break_off(source: str, target: str) -> None:
 WAY = ("sqlite", "sqlite", "postgres", "postgres", "valkey", "valkey", "sqlite", "valkey", "postgres", "sqlite")
 
 
+@pytest.mark.server
 def test_a_copy_from_any_kind_of_store_to_any_keeps_everything(cli: Cli, store_of: StoreOf) -> None:
     filled = Filled(FIRST)
     role = cli("keys", "create", "--role", "verify", "--json", "--store", FIRST).json
@@ -139,6 +140,7 @@ def test_a_copy_that_is_complete_is_only_compared(cli: Cli, valkey_url: str) -> 
 
 
 @pytest.mark.parametrize("kind", ALL)
+@pytest.mark.process
 def test_a_copy_that_was_killed_goes_on(cli: Cli, store_of: StoreOf, kind: str) -> None:
     """Killed with some of it written, the target tells so and is used by nobody; the next run completes it."""
     target = store_of(kind)
@@ -176,15 +178,16 @@ def test_a_copy_that_was_killed_goes_on(cli: Cli, store_of: StoreOf, kind: str) 
 
 
 @pytest.mark.parametrize("kind", ALL)
+@pytest.mark.process
 def test_a_copy_may_be_killed_at_any_moment_again_and_again(cli: Cli, store_of: StoreOf, kind: str) -> None:
     """Wherever it was, the target is empty, marked or complete; never a part that looks like a whole."""
     target, chance = store_of(kind), random.Random(f"killed copies into {kind}")
     Filled(FIRST)
     with SessionTokens.open(FIRST, settings=Settings(max_sessions=None), sweep=False) as tokens:
-        for number in range(400 if PROVING else 100):
+        for number in range(times(100, proving=400)):
             tokens.issue_token(tokens.open_session(f"owner {number}").id, number, transferable=True)
     expected, command = everything(FIRST), [sys.executable, "-m", "session_tokens.cli.main", "store", "copy"]
-    for _ in range(40 if PROVING else 1):
+    for _ in range(times(1, proving=40)):
         with subprocess.Popen([*command, FIRST, target], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as one:
             time.sleep(chance.uniform(0.2, 1.2))  # any moment will do: this waits for nothing
             one.kill()

@@ -147,6 +147,7 @@ def test_ending_all_of_an_owner_asks_at_a_terminal(tmp_path: Path) -> None:
     assert "nothing was ended" in shown and "ended: 1" in told
 
 
+@pytest.mark.process
 def test_a_port_that_is_none_in_a_copy_is_bad_input_and_no_traceback(tmp_path: Path) -> None:
     for words in (
         ("copy", "postgresql://u:horse@h:port/db", "sqlite:///b.db"),

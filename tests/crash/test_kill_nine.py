@@ -14,9 +14,12 @@ import pytest
 
 from session_tokens import SessionTokens
 from session_tokens.stores.sqlite.store import SqliteStore
+from tests.helpers.effort import times
+
+pytestmark = pytest.mark.process
 
 WORKER = Path(__file__).with_name("worker.py")
-CYCLES = 40 if os.environ.get("SESSION_TOKENS_PROVE") == "1" else 4
+CYCLES = times(4, proving=40)
 ACKNOWLEDGED_MAX = 600
 
 Told = dict[str, dict[str, dict[str, str]]]

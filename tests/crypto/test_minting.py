@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import multiprocessing
-import os
 import random
 import re
 from array import array
@@ -32,10 +31,10 @@ from session_tokens.crypto.minting import (
     secret_of,
 )
 from tests.helpers.counting_store import CountingStore
+from tests.helpers.effort import PROVING, times
 
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
-MANY = 10_000_000 if PROVING else 100_000
-JUNK = 10_000_000 if PROVING else 100_000
+MANY = times(100_000, proving=10_000_000)
+JUNK = times(100_000, proving=10_000_000)
 PREFIXES = (SESSION_SECRET, TOKEN_SECRET, KEY_SECRET)
 
 # Of 43 letters the first is worth less than a whole one: 2**256 / 62**42 is 60.7, so it is one of 0 to y.

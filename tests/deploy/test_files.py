@@ -18,12 +18,14 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60, cwd=ROOT)
 
 
+@pytest.mark.process
 def test_hadolint_has_nothing_to_say_of_the_dockerfile() -> None:
     checked = run(PROGRAMS / "hadolint", "deploy/docker/Dockerfile")
 
     assert (checked.returncode, checked.stdout) == (0, "")
 
 
+@pytest.mark.process
 def test_the_compose_file_is_one() -> None:
     checked = run(
         PROGRAMS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "deploy/docker/compose.yaml"
@@ -32,6 +34,7 @@ def test_the_compose_file_is_one() -> None:
     assert checked.returncode == 0, checked.stdout
 
 
+@pytest.mark.process
 def test_the_linters_find_what_is_wrong(tmp_path: Path) -> None:
     """A linter that passes everything would prove nothing."""
     (tmp_path / "Dockerfile").write_text("FROM python\nRUN cd /tmp && pip install x\n")
@@ -43,6 +46,7 @@ def test_the_linters_find_what_is_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_systemd
+@pytest.mark.process
 def test_the_unit_verifies_and_is_hardened(tmp_path: Path) -> None:
     unit = (ROOT / "deploy/systemd/session-tokens.service").read_text()
     (tmp_path / "session-tokens.socket").write_text((ROOT / "deploy/systemd/session-tokens.socket").read_text())
@@ -64,6 +68,7 @@ def test_nothing_in_the_container_runs_as_root() -> None:
     assert all(not line.startswith("USER ") for line in lines[user_at + 1 :])
 
 
+@pytest.mark.server
 def test_the_counters_are_read_as_the_lines_for_prometheus_say(tmp_path: Path) -> None:
     """Its package is too large to ask for: the request that the lines lead to is sent instead."""
     text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()

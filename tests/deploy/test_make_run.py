@@ -19,6 +19,8 @@ from tests.helpers.running_service import RunningService
 from tests.helpers.servers.ports import free_port
 from tests.helpers.walkthrough import SECRET, paste, promised, section
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 

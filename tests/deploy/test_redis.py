@@ -18,6 +18,8 @@ from session_tokens import SessionTokens
 from session_tokens.stores.valkey.library import library_text
 from tests.helpers.servers.ports import free_port
 
+pytestmark = pytest.mark.server
+
 ACL = Path(__file__).parents[2] / "deploy" / "valkey" / "users.acl"
 PASSWORD, ADMIN_PASSWORD = "correct", "horse"
 PEPPER = bytes(range(32))

@@ -25,6 +25,8 @@ from tests.helpers.servers.certificates import Authority
 from tests.helpers.servers.ports import free_port
 from tests.helpers.servers.postgres import PostgresServer, running_server
 
+pytestmark = pytest.mark.server
+
 PEPPER = bytes(range(32))
 PASSWORD = "not-to-be-shown"
 HOST = "localhost"

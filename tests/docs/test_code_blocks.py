@@ -16,6 +16,7 @@ def test_the_pages_with_python_are_found() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.process
 def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
     """One process a page, so that nothing leaks from one to the next."""
     program = "\n".join(match.group(1) for match in BLOCK.finditer(page.read_text()))

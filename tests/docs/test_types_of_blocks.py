@@ -4,8 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.code_blocks import BLOCK, PAGES
 from tests.helpers.project import ROOT
+
+pytestmark = pytest.mark.process
 
 
 def test_python_blocks_are_well_typed(tmp_path: Path) -> None:

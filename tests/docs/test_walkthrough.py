@@ -14,6 +14,8 @@ import pytest
 
 from tests.helpers.walkthrough import SECRET, paste, promised, section
 
+pytestmark = pytest.mark.server
+
 ROOT = Path(__file__).parents[2]
 BASH = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.running_example import ROOT, SECRET
+
+pytestmark = pytest.mark.process
 
 APP = str(ROOT / "examples" / "detached_work" / "app.py")
 

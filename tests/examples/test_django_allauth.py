@@ -13,6 +13,8 @@ import pytest
 from session_tokens import SessionTokens
 from tests.helpers.running_example import RunningSite, Visitor
 
+pytestmark = pytest.mark.server
+
 TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="(\w+)"')
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from tests.helpers.running_example import RunningSite, Visitor
 
+pytestmark = pytest.mark.server
+
 OFFER = re.compile(
     r"<b>(?P<concert>[^<]+)</b>, seat (?P<seat>\w+)\s+<small>sold by (?P<seller>[^<·]+?)\s*(?:·[^<]*)?</small>.*?"
     r'<span class="price">(?P<price>[^<]+)</span>(?:.*?/market/(?P<id>tok_\w+)/buy.*?value="(?P<version>\d+)")?',

@@ -10,6 +10,8 @@ import pytest
 
 from tests.helpers.running_example import RunningSite
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 from tests.helpers.running_example import SECRET, RunningSite
 from tests.helpers.servers.chromium import SIZES, chromium, faults_of
 
-pytestmark = pytest.mark.needs_chromium
+pytestmark = [pytest.mark.needs_chromium, pytest.mark.server]
 
 Seen = Callable[[], None]
 

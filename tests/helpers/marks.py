@@ -1,5 +1,6 @@
 """Which tests start servers or other processes: they carry the mark `server` or `process`, and no other test may."""
 
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -12,6 +13,13 @@ STARTING_SERVERS = frozenset({
 """Who asks for one of these starts a server, and gets the mark `server`."""
 STORES_ON_SERVERS = ("postgres", "mariadb", "valkey")
 """How a parameter begins that names a store on a server."""
+SERVERS_OF_DEBIAN = frozenset({
+    "needs_chromium", "needs_nginx", "needs_caddy", "needs_haproxy", "needs_pgbouncer", "needs_redis",
+    "needs_postgresql",
+})  # fmt: skip
+"""Marks of programs that are servers or browsers."""
+STARTING_PROCESSES = frozenset({"process", "other_process"})
+"""Fixtures that start another Python."""
 STARTERS = ("server", "process")
 """The marks of tests that start processes; `make quick` leaves them out."""
 MAY_START = True
@@ -24,13 +32,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function) and starts_a_server(item):
             item.add_marker(pytest.mark.server)
-        elif "process" in getattr(item, "fixturenames", ()) or item.get_closest_marker("needs_curl"):
+        elif not STARTING_PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.process)
 
 
 def starts_a_server(item: pytest.Function) -> bool:
     """Tell it from what the test asks for: a fixture that starts one, a store on one, or a program that is one."""
     if not STARTING_SERVERS.isdisjoint(item.fixturenames):
+        return True
+    if any(mark.name in SERVERS_OF_DEBIAN for mark in item.iter_markers()):
         return True
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     return any(isinstance(value, str) and value.startswith(STORES_ON_SERVERS) for value in parameters)

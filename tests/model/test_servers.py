@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tests.helpers.effort import machine
 from tests.model.machine import SessionsAndTokens
-from tests.model.proving import effort
 from tests.model.servers import POSTGRES, VALKEY
 from tests.model.worlds import MEMORY
+
+pytestmark = pytest.mark.server
 
 
 class PostgresBesideMemory(SessionsAndTokens):
@@ -17,7 +21,7 @@ class ValkeyBesideMemory(SessionsAndTokens):
 
 
 TestPostgresBesideMemory = PostgresBesideMemory.TestCase
-TestPostgresBesideMemory.settings = effort(3, proving=200)
+TestPostgresBesideMemory.settings = machine(3, proving=200)
 
 TestValkeyBesideMemory = ValkeyBesideMemory.TestCase
-TestValkeyBesideMemory.settings = effort(5, proving=300)
+TestValkeyBesideMemory.settings = machine(5, proving=300)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.helpers.effort import machine
 from tests.model.machine import SessionsAndTokens
-from tests.model.proving import effort
 from tests.model.worlds import MEMORY, SQLITE
 
 
@@ -16,7 +16,7 @@ class SqliteAgainstTheModel(SessionsAndTokens):
 
 
 TestMemoryAgainstTheModel = MemoryAgainstTheModel.TestCase
-TestMemoryAgainstTheModel.settings = effort(150, proving=5000)
+TestMemoryAgainstTheModel.settings = machine(150, proving=5000)
 
 TestSqliteAgainstTheModel = SqliteAgainstTheModel.TestCase
-TestSqliteAgainstTheModel.settings = effort(30, proving=1000)
+TestSqliteAgainstTheModel.settings = machine(30, proving=1000)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.helpers.effort import machine
 from tests.model.machine import SessionsAndTokens
-from tests.model.proving import effort
 from tests.model.worlds import MEMORY, SQLITE
 
 
@@ -12,4 +12,4 @@ class SqliteBesideMemory(SessionsAndTokens):
 
 
 TestSqliteBesideMemory = SqliteBesideMemory.TestCase
-TestSqliteBesideMemory.settings = effort(25, proving=1000)
+TestSqliteBesideMemory.settings = machine(25, proving=1000)

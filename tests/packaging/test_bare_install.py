@@ -10,6 +10,8 @@ import pytest
 
 from tests.helpers.project import ROOT, SOURCE, run_in, tracked_files
 
+pytestmark = pytest.mark.process
+
 USE_A_STORE = """
 import sys
 from session_tokens import SessionTokens

@@ -32,6 +32,7 @@ def build(folder: Path, *arguments: str, **environment: str) -> "subprocess.Comp
     )  # fmt: skip
 
 
+@pytest.mark.process
 def test_without_a_compiler_a_compiled_core_is_refused_and_not_replaced_by_another(tmp_path: Path) -> None:
     result = build(tmp_path, **{VARIABLE: "1", "CC": "no-such-compiler"})
 
@@ -40,6 +41,7 @@ def test_without_a_compiler_a_compiled_core_is_refused_and_not_replaced_by_anoth
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_an_editable_install_is_never_compiled() -> None:
     ask = "import hatchling.build; hatchling.build.build_editable('.')"
 
@@ -65,6 +67,7 @@ def test_what_is_neither_yes_nor_no_is_refused(monkeypatch: pytest.MonkeyPatch) 
         is_asked_for()
 
 
+@pytest.mark.process
 def test_the_core_is_written_as_c_with_its_docstrings(tmp_path: Path) -> None:
     """No compiler is needed to see that mypyc takes the files as they are."""
     written = tmp_path / "written"
@@ -85,6 +88,7 @@ def test_the_core_is_written_as_c_with_its_docstrings(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_gcc
+@pytest.mark.process
 def test_text_between_the_quotes_of_c_is_the_text_that_was_given(tmp_path: Path) -> None:
     text = "“Why?”\n\ta \\ 'b' \"c\" %d ??/ 0123 – ünïcödé"
     source = tmp_path / "text.c"

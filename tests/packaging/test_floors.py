@@ -7,6 +7,8 @@ import pytest
 
 from tests.helpers.project import ROOT, SOURCE, copy_of_source, run_in
 
+pytestmark = pytest.mark.process
+
 LINT_IMPORTS = ("-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(cache_dir=None))")
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.helpers.project import ROOT, copy_of_source, run_in
 
+pytestmark = pytest.mark.process
+
 
 def find_python(tmp_path: Path, programs: Path, *named: str) -> "subprocess.CompletedProcess[str]":
     """Run the search with no other programs in reach than those of one folder."""

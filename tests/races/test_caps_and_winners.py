@@ -163,6 +163,7 @@ def test_a_disabled_owner_is_out_in_another_process(shared: Field, other_process
     assert "OwnerDisabled" == other_process("open_session", "ann")
 
 
+@pytest.mark.process
 def test_of_32_transfers_from_four_processes_one_wins(shared: Field) -> None:
     st = shared.api()
     token = st.issue_token(st.open_session("ann").id, transferable=True)

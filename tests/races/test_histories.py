@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,13 +11,14 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.testing import ManualClock
+from tests.helpers.effort import times
 from tests.helpers.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
 from tests.helpers.races.field import ALL, Field
 from tests.helpers.races.history import BrokenHistory
 from tests.helpers.races.play import begin, play, play_async, session_moves, token_moves
 from tests.helpers.races.processes import judge, race_of_processes
 
-ROUNDS = 20 if os.environ.get("SESSION_TOKENS_PROVE") == "1" else 1
+ROUNDS = times(1, proving=20)
 PLAYERS, MOVES = 6, 24
 
 
@@ -63,6 +63,7 @@ async def test_tasks(racing: Field, seed: int) -> None:
     judge(recorder.operations, start)
 
 
+@pytest.mark.process
 def test_processes(shared: Field, seed: int, tmp_path: Path) -> None:
     """Each process has two threads and a history of its own; they are judged together."""
     operations, start = race_of_processes(shared, 3, seed, tmp_path)

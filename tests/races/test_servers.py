@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +11,15 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, Issued
 from session_tokens.stores.postgres.store import open_postgres
+from tests.helpers.effort import times
 from tests.helpers.races.field import ALL, PEPPER, Field, field_of
 from tests.helpers.races.processes import judge, race_of_processes
 from tests.helpers.servers.postgres import shared_server
 from tests.helpers.servers.proxy import proxy_to, sometimes, through
 from tests.helpers.waiting import until_answered, values_listed
 
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
-COMMANDS = 100_000 if PROVING else 10_000
-CANCELLATIONS = 1_000_000 if PROVING else 10_000
+COMMANDS = times(10_000, proving=100_000)
+CANCELLATIONS = times(10_000, proving=1_000_000)
 PROCESSES, MOVES = 8, 12
 
 
@@ -31,7 +30,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Field]:
     field.close()
 
 
-@pytest.mark.parametrize("seed", range(10 if PROVING else 1))
+@pytest.mark.parametrize("seed", range(times(1, proving=10)))
 def test_one_order_explains_what_eight_processes_saw(server: Field, seed: int, tmp_path: Path) -> None:
     operations, start = race_of_processes(server, PROCESSES, seed, tmp_path, MOVES)
 

@@ -6,10 +6,14 @@ import json
 import logging
 from pathlib import Path
 
+import pytest
+
 from session_tokens.service.app import Service
 from session_tokens.service.logs import FIELDS, JSONLines
 from tests.helpers.running_service import RunningService, request
 from tests.helpers.service_world import World
+
+pytestmark = pytest.mark.server
 
 
 def test_no_secret_is_written_anywhere(tmp_path: Path) -> None:

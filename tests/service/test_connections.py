@@ -27,6 +27,8 @@ from session_tokens.service.protocol import StrictHTTP
 from tests.helpers.running_service import RunningService, received, request, status_of
 from tests.helpers.servers.certificates import Authority
 
+pytestmark = pytest.mark.server
+
 LIVEZ = request("GET", "/livez", close=False)
 HEAD_BEGUN = b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: "
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+pytestmark = pytest.mark.server
+
 MIB = 1_048_576
 BESIDE_DATA = 16_384
 

@@ -14,6 +14,8 @@ from session_tokens import InvalidInput
 from session_tokens.service.serve import serve
 from tests.helpers.running_service import RunningService
 
+pytestmark = pytest.mark.server
+
 
 @contextmanager
 def running_with(folder: Path, **options: object) -> Iterator[tuple[RunningService, str | None]]:

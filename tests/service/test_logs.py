@@ -18,6 +18,8 @@ import pytest
 from session_tokens.service.logs import LINES_MAX, JSONLines, WrittenBeside
 from tests.helpers.running_service import ROOT
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def unread() -> Iterator[tuple[subprocess.Popen[str], str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
@@ -12,15 +11,15 @@ from schemathesis.specs.openapi.checks import ignored_auth, positive_data_accept
 
 from session_tokens.service.openapi import document
 from session_tokens.service.routes import OPERATIONS
+from tests.helpers.effort import times
 from tests.helpers.running_service import RunningService
 from tests.helpers.service_world import World
 
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 schema = schemathesis.openapi.from_dict(document("0"))
 
 
 @schema.parametrize()
-@settings(max_examples=400 if PROVING else 5, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=times(5, proving=400), suppress_health_check=list(HealthCheck), deadline=None)
 def test_the_service_answers_as_it_is_described(case: schemathesis.Case[Any], running: RunningService) -> None:
     """Right and wrong requests are drawn from the document; status, type and shape of each answer must be in it.
 

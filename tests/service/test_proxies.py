@@ -23,6 +23,8 @@ from tests.helpers.servers.web_proxies import (
     told_of,
 )
 
+pytestmark = pytest.mark.server
+
 OWNER = "müller+söhne@mail.example"
 ENCODED_OWNER = "m%C3%BCller+s%C3%B6hne@mail.example"
 

@@ -18,6 +18,8 @@ from tests.helpers.running_service import ROOT, RunningService
 from tests.helpers.servers.ports import free_port
 from tests.helpers.servers.web_proxies import JWT, KINDS, METHODS, running_application, running_proxy, told_of
 
+pytestmark = pytest.mark.server
+
 NGINX_QUESTIONS = {
     "nothing but the address": "proxy_pass http://127.0.0.1:SERVICE/forward-auth;",
     "half of the care": "proxy_pass http://127.0.0.1:SERVICE/forward-auth; proxy_pass_request_body off;",

@@ -74,6 +74,7 @@ def test_options_that_can_never_be_right_are_refused(option: str, value: str) ->
         serve("memory://", **{option: value})  # type: ignore[arg-type]
 
 
+@pytest.mark.server
 def test_hosts_and_the_public_url_are_told_at_the_command_line(tmp_path: Path) -> None:
     arguments = ["--allowed-host", "tokens.example", "--public-url", "https://tokens.example", "--login-url", "/log-in"]
     program = [sys.executable, "-m", "session_tokens.cli.main", "serve", "--port", "0", *arguments]
@@ -95,6 +96,7 @@ def test_hosts_and_the_public_url_are_told_at_the_command_line(tmp_path: Path) -
     assert (sent.status_code, sent.headers["location"]) == (303, "/log-in")
 
 
+@pytest.mark.server
 def test_the_main_job_runs_across_a_restart(tmp_path: Path) -> None:
     """Open, issue, introspect, transfer; stop and start; end the session and see what becomes of both tokens."""
     store = f"sqlite:///{tmp_path}/tokens.db"
@@ -130,6 +132,7 @@ def test_the_main_job_runs_across_a_restart(tmp_path: Path) -> None:
     assert [token["id"] for token in waiting] == [other["token"]["id"]]
 
 
+@pytest.mark.server
 def test_a_service_that_could_not_listen_made_no_first_key(tmp_path: Path) -> None:
     """Its secret would have been shown to nobody, and the next start would make none."""
     store = f"sqlite:///{tmp_path}/tokens.db"
@@ -142,6 +145,7 @@ def test_a_service_that_could_not_listen_made_no_first_key(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.server
 def test_a_request_under_way_is_finished_before_the_service_stops(tmp_path: Path, how: signal.Signals) -> None:
     """The command waits for a lock that this test holds; only then is the service told to stop."""
     service = RunningService(f"sqlite:///{tmp_path}/tokens.db?busy_timeout=20", tmp_path / "log")
@@ -174,6 +178,7 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.server
 def test_the_store_is_closed_after_a_stop(tmp_path: Path) -> None:
     """SQLite's journal is folded into the file by the last connection that closes."""
     service = RunningService(f"sqlite:///{tmp_path}/tokens.db", tmp_path / "log")
@@ -182,6 +187,7 @@ def test_the_store_is_closed_after_a_stop(tmp_path: Path) -> None:
     assert not (tmp_path / "tokens.db-wal").exists()
 
 
+@pytest.mark.server
 def test_tls_is_spoken_where_a_certificate_is_given(tmp_path: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
@@ -220,6 +226,7 @@ def test_tls_is_spoken_where_a_certificate_is_given(tmp_path: Path) -> None:
     assert b"alive" not in in_the_clear
 
 
+@pytest.mark.server
 def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -265,6 +272,7 @@ async def test_a_browser_at_the_front_door_finds_where_to_go(world: World) -> No
     assert (await world.ask("POST", "/")).status_code == 405
 
 
+@pytest.mark.server
 def test_where_the_console_is_on_the_same_listener_the_front_door_leads_there(tmp_path: Path) -> None:
     running = RunningService("memory://", tmp_path / "log")
     try:

@@ -28,6 +28,8 @@ from tests.helpers.running_service import ROOT, received, request, status_of, to
 from tests.helpers.servers.certificates import Authority
 from tools.system_packages import SEARCH_PATH
 
+pytestmark = pytest.mark.server
+
 # A process is handed its sockets as the files from 3 on, and told its own number: so it is set in the child.
 
 
@@ -119,7 +121,7 @@ def test_a_manager_that_is_not_there_stops_nothing(start: Start, tmp_path: Path)
 
     assert managed.secret
     assert managed.stop() == 0
-    assert told_in(managed.log_path).count("could not be told") == 1
+    assert told_in(managed.log_path).count("could not be notified") == 1
 
 
 # --- sockets that are handed over -----------------------------------------------------------------------------------

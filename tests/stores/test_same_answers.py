@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import random
 from collections.abc import Iterator
 from decimal import Decimal
@@ -16,8 +15,8 @@ import pytest
 from session_tokens import AsyncSessionTokens, Issued, SessionTokens, SessionTokensError, Settings
 from session_tokens.records import Session, Token
 from session_tokens.stores.connect import open_store, open_store_now
+from tests.helpers.effort import times
 
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 PEPPER = bytes(range(32))
 OWNERS = ("alice", "bob", "{carol}:☂", "dän")
 SETTINGS = Settings(max_sessions=3, idle_timeout=1800)
@@ -214,7 +213,7 @@ def in_step(sides: list[Side], made: str, command: str, *positional: Any, **name
     return expected
 
 
-@pytest.mark.parametrize("seed", range(500 if PROVING else 8))
+@pytest.mark.parametrize("seed", range(times(8, proving=500)))
 def test_a_script_of_every_command_gets_the_same_answers(sides: list[Side], seed: int) -> None:
     chance = random.Random(f"same answers {seed}")
     sessions, tokens = ["no session"], ["no token"]

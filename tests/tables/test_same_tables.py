@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import random
 import re
 from collections.abc import Iterator
@@ -13,14 +12,14 @@ from typing import Any
 import pytest
 
 from session_tokens import TokenTables
+from tests.helpers.effort import times
 
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 PEPPER = bytes(range(32))
 OWNERS = ("alice", "bob", "dän")
 SESSIONS = [f"session {number}" for number in range(4)]
 TOKENS = [f"token {number}" for number in range(6)]
 STEPS = 250
-SCRIPTS = 100 if PROVING else 4
+SCRIPTS = times(4, proving=100)
 BY_THE_CLOCK = {"get_session_time_left", "get_token_time_left"}
 NOT_IN_SCRIPTS = {
     "open",

@@ -13,6 +13,8 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, AsyncTokenTables, SessionTokens, TokenTables
 
+pytestmark = pytest.mark.process
+
 PAGE = Path(__file__).with_name("api.py")
 FUNCTIONS = [
     ("call_all", SessionTokens),

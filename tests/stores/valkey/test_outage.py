@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +12,7 @@ import valkey
 
 from session_tokens import AsyncSessionTokens, Issued, Session, SessionTokens, Settings, StoreUnavailable
 from session_tokens.stores.valkey.store import ValkeyStore, open_valkey, open_valkey_blocking
+from tests.helpers.effort import times
 from tests.helpers.servers.proxy import Fate, always, proxy_to, sometimes, through
 from tests.helpers.servers.valkey import (
     ValkeyServer,
@@ -22,10 +22,9 @@ from tests.helpers.waiting import until_answered, values_listed
 
 T = TypeVar("T")
 
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 PEPPER = bytes(range(32))
-COMMANDS = 100_000 if PROVING else 10_000
-CANCELLATIONS = 1_000_000 if PROVING else 10_000
+COMMANDS = times(10_000, proving=100_000)
+CANCELLATIONS = times(10_000, proving=1_000_000)
 PATIENCE_S = 30
 
 

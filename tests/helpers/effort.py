@@ -1,0 +1,31 @@
+"""How hard the tests try: `make quick` a little, `make test` enough for each kind of fault, `make prove` for hours."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
+QUICK = not PROVING and os.environ.get("SESSION_TOKENS_QUICK") == "1"
+QUICK_PART = 5
+
+
+def times(usual: int, *, proving: int) -> int:
+    """Return how often something is done: ``usual`` times, a fifth of it in a quick run, or ``proving`` times."""
+    if PROVING:
+        return proving
+    return max(1, usual // QUICK_PART) if QUICK else usual
+
+
+def machine(examples: int, *, proving: int) -> settings:
+    """Return the settings of a state machine that draws so many examples."""
+    return settings(
+        max_examples=times(examples, proving=proving),
+        stateful_step_count=60 if PROVING else 40,
+        deadline=None,
+        derandomize=not PROVING,  # a test run must not fail by luck; luck is for proving
+        database=None,
+        print_blob=PROVING,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
