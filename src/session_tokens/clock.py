@@ -16,7 +16,7 @@ LOCK_TIMEOUT_S = 0.1
 
 
 class Clock(Protocol):
-    """What tells the time to a store that keeps its own."""
+    """The time of a store that keeps its own."""
 
     def now(self) -> int:
         """Return the present instant in integer milliseconds since the epoch; never less than an earlier answer."""
@@ -72,7 +72,7 @@ class SteadyClock:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class ManualClock:
-    """A clock that moves only when told, for tests of stores and applications.
+    """A clock that moves only when the test moves it, for tests of stores and applications.
 
     Args:
         start_ms: the first instant, in milliseconds since the epoch.

@@ -1,4 +1,4 @@
-"""What a compiler of the core has to be told of a class, in a form that plain Python can import."""
+"""Hints about classes for the compiler of the core, in a form that plain Python can import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
 
     def mypyc_attr(**_: bool) -> Callable[[C], C]:
-        """Leave a class as it is: without a compiler there is nobody to tell.
+        """Leave a class as it is: without a compiler nobody needs the hint.
 
         ``allow_interpreted_subclasses``: classes outside the compiled core derive from it.
         ``acyclic``: its objects refer to nothing that could refer back, so the collector need not look at them.

@@ -143,7 +143,7 @@ class StoreUnavailable(StoreError):
     """The store cannot be reached or did not answer in time; try again later.
 
     Attributes:
-        told: whether the log has a line already that says that the store is away.
+        told: whether the log says already that the store is away.
     """
 
     code = "store_unavailable"

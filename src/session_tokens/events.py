@@ -1,7 +1,7 @@
-"""What happened, told once: each committed state change has exactly one event.
+"""What happened, reported once: each committed state change has exactly one event.
 
 Callbacks of this process hear of it after the commit (``Listeners``). Where a store keeps events, they are written in
-the commit itself, and each has an id that tells its place in the store's log.
+the commit itself, and each has an id that is its place in the store's log.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KEY_CREATED = "key_created"
 KEY_ROTATED = "key_rotated"
 KEY_REVOKED = "key_revoked"
 GAP = "gap"
-"""Told to a follower in place of events that are not kept any more, or were never written down."""
+"""Sent to a follower in place of events that are not kept any more, or were never written down."""
 
 Place = tuple[int, int]
 """Where an event stands in a store's log; later ones have greater places."""
@@ -150,7 +150,7 @@ def event_of(place: Place, kept: str | Sequence[Any]) -> Event:
 
 
 class Listeners:
-    """Who is told of events: the callbacks of one store in this process, and the store itself where it keeps them.
+    """Who gets events: the callbacks of one store in this process, and the store itself where it keeps them.
 
     Callbacks are called after each commit, in commit order per caller. One that raises is logged and does not disturb
     the command: what was committed stays committed.
@@ -158,7 +158,7 @@ class Listeners:
     Attributes:
         callbacks: of this process.
         kept: whether the store writes the events of a change set down in its commit.
-        any: whether anybody is told.
+        any: whether anybody gets them.
     """
 
     __slots__ = ("any", "callbacks", "kept")
@@ -185,7 +185,7 @@ class Listeners:
         self.any = kept or bool(self.callbacks)
 
     def tell(self, notes: Sequence[Note], now: int) -> None:
-        """Tell all callbacks what one commit noted down."""
+        """Call all callbacks with what one commit noted down."""
         if not self.callbacks:
             return
         for event in events_of(notes, now):

@@ -66,7 +66,7 @@ IDEMPOTENCY_RETENTION_MS = 86_400_000
 JSON_DEPTH_MAX = 32
 PAGE_LIMIT_MAX = 500
 ENDED_RETENTION_MS = 3_600_000
-"""How long an ended session is told from an unknown one."""
+"""How long an ended session is known as ended, and not as unknown."""
 CLEANING_BATCH = 500
 """How many tokens of one ended session are cleaned in one transaction, or join a session that was opened."""
 MOVED_AT_ONCE = 16

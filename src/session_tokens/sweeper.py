@@ -1,4 +1,4 @@
-"""The sweeper: cleans up behind deadlines, so that space comes back and each end is told. Nothing depends on it."""
+"""The sweeper: cleans up behind deadlines, to free space and report each end as an event. Nothing depends on it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _next_wait(cleaned: int, waited_s: float, interval_s: float) -> float:
 class _Failures:
     """Logs that sweeps fail: one line when it begins, one when it is over.
 
-    A store that is away has a line of its own where it tells; one failure alone is made good by the next sweep.
+    A store that is away has a line of its own in the log; one failure alone is made good by the next sweep.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Uses of sessions that cannot be written down, for the store is full, read-only or locked: no verification fails.
 
 A use restarts the idle clock, and is written down now and then. Who shows a secret is answered by what was *read*; a
-use that cannot be written costs them at most ``PATIENCE_S``, is counted, and told in the log once a minute. For
+use that cannot be written costs them at most ``PATIENCE_S``, is counted, and logged once a minute. For
 ``QUIET_S`` after it no other is tried by this process, so that a store in trouble is not asked by every request.
 """
 
@@ -26,7 +26,7 @@ class Touches:
     """Whether uses are written down, and how often that failed.
 
     Args:
-        monotonic_s: tells seconds on a clock that never goes back.
+        monotonic_s: seconds on a clock that never goes back.
 
     Attributes:
         failed: how many uses could not be written down.
@@ -43,7 +43,7 @@ class Touches:
         return self.failed == 0 or self.monotonic_s() >= self._quiet_until_s
 
     def could_not(self, error: StoreError) -> None:
-        """Count a use that was not written down, and tell about it unless that was done lately."""
+        """Count a use that was not written down, and log it unless that was done lately."""
         now_s = self.monotonic_s()
         self.failed += 1
         self._quiet_until_s = now_s + QUIET_S

@@ -38,7 +38,7 @@ PRICE_MAX = Decimal(10) ** 18
 PRICE_PLACES_MAX = 9
 CURRENCY_LENGTH_MAX = 16
 ITEM_BYTES, KEY_BYTES = len("0,"), len('"":0,')
-"""What an item of a list and a field of an object take at least: too many are told before each is looked at."""
+"""The least that an item of a list and a field of an object take: too many are refused before each is read."""
 
 
 INVISIBLE = re.compile(
@@ -149,7 +149,7 @@ def owner_of(name: str, given: object) -> str:
         and 0 < len(given) <= OWNER_BYTES_MAX
         and given not in RESERVED_OWNERS
     ):
-        return given  # the common case, told quickly
+        return given  # the common case, recognised quickly
     owner = text_of(name, given, bytes_max=OWNER_BYTES_MAX)
     if not owner:
         raise InvalidInput(f"{name} is empty; give the application's identity string")

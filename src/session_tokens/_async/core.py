@@ -107,7 +107,7 @@ class AsyncCore:
                 ``mysql://…``.
             settings: the general defaults.
             pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
-            clock: tells the time to an embedded store; servers keep their own.
+            clock: the time of an embedded store; servers keep their own.
             sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
             audit: keeps an audit log on the store: an entry for each state change, in the same commit.
 
@@ -167,7 +167,7 @@ class AsyncCore:
         """Clean up behind deadlines, at most ``limit`` records; return how many were cleaned.
 
         Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
-        that cannot be read is passed over, told once, and tried again after ``PASSED_OVER_S``.
+        that cannot be read is passed over, logged once, and tried again after ``PASSED_OVER_S``.
         """
         limit = inputs.limit_of(limit, 1_000_000)
         cleaned = await swept(self.store, self._run, self._policy, self._passed_over, limit)
@@ -188,7 +188,7 @@ class AsyncCore:
         if not self.store.keeps_events:
             raise InvalidInput("this store cannot keep events; leave Settings(events=) out")
         if wanted == "durable":
-            self.store.listeners.keep(True)  # before the change, which may itself be one to be told
+            self.store.listeners.keep(True)  # before the change, which may itself be an event
         await self._run(event_rules.switch_events, wanted)
         self.store.listeners.keep(wanted == "durable")
 
@@ -346,7 +346,7 @@ async def run_audited(store: Store, audit: Audit, rule: Rule[T], *args: object) 
 
 
 async def anchor_heads(store: Store, audit: Audit) -> None:
-    """Anchor where all chains of a log end; what hinders it is told to the log, and the next turn tries again."""
+    """Anchor where all chains of a log end; a failure is logged, and the next turn tries again."""
     try:
         covered, chains = audit.pending, audit.chains(side_by_side=store.side_by_side)
         answer = await store.read(head_queries(chains))

@@ -15,10 +15,10 @@ async def swept(store: Store, run: Callable[..., Any], policy: Policy, passed_ov
     """Clean up what is due, at most ``limit`` records; return how many were cleaned.
 
     Args:
-        store: tells what is due.
+        store: whose due records are swept.
         run: runs a rule on it, as ``store.run`` does.
         policy: given to the rules.
-        passed_over: keys of what cannot be read, to which those met now are added; each is told once.
+        passed_over: keys of what cannot be read, to which those met now are added; each is logged once.
         limit: records that can be read.
     """
     now, _ = await store.read([])

@@ -108,7 +108,7 @@ class SyncCore:
                 ``mysql://…``.
             settings: the general defaults.
             pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
-            clock: tells the time to an embedded store; servers keep their own.
+            clock: the time of an embedded store; servers keep their own.
             sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
             audit: keeps an audit log on the store: an entry for each state change, in the same commit.
 
@@ -168,7 +168,7 @@ class SyncCore:
         """Clean up behind deadlines, at most ``limit`` records; return how many were cleaned.
 
         Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
-        that cannot be read is passed over, told once, and tried again after ``PASSED_OVER_S``.
+        that cannot be read is passed over, logged once, and tried again after ``PASSED_OVER_S``.
         """
         limit = inputs.limit_of(limit, 1_000_000)
         cleaned = swept(self.store, self._run, self._policy, self._passed_over, limit)
@@ -189,7 +189,7 @@ class SyncCore:
         if not self.store.keeps_events:
             raise InvalidInput("this store cannot keep events; leave Settings(events=) out")
         if wanted == "durable":
-            self.store.listeners.keep(True)  # before the change, which may itself be one to be told
+            self.store.listeners.keep(True)  # before the change, which may itself be an event
         self._run(event_rules.switch_events, wanted)
         self.store.listeners.keep(wanted == "durable")
 
@@ -347,7 +347,7 @@ def run_audited(store: BlockingStore, audit: Audit, rule: Rule[T], *args: object
 
 
 def anchor_heads(store: BlockingStore, audit: Audit) -> None:
-    """Anchor where all chains of a log end; what hinders it is told to the log, and the next turn tries again."""
+    """Anchor where all chains of a log end; a failure is logged, and the next turn tries again."""
     try:
         covered, chains = audit.pending, audit.chains(side_by_side=store.side_by_side)
         answer = store.read_now(head_queries(chains))

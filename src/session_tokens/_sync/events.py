@@ -21,7 +21,7 @@ from .core import SyncCore
 log = logging.getLogger("session_tokens.events")
 
 LATE_MS = 5_000
-"""From when on it is told in the log that events are held back."""
+"""After how long the log says that events are held back."""
 TOLD_EVERY_S = 60.0
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -62,7 +62,7 @@ class SyncEventCommands(SyncCore):
                 come to, else with the oldest event that is kept.
             name: remember in the store how far this follower has come: 1 to 64 letters, digits, ``_``, ``.`` and
                 ``-``. An event counts as taken when the next one is asked for. What was taken shortly before a
-                program died may come again; ``Event.id`` tells.
+                program died may come again; ``Event.id`` shows it.
             owner: as for ``events``.
 
         Raises:

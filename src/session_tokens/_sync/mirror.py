@@ -9,7 +9,7 @@ dropped and ``AdapterError`` raised.
 In the token DB a session's record is kept under ``\x1fst:s:`` + session, a token's under ``\x1fst:t:`` + token, both
 as JSON; the token's own key holds its value verbatim. What another process ended is gone from there, which
 ``refresh_session`` and ``refresh_token`` see. A session's string may be used again by a process that knows nothing of
-the tokens under the former session: so a token's record tells when its session was opened, and one that hung on a
+the tokens under the former session: so a token's record says when its session was opened, and one that hung on a
 former session is judged as after its end, and cleaned up, when it is met.
 """
 
@@ -42,7 +42,7 @@ SESSION_PREFIX = "\x1fst:s:"
 TOKEN_PREFIX = "\x1fst:t:"
 VALUE_COLUMN = TOKEN.names.index("value")
 OPENED_AT = "session_created_at"
-"""The field of a token's record that tells which session of that string it hangs on."""
+"""The field of a token's record that says which session of that string it belongs to."""
 
 
 class SyncMirrorStore(BlockingStore):
@@ -202,7 +202,7 @@ class SyncMirrorStore(BlockingStore):
         opened = {new.id: new.created_at for _, new in changes.sessions if new is not None and owner_of_living(new)}
         for old, new in changes.sessions:
             has_ended = owner_of_living(old) is not None and owner_of_living(new) is None
-            # Where the string is used again at once, the DB has been told already whose it is now.
+            # Where the string is used again at once, the DB knows already whose it is now.
             if old is not None and has_ended and old.id not in opened:
                 self._do(undo, ("set_session_key_value", (old.id, old.owner)), "del_session_key_value", old.id)
             record = new if new is not None else old

@@ -16,10 +16,10 @@ def swept(store: BlockingStore, run: Callable[..., Any], policy: Policy, passed_
     """Clean up what is due, at most ``limit`` records; return how many were cleaned.
 
     Args:
-        store: tells what is due.
+        store: whose due records are swept.
         run: runs a rule on it, as ``store.run`` does.
         policy: given to the rules.
-        passed_over: keys of what cannot be read, to which those met now are added; each is told once.
+        passed_over: keys of what cannot be read, to which those met now are added; each is logged once.
         limit: records that can be read.
     """
     now, _ = store.read_now([])

@@ -31,7 +31,7 @@ from .tables_core import (
     written_name,
 )
 
-log = logging.getLogger("session_tokens._sync.token_tables")
+log = logging.getLogger("session_tokens.tables")
 
 PREFIX_LENGTH_MAX = 64
 HINTS_FULL = 1_000

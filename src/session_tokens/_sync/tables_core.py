@@ -32,7 +32,7 @@ from .sweeping import swept
 T = TypeVar("T")
 R = TypeVar("R", Session, Token)
 
-log = logging.getLogger("session_tokens._sync.token_tables")
+log = logging.getLogger("session_tokens.tables")
 
 RESERVED = "\x1f"
 """Strings that begin with it are the mirror's own keys in the application's DB."""
@@ -53,7 +53,7 @@ class SyncTablesCore:
         token_creator: makes the strings of ``create_token``; see ``set_token_creator``.
         token_db: a DB of its own for tokens; without it ``db`` holds both.
         db_timeout: seconds that a DB call may take; ``None``: no limit, sync methods on the caller's thread.
-        clock: tells the time.
+        clock: the clock.
         sweep: whether a background sweeper runs; without it call ``decrement_timers()``.
     """
 
@@ -320,7 +320,7 @@ class SyncTablesCore:
         return [string for string, _ in self._named(listed)]
 
     def _named(self, listed: list[R]) -> list[tuple[str, R]]:
-        """Return records with their strings; one whose string cannot be read is left out, and told."""
+        """Return records with their strings; one whose string cannot be read is left out, and logged."""
         named = []
         for record in listed:
             try:
@@ -353,7 +353,7 @@ def written_name(name: str, string: object) -> str:
         InvalidInput: it is empty, too long, begins with ``\x1f`` or holds lone surrogates.
     """
     if string.__class__ is str and string >= " " and len(string) <= NAME_BYTES_MAX and string.isascii():
-        return string  # the common case, told quickly
+        return string  # the common case, recognised quickly
     if not isinstance(string, str):
         raise TypeError(f"{name} is a str, not {type(string).__name__}")
     if not string or string[0] == RESERVED:

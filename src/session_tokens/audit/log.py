@@ -128,7 +128,7 @@ class Audit:
             self._free.append(chain)
 
     def is_due(self, *, side_by_side: bool, idle: bool = False) -> bool:
-        """Whether the heads should be anchored now; whoever is told so does it.
+        """Whether the heads should be anchored now; whoever gets ``True`` does it.
 
         Args:
             side_by_side: as for ``take``.
@@ -148,7 +148,7 @@ class Audit:
 
     @property
     def pending(self) -> int:
-        """How many entries were added of which no anchor tells yet; to be looked at before the heads are read."""
+        """How many entries were added that no anchor covers yet; read it before the heads."""
         return self._pending
 
     def chains(self, *, side_by_side: bool) -> range:
@@ -156,7 +156,7 @@ class Audit:
         return range(CHAINS) if side_by_side or not self._anchored else range(1)
 
     def anchor(self, heads: Mapping[int, Head], now_ms: int, key: AuditKey, covered: int) -> None:
-        """Sign and keep the heads of all chains; a failure is told to the log, and the next turn tries again.
+        """Sign and keep the heads of all chains; a failure is logged, and the next turn tries again.
 
         Args:
             heads: of all chains that have entries, as of one instant.

@@ -172,7 +172,7 @@ def _of(chain: int) -> str:
 
 
 def _entries(places: Sequence[tuple[int, int]]) -> Reading[list[str | None]]:
-    """Read entries by chain and number; one that the store does not believe is a text that breaks the chain."""
+    """Read entries by chain and number; one whose MAC is wrong is a text that breaks the chain."""
     queries = [SettingOf(entry_name(number, chain)) for chain, number in places]
     try:
         answer = yield queries

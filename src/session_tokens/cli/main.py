@@ -233,7 +233,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument("--console-host", metavar="HOST", help="where that listens; 127.0.0.1 if not given")
     serve.add_argument("--session-cookie", default="session", metavar="NAME", help="which /forward-auth looks into")
     serve.add_argument(
-        "--owner-header", default="X-Session-Owner", metavar="NAME", help="in which /forward-auth tells the owner"
+        "--owner-header", default="X-Session-Owner", metavar="NAME", help="in which /forward-auth names the owner"
     )
     serve.add_argument("--login-url", metavar="URL", help="where /forward-auth sends browsers, such as /log-in")
 
@@ -372,7 +372,7 @@ class _ToStandardError(logging.Handler):
 
 
 def _say(*, quiet: bool) -> None:
-    """Tell on standard error what the library has to say; known defects of SQLite only where one can act on them."""
+    """Print the library's warnings on standard error; known defects of SQLite only where one can act on them."""
     root = logging.getLogger("session_tokens")
     if not any(isinstance(handler, _ToStandardError) for handler in root.handlers):
         root.addHandler(_ToStandardError())

@@ -36,7 +36,7 @@ def check(options: Namespace) -> int:
             print("the high-water mark of the clock was cleared")
     with progress("checked", quiet=options.json) as show:
         lines = [str(finding) for finding in check_store(url, fix=options.fix, progress=show)]
-        # What was mended is told by looking again: not everything that is found can be.
+        # What was mended shows when the check runs again: not everything that is found can be.
         mending = options.fix and lines
         left = [str(finding) for finding in check_store(url, fix=False, progress=show)] if mending else lines
     if options.json:
@@ -157,7 +157,7 @@ def settings_of(options: Namespace) -> Settings:
 
 
 def serve(options: Namespace) -> int:
-    """Serve HTTP until told to stop."""
+    """Serve HTTP until the process is stopped."""
     try:
         from ..service.serve import TRUSTED_PROXIES
         from ..service.serve import serve as serve_http

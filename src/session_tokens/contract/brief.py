@@ -54,7 +54,7 @@ async def awaited_within(patience_s: float, call: Coroutine[Any, Any, T]) -> T:
 def _let_go(task: Any) -> None:
     _under_way.discard(task)
     if not task.cancelled():
-        task.exception()  # looked at, so that nobody is told that it was not
+        task.exception()  # read, so that asyncio does not log it as never retrieved
 
 
 def done_within(patience_s: float, call: Callable[[], T]) -> T:

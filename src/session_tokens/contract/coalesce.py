@@ -29,7 +29,7 @@ A = TypeVar("A")
 BATCH_MAX = 256
 """Calls that travel together at the most."""
 IN_FLIGHT_MAX = 2
-"""Couriers of one kind: one is on the wire while the other makes the next batch ready."""
+"""Workers of one kind: one waits for the server while the other makes the next batch ready."""
 SHARE_FROM = 16
 """Calls from which on two workers share them."""
 WAITING_MAX = 10_000

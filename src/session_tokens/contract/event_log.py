@@ -24,8 +24,8 @@ class LogRead(NamedTuple):
 
     Attributes:
         events: in their order; what cannot be read is left out.
-        last: the place of the last one looked at, left out ones too; where the stretch began if there was none.
-        is_full: whether as many were looked at as were asked for: more may follow.
+        last: the place of the last one read, left out ones too; where the stretch began if there was none.
+        is_full: whether as many were read as were asked for: more may follow.
         trimmed: the place up to which events were taken away.
         newest: no event stands after this place.
         unreadable: the ids of events that are left out.

@@ -1,6 +1,6 @@
-"""What stands in the place of an owner's entry that was lost: what ended stays ended, whatever the entry told.
+"""What stands in the place of an owner's entry that was lost: what ended stays ended, whatever the entry said.
 
-An entry tells which sessions ended by one write of it, and they keep no note of that themselves. Without it, which of
+An entry says which sessions ended by one write of it, and they keep no note of that themselves. Without it, which of
 them live is not known any more. So all end, and log-ins after that are good: nobody who was logged out comes back.
 """
 
@@ -25,7 +25,7 @@ def end_after_loss(
     Args:
         owner: whose.
         known: a genuine entry that is older than the lost one; whether the owner is disabled is taken from it.
-        epochs: as the owner's session records tell them, also those that cannot be read: what is none is passed over.
+        epochs: as the owner's session records have them, also those that cannot be read: what is none is passed over.
         first: one of the owner's sessions, at which the sweeper will look first and so find the others.
         now: the instant, in milliseconds.
     """

@@ -201,7 +201,7 @@ for _kind in get_args(Query):
 
 
 Stamp = Any
-"""What tells that an answer is still the same: equal stamps, equal answers. Only its store knows what is in it."""
+"""The version of an answer: equal stamps, equal answers. Only its store knows what is in it."""
 
 
 class SessionResult(NamedTuple):
@@ -241,7 +241,7 @@ class Unreadable(NamedTuple):
     """A record that an answer would hold if it could be read.
 
     Attributes:
-        id: its public id, as far as that can be told.
+        id: its public id, as far as it is known.
         error: why it cannot be read, and what is done about it.
     """
 

@@ -15,7 +15,7 @@ A store keeps records and commits change sets; it knows stamps, not rules. To wr
 - ``close()``: idempotent.
 
 A record that cannot be read stops nothing but itself: who asks for it by its id or look-up key gets the error, lists
-and sets leave it out and name it in ``Result.unreadable``, and ``unreadables`` is told.
+and sets leave it out and name it in ``Result.unreadable``, and report it to ``unreadables``.
 
 ``read`` sees everything whose ``run`` has returned, on every process: each command is atomic and linearizable.
 A store that cannot do what is asked raises ``StoreUnavailable``; it never answers less.
@@ -65,12 +65,12 @@ class Store(metaclass=ABCMeta):
         blocking: whether the store never waits on an event loop (it is a ``BlockingStore``).
         side_by_side: whether commands on different records are carried out side by side; else one after another.
         durable: whether records outlive the process.
-        keeps_events: whether the store can write events down in the commit of what they tell.
-        clock: the store's clock, or this host's best estimate of it; records tell their time left by it.
+        keeps_events: whether the store can write events in the commit of the changes that they describe.
+        clock: the store's clock, or this host's best estimate of it; records compute their time left by it.
         keyring: how this store looks secrets up.
-        listeners: the callbacks of this process, told after each commit made through this object, and whether the
+        listeners: the callbacks of this process, called after each commit made through this object, and whether the
             store keeps events.
-        unreadables: told of each record that is left out of a list or set because it cannot be read.
+        unreadables: gets each record that is left out of a list or set because it cannot be read.
     """
 
     blocking: ClassVar[bool] = False
@@ -141,7 +141,7 @@ class Store(metaclass=ABCMeta):
     async def missing_peppers(self) -> Sequence[str]:
         """Return the ids of the peppers that records may be under and that were not given.
 
-        While there is one, it cannot be told whether a secret that was not found is valid.
+        While there is one, nobody knows whether a secret that was not found is valid.
         """
         if not self.durable:
             return ()
@@ -177,7 +177,7 @@ class Store(metaclass=ABCMeta):
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry: the hot path, one round trip.
 
-        A record that cannot be read is no session, and ``unreadables`` is told.
+        A record that cannot be read is no session, and goes to ``unreadables``.
         """
         try:
             now, found = await self.read([SessionByLookup(lookups[0], tuple(lookups[1:]))])
@@ -194,7 +194,7 @@ class Store(metaclass=ABCMeta):
         """Return now and the token of a secret in the session where it is now, that one and its owner's entry.
 
         The hot path. Where the session that the record names was replaced, the token is answered as it will be written
-        down: ``TokenResult.followed``. A record that cannot be read is no token, and ``unreadables`` is told.
+        down: ``TokenResult.followed``. A record that cannot be read is no token, and goes to ``unreadables``.
         """
         try:
             now, found = await self.read([TokenByLookup(lookups[0], tuple(lookups[1:]))])

@@ -1,4 +1,4 @@
-"""What of a store this process could not read: each record is told to the operator once, and counted.
+"""What of a store this process could not read: each record is logged once, and counted.
 
 A record that cannot be read (damaged, forged, or under a pepper that was not given) stops nothing but itself. A store
 leaves it out of lists and sets and says so here; who asks for the record itself gets the error.
@@ -13,11 +13,11 @@ from ..errors import CorruptRecord, UnknownPepper
 alerts = logging.getLogger("session_tokens.alerts")
 
 TOLD_MAX = 100_000
-"""Records that are remembered to have been told; of more, nothing is said."""
+"""Records that are remembered to have been logged; of more, nothing is said."""
 
 
 class Unreadables:
-    """Tells each record that cannot be read once; safe for threads, as each step is one on a dictionary."""
+    """Logs each record that cannot be read once; safe for threads, as each step is one on a dictionary."""
 
     __slots__ = ("_told",)
 
@@ -30,7 +30,7 @@ class Unreadables:
         return len(self._told)
 
     def met(self, error: CorruptRecord | UnknownPepper) -> None:
-        """Tell of a record that was passed over, unless that was done before."""
+        """Log a record that was passed over, unless that was done before."""
         key = f"{error.details.get('id')} {error}"
         if key not in self._told and len(self._told) < TOLD_MAX:
             self._told[key] = None

@@ -259,7 +259,7 @@ class Hmac:
 class PepperKeyring:
     """For stores that outlive the process: a secret is looked up by HMAC-SHA256 under a pepper that is kept apart.
 
-    A look-up key is written ``key-id:hex digest``, so that one can tell which peppers are still needed.
+    A look-up key is written ``key-id:hex digest``, so that it shows which peppers are still needed.
 
     Args:
         pepper: bytes of at least 32, or a mapping key id → bytes of which the first is the current one.
@@ -319,7 +319,7 @@ class PepperKeyring:
         return keyed is not None and digest.isascii() and hmac.compare_digest(keyed(b"mac" + message), digest)
 
     def check_of(self, key_id: str) -> str:
-        """Return what a store records of a pepper, to tell a wrong one at open: hex HMAC of ``check``."""
+        """Return what a store records of a pepper, to recognise a wrong one at open: hex HMAC of ``check``."""
         return hmac.digest(self.peppers[key_id], b"check", "sha256").hex()
 
 

@@ -11,14 +11,14 @@ from ..events import GAP, NOWHERE, Event, Place, event_id
 from ..settings import EVENTS_SETTING
 
 CURSORS = "events:cursor:"
-"""How the shared settings begin that tell up to which event a named follower has come."""
+"""The prefix of the shared settings that say up to which event a named follower has come."""
 
 
 @reads(lambda text: [SettingOf(EVENTS_SETTING)])
 def switch_events(tx: Transaction, text: str) -> None:
     """Have every process write events down from now on, or no more.
 
-    Where they were off meanwhile, those who follow are told of the gap.
+    Where they were off meanwhile, those who follow get an event for the gap.
     """
     before = tx.setting(EVENTS_SETTING)
     if before == text:
@@ -39,7 +39,7 @@ def shown(read: LogRead, now: int, after: Place | None, owner: str | None) -> tu
     """Return which events of a stretch a reader is shown, and the place where they go on.
 
     Whoever had come to a place whose next events are gone, or to one that this log has not reached (it is another one:
-    a copy, or restored from a backup), is told of the gap and goes on with the oldest that is kept.
+    a copy, or restored from a backup), gets an event for the gap and goes on with the oldest that is kept.
 
     Args:
         read: what stands after ``after``, or in the whole log.

@@ -243,7 +243,7 @@ def sweep_idempotency(tx: Transaction, policy: Policy, key: str) -> bool:
 def sweep_owner(tx: Transaction, owner: str, most: int) -> int:
     """End at most ``most`` sessions of an owner that are over; return how many were.
 
-    Behind an end of all of them at once the sweeper is told where to go on: those are the owner's oldest.
+    Behind an end of all of them at once this is where the sweeper goes on: those are the owner's oldest.
     """
     entry = tx.entry(owner)
     oldest = tx.sessions_of(owner, most + 2)

@@ -78,7 +78,7 @@ def _end_at_once(
 ) -> int:
     """End all sessions of an owner by one write of their entry, and have the sweeper look at one; return the epoch.
 
-    An entry tells of one such end only: those of an earlier one must be cleaned up before.
+    An entry holds one such end only: those of an earlier one must be cleaned up before.
 
     Raises:
         Uncleaned: they are not.

@@ -14,7 +14,7 @@ from ..contract.transaction import Transaction
 from ..records import ServiceKey, Session, Token
 
 SCOPE = "key_scope:"
-"""How the names of the settings begin that tell what a key that is gone was bound to."""
+"""The prefix of the settings that say what a key that is gone was bound to."""
 
 
 class Scope(NamedTuple):
@@ -51,7 +51,7 @@ def scope_of(key: ServiceKey) -> Scope:
 
 
 def scope_in(text: str | None) -> Scope:
-    """Return the scope that a setting tells; that of keys that are bound to nothing where there is none."""
+    """Return the scope in a setting; that of keys that are bound to nothing where there is none."""
     return EVERYTHING if text is None else Scope(*json.loads(text))
 
 

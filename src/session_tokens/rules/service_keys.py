@@ -11,7 +11,7 @@ from .lookup import only_ends
 from .scopes import keep_scope
 
 USED = "key_used:"
-"""How the names of the settings begin that tell when a key was used last, in milliseconds."""
+"""The prefix of the settings that say when a key was used last, in milliseconds."""
 USED_EVERY_MS = 60_000
 """How old a last use may be before a newer one is written down."""
 

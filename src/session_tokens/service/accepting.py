@@ -93,7 +93,7 @@ class Door:
     def _take(self, accepted: socket.socket, peer: object) -> None:
         place = self._connections.place_for(peer)
         if place is None or (place.is_refused and self._tls is not None):
-            # To tell it in TLS would cost a handshake.
+            # An answer in TLS would cost a handshake.
             accepted.close()
             if place is not None:
                 place.leave()

@@ -70,9 +70,9 @@ class Options:
 
     Attributes:
         session_cookie: the cookie that ``/forward-auth`` looks into.
-        owner_header: the header in which it tells the owner.
+        owner_header: the header in which it names the owner.
         log_in: where it sends browsers without a session; nowhere if ``None``.
-        trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is trusted.
         allowed_hosts: names in ``Host`` that are answered, in lower case without port; all where empty.
         public_url: how others reach the service, for its metadata; taken from the request where ``None``.
         more_routes: further routes of Starlette, such as a console's.
@@ -279,7 +279,7 @@ class Service:
         await self._page(exchange, self._docs)
 
     async def _front_page(self, exchange: Exchange) -> None:
-        """Tell a person with a browser what this is and where to go."""
+        """Show a person with a browser what this is and where to go."""
         await self._page(exchange, front_page(has_console=bool(self.options.more_routes)))
 
     async def _page(self, exchange: Exchange, page: bytes) -> None:

@@ -62,7 +62,7 @@ class Callers:
 
     Args:
         store: where service keys are kept.
-        trusted_proxies: networks whose ``X-Forwarded-For`` is believed; nobody's if empty.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is trusted; nobody's if empty.
     """
 
     def __init__(self, store: Store, trusted_proxies: Sequence[Network] = ()) -> None:

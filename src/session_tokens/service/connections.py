@@ -25,7 +25,7 @@ CONSOLE_CONNECTIONS_MAX: Final = 100
 """On the console's own listener, so that operators get in whatever happens to the service."""
 CONNECTIONS_MIN: Final = 16
 REFUSED_MAX: Final = 64
-"""Connections that are being told that there are too many; more are closed without a word."""
+"""Connections that still get an answer saying that there are too many; more are closed without a word."""
 FILES_KEPT: Final = 256
 """Files that the store and all the rest may open beside connections."""
 KNOWN_MAX: Final = 4_096
@@ -39,7 +39,7 @@ class Place:
     Attributes:
         source: whom it counts against; ``None`` for a proxy that is trusted and for sockets of this machine.
         since_s: when it was accepted, on the loop's clock.
-        is_refused: whether it is there only to be told that there are too many.
+        is_refused: whether it only gets an answer saying that there are too many.
         cut: ends the connection now.
     """
 

@@ -2,7 +2,7 @@
 
 nginx (``auth_request``), Caddy (``forward_auth``), Traefik (``ForwardAuth``) and HAProxy (with Lua) send the head of
 each request here and let it pass on 204. No service key is asked for: who shows a session's secret learns no more than
-they hold. Only the head is looked at: the method, the query and a path behind the address are the page's own, and a
+they hold. Only the head is read: the method, the query and a path behind the address are the page's own, and a
 body that is announced may never come.
 """
 
@@ -43,7 +43,7 @@ SPOKEN_FOR: Final = frozenset({
 """Headers that mean something else on an answer."""
 
 OF_NGINX: Final = frozenset({b"x-original-uri", b"x-original-url"})
-"""How nginx is usually told to say what page is asked for; Caddy and Traefik say ``X-Forwarded-Uri`` by themselves."""
+"""How nginx is usually configured to name the page; Caddy and Traefik send ``X-Forwarded-Uri`` by themselves."""
 
 # One slash and no back-slash at its beginning: browsers take "//host" and "/\host" for another host.
 WAY_BACK: Final = re.compile(rb"/(?![/\\])[!-~]*")
@@ -51,7 +51,7 @@ LOG_IN_URL: Final = re.compile(r"(?:https?://[A-Za-z0-9._\[\]:-]+)?/(?![/\\])[!-
 
 
 def check_owner_header(name: str) -> None:
-    """Accept the name of a header to tell the owner in.
+    """Check the name of a header that will hold the owner.
 
     Raises:
         InvalidInput: it is no name, or means something else.
@@ -98,7 +98,7 @@ class LogIn(NamedTuple):
 
         Args:
             host: that the page is on, as the client sees it.
-            target: path and query of the page; empty where the proxy does not tell.
+            target: path and query of the page; empty where the proxy does not send it.
         """
         is_here = self.host is None or self.host == host.lower()
         if is_here and target.partition(b"?")[0] == self.path:
@@ -115,7 +115,7 @@ class ForwardAuth:
     Args:
         tokens: where sessions are.
         cookie: the name of the cookie that holds a session's secret.
-        owner_header: the header that tells the owner.
+        owner_header: the header that names the owner.
         log_in: where browsers are sent that show no living session; nowhere if ``None``.
     """
 
@@ -135,7 +135,7 @@ class ForwardAuth:
         """Return 204 with the owner, percent-encoded UTF-8, and the session's id; or 401.
 
         The secret stands in ``Authorization: Bearer`` or in the cookie. A Bearer of ours goes first; any other is the
-        application's, such as a JWT, and the cookie is looked at. A check is a use of the session.
+        application's, such as a JWT, and the cookie is read instead. A check is a use of the session.
         """
         secret = self._secret_of(exchange.fields)
         session = None if not secret else applications(await self._tokens.verify_session(secret.decode("latin-1")))
@@ -183,7 +183,7 @@ def _is_browser(exchange: Exchange) -> bool:
 
 
 def _page_of(fields: dict[bytes, bytes]) -> tuple[bytes, bytes]:
-    """Return the host, path and query of the page that a proxy asks about, as far as it tells them."""
+    """Return the host, path and query of the page that a proxy asks about, as far as it sends them."""
     host = fields.get(b"x-forwarded-host") or fields.get(b"host", b"")
     target = fields.get(b"x-forwarded-uri") or fields.get(b"x-original-uri") or fields.get(b"x-original-url", b"")
     if target.lower().startswith((b"http://", b"https://")):

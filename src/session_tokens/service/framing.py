@@ -70,7 +70,7 @@ def refusal(detail: str) -> Problem:
 
 
 class Beginning:
-    """How far the head of a request was looked at while it comes in; each byte is looked at once, however it is cut."""
+    """How far the head of a request was scanned while it comes in; each byte is scanned once, however it is cut."""
 
     __slots__ = ("_line_ends_at", "_looked", "_target_at", "_version_at")
 
@@ -205,7 +205,7 @@ def _framing(headers: list[tuple[bytes, bytes]], is_1_1: bool) -> tuple[int, boo
         elif name == b"expect":
             expects_continue = is_1_1 and value.lower() == b"100-continue"
     if lengths > 1 or (lengths and is_chunked):
-        raise refusal("the body's length is told twice")
+        raise refusal("the body's length is given twice")
     if hosts > 1 or (is_1_1 and not hosts):
         raise refusal("a request names its Host once")
     return length, is_chunked, keep_alive, expects_continue

@@ -154,7 +154,7 @@ def log_to(stream: TextIO = sys.stderr, level: int = logging.INFO) -> logging.Ha
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
-    # What uvicorn says at INFO is told by the service itself, in words of its own.
+    # What uvicorn logs at INFO the service logs itself, in words of its own.
     for name in ("uvicorn", "asyncio"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     return handler

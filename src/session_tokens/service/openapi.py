@@ -194,7 +194,7 @@ def _standard_paths() -> dict[str, Any]:
         "/forward-auth": {
             "get": {
                 "operationId": "forward_auth",
-                "summary": "Tell a reverse proxy whether a request carries a living session; any method, query and "
+                "summary": "Say to a reverse proxy whether a request carries a living session; any method, query and "
                 "path behind the address is answered the same, before a body.",
                 "security": [{"session": []}, {}],
                 "responses": {

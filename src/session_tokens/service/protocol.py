@@ -277,7 +277,7 @@ class StrictHTTP(asyncio.Protocol):
             (b"content-length", str(len(body)).encode("ascii")),
             (b"connection", b"close"),
         ]
-        if problem is not TOO_MANY:  # those are counted, and told once a minute
+        if problem is not TOO_MANY:  # those are counted, and logged once a minute
             log.info(
                 "a request could not be read",
                 extra={"event": "refused", "status": problem.status, "code": problem.code},
@@ -379,7 +379,7 @@ class _Cycle:
             connection.answered(self.keep_alive)
 
     def lost(self) -> None:
-        """Tell an application that asks that the client is gone."""
+        """Answer an application that waits for a message: the client is gone."""
         if self._gone is not None:
             self._gone.set()
 
@@ -411,7 +411,7 @@ class _Cycle:
             await self._connection.write(head + body)
 
     def _begin(self, more: bool) -> bytes:
-        """Return the head, and decide how the body's end will be told."""
+        """Return the head, and decide how the body's end will be marked."""
         assert self._start is not None, "a body before its head"
         status, headers = self._start["status"], list(self._start.get("headers", ()))
         names = [name for name, _ in headers]

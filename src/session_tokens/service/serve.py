@@ -1,4 +1,4 @@
-"""Runs the service: opens the store, makes a first key where there is none, serves until it is told to stop."""
+"""Runs the service: opens the store, makes a first key where there is none, serves until it is stopped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TRUSTED_PROXIES = ("127.0.0.0/8", "::1/128")
 COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
 GRACE_S = 10
-"""How long requests under way may take after the service was told to stop."""
+"""How long requests under way may take after the service was stopped."""
 
 
 def serve(
@@ -81,12 +81,12 @@ def serve(
         port: 0 for a free one.
         settings: the general defaults of sessions and tokens.
         pepper: see ``AsyncSessionTokens.open``.
-        behind_proxy: whether a reverse proxy that speaks TLS stands in front; its ``X-Forwarded-For`` is believed.
+        behind_proxy: whether a reverse proxy that speaks TLS stands in front; its ``X-Forwarded-For`` is trusted.
         trusted_proxies: the networks that this proxy is in.
         tls_certificate: a PEM file with the chain, to speak TLS here.
         tls_key: its key, if that is not in the same file.
         session_cookie: the cookie that ``/forward-auth`` looks into.
-        owner_header: the header in which it tells the owner.
+        owner_header: the header in which it names the owner.
         login_url: where it sends browsers without a session, such as ``/log-in`` or ``https://app.example/log-in``.
         allowed_hosts: names in ``Host`` that are answered; all where empty.
         public_url: how others reach the service, such as ``https://tokens.example``.
@@ -94,7 +94,7 @@ def serve(
         console_host: the address of the console's own listener; this machine's own if not given.
         console_port: its port, 0 for a free one. Without one the console is at ``/console`` of the service where only
             this machine reaches that, and nowhere else.
-        announce: told in lines for people where the service is, and the first key's secret when one was made.
+        announce: called with lines for people: where the service is, and the first key's secret when one was made.
 
     Raises:
         InvalidInput: an address that may not be listened on, or networks and files that can never be right.
@@ -218,7 +218,7 @@ class _AnnouncedServer(uvicorn.Server):
         config: the service.
         connections: how many of it there are at a time, and whose.
         apart: what else is served in the same loop, on a listener of its own.
-        started: told where both are.
+        started: called with where both are.
         console_socket: the listener of ``apart``, where one was handed over.
     """
 
@@ -269,7 +269,7 @@ class _AnnouncedServer(uvicorn.Server):
             self._live_on()
 
     def _live_on(self) -> None:
-        """Tell the service manager again and again that the loop turns, if it wants to know."""
+        """Send signs of life to the service manager while the loop turns, if it wants them."""
         if self._manager.alive_every_s is not None:
             self._manager.is_alive()
             self._watched = asyncio.get_running_loop().call_later(self._manager.alive_every_s, self._live_on)

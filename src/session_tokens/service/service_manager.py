@@ -1,4 +1,4 @@
-"""What a service manager such as systemd hands to a service, and what it is told: sockets, readiness, signs of life.
+"""What a service manager such as systemd hands to a service, and gets from it: sockets, readiness, signs of life.
 
 ``sd_listen_fds(3)``: sockets that it listens on already come as open files, so that nobody is refused while the service
 starts. ``sd_notify(3)``: datagrams say when the service is ready, reloads and stops, and that its loop still turns.
@@ -74,14 +74,14 @@ def _listening(file: int) -> socket.socket:
 
 
 class ServiceManager:
-    """Tells the manager how the service is; where there is none, nothing.
+    """Reports to the manager how the service is; does nothing where there is none.
 
     Args:
-        environment: with ``NOTIFY_SOCKET`` where a manager wants to be told, and ``WATCHDOG_USEC`` where it wants signs
+        environment: with ``NOTIFY_SOCKET`` where a manager wants reports, and ``WATCHDOG_USEC`` where it wants signs
             of life.
 
     Attributes:
-        alive_every_s: how often it should be told that the service is alive; ``None`` for never.
+        alive_every_s: how often it expects a sign of life; ``None`` for never.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -121,5 +121,5 @@ class ServiceManager:
                 to_manager.sendto(words.encode("utf-8"), address)
         except OSError as error:
             if not self._failed:
-                log.warning("the service manager could not be told: %s", error.strerror or type(error).__name__)
+                log.warning("the service manager could not be notified: %s", error.strerror or type(error).__name__)
             self._failed = True

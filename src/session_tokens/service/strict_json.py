@@ -68,7 +68,7 @@ def _depth(body: bytes) -> int:
 
 
 def _has_odd_number(body: bytes) -> bool:
-    """Whether a number may be out of range: it has an exponent or 19 digits. Else none need be looked at by itself.
+    """Whether a number may be out of range: it has an exponent or 19 digits. Else none need be checked by itself.
 
     That takes a third off a body of thousands of numbers; a small one is not worth the look.
     """

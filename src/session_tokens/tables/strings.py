@@ -21,7 +21,7 @@ from ..crypto.minting import Keyring
 from ..errors import CorruptRecord, InvalidInput
 from ..records import Session, Token
 
-log = logging.getLogger("session_tokens._sync.token_tables")
+log = logging.getLogger("session_tokens.tables")
 
 TokenStrings = Literal["sealed", "clear"]
 SETTING = "token_strings"

@@ -1,4 +1,4 @@
-"""What authors of stores and applications test with: a clock that moves when told, and the suite every store passes."""
+"""What authors of stores and applications test with: a clock that tests move, and the suite every store passes."""
 
 from ..clock import ManualClock
 

@@ -22,7 +22,7 @@ slow. A store for many users has a stamp for each record and each index, and ind
         """Keeps all records in dictionaries, by id."""
 
         durable = False
-        keeps_events = True                                          # in the commit of what they tell
+        keeps_events = True                                          # in the commit that they describe
 
         def __init__(self, clock):
             self.clock, self.keyring, self.listeners = clock, PlainKeyring(), Listeners()
@@ -165,7 +165,7 @@ Run them with pytest, which shows what was compared when your ``conftest.py`` na
 imported: ``pytest.register_assert_rewrite("session_tokens.testing")``. unittest runs them too, when
 ``unittest.TestCase`` is another base of the class.
 
-The suite never asks which store it has. An embedded store takes ``self.clock``, a clock that moves when told. A server
+The suite never asks which store it has. An embedded store takes ``self.clock``, a clock that the suite moves. A server
 keeps its own time: say ``clock_is_manual = False``, and the few checks that must wait do wait, half a second each.
 A store that outlives its process is damaged from outside by ``damage`` and ``damage_all``, which you write: what cannot
 be read must stop nothing but itself.

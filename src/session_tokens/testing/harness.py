@@ -52,7 +52,7 @@ class StoreBench:
     """The hooks, and what each check finds ready.
 
     Attributes:
-        clock_is_manual: whether the store tells the time by ``self.clock``; servers keep their own.
+        clock_is_manual: whether the store's time is that of ``self.clock``; servers keep their own.
         opens_again: whether a second ``open_store`` in one test opens the same records, as it does unless the
             records live and die with the object.
         store: an empty store, opened for this check.

@@ -6,7 +6,7 @@ It comes with the package (entry point ``pytest11``)::
         logged_in(client, "alice", ago=timedelta(hours=2))
         assert client.get("/report").status_code == 401
 
-For the length of the test the application's sessions are kept in memory, under a clock that moves when it is told.
+For the length of the test the application's sessions are kept in memory, under a clock that the test moves.
 """
 
 from __future__ import annotations

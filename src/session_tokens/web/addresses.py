@@ -28,7 +28,7 @@ def source_of(address: str | None, forwarded: str | None, trusted_proxies: Seque
     Args:
         address: the peer's, ``None`` where it has none.
         forwarded: the header ``X-Forwarded-For``, if there was one.
-        trusted_proxies: networks whose word is believed; nobody's if empty.
+        trusted_proxies: networks whose word is trusted; nobody's if empty.
     """
     peer = address or "local"
     if not trusted_proxies or forwarded is None:

@@ -172,7 +172,7 @@ class SharedStore:
         return before
 
     def ends(self, tokens: AsyncSessionTokens) -> Ends:
-        """Return what tells who waits on this loop that a session has ended."""
+        """Return what notifies those on this loop who wait for the end of a session."""
         if self._ends is None or self._ends.tokens is not tokens or self._ends.loop is not asyncio.get_running_loop():
             self._ends = Ends(tokens)
         return self._ends
@@ -201,7 +201,7 @@ class SessionMiddleware:
         secret_key: taken and not used, so that one line is all there is to change: nothing in the cookie is signed.
         trusted_origins: origins whose pages may send requests that change something, beside our own; others are
             answered 403 where they bring our cookie, or log somebody in.
-        trusted_proxies: networks of proxies that are believed when they say from where a request comes.
+        trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -327,7 +327,7 @@ class SessionMiddleware:
         return await drive_async(tokens, session.settling(status))
 
     async def _settle_error(self, session: WebSession, tokens: AsyncSessionTokens) -> None:
-        """After an exception no response of ours tells the browser anything; a log-out is done all the same."""
+        """After an exception no response of ours reaches the browser; a log-out is done all the same."""
         try:
             await drive_async(tokens, session.settling(500))
         except StoreError as error:
@@ -454,7 +454,7 @@ def _varying(headers: Headers) -> Headers:
 
 
 async def _refuse(scope: Scope, send: Send, status: int, text: bytes) -> None:
-    """Answer a request whose session cannot be had; the cookie stays as it is."""
+    """Send the 503 for a request whose session cannot be read; the cookie stays as it is."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": TRY_AGAIN_LATER if status == 503 else 1008})
         return

@@ -1,4 +1,4 @@
-"""Tells whoever waits that a session has ended, in this process or another: for WebSockets and other long responses.
+"""Notifies whoever waits that a session has ended, in this process or another: for WebSockets and other long responses.
 
 Theory of operation. An end in this process, through the same API object, is heard at once (``subscribe``). Ends
 elsewhere, and deadlines, are seen by looking: each session that somebody waits for is read once a second, all that are
@@ -29,7 +29,7 @@ AT_ONCE = 100
 """How many are read side by side."""
 DETACHED = "detached"
 SOONEST_S = 0.001
-"""A session is looked at this long after its deadline."""
+"""A session is checked this long after its deadline."""
 
 Tell = Callable[[str | None], None]
 
@@ -74,7 +74,7 @@ class Ends:
         return forget
 
     async def close(self) -> None:
-        """Let nobody wait any more; nobody is told anything."""
+        """Let nobody wait any more; nobody is notified."""
         for id in list(self._waiting):
             self._drop(id)
         if self._task is not None:
@@ -156,7 +156,7 @@ class Ends:
                 continue
             if isinstance(session, BaseException):
                 if not isinstance(session, StoreError):
-                    log.error("a session that is waited for cannot be looked at: %r", session)
+                    log.error("a session that somebody waits for cannot be read: %r", session)
                 self._look_soon(id, self._pause_s())
             elif session is None or session.detached_at is not None:
                 self._tell(id, None if session is None else DETACHED)

@@ -1,4 +1,4 @@
-"""A dictionary that knows whether it was looked at."""
+"""A dictionary that knows whether it was read."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, Self
 
 
 class TrackedFields(dict[str, Any]):
-    """Fields that tell whether anybody looked at them.
+    """Fields that know whether anybody read them.
 
     It is a ``dict`` and no other mapping, so that ``json.dumps`` and frameworks take it for one.
 
     Attributes:
-        accessed: whether the application looked at it: the response then differs from browser to browser.
+        accessed: whether the application read it: the response then differs from browser to browser.
     """
 
     accessed = False
 
     def mark_accessed(self) -> None:
-        """Say that the application looked at it."""
+        """Note that the application read it."""
         self.accessed = True
 
     def mark_modified(self) -> None:

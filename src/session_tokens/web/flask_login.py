@@ -1,7 +1,7 @@
 """Flask-Login on sessions that can be ended: "remember me" is one long session, not a second cookie.
 
 Flask-Login's own ``remember_token`` is a signed user id that nothing checks and no log-out reaches: a browser that has
-one is logged in again for a year, whatever was ended. Here it is neither made nor believed.
+one is logged in again for a year, whatever was ended. Here it is neither made nor accepted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a request says of itself that the sessions of every framework go by: from where it comes, and from which page.
 
-Headers that proxies set are believed of trusted proxies alone: ``X-Forwarded-For`` (the client's address),
+Headers that proxies set are taken from trusted proxies alone: ``X-Forwarded-For`` (the client's address),
 ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` (what the browser called).
 """
 
@@ -31,11 +31,11 @@ class Incoming(NamedTuple):
 
 
 class Trust:
-    """Whom an application believes beside itself.
+    """Whom an application trusts beside itself.
 
     Args:
         trusted_origins: origins whose pages may send requests that change something, beside our own.
-        trusted_proxies: networks of proxies that are believed when they say from where a request comes.
+        trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
 
     Raises:
         TypeError: one text instead of many.

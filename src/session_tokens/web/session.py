@@ -1,6 +1,6 @@
 """A browser's session within one request, whatever the framework: what it holds, and what becomes of it at the end.
 
-Theory of operation. A framework reads our cookie and has ``loading`` tell it what to ask the store; with the answer it
+Theory of operation. A framework reads our cookie, and ``loading`` says what to ask the store; with the answer it
 gives the application a ``WebSession``. When the response is known, ``settling`` says what to ask the store, and what
 to do with the cookie. Both are generators: they yield ``Command``s and take the answers. ``drive`` and ``drive_async``,
 which wait each in their own way, are all that differs between blocking frameworks and those of asyncio.
@@ -84,7 +84,7 @@ class WebSession(TrackedFields):
 
     Attributes:
         record: the session as it was read; ``None`` where there is none.
-        accessed: whether the application looked at it: the response then differs from browser to browser.
+        accessed: whether the application read it: the response then differs from browser to browser.
         kind: how the secrets begin that are minted here.
         client: the user agent and the address of the client, for the sessions that are opened here.
         options: further arguments of ``log_in`` for the sessions that are opened here, as ``max_age``.
@@ -474,7 +474,7 @@ def _retaken(base: JSON, steps: list[Step], otherwise: JSON) -> JSON:
 
 
 def _text(value: JSON) -> str:
-    """Return a field as it is compared; what is no JSON is told when it is written, by the field's name."""
+    """Return a field as it is compared; what is no JSON is refused when it is written, by the field's name."""
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError):

@@ -67,7 +67,7 @@ class Access:
 
     Args:
         tokens: the library.
-        trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is trusted.
     """
 
     def __init__(self, tokens: AsyncSessionTokens, trusted_proxies: Sequence[Network] = ()) -> None:

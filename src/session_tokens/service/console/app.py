@@ -64,7 +64,7 @@ class Console:
 
     Args:
         tokens: the library.
-        trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is trusted.
         is_https: whether browsers reach it by https, though a proxy may speak it.
     """
 

@@ -77,7 +77,7 @@ class CircuitBreaker:
 
     Args:
         policy: when it opens and for how long.
-        monotonic_s: tells seconds on a clock that never goes back.
+        monotonic_s: seconds on a clock that never goes back.
 
     Attributes:
         failures: how many calls failed in a row.

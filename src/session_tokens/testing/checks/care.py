@@ -1,4 +1,4 @@
-"""Checks of ``Store.due`` and ``Store.close``: what the sweeper is told to look at, and the end of a handle."""
+"""Checks of ``Store.due`` and ``Store.close``: what the sweeper gets to do, and the end of a handle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .transactions import count_up
 
 
 class DueChecks(StoreBench):
-    """What the sweeper is told to look at."""
+    """What the sweeper gets to do."""
 
     async def due(self, at: int, limit: int = 100) -> list[tuple[str, str]]:
         """Return what is due at an instant."""

@@ -1,4 +1,4 @@
-"""Checks of the events that a store keeps: in the commit of what they tell, each once, in order, and until when."""
+"""Checks of the events that a store keeps: in the commit that they describe, each once, in order, and until when."""
 
 from __future__ import annotations
 
@@ -194,11 +194,11 @@ class EventChecks(StoreBench):
         assert await self.store.trim_events(5) == 7 < TRIMMED_AT_ONCE
         assert await self.store.trim_events(5) == 0
 
-        assert await self.all_of(tokens) == all_events[7:], "who begins is told what is there"
+        assert await self.all_of(tokens) == all_events[7:], "who begins gets what is there"
         assert await self.all_of(tokens, all_events[6].id) == all_events[7:], "who has them all misses nothing"
         late = await self.all_of(tokens, all_events[2].id)
         assert [late[0].kind, *[event.subject_id for event in late[1:]]] == [GAP, *[each.id for each in opened[7:]]]
-        assert await self.all_of(tokens, late[0].id) == all_events[7:], "the gap is told once"
+        assert await self.all_of(tokens, late[0].id) == all_events[7:], "the gap is reported once"
         assert await tokens.verify_session(opened[0].secret) is not None
 
     @check
@@ -260,7 +260,7 @@ class Disturbed(Exception):
 
 
 async def _all_kinds_of_changes(tokens: AsyncSessionTokens) -> Sequence[str]:
-    """Make changes of every kind that the API tells of; return the ids of what was made."""
+    """Make changes of every kind that has an event; return the ids of what was made."""
     ann, ben = await tokens.open_session("ann", detachable=True), await tokens.open_session("ben")
     await tokens.rotate_session(ann.id)
     await tokens.detach_session(ann.id)

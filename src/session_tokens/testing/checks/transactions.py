@@ -39,7 +39,7 @@ class Nothing(Exception):
 
 
 def write_everything(tx: Transaction, session: Session, token: Token, fails: bool) -> str:
-    """Write one record of each kind, and fail afterwards if told."""
+    """Write one record of each kind, and fail afterwards on request."""
     tx.put_session(None, session)
     tx.put_token(None, token)
     tx.put_entry(None, OwnerEntry(session.owner, 0, None, 0))

@@ -240,7 +240,7 @@ class SessionStore(SessionBase):
         self.modified = True
 
     def cycle_key(self) -> None:
-        """Take a new key and keep the data. It is final at once; the store is told when the session is saved."""
+        """Take a new key and keep the data. It is final at once; the store gets it when the session is saved."""
         self._get_session()
         self._cycle()
 

@@ -123,7 +123,7 @@ class SessionMiddleware:
         return _settle(session, shown, response, ended=ended)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """Answer a view that could not read its session with 503."""
+        """Return the 503 for a view that could not read its session."""
         return _unavailable(exception) if isinstance(exception, StoreError) else None
 
 

@@ -2,7 +2,7 @@
 
 ``SESSION_TOKENS_STORE`` is its address, as for ``SessionTokens.open``; without it the environment variable of that name
 holds, and with ``DEBUG`` a file beside ``BASE_DIR``. ``SESSION_TOKENS`` is a mapping of fields of ``Settings``,
-``pepper`` and ``trusted_proxies``: networks that are believed when they say from where a request comes. Without an
+``pepper`` and ``trusted_proxies``: networks that are trusted when they say from where a request comes. Without an
 ``idle_timeout`` a session ends ``SESSION_COOKIE_AGE`` after its last use, without a ``max_age`` it has no other end.
 """
 
@@ -174,7 +174,7 @@ def general_settings() -> Settings:
 
 
 def trust() -> Trust:
-    """Return whom Django's settings have us believe.
+    """Return whom Django's settings have us trust.
 
     Raises:
         ImproperlyConfigured: what they name is no network.

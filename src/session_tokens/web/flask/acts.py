@@ -76,7 +76,7 @@ def logout_everywhere(*, keep_current: bool = True) -> int:
 
 
 def session_at_hand() -> FlaskSession | None:
-    """Return the session of this request if anybody has looked at it, without looking at it."""
+    """Return the session of this request if anybody has read it, without reading it."""
     session = request_ctx._session if request_ctx else None
     return session if isinstance(session, FlaskSession) and session.is_loaded else None
 

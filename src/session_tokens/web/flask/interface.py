@@ -43,7 +43,7 @@ class SessionTokensInterface(SessionInterface):
         owner_of: maps what is in that field to the owner.
         trusted_origins: origins whose pages may send requests that change something, beside our own; to others the
             session is a 403, and they log nobody in.
-        trusted_proxies: networks of proxies that are believed when they say from where a request comes.
+        trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
         settings, pepper, clock: as for ``SessionTokens.open``.
 
     Raises:
@@ -115,7 +115,7 @@ class SessionTokensInterface(SessionInterface):
     # --- what Flask calls --------------------------------------------------------------------------------------------
 
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
-        """Return the session of a request; the store is asked when it is first looked at."""
+        """Return the session of a request; the store is asked when it is first read."""
         header = request.environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
         presented = Cookie(self.cookie_name(app, request)).value_in(header).decode("latin-1")
         incoming = self._incoming(request)

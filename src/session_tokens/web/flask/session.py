@@ -1,4 +1,4 @@
-"""The session of one Flask request: what ``WebSession`` is, with Flask's types and flags, read when it is looked at."""
+"""The session of one Flask request: what ``WebSession`` is, with Flask's types and flags, loaded at its first use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FlaskSession(SessionMixin):
     """What ``flask.session`` is: the fields of a ``WebSession``, and who is logged in.
 
     Args:
-        load: reads the session of the browser; it is called when the session is first looked at.
+        load: reads the session of the browser; it is called when the session is first read.
         is_presented: whether the browser sent a cookie of our name.
         is_forged: whether a page of another origin sent the request, which then logs nobody in.
         owner_key: the field that names who is logged in, where an extension keeps it in one.
@@ -62,7 +62,7 @@ class FlaskSession(SessionMixin):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether anybody looked at it."""
+        """Whether anybody read it."""
         return self._web is not None
 
     def read(self) -> None:
