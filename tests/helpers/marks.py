@@ -5,6 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.helpers.effort import QUICK
+
 STARTING_SERVERS = frozenset({
     "valkey_server", "valkey_url", "private_valkey", "postgres_server", "postgres_url", "postgres_database",
     "private_postgres", "mariadb_server", "mariadb_url", "mariadb_database", "private_mariadb", "bouncer", "running",
@@ -63,4 +65,5 @@ def only_where_marked(event: str, arguments: tuple[object, ...]) -> None:
         raise AssertionError(f"mark this test with `process` or `server`: it starts {arguments[0]}")
 
 
-# sys.addaudithook(only_where_marked)
+if QUICK:
+    sys.addaudithook(only_where_marked)
