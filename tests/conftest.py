@@ -1,21 +1,18 @@
 """What holds for every test: how far random tests go, and what happens when a program is not on the machine."""
 
 import logging
-import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.helpers.effort import PROVING, QUICK
-from tools.system_packages import SystemPackage, listed_packages, may_install
+from tests.helpers.effort import INSISTING, PROVING, QUICK
+from tools.system_packages import SystemPackage, listed_packages
 
 pytest_plugins = ["tests.helpers.fixtures", "tests.helpers.marks"]
 # The checks of the shipped suite say what they compared, as tests do.
 pytest.register_assert_rewrite("session_tokens.testing.checks", "session_tokens.testing.harness")
 
-# Where packages can be installed, or everything must be shown, a missing program is a failure and not an excuse.
-INSISTING = PROVING or os.environ.get("CI") == "true" or may_install()
 MARKERS = {package.marker for package in listed_packages()}
 MISSING: dict[str, list[SystemPackage]] = {}
 for package in listed_packages():

@@ -6,8 +6,12 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tools.system_packages import may_install
+
 PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
 QUICK = not PROVING and os.environ.get("SESSION_TOKENS_QUICK") == "1"
+# Where packages can be installed, or everything must be shown, a missing program is a failure and not an excuse.
+INSISTING = PROVING or os.environ.get("CI") == "true" or may_install()
 QUICK_PART = 5
 
 

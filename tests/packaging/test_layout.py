@@ -7,9 +7,7 @@ import pytest
 from tests.helpers.project import ROOT, tracked_files
 
 SOURCE = ROOT / "src" / "session_tokens"
-OF_THE_WHOLE = {
-    "api", "benchmarks", "crash", "deploy", "docs", "examples", "helpers", "model", "packaging", "races", "typing",
-}  # fmt: skip
+OF_THE_WHOLE = set("api benchmarks crash deploy docs examples helpers model packaging races suites typing".split())
 """Folders of tests that stand for no folder of the package: they look at the library, or the project, as a whole."""
 
 
@@ -26,9 +24,9 @@ def imports_of(text: str) -> set[str]:
 
 
 def leans_on_a_test(module: str) -> bool:
-    """Tell whether a module is a test file, a conftest, or named relative to one."""
+    """Tell whether a module is a test file or a conftest."""
     last = module.rpartition(".")[2]
-    return module.startswith(".") or (module.startswith("tests.") and (last == "conftest" or last.startswith("test_")))
+    return module.startswith((".", "tests.")) and (last == "conftest" or last.startswith("test_"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import INSISTING
+from tests.helpers.effort import INSISTING
 from tools.suites import django
 from tools.suites.listed import SUITES
 from tools.suites.running import Run, Suite, SuiteMissing, run_pytest
