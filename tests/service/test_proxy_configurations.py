@@ -78,8 +78,9 @@ local function ASK(question)
     local client = core.httpclient()
     return (client[method] or client.get)(client, question)
 end
-local NAMES = { "authorization", "cookie", "accept", "host", "origin", "content-length", "content-type", "user-agent" }
+local NAMES = { "authorization", "cookie", "accept", "host", "origin", "content-type", "user-agent" }
 """
+# Not the length: HAProxy 3.0's own client refuses to announce a body that it does not send, before it asks anybody.
 CASES = [
     *(pytest.param("nginx", name, marks=pytest.mark.needs_nginx) for name in NGINX_QUESTIONS),
     *(pytest.param("caddy", name, marks=pytest.mark.needs_caddy) for name in CADDY_QUESTIONS),
