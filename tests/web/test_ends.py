@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -14,7 +15,7 @@ from fastapi import Depends, FastAPI, WebSocket
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from session_tokens import AsyncSessionTokens, Session
+from session_tokens import AsyncSessionTokens, Session, Settings
 from session_tokens.testing import ManualClock
 from session_tokens.web import ends as module
 from session_tokens.web.asgi import AsyncWebSession, SessionMiddleware
@@ -207,6 +208,28 @@ async def test_very_many_are_looked_at_less_often(st: AsyncSessionTokens, monkey
 
     assert min(ends._due_s.values()) - ends.loop.time() > 1.5
     await ends.close()
+
+
+async def test_events_tell_it_at_once_and_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOOK_S", 3600)  # nothing is seen by looking
+    monkeypatch.setattr(module, "LOOK_BESIDE_S", 3600)
+    url, settings = f"sqlite:///{tmp_path / 's.db'}", Settings(events="durable")
+    async with (
+        await AsyncSessionTokens.open(url, settings=settings, sweep=False) as here,
+        await AsyncSessionTokens.open(url, settings=settings, sweep=False) as elsewhere,
+    ):
+        session = (await here.open_session("ann")).session
+        await elsewhere.destroy_session((await elsewhere.open_session("ann")).session.id)  # an end of before
+        ends, entered = Ends(here), asyncio.Event()
+        closing = Closing(ends, session, None)
+        task = asyncio.create_task(held(closing, entered))
+        await entered.wait()
+        await looked_at(ends, session)
+        await elsewhere.rotate_session(session.id)
+        await elsewhere.destroy_session(session.id, reason="revoked")
+
+        assert "went on" == await asyncio.wait_for(task, 30)
+        assert "revoked" == closing.reason
 
 
 def application(store: str | AsyncSessionTokens) -> FastAPI:

@@ -100,6 +100,15 @@ class AsyncEventCommands(AsyncCore):
                 waiting_ms // 1000,
             )
 
+    async def last_event_id(self) -> str:
+        """Return where the log stands now: ``follow_events(after=…)`` then begins with what comes.
+
+        Raises:
+            InvalidInput: the store keeps no events.
+        """
+        await self._insist_on_events()
+        return event_id((await self.store.read_events(rules.beginning(None), 1)).newest)
+
     async def forget_follower(self, name: str) -> None:
         """Forget how far a named follower has come; nothing happens if there is none."""
         await self._move_cursor(follower_name_of(name), None)

@@ -101,6 +101,15 @@ class SyncEventCommands(SyncCore):
                 waiting_ms // 1000,
             )
 
+    def last_event_id(self) -> str:
+        """Return where the log stands now: ``follow_events(after=…)`` then begins with what comes.
+
+        Raises:
+            InvalidInput: the store keeps no events.
+        """
+        self._insist_on_events()
+        return event_id((self.store.read_events_now(rules.beginning(None), 1)).newest)
+
     def forget_follower(self, name: str) -> None:
         """Forget how far a named follower has come; nothing happens if there is none."""
         self._move_cursor(follower_name_of(name), None)

@@ -27,7 +27,7 @@ class LogRead(NamedTuple):
         last: the place of the last one read, left out ones too; where the stretch began if there was none.
         is_full: whether as many were read as were asked for: more may follow.
         trimmed: the place up to which events were taken away.
-        newest: no event stands after this place.
+        newest: no event that can be shown stands after this place, and all that are to come do.
         unreadable: the ids of events that are left out.
         held_back_ms: for how long the oldest event that is written and cannot be shown yet has been waiting.
     """

@@ -1,9 +1,10 @@
 """Notifies whoever waits that a session has ended, in this process or another: for WebSockets and other long responses.
 
-Theory of operation. An end in this process, through the same API object, is heard at once (``subscribe``). Ends
-elsewhere, and deadlines, are seen by looking: each session that somebody waits for is read once a second, all that are
-due side by side; where that would be more than ``LOOKS_PER_S`` reads, they are spread over a longer time. A store that
-cannot be asked has ended nothing: whoever waits goes on waiting. One task does all of it, while somebody waits.
+Theory of operation. An end in this process, through the same API object, is heard at once (``subscribe``). Where the
+store keeps events, ends in other processes are followed. What is not heard is seen by looking: each session that
+somebody waits for is read once a second, or every few seconds beside the events, and at its deadline; all that are due
+side by side. Where that would be more than ``LOOKS_PER_S`` reads, they are spread over a longer time. A store that
+cannot be asked has ended nothing: whoever waits goes on waiting. Two tasks do all of it, while somebody waits.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from .._async.api import AsyncSessionTokens
-from ..errors import StoreError
-from ..events import OWNER_DISABLED, SESSION_DETACHED, SESSION_ENDED, Event
+from ..errors import InvalidInput, StoreError
+from ..events import GAP, OWNER_DISABLED, SESSION_DETACHED, SESSION_ENDED, Event
 from ..records import Session
 
 log = logging.getLogger("session_tokens.web")
 
 LOOK_S = 1.0
-"""How long an end in another process may go unseen."""
+"""How long an end in another process may go unseen where no events are followed."""
+LOOK_BESIDE_S = 5.0
+"""The same beside events, which may be held back or be missing."""
 LOOKS_PER_S = 1_000
 """How many sessions are read in a second at the most; of more, each is read less often."""
 AT_ONCE = 100
 """How many are read side by side."""
+ENDING = frozenset({SESSION_ENDED, SESSION_DETACHED, OWNER_DISABLED})
 DETACHED = "detached"
 SOONEST_S = 0.001
 """A session is checked this long after its deadline."""
@@ -51,6 +55,7 @@ class Ends:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
+        self._is_following = False
 
     def wait(self, session: Session, tell: Tell) -> Callable[[], None]:
         """Call ``tell(reason)`` once when a session has ended or was detached; the answer calls that off.
@@ -62,7 +67,7 @@ class Ends:
         self._look_soon(session.id)  # it may have ended since it was read
         if self._task is None:
             self._unsubscribe = self.tokens.subscribe(self._hear)
-            self._task = self.loop.create_task(self._watch())
+            self._task = self.loop.create_task(self._attend())
 
         def forget() -> None:
             left = [each for each in self._waiting.get(session.id, ()) if each is not tell]
@@ -96,14 +101,39 @@ class Ends:
 
     def _hear(self, event: Event) -> None:
         """Take in what was committed through this object; on the thread that did it."""
-        if event.kind not in (SESSION_ENDED, SESSION_DETACHED, OWNER_DISABLED):
+        if event.kind not in ENDING:
             return
         try:
             self.loop.call_soon_threadsafe(self._take_in, event)
         except RuntimeError:  # the loop is closed: nobody waits there any more
             self._stop_hearing()
 
+    async def _follow(self) -> None:
+        """Take in what other processes do, where the store keeps events."""
+        while True:
+            try:
+                async with self.tokens.follow_events(after=await self.tokens.last_event_id()) as follower:
+                    self._is_following = True
+                    self._look_at_all()  # what ended before it began to follow
+                    async for event in follower:
+                        self._take_in(event)
+            except InvalidInput:
+                return
+            except StoreError as error:
+                log.warning("events cannot be followed, sessions are looked at instead: %s", error)
+            self._is_following = False
+            self._look_at_all()
+            await asyncio.sleep(LOOK_S)
+
+    def _look_at_all(self) -> None:
+        for id in list(self._waiting):
+            self._look_soon(id)
+
     def _take_in(self, event: Event) -> None:
+        if event.kind == GAP:
+            self._look_at_all()
+        if event.kind not in ENDING:
+            return
         if event.kind != OWNER_DISABLED and event.subject_id in self._waiting:
             self._tell(event.subject_id, DETACHED if event.kind == SESSION_DETACHED else event.reason)
         if event.kind != SESSION_DETACHED:  # one write may have ended all sessions of an owner
@@ -122,7 +152,8 @@ class Ends:
         heapq.heappush(self._queue, (due_s, id))
         self._wake.set()
 
-    async def _watch(self) -> None:
+    async def _attend(self) -> None:
+        following = self.loop.create_task(self._follow())
         try:
             while self._waiting:
                 due = self._take_due()
@@ -136,8 +167,11 @@ class Ends:
                 except TimeoutError:
                     continue
         finally:
-            self._task = None
+            self._task, self._is_following = None, False
+            self._queue.clear()
             self._stop_hearing()
+            following.cancel()
+            await asyncio.wait([following])
 
     def _take_due(self) -> list[str]:
         """Return ids whose turn it is, a bounded number of them."""
@@ -165,7 +199,7 @@ class Ends:
                 self._look_soon(id, self._pause_s() if left_s is None else min(self._pause_s(), left_s + SOONEST_S))
 
     def _pause_s(self) -> float:
-        return max(LOOK_S, len(self._waiting) / LOOKS_PER_S)
+        return max(LOOK_BESIDE_S if self._is_following else LOOK_S, len(self._waiting) / LOOKS_PER_S)
 
 
 class Closing:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..._async.api import AsyncSessionTokens
 from ...contract.event_log import TRIMMED_AT_ONCE
 from ...errors import Conflict, InvalidInput, NotOwner, Refused
-from ...events import GAP, Event, event_id
+from ...events import GAP, SESSION_OPENED, Event, event_id
 from ...settings import Settings
 from ..harness import StoreBench, check, outcomes, refused
 
@@ -47,6 +47,17 @@ class EventChecks(StoreBench):
             await anext(self.tokens.follow_events())
         if (tokens := await self.keeping()) is not None:
             assert list(await tokens.events()) == []
+
+    @check
+    async def test_a_follower_can_begin_with_what_comes(self) -> None:
+        if (tokens := await self.keeping()) is None:
+            return
+        for owner in ("ann", "bea"):
+            before = await tokens.last_event_id()
+            session = (await tokens.open_session(owner)).session
+            async with tokens.follow_events(after=before) as follower:
+                event = await anext(follower)
+            assert (event.kind, event.subject_id) == (SESSION_OPENED, session.id)
 
     @check
     async def test_what_is_kept_is_what_callbacks_are_told(self) -> None:

@@ -23,7 +23,7 @@ BEGIN
     RETURN before + jsonb_array_length(change->'events');
 END $$;
 
--- First a row of now; up to where the log was taken away; the place after which there is nothing; since when (an
+-- First a row of now; up to where the log was taken away; the place after which nothing is shown; since when (an
 -- instant) the oldest event waits that is not shown yet. Then of each event after a place, at most so many, a row of its
 -- place, text and MAC. It is STABLE, so that all is seen in one snapshot.
 CREATE OR REPLACE FUNCTION {schema}.events_v1(after_place bigint, after_minor integer, most bigint) RETURNS TABLE (
@@ -38,6 +38,7 @@ BEGIN
     SELECT t.place, t.minor INTO trimmed_place, trimmed_minor FROM {schema}.events_trimmed t WHERE t.single;
     SELECT e.at INTO waits_since FROM {schema}.events e
     WHERE e.place >= shown AND e.place < newest ORDER BY e.place, e.minor LIMIT 1;
+    newest := shown - 1;  -- the next transaction gets the place of xmax
     RETURN NEXT;
     RETURN QUERY
     SELECT NULL::bigint, NULL::bigint, NULL::integer, NULL::bigint, NULL::bigint, e.place, e.minor, e.text, e.mac
