@@ -58,6 +58,8 @@ VALUE_BYTES_MAX = 16_384
 DATA_BYTES_MAX = 1_048_576
 """What the setting ``max_data_bytes`` may be at most."""
 LABEL_BYTES_MAX = 255
+METHODS_MAX = 16
+"""How many methods of a log-in are kept."""
 USER_AGENT_BYTES_MAX = 1_024
 NAME_BYTES_MAX = 1_024
 """Of the strings by which ``TokenTables`` knows sessions and tokens."""

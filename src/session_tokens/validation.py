@@ -18,6 +18,7 @@ from .settings import (
     IDEMPOTENCY_KEY_BYTES_MAX,
     JSON_DEPTH_MAX,
     LABEL_BYTES_MAX,
+    METHODS_MAX,
     OWNER_BYTES_MAX,
     PAGE_LIMIT_MAX,
     RESERVED_BEGINNINGS,
@@ -132,6 +133,28 @@ def label_of(given: object) -> str | None:
     if isinstance(given, str) and holds_secret(given):
         raise InvalidInput("label holds what looks like a secret, which would be kept and shown; take it out")
     return sent_text("label", given, bytes_max=LABEL_BYTES_MAX)
+
+
+def class_of(given: object) -> str | None:
+    """Return how surely somebody proved who they are, as ``optional_text`` does (``acr``, OpenID Connect Core 1.0)."""
+    return optional_text("acr", given, bytes_max=LABEL_BYTES_MAX)
+
+
+def methods_of(given: object) -> str | None:
+    """Return by which methods somebody proved who they are (``amr``, RFC 8176), as JSON text; ``None`` for none.
+
+    Raises:
+        TypeError: it is not a collection of ``str``.
+        InvalidInput: there are more than ``METHODS_MAX``, or one can never be kept.
+    """
+    if isinstance(given, str) or not isinstance(given, Collection):
+        raise TypeError("amr is a collection of str, such as ['pwd', 'otp']")
+    if len(given) > METHODS_MAX:
+        raise InvalidInput(f"amr names more than {METHODS_MAX} methods; name those of this log-in")
+    methods = [text_of("amr", each, bytes_max=LABEL_BYTES_MAX) for each in given]
+    if any(map(holds_secret, methods)):
+        raise InvalidInput("amr holds what looks like a secret, which would be kept and shown; take it out")
+    return json.dumps(methods, ensure_ascii=False, separators=(",", ":")) if methods else None
 
 
 def owner_of(name: str, given: object) -> str:

@@ -38,8 +38,10 @@ def append(request: HttpRequest) -> HttpResponse:
     return HttpResponse("appended")
 
 
-def log_in(request: HttpRequest) -> HttpResponse:
+def log_in(request: Any) -> HttpResponse:
     login(request, _user(request))
+    if "acr" in request.GET:
+        request.session.proved_by(acr=request.GET["acr"])
     return HttpResponse("in", status=int(request.GET.get("status", 200)))
 
 
@@ -77,6 +79,17 @@ async def delete_account_async(request: HttpRequest) -> HttpResponse:
     return await recent_login_required(float(request.GET.get("minutes", 10)))(delete)(request)
 
 
+def prove(request: Any) -> HttpResponse:
+    """Take a second factor in."""
+    request.session.proved_by(acr=request.GET["acr"], amr=["otp"])
+    return HttpResponse("proved")
+
+
+@recent_login_required(minutes=10, acr="urn:example:strong")
+def transfer_money(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("transferred")
+
+
 def put_late(request: HttpRequest) -> HttpResponse:
     """Change the session while somebody else ends it."""
     request.session["a"] = request.GET["a"]
@@ -96,7 +109,7 @@ async def report_async(request: Any) -> HttpResponse:
 
 urlpatterns = [
     path("report", report), path("report-async", report_async),
-    path("put-late", put_late),
+    path("put-late", put_late), path("prove", prove), path("transfer-money", transfer_money),
     path("delete-account", delete_account), path("delete-account-async", delete_account_async),
     path("account/devices/", include("session_tokens.web.django.urls")),
     path("show", show), path("untouched", untouched), path("put", put), path("append", append),

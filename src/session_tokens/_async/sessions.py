@@ -144,26 +144,37 @@ class AsyncSessionCommands(AsyncCore):
             return session
 
     async def rotate_session(
-        self, key: str, *, authenticated: bool = False, idempotency_key: str | None = None
+        self,
+        key: str,
+        *,
+        authenticated: bool = False,
+        acr: str | None = None,
+        amr: Collection[str] = (),
+        idempotency_key: str | None = None,
     ) -> Issued:
         """Give a session a new secret at log-in or a change of privileges; the old one is dead at once.
 
         Args:
             authenticated: whether its owner has just proved who they are: restarts the idle and step-up clocks.
+            acr, amr: how they did it this time, as for ``log_in``; what was kept of the last time is gone.
 
         Raises:
             UnknownSession, SessionEnded: no living session answers to ``key``.
             Conflict: it is detached; ``attach_session`` gives it a new secret.
-            InvalidInput: it is one of the service's console, which alone gives those a new secret.
+            InvalidInput: it is one of the service's console, which alone gives those a new secret; or ``acr`` or
+                ``amr`` without ``authenticated``.
         """
         named = self._session_key(key)
         proven = inputs.flag_of("authenticated", authenticated)
+        how = inputs.class_of(acr), inputs.methods_of(amr)
+        if not proven and how != (None, None):
+            raise InvalidInput("acr and amr say how the owner has just proved who they are; give authenticated=True")
         return await self._reissue(
             "rotate_session",
             idempotency_key,
-            (named, proven),
+            (named, proven, *how),
             rules.rotate_session,
-            lambda lookup, kind: (named, lookup, proven, kind, self._own_owners),
+            lambda lookup, kind: (named, lookup, proven, kind, self._own_owners, *how),
         )
 
     async def detach_session(self, key: str, *, idempotency_key: str | None = None) -> Session:
@@ -434,10 +445,13 @@ def details_of(
     label: str | None,
     user_agent: str | None,
     address: str | None,
+    acr: str | None = None,
+    amr: Collection[str] = (),
 ) -> SessionDetails:
     """Return the parts of a new session that few sessions have."""
     kind = None if secret_kind == SESSION_SECRET else secret_kind
-    if data is None and label is None and user_agent is None and address is None and kind is None:
+    how = None if acr is None and not amr else (inputs.class_of(acr), inputs.methods_of(amr))
+    if data is None and label is None and user_agent is None and address is None and kind is None and how is None:
         return NO_DETAILS
     kept = {} if data is None else inputs.data_of(data, policy.max_data_bytes)
     return SessionDetails(
@@ -447,4 +461,6 @@ def details_of(
         json.dumps(kept, ensure_ascii=False, separators=(",", ":")),
         dict.fromkeys(kept, 1),
         secret_kind=kind,
+        acr=None if how is None else how[0],
+        amr_text=None if how is None else how[1],
     )

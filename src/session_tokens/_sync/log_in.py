@@ -30,6 +30,8 @@ class SyncLogInCommands(SyncSessionCommands):
         idle_timeout: Duration | None | Unset = UNSET,
         max_age: Duration | None | Unset = UNSET,
         label: str | None = None,
+        acr: str | None = None,
+        amr: Collection[str] = (),
         user_agent: str | None = None,
         address: str | None = None,
         idempotency_key: str | None = None,
@@ -50,6 +52,8 @@ class SyncLogInCommands(SyncSessionCommands):
             data: fields of the new session's data, beside those that are carried over and before them.
             removed: names of fields that are not carried over.
             remember: whether it lasts for ``Settings.remember_max_age``, however little it is used.
+            acr: how surely the user proved who they are, a value of the application's (OpenID Connect Core 1.0).
+            amr: by which methods, such as ``["pwd", "otp"]`` (RFC 8176).
             idle_timeout, max_age, label, user_agent, address: as for ``open_session``.
 
         Raises:
@@ -61,21 +65,16 @@ class SyncLogInCommands(SyncSessionCommands):
         if inputs.flag_of("remember", remember):
             idle_timeout = None if idle_timeout is UNSET else idle_timeout
         kind = self._secret_kind if secret is None else _kind_of(secret)
-        details = details_of(policy, kind, None, label, user_agent, address)
+        details = details_of(policy, kind, None, label, user_agent, address, acr, amr)
         user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
         opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
         if max_age is UNSET and (remember or owner is None):
             opening.max_age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
         changes = inputs.data_changes_of({} if data is None else data, removed, policy.max_data_bytes, "data")
         before = self._former_key(former)
-        request = (
-            owner,
-            before,
-            remember,
-            *inputs.asked_of(idle_timeout, max_age, UNSET),
-            *details[:3],
-            *changes.items(),
-        )
+        clocks = inputs.asked_of(idle_timeout, max_age, UNSET)
+        said = (*details[:3], details.acr, details.amr_text)
+        request: tuple[object, ...] = (owner, before, remember, *clocks, *said, *changes.items())
 
         def args(lookups: tuple[str, ...]) -> tuple[object, ...]:
             return policy, opening.looked_up_by(lookups[0]), before, lookups, changes, self.store.clock

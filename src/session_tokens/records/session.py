@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, TypeVar
@@ -347,6 +347,8 @@ class Session(_SessionAtHand):
             "label": self.label,
             "user_agent": self.user_agent,
             "address": self.address,
+            "acr": self.acr,
+            "amr": list(self.amr),
             "data": json.loads(self.details.data_text),
             "version": self.version,
             "client_id": self.client_id,
@@ -363,16 +365,21 @@ class Session(_SessionAtHand):
             return None
         return max(0, self.deadline - self.clock.now()) / 1000
 
-    def require_recent(self, max_age: Duration) -> None:
+    def require_recent(self, max_age: Duration, *, acr: str | Collection[str] | None = None) -> None:
         """Accept only if its owner proved who they are at most ``max_age`` (seconds or ``timedelta``) ago.
 
+        Args:
+            acr: how surely, where that matters: the value that was kept at the log-in, or all that will do.
+
         Raises:
-            ReauthenticationRequired: it was longer ago; let them log in again (step-up).
+            ReauthenticationRequired: it was longer ago, or in another way; let them log in again (step-up).
             InvalidInput: a duration that can never be right.
         """
         age_ms = self.clock.now() - self.authenticated_at
         if age_ms > (duration_ms("max_age", max_age) or 0):
             raise ReauthenticationRequired("the log-in is too old for this; log in again", id=self.id)
+        if acr is not None and self.details.acr not in ((acr,) if isinstance(acr, str) else acr):
+            raise ReauthenticationRequired("this needs a log-in that proves more; log in again so", id=self.id)
 
     def authenticates(self, now: int, entry: OwnerEntry | None) -> bool:
         """Whether its secret is good at ``now`` (milliseconds): it is attached, and ``alive``."""

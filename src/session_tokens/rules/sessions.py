@@ -270,9 +270,16 @@ class OtherKind(Exception):
         self.kind = kind
 
 
-@reads(lambda key, lookup, authenticated, kind=None, own="": session_queries(key))
+@reads(lambda key, lookup, authenticated, kind=None, own="", acr=None, amr_text=None: session_queries(key))
 def rotate_session(
-    tx: Transaction, key: Key, lookup: str, authenticated: bool, kind: str | None = None, own: str = ""
+    tx: Transaction,
+    key: Key,
+    lookup: str,
+    authenticated: bool,
+    kind: str | None = None,
+    own: str = "",
+    acr: str | None = None,
+    amr_text: str | None = None,
 ) -> Session:
     """Give a session a new secret, the old one dead at once.
 
@@ -280,6 +287,7 @@ def rotate_session(
         authenticated: whether its owner has just proved who they are, which restarts idle and step-up clocks.
         kind: how the secret begins that ``lookup`` was made of; ``None`` where strings are the application's own.
         own: how the reserved owners begin whose sessions are the caller's.
+        acr, amr_text: how they proved it, where they have; nothing is kept of the time before.
 
     Raises:
         UnknownSession, SessionEnded: no living session answers to ``key``.
@@ -299,6 +307,7 @@ def rotate_session(
         version=session.version + 1,
         last_seen_at=seen_at,
         authenticated_at=tx.now if authenticated else session.authenticated_at,
+        details=session.details._replace(acr=acr, amr_text=amr_text) if authenticated else session.details,
         deadline=deadline,
         sweep_at=look_at(session, deadline),
     )

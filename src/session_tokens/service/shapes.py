@@ -229,6 +229,8 @@ class SessionShape(Struct, kw_only=True):
     label: str | None
     user_agent: str | None
     address: str | None
+    acr: str | None
+    amr: list[str]
     data: dict[str, Any]
     version: int
     client_id: str | None

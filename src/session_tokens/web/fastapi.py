@@ -4,7 +4,7 @@
 sessions, and answers 503 where a call of the store in a view finds that it is away.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from ..errors import InvalidInput, ReauthenticationRequired
 from ..records import Session, Token
 from ..settings import Duration
 from .asgi import SESSION, AsyncWebSession
-from .session import recent_of
+from .step_up import StepUp
 
 LOG_IN = {"WWW-Authenticate": "Session"}
 POLICY_VIOLATION = 1008
@@ -56,26 +56,27 @@ def require_session(
 
 
 def require_recent(
-    max_age: Duration | None = None, *, minutes: float | None = None
+    max_age: Duration | None = None, *, minutes: float | None = None, acr: str | Collection[str] | None = None
 ) -> Callable[[HTTPConnection, AsyncWebSession], AsyncWebSession]:
     """Return a dependency as ``require_session`` that wants a log-in not long ago (step-up); an older one is a 401.
 
     Args:
         max_age: how long ago it may be, in seconds or a ``timedelta``.
         minutes: the same in minutes; 10 where neither is given.
+        acr: how surely they must have proved who they are: the value of the log-in, or all that will do.
 
     Raises:
-        InvalidInput: both are given, or a duration that can never be right.
+        InvalidInput: both durations are given, or a duration that can never be right.
     """
-    at_most = recent_of(max_age, minutes)
+    wanted = StepUp(max_age, minutes, acr)
 
     def recent(
         connection: HTTPConnection, session: Annotated[AsyncWebSession, Depends(require_session)]
     ) -> AsyncWebSession:
         try:
-            session.require_recent(at_most)
-        except ReauthenticationRequired:
-            raise _refusal(connection, 401, "log in again: this needs a recent log-in", LOG_IN) from None
+            wanted.check(session)
+        except ReauthenticationRequired as error:
+            raise _refusal(connection, 401, str(error), {"WWW-Authenticate": wanted.challenge}) from None
         return session
 
     return recent
@@ -95,7 +96,15 @@ async def require_token(
     return token
 
 
-async def login(connection: HTTPConnection, owner: str, *, remember: bool = False, label: str | None = None) -> None:
+async def login(
+    connection: HTTPConnection,
+    owner: str,
+    *,
+    remember: bool = False,
+    label: str | None = None,
+    acr: str | None = None,
+    amr: Collection[str] = (),
+) -> None:
     """Log a user in who has proved who they are: with the response, a session of theirs takes this one's place.
 
     Args:
@@ -103,8 +112,10 @@ async def login(connection: HTTPConnection, owner: str, *, remember: bool = Fals
         owner: the application's identity string of the user.
         remember: whether it lasts for ``Settings.remember_max_age``, and its cookie outlives the browser.
         label: a name for the user to tell their sessions apart.
+        acr: how surely they proved it, a value of the application's (OpenID Connect Core 1.0, section 2).
+        amr: by which methods, such as ``["pwd", "otp"]`` (RFC 8176).
     """
-    current_session(connection).login(owner, remember=remember, label=label)
+    current_session(connection).login(owner, remember=remember, label=label, acr=acr, amr=amr)
 
 
 async def logout(connection: HTTPConnection) -> None:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple, TypeVar
 
@@ -35,7 +35,7 @@ from ..crypto.minting import SESSION_SECRET, is_session_secret, new_secret
 from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
 from ..rules.reserved import is_anonymous
-from ..settings import ATTEMPTS_MAX, Duration, duration_ms
+from ..settings import ATTEMPTS_MAX, Duration
 from .cookies import LONGEST_S
 from .fields import TrackedFields
 from .steps import Step, all_taken, taken
@@ -178,15 +178,19 @@ class WebSession(TrackedFields):
         """When its owner last proved who they are, in milliseconds since the epoch; ``None`` for a visitor."""
         return None if self.owner is None or self.record is None else self.record.authenticated_at
 
-    def require_recent(self, max_age: Duration) -> None:
+    def require_recent(self, max_age: Duration, *, acr: str | Collection[str] | None = None) -> None:
         """Accept only if the user logged in at most ``max_age`` (seconds or ``timedelta``) ago.
 
+        Args:
+            acr: how surely, where that matters: the value of the log-in, or all that will do.
+
         Raises:
-            ReauthenticationRequired: it was longer ago, or nobody is logged in; let them log in again (step-up).
+            ReauthenticationRequired: it was longer ago or in another way, or nobody is logged in; let them log in
+                again (step-up).
         """
         if self.owner is None or self.record is None:
             raise ReauthenticationRequired("nobody is logged in; log in first")
-        self.record.require_recent(max_age)
+        self.record.require_recent(max_age, acr=acr)
 
     def login(self, owner: str, *, remember: bool = False, secret: str | None = None, **options: Any) -> None:
         """Log a user in: with the response, a new session of theirs takes the place of this one.
@@ -197,7 +201,7 @@ class WebSession(TrackedFields):
             owner: the application's identity string of the user.
             remember: whether it lasts for ``Settings.remember_max_age``, and its cookie outlives the browser.
             secret: what the cookie will hold, where it was handed out before; without it one is minted.
-            options: ``idle_timeout``, ``max_age`` and ``label``, as for ``SessionTokens.log_in``.
+            options: ``idle_timeout``, ``max_age``, ``label``, ``acr`` and ``amr``, as for ``SessionTokens.log_in``.
         """
         before = self.owner
         if before is not None and before != owner:
@@ -414,19 +418,6 @@ class WebSession(TrackedFields):
 
     def _client(self) -> dict[str, Any]:
         return {"user_agent": self.client[0], "address": self.client[1]}
-
-
-def recent_of(max_age: Duration | None, minutes: float | None) -> Duration:
-    """Return how long ago a recent log-in may be, given in seconds, as a ``timedelta`` or in minutes; else 10 minutes.
-
-    Raises:
-        InvalidInput: both are given, or what no duration can be.
-    """
-    if max_age is not None and minutes is not None:
-        raise InvalidInput("give max_age or minutes, not both")
-    at_most = max_age if max_age is not None else (10 if minutes is None else minutes) * 60
-    duration_ms("max_age", at_most)
-    return at_most
 
 
 S = TypeVar("S", bound=WebSession)

@@ -15,7 +15,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import modify_settings, override_settings
 
 from session_tokens.web.django import asessions_of, sessions_of
-from session_tokens.web.django.checks import MIDDLEWARE, check_settings
+from session_tokens.web.django.checks import DJANGOS, MIDDLEWARE, check_settings
 from session_tokens.web.django.opened import BlockingSessions
 
 PAGE = "/account/devices/"
@@ -154,3 +154,21 @@ def test_a_package_that_keeps_keys_is_named_with_the_remedy(tmp_path: Any) -> No
             assert MIDDLEWARE in str(message.hint)
             with modify_settings(MIDDLEWARE={"append": MIDDLEWARE}):
                 assert ids() == []
+
+
+STRONG = "urn:example:strong"
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_view_may_want_a_log_in_that_proved_more(tokens: BlockingSessions, ann: Any, ours: bool) -> None:
+    with modify_settings(MIDDLEWARE={"prepend": MIDDLEWARE, "remove": DJANGOS} if ours else {"remove": "nothing"}):
+        client = Client()
+        client.get("/log-in?name=ann&acr=urn:example:weak")
+        weak = client.get("/transfer-money")
+        key = client.session.session_key
+        client.get(f"/prove?acr={STRONG}")
+        (session,) = sessions_of(ann)
+
+        assert weak.status_code == 302
+        assert client.get("/transfer-money").status_code == 200
+        assert (session.acr, session.amr) == (STRONG, ("otp",)) and client.session.session_key == key

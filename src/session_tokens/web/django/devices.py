@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
@@ -95,8 +95,13 @@ def _end_others(user: Any, kept: str) -> Steps[int]:
     return ended
 
 
-def recent_login_required(minutes: float = 10) -> Callable[[View], View]:
-    """Let a view be seen only by those who proved who they are at most ``minutes`` ago; others log in (again)."""
+def recent_login_required(minutes: float = 10, *, acr: str | Collection[str] | None = None) -> Callable[[View], View]:
+    """Let a view be seen only by those who proved who they are at most ``minutes`` ago; others log in (again).
+
+    Args:
+        minutes: how long ago it may be.
+        acr: how surely, where that matters: what ``request.session.proved_by(acr=…)`` kept, or all that will do.
+    """
 
     def decorate(view: View) -> View:
         if iscoroutinefunction(view):
@@ -104,7 +109,7 @@ def recent_login_required(minutes: float = 10) -> Callable[[View], View]:
             @wraps(view)
             async def awaited(request: Any, *args: Any, **kwargs: Any) -> Any:
                 await request.session.aget(HASH_SESSION_KEY)
-                if _is_recent(await request.auser(), request.session, minutes):
+                if _is_recent(await request.auser(), request.session, minutes, acr):
                     return await view(request, *args, **kwargs)
                 return _to_log_in(request)
 
@@ -112,7 +117,7 @@ def recent_login_required(minutes: float = 10) -> Callable[[View], View]:
 
         @wraps(view)
         def seen(request: Any, *args: Any, **kwargs: Any) -> Any:
-            if _is_recent(request.user, request.session, minutes):
+            if _is_recent(request.user, request.session, minutes, acr):
                 return view(request, *args, **kwargs)
             return _to_log_in(request)
 
@@ -127,11 +132,11 @@ def _to_log_in(request: Any) -> Any:
     return redirect_to_login(request.get_full_path())
 
 
-def _is_recent(user: Any, session: Any, minutes: float) -> bool:
+def _is_recent(user: Any, session: Any, minutes: float, acr: str | Collection[str] | None) -> bool:
     if not user.is_authenticated or session.record is None:
         return False
     try:
-        session.record.require_recent(minutes * 60)
+        session.record.require_recent(minutes * 60, acr=acr)
     except ReauthenticationRequired:
         return False
     return True

@@ -12,7 +12,7 @@ next ``save()`` writes secret, owner and data in one step. Until then this proce
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from typing import Any, ClassVar, TypeVar
 from weakref import WeakValueDictionary
 
@@ -91,11 +91,13 @@ class SessionStore(SessionBase):
         self._minted: str | None = None  # the key, as long as no store has it
         self._left: str | None = None  # the key that it takes the place of
         self._is_proven = False
+        self._how: dict[str, Any] = {}
 
     def _adopt(self, before: SessionStore) -> None:
         """Go on where another object stands that has the same unsaved key."""
         self._record, self._kept, self._minted = before._record, before._kept, before._minted
         self._left, self._is_proven, self._client = before._left, before._is_proven, before._client
+        self._how = before._how
         if hasattr(before, "_session_cache"):
             self._session_cache = dict(before._session_cache)
         if self._minted is not None:
@@ -118,6 +120,18 @@ class SessionStore(SessionBase):
     def came_from(self, *, user_agent: str | None, address: str | None) -> None:
         """Remember which client logs in; kept with the session that the log-in opens."""
         self._client = {"user_agent": user_agent, "address": address}
+
+    def proved_by(self, *, acr: str | None = None, amr: Collection[str] = ()) -> None:
+        """Keep how the user has just proved who they are: call it after ``login(request, user)``, or for a step-up.
+
+        It is written when the session is saved; the step-up clock (``recent_login_required``) restarts.
+
+        Args:
+            acr: how surely, a value of the application's (OpenID Connect Core 1.0, section 2).
+            amr: by which methods, such as ``["pwd", "otp"]`` (RFC 8176).
+        """
+        self._how = {"acr": acr, "amr": list(amr)}
+        self._is_proven = self._is_marked = True
 
     @property
     def modified(self) -> bool:
@@ -270,9 +284,9 @@ class SessionStore(SessionBase):
         await arun(self._create())
 
     def _create(self) -> Steps[None]:
-        client, proven = self._client, self._is_proven
+        client, proven, how = self._client, self._is_proven, self._how
         self._forget()
-        self._client, self._is_proven = client, proven
+        self._client, self._is_proven, self._how = client, proven, how
         self._session_key = self._get_new_session_key()
         yield from self._save(must_create=True)
         self.modified = True
@@ -314,7 +328,7 @@ class SessionStore(SessionBase):
             raise PermissionDenied(str(error)) from error
         self._unsaved.pop(self._session_key, None)
         self._minted = self._left = None
-        self._is_proven = False
+        self._is_proven, self._how = False, {}
 
     def _find(self) -> Steps[None]:
         """Read the record of a session whose data was set without reading it."""
@@ -345,6 +359,7 @@ class SessionStore(SessionBase):
                 removed=removed if is_carried else (),
                 **self._clocks(data, is_anonymous=owner is None),
                 **self._client,
+                **self._how,
             )
             self._take(issued.record)
             return
@@ -352,7 +367,7 @@ class SessionStore(SessionBase):
             yield from self._find()  # a use, and to see that it lives
             return
         if self._left is not None or self._is_proven:
-            record = yield ask("renew", self._left or key, key, authenticated=self._is_proven)
+            record = yield ask("renew", self._left or key, key, authenticated=self._is_proven, **self._how)
         if changes or removed:
             record = yield ask("update_session_data", key, changes, removed=removed)
         if EXPIRY in changes or EXPIRY in removed:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 from ... import AsyncSessionTokens, InvalidInput, SessionTokens, Settings
+from ... import validation as inputs
 from ...crypto.minting import SHORT_SECRET
 from ...records import Session
 from ...rules.sessions import rotate_session
@@ -45,10 +46,12 @@ class BlockingSessions(SessionTokens):
 
     _secret_kind = SHORT_SECRET
 
-    def renew(self, key: str, secret: str, *, authenticated: bool) -> Session:
+    def renew(
+        self, key: str, secret: str, *, authenticated: bool, acr: str | None = None, amr: Collection[str] = ()
+    ) -> Session:
         """Give a session a secret that was minted before, as ``rotate_session`` does; see there for what it raises."""
-        lookup = self._keyring.lookup(secret)
-        return self._run(rotate_session, self._session_key(key), lookup, authenticated)
+        lookup, how = self._keyring.lookup(secret), (inputs.class_of(acr), inputs.methods_of(amr))
+        return self._run(rotate_session, self._session_key(key), lookup, authenticated, None, "", *how)
 
 
 class AsyncSessions(AsyncSessionTokens):
@@ -56,10 +59,12 @@ class AsyncSessions(AsyncSessionTokens):
 
     _secret_kind = SHORT_SECRET
 
-    async def renew(self, key: str, secret: str, *, authenticated: bool) -> Session:
+    async def renew(
+        self, key: str, secret: str, *, authenticated: bool, acr: str | None = None, amr: Collection[str] = ()
+    ) -> Session:
         """Give a session a secret that was minted before, as ``rotate_session`` does; see there for what it raises."""
-        lookup = self._keyring.lookup(secret)
-        return await self._run(rotate_session, self._session_key(key), lookup, authenticated)
+        lookup, how = self._keyring.lookup(secret), (inputs.class_of(acr), inputs.methods_of(amr))
+        return await self._run(rotate_session, self._session_key(key), lookup, authenticated, None, "", *how)
 
 
 class Opened:

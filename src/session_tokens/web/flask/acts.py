@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from flask import Flask, current_app
 from flask import session as flask_session
 from flask.globals import request_ctx
@@ -26,7 +28,14 @@ def api_of(app: Flask) -> SessionTokens:
     return interface.tokens_of(app)
 
 
-def login(owner: str, *, remember: bool = False) -> None:
+def login(
+    owner: str,
+    *,
+    remember: bool = False,
+    label: str | None = None,
+    acr: str | None = None,
+    amr: Collection[str] = (),
+) -> None:
     """Log an owner in: the response opens a session for them under a new secret and ends the one before.
 
     A visitor's data is carried over; of a session of another owner nothing is. If the response is an error (500 or
@@ -36,9 +45,12 @@ def login(owner: str, *, remember: bool = False) -> None:
         owner: the application's identity string, such as the id of the user.
         remember: whether the log-in lasts for ``Settings.remember_max_age`` (30 days) and survives the browser's end;
             else it has the general limits, and the cookie goes with the browser.
+        label: a name for the user to tell their sessions apart.
+        acr: how surely they proved it, a value of the application's (OpenID Connect Core 1.0, section 2).
+        amr: by which methods, such as ``["pwd", "otp"]`` (RFC 8176).
     """
     session = current_session()
-    session.log_in(owner)
+    session.log_in(owner, label=label, acr=acr, amr=amr)
     if remember:
         session.remember(None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,14 +11,13 @@ from werkzeug.exceptions import Unauthorized
 
 from ...errors import ReauthenticationRequired, StoreError
 from ...settings import Duration
-from ..session import recent_of
+from ..step_up import StepUp
 from .acts import api_of, current_session
 from .interface import unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LOG_IN = {"WWW-Authenticate": "Session"}
 REALM = 'Bearer realm="session-tokens"'
 
 
@@ -28,24 +27,26 @@ def require_session(view: Callable[P, T]) -> Callable[P, T]:
 
 
 def require_recent(
-    max_age: Duration | None = None, *, minutes: float | None = None
+    max_age: Duration | None = None, *, minutes: float | None = None, acr: str | Collection[str] | None = None
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Let a view be called only by whoever logged in not long ago (step-up); all others are answered 401.
 
     Args:
         max_age: how long ago it may be, in seconds or a ``timedelta``.
         minutes: the same in minutes; 10 where neither is given.
+        acr: how surely they must have proved who they are: the value of the log-in, or all that will do.
 
     Raises:
-        InvalidInput: both are given, or a duration that can never be right.
+        InvalidInput: both durations are given, or a duration that can never be right.
     """
-    at_most = recent_of(max_age, minutes)
+    wanted = StepUp(max_age, minutes, acr)
 
     def check() -> None:
+        _user()
         try:
-            current_session().web.require_recent(at_most)
+            wanted.check(current_session().web)
         except ReauthenticationRequired as error:
-            raise _log_in(f"log in again: {error}") from None
+            raise _log_in(str(error), wanted.challenge) from None
 
     return lambda view: _guarded(view, check)
 
@@ -81,8 +82,8 @@ def _user() -> None:
         raise _log_in("log in first")
 
 
-def _log_in(text: str) -> Unauthorized:
-    return Unauthorized(response=Response(f"{text}\n", 401, LOG_IN, mimetype="text/plain"))
+def _log_in(text: str, challenge: str = "Session") -> Unauthorized:
+    return Unauthorized(response=Response(f"{text}\n", 401, {"WWW-Authenticate": challenge}, mimetype="text/plain"))
 
 
 def token_of_request() -> Any:

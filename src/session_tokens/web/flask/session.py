@@ -57,6 +57,7 @@ class FlaskSession(SessionMixin):
         self._had_key = self._was_permanent = self._is_remembered = False
         self._assigned: set[str] = set()
         self._new_owner: str | None = None
+        self._log_in_options: dict[str, Any] = {}
         self._remembered_s: float | None = None
         self.modified = False
 
@@ -125,10 +126,15 @@ class FlaskSession(SessionMixin):
 
     # --- what is to happen at the response -------------------------------------------------------------------------
 
-    def log_in(self, owner: str) -> None:
-        """Let the response open a session for an owner; of a session of another owner nothing is carried over."""
+    def log_in(self, owner: str, **options: Any) -> None:
+        """Let the response open a session for an owner; of a session of another owner nothing is carried over.
+
+        Args:
+            owner: who has logged in.
+            options: ``label``, ``acr`` and ``amr``, as for ``SessionTokens.log_in``.
+        """
         self.web.login(owner)
-        self._new_owner = owner
+        self._new_owner, self._log_in_options = owner, options
         self.modified = True
 
     def remember(self, seconds: float | None) -> None:
@@ -157,7 +163,7 @@ class FlaskSession(SessionMixin):
         web.options = dict(lifetime)
         if owner is not None:
             fresh = {field: web[field] for field in self._assigned if field in web}
-            web.login(owner, remember=self._is_remembered, **self._remembered())
+            web.login(owner, remember=self._is_remembered, **self._log_in_options, **self._remembered())
             web.update(fresh)
         return self._was_permanent != self.permanent
 
