@@ -30,6 +30,7 @@ from werkzeug.serving import make_server
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.web.asgi import SessionMiddleware
 from session_tokens.web.flask import SessionTokensInterface, current_session, login, logout
+from tests.helpers.servers.certificates import Certificate
 
 PEPPER = bytes(range(32))
 
@@ -94,9 +95,10 @@ class Site:
         return finish
 
 
-def flask_site(store: SessionTokens, gates: list[Gate]) -> Any:
-    """Make it in Flask."""
+def flask_site(store: SessionTokens, gates: list[Gate], **configuration: Any) -> Any:
+    """Make it in Flask, with settings of Flask's."""
     app = Flask("site")
+    app.config.update(configuration)
     app.session_interface = SessionTokensInterface(store)
 
     @app.get("/show")
@@ -145,8 +147,8 @@ def outcome(arguments: Any) -> int:
     return int(arguments.get("status", 200))
 
 
-def starlette_site(store: SessionTokens, gates: list[Gate]) -> Any:
-    """Make it in Starlette."""
+def starlette_site(store: SessionTokens, gates: list[Gate], **options: Any) -> Any:
+    """Make it in Starlette, with options of our middleware."""
 
     async def show(request: Any) -> Response:
         return JSONResponse({"user": request.session.owner, "fields": dict(request.session)})
@@ -184,23 +186,25 @@ def starlette_site(store: SessionTokens, gates: list[Gate]) -> Any:
             Route("/slow-put", slow_put, methods=["POST"]), Route("/slow-show", slow_show),
         ]
     )  # fmt: skip
-    app.add_middleware(SessionMiddleware, store=AsyncSessionTokens(store.store, store.settings))
+    app.add_middleware(SessionMiddleware, store=AsyncSessionTokens(store.store, store.settings), **options)
     return app
 
 
 @contextmanager
-def serving(app: Any, *, is_asgi: bool) -> Iterator[str]:
-    """Serve an application on a thread; the answer is its address."""
+def serving(app: Any, *, is_asgi: bool, certificate: Certificate | None = None) -> Iterator[str]:
+    """Serve an application on a thread, with a certificate on https; the answer is its address."""
     with ExitStack() as stack:
         if is_asgi:
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            config = uvicorn.Config(app, log_level="critical", lifespan="auto")
+            cert, key = (None, None) if certificate is None else (certificate.certificate, certificate.key)
+            config = uvicorn.Config(app, log_level="critical", lifespan="auto", ssl_certfile=cert, ssl_keyfile=key)
             server = uvicorn.Server(config)
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             port = listener.getsockname()[1]
             stop: Callable[[], None] = lambda: setattr(server, "should_exit", True)  # noqa: E731
         else:
-            wsgi = make_server("127.0.0.1", 0, app, threaded=True)
+            context = None if certificate is None else (str(certificate.certificate), str(certificate.key))
+            wsgi = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=context)
             thread = threading.Thread(target=wsgi.serve_forever)
             port = wsgi.server_port
             stop = wsgi.shutdown
@@ -208,11 +212,11 @@ def serving(app: Any, *, is_asgi: bool) -> Iterator[str]:
         thread.start()
         stack.callback(thread.join, 60)
         stack.callback(stop)
-        url = f"http://127.0.0.1:{port}"
+        url = f"{'http' if certificate is None else 'https'}://127.0.0.1:{port}"
         until_s = time.monotonic() + 60
         while True:
             try:
-                httpx.get(f"{url}/untouched")
+                httpx.get(f"{url}/untouched", verify=False)  # noqa: S501  # whether it answers, no more
                 break
             except httpx.TransportError:
                 assert time.monotonic() < until_s, "the server does not answer"
