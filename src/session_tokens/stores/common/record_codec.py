@@ -61,9 +61,11 @@ def plain_row(record: Row) -> Row:
     return tuple(record)
 
 
-def trimmed(row: Sequence[Any]) -> Sequence[Any]:
+def trimmed(row: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a row without what is absent at its end: as if columns that came later had never been."""
     end = len(row)
+    while row[end - 4 : end] == (None, None, None, None):  # mostly there are many
+        end -= 4
     while end and row[end - 1] is None:
         end -= 1
     return row[:end]

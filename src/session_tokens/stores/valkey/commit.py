@@ -132,18 +132,19 @@ class Writes:
         id = part_of(record.id)
         name = b"s:" + id
         self._check(name, old)
-        until = b"0" if new is None else expires_at(_needed_until(new))
+        was_needed, needed = _needed_until(old), _needed_until(new)
+        until = expires_at(needed)
         if new is None:
             self.words += (b"d", name, b"d", b"bh:" + id, b"d", b"lx:" + id, b"d", b"bs:" + id)
             self.gone.append(name)
         else:
             body = self.codec.body(SESSION, new)
             self.bodies.append((name, body, new))
-            if old is not None and _needed_until(old) == _needed_until(new):
+            if old is not None and was_needed == needed:
                 self.words += (b"k", name, body)
             else:
                 self.words += (b"q", name, until, body)
-        if old is None or new is None or old.lookup != new.lookup or _needed_until(old) != _needed_until(new):
+        if old is None or new is None or old.lookup != new.lookup or was_needed != needed:
             self._lead(b"S:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
         self._move(session_places(old), session_places(new), id)
         successor = None if new is None else new.details.successor
@@ -215,6 +216,6 @@ class Writes:
         self._move(service_key_places(old), service_key_places(new), id)
 
 
-def _needed_until(session: Session) -> int:
+def _needed_until(session: Session | None) -> int:
     """Return until when a session is surely looked for: one that lives may have to be swept before its deadline."""
-    return max(session.sweep_at, session.deadline)
+    return 0 if session is None else max(session.sweep_at, session.deadline)
