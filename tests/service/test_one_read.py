@@ -13,7 +13,7 @@ import pytest
 import valkey
 
 from session_tokens import AsyncSessionTokens
-from session_tokens.crypto.minting import Pepper
+from session_tokens.crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET, Pepper, new_secret
 from session_tokens.records import ServiceKey
 from session_tokens.service.app import Service
 from session_tokens.service_keys.keys import create_key, revoke_key
@@ -41,11 +41,13 @@ class Counted:
 
     async def introspect(self, key: str, secret: str) -> tuple[int, Any, int]:
         """Answer status, body, and how many round trips it took."""
+        return await self.post("/introspect", key, secret)
+
+    async def post(self, path: str, key: str, secret: str) -> tuple[int, Any, int]:
+        """Send a secret somewhere; answer status, body if any, and how many round trips it took."""
         before = self.trips
-        answer = await self._http.post(
-            "/introspect", data={"token": secret}, headers={"Authorization": f"Bearer {key}"}
-        )
-        return answer.status_code, answer.json(), self.trips - before
+        answer = await self._http.post(path, data={"token": secret}, headers={"Authorization": f"Bearer {key}"})
+        return answer.status_code, answer.json() if answer.content else None, self.trips - before
 
 
 async def settled(tokens: AsyncSessionTokens, key: ServiceKey) -> None:
@@ -92,6 +94,36 @@ async def test_key_and_record_are_read_together(counted: Counted) -> None:
     await tokens.destroy_session(session.id)
     for issued in (session, held):
         assert (await counted.introspect(key, str(issued.secret)))[:2] == (200, {"active": False})
+
+
+async def test_what_is_unknown_costs_one_read(counted: Counted, url: str) -> None:
+    tokens = counted.tokens
+    made = await create_key(tokens.store, "revoke")
+    checks = 0 if url.startswith("valkey") else 1  # PostgreSQL is asked apart whether a pepper is missing
+    opened = await tokens.open_session("alice")
+    await counted.post("/revoke", made.secret, opened.secret)
+    await settled(tokens, made.key)
+
+    for prefix in (SESSION_SECRET, TOKEN_SECRET):
+        for _ in range(2):
+            revoked = await counted.post("/revoke", made.secret, new_secret(prefix))
+            assert revoked == (200, None, 1 + checks)
+    refused = await counted.post("/revoke", new_secret(KEY_SECRET), new_secret(TOKEN_SECRET))
+    assert (refused[0], refused[2]) == (401, 1 + checks)
+
+
+async def test_a_revocation_reads_once_and_commits(counted: Counted) -> None:
+    tokens = counted.tokens
+    made = await create_key(tokens.store, "revoke")
+    sessions = [await tokens.open_session("alice") for _ in range(3)]
+    free = [await tokens.issue_token(None, "voucher") for _ in range(3)]
+    await counted.post("/revoke", made.secret, sessions[0].secret)
+    await settled(tokens, made.key)
+    for issued in (*sessions[1:], *free):
+        status, _, trips = await counted.post("/revoke", made.secret, str(issued.secret))
+        assert (status, trips <= 3) == (200, True)
+        assert await tokens.verify_session(str(issued.secret)) is None
+        assert await tokens.verify_token(str(issued.secret)) is None
 
 
 async def test_what_was_read_along_is_nothing_without_a_living_key(counted: Counted) -> None:
@@ -172,7 +204,7 @@ async def test_a_record_that_cannot_be_read_is_inactive_and_the_key_stays_good(u
     for _ in range(2):
         assert (await counted.introspect(key, str(torn.secret)))[:2] == (200, {"active": False})
         assert (await counted.introspect(key, str(whole.secret)))[1]["active"]
-    assert (await counted.introspect(key[:-1] + "0", str(torn.secret)))[0] == 401
+    assert (await counted.introspect(new_secret(KEY_SECRET), str(torn.secret)))[0] == 401
 
 
 async def test_a_file_that_nobody_wrote_to_is_asked_for_its_version_alone(tmp_path: Path) -> None:

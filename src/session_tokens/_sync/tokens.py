@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from .. import validation as inputs
-from ..clock import NEVER
 from ..contract.queries import TokenById, TokenListing
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
 from ..errors import InvalidInput, UnknownToken
-from ..records import JSON, Issued, Page, Token, TokenKind
+from ..records import JSON, Issued, Page, Session, Token, TokenKind
 from ..rules import tokens as rules
-from ..rules.expiry import secret_dies_at
+from ..rules.expiry import shown_until
 from ..rules.listing import tokens_listed
 from ..settings import LABEL_BYTES_MAX, UNSET, Duration, Unset, duration_ms
 from .core import CHUNK, SyncCore
+
+NOBODY = (None, None)
 
 
 class SyncTokenCommands(SyncCore):
@@ -85,14 +86,8 @@ class SyncTokenCommands(SyncCore):
             TypeError: ``secret`` is not a ``str``.
             StoreUnavailable: the store cannot be asked; this does not mean that the secret is not valid.
         """
-        if not isinstance(secret, str):
-            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
-        if not is_secret(TOKEN_SECRET, secret):
-            return None
-        now, token, session, entry = self.store.find_token_now(self._keyring.lookups(secret))
-        if token is None or not token.authenticates(now, session, entry):
-            return None
-        return token.seen_with(session)
+        token, session = self._authenticated(secret)
+        return None if token is None else token.seen_with(session)
 
     def verify_token_until(self, secret: str) -> tuple[Token, int | None] | None:
         """As ``verify_token``, with the instant in milliseconds until which it may be kept; ``None``: for ever.
@@ -100,15 +95,19 @@ class SyncTokenCommands(SyncCore):
         The secret of a token that a session holds opens nothing after that session's end, whatever the token's kind;
         a transferable one itself goes on, unassigned, so that its ``expires_at`` may be later.
         """
+        token, session = self._authenticated(secret)
+        return None if token is None else shown_until(token, session)
+
+    def _authenticated(self, secret: str) -> tuple[Token | None, Session | None]:
+        """Return the token that a secret opens, and the session that holds it."""
         if not isinstance(secret, str):
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
         if not is_secret(TOKEN_SECRET, secret):
-            return None
+            return NOBODY
         now, token, session, entry = self.store.find_token_now(self._keyring.lookups(secret))
         if token is None or not token.authenticates(now, session, entry):
-            return None
-        until = secret_dies_at(token, session)
-        return token.seen_with(session), None if until == NEVER else until
+            return NOBODY
+        return token, session
 
     def transfer_token(
         self,

@@ -315,6 +315,14 @@ def leads_somewhere(value: Any) -> bool:
     return value is not None and (not isinstance(value, tuple) or value[0] is not None)
 
 
+def is_lost(queries: Sequence[Query], found: Sequence[Answered]) -> bool:
+    """Whether a look-up key among what was asked led nowhere."""
+    for query, answer in zip(queries, found, strict=True):
+        if query.__class__ in _BY_LOOKUP and isinstance(answer, Result) and not leads_somewhere(answer.value):
+            return True
+    return False
+
+
 def _first_that_leads(found: Sequence[Answered]) -> Answered:
     results = [answer for answer in found if isinstance(answer, Result)]
     for result in results:

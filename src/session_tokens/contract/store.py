@@ -50,6 +50,7 @@ from .queries import (
     TokenById,
     TokenByLookup,
     TokenResult,
+    is_lost,
 )
 from .transaction import Rule
 from .unreadable import Unreadables
@@ -130,7 +131,7 @@ class Store(metaclass=ABCMeta):
             )
 
     async def insist_on_peppers(self) -> None:
-        """Return if what was not found is not there; each ``find_…`` that finds nothing asks this.
+        """Return if what was not found is not there; ``look`` asks this where a look-up key leads nowhere.
 
         Raises:
             StoreUnavailable: it may be there, under a pepper that was not given.
@@ -171,8 +172,15 @@ class Store(metaclass=ABCMeta):
         """Let go of files, connections and threads; calling it again does nothing."""
 
     async def look(self, queries: Sequence[Query]) -> Snapshot:
-        """As ``read``, for who changes nothing: a store may answer it with less work than what a command rests on."""
-        return await self.read(queries)
+        """As ``read``, for who changes nothing: a store may answer it with less work than what a command rests on.
+
+        Raises:
+            StoreUnavailable: also where a look-up key leads nowhere, but might under a pepper that was not given.
+        """
+        snapshot = await self.read(queries)
+        if is_lost(queries, snapshot.found):
+            await self.insist_on_peppers()
+        return snapshot
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry: the hot path, one round trip.
@@ -180,14 +188,12 @@ class Store(metaclass=ABCMeta):
         A record that cannot be read is no session, and goes to ``unreadables``.
         """
         try:
-            now, found = await self.read([SessionByLookup(lookups[0], tuple(lookups[1:]))])
+            now, found = await self.look([SessionByLookup(lookups[0], tuple(lookups[1:]))])
         except UNREADABLE as error:
             self.unreadables.met(error)
             await self.insist_on_peppers()
             return (await self.read([])).now, None, None
         session, entry = found[0].value
-        if session is None:
-            await self.insist_on_peppers()
         return now, session, entry
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
@@ -197,14 +203,12 @@ class Store(metaclass=ABCMeta):
         down: ``TokenResult.followed``. A record that cannot be read is no token, and goes to ``unreadables``.
         """
         try:
-            now, found = await self.read([TokenByLookup(lookups[0], tuple(lookups[1:]))])
+            now, found = await self.look([TokenByLookup(lookups[0], tuple(lookups[1:]))])
         except UNREADABLE as error:
             self.unreadables.met(error)
             await self.insist_on_peppers()
             return (await self.read([])).now, None, None, None
         answer: TokenResult = found[0].value
-        if answer.token is None:
-            await self.insist_on_peppers()
         return (now, *answer.followed())
 
     async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
@@ -284,7 +288,10 @@ class BlockingStore(Store):
 
     def look_now(self, queries: Sequence[Query]) -> Snapshot:
         """As ``look``, at once."""
-        return self.read_now(queries)
+        snapshot = self.read_now(queries)
+        if is_lost(queries, snapshot.found):
+            self.insist_on_peppers_now()
+        return snapshot
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """As ``find_session``, at once."""
@@ -295,8 +302,6 @@ class BlockingStore(Store):
             self.insist_on_peppers_now()
             return self.read_now([]).now, None, None
         session, entry = found[0].value
-        if session is None:
-            self.insist_on_peppers_now()
         return now, session, entry
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
@@ -308,8 +313,6 @@ class BlockingStore(Store):
             self.insist_on_peppers_now()
             return self.read_now([]).now, None, None, None
         answer: TokenResult = found[0].value
-        if answer.token is None:
-            self.insist_on_peppers_now()
         return (now, *answer.followed())
 
     def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:

@@ -74,6 +74,17 @@ def secret_dies_at(token: Token, session: Session | None) -> int:
     return token.deadline if session is None else min(token.deadline, session.deadline)
 
 
+def shown_until(token: Token, session: Session | None) -> tuple[Token, int | None]:
+    """Return a token whose secret is good as callers see it, and until when that may be kept; ``None``: for ever.
+
+    Args:
+        token: as it is stored.
+        session: the one that holds it.
+    """
+    until = secret_dies_at(token, session)
+    return token.seen_with(session), None if until == NEVER else until
+
+
 class Uncleaned(Exception):
     """What ended before is still to be cleaned up, in batches; nothing was done.
 

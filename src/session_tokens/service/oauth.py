@@ -6,7 +6,7 @@ import msgspec
 
 from .._async.api import AsyncSessionTokens
 from ..clock import NEVER
-from ..crypto.minting import TOKEN_SECRET, is_secret, is_session_secret
+from ..crypto.minting import TOKEN_SECRET
 from ..records import Session, Token
 from ..rules.expiry import LEAST_GOOD_MS, good_until
 from ..service_keys.roles import may
@@ -53,14 +53,17 @@ class OAuth:
     async def revoke(self, exchange: Exchange) -> None:
         """End the session or destroy the token of a secret; what is unknown or over already is answered the same."""
         form = await _form(exchange)
-        key = await self._callers.key_for(exchange, "revoke", form)
+        tokens = self._tokens
+        queries = verification(tokens.store.keyring, form.get("token", ""))
+        key, snapshot = await self._callers.key_with(exchange, "revoke", form, queries)
         secret = _token_of(form)
-        tokens, revokes_all = self._tokens, may(key.role, "revoke_all")
-        record: Session | Token | None = None
-        if is_secret(TOKEN_SECRET, secret):
-            record = await tokens.verify_token(secret)
-        elif is_session_secret(secret):
-            record = await tokens.verify_session(secret, touch=False)
+        revokes_all = may(key.role, "revoke_all")
+        record: Session | Token | None
+        if secret.startswith(TOKEN_SECRET):
+            verified = await verified_token(tokens, secret, snapshot)
+            record = None if verified is None else verified[0]
+        else:
+            record = await verified_session(tokens, secret, queries, snapshot, touch=False)
         if record is not None and not await self._scopes.sees(key, record):
             record = None
         if record is not None and not revokes_all and record.client_id != key.id:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._async.api import AsyncSessionTokens
-from ..clock import NEVER
 from ..contract.queries import Query, SessionByLookup, SessionResult, Snapshot, TokenByLookup, TokenResult
 from ..crypto.minting import TOKEN_SECRET, Keyring, is_secret, is_session_secret
 from ..records import Session, Token
-from ..rules.expiry import secret_dies_at, touch_is_due
+from ..rules.expiry import shown_until, touch_is_due
 
 
 def verification(keyring: Keyring, secret: str) -> Sequence[Query]:
@@ -34,17 +33,18 @@ async def verified_token(
         return await tokens.verify_token_until(secret)
     result: TokenResult = snapshot.found[0].value
     token, session, entry = result.followed()
-    if token is None:
-        await tokens.store.insist_on_peppers()
+    if token is None or not token.authenticates(snapshot.now, session, entry):
         return None
-    if not token.authenticates(snapshot.now, session, entry):
-        return None
-    until = secret_dies_at(token, session)
-    return token.seen_with(session), None if until == NEVER else until
+    return shown_until(token, session)
 
 
 async def verified_session(
-    tokens: AsyncSessionTokens, secret: str, queries: Sequence[Query], snapshot: Snapshot | None
+    tokens: AsyncSessionTokens,
+    secret: str,
+    queries: Sequence[Query],
+    snapshot: Snapshot | None,
+    *,
+    touch: bool = True,
 ) -> Session | None:
     """As ``verify_session``, on the answer to ``verification`` where there is one.
 
@@ -52,14 +52,13 @@ async def verified_session(
     an older pepper.
     """
     if snapshot is None or not queries:
-        return await tokens.verify_session(secret)
+        return await tokens.verify_session(secret, touch=touch)
     query, result = queries[0], snapshot.found[0].value
     assert isinstance(query, SessionByLookup)
     assert isinstance(result, SessionResult)
     session = result.session
     if session is None:
-        await tokens.store.insist_on_peppers()
         return None
-    if touch_is_due(session, snapshot.now) or session.lookup != query.lookup:
+    if touch and (touch_is_due(session, snapshot.now) or session.lookup != query.lookup):
         return await tokens.verify_session(secret)
     return session if session.authenticates(snapshot.now, result.entry) else None

@@ -189,8 +189,6 @@ async def living_key_with(
             raise
         snapshot, answer = None, await store.look([query])
     key: ServiceKey | None = answer.found[0].value
-    if key is None:
-        await store.insist_on_peppers()
     if key is None or not key.alive(answer.now) or (id is not None and id != key.id):
         return None, None
     return key, None if snapshot is None or not queries else Snapshot(snapshot.now, snapshot.found[1:])

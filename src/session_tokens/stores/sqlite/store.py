@@ -41,6 +41,7 @@ from ...contract.queries import (
     TokenListing,
     TokensOf,
     TransferablesOf,
+    is_lost,
 )
 from ...contract.store import BlockingStore
 from ...contract.transaction import Rule
@@ -230,9 +231,12 @@ class SqliteStore(BlockingStore):
     def look_now(self, queries: Sequence[Query]) -> Snapshot:
         """As ``read_now``; what look-up keys found lately still holds if nobody has committed since."""
         if not BY_LOOKUP.issuperset(map(type, queries)):
-            return self.read_now(queries)
+            return super().look_now(queries)
         now = self.clock.now()
-        return Snapshot(now, self._read(Records.found_lately, queries, now))
+        found = self._read(Records.found_lately, queries, now)
+        if is_lost(queries, found):
+            self.insist_on_peppers_now()
+        return Snapshot(now, found)
 
     def due_now(self, now: int, limit: int) -> Sequence[Key]:
         """Return what should be swept, longest due first."""
@@ -271,7 +275,7 @@ class SqliteStore(BlockingStore):
 
     async def look(self, queries: Sequence[Query]) -> Snapshot:
         """As ``read``; what look-up keys found lately still holds if nobody has committed since."""
-        return self.look_now(queries) if BY_LOOKUP.issuperset(map(type, queries)) else await self.read(queries)
+        return self.look_now(queries) if BY_LOOKUP.issuperset(map(type, queries)) else await super().look(queries)
 
     async def due(self, now: int, limit: int) -> Sequence[Key]:
         """Return what should be swept, without holding the loop."""

@@ -12,7 +12,7 @@ from ...contract.coalescing import CoalescingStore
 from ...contract.drive import drive
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query, SessionByLookup, Snapshot, TokenByLookup
+from ...contract.queries import Key, Query, SessionByLookup, Snapshot, TokenByLookup, is_lost
 from ...contract.transaction import Rule
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
@@ -26,7 +26,7 @@ from .check import checking
 from .connections import Moved, Pool, Steps, pack
 from .dump import clearing, counting, dumping
 from .event_log import log_read, read_words, trim_words
-from .exchanges import Seen, ValkeyCore, snapshot_on, stray
+from .exchanges import IN_USE, Seen, ValkeyCore, snapshot_on
 from .key_chains import Path
 from .key_chains import packed as packed_chains
 from .keys import PEPPERS
@@ -92,9 +92,12 @@ class ValkeyStore(CoalescingStore):
         paths = self._paths.of(queries) if queries else None
         if paths is not None:
             snapshot = await self._ways_together.ask(paths)
-            if snapshot is not None and not stray(queries, snapshot.found):
+            if snapshot is not None and not is_lost(queries, snapshot.found):
                 return snapshot
-        return await self.read(queries)
+        now, (*found, in_use) = await self.read([*queries, IN_USE])
+        if is_lost(queries, found):
+            self._core.insist(in_use)
+        return Snapshot(now, found)
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
@@ -105,7 +108,6 @@ class ValkeyStore(CoalescingStore):
                 session, entry = seen[1].value
                 if session is not None:
                     return seen[0], session, entry
-            self._paths.forget(path.query)
         seen = await self._unseen.ask(SessionByLookup(lookups[0], tuple(lookups[1:])))
         if seen is not None:
             return (seen[0], *seen[1].value)
@@ -118,7 +120,6 @@ class ValkeyStore(CoalescingStore):
             seen = await self._ways.ask(path)
             if seen is not None and seen[1].value.token is not None:
                 return (seen[0], *seen[1].value.followed())
-            self._paths.forget(path.query)
         seen = await self._unseen.ask(TokenByLookup(lookups[0], tuple(lookups[1:])))
         if seen is not None:
             return (seen[0], *seen[1].value.followed())

@@ -6,7 +6,19 @@ from collections.abc import Generator, Sequence
 
 from ...contract.batch import Batch
 from ...contract.optimistic import Commit
-from ...contract.queries import Answered, Key, PeppersInUse, Query, Result, Snapshot, leads_somewhere, singly, together
+from ...contract.queries import (
+    Answered,
+    EntryOf,
+    Key,
+    PeppersInUse,
+    Query,
+    Result,
+    Snapshot,
+    is_lost,
+    leads_somewhere,
+    singly,
+    together,
+)
 from ...contract.store import unknown_while_missing
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
@@ -27,7 +39,7 @@ WAIT_PARTS = 0.5
 """The part of a call's time that replicas may take."""
 
 
-_IN_USE = PeppersInUse()
+IN_USE = PeppersInUse()
 Values = list[bytes | None]
 """What stands under keys, one after another."""
 Seen = tuple[int, Result]
@@ -57,7 +69,7 @@ class ValkeyCore:
             self.clock.heard(now)
             found = list(map(self._on_path, paths, _shared(paths, values)))
             known = [answer for answer in found if answer is not None]
-            if len(known) == len(found) and not stray(queries, known):
+            if len(known) == len(found) and not is_lost(queries, known):
                 return Batch(now, known)
         single = singly(queries)
         (now, *replies), _ = yield pack(ask_words(self.codec.last_stamp_key, single)), False
@@ -71,7 +83,7 @@ class ValkeyCore:
 
     def asked_first(self, each: Sequence[Query]) -> bytes:
         """Return the packed call that follows secrets of which no way is known, and asks which peppers are in use."""
-        return pack(ask_words(self.codec.last_stamp_key, [*singly(each), _IN_USE]))
+        return pack(ask_words(self.codec.last_stamp_key, [*singly(each), IN_USE]))
 
     def seen_first(
         self, asked: Sequence[Query], each: Sequence[Query], reply: Reply
@@ -86,7 +98,7 @@ class ValkeyCore:
         now, *replies, in_use = reply
         self.clock.heard(now)
         answers = together(each, list(map(self.codec.learnt, singly(each), replies)))
-        missing = [key_id for key_id in self.codec.found(_IN_USE, in_use).value if not self.keyring.holds(key_id)]
+        missing = self._missing(self.codec.found(IN_USE, in_use))
         seen: list[Seen | StoreUnavailable | None] = []
         for answer in answers if len(each) == len(asked) else map(dict(zip(each, answers, strict=True)).get, asked):
             if not isinstance(answer, Result):
@@ -96,6 +108,14 @@ class ValkeyCore:
             else:
                 seen.append((now, answer))
         return seen
+
+    def insist(self, in_use: Result) -> None:
+        """As ``Store.insist_on_peppers``, with the answer to ``IN_USE``."""
+        if missing := self._missing(in_use):
+            raise unknown_while_missing(missing)
+
+    def _missing(self, in_use: Result) -> list[str]:
+        return [key_id for key_id in in_use.value if not self.keyring.holds(key_id)]
 
     def seen_on(self, asked: Sequence[Path], each: Sequence[Path], values: Values, now: int) -> list[Seen | None]:
         """Return for each caller what stands on the way that it asked for; ``None`` for who has to ask anew.
@@ -140,6 +160,8 @@ class ValkeyCore:
         answer = self.codec.answer(path.query, reply)
         if isinstance(answer, Result):
             path.seen = (there, answer)
+            if not leads_somewhere(answer.value) and path.query.__class__ is not EntryOf:
+                self.codec.paths.forget(path.query)  # what was there is over, and nothing will come in its place
         return answer
 
     def committing(self, commits: Sequence[Commit], *, though_full: bool = False) -> Committing:
@@ -185,14 +207,6 @@ def snapshot_on(seen: Sequence[Seen | None]) -> Snapshot | None:
     """Return what was seen on several ways in one instant; ``None`` where one of them has to be asked anew."""
     found = [each[1] for each in seen if each is not None]
     return Snapshot(seen[0][0], found) if seen[0] is not None and len(found) == len(seen) else None
-
-
-def stray(queries: Sequence[Query], found: Sequence[Answered]) -> bool:
-    """Whether a query may lead somewhere by another of the look-up keys that it carries than the one on the way."""
-    for query, answer in zip(queries, found, strict=True):
-        if getattr(query, "others", ()) and isinstance(answer, Result) and not leads_somewhere(answer.value):
-            return True
-    return False
 
 
 def _shared(paths: Sequence[Path], values: list[bytes | None]) -> list[list[bytes | None]]:
