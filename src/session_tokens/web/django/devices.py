@@ -109,7 +109,7 @@ def recent_login_required(minutes: float = 10, *, acr: str | Collection[str] | N
             @wraps(view)
             async def awaited(request: Any, *args: Any, **kwargs: Any) -> Any:
                 await request.session.aget(HASH_SESSION_KEY)
-                if _is_recent(await request.auser(), request.session, minutes, acr):
+                if is_recent(await request.auser(), request.session, minutes, acr):
                     return await view(request, *args, **kwargs)
                 return _to_log_in(request)
 
@@ -117,7 +117,7 @@ def recent_login_required(minutes: float = 10, *, acr: str | Collection[str] | N
 
         @wraps(view)
         def seen(request: Any, *args: Any, **kwargs: Any) -> Any:
-            if _is_recent(request.user, request.session, minutes, acr):
+            if is_recent(request.user, request.session, minutes, acr):
                 return view(request, *args, **kwargs)
             return _to_log_in(request)
 
@@ -132,7 +132,8 @@ def _to_log_in(request: Any) -> Any:
     return redirect_to_login(request.get_full_path())
 
 
-def _is_recent(user: Any, session: Any, minutes: float, acr: str | Collection[str] | None) -> bool:
+def is_recent(user: Any, session: Any, minutes: float, acr: str | Collection[str] | None) -> bool:
+    """Whether a user proved who they are at most ``minutes`` ago, and with one of these ``acr`` if any is named."""
     if not user.is_authenticated or session.record is None:
         return False
     try:

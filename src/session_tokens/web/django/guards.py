@@ -29,7 +29,7 @@ def require_token(view: View) -> View:
         @wraps(view)
         async def awaited(request: Any, *args: Any, **kwargs: Any) -> Any:
             try:
-                request.token = await arun(_token_of(request))
+                request.token = await arun(token_of(request))
             except StoreError:
                 return _refusal(503, "temporarily_unavailable", {"Retry-After": str(RETRY_AFTER_S)})
             return _refused(request) or await view(request, *args, **kwargs)
@@ -39,7 +39,7 @@ def require_token(view: View) -> View:
     @wraps(view)
     def guarded(request: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            request.token = run(_token_of(request))
+            request.token = run(token_of(request))
         except StoreError:
             return _refusal(503, "temporarily_unavailable", {"Retry-After": str(RETRY_AFTER_S)})
         return _refused(request) or view(request, *args, **kwargs)
@@ -47,13 +47,15 @@ def require_token(view: View) -> View:
     return guarded  # type: ignore[return-value]  # it is called as the view is
 
 
-def _presented(request: Any) -> str:
+def presented_in(request: Any) -> str:
+    """Return the bearer string that a request presents; empty where it presents none."""
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
     return presented.strip() if scheme.lower() == "bearer" else ""
 
 
-def _token_of(request: Any) -> Steps[Token | None]:
-    presented = _presented(request)
+def token_of(request: Any) -> Steps[Token | None]:
+    """Return the living token that a request presents, in steps."""
+    presented = presented_in(request)
     token: Token | None = (yield ask("verify_token", presented)) if presented else None
     return token
 
@@ -61,7 +63,7 @@ def _token_of(request: Any) -> Steps[Token | None]:
 def _refused(request: Any) -> HttpResponse | None:
     if request.token is not None:
         return None
-    if not _presented(request):
+    if not presented_in(request):
         return _refusal(401, "no_token", {"WWW-Authenticate": "Bearer"})
     return _refusal(401, "invalid_token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
