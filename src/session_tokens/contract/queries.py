@@ -318,8 +318,10 @@ def leads_somewhere(value: Any) -> bool:
 def is_lost(queries: Sequence[Query], found: Sequence[Answered]) -> bool:
     """Whether a look-up key among what was asked led nowhere."""
     for query, answer in zip(queries, found, strict=True):
-        if query.__class__ in _BY_LOOKUP and isinstance(answer, Result) and not leads_somewhere(answer.value):
-            return True
+        if query.__class__ in _BY_LOOKUP and isinstance(answer, Result):
+            value = answer.value
+            if value is None or value[0] is None:
+                return True
     return False
 
 

@@ -26,7 +26,7 @@ from .check import checking
 from .connections import Moved, Pool, Steps, pack
 from .dump import clearing, counting, dumping
 from .event_log import log_read, read_words, trim_words
-from .exchanges import IN_USE, Seen, ValkeyCore, snapshot_on
+from .exchanges import IN_USE, Seen, ValkeyCore, snapshots_on
 from .key_chains import Path
 from .key_chains import packed as packed_chains
 from .keys import PEPPERS
@@ -92,7 +92,7 @@ class ValkeyStore(CoalescingStore):
         paths = self._paths.of(queries) if queries else None
         if paths is not None:
             snapshot = await self._ways_together.ask(paths)
-            if snapshot is not None and not is_lost(queries, snapshot.found):
+            if snapshot is not None:
                 return snapshot
         now, (*found, in_use) = await self.read([*queries, IN_USE])
         if is_lost(queries, found):
@@ -105,9 +105,7 @@ class ValkeyStore(CoalescingStore):
         if path is not None:  # as ``look``, on the way of every verification
             seen = await self._ways.ask(path)
             if seen is not None:
-                session, entry = seen[1].value
-                if session is not None:
-                    return seen[0], session, entry
+                return (seen[0], *seen[1].value)
         seen = await self._unseen.ask(SessionByLookup(lookups[0], tuple(lookups[1:])))
         if seen is not None:
             return (seen[0], *seen[1].value)
@@ -118,7 +116,10 @@ class ValkeyStore(CoalescingStore):
         path = self._paths.of_one("T:", lookups)
         if path is not None:
             seen = await self._ways.ask(path)
-            if seen is not None and seen[1].value.token is not None:
+            if seen is not None:
+                token, session, entry, heir = seen[1].value
+                if heir is None:
+                    return seen[0], token, session, entry
                 return (seen[0], *seen[1].value.followed())
         seen = await self._unseen.ask(TokenByLookup(lookups[0], tuple(lookups[1:])))
         if seen is not None:
@@ -131,8 +132,8 @@ class ValkeyStore(CoalescingStore):
         return self._core.seen_first(asked, each, reply)
 
     async def _carry_together(self, asked: Sequence[Sequence[Path]]) -> Sequence[Snapshot | None]:
-        seen = iter(await self._carry_ways([path for ways in asked for path in ways]))
-        return [snapshot_on([next(seen) for _ in ways]) for ways in asked]
+        seen = await self._carry_ways([path for ways in asked for path in ways])
+        return snapshots_on(map(len, asked), seen)
 
     async def _carry_ways(self, asked: Sequence[Path]) -> Sequence[Seen | None]:
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from ...contract.batch import Batch
 from ...contract.optimistic import Commit
@@ -146,22 +146,23 @@ class ValkeyCore:
     def _seen_on(self, path: Path, there: Values, now: int) -> Seen | None:
         """Return what values on a remembered way say; ``None`` where one has to ask anew, and gets the error if any."""
         known = path.seen
-        if known and known[0] == there:
-            return now, known[1]
-        answer = self._on_path(path, there)
-        return (now, answer) if isinstance(answer, Result) else None
+        if known is None or known[0] != there:
+            self._on_path(path, there)
+            known = path.seen
+        return (now, known[1]) if known and known[0] == there else None
 
     def _on_path(self, path: Path, there: Values) -> Answered | None:
-        """Return what values on a remembered way say; ``None`` where it leads elsewhere by now."""
+        """Return what values on a remembered way say; ``None`` where it leads elsewhere by now.
+
+        It is remembered, unless the way leads nowhere: then what was there is over, nothing will come in its place, and
+        the way is forgotten too.
+        """
         reply = path.reply(there)
-        if reply is None:
-            self.codec.paths.forget(path.query)
-            return None
-        answer = self.codec.answer(path.query, reply)
-        if isinstance(answer, Result):
+        answer = None if reply is None else self.codec.answer(path.query, reply)
+        if isinstance(answer, Result) and (leads_somewhere(answer.value) or path.query.__class__ is EntryOf):
             path.seen = (there, answer)
-            if not leads_somewhere(answer.value) and path.query.__class__ is not EntryOf:
-                self.codec.paths.forget(path.query)  # what was there is over, and nothing will come in its place
+        elif answer is None or isinstance(answer, Result):
+            self.codec.paths.forget(path.query)
         return answer
 
     def committing(self, commits: Sequence[Commit], *, though_full: bool = False) -> Committing:
@@ -203,10 +204,15 @@ class ValkeyCore:
         return [Key(_KINDS[member[0]], member[1:]) for member in members]
 
 
-def snapshot_on(seen: Sequence[Seen | None]) -> Snapshot | None:
-    """Return what was seen on several ways in one instant; ``None`` where one of them has to be asked anew."""
-    found = [each[1] for each in seen if each is not None]
-    return Snapshot(seen[0][0], found) if seen[0] is not None and len(found) == len(seen) else None
+def snapshots_on(sizes: Iterable[int], seen: Sequence[Seen | None]) -> list[Snapshot | None]:
+    """Return what was seen on so many ways each, in one instant; ``None`` where one of them has to be asked anew."""
+    snapshots: list[Snapshot | None] = []
+    at = 0
+    for size in sizes:
+        found = [each[1] for each in seen[at : at + size] if each is not None]
+        first, at = seen[at], at + size
+        snapshots.append(None if first is None or len(found) < size else Snapshot(first[0], found))
+    return snapshots
 
 
 def _shared(paths: Sequence[Path], values: list[bytes | None]) -> list[list[bytes | None]]:

@@ -124,10 +124,12 @@ class KeyChains:
             kind = CHAIN_KINDS.get(query.__class__)
             if kind is None:
                 return None
-            keys: tuple[Any, ...] = (query[0], *getattr(query, "others", ()))  # type: ignore[misc]  # those kinds have one
-            path = self.of_one(kind, keys)
-            if path is None:
-                return None
+            path = self._known.get(kind + query[0])  # type: ignore[misc, operator]  # those kinds have one string
+            if not isinstance(path, Path):
+                keys: tuple[Any, ...] = (query[0], *getattr(query, "others", ()))  # type: ignore[misc]
+                path = self.of_one(kind, keys)
+                if path is None:
+                    return None
             paths.append(path)
         return paths
 
