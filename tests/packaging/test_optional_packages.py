@@ -14,7 +14,7 @@ CORNERS = {
     "stores/seal": {"cryptography"},
     "web/fastapi": {"fastapi", "pydantic"},
     "web/flask": {"flask", "werkzeug", "click", "flask_login"},
-    "web/django": {"django", "asgiref"},
+    "web/django": {"django", "asgiref", "rest_framework"},
     "service/": {"starlette", "msgspec", "uvicorn", "anyio", "prometheus_client"},
     "metrics/": {"prometheus_client"},
     "cli/": {"rich", "shtab", "uvicorn"},

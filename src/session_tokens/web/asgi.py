@@ -26,6 +26,7 @@ from .ends import Closing, Ends
 from .incoming import Trust
 from .origins import FORGED
 from .session import CookieChange, WebSession, drive_async, loading_as
+from .sockets import SESSION_ENDED
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -39,8 +40,6 @@ log = logging.getLogger("session_tokens.web")
 SESSION = "session_tokens.session"
 """Where the scope holds the middleware's own session, whatever others put at ``session``."""
 RETRY_AFTER_S = 1
-SESSION_ENDED = 4001
-"""The code of a WebSocket that is closed because its session has ended (RFC 6455, section 7.4.2: of our own)."""
 TRY_AGAIN_LATER = 1013
 """The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from .._async.api import AsyncSessionTokens
+from .._sync.api import SessionTokens
 from ..errors import InvalidInput, StoreError
 from ..events import GAP, OWNER_DISABLED, SESSION_DETACHED, SESSION_ENDED, Event
 from ..records import Session
@@ -43,10 +44,12 @@ class Ends:
 
     Args:
         tokens: the API on the store of the sessions.
+        others: other APIs on that store in this process, whose ends are heard too.
     """
 
-    def __init__(self, tokens: AsyncSessionTokens) -> None:
+    def __init__(self, tokens: AsyncSessionTokens, *others: SessionTokens) -> None:
         self.tokens = tokens
+        self._others = others
         self.loop = asyncio.get_running_loop()
         self._waiting: dict[str, list[Tell]] = {}
         self._owners: dict[str, str] = {}
@@ -54,7 +57,7 @@ class Ends:
         self._queue: list[tuple[float, str]] = []
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._unsubscribe: Callable[[], None] | None = None
+        self._unsubscribe: list[Callable[[], None]] = []
         self._is_following = False
 
     def wait(self, session: Session, tell: Tell) -> Callable[[], None]:
@@ -66,7 +69,8 @@ class Ends:
         self._owners[session.id] = session.owner
         self._look_soon(session.id)  # it may have ended since it was read
         if self._task is None:
-            self._unsubscribe = self.tokens.subscribe(self._hear)
+            self._unsubscribe = [self.tokens.subscribe(self._hear)]
+            self._unsubscribe += [each.subscribe(self._hear) for each in self._others]
             self._task = self.loop.create_task(self._attend())
 
         def forget() -> None:
@@ -141,9 +145,9 @@ class Ends:
                 self._look_soon(id)
 
     def _stop_hearing(self) -> None:
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
+        for stop in self._unsubscribe:
+            stop()
+        self._unsubscribe = []
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -202,6 +206,11 @@ class Ends:
         return max(LOOK_BESIDE_S if self._is_following else LOOK_S, len(self._waiting) / LOOKS_PER_S)
 
 
+def words_of(reason: str | None) -> str:
+    """Return what a WebSocket is closed with, in words."""
+    return "the session has ended" if reason is None else f"the session has ended: {reason}"
+
+
 class Closing:
     """A block (``async with``) that is left when a session ends, and a WebSocket that is closed then.
 
@@ -238,7 +247,7 @@ class Closing:
 
     async def _send_close(self, close: Callable[[str], Any]) -> None:
         try:
-            await close("the session has ended" if self.reason is None else f"the session has ended: {self.reason}")
+            await close(words_of(self.reason))
         except Exception as error:  # the other side was quicker; whatever the reason, the block is left
             log.debug("a WebSocket was closed already: %r", error)
 

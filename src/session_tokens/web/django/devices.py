@@ -50,7 +50,12 @@ def _sessions_of(user: Any) -> Steps[list[Session]]:
 
 def _knows_the_password(session: Session, user: Any) -> bool:
     known = session.data.get(HASH_SESSION_KEY)
-    if not isinstance(known, str) or not hasattr(user, "get_session_auth_hash"):
+    return not isinstance(known, str) or is_of_password(known, user)
+
+
+def is_of_password(known: str, user: Any) -> bool:
+    """Whether what a session keeps of the password is of the present one, under any key that is still accepted."""
+    if not hasattr(user, "get_session_auth_hash"):
         return True
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
     return any(constant_time_compare(known, each) for each in hashes)

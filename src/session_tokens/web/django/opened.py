@@ -29,6 +29,7 @@ from ...records import Session
 from ...rules.sessions import rotate_session
 from ...stores.memory.store import MemoryStore
 from ...stores.sqlite.store import SqliteStore
+from ..ends import Ends
 from ..incoming import Trust
 
 STORE = "SESSION_TOKENS_STORE"
@@ -74,6 +75,7 @@ class Opened:
         self._lock = threading.Lock()
         self._blocking: BlockingSessions | None = None
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncSessions] = WeakKeyDictionary()
+        self._ends: WeakKeyDictionary[asyncio.AbstractEventLoop, Ends] = WeakKeyDictionary()
         self._pid = 0
 
     def blocking(self) -> BlockingSessions:
@@ -128,8 +130,23 @@ class Opened:
             self._blocking, self._pid = BlockingSessions(tokens.store, general_settings()), os.getpid()
         return self._blocking
 
+    async def ends(self) -> Ends | None:
+        """Return what tells who waits on the running loop that a session has ended; ``None`` as ``on_this_loop``."""
+        tokens = await self.on_this_loop()
+        if tokens is None:
+            return None
+        loop = asyncio.get_running_loop()
+        kept = self._ends.get(loop)
+        if kept is None or kept.tokens is not tokens:
+            blocking = self.blocking()  # views of threads end sessions too
+            kept = self._ends[loop] = Ends(tokens, *(() if blocking.store is tokens.store else (blocking,)))
+        return kept
+
     async def aclose(self) -> None:
         """Close what is open for the running loop."""
+        ends = self._ends.pop(asyncio.get_running_loop(), None)
+        if ends is not None:
+            await ends.close()
         ready = self._by_loop.pop(asyncio.get_running_loop(), None)
         if ready is not None and not isinstance(ready.store, MemoryStore | SqliteStore):
             await ready.close()
@@ -140,7 +157,7 @@ class Opened:
             if self._blocking is not None:
                 self._blocking.close()
             self._blocking = None
-            self._by_loop = WeakKeyDictionary()
+            self._by_loop, self._ends = WeakKeyDictionary(), WeakKeyDictionary()
 
 
 opened = Opened()
