@@ -87,6 +87,7 @@ SHELL_REPLACEMENTS = (
     (r"\basync_(connections|store)\b", r"blocking_\1"),
     (r"(\b|_)Async(?=Connections?\b)", r"\1Blocking"),
     (r"\bAsyncPool\b", "Pool"),
+    (r"\basync_server_store\b", "server_store"),
     (r"\bAsyncServerStore\b", "ServerStore"),
     (r"from asyncio import Lock", "from threading import Lock"),
     (r"\b(Valkey|Postgres)Store\b", r"Blocking\1Store"),

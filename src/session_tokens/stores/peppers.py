@@ -175,24 +175,6 @@ def _sqlite_forget(store: Any, key_id: str) -> None:
     store._writer.alone(lambda connection: forget_pepper(connection, key_id))
 
 
-def _postgres_marks(store: Any) -> dict[str, Mark]:
-    from .postgres.queries import Statement
-
-    text = "SELECT key_id, floor(extract(epoch FROM recorded_at) * 1000)::bigint, used_at IS NOT NULL FROM {}.peppers"
-    rows = store._read(Statement(text.format(store.address.schema), ()))
-    return {key_id: Mark(at, is_used) for key_id, at, is_used in rows}
-
-
-def _postgres_forget(store: Any, key_id: str) -> None:
-    from .postgres.queries import Statement
-    from .postgres.schema import Script
-
-    def forgetting() -> Script:
-        yield Statement(f"DELETE FROM {store.address.schema}.peppers WHERE key_id = %s", (key_id,))
-
-    store._run_script(forgetting(), 30.0)
-
-
 def _valkey_marks(store: Any) -> dict[str, Mark]:
     marks = {}
     for key_id, said in _valkey_recorded(store).items():
@@ -227,10 +209,10 @@ def _asked(words: list[bytes]) -> Any:
 
 
 _MARKS: Final[dict[str, Callable[[Any], dict[str, Mark]]]] = {
-    "sqlite": _sqlite_marks, "postgres": _postgres_marks, "valkey": _valkey_marks,
+    "sqlite": _sqlite_marks, "postgres": lambda store: store.pepper_marks(), "valkey": _valkey_marks,
     "mysql": lambda store: store.pepper_marks(),
 }  # fmt: skip
 _FORGET: Final[dict[str, Callable[[Any, str], None]]] = {
-    "sqlite": _sqlite_forget, "postgres": _postgres_forget, "valkey": _valkey_forget,
+    "sqlite": _sqlite_forget, "postgres": lambda store, key_id: store.forget_pepper(key_id), "valkey": _valkey_forget,
     "mysql": lambda store, key_id: store.forget_pepper(key_id),
 }  # fmt: skip

@@ -14,10 +14,9 @@ import psycopg
 
 from session_tokens.clock import ManualClock
 from session_tokens.crypto.minting import PepperKeyring
+from session_tokens.stores.common.pools import Link
 from session_tokens.stores.postgres.address import Address
-from session_tokens.stores.postgres.connections import Rows
 from session_tokens.stores.postgres.pool import Pool
-from session_tokens.stores.postgres.queries import Statement
 from session_tokens.stores.postgres.store import BlockingPostgresStore
 from session_tokens.stores.valkey.connections import pack
 from session_tokens.stores.valkey.library import library_text
@@ -38,14 +37,12 @@ class PoolOnOurClock(Pool):
         self._set_to: int | None = None
         self._setter = psycopg.connect(cast("Any", shared_server().url()), autocommit=True)
 
-    def ask(self, timeout_s: float, statement: Statement) -> Rows:
+    def take(self, timeout_s: float) -> Link:
         now = self._ours.now()
         if now != self._set_to:
             self._setter.execute(f"UPDATE {self.address.schema}.our_clock SET ms = {now:d}".encode())
             self._set_to = now
-        return super().ask(timeout_s, statement)
-
-    ask_alone = ask
+        return super().take(timeout_s)
 
     def close_all(self) -> None:
         super().close_all()

@@ -10,6 +10,8 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
 from session_tokens.contract.optimistic import OptimisticStore
+from session_tokens.stores.common.pools import Link
+from session_tokens.stores.postgres.connections import Talk
 from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
 from tests.helpers.at_once import in_a_child, outcomes_at_once
 from tests.helpers.waiting import wait_until
@@ -161,24 +163,29 @@ async def test_callers_who_leave_cost_no_connection(postgres_url: str) -> None:
     await tokens.close()
 
 
+def _pid_of(link: Link) -> int:
+    assert isinstance(link, Talk)
+    return link.pgconn.backend_pid
+
+
 def test_a_forked_process_talks_over_connections_of_its_own(postgres_url: str) -> None:
     """Over its parent's it would hear the parent's answers, or end them by closing."""
     store = opened(postgres_url)
     with SessionTokens(store, MANY) as tokens:
         secret = tokens.open_session("ann").secret
         talk = store._pool.take(20)
-        of_the_parent = talk.pgconn.backend_pid
+        of_the_parent = _pid_of(talk)
         store._pool.give(talk)
 
         def act() -> None:
             own = store._pool.take(20)
-            assert own.pgconn.backend_pid != of_the_parent
+            assert _pid_of(own) != of_the_parent
             store._pool.give(own)
             assert tokens.verify_session(secret) is not None
             tokens.close()
 
         assert 0 == in_a_child(act)
         talk = store._pool.take(20)
-        assert of_the_parent == talk.pgconn.backend_pid
+        assert of_the_parent == _pid_of(talk)
         store._pool.give(talk)
         assert tokens.verify_session(secret) is not None

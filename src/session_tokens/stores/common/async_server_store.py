@@ -38,7 +38,7 @@ class AsyncServerStore(CoalescingStore):
 
     keeps_events = True
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, pool: AsyncPool | None = None) -> None:
         super().__init__()
         self.backend = backend
         self.keyring = backend.keyring
@@ -47,7 +47,7 @@ class AsyncServerStore(CoalescingStore):
         self.clock = backend.clock
         self.retrying = Retrying(RetryPolicy(timeout_s=backend.links.timeout_s))
         self.conflict_queue = ConflictQueue(Lock, backend.links.timeout_s)
-        self._pool = AsyncPool(backend.links)
+        self._pool = AsyncPool(backend.links) if pool is None else pool
 
     async def read_batch(self, queries: Sequence[Query]) -> Batch:
         """Return the results of distinct queries as of one instant."""

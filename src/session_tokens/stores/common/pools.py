@@ -239,6 +239,17 @@ class Pool:
         finally:
             self.give(link)
 
+    def ask_one(self, timeout_s: float, step: Any) -> Any:
+        """As ``run``, for an exchange of one step."""
+        link = self.take(timeout_s)
+        try:
+            return link.ask(step, timeout_s)
+        except Elsewhere:
+            self._idle.turn(link)
+            raise
+        finally:
+            self.give(link)
+
     def run_script(self, timeout_s: float, make: Callable[..., Exchange[T]], *args: object) -> T:
         """As ``run``, over a connection of its own, with ``timeout_s`` for each step."""
         link = self._links.connect(self._links.timeout_s)
@@ -338,6 +349,17 @@ class AsyncPool:
         link = await self.take(timeout_s)
         try:
             return await drive(make(*args), lambda step: link.ask(step, max(0.001, until_s - time.monotonic())))
+        except Elsewhere:
+            self._idle.turn(link)
+            raise
+        finally:
+            link.when_free(self._give)
+
+    async def ask_one(self, timeout_s: float, step: Any) -> Any:
+        """As ``Pool.ask_one``."""
+        link = await self.take(timeout_s)
+        try:
+            return await link.ask(step, timeout_s)
         except Elsewhere:
             self._idle.turn(link)
             raise

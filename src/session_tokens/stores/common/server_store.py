@@ -39,7 +39,7 @@ class ServerStore(DirectStore):
 
     keeps_events = True
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, pool: Pool | None = None) -> None:
         super().__init__()
         self.backend = backend
         self.keyring = backend.keyring
@@ -48,7 +48,7 @@ class ServerStore(DirectStore):
         self.clock = backend.clock
         self.retrying = Retrying(RetryPolicy(timeout_s=backend.links.timeout_s))
         self.conflict_queue = ConflictQueue(Lock, backend.links.timeout_s)
-        self._pool = Pool(backend.links)
+        self._pool = Pool(backend.links) if pool is None else pool
 
     def read_batch(self, queries: Sequence[Query]) -> Batch:
         """Return the results of distinct queries as of one instant."""

@@ -13,6 +13,7 @@ Nothing is ever read that belongs to an earlier question: a connection whose cal
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import time
 from collections.abc import Callable
@@ -23,11 +24,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import psycopg
 from psycopg import AsyncConnection, Connection, pq
 
-from .errors import Refused, TimedOut
+from ..common.retry import NotExecuted
+from .errors import FAILURES, Refused, TimedOut, is_unprepared, store_error
 from .queries import Statement
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
+
+log = logging.getLogger("session_tokens.stores")
 
 Rows = list[tuple[Any, ...]]
 
@@ -134,19 +138,48 @@ def _send(pgconn: PGconn, prepared: set[bytes] | None, statement: Statement) -> 
     return True
 
 
+class Preparing:
+    """Whether statements are prepared: until a pooler before the server turns out to know none.
+
+    Args:
+        prepared: whether they are at first.
+    """
+
+    def __init__(self, prepared: bool) -> None:
+        self.prepared = prepared
+
+    def give_up(self, error: Exception, asked_prepared: bool) -> bool:
+        """Whether an error says that a pooler knows no prepared statements: then none are used from now on.
+
+        The question was not carried out. Others may have been asked in the same way meanwhile; each is told so.
+        """
+        if not (asked_prepared and is_unprepared(error)):
+            return False
+        if self.prepared:
+            log.warning("a pooler before PostgreSQL knows no prepared statements; going on without them")
+        self.prepared = False
+        return True
+
+
+def _unprepared() -> NotExecuted:
+    return NotExecuted("a pooler before PostgreSQL knows no prepared statements, and closed the connection")
+
+
 class Talk:
     """Questions over a blocking connection, one at a time.
 
     Args:
         connection: the driver's, on which nothing was asked yet.
+        preparing: whether statements are prepared.
 
     Attributes:
         generation: of the pool when it was made.
     """
 
-    __slots__ = ("_connection", "_poll", "_prepared", "generation", "pgconn")
+    __slots__ = ("_connection", "_poll", "_prepared", "_preparing", "generation", "pgconn")
 
-    def __init__(self, connection: Connection[Any]) -> None:
+    def __init__(self, connection: Connection[Any], preparing: Preparing) -> None:
+        self._preparing = preparing
         self._connection = connection  # it warns if it is forgotten while its connection lives
         self.pgconn = connection.pgconn
         self.generation = 0
@@ -164,8 +197,23 @@ class Talk:
         """Whether the server has not closed it while it was idle: nothing else can be read then."""
         return not self._poll.poll(0)
 
-    def ask(self, statement: Statement, timeout_s: float, *, prepare: bool) -> Rows:
-        """Return a statement's rows within that many seconds.
+    def ask(self, step: Statement, timeout_s: float) -> Rows:
+        """Return a statement's rows within that many seconds; see ``pools.Link``."""
+        prepared = self._preparing.prepared
+        try:
+            try:
+                return self._carry(step, timeout_s, prepare=prepared)
+            except FAILURES as error:
+                if not self._preparing.give_up(error, prepared):
+                    raise
+                if not self.is_idle:
+                    raise _unprepared() from error
+            return self._carry(step, timeout_s, prepare=False)
+        except FAILURES as error:
+            raise store_error(error, sent=True) from error
+
+    def _carry(self, statement: Statement, timeout_s: float, *, prepare: bool) -> Rows:
+        """Return a statement's rows.
 
         Raises:
             Refused: the server said no.
@@ -219,21 +267,22 @@ class AsyncTalk:
     """Questions over a connection of one event loop, one at a time.
 
     It listens as long as it lives, so that a question costs no change of what the loop watches. A caller that is
-    cancelled leaves; the answer is still read to its end before ``when_free`` is called.
+    cancelled leaves; the answer is still read to its end before it is free.
 
     Args:
         connection: the driver's, on which nothing was asked yet.
-        when_free: called each time an answer was read, or the connection was closed.
+        preparing: whether statements are prepared.
 
     Attributes:
         generation: of the pool when it was made.
     """
 
-    def __init__(self, connection: AsyncConnection[Any], when_free: Callable[[AsyncTalk], None]) -> None:
+    def __init__(self, connection: AsyncConnection[Any], preparing: Preparing) -> None:
+        self._preparing = preparing
         self._connection = connection  # it warns if it is forgotten while its connection lives
         self.pgconn = connection.pgconn
         self.generation = 0
-        self._when_free = when_free
+        self._when_free: Callable[[AsyncTalk], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._socket = self.pgconn.socket
         self._prepared: set[bytes] = set()
@@ -256,10 +305,32 @@ class AsyncTalk:
         """Whether the server has not closed it while it was idle: nothing else can be read then."""
         return self._socket >= 0 and not self._poll.poll(0)
 
-    def ask(self, statement: Statement, timeout_s: float, *, prepare: bool) -> asyncio.Future[Rows]:
+    async def ask(self, step: Statement, timeout_s: float) -> Rows:
+        """As ``Talk.ask``."""
+        prepared = self._preparing.prepared
+        try:
+            try:
+                return await self._carry(step, timeout_s, prepare=prepared)
+            except FAILURES as error:
+                if not self._preparing.give_up(error, prepared):
+                    raise
+                if not self.is_idle:
+                    raise _unprepared() from error
+            return await self._carry(step, timeout_s, prepare=False)
+        except FAILURES as error:
+            raise store_error(error, sent=True) from error
+
+    def when_free(self, call: Callable[[AsyncTalk], None]) -> None:
+        """Call once the answer that is under way was read, or the connection was closed: at once, if none is."""
+        if self._answer is None:
+            call(self)
+        else:
+            self._when_free = call
+
+    def _carry(self, statement: Statement, timeout_s: float, *, prepare: bool) -> asyncio.Future[Rows]:
         """Send a statement; the future answers its rows within that many seconds.
 
-        The future's errors are those of ``Talk.ask``.
+        The future's errors are those of ``Talk._carry``.
         """
         self._answer = answer = self._loop.create_future()
         self._question = statement, prepare
@@ -321,7 +392,9 @@ class AsyncTalk:
                 answer.set_result(rows)
             else:
                 answer.set_exception(error)
-        self._when_free(self)
+        if self._when_free is not None:
+            call, self._when_free = self._when_free, None
+            call(self)
 
     def _end(self, error: Exception) -> None:
         """Tell the caller what happened; close the connection unless it has read everything."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ...contract.event_log import TRIMMED_AT_ONCE, LogRead
+from ...crypto.minting import Keyring
 from ...errors import UNREADABLE
 from ...events import Event, Place, event_id, event_of
 from ..common.record_codec import message_of, not_written
-from .core import PostgresCore, Rows
+from .connections import Rows
 from .queries import Statement
+from .rows import Decoder
 
 _PLACE_MAX, _MINOR_MAX = 2**63 - 1, 2**31 - 1
 
@@ -18,22 +20,21 @@ def read_statement(schema: str, after: Place, limit: int) -> Statement:
     return Statement(f"SELECT * FROM {schema}.events_v1(%s, %s, %s)", (*place, limit))
 
 
-def log_read(core: PostgresCore, rows: Rows, after: Place, limit: int) -> LogRead:
+def log_read(keyring: Keyring, decoder: Decoder, rows: Rows, after: Place, limit: int) -> LogRead:
     """Return what the log holds after a place."""
     now, trimmed_place, trimmed_minor, newest, waits_since = rows[0][:5]
-    core.clock.heard(now)
     events: list[Event] = []
     unreadable: list[str] = []
     last, count = after, 0
     for *_, place, minor, text, mac in rows[1:]:
         count, last = count + 1, (place, minor)
         try:
-            if not core.keyring.mac_is_right(mac, message_of("events", (text,))):
-                raise not_written(core.keyring, "events", (event_id(last), text), mac)
+            if not keyring.mac_is_right(mac, message_of("events", (text,))):
+                raise not_written(keyring, "events", (event_id(last), text), mac)
             events.append(event_of(last, text))
         except UNREADABLE as error:
             unreadable.append(event_id(last))
-            core.decoder.unreadables.met(error)
+            decoder.unreadables.met(error)
     held_back_ms = 0 if waits_since is None else max(0, now - waits_since)
     trimmed = (trimmed_place, trimmed_minor)
     return LogRead(events, last, count == limit, trimmed, (newest, _MINOR_MAX), unreadable, held_back_ms)
