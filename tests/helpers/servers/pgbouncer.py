@@ -37,7 +37,7 @@ default_pool_size = {pool_size}
 max_client_conn = 400
 auth_type = trust
 auth_file = {folder}/users
-admincommand_prefixs = postgres
+admin_users = postgres
 pidfile = {folder}/pid
 """
 
@@ -58,11 +58,11 @@ class Bouncer:
         self.folder = folder
         self.port = free_port()
         self._program = program
-        self._ascommand_prefix = command_prefix()
+        self._as_user = command_prefix()
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(mode=0o755)
-        if self._ascommand_prefix:
-            shutil.chown(folder, self._ascommand_prefix[2])
+        if self._as_user:
+            shutil.chown(folder, self._as_user[2])
         (folder / "users").write_text('"postgres" ""\n')
         self._pool_size = pool_size
         self._configure(server_port)
@@ -82,7 +82,7 @@ class Bouncer:
         """Start it and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._ascommand_prefix, self._program, "-q", str(self.folder / "ini")],
+                [*self._as_user, self._program, "-q", str(self.folder / "ini")],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         deadline = time.monotonic() + START_TIMEOUT_S
