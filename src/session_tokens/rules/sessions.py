@@ -339,6 +339,7 @@ def detach_session(tx: Transaction, key: Key) -> Session:
     )
     tx.put_session(session, detached)
     tx.note((SESSION_DETACHED, detached, None))
+    tx.changes.only_ends = True  # it ends a secret; but in time, for the session lives on
     return detached
 
 

@@ -33,6 +33,7 @@ def test_ends_and_sweeps_pass_and_what_grows_is_refused(private_valkey: Callable
         bob = tokens.open_session("bob")
         brief = tokens.open_session("cyn", max_age=0.1)
         bound, free = tokens.issue_token(bob.id), tokens.issue_token(None, "v")
+        eve = tokens.open_session("eve", detachable=True)
         with out_of_memory(server):
             with pytest.raises(StoreUnavailable, match="out of memory"):
                 tokens.open_session("dan")
@@ -40,6 +41,10 @@ def test_ends_and_sweeps_pass_and_what_grows_is_refused(private_valkey: Callable
                 tokens.issue_token(bob.id, "v")
             with pytest.raises(StoreUnavailable, match="out of memory"):
                 tokens.rotate_session(bob.id)
+            assert tokens.detach_session(eve.secret).is_detached
+            assert tokens.verify_session(eve.secret) is None
+            with pytest.raises(StoreUnavailable, match="out of memory"):
+                tokens.attach_session(eve.id)
             assert tokens.destroy_session(alice[0].secret)
             assert tokens.verify_session(alice[0].secret) is None
             assert tokens.destroy_sessions("alice", except_session=alice[1].id) == 1
