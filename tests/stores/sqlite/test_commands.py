@@ -173,13 +173,13 @@ def test_one_command_of_a_group_comes_too_late_and_the_others_are_committed(tmp_
 
 async def test_many_tasks_share_few_commits_and_each_gets_its_own_answer(store: SqliteStore) -> None:
     groups: list[int] = []
-    commit = store._writer._run_group
+    commit = store._writer._run_with_reserve
 
     def counted(group: list[Any]) -> int:
         groups.append(len(group))
         return commit(group)
 
-    store._writer._run_group = counted  # type: ignore[method-assign]  # counts, and does what it did
+    store._writer._run_with_reserve = counted  # type: ignore[method-assign]  # counts, and does what it did
     owners = [f"owner {number}" for number in range(200)]
     sessions = await asyncio.gather(*[store.run(add_session, f"s {owner}", owner, store.clock) for owner in owners])
 
@@ -446,7 +446,7 @@ def test_closing_finishes_the_commands_that_wait(tmp_path: Path) -> None:
     store.close_now()
 
     assert behind(tmp_path / "a.db", "SELECT count(*) FROM sessions") == [(20,)]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "a.db-reserve"]
 
 
 def test_a_store_that_is_forgotten_lets_go_of_its_thread_and_files(tmp_path: Path) -> None:
@@ -460,7 +460,7 @@ def test_a_store_that_is_forgotten_lets_go_of_its_thread_and_files(tmp_path: Pat
 
     assert gone() is None
     assert not thread.is_alive()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "a.db-reserve"]
 
 
 def test_threads_that_come_and_go_do_not_pile_up_connections(store: SqliteStore) -> None:

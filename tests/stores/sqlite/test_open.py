@@ -38,7 +38,7 @@ def test_all_files_are_private_whatever_the_umask(tmp_path: Path) -> None:
     modes = {path.name: mode_of(path) for path in tmp_path.iterdir()}
     store.close_now()
 
-    assert dict.fromkeys(["a.db", "a.db-wal", "a.db-shm", "a.db.key"], 0o600) == modes
+    assert dict.fromkeys(["a.db", "a.db-wal", "a.db-shm", "a.db-reserve", "a.db.key"], 0o600) == modes
 
 
 def test_a_database_that_was_open_to_others_is_closed_to_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -23,6 +23,7 @@ from typing import Generic, Protocol, TypeVar
 from urllib.parse import quote
 
 from ...errors import CorruptRecord, InvalidInput, StoreBusy, StoreError, StoreUnavailable
+from ..common.retry import Full
 
 T = TypeVar("T")
 
@@ -132,6 +133,13 @@ class FileOptions:
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.5, 0.002)
 
+    def full(self) -> Full:
+        """Return the error for what a full disk does not take."""
+        return Full(
+            f"there is no space left for the database {self.path}: make room; sessions can be ended, and what is over "
+            "swept, meanwhile"
+        )
+
     def meant_by(self, error: sqlite3.Error) -> StoreError:
         """Return the error of our tree that an error of SQLite means, with what to do about it."""
         code = _primary_code(error)
@@ -140,8 +148,8 @@ class FileOptions:
                 f"the database {self.path} was locked by another process for {self.busy_timeout_s:g} s; "
                 "find what holds a transaction open, or raise busy_timeout"
             )
-        if code == sqlite3.SQLITE_FULL:
-            return StoreUnavailable(f"there is no space left for the database {self.path}; make room and try again")
+        if code == sqlite3.SQLITE_FULL or _name_of(error) == "SQLITE_IOERR_SHMSIZE":
+            return self.full()
         if code == sqlite3.SQLITE_READONLY:
             return StoreUnavailable(
                 f"the database {self.path} is read-only; make the file and its folder writable for user {os.geteuid()}"

@@ -54,6 +54,7 @@ from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.findings import Finding, Progress
+from ..common.retry import Full
 from .check import check_file
 from .connections import (
     FileOptions,
@@ -68,6 +69,7 @@ from .connections import (
 from .dump import clear, count, dump
 from .event_log import cut_of, read_events, trim_events
 from .queries import Records
+from .reserve import Reserve
 from .rows import CachedTransaction
 from .schema import keys_at_hand, made_keys, prepare, set_clock_mark, table_prefix_of
 from .writer import Writer
@@ -114,7 +116,11 @@ def open_sqlite(
     table_prefix = table_prefix_of(space)
     clock = clock or SteadyClock()
     with no_fork_meanwhile():
-        keys = _prepared_file(options, pepper, clock, table_prefix, fix_clock)
+        try:
+            keys = _prepared_file(options, pepper, clock, table_prefix, fix_clock)
+        except Full:  # also to be opened a file needs some space beside it
+            Reserve(options.path).give_up()
+            keys = _prepared_file(options, pepper, clock, table_prefix, fix_clock)
         return SqliteStore(options, table_prefix, keys, clock)
 
 

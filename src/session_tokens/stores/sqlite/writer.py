@@ -12,6 +12,7 @@ If the commit fails, the whole group fails, refusals too: they were judged by wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -27,9 +28,11 @@ from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import AlreadyExists, StoreBusy, StoreError, StoreUnavailable
 from ...events import Listeners, Note
+from ..common.retry import Full
 from .commit import Applier
 from .connections import FileOptions, OpenedFile, leave_to_parent
 from .queries import Records
+from .reserve import Reserve
 from .schema import clock_mark_ms, set_clock_mark
 
 log = logging.getLogger("session_tokens.stores.sqlite")
@@ -156,6 +159,7 @@ class Writer:
         self._clock = clock
         self._listeners = listeners
         self._unreadables = unreadables
+        self._reserve = Reserve(options.path)
         self._start()
 
     def _start(self) -> None:
@@ -249,7 +253,7 @@ class Writer:
         now = 0
         try:
             with self._busy:
-                now = self._run_group(group)
+                now = self._run_with_reserve(group)
         except BaseException as error:
             if not isinstance(error, StoreError):
                 log.exception("the writer of %s failed", self._options.path)
@@ -263,7 +267,38 @@ class Writer:
             log.exception("a listener asked the writer of %s to end", self._options.path)
         _answer(group)
 
-    def _run_group(self, group: list[Command[Any]]) -> int:
+    def _run_with_reserve(self, group: list[Command[Any]]) -> int:
+        """Run a group; where the disk is full, only what ends things or frees space."""
+        now, left = 0, group
+        if self._reserve.is_kept() or self._reserve.keep():
+            try:
+                now = self._run_group(group)
+                left = [command for command in group if isinstance(command.error, Full)]
+            except Full:
+                pass
+            if not left:
+                return now
+            log.warning("there is no space left for %s; what only ends things goes on", self._options.path)
+            self._reserve.give_up()
+            self._begin_log_anew()
+        try:
+            return self._run_group(left, scarce=True)
+        except Full:
+            self._begin_log_anew()
+        for command in left:  # several together may be too many for the place that the log has
+            try:
+                now = self._run_group([command], scarce=True)
+            except StoreError as error:
+                command.error, command.notes = error, []
+        return now
+
+    def _begin_log_anew(self) -> None:
+        """Have the write-ahead log begin anew, in the place that it has already; nothing where a reader needs it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connected()[0].execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+    def _run_group(self, group: list[Command[Any]], *, scarce: bool = False) -> int:
+        """Run a group to its commit; where space is scarce, refuse what makes the file grow."""
         connection, records, applier = self._connected()
         self._options.begin_writing(connection)
         try:
@@ -274,7 +309,7 @@ class Writer:
                 wrote, not_after = False, NEVER
                 for command in group:
                     tx = SqliteTransaction(records, now)
-                    if self._run_one(command, connection, tx, applier):
+                    if self._run_one(command, connection, tx, applier, scarce):
                         wrote, not_after = True, min(not_after, tx.changes.not_after)
                 if wrote and now > mark:
                     set_clock_mark(connection, now)
@@ -294,7 +329,12 @@ class Writer:
             raise
 
     def _run_one(
-        self, command: Command[Any], connection: sqlite3.Connection, tx: SqliteTransaction, applier: Applier
+        self,
+        command: Command[Any],
+        connection: sqlite3.Connection,
+        tx: SqliteTransaction,
+        applier: Applier,
+        scarce: bool,
     ) -> bool:
         """Run one rule and write its change set down; return whether there was anything to write."""
         command.result, command.error, command.notes = None, None, []
@@ -303,6 +343,8 @@ class Writer:
                 self._records.left_out = []
             result = command.rule(tx, *command.args)
             if tx.changes:
+                if scarce and not tx.changes.only_ends:
+                    raise self._options.full()
                 if self._listeners.kept:
                     tx.changes.keep_events(tx.now)
                 applier.apply(tx.changes, tx.now)
