@@ -16,7 +16,7 @@ if not settings.configured:
         PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
         USE_TZ=True,
         INSTALLED_APPS=[
-            "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
+            "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
             "session_tokens.web.django",
         ],
         MIDDLEWARE=[
@@ -28,7 +28,12 @@ if not settings.configured:
             {
                 "BACKEND": "django.template.backends.django.DjangoTemplates",
                 "APP_DIRS": True,
-                "OPTIONS": {"context_processors": ["django.contrib.auth.context_processors.auth"]},
+                "OPTIONS": {
+                    "context_processors": [
+                        "django.template.context_processors.request", "django.contrib.auth.context_processors.auth",
+                        "django.contrib.messages.context_processors.messages",
+                    ]
+                },
             }
         ],
         SESSION_ENGINE="session_tokens.web.django",
