@@ -194,6 +194,44 @@ def test_sessions_of_an_epoch_of_which_no_entry_tells_are_found_and_end(url: str
         assert tokens.verify_session(bob.secret) is not None
 
 
+def test_an_end_of_all_of_which_no_entry_is_left_is_found_by_its_mark(url: str) -> None:
+    """All were opened before anything ended, so that no epoch tells; the one at which the sweeper is to begin does."""
+    with opened(url) as tokens:
+        secrets = [tokens.open_session("ann").secret for _ in range(MANY)]
+        end_in_one_write(tokens)
+        bob = tokens.open_session("bob")
+    change_entries(url, None)
+
+    (said,) = mended(url)
+    assert "ended at once" in said and "written anew" in said
+    see_that_all_are_dead(url, secrets)
+    with opened(url) as tokens:
+        assert tokens.verify_session(bob.secret) is not None
+
+
+def test_the_sweeper_ends_what_ended_at_once_though_no_entry_is_left(url: str) -> None:
+    with opened(url) as tokens:
+        secrets = [tokens.open_session("ann").secret for _ in range(MANY)]
+        end_in_one_write(tokens)
+    change_entries(url, None)
+
+    with opened(url) as tokens:
+        tokens.sweep(1)
+    see_that_all_are_dead(url, secrets)
+
+
+def test_a_disabled_owner_of_whom_no_entry_is_left_is_found(url: str) -> None:
+    with opened(url) as tokens:
+        tokens.open_session("ann")
+        tokens.open_session("bob")
+        tokens.disable_owner("ann")
+        assert [] == list(check_store(url, fix=False, progress=lambda *_: None))
+    change_entries(url, None)
+
+    (said,) = mended(url)
+    assert "ann" in said and "disable the owner again" in said
+
+
 @pytest.mark.parametrize("value", [b"", b"garbage", b"0" * 16 + b"\n\n[", b"0" * 16 + b"\nx:y\n" + b"[" * 5000])
 def test_an_entry_of_which_nothing_is_left_is_lost_as_well(valkey_url: str, pepper: None, value: bytes) -> None:
     """Who its owner is, their sessions tell."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, TypeVar
@@ -82,6 +82,10 @@ def frozen_kind(kind: type[Kind]) -> type[Kind]:
     return type(kind.__name__, (kind,), {**names, "__setattr__": frozen, "__delattr__": frozen})
 
 
+EPOCH_MAX: Final = 2**53
+"""Above any epoch that was ever counted; a row that nobody signed may name any number."""
+
+
 class OwnerEntry(NamedTuple):
     """What is kept of an owner beyond its sessions; most owners have none.
 
@@ -98,6 +102,25 @@ class OwnerEntry(NamedTuple):
     disabled_at: int | None
     watermark: int
     reason: str = "owner_disabled"
+
+    @classmethod
+    def after_loss(cls, owner: str, known: OwnerEntry | None, epochs: Iterable[object], now: int) -> OwnerEntry:
+        """Return what stands in the place of an entry that was lost: one by which all of the owner's sessions end.
+
+        An entry tells which sessions ended by one write of it, and they keep no note of that themselves. Without it,
+        which of them live is not known any more. So all end, and log-ins after that are good: nobody who was logged
+        out comes back.
+
+        Args:
+            owner: whose.
+            known: a genuine entry that is older than the lost one; whether the owner is disabled is taken from it.
+            epochs: as the owner's session records tell them, also those that cannot be read: what is none is passed
+                over.
+            now: the instant at which they end, in milliseconds.
+        """
+        told = [epoch for epoch in epochs if isinstance(epoch, int) and 0 <= epoch <= EPOCH_MAX]
+        latest = max(told, default=0) if known is None else max(known.epoch, *told)
+        return cls(owner, latest + 1, None if known is None else known.disabled_at, now, "revoked")
 
 
 class SessionDetails(NamedTuple):
@@ -403,6 +426,16 @@ class Session(_SessionAtHand):
         """Return the ended session with its transferable tokens in another session from now on."""
         details = self.details
         return self.replace(details=details._replace(successor=heir_id, moves=details.moves + 1))
+
+    @property
+    def needs_entry(self) -> bool:
+        """Whether its owner's entry must be there, for it tells of what only happens with a write of one.
+
+        It was opened under an epoch that an entry counted, it is where the sweeper begins behind an end of all at once,
+        or it ended as its owner was disabled.
+        """
+        is_mark = self.sweep_at == 0 and self.ended_at is None
+        return is_mark or self.owner_epoch > 0 or self.end_reason == "owner_disabled"
 
     def end(self, now: int, entry: OwnerEntry | None) -> End:
         """When and why a session that is not alive ended."""

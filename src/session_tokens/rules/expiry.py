@@ -16,7 +16,7 @@ from ..contract.queries import (
 )
 from ..contract.transaction import Transaction, reads
 from ..events import SESSION_ENDED, TOKEN_ENDED
-from ..records import BOUND, Session, Token
+from ..records import BOUND, OwnerEntry, Session, Token
 from ..settings import Policy
 from .lookup import lasts, lives, only_ends
 
@@ -143,7 +143,8 @@ def replace_session(tx: Transaction, policy: Policy, session: Session, heir_id: 
 def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
     """End a session whose time is over, clean up behind one that ended, or forget one that ended long ago.
 
-    One that lives is let have tokens that were parked for its owner, where some are left from its opening.
+    One that lives though its owner's entry was lost ends with all of the owner's, so that nobody who was logged out is
+    back. Any other that lives is let have tokens that were parked for its owner, where some are left from its opening.
     Return whether anything was done.
     """
     session = tx.session(id)
@@ -151,6 +152,11 @@ def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
         return False
     entry = tx.entry(session.owner)
     if session.alive(tx.now, entry):
+        if entry is None and session.needs_entry:
+            epochs = [each.owner_epoch for each in tx.sessions_of(session.owner)]
+            tx.put_entry(None, OwnerEntry.after_loss(session.owner, None, epochs, tx.now))
+            only_ends(tx)
+            return True
         return session.sweep_at <= tx.now and lives(tx, session, entry) and join_parked(tx, policy, session)
     predecessors = tx.predecessors_of(id)
     if predecessors:  # their tokens are judged with this session, which stays for that long

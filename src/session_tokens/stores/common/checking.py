@@ -4,7 +4,7 @@ Theory of operation. A store shows its records kind by kind, in batches, with wh
 (``Inspected``); what is done about them is decided here, the same for every store. Nothing need be locked while it
 reads: what is mended is written only if what it rests on is as it was seen. Owners' entries come first. What the
 sessions of an owner tell of epochs that the entry does not know means that an entry was lost, and with it what it
-ended: then one is written by which all of the owner's sessions end (``contract/lost_entries``).
+ended: then one is written by which all of the owner's sessions end (``OwnerEntry.after_loss``).
 
 The methods of a store are generators, as its other scripts are: they may yield what its connections carry out.
 """
@@ -15,7 +15,6 @@ from collections.abc import Collection, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ...contract.changes import Changes
-from ...contract.lost_entries import WRITTEN_ANEW, end_after_loss
 from ...errors import CorruptRecord, UnknownPepper
 from ...records import OwnerEntry, Token
 from .findings import ASIDE, Finding, Findings, Progress
@@ -23,6 +22,9 @@ from .kinds import KINDS, OWNER, SESSION, TOKEN, Kind
 
 T = TypeVar("T")
 Steps = Generator[Any, Any, T]
+
+WRITTEN_ANEW = "written anew: all sessions ended; disable the owner again if that is what they were"
+"""What is said of an owner's entry that was lost."""
 
 _OWNER, _EPOCH = SESSION.names.index("owner"), SESSION.names.index("owner_epoch")
 
@@ -82,12 +84,13 @@ class Inspected(Protocol):
 class _Told:
     """What the sessions of an owner tell of epochs."""
 
-    __slots__ = ("epochs", "first", "latest")
+    __slots__ = ("epochs", "first", "latest", "needs_entry")
 
     def __init__(self) -> None:
         self.epochs: set[int] = set()  # also of those that cannot be read
         self.latest = 0  # of those that can
-        self.first: Stored | None = None  # that can
+        self.first: Stored | None = None  # that can, to which the sweeper is led
+        self.needs_entry = False  # one tells of an entry, and there was none
 
 
 class RecordCheck:
@@ -183,13 +186,17 @@ class RecordCheck:
         owner, epoch = session.row[_OWNER], session.row[_EPOCH]
         if not isinstance(owner, str) or not isinstance(epoch, int):
             return
-        if epoch <= self._epochs.get(owner, 0) and self._inspected.entry_key(owner) not in self._unreadable_keys:
+        needs_entry = session.record is not None and session.record.needs_entry and owner not in self._epochs
+        is_known = epoch <= self._epochs.get(owner, 0) and not needs_entry
+        if is_known and self._inspected.entry_key(owner) not in self._unreadable_keys:
             return
         told = self._told.setdefault(owner, _Told())
         told.epochs.add(epoch)
         if session.record is not None:
             told.latest = max(told.latest, epoch)
-            told.first = told.first or session
+            told.needs_entry = told.needs_entry or needs_entry
+            if session.record.ended_at is None:
+                told.first = told.first or session
 
     def _set_entries_aside(self) -> Steps[None]:
         """Set entries aside that cannot be read, and write new ones in their place."""
@@ -225,16 +232,20 @@ class RecordCheck:
         for first in (told.first, None) if told.first is not None else (None,):
             session = None if first is None else first.record
             seen: Sequence[Seen] = () if session is None else ((SESSION, session.id, first),)
-            ways.append((end_after_loss(owner, known, told.epochs, session, now), seen))
+            changes = Changes()
+            changes.entries.append((known, OwnerEntry.after_loss(owner, known, told.epochs, now)))
+            if session is not None and session.sweep_at != 0:
+                changes.sessions.append((session, session.replace(sweep_at=0)))
+            ways.append((changes, seen))
         return ways
 
     def _lost_entries(self) -> Steps[None]:
-        """See that no session was opened under a later epoch than its owner's entry knows.
+        """See that no session tells of an owner's entry that is not there, or was opened under a later epoch of it.
 
         Each entry is looked at once more: it may have been written since, before the session was.
         """
         for owner, told in self._told.items():
-            if told.latest == 0 or self._inspected.entry_key(owner) in self._unreadable_keys:
+            if (told.latest == 0 and not told.needs_entry) or self._inspected.entry_key(owner) in self._unreadable_keys:
                 continue
             there = (yield from self._inspected.get(OWNER, [owner])).get(owner)
             if there is not None and (there.error is not None or there.record.epoch >= told.latest):
@@ -247,6 +258,8 @@ class RecordCheck:
                         fixed = WRITTEN_ANEW
                         break
             said = f"a session was opened under its epoch {told.latest}, which its entry does not know"
+            if there is None and told.latest == 0:
+                said = "its sessions ended at once, or it was disabled, and there is no entry that tells of it"
             self._report(OWNER, shown(owner), said, fixed, "lost_entry")
 
     def _orphans(self, tokens: Sequence[Stored]) -> Steps[None]:
