@@ -1,0 +1,164 @@
+"""Count the steps of the interpreter (bytecodes) that one call on a server's store takes, function by function.
+
+`python -m benchmarks.steps [--commit COMMIT] [--functions N] [OPERATION ...]`; starts a Valkey for each count. A
+program under valgrind is too slow for a server that answers at once; steps are counted in a second and come out the
+same on a busy machine, within a hundredth or two. Where a step is a call into C it may take long: a change that
+takes steps away from Python is seen here, one that makes C work more is not. Nothing here is kept or published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+AT_ONCE = 50
+"""Tasks that call at once, each for a session of its own."""
+WARM = 4
+"""Turns before the one that is counted: all is loaded, and every way to a record was made."""
+PEPPER = bytes(range(32))
+Call = Callable[[int], Awaitable[object]]
+
+
+def steps_of(url: str, operation: str) -> dict[str, float]:
+    """Return function → steps in it for one call, on a store that is made for this."""
+    counted = Counter[str]()
+    asyncio.run(_blocking(url, counted) if operation == "verify_session_blocking" else _tasks(url, operation, counted))
+    return {name: steps / AT_ONCE for name, steps in counted.items()}
+
+
+async def _tasks(url: str, operation: str, counted: Counter[str]) -> None:
+    """Let tasks call at once, and count the steps of one such turn."""
+    from session_tokens import AsyncSessionTokens
+
+    async with await AsyncSessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
+        sessions = [await tokens.open_session(f"owner/{n}", data={"visits": 0}) for n in range(AT_ONCE)]
+        bound = [await tokens.issue_token(session.id, "value") for session in sessions]
+        handed = [await tokens.issue_token(session.id, "value", transferable=True) for session in sessions]
+        holders = list(range(AT_ONCE))
+
+        async def transfer(n: int) -> object:
+            giver, holders[n] = holders[n], (holders[n] + 1) % AT_ONCE
+            return await tokens.transfer_token(handed[n].id, giver=f"owner/{giver}", receiver=f"owner/{holders[n]}")
+
+        async with await AsyncSessionTokens.open(url, pepper=PEPPER, sweep=False) as anew:
+            calls: dict[str, Call] = {
+                "verify_session": lambda n: tokens.verify_session("".join(sessions[n].secret)),
+                "verify_session_unseen": lambda n: anew.verify_session("".join(sessions[n].secret)),
+                "verify_token": lambda n: tokens.verify_token("".join(str(bound[n].secret))),
+                "change_session": lambda n: tokens.change_session(sessions[n].id, label=f"desk {n}"),
+                "issue_token": lambda n: tokens.issue_token(sessions[n].id, "value"),
+                "transfer_token": transfer,
+            }
+            call = calls[operation]
+            if operation.endswith("_unseen"):
+                await anew.verify_session("sts_nonsense")  # its connection is made by a secret that is asked for
+                await anew.get_session(sessions[0].id)
+            else:
+                for _ in range(WARM):
+                    await asyncio.gather(*map(call, range(AT_ONCE)))
+            gc.disable()
+            sys.settrace(_tracer(counted))
+            answers = await asyncio.gather(*map(call, range(AT_ONCE)))
+            sys.settrace(None)
+            assert None not in answers
+
+
+async def _blocking(url: str, counted: Counter[str]) -> None:
+    """Count the steps of calls one after another, without an event loop of theirs."""
+    from session_tokens import SessionTokens
+
+    with SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
+        secrets = [tokens.open_session(f"owner/{n}").secret for n in range(AT_ONCE)]
+        for _ in range(WARM):
+            assert all(map(tokens.verify_session, secrets))
+        gc.disable()
+        sys.settrace(_tracer(counted))
+        for secret in secrets:
+            tokens.verify_session(secret)
+        sys.settrace(None)
+
+
+def _tracer(counted: Counter[str]) -> Callable[[FrameType, str, Any], Any]:
+    """Return what `sys.settrace` takes to count the steps of each function."""
+
+    def enter(frame: FrameType, _: str, __: Any) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        file = frame.f_code.co_filename.rpartition("/session_tokens/")[2].rpartition("/lib/")[2]
+        name = f"{file}:{frame.f_code.co_qualname}"
+
+        def step(_: FrameType, event: str, __: Any) -> Any:
+            counted[name] += event == "opcode"
+            return step
+
+        return step
+
+    return enter
+
+
+OPERATIONS = (
+    "verify_session", "verify_session_unseen", "verify_session_blocking", "verify_token", "change_session",
+    "issue_token", "transfer_token",
+)  # fmt: skip
+
+
+def counted_in(sources: Path, operation: str) -> dict[str, float]:
+    """Count the steps of an operation with the package in a folder of sources, on a Valkey of its own."""
+    from tests.helpers.servers.valkey import ValkeyServer
+
+    server = ValkeyServer()
+    try:
+        server.start()
+        counting = subprocess.run(
+            [sys.executable, str(Path(__file__).resolve()), "--of", operation, "--url", server.url],
+            env={**os.environ, "PYTHONPATH": str(sources), "PYTHONHASHSEED": "0"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    finally:
+        server.remove()
+    counted: dict[str, float] = json.loads(counting.stdout)
+    return counted
+
+
+def main() -> None:
+    """Print the steps of each operation, in this tree and if wanted at an earlier commit."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
+    parser.add_argument("operations", nargs="*", metavar="OPERATION", help=f"of: {', '.join(OPERATIONS)}")
+    parser.add_argument("--commit", help="also those of an earlier commit")
+    parser.add_argument("--functions", type=int, default=0, help="show so many functions with the most steps")
+    parser.add_argument("--of", choices=OPERATIONS, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.of:
+        print(json.dumps(steps_of(wanted.url, wanted.of)))
+        return
+    from benchmarks.baseline import tree_at
+    from benchmarks.harness import ROOT
+
+    with tempfile.TemporaryDirectory() as then:
+        trees = {"now": ROOT / "src"}
+        if wanted.commit is not None:
+            tree_at(wanted.commit, Path(then))
+            trees["then"] = Path(then) / "src"
+        for operation in wanted.operations or OPERATIONS:
+            counts = {label: counted_in(sources, operation) for label, sources in trees.items()}
+            sums = {label: sum(steps.values()) for label, steps in counts.items()}
+            ratio = f"  {sums['then'] / sums['now']:.2f}x" if "then" in sums else ""
+            print(f"{operation:28}", *(f"{label} {steps:8,.0f}" for label, steps in sums.items()), ratio, flush=True)
+            for label, steps in counts.items():
+                for name in sorted(steps, key=lambda each: -steps[each])[: wanted.functions]:
+                    print(f"  {label} {steps[name]:8.1f}  {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Steps are counted by function, and come out the same again: else they could not tell two versions apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.harness import ROOT
+from benchmarks.steps import counted_in
+
+
+@pytest.mark.parametrize("operation", ["verify_session", "verify_session_blocking"])
+def test_a_count_comes_out_the_same_again(operation: str) -> None:
+    first, second = (counted_in(ROOT / "src", operation) for _ in range(2))
+
+    assert sum(first.values()) > 500
+    assert sum(second.values()) == pytest.approx(sum(first.values()), rel=0.03)
+    (verifying,) = (steps for name, steps in first.items() if name.endswith("SessionCommands.verify_session"))
+    assert 10 < verifying < 200
