@@ -19,6 +19,7 @@ QUESTIONS = (
     "valkey_server",
     "postgres_server",
     "audit_log",
+    "flask_requests",
     "socket_close",
 )
 """The modules of this package that answer one question each, in the order in which they are run and shown."""

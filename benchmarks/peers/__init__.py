@@ -73,18 +73,35 @@ def _npm_package() -> Path:
     return folder / "package"
 
 
+def flask_session_side(url: str) -> Side:
+    """Start a Flask application whose sessions are Flask-Session's on the server at `url`.
+
+    Raises:
+        PeerMissing: if it cannot be installed.
+    """
+    python = python_with("flask-session", HERE / "requirements-flask-session.txt")
+    return Side("Flask-Session", [python, "-m", "benchmarks.sides.flask_requests", "flask-session", url])
+
+
 def _python_with_django() -> str:
     """Choose this Python if it has Django, else one in a virtual environment of the cache."""
-    if importlib.util.find_spec("django"):
-        return sys.executable
-    folder = CACHE / f"django-{sys.version_info.major}.{sys.version_info.minor}"
+    return sys.executable if importlib.util.find_spec("django") else python_with("django", REQUIREMENTS)
+
+
+def python_with(name: str, requirements: Path) -> str:
+    """Return the Python of an environment in the cache that has what a file of requirements lists.
+
+    Raises:
+        PeerMissing: if it cannot be installed.
+    """
+    folder = CACHE / f"{name}-{sys.version_info.major}.{sys.version_info.minor}"
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         venv.create(folder, with_pip=True, clear=True)
-        argv = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(REQUIREMENTS)]
+        argv = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
         installed = subprocess.run(argv, check=False, capture_output=True, text=True)
         if installed.returncode:
-            raise PeerMissing(f"pip could not install {REQUIREMENTS.name}: {installed.stderr.strip()[-500:]}")
+            raise PeerMissing(f"pip could not install {requirements.name}: {installed.stderr.strip()[-500:]}")
         (folder / "complete").touch()
     return str(python)
 

@@ -78,6 +78,12 @@ def postgres_side(what: str, url: str, *anchor: str, root: Path = ROOT) -> Side:
     return _start(label, f"benchmarks.sides.postgres_{what}", url, *anchor, root=root)
 
 
+def flask_side(what: str, url: str) -> Side:
+    """Start a Flask application whose sessions are `what` (session-tokens, none) on the Valkey server at `url`."""
+    label = {"session-tokens": "Flask, session-tokens", "none": "Flask, no sessions"}[what]
+    return _start(label, "benchmarks.sides.flask_requests", what, url)
+
+
 def _start(label: str, module: str, *arguments: str, root: Path = ROOT, sources: Path | None = None) -> Side:
     paths = [str((sources or root) / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
