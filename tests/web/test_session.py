@@ -87,6 +87,25 @@ def test_only_fields_that_changed_are_written(st: SessionTokens) -> None:
     assert {"a": 2, "b": 2} == loaded(st, secret)
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (1, True), (0, False), (1, 1.0), (0.0, -0.0), (None, False), (None, "null"), ([1], "[1]"), ("[1]", [1]),
+        ('"a"', "a"), ({}, []), ("", None),
+    ],
+)  # fmt: skip
+def test_what_is_written_is_another_value_of_another_type_too(st: SessionTokens, before: Any, after: Any) -> None:
+    secret = visitor(st, field=before)
+    session = loaded(st, secret)
+    session["field"] = before
+    assert not session.modified
+    session["field"] = after
+    assert session.modified
+    assert settled(st, session) is KEEP
+    found = loaded(st, secret)["field"]
+    assert (type(found), repr(found)) == (type(after), repr(after))
+
+
 def test_changes_deep_inside_are_noticed(st: SessionTokens) -> None:
     secret = visitor(st, cart={"items": []})
     session = loaded(st, secret)

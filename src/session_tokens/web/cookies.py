@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Literal
 
 from ..errors import InvalidInput
@@ -55,6 +56,12 @@ class Cookie:
         HTTP/2 lets a client send one ``Cookie`` header for each cookie; they count as one.
         """
         return self.value_in(b"; ".join(value for name, value in headers if name == b"cookie"))
+
+
+@lru_cache(maxsize=64)
+def cookie_named(name: str) -> Cookie:
+    """Return what finds the cookie of that name, made once."""
+    return Cookie(name)
 
 
 class SessionCookie:

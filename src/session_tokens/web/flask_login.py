@@ -16,7 +16,7 @@ from flask_login.config import COOKIE_NAME  # type: ignore[import-untyped]
 
 from ..errors import InvalidInput, ReauthenticationRequired
 from ..settings import Duration, duration_ms
-from ..web.cookies import Cookie
+from ..web.cookies import cookie_named
 from .flask.acts import current_session, session_at_hand
 from .flask.interface import SessionTokensInterface
 
@@ -121,7 +121,7 @@ def _remember(response: Response) -> Response:
     """Turn what ``login_user`` and ``logout_user`` asked of a cookie into the length of the session."""
     name = current_app.config.get("REMEMBER_COOKIE_NAME", COOKIE_NAME)
     header = request.environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
-    if Cookie(name).value_in(header):  # an old one, which would only mislead login_remembered()
+    if cookie_named(name).value_in(header):  # an old one, which would only mislead login_remembered()
         domain, path = current_app.config.get("REMEMBER_COOKIE_DOMAIN"), current_app.config.get("REMEMBER_COOKIE_PATH")
         response.delete_cookie(name, domain=domain, path=path or "/")
     session = session_at_hand()

@@ -27,7 +27,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Generator, Mapping
 from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from ..contract.drive import drive as drive_awaiting
 from ..contract.drive import drive_now
@@ -45,6 +45,16 @@ Encode = Callable[[Any], Any]
 HIDDEN = "_st_"
 """How the names of fields begin that are the session's own and not the application's."""
 REMEMBER, FLASH = HIDDEN + "remember", HIDDEN + "flash"
+
+
+SCALARS: Final = frozenset({str, int, bool, type(None)})
+"""Types with nothing within that could change, whose values are alike where their JSON is."""
+
+
+class _Text(str):
+    """What a field is compared by that is no scalar: its JSON."""
+
+    __slots__ = ()
 
 
 class Command(NamedTuple):
@@ -110,7 +120,7 @@ class WebSession(TrackedFields):
         self._log_in: LogIn | None = None
         self._minted: str | None = None
         self._ended = self._cleared = self._moved = False
-        self._texts: dict[str, str] = {}
+        self._kept: dict[str, JSON] = {}
         self._steps: dict[str, list[Step]] = {}
         self._hidden: dict[str, JSON] = {}
         super().__init__()
@@ -119,7 +129,7 @@ class WebSession(TrackedFields):
 
     def _take(self, record: Session, decode: Encode) -> None:
         for field, value in json.loads(record.details.data_text).items():
-            self._texts[field] = _text(value)
+            self._kept[field] = value if type(value) in SCALARS else _Text(_text(value))
             if field.startswith(HIDDEN):
                 self._hidden[field] = value
             else:
@@ -315,8 +325,11 @@ class WebSession(TrackedFields):
         if not self.accessed and self._log_in is None:
             return {}, []
         present = {field: self._encode(value) for field, value in dict.items(self)} | self._hidden
-        changes = {field: value for field, value in present.items() if self._texts.get(field) != _text(value)}
-        return changes, [field for field in self._texts if field not in present]
+        kept = self._kept
+        changes = {
+            field: value for field, value in present.items() if field not in kept or not _is_kept(kept[field], value)
+        }
+        return changes, [field for field in kept if field not in present]
 
     # What becomes of it.
 
@@ -376,15 +389,16 @@ class WebSession(TrackedFields):
         """Whether a field is what its steps made of what was read: nothing else was put in since."""
         if field not in self._steps:
             return False
-        text = self._texts.get(field)
-        return _text(_retaken(None if text is None else json.loads(text), self._steps[field], None)) == _text(value)
+        kept = self._kept.get(field)
+        base = json.loads(kept) if isinstance(kept, _Text) else kept
+        return _text(_retaken(base, self._steps[field], None)) == _text(value)
 
     def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
         former, self.record, self._secret = self.record, None, None
         if former is not None:
             yield Command("destroy_session", (former.id,))
         if status < 500 and (dict.__len__(self) or self._hidden):
-            self._texts.clear()
+            self._kept.clear()
             self._ended = False
             changes, _ = self._changes()
             return (yield from self._settle_visitor(changes))
@@ -402,7 +416,7 @@ class WebSession(TrackedFields):
         else:
             self._hidden.pop(REMEMBER, None)
         if self.record is not None and not is_anonymous(self.record.owner) and self.record.owner != log_in.owner:
-            self._texts.clear()  # nothing of another user is carried over: what is here now is all that there will be
+            self._kept.clear()  # nothing of another user is carried over: what is here now is all that there will be
         changes, removed = self._changes()
         options = {**self._client(), **self.options, **log_in.options, "data": changes, "removed": removed}
         if log_in.remember and "max_age" not in log_in.options:
@@ -462,6 +476,13 @@ def _retaken(base: JSON, steps: list[Step], otherwise: JSON) -> JSON:
     except TypeError:
         return otherwise
     return value
+
+
+def _is_kept(kept: JSON, value: JSON) -> bool:
+    """Whether a field is what the store has: as it stands, or by its JSON where something within may have changed."""
+    if type(value) in SCALARS:
+        return type(kept) is type(value) and kept == value
+    return type(kept) is _Text and kept == _text(value)
 
 
 def _text(value: JSON) -> str:

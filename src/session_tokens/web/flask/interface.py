@@ -17,7 +17,7 @@ from ...clock import Clock
 from ...crypto.minting import Pepper
 from ...errors import LimitReached, OwnerDisabled, StoreError
 from ...settings import Settings
-from ..cookies import Cookie
+from ..cookies import cookie_named
 from ..incoming import Incoming, Trust
 from ..origins import FORGED
 from ..session import CookieChange, WebSession, drive, loading
@@ -117,7 +117,7 @@ class SessionTokensInterface(SessionInterface):
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         """Return the session of a request; the store is asked when it is first read."""
         header = request.environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
-        presented = Cookie(self.cookie_name(app, request)).value_in(header).decode("latin-1")
+        presented = cookie_named(self.cookie_name(app, request)).value_in(header).decode("latin-1")
         incoming = self._incoming(request)
         client = request.headers.get("User-Agent"), incoming.address
 

@@ -10,7 +10,7 @@ from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
 from ...records import Session
-from ..session import WebSession
+from ..session import SCALARS, WebSession
 
 PERMANENT: Final = "_permanent"
 """Where Flask keeps whether a session outlives the browser; alone it is no data."""
@@ -20,12 +20,12 @@ _tagged = TaggedJSONSerializer()
 
 def encode(value: Any) -> Any:
     """Return a value as JSON with Flask's tags, for all types that Flask's signed cookie keeps."""
-    return json.loads(_tagged.dumps(value))
+    return value if type(value) in SCALARS else json.loads(_tagged.dumps(value))
 
 
 def decode(value: Any) -> Any:
     """Return what ``encode`` was given."""
-    return _tagged.loads(json.dumps(value))
+    return value if type(value) in SCALARS else _tagged.loads(json.dumps(value))
 
 
 class FlaskSession(SessionMixin):
