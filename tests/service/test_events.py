@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from session_tokens import AsyncSessionTokens, Settings
 from session_tokens.service import event_stream
@@ -64,6 +65,7 @@ def sent(answer: httpx.Response) -> Iterator[dict[str, Any]]:
             fields = {}
 
 
+@pytest.mark.process
 def test_a_stream_goes_on_after_the_service_was_killed(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'sessions.db'}"
     service = RunningService(store, tmp_path / "log", settings={"events": "durable"})
