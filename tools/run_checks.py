@@ -25,7 +25,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-QUICK = ["-m", "not server and not process"]  # the marks of tests/helpers/marks.py
+# The marks of tests/helpers/marks.py; schemathesis, which takes seconds to load, serves one test that starts a server.
+QUICK = ["-m", "not server and not process", "-p", "no:schemathesis", "--ignore=tests/service/test_openapi.py"]
+WORKERS = (os.cpu_count() or 1) + 1
 TESTS_TIME_LIMIT_S = {"test": 30 * 60, "prove": 6 * 60 * 60}
 
 
@@ -67,8 +69,13 @@ def run_still(name: str, command: Sequence[str]) -> Outcome:
 
 
 def run_tests(seed: int, time_limit_s: int, extra: Sequence[str]) -> Outcome:
-    """Run pytest on both cores, its output passed on as it comes."""
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--durations=10", f"--hypothesis-seed={seed}", *extra]
+    """Run pytest on all cores, its output passed on as it comes.
+
+    There is one worker more than cores, because many tests wait: for a deadline on a server, for a process to start.
+    Each begins with a stretch of its own, so that a file's servers start in one worker and not in all.
+    """
+    workers = ["-n", str(WORKERS), "--dist", "worksteal"]
+    command = [sys.executable, "-m", "pytest", *workers, "--durations=10", f"--hypothesis-seed={seed}", *extra]
     began = time.monotonic()
     closing_line = ""
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as tests:
@@ -89,7 +96,7 @@ def run_tests(seed: int, time_limit_s: int, extra: Sequence[str]) -> Outcome:
 def run_compiled(python: str) -> Outcome:
     """Build the compiled core and run its tests against it, with as many examples as `make test` has."""
     began = time.monotonic()
-    environment = {name: value for name, value in os.environ.items() if name != "SESSION_TOKENS_PROVE"}
+    environment = {name: value for name, value in os.environ.items() if name != "TESTS_EFFORT"}
     command = [python, "tools/compiled_environment.py"]
     returncode = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     return Outcome("compiled core", returncode == 0, time.monotonic() - began)
@@ -137,17 +144,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="repeat a run of the random tests (default: a new seed)")
     parser.add_argument("tests", nargs="*", help="arguments for pytest, after --")
     arguments = parser.parse_args()
+    # What Python compiled is kept, whatever the shell says: else hundreds of processes compile the package again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     seed = random.SystemRandom().randrange(2**32) if arguments.seed is None else arguments.seed
     outcomes: list[Outcome] = []
     if arguments.quick:
-        os.environ["SESSION_TOKENS_QUICK"] = "1"
+        os.environ["TESTS_EFFORT"] = "quick"
         outcomes.append(run_tests(seed, TESTS_TIME_LIMIT_S["test"], [*QUICK, *arguments.tests]))
     else:
         with ThreadPoolExecutor(2) as pool:
             outcomes = list(pool.map(lambda check: run_still(*check), still_checks()))
     if not arguments.only_still and not arguments.quick:
         if arguments.prove:
-            os.environ["SESSION_TOKENS_PROVE"] = "1"
+            os.environ["TESTS_EFFORT"] = "prove"
         time_limit_s = TESTS_TIME_LIMIT_S["prove" if arguments.prove else "test"]
         if arguments.prove:
             outcomes.append(run_compiled(sys.executable))

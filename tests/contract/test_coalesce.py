@@ -13,7 +13,7 @@ from session_tokens.contract.batch import Batch
 from session_tokens.contract.coalesce import BATCH_MAX, Coalescer
 from session_tokens.contract.coalescing import CoalescingStore
 from session_tokens.contract.optimistic import Commit
-from session_tokens.contract.queries import EntryOf, Key, Query, SessionById, SettingOf
+from session_tokens.contract.queries import DueRecord, EntryOf, Query, SessionById, SettingOf
 from session_tokens.errors import CorruptRecord, StoreUnavailable
 from session_tokens.stores.memory.store import MemoryStore
 
@@ -218,7 +218,7 @@ class OverMemory(CoalescingStore):
     async def commit_batch(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
         return [True] * len(commits)
 
-    async def due(self, now: int, limit: int) -> Sequence[Key]:
+    async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         return []
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from session_tokens.contract.queries import Key, Query, Snapshot
+from session_tokens.contract.queries import DueRecord, Query, Snapshot
 from session_tokens.contract.store import BlockingStore
 from session_tokens.contract.transaction import Rule
 from session_tokens.records import OwnerEntry, Session, Token
@@ -34,7 +34,7 @@ class CountingStore(BlockingStore):
     def run_now(self, rule: Rule[T], *args: object) -> T:
         return self._asked().run_now(rule, *args)
 
-    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+    def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         return self._asked().due_now(now, limit)
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from zlib import crc32
 
 from hypothesis import HealthCheck, settings
 
 from tools.system_packages import may_install
 
-PROVING = os.environ.get("SESSION_TOKENS_PROVE") == "1"
-QUICK = not PROVING and os.environ.get("SESSION_TOKENS_QUICK") == "1"
+EFFORT = os.environ.get("TESTS_EFFORT", "usual")
+"""``quick``, ``usual`` or ``prove``; not named like variables of the library, of which the CLI refuses unknown ones."""
+PROVING, QUICK = EFFORT == "prove", EFFORT == "quick"
 # Where packages can be installed, or everything must be shown, a missing program is a failure and not an excuse.
 INSISTING = PROVING or os.environ.get("CI") == "true" or may_install()
 QUICK_PART = 5
@@ -20,6 +23,11 @@ def times(usual: int, *, proving: int) -> int:
     if PROVING:
         return proving
     return max(1, usual // QUICK_PART) if QUICK else usual
+
+
+def one_of(choices: Sequence[str], test: str) -> str:
+    """Return the choice that falls to a test by its name, the same one each time: all choices have tests."""
+    return choices[crc32(test.encode()) % len(choices)]
 
 
 def machine(examples: int, *, proving: int) -> settings:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from session_tokens.testing import ManualClock
+from tests.helpers.effort import QUICK
 
 if TYPE_CHECKING:
     import httpx
@@ -144,7 +145,7 @@ def private_mariadb() -> Iterator[MariaDBServer]:
 # --- the service ---
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory"] if QUICK else ["memory", "sqlite"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[World]:
     """A service in this process on a manual clock, over a store without a server."""
     from session_tokens import AsyncSessionTokens

@@ -22,6 +22,7 @@ SERVERS_OF_DEBIAN = frozenset({
 """Marks of programs that are servers or browsers."""
 STARTING_PROCESSES = frozenset({"process", "other_process"})
 """Fixtures that start another Python."""
+CASES_QUICK = 8
 STARTERS = ("server", "process")
 """The marks of tests that start processes; `make quick` leaves them out."""
 MAY_START = True
@@ -29,13 +30,28 @@ MAY_START = True
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a server by its fixtures and parameters, before a choice by marks is made."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what starts a server by its fixtures and parameters, before a choice by marks is made.
+
+    A quick run takes a few cases of a test that has many: the same ones each time, spread over all of them.
+    """
     for item in items:
         if isinstance(item, pytest.Function) and starts_a_server(item):
             item.add_marker(pytest.mark.server)
         elif not STARTING_PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.process)
+    if QUICK and len(items) > CASES_QUICK:
+        kept = a_few_cases(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+
+
+def a_few_cases(items: list[pytest.Item]) -> dict[pytest.Item, None]:
+    """Return the items without most cases of those tests that have more than `CASES_QUICK`."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    return {item: None for of_one in cases.values() for item in of_one[:: -(-len(of_one) // CASES_QUICK)]}
 
 
 def starts_a_server(item: pytest.Function) -> bool:
@@ -45,7 +61,8 @@ def starts_a_server(item: pytest.Function) -> bool:
     if any(mark.name in SERVERS_OF_DEBIAN for mark in item.iter_markers()):
         return True
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return any(isinstance(value, str) and value.startswith(STORES_ON_SERVERS) for value in parameters)
+    words = [word for given in parameters for word in (given if isinstance(given, tuple) else (given,))]
+    return any(isinstance(word, str) and word.startswith(STORES_ON_SERVERS) for word in words)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -65,5 +82,4 @@ def only_where_marked(event: str, arguments: tuple[object, ...]) -> None:
         raise AssertionError(f"mark this test with `process` or `server`: it starts {arguments[0]}")
 
 
-if QUICK:
-    sys.addaudithook(only_where_marked)
+sys.addaudithook(only_where_marked)

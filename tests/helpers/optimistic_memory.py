@@ -22,9 +22,9 @@ from session_tokens.contract.changes import Changes, owner_of_living, parked_own
 from session_tokens.contract.optimistic import BlockingOptimisticStore, Commit, OptimisticStore
 from session_tokens.contract.queries import (
     AllKeys,
+    DueRecord,
     EntryOf,
     IdempotencyOf,
-    Key,
     KeyById,
     KeyByLookup,
     ParkedTokens,
@@ -255,7 +255,7 @@ class OptimisticMemoryStore(_Handle, OptimisticStore):
         await asyncio.sleep(self.distance_s)
         return self.open_server().commit(commit)
 
-    async def due(self, now: int, limit: int) -> Sequence[Key]:
+    async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         return self.open_server().memory.due_now(now, limit)
 
     async def close(self) -> None:
@@ -274,7 +274,7 @@ class BlockingOptimisticMemoryStore(_Handle, BlockingOptimisticStore):
     def commit_now(self, commit: Commit) -> bool:
         return self.open_server().commit(commit)
 
-    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+    def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         return self.open_server().memory.due_now(now, limit)
 
     def close_now(self) -> None:

@@ -65,7 +65,7 @@ def sent(answer: httpx.Response) -> Iterator[dict[str, Any]]:
             fields = {}
 
 
-@pytest.mark.process
+@pytest.mark.server
 def test_a_stream_goes_on_after_the_service_was_killed(tmp_path: Path) -> None:
     store = f"sqlite:///{tmp_path / 'sessions.db'}"
     service = RunningService(store, tmp_path / "log", settings={"events": "durable"})

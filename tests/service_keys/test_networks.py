@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput
-from session_tokens.audit.reader import Reading, read
+from session_tokens.audit.reader import AuditRead, read
 from session_tokens.contract.queries import SettingOf
 from session_tokens.errors import StoreUnavailable
 from session_tokens.rules.service_keys import USED
@@ -115,7 +115,7 @@ async def used_at(world: World, id: str) -> int | None:
 async def stored_use(tokens: AsyncSessionTokens, id: str) -> str | None:
     """Answer what is written down."""
 
-    def reading() -> Reading[str | None]:
+    def reading() -> AuditRead[str | None]:
         answer = yield [SettingOf(USED + id)]
         text: str | None = answer.found[0].value
         return text

@@ -20,7 +20,7 @@ from session_tokens.contract.transaction import Transaction
 from session_tokens.crypto.minting import SESSION_ID, TOKEN_ID, new_id
 from session_tokens.records import Offer, Page, TokenDetails
 from session_tokens.stores.connect import open_store, open_store_now
-from session_tokens.stores.postgres.queries import Reading
+from session_tokens.stores.postgres.queries import ReadStatement
 from session_tokens.stores.postgres.store import BlockingPostgresStore
 from session_tokens.stores.sqlite.store import SqliteStore
 
@@ -114,7 +114,7 @@ class Work:
         with psycopg.connect(self.address, autocommit=True) as connection:
 
             def counted(queries: Any) -> Any:
-                statement = Reading(store.address.schema, queries).statement
+                statement = ReadStatement(store.address.schema, queries).statement
                 explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}".encode()
                 ((plan,),) = connection.execute(explain, statement.params).fetchall()
                 count.extend([None] * (plan[0]["Plan"]["Shared Hit Blocks"] + plan[0]["Plan"]["Shared Read Blocks"]))

@@ -7,10 +7,16 @@ import pytest
 
 from session_tokens import TokenTables
 from session_tokens.tables.strings import TokenStrings
+from tests.helpers.effort import PROVING, one_of
 from tests.helpers.tables_on_servers import ON_SERVERS, Maker, ToldClock
 from tests.helpers.user_dbs import AsyncDB, MixedDB, PlainDB
 
-KINDS = ("memory", "sqlite-sealed", "sqlite-clear", *ON_SERVERS, "db", "async-db", "mixed-db", "two-dbs")
+SERVERS = sorted({kind.partition("-")[0] for kind in ON_SERVERS})
+"""A test has one of a server's two stores, for threads or for asyncio, and both when everything is proven."""
+KINDS = (
+    "memory", "sqlite-sealed", "sqlite-clear", *(ON_SERVERS if PROVING else SERVERS), "db", "async-db", "mixed-db",
+    "two-dbs",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -23,6 +29,8 @@ def again(request: pytest.FixtureRequest, tmp_path: Path, clock: ToldClock) -> I
     """Makes tables on the same data, as another process would; in memory always the same ones."""
     made: list[TokenTables] = []
     kind = str(request.param)
+    if kind in SERVERS and not PROVING:
+        kind = one_of([kind, f"{kind}-asyncio"], request.function.__name__)
     in_memory = TokenTables(clock=clock, sweep=False) if kind == "memory" else None
     on_server = ON_SERVERS[kind](clock) if kind in ON_SERVERS else None
     one = {"db": PlainDB, "async-db": AsyncDB, "mixed-db": MixedDB, "two-dbs": PlainDB}.get(kind, PlainDB)()

@@ -149,6 +149,7 @@ def test_who_is_logged_in(logged_in, session_tokens, session_clock):
 
 
 @pytest.mark.parametrize(("program", "passed"), [(FLASK, 4), (ASGI, 5), (DJANGO, 1)], ids=["flask", "asgi", "django"])
+@pytest.mark.process
 def test_a_test_run_with_the_plugin(pytester: pytest.Pytester, program: str, passed: int) -> None:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(test_tried=program)

@@ -160,6 +160,7 @@ def test_the_commands_list_and_end_sessions() -> None:
     assert runner.invoke(cli, ["end"]).exit_code == 2
 
 
+@pytest.mark.process
 def test_flask_finds_the_commands(tmp_path: Path) -> None:
     (tmp_path / "shop_site.py").write_text(
         "from flask import Flask\n"

@@ -19,6 +19,8 @@ from tests.helpers.servers.pgbouncer import running_bouncer
 from tests.helpers.servers.postgres import PostgresServer, running_server
 from tests.helpers.servers.proxy import Proxy, proxy_to
 
+pytestmark = pytest.mark.server
+
 PEPPER = bytes(range(32))
 
 

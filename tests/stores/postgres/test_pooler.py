@@ -16,6 +16,7 @@ from session_tokens.errors import StoreError
 from session_tokens.stores.postgres.store import migrate_postgres, open_postgres, open_postgres_blocking
 from tests.helpers.at_once import at_once
 from tests.helpers.conformance import OnPostgres
+from tests.helpers.effort import PROVING, one_of
 from tests.helpers.races.field import Field
 from tests.helpers.races.processes import judge, race_of_processes
 from tests.helpers.servers.pgbouncer import (
@@ -34,6 +35,8 @@ pytestmark = pytest.mark.needs_pgbouncer
 
 PEPPER = bytes(range(32))
 PATIENCE_S = 60
+PREPARED = ["prepared=on", "prepared=off"]
+"""Each check has one of the two, and both when everything is proven."""
 MANY = Settings(max_sessions=None)
 
 
@@ -52,10 +55,11 @@ def pooled_database() -> Iterator[tuple[str, str]]:
 
 
 class TestConformanceBehindAPooler(OnPostgres):
-    @pytest.fixture(autouse=True, params=["prepared=on", "prepared=off"])
+    @pytest.fixture(autouse=True, params=PREPARED if PROVING else ["prepared=on or off"])
     def _behind_a_pooler(self, request: pytest.FixtureRequest, pooled_database: tuple[str, str]) -> None:
         self.database, pooled = pooled_database
-        self.url = f"{pooled}?timeout=10&{request.param}"
+        prepared = request.param if PROVING else one_of(PREPARED, request.function.__name__)
+        self.url = f"{pooled}?timeout=10&{prepared}"
         self.empty()
 
 

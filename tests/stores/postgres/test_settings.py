@@ -20,6 +20,8 @@ from tests.helpers.servers.pgbouncer import (
 from tests.helpers.servers.postgres import shared_server
 from tests.helpers.waiting import wait_until
 
+pytestmark = pytest.mark.server
+
 PEPPER = bytes(range(32))
 OWNERS = 12
 LEVELS = ("repeatable read", "serializable")

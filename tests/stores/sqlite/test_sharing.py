@@ -86,6 +86,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 # Locks.
 
 
+@pytest.mark.process
 def test_reads_go_on_while_another_process_holds_the_lock_and_writes_are_busy(tmp_path: Path) -> None:
     store = opened(tmp_path / "a.db", busy_timeout_s=0.2)
     store.run_now(add_session, "s1", "ann", store.clock)
@@ -101,6 +102,7 @@ def test_reads_go_on_while_another_process_holds_the_lock_and_writes_are_busy(tm
     store.close_now()
 
 
+@pytest.mark.process
 def test_a_write_waits_for_the_lock_and_is_then_done(tmp_path: Path) -> None:
     store = opened(tmp_path / "a.db", busy_timeout_s=60)
     store.run_now(add_session, "s1", "ann", store.clock)
@@ -116,6 +118,7 @@ def test_a_write_waits_for_the_lock_and_is_then_done(tmp_path: Path) -> None:
     store.close_now()
 
 
+@pytest.mark.process
 def test_several_processes_write_to_one_file_and_nothing_is_lost(store: SqliteStore, tmp_path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "a.db"), name, ROOT]) for name in "abc"]
     codes = [process.wait(120) for process in processes]
@@ -280,6 +283,7 @@ def test_a_fork_of_a_closed_store_stays_closed(tmp_path: Path) -> None:
     assert in_a_child(child) == 0
 
 
+@pytest.mark.process
 def test_a_process_ends_without_closing_its_store(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
