@@ -68,7 +68,7 @@ IDEMPOTENCY_RETENTION_MS = 86_400_000
 JSON_DEPTH_MAX = 32
 PAGE_LIMIT_MAX = 500
 ENDED_RETENTION_MS = 3_600_000
-"""How long an ended session is known as ended, and not as unknown."""
+"""How long the id of an ended session is still answered with ``SessionEnded``."""
 CLEANING_BATCH = 500
 """How many tokens of one ended session are cleaned in one transaction, or join a session that was opened."""
 MOVED_AT_ONCE = 16

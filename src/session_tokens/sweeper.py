@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Awaitable
 from typing import Protocol
 
-from .contract.queries import Key
+from .contract.queries import DueRecord
 from .contract.transaction import Rule
 from .errors import SessionTokensError, StoreBusy, StoreUnavailable
 from .rules.expiry import sweep_idempotency, sweep_session, sweep_token
@@ -38,16 +38,16 @@ class PassedOver:
     """
 
     def __init__(self) -> None:
-        self._keys: set[Key] = set()
+        self._keys: set[DueRecord] = set()
         self._since_s = 0.0
 
-    def present(self) -> frozenset[Key]:
+    def present(self) -> frozenset[DueRecord]:
         """Return the keys to pass over now."""
         if self._keys and time.monotonic() - self._since_s > PASSED_OVER_S:
             self._keys.clear()
         return frozenset(self._keys)
 
-    def add(self, key: Key) -> None:
+    def add(self, key: DueRecord) -> None:
         """Pass a key over from now on."""
         if not self._keys:
             self._since_s = time.monotonic()

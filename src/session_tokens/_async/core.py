@@ -66,7 +66,7 @@ class AsyncCore:
 
     Attributes:
         events_held_back_ms: for how long the oldest event that cannot be shown yet had been waiting when the log was
-            last looked at.
+            last read.
     """
 
     _own_owners: ClassVar[str] = ""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..contract.changes import Changes, owner_of_living
-from ..contract.queries import Key, Query, Snapshot
+from ..contract.queries import DueRecord, Query, Snapshot
 from ..contract.store import Store
 from ..contract.transaction import Rule
 from ..errors import AdapterError, CorruptRecord, StoreBusy
@@ -65,7 +65,7 @@ class AsyncMirrorStore(Store):
         """Return from the records of this process."""
         return self.inner.read_now(queries)
 
-    async def due(self, now: int, limit: int) -> Sequence[Key]:
+    async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what of this process should be swept."""
         return self.inner.due_now(now, limit)
 

@@ -1,4 +1,4 @@
-"""The commands of ``AsyncTokenTables``; its callers find it in ``async_token_tables``."""
+"""The commands of ``AsyncTokenTables``; ``token_tables`` puts them together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``AsyncTokenTables`` stands on: opening, finding by the application's strings, and asking its DB."""
+"""The base of ``AsyncTokenTables``: opening, finding by the application's strings, and calling its DB."""
 
 from __future__ import annotations
 

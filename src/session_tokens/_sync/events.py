@@ -77,7 +77,7 @@ class SyncEventCommands(SyncCore):
     ) -> tuple[list[Event], Place, bool, tuple[str, ...]]:
         """Return events after a place, the place where they go on, whether more follow, and the ids of those left out.
 
-        Few of many may concern an owner: ``PAGE_LIMIT_MAX`` are looked at for them.
+        Few of many may concern an owner: ``PAGE_LIMIT_MAX`` are read for them.
         """
         many = PAGE_LIMIT_MAX if owner is not None else limit
         stretch = self.store.read_events_now(rules.beginning(after), many)
@@ -90,7 +90,7 @@ class SyncEventCommands(SyncCore):
         return list(events), last, is_full, tuple(stretch.unreadable)
 
     def _held_back(self, waiting_ms: int) -> None:
-        """Note for how long events have been waiting, and tell it once a minute where that is long."""
+        """Note for how long events have been waiting, and log it once a minute where that is long."""
         self.events_held_back_ms = waiting_ms
         now_s = time.monotonic()
         if waiting_ms > LATE_MS and now_s >= self._tell_late_again_s:

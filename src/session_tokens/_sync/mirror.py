@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..contract.changes import Changes, owner_of_living
-from ..contract.queries import Key, Query, Snapshot
+from ..contract.queries import DueRecord, Query, Snapshot
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
 from ..errors import AdapterError, CorruptRecord, StoreBusy
@@ -66,7 +66,7 @@ class SyncMirrorStore(BlockingStore):
         """Return from the records of this process."""
         return self.inner.read_now(queries)
 
-    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+    def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what of this process should be swept."""
         return self.inner.due_now(now, limit)
 

@@ -1,5 +1,5 @@
 # Generated from _async/tables_commands.py by tools/generate_sync.py; change that file and run it again.
-"""The commands of ``TokenTables``; its callers find it in ``async_token_tables``."""
+"""The commands of ``TokenTables``; ``token_tables`` puts them together."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # Generated from _async/tables_core.py by tools/generate_sync.py; change that file and run it again.
-"""What ``TokenTables`` stands on: opening, finding by the application's strings, and asking its DB."""
+"""The base of ``TokenTables``: opening, finding by the application's strings, and calling its DB."""
 
 from __future__ import annotations
 

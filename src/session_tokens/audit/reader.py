@@ -42,7 +42,7 @@ FIRST_RUN, RUN = 4, 16
 NOT_BELIEVED = ":"
 """Stands for an entry that is there and whose row is not as it was written."""
 
-Reading = Generator[Sequence[Query], Snapshot, T]
+AuditRead = Generator[Sequence[Query], Snapshot, T]
 Place = tuple[int, int, int]
 """Where an entry stands among those of all chains: when it was made, its chain and number."""
 
@@ -61,7 +61,7 @@ class Verdict(NamedTuple):
     findings: list[str]
 
 
-def verifying(keyring: Keyring, anchors: Sequence[Anchor], progress: Callable[[int], None]) -> Reading[Verdict]:
+def verifying(keyring: Keyring, anchors: Sequence[Anchor], progress: Callable[[int], None]) -> AuditRead[Verdict]:
     """Walk each chain from its first entry; yields what to read, answers the verdict.
 
     Found are entries that were edited, left out, swapped or added, a chain cut before an anchor, and an anchor that
@@ -100,7 +100,7 @@ def _anchor_is_wrong(keys: Mapping[str, AuditKey], anchor: Anchor, number: int) 
     return None
 
 
-def _heads() -> Reading[tuple[dict[int, Head], list[str]]]:
+def _heads() -> AuditRead[tuple[dict[int, Head], list[str]]]:
     """Read the heads of all chains; one that is not as it was written is a finding, and its chain has none."""
     try:
         return heads_in((yield head_queries())), []
@@ -118,7 +118,7 @@ def _heads() -> Reading[tuple[dict[int, Head], list[str]]]:
     return heads, findings
 
 
-def _begun(ends: Mapping[int, Head]) -> Reading[list[int]]:
+def _begun(ends: Mapping[int, Head]) -> AuditRead[list[int]]:
     """Return the chains without a head that have a first entry: their head was taken away."""
     without = [chain for chain in range(CHAINS) if chain not in ends]
     stored = yield from _entries([(chain, 1) for chain in without])
@@ -131,7 +131,7 @@ def _walk(
     end: Head | None,
     anchored: Mapping[int, set[str]],
     progress: Callable[[int], None],
-) -> Reading[list[str]]:
+) -> AuditRead[list[str]]:
     """Walk one chain to its end and beyond; return what is wrong with it."""
     at = first_head(chain)
     end = end or at
@@ -171,7 +171,7 @@ def _of(chain: int) -> str:
     return f" {chain}" if chain else ""
 
 
-def _entries(places: Sequence[tuple[int, int]]) -> Reading[list[str | None]]:
+def _entries(places: Sequence[tuple[int, int]]) -> AuditRead[list[str | None]]:
     """Read entries by chain and number; one whose MAC is wrong is a text that breaks the chain."""
     queries = [SettingOf(entry_name(number, chain)) for chain, number in places]
     try:
@@ -189,7 +189,7 @@ def _entries(places: Sequence[tuple[int, int]]) -> Reading[list[str | None]]:
     return entries
 
 
-def is_kept() -> Reading[bool]:
+def is_kept() -> AuditRead[bool]:
     """Read whether the store has an audit log, which whatever changes the store should then go on with."""
     answer = yield head_queries()
     return any(found.value is not None for found in answer.found)
@@ -210,7 +210,7 @@ def _place_of(cursor: str) -> Place:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
-def latest(limit: int, before: str | None = None) -> Reading[list[dict[str, Any]]]:
+def latest(limit: int, before: str | None = None) -> AuditRead[list[dict[str, Any]]]:
     """Read the last entries of all chains, the newest first; yields what to read, answers them as JSON objects.
 
     Args:
@@ -269,7 +269,7 @@ def _entry_in(text: str | None, chain: int, number: int) -> dict[str, Any]:
         return {"n": number, "chain": chain, "kind": "unreadable"}
 
 
-def _before(place: Place, ends: Mapping[int, int]) -> Reading[dict[int, int]]:
+def _before(place: Place, ends: Mapping[int, int]) -> AuditRead[dict[int, int]]:
     """Return how many entries of each chain stand before a place: all chains are searched at once, by halves."""
     low, high = dict.fromkeys(ends, 0), dict(ends)
     while True:
@@ -283,11 +283,11 @@ def _before(place: Place, ends: Mapping[int, int]) -> Reading[dict[int, int]]:
                 high[chain] = number - 1
 
 
-async def read(store: Store, reading: Reading[T]) -> T:
+async def read(store: Store, reading: AuditRead[T]) -> T:
     """Carry out a reading on a store."""
     return await drive(reading, store.read)
 
 
-def read_now(store: BlockingStore, reading: Reading[T]) -> T:
+def read_now(store: BlockingStore, reading: AuditRead[T]) -> T:
     """Carry out a reading on a blocking store."""
     return drive_now(reading, store.read_now)

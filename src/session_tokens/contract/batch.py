@@ -1,4 +1,4 @@
-"""What several questions are answered with in one round trip, and how a store for threads asks them: each by itself."""
+"""Several questions in one round trip, and how a store for threads answers them: one by one."""
 
 from __future__ import annotations
 

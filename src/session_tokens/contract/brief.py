@@ -1,4 +1,4 @@
-"""Waiting for something no longer than so long: what is not done by then goes on by itself, and nobody asks for it."""
+"""Waits for something up to a bound: what is not done by then goes on by itself, and its outcome is dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drive generators that say what to exchange and leave the waiting to others: one driver for tasks, one for threads.
+"""Runs generators that yield what to send to a server and get its answer: one driver for tasks, one for threads.
 
 Theory of operation. What has several round trips (the attempts of a command, a check, a copy, the opening of a store)
 is a generator without I/O: it yields what is to be asked and is sent the answer. So it is written once for asyncio and

@@ -316,7 +316,7 @@ def leads_somewhere(value: Any) -> bool:
 
 
 def is_lost(queries: Sequence[Query], found: Sequence[Answered]) -> bool:
-    """Whether a look-up key among what was asked led nowhere."""
+    """Whether a look-up key among what was asked found nothing."""
     for query, answer in zip(queries, found, strict=True):
         if query.__class__ in _BY_LOOKUP and isinstance(answer, Result):
             value = answer.value
@@ -335,8 +335,8 @@ def _first_that_leads(found: Sequence[Answered]) -> Answered:
     return Result(found[0][0], [stamp for each in results for stamp in each.stamps])  # type: ignore[index]  # all are results
 
 
-class Key(NamedTuple):
-    """What the sweeper should look at: ``kind`` is ``session``, ``token`` or ``idempotency``."""
+class DueRecord(NamedTuple):
+    """A record that the sweeper rewrites or removes: ``kind`` is ``session``, ``token`` or ``idempotency``."""
 
     kind: str
     id: str

@@ -39,7 +39,7 @@ from .brief import awaited_within, done_within
 from .event_log import EVENT_POLL_S, LogRead
 from .queries import (
     NO_TOKEN,
-    Key,
+    DueRecord,
     PeppersInUse,
     Query,
     Result,
@@ -111,7 +111,7 @@ class Store(metaclass=ABCMeta):
         return await awaited_within(patience_s, self.run(rule, *args))
 
     @abstractmethod
-    async def due(self, now: int, limit: int) -> Sequence[Key]:
+    async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
 
     async def ready(self) -> None:
@@ -267,7 +267,7 @@ class BlockingStore(Store):
         return done_within(patience_s, partial(self.run_now, rule, *args))
 
     @abstractmethod
-    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+    def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """As ``due``, at once."""
 
     def read_events_now(self, after: Place, limit: int) -> LogRead:
@@ -355,7 +355,7 @@ class BlockingStore(Store):
         """Run a rule atomically, and wait for it so long at the most."""
         return self.run_within_now(patience_s, rule, *args)
 
-    async def due(self, now: int, limit: int) -> Sequence[Key]:
+    async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept."""
         return self.due_now(now, limit)
 

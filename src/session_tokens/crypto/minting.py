@@ -1,4 +1,4 @@
-"""The format of ids and secrets, their checksum, and what a store that outlives the process looks secrets up by.
+"""Ids and secrets: their format and checksum, how they are drawn, and the HMAC by which a store looks secrets up.
 
 A secret is ``sts_`` (session), ``stt_`` (token) or ``stk_`` (service key), two characters of partition, 43 base62
 characters worth 256 bits from the operating system and 6 base62 characters of CRC-32 over all before them. Base62

@@ -1,4 +1,4 @@
-"""Where the files of a store may stand: nobody else may put another file, or a link, in their place.
+"""Checks where a store's files stand: nobody else may put another file, or a link, in their place.
 
 Whoever may write to a folder can rename what is in it and plant files of the names that are opened next. In a folder
 with the sticky bit, such as /tmp, others can plant but not rename; what they planted belongs to them and is refused.

@@ -1,4 +1,4 @@
-"""When things end by themselves, and what the end of a session does to the tokens that it holds."""
+"""Deadlines: when sessions and tokens end by themselves, and what the end of a session does to its tokens."""
 
 from __future__ import annotations
 

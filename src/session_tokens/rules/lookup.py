@@ -1,4 +1,4 @@
-"""What a key names, and whether that is alive.
+"""Finds what an id or secret names, and whether it is alive.
 
 An id manages whatever lives, a secret must authenticate to be a key at all.
 

@@ -1,4 +1,4 @@
-"""What may happen to owners: the end of all their sessions, being disabled."""
+"""The rules of owners: the end of all their sessions, being disabled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions with owners that no application can choose: those of the console, and those before a log-in.
+"""Reserved owners, which no application can choose: those of the console, and of sessions before a log-in.
 
 A session of the console proves who is there, and holds nothing: its owner is ``console:`` and the id of a service key,
 and its client the console, which no request can choose. A visitor who has not logged in has a session of the owner

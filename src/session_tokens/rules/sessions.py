@@ -1,4 +1,4 @@
-"""What may happen to sessions and owners."""
+"""The rules of sessions: opening, renewing, detaching, changing and ending them."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def _end_unreadable(
 ) -> int:
     """End the sessions of an owner that cannot be read by one write of their entry, and spare these; return the epoch.
 
-    An entry tells of one such end only: those of an earlier one get their own ends first.
+    An entry holds one such end only: those of an earlier one get their own ends first.
     """
     for session in readable:
         if not session.alive(tx.now, entry):

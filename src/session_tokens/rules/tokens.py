@@ -1,4 +1,4 @@
-"""What may happen to tokens."""
+"""The rules of tokens: issuing, transferring, claiming, offering, changing and ending them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking an address to listen on, and saying in words why it cannot be had."""
+"""Binds the address to listen on, and says in words why it cannot be bound."""
 
 from __future__ import annotations
 

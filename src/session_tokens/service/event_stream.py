@@ -14,16 +14,16 @@ import msgspec
 from ..contract.queries import KeyById
 from ..errors import SessionTokensError
 from ..events import KEY_REVOKED, Event
-from .calls import Call
 from .exchange import Exchange
 from .problems import Problem, bad_request
+from .routes import Call
 from .shapes import event_shape, given
 
 TYPE = b"text/event-stream"
 STREAMS_MAX = 64
 """Streams of one process at a time: each looks for news by itself."""
 BEAT_S = 10.0
-"""How often something is sent where nothing happens, in seconds: tells who has gone, and keeps proxies from cutting."""
+"""How often something is sent where nothing happens, in seconds: shows who has gone, and keeps proxies from cutting."""
 RETRY_MS = 1_000
 
 

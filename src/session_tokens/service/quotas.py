@@ -1,4 +1,4 @@
-"""How much a service key may ask and make, counted in this process: a bucket for each key, a count for each owner."""
+"""Rate limits and quotas of service keys, counted in this process: a bucket for each key, a count for each owner."""
 
 from __future__ import annotations
 

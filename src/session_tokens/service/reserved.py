@@ -1,4 +1,4 @@
-"""Sessions of the service itself: the console's, which nobody opens, renews or shows from outside.
+"""The console's own sessions, which nobody opens, renews or shows through the API.
 
 Their owner is ``console:`` and the id of a service key. Such an owner is no proof of anything, since whoever opens
 sessions names owners; the console knows its own by their client, which no request can choose. A program that may open

@@ -1,4 +1,4 @@
-"""Holds the calls of a bound service key to its bounds: what is beyond them is answered as what is not there.
+"""Limits the calls of a bound service key to its bounds: what is beyond them is answered as if it were not there.
 
 One place for all addresses: ``Service`` asks here before it carries out an operation, so that an address that is added
 is held too. Records are read as the store has them, ended ones too: whose they are never changes while a call is under
@@ -19,10 +19,9 @@ from ..records import ServiceKey, Session, Token
 from ..rules.scopes import EVERYTHING, SCOPE, Scope, scope_in, scope_of, shorter, within
 from ..settings import duration_ms
 from . import shapes
-from .calls import Call, Operation, Snapshot
 from .problems import Problem
 from .quotas import Quotas
-from .routes import OWNERS, S, T
+from .routes import OWNERS, Call, Operation, S, Snapshot, T
 
 MAKERS_MAX = 10_000
 """Keys whose bounds are remembered; they never change."""

@@ -138,7 +138,7 @@ def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) ->
     """Check the records and indexes of the store that a URL names; return what is wrong, a line each.
 
     Args:
-        url: see ``open_store``; one into which a copy was not finished is checked too, and told to be that.
+        url: see ``open_store``; one into which a copy was not finished is checked too, and called that.
         fix: whether to mend what can be mended.
         progress: ``progress(done, total)``, called now and then.
 

@@ -133,9 +133,9 @@ slow. A store for many users has a stamp for each record and each index, and ind
             with self.lock:
                 self.check_open()
                 kept = self.kept
-                due = [(session.sweep_at, Key("session", session.id)) for session in kept["sessions"].values()]
-                due += [(token.deadline, Key("token", token.id)) for token in kept["tokens"].values()]
-                due += [(record.expires_at, Key("idempotency", record.key)) for record in kept["outcomes"].values()]
+                due = [(session.sweep_at, DueRecord("session", session.id)) for session in kept["sessions"].values()]
+                due += [(token.deadline, DueRecord("token", token.id)) for token in kept["tokens"].values()]
+                due += [(one.expires_at, DueRecord("idempotency", key)) for key, one in kept["outcomes"].items()]
                 return [key for at, key in sorted(due) if at <= now][:limit]
 
         def read_events_now(self, after, limit):

@@ -124,7 +124,7 @@ class Ends:
             except InvalidInput:
                 return
             except StoreError as error:
-                log.warning("events cannot be followed, sessions are looked at instead: %s", error)
+                log.warning("events cannot be followed, sessions are read again and again instead: %s", error)
             self._is_following = False
             self._look_at_all()
             await asyncio.sleep(LOOK_S)

@@ -18,7 +18,7 @@ SESSION_ENDED = 4001
 
 
 class EndingSocket:
-    """The two ways of a WebSocket, which are cut when a session ends: the browser is told, and so is the application.
+    """The two ways of a WebSocket, cut when a session ends: the browser gets a close, the application a disconnect.
 
     The application is given ``receive`` and ``send`` of this object. What it sends after the end goes nowhere, and the
     next thing that it receives is ``websocket.disconnect``. ``close()`` it when the application has returned.

@@ -55,8 +55,8 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 
-Page = Callable[[Request, Visitor], Awaitable[Child | Response]]
-Act = Callable[[Request, Visitor, dict[str, str]], Awaitable[Response]]
+PageHandler = Callable[[Request, Visitor], Awaitable[Child | Response]]
+FormHandler = Callable[[Request, Visitor, dict[str, str]], Awaitable[Response]]
 
 
 class Console:
@@ -125,7 +125,7 @@ class Console:
 
     # --- frames ---
 
-    def _page(self, title: str, act: str, work: Page) -> Callable[[Request], Awaitable[Response]]:
+    def _page(self, title: str, act: str, work: PageHandler) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             try:
                 visitor = await self.access.visitor(request)
@@ -142,7 +142,9 @@ class Console:
 
         return answer
 
-    def _act(self, act: str, work: Act, *, destructive: bool = False) -> Callable[[Request], Awaitable[Response]]:
+    def _act(
+        self, act: str, work: FormHandler, *, destructive: bool = False
+    ) -> Callable[[Request], Awaitable[Response]]:
         name = work.__name__.lstrip("_")
 
         async def answer(request: Request) -> Response:
@@ -165,7 +167,7 @@ class Console:
         return answer
 
     async def _judged(
-        self, request: Request, visitor: Visitor, act: str, work: Act, *, destructive: bool
+        self, request: Request, visitor: Visitor, act: str, work: FormHandler, *, destructive: bool
     ) -> tuple[str, Response]:
         """Do what a visitor asks for, if they may; return how that went, and what they are shown."""
         fields = await _form_of(request)
@@ -345,7 +347,7 @@ class Console:
         visitors = request.query_params.get("visitors") == "yes"
         return await pages.sessions_page(self.tokens, detached, request.query_params.get("after"), visitors=visitors)
 
-    def _tokens(self, which: str) -> Page:
+    def _tokens(self, which: str) -> PageHandler:
         async def page(request: Request, visitor: Visitor) -> Child:
             return await pages.tokens_page(self.tokens, which, request.query_params.get("after"))
 

@@ -11,7 +11,7 @@ from ...contract.coalescing import CoalescingStore
 from ...contract.conflict_queue import ConflictQueue
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query
+from ...contract.queries import DueRecord, Query
 from ...events import Listeners, Place
 from .backend import Backend
 from .copying import Dump
@@ -57,7 +57,7 @@ class AsyncServerStore(CoalescingStore):
         """Commit several commands, each whole or not at all, in their order: in one transaction, where that can be."""
         return await self._ask(False, self.backend.commit, commits)
 
-    async def due(self, now: int, limit: int) -> Sequence[Key]:
+    async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return await self._ask(True, self.backend.due, now, limit)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ...contract.batch import Batch
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query
+from ...contract.queries import DueRecord, Query
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import PepperKeyring
 from ...events import Place
@@ -61,7 +61,7 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def due(self, now: int, limit: int) -> Exchange[Sequence[Key]]:
+    def due(self, now: int, limit: int) -> Exchange[Sequence[DueRecord]]:
         """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
 
     @abstractmethod

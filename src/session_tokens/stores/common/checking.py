@@ -3,7 +3,7 @@
 Theory of operation. A store shows its records kind by kind, in batches, with what it finds each by again
 (``Inspected``); what is done about them is decided here, the same for every store. Nothing need be locked while it
 reads: what is mended is written only if what it rests on is as it was seen. Owners' entries come first. What the
-sessions of an owner tell of epochs that the entry does not know means that an entry was lost, and with it what it
+sessions of an owner have epochs that the entry does not know means that an entry was lost, and with it what it
 ended: then one is written by which all of the owner's sessions end (``OwnerEntry.after_loss``).
 
 The methods of a store are generators, as its other scripts are: they may yield what its connections carry out.
@@ -35,7 +35,7 @@ class Stored(NamedTuple):
     Attributes:
         key: what it is known by, so that it can be shown.
         handle: what the store finds it by again as it was; only the store knows what that is.
-        row: its columns, whoever wrote them; empty where they cannot be told, or it does not stand where they say.
+        row: its columns, whoever wrote them; empty where they are unknown, or it does not stand where they say.
         record: what they mean, ``None`` where it cannot be read.
         error: why not.
     """
@@ -82,7 +82,7 @@ class Inspected(Protocol):
 
 
 class _Told:
-    """What the sessions of an owner tell of epochs."""
+    """What the sessions of an owner say about epochs."""
 
     __slots__ = ("epochs", "first", "latest", "needs_entry")
 
@@ -137,7 +137,7 @@ class RecordCheck:
             total: how many there will be at the end.
 
         Returns:
-            How many were looked at by now.
+            How many were read by now.
         """
         for kind in KINDS.values():  # owners' entries before sessions, these before tokens
             for batch in self._inspected.scan(kind):
@@ -180,7 +180,7 @@ class RecordCheck:
         return "malformed" if error.details.get("malformed") else "forged"
 
     def _hear(self, session: Stored) -> None:
-        """Note what a session tells of its owner's epoch, where an entry may have been lost."""
+        """Note what a session says about its owner's epoch, where an entry may have been lost."""
         if len(session.row) <= _EPOCH:
             return
         owner, epoch = session.row[_OWNER], session.row[_EPOCH]
@@ -211,7 +211,7 @@ class RecordCheck:
     def _replaced(self, stored: Stored, owner: str | None) -> Steps[str | None]:
         """Return what was done about an entry that cannot be read.
 
-        Where neither it nor a session tells who the owner is, there is nothing that it could have ended.
+        Where neither it nor a session says who the owner is, there is nothing that it could have ended.
         """
         reason = str(stored.error)
         if owner is None:
@@ -242,7 +242,7 @@ class RecordCheck:
     def _lost_entries(self) -> Steps[None]:
         """See that no session tells of an owner's entry that is not there, or was opened under a later epoch of it.
 
-        Each entry is looked at once more: it may have been written since, before the session was.
+        Each entry is read once more: it may have been written since, before the session was.
         """
         for owner, told in self._told.items():
             if (told.latest == 0 and not told.needs_entry) or self._inspected.entry_key(owner) in self._unreadable_keys:

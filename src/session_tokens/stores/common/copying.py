@@ -31,7 +31,7 @@ SPACES: Final = ("", "tt")
 BATCH: Final = 200
 """Records in one read and in one commit."""
 MARK: Final = "copy_under_way_from"
-"""The setting that tells a target whose copy is not complete; its value tells the source."""
+"""The setting that marks a target whose copy is not complete; its value names the source."""
 
 
 Copied = OwnerEntry | Setting | ServiceKey | Session | Token | IdempotencyRecord
@@ -90,7 +90,7 @@ def copyable(store: BlockingStore) -> Copyable:
 
 
 class Kind(NamedTuple):
-    """How records of one kind are told apart, compared and written.
+    """How records of one kind are identified, compared and written.
 
     Attributes:
         key: answers what is unique to a record.
@@ -211,8 +211,8 @@ class Copying:
     Args:
         source: opens the store that is read.
         target: opens the store that is written.
-        name: tells the source from other ones; the mark of a copy that is under way holds it.
-        progress: told how far it has come.
+        name: identifies the source; the mark of a copy that is under way holds it.
+        progress: called with how far it has come.
 
     Attributes:
         counts: kind → how many records the source has.

@@ -133,7 +133,7 @@ class _Idle(Generic[K]):
     def pop(self) -> K | None:
         """Return the connection that was used last and is whole, if there is one."""
         if self._pid != os.getpid():
-            # Kept, not closed: closing would tell the server to end the parent's connections.
+            # Kept, not closed: closing would ask the server to end the parent's connections.
             self._inherited += self._links
             self._links, self._pid, self.made = [], os.getpid(), 0
         try:

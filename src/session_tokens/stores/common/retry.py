@@ -2,7 +2,7 @@
 
 Theory of operation. Each call has a budget of time. A read that fails is tried again, at most twice, as long as its
 budget lasts. A commit is only sent again when it certainly was not carried out (``NotExecuted``): one whose reply was
-lost may have been, so its caller is told ``StoreUnavailable`` and an idempotency key tells later which it was.
+lost may have been, so its caller gets ``StoreUnavailable``, and an idempotency key shows later which it was.
 After ``failures_max`` failures in a row the breaker opens: calls fail at once instead of queueing up before a dead
 server, and one probe is let through each ``open_ms`` until one succeeds.
 """
@@ -81,7 +81,7 @@ class CircuitBreaker:
 
     Attributes:
         failures: how many calls failed in a row.
-        away_since_s: when it opened, which the log was told; ``None`` while it is closed.
+        away_since_s: when it opened, as logged; ``None`` while it is closed.
     """
 
     def __init__(self, policy: RetryPolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -205,7 +205,7 @@ class Retrying:
             retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
 
     def _pause_after(self, error: StoreUnavailable, retry: int, until_s: float, idempotent: bool) -> float:
-        """Tell the breaker of a failure; return how long to wait before the call is made again.
+        """Report a failure to the breaker; return how long to wait before the call is made again.
 
         Raises:
             StoreUnavailable: the error, where the call is not made again.

@@ -1,4 +1,4 @@
-"""An estimate of the server's clock, from the instants that its answers brought along."""
+"""An estimate of the server's clock, from the instants in its answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _DRIFT_NS = 1_000_000_000
 
 
 class ServerClock:
-    """The server's clock as this process knows it; records tell their time left by it, and no rule judges by it.
+    """The server's clock as this process knows it; records compute their time left by it, and no rule judges by it.
 
     An answer's instant is older than its arrival, so of several estimates the later one is the better one, until
     they fall behind by more than a second: then the server's clock was set back. Before the first answer it is the

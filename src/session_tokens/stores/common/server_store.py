@@ -12,7 +12,7 @@ from ...contract.conflict_queue import ConflictQueue
 from ...contract.direct import DirectStore
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query
+from ...contract.queries import DueRecord, Query
 from ...events import Listeners, Place
 from .backend import Backend
 from .copying import Dump
@@ -58,7 +58,7 @@ class ServerStore(DirectStore):
         """Commit several commands, each whole or not at all, in their order: in one transaction, where that can be."""
         return self._ask(False, self.backend.commit, commits)
 
-    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+    def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         return self._ask(True, self.backend.due, now, limit)
 

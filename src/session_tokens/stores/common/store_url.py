@@ -82,7 +82,7 @@ class StoreURL:
 
     @property
     def place(self) -> str:
-        """What tells one store from another: without users, passwords and time-outs."""
+        """What identifies a store: without users, passwords and time-outs."""
         if self.kind == "sqlite":
             return f"sqlite {Path(self.path).resolve()}"
         options, usual = self.options, PORTS.get(self.kind)

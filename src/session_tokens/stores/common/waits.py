@@ -73,7 +73,7 @@ class Within:
         """Nothing is left to do."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Tell a time-out from a task that somebody else cancelled."""
+        """Raise a time-out as one, and not as a cancellation by somebody else."""
         if self._until_s.pop(self._task, None) is not None:
             return
         if self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:

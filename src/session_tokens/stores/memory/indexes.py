@@ -71,7 +71,7 @@ def member_count(index: dict[str, Bucket], key: str) -> int:
 class Deadlines:
     """Who is due when: ids in buckets of about a second, the buckets in a heap.
 
-    Nothing is taken out when a deadline moves on or its record goes: an id is looked at again when its bucket is due.
+    Nothing is taken out when a deadline moves on or its record goes: an id is checked again when its bucket is due.
     Waiting costs nothing, however many wait.
     """
 

@@ -23,9 +23,9 @@ from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
     AllKeys,
+    DueRecord,
     EntryOf,
     IdempotencyOf,
-    Key,
     KeyById,
     KeyByLookup,
     ParkedTokens,
@@ -69,7 +69,7 @@ class MemoryStore(BlockingStore):
     """Sessions and tokens of one process, gone with it. Safe for threads; any number of event loops.
 
     Args:
-        clock: tells the time; the host's steady clock where not given.
+        clock: the store's time; the host's steady clock where not given.
     """
 
     durable: ClassVar[bool] = False
@@ -436,18 +436,18 @@ class MemoryStore(BlockingStore):
         token = self.tokens.get(id)
         return None if token is None else token.deadline
 
-    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+    def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept: sessions first, then tokens, then forgotten outcomes."""
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
-            keys = [Key("session", id) for id in self._session_deadlines.due(now, limit, self._session_sweep_at)]
+            keys = [DueRecord("session", id) for id in self._session_deadlines.due(now, limit, self._session_sweep_at)]
             tokens = self._token_deadlines.due(now, limit - len(keys), self._token_sweep_at)
-            keys += [Key("token", id) for id in tokens]
+            keys += [DueRecord("token", id) for id in tokens]
             for record in self.outcomes.values():  # in order of their deadlines, all being kept equally long
                 if record.expires_at > now or len(keys) >= limit:
                     break
-                keys.append(Key("idempotency", record.key))
+                keys.append(DueRecord("idempotency", record.key))
             return keys
 
     def close_now(self) -> None:

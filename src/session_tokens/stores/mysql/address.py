@@ -28,7 +28,7 @@ class Address:
         namespace: how the names of the tables begin.
         timeout_s: seconds in which one round trip, and one connection, must be done.
         pool_size: connections at most.
-        tls: how it is encrypted and who is believed; ``None`` in clear.
+        tls: how it is encrypted and whose certificates are trusted; ``None`` in clear.
     """
 
     hosts: tuple[tuple[str, int], ...]

@@ -1,4 +1,4 @@
-"""Looking through a whole store: what a check of its records (``common/checking``) asks of MariaDB or MySQL.
+"""The check of a whole store: what a check of its records (``common/checking``) asks of MariaDB or MySQL.
 
 Theory of operation. A check is an exchange over one connection. It looks at the tables and their indexes first, then at
 every record. Nothing is locked while it reads; what it mends it looks at once more, under all locks or by a commit like
@@ -140,7 +140,7 @@ class _Records:
     def set_aside(
         self, kind: Kind, stored: Stored, reason: str, changes: Changes | None, seen: Sequence[Seen]
     ) -> Steps[bool]:
-        """Move a row to the table ``quarantine``, if it is still the one that was looked at."""
+        """Move a row to the table ``quarantine``, if it is still the one that was read."""
         raw = stored.handle
         name, key = self._prefix + kind.table, f"X'{raw[0].hex()}'"
         by = f"`{kind.key}` = {key}"

@@ -93,7 +93,7 @@ class MySQLLink(_Said):
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
         self._poll = select.poll()
-        self._poll.register(connection._sock, select.POLLIN)  # the driver does not tell whether the server has gone
+        self._poll.register(connection._sock, select.POLLIN)  # the driver does not say whether the server has gone
 
     @property
     def is_idle(self) -> bool:

@@ -58,8 +58,8 @@ class Decoder:
 
     Args:
         keyring: holds the peppers that the MACs were made with.
-        clock: told to sessions, for their time left.
-        unreadables: told of each record that is left out of a list because it cannot be read.
+        clock: goes into sessions, for their time left.
+        unreadables: gets each record that is left out of a list because it cannot be read.
     """
 
     def __init__(self, keyring: Keyring, clock: Clock, unreadables: Unreadables) -> None:
@@ -157,7 +157,7 @@ class Decoder:
         return Result(keys, (), left_out)
 
     def _readable(self, rows: Sequence[Row], decode: Callable[[Row], T]) -> tuple[list[T], list[Unreadable]]:
-        """Return what rows say, and which of them say nothing that can be read; these are told."""
+        """Return what rows say, and which of them say nothing that can be read; these are logged."""
         records: list[T] = []
         left_out: list[Unreadable] = []
         for row in rows:

@@ -1,4 +1,4 @@
-"""The tables' versions and the recorded peppers: what is looked at, and brought up to date, when a store is opened.
+"""The tables' versions and the recorded peppers: what is checked, and brought up to date, when a store is opened.
 
 Opening makes a name space that is not there yet, where the user may; it never changes one that is there: that is
 ``migrate``'s. A statement that makes a table ends the transaction here, so a migration is made of statements that may
@@ -8,19 +8,35 @@ be run again, and is recorded when all of it is done.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreBusy, StoreError
-from ..common.migrations import NEWEST, since
 from ..common.pepper_records import missing_error, not_given
 from ..common.pools import Exchange
 from ..common.sql_tables import pepper_ranges
 from .queries import CLOCK, now_of
 from .statements import NOW, Packet, Rows, literal, plain
-from .tables import DIALECT, table_statements
+from .tables import table_statements
 
 PACKET_MIN = 4_000_000
 LOCK_S = 30
+
+
+class Migration(NamedTuple):
+    """One step of the tables' history; never changed once released."""
+
+    number: int
+    name: str
+
+    def statements(self, prefix: str) -> Iterator[str]:
+        """Yield its SQL, each statement such that it may be run again: the first makes the tables of this version."""
+        yield from table_statements(prefix)
+
+
+MIGRATIONS = (Migration(1, "tables"),)
+NEWEST = MIGRATIONS[-1].number
 
 
 def version(prefix: str) -> Exchange[int]:
@@ -66,30 +82,14 @@ def migrating(prefix: str) -> Exchange[list[int]]:
         raise StoreBusy("another process is making or migrating the store's tables; try again later")
     at = yield from version(prefix)
     _refuse_newer(at)
-    taken = since(at)
-    if at == 0:
-        for statement in table_statements(prefix):
-            yield Packet([statement], lasts=True)
+    taken = [migration for migration in MIGRATIONS if migration.number > at]
     for migration in taken:
-        if at > 0:
-            for table, column, statement in migration.statements(DIALECT, prefix):
-                yield Packet(_unless_there(table, column, statement), lasts=True)
+        for statement in migration.statements(prefix):
+            yield Packet([statement], lasts=True)
         done = f"VALUES ({migration.number}, {literal(migration.name)})"
         yield Packet([f"INSERT INTO {prefix}migrations (number, name) {done}"], lasts=True)
     yield Packet([f"SELECT RELEASE_LOCK(SHA1({lock}))"])
     return [migration.number for migration in taken]
-
-
-def _unless_there(table: str, column: str, statement: str) -> list[str]:
-    """Return what adds a column to a table that has it not; not every version has words for that."""
-    where = f"table_schema = DATABASE() AND table_name = {literal(table)} AND column_name = {literal(column)}"
-    count = f"(SELECT COUNT(*) FROM information_schema.columns WHERE {where})"
-    return [
-        f"SET @wanted = IF({count} = 0, {literal(statement)}, 'DO 0')",
-        "PREPARE wanted FROM @wanted",
-        "EXECUTE wanted",
-        "DEALLOCATE PREPARE wanted",
-    ]
 
 
 def preparing(prefix: str, keyring: PepperKeyring) -> Exchange[None]:
@@ -120,7 +120,7 @@ def _refuse_newer(at: int) -> None:
 
 
 def _peppers_recorded(prefix: str, keyring: PepperKeyring) -> Exchange[None]:
-    """Compare the peppers with those recorded, and record new ones; the first to record an id is believed."""
+    """Compare the peppers with those recorded, and record new ones; the first to record an id is right."""
     recorded = _pairs((yield Packet([_CHECKS.format(p=prefix)])))
     yield from _peppers_retired(prefix, keyring)
     new = [key_id for key_id in keyring.peppers if key_id not in recorded]

@@ -17,7 +17,7 @@ from ...clock import NEVER
 from ...contract.batch import Batch
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query
+from ...contract.queries import DueRecord, Query
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput
@@ -66,7 +66,7 @@ class MySQLBackend(Backend):
         """Write each command whole or not at all."""
         return committing(self.prefix, self.keyring, commits)
 
-    def due(self, now: int, limit: int) -> Exchange[Sequence[Key]]:
+    def due(self, now: int, limit: int) -> Exchange[Sequence[DueRecord]]:
         """Return at most ``limit`` keys of what should be swept."""
         due = [
             f"SELECT {key}, {at} FROM {self.prefix}{table} WHERE {at} <= {now} AND {at} < {NEVER}"
@@ -81,7 +81,7 @@ class MySQLBackend(Backend):
             for kind, rows in zip(("session", "token", "idempotency"), answer, strict=True)
             for id, at in rows
         ]
-        return [Key(kind, id) for _, kind, id in sorted(found)[:limit]]
+        return [DueRecord(kind, id) for _, kind, id in sorted(found)[:limit]]
 
     def prepare(self) -> Exchange[None]:
         """Make the tables if there are none and the user may; see that they and the peppers are the right ones."""

@@ -1,6 +1,6 @@
 """What makes the tables of a name space in MariaDB or MySQL, from the table of kinds.
 
-There are no partial indexes here: where one should hold only some records, the column that tells them stands in it
+There are no partial indexes here: where one should hold only some records, the column that marks them stands in it
 before their order, or one that is computed for it.
 """
 
@@ -27,21 +27,18 @@ _TELLS = {
     "listed = 1": "listed",
     "unassigned_at IS NOT NULL": "is_unassigned",
 }
-"""The condition of a partial index → the column that tells who fulfils it; others are told by the first column."""
-
-
-DIALECT = Dialect(
-    {"name": "VARBINARY(768)", "text": "MEDIUMBLOB", "number": "BIGINT", "flag": "TINYINT"},
-    LIVING,
-    (f"{STAMP} BIGINT NOT NULL",),
-    lambda kind: " ENGINE = InnoDB ROW_FORMAT = DYNAMIC",
-    has_partial_indexes=False,
-)
+"""The condition of a partial index → the column that shows who fulfils it; others show by the first column."""
 
 
 def _dialect(kind: Kind) -> Dialect:
     computed = [_COMPUTED[kind.table]] if kind.table in _COMPUTED else []
-    return DIALECT._replace(after_columns=(*DIALECT.after_columns, *computed))
+    return Dialect(
+        {"name": "VARBINARY(768)", "text": "MEDIUMBLOB", "number": "BIGINT", "flag": "TINYINT"},
+        LIVING,
+        (f"{STAMP} BIGINT NOT NULL", *computed),
+        lambda kind: " ENGINE = InnoDB ROW_FORMAT = DYNAMIC",
+        has_partial_indexes=False,
+    )
 
 
 def _indexed(index: Index) -> tuple[str, ...]:

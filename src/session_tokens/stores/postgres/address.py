@@ -92,7 +92,7 @@ def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
             words["port"] = ",".join(str(port or "") for _, port in named.hosts)
     words |= {"fallback_application_name": "session-tokens"} | options
     if "," in (words.get("host") or ""):
-        # Of one host nothing is to be chosen, and a pooler may tell a new client what its server was long ago.
+        # Of one host nothing is to be chosen, and a pooler may report to a new client what its server was long ago.
         words.setdefault("target_session_attrs", "primary")
     words["client_encoding"] = "utf8"  # all text is UTF-8, here and there
     try:

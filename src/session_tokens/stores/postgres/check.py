@@ -1,4 +1,4 @@
-"""Looking through a whole store: what a check of its records (``common/checking``) asks of PostgreSQL.
+"""The check of a whole store: what a check of its records (``common/checking``) asks of PostgreSQL.
 
 Theory of operation. A check is a script over one connection (``schema.Script``). It looks at the functions, the indexes
 and the sequence first (``check_indexes``), then at every record. Nothing is locked while it reads; what it mends it
@@ -116,7 +116,7 @@ class _Records:
     def set_aside(
         self, kind: Kind, stored: Stored, reason: str, changes: Changes | None, seen: Sequence[Seen]
     ) -> Steps[bool]:
-        """Move a row to the table ``quarantine``, if it is still the one that was looked at."""
+        """Move a row to the table ``quarantine``, if it is still the one that was read."""
         text = _SET_ASIDE.format(schema=self._schema, table=kind.table, key=kind.key)
         locks = json.dumps({"alone": True, "lock_timeout_ms": str(LOCK_TIMEOUT_MS)})
         column, stamp = stored.handle

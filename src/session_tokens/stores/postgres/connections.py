@@ -151,7 +151,7 @@ class Preparing:
     def give_up(self, error: Exception, asked_prepared: bool) -> bool:
         """Whether an error says that a pooler knows no prepared statements: then none are used from now on.
 
-        The question was not carried out. Others may have been asked in the same way meanwhile; each is told so.
+        The question was not carried out. Others may have been asked in the same way meanwhile; each gets this error.
         """
         if not (asked_prepared and is_unprepared(error)):
             return False
@@ -397,7 +397,7 @@ class AsyncTalk:
             call(self)
 
     def _end(self, error: Exception) -> None:
-        """Tell the caller what happened; close the connection unless it has read everything."""
+        """Give the caller the outcome; close the connection unless it has read everything."""
         if self.pgconn.transaction_status == _IDLE:
             self._finished([], error)
         else:
@@ -421,7 +421,7 @@ class AsyncTalk:
             self._end(TimedOut("no answer in time"))
 
     def close(self, error: Exception | None = None) -> None:
-        """Let go of the connection; whoever waits for an answer is told so."""
+        """Let go of the connection; whoever waits for an answer gets an error."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ...contract.batch import Batch
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query
+from ...contract.queries import DueRecord, Query
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreError, StoreUnavailable
 from ...events import Place
@@ -24,7 +24,7 @@ from .dump import clearing, counting, dump_of, dump_statement
 from .errors import CLASH, TAKEN, sqlstate_of
 from .event_log import log_read, read_statement, trim_statement
 from .pool import PostgresLinks
-from .queries import Reading, Statement
+from .queries import ReadStatement, Statement
 from .rows import Decoder
 from .schema import looking, migrating, opening
 
@@ -43,7 +43,7 @@ class PostgresBackend(Backend):
 
     def fetch(self, queries: Sequence[Query]) -> Exchange[Batch]:
         """Return the results of distinct queries as of one instant, in one statement."""
-        asked = Reading(self.schema, queries)
+        asked = ReadStatement(self.schema, queries)
         return asked.batch((yield asked.statement), self.decoder)
 
     def commit(self, commits: Sequence[Commit]) -> Exchange[Sequence[bool | Exception]]:
@@ -64,10 +64,10 @@ class PostgresBackend(Backend):
             outcomes += yield from self.commit([commit])
         return outcomes
 
-    def due(self, now: int, limit: int) -> Exchange[Sequence[Key]]:
+    def due(self, now: int, limit: int) -> Exchange[Sequence[DueRecord]]:
         """Return at most ``limit`` keys of what should be swept, longest due first."""
         rows = yield Statement(f"SELECT kind, id FROM {self.schema}.due_v1(%s, %s)", (now, limit))
-        return [Key(*row) for row in rows]
+        return [DueRecord(*row) for row in rows]
 
     def read_events(self, after: Place, limit: int) -> Exchange[LogRead]:
         """Return events that stand after a place, in one round trip."""

@@ -1,7 +1,7 @@
 """The SQL of a name space: its tables and its functions, made of the files in ``sql`` and the table of kinds.
 
 Theory of operation. What is asked alike of several kinds or sets of records is one text with names in braces; here it
-is told of which. Columns and indexes follow from ``kinds``. Every function is made by ``CREATE OR REPLACE``, so that a
+is named. Columns and indexes follow from ``kinds``. Every function is made by ``CREATE OR REPLACE``, so that a
 migration changes tables and then makes all functions anew.
 """
 

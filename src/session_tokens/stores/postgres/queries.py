@@ -108,7 +108,7 @@ _TOKEN_LISTING = (
 )
 
 
-class Reading:
+class ReadStatement:
     """One read: its statement, and what the rows of the reply mean.
 
     Args:

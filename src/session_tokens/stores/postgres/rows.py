@@ -130,10 +130,10 @@ class Decoder:
 
     Args:
         keyring: holds the peppers that the MACs were made with.
-        clock: told to sessions, for their time left.
+        clock: goes into sessions, for their time left.
 
     Attributes:
-        unreadables: told of each record that is left out of a list because it cannot be read.
+        unreadables: gets each record that is left out of a list because it cannot be read.
     """
 
     __slots__ = ("_clock", "_keyring", "_known", "unreadables")
@@ -221,7 +221,7 @@ class Decoder:
     def _readable(
         self, rows: Sequence[Row], column: int, decode: Callable[[Row], T]
     ) -> tuple[list[T], list[Unreadable]]:
-        """Return what rows say, and which of them say nothing that can be read; these are told.
+        """Return what rows say, and which of them say nothing that can be read; these are logged.
 
         Args:
             rows: as they came.

@@ -1,4 +1,4 @@
-"""Looking an SQLite file over: its structure, its indexes, the MAC of every row, and tokens without their session."""
+"""The check of an SQLite file: its structure, its indexes, the MAC of every row, and tokens without their session."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ class _Rows:
         return Stored(shown(row[0]), row, told, record)
 
     def tell_older(self, findings: Findings, space: str) -> None:
-        """Tell of rows that are signed under an older pepper."""
+        """Report rows that are signed under an older pepper."""
         for kind, count in self._older.items():
             said = f"{count} rows are signed under an older pepper; that is fine as long as it is given"
             fixed = "signed under the current one" if self._fix else None

@@ -36,7 +36,7 @@ CHECKPOINT_PAGES = 4_000
 FORK_WAIT_S = 10.0
 """How long a fork waits for reads and a commit that are under way."""
 LOOK_EVERY_S = 1.0
-"""For how long reads believe that the file is still in its place; each commit looks for itself."""
+"""For how long reads take it that the file is still in its place; each commit checks it."""
 
 DAMAGED_REMEDY = (
     "stop all processes that use it, keep a copy, and restore a backup together with its key file. Without one, "
@@ -172,7 +172,7 @@ class FileOptions:
 
 
 class OpenedFile:
-    """The very file that a store was opened on, told from every other by its device and inode.
+    """The very file that a store was opened on, known by its device and inode.
 
     Open connections go on with a file that was moved, deleted or replaced, and nothing that they do fails: what they
     write would be acknowledged and then be in no file that anybody opens again.
@@ -444,5 +444,5 @@ def leave_to_parent(*things: object) -> None:
 
 
 def watch_forks(forkable: Forkable) -> None:
-    """Tell ``forkable`` of every fork from now on."""
+    """Call ``forkable`` at every fork from now on."""
     _forkables.add(forkable)

@@ -1,4 +1,4 @@
-"""The events that an SQLite store keeps: rows of a table, written in the commit of what they tell."""
+"""The events that an SQLite store keeps: rows of a table, written in the commit that they describe."""
 
 from __future__ import annotations
 

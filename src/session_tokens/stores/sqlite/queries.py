@@ -14,9 +14,9 @@ from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
     AllKeys,
+    DueRecord,
     EntryOf,
     IdempotencyOf,
-    Key,
     KeyById,
     KeyByLookup,
     ParkedTokens,
@@ -390,7 +390,7 @@ class Records(Rows):
         statement = f"{self._tokens_found} WHERE t.id IN ({', '.join('?' * len(ids))}) ORDER BY t.created_at, t.id"
         return self._readable(statement, ids, self._token_with_session)
 
-    def due(self, now: int, limit: int) -> list[Key]:
+    def due(self, now: int, limit: int) -> list[DueRecord]:
         """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
         due: list[tuple[int, str, str]] = []
         for kind, column, source in (
@@ -401,7 +401,7 @@ class Records(Rows):
             rows = self._execute(f"SELECT {column}, {source} <= ? ORDER BY at LIMIT ?", (now, limit)).fetchall()
             due.extend((at, kind, id) for id, at in rows)
         due.sort(key=lambda item: item[0])
-        return [Key(kind, id) for _, kind, id in due[:limit]]
+        return [DueRecord(kind, id) for _, kind, id in due[:limit]]
 
     def answer(self, query: Any, now: int) -> Any:
         """Return one query; ``left_out`` says what is missing from a list."""

@@ -34,10 +34,10 @@ class Rows:
         connection: its own; one thread at a time.
         beginning: how the names of the tables begin.
         keyring: checks the MACs.
-        clock: goes into the sessions, which tell their time left by it.
+        clock: goes into the sessions, which compute their time left by it.
         believed: what was found in rows whose MACs were right, so that an equal row need not be checked and decoded
             again; all readers of a store share it.
-        unreadables: told of each row that is left out of a list because it cannot be read.
+        unreadables: gets each row that is left out of a list because it cannot be read.
 
     Attributes:
         left_out: what the answer to the last query left out.
@@ -111,7 +111,7 @@ class Rows:
         return TokenResult(token, found.session, found.entry)
 
     def _readable(self, statement: str, values: Sequence[object], decode: Callable[[Sequence[Any]], T]) -> list[T]:
-        """Return what the rows of a statement say; one that cannot be read is left out, and told."""
+        """Return what the rows of a statement say; one that cannot be read is left out, and logged."""
         records: list[T] = []
         for row in self._all(statement, values):
             try:
@@ -152,7 +152,7 @@ class Rows:
 
 
 def asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:
-    """Return a row that is one of those asked for; an index may have led to another."""
+    """Return a row that is one of those asked for; an index may point to another."""
     if row[column] not in keys:
         raise CorruptRecord("an index of the database leads to another row; run session-tokens check --fix")
     return row

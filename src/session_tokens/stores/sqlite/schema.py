@@ -5,7 +5,7 @@ finds the file either empty or complete. What the file has once stands in ``meta
 
 - ``schema_version``: how many migrations it has seen.
 - ``space:<beginning of the tables' names>``: one for each name space.
-- ``pepper:<key id>``: HMAC of ``check`` under that pepper, to tell a wrong one when the file is opened;
+- ``pepper:<key id>``: HMAC of ``check`` under that pepper, to recognise a wrong one when the file is opened;
   ``pepper_added:<key id>``, ``pepper_used:<key id>``: since when it was given, and since when it was current.
 - ``clock_mark_ms``: the instant of the last commit.
 - ``events_trimmed:<beginning of the tables' names>``: up to which event they were taken away.
@@ -24,7 +24,6 @@ from ...clock import Clock
 from ...crypto.key_file import Keys, given_keys, key_file_of, keyring_of, make_key_file, read_key_file
 from ...crypto.minting import Pepper
 from ...errors import InvalidInput, StoreError
-from ..common.migrations import NEWEST, since
 from ..common.pepper_records import missing_error, not_given
 from ..common.sql_tables import Dialect, pepper_ranges, schema_statements
 from .connections import FileOptions
@@ -41,11 +40,16 @@ DIALECT = Dialect(
     table_options=lambda kind: " WITHOUT ROWID" if kind.table in ("owners", "settings") else "",
 )
 
+SPACE_MIGRATIONS: tuple[str, ...] = ()
+"""SQL that brings the tables of a name space from one version to the next, in order; a new one is made whole."""
+
+SCHEMA_VERSION = 1 + len(SPACE_MIGRATIONS)
+
 CLOCK_LEAD_MS_MAX = 300_000
 """How far the last commit may be ahead of the clock when a file is opened: 5 minutes."""
 
 ADDED, USED = "pepper_added", "pepper_used"
-"""How the names begin under which ``meta`` tells when a pepper was first given, and when it was first current."""
+"""Prefixes of the names under which ``meta`` holds when a pepper was first given, and when it was first current."""
 
 _SPACE = re.compile(r"[a-z][a-z0-9]{0,15}")
 
@@ -165,7 +169,7 @@ def _make_file(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
     for statement in statements_of("file.sql"):
         connection.execute(statement)
-    rows = [("schema_version", NEWEST), ("clock_mark_ms", 0)]
+    rows = [("schema_version", SCHEMA_VERSION), ("clock_mark_ms", 0)]
     connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
 
@@ -177,9 +181,9 @@ def spaces_of(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _migrate(connection: sqlite3.Connection, table_prefix: str, path: Path) -> None:
     (version,) = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
-    if not isinstance(version, int) or version > NEWEST:
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise StoreError(
-            f"the database {path} has schema {version}, this session-tokens knows {NEWEST}; upgrade "
+            f"the database {path} has schema {version}, this session-tokens knows {SCHEMA_VERSION}; upgrade "
             "session-tokens, or restore a backup from before the upgrade",
             schema_version=version,
         )
@@ -189,8 +193,8 @@ def _migrate(connection: sqlite3.Connection, table_prefix: str, path: Path) -> N
     if table_prefix not in spaces:
         _apply(connection, table_prefix, 0)
         connection.execute("INSERT INTO meta VALUES (?, 1)", (f"space:{table_prefix}",))
-    if version < NEWEST:
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (NEWEST,))
+    if version < SCHEMA_VERSION:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (SCHEMA_VERSION,))
 
 
 def _apply(connection: sqlite3.Connection, table_prefix: str, seen: int) -> None:
@@ -201,9 +205,9 @@ def _apply(connection: sqlite3.Connection, table_prefix: str, seen: int) -> None
         for statement in statements_of("space.sql"):
             connection.execute(statement.replace("{space}", table_prefix))
         return
-    for migration in since(seen):
-        for _, _, statement in migration.statements(DIALECT, table_prefix):
-            connection.execute(statement)
+    for file in SPACE_MIGRATIONS[seen - 1 :]:
+        for statement in statements_of(file):
+            connection.execute(statement.replace("{space}", table_prefix))
 
 
 def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path, now: int) -> None:

@@ -29,7 +29,7 @@ from ...contract.event_log import LogRead
 from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
-    Key,
+    DueRecord,
     KeyByLookup,
     ParkedTokens,
     Query,
@@ -98,7 +98,7 @@ def open_sqlite(
     Args:
         path: the file. Its key file, where none of the other sources gives a pepper, is ``<path>.key``.
         pepper: at least 32 bytes, or key id → bytes with the current one first.
-        clock: tells the time; the host's steady clock where not given.
+        clock: the store's time; the host's steady clock where not given.
         space: the name space of its records within the file: nothing, or 1 to 16 small letters and digits.
         synchronous: ``FULL`` (each acknowledged command survives a power cut), ``NORMAL`` (the last ones may be
             lost), ``OFF`` or ``EXTRA``.
@@ -244,7 +244,7 @@ class SqliteStore(BlockingStore):
             self.insist_on_peppers_now()
         return Snapshot(now, found)
 
-    def due_now(self, now: int, limit: int) -> Sequence[Key]:
+    def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept, longest due first."""
         return self._read(Records.due, now, limit)
 
@@ -283,7 +283,7 @@ class SqliteStore(BlockingStore):
         """As ``read``; what look-up keys found lately still holds if nobody has committed since."""
         return self.look_now(queries) if BY_LOOKUP.issuperset(map(type, queries)) else await super().look(queries)
 
-    async def due(self, now: int, limit: int) -> Sequence[Key]:
+    async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept, without holding the loop."""
         return await asyncio.to_thread(self.due_now, now, limit)
 
@@ -311,7 +311,7 @@ class SqliteStore(BlockingStore):
         Args:
             fix: mend what can be mended: indexes are made anew, rows that are not as written go into the table
                 ``quarantine``, rows under an older pepper are signed under the current one. Writers wait meanwhile.
-            progress: called with how many rows were looked at and how many there are.
+            progress: called with how many rows were read and how many there are.
 
         Raises:
             StoreUnavailable: the file cannot be read.

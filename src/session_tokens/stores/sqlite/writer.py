@@ -78,7 +78,7 @@ class SqliteTransaction(WriteSet):
         self.transferables_of = records.transferables_of
 
 
-class Command(Generic[T]):
+class QueuedCommand(Generic[T]):
     """A rule that waits to be run, and then its outcome."""
 
     __slots__ = ("_done", "args", "error", "future", "notes", "result", "rule")
@@ -138,8 +138,8 @@ class Writer:
         beginning: how the names of the tables begin.
         keyring: signs the rows and checks their MACs.
         clock: each group has one instant on it.
-        listeners: told after each commit, in the order of the commits, before callers are answered.
-        unreadables: told of each row that is left out of a set because it cannot be read.
+        listeners: called after each commit, in the order of the commits, before callers get their results.
+        unreadables: gets each row that is left out of a set because it cannot be read.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Writer:
         self._start()
 
     def _start(self) -> None:
-        self._waiting: queue.SimpleQueue[Command[Any] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[QueuedCommand[Any] | None] = queue.SimpleQueue()
         self._putting = threading.RLock()  # a signal's handler may put a command while one is put
         self._busy = threading.Lock()
         self._paused = False
@@ -178,7 +178,7 @@ class Writer:
 
         A listener may call this too: on the writer's own thread the rule is committed by itself at once.
         """
-        command = Command(rule, args)
+        command = QueuedCommand(rule, args)
         if self._thread is threading.current_thread():
             self._commit([command])
         else:
@@ -190,12 +190,12 @@ class Writer:
 
         A task that is cancelled while it waits does not take its command back: it may still be committed.
         """
-        command: Command[T] = Command(rule, args, asyncio.get_running_loop().create_future())
+        command: QueuedCommand[T] = QueuedCommand(rule, args, asyncio.get_running_loop().create_future())
         self._put(command)
         assert command.future is not None
         return await command.future
 
-    def _put(self, command: Command[Any]) -> None:
+    def _put(self, command: QueuedCommand[Any]) -> None:
         with self._putting:
             if self._closed is not None:
                 raise StoreUnavailable(self._closed)
@@ -226,10 +226,10 @@ class Writer:
         elif wait and thread is not threading.current_thread():
             thread.join(STOP_WAIT_S)
 
-    def _work(self, waiting: queue.SimpleQueue[Command[Any] | None]) -> None:
+    def _work(self, waiting: queue.SimpleQueue[QueuedCommand[Any] | None]) -> None:
         going_on = True
         while going_on:
-            group: list[Command[Any]] = []
+            group: list[QueuedCommand[Any]] = []
             command = waiting.get()
             try:
                 while command is not None:
@@ -248,8 +248,8 @@ class Writer:
         with self._busy:
             self._disconnect()
 
-    def _commit(self, group: list[Command[Any]]) -> None:
-        """Run a group to its commit, then tell the listeners and return the callers."""
+    def _commit(self, group: list[QueuedCommand[Any]]) -> None:
+        """Run a group to its commit, then call the listeners and give the callers their results."""
         now = 0
         try:
             with self._busy:
@@ -267,7 +267,7 @@ class Writer:
             log.exception("a listener asked the writer of %s to end", self._options.path)
         _answer(group)
 
-    def _run_with_reserve(self, group: list[Command[Any]]) -> int:
+    def _run_with_reserve(self, group: list[QueuedCommand[Any]]) -> int:
         """Run a group; where the disk is full, only what ends things or frees space."""
         now, left = 0, group
         if self._reserve.is_kept() or self._reserve.keep():
@@ -297,7 +297,7 @@ class Writer:
         with contextlib.suppress(sqlite3.Error):
             self._connected()[0].execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
-    def _run_group(self, group: list[Command[Any]], *, scarce: bool = False) -> int:
+    def _run_group(self, group: list[QueuedCommand[Any]], *, scarce: bool = False) -> int:
         """Run a group to its commit; where space is scarce, refuse what makes the file grow."""
         connection, records, applier = self._connected()
         self._options.begin_writing(connection)
@@ -330,7 +330,7 @@ class Writer:
 
     def _run_one(
         self,
-        command: Command[Any],
+        command: QueuedCommand[Any],
         connection: sqlite3.Connection,
         tx: SqliteTransaction,
         applier: Applier,
@@ -430,9 +430,9 @@ class Writer:
         return self._connection is not None
 
 
-def _answer(group: list[Command[Any]]) -> None:
+def _answer(group: list[QueuedCommand[Any]]) -> None:
     """Wake the waiting threads, and each event loop once for all its waiting tasks."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Command[Any]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[QueuedCommand[Any]]] = {}
     for command in group:
         if command.future is None:
             command.wake()
@@ -445,6 +445,6 @@ def _answer(group: list[Command[Any]]) -> None:
             log.debug("an event loop was closed while %d commands waited", len(commands))
 
 
-def _resolve(commands: list[Command[Any]]) -> None:
+def _resolve(commands: list[QueuedCommand[Any]]) -> None:
     for command in commands:
         command.resolve()

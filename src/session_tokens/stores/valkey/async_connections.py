@@ -147,7 +147,7 @@ class AsyncConnections(Connections):
             await self._drop_idle()
 
     async def _told_otherwise(self, connection: _AsyncConnection, error: Exception) -> Reply:
-        """Return what a probe tells that was refused, if a primary did so that may not write now; else raise."""
+        """Return the answer of a probe that was refused, if a primary did so that may not write now; else raise."""
         if not is_of_a_primary(error):
             raise error
         await self._greet(connection)

@@ -12,7 +12,7 @@ from ...contract.coalescing import CoalescingStore
 from ...contract.drive import drive
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import Key, Query, SessionByLookup, Snapshot, TokenByLookup, is_lost
+from ...contract.queries import DueRecord, Query, SessionByLookup, Snapshot, TokenByLookup, is_lost
 from ...contract.transaction import Rule
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
@@ -86,7 +86,7 @@ class ValkeyStore(CoalescingStore):
     async def look(self, queries: Sequence[Query]) -> Snapshot:
         """Return the results of all queries as of one instant; over ways that are known all in one plain command.
 
-        What is as it was when it was last looked at is not taken apart again. Commands ``read``, so that what they
+        What is as it was when it was last read is not decoded again. Commands ``read``, so that what they
         rest on is remembered for their next run.
         """
         paths = self._paths.of(queries) if queries else None
@@ -161,7 +161,7 @@ class ValkeyStore(CoalescingStore):
         except Moved:
             return [False] * len(commits)
 
-    async def due(self, now: int, limit: int) -> Sequence[Key]:
+    async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
         return self._core.keys(await self._ask_once(self._core.due_words(now, limit)))
 
@@ -201,7 +201,7 @@ class ValkeyStore(CoalescingStore):
         return await drive(steps, self._ask_once)
 
     async def open(self) -> None:
-        """Make sure that the server can hold the store; a server that is not reached is looked at closely.
+        """Make sure that the server can hold the store; why a server is not reached is found out.
 
         Raises:
             StoreUnavailable: it cannot be reached.

@@ -1,8 +1,8 @@
-"""Looking through a whole store: what a check of its records (``common/checking``) asks of Valkey, and its indexes.
+"""The check of a whole store: what a check of its records (``common/checking``) asks of Valkey, and its indexes.
 
-Theory of operation. All names are gathered first. The records are looked at, each with the places in which it should
+Theory of operation. All names are gathered first. The records are read, each with the places in which it should
 stand (``contract/places``); then the sorted sets, which should hold these places and no others. What moves while it is
-read is looked at again before it is called wrong, under the stamp of its record. What is set aside is kept, as it was,
+read is read again before it is called wrong, under the stamp of its record. What is set aside is kept, as it was,
 under a name that begins with ``q:``. Pure: yields commands.
 """
 
@@ -147,7 +147,7 @@ class _Records:
     def set_aside(
         self, kind: Kind, stored: Stored, reason: str, changes: Changes | None, seen: Sequence[Seen]
     ) -> Steps[bool]:
-        """Move a record to another name, if it is still the one that was looked at."""
+        """Move a record to another name, if it is still the one that was read."""
         name, value = stored.handle
         words = [b"p", b"q:" + name, b"0", value, b"d", name]
         checks: Mapping[bytes, bytes] = {**_stamps_of(seen), name: value[:STAMP_LENGTH]}
@@ -280,7 +280,7 @@ class _Indexes:
 
 
 def _record_at(place: _Member) -> bytes:
-    """Return the name of the record of which a place tells."""
+    """Return the name of the record that stands in a place."""
     if place.bucket == b"du":
         return place.member[:1] + b":" + place.member[1:]
     kinds = {b"bo": b"s:", b"bs": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}

@@ -5,7 +5,7 @@ task too, closes the connection, so that no reply is ever left over for the next
 
 An address may come to lead to another server, and a server may become a replica while connections to it stay open.
 So each new connection asks which run of which server it leads to, and whether that is a primary. Each read ends with a
-probe, a command that changes nothing but may write, so that a replica refuses it: a function of the library that tells
+probe, a command that changes nothing but may write, so that a replica refuses it: the library's function for
 the time, or ``PERSIST`` of a key that never expires. Who is refused like that closes this connection and all idle ones.
 Where a new connection leads to another run than those before, they are closed too, what was remembered of records is
 forgotten, and a commit that was judged on the other run is not sent.
@@ -34,7 +34,7 @@ from .keys import keys_of
 IDLE_MAX = 16
 """Connections kept for later exchanges."""
 LOOK_AFTER_S = 0.05
-"""A connection that lay idle for longer is looked at before it is used: its server may have gone meanwhile."""
+"""A connection that lay idle for longer is checked before it is used: its server may have gone meanwhile."""
 
 
 class Moved(Exception):
@@ -103,7 +103,7 @@ class Connections:
 
     Attributes:
         probe: what a read ends with that knows the time, or does not care.
-        timed_probe: what another ends with; it tells the instant in milliseconds.
+        timed_probe: what another ends with; it returns the instant in milliseconds.
 
     Args:
         pool: the connection pool of a client; only how it makes connections is used.
@@ -148,7 +148,7 @@ class Connections:
         told = fields_of(server)
         if "sentinel" in (told.get("redis_mode"), told.get("server_mode")):
             raise StoreError(
-                "the address is that of a Sentinel, not of a server; give the primary's, which it tells: "
+                "the address is that of a Sentinel, not of a server; give the primary's, which it knows: "
                 "SENTINEL GET-PRIMARY-ADDR-BY-NAME (on Redis GET-MASTER-ADDR-BY-NAME)"
             )
         told_of_replicas = fields_of(replication)

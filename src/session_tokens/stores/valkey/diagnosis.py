@@ -1,4 +1,4 @@
-"""Why a Valkey or Redis server was not reached: looked at when a store opens, for what its driver does not tell.
+"""Why a Valkey or Redis server was not reached: found out when a store opens, where its driver does not say.
 
 A client that speaks TLS to a port without it, or the other way round, waits or is cut off; a server that demands a
 client certificate says so after the handshake, and mostly the connection is gone before anyone reads it. So the port is
@@ -27,7 +27,7 @@ def diagnosis(options: Mapping[str, Any], *, wants_tls: bool) -> str | None:
     """Return what is wrong with how a server is spoken to, ``None`` where nothing is found.
 
     Args:
-        options: how the driver makes connections; only host, port and client certificate are looked at.
+        options: how the driver makes connections; only host, port and client certificate are used.
         wants_tls: whether it makes them over TLS.
     """
     host, port = options.get("host"), options.get("port")
@@ -80,7 +80,7 @@ def _demands_certificate(host: str, port: int, certificate: str | None, key: str
 
 
 def _spoken_to(host: str, port: int, certificate: str | None = None, key: str | None = None) -> ssl.SSLSocket:
-    """Return a connection over TLS on which nothing secret is sent: whose certificate it is was looked at before."""
+    """Return a connection over TLS on which nothing secret is sent: whose certificate it is was checked before."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate:

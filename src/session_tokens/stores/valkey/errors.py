@@ -9,7 +9,7 @@ from ...errors import StoreError, StoreUnavailable
 from ..common.retry import Declined, Elsewhere, Full, NotExecuted
 from .library import library_text
 
-UNKNOWN_OUTCOME = "the outcome of a command is unknown, an idempotency key tells when it is sent again"
+UNKNOWN_OUTCOME = "the outcome of a command is unknown, the same idempotency key shows it when it is sent again"
 
 _NOT_DONE = {
     "LOADING": "the server is loading its data; it will answer soon",
@@ -55,7 +55,7 @@ class LibraryLost(NotExecuted):
 
 
 class NotReached(NotExecuted):
-    """No connection came about, and the driver does not tell why; ``valkey_diagnosis`` may."""
+    """No connection came about, and the driver does not say why; ``diagnosis`` may."""
 
 
 class NotPermitted(Declined):

@@ -1,4 +1,4 @@
-"""The events that a Valkey store keeps: a stream, to which a commit adds what it tells. No I/O."""
+"""The events that a Valkey store keeps: a stream, to which a commit adds its own. No I/O."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ def trim_words(codec: ValkeyCodec, keep: int) -> list[bytes]:
 
 
 def _place_of(id: bytes) -> Place:
-    """Return the place that the id of an entry tells; nowhere for none."""
+    """Return the place in the id of an entry; nowhere for none."""
     major, _, minor = id.partition(b"-")
     return (int(major), int(minor)) if id else NOWHERE

@@ -8,8 +8,8 @@ from ...contract.batch import Batch
 from ...contract.optimistic import Commit
 from ...contract.queries import (
     Answered,
+    DueRecord,
     EntryOf,
-    Key,
     PeppersInUse,
     Query,
     Result,
@@ -44,7 +44,7 @@ Values = list[bytes | None]
 """What stands under keys, one after another."""
 Seen = tuple[int, Result]
 """An instant in milliseconds, and what stood on a way then."""
-Reading = Generator[tuple[bytes, bool], list[Reply], Batch]
+ReadExchange = Generator[tuple[bytes, bool], list[Reply], Batch]
 Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
 
 
@@ -58,7 +58,7 @@ class ValkeyCore:
         self.replicas = address.replicas
         self.codec = ValkeyCodec(keyring, self.clock, prefix_of(address.namespace, space))
 
-    def reading(self, queries: Sequence[Query]) -> Reading:
+    def reading(self, queries: Sequence[Query]) -> ReadExchange:
         """Yield a packed command and whether the time is asked for, take reply and time, answer the records.
 
         An error stands in place of what is not as it was written.
@@ -120,7 +120,7 @@ class ValkeyCore:
     def seen_on(self, asked: Sequence[Path], each: Sequence[Path], values: Values, now: int) -> list[Seen | None]:
         """Return for each caller what stands on the way that it asked for; ``None`` for who has to ask anew.
 
-        What is as it was when it was last looked at is not taken apart again.
+        What is as it was when it was last read is not decoded again.
 
         Args:
             asked: the ways of the callers.
@@ -198,10 +198,10 @@ class ValkeyCore:
         return [b"FCALL", b"session_tokens_due_v1", b"1", key, b"du", b"%d" % now, b"%d" % limit, *listings]
 
     @staticmethod
-    def keys(reply: Reply) -> list[Key]:
+    def keys(reply: Reply) -> list[DueRecord]:
         """Return what is due."""
         members = [member.decode("ascii") for member in reply]
-        return [Key(_KINDS[member[0]], member[1:]) for member in members]
+        return [DueRecord(_KINDS[member[0]], member[1:]) for member in members]
 
 
 def snapshots_on(sizes: Iterable[int], seen: Sequence[Seen | None]) -> list[Snapshot | None]:

@@ -35,7 +35,7 @@ CHAIN_KINDS: dict[type, str] = {
     TokenById: "t:",
     EntryOf: "e:",
 }
-"""Kinds of query that are followed, and what tells them apart in memory."""
+"""Kinds of query that are followed, and their names in memory."""
 
 
 class Path:
@@ -47,7 +47,7 @@ class Path:
         alone: the packed command that reads this way and no other.
         links: for each but the last key, what its value says after its stamp; an empty link ends the way.
         size: how many keys.
-        seen: the values of a record that were last found there and looked at closely, and what they said.
+        seen: the values of a record that were last found there and checked, and what they said.
     """
 
     __slots__ = ("alone", "links", "query", "seen", "size", "words")
@@ -71,7 +71,7 @@ class Path:
         return values
 
 
-Reading = tuple[Query, Callable[[Any], Sequence[bytes]], Sequence[bytes | None]]
+FollowedRead = tuple[Query, Callable[[Any], Sequence[bytes]], Sequence[bytes | None]]
 """A query, what returns its words, and the values that answered it."""
 
 
@@ -84,7 +84,7 @@ class KeyChains:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._known: GenerationalCache[str, Path | Reading] = GenerationalCache(PATHS_MAX)
+        self._known: GenerationalCache[str, Path | FollowedRead] = GenerationalCache(PATHS_MAX)
 
     def learn(self, query: Query, words: Callable[[Any], Sequence[bytes]], reply: Sequence[bytes | None]) -> None:
         """Remember how a query was answered: its way is worked out when it is asked again, which most never are.
@@ -96,7 +96,7 @@ class KeyChains:
         """
         self._known.keep(_name_of(query), (query, words, reply))
 
-    def _way_of(self, reading: Reading) -> Path | None:
+    def _way_of(self, reading: FollowedRead) -> Path | None:
         """Return the way on which a query was answered; ``None`` where it may go on from where nothing stood."""
         query, words, reply = reading
         _, first, hops = words(query)

@@ -352,7 +352,7 @@ function writes.r(args, at)
 end
 
 -- h token score from to how: move a token from the session that held it to another; nothing for none. A transferable
--- one (how is x) may outlive its session, whose record then stays until it is deleted: when it ended tells how long
+-- one (how is x) may outlive its session, whose record then stays until it is deleted: when it ended says how long
 -- the token may wait.
 function writes.h(args, at)
   local id, score, from, to, transferable = args[at], args[at + 1], args[at + 2], args[at + 3], args[at + 4] == 'x'

@@ -1,16 +1,16 @@
 """What this process has seen of the records lately, so that a command on them needs one round trip and not two.
 
 Theory of operation. A command reads, judges, and commits only if nothing that it read has changed. Where all that it
-reads was seen here lately, it is *believed*: the rule runs on that, and the commit is sent at once with the stamps of
-what was believed. The server compares them, so a commit that is written rests on what is there, as if it had been read
+reads was seen here lately, the rule runs on that *cached* state, and the commit is sent at once with the stamps of
+what was cached. The server compares them, so a commit that is written rests on what is there, as if it had been read
 in that instant. One that is refused, for whatever reason, was a guess: the records are read and the rule runs again.
-So nothing here has to be right, and nothing needs to be told when others write; it only has to be right mostly.
+So nothing here has to be right, and nobody has to be notified when others write; it only has to be right mostly.
 
-- Only commits are believed. A refusal, an error and a rule that changes nothing are judged on a fresh reading.
-- Time is believed too: the commit names the instant at which it was judged and the one until which that holds, and
+- Only commits run on the cache. A refusal, an error and a rule that changes nothing are judged on a fresh reading.
+- Time is estimated too: the commit names the instant at which it was judged and the one until which that holds, and
   the server's clock must lie between them. What is dead by then is not brought back.
 - A part is content and stamp that were read, or written, together. A bucket that a commit of ours touches is forgotten:
-  others may have added to it meanwhile, and a new stamp with old content would be believed wrongly.
+  others may have added to it meanwhile, and a new stamp with old content would be a wrong entry.
 - What is not confirmed is not taken in: where replicas are asked for, a write is when they have it. And all is
   forgotten when the store's address leads to another run of a server (``drop``): there other writes may stand.
 - Where guesses turn out wrong, as when many processes write the same records, the next commands read first: 1 after
@@ -36,7 +36,7 @@ SEEN_MAX = 8_192
 VALUE_MAX = 2_048
 """Bytes of the largest value that is remembered."""
 BELIEVED_MS = 1_000
-"""How much later than it was judged a believed command may be carried out."""
+"""How much later than it was judged a command on cached records may be carried out."""
 REFUSALS_MAX = 6
 
 IDS_MAX = 64
@@ -70,7 +70,7 @@ class RecordCache:
     """What one store has seen lately; safe for threads, as each step is one operation on a dictionary.
 
     Args:
-        now: tells the server's time as well as it is known, in milliseconds.
+        now: the server's time as well as it is known, in milliseconds.
     """
 
     def __init__(self, now: Callable[[], int]) -> None:
@@ -127,12 +127,12 @@ class RecordCache:
         return answer, Commit(changes, tx.used, tx.now)
 
     def was_right(self) -> None:
-        """A commit that was believed is written."""
+        """A commit on cached records is written."""
         if self._refusals:
             self._refusals -= 1
 
     def was_wrong(self) -> None:
-        """A commit that was believed is refused."""
+        """A commit on cached records is refused."""
         self._refusals = min(self._refusals + 1, REFUSALS_MAX)
         self._doubts = 2**self._refusals - 1
 

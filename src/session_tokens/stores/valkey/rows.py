@@ -65,7 +65,7 @@ class ValkeyCodec:
         prefix: what every key begins with.
 
     Attributes:
-        unreadables: told of each record that is left out of a list because it cannot be read.
+        unreadables: gets each record that is left out of a list because it cannot be read.
     """
 
     def __init__(self, keyring: Keyring, clock: Clock, prefix: bytes) -> None:
@@ -301,7 +301,7 @@ class ValkeyCodec:
         return Result(sessions, stamps, left_out)
 
     def _left_out(self, name: bytes, error: CorruptRecord | UnknownPepper) -> Unreadable:
-        """Tell of a record that cannot be read; return what a list says of it."""
+        """Log a record that cannot be read; return what a list says of it."""
         id = name[2:].decode("ascii", "backslashreplace")
         if error.details.get("id") is None:
             error = CorruptRecord(f"{_KINDS[name[:1]]} {id}: {error}", table=_KINDS[name[:1]], id=id)
@@ -356,7 +356,7 @@ class ValkeyCodec:
         return self._listed(b"t:", reply, self._token_found)
 
     def _listed(self, kind: bytes, reply: Reply, found: Callable[[Stamps, Reply, int], object]) -> Result:
-        """Return the lines of a listing, each an id, the record under it, and those that it brought along."""
+        """Return the lines of a listing, each an id, the record under it, and those that came with it."""
         records, left_out = [], list[Unreadable]()
         for id, *values in reply:
             name = kind + id
@@ -391,7 +391,7 @@ class ValkeyCodec:
 
 
 def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:
-    """Return the stamps of a record and of those it brought along."""
+    """Return the stamps of a record and of those that came with it."""
     stamps = []
     for value in reply:
         if value is None:

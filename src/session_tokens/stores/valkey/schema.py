@@ -177,7 +177,7 @@ class Address:
         elif named.scheme in TLS_SCHEMES:
             scheme += "s"
             if options.get("ssl_cert_reqs") != "none":
-                # Not every driver looks whom a certificate was made for, unless told to.
+                # Not every driver checks for whom a certificate was made, unless asked to.
                 options.setdefault("ssl_check_hostname", "true")
         credentials = quote(named.user or "", safe="")
         if named.password is not None:

@@ -2,7 +2,7 @@
 
 ``AuthMiddlewareStack(URLRouter(…))`` of this module takes the place of the one of ``channels.auth``: ``scope`` has
 ``cookies``, ``session`` and ``user`` as there. When the session ends, by a log-out in any process, a deadline or an
-administrator, the WebSocket is closed with 4001 and the consumer is told that it is disconnected. A new session key
+administrator, the WebSocket is closed with 4001 and the consumer gets its disconnect. A new session key
 closes nothing. Nothing here imports Channels: every ASGI application can be wrapped.
 
 Channels' own ends the session of everybody whose WebSocket comes first after a change of ``SECRET_KEY``, for it does

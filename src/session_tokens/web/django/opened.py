@@ -131,7 +131,7 @@ class Opened:
         return self._blocking
 
     async def ends(self) -> Ends | None:
-        """Return what tells who waits on the running loop that a session has ended; ``None`` as ``on_this_loop``."""
+        """Return what notifies the running loop of the ends of sessions; ``None`` as ``on_this_loop``."""
         tokens = await self.on_this_loop()
         if tokens is None:
             return None

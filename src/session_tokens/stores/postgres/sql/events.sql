@@ -1,4 +1,4 @@
--- The log of events: what a commit tells is a row of the same commit.
+-- The log of events: the event of a change is a row of the same commit.
 --
 -- {schema} is the name space. A row's place is the timeline (as in a stamp) before the transaction's number, and then
 -- how many the transaction wrote before. Transactions commit in another order than that of their numbers, so the log is
@@ -56,7 +56,7 @@ DECLARE
     last record;
     gone bigint;
 BEGIN
-    DELETE FROM {schema}.events e WHERE e.place >= {schema}.place_v1(pg_snapshot_xmax(pg_current_snapshot()));
+    DELETE FROM {schema}.events e WHERE e.place > {schema}.place_v1(pg_snapshot_xmax(pg_current_snapshot()));
     SELECT e.place, e.minor INTO cut FROM {schema}.events e ORDER BY e.place DESC, e.minor DESC OFFSET keep LIMIT 1;
     IF NOT FOUND THEN
         RETURN 0;

@@ -15,7 +15,7 @@ CREATE TABLE {schema}.migrations (
 );
 
 -- Which peppers records may be under: those that some process has had as its current one, and since when. A process
--- that lacks one of them cannot tell whether what it does not find is there.
+-- that lacks one of them does not know whether what it does not find is there.
 CREATE TABLE {schema}.peppers (
     key_id text COLLATE "C" PRIMARY KEY,
     check_value text NOT NULL,
@@ -26,7 +26,7 @@ CREATE TABLE {schema}.peppers (
 CREATE SEQUENCE {schema}.stamps AS bigint CACHE 1;
 
 -- What a check set aside: rows that nobody with the pepper wrote, and rows that lead nowhere, as they were.
--- Nothing of ours reads it; whoever looked at it may delete from it.
+-- Nothing of ours reads it; operators may delete from it.
 CREATE TABLE {schema}.quarantine (
     at bigint NOT NULL,
     table_name text NOT NULL,
