@@ -47,6 +47,36 @@ def test_a_url_that_can_never_be_right_is_refused(url: str) -> None:
         address_of(url)
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("sslmode=nonsense", "sslmode in the store's URL is one of disable, allow, prefer, require, verify-ca"),
+        ("sslmode=", "sslmode in the store's URL is one of"),
+        ("connect_timeout=abc", "connect_timeout in the store's URL is a whole number"),
+        ("target_session_attrs=master", "target_session_attrs in the store's URL is one of any"),
+        ("gssencmode=maybe", "gssencmode in the store's URL is one of"),
+        ("channel_binding=yes", "channel_binding in the store's URL is one of"),
+        ("load_balance_hosts=all", "load_balance_hosts in the store's URL is one of"),
+        ("ssl_min_protocol_version=SSLv3", "ssl_min_protocol_version in the store's URL is one of TLSv1"),
+        ("keepalives_idle=1.5", "keepalives_idle in the store's URL is a whole number"),
+        ("tcp_user_timeout=soon", "tcp_user_timeout in the store's URL is a whole number"),
+    ],
+)
+def test_an_option_that_the_driver_cannot_take_is_told_in_our_own_words(option: str, said: str) -> None:
+    """It is the caller's to mend, and no failure of a server, which is not even asked."""
+    with pytest.raises(InvalidInput) as refused:
+        SessionTokens.open(f"postgresql://user:hidden@127.0.0.1:1/name?{option}", pepper=bytes(32))
+
+    assert str(refused.value).startswith(said)
+    assert "hidden" not in str(refused.value)
+
+
+def test_options_that_the_driver_can_take_are_left_to_it() -> None:
+    options = "sslmode=verify-full&connect_timeout=5&keepalives=0&target_session_attrs=prefer-standby"
+    with pytest.raises(StoreUnavailable):
+        SessionTokens.open(f"postgresql://user@127.0.0.1:1/name?{options}&timeout=0.5", pepper=bytes(32))
+
+
 def test_parameters_of_the_driver_reach_the_driver_and_ours_do_not() -> None:
     address = address_of("postgresql://ann:s%40cret@db/x?sslmode=require&namespace=n&timeout=2.5&prepared=off", "tt")
 

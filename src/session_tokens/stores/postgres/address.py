@@ -15,6 +15,23 @@ from ..common.store_url import StoreURL, store_url_of
 DEFAULT_NAMESPACE = "session_tokens"
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _SWITCH = {"on": True, "off": False}
+_TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "channel_binding": ("disable", "prefer", "require"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "load_balance_hosts": ("disable", "random"),
+    "ssl_max_protocol_version": _TLS_VERSIONS,
+    "ssl_min_protocol_version": _TLS_VERSIONS,
+    "sslcertmode": ("disable", "allow", "require"),
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslnegotiation": ("postgres", "direct"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
+"""What libpq takes for its options (PostgreSQL 17, 34.1.2); it says so only when it connects, as if a server failed."""
+_NUMBERS = (
+    "connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout",
+)  # fmt: skip
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
 class Address(NamedTuple):
@@ -81,6 +98,20 @@ def address_of(url: str, space: str = "") -> Address:
     )
 
 
+def _check_options(options: dict[str, str]) -> None:
+    """See that options of the driver's are what it can take.
+
+    Raises:
+        InvalidInput: one is not; its value is not repeated.
+    """
+    for name, value in options.items():
+        known = _CHOICES.get(name)
+        if known is not None and value not in known:
+            raise InvalidInput(f"{name} in the store's URL is one of {', '.join(known)}")
+        if name in _NUMBERS and not _NUMBER.fullmatch(value):
+            raise InvalidInput(f"{name} in the store's URL is a whole number")
+
+
 def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
     """Return the address in the driver's own form; an option wins over what stands before the question mark."""
     if options.pop("ssl", None) == "true":  # as libpq reads the URLs of JDBC
@@ -94,6 +125,7 @@ def _conninfo(named: StoreURL, options: dict[str, str]) -> str:
     if "," in (words.get("host") or ""):
         # Of one host nothing is to be chosen, and a pooler may report to a new client what its server was long ago.
         words.setdefault("target_session_attrs", "primary")
+    _check_options(options)
     words["client_encoding"] = "utf8"  # all text is UTF-8, here and there
     try:
         return make_conninfo(**{name: word for name, word in words.items() if word is not None})
