@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import pytest
 import uvicorn
 from fastapi import Depends, FastAPI, WebSocket
+from fastapi.responses import StreamingResponse
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -243,6 +245,16 @@ def application(store: str | AsyncSessionTokens) -> FastAPI:
             while True:
                 await ws.send_text(await ws.receive_text())
 
+    @app.get("/news")
+    async def news(session: Annotated[AsyncWebSession, Depends(require_session)]) -> StreamingResponse:
+        async def events() -> AsyncIterator[str]:
+            yield "data: hello\n\n"
+            async with session.closes():
+                await asyncio.Event().wait()
+            yield "event: logged-out\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
     @app.websocket("/visitor")
     async def visitor(ws: WebSocket, session: Annotated[AsyncWebSession, Depends(current_session)]) -> None:
         await ws.accept()
@@ -291,6 +303,21 @@ async def test_a_socket_is_closed_with_4001(st: AsyncSessionTokens, is_heard: bo
 
         assert 4001 == await code_of(connection)
         assert connection.close_reason == "the session has ended" + (": logout" if is_heard else "")
+
+
+async def test_a_stream_of_events_ends_with_the_log_in(st: AsyncSessionTokens) -> None:
+    elsewhere = another_process(st)
+    issued = await st.open_session("ann")
+    async with (
+        served(application(st)) as url,
+        httpx.AsyncClient(base_url=url.replace("ws", "http"), cookies={"session": str(issued.secret)}) as client,
+        client.stream("GET", "/news", timeout=60) as answer,
+    ):
+        lines = answer.aiter_lines()
+        assert "data: hello" == await anext(lines)
+        await elsewhere.destroy_session(issued.session.id)
+
+        assert ["", "event: logged-out", ""] == [line async for line in lines]
 
 
 async def test_the_socket_of_a_visitor_without_a_record_is_left_alone(st: AsyncSessionTokens) -> None:

@@ -52,7 +52,8 @@ class Ends:
         self._others = others
         self.loop = asyncio.get_running_loop()
         self._waiting: dict[str, list[Tell]] = {}
-        self._owners: dict[str, str] = {}
+        self._of_owner: dict[str, set[str]] = {}
+        self._owner_of: dict[str, str] = {}
         self._due_s: dict[str, float] = {}
         self._queue: list[tuple[float, str]] = []
         self._wake = asyncio.Event()
@@ -66,7 +67,8 @@ class Ends:
         The reason is ``None`` where it was not heard, but seen. A new secret of the session is no end of it.
         """
         self._waiting.setdefault(session.id, []).append(tell)
-        self._owners[session.id] = session.owner
+        self._owner_of[session.id] = session.owner
+        self._of_owner.setdefault(session.owner, set()).add(session.id)
         self._look_soon(session.id)  # it may have ended since it was read
         if self._task is None:
             self._unsubscribe = [self.tokens.subscribe(self._hear)]
@@ -91,7 +93,11 @@ class Ends:
 
     def _drop(self, id: str) -> list[Tell]:
         self._due_s.pop(id, None)
-        self._owners.pop(id, None)
+        owner = self._owner_of.pop(id, None)
+        if owner is not None:
+            self._of_owner[owner].discard(id)
+            if not self._of_owner[owner]:
+                del self._of_owner[owner]
         told = self._waiting.pop(id, [])
         if not self._waiting:
             self._wake.set()
@@ -141,7 +147,7 @@ class Ends:
         if event.kind != OWNER_DISABLED and event.subject_id in self._waiting:
             self._tell(event.subject_id, DETACHED if event.kind == SESSION_DETACHED else event.reason)
         if event.kind != SESSION_DETACHED:  # one write may have ended all sessions of an owner
-            for id in [id for id, owner in self._owners.items() if owner == event.owner]:
+            for id in self._of_owner.get(event.owner or "", ()):
                 self._look_soon(id)
 
     def _stop_hearing(self) -> None:
