@@ -10,7 +10,7 @@ from ..common.async_server_store import AsyncServerStore
 from .address import Address
 from .core import PostgresBackend
 from .pool import AsyncPool
-from .queries import session_answer, session_statement, token_answer, token_statement
+from .queries import is_surely_nobody, session_answer, session_statement, token_answer, token_statement
 
 
 class PostgresStore(AsyncServerStore):
@@ -41,7 +41,7 @@ class PostgresStore(AsyncServerStore):
         rows = await self.retrying.ask(self._pool.ask_alone, statement, idempotent=True)
         self._core.clock.heard(rows[0][0])
         answer = session_answer(rows[0], lookups, self._core.decoder)
-        if answer[1] is None:
+        if answer[1] is None and not is_surely_nobody(rows[0], self.keyring):
             await self.insist_on_peppers()
         return answer
 
@@ -53,6 +53,6 @@ class PostgresStore(AsyncServerStore):
         rows = await self.retrying.ask(self._pool.ask_alone, statement, idempotent=True)
         self._core.clock.heard(rows[0][0])
         answer = token_answer(rows[0], lookups, self._core.decoder)
-        if answer[1] is None:
+        if answer[1] is None and not is_surely_nobody(rows[0], self.keyring):
             await self.insist_on_peppers()
         return answer

@@ -11,7 +11,7 @@ from ..common.server_store import ServerStore
 from .address import Address
 from .core import PostgresBackend
 from .pool import Pool
-from .queries import session_answer, session_statement, token_answer, token_statement
+from .queries import is_surely_nobody, session_answer, session_statement, token_answer, token_statement
 
 
 class BlockingPostgresStore(ServerStore):
@@ -42,7 +42,7 @@ class BlockingPostgresStore(ServerStore):
         rows = self.retrying.ask_now(self._pool.ask_alone, statement, idempotent=True)
         self._core.clock.heard(rows[0][0])
         answer = session_answer(rows[0], lookups, self._core.decoder)
-        if answer[1] is None:
+        if answer[1] is None and not is_surely_nobody(rows[0], self.keyring):
             self.insist_on_peppers_now()
         return answer
 
@@ -54,6 +54,6 @@ class BlockingPostgresStore(ServerStore):
         rows = self.retrying.ask_now(self._pool.ask_alone, statement, idempotent=True)
         self._core.clock.heard(rows[0][0])
         answer = token_answer(rows[0], lookups, self._core.decoder)
-        if answer[1] is None:
+        if answer[1] is None and not is_surely_nobody(rows[0], self.keyring):
             self.insist_on_peppers_now()
         return answer

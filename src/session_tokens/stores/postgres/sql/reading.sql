@@ -18,6 +18,13 @@ $$;
 -- The hot path: one look-up by index, and one text instead of a row of columns. The text holds a JSON array a line: the
 -- record of the first look-up key that has one, then what comes along with it, an empty line for what is not there. JSON
 -- has no line feeds of its own. NULL says that no key has a record. Who asks adds the clock.
+-- What a hot path answers that found nothing: a question mark, and the peppers under which there may be something.
+CREATE OR REPLACE FUNCTION {schema}.nobody_v1() RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN '?' || coalesce((SELECT string_agg(other, ',') FROM {schema}.peppers_in_use_v1()), '');
+END $$;
+
 CREATE OR REPLACE FUNCTION {schema}.find_session_v1(lookups text[]) RETURNS text
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 DECLARE
@@ -29,7 +36,7 @@ BEGIN
         WHERE s.lookup = lookups[place];
         EXIT WHEN FOUND;
     END LOOP;
-    RETURN answer;
+    RETURN coalesce(answer, {schema}.nobody_v1());
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.find_token_v1(lookups text[]) RETURNS text
@@ -46,7 +53,7 @@ BEGIN
         WHERE t.lookup = lookups[place];
         EXIT WHEN FOUND;
     END LOOP;
-    RETURN answer;
+    RETURN coalesce(answer, {schema}.nobody_v1());
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.session_count_of_v1(owners text[]) RETURNS SETOF {schema}.found_v1
