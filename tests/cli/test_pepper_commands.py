@@ -14,12 +14,13 @@ from session_tokens import Conflict, InvalidInput, SessionTokens, Settings, Toke
 from session_tokens.cli.main import main
 from session_tokens.crypto.key_file import read_key_file
 from session_tokens.stores.peppers import add_pepper, promote_pepper, retire_pepper
+from tests.helpers.servers.mariadb import shared_server as mariadb
 from tests.helpers.sqlite_files import behind
 
 OLD = bytes(range(32)).hex()
 
 
-@pytest.fixture(params=["sqlite", "valkey", "postgres"])
+@pytest.fixture(params=["sqlite", "valkey", "postgres", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'sessions.db'}"
@@ -47,6 +48,9 @@ def added_long_ago(url: str, key_id: str) -> None:
                 "UPDATE session_tokens.peppers SET recorded_at = recorded_at - interval '61 s' WHERE key_id = %s",
                 [key_id],
             )
+    elif url.startswith("mysql"):
+        longer = "UPDATE session_tokens_peppers SET recorded_at = recorded_at - 60001"
+        mariadb().execute(f"{longer} WHERE key_id = '{key_id}'", url.rpartition("/")[2])
     else:
         address, _, name = url.partition("?")
         key = f"{{{name.partition('=')[2]}:00}}:m"
@@ -123,6 +127,9 @@ def forget_ended(url: str) -> None:
     elif url.startswith("postgresql"):
         with psycopg.connect(url) as connection:
             connection.execute("DELETE FROM session_tokens_tt.sessions WHERE ended_at IS NOT NULL")
+    elif url.startswith("mysql"):
+        ended = "DELETE FROM session_tokens_tt_sessions WHERE ended_at IS NOT NULL"
+        mariadb().execute(ended, url.rpartition("/")[2])
     else:
         address, _, name = url.partition("?")
         with valkey.Valkey.from_url(address) as client:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import psycopg
 from psycopg import sql
 
 from session_tokens.contract.store import BlockingStore, Store
 from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.testing.conformance import BlockingStoreConformance
+from session_tokens.testing.harness import checks_of
+from tests.helpers.effort import PROVING
+
+S = TypeVar("S")
 
 PEPPER = bytes(range(32))
 TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys", "events")
@@ -51,6 +58,19 @@ class OnPostgres(ByUrl):
     def _do(self, statement: str) -> None:
         with psycopg.connect(self.database) as connection:
             connection.execute(statement.encode())
+
+
+def only_checks_of(*parts: type) -> Callable[[type[S]], type[S]]:
+    """Leave a suite with the checks of some parts; where everything must be shown, with all."""
+
+    def reduced(suite: type[S]) -> type[S]:
+        if not PROVING:
+            kept = {name for part in parts for name in checks_of(part)}
+            for name in set(checks_of(suite)) - kept:
+                setattr(suite, name, None)
+        return suite
+
+    return reduced
 
 
 class OnMariaDB(ByUrl):

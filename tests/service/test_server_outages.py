@@ -14,6 +14,7 @@ import pytest
 import valkey
 
 from tests.helpers.running_service import RunningService
+from tests.helpers.servers.mariadb import MariaDBServer
 from tests.helpers.servers.postgres import PostgresServer
 from tests.helpers.servers.valkey import ValkeyServer
 
@@ -29,11 +30,14 @@ class Mortal:
     start: Callable[[], object]
 
 
-@pytest.fixture(params=["postgres", "valkey"])
+@pytest.fixture(params=["postgres", "mariadb", "valkey"])
 def server(request: pytest.FixtureRequest) -> Mortal:
     if request.param == "postgres":
         postgres: PostgresServer = request.getfixturevalue("private_postgres")
         return Mortal(postgres.new_database(), lambda: postgres.stop(signal.SIGQUIT), postgres.start)
+    if request.param == "mariadb":
+        mariadb: MariaDBServer = request.getfixturevalue("private_mariadb")
+        return Mortal(mariadb.new_database(), lambda: mariadb.stop(signal.SIGKILL), mariadb.start)
     start: Callable[..., ValkeyServer] = request.getfixturevalue("private_valkey")
     valkey = start("--appendonly", "yes", "--appendfsync", "always")
     return Mortal(valkey.url, valkey.kill, valkey.start)

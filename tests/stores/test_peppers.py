@@ -13,7 +13,7 @@ from session_tokens.service_keys import keys as service_keys
 from session_tokens.stores.connect import open_store
 
 OLD, NEW = {"old": bytes(range(32))}, {"new": bytes(range(1, 33))}
-STORES = ("sqlite", "valkey", "postgres")
+STORES = ("sqlite", "valkey", "postgres", "mariadb")
 NO_CAP = Settings(max_sessions=None)
 
 

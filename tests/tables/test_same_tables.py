@@ -32,11 +32,12 @@ NOT_IN_SCRIPTS = {
 
 
 @pytest.fixture
-def tables(tmp_path: Path, postgres_url: str, valkey_url: str) -> Iterator[dict[str, TokenTables]]:
+def tables(tmp_path: Path, postgres_url: str, mariadb_url: str, valkey_url: str) -> Iterator[dict[str, TokenTables]]:
     urls = {
         "memory": "memory://",
         "sqlite": f"sqlite:///{tmp_path / 'tables.db'}",
         "postgres": postgres_url + "?timeout=10",
+        "mariadb": mariadb_url + "?timeout=10",
         "valkey": valkey_url + "&timeout=10",
     }
     opened = {name: TokenTables.open(url, pepper=PEPPER, sweep=False) for name, url in urls.items()}

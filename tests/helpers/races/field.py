@@ -68,4 +68,4 @@ def field_of(name: str, request: pytest.FixtureRequest) -> Field:
         return Field(f"sqlite:///{path / 'race.db'}")
     url = request.getfixturevalue(f"{name}_url")
     # A race is about orders: with a second for each round trip it would measure how busy the machine is.
-    return Field(f"{url}?timeout=20" if name == "postgres" else url)
+    return Field(f"{url}?timeout=20" if name in ("postgres", "mariadb") else url)
