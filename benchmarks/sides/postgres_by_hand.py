@@ -39,7 +39,7 @@ LOCK = b"SELECT * FROM by_hand.sessions WHERE id = %s FOR UPDATE"
 INSERT = b"""
     INSERT INTO by_hand.tokens (id, owner, lookup, kind, session_id, value, is_json, created_at, own_deadline, deadline,
         held_since, epoch, version, mac, stamp)
-    SELECT %s, s.owner, %s, 'session-bound', s.id, %s, false, 0, 1, 1, 0, 0, 1, %s, 1
+    SELECT %s, s.owner, %s, 'session-bound', s.id, %s, 0, 0, 1, 1, 0, 0, 1, %s, 1
     FROM by_hand.sessions s WHERE s.id = %s RETURNING session_id
 """
 MAC = "key-id--:" + "0" * 64

@@ -32,9 +32,9 @@ def check(place: str, run: Callable[[Path], list[Run]]) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("suite", SHORT, ids=lambda suite: suite.package.partition(">")[0])
+@pytest.mark.parametrize("suite", SHORT, ids=lambda suite: suite.project)
 def test_their_tests_of_sessions_pass(suite: Suite) -> None:
-    check(suite.package.partition(">")[0].lower(), partial(run_pytest, suite, short=True))
+    check(suite.project.lower(), partial(run_pytest, suite, short=True))
 
 
 @pytest.mark.process

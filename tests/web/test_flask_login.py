@@ -222,3 +222,14 @@ def test_ids_that_change_are_mapped_to_a_lasting_owner() -> None:
 def test_another_session_interface_is_refused_with_the_remedy() -> None:
     with pytest.raises(InvalidInput, match="SessionTokensInterface"):
         SessionTokensLogin(Flask("bare"))
+
+
+def test_an_empty_id_is_nobody() -> None:
+    """Code that empties the field of the user's id, instead of taking it out, logs them out."""
+    app = site()
+    client = app.test_client()
+    client.post("/sign-in?user=ann")
+    with client.session_transaction() as fields:
+        fields["_user_id"] = ""
+
+    assert tokens_of(app).list_sessions("ann").items == []

@@ -49,7 +49,7 @@ def _suites() -> dict[str, Callable[[Path], Iterable[Run]]]:
         "django-latest": lambda place: django.run_django(place, django.LATEST, _newer_python()),
         "allauth": django.run_allauth,
     }
-    return found | {suite.package.partition(">")[0].lower(): partial(run_pytest, suite) for suite in SUITES}
+    return found | {suite.project.lower(): partial(run_pytest, suite) for suite in SUITES}
 
 
 def _show(run: Run) -> None:

@@ -47,6 +47,29 @@ def SessionMiddleware(app, secret_key, **options):
 starlette.middleware.sessions.SessionMiddleware = SessionMiddleware
 """
 
+AUTHLIB_CLIENTS = """
+import starlette.requests
+
+from session_tokens.web.session import WebSession
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.django_settings"
+
+from django.conf import settings
+
+settings.SESSION_ENGINE = "session_tokens.web.django"
+settings.SESSION_TOKENS_STORE = "memory://"
+begin = starlette.requests.Request.__init__
+
+
+def __init__(self, scope, *arguments, **options):
+    if scope.get("session") == {}:  # a new one, of a request without our middleware
+        scope["session"] = WebSession()
+    begin(self, scope, *arguments, **options)
+
+
+starlette.requests.Request.__init__ = __init__
+"""
+
 FLASK_OWN = Suite(
     "its sessions",
     "flask>=3.1,<3.2",
@@ -95,4 +118,50 @@ STARLETTE_OWN = Suite(
     stores=("memory", "sqlite"),
 )
 
-SUITES = (FLASK_OWN, LOGIN_OWN, STARLETTE_OWN)
+SECURITY = Suite(
+    "logging in and out",
+    "Flask-Security>=5.9,<5.10",
+    (
+        "pytest<9", "Flask-Babel", "Babel", "Flask-Mail", "Flask-SQLAlchemy", "Flask-SQLAlchemy-Lite", "argon2-cffi",
+        "authlib", "bcrypt", "cryptography", "freezegun", "mongoengine", "mongomock", "nh3", "peewee",
+        "phonenumberslite", "qrcode", "requests", "sqlalchemy<2.1", "sqlalchemy-utils", "webauthn", "zxcvbn",
+    ),
+    FLASK_LOGIN,
+    (
+        "-c", "/dev/null", "--rootdir", ".", "tests/test_basic.py", "tests/test_changeable.py", "tests/test_csrf.py",
+        "tests/test_recoverable.py", "tests/test_passwordless.py", "tests/test_tokens.py",
+    ),
+    {
+        **dict.fromkeys(
+            (
+                "test_basic.py::test_remember_token",
+                "test_basic.py::test_remember_fresh",
+                "test_changeable.py::test_change_updates_remember",
+                "test_csrf.py::test_remember_login_csrf_cookie",
+            ),
+            SECOND_COOKIE,
+        ),
+        **dict.fromkeys(
+            ("test_changeable.py::test_change_invalidates_session", "test_csrf.py::test_login_csrf_json"),
+            "reads what is in the session out of the cookie",
+        ),
+        "test_basic.py::test_no_cache_control": "wants nothing said to caches beside a new cookie",
+    },
+)  # fmt: skip
+AUTHLIB = Suite(
+    "its clients",
+    "Authlib==1.7.2",
+    (
+        "pytest", "pytest-asyncio", "pytest-django",
+        "flask>=3.1,<3.2", "Django>=5.2,<5.3", "starlette", "httpx", "requests", "cachelib",
+        "cryptography", "itsdangerous", "python-multipart",
+    ),
+    FLASK + AUTHLIB_CLIENTS,
+    (
+        "-c", "/dev/null", "--rootdir", ".", "-o", "asyncio_mode=auto", "tests/clients/test_flask",
+        "tests/clients/test_django", "tests/clients/test_starlette",
+    ),
+    repository=("https://github.com/authlib/authlib", "v1.7.2"),
+)  # fmt: skip
+
+SUITES = (FLASK_OWN, LOGIN_OWN, STARLETTE_OWN, SECURITY, AUTHLIB)

@@ -72,6 +72,11 @@ class Suite:
     repository: tuple[str, str] | None = None
     stores: tuple[str, ...] = ("memory",)
 
+    @property
+    def project(self) -> str:
+        """The name of the package."""
+        return _project(self.package)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -130,7 +135,7 @@ def sdist_of(place: Path, requirement: str) -> Path:
     """
     place.mkdir(parents=True, exist_ok=True)
     if not list(place.glob("*.tar.gz")):
-        name = re.split(r"[<>=\[]", requirement)[0]
+        name = _project(requirement)
         words = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-binary", name]
         # pip asks whether a package is for its own Python, and the newest of some are not for every one of ours.
         _asked(sys.executable, "-m", "pip", *words, "--ignore-requires-python", "--dest", str(place), requirement)
@@ -202,6 +207,10 @@ def run_counted(command: Sequence[str], folder: Path, place: Path, store: str, *
         text=True,
     )
     return done.stdout, int(count.read_text()) if count.exists() else 0
+
+
+def _project(requirement: str) -> str:
+    return re.split(r"[<>=\[]", requirement)[0]
 
 
 def _asked(*command: str) -> None:

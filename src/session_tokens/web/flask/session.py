@@ -70,7 +70,7 @@ class FlaskSession(SessionMixin):
         """Read it from the store now, if it is not read."""
         if self._web is None:
             self._web = self._load()
-            self._had_key = self._owner_key is not None and self._web.get(self._owner_key) is not None
+            self._had_key = self._named() is not None
             self._was_permanent = bool(self._web.get(PERMANENT))
 
     @property
@@ -176,9 +176,14 @@ class FlaskSession(SessionMixin):
         """Return who has just logged in: by ``log_in``, or by the field that an extension keeps."""
         if self._new_owner is not None or self._owner_key is None or self._owner_key not in self._assigned:
             return self._new_owner
-        named = self.web.get(self._owner_key)
+        named = self._named()
         return None if named is None else self._owner_of(named)
 
     def _is_left(self) -> bool:
-        """Whether an extension took away the field that says who is logged in."""
-        return self.web.get(self._owner_key or "") is None and self._had_key
+        """Whether an extension took away or emptied the field that says who is logged in."""
+        return self._had_key and self._named() is None
+
+    def _named(self) -> Any:
+        """Return what the extension's field says of who is logged in; ``None`` for nobody, which "" is too."""
+        named = None if self._owner_key is None else self.web.get(self._owner_key)
+        return None if named == "" else named
