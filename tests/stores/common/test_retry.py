@@ -144,6 +144,61 @@ def test_a_probe_that_fails_keeps_the_breaker_open() -> None:
     assert len(calls) == 2
 
 
+def outage_log(caplog: pytest.LogCaptureFixture) -> list[str]:
+    said = [record.getMessage() for record in caplog.records if record.name == "session_tokens.stores"]
+    caplog.clear()
+    return said
+
+
+def test_one_line_says_that_the_store_is_away_and_one_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where so little is asked of it that the breaker never opens."""
+    clock, policy = Seconds(), RetryPolicy(failures_max=5)
+    retrying = Retrying(policy, CircuitBreaker(policy, clock))
+    calls: list[float] = []
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            retrying.ask_now(failing(99, StoreUnavailable, calls), idempotent=False)
+        clock.now_s += 20
+    assert not retrying.breaker.is_open
+    assert outage_log(caplog) == ["the store is away: gone"]
+    assert retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True) == "answer"
+    assert outage_log(caplog) == ["the store is back after 60.0 s"]
+    assert retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True) == "answer"
+    assert outage_log(caplog) == []
+
+
+def test_an_attempt_that_failed_and_was_made_again_is_no_outage(caplog: pytest.LogCaptureFixture) -> None:
+    policy = RetryPolicy()
+    retrying = Retrying(policy, CircuitBreaker(policy, Seconds()))
+    for _ in range(3):
+        assert retrying.ask_now(failing(1, StoreUnavailable, []), idempotent=True) == "answer"
+    with pytest.raises(StoreUnavailable):
+        retrying.ask_now(failing(99, Declined, []), idempotent=True)
+
+    assert outage_log(caplog) == []
+
+
+def test_a_store_that_comes_and_goes_is_told_once_a_minute_until_the_breaker_opens(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, policy = Seconds(), RetryPolicy(failures_max=3)
+    retrying = Retrying(policy, CircuitBreaker(policy, clock))
+
+    def fails() -> None:
+        with pytest.raises(StoreUnavailable):
+            retrying.ask_now(failing(99, StoreUnavailable, []), idempotent=False)
+
+    for _ in range(10):
+        fails()
+        retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True)
+        clock.now_s += 1
+    assert outage_log(caplog) == ["the store is away: gone", "the store is back after 0.0 s"]
+    for _ in range(3):
+        fails()
+    assert retrying.breaker.is_open
+    assert outage_log(caplog) == ["the store is away: gone"]
+
+
 def test_a_server_that_declines_one_thing_is_asked_others() -> None:
     policy = RetryPolicy(failures_max=2)
     retrying = Retrying(policy, CircuitBreaker(policy, Seconds()))

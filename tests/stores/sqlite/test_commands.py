@@ -300,7 +300,7 @@ def test_what_is_remembered_is_bounded_and_strangers_guesses_are_not(
     records = store._readers.take()
 
     assert 0 < len(records._sessions_lately) <= 3
-    assert 0 < len(records._believed) <= 3
+    assert 0 < len(records._checked) <= 3
     store._readers.give(records)
 
 

@@ -27,6 +27,8 @@ log = logging.getLogger("session_tokens.stores")
 RETRIES_MAX = 2
 PAUSE_MS = 10
 """The longest pause before the first retry; it doubles with each."""
+TOLD_EVERY_S = 60.0
+"""How often the log tells of a store that comes and goes."""
 TIMEOUT_S_DEFAULT = 1.0
 TIMEOUT_S_MAX = 60.0
 
@@ -81,7 +83,7 @@ class CircuitBreaker:
 
     Attributes:
         failures: how many calls failed in a row.
-        away_since_s: when it opened, as logged; ``None`` while it is closed.
+        away_since_s: since when the store is away, as the log was told; ``None`` while it is not.
     """
 
     def __init__(self, policy: RetryPolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -91,6 +93,7 @@ class CircuitBreaker:
         self.failures = 0
         self.away_since_s: float | None = None
         self._closed_again_at_s = 0.0
+        self._told_again_at_s = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -128,15 +131,25 @@ class CircuitBreaker:
                 log.warning("the store is back after %.1f s", self._monotonic_s() - since_s)
 
     def failed(self, error: StoreUnavailable) -> None:
-        """A call was not answered; one line of the log says so when the store goes, one when it is back."""
-        goes = False
+        """An attempt was not answered; the breaker may open."""
         with self._lock:
             self.failures += 1
-            if self.failures >= self._policy.failures_max:
-                now_s = self._monotonic_s()
-                self._closed_again_at_s = now_s + self._policy.open_ms / 1000
-                if self.away_since_s is None:
-                    self.away_since_s, goes = now_s, True
+            if self.is_open:
+                self._closed_again_at_s = self._monotonic_s() + self._policy.open_ms / 1000
+        if self.is_open:
+            self._goes(error)
+
+    def given_up(self, error: StoreUnavailable) -> None:
+        """A call failed for good, and its caller is told: the store is away, also where few ask and none opens this."""
+        self._goes(error)
+
+    def _goes(self, error: StoreUnavailable) -> None:
+        """Have one line of the log say that the store is away; one that comes and goes is told once a minute."""
+        with self._lock:
+            now_s = self._monotonic_s()
+            goes = self.away_since_s is None and (self.is_open or now_s >= self._told_again_at_s)
+            if goes:
+                self.away_since_s, self._told_again_at_s = now_s, now_s + TOLD_EVERY_S
         if goes:
             log.warning("the store is away: %s", error)
 
@@ -220,6 +233,8 @@ class Retrying:
         pause_s = pause_before_s(retry)
         again = idempotent or isinstance(error, NotExecuted)
         if not again or retry >= RETRIES_MAX or time.monotonic() + pause_s >= until_s or self.breaker.is_open:
+            if not isinstance(error, Declined):
+                self.breaker.given_up(error)
             error.told = self.breaker.is_open
             raise error
         self.retries += 1

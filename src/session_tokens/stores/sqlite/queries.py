@@ -145,11 +145,11 @@ class Records(Rows):
         row = self._first(self._session_found[column] + _MARKS[len(keys)], keys)
         if row is None:
             return NO_SESSION
-        believed = self._believed.get(keys[0])
-        if believed is not None and believed[0] == row:
-            return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
+        checked = self._checked.get(keys[0])
+        if checked is not None and checked[0] == row:
+            return checked[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         found = self._session_with_entry(asked_for(row, PLACE_OF[column], keys))
-        _remember(self._believed, keys[0], (row, found))
+        _remember(self._checked, keys[0], (row, found))
         return found
 
     def token_found(self, column: str, keys: Sequence[str]) -> TokenResult:
@@ -157,12 +157,12 @@ class Records(Rows):
         row = self._first(self._token_found[column] + _MARKS[len(keys)], keys)
         if row is None:
             return NO_TOKEN
-        believed = self._believed.get(keys[0])
-        if believed is not None and believed[0] == row:
-            found: TokenResult = believed[1]  # an equal row was found for the same question
+        checked = self._checked.get(keys[0])
+        if checked is not None and checked[0] == row:
+            found: TokenResult = checked[1]  # an equal row was found for the same question
         else:
             found = self._token_with_session(asked_for(row, PLACE_OF[column], keys))
-            _remember(self._believed, keys[0], (row, found))
+            _remember(self._checked, keys[0], (row, found))
         if found.session is None or found.session.details.successor is None:
             return found
         if self.connection.in_transaction:
@@ -231,12 +231,12 @@ class Records(Rows):
         row, lookup = self._first(self._key_by_lookup + _MARKS[len(lookups)], lookups), lookups[0]
         if row is None:
             return None
-        believed = self._believed.get(lookup)
-        if believed is not None and believed[0] == row:
-            return believed[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
+        checked = self._checked.get(lookup)
+        if checked is not None and checked[0] == row:
+            return checked[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         check_mac(self._keyring, f"{self.table_prefix}service_keys", row[:-1], row[-1])
         key = ServiceKey(*asked_for(row[:-1], SERVICE_KEY.names.index("lookup"), lookups))
-        _remember(self._believed, lookup, (row, key))
+        _remember(self._checked, lookup, (row, key))
         return key
 
     # Several records.

@@ -18,7 +18,7 @@ from ..common.sql_tables import columns_of
 
 T = TypeVar("T")
 
-CachedTransaction = dict[str, tuple[tuple[Any, ...], Any]]
+CheckedRows = dict[str, tuple[tuple[Any, ...], Any]]
 """Look-up key or id → a row that was checked, and what was found in it."""
 
 _SESSION_WIDTH = len(SESSION.columns) + 1
@@ -35,7 +35,7 @@ class Rows:
         beginning: how the names of the tables begin.
         keyring: checks the MACs.
         clock: goes into the sessions, which compute their time left by it.
-        believed: what was found in rows whose MACs were right, so that an equal row need not be checked and decoded
+        checked: what was found in rows whose MACs were right, so that an equal row need not be checked and decoded
             again; all readers of a store share it.
         unreadables: gets each row that is left out of a list because it cannot be read.
 
@@ -49,7 +49,7 @@ class Rows:
         table_prefix: str,
         keyring: Keyring,
         clock: Clock,
-        believed: CachedTransaction,
+        checked: CheckedRows,
         unreadables: Unreadables,
     ) -> None:
         self.connection = connection
@@ -57,7 +57,7 @@ class Rows:
         self._execute = connection.execute
         self._keyring = keyring
         self._clock = clock
-        self._believed = believed
+        self._checked = checked
         self._unreadables = unreadables
         self.left_out: list[Unreadable] = []
         self._sessions, self._tokens = f"{table_prefix}sessions", f"{table_prefix}tokens"

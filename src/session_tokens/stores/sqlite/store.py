@@ -70,7 +70,7 @@ from .dump import clear, count, dump
 from .event_log import cut_of, read_events, trim_events
 from .queries import Records
 from .reserve import Reserve
-from .rows import CachedTransaction
+from .rows import CheckedRows
 from .schema import keys_at_hand, made_keys, prepare, set_clock_mark, table_prefix_of
 from .writer import Writer
 
@@ -173,9 +173,9 @@ class SqliteStore(BlockingStore):
 
     def _make_pool(self) -> None:
         file, table_prefix, keyring, clock = self._file, self._beginning, self.keyring, self.clock
-        believed, unreadables = CachedTransaction(), self.unreadables
+        checked, unreadables = CheckedRows(), self.unreadables
         self._readers = ReaderPool(
-            lambda: Records(file.connect(writing=False), table_prefix, keyring, clock, believed, unreadables)
+            lambda: Records(file.connect(writing=False), table_prefix, keyring, clock, checked, unreadables)
         )
         self._close_when_gone = weakref.finalize(self, _close, self._writer, self._readers)
 
