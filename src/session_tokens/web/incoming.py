@@ -52,6 +52,15 @@ class Trust:
         """Return the client's address: the peer's, or what ``X-Forwarded-For`` of a trusted proxy says."""
         return source_of(peer, forwarded, self._proxies)
 
+    def is_https(self, peer: str | None, header: Callable[[str], str | None], *, is_https: bool) -> bool:
+        """Return whether the browser is on https; the arguments are those of ``look_at``."""
+        return is_https or (self._is_proxy(peer) and header("x-forwarded-proto") == "https")
+
+    def _is_proxy(self, peer: str | None) -> bool:
+        if not self._proxies:
+            return False
+        return peer is None or source_of(peer, _NOBODY, self._proxies) == _NOBODY
+
     def look_at(
         self, method: str, peer: str | None, header: Callable[[str], str | None], *, is_https: bool
     ) -> Incoming:
@@ -64,8 +73,8 @@ class Trust:
             is_https: whether it came to us by https.
         """
         host = header("host")
-        if self._proxies and (peer is None or source_of(peer, _NOBODY, self._proxies) == _NOBODY):
-            is_https = is_https or header("x-forwarded-proto") == "https"
+        if self._is_proxy(peer):
+            is_https = self.is_https(peer, header, is_https=is_https)
             host = header("x-forwarded-host") or host
         is_forged = is_cross_origin(method, header("origin"), header("sec-fetch-site"), host, self._origins)
         return Incoming(self.address_of(peer, header("x-forwarded-for")), is_https, is_forged)

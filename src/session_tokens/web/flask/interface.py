@@ -217,7 +217,9 @@ class SessionTokensInterface(SessionInterface):
         return f"__Host-{name}" if is_of_host else f"__Secure-{name}"
 
     def _is_secure(self, app: Flask, request: Request | None) -> bool:
-        return self.get_cookie_secure(app) or (request is not None and self._incoming(request).is_https)
+        if request is None or self.get_cookie_secure(app):
+            return self.get_cookie_secure(app)
+        return self._trust.is_https(request.remote_addr, request.headers.get, is_https=request.is_secure)
 
     def _set_cookie(self, app: Flask, session: FlaskSession, response: Response, request: Request | None) -> None:
         age_s = session.web.cookie_age_s(is_kept=session.web.remember)
