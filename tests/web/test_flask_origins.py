@@ -79,7 +79,10 @@ def test_a_proxy_is_believed_if_it_is_trusted(trusted: list[str], address: str) 
 
 def test_behind_a_trusted_proxy_the_host_and_the_scheme_are_those_of_the_browser() -> None:
     app = shop(trusted_proxies=["127.0.0.1"])
-    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example", "Origin": "https://shop.example"}
+    headers = {
+        "X-Forwarded-Proto": "https, http", "X-Forwarded-Host": "shop.example, inner:8000",
+        "Origin": "https://shop.example",
+    }  # fmt: skip
     answer = app.test_client().post("/login?owner=ann", headers=headers)
 
     assert answer.status_code == 200 and answer.headers["Set-Cookie"].startswith("__Host-session=")

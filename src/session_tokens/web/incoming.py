@@ -54,7 +54,7 @@ class Trust:
 
     def is_https(self, peer: str | None, header: Callable[[str], str | None], *, is_https: bool) -> bool:
         """Return whether the browser is on https; the arguments are those of ``look_at``."""
-        return is_https or (self._is_proxy(peer) and header("x-forwarded-proto") == "https")
+        return is_https or (self._is_proxy(peer) and _first(header("x-forwarded-proto")) == "https")
 
     def _is_proxy(self, peer: str | None) -> bool:
         if not self._proxies:
@@ -75,6 +75,11 @@ class Trust:
         host = header("host")
         if self._is_proxy(peer):
             is_https = self.is_https(peer, header, is_https=is_https)
-            host = header("x-forwarded-host") or host
+            host = _first(header("x-forwarded-host")) or host
         is_forged = is_cross_origin(method, header("origin"), header("sec-fetch-site"), host, self._origins)
         return Incoming(self.address_of(peer, header("x-forwarded-for")), is_https, is_forged)
+
+
+def _first(value: str | None) -> str:
+    """Return what the first of several proxies said, which is nearest to the browser."""
+    return (value or "").partition(",")[0].strip()

@@ -42,6 +42,9 @@ TRY_AGAIN_LATER = 1013
 class AuthMiddlewareStack:
     """Gives an application its session and user, and closes its WebSockets when the session ends.
 
+    It is for WebSockets. A consumer of HTTP is given the session, too, but nothing that it changes is saved, and no
+    cookie is set: let Django answer HTTP.
+
     Args:
         inner: the application, such as a ``URLRouter`` of consumers.
     """
