@@ -58,6 +58,9 @@ VALUE_BYTES_MAX = 16_384
 DATA_BYTES_MAX = 1_048_576
 """What the setting ``max_data_bytes`` may be at most."""
 LABEL_BYTES_MAX = 255
+TAG_BYTES_MAX = 64
+SCOPE_BYTES_MAX = 1_024
+AUDIENCES_MAX = 16
 METHODS_MAX = 16
 """How many methods of a log-in are kept."""
 USER_AGENT_BYTES_MAX = 1_024

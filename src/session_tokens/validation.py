@@ -14,6 +14,7 @@ from .crypto.minting import SECRET_LIKE, begins_with_secret, holds_secret, is_id
 from .errors import InvalidInput
 from .records import JSON
 from .settings import (
+    AUDIENCES_MAX,
     DURATION_MS_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX,
     JSON_DEPTH_MAX,
@@ -23,6 +24,8 @@ from .settings import (
     PAGE_LIMIT_MAX,
     RESERVED_BEGINNINGS,
     RESERVED_OWNERS,
+    SCOPE_BYTES_MAX,
+    TAG_BYTES_MAX,
     UNSET,
     VALUE_BYTES_MAX,
     Duration,
@@ -42,6 +45,7 @@ ITEM_BYTES, KEY_BYTES = len("0,"), len('"":0,')
 """The least that an item of a list and a field of an object take: too many are refused before each is read."""
 
 
+_SCOPE = re.compile(r"[!#-\[\]-~]+( [!#-\[\]-~]+)*")
 INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
@@ -91,6 +95,50 @@ def optional_text(name: str, given: object, *, bytes_max: int) -> str | None:
     if holds_secret(text):
         raise InvalidInput(f"{name} holds what looks like a secret, which would be kept and shown; take it out")
     return text
+
+
+def tag_of(given: object) -> str | None:
+    """Return a tag: 1 to 64 bytes of text, or ``None``."""
+    return _some_text("tag", given, TAG_BYTES_MAX)
+
+
+def _some_text(name: str, given: object, bytes_max: int) -> str | None:
+    """Return a text as ``optional_text`` does, which is not empty."""
+    if given == "":
+        raise InvalidInput(f"{name} is empty; leave it away")
+    return optional_text(name, given, bytes_max=bytes_max)
+
+
+def scope_of(given: object) -> str | None:
+    """Return a scope as RFC 6749, section 3.3 has it, or ``None``.
+
+    Raises:
+        InvalidInput: it is not words of printable ASCII without quotes and backslashes, one blank between them.
+    """
+    scope = optional_text("scope", given, bytes_max=SCOPE_BYTES_MAX)
+    if scope is not None and not _SCOPE.fullmatch(scope):
+        raise InvalidInput("scope is words of printable ASCII without quotes and backslashes, one blank between them")
+    return scope
+
+
+def audience_of(given: object) -> str | None:
+    """Return an audience, one text or up to 16, as JSON text of an array; ``None`` for none.
+
+    Raises:
+        TypeError: it is neither a ``str`` nor a list or tuple of them.
+        InvalidInput: there are too many, or one is no text that can be kept.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str | list | tuple):
+        raise TypeError(f"audience is a str or a list of them, not {type(given).__name__}")
+    several = [given] if isinstance(given, str) else list(given)
+    if not 1 <= len(several) <= AUDIENCES_MAX:
+        raise InvalidInput(f"audience is 1 to {AUDIENCES_MAX} texts")
+    if None in several:
+        raise TypeError("audience is a str or a list of them, none of them None")
+    texts = [_some_text("audience", each, LABEL_BYTES_MAX) for each in several]
+    return json.dumps(texts, separators=(",", ":"))
 
 
 def sent_text(name: str, given: object, *, bytes_max: int) -> str | None:

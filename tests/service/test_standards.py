@@ -116,6 +116,20 @@ async def test_introspection_of_a_token_says_its_kind_epoch_and_value(world: Wor
     }
 
 
+@pytest.mark.parametrize(
+    ("audience", "aud"),
+    [("https://api", "https://api"), (["https://api"], "https://api"), (["a", "b"], ["a", "b"])],
+)
+async def test_introspection_says_scope_and_audience_as_issued(world: World, audience: object, aud: object) -> None:
+    issued = await world.issue_token(None, scope="read write", audience=audience, tag="a seat")
+    said = await world.introspect(issued["secret"])
+    listed = await world.ask("GET", "/v1/tokens", params={"tag": "a seat"})
+
+    assert ("read write", aud) == (said["scope"], said["aud"])
+    assert [issued["token"]["id"]] == [token["id"] for token in listed.json()["tokens"]]
+    assert ("a seat", "read write") == (issued["token"]["tag"], issued["token"]["scope"])
+
+
 async def test_every_cause_of_being_inactive_has_the_same_bytes_and_headers(world: World) -> None:
     key = await world.key()
     opened = await world.open_session()

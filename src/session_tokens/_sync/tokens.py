@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .. import validation as inputs
 from ..contract.queries import TokenById, TokenListing
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
 from ..errors import InvalidInput, UnknownToken
-from ..records import JSON, Issued, Page, Session, Token, TokenKind
+from ..records import JSON, NO_TOKEN_DETAILS, Issued, Page, Session, Token, TokenDetails, TokenKind
 from ..rules import tokens as rules
 from ..rules.expiry import shown_until
 from ..rules.listing import tokens_listed
@@ -28,6 +30,9 @@ class SyncTokenCommands(SyncCore):
         transferable: bool = False,
         timeout: Duration | None | Unset = UNSET,
         disownment_timeout: Duration | None | Unset = UNSET,
+        tag: str | None = None,
+        scope: str | None = None,
+        audience: str | Sequence[str] | None = None,
         client_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Issued:
@@ -39,6 +44,9 @@ class SyncTokenCommands(SyncCore):
             transferable: whether it may change hands and outlives its session unassigned; else it is session-bound.
             timeout: its own; a session-bound token ends with its session at the latest.
             disownment_timeout: how long it may wait unassigned; transferable tokens only.
+            tag: what it is for, up to 64 bytes; ``list_tokens(tag=)`` finds it.
+            scope: what it allows, words with blanks between (RFC 6749, section 3.3); introspection answers it.
+            audience: for whom it is, one text or up to 16; introspection answers it as ``aud``.
             client_id: the id of the service key on whose behalf it is issued.
 
         Raises:
@@ -66,8 +74,11 @@ class SyncTokenCommands(SyncCore):
             if disownment_timeout is UNSET
             else duration_ms("disownment_timeout", disownment_timeout),
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
+            details=_details_of(tag, scope, audience),
         )
         asked = () if idempotency_key is None else inputs.asked_of(timeout, disownment_timeout)
+        if issue.details is not NO_TOKEN_DETAILS:
+            asked = (*asked, *issue.details[1:4])
         return self._issue(
             "issue_token",
             idempotency_key,
@@ -296,6 +307,7 @@ class SyncTokenCommands(SyncCore):
         transferable: bool | None = None,
         sellable: bool | None = None,
         unassigned: bool | None = None,
+        tag: str | None = None,
         after: str | None = None,
         limit: int = 100,
     ) -> Page[Token]:
@@ -307,6 +319,7 @@ class SyncTokenCommands(SyncCore):
             transferable: only transferable (``True``) or only other ones (``False``).
             sellable: only listed (``True``) or only other ones (``False``).
             unassigned: only unassigned (``True``) or only other ones (``False``).
+            tag: only those that were issued with it.
             after: the ``next`` of the page before.
             limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
                 records at the most, however few of them match.
@@ -322,5 +335,15 @@ class SyncTokenCommands(SyncCore):
             None if unassigned is None else inputs.flag_of("unassigned", unassigned),
             inputs.place_of_cursor(TOKEN_ID, after),
             max(limit + 1, CHUNK),
+            inputs.tag_of(tag),
         )
         return self._page(listing, tokens_listed, limit)
+
+
+def _details_of(tag: object, scope: object, audience: object) -> TokenDetails:
+    """Return what few tokens are issued with."""
+    if tag is None and scope is None and audience is None:
+        return NO_TOKEN_DETAILS
+    return TokenDetails(
+        scope=inputs.scope_of(scope), audience_text=inputs.audience_of(audience), tag=inputs.tag_of(tag)
+    )

@@ -116,6 +116,7 @@ def list_tokens(options: Namespace) -> int:
             transferable=options.transferable,
             sellable=options.sellable,
             unassigned=options.unassigned,
+            tag=options.tag,
             after=options.after,
             limit=options.limit,
         )
@@ -144,6 +145,9 @@ def issue(options: Namespace) -> int:
                 options.session,
                 value,
                 transferable=options.transferable,
+                tag=options.tag,
+                scope=options.scope,
+                audience=options.audience,
                 timeout=options.timeout,
                 disownment_timeout=options.disownment_timeout,
                 idempotency_key=options.idempotency_key,

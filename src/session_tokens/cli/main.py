@@ -117,6 +117,7 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     tokens.add_argument("id", nargs="?")
     tokens.add_argument("--owner")
     tokens.add_argument("--session", metavar="ID")
+    tokens.add_argument("--tag", help="only those that were issued with it")
     for name in ("transferable", "sellable", "unassigned"):
         tokens.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None)
     _page_options(tokens)
@@ -127,6 +128,9 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     values.add_argument("--value", metavar="TEXT", help="kept verbatim")
     values.add_argument("--value-json", type=json_value, metavar="JSON")
     issue.add_argument("--transferable", action="store_true")
+    issue.add_argument("--tag", help="what it is for; tokens --tag finds it")
+    issue.add_argument("--scope", metavar="WORDS", help="what it allows; introspection answers it")
+    issue.add_argument("--audience", action="append", metavar="WHOM", help="for whom it is; may be given again")
     issue.add_argument("--timeout", type=duration, default=UNSET, metavar="DURATION")
     issue.add_argument("--disownment-timeout", type=duration, default=UNSET, metavar="DURATION")
     issue.add_argument("--idempotency-key", metavar="KEY")

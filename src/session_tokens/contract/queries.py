@@ -160,6 +160,7 @@ class TokenListing(NamedTuple):
     unassigned: bool | None
     after: tuple[int, str] | None
     limit: int
+    tag: str | None = None
 
 
 Query = (

@@ -241,6 +241,9 @@ class Token(_TokenAtHand):
             "price": None if price is None else format(price, "f"),
             "currency": self.currency,
             "gift": self.gift,
+            "tag": self.details.tag,
+            "scope": self.details.scope,
+            "audience": list(self.audience),
             "client_id": self.client_id,
         }
 

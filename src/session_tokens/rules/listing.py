@@ -40,6 +40,7 @@ def tokens_listed(listing: TokenListing, found: Iterable[TokenResult], now: int)
             and (listing.transferable is None or listing.transferable == token.is_transferable)
             and (listing.sellable is None or listing.sellable == token.is_sellable)
             and (listing.unassigned is None or listing.unassigned == token.is_unassigned)
+            and (listing.tag is None or listing.tag == token.tag)
         ):
             listed.append(token.seen_with(session))
     return listed

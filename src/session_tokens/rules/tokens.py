@@ -28,7 +28,7 @@ from ..events import (
     TOKEN_TRANSFERRED,
     TOKEN_WITHDRAWN,
 )
-from ..records import NO_TOKEN_DETAILS, TRANSFERABLE, Offer, Session, Token, TokenKind
+from ..records import NO_TOKEN_DETAILS, TRANSFERABLE, Offer, Session, Token, TokenDetails, TokenKind
 from ..records.token import Token as NewToken
 from ..settings import NEWEST_READ, UNSET, Policy, Unset
 from .lookup import (
@@ -49,7 +49,8 @@ class Issue:
     """What a new token brings along: its minted id and look-up key, its value and clocks (milliseconds)."""
 
     __slots__ = (
-        "client_id", "disownment_timeout_ms", "id", "is_json", "kind", "lookup", "name", "text", "timeout_ms",
+        "client_id", "details", "disownment_timeout_ms", "id", "is_json", "kind", "lookup", "name", "text",
+        "timeout_ms",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +64,7 @@ class Issue:
         disownment_timeout_ms: int | None,
         client_id: str | None = None,
         name: str | None = None,
+        details: TokenDetails = NO_TOKEN_DETAILS,
     ) -> None:
         self.id = id
         self.lookup = lookup
@@ -73,6 +75,7 @@ class Issue:
         self.disownment_timeout_ms = disownment_timeout_ms
         self.client_id = client_id
         self.name = name
+        self.details = details
 
     def looked_up_by(self, lookup: str) -> Issue:
         """Take the look-up key of its secret, once that is minted, and return itself."""
@@ -118,7 +121,7 @@ def issue_under(
     token = NewToken(
         issue.id, owner, issue.lookup, issue.kind, None if session is None else session.id, issue.text, issue.is_json,
         now, issue.timeout_ms, own_deadline, own_deadline, issue.disownment_timeout_ms, now, None, None, 0, 1,
-        NO_TOKEN_DETAILS, issue.client_id, issue.name,
+        issue.details, issue.client_id, issue.name,
     )  # fmt: skip
     tx.put_token(None, token)
     tx.note((TOKEN_ISSUED, token, None))

@@ -117,12 +117,15 @@ def _exp_of(session: Session) -> int | msgspec.UnsetType:
 
 
 def _of_token(token: Token, until: int | None) -> Introspection:
+    audience = token.audience
     return Introspection(
         active=True,
         sub=token.owner or msgspec.UNSET,
         exp=msgspec.UNSET if until is None else until // 1000,
         iat=token.created_at // 1000,
         token_type="Bearer",
+        scope=token.scope or msgspec.UNSET,
+        aud=msgspec.UNSET if not audience else audience[0] if len(audience) == 1 else list(audience),
         client_id=token.client_id or msgspec.UNSET,
         st_id=token.id,
         st_kind=token.kind.value,

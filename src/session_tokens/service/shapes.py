@@ -72,6 +72,9 @@ class IssueToken(Body):
     transferable: bool = False
     timeout: Seconds | UnsetType = UNSET
     disownment_timeout: Seconds | UnsetType = UNSET
+    tag: Annotated[str, Meta(description="What it is for, up to 64 bytes; tokens are listed by it.")] | None = None
+    scope: Annotated[str, Meta(description="What it allows, words with blanks between (RFC 6749, 3.3).")] | None = None
+    audience: Annotated[list[str] | str, Meta(description="For whom it is: one text, or up to 16.")] | None = None
 
 
 class ChangeToken(Body):
@@ -177,6 +180,7 @@ class ListTokens(Body):
     transferable: bool | UnsetType = UNSET
     sellable: bool | UnsetType = UNSET
     unassigned: bool | UnsetType = UNSET
+    tag: Annotated[str, Meta(description="That they were issued with.")] | UnsetType = UNSET
     after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
     limit: Annotated[int, Meta(description="1 to 500.")] = 100
 
@@ -257,6 +261,9 @@ class TokenShape(Struct, kw_only=True):
     gift: bool
     epoch: int
     version: int
+    tag: str | None
+    scope: str | None
+    audience: list[str]
     client_id: str | None
 
 
@@ -380,6 +387,8 @@ class Introspection(Struct, omit_defaults=True):
     exp: int | UnsetType = UNSET
     iat: int | UnsetType = UNSET
     token_type: str | UnsetType = UNSET
+    scope: str | UnsetType = UNSET
+    aud: list[str] | str | UnsetType = UNSET
     client_id: str | UnsetType = UNSET
     st_id: str | UnsetType = UNSET
     st_kind: str | UnsetType = UNSET

@@ -91,6 +91,7 @@ class MemoryStore(BlockingStore):
         self.parked: dict[str, Bucket] = {}
         self.unassigned: dict[str, None] = {}
         self.sellable: dict[str, None] = {}
+        self.tagged: dict[str, Bucket] = {}
         self.detached: dict[str, None] = {}
         self.outcomes: dict[str, IdempotencyRecord] = {}
         self.settings: dict[str, str] = {}
@@ -230,8 +231,8 @@ class MemoryStore(BlockingStore):
                     add_member(self.held, new.session_id, new.id)
                 else:
                     self._place_token(new)
-                if new.details is not NO_TOKEN_DETAILS and new.is_sellable:
-                    self.sellable[new.id] = None
+                if new.details is not NO_TOKEN_DETAILS:
+                    self._list(None, new)
                 if new.deadline != NEVER:
                     self._token_deadlines.add(new.deadline, new.id)
 
@@ -257,14 +258,20 @@ class MemoryStore(BlockingStore):
                 else:
                     self._place_token(new)
         if old.details is not NO_TOKEN_DETAILS or (new is not None and new.details is not NO_TOKEN_DETAILS):
-            self._list_for_sale(old, new)
+            self._list(old, new)
 
-    def _list_for_sale(self, old: Token, new: Token | None) -> None:
-        """Put a token among those that are listed, or take it away."""
+    def _list(self, old: Token | None, new: Token | None) -> None:
+        """Put a token among those that are listed, and those of its tag, or take it away."""
         if new is not None and new.is_sellable:
             self.sellable[new.id] = None
-        else:
+        elif old is not None:
             self.sellable.pop(old.id, None)
+        was, tag = None if old is None else old.details.tag, None if new is None else new.details.tag
+        if was != tag:
+            if old is not None and was is not None:
+                drop_member(self.tagged, was, old.id)
+            if new is not None and tag is not None:
+                add_member(self.tagged, tag, new.id)
 
     def _displace_token(self, old: Token) -> None:
         """Take a token that no session held from among the unassigned or parked ones."""
@@ -402,6 +409,9 @@ class MemoryStore(BlockingStore):
         elif query.owner is not None and len(members(self.owners, query.owner)) <= SORTED_MAX:
             found.append(members(self.parked, query.owner))
             holders = self._with_predecessors(members(self.owners, query.owner))
+        elif query.owner is None and query.tag is not None:
+            found.append(members(self.tagged, query.tag))
+            holders = ()
         elif query.owner is None and query.sellable:
             found.append(self.sellable)
             holders = ()

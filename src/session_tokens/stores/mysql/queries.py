@@ -180,6 +180,8 @@ class Asker:
             return (yield from self._listed_from([f"t.session_id = {literal(id)}" for id in ids], query))
         if query.owner is not None:
             return (yield from self._listed_from([f"t.owner = {literal(query.owner)}"], query))
+        if query.tag is not None:
+            return (yield from self._listed_from([f"t.tag = {literal(query.tag)}"], query))
         if query.unassigned:
             over = yield from self._sessions_over()
             if over is not None:

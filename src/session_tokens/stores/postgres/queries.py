@@ -105,9 +105,7 @@ _KINDS: dict[type, _Kind] = {
 _NEWEST = _some_of("newest_sessions_of", "owner")
 _KIND_OF_LISTING: dict[type, str] = {SessionListing: "session_listing", TokenListing: "token_listing"}
 _SESSION_LISTING = "%s::bigint, %s::text, %s::boolean, %s::bigint, %s::text, %s::bigint"
-_TOKEN_LISTING = (
-    "%s::bigint, %s::text, %s::text, %s::boolean, %s::boolean, %s::boolean, %s::bigint, %s::text, %s::bigint"
-)
+_TOKEN_LISTING = "%s::bigint, %s::text, %s::text, %s::text, %s::boolean, %s::boolean, %s::bigint, %s::text, %s::bigint"
 
 
 class ReadStatement:
@@ -183,7 +181,8 @@ def _listing_params(number: int, query: SessionListing | TokenListing) -> list[A
         return [number, owner, query.detached, at, escaped(id), query.limit]
     session_id = None if query.session_id is None else escaped(query.session_id)
     return [
-        number, owner, session_id, query.transferable, query.sellable, query.unassigned, at, escaped(id), query.limit,
+        number, owner, session_id, None if query.tag is None else escaped(query.tag), query.sellable, query.unassigned,
+        at, escaped(id), query.limit,
     ]  # fmt: skip
 
 

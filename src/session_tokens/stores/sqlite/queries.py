@@ -346,6 +346,9 @@ class Records(Rows):
         elif query.owner is not None:
             conditions.append("t.owner = ?")
             values.append(query.owner)
+        elif query.tag is not None:
+            conditions.append("t.tag = ?")
+            values.append(query.tag)
         elif query.unassigned and (over := self._sessions_over(now)) is not None:
             return self._unassigned_listed(query, over)
         elif query.sellable:

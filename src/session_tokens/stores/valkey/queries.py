@@ -75,6 +75,8 @@ def _token_sources(query: TokenListing) -> Sequence[bytes]:
         owner = owner_part(query.owner)
         sessions = (b"*bo:%b bh: lt 1000" % owner, b"+bo:%b bs: bh: lt 1000" % owner)
         return (*sessions, b"=bp:" + owner)
+    if query.tag is not None:
+        return (b"=lg:" + owner_part(query.tag),)
     if query.sellable:
         return (b"=lv",)
     if query.unassigned:  # or held by a session that is over, or whose owner may be disabled

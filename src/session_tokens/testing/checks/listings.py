@@ -103,6 +103,31 @@ class ListingChecks(StoreBench):
         assert len(rest) == 2
 
     @check
+    async def test_tokens_are_found_by_their_tag(self) -> None:
+        ann, bob = await self.tokens.open_session("ann"), await self.tokens.open_session("bob")
+        seats = [
+            await self.tokens.issue_token(ann.id, number, transferable=True, tag="a seat", scope="sit stand")
+            for number in range(5)
+        ]
+        await self.tokens.issue_token(ann.id, "a job", tag="a job")
+        await self.tokens.issue_token(None, "for nothing")
+        await self.tokens.transfer_token(seats[0].id, giver="ann", receiver="bob")
+        await self.tokens.destroy_token(seats[1].id)
+        await self.tokens.offer_token(seats[2].id, price="1")
+        listed = await self.all_pages(self.tokens.list_tokens, 2, tag="a seat")
+        await self.tokens.destroy_session(ann.id)
+        left = await self.all_pages(self.tokens.list_tokens, 2, tag="a seat", unassigned=True)
+
+        assert in_order(listed)
+        assert {token.id for token in listed} == {seats[place].id for place in (0, 2, 3, 4)}
+        assert {(token.tag, token.scope) for token in listed} == {("a seat", "sit stand")}
+        assert {token.id for token in left} == {seats[place].id for place in (2, 3, 4)}
+        assert [token.id for token in await self.tokens.list_tokens(tag="a seat", owner="bob")] == [seats[0].id]
+        assert [token.id for token in await self.tokens.list_tokens(tag="a seat", session=bob.id)] == [seats[0].id]
+        assert (await self.tokens.list_tokens(tag="a job")).items == []
+        assert (await self.tokens.list_tokens(tag="unheard of")).items == []
+
+    @check
     async def test_a_listing_reads_far_beyond_what_does_not_match(self) -> None:
         issued = [await self.tokens.issue_token(None, number) for number in range(450)]
         opened = await self.tokens.open_session("ann")

@@ -168,7 +168,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.token_listing_v1(
-    number bigint, of_owner text, of_session text, is_transferable boolean, is_sellable boolean, is_unassigned boolean,
+    number bigint, of_owner text, of_session text, of_tag text, is_sellable boolean, is_unassigned boolean,
     after_at bigint, after_id text, most bigint
 ) RETURNS SETOF {schema}.found_v1
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
@@ -189,6 +189,10 @@ BEGIN
     ELSIF of_owner IS NOT NULL THEN
         page := ARRAY(SELECT t FROM {schema}.tokens t
             WHERE t.owner = of_owner AND (t.created_at, t.id) > (after_at, after_id)
+            ORDER BY t.created_at, t.id LIMIT most);
+    ELSIF of_tag IS NOT NULL THEN
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.tag = of_tag AND (t.created_at, t.id) > (after_at, after_id)
             ORDER BY t.created_at, t.id LIMIT most);
     ELSIF is_unassigned THEN
         page := ARRAY(SELECT t FROM {schema}.maybe_unassigned_v1(after_at, after_id, most) t
