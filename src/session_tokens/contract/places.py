@@ -113,6 +113,8 @@ def moves(old: Sequence[Place], new: Sequence[Place]) -> Sequence[Move]:
     """Return in which indexes a record moves, from where and to where; ``None`` is nowhere."""
     if old == new:
         return ()
+    if not old:
+        return [(place[0], None, place) for place in new]
     before = {place[0]: place for place in old if place not in new}
     moved: list[Move] = [(place[0], before.pop(place[0], None), place) for place in new if place not in old]
     moved += [(index, place, None) for index, place in before.items()]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
 _plain = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _row_writer() -> Callable[[Sequence[Any]], bytes]:
+def _row_writer() -> Callable[[Any], bytes]:
     """Return what writes a row as JSON: ``msgspec`` where it is installed, in a tenth of the time, else ``json``.
 
     The two spell letters beyond ASCII in different ways, and ``json`` reads both.
@@ -20,7 +20,7 @@ def _row_writer() -> Callable[[Sequence[Any]], bytes]:
     except ImportError:
         return lambda row: _plain(row).encode("ascii")
 
-    def written(row: Sequence[Any]) -> bytes:
+    def written(row: Any) -> bytes:
         try:
             text: bytes = write(row)
         except (UnicodeEncodeError, OverflowError):  # a lone surrogate, or a number beyond 64 bits

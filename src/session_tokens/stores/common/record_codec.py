@@ -27,7 +27,7 @@ from ...records import (
     TokenDetails,
     TokenKind,
 )
-from .json_rows import from_json
+from .json_rows import as_json, from_json
 
 Row = tuple[str | int | None, ...]
 
@@ -89,7 +89,7 @@ def session_row(session: Session) -> Row:
             if details is NO_DETAILS
             else (
                 *details[:4],
-                _as_json(details.data_versions) if details.data_versions else "{}",
+                as_json(details.data_versions).decode("utf-8") if details.data_versions else "{}",
                 *details[5:],
             )
         ),

@@ -116,7 +116,8 @@ class Writes:
         """Move a token from where it was held to where it is now."""
         place = present or former
         assert place is not None
-        was_in, is_in = (b"" if place is None else part_of(place[1]) for place in (former, present))
+        was_in = b"" if former is None else part_of(former[1])
+        is_in = b"" if present is None else part_of(present[1])
         self.words += (b"h", id, b"%d" % place[2], was_in, is_in, b"x" if index == TRANSFERABLES_OF else b"")
 
     def _lead(self, kind: bytes, was: str | None, lookup: str | None, until: bytes, target: bytes) -> None:
