@@ -89,7 +89,7 @@ class _Told:
     def __init__(self) -> None:
         self.epochs: set[int] = set()  # also of those that cannot be read
         self.latest = 0  # of those that can
-        self.first: Stored | None = None  # that can, to which the sweeper is led
+        self.first: Stored | None = None  # that can, which the sweeper is given
         self.needs_entry = False  # one tells of an entry, and there was none
 
 
@@ -133,7 +133,7 @@ class RecordCheck:
         """Look at everything.
 
         Args:
-            done: how many records were looked at before, as ``progress`` is told.
+            done: how many records were read before, for ``progress``.
             total: how many there will be at the end.
 
         Returns:

@@ -28,7 +28,7 @@ from .dump import counting, dump_statement
 from .functions import json_function
 from .queries import Statement
 from .rows import NUMBERS, Decoder, columns_in, escaped
-from .schema import BEGIN, Command, Script
+from .schema import BEGIN, PlainStatement, Script
 
 BATCH = 1000
 LOCK_TIMEOUT_MS = 10_000
@@ -127,7 +127,7 @@ class _Records:
             owner = stored.row[0] if kind is OWNER else None
             absent: Sequence[Seen] = () if owner is None else ((OWNER, owner, None),)
             done = yield from self.write(changes, [*seen, *absent])
-        yield Command("COMMIT" if done else "ROLLBACK")
+        yield PlainStatement("COMMIT" if done else "ROLLBACK")
         return done
 
     def write(self, changes: Changes, seen: Sequence[Seen]) -> Steps[bool]:

@@ -18,7 +18,7 @@ from ..common.sql_tables import index_statements
 from .address import Address
 from .functions import DIALECT, functions_text
 from .queries import Statement
-from .schema import Command, Script, in_schema
+from .schema import PlainStatement, Script, in_schema
 
 NOT_THE_OWNER = "it can be mended by the role that owns the tables"
 _FUNCTION = re.compile(r"CREATE OR REPLACE (?:FUNCTION|PROCEDURE) \{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;", re.DOTALL)
@@ -83,7 +83,7 @@ class Foundations:
                 continue
             said = "it is not there" if name not in there else "its text is not that of this version"
             if self._fix and self._owns:
-                yield Command(self._ours(found[0]))
+                yield PlainStatement(self._ours(found[0]))
             else:
                 whole = False
             self._tell("function", name, said, "made anew")
@@ -117,7 +117,7 @@ class Foundations:
 
     def _mend(self, index: _Index, said: str, text: str | None) -> Script:
         if self._fix and self._owns:
-            yield Command(text or f"REINDEX INDEX {self._schema}.{index.name}")
+            yield PlainStatement(text or f"REINDEX INDEX {self._schema}.{index.name}")
         self._tell("index", index.name, said, "made anew")
 
     def _differs(self, index: _Index) -> Script:
@@ -126,7 +126,7 @@ class Foundations:
         rows = f"SELECT hashtextextended({key}, 0) AS hash FROM {table} WHERE {index.where}"
         ordered = f"{rows} ORDER BY {index.columns} OFFSET 0"
         add_up = "SELECT count(*), coalesce(sum(hash), 0)::text FROM ({}) AS rows"
-        yield Command("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield PlainStatement("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         yield self._without("jit")  # what is off counts as very dear, and would be compiled
         yield self._without("max_parallel_workers_per_gather", to="0")
         yield self._without(*_BY_TABLE)
@@ -137,7 +137,7 @@ class Foundations:
         by_index = by_table
         if _names_in(plan[0][0]) == {index.name}:
             by_index = yield Statement(add_up.format(ordered), ())
-        yield Command("COMMIT")
+        yield PlainStatement("COMMIT")
         return by_index != by_table
 
     def _without(self, *names: str, to: str = "off") -> Statement:

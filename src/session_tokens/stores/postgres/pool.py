@@ -20,7 +20,7 @@ from .address import Address
 from .connections import AsyncTalk, Preparing, Rows, Talk
 from .errors import FAILURES, bounded, store_error
 from .queries import Statement
-from .schema import Command
+from .schema import PlainStatement
 
 LOOK_IN_S = 0.1
 """How often a waiting driver looks whether its time is over."""
@@ -111,8 +111,8 @@ class PostgresLinks:
         }
 
 
-def _params_of(step: Statement | Command) -> Any:
-    return None if isinstance(step, Command) else step.params
+def _params_of(step: Statement | PlainStatement) -> Any:
+    return None if isinstance(step, PlainStatement) else step.params
 
 
 class Pool(pools.Pool):
@@ -136,7 +136,7 @@ class Pool(pools.Pool):
         connection = self.links.connection(self.address.timeout_s)
         connection.timeout_s = timeout_s
 
-        def execute(step: Statement | Command) -> list[tuple[Any, ...]]:
+        def execute(step: Statement | PlainStatement) -> list[tuple[Any, ...]]:
             cursor = connection.execute(step.text, _params_of(step), prepare=False)
             return cursor.fetchall() if cursor.description else []
 
@@ -176,7 +176,7 @@ class AsyncPool(pools.AsyncPool):
         connection = await self.links.async_connection(self.address.timeout_s)
         connection.timeout_s = timeout_s
 
-        async def execute(step: Statement | Command) -> list[tuple[Any, ...]]:
+        async def execute(step: Statement | PlainStatement) -> list[tuple[Any, ...]]:
             cursor = await connection.execute(step.text, _params_of(step), prepare=False)
             return await cursor.fetchall() if cursor.description else []
 

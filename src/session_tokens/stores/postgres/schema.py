@@ -28,16 +28,16 @@ log = logging.getLogger("session_tokens.stores")
 SERVER_VERSION_MIN = 14_00_00
 
 
-class Command(NamedTuple):
+class PlainStatement(NamedTuple):
     """Text without parameters; may hold several statements."""
 
     text: str
 
 
-BEGIN = Command("BEGIN ISOLATION LEVEL READ COMMITTED")
+BEGIN = PlainStatement("BEGIN ISOLATION LEVEL READ COMMITTED")
 """Begins a transaction that takes locks and then looks: with another level as the default it would see the past."""
 
-Script = Generator[Statement | Command, list[tuple[Any, ...]], Any]
+Script = Generator[Statement | PlainStatement, list[tuple[Any, ...]], Any]
 
 
 class Migration(NamedTuple):
@@ -154,23 +154,23 @@ def migrating(address: Address, grant_to: str | None = None) -> Script:
     yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (f"session_tokens {address.namespace}",))
     state = yield from _checked_state(address)
     if not state.schema_exists:
-        yield Command(f"CREATE SCHEMA {address.schema}")
+        yield PlainStatement(f"CREATE SCHEMA {address.schema}")
     version = (yield from _version(address)) if state.is_migrated else 0
     _refuse_newer(version)
     taken = [migration for migration in MIGRATIONS if migration.number > version]
     for migration in taken:
         if version > 0 or migration.number == 1:  # new tables are made as they are now
-            yield Command(in_schema(address, migration.text()))
+            yield PlainStatement(in_schema(address, migration.text()))
         yield Statement(
             f"INSERT INTO {address.schema}.migrations (number, name) VALUES (%s, %s)",
             (migration.number, migration.name),
         )
     if taken:
-        yield Command(in_schema(address, functions_text()))
+        yield PlainStatement(in_schema(address, functions_text()))
     if grant_to is not None:
-        yield Command(_grants(address, grant_to))
-    yield Command(_only_the_owner_migrates(address))
-    yield Command("COMMIT")
+        yield PlainStatement(_grants(address, grant_to))
+    yield PlainStatement(_only_the_owner_migrates(address))
+    yield PlainStatement("COMMIT")
     return [migration.number for migration in taken]
 
 

@@ -23,11 +23,11 @@ from ..common.findings import Finding, Progress
 from ..common.retry import Full
 from .async_connections import AsyncConnections
 from .check import checking
-from .connections import Moved, Pool, Steps, pack
+from .connections import DriverPool, Moved, Steps, pack
 from .dump import clearing, counting, dumping
 from .event_log import log_read, read_words, trim_words
 from .exchanges import IN_USE, Seen, ValkeyCore, snapshots_on
-from .key_chains import Path
+from .key_chains import KeyChain
 from .key_chains import packed as packed_chains
 from .keys import PEPPERS
 from .rows import Reply
@@ -44,7 +44,7 @@ class ValkeyStore(CoalescingStore):
 
     keeps_events = True
 
-    def __init__(self, address: Address, pool: Pool, keyring: PepperKeyring, space: str) -> None:
+    def __init__(self, address: Address, pool: DriverPool, keyring: PepperKeyring, space: str) -> None:
         super().__init__()
         self._core = ValkeyCore(address, keyring, space)
         self.keyring = keyring
@@ -63,9 +63,9 @@ class ValkeyStore(CoalescingStore):
         self._paths = codec.paths
         self._retrying = self._core.retrying
         self._closed = False
-        self._ways: Coalescer[Path, Seen | None] = Coalescer(self._carry_ways)
+        self._chains: Coalescer[KeyChain, Seen | None] = Coalescer(self._carry_chains)
         self._unseen: Coalescer[Query, Seen | None] = Coalescer(self._carry_unseen, share_from=SHARE_FROM)
-        self._ways_together: Coalescer[Sequence[Path], Snapshot | None] = Coalescer(self._carry_together)
+        self._chains_together: Coalescer[Sequence[KeyChain], Snapshot | None] = Coalescer(self._carry_together)
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
@@ -84,14 +84,14 @@ class ValkeyStore(CoalescingStore):
         return await super().run(rule, *args)
 
     async def look(self, queries: Sequence[Query]) -> Snapshot:
-        """Return the results of all queries as of one instant; over ways that are known all in one plain command.
+        """Return the results of all queries as of one instant; over chains that are known all in one plain command.
 
         What is as it was when it was last read is not decoded again. Commands ``read``, so that what they
         rest on is remembered for their next run.
         """
         paths = self._paths.of(queries) if queries else None
         if paths is not None:
-            snapshot = await self._ways_together.ask(paths)
+            snapshot = await self._chains_together.ask(paths)
             if snapshot is not None:
                 return snapshot
         now, (*found, in_use) = await self.read([*queries, IN_USE])
@@ -103,7 +103,7 @@ class ValkeyStore(CoalescingStore):
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         path = self._paths.of_one("S:", lookups)
         if path is not None:  # as ``look``, on the way of every verification
-            seen = await self._ways.ask(path)
+            seen = await self._chains.ask(path)
             if seen is not None:
                 return (seen[0], *seen[1].value)
         seen = await self._unseen.ask(SessionByLookup(lookups[0], tuple(lookups[1:])))
@@ -115,7 +115,7 @@ class ValkeyStore(CoalescingStore):
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         path = self._paths.of_one("T:", lookups)
         if path is not None:
-            seen = await self._ways.ask(path)
+            seen = await self._chains.ask(path)
             if seen is not None:
                 token, session, entry, heir = seen[1].value
                 if heir is None:
@@ -131,11 +131,11 @@ class ValkeyStore(CoalescingStore):
         reply, _ = await self._ask(self._core.asked_first(each), 1, self._connections.probe)
         return self._core.seen_first(asked, each, reply)
 
-    async def _carry_together(self, asked: Sequence[Sequence[Path]]) -> Sequence[Snapshot | None]:
-        seen = await self._carry_ways([path for ways in asked for path in ways])
+    async def _carry_together(self, asked: Sequence[Sequence[KeyChain]]) -> Sequence[Snapshot | None]:
+        seen = await self._carry_chains([path for chains in asked for path in chains])
         return snapshots_on(map(len, asked), seen)
 
-    async def _carry_ways(self, asked: Sequence[Path]) -> Sequence[Seen | None]:
+    async def _carry_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
         values, now = await self._ask(packed_chains(each), 1, self._connections.timed_probe)
         return self._core.seen_on(asked, each, values, now)
@@ -224,9 +224,9 @@ class ValkeyStore(CoalescingStore):
         """Wait for what is under way and close the connections; calling it again does nothing."""
         if not self._closed:
             self._closed = True
-            await self._ways.close()
+            await self._chains.close()
             await self._unseen.close()
-            await self._ways_together.close()
+            await self._chains_together.close()
             await self.close_queues()
             await self._connections.close_all()
 

@@ -60,7 +60,7 @@ pack = _packer()
 """Return a command as the server reads it."""
 
 
-class Pool(Protocol):
+class DriverPool(Protocol):
     """Where a client keeps how its connections are made."""
 
     connection_class: Any
@@ -116,7 +116,7 @@ class Connections:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: DriverPool,
         key: bytes,
         preparing: Callable[[], Steps],
         when_moved: Callable[[], None],

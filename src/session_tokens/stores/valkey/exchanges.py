@@ -27,7 +27,7 @@ from ..common.server_clock import ServerClock
 from .commit import commit_words
 from .connections import pack
 from .errors import UNKNOWN_OUTCOME
-from .key_chains import Path
+from .key_chains import KeyChain
 from .key_chains import packed as packed_chains
 from .keys import prefix_of
 from .queries import ask_words
@@ -43,7 +43,7 @@ IN_USE = PeppersInUse()
 Values = list[bytes | None]
 """What stands under keys, one after another."""
 Seen = tuple[int, Result]
-"""An instant in milliseconds, and what stood on a way then."""
+"""An instant in milliseconds, and what stood on a chain then."""
 ReadExchange = Generator[tuple[bytes, bool], list[Reply], Batch]
 Committing = Generator[tuple[bytes, int], list[Reply], list[bool]]
 
@@ -67,7 +67,7 @@ class ValkeyCore:
         if paths is not None:
             values, now = yield packed_chains(paths), True
             self.clock.heard(now)
-            found = list(map(self._on_path, paths, _shared(paths, values)))
+            found = list(map(self._on_chain, paths, _shared(paths, values)))
             known = [answer for answer in found if answer is not None]
             if len(known) == len(found) and not is_lost(queries, known):
                 return Batch(now, known)
@@ -82,7 +82,7 @@ class ValkeyCore:
         return Batch(now, together(queries, answers))
 
     def asked_first(self, each: Sequence[Query]) -> bytes:
-        """Return the packed call that follows secrets of which no way is known, and asks which peppers are in use."""
+        """Return the packed call that follows secrets of which no chain is known, and asks which peppers are in use."""
         return pack(ask_words(self.codec.last_stamp_key, [*singly(each), IN_USE]))
 
     def seen_first(
@@ -117,13 +117,15 @@ class ValkeyCore:
     def _missing(self, in_use: Result) -> list[str]:
         return [key_id for key_id in in_use.value if not self.keyring.holds(key_id)]
 
-    def seen_on(self, asked: Sequence[Path], each: Sequence[Path], values: Values, now: int) -> list[Seen | None]:
-        """Return for each caller what stands on the way that it asked for; ``None`` for who has to ask anew.
+    def seen_on(
+        self, asked: Sequence[KeyChain], each: Sequence[KeyChain], values: Values, now: int
+    ) -> list[Seen | None]:
+        """Return for each caller what stands on the chain that it asked for; ``None`` for who has to ask anew.
 
         What is as it was when it was last read is not decoded again.
 
         Args:
-            asked: the ways of the callers.
+            asked: the chains of the callers.
             each: the same, each once, in the order in which they were read.
             values: what was read.
             now: when.
@@ -143,19 +145,19 @@ class ValkeyCore:
         on_path = dict(zip(each, seen, strict=True))
         return [on_path[path] for path in asked]
 
-    def _seen_on(self, path: Path, there: Values, now: int) -> Seen | None:
-        """Return what values on a remembered way say; ``None`` where one has to ask anew, and gets the error if any."""
+    def _seen_on(self, path: KeyChain, there: Values, now: int) -> Seen | None:
+        """Return what values on a known chain say; ``None`` where one has to ask anew, and gets the error if any."""
         known = path.seen
         if known is None or known[0] != there:
-            self._on_path(path, there)
+            self._on_chain(path, there)
             known = path.seen
         return (now, known[1]) if known and known[0] == there else None
 
-    def _on_path(self, path: Path, there: Values) -> Answered | None:
-        """Return what values on a remembered way say; ``None`` where it leads elsewhere by now.
+    def _on_chain(self, path: KeyChain, there: Values) -> Answered | None:
+        """Return what values on a remembered chain say; ``None`` where it is another by now.
 
-        It is remembered, unless the way leads nowhere: then what was there is over, nothing will come in its place, and
-        the way is forgotten too.
+        It is remembered, unless the chain ends in nothing: then what was there is over, nothing will come in its place,
+        and the chain is forgotten too.
         """
         reply = path.reply(there)
         answer = None if reply is None else self.codec.answer(path.query, reply)
@@ -205,7 +207,7 @@ class ValkeyCore:
 
 
 def snapshots_on(sizes: Iterable[int], seen: Sequence[Seen | None]) -> list[Snapshot | None]:
-    """Return what was seen on so many ways each, in one instant; ``None`` where one of them has to be asked anew."""
+    """Return what was seen on so many chains each, in one instant; ``None`` where one of them has to be asked anew."""
     snapshots: list[Snapshot | None] = []
     at = 0
     for size in sizes:
@@ -215,8 +217,8 @@ def snapshots_on(sizes: Iterable[int], seen: Sequence[Seen | None]) -> list[Snap
     return snapshots
 
 
-def _shared(paths: Sequence[Path], values: list[bytes | None]) -> list[list[bytes | None]]:
-    """Return the values of each way."""
+def _shared(paths: Sequence[KeyChain], values: list[bytes | None]) -> list[list[bytes | None]]:
+    """Return the values of each chain."""
     shared, at = [], 0
     for path in paths:
         shared.append(values[at : at + path.size])

@@ -1,9 +1,9 @@
-"""Remembers over which keys a secret or id was followed, so that the next reading takes plain commands.
+"""Remembers the chain of keys from a secret or id to its records, so that the next reading takes plain commands.
 
 Theory of operation. The function library follows a secret to its token, that to its session and that to its owner's
-entry, wherever they lead. Next time they mostly lead the same way: then all keys of the way are read with one
-``MGET``, which is one instant too, and the time after it. Each record names the next one, so the answer itself says
-whether the way is still right; where it is not, the function library is asked as if nothing had been remembered.
+entry, whichever they are. Next time they mostly are the same: then all keys of the chain are read with one ``MGET``,
+which is one instant too, and the time after it. Each record names the next one, so the answer itself shows whether the
+chain is still right; where it is not, the function library is asked as if nothing had been remembered.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ...contract.queries import (
 from ..common.generational_cache import GenerationalCache
 from .keys import STAMP_LENGTH
 
-PATHS_MAX = 8_192
-"""Ways that are remembered in each of two generations."""
+KEY_CHAINS_MAX = 8_192
+"""Chains that are remembered in each of two generations."""
 
 CHAIN_KINDS: dict[type, str] = {
     SessionByLookup: "S:",
@@ -38,14 +38,14 @@ CHAIN_KINDS: dict[type, str] = {
 """Kinds of query that are followed, and their names in memory."""
 
 
-class Path:
-    """The keys on one way.
+class KeyChain:
+    """The keys from one look-up key to its records.
 
     Attributes:
         query: what was asked, by one look-up key.
         words: the keys as words of a packed command.
-        alone: the packed command that reads this way and no other.
-        links: for each but the last key, what its value says after its stamp; an empty link ends the way.
+        alone: the packed command that reads this chain and no other.
+        links: for each but the last key, what its value says after its stamp; an empty link ends the chain.
         size: how many keys.
         seen: the values of a record that were last found there and checked, and what they said.
     """
@@ -61,7 +61,7 @@ class Path:
         self.seen: tuple[list[bytes | None], Result] | None = None
 
     def reply(self, values: list[bytes | None]) -> list[bytes | None] | None:
-        """Return values as the function library would have, ``None`` if the way leads elsewhere by now."""
+        """Return values as the function library would have, ``None`` if the chain is another by now."""
         for place, link in enumerate(self.links):
             value = values[place]
             if value is None:
@@ -76,7 +76,7 @@ FollowedRead = tuple[Query, Callable[[Any], Sequence[bytes]], Sequence[bytes | N
 
 
 class KeyChains:
-    """The ways of one store; safe for threads, as each step is one operation on a dictionary.
+    """The chains of one store; safe for threads, as each step is one operation on a dictionary.
 
     Args:
         prefix: what every key begins with.
@@ -84,48 +84,48 @@ class KeyChains:
 
     def __init__(self, prefix: bytes) -> None:
         self._prefix = prefix
-        self._known: GenerationalCache[str, Path | FollowedRead] = GenerationalCache(PATHS_MAX)
+        self._known: GenerationalCache[str, KeyChain | FollowedRead] = GenerationalCache(KEY_CHAINS_MAX)
 
     def learn(self, query: Query, words: Callable[[Any], Sequence[bytes]], reply: Sequence[bytes | None]) -> None:
-        """Remember how a query was answered: its way is worked out when it is asked again, which most never are.
+        """Remember how a query was answered: its chain is worked out when it is asked again, which most never are.
 
         Args:
             query: with one look-up key.
             words: returns the words of the query: what it is, the record it begins at, and how many hops follow.
-            reply: the values on its way.
+            reply: the values on its chain.
         """
         self._known.keep(_name_of(query), (query, words, reply))
 
-    def _way_of(self, reading: FollowedRead) -> Path | None:
-        """Return the way on which a query was answered; ``None`` where it may go on from where nothing stood."""
+    def _chain_of(self, reading: FollowedRead) -> KeyChain | None:
+        """Return the chain on which a query was answered; ``None`` where it may go on from where nothing stood."""
         query, words, reply = reading
         _, first, hops = words(query)
         names, links = [first], []
         for value in reply[: int(hops)]:
-            if value is None:  # where a record may come to stand, the way goes on from there
+            if value is None:  # where a record may come to stand, the chain goes on from there
                 return None
             link = value[STAMP_LENGTH : value.index(b"\n", STAMP_LENGTH)]
             links.append(link + b"\n")
             if not link:
                 break
-            if link.startswith(b"e:"):  # an owner's entry, there or not, ends a way
+            if link.startswith(b"e:"):  # an owner's entry, there or not, ends a chain
                 names.append(link)
                 break
             names.append(link)
         keys = [self._prefix + name for name in names]
         packed_keys = b"".join([b"$%d\r\n%b\r\n" % (len(key), key) for key in keys])
         alone = b"*%d\r\n$4\r\nMGET\r\n%b" % (1 + len(keys), packed_keys)
-        return Path(query, packed_keys, alone, tuple(links), len(keys))
+        return KeyChain(query, packed_keys, alone, tuple(links), len(keys))
 
-    def of(self, queries: Sequence[Query]) -> list[Path] | None:
-        """Return a way for each query, ``None`` if there is one of which none is known."""
+    def of(self, queries: Sequence[Query]) -> list[KeyChain] | None:
+        """Return a chain for each query, ``None`` if there is one of which none is known."""
         paths = []
         for query in queries:
             kind = CHAIN_KINDS.get(query.__class__)
             if kind is None:
                 return None
             path = self._known.get(kind + query[0])  # type: ignore[misc, operator]  # those kinds have one string
-            if not isinstance(path, Path):
+            if not isinstance(path, KeyChain):
                 keys: tuple[Any, ...] = (query[0], *getattr(query, "others", ()))  # type: ignore[misc]
                 path = self.of_one(kind, keys)
                 if path is None:
@@ -133,20 +133,20 @@ class KeyChains:
             paths.append(path)
         return paths
 
-    def of_one(self, kind: str, keys: Sequence[str]) -> Path | None:
-        """Return the first way that is known from an id, an owner, or one of a secret's look-up keys.
+    def of_one(self, kind: str, keys: Sequence[str]) -> KeyChain | None:
+        """Return the first chain that is known from an id, an owner, or one of a secret's look-up keys.
 
         Args:
             kind: of ``CHAIN_KINDS``.
-            keys: from where the way may begin.
+            keys: from where the chain may begin.
         """
         for key in keys:
             known = self._known.get(kind + key)
             if known is None:
                 continue
-            if isinstance(known, Path):
+            if isinstance(known, KeyChain):
                 return known
-            path = self._way_of(known)
+            path = self._chain_of(known)
             if path is not None:
                 self._known.keep(kind + key, path)
                 return path
@@ -154,11 +154,11 @@ class KeyChains:
         return None
 
     def knows(self, query: Query) -> bool:
-        """Whether the way of a query is known, which carries one look-up key if any."""
+        """Whether the chain of a query is known, which carries one look-up key if any."""
         return query.__class__ in CHAIN_KINDS and self._known.get(_name_of(query)) is not None
 
     def forget(self, query: Query) -> None:
-        """Remember a way no more."""
+        """Remember a chain no more."""
         self._known.forget(_name_of(query))
 
 
@@ -167,8 +167,8 @@ def _name_of(query: Query) -> str:
     return name
 
 
-def packed(paths: Sequence[Path]) -> bytes:
-    """Return the packed command that reads all keys of some ways as of one instant."""
+def packed(paths: Sequence[KeyChain]) -> bytes:
+    """Return the packed command that reads all keys of some chains as of one instant."""
     if len(paths) == 1:
         return paths[0].alone
     size = 1 + sum([path.size for path in paths])

@@ -30,7 +30,7 @@ from ...crypto.minting import Pepper
 from ...errors import InvalidInput
 from .async_store import ValkeyStore
 from .blocking_store import BlockingValkeyStore
-from .connections import Pool
+from .connections import DriverPool
 from .schema import Address
 
 __all__ = ["BlockingValkeyStore", "ValkeyStore", "is_there", "open_valkey", "open_valkey_blocking"]
@@ -91,9 +91,9 @@ def is_there(url: str, space: str = "") -> bool:
         store.close_now()
 
 
-def _pool_of(client: Any, kind: str) -> Pool:
+def _pool_of(client: Any, kind: str) -> DriverPool:
     """Return how a client makes its connections."""
-    pool: Pool | None = getattr(client, "connection_pool", None)
+    pool: DriverPool | None = getattr(client, "connection_pool", None)
     if pool is None or ("asyncio" in type(pool).__module__.split(".")) != (kind == "asyncio"):
         module = f"valkey.{kind}" if kind else "valkey"
         raise TypeError(
@@ -102,7 +102,7 @@ def _pool_of(client: Any, kind: str) -> Pool:
     return pool
 
 
-def _pool_of_url(address: Address, submodule: str) -> Pool:
+def _pool_of_url(address: Address, submodule: str) -> DriverPool:
     """Return a pool of the driver that is installed, for an address."""
     for scheme in DRIVERS:
         try:
@@ -110,7 +110,7 @@ def _pool_of_url(address: Address, submodule: str) -> Pool:
         except ImportError:
             continue
         try:
-            pool: Pool = driver.ConnectionPool.from_url(address.driver_url(scheme))
+            pool: DriverPool = driver.ConnectionPool.from_url(address.driver_url(scheme))
             pool.connection_class(**pool.connection_kwargs)
         except (ValueError, TypeError) as error:
             raise InvalidInput(
