@@ -45,7 +45,8 @@ def app(request):
 
 def test_who_is_logged_in(app, logged_in, session_clock, session_tokens, tmp_path):
     client = app.test_client()
-    made = logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": ["apple"]})
+    made = logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": ["apple"]}, acr="urn:strong")
+    assert made.acr == "urn:strong"
     answer = client.get("/me").json
     assert (answer["owner"], answer["cart"]) == ("alice", ["apple"]) and made.owner == "alice"
     assert session_clock.now() - answer["recent"] == 600_000
@@ -85,7 +86,8 @@ def made():
 @pytest.mark.parametrize("base_url", ["http://shop.example", "https://shop.example"])
 def test_who_is_logged_in(logged_in, session_clock, base_url):
     client = TestClient(made(), base_url=base_url)
-    logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": 1})
+    session = logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": 1}, acr="urn:strong")
+    assert session.acr == "urn:strong"
     assert client.get("/me").json() == {"owner": "alice", "fields": {"cart": 1}}
     session_clock.advance(3600)
     assert client.get("/me").json()["owner"] is None
@@ -136,7 +138,8 @@ def test_who_is_logged_in(logged_in, session_tokens, session_clock):
     call_command("migrate", verbosity=0)
     user = get_user_model().objects.create_user("alice")
     client = Client()
-    made = logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": 1})
+    made = logged_in(client, "alice", ago=timedelta(minutes=10), data={"cart": 1}, acr="urn:strong")
+    assert made.acr == "urn:strong"
     assert client.get("/me").json() == {"user": "alice", "cart": 1}
     assert made.owner == str(user.pk)
     assert session_clock.now() - made.authenticated_at == 600_000

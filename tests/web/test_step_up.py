@@ -131,6 +131,24 @@ def test_flask_asks_for_a_stronger_log_in(st: SessionTokens) -> None:
     assert (session.acr, session.amr, session.label) == (STRONG, ("pwd",), "phone")
 
 
+def test_flask_keeps_it_at_a_step_up_without_a_log_in(st: SessionTokens) -> None:
+    app = flask_bank(st)
+
+    @app.post("/second-factor")
+    def second_factor() -> str:
+        interface = app.session_interface
+        assert isinstance(interface, of_flask.SessionTokensInterface)
+        interface.regenerate(of_flask.current_session(), authenticated=True, acr=STRONG, amr=["otp"])
+        return "proved"
+
+    client = app.test_client()
+    client.post("/login")
+    client.post("/second-factor")
+
+    assert client.post("/pay").status_code == 200
+    assert [("otp",)] == [session.amr for session in st.list_sessions("ann").items]
+
+
 async def test_fastapi_asks_for_a_stronger_log_in(st: SessionTokens) -> None:
     from session_tokens import AsyncSessionTokens
 

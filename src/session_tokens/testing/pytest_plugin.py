@@ -36,6 +36,7 @@ class LogIn(Protocol):
         ago: timedelta | float = 0,
         data: Mapping[str, Any] | None = None,
         remember: bool = False,
+        acr: str | None = None,
     ) -> Session:
         """Let a test client be logged in, and return the session.
 
@@ -46,6 +47,7 @@ class LogIn(Protocol):
             ago: how long before now, in seconds or as a ``timedelta``; the clock goes on by it.
             data: what the session holds.
             remember: whether it lasts for ``Settings.remember_max_age``.
+            acr: how surely they have proved who they are, for views that ask for it.
 
         Raises:
             TypeError: a client of another kind, or an application without our sessions.
@@ -82,16 +84,17 @@ def logged_in(session_tokens: SessionTokens, session_clock: ManualClock) -> Iter
             ago: timedelta | float = 0,
             data: Mapping[str, Any] | None = None,
             remember: bool = False,
+            acr: str | None = None,
         ) -> Session:
             way = _way_of(client)
-            session = way(client, session_tokens, afterwards, owner, dict(data or {}), remember)
+            session = way(client, session_tokens, afterwards, owner, dict(data or {}), remember, acr)
             session_clock.advance(ago.total_seconds() if isinstance(ago, timedelta) else ago)
             return session
 
         yield log_in
 
 
-Way = Callable[[Any, "SessionTokens", ExitStack, Any, dict[str, Any], bool], "Session"]
+Way = Callable[[Any, "SessionTokens", ExitStack, Any, dict[str, Any], bool, "str | None"], "Session"]
 
 
 def _way_of(client: Any) -> Way:
@@ -110,7 +113,13 @@ def _way_of(client: Any) -> Way:
 
 
 def _in_flask(
-    client: Any, tokens: SessionTokens, afterwards: ExitStack, owner: Any, data: dict[str, Any], remember: bool
+    client: Any,
+    tokens: SessionTokens,
+    afterwards: ExitStack,
+    owner: Any,
+    data: dict[str, Any],
+    remember: bool,
+    acr: str | None,
 ) -> Session:
     interface = client.application.session_interface
     if not hasattr(interface, "tokens_of"):
@@ -125,6 +134,7 @@ def _in_flask(
             session.log_in(owner)
         else:
             session[interface.owner_key] = owner
+        session.proved_by(acr=acr)
         if remember:
             session.remember(None)
         if hasattr(client.application, "login_manager"):
@@ -137,7 +147,13 @@ def _in_flask(
 
 
 def _in_asgi(
-    client: Any, tokens: SessionTokens, afterwards: ExitStack, owner: Any, data: dict[str, Any], remember: bool
+    client: Any,
+    tokens: SessionTokens,
+    afterwards: ExitStack,
+    owner: Any,
+    data: dict[str, Any],
+    remember: bool,
+    acr: str | None,
 ) -> Session:
     # httpx has no public way from a client to the application that it calls
     app: Any = getattr(client, "app", None) or getattr(client._transport, "app", None)
@@ -149,13 +165,19 @@ def _in_asgi(
         afterwards.callback(layer.store.use, before)
         before = import_module("session_tokens").AsyncSessionTokens(tokens.store, tokens.settings)
     layer.store.use(before)
-    issued = tokens.log_in(owner, data=data, remember=remember)
+    issued = tokens.log_in(owner, data=data, remember=remember, acr=acr)
     client.cookies.set(layer.cookie.name(is_https=client.base_url.scheme == "https"), issued.secret)
     return issued.session
 
 
 def _in_django(
-    client: Any, tokens: SessionTokens, afterwards: ExitStack, owner: Any, data: dict[str, Any], remember: bool
+    client: Any,
+    tokens: SessionTokens,
+    afterwards: ExitStack,
+    owner: Any,
+    data: dict[str, Any],
+    remember: bool,
+    acr: str | None,
 ) -> Session:
     opened = import_module("session_tokens.web.django.opened")
     if not import_module("django.conf").settings.SESSION_ENGINE.startswith("session_tokens.web.django"):
@@ -167,6 +189,8 @@ def _in_django(
     client.force_login(owner)
     session = client.session
     session.update(data)
+    if acr is not None:
+        session.proved_by(acr=acr)
     if remember:
         session.set_expiry(ours.settings.remember_max_age)
     session.save()

@@ -94,12 +94,20 @@ class SessionTokensInterface(SessionInterface):
         before, self._given = self._given, tokens
         return before
 
-    def regenerate(self, session: SessionMixin, *, authenticated: bool = False) -> None:
+    def regenerate(
+        self,
+        session: SessionMixin,
+        *,
+        authenticated: bool = False,
+        acr: str | None = None,
+        amr: Collection[str] = (),
+    ) -> None:
         """Give the session a new secret; the old one is dead at once (Flask-Session has this name).
 
         Args:
             session: the one of the request.
-            authenticated: whether its owner has just proved who they are.
+            authenticated: whether its owner has just proved who they are (step-up).
+            acr, amr: how they did it, as for ``login``.
 
         Raises:
             SessionEnded: it ended while the request was running.
@@ -108,7 +116,9 @@ class SessionTokensInterface(SessionInterface):
         if not isinstance(session, FlaskSession) or session.id is None:
             return
         try:
-            session.web.rotated(self.tokens_of(current_app).rotate_session(session.id, authenticated=authenticated))
+            tokens = self.tokens_of(current_app)
+            issued = tokens.rotate_session(session.id, authenticated=authenticated, acr=acr, amr=amr)
+            session.web.rotated(issued)
         except StoreError as error:
             raise unavailable(error) from error
 

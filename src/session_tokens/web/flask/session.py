@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from flask.json.tag import TaggedJSONSerializer
@@ -136,6 +136,15 @@ class FlaskSession(SessionMixin):
         self.web.login(owner)
         self._new_owner, self._log_in_options = owner, options
         self.modified = True
+
+    def proved_by(self, *, acr: str | None = None, amr: Collection[str] = ()) -> None:
+        """Keep how the user has proved who they are in the log-in of this request, as an extension's ``login_user``.
+
+        Args:
+            acr: how surely, a value of the application's (OpenID Connect Core 1.0, section 2).
+            amr: by which methods, such as ``["pwd", "otp"]`` (RFC 8176).
+        """
+        self._log_in_options |= {"acr": acr, "amr": amr}
 
     def remember(self, seconds: float | None) -> None:
         """Let the log-in of this request last for so long, ``None`` for ``Settings.remember_max_age``."""
