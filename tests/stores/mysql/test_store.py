@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, InvalidInput, SessionTokens, StoreError, StoreUnavailable, TokenTables
+from session_tokens import (
+    AsyncSessionTokens,
+    InvalidInput,
+    SessionTokens,
+    StoreBusy,
+    StoreError,
+    StoreUnavailable,
+    TokenTables,
+)
 from session_tokens.clock import NEVER
 from session_tokens.contract.changes import Changes
 from session_tokens.contract.drive import drive_now
@@ -20,7 +28,7 @@ from session_tokens.stores.connect import open_store_now
 from session_tokens.stores.mysql.address import address_of
 from session_tokens.stores.mysql.commit import committing
 from session_tokens.stores.mysql.connections import setting_up
-from session_tokens.stores.mysql.statements import literal, plain
+from session_tokens.stores.mysql.statements import Packet, literal, plain
 from session_tokens.stores.mysql.store import migrate_mysql
 from tests.helpers.servers.certificates import Authority
 from tests.helpers.servers.mariadb import MariaDBServer, running_server, shared_server
@@ -213,7 +221,7 @@ def test_a_name_whose_slot_is_gone_is_not_taken_for_locked(mariadb_url: str) -> 
 def test_what_does_not_keep_its_settings_is_refused(mariadb_url: str) -> None:
     """As a proxy would that hands each packet to another connection."""
     store = opened(mariadb_url)
-    link = store.backend.links.connect(5)
+    link = store.backend.links.connect(5, 5)
 
     def forgetful(packet: Any) -> Any:
         answer = link.ask(packet, 5)
@@ -230,10 +238,34 @@ def _bytes(rows: Any) -> list[tuple[bytes, bytes]]:
     return [(str(name).encode(), str(value).encode()) for name, value in rows]
 
 
+def test_what_goes_through_a_whole_store_has_more_time_than_a_command(mariadb_url: str) -> None:
+    """The server gives a statement up by itself after the connection's time; that of a check is another one."""
+    store = opened(mariadb_url + "?timeout=0.5")
+
+    def slow() -> Any:
+        answer = yield Packet(["SELECT SLEEP(0.7)"])
+        return answer
+
+    with pytest.raises(StoreBusy):
+        store._pool.run(5, slow)
+    assert [((0,),)] == store._pool.run_script(5, slow)
+    store.close_now()
+
+
+def test_who_stops_within_a_commit_keeps_its_locks_no_longer_than_others_wait(mariadb_url: str) -> None:
+    with SessionTokens(opened(mariadb_url + "?timeout=5")) as tokens:
+        stopped = opened(mariadb_url).backend.links.connect(5, 1)
+        stopped.ask(Packet(["START TRANSACTION", "SELECT COUNT(*) FROM session_tokens_slots FOR UPDATE"]), 5)
+
+        assert tokens.open_session("ann") is not None
+        assert not stopped.is_whole
+        stopped.close()
+
+
 def test_of_commands_that_travel_together_each_is_whole_by_itself(mariadb_url: str) -> None:
     """One that comes too late takes nothing of the others with it, also if it only becomes late on the way."""
     store = opened(mariadb_url)
-    link = store.backend.links.connect(5)
+    link = store.backend.links.connect(5, 5)
     now = store.read_now([]).now
 
     def setting(name: str, not_after: int = NEVER, **stamps: str) -> Commit:
@@ -256,7 +288,7 @@ def test_of_commands_that_travel_together_each_is_whole_by_itself(mariadb_url: s
 def test_what_becomes_late_between_its_packets_is_taken_back(mariadb_url: str, late: str) -> None:
     """The clock is asked once more within the last packet; the others of the turn are written one by one then."""
     store = opened(mariadb_url)
-    link = store.backend.links.connect(5)
+    link = store.backend.links.connect(5, 5)
     not_after = store.read_now([]).now + 300
 
     def setting(name: str) -> Commit:
@@ -305,6 +337,7 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MariaDB
         yield server, authority.certificate, stranger.certificate
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_tls_is_spoken_and_the_server_is_verified(
     over_tls: tuple[MariaDBServer, Path, Path], awaited: bool, open_either: Callable[..., Any]

@@ -97,15 +97,19 @@ class Links(Protocol):
     @property
     def timeout_s(self) -> float: ...  # noqa: D102
 
-    def connect(self, timeout_s: float) -> Link:
+    def connect(self, timeout_s: float, step_s: float) -> Link:
         """Make a connection.
+
+        Args:
+            timeout_s: seconds in which it must be made.
+            step_s: seconds that a question over it may take at the most, for servers that give up by themselves.
 
         Raises:
             StoreError: the server cannot be reached in time, or refuses.
         """
         ...
 
-    async def connect_async(self, timeout_s: float) -> AsyncLink:
+    async def connect_async(self, timeout_s: float, step_s: float) -> AsyncLink:
         """As ``connect``, for the running event loop."""
         ...
 
@@ -252,7 +256,7 @@ class Pool:
 
     def run_script(self, timeout_s: float, make: Callable[..., Exchange[T]], *args: object) -> T:
         """As ``run``, over a connection of its own, with ``timeout_s`` for each step."""
-        link = self._links.connect(self._links.timeout_s)
+        link = self._links.connect(self._links.timeout_s, timeout_s)
         try:
             return drive_now(make(*args), lambda step: link.ask(step, timeout_s))
         finally:
@@ -310,7 +314,7 @@ class Pool:
 
     def _made(self, timeout_s: float) -> Link:
         try:
-            return self._idle.count(self._links.connect(timeout_s))
+            return self._idle.count(self._links.connect(timeout_s, self._links.timeout_s))
         finally:
             with self._lock:
                 self._connecting -= 1
@@ -368,7 +372,7 @@ class AsyncPool:
 
     async def run_script(self, timeout_s: float, make: Callable[..., Exchange[T]], *args: object) -> T:
         """As ``Pool.run_script``."""
-        link = await self._links.connect_async(self._links.timeout_s)
+        link = await self._links.connect_async(self._links.timeout_s, timeout_s)
         try:
             return await drive(make(*args), lambda step: link.ask(step, timeout_s))
         finally:
@@ -387,7 +391,9 @@ class AsyncPool:
         else:
             await self._free.acquire()
         try:
-            return self._idle.pop() or self._idle.count(await self._links.connect_async(timeout_s))
+            return self._idle.pop() or self._idle.count(
+                await self._links.connect_async(timeout_s, self._links.timeout_s)
+            )
         except BaseException:
             self._free.release()
             raise

@@ -36,19 +36,25 @@ def takes_writes(read_only: object) -> bool:
     return str(read_only) in ("0", "OFF")
 
 
-def setting_up(version: str, timeout_s: float) -> Generator[Packet, Any, None]:
+def setting_up(version: str, step_s: float) -> Generator[Packet, Any, None]:
     """Set a new connection up.
+
+    Args:
+        version: what the server calls itself.
+        step_s: seconds that a packet may take.
 
     Raises:
         Elsewhere: the server takes no writes.
         NotExecuted: something between us and the server does not keep what is set.
     """
-    # Statements are given up before the client gives up, so that what waited for a lock is surely not carried out.
-    of_mariadb = [f"SET SESSION max_statement_time = {timeout_s * 0.8:.3f}"] if "MariaDB" in version else []
+    # Statements are given up before the client gives up, so that what waited for a lock is surely not carried out;
+    # and a client that stops within a transaction keeps its locks no longer than others would wait for them.
+    limits = f"max_statement_time = {step_s * 0.8:.3f}, idle_transaction_timeout = {max(1, round(step_s))}"
+    of_mariadb = [f"SET SESSION {limits}"] if "MariaDB" in version else []
     *_, kept, found = yield Packet(
         [
             f"SET SESSION sql_mode = '{SQL_MODE}', autocommit = 1",
-            f"SET SESSION innodb_lock_wait_timeout = {max(1, int(timeout_s * 0.8))}",
+            f"SET SESSION innodb_lock_wait_timeout = {max(1, int(step_s * 0.8))}",
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
             *of_mariadb,
             f"SHOW SESSION VARIABLES WHERE Variable_name IN ({_SETTINGS})",
@@ -172,7 +178,7 @@ class MySQLLinks:
         self.size = address.pool_size
         self.timeout_s = address.timeout_s
 
-    def connect(self, timeout_s: float) -> MySQLLink:
+    def connect(self, timeout_s: float, step_s: float) -> MySQLLink:
         """Connect to the first server that takes writes."""
         last: StoreError | None = None
         for host, port in self.address.hosts:
@@ -185,7 +191,7 @@ class MySQLLinks:
                 last = _connecting(error)
                 continue
             try:
-                drive_now(setting_up(link.version, self.timeout_s), partial(link.ask, timeout_s=timeout_s))
+                drive_now(setting_up(link.version, step_s), partial(link.ask, timeout_s=timeout_s))
             except StoreError as error:
                 link.close()
                 last = error
@@ -194,7 +200,7 @@ class MySQLLinks:
         assert last is not None, "an address has a host"
         raise last
 
-    async def connect_async(self, timeout_s: float) -> AsyncMySQLLink:
+    async def connect_async(self, timeout_s: float, step_s: float) -> AsyncMySQLLink:
         """As ``connect``, for the running event loop."""
         last: StoreError | None = None
         for host, port in self.address.hosts:
@@ -206,7 +212,7 @@ class MySQLLinks:
                 continue
             link = AsyncMySQLLink(connection)
             try:
-                await drive(setting_up(link.version, self.timeout_s), partial(link.ask, timeout_s=timeout_s))
+                await drive(setting_up(link.version, step_s), partial(link.ask, timeout_s=timeout_s))
             except BaseException as error:
                 link.close()
                 if not isinstance(error, StoreError):

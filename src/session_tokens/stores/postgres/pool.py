@@ -77,11 +77,11 @@ class PostgresLinks:
         self.preparing = Preparing(address.prepared)
         self.loop: asyncio.AbstractEventLoop | None = None
 
-    def connect(self, timeout_s: float) -> Talk:
-        """Make a connection for questions."""
+    def connect(self, timeout_s: float, step_s: float) -> Talk:
+        """Make a connection for questions, each of which brings its own time."""
         return Talk(self.connection(timeout_s), self.preparing)
 
-    async def connect_async(self, timeout_s: float) -> AsyncTalk:
+    async def connect_async(self, timeout_s: float, step_s: float) -> AsyncTalk:
         """As ``connect``, for the running event loop."""
         talk = AsyncTalk(await self.async_connection(timeout_s), self.preparing)
         self.loop = asyncio.get_running_loop()
