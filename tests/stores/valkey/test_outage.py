@@ -220,6 +220,13 @@ async def test_a_function_library_that_was_lost_is_loaded_again(private_valkey: 
         assert (await tokens.issue_token(issued.id, "v")).token.value == "v"
         command(server, "FUNCTION", "FLUSH")
         assert blocking.open_session("bob").session.owner == "bob"
+        for _ in range(3):  # the second time a way is made, which plain commands read, and only the time is a function
+            assert await tokens.verify_session(issued.secret) == issued.session
+            assert blocking.verify_session(issued.secret) == issued.session
+        command(server, "FUNCTION", "FLUSH")
+        assert await tokens.verify_session(issued.secret) == issued.session
+        command(server, "FUNCTION", "FLUSH")
+        assert blocking.verify_session(issued.secret) == issued.session
 
         server.kill()  # without persistence everything is gone, but the store works
         server.start()
