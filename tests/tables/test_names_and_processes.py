@@ -1,11 +1,13 @@
 """Names that are used again, and tables that begin to work on what another process left in the application's DB."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from session_tokens import TokenTables
+from session_tokens.contract.queries import SessionById
 from session_tokens.testing import ManualClock
 from tests.helpers.user_dbs import AsyncDB, PlainDB
 
@@ -166,3 +168,19 @@ def test_dead_hints_are_dropped_now_and_then_and_not_at_each_hint(clock: ManualC
         assert full > 2_500
         assert tables.discard_quick_insert("late") is True
         assert "s0" not in tables._hints
+
+
+def test_a_timeout_that_is_given_later_counts_from_then_and_is_no_data_of_the_session() -> None:
+    clock = ManualClock()
+    tables = TokenTables(clock=clock, sweep=False)
+    tables.add_session("s1", "ann")
+    clock.advance(ms=700)
+    for timeout in (5_000, 7_000, None, 9_000):
+        clock.advance(ms=300)
+        assert tables.set_session_timeout("s1", timeout)
+        clock.advance(ms=100)
+        assert tables.get_session_timeout("s1") == (math.inf if timeout is None else timeout)
+        assert tables.get_session_time_left("s1") == (math.inf if timeout is None else timeout - 100)
+    (found,) = tables.store.read_now([SessionById("s1")]).found
+
+    assert found.value.session.data == {}

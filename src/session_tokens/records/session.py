@@ -139,6 +139,8 @@ class SessionDetails(NamedTuple):
         secret_kind: how its secrets begin; ``None`` for ``sts_``.
         acr: how surely its owner proved who they are: the class reference of OpenID Connect Core 1.0.
         amr_text: by which methods (RFC 8176), as JSON text of an array.
+        timed_from: since when the maximum age counts that an application gave it in its life, in milliseconds;
+            ``None`` where none was given since its opening.
     """
 
     label: str | None = None
@@ -152,6 +154,7 @@ class SessionDetails(NamedTuple):
     secret_kind: str | None = None
     acr: str | None = None
     amr_text: str | None = None
+    timed_from: int | None = None
 
 
 DATA_REMEDY = (

@@ -6,8 +6,6 @@ thing gives its name free again.
 
 from __future__ import annotations
 
-import json
-
 from ..clock import Clock
 from ..contract.queries import SessionById, TokenById, TokensOf
 from ..contract.transaction import Transaction, reads
@@ -20,9 +18,6 @@ from .expiry import clean_up, deadline_of, end_session, look_at
 from .lookup import followed, lives, living_session, living_token, only_ends, standing
 from .sessions import Opening, SessionChange, change_session, open_session, opening_queries
 from .tokens import Issue, claim_token, issue_under, receiving_queries, receiving_session
-
-TIMEOUT_FIELD = "timeout_ms"
-"""Where a named session keeps the timeout that it was given last, which counts from then."""
 
 
 @reads(
@@ -141,7 +136,7 @@ def set_session_timeout(tx: Transaction, id: str, timeout_ms: int | None) -> Ses
     """
     session = living_session(tx, id)
     max_age_ms = None if timeout_ms is None else tx.now - session.opened_at + timeout_ms
-    details = session.details._replace(data_text=json.dumps({TIMEOUT_FIELD: timeout_ms}))
+    details = session.details._replace(timed_from=tx.now)
     changed = session.replace(max_age_ms=max_age_ms, details=details, version=session.version + 1)
     deadline = deadline_of(changed)
     changed = changed.replace(deadline=deadline, sweep_at=look_at(session, deadline))
@@ -197,8 +192,7 @@ def forget_session(tx: Transaction, policy: Policy, id: str) -> bool:
 
 def timeout_of(session: Session) -> int | None:
     """Return the timeout that a named session was given last, in milliseconds; ``None`` for never."""
-    data = session.data
-    if TIMEOUT_FIELD in data:
-        timeout_ms = data[TIMEOUT_FIELD]
-        return timeout_ms if isinstance(timeout_ms, int) else None
-    return session.max_age_ms
+    timed_from = session.details.timed_from
+    if timed_from is None or session.max_age_ms is None:
+        return session.max_age_ms
+    return session.opened_at + session.max_age_ms - timed_from

@@ -29,7 +29,7 @@ from session_tokens.stores.sqlite.schema import DIALECT
 CLOCK = SteadyClock()
 SESSION_WITH_ALL = Session._of(
     "s", "ann", "lookup", 1, 2, 3, 4, 5, 6, 7, True, 8, None, None, 9, 10, 11,
-    SessionDetails("label", "agent", "::1", '{"a": 1}', {"a": 1}, "s2", 2, 3, "std_", "phr", '["pwd","otp"]'),
+    SessionDetails("label", "agent", "::1", '{"a": 1}', {"a": 1}, "s2", 2, 3, "std_", "phr", '["pwd","otp"]', 12),
     "key", "name", CLOCK,
 )  # fmt: skip
 TOKEN_WITH_ALL = Token._of(

@@ -165,6 +165,7 @@ _SESSION: Final = _columns("""
     secret_kind             text?
     acr                     text?
     amr                     text?
+    timed_from              number?
 """)
 _TOKEN: Final = _columns("""
     id                      name
