@@ -1,4 +1,4 @@
-"""Answer the questions of docs/explanation/performance.md by measuring session-tokens beside its peers.
+"""Return the questions of docs/explanation/performance.md by measuring session-tokens beside its peers.
 
 Run `python -m benchmarks` for all of them, or name some: `python -m benchmarks idle_million_sessions`.
 Each question is one file; both sides run in processes of their own and take turns, A B A B, in the same run, because

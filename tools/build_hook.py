@@ -136,7 +136,7 @@ def put_docstrings(written: Path, sources: Sequence[Path]) -> None:
 
 
 def docstrings_of(source: Path) -> Iterator[tuple[str, str]]:
-    """Answer the functions, classes and methods of a file by the names that mypyc gives them, with their docstrings."""
+    """Return the functions, classes and methods of a file by the names that mypyc gives them, with their docstrings."""
     for node in ast.parse(source.read_text(encoding="utf-8")).body:
         inner = node.body if isinstance(node, ast.ClassDef) else []
         for prefix, one in [("", node), *((f"{getattr(node, 'name', '')}___", member) for member in inner)]:
@@ -145,7 +145,7 @@ def docstrings_of(source: Path) -> Iterator[tuple[str, str]]:
 
 
 def in_c(text: str) -> str:
-    """Answer a text as it stands between the quotes of C."""
+    """Return a text as it stands between the quotes of C."""
     return "".join(
         chr(byte) if byte == 32 or (byte < 128 and chr(byte).isalnum()) else f"\\{byte:03o}" for byte in text.encode()
     )
@@ -157,7 +157,7 @@ class CompiledCoreHook(BuildHookInterface[Any]):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        """Answer what a build needs beside hatchling: a pure one nothing."""
+        """Return what a build needs beside hatchling: a pure one nothing."""
         return REQUIREMENTS if os.environ.get(VARIABLE) == "1" else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

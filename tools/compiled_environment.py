@@ -69,7 +69,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def compiled_python() -> Path:
-    """Answer the Python of an environment whose core is compiled from the sources as they are now.
+    """Return the Python of an environment whose core is compiled from the sources as they are now.
 
     Raises:
         SystemExit: it cannot be built, with the words of what failed.

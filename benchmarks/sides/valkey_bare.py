@@ -61,7 +61,7 @@ class Measured:
         return sum(stamp > 0 for _, stamp in replies)
 
     def _words_of(self, token: int) -> list[bytes]:
-        """Answer the words of one commit: what must be as it was, the record, its look-up keys, where it is held."""
+        """Return the words of one commit: what must be as it was, the record, its look-up keys, where it is held."""
         id, holder = b"%028d" % token, self.holders[token]
         giver, receiver = b"%028d" % (token + holder), b"%028d" % (token + holder + 1)
         checks = [b"t:" + id, self.stamps[token]]

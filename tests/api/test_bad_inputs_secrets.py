@@ -55,7 +55,7 @@ def never_asked(inactive: Callable[[Any], bool], store: CountingStore) -> Callab
 
 
 def with_checksum(covered: str) -> str:
-    """Answer a string of the right form with its right checksum, whatever it is worth."""
+    """Return a string of the right form with its right checksum, whatever it is worth."""
     return covered + base62(crc32(covered.encode("ascii")), CHECKSUM_LENGTH)
 
 

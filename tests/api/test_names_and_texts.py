@@ -100,7 +100,7 @@ def test_a_secret_is_refused_where_it_would_be_shown(tokens: SessionTokens, wher
 
 
 def value_of(tokens: SessionTokens, value: str) -> object:
-    """Answer what a token keeps of a value."""
+    """Return what a token keeps of a value."""
     record = tokens.issue_token(None, value).record
     assert isinstance(record, Token)
     return record.value

@@ -48,7 +48,7 @@ def findings_after(url: str, anchor: Path) -> list[str]:
 
 
 def settings_table(tmp_path: Path) -> tuple[str, str, str]:
-    """Answer the table of settings and the names of its columns for name and text."""
+    """Return the table of settings and the names of its columns for name and text."""
     with closing(sqlite3.connect(tmp_path / "store.db")) as raw:
         for (table,) in raw.execute("select name from sqlite_master where type = 'table'").fetchall():
             columns = [row[1] for row in raw.execute(f"pragma table_info({table})")]

@@ -118,7 +118,7 @@ def vandal(url: str, anchor: Path) -> Iterator[Vandal]:
 
 
 def verified(url: str, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, list[str]]:
-    """Answer exit code and findings of the command that verifies."""
+    """Return exit code and findings of the command that verifies."""
     capsys.readouterr()
     code = main(["audit", "verify", "--json", "--store", url, *options])
     answer = json.loads(capsys.readouterr().out)
@@ -307,7 +307,7 @@ def test_processes_killed_in_the_middle_leave_whole_chains(url: str, anchor: Pat
 
 
 def every_session(tokens: SessionTokens) -> Iterator[Session]:
-    """Answer all living sessions."""
+    """Return all living sessions."""
     after = None
     while True:
         page = tokens.list_sessions(after=after, limit=500)

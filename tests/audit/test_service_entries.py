@@ -36,7 +36,7 @@ class Desk:
         )
 
     async def entries(self) -> list[dict[str, Any]]:
-        """Answer all entries, oldest first, of a chain that is whole."""
+        """Return all entries, oldest first, of a chain that is whole."""
         verdict = await read(self.tokens.store, verifying(self.tokens.store.keyring, [], lambda number: None))
         assert verdict.findings == []
         return (await read(self.tokens.store, latest(500)))[::-1]

@@ -64,7 +64,7 @@ class Side:
         file.chmod(0o600)
 
     def _plain(self, answer: Any, field: str = "") -> Any:
-        """Answer it without what depends on chance and on the clock; lists in an order of their own."""
+        """Return it without what depends on chance and on the clock; lists in an order of their own."""
         if isinstance(answer, dict):
             return {name: self._plain(value, name) for name, value in answer.items()}
         if isinstance(answer, list):

@@ -41,7 +41,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def what_is_there(url: str) -> list[Any]:
-    """Answer what of a store's kind is at its place."""
+    """Return what of a store's kind is at its place."""
     if url.startswith("sqlite"):
         return [path.name for path in Path(url.removeprefix("sqlite:///")).parent.glob("typo*")]
     if url.startswith("postgres"):

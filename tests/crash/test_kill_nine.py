@@ -47,7 +47,7 @@ def killed(url: str, way: str, cycle: str, acknowledged: int, errors: Path) -> l
 
 
 def losses(tokens: SessionTokens, told: Told) -> list[str]:
-    """Answer what was acknowledged and is not there. The step after the last one may have happened or not."""
+    """Return what was acknowledged and is not there. The step after the last one may have happened or not."""
     lost = []
     for owner, steps in told.items():
         session = tokens.verify_session(steps["open"]["secret"])

@@ -174,7 +174,7 @@ def use(url: str) -> None:
 
 
 def refusal(url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Answer what all three ways in say of a server that they do not trust, and that none tells the password."""
+    """Return what all three ways in say of a server that they do not trust, and that none tells the password."""
 
     async def refused_for_asyncio() -> str:
         with pytest.raises(StoreUnavailable) as refused:

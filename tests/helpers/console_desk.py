@@ -30,11 +30,11 @@ class Desk:
         self.keys: dict[str, IssuedKey] = {}
 
     def browser(self) -> httpx.AsyncClient:
-        """Answer a client that keeps its cookies, as a browser does."""
+        """Return a client that keeps its cookies, as a browser does."""
         return httpx.AsyncClient(transport=httpx.ASGITransport(self.service), base_url="https://desk.test")
 
     async def entered(self, role: str = "admin") -> httpx.AsyncClient:
-        """Answer a browser in which a key of that role entered."""
+        """Return a browser in which a key of that role entered."""
         if role not in self.keys:
             self.keys[role] = await create_key(self.tokens.store, role)
         browser = self.browser()

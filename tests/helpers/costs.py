@@ -13,7 +13,7 @@ GROWTH_MAX = 3.0
 
 
 def growth(read: Callable[[bytes], object], worst: Callable[[int], bytes], size: int) -> float:
-    """Answer how much dearer a byte is at a size than at a tenth of it.
+    """Return how much dearer a byte is at a size than at a tenth of it.
 
     Both are read in turn, and the cheapest reading of each counts: whatever else the machine does only adds. The first
     round that shows linear cost ends it; what is dearer is never shown to be, however often it is read.
@@ -37,7 +37,7 @@ def growth(read: Callable[[bytes], object], worst: Callable[[int], bytes], size:
 
 
 def _cost_ns(read: Callable[[bytes], object], given: bytes) -> float:
-    """Answer the time of one reading: of so many that the clock's own grain does not matter."""
+    """Return the time of one reading: of so many that the clock's own grain does not matter."""
     times, took_ns = 0, 0
     began_ns = thread_time_ns()
     while took_ns < SAMPLE_NS_MIN:

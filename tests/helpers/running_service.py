@@ -57,7 +57,7 @@ class RunningService:
         self.secret = found[0] if found else secret
 
     def http(self, **options: object) -> httpx.Client:
-        """Answer a client that sends the admin key."""
+        """Return a client that sends the admin key."""
         headers = {"Authorization": f"Bearer {self.secret}"}
         return httpx.Client(base_url=self.url, headers=headers, **options)  # type: ignore[arg-type]
 
@@ -78,21 +78,21 @@ class RunningService:
         return code
 
     def open_files(self) -> int:
-        """Answer how many files it has open."""
+        """Return how many files it has open."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def processor_s(self) -> float:
-        """Answer how much processor time it has used."""
+        """Return how much processor time it has used."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def log(self) -> str:
-        """Answer what it wrote to its log so far."""
+        """Return what it wrote to its log so far."""
         return told_in(self.log_path)
 
 
 def told_in(log: Path) -> str:
-    """Answer what a service wrote to its log; it writes a moment after what it tells, so this waits for silence."""
+    """Return what a service wrote to its log; it writes a moment after what it tells, so this waits for silence."""
     size = -1
     while size != (size := log.stat().st_size):
         time.sleep(QUIET_S)
@@ -100,7 +100,7 @@ def told_in(log: Path) -> str:
 
 
 def received(connection: socket.socket) -> bytes:
-    """Answer all bytes until the other side closes its half."""
+    """Return all bytes until the other side closes its half."""
     parts = []
     try:
         while part := connection.recv(65_536):
@@ -111,14 +111,14 @@ def received(connection: socket.socket) -> bytes:
 
 
 def status_of(answer: bytes) -> int:
-    """Answer the status of the first answer in what was received; 0 where there is none."""
+    """Return the status of the first answer in what was received; 0 where there is none."""
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 
 def request(
     method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b"", *, close: bool = True
 ) -> bytes:
-    """Answer the bytes of a plain request."""
+    """Return the bytes of a plain request."""
     fields = {"Host": "127.0.0.1", **(headers or {})}
     if body:
         fields.setdefault("Content-Length", str(len(body)))

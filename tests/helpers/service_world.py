@@ -28,7 +28,7 @@ class World:
         self.keys: dict[str, IssuedKey] = {}
 
     async def key(self, role: str = "admin") -> IssuedKey:
-        """Answer the key of a role, the same each time."""
+        """Return the key of a role, the same each time."""
         if role not in self.keys:
             self.keys[role] = await create_key(self.tokens.store, role)
         return self.keys[role]
@@ -39,7 +39,7 @@ class World:
         return await self.http.request(method, path, headers=headers, **options)
 
     async def introspect(self, secret: str) -> dict[str, Any]:
-        """Answer what introspection says about a secret."""
+        """Return what introspection says about a secret."""
         response = await self.ask("POST", "/introspect", data={"token": secret})
         assert response.status_code == 200
         answer: dict[str, Any] = response.json()

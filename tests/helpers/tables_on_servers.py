@@ -87,7 +87,7 @@ def opened(url: str, clock: ToldClock, *, for_asyncio: bool) -> Any:
 
 @functools.cache
 def _tables_of_postgres() -> tuple[str, psycopg.Connection[Any]]:
-    """Answer the URL of tables on our clock, made once, and a connection to set it."""
+    """Return the URL of tables on our clock, made once, and a connection to set it."""
     url = f"{shared_server().url()}?timeout=20&namespace=seed"
     migrate_postgres(url, space="tt")
     connection = psycopg.connect(shared_server().url(), autocommit=True)
@@ -101,7 +101,7 @@ def _tables_of_postgres() -> tuple[str, psycopg.Connection[Any]]:
 
 
 def on_postgres(clock: ToldClock, *, for_asyncio: bool) -> Callable[[], Any]:
-    """Answer what opens tables on one empty store."""
+    """Return what opens tables on one empty store."""
     url, connection = _tables_of_postgres()
     connection.execute(";".join(f"DELETE FROM seed_tt.{table}" for table in TABLES).encode())
     clock.lead(lambda now: connection.execute(f"UPDATE seed_tt.our_clock SET ms = {now:d}".encode()))
@@ -116,7 +116,7 @@ def _client_of_valkey() -> valkey.Valkey:
 
 
 def on_valkey(clock: ToldClock, *, for_asyncio: bool) -> Callable[[], Any]:
-    """Answer what opens tables on one empty store."""
+    """Return what opens tables on one empty store."""
     client, prefix = _client_of_valkey(), f"s{uuid.uuid4().hex[:12]}"
     clock.lead(lambda now: client.set(prefix_of(prefix, "tt") + b"clock", now))
 

@@ -12,7 +12,7 @@ from session_tokens.testing import conformance
 
 @functools.cache
 def tiny_store_class() -> Any:
-    """Answer the class of the page."""
+    """Return the class of the page."""
     block = (conformance.__doc__ or "").split("::\n\n")[1]
     code = textwrap.dedent("\n".join(block.splitlines()[:-2]))
     names: dict[str, Any] = {"__name__": "tiny_store"}

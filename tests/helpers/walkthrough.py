@@ -47,7 +47,7 @@ def quoted(text: str) -> str:
 
 
 def promised(answers: list[tuple[str, str]]) -> list[str]:
-    """Answer the promises that were not kept: each piece of JSON in a comment is in what was printed."""
+    """Return the promises that were not kept: each piece of JSON in a comment is in what was printed."""
     broken = []
     promises = 0
     for promise, printed in answers:

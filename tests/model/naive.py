@@ -30,7 +30,7 @@ def refuse(name: str) -> NoReturn:
 
 
 def every(*looks: Callable[[], Any]) -> list[Any]:
-    """Answer what each look finds; if several refuse, no rule says which of them is told."""
+    """Return what each look finds; if several refuse, no rule says which of them is told."""
     found, names = [], []
     for look in looks:
         try:

@@ -51,7 +51,7 @@ class ValkeyKind(StoreKind):
 
 
 def _word_of(folder: Path) -> str:
-    """Answer a name for what belongs to a folder."""
+    """Return a name for what belongs to a folder."""
     return "w" + "".join(f"{ord(letter):x}" for letter in folder.name.removeprefix("session-tokens-"))
 
 

@@ -104,7 +104,7 @@ class World:
         self.learn(expected["secret"], answer.secret)
 
     def in_model_terms(self, answer: Any) -> Any:
-        """Answer a record, page item, flag or number as the model would have answered it."""
+        """Return a record, page item, flag or number as the model would have answered it."""
         if isinstance(answer, Issued):
             return self.in_model_terms(answer.record) | {"secret": self.names[answer.secret]}
         if isinstance(answer, Session):
@@ -143,7 +143,7 @@ class World:
 
 
 def well_formed_but_unknown() -> dict[str, str]:
-    """Answer the ids and secrets of another store: right in form, unknown here."""
+    """Return the ids and secrets of another store: right in form, unknown here."""
     with SessionTokens.open("memory://", sweep=False) as other:
         session = other.open_session("stranger")
         token = other.issue_token(session.id)
@@ -161,7 +161,7 @@ class Refused:
 
 
 def in_library_units(named: Record) -> Record:
-    """Answer the arguments with every duration as a `timedelta`: seconds as floats would be rounded by the test."""
+    """Return the arguments with every duration as a `timedelta`: seconds as floats would be rounded by the test."""
     return {
         name: timedelta(milliseconds=value) if name in DURATIONS and value is not None else value
         for name, value in named.items()

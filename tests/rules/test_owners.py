@@ -397,7 +397,7 @@ def test_an_owner_has_at_most_ten_thousand_living_sessions(st: SessionTokens, cl
 
 
 def at_hand(st: SessionTokens, id: str) -> Session | None:
-    """Answer the record of a session, ended ones too."""
+    """Return the record of a session, ended ones too."""
     _, found = st.store.read_now([SessionById(id)])
     session: Session | None = found[0].value.session
     return session

@@ -18,7 +18,7 @@ ADDRESSES = [
 
 
 def spellings(address: str) -> list[str]:
-    """Answer other spellings of the fixed parts of an address that a decoder takes for the same."""
+    """Return other spellings of the fixed parts of an address that a decoder takes for the same."""
     parts = [part for part in address.split("/") if part not in ("", "addressed")]
     found = []
     for part in parts:

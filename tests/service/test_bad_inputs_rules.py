@@ -8,7 +8,7 @@ from tests.helpers.service_world import World
 
 
 async def ticket(world: World, owner: str = "alice") -> tuple[str, str]:
-    """Answer the ids of a session and of a transferable token in it."""
+    """Return the ids of a session and of a transferable token in it."""
     session = (await world.open_session(owner))["session"]["id"]
     return session, (await world.issue_token(session, transferable=True))["token"]["id"]
 

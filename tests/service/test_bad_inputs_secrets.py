@@ -31,7 +31,7 @@ def living(running: RunningService) -> Iterator[dict[str, str]]:
 
 
 def twists(secret: str) -> dict[str, str]:
-    """Answer strings that are nearly the secret."""
+    """Return strings that are nearly the secret."""
     other = "1" if secret[20] != "1" else "2"
     return {
         "1 empty": "",

@@ -26,7 +26,7 @@ class Applications:
         self.made: dict[tuple[str, str], keys.IssuedKey] = {}
 
     async def key(self, name: str, role: str) -> keys.IssuedKey:
-        """Answer the key of an application for a role, the same each time."""
+        """Return the key of an application for a role, the same each time."""
         if (name, role) not in self.made:
             self.made[name, role] = await keys.create_key(self.world.tokens.store, role, **self.bounds[name])
         return self.made[name, role]
@@ -60,7 +60,7 @@ async def both(request: pytest.FixtureRequest, world: World) -> Applications:
 
 
 def told(answer: httpx.Response) -> tuple[int, bytes, list[tuple[str, str]]]:
-    """Answer all of an answer that could tell one thing from another."""
+    """Return all of an answer that could tell one thing from another."""
     kept = sorted((name, value) for name, value in answer.headers.items() if name not in ("x-request-id", "date"))
     return answer.status_code, answer.content, kept
 

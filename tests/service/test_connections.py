@@ -195,14 +195,14 @@ def peer(number: int) -> tuple[str, int]:
 
 
 def taken(connections: Connections, *numbers: int) -> list[Place]:
-    """Answer the places of connections from sources of these numbers."""
+    """Return the places of connections from sources of these numbers."""
     places = [connections.place_for(peer(number)) for number in numbers]
     assert all(place is not None and not place.is_refused for place in places)
     return [place for place in places if place is not None]
 
 
 def cut_by(connections: Connections, places: list[Place], newcomer: int) -> list[int]:
-    """Answer which of some places made room for a newcomer, by their index."""
+    """Return which of some places made room for a newcomer, by their index."""
     cut: list[int] = []
     for index, place in enumerate(places):
         place.cut = lambda index=index: cut.append(index)  # type: ignore[misc]

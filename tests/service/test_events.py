@@ -52,7 +52,7 @@ async def test_what_cannot_be_asked_is_said(world: World) -> None:
 
 
 def sent(answer: httpx.Response) -> Iterator[dict[str, Any]]:
-    """Answer the events of a stream as they come."""
+    """Return the events of a stream as they come."""
     fields: dict[str, str] = {}
     for line in answer.iter_lines():
         name, _, value = line.partition(": ")

@@ -165,7 +165,7 @@ def test_no_bytes_break_the_reader(noise: bytes) -> None:
 
 
 def judged(pieces: list[bytes]) -> int | str:
-    """Answer where a head that comes in pieces ends, or why it is none."""
+    """Return where a head that comes in pieces ends, or why it is none."""
     beginning, buffer, end = Beginning(), bytearray(), -1
     for piece in pieces:
         buffer += piece

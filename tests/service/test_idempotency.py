@@ -14,7 +14,7 @@ KEY = {"Idempotency-Key": "4f1c"}
 
 
 async def places(world: World) -> dict[str, tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Answer for each POST: its address, a body and another body."""
+    """Return for each POST: its address, a body and another body."""
     session = (await world.open_session("alice", detachable=True))["session"]["id"]
     away = (await world.open_session("carol", detachable=True))["session"]["id"]
     await world.ask("POST", f"/v1/sessions/{away}/detach")

@@ -36,12 +36,12 @@ PIECE = 16
 
 
 def filled(unit: bytes, head: bytes = b"", tail: bytes = b"") -> Worst:
-    """Answer what makes inputs of a size: a beginning, as many whole units as fit, an end."""
+    """Return what makes inputs of a size: a beginning, as many whole units as fit, an end."""
     return lambda size: head + unit * ((size - len(head) - len(tail)) // len(unit)) + tail
 
 
 def dripping(read: Callable[[Iterable[bytes]], object]) -> Read:
-    """Answer a reader of bytes that come a few at a time."""
+    """Return a reader of bytes that come a few at a time."""
     return lambda given: read(given[at : at + PIECE] for at in range(0, len(given), PIECE))
 
 
@@ -63,7 +63,7 @@ def read_chunks(pieces: Iterable[bytes]) -> None:
 
 
 def exchange_of(*headers: tuple[bytes, bytes], query: bytes = b"", body: Iterable[bytes] = ()) -> Exchange:
-    """Answer a request as the application gets it."""
+    """Return a request as the application gets it."""
     pieces = list(body)
 
     async def receive() -> dict[str, Any]:

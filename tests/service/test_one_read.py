@@ -40,7 +40,7 @@ class Counted:
         monkeypatch.setattr(retrying, "ask", counting)
 
     async def introspect(self, key: str, secret: str) -> tuple[int, Any, int]:
-        """Answer status, body, and how many round trips it took."""
+        """Return status, body, and how many round trips it took."""
         return await self.post("/introspect", key, secret)
 
     async def post(self, path: str, key: str, secret: str) -> tuple[int, Any, int]:

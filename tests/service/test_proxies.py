@@ -57,7 +57,7 @@ def guarded(
 
 @pytest.fixture
 def proxy(guarded: Guarded) -> str:
-    """Answer the address of the guarded page."""
+    """Return the address of the guarded page."""
     return guarded.url
 
 

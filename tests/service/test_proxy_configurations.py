@@ -108,7 +108,7 @@ def application() -> Iterator[int]:
 
 
 def text_of(kind: str, name: str, listener: int, service: int, application: int, folder: Path) -> str:
-    """Answer a configuration with its ports filled in."""
+    """Return a configuration with its ports filled in."""
     if kind == "haproxy":
         lua = (ROOT / "deploy/haproxy/session-tokens.lua").read_text()
         words = HAPROXY_QUESTIONS[name]

@@ -113,7 +113,7 @@ async def used_at(world: World, id: str) -> int | None:
 
 
 async def stored_use(tokens: AsyncSessionTokens, id: str) -> str | None:
-    """Answer what is written down."""
+    """Return what is written down."""
 
     def reading() -> AuditRead[str | None]:
         answer = yield [SettingOf(USED + id)]

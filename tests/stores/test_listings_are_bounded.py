@@ -137,7 +137,7 @@ class Work:
 
 
 def work_of(url: str, kind: str, count: int) -> list[int]:
-    """Answer how much work each list over so many records is, none of which matches."""
+    """Return how much work each list over so many records is, none of which matches."""
     store = open_store_now(url, pepper=PEPPER)
     with SessionTokens(store, Settings(max_sessions=None)) as tokens:
         held_by = fill(store, tokens, kind, count)

@@ -110,7 +110,7 @@ def draw(chance: random.Random, number: int) -> tuple[str, tuple[Any, ...]]:
 
 
 def ask(tables: TokenTables, command: str, words: tuple[Any, ...]) -> Any:
-    """Answer what a command answers, less what depends on the clock."""
+    """Return what a command answers, less what depends on the clock."""
     answer = getattr(tables, command)(*words)
     if command in BY_THE_CLOCK:
         return type(answer)

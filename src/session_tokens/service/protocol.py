@@ -379,7 +379,7 @@ class _Cycle:
             connection.answered(self.keep_alive)
 
     def lost(self) -> None:
-        """Answer an application that waits for a message: the client is gone."""
+        """Send an application that waits for a message that the client is gone."""
         if self._gone is not None:
             self._gone.set()
 

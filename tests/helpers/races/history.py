@@ -70,7 +70,7 @@ class Operation:
 
 
 def mark(secret: str | None) -> str | None:
-    """Answer what stands for a secret in a history: the same for the same secret, and of no use to anybody."""
+    """Return what stands for a secret in a history: the same for the same secret, and of no use to anybody."""
     return None if secret is None else hashlib.sha256(secret.encode()).hexdigest()[:12]
 
 
@@ -127,7 +127,7 @@ class Recorder:
 
 
 def load(paths: Iterable[Path]) -> list[Operation]:
-    """Answer the operations of several processes' files together; a line that a killed process left half is dropped."""
+    """Return the operations of several processes' files together; a line that a killed process left half is dropped."""
     lines = (line for path in paths for line in path.read_text().splitlines(keepends=True))
     return [Operation(**json.loads(line)) for line in lines if line.endswith("\n")]
 
@@ -224,7 +224,7 @@ def search(subject: str, group: list[Operation], register: Register, configurati
 def next_steps(
     waiting: list[Operation], first: int, done: frozenset[int], register: Register, seen: int
 ) -> list[tuple[int, frozenset[int], Register, int]]:
-    """Answer the configurations one step on.
+    """Return the configurations one step on.
 
     What fits and can never change anything is done at once: it is in nobody's way. What only changes nothing now,
     such as a second detach or the same write, may be needed later.
@@ -248,7 +248,7 @@ def never_changes(operation: Operation) -> bool:
 
 
 def next_possible(waiting: list[Operation], first: int, done: frozenset[int]) -> list[int]:
-    """Answer which operations can come next: those invoked before any unfinished one had returned."""
+    """Return which operations can come next: those invoked before any unfinished one had returned."""
     places, earliest_return = [], NEVER_NS
     for place in range(first, len(waiting)):
         if waiting[place].invoked_ns > earliest_return:

@@ -126,7 +126,7 @@ def session_moves(script: random.Random, table: Table, player: str) -> Iterator[
 
 
 def outcome_of(error: Exception) -> str:
-    """Answer what an error is called in a history; one that is not of the library is raised."""
+    """Return what an error is called in a history; one that is not of the library is raised."""
     if not hasattr(error, "code"):
         raise error
     name = type(error).__name__

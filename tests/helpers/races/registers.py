@@ -19,7 +19,7 @@ class Register:
     KINDS: ClassVar[frozenset[str]]
 
     def steps(self, kind: str, outcome: str, given: dict[str, Any], answered: dict[str, Any]) -> Sequence[Self]:
-        """Answer the registers that may follow; empty where this answer cannot be given now.
+        """Return the registers that may follow; empty where this answer cannot be given now.
 
         The method `after_` + kind answers the register after the operation was done, `None` where it cannot be.
         """

@@ -49,7 +49,7 @@ class Authority:
         self.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, *hosts: str) -> Certificate:
-        """Answer a certificate for host names and addresses."""
+        """Return a certificate for host names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, hosts[0])])
         signed = self._signed(subject, key.public_key(), hosts)

@@ -15,13 +15,13 @@ PATIENCE_S = 30
 
 
 def command(server: ValkeyServer, *words: str) -> object:
-    """Answer what a server says to one command."""
+    """Return what a server says to one command."""
     with valkey.from_url(server.url) as client:  # type: ignore[no-untyped-call]  # the driver's
         return client.execute_command(*words)
 
 
 def info(server: ValkeyServer, section: str) -> dict[str, object]:
-    """Answer what a server tells of itself."""
+    """Return what a server tells of itself."""
     with valkey.from_url(server.url) as client:  # type: ignore[no-untyped-call]  # the driver's
         told: dict[str, object] = client.info(section)
         return told

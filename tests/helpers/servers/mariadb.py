@@ -29,7 +29,7 @@ MISSING = "MariaDB is missing: apt-get install mariadb-server"
 
 
 def program(name: str) -> str:
-    """Answer where one of MariaDB's programs is.
+    """Return where one of MariaDB's programs is.
 
     Raises:
         RuntimeError: it is not there; it names what to install.
@@ -41,7 +41,7 @@ def program(name: str) -> str:
 
 
 def _user() -> str | None:
-    """Answer the user that the server runs as where the tests run as root."""
+    """Return the user that the server runs as where the tests run as root."""
     if os.geteuid() != 0:
         return None
     for name in ("mysql", "nobody"):
@@ -55,7 +55,7 @@ def _user() -> str | None:
 
 @functools.cache
 def _empty_data() -> Path:
-    """Answer a data folder that was just made; making one takes five seconds, copying it none."""
+    """Return a data folder that was just made; making one takes five seconds, copying it none."""
     folder = Path(tempfile.mkdtemp(prefix="st-my-empty-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     user = _user()
@@ -99,7 +99,7 @@ class MariaDBServer:
         return [] if self._user is None else [f"--user={self._user}"]
 
     def url(self, database: str = "mysql", user: str = "root") -> str:
-        """Answer the URL of one database."""
+        """Return the URL of one database."""
         return f"mysql://{user}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
@@ -129,7 +129,7 @@ class MariaDBServer:
                 time.sleep(0.05)
 
     def connect(self, database: str | None = None) -> Any:
-        """Answer a connection of the driver's, to do what it likes."""
+        """Return a connection of the driver's, to do what it likes."""
         return pymysql.connect(
             host="127.0.0.1", port=self.port, user="root", database=database, autocommit=True, ssl_disabled=True,
             read_timeout=START_TIMEOUT_S,
@@ -189,7 +189,7 @@ def running_server(words: Sequence[str] = ()) -> Iterator[MariaDBServer]:
 
 @functools.cache
 def shared_server() -> MariaDBServer:
-    """Answer the one server of this process's tests, which ends with the process."""
+    """Return the one server of this process's tests, which ends with the process."""
     held = ExitStack()
     atexit.register(held.close)
     return held.enter_context(running_server())

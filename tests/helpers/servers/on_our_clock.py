@@ -59,7 +59,7 @@ class PostgresOnOurClock(BlockingPostgresStore):
 
 @functools.cache
 def valkey_on_our_clock() -> ValkeyServer:
-    """Answer a server for these tests alone: its function library tells another time."""
+    """Return a server for these tests alone: its function library tells another time."""
     server = ValkeyServer()
     atexit.register(server.remove)
     server.start()
@@ -67,7 +67,7 @@ def valkey_on_our_clock() -> ValkeyServer:
 
 
 def library_on_our_clock() -> bytes:
-    """Answer the function library with our clock, and without keys that expire by the server's."""
+    """Return the function library with our clock, and without keys that expire by the server's."""
     text = library_text().decode()
     ours = """
 local function our_time(key)

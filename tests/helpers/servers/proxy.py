@@ -24,7 +24,7 @@ closed · ``delay``: it is carried on after ``delay_s`` · ``swallow``: it is go
 
 
 def always(fate: Fate) -> Callable[[bytes], Fate]:
-    """Answer a decision that is the same for every piece."""
+    """Return a decision that is the same for every piece."""
     return lambda piece: fate
 
 
@@ -130,7 +130,7 @@ class Proxy:
 
 @contextmanager
 def proxy_to(target_port: int) -> Iterator[Proxy]:
-    """Answer a proxy to a server on 127.0.0.1, listening, ended afterwards."""
+    """Return a proxy to a server on 127.0.0.1, listening, ended afterwards."""
     proxy = Proxy(target_port)
     ready = threading.Event()
     handles: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -152,10 +152,10 @@ def proxy_to(target_port: int) -> Iterator[Proxy]:
 
 
 def through(proxy: Proxy, url: str, options: str = "") -> str:
-    """Answer a store's URL that leads through a proxy."""
+    """Return a store's URL that leads through a proxy."""
     return url.replace(f":{proxy.target_port}/", f":{proxy.port}/") + options
 
 
 def sometimes(chance: random.Random, part: float, *fates: Fate) -> Callable[[bytes], Fate]:
-    """Answer a decision that lets a part of the pieces suffer one of the fates."""
+    """Return a decision that lets a part of the pieces suffer one of the fates."""
     return lambda piece: chance.choice(fates) if chance.random() < part else "pass"

@@ -27,7 +27,7 @@ PROGRAMS = ("valkey-server", "redis-server")
 
 
 def program() -> Path:
-    """Answer the server program: that of the wheel, else Debian's.
+    """Return the server program: that of the wheel, else Debian's.
 
     Raises:
         RuntimeError: neither is there; it names what to install.
@@ -102,7 +102,7 @@ class ValkeyServer:
 
 @functools.cache
 def shared_server() -> ValkeyServer:
-    """Answer the one server of this process of tests, started when it is first asked for."""
+    """Return the one server of this process of tests, started when it is first asked for."""
     server = ValkeyServer()
     atexit.register(server.remove)
     server.start()
@@ -110,7 +110,7 @@ def shared_server() -> ValkeyServer:
 
 
 def client_of(url: str) -> valkey.Valkey:
-    """Answer a client of the driver's, to look behind the store's back."""
+    """Return a client of the driver's, to look behind the store's back."""
     client: valkey.Valkey = valkey.from_url(url.partition("?")[0])  # type: ignore[no-untyped-call]  # the driver's
     return client
 

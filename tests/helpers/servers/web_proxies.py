@@ -31,7 +31,7 @@ KINDS = [pytest.param(kind, marks=getattr(pytest.mark, f"needs_{kind}")) for kin
 
 
 def told_of(body: bytes) -> str:
-    """Answer what the page tells of a body.
+    """Return what the page tells of a body.
 
     It is not told whole: behind any ``forward_auth``, Caddy 2.6 now and then cuts a long answer to a long body.
     """
@@ -90,7 +90,7 @@ def running_application() -> Iterator[int]:
 
 
 def configured(path: str, listener: int, service: int, application: int) -> str:
-    """Answer a file of ``deploy/`` with the addresses replaced, as its first lines ask for."""
+    """Return a file of ``deploy/`` with the addresses replaced, as its first lines ask for."""
     text = (ROOT / path).read_text()
     for shown, real in (("127.0.0.1:8000", listener), ("127.0.0.1:8080", service), ("127.0.0.1:3000", application)):
         assert shown in text

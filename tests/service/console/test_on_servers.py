@@ -23,7 +23,7 @@ class Desk:
         self.tokens, self.browser = tokens, browser
 
     async def page(self, path: str) -> str:
-        """Answer the text of a page that is there."""
+        """Return the text of a page that is there."""
         response = await self.browser.get(path, follow_redirects=True)
         assert response.status_code == 200, (path, response.text)
         return response.text

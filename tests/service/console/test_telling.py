@@ -15,7 +15,7 @@ from tests.helpers.console_desk import Desk
 
 
 def acts(caplog: pytest.LogCaptureFixture) -> list[tuple[Any, ...]]:
-    """Answer act, outcome, key and subject of each line about the console."""
+    """Return act, outcome, key and subject of each line about the console."""
     return [
         (record.act, record.outcome, record.key_id, record.subject_id)  # type: ignore[attr-defined]
         for record in caplog.records
@@ -24,7 +24,7 @@ def acts(caplog: pytest.LogCaptureFixture) -> list[tuple[Any, ...]]:
 
 
 async def counted(desk: Desk, name: str, **labels: str) -> float:
-    """Answer a count of the service, as its metrics show it."""
+    """Return a count of the service, as its metrics show it."""
     auditor = await create_key(desk.tokens.store, "audit")
     async with desk.browser() as http:
         text = (await http.get("/metrics", headers={"Authorization": f"Bearer {auditor.secret}"})).text

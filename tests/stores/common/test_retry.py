@@ -30,7 +30,7 @@ class Seconds:
 
 
 def failing(times: int, error: type[StoreUnavailable], calls: list[float]) -> Callable[[float], str]:
-    """Answer a call that fails so many times, then answers."""
+    """Return a call that fails so many times, then answers."""
 
     def call(left_s: float) -> str:
         calls.append(left_s)

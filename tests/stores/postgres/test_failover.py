@@ -155,7 +155,7 @@ async def test_no_pooler_that_leads_to_a_standby_by_now_makes_it_answer(primary:
 
 
 def commit_of(store: BlockingPostgresStore, rule: Any, *args: object) -> Commit:
-    """Answer what a command would commit now, judged on what it reads; it is not sent."""
+    """Return what a command would commit now, judged on what it reads; it is not sent."""
     steps = attempts(rule, args)
     step = next(steps)
     while isinstance(step, list):

@@ -34,7 +34,7 @@ class Trips:
         monkeypatch.setattr(retrying, "ask_now", counting_now)
 
     def taken(self) -> int:
-        """Answer how many there were since this was asked last."""
+        """Return how many there were since this was asked last."""
         made, self.made = self.made, 0
         return made
 

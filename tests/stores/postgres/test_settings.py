@@ -112,7 +112,7 @@ def test_no_isolation_level_lets_an_owner_pass_the_cap(postgres_url: str, way: W
 
 
 def waiting(url: str) -> int:
-    """Answer how many backends wait for a lock."""
+    """Return how many backends wait for a lock."""
     with psycopg.connect(url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

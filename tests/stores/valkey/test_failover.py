@@ -46,7 +46,7 @@ def set_stamp_ahead(server: ValkeyServer, by_us: int = AHEAD_US) -> None:
 
 
 def commit_of(store: BlockingValkeyStore, rule: Any, *args: object) -> Commit:
-    """Answer what a command would commit now, judged on what it reads; it is not sent."""
+    """Return what a command would commit now, judged on what it reads; it is not sent."""
     steps = attempts(rule, args)
     step = next(steps)
     while isinstance(step, list):

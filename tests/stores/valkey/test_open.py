@@ -24,7 +24,7 @@ PEPPER = bytes(range(32))
 
 
 async def refusals(url: str) -> set[tuple[type[StoreError], str]]:
-    """Answer what both shells say, which should be one thing."""
+    """Return what both shells say, which should be one thing."""
     with pytest.raises(StoreError) as blocking:
         open_valkey_blocking(url, pepper=PEPPER)
     with pytest.raises(StoreError) as for_asyncio:

@@ -33,7 +33,7 @@ FOREVER_MS = 9 * 10**15
 
 @contextmanager
 def opened(url: str, settings: Settings = OPEN) -> Iterator[tuple[SessionTokens, BlockingValkeyStore]]:
-    """Answer one process's API on the store, and the store."""
+    """Return one process's API on the store, and the store."""
     store = open_valkey_blocking(url, pepper=PEPPER)
     with SessionTokens(
         store,
@@ -44,7 +44,7 @@ def opened(url: str, settings: Settings = OPEN) -> Iterator[tuple[SessionTokens,
 
 @contextmanager
 def counted(url: str) -> Iterator[tuple[str, Callable[[], int]]]:
-    """Answer a URL of the same store, and what tells how many requests went over it since it was last asked."""
+    """Return a URL of the same store, and what tells how many requests went over it since it was last asked."""
     pieces: list[bytes] = []
 
     def asked() -> int:

@@ -45,7 +45,7 @@ OTHER = bytes(range(1, 33))
 
 
 def keys_of(url: str) -> dict[bytes, bytes]:
-    """Answer every string that a store keeps, by its key."""
+    """Return every string that a store keeps, by its key."""
     prefix = url.partition("namespace=")[2]
     with client_of(url) as client:
         names = list(client.scan_iter(match=f"{{{prefix}*", count=1000))
