@@ -13,7 +13,8 @@ from session_tokens import SessionTokens, Settings
 from session_tokens._sync.token_tables import TokenTables
 from session_tokens.audit.log import Audit
 from session_tokens.errors import OwnerDisabled, SessionEnded
-from session_tokens.stores.common.copying import KINDS, SPACES, batches
+from session_tokens.stores.common.copying import SPACES, batches
+from session_tokens.stores.common.kinds import KINDS
 from session_tokens.stores.connect import closing_now, open_anyway_now
 
 FIRST = "sqlite:///first.db"

@@ -113,6 +113,7 @@ def call_all(st: SessionTokens) -> None:
         None, {"may": ["read"]}, transferable=False, timeout=None, client_id="key_1", idempotency_key="x"
     )  # fmt: skip
     assert_type(st.issue_token(issued.id, disownment_timeout=60, transferable=True), Issued)
+    assert_type(st.issue_token(None, tag="a seat", scope="read", audience=["a", "b"]), Issued)
     assert_type(token.token, Token)
     assert_type(token.record, Session | Token)
     assert_type(st.verify_token(token.secret), Token | None)
@@ -175,6 +176,8 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
         None, {"may": ["read"]}, transferable=False, timeout=None, client_id="key_1", idempotency_key="x"
     )  # fmt: skip
     assert_type(await st.issue_token(issued.id, disownment_timeout=60, transferable=True), Issued)
+    assert_type(await st.issue_token(None, tag="a seat", scope="read", audience="a"), Issued)
+    assert_type(await st.list_tokens(tag="a seat"), Page[Token])
     assert_type(token.token, Token)
     assert_type(token.record, Session | Token)
     assert_type(await st.verify_token(token.secret), Token | None)

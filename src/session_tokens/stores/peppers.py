@@ -18,7 +18,8 @@ from ..contract.transaction import Transaction, reads
 from ..crypto.key_file import Keys, key_path_of, keyring_of, read_key_file, replace_key_file
 from ..crypto.minting import PEPPER_BYTES_MIN, checked_peppers
 from ..errors import Conflict, InvalidInput
-from .common.copying import KINDS, SPACES, batches
+from .common.copying import ACCESS, SPACES, batches
+from .common.kinds import KINDS
 from .common.pepper_records import Mark
 from .common.store_url import store_url_of
 from .connect import closing_now, insist_it_is_there, is_there, open_anyway_now
@@ -140,13 +141,13 @@ def _insist_it_is_held(keys: Keys, key_id: str) -> None:
         raise InvalidInput(f"{keys.source} does not hold the pepper {key_id}; it holds {', '.join(keys.peppers)}")
 
 
-@reads(lambda kind, keys: [KINDS[kind].query(key) for key in keys])
+@reads(lambda kind, keys: [ACCESS[kind].query(key) for key in keys])
 def _sign_anew(tx: Transaction, kind: str, keys: Sequence[str]) -> int:
     """Write records as they are, which signs them under the current pepper."""
     for key in keys:
-        record = KINDS[kind].read(tx, key)
+        record = ACCESS[kind].read(tx, key)
         if record is not None:
-            KINDS[kind].put(tx, record, record)
+            ACCESS[kind].put(tx, record, record)
     return len(keys)
 
 

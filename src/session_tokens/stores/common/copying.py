@@ -24,7 +24,8 @@ from ...contract.transaction import Transaction, reads
 from ...crypto.minting import Keyring, PepperKeyring
 from ...errors import Conflict, InvalidInput, StoreError
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from .record_codec import Setting, outcome_text, session_row, token_row
+from .kinds import KINDS
+from .record_codec import Setting
 
 SPACES: Final = ("", "tt")
 """The name spaces of a store: that of ``SessionTokens`` and that of ``TokenTables``."""
@@ -89,24 +90,20 @@ def copyable(store: BlockingStore) -> Copyable:
     return store
 
 
-class Kind(NamedTuple):
-    """How records of one kind are identified, compared and written.
+class Access(NamedTuple):
+    """How records of one kind are asked for and written.
 
     Attributes:
-        key: answers what is unique to a record.
         query: asks a store for the record of a key.
         answer: the record in a store's answer to that.
         read: reads the record of a key within a rule.
         put: creates, replaces or (new is ``None``) deletes a record within a rule.
-        row: answers what makes two records equal.
     """
 
-    key: Callable[[Any], str]
     query: Callable[[str], Query]
     answer: Callable[[str, Any], Copied | None]
     read: Callable[[Transaction, str], Copied | None]
     put: Callable[[Transaction, Any, Any], None]
-    row: Callable[[Any], object]
 
 
 def _put_entry(tx: Transaction, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
@@ -133,49 +130,44 @@ def _setting(name: str, text: str | None) -> Setting | None:
     return None if text is None else Setting(name, text)
 
 
-# In the order in which they are copied: an owner is disabled before the first session of theirs is there.
-KINDS: Final[dict[str, Kind]] = {
-    "owner": Kind(
-        lambda entry: str(entry.owner), EntryOf, lambda key, value: value, lambda tx, key: tx.entry(key),
-        _put_entry, lambda entry: entry,
+def _in_pair(key: str, value: Any) -> Copied | None:
+    """Return the record in an answer that brings others along."""
+    record: Session | Token | None = value[0]
+    return record
+
+
+ACCESS: Final[dict[str, Access]] = {
+    "owner": Access(EntryOf, lambda key, value: value, lambda tx, key: tx.entry(key), _put_entry),
+    "setting": Access(SettingOf, _setting, lambda tx, key: _setting(key, tx.setting(key)), _put_setting),
+    "service key": Access(
+        KeyById, lambda key, value: value, lambda tx, key: tx.service_key(key),
+        lambda tx, old, new: tx.put_service_key(old, new),
     ),
-    "setting": Kind(
-        lambda setting: str(setting.name), SettingOf, _setting, lambda tx, key: _setting(key, tx.setting(key)),
-        _put_setting, lambda setting: setting,
+    "session": Access(
+        SessionById, _in_pair, lambda tx, key: tx.session(key), lambda tx, old, new: tx.put_session(old, new)
     ),
-    "service key": Kind(
-        lambda key: str(key.id), KeyById, lambda key, value: value, lambda tx, key: tx.service_key(key),
-        lambda tx, old, new: tx.put_service_key(old, new), lambda key: key,
-    ),
-    "session": Kind(
-        lambda session: str(session.id), SessionById, lambda key, value: value[0], lambda tx, key: tx.session(key),
-        lambda tx, old, new: tx.put_session(old, new), session_row,
-    ),
-    "token": Kind(
-        lambda token: str(token.id), TokenById, lambda key, value: value[0], lambda tx, key: tx.token(key),
-        lambda tx, old, new: tx.put_token(old, new), token_row,
-    ),
-    "idempotency": Kind(
-        lambda record: str(record.key), IdempotencyOf, lambda key, value: value, lambda tx, key: tx.idempotency(key),
-        _put_outcome, lambda record: (record[:4], outcome_text(record), record.expires_at),
+    "token": Access(TokenById, _in_pair, lambda tx, key: tx.token(key), lambda tx, old, new: tx.put_token(old, new)),
+    "idempotency": Access(
+        IdempotencyOf, lambda key, value: value, lambda tx, key: tx.idempotency(key), _put_outcome
     ),
 }  # fmt: skip
 
 
-def _same(kind: Kind, one: Copied | None, other: Copied | None) -> bool:
+def _same(kind: str, one: Copied | None, other: Copied | None) -> bool:
     if one is None or other is None:
         return one is other
-    return kind.row(one) == kind.row(other)
+    row_of = KINDS[kind].row
+    return row_of(one) == row_of(other)
 
 
-@reads(lambda kind, records: [KINDS[kind].query(key) for key in records])
+@reads(lambda kind, records: [ACCESS[kind].query(key) for key in records])
 def put_records(tx: Transaction, kind: str, records: dict[str, Copied | None]) -> int:
     """Create, replace or (``None``) delete the records of these keys; return how many were not as they should be."""
-    of_kind, changed = KINDS[kind], 0
+    access, changed = ACCESS[kind], 0
     for key, record in records.items():
-        there = of_kind.read(tx, key)
-        if not _same(of_kind, there, record):
-            of_kind.put(tx, there, record)
+        there = access.read(tx, key)
+        if not _same(kind, there, record):
+            access.put(tx, there, record)
             changed += 1
     return changed
 
@@ -302,11 +294,11 @@ class Copying:
         """Accept two stores that hold the same, and count it; raise ``difference`` for others."""
         self.counts = dict.fromkeys(KINDS, 0)
         for source, target in self._pairs.values():
-            for kind, of_kind in KINDS.items():
+            for kind in KINDS:
                 for one, other, count in ((source, target, True), (target, source, False)):
                     for records in batches(one, kind):
                         there = found(other, kind, list(records))
-                        if not all(_same(of_kind, record, there[key]) for key, record in records.items()):
+                        if not all(_same(kind, record, there[key]) for key, record in records.items()):
                             raise difference
                         self.counts[kind] += len(records) if count else 0
                         self._tell(len(records))
@@ -325,7 +317,7 @@ def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None
     after: str | None = ""
     while after is not None:
         records, after = copyable(store).dump_now(kind, after, BATCH)
-        by_key: dict[str, Copied | None] = {KINDS[kind].key(record): record for record in records}
+        by_key: dict[str, Copied | None] = {str(KINDS[kind].row(record)[0]): record for record in records}
         if kind == "setting":
             by_key.pop(MARK, None)
         if by_key:
@@ -340,9 +332,9 @@ def mark_of(store: BlockingStore) -> str | None:
 
 def found(store: BlockingStore, kind: str, keys: Sequence[str]) -> dict[str, Copied | None]:
     """Return the records that a store has under these keys, ``None`` where it has none."""
-    of_kind = KINDS[kind]
-    answers = store.read_now([of_kind.query(key) for key in keys]).found
-    return {key: of_kind.answer(key, answer.value) for key, answer in zip(keys, answers, strict=True)}
+    access = ACCESS[kind]
+    answers = store.read_now([access.query(key) for key in keys]).found
+    return {key: access.answer(key, answer.value) for key, answer in zip(keys, answers, strict=True)}
 
 
 def check_keys(source: Keyring, target: Keyring) -> None:
