@@ -20,6 +20,7 @@ QUESTIONS = (
     "postgres_server",
     "audit_log",
     "flask_requests",
+    "django_requests",
     "socket_close",
 )
 """The modules of this package that answer one question each, in the order in which they are run and shown."""

@@ -84,6 +84,12 @@ def flask_side(what: str, url: str) -> Side:
     return _start(label, "benchmarks.sides.flask_requests", what, url)
 
 
+def django_requests_side(what: str, way: str, url: str) -> Side:
+    """Start a Django project whose sessions are `what` (session-tokens, db), called by `way` (wsgi, asgi)."""
+    label = {"session-tokens": "Django, session-tokens", "db": "Django, its db sessions"}[what]
+    return _start(label, "benchmarks.sides.django_requests", what, way, url)
+
+
 def _start(label: str, module: str, *arguments: str, root: Path = ROOT, sources: Path | None = None) -> Side:
     paths = [str((sources or root) / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
