@@ -21,6 +21,7 @@ QUESTIONS = (
     "audit_log",
     "flask_requests",
     "django_requests",
+    "asgi_visitors",
     "socket_close",
 )
 """The modules of this package that answer one question each, in the order in which they are run and shown."""

@@ -84,6 +84,12 @@ def flask_side(what: str, url: str) -> Side:
     return _start(label, "benchmarks.sides.flask_requests", what, url)
 
 
+def asgi_side(what: str) -> Side:
+    """Start an application of Starlette with our middleware around it (session-tokens), or with none."""
+    label = {"session-tokens": "Starlette, our middleware", "none": "Starlette"}[what]
+    return _start(label, "benchmarks.sides.asgi_requests", what)
+
+
 def django_requests_side(what: str, way: str, url: str) -> Side:
     """Start a Django project whose sessions are `what` (session-tokens, db), called by `way` (wsgi, asgi)."""
     label = {"session-tokens": "Django, session-tokens", "db": "Django, its db sessions"}[what]
