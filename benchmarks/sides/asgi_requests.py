@@ -1,76 +1,65 @@
-"""Call an application of Starlette as a server does, with our middleware around it or with none; argument: which.
+"""Serve an application of Starlette by uvicorn, with our middleware around it or with none, and load it.
 
-`visitor` is a request without a cookie to a page that looks at no session.
+Argument: `session-tokens` or `none`. A visitor's request has no cookie, and the page looks at no session. The processor
+time is the server's alone.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from importlib.metadata import version
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from benchmarks.sides.http_load import Load
+from benchmarks.sides.serving import serve
 
-from benchmarks.sides.serving import Stopwatch, serve
-from session_tokens.web.asgi import SessionMiddleware
-
-HEADERS = [
-    (b"host", b"shop.example"), (b"user-agent", b"benchmark"), (b"accept", b"*/*"), (b"accept-encoding", b"gzip"),
-    (b"connection", b"keep-alive"),
-]  # fmt: skip
+REQUEST = (
+    b"GET /bare HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: benchmark\r\nAccept: text/html\r\n"
+    b"Accept-Encoding: gzip\r\nConnection: keep-alive\r\n\r\n"
+)
 
 
-async def page(_: Request) -> PlainTextResponse:
-    return PlainTextResponse("bare")
+def main(kind: str) -> None:
+    """Serve the application; the first line printed says where."""
+    import socket
+
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    from session_tokens.web.asgi import SessionMiddleware
+
+    async def page(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("a page")
+
+    app = Starlette(routes=[Route("/bare", page)])
+    if kind == "session-tokens":
+        app.add_middleware(SessionMiddleware, store="memory://")
+    # With the protocol named, asyncio switches Nagle's algorithm off, as it does where uvicorn opens the port itself.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning")).run(sockets=[listener])
 
 
-class Requests:
-    """The application on a loop of its own."""
+class Visitors(Load):
+    """The server, and requests without a cookie."""
 
-    def __init__(self, kind: str) -> None:
-        self.runner = asyncio.Runner()
-        self.app: Any = Starlette(routes=[Route("/bare", page)])
-        if kind == "session-tokens":
-            self.app.add_middleware(SessionMiddleware, store="memory://")
-
-    def request(self, what: str, count: int) -> dict[str, Any]:
-        """Send so many requests of visitors, one after another."""
-        assert what == "visitor"
-        return self.runner.run(self._request(count))
-
-    async def _request(self, count: int) -> dict[str, Any]:
-        right = 0
-        watch = Stopwatch()
-        for _ in range(count):
-            right += await self._call() == b"bare"
-        return watch.answer(count, right)
-
-    async def _call(self) -> bytes:
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": "/bare",
-            "raw_path": b"/bare", "query_string": b"", "root_path": "", "scheme": "http", "headers": list(HEADERS),
-            "client": ("127.0.0.1", 1), "server": ("shop.example", 80), "state": {},
-        }  # fmt: skip
-        body: list[bytes] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Any) -> None:
-            body.append(message.get("body", b""))
-
-        await self.app(scope, receive, send)
-        return b"".join(body)
-
-    def describe(self) -> dict[str, str]:
-        """Tell the versions."""
-        return {"starlette": version("starlette")}
+    def prepare(self, sessions: int) -> dict[str, Any]:
+        """Start the server; a visitor has no session."""
+        self._start("benchmarks.sides.asgi_requests", self._kind, "serve")
+        self._requests = [(REQUEST, b"a page")]
+        return {"sessions": sessions}
 
 
 if __name__ == "__main__":
-    side = Requests(sys.argv[1])
-    serve({"request": side.request, "describe": side.describe})
+    if sys.argv[2:] == ["serve"]:
+        main(sys.argv[1])
+    else:
+        load = Visitors(sys.argv[1], "")
+        try:
+            serve({"prepare": load.prepare, "request": load.introspect, "describe": load.describe})
+        finally:
+            load.stop()

@@ -49,17 +49,21 @@ class Load:
             where, authorization, secrets = asyncio.run(fill_store(self._where, sessions))
         else:
             where, authorization, secrets = _fill_fastapi(Path(self._where), sessions)
-        argv = [sys.executable, "-m", "benchmarks.sides.http_server", self._kind, where]
+        self._start("benchmarks.sides.http_server", self._kind, where)
+        for number, secret in enumerate(secrets):
+            expected = b'"sub":"' + owner_name(number).encode() + b'"'
+            self._requests.append((request_of(authorization, secret), expected))
+        return {"sessions": len(self._requests)}
+
+    def _start(self, *module: str) -> None:
+        """Start the server, a module with its arguments, and wait until it says where it is."""
+        argv = [sys.executable, "-m", *module]
         self._server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._server.stdout is not None
         for line in self._server.stdout:
             if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
                 self._port = int(found[1])
                 break
-        for number, secret in enumerate(secrets):
-            expected = b'"sub":"' + owner_name(number).encode() + b'"'
-            self._requests.append((request_of(authorization, secret), expected))
-        return {"sessions": len(self._requests)}
 
     def introspect(self, count: int, connections: int) -> dict[str, Any]:
         """Introspect `count` sessions at random; an answer that does not name the owner is not right."""

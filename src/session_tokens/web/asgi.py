@@ -270,13 +270,13 @@ class SessionMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
-        fields = {_READ[name]: value for name, value in headers if name in _READ}
+        fields = {_READ[name]: value.decode("latin-1") for name, value in headers if name in _READ}
         client = scope.get("client")
         method = scope.get("method", "POST")  # a WebSocket may change anything, whatever its handshake says
         incoming = self._trust.look_at(
             method,
             client[0] if client else None,
-            lambda name: _text(fields, name),
+            fields.get,
             is_https=scope.get("scheme") in ("https", "wss"),
         )
         secret = self.cookie.value_of(headers, is_https=incoming.is_https)
@@ -285,17 +285,16 @@ class SessionMiddleware:
             return
         try:
             tokens = await self.store.tokens()
-            session = await drive_async(
-                tokens,
-                loading_as(
-                    AsyncWebSession,
-                    secret,
-                    tokens=tokens,
-                    ends=lambda: self.store.ends(tokens),
-                    client=(_text(fields, "user-agent"), incoming.address),
-                    options=self._options,
-                ),
-            )
+            options: dict[str, Any] = {
+                "tokens": tokens,
+                "ends": lambda: self.store.ends(tokens),
+                "client": (fields.get("user-agent"), incoming.address),
+                "options": self._options,
+            }
+            if secret is None:
+                session = AsyncWebSession(None, None, **options)
+            else:
+                session = await drive_async(tokens, loading_as(AsyncWebSession, secret, **options))
         except (StoreUnavailable, StoreBusy) as error:
             log.warning("a request is answered 503, for its session cannot be read: %s", error)
             await _refuse(scope, send, 503, b"the sessions cannot be read just now; try again")
@@ -395,6 +394,9 @@ class _Response:
             await self._send(message)
 
     async def _begin(self, message: Message) -> None:
+        if self._session.is_untouched:
+            self.has_begun = True
+            return
         if self._session.is_forged and self._session.is_logging_in:
             self.has_begun = self._is_refused = True
             await _answer(self._send, 403, FORGED.encode())
@@ -429,11 +431,6 @@ _READ = {
         "origin", "sec-fetch-site", "host", "user-agent", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
     )
 }  # fmt: skip
-
-
-def _text(fields: dict[str, bytes], name: str) -> str | None:
-    value = fields.get(name)
-    return None if value is None else value.decode("latin-1")
 
 
 def _keeps_private(value: bytes) -> bool:

@@ -55,7 +55,8 @@ class Cookie:
 
         HTTP/2 lets a client send one ``Cookie`` header for each cookie; they count as one.
         """
-        return self.value_in(b"; ".join(value for name, value in headers if name == b"cookie"))
+        sent = [value for name, value in headers if name == b"cookie"]
+        return self.value_in(b"; ".join(sent)) if sent else b""
 
 
 @lru_cache(maxsize=64)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from .addresses import proxies_of, source_of
-from .origins import is_cross_origin, origins_of
+from .origins import SAFE, is_cross_origin, origins_of
 
 _NOBODY = "192.0.2.0"
 """An address that no client has (RFC 5737): what a trusted peer is asked to pass on."""
@@ -72,12 +72,15 @@ class Trust:
             header: returns a header by its name in lower case, ``None`` where it is not there.
             is_https: whether it came to us by https.
         """
-        host = header("host")
+        host = None if method in SAFE else header("host")
         if self._is_proxy(peer):
             is_https = self.is_https(peer, header, is_https=is_https)
             host = _first(header("x-forwarded-host")) or host
-        is_forged = is_cross_origin(method, header("origin"), header("sec-fetch-site"), host, self._origins)
-        return Incoming(self.address_of(peer, header("x-forwarded-for")), is_https, is_forged)
+        is_forged = method not in SAFE and is_cross_origin(
+            method, header("origin"), header("sec-fetch-site"), host, self._origins
+        )
+        forwarded = header("x-forwarded-for") if self._proxies else None
+        return Incoming(self.address_of(peer, forwarded), is_https, is_forged)
 
 
 def _first(value: str | None) -> str:

@@ -254,6 +254,11 @@ class WebSession(TrackedFields):
         return self._log_in is not None
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether there is no session, and nobody has looked for one: the response has nothing to do with any."""
+        return self.record is None and not self.accessed and self._log_in is None
+
+    @property
     def new(self) -> bool:
         """Whether there is no record of it yet."""
         return self.record is None
