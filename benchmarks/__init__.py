@@ -19,6 +19,7 @@ QUESTIONS = (
     "valkey_server",
     "postgres_server",
     "audit_log",
+    "durable_events",
     "flask_requests",
     "django_requests",
     "asgi_visitors",
