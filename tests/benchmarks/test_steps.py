@@ -9,6 +9,7 @@ from benchmarks.steps import counted_in
 
 
 @pytest.mark.parametrize("operation", ["verify_session", "verify_session_blocking"])
+@pytest.mark.server
 def test_a_count_comes_out_the_same_again(operation: str) -> None:
     first, second = (counted_in(ROOT / "src", operation) for _ in range(2))
 

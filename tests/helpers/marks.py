@@ -22,7 +22,7 @@ SERVERS_OF_DEBIAN = frozenset({
 """Marks of programs that are servers or browsers."""
 STARTING_PROCESSES = frozenset({"process", "other_process"})
 """Fixtures that start another Python."""
-CASES_QUICK = 8
+CASES_QUICK = 5
 STARTERS = ("server", "process")
 """The marks of tests that start processes; `make quick` leaves them out."""
 MAY_START = True

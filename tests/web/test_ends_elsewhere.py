@@ -28,6 +28,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("events", [None, "durable"])
+@pytest.mark.process
 async def test_a_log_out_in_another_process_closes_it(url: str, events: str | None) -> None:
     settings = Settings() if events is None else Settings(events="durable")
     async with await AsyncSessionTokens.open(url, settings=settings, pepper=PEPPER) as st:

@@ -339,6 +339,7 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MariaDB
 
 @pytest.mark.server
 @pytest.mark.parametrize("awaited", [False, True])
+@pytest.mark.server
 async def test_tls_is_spoken_and_the_server_is_verified(
     over_tls: tuple[MariaDBServer, Path, Path], awaited: bool, open_either: Callable[..., Any]
 ) -> None:

@@ -62,6 +62,7 @@ def on_small_disk(script: str, folder: Path, size: str = "32m") -> None:
     pytest.skip("this user may mount nothing, not even in a name space of its own")
 
 
+@pytest.mark.process
 def test_log_outs_and_sweeps_pass_and_what_grows_is_refused(tmp_path: Path) -> None:
     on_small_disk(
         """
@@ -104,6 +105,7 @@ with SessionTokens.open(URL, settings=Settings(max_sessions=None), sweep=False) 
     )
 
 
+@pytest.mark.process
 def test_another_process_keeps_what_the_reserve_left(tmp_path: Path) -> None:
     """What one process gave up for log-outs is not for what the others would add."""
     on_small_disk(
@@ -124,6 +126,7 @@ with SessionTokens.open(URL, sweep=False) as one, SessionTokens.open(URL, sweep=
     )
 
 
+@pytest.mark.process
 def test_a_process_that_starts_on_a_full_disk_can_end_sessions(tmp_path: Path) -> None:
     on_small_disk(
         """
