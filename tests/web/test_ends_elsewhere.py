@@ -27,6 +27,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         postgres.shared_server().drop_database(made)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("events", [None, "durable"])
 @pytest.mark.process
 async def test_a_log_out_in_another_process_closes_it(url: str, events: str | None) -> None:
