@@ -180,6 +180,7 @@ SCRIPT: list[tuple[str, ...]] = [
     ("", "keys", "revoke", "@rotated"),
     ("", "keys", "revoke", "@rotated"),
     ("", "keys", "rotate", "@rotated"),
+    ("", "events"),
     ("", "audit", "verify"),
     ("", "audit", "list", "--limit", "500"),
     ("", "check"),

@@ -59,6 +59,21 @@ class Cookie:
         return self.value_in(b"; ".join(sent)) if sent else b""
 
 
+def cookies_of(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return every cookie in the headers of a request, whose names are in lower case, each value as it stands.
+
+    For applications that look at cookies of their own; of several values under one name the last counts, as in Django.
+    """
+    found = {}
+    for name, value in headers:
+        if name == b"cookie":
+            for pair in value.decode("latin-1").split(";"):
+                shown, equals, text = pair.partition("=")
+                if equals and shown.strip():
+                    found[shown.strip()] = text.strip()
+    return found
+
+
 @lru_cache(maxsize=64)
 def cookie_named(name: str) -> Cookie:
     """Return what finds the cookie of that name, made once."""

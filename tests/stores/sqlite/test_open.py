@@ -297,7 +297,7 @@ def test_a_retired_pepper_is_asked_for_until_no_row_needs_it(tmp_path: Path) -> 
     assert caught.value.details["key_ids"] == ["old"]
 
     store = opened(path, pepper=new | old)
-    assert ["older_pepper"] == [finding.kind for finding in store.check(fix=True)]
+    assert ["older_pepper"] == [finding.what for finding in store.check(fix=True)]
     store.close_now()
     opened(path, pepper=new).close_now()
 

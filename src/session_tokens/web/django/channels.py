@@ -19,10 +19,10 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model, load_backend
 from django.db import close_old_connections
-from django.http import parse_cookie
 
 from ...crypto.minting import is_session_secret
 from ...errors import StoreError
+from ..cookies import cookie_named, cookies_of
 from ..sockets import EndingSocket, Receive, Send
 from .checks import MIDDLEWARE
 from .devices import is_of_password
@@ -54,9 +54,8 @@ class AuthMiddlewareStack:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Serve one connection."""
-        header = b"; ".join(value for name, value in scope.get("headers", ()) if name == b"cookie")
-        cookies = parse_cookie(header.decode("latin-1"))
-        session = _session_of(cookies)
+        headers = list(scope.get("headers", ()))
+        session = _session_of(headers)
         try:
             await session.akeys()
             ends = await opened.ends()
@@ -65,7 +64,7 @@ class AuthMiddlewareStack:
             await _refuse(scope, send)
             return None
         user = await sync_to_async(_user_of)(session)
-        scope = {**scope, "cookies": cookies, "session": session, "user": user}
+        scope = {**scope, "cookies": cookies_of(headers), "session": session, "user": user}
         if scope["type"] != "websocket" or session.record is None or ends is None:
             return await self.inner(scope, receive, send)
         socket = EndingSocket(receive, send)
@@ -76,11 +75,12 @@ class AuthMiddlewareStack:
             await socket.close()
 
 
-def _session_of(cookies: dict[str, str]) -> SessionStore:
+def _session_of(headers: list[tuple[bytes, bytes]]) -> SessionStore:
     """Return the session of a browser, as the middleware of the project names it."""
     is_ours = MIDDLEWARE in settings.MIDDLEWARE
-    shown = cookies.get(cookie_name() if is_ours else settings.SESSION_COOKIE_NAME)
-    secret = shown if shown is not None and is_session_secret(shown) else None
+    name = cookie_name() if is_ours else settings.SESSION_COOKIE_NAME
+    shown = cookie_named(name).value_of(headers).decode("latin-1")
+    secret = shown if is_session_secret(shown) else None
     return SessionStoreById(secret) if is_ours else SessionStore(secret)
 
 
