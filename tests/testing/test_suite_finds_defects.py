@@ -172,6 +172,27 @@ class MixesUpQuestions(Tiny):  # type: ignore[misc, valid-type]
         return super().answer(query)
 
 
+class KeepsOneEventOfACommit(Tiny):  # type: ignore[misc, valid-type]
+    def commit_now(self, commit: Any) -> bool:
+        commit.changes.events = commit.changes.events[:1]
+        return bool(super().commit_now(commit))
+
+
+class ForgetsWhatItTookAway(Tiny):  # type: ignore[misc, valid-type]
+    def read_events_now(self, after: Any, limit: int) -> Any:
+        return super().read_events_now(after, limit)._replace(trimmed=(0, 0))
+
+
+class ShowsALogAgain(Tiny):  # type: ignore[misc, valid-type]
+    def read_events_now(self, after: Any, limit: int) -> Any:
+        return super().read_events_now((0, 0) if limit == 3 else after, limit)
+
+
+class BelievesEveryPlace(Tiny):  # type: ignore[misc, valid-type]
+    def read_events_now(self, after: Any, limit: int) -> Any:
+        return super().read_events_now(after, limit)._replace(newest=(2**64, 0))
+
+
 DEFECTS = [
     (ForgetsTheLimit, "test_the_tokens_of_a_session_come_oldest_first_up_to_the_limit"),
     (ForgetsTheLimit, "test_a_listing_answers_no_more_than_its_limit_and_no_less_than_there_is"),
@@ -199,6 +220,10 @@ DEFECTS = [
     (IsDueWithoutLimit, "test_no_more_is_due_than_was_asked_for_and_the_longest_due_first"),
     (StaysOpen, "test_a_closed_store_says_so_and_never_answers_less"),
     (BelievesTheDead, "test_an_ended_session_is_found_by_its_id_and_not_by_its_secret"),
+    (KeepsOneEventOfACommit, "test_what_is_kept_is_what_callbacks_are_told"),
+    (ForgetsWhatItTookAway, "test_what_is_kept_is_capped_and_a_follower_is_told_of_the_gap"),
+    (ShowsALogAgain, "test_a_page_goes_on_where_the_one_before_ended"),
+    (BelievesEveryPlace, "test_who_comes_from_another_log_is_told_so"),
     (MixesUpQuestions, "test_what_is_not_there_is_none_or_empty"),
 ]
 
