@@ -40,6 +40,13 @@ KEY_REVOKED = "key_revoked"
 GAP = "gap"
 """Sent to a follower in place of events that are not kept any more, or were never written down."""
 
+KINDS = (
+    SESSION_OPENED, SESSION_ROTATED, SESSION_DETACHED, SESSION_ATTACHED, SESSION_CHANGED, SESSION_ENDED,
+    OWNER_DISABLED, OWNER_ENABLED, TOKEN_ISSUED, TOKEN_CHANGED, TOKEN_TRANSFERRED, TOKEN_CLAIMED, TOKEN_REISSUED,
+    TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, KEY_CREATED, KEY_ROTATED, KEY_REVOKED,
+)  # fmt: skip
+"""What happens; a gap is none of it."""
+
 Place = tuple[int, int]
 """Where an event stands in a store's log; later ones have greater places."""
 NOWHERE: Place = (0, 0)

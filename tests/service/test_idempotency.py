@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from session_tokens import AsyncSessionTokens, Settings
+from session_tokens.events import event_id
 from session_tokens.service.routes import OPERATIONS
 from session_tokens.service_keys.keys import create_key
+from session_tokens.webhooks.hooks import add_webhook
 from tests.helpers.service_world import World
 
 KEY = {"Idempotency-Key": "4f1c"}
@@ -26,6 +29,9 @@ async def places(world: World) -> dict[str, tuple[str, dict[str, Any], dict[str,
     bobs = (await world.open_session("bob"))["session"]["id"]
     key = (await create_key(world.tokens.store, "audit")).key.id
     t = f"/v1/tokens/{ticket}"
+    await AsyncSessionTokens(world.tokens.store, Settings(events="durable")).record_events()
+    hook, _ = await add_webhook(world.tokens, "https://app.example/")
+    h = f"/v1/webhooks/{hook.id}"
     return {
         "open_session": ("/v1/sessions", {"owner": "erin"}, {"owner": "frank"}),
         "rotate_session": (f"/v1/sessions/{bobs}/rotate", {}, {"authenticated": True}),
@@ -42,6 +48,9 @@ async def places(world: World) -> dict[str, tuple[str, dict[str, Any], dict[str,
         "offer_token": (t + "/offer", {"price": 1}, {"price": 2}),
         "withdraw_token": (t + "/withdraw", {}, {"version": 1}),
         "create_key": ("/v1/keys", {"role": "audit"}, {"role": "admin"}),
+        "add_webhook": ("/v1/webhooks", {"url": "https://app.example/"}, {"url": "https://other.example/"}),
+        "rotate_webhook": (h + "/rotate", {}, {"overlap": 5}),
+        "replay_webhook": (h + "/replay", {}, {"after": event_id((1, 0))}),
         "rotate_key": (f"/v1/keys/{key}/rotate", {}, {"overlap": 5}),
     }
 

@@ -13,7 +13,7 @@ from session_tokens.service_keys.keys import list_keys
 from session_tokens.service_keys.roles import PERMISSIONS, ROLES
 from tests.helpers.service_world import World
 
-S, T, K = new_id("ses_"), new_id("tok_"), new_id("key_")
+S, T, K, W = new_id("ses_"), new_id("tok_"), new_id("key_"), new_id("whk_")
 FORM = {"data": {"token": "x"}}
 # v: verify, i: issue, t: transfer, r: revoke, a: audit, o: operator, A: admin
 MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
@@ -48,6 +48,12 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", "/v1/keys"): ("A", {"json": {"role": "admin"}}),
     ("DELETE", f"/v1/keys/{K}"): ("A", {}),
     ("POST", f"/v1/keys/{K}/rotate"): ("A", {"json": {}}),
+    ("GET", "/v1/webhooks"): ("A", {}),
+    ("POST", "/v1/webhooks"): ("A", {"json": {"url": "https://app.example/hooks"}}),
+    ("DELETE", f"/v1/webhooks/{W}"): ("A", {}),
+    ("POST", f"/v1/webhooks/{W}/rotate"): ("A", {"json": {}}),
+    ("GET", f"/v1/webhooks/{W}/dead"): ("A", {}),
+    ("POST", f"/v1/webhooks/{W}/replay"): ("A", {"json": {}}),
     ("GET", "/metrics"): ("aoA", {}),
 }
 LETTERS = dict(zip(ROLES, "vitraoA", strict=True))
@@ -92,7 +98,7 @@ async def test_these_addresses_ask_for_no_key(world: World, path: str) -> None:
 
 
 async def test_the_table_of_this_test_names_every_address(world: World) -> None:
-    ids = {S: "{id}", T: "{id}", K: "{id}", "alice": "{owner:path}"}
+    ids = {S: "{id}", T: "{id}", K: "{id}", W: "{id}", "alice": "{owner:path}"}
     named = set()
     for method, address in MATRIX:
         path = address.partition("?")[0]

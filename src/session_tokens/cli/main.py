@@ -83,6 +83,7 @@ def parser() -> ArgumentParser:
     _token_commands(command)
     _changing_commands(command)
     _operating_commands(command)
+    _event_commands(command)
     _store_commands(commands)
     return top
 
@@ -229,6 +230,10 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument(
         "--events", choices=("durable", "off"), help="whether the store keeps events, in every process; else as before"
     )
+    serve.add_argument(
+        "--webhook-allow", action="append", metavar="HOST",
+        help="to which webhooks may lead by http, or where it is not public; with or without a port; again",
+    )  # fmt: skip
     serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")
     serve.add_argument("--audit-anchor", metavar="FILE", help="where its heads are anchored; else in the log")
     serve.add_argument(
@@ -240,16 +245,6 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
         "--owner-header", default="X-Session-Owner", metavar="NAME", help="in which /forward-auth names the owner"
     )
     serve.add_argument("--login-url", metavar="URL", help="where /forward-auth sends browsers, such as /log-in")
-
-    events = command("events", "events:events", "show what happened, follow it, or have the store keep events or none")
-    events.add_argument("--after", metavar="EVENT_ID", help="the last one that you have")
-    events.add_argument("--owner", help="only what concerns them, or did before")
-    events.add_argument("--limit", type=_whole, default=100, metavar="N", help="1 to 500")
-    events.add_argument("--follow", action="store_true", help="wait for those to come, one a line")
-    events.add_argument("--name", metavar="FOLLOWER", help="go on where the follower of that name had come to")
-    switch = events.add_mutually_exclusive_group()
-    switch.add_argument("--on", dest="switch", action="store_const", const="durable", help="keep events from now on")
-    switch.add_argument("--off", dest="switch", action="store_const", const="off", help="keep none from now on")
 
     audit = command("audit", "operating:audit", "verify the audit log, or list its last entries")
     audit.add_argument("action", choices=("verify", "list"))
@@ -273,6 +268,25 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     keys.add_argument("--owner-creations", type=_whole, metavar="N", help="what it may make for one owner a minute")
     keys.add_argument("--expires", type=duration, default=90 * 86_400, metavar="DURATION", help="90d if not given")
     keys.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
+
+
+def _event_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
+    events = command("events", "events:events", "show what happened, follow it, or have the store keep events or none")
+    events.add_argument("--after", metavar="EVENT_ID", help="the last one that you have")
+    events.add_argument("--owner", help="only what concerns them, or did before")
+    events.add_argument("--limit", type=_whole, default=100, metavar="N", help="1 to 500")
+    events.add_argument("--follow", action="store_true", help="wait for those to come, one a line")
+    events.add_argument("--name", metavar="FOLLOWER", help="go on where the follower of that name had come to")
+    switch = events.add_mutually_exclusive_group()
+    switch.add_argument("--on", dest="switch", action="store_const", const="durable", help="keep events from now on")
+    switch.add_argument("--off", dest="switch", action="store_const", const="off", help="keep none from now on")
+
+    hooks = command("webhooks", "webhooks:webhooks", "manage who is told of events over HTTP")
+    hooks.add_argument("action", choices=("add", "list", "remove", "rotate", "dead", "replay"))
+    hooks.add_argument("subject", nargs="?", metavar="URL|ID", help="the address to add; else which one")
+    hooks.add_argument("--kind", action="append", metavar="KIND", help="of events that are told; again; else all")
+    hooks.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
+    hooks.add_argument("--after", metavar="EVENT_ID", help="replay everything after it, not what was given up")
 
 
 def _store_commands(commands: Any) -> None:

@@ -187,6 +187,7 @@ def serve(options: Namespace) -> int:
         login_url=options.login_url,
         console_host=options.console_host,
         console_port=options.console_port,
+        webhook_allow=options.webhook_allow or (),
         settings=settings_of(options),
     )
     return exits.OK

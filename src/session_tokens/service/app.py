@@ -32,6 +32,7 @@ from ..web.addresses import Network
 from . import openapi, shapes
 from .addresses import as_sent, decoded
 from .callers import Callers
+from .calls import Call, Operation, Snapshot
 from .counted import Counted
 from .event_stream import EventStreams, asks_for_stream
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send, body_bytes_max_of
@@ -42,7 +43,7 @@ from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
-from .routes import EVENTS, OPERATIONS, Call, Operation, Snapshot
+from .routes import EVENTS, OPERATIONS
 from .scoping import Scopes
 from .strict_json import NotJSON, decode
 

@@ -14,9 +14,9 @@ import msgspec
 from ..contract.queries import KeyById
 from ..errors import SessionTokensError
 from ..events import KEY_REVOKED, Event
+from .calls import Call
 from .exchange import Exchange
 from .problems import Problem, bad_request
-from .routes import Call
 from .shapes import event_shape, given
 
 TYPE = b"text/event-stream"

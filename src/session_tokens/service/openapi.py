@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from ..service_keys.roles import PERMISSIONS
+from .calls import Operation
 from .problems import TITLES, ProblemBody
-from .routes import OPERATIONS, Operation
+from .routes import OPERATIONS
 from .shapes import Introspection, NoQuery
 
 REFERENCE = "#/components/schemas/{name}"

@@ -3,84 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
-from .._async.api import AsyncSessionTokens
 from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
-from ..records import Issued, Page, ServiceKey, Session, Token
+from ..records import Issued, Page, Session, Token
 from ..rules.reserved import is_console
 from ..service_keys import keys
 from ..service_keys.last_use import last_used
 from . import shapes
+from .calls import Call, Operation, Snapshot
 from .problems import Problem
 from .reserved import refuse_to_disable
 from .shapes import event_shape, given, key_shape, session_shape, token_shape
+from .webhook_routes import WEBHOOK_OPERATIONS
 
 R = TypeVar("R", Session, Token)
 
 PAGES_PASSED_MAX = 10
 """How many pages of which a bound key sees nothing are passed over in one answer."""
-
-
-@dataclass(slots=True)
-class Call:
-    """What a handler works with.
-
-    Attributes:
-        tokens: the library.
-        key: the service key that asks.
-        subject: what the address names: an id or an owner; empty where it names nothing.
-        body: decoded and closed.
-        query: decoded and closed.
-        idempotency_key: within the scope of this key and address, ``None`` where none was sent.
-        version: that the record must still have: of ``If-Match``, else of the body.
-        sees: whether the key sees a record, ``None`` where it sees all.
-    """
-
-    tokens: AsyncSessionTokens
-    key: ServiceKey
-    subject: str
-    body: Any
-    query: Any
-    idempotency_key: str | None
-    version: int | None
-    sees: Callable[[Session | Token], Awaitable[bool]] | None = None
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """What a handler answers; ``version`` becomes the ETag."""
-
-    body: Struct | None
-    version: int | None = None
-
-
-Handler = Callable[[Call], Awaitable[Snapshot]]
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one address.
-
-    Attributes:
-        path: as Starlette writes it; at most one parameter, ``id`` or ``owner``.
-        act: what the caller's role must allow.
-        conditional: whether it takes ``If-Match``.
-    """
-
-    method: str
-    path: str
-    act: str
-    handler: Handler
-    answer: type[Struct] | None
-    status: int = 200
-    body: type[Struct] | None = None
-    query: type[Struct] = shapes.NoQuery
-    conditional: bool = False
 
 
 def _version(call: Call) -> int | None:
@@ -437,4 +381,5 @@ OPERATIONS = (
     Operation("POST", "/v1/keys", "manage_keys", create_key, shapes.IssuedKeyShape, 201, shapes.CreateKey),
     Operation("DELETE", ONE_KEY, "manage_keys", revoke_key, None, 204),
     Operation("POST", ONE_KEY + "/rotate", "manage_keys", rotate_key, shapes.IssuedKeyShape, 201, shapes.RotateKey),
+    *WEBHOOK_OPERATIONS,
 )  # fmt: skip

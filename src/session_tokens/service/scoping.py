@@ -19,9 +19,10 @@ from ..records import ServiceKey, Session, Token
 from ..rules.scopes import EVERYTHING, SCOPE, Scope, scope_in, scope_of, shorter, within
 from ..settings import duration_ms
 from . import shapes
+from .calls import Call, Operation, Snapshot
 from .problems import Problem
 from .quotas import Quotas
-from .routes import OWNERS, Call, Operation, S, Snapshot, T
+from .routes import OWNERS, S, T
 
 MAKERS_MAX = 10_000
 """Keys whose bounds are remembered; they never change."""

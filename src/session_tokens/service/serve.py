@@ -27,6 +27,7 @@ from ..errors import InvalidInput
 from ..service_keys.keys import ensure_admin_key
 from ..settings import Settings
 from ..web.addresses import proxies_of
+from ..webhooks.background import webhooks_sent
 from .accepting import Door
 from .app import Options, Service
 from .binding import bound_sockets, explained
@@ -69,6 +70,7 @@ def serve(
     audit: Audit | None = None,
     console_host: str | None = None,
     console_port: int | None = None,
+    webhook_allow: Sequence[str] = (),
     announce: Callable[[str], object] = say,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way and close the store; SIGHUP reads TLS files again.
@@ -92,8 +94,8 @@ def serve(
         public_url: how others reach the service, such as ``https://tokens.example``.
         audit: keeps an audit log on the store.
         console_host: the address of the console's own listener; this machine's own if not given.
-        console_port: its port, 0 for a free one. Without one the console is at ``/console`` of the service where only
-            this machine reaches that, and nowhere else.
+        console_port: its port, 0 for a free one; else ``/console`` of the service, if only this machine reaches that.
+        webhook_allow: hosts to which webhooks may lead by http, or where they are not public; see ``destination_of``.
         announce: called with lines for people: where the service is, and the first key's secret when one was made.
 
     Raises:
@@ -118,7 +120,7 @@ def serve(
         host, port, console_host or LOOPBACK, console_port, tls_certificate, tls_key, given, not is_private
     )
     with closing(log_to()), suppress(KeyboardInterrupt):  # a Ctrl-C before the server listens
-        asyncio.run(_serve(store_url, settings, pepper, audit, options, listening, announce))
+        asyncio.run(_serve(store_url, settings, pepper, audit, options, listening, webhook_allow, announce))
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ async def _serve(
     audit: Audit | None,
     options: Options,
     listening: _Listening,
+    webhook_allow: Sequence[str],
     announce: Callable[[str], object],
 ) -> None:
     if not _is_at_terminal():  # there it says that the terminal went away, and nothing is open yet
@@ -208,7 +211,8 @@ async def _serve(
         connections = Connections(allowed_connections(), options.trusted_proxies)
         server = _AnnouncedServer(config, connections, apart, started, listening.given.console)
         with listening.bound() as sockets:
-            await server.serve(sockets)
+            async with webhooks_sent(tokens, webhook_allow):
+                await server.serve(sockets)
 
 
 class _AnnouncedServer(uvicorn.Server):

@@ -35,6 +35,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "read_keys": frozenset({"audit", "admin"}),
     "manage_keys": frozenset({"admin"}),
     "read_events": frozenset({"admin"}),
+    "manage_webhooks": frozenset({"admin"}),
     "read_metrics": frozenset({"audit", "operator", "admin"}),
 }
 """What each act asks for. An act that is not here is allowed to nobody."""

@@ -56,7 +56,7 @@ DECLARE
     last record;
     gone bigint;
 BEGIN
-    DELETE FROM {schema}.events e WHERE e.place > {schema}.place_v1(pg_snapshot_xmax(pg_current_snapshot()));
+    DELETE FROM {schema}.events e WHERE e.place >= {schema}.place_v1(pg_snapshot_xmax(pg_current_snapshot()));
     SELECT e.place, e.minor INTO cut FROM {schema}.events e ORDER BY e.place DESC, e.minor DESC OFFSET keep LIMIT 1;
     IF NOT FOUND THEN
         RETURN 0;

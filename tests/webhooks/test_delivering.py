@@ -1,0 +1,251 @@
+"""Webhooks are told every event at least once, those of a subject in order, and nobody waits for one that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks import Webhook
+
+from session_tokens import AsyncSessionTokens, Settings
+from session_tokens.clock import ManualClock
+from session_tokens.rules.webhooks import Hook, take_lease
+from session_tokens.webhooks import delivering
+from session_tokens.webhooks.delivering import BACKOFF_S, Deliverer
+from session_tokens.webhooks.hooks import (
+    add_webhook,
+    list_webhooks,
+    remove_webhook,
+    replay_webhook,
+    state_of_webhook,
+)
+from session_tokens.webhooks.sending import Sender
+from tests.helpers.running_service import RunningService
+from tests.helpers.webhook_receiver import Receiver, receiving
+
+DURABLE = Settings(max_sessions=None, events="durable")
+SHORT_S = 5 * (1 + delivering.JITTER)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+class Desk:
+    """A webhook of a store, and a deliverer that works when told."""
+
+    def __init__(self, tokens: AsyncSessionTokens, clock: ManualClock, hook: Hook, secret: str) -> None:
+        self.tokens = tokens
+        self.clock = clock
+        self.hook = hook
+        self.secret = secret
+        self.deliverer = Deliverer(tokens, Sender(["127.0.0.1"]))
+
+    async def rounds(self) -> None:
+        """Work until nothing more is tried."""
+        await self.tokens.store.run(take_lease, self.deliverer._who, 10**12)
+        while (await self.deliverer.round(self.hook.id))[0]:
+            pass
+
+
+@asynccontextmanager
+async def desk_at(url: str, receiver: Receiver, **options: Any) -> AsyncIterator[Desk]:
+    clock = ManualClock()
+    async with await AsyncSessionTokens.open(url, settings=DURABLE, clock=clock, sweep=False) as tokens:
+        hook, secret = await add_webhook(tokens, f"{receiver.url}/hooks?a=b", **options)
+        yield Desk(tokens, clock, hook, secret)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def desk(request: pytest.FixtureRequest, receiver: Receiver, tmp_path: Path) -> AsyncIterator[Desk]:
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path / 'sessions.db'}"
+    async with desk_at(url, receiver) as made:
+        yield made
+
+
+def kinds_of(receiver: Receiver, subject: str) -> list[str]:
+    return [event["kind"] for event in receiver.events() if event["subject_id"] == subject]
+
+
+async def test_what_happens_is_sent_once_signed_and_in_order(desk: Desk, receiver: Receiver) -> None:
+    session = await desk.tokens.open_session("ann")
+    await desk.tokens.rotate_session(session.id)
+    await desk.tokens.destroy_session(session.id)
+    await desk.rounds()
+    await desk.rounds()
+
+    assert kinds_of(receiver, session.id) == ["session_opened", "session_rotated", "session_ended"]
+    assert receiver.events() == [event.to_dict() for event in await desk.tokens.events()], "there is one subject"
+    for body, headers in receiver.taken:
+        headers["webhook-timestamp"] = str(desk.clock.now() // 1000)
+        assert headers["content-type"] == "application/json"
+        assert headers["host"] == receiver.url.removeprefix("http://")
+        expected = Webhook(desk.secret).sign(
+            headers["webhook-id"], _instant(headers["webhook-timestamp"]), body.decode()
+        )
+        assert headers["webhook-signature"] == expected
+
+
+def _instant(text: str) -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(int(text), UTC)
+
+
+async def test_what_follows_on_one_that_is_not_taken_waits_and_nothing_else_does(
+    desk: Desk, receiver: Receiver
+) -> None:
+    ann, ben = await desk.tokens.open_session("ann"), await desk.tokens.open_session("ben")
+    refused = {ann.id}
+    receiver.answer = lambda message: 500 if message["data"]["subject_id"] in refused else 200
+    await desk.tokens.destroy_session(ann.id)
+    await desk.tokens.destroy_session(ben.id)
+    await desk.rounds()
+    await desk.tokens.open_session("cyn")
+    await desk.rounds()
+
+    assert kinds_of(receiver, ben.id) == ["session_opened", "session_ended"]
+    assert sorted(event["owner"] for event in receiver.events()) == ["ben", "ben", "cyn"]
+    assert len([message for message in receiver.asked if message["data"]["owner"] == "ann"]) == 1, "it is not hurried"
+    refused.clear()
+    await desk.rounds()
+    assert kinds_of(receiver, ann.id) == []
+    desk.clock.advance(SHORT_S)
+    await desk.rounds()
+    assert kinds_of(receiver, ann.id) == ["session_opened", "session_ended"]
+    assert (await state_of_webhook(desk.tokens, desk.hook.id)).waiting == []
+
+
+async def test_what_is_never_taken_is_given_up_and_can_be_sent_again(
+    desk: Desk, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann = await desk.tokens.open_session("ann")
+    receiver.answer = lambda message: 503
+    for wait_s in (0, *BACKOFF_S):
+        desk.clock.advance(wait_s * (1 + delivering.JITTER) + 1)
+        await desk.rounds()
+    state = await state_of_webhook(desk.tokens, desk.hook.id)
+    assert [(dead.event.subject_id, dead.attempts, dead.why) for dead in state.dead] == [
+        (ann.id, len(BACKOFF_S) + 1, "HTTP 503")
+    ]
+    assert (len(receiver.asked), state.waiting) == (len(BACKOFF_S) + 1, [])
+    assert f"replay {desk.hook.id}" in caplog.text
+
+    receiver.answer = lambda message: 200
+    assert await replay_webhook(desk.tokens, desk.hook.id) == 1
+    await desk.rounds()
+    assert kinds_of(receiver, ann.id) == ["session_opened"]
+    assert await replay_webhook(desk.tokens, desk.hook.id) == 0
+
+
+async def test_everything_after_an_event_can_be_sent_again(desk: Desk, receiver: Receiver) -> None:
+    for owner in ("ann", "ben", "cyn"):
+        await desk.tokens.open_session(owner)
+    await desk.rounds()
+    first = (await desk.tokens.events())[0]
+    await replay_webhook(desk.tokens, desk.hook.id, after=first.id)
+    await desk.rounds()
+    assert sorted(event["owner"] for event in receiver.events()) == ["ann", "ben", "ben", "cyn", "cyn"]
+
+
+async def test_a_redirect_is_not_followed(desk: Desk, receiver: Receiver) -> None:
+    await desk.tokens.open_session("ann")
+    receiver.answer = lambda message: 307
+    await desk.rounds()
+    assert (len(receiver.asked), receiver.taken) == (1, [])
+
+
+async def test_an_address_that_is_gone_is_told_nothing_more(desk: Desk, receiver: Receiver) -> None:
+    await desk.tokens.open_session("ann")
+    receiver.answer = lambda message: 410
+    await desk.rounds()
+    desk.clock.advance(10**6)
+    await desk.tokens.open_session("ben")
+    await desk.rounds()
+    assert len(receiver.asked) == 1
+    assert [hook.is_on for hook in await list_webhooks(desk.tokens)] == [False]
+    receiver.answer = lambda message: 200
+    await replay_webhook(desk.tokens, desk.hook.id)
+    await desk.rounds()
+    assert sorted(event["owner"] for event in receiver.events()) == ["ann", "ben"]
+
+
+async def test_only_the_kinds_that_are_asked_for_are_sent(receiver: Receiver) -> None:
+    async with desk_at("memory://", receiver, kinds=["session_ended"]) as desk:
+        session = await desk.tokens.open_session("ann")
+        await desk.tokens.destroy_session(session.id)
+        await desk.rounds()
+        assert [event["kind"] for event in receiver.events()] == ["session_ended"]
+
+
+async def test_whoever_does_not_send_writes_nothing_down(desk: Desk, receiver: Receiver) -> None:
+    await desk.tokens.open_session("ann")
+    await desk.tokens.store.run(take_lease, "another", 10**9)
+    before = await state_of_webhook(desk.tokens, desk.hook.id)
+    await desk.deliverer.round(desk.hook.id)
+    assert await state_of_webhook(desk.tokens, desk.hook.id) == before
+    assert not await desk.tokens.store.run(take_lease, desk.deliverer._who, 1_000)
+    desk.clock.advance(10**6)
+    await desk.rounds()
+    assert len(receiver.asked) == 2, "it may be sent once more, and is never lost"
+
+
+async def test_a_deliverer_sends_by_itself_until_it_is_stopped(desk: Desk, receiver: Receiver) -> None:
+    running = asyncio.create_task(desk.deliverer.run())
+    opened = [await desk.tokens.open_session("ann") for _ in range(3)]
+    await asyncio.to_thread(receiver.wait_for, lambda: len(receiver.taken) == 3)
+    await remove_webhook(desk.tokens, desk.hook.id)
+    assert {event["subject_id"] for event in receiver.events()} == {session.id for session in opened}
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+@pytest.mark.server
+def test_services_and_receivers_that_are_killed_lose_no_event(tmp_path: Path) -> None:
+    """Two services on one store are killed in turn while the receiver fails now and then."""
+    store = f"sqlite:///{tmp_path / 'sessions.db'}"
+    options: dict[str, Any] = {"settings": {"events": "durable"}, "webhook_allow": ["127.0.0.1"]}
+    services: list[RunningService] = []
+    counted: list[int] = []
+
+    def fails_often(message: dict[str, Any]) -> int:
+        counted.append(1)
+        return 500 if len(counted) % 7 == 0 else 200
+
+    with receiving() as receiver:
+        receiver.answer = fails_often
+        try:
+            services.append(RunningService(store, tmp_path / "log", **options))
+            secret = services[0].secret
+            with services[0].http() as http:
+                made = http.post("/v1/webhooks", json={"url": receiver.url}).json()
+            ids = []
+            for turn in range(3):
+                services.append(RunningService(store, tmp_path / "log", secret, **options))
+                with services[-1].http() as http:
+                    for number in range(8):
+                        id = http.post("/v1/sessions", json={"owner": f"owner {number}"}).json()["session"]["id"]
+                        assert http.delete(f"/v1/sessions/{id}").status_code == 204
+                        ids.append(id)
+                    services[turn].stop(signal.SIGKILL)
+            receiver.answer = lambda message: 200
+            receiver.wait_for(lambda: all(kinds_of(receiver, id)[-1:] == ["session_ended"] for id in ids), 60)
+            with services[-1].http() as http:
+                dead = http.get(f"/v1/webhooks/{made['webhook']['id']}/dead").json()
+            assert dead["events"] == []
+        finally:
+            for service in services:
+                service.stop(signal.SIGKILL)
+        for body, headers in receiver.taken:
+            Webhook(made["secret"]).verify(body, headers)
+    for id in ids:
+        kinds = list(dict.fromkeys(kinds_of(receiver, id)))  # what was sent once more tells nothing new
+        assert kinds == ["session_opened", "session_ended"]
