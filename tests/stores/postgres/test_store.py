@@ -13,8 +13,8 @@ import pytest
 
 from session_tokens import InvalidInput, SessionTokens, Settings, StoreUnavailable
 from session_tokens.errors import CorruptRecord, StoreError
+from session_tokens.stores.common.migrations import NEWEST
 from session_tokens.stores.postgres.address import address_of
-from session_tokens.stores.postgres.schema import NEWEST
 from session_tokens.stores.postgres.store import BlockingPostgresStore, migrate_postgres, open_postgres_blocking
 from tests.helpers.servers.postgres import (
     DEFINITIONS,

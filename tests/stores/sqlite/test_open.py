@@ -18,8 +18,8 @@ from session_tokens.contract.queries import SessionById
 from session_tokens.crypto.minting import new_secret
 from session_tokens.errors import InvalidInput, StoreError, StoreUnavailable
 from session_tokens.records import TokenKind
+from session_tokens.stores.common.migrations import NEWEST, Migration
 from session_tokens.stores.sqlite import store as sqlite_module
-from session_tokens.stores.sqlite.schema import SCHEMA_VERSION, statements_of
 from session_tokens.stores.sqlite.store import open_sqlite
 from tests.helpers.sqlite_files import PEPPER, add_session, add_token, behind, opened, relabel
 
@@ -131,15 +131,16 @@ def test_a_truncated_database_is_not_mistaken_for_a_new_one(tmp_path: Path) -> N
 def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     opened(path).close_now()
-    behind(path, "UPDATE meta SET value = ? WHERE name = 'schema_version'", SCHEMA_VERSION + 1)
+    behind(path, "UPDATE meta SET value = ? WHERE name = 'schema_version'", NEWEST + 1)
 
-    with pytest.raises(StoreError, match=f"schema {SCHEMA_VERSION + 1}.*upgrade") as caught:
+    with pytest.raises(StoreError, match=f"schema {NEWEST + 1}.*upgrade") as caught:
         opened(path)
-    assert caught.value.details["schema_version"] == SCHEMA_VERSION + 1
-    assert [(SCHEMA_VERSION + 1,)] == behind(path, "SELECT value FROM meta WHERE name = 'schema_version'")
+    assert caught.value.details["schema_version"] == NEWEST + 1
+    assert [(NEWEST + 1,)] == behind(path, "SELECT value FROM meta WHERE name = 'schema_version'")
 
 
 def test_an_older_schema_is_brought_up_in_every_name_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from session_tokens.stores.common import migrations
     from session_tokens.stores.sqlite import schema as sqlite_schema
 
     path = tmp_path / "a.db"
@@ -147,20 +148,19 @@ def test_an_older_schema_is_brought_up_in_every_name_space(tmp_path: Path, monke
     store = opened(path, space="tt")
     store.run_now(add_session, "s1", "ann", store.clock)
     store.close_now()
-    monkeypatch.setattr(sqlite_schema, "SPACE_MIGRATIONS", ("sqlite_next",))
-    monkeypatch.setattr(sqlite_schema, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
-    monkeypatch.setattr(
-        sqlite_schema,
-        "statements_of",
-        lambda file: ("CREATE TABLE {space}next (id)",) if file == "sqlite_next" else statements_of(file),
-    )
+    for table in ("service_keys", "tt_service_keys"):
+        behind(path, f"ALTER TABLE {table} DROP COLUMN owner_creations")
+    next_one = Migration(NEWEST + 1, "creations of keys", (("service key", "owner_creations"),))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, next_one))
+    monkeypatch.setattr(sqlite_schema, "NEWEST", NEWEST + 1)
     store = opened(path, space="tt")
     kept = store.read_now([SessionById("s1")]).found[0].value.session
     store.close_now()
 
     assert kept.owner == "ann"
-    assert [("next",), ("tt_next",)] == behind(path, "SELECT name FROM sqlite_master WHERE name LIKE '%next'")
-    assert [(SCHEMA_VERSION + 1,)] == behind(path, "SELECT value FROM meta WHERE name = 'schema_version'")
+    for table in ("service_keys", "tt_service_keys"):
+        assert "owner_creations" in [row[1] for row in behind(path, f"PRAGMA table_info({table})")]
+    assert [(NEWEST + 1,)] == behind(path, "SELECT value FROM meta WHERE name = 'schema_version'")
 
 
 def test_name_spaces_in_one_file_do_not_see_each_other(tmp_path: Path) -> None:

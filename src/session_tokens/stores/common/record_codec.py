@@ -41,12 +41,12 @@ _as_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: dumps() 
 _KINDS = {kind.value: kind for kind in TokenKind}
 _NO_DETAILS_ROW = (None,) * len(SessionDetails._fields)
 _NO_OFFER_ROW = (None,) * len(Offer._fields)
-_NO_DETAILS_LIST = list(_NO_DETAILS_ROW)
 _NO_TOKEN_DETAILS_ROW = (*_NO_OFFER_ROW, *(None,) * (len(TokenDetails._fields) - 1))
-_NO_TOKEN_DETAILS_LIST = list(_NO_TOKEN_DETAILS_ROW)
-_SESSION_WIDTH = 19 + len(_NO_DETAILS_ROW)
-_TOKEN_WIDTH = 19 + len(_NO_TOKEN_DETAILS_ROW)
-"""How many columns there are, those of the records themselves and of their details."""
+_RARE = len(_NO_DETAILS_ROW)
+_OWN = 19
+"""Columns of a session, and of a token, before those of their details."""
+_SESSION_WIDTH = _OWN + len(_NO_DETAILS_ROW)
+_TOKEN_WIDTH = _OWN + len(_NO_TOKEN_DETAILS_ROW)
 
 
 class Setting(NamedTuple):
@@ -62,13 +62,15 @@ def plain_row(record: Row) -> Row:
 
 
 def trimmed(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a row without what is absent at its end: as if columns that came later had never been."""
-    end = len(row)
-    while row[end - 4 : end] == (None, None, None, None):  # mostly there are many
-        end -= 4
-    while end and row[end - 1] is None:
-        end -= 1
-    return row[:end]
+    """Return a row without what is absent at its end: as if columns that came later had never been.
+
+    What most sessions and tokens lack is taken away at once: a step for each costs as much as making a message of it.
+    """
+    if row[-_RARE:] == _NO_DETAILS_ROW:
+        row = row[:-_RARE]
+    while row and row[-1] is None:
+        row = row[:-1]
+    return row
 
 
 def padded(row: Sequence[Any], width: int) -> Sequence[Any]:
@@ -105,9 +107,10 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
     try:
         (
             id, owner, lookup, created_at, last_seen_at, authenticated_at, deadline, idle, max_age, detached_timeout,
-            detachable, detached_at, ended_at, end_reason, sweep_at, owner_epoch, version, client_id, name, *rest,
-        ) = row  # fmt: skip
-        details = NO_DETAILS if rest == _NO_DETAILS_LIST else _session_details(*rest)
+            detachable, detached_at, ended_at, end_reason, sweep_at, owner_epoch, version, client_id, name,
+        ) = row[:_OWN]  # fmt: skip
+        rest = tuple(row[_OWN:])
+        details = NO_DETAILS if rest == _NO_DETAILS_ROW else _session_details(*rest)
         numbers = deadline + sweep_at + version + created_at + details.moves + details.ahead_ms
         if detachable not in (0, 1) or not isinstance(numbers, int):
             raise ValueError("a number is none")
@@ -172,9 +175,10 @@ def token_of(row: Sequence[Any]) -> Token:
     try:
         (
             id, owner, lookup, kind, session_id, value, is_json, created_at, timeout_ms, own_deadline, deadline,
-            disownment, held_since, unassigned_at, previous_owner, epoch, version, client_id, name, *rest,
-        ) = row  # fmt: skip
-        details = NO_TOKEN_DETAILS if rest == _NO_TOKEN_DETAILS_LIST else _token_details(*rest)
+            disownment, held_since, unassigned_at, previous_owner, epoch, version, client_id, name,
+        ) = row[:_OWN]  # fmt: skip
+        rest = tuple(row[_OWN:])
+        details = NO_TOKEN_DETAILS if rest == _NO_TOKEN_DETAILS_ROW else _token_details(*rest)
         token_kind = _KINDS[kind]
         if is_json not in (0, 1) or not isinstance(deadline + own_deadline + version + epoch + held_since, int):
             raise ValueError("a number is none")

@@ -8,35 +8,19 @@ be run again, and is recorded when all of it is done.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
-from typing import NamedTuple
 
 from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreBusy, StoreError
+from ..common.migrations import NEWEST, since
 from ..common.pepper_records import missing_error, not_given
 from ..common.pools import Exchange
 from ..common.sql_tables import pepper_ranges
 from .queries import CLOCK, now_of
 from .statements import NOW, Packet, Rows, literal, plain
-from .tables import table_statements
+from .tables import DIALECT, table_statements
 
 PACKET_MIN = 4_000_000
 LOCK_S = 30
-
-
-class Migration(NamedTuple):
-    """One step of the tables' history; never changed once released."""
-
-    number: int
-    name: str
-
-    def statements(self, prefix: str) -> Iterator[str]:
-        """Yield its SQL, each statement such that it may be run again: the first makes the tables of this version."""
-        yield from table_statements(prefix)
-
-
-MIGRATIONS = (Migration(1, "tables"),)
-NEWEST = MIGRATIONS[-1].number
 
 
 def version(prefix: str) -> Exchange[int]:
@@ -82,14 +66,30 @@ def migrating(prefix: str) -> Exchange[list[int]]:
         raise StoreBusy("another process is making or migrating the store's tables; try again later")
     at = yield from version(prefix)
     _refuse_newer(at)
-    taken = [migration for migration in MIGRATIONS if migration.number > at]
-    for migration in taken:
-        for statement in migration.statements(prefix):
+    taken = since(at)
+    if at == 0:
+        for statement in table_statements(prefix):
             yield Packet([statement], lasts=True)
+    for migration in taken:
+        if at > 0:
+            for table, column, statement in migration.statements(DIALECT, prefix):
+                yield Packet(_unless_there(table, column, statement), lasts=True)
         done = f"VALUES ({migration.number}, {literal(migration.name)})"
         yield Packet([f"INSERT INTO {prefix}migrations (number, name) {done}"], lasts=True)
     yield Packet([f"SELECT RELEASE_LOCK(SHA1({lock}))"])
     return [migration.number for migration in taken]
+
+
+def _unless_there(table: str, column: str, statement: str) -> list[str]:
+    """Return what adds a column to a table that has it not; not every version has words for that."""
+    where = f"table_schema = DATABASE() AND table_name = {literal(table)} AND column_name = {literal(column)}"
+    count = f"(SELECT COUNT(*) FROM information_schema.columns WHERE {where})"
+    return [
+        f"SET @wanted = IF({count} = 0, {literal(statement)}, 'DO 0')",
+        "PREPARE wanted FROM @wanted",
+        "EXECUTE wanted",
+        "DEALLOCATE PREPARE wanted",
+    ]
 
 
 def preparing(prefix: str, keyring: PepperKeyring) -> Exchange[None]:

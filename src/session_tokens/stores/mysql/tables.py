@@ -30,15 +30,18 @@ _TELLS = {
 """The condition of a partial index → the column that shows who fulfils it; others show by the first column."""
 
 
+DIALECT = Dialect(
+    {"name": "VARBINARY(768)", "text": "MEDIUMBLOB", "number": "BIGINT", "flag": "TINYINT"},
+    LIVING,
+    (f"{STAMP} BIGINT NOT NULL",),
+    lambda kind: " ENGINE = InnoDB ROW_FORMAT = DYNAMIC",
+    has_partial_indexes=False,
+)
+
+
 def _dialect(kind: Kind) -> Dialect:
     computed = [_COMPUTED[kind.table]] if kind.table in _COMPUTED else []
-    return Dialect(
-        {"name": "VARBINARY(768)", "text": "MEDIUMBLOB", "number": "BIGINT", "flag": "TINYINT"},
-        LIVING,
-        (f"{STAMP} BIGINT NOT NULL", *computed),
-        lambda kind: " ENGINE = InnoDB ROW_FORMAT = DYNAMIC",
-        has_partial_indexes=False,
-    )
+    return DIALECT._replace(after_columns=(*DIALECT.after_columns, *computed))
 
 
 def _indexed(index: Index) -> tuple[str, ...]:

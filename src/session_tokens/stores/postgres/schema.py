@@ -10,17 +10,17 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Generator
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreError
+from ..common.migrations import NEWEST, since
 from ..common.pepper_records import missing_error, not_given
 from ..common.retry import Elsewhere
 from ..common.sql_tables import pepper_ranges
 from .address import Address
 from .errors import NO_PRIMARY
-from .functions import functions_text, tables_text
+from .functions import DIALECT, functions_text, tables_text
 from .queries import Statement
 
 log = logging.getLogger("session_tokens.stores")
@@ -38,23 +38,6 @@ BEGIN = PlainStatement("BEGIN ISOLATION LEVEL READ COMMITTED")
 """Begins a transaction that takes locks and then looks: with another level as the default it would see the past."""
 
 Script = Generator[Statement | PlainStatement, list[tuple[Any, ...]], Any]
-
-
-class Migration(NamedTuple):
-    """One step of the tables' history; never changed once released."""
-
-    number: int
-    name: str
-
-    def text(self) -> str:
-        """Return its SQL: the first makes the tables of this version, the others those of the one before theirs."""
-        if self.number == 1:
-            return tables_text()
-        return files(__package__).joinpath("sql", f"{self.number:04}_{self.name}.sql").read_text("utf-8")
-
-
-MIGRATIONS = (Migration(1, "tables"),)
-NEWEST = MIGRATIONS[-1].number
 
 
 class _State(NamedTuple):
@@ -157,10 +140,13 @@ def migrating(address: Address, grant_to: str | None = None) -> Script:
         yield PlainStatement(f"CREATE SCHEMA {address.schema}")
     version = (yield from _version(address)) if state.is_migrated else 0
     _refuse_newer(version)
-    taken = [migration for migration in MIGRATIONS if migration.number > version]
+    taken = since(version)
+    if version == 0:
+        yield PlainStatement(in_schema(address, tables_text()))
     for migration in taken:
-        if version > 0 or migration.number == 1:  # new tables are made as they are now
-            yield PlainStatement(in_schema(address, migration.text()))
+        if version > 0:
+            for _, _, text in migration.statements(DIALECT, f"{address.schema}."):
+                yield PlainStatement(text)
         yield Statement(
             f"INSERT INTO {address.schema}.migrations (number, name) VALUES (%s, %s)",
             (migration.number, migration.name),

@@ -12,7 +12,7 @@ from ...contract.changes import Changes
 from ...crypto.minting import Keyring
 from ..common.kinds import IDEMPOTENCY, KINDS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.record_codec import Row, idempotency_row, mac_of
-from ..common.sql_tables import SIGNED
+from ..common.sql_tables import SIGNED, columns_of
 from .event_log import append_events
 
 
@@ -31,7 +31,8 @@ class Applier:
         self._beginning = table_prefix
         self._keyring = keyring
         self._inserts = {
-            kind.name: f"INTO {table_prefix}{kind.table} VALUES ({', '.join('?' * (len(kind.columns) + 1))})"
+            kind.name: f"INTO {table_prefix}{kind.table} ({columns_of(kind)}) "
+            f"VALUES ({', '.join('?' * (len(kind.columns) + 1))})"
             for kind in KINDS.values()
         }
         self._updates: dict[tuple[str, tuple[int, ...]], str] = {}

@@ -24,6 +24,7 @@ from ...clock import Clock
 from ...crypto.key_file import Keys, given_keys, key_file_of, keyring_of, make_key_file, read_key_file
 from ...crypto.minting import Pepper
 from ...errors import InvalidInput, StoreError
+from ..common.migrations import NEWEST, since
 from ..common.pepper_records import missing_error, not_given
 from ..common.sql_tables import Dialect, pepper_ranges, schema_statements
 from .connections import FileOptions
@@ -39,11 +40,6 @@ DIALECT = Dialect(
     # Inserts are a quarter faster with a rowid at 100,000 rows, look-ups as fast; these two are small.
     table_options=lambda kind: " WITHOUT ROWID" if kind.table in ("owners", "settings") else "",
 )
-
-SPACE_MIGRATIONS: tuple[str, ...] = ()
-"""SQL that brings the tables of a name space from one version to the next, in order; a new one is made whole."""
-
-SCHEMA_VERSION = 1 + len(SPACE_MIGRATIONS)
 
 CLOCK_LEAD_MS_MAX = 300_000
 """How far the last commit may be ahead of the clock when a file is opened: 5 minutes."""
@@ -169,7 +165,7 @@ def _make_file(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
     for statement in statements_of("file.sql"):
         connection.execute(statement)
-    rows = [("schema_version", SCHEMA_VERSION), ("clock_mark_ms", 0)]
+    rows = [("schema_version", NEWEST), ("clock_mark_ms", 0)]
     connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
 
@@ -181,9 +177,9 @@ def spaces_of(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _migrate(connection: sqlite3.Connection, table_prefix: str, path: Path) -> None:
     (version,) = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
+    if not isinstance(version, int) or version > NEWEST:
         raise StoreError(
-            f"the database {path} has schema {version}, this session-tokens knows {SCHEMA_VERSION}; upgrade "
+            f"the database {path} has schema {version}, this session-tokens knows {NEWEST}; upgrade "
             "session-tokens, or restore a backup from before the upgrade",
             schema_version=version,
         )
@@ -193,8 +189,8 @@ def _migrate(connection: sqlite3.Connection, table_prefix: str, path: Path) -> N
     if table_prefix not in spaces:
         _apply(connection, table_prefix, 0)
         connection.execute("INSERT INTO meta VALUES (?, 1)", (f"space:{table_prefix}",))
-    if version < SCHEMA_VERSION:
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (SCHEMA_VERSION,))
+    if version < NEWEST:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (NEWEST,))
 
 
 def _apply(connection: sqlite3.Connection, table_prefix: str, seen: int) -> None:
@@ -205,9 +201,9 @@ def _apply(connection: sqlite3.Connection, table_prefix: str, seen: int) -> None
         for statement in statements_of("space.sql"):
             connection.execute(statement.replace("{space}", table_prefix))
         return
-    for file in SPACE_MIGRATIONS[seen - 1 :]:
-        for statement in statements_of(file):
-            connection.execute(statement.replace("{space}", table_prefix))
+    for migration in since(seen):
+        for _, _, statement in migration.statements(DIALECT, table_prefix):
+            connection.execute(statement)
 
 
 def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path, now: int) -> None:
