@@ -27,7 +27,6 @@ from ...records import (
     TokenDetails,
     TokenKind,
 )
-from .json_rows import as_json, from_json
 
 Row = tuple[str | int | None, ...]
 
@@ -91,7 +90,7 @@ def session_row(session: Session) -> Row:
             if details is NO_DETAILS
             else (
                 *details[:4],
-                as_json(details.data_versions).decode("utf-8") if details.data_versions else "{}",
+                _as_json(details.data_versions) if details.data_versions else "{}",
                 *details[5:],
             )
         ),
@@ -143,7 +142,7 @@ def _session_details(
     """Return the details in the columns of a session that has some."""
     if secret_kind not in (None, SHORT_SECRET) or not isinstance(data, str):
         raise ValueError("a kind of secret or data is none")
-    versions = {} if data_versions == "{}" else from_json(data_versions)
+    versions = {} if data_versions == "{}" else json.loads(data_versions)
     return SessionDetails(label, user_agent, address, data, versions, successor, moves, ahead_ms, secret_kind, *rest)
 
 

@@ -18,9 +18,9 @@ from ...contract.places import TRANSFERABLES_OF, places_of
 from ...errors import UNREADABLE, CorruptRecord
 from ..common.checking import RecordCheck, Seen, Steps, Stored
 from ..common.findings import Finding, Findings, Progress
-from ..common.json_rows import from_json
 from ..common.kinds import KINDS, OWNER, Kind
 from .commit import Writes
+from .json_rows import from_json
 from .keys import LETTERS, PEPPERS, STAMP_LENGTH, entry_at, key_part, part_of
 from .rows import Reply, ValkeyCodec
 

@@ -40,9 +40,9 @@ from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import OwnerEntry, Session, Token
-from ..common.json_rows import as_json, from_json
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.record_codec import SET_ASIDE, not_written, padded, trimmed
+from .json_rows import as_json, from_json
 from .key_chains import CHAIN_KINDS, KeyChains
 from .keys import LINKS, STAMP_LENGTH, lookup_part, owner_part, part_of
 from .queries import ASKS

@@ -1,4 +1,4 @@
-"""Writes and reads JSON: rows of a Valkey or Redis store, and what is JSON within a row of any."""
+"""Writes and reads the rows of a Valkey or Redis store as JSON."""
 
 from __future__ import annotations
 
