@@ -1,4 +1,4 @@
-"""Hints about classes for the compiler of the core, in a form that plain Python can import."""
+"""Lets mypyc, which compiles the core, read ``mypyc_attr`` where ``mypy_extensions`` is not installed."""
 
 from __future__ import annotations
 

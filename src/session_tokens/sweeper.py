@@ -1,4 +1,7 @@
-"""The sweeper: cleans up behind deadlines, to free space and report each end as an event. Nothing depends on it."""
+"""The sweeper: cleans up behind deadlines, to free space and report each end as an event. Nothing depends on it.
+
+What a log of events keeps too many of is cut in ``_async/core``, beside the sweep.
+"""
 
 from __future__ import annotations
 

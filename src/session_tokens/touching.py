@@ -1,4 +1,4 @@
-"""Uses of sessions that cannot be written down, for the store is full, read-only or locked: no verification fails.
+"""Writes that only record that a session was used: where the store cannot take them, verification still succeeds.
 
 A use restarts the idle clock, and is written down now and then. Who shows a secret is answered by what was *read*; a
 use that cannot be written costs them at most ``PATIENCE_S``, is counted, and logged once a minute. For

@@ -1,4 +1,4 @@
-"""The public door: what callers give is checked here, once, and comes in as the rules and stores expect it."""
+"""Public arguments are checked and normalised here, once, before rules and stores see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several questions in one round trip, and how a store for threads answers them: one by one."""
+"""A batch of questions for one round trip, and the fallback of stores for threads that answer one at a time."""
 
 from __future__ import annotations
 

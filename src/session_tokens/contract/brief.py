@@ -1,4 +1,4 @@
-"""Waits for something up to a bound: what is not done by then goes on by itself, and its outcome is dropped."""
+"""Waits for something, up to a bound; then the caller goes on, the work too, and its result is dropped."""
 
 from __future__ import annotations
 

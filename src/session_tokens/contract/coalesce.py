@@ -1,4 +1,4 @@
-"""One stage in front of an async store: what is asked in one turn of the event loop goes to the server together.
+"""Joins what concurrent calls on an async store ask in one turn of the event loop into one batch for the server.
 
 Theory of operation. A call puts its queries (or its commit) and a future into a queue and waits for the future. At the
 end of the turn a worker, a task of its own, carries the queue to the store: queries that several calls have in common

@@ -1,4 +1,4 @@
-"""An optimistic store for asyncio whose concurrent calls travel together.
+"""A base for async stores on a server: runs rules optimistically, and sends concurrent calls together.
 
 A store that subclasses ``CoalescingStore`` writes ``read_batch`` and ``commit_batch`` and gets the rest.
 """

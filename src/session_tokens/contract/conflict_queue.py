@@ -1,4 +1,4 @@
-"""Commands of one process on the same owner, session or token: after a refusal they take turns.
+"""Has the commands of one process that collide on an owner, session or token take turns after the first collision.
 
 Theory of operation. A commit that finds a stamp moved is refused and its command run again. Of n commands at once on
 one owner one wins each time, so that n x n / 2 are refused, each with a round trip for its reads and another for its

@@ -1,5 +1,5 @@
 # Generated from contract/coalescing.py by tools/generate_sync.py; change that file and run it again.
-"""An optimistic store for threads whose calls have a connection each.
+"""A base for async stores on a server: runs rules optimistically, and sends concurrent calls together.
 
 A store that subclasses ``DirectStore`` writes ``read_batch`` and ``commit_batch`` and gets the rest.
 """

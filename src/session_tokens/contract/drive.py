@@ -1,4 +1,4 @@
-"""Runs generators that yield what to send to a server and get its answer: one driver for tasks, one for threads.
+"""Runs I/O-free generators: sends a server what they yield, and hands back its answer, in tasks or in threads.
 
 Theory of operation. What has several round trips (the attempts of a command, a check, a copy, the opening of a store)
 is a generator without I/O: it yields what is to be asked and is sent the answer. So it is written once for asyncio and

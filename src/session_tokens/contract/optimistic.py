@@ -1,4 +1,4 @@
-"""Run rules on stores that commit optimistically: read ahead, run, commit if no stamp moved, else again.
+"""Runs rules with optimistic locking: read, run the rule, commit if nothing that was read has changed, else retry.
 
 ``attempts`` is the one loop of it, for tasks and for threads, with and without a conflict queue. ``OptimisticStore``
 and ``BlockingOptimisticStore`` drive it; their authors write ``read``, ``commit``, ``due`` and ``close``.

@@ -1,4 +1,4 @@
-"""The places of a record: the indexes in which it stands. What moves in them is the difference of old and new places.
+"""In which indexes a record stands; the difference between its old and new places is what a commit moves.
 
 Theory of operation. A store that keeps indexes by itself, or locks sets by their names, asks here where a record
 stands. Databases that keep indexes have the same as conditions (``stores/common/kinds``), memory by hand for speed;

@@ -6,7 +6,7 @@ A rule reads before it writes: a read does not show what the same rule has put.
 
 A *locked* store runs the rule under its lock with a transaction of its own that reads directly. An *optimistic* store
 runs it on what was read ahead: ``ReadAhead`` raises ``Missing`` for what is not there, the store fetches that and runs
-the rule again, and commits only if no stamp moved (``store.attempts``).
+the rule again, and commits only if no stamp moved (``optimistic.attempts``).
 
 What a rule judges alive lowers ``changes.not_after`` (``rules.keys``), and every store refuses to write at or after it.
 """

@@ -1,4 +1,4 @@
-"""What of a store this process could not read: each record is logged once, and counted.
+"""Counts, and logs once each, the records that this process cannot read: damaged, forged, under another pepper.
 
 A record that cannot be read (damaged, forged, or under a pepper that was not given) stops nothing but itself. A store
 leaves it out of lists and sets and says so here; who asks for the record itself gets the error.

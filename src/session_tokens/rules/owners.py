@@ -1,4 +1,4 @@
-"""The rules of owners: the end of all their sessions, being disabled."""
+"""The rules of owners: the end of all their sessions, being disabled. Their cap is in ``sessions``, at the opening."""
 
 from __future__ import annotations
 

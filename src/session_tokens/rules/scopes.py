@@ -1,4 +1,4 @@
-"""What a service key sees that is bound to an owner prefix or a name space: nothing beyond it.
+"""What a service key that is bound to an owner prefix or a name space can see: its own records and no others.
 
 A record belongs to the name space of the key that made it, whoever changed it since. What has no owner (a free token)
 belongs to those whose keys have the owner prefix of the key that made it; what lost its owner, to those of its previous

@@ -1,4 +1,4 @@
-"""Routes of others beside the service's own (the console's), counted and timed as those are.
+"""Counts and times requests to the console's routes, as requests to the API are.
 
 What such a route wants to be counted by besides, an act and how it went, it leaves in the scope of its request.
 """

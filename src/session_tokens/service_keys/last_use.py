@@ -1,4 +1,4 @@
-"""When a service key was last used: a setting, for nothing is decided by it.
+"""When a service key was last used: kept as a setting, not in the key's record, as no rule depends on it.
 
 It is written down at most once a minute, in the background, so that asking costs no write.
 """

@@ -4,6 +4,8 @@ The reader of the standard library takes quoted values apart in a time that grow
 before that of every cookie, wanted or not. RFC 6265 has servers give back what they set, so that nothing needs to be
 unquoted: here a value is the bytes between ``=`` and the next ``;``.
 
+Flask and Django write theirs through their own responses; ASGI through ``SessionCookie``.
+
 The writer is our own too: that of the standard library knows ``Partitioned`` from Python 3.14 on only.
 """
 

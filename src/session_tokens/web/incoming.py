@@ -1,4 +1,4 @@
-"""What a request says of itself that the sessions of every framework go by: from where it comes, and from which page.
+"""What the request says in every framework: address, scheme, host and origin, headers only of trusted proxies.
 
 Headers that proxies set are taken from trusted proxies alone: ``X-Forwarded-For`` (the client's address),
 ``X-Forwarded-Proto`` and ``X-Forwarded-Host`` (what the browser called).

@@ -1,4 +1,4 @@
-"""Changes of a field that build on what it holds: where two requests take a step at once, both count."""
+"""Atomic changes of a session field (add, merge, append): of two requests at once, neither change is lost."""
 
 from __future__ import annotations
 

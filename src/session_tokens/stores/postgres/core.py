@@ -1,4 +1,4 @@
-"""What a PostgreSQL server is asked, for the two shells of ``common.server_store``."""
+"""What each operation of the PostgreSQL stores sends, written once for asyncio and threads."""
 
 from __future__ import annotations
 

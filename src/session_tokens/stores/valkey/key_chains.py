@@ -1,4 +1,4 @@
-"""Remembers the chain of keys from a secret or id to its records, so that the next reading takes plain commands.
+"""Remembers which keys a secret or id led to (token, session, owner), so that the next read is one ``MGET``.
 
 Theory of operation. The function library follows a secret to its token, that to its session and that to its owner's
 entry, whichever they are. Next time they mostly are the same: then all keys of the chain are read with one ``MGET``,

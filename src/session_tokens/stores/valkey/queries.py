@@ -1,4 +1,4 @@
-"""How queries become the words of one call to the function library; see ``lua/session_tokens_v1.lua`` for the words."""
+"""Turns queries into arguments of one ``FCALL`` to the function library, ``library_v1.lua``."""
 
 from __future__ import annotations
 

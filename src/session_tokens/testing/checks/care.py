@@ -1,4 +1,4 @@
-"""Checks of ``Store.due`` and ``Store.close``: what the sweeper gets to do, and the end of a handle."""
+"""Checks of ``Store.due`` and ``Store.close``: what the sweeper is given, and that closed stores refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of ``Changes.not_after``: what was judged alive and is over before the commit is judged again, ends not."""
+"""Checks of ``Changes.not_after``: what rests on something that is over by then is judged again; ends may be late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session engine: what Django asks of one, in steps that threads and event loops take alike.
+"""Django's ``SessionStore`` on our store: each method is one generator of ``Command``, run blocking or awaited.
 
 A session's key is its secret, for Django puts the key into the cookie. What is asked of the store is written down once,
 as generators of ``Command``; the blocking methods and their twins for asyncio only carry it there and back, so
