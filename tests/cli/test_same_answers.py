@@ -181,6 +181,7 @@ SCRIPT: list[tuple[str, ...]] = [
     ("", "keys", "revoke", "@rotated"),
     ("", "keys", "rotate", "@rotated"),
     ("", "events"),
+    ("", "webhooks", "list"),
     ("", "audit", "verify"),
     ("", "audit", "list", "--limit", "500"),
     ("", "check"),

@@ -16,6 +16,7 @@ CORNERS = {
     "web/flask": {"flask", "werkzeug", "click", "flask_login"},
     "web/django": {"django", "asgiref", "rest_framework"},
     "service/": {"starlette", "msgspec", "uvicorn", "anyio", "prometheus_client"},
+    "webhooks/": {"httpx"},
     "metrics/": {"prometheus_client"},
     "cli/": {"rich", "shtab", "uvicorn"},
     "testing/": {"pytest", "hypothesis"},

@@ -137,6 +137,8 @@ def call_all(st: SessionTokens) -> None:
         for event in follower:
             assert_type(event, Event)
     assert_type(st.forget_follower("mailer"), None)
+    assert_type(st.last_event_id(), str)
+    assert_type(st.record_events(), None)
     assert_type(st.close(), None)
 
 
@@ -203,6 +205,8 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
         async for event in follower:
             assert_type(event, Event)
     assert_type(await st.forget_follower("mailer"), None)
+    assert_type(await st.last_event_id(), str)
+    assert_type(await st.record_events(), None)
     assert_type(await st.close(), None)
 
 
