@@ -56,12 +56,16 @@ def receiving() -> Iterator[Receiver]:
             if 300 <= status < 400:
                 self.send_header("location", f"{receiver.url}/elsewhere")
             self.send_header("content-length", "0")
+            self.send_header("set-cookie", "kept=no; Path=/")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128  # of more than the usual five that come at once the system lets some go
+
+    server = Server(("127.0.0.1", 0), Handler)
     receiver.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

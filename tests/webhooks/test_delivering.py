@@ -155,6 +155,31 @@ async def test_everything_after_an_event_can_be_sent_again(desk: Desk, receiver:
     assert sorted(event["owner"] for event in receiver.events()) == ["ann", "ben", "ben", "cyn", "cyn"]
 
 
+async def test_a_replay_loses_nothing_that_stands_before_it(desk: Desk, receiver: Receiver) -> None:
+    """What was given up at or before the event stays there, and what waits goes on waiting."""
+    receiver.answer = lambda message: 503
+    dead = await desk.tokens.open_session("dead")
+    for wait_s in (0, *BACKOFF_S):
+        desk.clock.advance(wait_s * (1 + delivering.JITTER) + 1)
+        await desk.rounds()
+    waits = await desk.tokens.open_session("waits")
+    later = await desk.tokens.open_session("later")
+    await desk.rounds()
+    place = next(event.id for event in await desk.tokens.events() if event.subject_id == waits.id)
+    receiver.answer = lambda message: 200
+    assert await replay_webhook(desk.tokens, desk.hook.id, after=place) == 0
+    await desk.rounds()
+    assert [event["subject_id"] for event in receiver.events()] == [later.id]
+    desk.clock.advance(SHORT_S)
+    await desk.rounds()
+    assert kinds_of(receiver, waits.id) == ["session_opened"]
+    state = await state_of_webhook(desk.tokens, desk.hook.id)
+    assert [each.event.subject_id for each in state.dead] == [dead.id]
+    assert await replay_webhook(desk.tokens, desk.hook.id) == 1
+    await desk.rounds()
+    assert kinds_of(receiver, dead.id) == ["session_opened"]
+
+
 async def test_a_redirect_is_not_followed(desk: Desk, receiver: Receiver) -> None:
     await desk.tokens.open_session("ann")
     receiver.answer = lambda message: 307

@@ -185,16 +185,20 @@ def switch_hook(tx: Transaction, id: str, is_on: bool) -> Hook:
 
 @reads(lambda id, after: [SettingOf(HOOKS), SettingOf(STATE + id)])
 def replay_hook(tx: Transaction, id: str, after: str | None) -> int:
-    """Send once more: all that was given up, or everything after an event; return how many were given up.
+    """Send once more: all that was given up, or everything after an event; return how many of it were given up.
+
+    What stands at or before that event stays as it is: it goes on waiting, or is given up.
 
     Raises:
         InvalidInput: there is no such webhook.
     """
     _find(hooks_of(tx.setting(HOOKS)), id)
     state = state_of(tx.setting(STATE + id))
-    if after is not None:  # what waits or was given up comes again with the rest
-        tx.put_setting(STATE + id, text_of_state(State(after)))
-        return len(state.dead)
+    if after is not None:  # what waits or was given up after it comes again with the rest
+        waiting = [each for each in state.waiting if each.event.id <= after]
+        dead = [each for each in state.dead if each.event.id <= after]
+        tx.put_setting(STATE + id, text_of_state(State(after, waiting, dead)))
+        return len(state.dead) - len(dead)
     again = [*state.waiting, *(Waiting(dead.event, 0, 0) for dead in state.dead)]
     again.sort(key=lambda each: each.event.id)
     tx.put_setting(STATE + id, text_of_state(State(state.cursor, again)))

@@ -24,7 +24,7 @@ from ..events import Event, event_id, place_of_event
 from ..rules import webhooks as rules
 from ..rules.webhooks import Dead, Hook, State, Waiting
 from .hooks import list_webhooks, wants
-from .sending import Outcome, Sender
+from .sending import AT_ONCE, Outcome, Sender
 
 log = logging.getLogger("session_tokens.webhooks")
 
@@ -40,8 +40,6 @@ REST_S_MAX = 10.0
 """How long a webhook rests at the most where nothing at all was taken."""
 WAITING_MAX = 500
 """Events of one webhook that may wait; of more, the log is not read on."""
-AT_ONCE = 8
-"""Subjects of one webhook that are sent side by side."""
 BATCH = 50
 
 
@@ -93,10 +91,12 @@ class Deliverer:
 
     async def _work_on(self, ids: set[str]) -> None:
         """Have a task for each of these webhooks and for no others."""
-        ended = [self._tasks.pop(id) for id in list(self._tasks) if id not in ids]
-        for task in ended:
+        ended = {id: self._tasks.pop(id) for id in list(self._tasks) if id not in ids}
+        for task in ended.values():
             task.cancel()
-        await asyncio.gather(*ended, return_exceptions=True)
+        await asyncio.gather(*ended.values(), return_exceptions=True)
+        for id in ended:
+            await self._sender.let_go(id)
         for id in ids:
             if id not in self._tasks or self._tasks[id].done():
                 self._tasks[id] = asyncio.create_task(self._serve(id), name=f"session-tokens webhook {id}")

@@ -10,6 +10,8 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Collection
+from concurrent.futures import Executor
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -67,12 +69,13 @@ def url_of(given: object) -> str:
     return given
 
 
-async def destination_of(url: str, allowed: Collection[str] = ()) -> Destination:
+async def destination_of(url: str, allowed: Collection[str] = (), threads: Executor | None = None) -> Destination:
     """Look up where a webhook leads.
 
     Args:
         url: of the webhook.
         allowed: hosts, each with or without ``:port``, that may be reached by http, and where they are not public.
+        threads: where the name is looked up; those of the loop if not given.
 
     Raises:
         Forbidden: it may not lead there.
@@ -84,7 +87,8 @@ async def destination_of(url: str, allowed: Collection[str] = ()) -> Destination
     is_allowed = host in allowed or f"{host}:{port}" in allowed
     if scheme != "https" and not is_allowed:
         raise Forbidden("only https is sent to")
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    find = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(threads, find)
     addresses = [str(entry[4][0]) for entry in found]
     if not is_allowed and not all(is_public(address) for address in addresses):
         raise Forbidden("it leads to an address that is not public; serve --webhook-allow lets a host be")

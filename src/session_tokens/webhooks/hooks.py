@@ -86,7 +86,7 @@ async def rotate_webhook(
 async def replay_webhook(
     tokens: AsyncSessionTokens, id: str, *, after: str | None = None, idempotency_key: str | None = None
 ) -> int:
-    """Send once more what was given up, or everything after an event; return how many had been given up.
+    """Send once more what was given up, or everything after an event; return how many of it had been given up.
 
     A webhook whose address was gone is switched on again.
 

@@ -1,10 +1,17 @@
-"""One attempt to send an event: to the address that was looked up, without following anything, for ten seconds."""
+"""One attempt to send an event: to the address that was looked up, without following anything, for ten seconds.
+
+Each webhook has a line of its own, so that none takes what another needs, and no connection is used for two hosts on
+one address: the certificate was that of one of them. Nothing of an answer is kept but its status.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -12,12 +19,14 @@ import httpx
 
 from ..crypto.minting import Keyring
 from ..events import Event
-from ..rules.webhooks import Hook
+from ..rules.webhooks import HOOKS_MAX, Hook
 from .destinations import Destination, Forbidden, destination_of
 from .signing import signed_headers
 
 TIMEOUT_S = 10.0
-CONNECTIONS_MAX = 32
+"""How long an attempt may take as a whole, with looking up the name."""
+AT_ONCE = 8
+"""Events of one webhook that are sent side by side; as many connections it has at the most."""
 
 
 class Outcome(NamedTuple):
@@ -35,6 +44,23 @@ def body_of(event: Event) -> bytes:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+class _Line:
+    """The connections of one webhook, and the look-up that is under way for it: one at a time."""
+
+    def __init__(self, trust: ssl.SSLContext) -> None:
+        self.free = asyncio.Semaphore(AT_ONCE)
+        self.transport = httpx.AsyncHTTPTransport(
+            verify=trust, trust_env=False, limits=httpx.Limits(max_connections=AT_ONCE)
+        )
+        self.looking: asyncio.Task[Destination] | None = None
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self.looking is not None:
+            self.looking.cancel()
+        await self.transport.aclose()
+
+
 class Sender:
     """Sends events; one for all webhooks of a process.
 
@@ -45,46 +71,64 @@ class Sender:
 
     def __init__(self, allowed: Collection[str] = (), trust: ssl.SSLContext | None = None) -> None:
         self._allowed = frozenset(allowed)
-        self._client = httpx.AsyncClient(
-            follow_redirects=False,
-            trust_env=False,
-            timeout=TIMEOUT_S,
-            verify=trust or ssl.create_default_context(),
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX),
-        )
+        self._trust = trust or ssl.create_default_context()
+        self._lines: dict[str, _Line] = {}
+        self._threads = ThreadPoolExecutor(HOOKS_MAX, "session-tokens look-up")  # a thread for each that looks up
 
     async def send(self, keyring: Keyring, hook: Hook, event: Event, now_ms: int) -> Outcome:
         """Send an event, signed as of ``now_ms`` (milliseconds since the epoch)."""
+        line = self._lines.get(hook.id)
+        if line is None:
+            line = self._lines[hook.id] = _Line(self._trust)
         body = body_of(event)
-        try:
-            destination = await destination_of(hook.url, self._allowed)
-            headers = signed_headers(keyring, hook, event.id, now_ms // 1000, body)
-            return await self._sent(destination, headers, body)
-        except Forbidden as refusal:
-            return Outcome(False, False, str(refusal))
-        except (OSError, httpx.HTTPError, ValueError) as error:
-            return Outcome(False, False, type(error).__name__)
+        async with line.free:
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    destination = await self._look_up(line, hook.url)
+                    headers = signed_headers(keyring, hook, event.id, now_ms // 1000, body)
+                    return await self._sent(line, destination, headers, body)
+            except Forbidden as refusal:
+                return Outcome(False, False, str(refusal))
+            except (OSError, httpx.HTTPError, ValueError) as error:
+                return Outcome(False, False, type(error).__name__)
 
-    async def _sent(self, destination: Destination, headers: dict[str, str], body: bytes) -> Outcome:
+    async def _look_up(self, line: _Line, url: str) -> Destination:
+        """Return where a webhook leads, as of now; whoever gives up waiting leaves the look-up to the others."""
+        if line.looking is None or line.looking.done():
+            line.looking = asyncio.create_task(destination_of(url, self._allowed, self._threads))
+            line.looking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(line.looking)
+
+    async def _sent(self, line: _Line, destination: Destination, headers: dict[str, str], body: bytes) -> Outcome:
         scheme, host, port, target, address = destination
         is_plain = port == (443 if scheme == "https" else 80)
         shown = f"[{host}]" if ":" in host else host
-        request = self._client.build_request(
+        request = httpx.Request(
             "POST",
             httpx.URL(scheme=scheme, host=address, port=port, raw_path=target.encode("ascii")),
             content=body,
             headers={
                 **headers,
                 "host": shown if is_plain else f"{shown}:{port}",
+                "accept": "*/*",
                 "content-type": "application/json",
                 "user-agent": "session-tokens",
             },
             extensions={"sni_hostname": host},  # the certificate must be that of the name, not of the address
         )
-        response = await self._client.send(request, stream=True)  # what is answered is of no interest, however long
-        await response.aclose()
+        response = await line.transport.handle_async_request(request)
+        await response.aclose()  # what is answered is of no interest, however long
         return Outcome(response.is_success, response.status_code == 410, f"HTTP {response.status_code}")
 
+    async def let_go(self, id: str) -> None:
+        """Let go of the connections of a webhook; sending to it again makes new ones."""
+        line = self._lines.pop(id, None)
+        if line is not None:
+            with suppress(OSError, httpx.HTTPError):
+                await line.close()
+
     async def close(self) -> None:
-        """Let go of the connections."""
-        await self._client.aclose()
+        """Let go of all connections."""
+        for id in list(self._lines):
+            await self.let_go(id)
+        self._threads.shutdown(wait=False, cancel_futures=True)
