@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,8 +24,9 @@ from session_tokens.contract.changes import Changes
 from session_tokens.contract.drive import drive_now
 from session_tokens.contract.optimistic import Commit
 from session_tokens.errors import CorruptRecord
+from session_tokens.stores.common.async_server_store import AsyncServerStore
 from session_tokens.stores.common.server_store import ServerStore
-from session_tokens.stores.connect import open_store_now
+from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.stores.mysql.address import address_of
 from session_tokens.stores.mysql.commit import committing
 from session_tokens.stores.mysql.connections import setting_up
@@ -260,6 +262,39 @@ def test_who_stops_within_a_commit_keeps_its_locks_no_longer_than_others_wait(ma
         assert tokens.open_session("ann") is not None
         assert not stopped.is_whole
         stopped.close()
+
+
+def test_who_stops_within_a_long_step_keeps_its_locks_for_seconds(mariadb_url: str) -> None:
+    """A check of the whole store may take ten minutes for a step, and holds all slots between two packets."""
+    store = opened(mariadb_url)
+    link = store.backend.links.connect(5, 600)
+    for version, setting in (("MariaDB", "idle_transaction_timeout"), ("8.4.3", "wait_timeout")):
+        drive_now(setting_up(version, 600), lambda step: link.ask(step, 5))
+        (((found,),),) = link.ask(Packet([f"SELECT @@SESSION.{setting}"]), 5)
+        assert 1 <= found <= 60, setting
+    link.close()
+    store.close_now()
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_a_connection_that_the_server_closed_as_idle_fails_nobody(mariadb_url: str, awaited: bool) -> None:
+    store = open_store_now(mariadb_url, pepper=PEPPER) if not awaited else await open_store(mariadb_url, pepper=PEPPER)
+    assert isinstance(store, ServerStore | AsyncServerStore)
+    pool: Any = store._pool
+    link = await pool.take(5) if awaited else pool.take(5)
+    soon = Packet(["SET SESSION wait_timeout = 1"])
+    await link.ask(soon, 5) if awaited else link.ask(soon, 5)
+    link.when_free(pool._give) if awaited else pool.give(link)
+    async with asyncio.timeout(30):
+        while link.is_whole:  # noqa: ASYNC110 - the server closes it, and nobody tells of that
+            await asyncio.sleep(0.05)
+
+    if isinstance(store, AsyncServerStore):
+        async with AsyncSessionTokens(store) as tokens:
+            assert await tokens.open_session("ann") is not None
+    else:
+        with SessionTokens(store) as blocking:
+            assert blocking.open_session("ann") is not None
 
 
 def test_of_commands_that_travel_together_each_is_whole_by_itself(mariadb_url: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUnavailable
 from session_tokens.contract.optimistic import OptimisticStore
-from session_tokens.stores.common.pools import Link
+from session_tokens.stores.common.pools import AsyncLink, Link
 from session_tokens.stores.postgres.connections import Talk
 from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
 from tests.helpers.at_once import in_a_child, outcomes_at_once
@@ -61,6 +61,52 @@ def test_a_thread_that_gave_up_waiting_costs_no_connection(postgres_url: str) ->
 
     assert store.read_now([]).now > 0
     store.close_now()
+
+
+def test_who_waited_for_leave_to_connect_has_what_is_left_of_the_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(postgres_url, "timeout=20&pool_size=1")
+    pool, connect, times_s = store._pool, store._pool._links.connect, list[float]()
+
+    def timed(timeout_s: float, step_s: float) -> Link:
+        times_s.append(timeout_s)
+        return connect(timeout_s, step_s)
+
+    held, taken = pool.take(20), list[Link]()
+    monkeypatch.setattr(pool._links, "connect", timed)
+    thread = threading.Thread(target=lambda: taken.append(pool.take(20)))
+    thread.start()
+    wait_until(lambda: len(pool._waiters) == 1)
+    held.close()
+    pool.give(held)
+    thread.join()
+    pool.give(taken[0])
+
+    assert len(times_s) == 1 and 0 < times_s[0] < 20
+    store.close_now()
+
+
+async def test_a_task_that_waited_for_leave_to_connect_has_what_is_left_of_the_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_postgres(postgres_url + "?timeout=20&pool_size=1", pepper=PEPPER)
+    pool, connect, times_s = store._pool, store._pool._links.connect_async, list[float]()
+
+    async def timed(timeout_s: float, step_s: float) -> AsyncLink:
+        times_s.append(timeout_s)
+        return await connect(timeout_s, step_s)
+
+    held = await pool.take(20)
+    monkeypatch.setattr(pool._links, "connect_async", timed)
+    waiting = asyncio.create_task(pool.take(20))
+    await asyncio.sleep(0)
+    held.close()
+    held.when_free(pool._give)
+    (await waiting).when_free(pool._give)
+
+    assert len(times_s) == 1 and 0 < times_s[0] < 20
+    await store.close()
 
 
 def test_closing_wakes_those_who_wait(postgres_url: str) -> None:

@@ -194,6 +194,11 @@ def _busy(links: Links) -> NotExecuted:
     )
 
 
+def _left_s(until_s: float) -> float:
+    """Return the seconds that are left, and a moment if none are."""
+    return max(0.001, until_s - time.monotonic())
+
+
 class _Waiter:
     """A thread that waits for a connection, or for leave to make one."""
 
@@ -236,7 +241,7 @@ class Pool:
         until_s = time.monotonic() + timeout_s
         link = self.take(timeout_s)
         try:
-            return drive_now(make(*args), lambda step: link.ask(step, max(0.001, until_s - time.monotonic())))
+            return drive_now(make(*args), lambda step: link.ask(step, _left_s(until_s)))
         except Elsewhere:
             self._idle.turn(link)
             raise
@@ -269,7 +274,10 @@ class Pool:
             if link is not None:
                 link.close()
             raise _closed()
-        return link or self._waited_for(timeout_s) or self._made(timeout_s)
+        if link is not None:
+            return link
+        until_s = time.monotonic() + timeout_s
+        return self._waited_for(timeout_s) or self._made(_left_s(until_s))
 
     def _waited_for(self, timeout_s: float) -> Link | None:
         """Return a connection that came back, or none with leave to make one."""
@@ -352,7 +360,7 @@ class AsyncPool:
         until_s = time.monotonic() + timeout_s
         link = await self.take(timeout_s)
         try:
-            return await drive(make(*args), lambda step: link.ask(step, max(0.001, until_s - time.monotonic())))
+            return await drive(make(*args), lambda step: link.ask(step, _left_s(until_s)))
         except Elsewhere:
             self._idle.turn(link)
             raise
@@ -383,11 +391,13 @@ class AsyncPool:
         if self._is_closed:
             raise _closed()
         if self._free.locked():
+            until_s = time.monotonic() + timeout_s
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._free.acquire()
             except TimeoutError:
                 raise _busy(self._links) from None
+            timeout_s = _left_s(until_s)
         else:
             await self._free.acquire()
         try:

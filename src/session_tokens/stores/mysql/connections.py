@@ -26,6 +26,10 @@ from .statements import Packet, Rows
 
 SQL_MODE = "STRICT_TRANS_TABLES"
 ISOLATION = "READ-COMMITTED"
+IDLE_TRANSACTION_MAX_S = 5
+"""Seconds at most that a client may stop within a transaction, however long a packet may take; MariaDB only."""
+IDLE_MAX_S = 30
+"""Seconds after which MySQL, which cannot tell the two apart, closes a connection that asks nothing."""
 
 L = TypeVar("L", "MySQLLink", "AsyncMySQLLink")
 _SETTINGS = "'tx_isolation', 'transaction_isolation', 'sql_mode', 'autocommit'"
@@ -49,14 +53,17 @@ def setting_up(version: str, step_s: float) -> Generator[Packet, Any, None]:
     """
     # Statements are given up before the client gives up, so that what waited for a lock is surely not carried out;
     # and a client that stops within a transaction keeps its locks no longer than others would wait for them.
-    limits = f"max_statement_time = {step_s * 0.8:.3f}, idle_transaction_timeout = {max(1, round(step_s))}"
-    of_mariadb = [f"SET SESSION {limits}"] if "MariaDB" in version else []
+    # MySQL has no limit for that alone, so there a connection ends wherever it stops; the pool makes another one.
+    idle_s = min(max(1, round(step_s)), IDLE_TRANSACTION_MAX_S)
+    limits = f"wait_timeout = {IDLE_MAX_S}"
+    if "MariaDB" in version:
+        limits = f"max_statement_time = {step_s * 0.8:.3f}, idle_transaction_timeout = {idle_s}"
     *_, kept, found = yield Packet(
         [
             f"SET SESSION sql_mode = '{SQL_MODE}', autocommit = 1",
             f"SET SESSION innodb_lock_wait_timeout = {max(1, int(step_s * 0.8))}",
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            *of_mariadb,
+            f"SET SESSION {limits}",
             f"SHOW SESSION VARIABLES WHERE Variable_name IN ({_SETTINGS})",
             "SELECT @@global.read_only",
         ]
@@ -143,7 +150,8 @@ class AsyncMySQLLink(_Said):
     @property
     def is_whole(self) -> bool:
         """Whether the server has not closed it while it was idle."""
-        return bool(self.connection.connected)
+        connection = self.connection  # to the driver one is connected until it asks over it
+        return connection.connected and not connection._stream_broken
 
     async def ask(self, packet: Packet, timeout_s: float) -> list[Rows]:
         """As ``MySQLLink.ask``."""

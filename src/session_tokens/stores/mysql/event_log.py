@@ -15,6 +15,7 @@ from .queries import CLOCK, SNAPSHOT, now_of
 from .statements import NOW, Packet, literal, plain
 
 TABLE = "events"
+_NEWEST_FIRST = "ORDER BY place DESC, minor DESC"
 _PLACE_MAX, _MINOR_MAX = 2**63 - 1, 2**31 - 1
 
 
@@ -62,19 +63,37 @@ def reading_events(
 
 def trimming_events(prefix: str, keep: int) -> Exchange[int]:
     """Delete the oldest events beyond ``keep``, at most ``TRIMMED_AT_ONCE``; return how many."""
-    (((count,),),) = yield Packet([f"SELECT COUNT(*) FROM {prefix}events"])
-    count = min(count - keep, TRIMMED_AT_ONCE)
-    if count <= 0:
+    found = f"SELECT place, minor FROM {prefix}events"
+    (cut,) = yield Packet([f"{found} {_NEWEST_FIRST} LIMIT 1 OFFSET {keep}"])
+    if not cut:
         return 0
-    in_order = f"SELECT place, minor FROM {prefix}events ORDER BY place, minor"
-    (((place, minor),),) = yield Packet([f"{in_order} LIMIT 1 OFFSET {count - 1}"])
-    yield Packet(
+    oldest = f"{found} WHERE {_up_to(*cut[0])} ORDER BY place, minor LIMIT {TRIMMED_AT_ONCE}"
+    (last,) = yield Packet([f"SELECT place, minor FROM ({oldest}) oldest {_NEWEST_FIRST} LIMIT 1"])
+    if not last:
+        return 0
+    ((place, minor),) = last
+    comes_later = f"trimmed_place < {place} OR (trimmed_place = {place} AND trimmed_minor < {minor})"
+    *_, gone, _ = yield Packet(
         [
             "START TRANSACTION",
-            f"DELETE FROM {prefix}events WHERE place <= {place} AND (place < {place} OR minor <= {minor})",
-            f"UPDATE {prefix}event_log SET trimmed_place = {place}, trimmed_minor = {minor}",
+            f"UPDATE {prefix}event_log SET trimmed_place = {place}, trimmed_minor = {minor} WHERE {comes_later}",
+            f"DELETE FROM {prefix}events WHERE {_up_to(place, minor)}",
+            "SELECT ROW_COUNT()",
             "COMMIT",
         ],
         lasts=True,
     )
-    return int(count)
+    return int(gone[0][0])
+
+
+def clearing_events(prefix: str) -> Iterator[str]:
+    """Yield what deletes all events within a transaction, as the last of its statements that take locks."""
+    log = f"{prefix}event_log"
+    yield f"SELECT place FROM {log} FOR UPDATE"  # nobody writes another event from now on
+    last = f"SELECT place AS p, minor AS m FROM {prefix}events {_NEWEST_FIRST} LIMIT 1"
+    yield f"UPDATE {log}, ({last}) newest SET trimmed_place = p, trimmed_minor = m"
+    yield f"DELETE FROM {prefix}events"
+
+
+def _up_to(place: int, minor: int) -> str:
+    return f"place <= {place} AND (place < {place} OR minor <= {minor})"

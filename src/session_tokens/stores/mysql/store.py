@@ -36,7 +36,7 @@ try:
     from .check import checking
     from .commit import committing
     from .connections import MySQLLinks
-    from .event_log import reading_events, trimming_events
+    from .event_log import clearing_events, reading_events, trimming_events
     from .queries import Asker
     from .rows import Decoder, selected
     from .schema import forget_statement, marks_statement, migrating, preparing
@@ -102,10 +102,9 @@ class MySQLBackend(Backend):
 
     def clear(self) -> Exchange[None]:
         """Delete every record, and which peppers they had, all or none."""
-        names = [*(kind.table for kind in KINDS.values()), "events", "peppers"]
-        yield Packet(
-            ["START TRANSACTION", *(f"DELETE FROM {self.prefix}{name}" for name in names), "COMMIT"], lasts=True
-        )
+        names = [*(kind.table for kind in KINDS.values()), "peppers"]
+        deleting = [f"DELETE FROM {self.prefix}{name}" for name in names]
+        yield Packet(["START TRANSACTION", *deleting, *clearing_events(self.prefix), "COMMIT"], lasts=True)
 
     def is_there(self) -> Exchange[bool]:
         """Return whether the database holds the tables."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..common.copying import Dump
 from ..common.kinds import KINDS, Kind
+from .event_log import clearing_events
 from .functions import json_function
 from .queries import Statement
 from .rows import Decoder
@@ -41,6 +42,6 @@ def clearing(schema: str) -> Script:
     yield BEGIN
     for kind in KINDS.values():
         yield Statement(f"DELETE FROM {schema}.{kind.table}", ())
-    yield Statement(f"DELETE FROM {schema}.events", ())
+    yield from clearing_events(schema)
     yield Statement(f"DELETE FROM {schema}.peppers", ())
     yield Statement("COMMIT", ())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ...contract.event_log import TRIMMED_AT_ONCE, LogRead
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE
@@ -43,3 +45,15 @@ def log_read(keyring: Keyring, decoder: Decoder, rows: Rows, after: Place, limit
 def trim_statement(schema: str, keep: int) -> Statement:
     """Return what takes the oldest events away."""
     return Statement(f"SELECT {schema}.trim_events_v1(%s, %s)", (keep, TRIMMED_AT_ONCE))
+
+
+def clearing_events(schema: str) -> Iterator[Statement]:
+    """Yield what deletes all events, within the transaction that empties the store.
+
+    What came with a dump from another server was never shown, and stands beyond what is.
+    """
+    shown = f"place < {schema}.place_v1(pg_snapshot_xmax(pg_current_snapshot()))"
+    newest = f"SELECT place, minor FROM {schema}.events WHERE {shown} ORDER BY place DESC, minor DESC LIMIT 1"
+    mark = f"UPDATE {schema}.events_trimmed t SET place = e.place, minor = e.minor FROM ({newest}) e"
+    yield Statement(f"{mark} WHERE t.single AND (t.place, t.minor) < (e.place, e.minor)", ())
+    yield Statement(f"DELETE FROM {schema}.events", ())

@@ -10,6 +10,7 @@ from ..common.copying import Dump
 from ..common.kinds import KINDS
 from ..common.record_codec import check_mac
 from ..common.sql_tables import columns_of
+from .event_log import clear_events
 from .queries import Records
 
 
@@ -36,7 +37,7 @@ def clear(connection: sqlite3.Connection, table_prefix: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for kind in KINDS.values():
         connection.execute(f"DELETE FROM {table_prefix}{kind.table}")
-    connection.execute(f"DELETE FROM {table_prefix}events")
+    clear_events(connection, table_prefix)
     if not table_prefix:  # the last of the name spaces: from now on the file may have other peppers
         connection.execute("DELETE FROM meta WHERE name LIKE 'pepper%'")
     connection.execute("COMMIT")

@@ -72,6 +72,14 @@ def trim_events(connection: sqlite3.Connection, table_prefix: str, cut: int) -> 
     return int(count)
 
 
+def clear_events(connection: sqlite3.Connection, table_prefix: str) -> None:
+    """Delete all events, within the transaction that empties the store."""
+    newest = _newest(connection, table_prefix)
+    if newest:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_mark(table_prefix), newest))
+    connection.execute(f"DELETE FROM {table_prefix}events")
+
+
 def _mark(table_prefix: str) -> str:
     return f"events_trimmed:{table_prefix}"
 

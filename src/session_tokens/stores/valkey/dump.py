@@ -9,6 +9,7 @@ from collections.abc import Generator
 
 from ..common.copying import MARK, Dump
 from ..common.kinds import KINDS
+from .event_log import trim_words
 from .keys import LETTERS, part_of
 from .rows import Reply, ValkeyCodec
 
@@ -41,12 +42,15 @@ def counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
 
 
 def clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
-    """Yield the commands that delete every key, the mark of a copy last."""
+    """Yield the commands that delete every key but that of where the log of events ended, the mark of a copy last."""
+    while (yield trim_words(codec, 0)):
+        pass
     mark = codec.prefix + LETTERS["setting"] + b":" + part_of(MARK)
+    kept = {mark, codec.prefix + b"et"}
     cursor = b"0"
     while True:
         cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
-        others = [key for key in keys if key != mark]
+        others = [key for key in keys if key not in kept]
         if others:
             yield [b"DEL", *others]  # UNLINK is not among the rights that deploy/valkey gives
         if cursor == b"0":

@@ -33,8 +33,9 @@ def log_read(codec: ValkeyCodec, reply: Reply, after: Place, limit: int) -> LogR
         except UNREADABLE as error:
             unreadable.append(event_id(last))
             codec.unreadables.met(error)
-    newest_place = (int(newest or 0), _MINOR_MAX)
-    return LogRead(events, last, len(entries) == limit, _place_of(trimmed), newest_place, unreadable)
+    trimmed_place = _place_of(trimmed)
+    newest_place = max((int(newest or 0), _MINOR_MAX), trimmed_place)  # a store that was emptied has no last stamp
+    return LogRead(events, last, len(entries) == limit, trimmed_place, newest_place, unreadable)
 
 
 def trim_words(codec: ValkeyCodec, keep: int) -> list[bytes]:

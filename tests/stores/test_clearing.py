@@ -1,0 +1,41 @@
+"""A store that is emptied, its events too: who follows them is told that some are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from session_tokens import SessionTokens, Settings
+from session_tokens.events import GAP
+from session_tokens.stores.common.copying import copyable
+from session_tokens.stores.connect import open_store_now
+
+
+@pytest.fixture(params=["sqlite", "valkey", "postgres", "mariadb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'sessions.db'}"
+    else:
+        yield request.getfixturevalue(f"{request.param}_url")
+
+
+def test_a_follower_is_told_of_what_went_with_a_store_that_was_emptied(url: str) -> None:
+    pepper = None if url.startswith("sqlite") else bytes(32)
+    with SessionTokens(open_store_now(url, pepper=pepper), Settings(events="durable")) as tokens:
+        tokens.record_events()
+        for owner in ("ann", "bea", "cyn"):
+            tokens.open_session(owner)
+        first, *_, last = list(tokens.events())
+        copyable(tokens.store).clear_now()
+        assert [event.kind for event in tokens.events(after=first.id)] == [GAP]
+        tokens.record_events()
+        before = tokens.last_event_id()
+        tokens.open_session("dan")
+
+        assert [event.owner for event in tokens.events(after=before)] == ["dan"]
+        told = list(tokens.events(after=first.id))
+        assert (told[0].kind, told[-1].owner) == (GAP, "dan")
+        assert [event.id for event in told] == sorted(event.id for event in told)
+        assert last.id < told[-1].id
