@@ -212,6 +212,30 @@ async def test_very_many_are_looked_at_less_often(st: AsyncSessionTokens, monkey
     await ends.close()
 
 
+async def test_where_events_are_switched_off_it_looks_often_again(clock: ManualClock) -> None:
+    async with await AsyncSessionTokens.open(
+        "memory://", settings=Settings(events="durable"), clock=clock, sweep=False
+    ) as st:
+        session = (await st.open_session("ann")).session
+        ends = Ends(st)
+        forget = ends.wait(session, lambda reason: None)
+        await until(lambda: ends._is_following)
+        assert ends._pause_s() == module.LOOK_BESIDE_S
+        await AsyncSessionTokens(st.store, Settings(events="off")).record_events()
+        await until(lambda: not ends._is_following)
+        assert ends._pause_s() == module.LOOK_S
+        forget()
+        await ends.close()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(1_000):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("what was waited for did not come")
+
+
 async def test_events_tell_it_at_once_and_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_S", 3600)  # nothing is seen by looking
     monkeypatch.setattr(module, "LOOK_BESIDE_S", 3600)

@@ -14,7 +14,9 @@ from standardwebhooks import Webhook
 
 from session_tokens import AsyncSessionTokens, Settings
 from session_tokens.clock import ManualClock
-from session_tokens.rules.webhooks import Hook, take_lease
+from session_tokens.contract.queries import SettingOf
+from session_tokens.contract.transaction import Transaction, reads
+from session_tokens.rules.webhooks import HOOKS, STATE, Hook, take_lease
 from session_tokens.webhooks import delivering
 from session_tokens.webhooks.delivering import BACKOFF_S, Deliverer
 from session_tokens.webhooks.hooks import (
@@ -231,6 +233,35 @@ async def test_a_deliverer_sends_by_itself_until_it_is_stopped(desk: Desk, recei
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+@pytest.mark.parametrize("name", [HOOKS, "the state of the hook"])
+async def test_what_nobody_foresaw_ends_no_deliverer(
+    desk: Desk, receiver: Receiver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What is written down of webhooks cannot be read for a while; that is told, and then the rest is sent."""
+    monkeypatch.setattr(delivering, "LOOK_S", 0.01)
+    monkeypatch.setattr(delivering, "REST_S_MAX", 0.01)
+    store, name = desk.tokens.store, name if name == HOOKS else STATE + desk.hook.id
+    _, (found,) = await store.read([SettingOf(name)])
+    await desk.tokens.open_session("ann")
+    await store.run(put, name, "{")
+    running = asyncio.create_task(desk.deliverer.run())
+    try:
+        while not any(record.exc_info for record in caplog.records):
+            assert not running.done(), "the deliverer has ended"
+            await asyncio.sleep(0.01)
+        await store.run(put, name, found.value)
+        await asyncio.to_thread(receiver.wait_for, lambda: len(receiver.taken) == 1)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@reads(lambda name, text: [SettingOf(name)])
+def put(tx: Transaction, name: str, text: str) -> None:
+    """Write a setting."""
+    tx.put_setting(name, text)
 
 
 @pytest.mark.server

@@ -14,8 +14,9 @@ from session_tokens.webhooks.destinations import Forbidden, destination_of, is_p
 @pytest.mark.parametrize("address", [
     "127.0.0.1", "127.8.9.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
     "100.64.0.1", "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1",
-    "fe80::1%eth0", "fc00::1", "fd12::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1",
-    "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:7f00:1::", "2002:a00:1::1", "2001:db8::1", "no address", "",
+    "fe80::1%eth0", "fec0::1", "feff::1", "fc00::1", "fd12::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
+    "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:7f00:1::", "2002:a00:1::1", "2001:db8::1",
+    "no address", "",
 ])  # fmt: skip
 def test_what_is_not_public_is_refused(address: str) -> None:
     assert not is_public(address)
@@ -67,5 +68,9 @@ async def test_a_name_with_one_address_inside_is_refused(monkeypatch: pytest.Mon
 async def test_a_host_that_is_allowed_may_be_inside_and_without_tls() -> None:
     for allowed in (["127.0.0.1"], ["127.0.0.1:9000"]):
         assert (await destination_of("http://127.0.0.1:9000/x", allowed)).address == "127.0.0.1"
+    for allowed in (["LocalHost"], ["LOCALHOST:9000"]):
+        assert (await destination_of("http://localHOST:9000/x", allowed)).host == "localhost", (
+            "case tells no hosts apart"
+        )
     with pytest.raises(Forbidden):
         await destination_of("http://127.0.0.1:9001/x", ["127.0.0.1:9000"])

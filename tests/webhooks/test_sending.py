@@ -76,9 +76,10 @@ async def test_a_receiver_that_drips_is_given_up_in_time(sender: Sender) -> None
 
 
 async def test_receivers_that_do_not_answer_leave_others_their_connections(sender: Sender, receiver: Receiver) -> None:
-    released = threading.Event()
+    released, begun = threading.Event(), threading.Semaphore(0)
 
     def hangs(message: dict[str, Any]) -> int:
+        begun.release()
         released.wait(60)
         return 204
 
@@ -91,6 +92,8 @@ async def test_receivers_that_do_not_answer_leave_others_their_connections(sende
             for _ in range(AT_ONCE + 2)
         ]
         try:
+            for _ in range(32):
+                await asyncio.to_thread(begun.acquire)
             assert await attempt(sender, hook_to(receiver.url)) == TAKEN
         finally:
             released.set()

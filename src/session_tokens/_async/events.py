@@ -11,7 +11,7 @@ from typing import Self
 from .. import validation as inputs
 from ..contract.queries import SettingOf
 from ..errors import InvalidInput
-from ..events import Event, Place, event_id, place_of_event
+from ..events import NOWHERE, Event, Place, event_id, place_of_event
 from ..records import Page
 from ..rules import events as rules
 from ..settings import PAGE_LIMIT_MAX
@@ -196,11 +196,11 @@ class AsyncFollowedEvents:
         self._begun = True
         events, last, is_full, _ = await tokens._read_log(self._place, self._owner, 100)
         self._fetched.extend(events)
-        if events or is_full:
+        if events or is_full or last > (self._place or NOWHERE):
             self._place = last
             if not events:  # all of them concern others
-                self._taken = event_id(last)
-        else:
+                self._handed = self._taken = event_id(last)
+        if not events and not is_full:
             store = tokens.store
             await store.await_events()
 

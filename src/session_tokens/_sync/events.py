@@ -12,7 +12,7 @@ from typing import Self
 from .. import validation as inputs
 from ..contract.queries import SettingOf
 from ..errors import InvalidInput
-from ..events import Event, Place, event_id, place_of_event
+from ..events import NOWHERE, Event, Place, event_id, place_of_event
 from ..records import Page
 from ..rules import events as rules
 from ..settings import PAGE_LIMIT_MAX
@@ -197,11 +197,11 @@ class SyncFollowedEvents:
         self._begun = True
         events, last, is_full, _ = tokens._read_log(self._place, self._owner, 100)
         self._fetched.extend(events)
-        if events or is_full:
+        if events or is_full or last > (self._place or NOWHERE):
             self._place = last
             if not events:  # all of them concern others
-                self._taken = event_id(last)
-        else:
+                self._handed = self._taken = event_id(last)
+        if not events and not is_full:
             store = tokens.store
             store.await_events_now()
 

@@ -127,7 +127,9 @@ class Ends:
                     self._look_at_all()  # what ended before it began to follow
                     async for event in follower:
                         self._take_in(event)
-            except InvalidInput:
+            except InvalidInput:  # no events are kept, or no more
+                self._is_following = False
+                self._look_at_all()
                 return
             except StoreError as error:
                 log.warning("events cannot be followed, sessions are read again and again instead: %s", error)

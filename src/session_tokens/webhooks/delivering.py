@@ -82,6 +82,10 @@ class Deliverer:
                     if not is_told:
                         log.warning("webhooks are not sent for now, and tried again: %s", error)
                     is_told = True
+                except Exception:
+                    if not is_told:
+                        log.exception("webhooks are not sent for now, and tried again")
+                    is_told = True
                 await asyncio.sleep(LOOK_S)
         finally:
             await self._work_on(set())
@@ -115,6 +119,9 @@ class Deliverer:
             except SessionTokensError as error:
                 log.info("the webhook %s waits for the store: %s", id, error)
                 wait_s = LOOK_S
+            except Exception:
+                log.exception("nothing is sent to the webhook %s for now; it is tried again", id)
+                wait_s = REST_S_MAX
             await asyncio.sleep(wait_s)
 
     async def round(self, id: str) -> tuple[int, int]:

@@ -84,7 +84,7 @@ async def destination_of(url: str, allowed: Collection[str] = (), threads: Execu
     parts = urlsplit(url)
     host, scheme = parts.hostname or "", parts.scheme
     port = parts.port or (443 if scheme == "https" else 80)
-    is_allowed = host in allowed or f"{host}:{port}" in allowed
+    is_allowed = not {host, f"{host}:{port}"}.isdisjoint(each.lower() for each in allowed)
     if scheme != "https" and not is_allowed:
         raise Forbidden("only https is sent to")
     find = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
@@ -106,6 +106,8 @@ def is_public(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
         if inner is None and any(address in network for network in _TRANSLATED):
             inner = ipaddress.IPv4Address(address.packed[-4:])
+        if address.is_site_local:  # fec0::/10, withdrawn in RFC 3879 and routed by some still
+            return False
         if inner is not None:
             address = inner
     return address.is_global and not address.is_multicast and not address.is_reserved

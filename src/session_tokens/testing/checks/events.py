@@ -224,6 +224,25 @@ class EventChecks(StoreBench):
         assert await self.all_of(tokens, page[0].id) == events
 
     @check
+    async def test_a_follower_for_an_owner_is_past_what_concerns_others(self) -> None:
+        if (tokens := await self.keeping()) is None:
+            return
+        first = (await tokens.open_session("ann")).session
+        for _ in range(3):
+            await tokens.open_session("ben")
+        async with tokens.follow_events(name="of-ann", owner="ann") as follower:
+            assert [event.subject_id for event in await follower.next_few()] == [first.id]
+            await tokens.open_session("ben")
+            newest = (await self.all_of(tokens))[-1].id
+            for _ in range(3):
+                assert await follower.next_few() == []
+            assert follower._place is not None and event_id(follower._place) == newest, "they are read once"
+        async with tokens.follow_events(name="of-ann") as follower:
+            later = (await tokens.open_session("ben")).session
+            assert (await anext(follower)).subject_id == later.id, "that was written down"
+        await tokens.forget_follower("of-ann")
+
+    @check
     async def test_a_follower_of_a_name_goes_on_where_it_was(self) -> None:
         if (tokens := await self.keeping()) is None:
             return
