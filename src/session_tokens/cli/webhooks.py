@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from typing import Any
+from urllib.parse import urlsplit
 
 from .._async.api import AsyncSessionTokens
 from ..stores.connect import insist_it_is_there
@@ -40,6 +41,8 @@ async def _webhooks(options: Namespace) -> int:
         subject = options.subject
         if options.action == "add":
             hook, secret = await hooks.add_webhook(tokens, subject, kinds=options.kind)
+            if urlsplit(hook.url).scheme == "http":
+                print(f"By http it is sent only by: serve --webhook-allow {urlsplit(hook.url).netloc}", file=sys.stderr)
             return _issued(options, {**hooks.webhook_json(hook), "secret": secret})
         if options.action == "rotate":
             hook, secret = await hooks.rotate_webhook(tokens, subject, overlap=options.overlap)
