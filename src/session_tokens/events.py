@@ -37,15 +37,23 @@ TOKEN_ENDED = "token_ended"
 KEY_CREATED = "key_created"
 KEY_ROTATED = "key_rotated"
 KEY_REVOKED = "key_revoked"
+WEBHOOK_ADDED = "webhook_added"
+WEBHOOK_CHANGED = "webhook_changed"
+WEBHOOK_ROTATED = "webhook_rotated"
+WEBHOOK_REPLAYED = "webhook_replayed"
+WEBHOOK_REMOVED = "webhook_removed"
 GAP = "gap"
 """Sent to a follower in place of events that are not kept any more, or were never written down."""
 
 KINDS = (
     SESSION_OPENED, SESSION_ROTATED, SESSION_DETACHED, SESSION_ATTACHED, SESSION_CHANGED, SESSION_ENDED,
     OWNER_DISABLED, OWNER_ENABLED, TOKEN_ISSUED, TOKEN_CHANGED, TOKEN_TRANSFERRED, TOKEN_CLAIMED, TOKEN_REISSUED,
-    TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, KEY_CREATED, KEY_ROTATED, KEY_REVOKED,
+    TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, KEY_CREATED, KEY_ROTATED, KEY_REVOKED, WEBHOOK_ADDED, WEBHOOK_CHANGED,
+    WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED,
 )  # fmt: skip
 """What happens; a gap is none of it."""
+
+_OF_WEBHOOKS = frozenset({WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED})
 
 Place = tuple[int, int]
 """Where an event stands in a store's log; later ones have greater places."""
@@ -61,9 +69,11 @@ class Event(NamedTuple):
     Attributes:
         kind: one of the names of this module, such as ``session_ended``.
         at: when, on the store's clock, in milliseconds since the epoch.
-        subject_id: the public id of the session, token or service key, or the owner for ``owner_*``; empty for ``gap``.
+        subject_id: the public id of the session, token, service key or webhook, or the owner for ``owner_*``; empty for
+            ``gap``.
         owner: the owner afterwards, ``None`` where there is none.
-        reason: why a session or token ended or events are missing, the role for ``key_*``; ``None`` for all others.
+        reason: why a session or token ended or events are missing, the role for ``key_*``, what was changed for
+            ``webhook_changed``; ``None`` for all others.
         previous_owner: who gave it, for a transfer or a claim; else ``None``.
         id: its own, by which a follower goes on and knows it again; empty where the store keeps no events.
     """
@@ -90,7 +100,8 @@ class Event(NamedTuple):
 
 
 Note = tuple[str, Session | Token | ServiceKey | str, str | None]
-"""What a rule notes down: the event's kind, the record after the change (or an owner), the reason or previous owner."""
+"""What a rule notes down: the event's kind, the record after the change (or an owner, or the id of a webhook), the
+reason or previous owner."""
 
 Listener = Callable[[Event], None]
 
@@ -102,7 +113,8 @@ def events_of(notes: Iterable[Note], now: int) -> list[Event]:
         if kind is GAP:
             events.append(Event(kind, now, "", None, extra))
         elif isinstance(subject, str):
-            events.append(Event(kind, now, subject, subject))
+            of_webhook = kind in _OF_WEBHOOKS
+            events.append(Event(kind, now, subject, None, extra) if of_webhook else Event(kind, now, subject, subject))
         elif isinstance(subject, ServiceKey):
             events.append(Event(kind, now, subject.id, None, subject.role))
         elif kind in (TOKEN_TRANSFERRED, TOKEN_CLAIMED):

@@ -282,10 +282,19 @@ def _event_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     switch.add_argument("--off", dest="switch", action="store_const", const="off", help="keep none from now on")
 
     hooks = command("webhooks", "webhooks:webhooks", "manage who is told of events over HTTP")
-    hooks.add_argument("action", choices=("add", "list", "remove", "rotate", "dead", "replay"))
+    hooks.add_argument("action", choices=("add", "list", "change", "remove", "rotate", "dead", "replay"))
     hooks.add_argument("subject", nargs="?", metavar="URL|ID", help="the address to add; else which one")
-    hooks.add_argument("--kind", action="append", metavar="KIND", help="of events that are told; again; else all")
-    hooks.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
+    told = hooks.add_mutually_exclusive_group()
+    told.add_argument("--kind", action="append", metavar="KIND", help="of events that are told; again; add: else all")
+    told.add_argument("--every-kind", action="store_true", help="change: tell all kinds of events")
+    hooks.add_argument("--url", dest="leads_to", metavar="URL", help="change: where it leads from now on")
+    state = hooks.add_mutually_exclusive_group()
+    state.add_argument("--on", action="store_const", const=True, help="change: send to it again")
+    state.add_argument("--off", dest="on", action="store_const", const=False, help="change: let events wait")
+    hooks.add_argument(
+        "--overlap", type=duration, default=86_400, metavar="DURATION",
+        help="1d if not given; never: the key before ends at once",
+    )  # fmt: skip
     hooks.add_argument("--after", metavar="EVENT_ID", help="replay everything after it, not what was given up")
 
 

@@ -8,6 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .._async.api import AsyncSessionTokens
+from ..audit.log import Audit
+from ..audit.reader import is_kept, read
+from ..settings import UNSET
 from ..stores.connect import insist_it_is_there
 from ..webhooks import hooks
 from . import exits
@@ -20,7 +23,7 @@ DEAD_COLUMNS = ("at", "id", "kind", "subject_id", "attempts", "why")
 
 
 def webhooks(options: Namespace) -> int:
-    """Add, list, remove or rotate webhooks, show what was given up, or send it again."""
+    """Add, list, change, remove or rotate webhooks, show what was given up, or send it again."""
     import asyncio
 
     if (options.subject is None) != (options.action == "list"):
@@ -28,8 +31,10 @@ def webhooks(options: Namespace) -> int:
             options.action, "the id of a webhook; webhooks list has them"
         )
         raise UsageError(f"webhooks {options.action} takes {what}")
-    if options.kind is not None and options.action != "add":
-        raise UsageError("--kind goes with webhooks add")
+    if options.kind is not None and options.action not in ("add", "change"):
+        raise UsageError("--kind goes with webhooks add and change")
+    if options.action != "change" and (options.leads_to is not None or options.every_kind or options.on is not None):
+        raise UsageError("--url, --every-kind, --on and --off go with webhooks change")
     if options.after is not None and options.action != "replay":
         raise UsageError("--after goes with webhooks replay")
     insist_it_is_there(store_url(options))
@@ -37,13 +42,16 @@ def webhooks(options: Namespace) -> int:
 
 
 async def _webhooks(options: Namespace) -> int:
-    async with await AsyncSessionTokens.open(store_url(options), sweep=False) as tokens:
+    async with await AsyncSessionTokens.open(store_url(options), sweep=False) as plain:
+        tokens = AsyncSessionTokens(plain.store, audit=Audit()) if await read(plain.store, is_kept()) else plain
         subject = options.subject
         if options.action == "add":
             hook, secret = await hooks.add_webhook(tokens, subject, kinds=options.kind)
             if urlsplit(hook.url).scheme == "http":
                 print(f"By http it is sent only by: serve --webhook-allow {urlsplit(hook.url).netloc}", file=sys.stderr)
             return _issued(options, {**hooks.webhook_json(hook), "secret": secret})
+        if options.action == "change":
+            return await _changed(options, tokens)
         if options.action == "rotate":
             hook, secret = await hooks.rotate_webhook(tokens, subject, overlap=options.overlap)
             return _issued(options, {**hooks.webhook_json(hook), "secret": secret})
@@ -59,6 +67,19 @@ async def _webhooks(options: Namespace) -> int:
         is_gone = await hooks.remove_webhook(tokens, subject)
         _tell(options, {"removed": is_gone})
         return exits.OK if is_gone else exits.INACTIVE
+
+
+async def _changed(options: Namespace, tokens: AsyncSessionTokens) -> int:
+    kinds = None if options.every_kind else UNSET if options.kind is None else options.kind
+    hook = await hooks.change_webhook(
+        tokens,
+        options.subject,
+        url=UNSET if options.leads_to is None else options.leads_to,
+        kinds=kinds,
+        is_on=UNSET if options.on is None else options.on,
+    )
+    _tell(options, hooks.webhook_json(hook))
+    return exits.OK
 
 
 def _issued(options: Namespace, record: dict[str, Any]) -> int:

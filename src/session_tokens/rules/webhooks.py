@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..contract.queries import SettingOf
 from ..contract.transaction import Transaction, reads
-from ..errors import IdempotencyMismatch, InvalidInput, LimitReached
-from ..events import Event
+from ..errors import Conflict, IdempotencyMismatch, InvalidInput, LimitReached
+from ..events import (
+    WEBHOOK_ADDED,
+    WEBHOOK_CHANGED,
+    WEBHOOK_REMOVED,
+    WEBHOOK_REPLAYED,
+    WEBHOOK_ROTATED,
+    Event,
+)
+from ..settings import UNSET, Unset
 
 HOOKS = "webhooks"
 STATE = "webhooks:state:"
@@ -137,6 +146,7 @@ def add_hook(tx: Transaction, hook: Hook, cursor: str) -> Hook:
     made = hook._replace(created_at=tx.now)
     tx.put_setting(HOOKS, _text_of_hooks([*hooks, made]))
     tx.put_setting(STATE + made.id, text_of_state(State(cursor)))
+    tx.note((WEBHOOK_ADDED, made.id, None))
     return made
 
 
@@ -149,6 +159,7 @@ def remove_hook(tx: Transaction, id: str) -> bool:
         return False
     tx.put_setting(HOOKS, _text_of_hooks(left))
     tx.put_setting(STATE + id, None)
+    tx.note((WEBHOOK_REMOVED, id, None))
     return True
 
 
@@ -156,44 +167,93 @@ def remove_hook(tx: Transaction, id: str) -> bool:
 def rotate_hook(tx: Transaction, id: str, overlap_ms: int) -> int:
     """Sign with a new key, the one before beside it for a while; return the generation of the new one.
 
+    Without an overlap the new key is the only one from now on, whatever signed beside the one before.
+
+    Raises:
+        Conflict: with an overlap: the key before the present one still signs, and would be cut off.
+        InvalidInput: there is no such webhook.
+    """
+    hooks = hooks_of(tx.setting(HOOKS))
+    place = _find(hooks, id)
+    until = hooks[place].old_until
+    if overlap_ms and tx.now < until:
+        raise Conflict(
+            f"the webhook was rotated lately, and its key before signs until {_instant(until)}; rotate after that, or "
+            "without an overlap, which ends both keys at once",
+            id=id,
+            until=until,
+        )
+    hooks[place] = hooks[place]._replace(
+        generation=hooks[place].generation + 1, old_until=tx.now + overlap_ms if overlap_ms else 0
+    )
+    tx.put_setting(HOOKS, _text_of_hooks(hooks))
+    tx.note((WEBHOOK_ROTATED, id, None))
+    return hooks[place].generation
+
+
+def _instant(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(" ", "seconds").replace("+00:00", " UTC")
+
+
+@reads(lambda id, url, kinds, is_on: [SettingOf(HOOKS)])
+def change_hook(
+    tx: Transaction, id: str, url: str | Unset, kinds: tuple[str, ...] | None | Unset, is_on: bool | Unset
+) -> bool:
+    """Send to another address, other kinds of events, or no more; return whether that changed anything.
+
+    What waits is sent where the webhook then leads.
+
     Raises:
         InvalidInput: there is no such webhook.
     """
     hooks = hooks_of(tx.setting(HOOKS))
     place = _find(hooks, id)
-    hooks[place] = hooks[place]._replace(
-        generation=hooks[place].generation + 1, old_until=tx.now + overlap_ms if overlap_ms else 0
-    )
-    tx.put_setting(HOOKS, _text_of_hooks(hooks))
-    return hooks[place].generation
+    before = hooks[place]
+    after = before if url is UNSET else before._replace(url=url)
+    after = after if kinds is UNSET else after._replace(kinds=kinds)
+    after = after if is_on is UNSET else after._replace(is_on=is_on)
+    changed = [name for name in ("url", "kinds") if getattr(before, name) != getattr(after, name)]
+    if before.is_on != after.is_on:
+        changed.append("on" if after.is_on else "off")
+    if changed:  # what they are is not said: there are addresses that hold a key
+        hooks[place] = after
+        tx.put_setting(HOOKS, _text_of_hooks(hooks))
+        tx.note((WEBHOOK_CHANGED, id, " ".join(changed)))
+    return bool(changed)
 
 
-@reads(lambda id, is_on: [SettingOf(HOOKS)])
-def switch_hook(tx: Transaction, id: str, is_on: bool) -> Hook:
-    """Send to a webhook again, or no more; nothing is forgotten.
+@reads(lambda id: [SettingOf(HOOKS)])
+def leave_hook(tx: Transaction, id: str) -> None:
+    """Send nothing more to a webhook whose address said that it is gone; nothing is forgotten.
 
     Raises:
         InvalidInput: there is no such webhook.
     """
+    _switch(tx, id, False, "gone")
+
+
+def _switch(tx: Transaction, id: str, is_on: bool, why: str) -> None:
     hooks = hooks_of(tx.setting(HOOKS))
     place = _find(hooks, id)
     if hooks[place].is_on != is_on:
         hooks[place] = hooks[place]._replace(is_on=is_on)
         tx.put_setting(HOOKS, _text_of_hooks(hooks))
-    return hooks[place]
+        tx.note((WEBHOOK_CHANGED, id, why))
 
 
 @reads(lambda id, after: [SettingOf(HOOKS), SettingOf(STATE + id)])
 def replay_hook(tx: Transaction, id: str, after: str | None) -> int:
     """Send once more: all that was given up, or everything after an event; return how many of it were given up.
 
-    What stands at or before that event stays as it is: it goes on waiting, or is given up.
+    What stands at or before that event stays as it is: it goes on waiting, or is given up. A webhook whose address was
+    gone is switched on.
 
     Raises:
         InvalidInput: there is no such webhook.
     """
-    _find(hooks_of(tx.setting(HOOKS)), id)
+    _switch(tx, id, True, "on")
     state = state_of(tx.setting(STATE + id))
+    tx.note((WEBHOOK_REPLAYED, id, after))
     if after is not None:  # what waits or was given up after it comes again with the rest
         waiting = [each for each in state.waiting if each.event.id <= after]
         dead = [each for each in state.dead if each.event.id <= after]

@@ -40,6 +40,14 @@ async def list_webhooks(call: Call) -> Snapshot:
     return Snapshot(shapes.WebhookList([shapes.WebhookShape(**hooks.webhook_json(hook)) for hook in listed]))
 
 
+async def change_webhook(call: Call) -> Snapshot:
+    """Send to another address, other kinds of events, or no more; its key stays."""
+    changed = await hooks.change_webhook(
+        call.tokens, _id(call), **given(call.body), idempotency_key=call.idempotency_key
+    )
+    return Snapshot(shapes.OneWebhook(shapes.WebhookShape(**hooks.webhook_json(changed))))
+
+
 async def remove_webhook(call: Call) -> Snapshot:
     """Tell a webhook nothing more. Twice is the same."""
     await hooks.remove_webhook(call.tokens, _id(call), idempotency_key=call.idempotency_key)
@@ -71,6 +79,7 @@ async def replay_webhook(call: Call) -> Snapshot:
 WEBHOOK_OPERATIONS = (
     Operation("GET", WEBHOOKS, ACT, list_webhooks, shapes.WebhookList),
     Operation("POST", WEBHOOKS, ACT, add_webhook, shapes.IssuedWebhook, 201, shapes.AddWebhook),
+    Operation("PATCH", ONE, ACT, change_webhook, shapes.OneWebhook, body=shapes.ChangeWebhook),
     Operation("DELETE", ONE, ACT, remove_webhook, None, 204),
     Operation("POST", ONE + "/rotate", ACT, rotate_webhook, shapes.IssuedWebhook, body=shapes.RotateWebhook),
     Operation("GET", ONE + "/dead", ACT, list_dead_events, shapes.DeadEvents),

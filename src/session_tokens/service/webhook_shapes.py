@@ -16,13 +16,19 @@ class WebhookShape(Struct, kw_only=True):
     url: str
     kinds: Annotated[list[str] | None, Meta(description="Of events that are told; null: all.")]
     created_at: Instant
-    is_on: Annotated[bool, Meta(description="False after the address answered 410; a replay switches it on.")]
+    is_on: Annotated[bool, Meta(description="False also after the address answered 410; a replay switches it on.")]
 
 
 class WebhookList(Struct):
     """All webhooks, oldest first."""
 
     webhooks: list[WebhookShape]
+
+
+class OneWebhook(Struct):
+    """A webhook."""
+
+    webhook: WebhookShape
 
 
 class IssuedWebhook(Struct):
@@ -39,10 +45,21 @@ class AddWebhook(Body):
     kinds: Annotated[list[str] | None, Meta(description="Of events; left out or null: all.")] = None
 
 
+class ChangeWebhook(Body):
+    """Change a webhook; what is left out stays."""
+
+    url: Annotated[str, Meta(description="https:// and a host.")] | UnsetType = UNSET
+    kinds: Annotated[list[str] | None, Meta(description="Of events; null: all.")] | UnsetType = UNSET
+    is_on: Annotated[bool, Meta(description="Whether events are sent; off, they wait in the log.")] | UnsetType = UNSET
+
+
 class RotateWebhook(Body):
     """Sign with a new key."""
 
-    overlap: Annotated[int | float | UnsetType, Meta(description="Seconds for which both sign; a day.")] = UNSET
+    overlap: Annotated[
+        int | float | None | UnsetType,
+        Meta(description="Seconds for which both sign, a day; null: the one before ends at once."),
+    ] = UNSET
 
 
 class DeadEvent(EventShape, kw_only=True):

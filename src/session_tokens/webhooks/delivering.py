@@ -155,7 +155,7 @@ class Deliverer:
             return 0, 0
         if any(one.is_gone for one in tried):
             log.warning("the webhook %s is switched off: its address says that it is gone; replay switches it on", id)
-            await store.run(rules.switch_hook, id, False)
+            await self._tokens._run(rules.leave_hook, id)
         return len(tried), sum(one.taken for one in tried)
 
     async def _try_all(self, hook: Hook, due: dict[str, list[Waiting]]) -> Sequence[_Tried]:

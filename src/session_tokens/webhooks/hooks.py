@@ -13,7 +13,7 @@ from ..errors import InvalidInput
 from ..events import GAP, KINDS, NOWHERE, event_id, place_of_event
 from ..rules import webhooks as rules
 from ..rules.webhooks import Hook, State
-from ..settings import Duration, duration_ms
+from ..settings import UNSET, Duration, Unset, duration_ms
 from .destinations import url_of
 from .signing import secret_of
 
@@ -37,16 +37,21 @@ async def add_webhook(
         InvalidInput: the store keeps no events, or a URL or kind that can never be right.
         LimitReached: there are a hundred.
     """
-    told = None if kinds is None else tuple(dict.fromkeys(kinds))
-    if told is not None and (not told or any(kind not in KINDS for kind in told)):
-        raise InvalidInput(f"kinds are one or more of {', '.join(KINDS)}")
+    told = _kinds_of(kinds)
     keyring = tokens.store.keyring
     id = new_id(ID) if idempotency_key is None else _id_of(inputs.idempotency_key_of(idempotency_key))
     hook = Hook(id, url_of(url), told, 0, next(iter(keyring.data_keys)))
     await tokens.events(limit=1)
     newest = (await tokens.store.read_events(NOWHERE, 1)).newest
-    made = await tokens.store.run(rules.add_hook, hook, event_id(newest))
+    made = await tokens._run(rules.add_hook, hook, event_id(newest))
     return made, secret_of(keyring, made, 1)
+
+
+def _kinds_of(kinds: Sequence[str] | None) -> tuple[str, ...] | None:
+    told = None if kinds is None else tuple(dict.fromkeys(kinds))
+    if told is not None and (not told or any(kind not in KINDS for kind in told)):
+        raise InvalidInput(f"kinds are one or more of {', '.join(KINDS)}")
+    return told
 
 
 def _id_of(idempotency_key: str) -> str:
@@ -66,20 +71,25 @@ async def remove_webhook(tokens: AsyncSessionTokens, id: str, *, idempotency_key
 
 
 async def rotate_webhook(
-    tokens: AsyncSessionTokens, id: str, *, overlap: Duration = OVERLAP_S, idempotency_key: str | None = None
+    tokens: AsyncSessionTokens, id: str, *, overlap: Duration | None = OVERLAP_S, idempotency_key: str | None = None
 ) -> tuple[Hook, str]:
     """Sign with a new key, and for ``overlap`` with the one before as well; return the webhook and the new key.
 
+    Args:
+        tokens: on the store of the webhook.
+        id: of the webhook.
+        overlap: seconds or ``timedelta``; ``None`` ends the key before at once, as where it was stolen.
+        idempotency_key: the same again answers the same key.
+
     Raises:
+        Conflict: the key before the present one still signs; ``details["until"]`` says until when (milliseconds).
         InvalidInput: there is no such webhook.
     """
     overlap_ms = duration_ms("overlap", overlap) or 0
     generation = await tokens._do(
         "rotate_webhook", idempotency_key, (id, overlap_ms), rules.rotate_hook, id, overlap_ms
     )
-    hook = next((hook for hook in await list_webhooks(tokens) if hook.id == id), None)
-    if hook is None:
-        raise InvalidInput("there is no webhook of that id; list them")
+    hook = await _present(tokens, id)
     return hook, secret_of(tokens.store.keyring, hook, generation)
 
 
@@ -95,9 +105,43 @@ async def replay_webhook(
     """
     if after is not None:
         place_of_event(after)
-    count = await tokens._do("replay_webhook", idempotency_key, (id, after), rules.replay_hook, id, after)
-    await tokens.store.run(rules.switch_hook, id, True)
-    return count
+    return await tokens._do("replay_webhook", idempotency_key, (id, after), rules.replay_hook, id, after)
+
+
+async def change_webhook(
+    tokens: AsyncSessionTokens,
+    id: str,
+    *,
+    url: str | Unset = UNSET,
+    kinds: Sequence[str] | None | Unset = UNSET,
+    is_on: bool | Unset = UNSET,
+    idempotency_key: str | None = None,
+) -> Hook:
+    """Change a webhook; what is not given stays. Its key stays too, and what waits is sent where it then leads.
+
+    Args:
+        tokens: on the store of the webhook.
+        id: of the webhook.
+        url: where events are sent from now on.
+        kinds: of events that are sent from now on; ``None`` for all.
+        is_on: whether they are sent at all; while it is off, they wait in the log.
+        idempotency_key: the same again answers what it was then.
+
+    Raises:
+        InvalidInput: there is no such webhook, or a URL or kind that can never be right.
+    """
+    to = UNSET if url is UNSET else url_of(url)
+    told = UNSET if kinds is UNSET else _kinds_of(kinds)
+    switch = UNSET if is_on is UNSET else inputs.flag_of("is_on", is_on)
+    await tokens._do("change_webhook", idempotency_key, (id, to, told, switch), rules.change_hook, id, to, told, switch)
+    return await _present(tokens, id)
+
+
+async def _present(tokens: AsyncSessionTokens, id: str) -> Hook:
+    hook = next((hook for hook in await list_webhooks(tokens) if hook.id == id), None)
+    if hook is None:
+        raise InvalidInput("there is no webhook of that id; list them")
+    return hook
 
 
 async def state_of_webhook(tokens: AsyncSessionTokens, id: str) -> State:

@@ -45,9 +45,10 @@ def body_of(event: Event) -> bytes:
 
 
 class _Line:
-    """The connections of one webhook, and the look-up that is under way for it: one at a time."""
+    """The connections of one webhook to one address, and the look-up that is under way for it: one at a time."""
 
-    def __init__(self, trust: ssl.SSLContext) -> None:
+    def __init__(self, url: str, trust: ssl.SSLContext) -> None:
+        self.url = url
         self.free = asyncio.Semaphore(AT_ONCE)
         self.transport = httpx.AsyncHTTPTransport(
             verify=trust, trust_env=False, limits=httpx.Limits(max_connections=AT_ONCE)
@@ -78,8 +79,11 @@ class Sender:
     async def send(self, keyring: Keyring, hook: Hook, event: Event, now_ms: int) -> Outcome:
         """Send an event, signed as of ``now_ms`` (milliseconds since the epoch)."""
         line = self._lines.get(hook.id)
-        if line is None:
-            line = self._lines[hook.id] = _Line(self._trust)
+        if line is None or line.url != hook.url:
+            former, line = line, _Line(hook.url, self._trust)
+            self._lines[hook.id] = line
+            if former is not None:
+                await _let_go(former)
         body = body_of(event)
         async with line.free:
             try:
@@ -124,11 +128,15 @@ class Sender:
         """Let go of the connections of a webhook; sending to it again makes new ones."""
         line = self._lines.pop(id, None)
         if line is not None:
-            with suppress(OSError, httpx.HTTPError):
-                await line.close()
+            await _let_go(line)
 
     async def close(self) -> None:
         """Let go of all connections."""
         for id in list(self._lines):
             await self.let_go(id)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _let_go(line: _Line) -> None:
+    with suppress(OSError, httpx.HTTPError):
+        await line.close()

@@ -25,7 +25,9 @@ WORDS = {
     "owner_disabled": "disabled", "owner_enabled": "enabled", "token_issued": "issued", "token_changed": "changed",
     "token_transferred": "transferred", "token_claimed": "claimed", "token_reissued": "new secret",
     "token_offered": "offered", "token_withdrawn": "withdrawn", "token_ended": "ended", "key_created": "key made",
-    "key_rotated": "key rotated", "key_revoked": "key revoked",
+    "key_rotated": "key rotated", "key_revoked": "key revoked", "webhook_added": "webhook added",
+    "webhook_changed": "webhook changed", "webhook_rotated": "webhook key rotated",
+    "webhook_replayed": "webhook replayed", "webhook_removed": "webhook removed",
 }  # fmt: skip
 
 
