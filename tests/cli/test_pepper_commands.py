@@ -45,7 +45,7 @@ def added_long_ago(url: str, key_id: str) -> None:
     elif url.startswith("postgresql"):
         with psycopg.connect(url) as connection:
             connection.execute(
-                "UPDATE session_tokens.peppers SET recorded_at = recorded_at - interval '61 s' WHERE key_id = %s",
+                "UPDATE session_tokens.peppers SET recorded_at = recorded_at - 61000 WHERE key_id = %s",
                 [key_id],
             )
     elif url.startswith("mysql"):

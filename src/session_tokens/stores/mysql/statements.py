@@ -30,13 +30,13 @@ class Packet(NamedTuple):
     lasts: bool = False
 
 
-def literal(value: str | int | None) -> str:
-    """Return a value as it stands in a statement."""
+def literal(value: Any) -> str:
+    """Return text, bytes of it, a number or ``None`` as it stands in a statement."""
     if value is None:
         return "NULL"
     if isinstance(value, str):
-        return f"X'{value.encode('utf-8', 'surrogatepass').hex()}'"
-    return str(int(value))
+        value = value.encode("utf-8", "surrogatepass")
+    return f"X'{value.hex()}'" if isinstance(value, bytes) else str(int(value))
 
 
 def literals(values: Iterable[str | int | None]) -> str:

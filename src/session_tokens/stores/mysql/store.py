@@ -12,9 +12,11 @@ the same one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ...clock import NEVER
 from ...contract.batch import Batch
+from ...contract.changes import Changes
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Query
@@ -23,40 +25,75 @@ from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput
 from ...events import Place
 from ..common.async_server_store import AsyncServerStore
-from ..common.backend import Backend
-from ..common.copying import Dump
 from ..common.findings import Finding, Progress
-from ..common.kinds import KINDS
-from ..common.pepper_records import Mark
+from ..common.kinds import Kind
 from ..common.pools import Exchange
 from ..common.server_store import ServerStore
+from ..common.sql_server import Rows, SqlBackend, Words
 from .address import Address, address_of
 
 try:
     from .check import checking
-    from .commit import committing
+    from .commit import BEGIN, Writing, committing
     from .connections import MySQLLinks
     from .event_log import clearing_events, reading_events, trimming_events
     from .queries import Asker
     from .rows import Decoder, selected
-    from .schema import forget_statement, marks_statement, migrating, preparing
-    from .schema import is_there as looking
-    from .statements import Packet, literal, plain
+    from .schema import looking, migrating, preparing
+    from .statements import NOW, Packet, literal, plain
 except ImportError as error:
     raise InvalidInput(
         f"a store in MariaDB or MySQL needs its drivers ({error}); install them: pip install 'session-tokens[mysql]'"
     ) from error
 
 
-class MySQLBackend(Backend):
+class MySQLBackend(SqlBackend):
     """What a server is asked, and what its answers mean."""
 
+    words = Words(now=NOW, begin=BEGIN, put_new="INSERT IGNORE INTO {}", quote="`")
+
     def __init__(self, address: Address, keyring: PepperKeyring) -> None:
-        super().__init__(MySQLLinks(address), keyring)
+        super().__init__(MySQLLinks(address), keyring, address.table_prefix)
         self.address = address
-        self.prefix = address.table_prefix
         self._decoder = Decoder(keyring, self.clock, self.unreadables)
         self._asker = Asker(self.prefix, self._decoder)
+
+    def asking(self, text: str, *values: object, lasts: bool = False) -> Exchange[Rows]:
+        """Ask one statement; return its rows."""
+        answer: Sequence[Rows] = yield Packet([text % tuple(map(literal, values)) if values else text], lasts)
+        return answer[0]
+
+    def selected(self, kind: Kind, letter: str) -> str:
+        """Return the columns of a record as they stand in a ``SELECT``."""
+        return selected(kind, letter)
+
+    def read(self, kind: Kind, row: Sequence[Any]) -> Any:
+        """Return the record in a row."""
+        return self._decoder.record(kind, tuple(row))[0]
+
+    def columns_in(self, row: Sequence[Any]) -> Sequence[Any]:
+        """Return what a row says, its MAC and stamp with it."""
+        return [self.plain(column) for column in row]
+
+    def kept(self, text: str) -> bytes:
+        """Return text as it comes in rows."""
+        return text.encode("utf-8", "surrogatepass")
+
+    def plain(self, value: Any) -> Any:
+        """Return a value in a row as it was given."""
+        return plain(value)
+
+    def locking_all(self) -> Exchange[None]:
+        """Wait until nobody else commits."""
+        yield Packet([f"SELECT COUNT(*) FROM {self.prefix}slots FOR UPDATE"])
+
+    def writing(self, changes: Changes) -> Exchange[None]:
+        """Write changes, within a transaction in which everything is locked."""
+        yield Packet(list(Writing(self.prefix, self.keyring).statements(changes)))
+
+    def clearing_events(self) -> Exchange[None]:
+        """Delete all events within a transaction, and note up to where."""
+        yield Packet(list(clearing_events(self.prefix)))
 
     def fetch(self, queries: Sequence[Query]) -> Exchange[Batch]:
         """Return the results of queries as of one instant."""
@@ -85,30 +122,11 @@ class MySQLBackend(Backend):
 
     def prepare(self) -> Exchange[None]:
         """Make the tables if there are none and the user may; see that they and the peppers are the right ones."""
-        return preparing(self.prefix, self.keyring)
-
-    def scan(self, kind: str, after: str, limit: int) -> Exchange[Dump]:
-        """Return a batch of all records of a kind in the order of their keys."""
-        of = KINDS[kind]
-        place = f"{self.prefix}{of.table} r WHERE r.{of.key} > {literal(after)}"
-        (rows,) = yield Packet([f"SELECT {selected(of, 'r')} FROM {place} ORDER BY r.{of.key} LIMIT {limit}"])
-        records = [self._decoder.record(of, row)[0] for row in rows]
-        return Dump(records, None if len(rows) < limit else plain(rows[-1][0]))
-
-    def count(self) -> Exchange[int]:
-        """Return how many records there are."""
-        answer = yield Packet([f"SELECT COUNT(*) FROM {self.prefix}{kind.table}" for kind in KINDS.values()])
-        return sum(rows[0][0] for rows in answer)
-
-    def clear(self) -> Exchange[None]:
-        """Delete every record, and which peppers they had, all or none."""
-        names = [*(kind.table for kind in KINDS.values()), "peppers"]
-        deleting = [f"DELETE FROM {self.prefix}{name}" for name in names]
-        yield Packet(["START TRANSACTION", *deleting, *clearing_events(self.prefix), "COMMIT"], lasts=True)
+        return preparing(self)
 
     def is_there(self) -> Exchange[bool]:
         """Return whether the database holds the tables."""
-        return looking(self.prefix)
+        return looking(self)
 
     def migrate(self, grant_to: str | None) -> Exchange[list[int]]:
         """Bring the tables up to this version."""
@@ -116,7 +134,7 @@ class MySQLBackend(Backend):
             raise InvalidInput(
                 "in MariaDB and MySQL grants are given by the administrator; see docs/reference/stores.md"
             )
-        return migrating(self.prefix)
+        return migrating(self)
 
     def read_events(self, after: Place, limit: int) -> Exchange[LogRead]:
         """Return events that stand after a place."""
@@ -126,18 +144,9 @@ class MySQLBackend(Backend):
         """Take the oldest events away."""
         return trimming_events(self.prefix, keep)
 
-    def pepper_marks(self) -> Exchange[dict[str, Mark]]:
-        """Return what is recorded of each pepper."""
-        (rows,) = yield Packet([marks_statement(self.prefix)])
-        return {plain(key_id): Mark(at, bool(is_used)) for key_id, at, is_used in rows}
-
-    def forget_pepper(self, key_id: str) -> Exchange[None]:
-        """Record of a pepper nothing any more."""
-        yield Packet([forget_statement(self.prefix, key_id)], lasts=True)
-
     def check(self, fix: bool, progress: Progress | None) -> Exchange[Sequence[Finding]]:
         """Look at every record, and at the tables."""
-        return checking(self.prefix, self.keyring, self._decoder, fix, progress)
+        return checking(self, fix, progress)
 
 
 async def open_mysql(url: str, *, pepper: Pepper | None = None, space: str = "") -> AsyncServerStore:

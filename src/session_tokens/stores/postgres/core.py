@@ -3,43 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ...contract.batch import Batch
+from ...contract.changes import Changes
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Query
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreError, StoreUnavailable
 from ...events import Place
-from ..common.backend import Backend
-from ..common.copying import Dump
 from ..common.findings import Finding, Progress
-from ..common.kinds import KINDS
-from ..common.pepper_records import Mark
+from ..common.kinds import Kind
 from ..common.pools import Exchange
+from ..common.sql_server import Rows, SqlBackend, Words
 from .address import Address
 from .check import checking
 from .commit import commit_statement
-from .dump import clearing, counting, dump_of, dump_statement
 from .errors import CLASH, TAKEN, sqlstate_of
-from .event_log import log_read, read_statement, trim_statement
+from .event_log import clearing_events, log_read, read_statement, trim_statement
+from .functions import json_function
 from .pool import PostgresLinks
 from .queries import ReadStatement, Statement
-from .rows import Decoder
+from .rows import Decoder, columns_in, escaped
 from .schema import looking, migrating, opening
 
+LOCK_TIMEOUT_MS = 10_000
+"""For what waits until nobody else commits."""
 
-class PostgresBackend(Backend):
+
+class PostgresBackend(SqlBackend):
     """What a server is asked, and what its answers mean."""
 
+    words = Words(
+        now="floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+        # With another level as the default it would see the past.
+        begin=("BEGIN ISOLATION LEVEL READ COMMITTED",),
+        put_new="INSERT INTO {} ON CONFLICT DO NOTHING",
+    )
+
     def __init__(self, address: Address, keyring: PepperKeyring, links: PostgresLinks) -> None:
-        super().__init__(links, keyring)
+        super().__init__(links, keyring, f"{address.schema}.")
         self.address = address
         self.schema = address.schema
         self.decoder = Decoder(keyring, self.clock)
         self.unreadables = self.decoder.unreadables
         # Locks are given up before the client gives up, so that a commit that waited is surely not carried out.
         self._lock_timeout_ms = max(1, int(address.timeout_s * 800))
+
+    def asking(self, text: str, *values: object, lasts: bool = False) -> Exchange[Rows]:
+        """Ask one statement; return its rows."""
+        rows: Rows = yield Statement(text, values)
+        return rows
+
+    def selected(self, kind: Kind, letter: str) -> str:
+        """Return the key of a record and its JSON, as they stand in a ``SELECT``."""
+        return f"{letter}.{kind.key}, {self.schema}.{json_function(kind)}({letter})"
+
+    def read(self, kind: Kind, row: Sequence[Any]) -> Any:
+        """Return the record in such a row."""
+        return self.decoder.record(kind, row[1])[0]
+
+    def columns_in(self, row: Sequence[Any]) -> Sequence[Any]:
+        """Return what such a row says: the columns of its kind, its MAC and its stamp."""
+        return columns_in(row[1])
+
+    def kept(self, text: str) -> str:
+        """Return text as it comes in rows."""
+        return escaped(text)
+
+    def locking_all(self) -> Exchange[None]:
+        """Wait until nobody else commits."""
+        locks = f'{{"alone": true, "lock_timeout_ms": "{LOCK_TIMEOUT_MS}"}}'
+        yield Statement(f"SELECT {self.schema}.lock_v1(%s::jsonb)", (locks,))
+
+    def writing(self, changes: Changes) -> Exchange[None]:
+        """Write changes, within a transaction in which everything is locked."""
+        yield commit_statement(self.schema, self.keyring, [Commit(changes, {}, 0)], LOCK_TIMEOUT_MS)
+
+    def clearing_events(self) -> Exchange[None]:
+        """Delete all events within a transaction, and note up to where."""
+        yield from clearing_events(self.schema)
 
     def fetch(self, queries: Sequence[Query]) -> Exchange[Batch]:
         """Return the results of distinct queries as of one instant, in one statement."""
@@ -79,22 +123,9 @@ class PostgresBackend(Backend):
         """Take the oldest events away."""
         return int((yield trim_statement(self.schema, keep))[0][0])
 
-    def scan(self, kind: str, after: str, limit: int) -> Exchange[Dump]:
-        """Return a batch of all records of a kind."""
-        rows = yield dump_statement(self.schema, KINDS[kind], after, limit)
-        return dump_of(KINDS[kind], rows, self.decoder, limit)
-
-    def count(self) -> Exchange[int]:
-        """Return how many records there are."""
-        return counting(self.schema)
-
-    def clear(self) -> Exchange[None]:
-        """Delete every record, and which peppers they had, all or none."""
-        return clearing(self.schema)
-
     def prepare(self) -> Exchange[None]:
         """Make the tables if there are none and the role may; see that they and the peppers are the right ones."""
-        return opening(self.address, self.keyring)
+        return opening(self, self.address)
 
     def is_there(self) -> Exchange[bool]:
         """Return whether the database holds the tables."""
@@ -102,21 +133,11 @@ class PostgresBackend(Backend):
 
     def migrate(self, grant_to: str | None) -> Exchange[list[int]]:
         """Bring the tables up to this version."""
-        return migrating(self.address, grant_to)
+        return migrating(self, self.address, grant_to)
 
     def check(self, fix: bool, progress: Progress | None) -> Exchange[Sequence[Finding]]:
         """Look at every record, index and function, in batches; indexes and functions are mended by their owner."""
-        return checking(self.address, self.keyring, self.decoder, fix, progress)
-
-    def pepper_marks(self) -> Exchange[dict[str, Mark]]:
-        """Return what is recorded of each pepper."""
-        at = "floor(extract(epoch FROM recorded_at) * 1000)::bigint"
-        rows = yield Statement(f"SELECT key_id, {at}, used_at IS NOT NULL FROM {self.schema}.peppers", ())
-        return {key_id: Mark(at, is_used) for key_id, at, is_used in rows}
-
-    def forget_pepper(self, key_id: str) -> Exchange[None]:
-        """Record of a pepper nothing any more."""
-        yield Statement(f"DELETE FROM {self.schema}.peppers WHERE key_id = %s", (key_id,))
+        return checking(self, self.address, fix, progress)
 
 
 def _not_written(error: StoreError) -> bool:

@@ -1,4 +1,4 @@
-"""The tables' versions and the recorded peppers: what is checked, and brought up to date, when a store is opened.
+"""What a database shows of a name space, and what makes its tables or brings them up to this version.
 
 Scripts here are generators over one connection: they yield a ``Statement`` (``params`` of ``None``: several commands in
 one text) and are sent its rows. Opening makes a name space that is not there yet, where the role may; it never changes
@@ -7,17 +7,14 @@ one that is there: that is ``migrate``'s, which wants a role that owns the table
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreError
-from ..common.migrations import NEWEST, since
-from ..common.pepper_records import missing_error, not_given
+from ..common.migrations import since
 from ..common.retry import Elsewhere
-from ..common.sql_tables import pepper_ranges
+from ..common.sql_server import HOW_TO_MIGRATE, SqlBackend
 from .address import Address
 from .errors import NO_PRIMARY
 from .functions import DIALECT, functions_text, tables_text
@@ -33,9 +30,6 @@ class PlainStatement(NamedTuple):
 
     text: str
 
-
-BEGIN = PlainStatement("BEGIN ISOLATION LEVEL READ COMMITTED")
-"""Begins a transaction that takes locks and then looks: with another level as the default it would see the past."""
 
 Script = Generator[Statement | PlainStatement, list[tuple[Any, ...]], Any]
 
@@ -77,7 +71,7 @@ def _state_statement(address: Address) -> Statement:
     )
 
 
-def opening(address: Address, keyring: PepperKeyring) -> Script:
+def opening(backend: SqlBackend, address: Address) -> Script:
     """Make sure that the tables are there and of this version, and that the peppers are theirs.
 
     Raises:
@@ -99,22 +93,15 @@ def opening(address: Address, keyring: PepperKeyring) -> Script:
         if not (state.may_create_tables or (state.may_create_schema and not state.schema_exists)):
             raise StoreError(
                 f"the database has no store in the schema {address.namespace}, and the role {state.role} may not make "
-                "one; run: session-tokens store migrate, with a role that may"
+                f"one; {HOW_TO_MIGRATE}, with a role that may"
             )
-        yield from migrating(address)
+        yield from migrating(backend, address)
     elif not state.may_use_schema:
         raise StoreError(
             f"the role {state.role} may not use the schema {address.namespace}; "
             "grant it as deploy/postgres/roles.sql does"
         )
-    version = yield from _version(address)
-    _refuse_newer(version)
-    if version < NEWEST:
-        raise StoreError(
-            f"the store's tables are of version {version}, this library needs {NEWEST}; "
-            "run: session-tokens store migrate, with a role that owns them"
-        )
-    yield from _peppers_recorded(address, keyring)
+    yield from backend.checked()
 
 
 def looking(address: Address) -> Script:
@@ -123,34 +110,31 @@ def looking(address: Address) -> Script:
     return state.is_migrated
 
 
-def migrating(address: Address, grant_to: str | None = None) -> Script:
+def migrating(backend: SqlBackend, address: Address, grant_to: str | None = None) -> Script:
     """Bring the tables up to this version, in one transaction; return the numbers of the steps taken.
 
     Two processes that do so at once do it one after the other. A newer version is left as it is.
 
     Args:
+        backend: asks.
         address: where the tables are.
         grant_to: a role that may then use the tables without owning them.
     """
     state = yield from _checked_state(address)
-    yield BEGIN
+    yield from backend.begin()
     yield Statement("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (f"session_tokens {address.namespace}",))
     state = yield from _checked_state(address)
     if not state.schema_exists:
         yield PlainStatement(f"CREATE SCHEMA {address.schema}")
-    version = (yield from _version(address)) if state.is_migrated else 0
-    _refuse_newer(version)
+    version = (yield from backend.version()) if state.is_migrated else 0
     taken = since(version)
     if version == 0:
         yield PlainStatement(in_schema(address, tables_text()))
     for migration in taken:
         if version > 0:
-            for _, _, text in migration.statements(DIALECT, f"{address.schema}."):
+            for _, _, text in migration.statements(DIALECT, backend.prefix):
                 yield PlainStatement(text)
-        yield Statement(
-            f"INSERT INTO {address.schema}.migrations (number, name) VALUES (%s, %s)",
-            (migration.number, migration.name),
-        )
+        yield from backend.migrated(migration.number, migration.name)
     if taken:
         yield PlainStatement(in_schema(address, functions_text()))
     if grant_to is not None:
@@ -195,68 +179,3 @@ def _checked_state(address: Address) -> Generator[Any, list[tuple[Any, ...]], _S
     if state.server_version < SERVER_VERSION_MIN:
         raise InvalidInput(f"PostgreSQL {SERVER_VERSION_MIN // 10_000} or newer is needed")
     return state
-
-
-def _version(address: Address) -> Generator[Any, list[tuple[Any, ...]], int]:
-    rows = yield Statement(f"SELECT coalesce(max(number), 0) FROM {address.schema}.migrations", ())
-    version: int = rows[0][0]
-    return version
-
-
-def _refuse_newer(version: int) -> None:
-    if version > NEWEST:
-        raise StoreError(
-            f"the store's tables are of version {version}, made by a newer session-tokens; this one knows {NEWEST}: "
-            "install the newer one"
-        )
-
-
-def _peppers_recorded(address: Address, keyring: PepperKeyring) -> Script:
-    """Compare the peppers with those recorded, and record new ones; the first to record an id is right."""
-    select = Statement(f"SELECT key_id, check_value FROM {address.schema}.peppers", ())
-    recorded: dict[str, str] = dict((yield select))
-    yield from _peppers_retired(address, keyring)
-    new = [key_id for key_id in keyring.peppers if key_id not in recorded]
-    for key_id in new:
-        yield Statement(
-            f"INSERT INTO {address.schema}.peppers (key_id, check_value) VALUES (%s, %s) ON CONFLICT DO NOTHING",
-            (key_id, keyring.check_of(key_id)),
-        )
-    if new:
-        recorded = dict((yield select))
-    for key_id in keyring.peppers:
-        if not hmac.compare_digest(recorded[key_id], keyring.check_of(key_id)):
-            raise InvalidInput(
-                f"the pepper {key_id} is not the one that the store was written with; give that one", key_id=key_id
-            )
-    unused = f"FROM {address.schema}.peppers WHERE key_id = %s AND used_at IS NULL"
-    if (yield Statement(f"SELECT key_id {unused}", (keyring.current,))):
-        use = unused.replace("FROM", "UPDATE", 1).replace("WHERE", "SET used_at = clock_timestamp() WHERE")
-        yield Statement(use, (keyring.current,))
-
-
-def _peppers_retired(address: Address, keyring: PepperKeyring) -> Script:
-    """Forget older peppers that are not given and under which no row is looked up, signed or kept any more."""
-    rows = yield Statement(
-        f"SELECT key_id, (extract(epoch FROM used_at) * 1000000)::bigint FROM {address.schema}.peppers", ()
-    )
-    missing, asked = not_given(dict(rows), keyring.peppers, keyring.current)
-    needed = list(missing)
-    for key_id in asked:
-        rows = yield need_statement(address, key_id)
-        if rows[0][0]:
-            needed.append(key_id)
-    if needed:
-        given = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
-        raise missing_error("the store", needed, given)
-    for key_id in asked:
-        yield Statement(f"DELETE FROM {address.schema}.peppers WHERE key_id = %s", (key_id,))
-
-
-def need_statement(address: Address, key_id: str) -> Statement:
-    """Ask whether any row needs a pepper; reads all tables when none does."""
-    ranges = [f"EXISTS (SELECT FROM {address.schema}.{rows})" for rows in pepper_ranges("%s")]
-    return Statement(
-        f"SELECT {' OR '.join(ranges)} OR EXISTS (SELECT FROM {address.schema}.idempotency WHERE key_id = %s)",
-        (*(f"{key_id}:", f"{key_id};") * len(ranges), key_id),
-    )

@@ -19,8 +19,8 @@ CREATE TABLE {schema}.migrations (
 CREATE TABLE {schema}.peppers (
     key_id text COLLATE "C" PRIMARY KEY,
     check_value text NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    used_at timestamptz
+    recorded_at bigint NOT NULL,
+    used_at bigint
 );
 
 CREATE SEQUENCE {schema}.stamps AS bigint CACHE 1;
