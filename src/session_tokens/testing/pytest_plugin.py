@@ -166,7 +166,7 @@ def _in_asgi(
         before = import_module("session_tokens").AsyncSessionTokens(tokens.store, tokens.settings)
     layer.store.use(before)
     issued = tokens.log_in(owner, data=data, remember=remember, acr=acr)
-    client.cookies.set(layer.cookie.name(is_https=client.base_url.scheme == "https"), issued.secret)
+    client.cookies.set(layer.keeping.cookie.name(is_https=client.base_url.scheme == "https"), issued.secret)
     return issued.session
 
 

@@ -17,15 +17,16 @@ from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Protocol
 
 from .._async.api import AsyncSessionTokens
-from ..crypto.minting import SESSION_SECRET, Pepper, new_secret
+from ..crypto.minting import Pepper
 from ..errors import Refused, SessionEnded, StoreBusy, StoreError, StoreUnavailable, UnknownSession
 from ..records import Page, Session
-from ..settings import UNSET, Duration, Settings, Unset, duration_ms
-from .cookies import SameSite, SessionCookie
+from ..settings import UNSET, Duration, Settings, Unset
+from .cookies import SameSite
 from .ends import Closing, Ends
-from .incoming import Trust
+from .incoming import Incoming
+from .keeping import UNREADABLE, UNWRITABLE, Keeping, headers_of_answer, headers_with
 from .origins import FORGED
-from .session import CookieChange, WebSession, drive_async, loading_as
+from .session import WebSession, drive_async, loading_as
 from .sockets import SESSION_ENDED
 
 Scope = MutableMapping[str, Any]
@@ -33,13 +34,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 
 log = logging.getLogger("session_tokens.web")
 
 SESSION = "session_tokens.session"
 """Where the scope holds the middleware's own session, whatever others put at ``session``."""
-RETRY_AFTER_S = 1
 TRY_AGAIN_LATER = 1013
 """The code of a WebSocket that is closed because the store cannot be read (RFC 6455, IANA's registry)."""
 
@@ -57,22 +56,27 @@ class AsyncWebSession(WebSession):
 
     Attributes:
         tokens: the API on the store that it is kept in.
-        is_forged: whether a page of another origin sent the request, which then logs nobody in.
     """
+
+    __slots__ = ("_ends", "_request", "tokens")
 
     def __init__(
         self,
         record: Session | None,
         secret: str | None,
-        *,
         tokens: AsyncSessionTokens,
-        ends: Callable[[], Ends],
-        **options: Any,
+        ends: Callable[[AsyncSessionTokens], Ends],
+        request: Arriving,
+        options: dict[str, Any],
     ) -> None:
-        super().__init__(record, secret, **options)
+        super().__init__(record, secret, client=request.client, options=options)
         self.tokens = tokens
-        self.is_forged = False
-        self._ends = ends
+        self._ends, self._request = ends, request
+
+    @property
+    def is_forged(self) -> bool:
+        """Whether a page of another origin sent the request, which then logs nobody in."""
+        return self._request.incoming.is_forged
 
     def closes(self, websocket: WebSocket | None = None, code: int = SESSION_ENDED) -> Closing:
         """Return a block that is left when the session ends, anywhere, and which closes a WebSocket then.
@@ -92,7 +96,9 @@ class AsyncWebSession(WebSession):
             return websocket.close(code, reason)
 
         record = None if self.id is None else self.record
-        return Closing(None if record is None else self._ends(), record, None if websocket is None else close)
+        return Closing(
+            None if record is None else self._ends(self.tokens), record, None if websocket is None else close
+        )
 
     async def list_devices(self, *, after: str | None = None, limit: int = 100) -> Page[Session]:
         """Return a page of the living sessions of whoever is logged in here, this one too; a visitor has none."""
@@ -145,17 +151,25 @@ class SharedStore:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
 
+    def at_hand(self) -> AsyncSessionTokens | None:
+        """Return the API on the store if it is open for the running loop."""
+        if self._used is not None:
+            return self._used
+        tokens = self._tokens
+        if tokens is None or self._url is None or tokens.store.blocking or self._loop is asyncio.get_running_loop():
+            return tokens
+        return None
+
     async def tokens(self) -> AsyncSessionTokens:
         """Return the API on the store, opened if it is not yet.
 
         Raises:
             StoreUnavailable: it cannot be reached.
         """
-        if self._used is not None:
-            return self._used
+        ready = self.at_hand()
+        if ready is not None:
+            return ready
         loop = asyncio.get_running_loop()
-        if self._tokens is not None and (self._url is None or self._tokens.store.blocking or self._loop is loop):
-            return self._tokens
         if self._loop is not loop:
             self._tokens, self._opening, self._loop = None, asyncio.Lock(), loop
         async with self._opening:
@@ -227,29 +241,57 @@ class SessionMiddleware:
     ) -> None:
         self.app = app
         self.store = SharedStore(store, settings, pepper)
-        self.cookie = SessionCookie(
-            session_cookie,
+        self.keeping = Keeping(
+            session_cookie=session_cookie,
+            max_age=max_age,
             path=path,
-            domain=domain,
             same_site=same_site,
             https_only=https_only,
+            domain=domain,
             partitioned=partitioned,
+            trusted_origins=trusted_origins,
+            trusted_proxies=trusted_proxies,
         )
-        self._is_over = isinstance(max_age, int | float) and not isinstance(max_age, bool) and max_age <= 0
-        self._lasts_s = None
-        if max_age is not UNSET and max_age is not None and not self._is_over:
-            self._lasts_s = (duration_ms("max_age", max_age) or 0) / 1000
-        self._options = {} if self._lasts_s is None else {"max_age": self._lasts_s}
-        self._trust = Trust(trusted_origins, trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, one WebSocket, or the life of the application."""
-        if scope["type"] == "lifespan":
-            await self._live(scope, receive, send)
-        elif scope["type"] in ("http", "websocket"):
-            await self._serve(scope, receive, send)
-        else:
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            await (self._live if kind == "lifespan" else self.app)(scope, receive, send)
+            return
+        response = Response(self.keeping, scope, send)
+        secret = response.secret()
+        if secret is not None and response.incoming.is_forged:
+            await _refuse(scope, send, 403, FORGED)
+            return
+        try:
+            tokens = self.store.at_hand() or await self.store.tokens()
+            given = tokens, self.store.ends, response, self.keeping.options
+            if secret is None:
+                session = AsyncWebSession(None, None, *given)
+            else:
+                session = await drive_async(
+                    tokens, loading_as(lambda record, secret: AsyncWebSession(record, secret, *given), secret)
+                )
+        except (StoreUnavailable, StoreBusy) as error:
+            log.warning("a request is answered 503, for its session cannot be read: %s", error)
+            await _refuse(scope, send, 503, UNREADABLE)
+            return
+        scope["session"] = scope[SESSION] = response.session = session
+        if kind == "websocket":
             await self.app(scope, receive, send)
+            await _settle_socket(session)
+            return
+        try:
+            await self.app(scope, receive, response.send)
+        except Exception as error:
+            if not response.has_begun:
+                await _settle_error(session)
+                if isinstance(error, StoreUnavailable | StoreBusy):
+                    log.warning("a request is answered 503, for the store cannot be asked: %s", error)
+                    await _answer(send, 503, "try again")
+                    return
+            raise
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open the store as the application starts, so that it is swept from then on, and close it at the end."""
@@ -268,88 +310,23 @@ class SessionMiddleware:
         finally:
             await self.store.close()
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers: Headers = scope["headers"]
-        fields = {_READ[name]: value.decode("latin-1") for name, value in headers if name in _READ}
-        client = scope.get("client")
-        method = scope.get("method", "POST")  # a WebSocket may change anything, whatever its handshake says
-        incoming = self._trust.look_at(
-            method,
-            client[0] if client else None,
-            fields.get,
-            is_https=scope.get("scheme") in ("https", "wss"),
-        )
-        secret = self.cookie.value_of(headers, is_https=incoming.is_https)
-        if secret is not None and incoming.is_forged:
-            await _refuse(scope, send, 403, FORGED.encode())
-            return
-        try:
-            tokens = await self.store.tokens()
-            options: dict[str, Any] = {
-                "tokens": tokens,
-                "ends": lambda: self.store.ends(tokens),
-                "client": (fields.get("user-agent"), incoming.address),
-                "options": self._options,
-            }
-            if secret is None:
-                session = AsyncWebSession(None, None, **options)
-            else:
-                session = await drive_async(tokens, loading_as(AsyncWebSession, secret, **options))
-        except (StoreUnavailable, StoreBusy) as error:
-            log.warning("a request is answered 503, for its session cannot be read: %s", error)
-            await _refuse(scope, send, 503, b"the sessions cannot be read just now; try again")
-            return
-        scope["session"] = session
-        session.is_forged = incoming.is_forged
-        scope[SESSION] = session
-        response = (
-            None if scope["type"] == "websocket" else _Response(self, session, tokens, send, is_https=incoming.is_https)
-        )
-        try:
-            await self.app(scope, receive, send if response is None else response.send)
-        except Exception as error:
-            if response is not None and not response.has_begun:
-                await self._settle_error(session, tokens)
-                if isinstance(error, StoreUnavailable | StoreBusy):
-                    log.warning("a request is answered 503, for the store cannot be asked: %s", error)
-                    await _answer(send, 503, b"try again")
-                    return
-            raise
-        if response is None:
-            await self._settle_socket(session, tokens)
 
-    async def settle(self, session: WebSession, tokens: AsyncSessionTokens, status: int) -> CookieChange:
-        """Do to a session what the response does to it; return what becomes of the cookie."""
-        if self._is_over and session.record is None:
-            return CookieChange.SET if session.modified and status < 500 else CookieChange.KEEP
-        return await drive_async(tokens, session.settling(status))
+async def _settle_error(session: AsyncWebSession) -> None:
+    """After an exception no response of ours reaches the browser; a log-out is done all the same."""
+    try:
+        await drive_async(session.tokens, session.settling(500))
+    except StoreError as error:
+        log.warning("a log-out could not be written: %s", error)
 
-    async def _settle_error(self, session: WebSession, tokens: AsyncSessionTokens) -> None:
-        """After an exception no response of ours reaches the browser; a log-out is done all the same."""
-        try:
-            await drive_async(tokens, session.settling(500))
-        except StoreError as error:
-            log.warning("a log-out could not be written: %s", error)
 
-    async def _settle_socket(self, session: WebSession, tokens: AsyncSessionTokens) -> None:
-        """After a WebSocket, write what changed; no cookie can be set, so that nobody logs in and no record is made."""
-        if session.record is None or session.is_logging_in:
-            return
-        try:
-            await drive_async(tokens, session.settling())
-        except StoreError as error:
-            log.warning("what a WebSocket changed in its session could not be written: %s", error)
-
-    def cookie_header(self, change: CookieChange, session: WebSession, *, is_https: bool) -> str | None:
-        """Return the ``Set-Cookie`` header of a response; ``None`` where the cookie stays as it is."""
-        if change is CookieChange.KEEP:
-            return None
-        if change is CookieChange.CLEAR:
-            return self.cookie.clear(is_https=is_https)
-        if self._is_over:
-            return self.cookie.set(new_secret(SESSION_SECRET), is_https=is_https, max_age_s=0)
-        age_s = session.cookie_age_s(is_kept=session.remember or self._lasts_s is not None)
-        return self.cookie.set(str(session.secret), is_https=is_https, max_age_s=age_s)
+async def _settle_socket(session: AsyncWebSession) -> None:
+    """After a WebSocket, write what changed; no cookie can be set, so that nobody logs in and no record is made."""
+    if session.record is None or session.is_logging_in:
+        return
+    try:
+        await drive_async(session.tokens, session.settling())
+    except StoreError as error:
+        log.warning("what a WebSocket changed in its session could not be written: %s", error)
 
 
 def middleware_of(app: Any) -> SessionMiddleware | None:
@@ -366,90 +343,102 @@ def middleware_of(app: Any) -> SessionMiddleware | None:
     return layer
 
 
-class _Response:
+class Arriving:
+    """What is known of a request, found when it is asked for: a visitor's page does not want to know."""
+
+    def __init__(self, keeping: Keeping, scope: Scope) -> None:
+        self._keeping, self._scope = keeping, scope
+        self._incoming: Incoming | None = None
+        self._fields: dict[bytes, bytes] = {}
+
+    def secret(self) -> str | None:
+        """Return what our cookie holds."""
+        sent = [value for name, value in self._scope["headers"] if name == b"cookie"]
+        if not sent:
+            return None
+        return self._keeping.cookie.value_among(sent, is_https=self.incoming.is_https)
+
+    @property
+    def incoming(self) -> Incoming:
+        """What the request says, and what our proxies say of it."""
+        if self._incoming is None:
+            scope = self._scope
+            client = scope.get("client")
+            self._fields = {name: value for name, value in scope["headers"] if name in _READ}
+            self._incoming = self._keeping.trust.look_at(
+                scope.get("method", "POST"),  # a WebSocket may change anything, whatever its handshake says
+                client[0] if client else None,
+                self._header,
+                is_https=scope.get("scheme") in ("https", "wss"),
+            )
+        return self._incoming
+
+    def client(self) -> tuple[str | None, str | None]:
+        """Return the user agent and the address of the client."""
+        address = self.incoming.address
+        return self._header("user-agent"), address
+
+    def _header(self, name: str) -> str | None:
+        value = self._fields.get(name.encode())
+        return None if value is None else value.decode("latin-1")
+
+
+class Response(Arriving):
     """What is sent of one response: its session is settled before it begins."""
 
-    def __init__(
-        self,
-        middleware: SessionMiddleware,
-        session: AsyncWebSession,
-        tokens: AsyncSessionTokens,
-        send: Send,
-        *,
-        is_https: bool,
-    ) -> None:
-        self._middleware = middleware
-        self._session = session
-        self._tokens = tokens
+    session: AsyncWebSession
+
+    def __init__(self, keeping: Keeping, scope: Scope, send: Send) -> None:
+        super().__init__(keeping, scope)
         self._send = send
-        self._is_https = is_https
         self._is_refused = False
         self.has_begun = False
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application."""
         if message["type"] == "http.response.start" and not self.has_begun:
-            await self._begin(message)
-        if not self._is_refused:
-            await self._send(message)
+            if not self.session.is_untouched:
+                return self._begin(message)
+            self.has_begun = True
+        return _nothing() if self._is_refused else self._send(message)
 
     async def _begin(self, message: Message) -> None:
-        if self._session.is_untouched:
-            self.has_begun = True
-            return
-        if self._session.is_forged and self._session.is_logging_in:
-            self.has_begun = self._is_refused = True
-            await _answer(self._send, 403, FORGED.encode())
+        session = self.session
+        if session.is_logging_in and session.is_forged:
+            await self._replace(403, FORGED)
             return
         try:
-            change = await self._middleware.settle(self._session, self._tokens, message["status"])
+            change = await drive_async(session.tokens, self._keeping.settling(session, message["status"]))
         except (StoreUnavailable, StoreBusy) as error:
             log.warning("a response is replaced by 503, for its session cannot be written: %s", error)
-            self.has_begun = self._is_refused = True
-            await _answer(self._send, 503, b"the session cannot be written just now; try again")
+            await self._replace(503, UNWRITABLE)
             return
         except Refused as error:
-            self.has_begun = self._is_refused = True
-            await _answer(self._send, 403, f"the log-in is refused: {error.code}".encode())
+            await self._replace(403, f"the log-in is refused: {error.code}")
             return
         self.has_begun = True
-        header = self._middleware.cookie_header(change, self._session, is_https=self._is_https)
-        headers = list(message.get("headers", ()))
-        if header is not None:
-            headers = [pair for pair in headers if pair[0].lower() != b"cache-control" or _keeps_private(pair[1])]
-            if not any(name.lower() == b"cache-control" for name, _ in headers):
-                headers.append((b"cache-control", b"no-store"))
-            headers.append((b"set-cookie", header.encode("latin-1")))
-        if header is not None or self._session.accessed:
-            headers = _varying(headers)
-        message["headers"] = headers
+        cookie = self._keeping.cookie_header(change, session, is_https=self.incoming.is_https)
+        message["headers"] = headers_with(list(message.get("headers", ())), cookie, accessed=session.accessed)
+        await self._send(message)
+
+    async def _replace(self, status: int, text: str) -> None:
+        self.has_begun = self._is_refused = True
+        await _answer(self._send, status, text)
 
 
-_READ = {
-    name.encode(): name
-    for name in (
-        "origin", "sec-fetch-site", "host", "user-agent", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
-    )
-}  # fmt: skip
+_READ = frozenset(
+    {
+        b"origin", b"sec-fetch-site", b"host", b"user-agent", b"x-forwarded-for", b"x-forwarded-proto",
+        b"x-forwarded-host",
+    }
+)  # fmt: skip
 
 
-def _keeps_private(value: bytes) -> bool:
-    """Whether a ``Cache-Control`` lets no shared cache keep the response, and so the cookie."""
-    directives = {directive.strip().lower() for directive in value.split(b",")}
-    return bool(directives & {b"no-store", b"private"})
+async def _nothing() -> None:
+    """Send nothing: another answer has taken the place of the application's."""
 
 
-def _varying(headers: Headers) -> Headers:
-    """Return headers that say that the response depends on the cookie (RFC 9110, section 12.5.5)."""
-    varies = b", ".join(value for name, value in headers if name.lower() == b"vary" and value.strip())
-    named = {field.strip().lower() for field in varies.split(b",")}
-    if named & {b"cookie", b"*"}:
-        return headers
-    kept = [pair for pair in headers if pair[0].lower() != b"vary"]
-    return [*kept, (b"vary", varies + b", Cookie" if varies else b"Cookie")]
-
-
-async def _refuse(scope: Scope, send: Send, status: int, text: bytes) -> None:
+async def _refuse(scope: Scope, send: Send, status: int, text: str) -> None:
     """Send the 503 for a request whose session cannot be read; the cookie stays as it is."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": TRY_AGAIN_LATER if status == 503 else 1008})
@@ -457,10 +446,7 @@ async def _refuse(scope: Scope, send: Send, status: int, text: bytes) -> None:
     await _answer(send, status, text)
 
 
-async def _answer(send: Send, status: int, text: bytes) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
-    headers += [(b"cache-control", b"no-store")]
-    if status == 503:
-        headers += [(b"retry-after", b"%d" % RETRY_AFTER_S)]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text})
+async def _answer(send: Send, status: int, text: str) -> None:
+    body = text.encode()
+    await send({"type": "http.response.start", "status": status, "headers": headers_of_answer(status, body)})
+    await send({"type": "http.response.body", "body": body})

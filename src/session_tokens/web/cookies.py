@@ -142,6 +142,11 @@ class SessionCookie:
         value = self._readers[is_https or self._https_only].value_of(headers)
         return value.decode("latin-1") if value else None
 
+    def value_among(self, sent: list[bytes], *, is_https: bool) -> str | None:
+        """Return its value in the ``Cookie`` headers of a request, as ``value_of`` does."""
+        value = self._readers[is_https or self._https_only].value_in(b"; ".join(sent))
+        return value.decode("latin-1") if value else None
+
     def value_in(self, header: str, *, is_https: bool) -> str | None:
         """Return its value in a ``Cookie`` header, as ``value_of`` does."""
         return self.value_of([(b"cookie", header.encode("latin-1", "replace"))], is_https=is_https)

@@ -1,9 +1,15 @@
-"""A dictionary that knows whether it was read."""
+"""A dictionary that knows whether it was read, and what tells whether a field of it was changed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, Final, Self
+
+from ..records import JSON
+
+SCALARS: Final = frozenset({str, int, bool, type(None)})
+"""Types with nothing within that could change, whose values are alike where their JSON is."""
 
 
 class TrackedFields(dict[str, Any]):
@@ -15,7 +21,10 @@ class TrackedFields(dict[str, Any]):
         accessed: whether the application read it: the response then differs from browser to browser.
     """
 
-    accessed = False
+    __slots__ = ("accessed",)
+
+    def __init__(self) -> None:
+        self.accessed = False
 
     def mark_accessed(self) -> None:
         """Note that the application read it."""
@@ -102,3 +111,29 @@ class TrackedFields(dict[str, Any]):
     def copy(self) -> dict[str, Any]:
         """Return the fields as a dictionary of its own."""
         return dict(self.items())
+
+
+class Text(str):
+    """What a field is compared by that is no scalar: its JSON."""
+
+    __slots__ = ()
+
+
+def kept_of(value: JSON) -> JSON:
+    """Return what a field is compared by later: itself, or its JSON where something within may change."""
+    return value if type(value) in SCALARS else Text(text_of(value))
+
+
+def is_kept(kept: JSON, value: JSON) -> bool:
+    """Whether a field is what ``kept_of`` was given."""
+    if type(value) in SCALARS:
+        return type(kept) is type(value) and kept == value
+    return type(kept) is Text and kept == text_of(value)
+
+
+def text_of(value: JSON) -> str:
+    """Return a field as it is compared; what is no JSON is refused when it is written, by the field's name."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except (TypeError, ValueError):
+        return ""

@@ -27,7 +27,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Generator, Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from ..contract.drive import drive as drive_awaiting
 from ..contract.drive import drive_now
@@ -37,24 +37,16 @@ from ..records import JSON, Issued, Session
 from ..rules.reserved import is_anonymous
 from ..settings import ATTEMPTS_MAX, Duration
 from .cookies import LONGEST_S
-from .fields import TrackedFields
+from .fields import Text, TrackedFields, is_kept, kept_of, text_of
 from .steps import Step, all_taken, taken
 
 T = TypeVar("T")
 Encode = Callable[[Any], Any]
+Client = Callable[[], tuple[str | None, str | None]]
+"""Returns the user agent and the address of a client, for the sessions that are opened here."""
 HIDDEN = "_st_"
 """How the names of fields begin that are the session's own and not the application's."""
 REMEMBER, FLASH = HIDDEN + "remember", HIDDEN + "flash"
-
-
-SCALARS: Final = frozenset({str, int, bool, type(None)})
-"""Types with nothing within that could change, whose values are alike where their JSON is."""
-
-
-class _Text(str):
-    """What a field is compared by that is no scalar: its JSON."""
-
-    __slots__ = ()
 
 
 class Command(NamedTuple):
@@ -96,9 +88,14 @@ class WebSession(TrackedFields):
         record: the session as it was read; ``None`` where there is none.
         accessed: whether the application read it: the response then differs from browser to browser.
         kind: how the secrets begin that are minted here.
-        client: the user agent and the address of the client, for the sessions that are opened here.
         options: further arguments of ``log_in`` for the sessions that are opened here, as ``max_age``.
     """
+
+    # A dictionary of attributes would cost a visitor's request more than all the rest here.
+    __slots__ = (
+        "__dict__", "_cleared", "_client_of", "_encode", "_ended", "_hidden", "_kept", "_log_in", "_minted", "_moved",
+        "_secret", "_steps", "kind", "options", "record",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -108,28 +105,27 @@ class WebSession(TrackedFields):
         encode: Encode = as_it_is,
         decode: Encode = as_it_is,
         kind: str = SESSION_SECRET,
-        client: tuple[str | None, str | None] = (None, None),
+        client: Client | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.record = record
         self.kind = kind
-        self.client = client
-        self.options = dict(options or {})
-        self._secret = secret if record is not None else None
+        self.options = options or {}
+        self._client_of = client
         self._encode = encode
+        self._secret = None if record is None else secret
         self._log_in: LogIn | None = None
         self._minted: str | None = None
-        self._ended = self._cleared = self._moved = False
+        self._ended = self._cleared = self._moved = self.accessed = False
         self._kept: dict[str, JSON] = {}
         self._steps: dict[str, list[Step]] = {}
         self._hidden: dict[str, JSON] = {}
-        super().__init__()
         if record is not None:
             self._take(record, decode)
 
     def _take(self, record: Session, decode: Encode) -> None:
         for field, value in json.loads(record.details.data_text).items():
-            self._kept[field] = value if type(value) in SCALARS else _Text(_text(value))
+            self._kept[field] = kept_of(value)
             if field.startswith(HIDDEN):
                 self._hidden[field] = value
             else:
@@ -332,7 +328,7 @@ class WebSession(TrackedFields):
         present = {field: self._encode(value) for field, value in dict.items(self)} | self._hidden
         kept = self._kept
         changes = {
-            field: value for field, value in present.items() if field not in kept or not _is_kept(kept[field], value)
+            field: value for field, value in present.items() if field not in kept or not is_kept(kept[field], value)
         }
         return changes, [field for field in kept if field not in present]
 
@@ -395,8 +391,8 @@ class WebSession(TrackedFields):
         if field not in self._steps:
             return False
         kept = self._kept.get(field)
-        base = json.loads(kept) if isinstance(kept, _Text) else kept
-        return _text(_retaken(base, self._steps[field], None)) == _text(value)
+        base = json.loads(kept) if isinstance(kept, Text) else kept
+        return text_of(_retaken(base, self._steps[field], None)) == text_of(value)
 
     def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
         former, self.record, self._secret = self.record, None, None
@@ -436,7 +432,8 @@ class WebSession(TrackedFields):
         return CookieChange.SET
 
     def _client(self) -> dict[str, Any]:
-        return {"user_agent": self.client[0], "address": self.client[1]}
+        user_agent, address = (None, None) if self._client_of is None else self._client_of()
+        return {"user_agent": user_agent, "address": address}
 
 
 S = TypeVar("S", bound=WebSession)
@@ -481,18 +478,3 @@ def _retaken(base: JSON, steps: list[Step], otherwise: JSON) -> JSON:
     except TypeError:
         return otherwise
     return value
-
-
-def _is_kept(kept: JSON, value: JSON) -> bool:
-    """Whether a field is what the store has: as it stands, or by its JSON where something within may have changed."""
-    if type(value) in SCALARS:
-        return type(kept) is type(value) and kept == value
-    return type(kept) is _Text and kept == _text(value)
-
-
-def _text(value: JSON) -> str:
-    """Return a field as it is compared; what is no JSON is refused when it is written, by the field's name."""
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    except (TypeError, ValueError):
-        return ""

@@ -129,7 +129,9 @@ class SessionTokensInterface(SessionInterface):
         header = request.environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
         presented = cookie_named(self.cookie_name(app, request)).value_in(header).decode("latin-1")
         incoming = self._incoming(request)
-        client = request.headers.get("User-Agent"), incoming.address
+
+        def client() -> tuple[str | None, str | None]:
+            return request.headers.get("User-Agent"), incoming.address
 
         def load() -> WebSession:
             if presented and incoming.is_forged:

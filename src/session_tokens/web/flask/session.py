@@ -10,7 +10,8 @@ from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
 from ...records import Session
-from ..session import SCALARS, WebSession
+from ..fields import SCALARS
+from ..session import WebSession
 
 PERMANENT: Final = "_permanent"
 """Where Flask keeps whether a session outlives the browser; alone it is no data."""

@@ -1,0 +1,119 @@
+"""How the sessions of an application are kept in browsers: its cookie, how long it lasts, whose word is taken.
+
+It is what frameworks share that have no settings of their own for it: ASGI, WSGI, Litestar and aiohttp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator
+from typing import Any
+
+from ..crypto.minting import SESSION_SECRET, new_secret
+from ..settings import UNSET, Duration, Unset, duration_ms
+from .cookies import SameSite, SessionCookie
+from .incoming import Trust
+from .session import Command, CookieChange, WebSession
+
+RETRY_AFTER_S = 1
+UNREADABLE = "the sessions cannot be read just now; try again"
+UNWRITABLE = "the session cannot be written just now; try again"
+Headers = list[tuple[bytes, bytes]]
+
+
+class Keeping:
+    """The cookie of an application's sessions, and what becomes of it with a response.
+
+    Args:
+        session_cookie: the cookie's name; without one ``__Host-session`` on https and ``session`` on http.
+        max_age: how long sessions and their cookies last, in seconds or a ``timedelta``; ``None``, or left away: as the
+            settings say, and the cookie until the browser is closed; 0 or less: not at all.
+        path, same_site, https_only, domain, partitioned: of the cookie, as for ``SessionCookie``.
+        trusted_origins, trusted_proxies: as for ``Trust``.
+
+    Raises:
+        InvalidInput: an argument that can never be right.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_cookie: str | None = None,
+        max_age: Duration | None | Unset = UNSET,
+        path: str = "/",
+        same_site: SameSite = "lax",
+        https_only: bool = False,
+        domain: str | None = None,
+        partitioned: bool = False,
+        trusted_origins: Collection[str] = (),
+        trusted_proxies: Collection[str] = (),
+    ) -> None:
+        self.cookie = SessionCookie(
+            session_cookie,
+            path=path,
+            domain=domain,
+            same_site=same_site,
+            https_only=https_only,
+            partitioned=partitioned,
+        )
+        self.trust = Trust(trusted_origins, trusted_proxies)
+        self._is_over = isinstance(max_age, int | float) and not isinstance(max_age, bool) and max_age <= 0
+        self._lasts_s: float | None = None
+        if max_age is not UNSET and max_age is not None and not self._is_over:
+            self._lasts_s = (duration_ms("max_age", max_age) or 0) / 1000
+        self.options: dict[str, Any] = {} if self._lasts_s is None else {"max_age": self._lasts_s}
+
+    def settling(self, session: WebSession, status: int) -> Generator[Command, Any, CookieChange]:
+        """Do to a session what a response of that status does to it; return what becomes of the cookie."""
+        if self._is_over and session.record is None:
+            return CookieChange.SET if session.modified and status < 500 else CookieChange.KEEP
+        return (yield from session.settling(status))
+
+    def cookie_header(self, change: CookieChange, session: WebSession, *, is_https: bool) -> str | None:
+        """Return the ``Set-Cookie`` header of a response; ``None`` where the cookie stays as it is."""
+        if change is CookieChange.KEEP:
+            return None
+        if change is CookieChange.CLEAR:
+            return self.cookie.clear(is_https=is_https)
+        if self._is_over:
+            return self.cookie.set(new_secret(SESSION_SECRET), is_https=is_https, max_age_s=0)
+        age_s = session.cookie_age_s(is_kept=session.remember or self._lasts_s is not None)
+        return self.cookie.set(str(session.secret), is_https=is_https, max_age_s=age_s)
+
+
+def headers_with(headers: Headers, cookie: str | None, *, accessed: bool) -> Headers:
+    """Return the headers of a response with our cookie, and with what caches must be told because of it.
+
+    Args:
+        headers: of the application, in bytes.
+        cookie: the ``Set-Cookie`` header, ``None`` where the cookie stays as it is.
+        accessed: whether the session was looked at: the response then differs from browser to browser.
+    """
+    if cookie is not None:
+        headers = [pair for pair in headers if pair[0].lower() != b"cache-control" or _keeps_private(pair[1])]
+        if not any(name.lower() == b"cache-control" for name, _ in headers):
+            headers.append((b"cache-control", b"no-store"))
+        headers.append((b"set-cookie", cookie.encode("latin-1")))
+    return _varying(headers) if cookie is not None or accessed else headers
+
+
+def headers_of_answer(status: int, text: bytes) -> Headers:
+    """Return the headers of an answer of ours that takes the place of the application's."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text))]
+    headers += [(b"cache-control", b"no-store")]
+    return [*headers, (b"retry-after", b"%d" % RETRY_AFTER_S)] if status == 503 else headers
+
+
+def _keeps_private(value: bytes) -> bool:
+    """Whether a ``Cache-Control`` lets no shared cache keep the response, and so the cookie."""
+    directives = {directive.strip().lower() for directive in value.split(b",")}
+    return bool(directives & {b"no-store", b"private"})
+
+
+def _varying(headers: Headers) -> Headers:
+    """Return headers that say that the response depends on the cookie (RFC 9110, section 12.5.5)."""
+    varies = b", ".join(value for name, value in headers if name.lower() == b"vary" and value.strip())
+    named = {field.strip().lower() for field in varies.split(b",")}
+    if named & {b"cookie", b"*"}:
+        return headers
+    kept = [pair for pair in headers if pair[0].lower() != b"vary"]
+    return [*kept, (b"vary", varies + b", Cookie" if varies else b"Cookie")]
