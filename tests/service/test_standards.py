@@ -31,6 +31,7 @@ async def test_introspection_of_a_session_says_what_7662_names(world: World) -> 
         "iat": session["created_at"] // 1000,
         "token_type": "Bearer",
         "client_id": session["client_id"],
+        "auth_time": session["authenticated_at"] // 1000,
         "st_id": session["id"],
         "st_kind": "session",
         "st_expires_at": session["expires_at"],

@@ -94,6 +94,7 @@ def call_all(st: SessionTokens) -> None:
     assert_type(st.log_in(None, data={"cart": [1]}, idempotency_key="k"), Issued)
     assert_type(st.log_in("ann", former=issued.id, secret=issued.secret, removed=["a"], remember=True), Issued)
     assert_type(st.log_in("ann", former=issued.id, acr="urn:x", amr=["pwd"]), Issued)
+    assert_type(st.open_session("ann", acr="urn:x", amr=["pwd"]), Issued)
     assert_type(st.rotate_session(issued.id, authenticated=True, acr="urn:x", amr=("pwd",)), Issued)
     assert_type(st.detach_session(issued.id, idempotency_key="x"), Session)
     assert_type(st.attach_session(issued.id, idempotency_key="x"), Issued)

@@ -44,6 +44,8 @@ class SyncSessionCommands(SyncCore):
         label: str | None = None,
         user_agent: str | None = None,
         address: str | None = None,
+        acr: str | None = None,
+        amr: Collection[str] = (),
         client_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Issued:
@@ -59,6 +61,8 @@ class SyncSessionCommands(SyncCore):
             label: a name for the owner to tell sessions apart.
             user_agent: of the client that logs in; it, label and address are cleaned and cut to length, not refused.
             address: of the client that logs in.
+            acr: how surely the owner proved who they are, a value of the application's (OpenID Connect Core 1.0).
+            amr: by which methods, such as ``["pwd", "otp"]`` (RFC 8176).
             client_id: the id of the service key on whose behalf it is opened.
 
         Raises:
@@ -68,9 +72,12 @@ class SyncSessionCommands(SyncCore):
         """
         opening = self._opening(
             inputs.receiver_of("owner", owner, self._own_owners), idle_timeout, max_age, detached_timeout, detachable,
-            details_of(self._policy, self._secret_kind, data, label, user_agent, address), client_id,
+            details_of(self._policy, self._secret_kind, data, label, user_agent, address, acr, amr), client_id,
         )  # fmt: skip
-        asked = () if idempotency_key is None else inputs.asked_of(idle_timeout, max_age, detached_timeout)
+        asked: tuple[object, ...] = ()
+        if idempotency_key is not None:
+            how = opening.details.acr, opening.details.amr_text
+            asked = *inputs.asked_of(idle_timeout, max_age, detached_timeout), *how
         return self._issue(
             "open_session",
             idempotency_key,

@@ -20,7 +20,11 @@ def rotate(options: Namespace) -> int:
     """Give a session a new secret and print it; the old one is dead."""
     with opened(options) as tokens:
         rotated = tokens.rotate_session(
-            options.id, authenticated=options.authenticated, idempotency_key=options.idempotency_key
+            options.id,
+            authenticated=options.authenticated,
+            acr=options.acr,
+            amr=options.amr,
+            idempotency_key=options.idempotency_key,
         )
         return issued(options, rotated)
 

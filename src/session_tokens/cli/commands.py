@@ -66,6 +66,8 @@ def open_session(options: Namespace) -> int:
                 label=options.label,
                 user_agent=options.user_agent,
                 address=options.address,
+                acr=options.acr,
+                amr=options.amr,
                 idempotency_key=options.idempotency_key,
             ),
         )

@@ -99,6 +99,7 @@ def _session_commands(command: Callable[[str, str, str], ArgumentParser]) -> Non
     opening.add_argument("--label")
     opening.add_argument("--user-agent")
     opening.add_argument("--address")
+    _proof_options(opening)
     opening.add_argument("--idempotency-key", metavar="KEY")
 
     verifying = command("verify", "commands:verify", "say whether a secret on standard input is active")
@@ -160,6 +161,7 @@ def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> No
     rotate = command("rotate", "changing:rotate", "give a session a new secret; prints it once")
     rotate.add_argument("id", metavar="SESSION_ID")
     rotate.add_argument("--authenticated", action="store_true", help="its owner has just proved who they are")
+    _proof_options(rotate)
     rotate.add_argument("--idempotency-key", metavar="KEY")
 
     detach = command("detach", "changing:detach", "log a detachable session out and let it go on")
@@ -331,6 +333,13 @@ def _one_store(made: ArgumentParser) -> None:
     either = made.add_mutually_exclusive_group()
     either.add_argument("url", nargs="?", metavar="URL", help="else SESSION_TOKENS_STORE")
     either.add_argument("--store", metavar="URL", help="the same, as other commands take it")
+
+
+def _proof_options(made: ArgumentParser) -> None:
+    made.add_argument("--acr", metavar="CLASS", help="how surely the owner has just proved who they are")
+    made.add_argument(
+        "--amr", action="append", default=[], metavar="METHOD", help="by which method, such as otp; again"
+    )
 
 
 def _page_options(made: ArgumentParser) -> None:

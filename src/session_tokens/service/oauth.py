@@ -9,6 +9,7 @@ from ..clock import NEVER
 from ..crypto.minting import TOKEN_SECRET
 from ..records import Session, Token
 from ..rules.expiry import LEAST_GOOD_MS, good_until
+from ..rules.reserved import is_anonymous
 from ..service_keys.roles import may
 from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
@@ -101,6 +102,9 @@ def _of_session(session: Session) -> Introspection:
         iat=session.created_at // 1000,
         token_type="Bearer",
         client_id=session.client_id or msgspec.UNSET,
+        auth_time=msgspec.UNSET if is_anonymous(session.owner) else session.authenticated_at // 1000,
+        acr=session.acr or msgspec.UNSET,
+        amr=list(session.amr) or msgspec.UNSET,
         st_id=session.id,
         st_kind="session",
         st_expires_at=msgspec.UNSET if session.deadline == NEVER else session.deadline,

@@ -148,7 +148,7 @@ async def rotate_session(call: Call) -> Snapshot:
     """Give a session a new secret at log-in or a change of privileges; the old one is dead at once."""
     issued = await call.tokens.rotate_session(
         await _applications_session_id(call),
-        authenticated=call.body.authenticated,
+        **given(call.body),
         idempotency_key=call.idempotency_key,
     )
     return _issued_session(issued)

@@ -20,6 +20,10 @@ Owner = Annotated[str, Meta(description="The application's identity string: 1 to
 AnyJSON = Annotated[Any, Meta(description="A string, kept verbatim, or any JSON value; at most 16 KiB.")]
 Version = Annotated[int, Meta(description="Only if the record still has this version (or send If-Match).")]
 Instant = Annotated[int, Meta(description="Milliseconds since the epoch.")]
+HowSurely = Annotated[
+    str | None, Meta(description="How surely the owner has just proved who they are (OpenID Connect Core 1.0).")
+]
+Methods = Annotated[list[str], Meta(description="By which methods, such as pwd and otp (RFC 8176).")]
 Secret = Annotated[str, Meta(description="The bearer string: shown this once and kept nowhere.")]
 
 
@@ -39,6 +43,8 @@ class OpenSession(Body):
     label: str | None = None
     user_agent: str | None = None
     address: str | None = None
+    acr: HowSurely = None
+    amr: Methods = []
 
 
 class ChangeSession(Body):
@@ -58,6 +64,8 @@ class RotateSession(Body):
     """Give a session a new secret."""
 
     authenticated: Annotated[bool, Meta(description="Whether its owner has just proved who they are.")] = False
+    acr: HowSurely = None
+    amr: Methods = []
 
 
 class NoBody(Body):
@@ -378,6 +386,7 @@ class OwnerState(Struct):
 class Introspection(Struct, omit_defaults=True):
     """What RFC 7662 answers: ``active`` alone for whatever is not alive. ``exp`` and ``iat`` are whole seconds.
 
+    ``auth_time`` (whole seconds), ``acr`` and ``amr`` say how a session's owner last proved who they are (RFC 9470).
     ``exp`` is until when the answer may be kept: half of a session's idle timeout from now, the end of everything else.
     ``st_expires_at`` is the end itself, in milliseconds as in all other answers.
     """
@@ -390,6 +399,9 @@ class Introspection(Struct, omit_defaults=True):
     scope: str | UnsetType = UNSET
     aud: list[str] | str | UnsetType = UNSET
     client_id: str | UnsetType = UNSET
+    auth_time: int | UnsetType = UNSET
+    acr: str | UnsetType = UNSET
+    amr: list[str] | UnsetType = UNSET
     st_id: str | UnsetType = UNSET
     st_kind: str | UnsetType = UNSET
     st_epoch: int | UnsetType = UNSET
