@@ -7,10 +7,10 @@ NaN and infinite durations are refused, not clamped. Fractions of a millisecond 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import Enum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from .errors import InvalidInput
 
@@ -191,6 +191,10 @@ class Settings:
     events: Events | Unset = UNSET
     events_kept: int = EVENTS_KEPT
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of a compiled class neither copy nor pickle could find the fields by themselves.
+        return _settings_of, ({one.name: getattr(self, one.name) for one in fields(self)},)
+
     def __post_init__(self) -> None:
         for name in (
             "max_age", "idle_timeout", "detached_timeout", "token_timeout", "disownment_timeout", "anonymous_max_age",
@@ -219,6 +223,10 @@ class Settings:
             raise InvalidInput("events is durable or off")
         if self.session_policy not in ("replace_oldest", "replace_all", "refuse"):
             raise InvalidInput("session_policy is one of replace_oldest, replace_all, refuse")
+
+
+def _settings_of(given: dict[str, Any]) -> Settings:
+    return Settings(**given)
 
 
 class Policy:

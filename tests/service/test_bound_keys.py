@@ -353,3 +353,32 @@ async def test_bounds_are_shown_and_kept_by_a_rotated_key(world: World) -> None:
 
     for id in (made["id"], rotated["id"]):
         assert {name: listed[id][name] for name in bounds} == bounds
+
+
+async def test_a_verify_key_of_an_audience_sees_tokens_that_were_issued_for_it_and_nothing_else(world: World) -> None:
+    made = await world.ask("POST", "/v1/keys", json={"role": "verify", "audience": "https://b"})
+    headers = {"Authorization": f"Bearer {made.json()['secret']}"}
+    session = await world.open_session(idle_timeout=100)
+    seen = await world.issue_token(session["session"]["id"], audience=["https://a", "https://b"])
+    others = await world.issue_token(session["session"]["id"], audience="https://a")
+    nobodys = await world.issue_token(session["session"]["id"])
+    world.clock.advance(20)
+
+    async def is_active(secret: str) -> bool:
+        said = await world.http.post("/introspect", data={"token": secret}, headers=headers)
+        whole = await world.http.post("/v1/verify", json={"secret": secret}, headers=headers)
+        assert (whole.status_code == 200) is said.json()["active"]
+        active: bool = said.json()["active"]
+        return active
+
+    secrets = (seen["secret"], others["secret"], nobodys["secret"], session["secret"])
+    assert [True, False, False, False] == [await is_active(secret) for secret in secrets]
+    unused = await world.ask("GET", f"/v1/sessions/{session['session']['id']}")
+    assert unused.json()["session"]["last_seen_at"] == session["session"]["last_seen_at"]
+
+
+async def test_an_audience_is_for_keys_that_verify(world: World) -> None:
+    for role, audience in (("issue", "https://b"), ("admin", "https://b"), ("verify", ""), ("verify", " b")):
+        answer = await world.ask("POST", "/v1/keys", json={"role": role, "audience": audience})
+
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")

@@ -27,11 +27,13 @@ async def test_introspection_of_a_session_says_what_7662_names(world: World) -> 
     assert await world.introspect(opened["secret"]) == {
         "active": True,
         "sub": "alice",
+        "username": "alice",
         "exp": session["expires_at"] // 1000,
         "iat": session["created_at"] // 1000,
         "token_type": "Bearer",
-        "client_id": session["client_id"],
         "auth_time": session["authenticated_at"] // 1000,
+        "scope": "session",
+        "st_issuer": session["client_id"],
         "st_id": session["id"],
         "st_kind": "session",
         "st_expires_at": session["expires_at"],
@@ -107,9 +109,11 @@ async def test_introspection_of_a_token_says_its_kind_epoch_and_value(world: Wor
     assert await world.introspect(issued["secret"]) == {
         "active": True,
         "sub": "alice",
+        "username": "alice",
         "iat": token["created_at"] // 1000,
         "token_type": "Bearer",
-        "client_id": token["client_id"],
+        "scope": "transferable",
+        "st_issuer": token["client_id"],
         "st_id": token["id"],
         "st_kind": "transferable",
         "st_epoch": 0,
@@ -169,6 +173,27 @@ async def test_both_ways_of_client_authentication_and_bearer_introspect(world: W
     )
 
     assert [answer.json()["active"] for answer in (with_basic, with_post, with_bearer)] == [True, True, True]
+
+
+async def test_empty_parameters_beside_basic_are_not_sent(world: World) -> None:
+    """RFC 6749, 3.2: a parameter without a value counts as left out; Dovecot sends two beside Basic."""
+    key = await world.key("verify")
+    secret = (await world.open_session())["secret"]
+    form = {"token": secret, "client_id": "", "client_secret": "", "token_type_hint": ""}
+    answer = await world.http.post("/introspect", data=form, headers=basic(key.key.id, key.secret))
+
+    assert (answer.status_code, answer.json()["active"]) == (200, True)
+
+
+async def test_the_same_client_id_beside_the_header_is_no_second_way_and_another_one_is_refused(world: World) -> None:
+    key = await world.key("verify")
+    secret = (await world.open_session())["secret"]
+    for header in (basic(key.key.id, key.secret), {"Authorization": f"Bearer {key.secret}"}):
+        same = await world.http.post("/introspect", data={"token": secret, "client_id": key.key.id}, headers=header)
+        other = await world.http.post("/introspect", data={"token": secret, "client_id": "key_other"}, headers=header)
+
+        assert (same.status_code, same.json()["active"]) == (200, True)
+        assert (other.status_code, other.json()["error"]) == (400, "invalid_request")
 
 
 async def test_a_hint_is_only_a_hint(world: World) -> None:

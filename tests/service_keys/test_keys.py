@@ -25,7 +25,7 @@ async def test_a_key_is_shown_once(world: World) -> None:
     assert made.status_code == 201
     assert set(made.json()) == {"id", "secret", "role", "expires_at"}
     assert made.json()["expires_at"] == world.clock.now() + 90 * 86_400_000
-    bounds = {"networks", "owner_prefix", "namespace", "max_age", "rate", "owner_creations"}
+    bounds = {"networks", "owner_prefix", "namespace", "audience", "max_age", "rate", "owner_creations"}
     assert set(shown) == {"id", "role", "label", "created_at", "expires_at", "last_used_at", *bounds}
     assert made.json()["secret"] not in listed.text
     assert await may_list(world, made.json()["secret"]) == 200

@@ -43,6 +43,8 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", f"/v1/tokens/{T}/reissue"): ("itA", {"json": {"owner": "alice"}}),
     ("POST", f"/v1/tokens/{T}/offer"): ("tA", {"json": {}}),
     ("POST", f"/v1/tokens/{T}/withdraw"): ("tA", {"json": {}}),
+    ("POST", "/v1/verify"): ("vitA", {"json": {"secret": "x"}}),
+    ("POST", "/v1/tables/add_token"): ("A", {"json": {}}),
     ("GET", "/v1/events"): ("A", {}),
     ("GET", "/v1/keys"): ("aA", {}),
     ("POST", "/v1/keys"): ("A", {"json": {"role": "admin"}}),
@@ -98,7 +100,7 @@ async def test_these_addresses_ask_for_no_key(world: World, path: str) -> None:
 
 
 async def test_the_table_of_this_test_names_every_address(world: World) -> None:
-    ids = {S: "{id}", T: "{id}", K: "{id}", W: "{id}", "alice": "{owner:path}"}
+    ids = {S: "{id}", T: "{id}", K: "{id}", W: "{id}", "alice": "{owner:path}", "add_token": "{call}"}
     named = set()
     for method, address in MATRIX:
         path = address.partition("?")[0]

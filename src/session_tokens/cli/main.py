@@ -265,6 +265,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     keys.add_argument("--network", action="append", metavar="NETWORK", help="the only place it is used from; again")
     keys.add_argument("--owner-prefix", metavar="PREFIX", help="how the owners begin for whom it acts, such as app1:")
     keys.add_argument("--namespace", metavar="NAME", help="what it makes belongs to it, and it sees nothing else")
+    keys.add_argument("--audience", metavar="WHOM", help="a verify key sees only tokens that were issued for it")
     keys.add_argument("--max-age", type=duration, metavar="DURATION", help="the longest life that it may give")
     keys.add_argument("--rate", type=_whole, metavar="N", help="requests a second that it may send")
     keys.add_argument("--owner-creations", type=_whole, metavar="N", help="what it may make for one owner a minute")
@@ -423,7 +424,7 @@ def _say(*, quiet: bool) -> None:
 def _check_key_options(options: Namespace) -> None:
     if options.action == "create" and options.role is None:
         raise UsageError(f"keys create needs --role, one of {', '.join(ROLES)}")
-    bounds = ("network", "owner_prefix", "namespace", "max_age", "rate", "owner_creations")
+    bounds = ("network", "owner_prefix", "namespace", "audience", "max_age", "rate", "owner_creations")
     for name in bounds if options.action != "create" else ():
         if getattr(options, name) is not None:
             raise UsageError(

@@ -124,6 +124,7 @@ async def _keys(options: Namespace) -> int:
                 networks=options.network,
                 owner_prefix=options.owner_prefix,
                 namespace=options.namespace,
+                audience=options.audience,
                 max_age=options.max_age,
                 rate=options.rate,
                 owner_creations=options.owner_creations,

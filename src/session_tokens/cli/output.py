@@ -27,6 +27,7 @@ def key_json(key: ServiceKey, last_used_at: int | None = None) -> dict[str, Any]
         "networks": list(map(str, networks_of(key))),
         "owner_prefix": key.owner_prefix,
         "namespace": key.namespace,
+        "audience": key.audience,
         "max_age": None if key.max_age_ms is None else key.max_age_ms / 1000,
         "rate": key.rate,
         "owner_creations": key.owner_creations,

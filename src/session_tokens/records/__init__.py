@@ -120,6 +120,7 @@ class ServiceKey(NamedTuple):
         networks: those that it may be used from, with blanks between; ``None`` for everywhere.
         owner_prefix: how the owners begin for whom it acts; ``None`` for all.
         namespace: the name space to which what it makes belongs, and beyond which it sees nothing; ``None`` for all.
+        audience: it sees only tokens that were issued for this audience; ``None`` for all.
         max_age_ms: the longest life that it may give, in milliseconds; ``None`` for any.
         rate: how many requests a second it may send to each process; ``None`` for any.
         owner_creations: how much it may make for one owner a minute in each process; ``None`` for any.
@@ -134,6 +135,7 @@ class ServiceKey(NamedTuple):
     networks: str | None = None
     owner_prefix: str | None = None
     namespace: str | None = None
+    audience: str | None = None
     max_age_ms: int | None = None
     rate: int | None = None
     owner_creations: int | None = None
@@ -145,7 +147,7 @@ class ServiceKey(NamedTuple):
     @property
     def is_bound(self) -> bool:
         """Whether there are records that it does not see."""
-        return self.owner_prefix is not None or self.namespace is not None
+        return self.owner_prefix is not None or self.namespace is not None or self.audience is not None
 
     def __repr__(self) -> str:
         return f"ServiceKey(id={self.id!r}, role={self.role!r})"

@@ -23,10 +23,12 @@ class Scope(NamedTuple):
     Attributes:
         owner_prefix: how the owners begin for whom it acts; ``None`` for all.
         namespace: the name space of what it makes and sees; ``None`` for all.
+        audience: for which the tokens that it sees were issued; ``None`` for all, and for sessions.
     """
 
     owner_prefix: str | None
     namespace: str | None
+    audience: str | None = None
 
     def covers_owner(self, owner: str) -> bool:
         """Whether an owner is one for whom the key acts."""
@@ -35,6 +37,8 @@ class Scope(NamedTuple):
     def covers(self, record: Session | Token, maker: Scope) -> bool:
         """Whether the key sees a record that was made by a key with the scope ``maker``."""
         if self.namespace is not None and self.namespace != maker.namespace:
+            return False
+        if self.audience is not None and (isinstance(record, Session) or self.audience not in record.audience):
             return False
         owner = record.owner
         if owner is None and isinstance(record, Token):
@@ -47,7 +51,7 @@ EVERYTHING = Scope(None, None)
 
 def scope_of(key: ServiceKey) -> Scope:
     """Return what a key is bound to."""
-    return Scope(key.owner_prefix, key.namespace)
+    return Scope(key.owner_prefix, key.namespace, key.audience)
 
 
 def scope_in(text: str | None) -> Scope:

@@ -25,6 +25,7 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
 from .._async.api import AsyncSessionTokens
+from .._async.token_tables import AsyncTokenTables
 from ..crypto.minting import holds_secret
 from ..errors import UNREADABLE, InvalidInput, SessionTokensError
 from ..settings import IDEMPOTENCY_KEY_BYTES_MAX
@@ -75,6 +76,7 @@ class Options:
         log_in: where it sends browsers without a session; nowhere if ``None``.
         trusted_proxies: networks whose ``X-Forwarded-For`` is trusted.
         allowed_hosts: names in ``Host`` that are answered, in lower case without port; all where empty.
+        tables: opens ``TokenTables`` on the same store, for ``/v1/tables``; not offered if ``None``.
         public_url: how others reach the service, for its metadata; taken from the request where ``None``.
         more_routes: further routes of Starlette, such as a console's.
     """
@@ -84,6 +86,7 @@ class Options:
     log_in: LogIn | None = None
     trusted_proxies: Sequence[Network] = ()
     allowed_hosts: Sequence[str] = ()
+    tables: Callable[[], Awaitable[AsyncTokenTables]] | None = None
     public_url: str | None = None
     more_routes: Sequence[BaseRoute] = field(default=())
 
@@ -225,13 +228,16 @@ class Service:
             _query(exchange, operation.query),
             None if operation.method == "GET" else _idempotency_key(exchange, key.id),
             _version(fields[b"if-match"]) if conditional else None,
+            self.options.tables,
         )
         instead = await self._within_bounds(operation, call)
         if operation.path == EVENTS and asks_for_stream(exchange):
             await self._streams.answer(exchange, call)
             return
         answer = instead or await operation.handler(call)
-        headers = [] if answer.version is None else [(b"etag", b'"%d"' % answer.version)]
+        # Instants in answers are of the store's clock; who reckons with them needs to know what it shows.
+        headers = [(b"session-tokens-now", b"%d" % self.tokens.store.clock.now())]
+        headers += [] if answer.version is None else [(b"etag", b'"%d"' % answer.version)]
         body = b"" if answer.body is None else msgspec.json.encode(answer.body)
         await exchange.answer(operation.status, body, headers)
 

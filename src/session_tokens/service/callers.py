@@ -105,7 +105,7 @@ class Callers:
         """
         authorization = exchange.fields.get(b"authorization")
         in_form = form is not None and ("client_secret" in form or "client_id" in form)
-        if authorization is not None and in_form:
+        if form is not None and authorization is not None and "client_secret" in form:
             raise bad_request("the service key stands in the header and in the form; send it once")
         if authorization is None and not in_form:
             raise unauthenticated(b"", "send a service key as Basic or Bearer")
@@ -117,6 +117,8 @@ class Callers:
         key, snapshot = (None, None) if secret is None else await self._living_key(secret, id, queries)
         if key is None:
             raise self._failure(exchange, scheme)
+        if form is not None and form.get("client_id", key.id) != key.id:
+            raise bad_request("client_id in the form is another one than that of the key in the header; leave it out")
         exchange.key_id = key.id
         acting.set(Act(key.id, exchange.request_id))
         if key.networks is not None and not may_come_from(key, self.source_of(exchange)):

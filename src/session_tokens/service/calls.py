@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from .._async.api import AsyncSessionTokens
+from .._async.token_tables import AsyncTokenTables
 from ..records import ServiceKey, Session, Token
 from . import shapes
 
@@ -25,6 +26,7 @@ class Call:
         query: decoded and closed.
         idempotency_key: within the scope of this key and address, ``None`` where none was sent.
         version: that the record must still have: of ``If-Match``, else of the body.
+        tables: opens the seed's tables on the same store, once.
         sees: whether the key sees a record, ``None`` where it sees all.
     """
 
@@ -35,6 +37,7 @@ class Call:
     query: Any
     idempotency_key: str | None
     version: int | None
+    tables: Callable[[], Awaitable[AsyncTokenTables]] | None = None
     sees: Callable[[Session | Token], Awaitable[bool]] | None = None
 
 

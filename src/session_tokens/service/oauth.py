@@ -84,7 +84,9 @@ class OAuth:
 async def _form(exchange: Exchange) -> dict[str, str]:
     if exchange.scope["query_string"]:
         raise bad_request("nothing is taken from the query of this address; send a form in the body")
-    return pairs_of(await exchange.read_body(FORM_TYPE), "the form")
+    sent = pairs_of(await exchange.read_body(FORM_TYPE), "the form")
+    # RFC 6749, 3.2: what has no value is not sent; an empty secret is one that is not alive, as everywhere else.
+    return {name: value for name, value in sent.items() if value or name == "token"}
 
 
 def _token_of(form: dict[str, str]) -> str:
@@ -98,13 +100,15 @@ def _of_session(session: Session) -> Introspection:
     return Introspection(
         active=True,
         sub=session.owner,
+        username=session.owner,
         exp=_exp_of(session),
         iat=session.created_at // 1000,
         token_type="Bearer",
-        client_id=session.client_id or msgspec.UNSET,
         auth_time=msgspec.UNSET if is_anonymous(session.owner) else session.authenticated_at // 1000,
         acr=session.acr or msgspec.UNSET,
         amr=list(session.amr) or msgspec.UNSET,
+        scope="session",
+        st_issuer=session.client_id or msgspec.UNSET,
         st_id=session.id,
         st_kind="session",
         st_expires_at=msgspec.UNSET if session.deadline == NEVER else session.deadline,
@@ -125,12 +129,13 @@ def _of_token(token: Token, until: int | None) -> Introspection:
     return Introspection(
         active=True,
         sub=token.owner or msgspec.UNSET,
+        username=token.owner or msgspec.UNSET,
         exp=msgspec.UNSET if until is None else until // 1000,
         iat=token.created_at // 1000,
         token_type="Bearer",
-        scope=token.scope or msgspec.UNSET,
+        scope=token.scope or token.kind.value,
         aud=msgspec.UNSET if not audience else audience[0] if len(audience) == 1 else list(audience),
-        client_id=token.client_id or msgspec.UNSET,
+        st_issuer=token.client_id or msgspec.UNSET,
         st_id=token.id,
         st_kind=token.kind.value,
         st_epoch=token.epoch,

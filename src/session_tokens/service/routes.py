@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
+from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..records import Issued, Page, Session, Token
 from ..rules.reserved import is_console
@@ -17,8 +17,9 @@ from ..service_keys.last_use import last_used
 from . import shapes
 from .calls import Call, Operation, Snapshot
 from .problems import Problem
-from .reserved import refuse_to_disable
+from .reserved import applications, refuse_to_disable
 from .shapes import event_shape, given, key_shape, session_shape, token_shape
+from .table_routes import call_tables
 from .webhook_routes import WEBHOOK_OPERATIONS
 
 R = TypeVar("R", Session, Token)
@@ -207,6 +208,30 @@ async def enable_owner_named(call: Call) -> Snapshot:
     return await enable_owner(_named(call))
 
 
+async def verify(call: Call) -> Snapshot:
+    """Return the living session or token of a secret, whole; everything else is one 404."""
+    secret: str = call.body.secret
+    record: Session | Token | None
+    if secret.startswith(TOKEN_SECRET):
+        record = await call.tokens.verify_token(secret)
+    elif call.sees is None:
+        record = applications(await call.tokens.verify_session(secret, touch=call.body.touch))
+    else:  # what the key does not see is not used by asking
+        record = applications(await call.tokens.verify_session(secret, touch=False))
+    if record is not None and call.sees is not None:
+        if not await call.sees(record):
+            record = None
+        elif isinstance(record, Session) and call.body.touch:
+            record = await call.tokens.verify_session(secret)
+    if isinstance(record, Token):
+        return Snapshot(shapes.Verified(token=token_shape(record)), record.version)
+    if record is not None:
+        return Snapshot(shapes.Verified(session=session_shape(record)), record.version)
+    if secret.startswith(TOKEN_SECRET):
+        raise UnknownToken("no living token has that secret")
+    raise UnknownSession("no living session has that secret")
+
+
 async def issue_token(call: Call) -> Snapshot:
     """Issue a token under a session, or a free one; its secret is in the answer and nowhere else."""
     fields = given(call.body)
@@ -376,6 +401,8 @@ OPERATIONS = (
         "POST", ONE_T + "/withdraw", "move_token", withdraw_token, shapes.OneToken, body=shapes.WithdrawToken,
         conditional=True,
     ),
+    Operation("POST", "/v1/verify", "introspect", verify, shapes.Verified, body=shapes.VerifySecret),
+    Operation("POST", "/v1/tables/{call}", "call_tables", call_tables, shapes.TablesAnswer, body=shapes.CallTables),
     Operation("GET", EVENTS, "read_events", list_events, shapes.EventPage, query=shapes.ListEvents),
     Operation("GET", "/v1/keys", "read_keys", list_keys, shapes.KeyList),
     Operation("POST", "/v1/keys", "manage_keys", create_key, shapes.IssuedKeyShape, 201, shapes.CreateKey),

@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from .forward_auth import OWNER_HEADER, SESSION_COOKIE, LogIn, check_owner_heade
 from .logs import log_to
 from .protocol import StrictHTTP
 from .service_manager import ServiceManager, Sockets, sockets_given
+from .table_routes import Tables
 from .unix_listener import PREFIX, UnixListener, path_of
 
 log = logging.getLogger("session_tokens.service")
@@ -190,7 +191,8 @@ async def _serve(
         console = Console(tokens, options.trusted_proxies, is_https=options.is_https)
         if not listening.has_console and not listening.is_reached_by_others:
             options = replace(options, more_routes=console.routes)
-        service = Service(tokens, options)
+        tables = Tables(store_url, pepper)
+        service = Service(tokens, replace(options, tables=tables))
         config = listening.config(service, listening.host, listening.port)
         apart = None
         if listening.has_console:
@@ -211,7 +213,7 @@ async def _serve(
         connections = Connections(allowed_connections(), options.trusted_proxies)
         server = _AnnouncedServer(config, connections, apart, started, listening.given.console)
         with listening.bound() as sockets:
-            async with webhooks_sent(tokens, webhook_allow):
+            async with aclosing(tables), webhooks_sent(tokens, webhook_allow):
                 await server.serve(sockets)
 
 

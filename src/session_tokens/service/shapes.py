@@ -143,6 +143,9 @@ class CreateKey(Body):
     namespace: Annotated[str, Meta(description="What it makes belongs to it; it sees nothing else.")] | UnsetType = (
         UNSET
     )
+    audience: (
+        Annotated[str, Meta(description="It sees tokens that were issued for it, and nothing else.")] | UnsetType
+    ) = UNSET
     max_age: Annotated[int | float, Meta(description="Seconds: the longest life that it may give.")] | UnsetType = UNSET
     rate: Annotated[int, Meta(description="Requests a second.")] | UnsetType = UNSET
     owner_creations: Annotated[int, Meta(description="What it may make for one owner a minute.")] | UnsetType = UNSET
@@ -158,6 +161,19 @@ class RotateKey(Body):
 
 class NoQuery(Body):
     """No query is taken."""
+
+
+class VerifySecret(Body):
+    """Verify a secret."""
+
+    secret: Annotated[str, Meta(description="Of a session (sts_…, std_…) or token (stt_…).")]
+    touch: Annotated[bool, Meta(description="Whether this is a use of the session: its idle clock restarts.")] = True
+
+
+class CallTables(Body):
+    """Call one of the names of TokenTables."""
+
+    arguments: Annotated[list[Any], Meta(description="In the order of its parameters; durations in milliseconds.")] = []
 
 
 class ListSessions(Body):
@@ -284,6 +300,7 @@ class KeyShape(Struct, kw_only=True):
     networks: Annotated[list[str], Meta(description="Those that it may be used from; none: everywhere.")]
     owner_prefix: Annotated[str | None, Meta(description="How the owners begin for whom it acts; null: all.")]
     namespace: Annotated[str | None, Meta(description="Beyond which it sees nothing; null: it sees everything.")]
+    audience: Annotated[str | None, Meta(description="For which the tokens were issued that it sees; null: all.")]
     max_age: Annotated[float | None, Meta(description="Seconds: the longest life that it may give; null: any.")]
     rate: Annotated[int | None, Meta(description="Requests a second; null: any.")]
     owner_creations: Annotated[int | None, Meta(description="What it may make for one owner a minute; null: any.")]
@@ -363,6 +380,19 @@ class TokenPage(Struct):
     unreadable: list[str]
 
 
+class Verified(Struct, omit_defaults=True):
+    """The living session or token of a secret, whole."""
+
+    session: SessionShape | UnsetType = UNSET
+    token: TokenShape | UnsetType = UNSET
+
+
+class TablesAnswer(Struct):
+    """What a name of TokenTables answers; a time without end is the text never."""
+
+    answer: Any
+
+
 class KeyList(Struct):
     """All service keys, oldest first."""
 
@@ -388,20 +418,22 @@ class Introspection(Struct, omit_defaults=True):
 
     ``auth_time`` (whole seconds), ``acr`` and ``amr`` say how a session's owner last proved who they are (RFC 9470).
     ``exp`` is until when the answer may be kept: half of a session's idle timeout from now, the end of everything else.
-    ``st_expires_at`` is the end itself, in milliseconds as in all other answers.
+    ``st_expires_at`` is the end itself, in milliseconds as in all other answers. ``sub`` and ``username`` are the
+    owner; ``st_issuer`` is the service key that made it. There is no ``client_id``: readers take it for a user's name.
     """
 
     active: bool
     sub: str | UnsetType = UNSET
+    username: str | UnsetType = UNSET
     exp: int | UnsetType = UNSET
     iat: int | UnsetType = UNSET
     token_type: str | UnsetType = UNSET
     scope: str | UnsetType = UNSET
     aud: list[str] | str | UnsetType = UNSET
-    client_id: str | UnsetType = UNSET
     auth_time: int | UnsetType = UNSET
     acr: str | UnsetType = UNSET
     amr: list[str] | UnsetType = UNSET
+    st_issuer: str | UnsetType = UNSET
     st_id: str | UnsetType = UNSET
     st_kind: str | UnsetType = UNSET
     st_epoch: int | UnsetType = UNSET
@@ -436,6 +468,7 @@ def key_shape(key: ServiceKey, last_used_at: int | None) -> KeyShape:
         networks=list(map(str, networks_of(key))),
         owner_prefix=key.owner_prefix,
         namespace=key.namespace,
+        audience=key.audience,
         max_age=None if key.max_age_ms is None else key.max_age_ms / 1000,
         rate=key.rate,
         owner_creations=key.owner_creations,

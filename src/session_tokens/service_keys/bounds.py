@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .. import validation as inputs
 from ..errors import InvalidInput
-from ..settings import OWNER_BYTES_MAX, RESERVED_BEGINNINGS, Duration, duration_ms
+from ..settings import LABEL_BYTES_MAX, OWNER_BYTES_MAX, RESERVED_BEGINNINGS, Duration, duration_ms
 from .networks import networks_given
 
 BOUND_ROLES = ("verify", "issue", "transfer", "revoke")
@@ -26,6 +26,7 @@ class Bounds(NamedTuple):
     networks: str | None
     owner_prefix: str | None
     namespace: str | None
+    audience: str | None
     max_age_ms: int | None
     rate: int | None
     owner_creations: int | None
@@ -37,6 +38,7 @@ def bounds_given(
     networks: Sequence[str] | None,
     owner_prefix: str | None,
     namespace: str | None,
+    audience: str | None,
     max_age: Duration | None,
     rate: int | None,
     owner_creations: int | None,
@@ -52,6 +54,7 @@ def bounds_given(
         " ".join(named) or None,
         None if owner_prefix is None else _prefix_of(owner_prefix),
         None if namespace is None else _namespace_of(namespace),
+        None if audience is None else _audience_of(audience),
         duration_ms("max_age", max_age),
         _amount_of("rate", rate),
         _amount_of("owner_creations", owner_creations),
@@ -62,6 +65,8 @@ def bounds_given(
             f"a key of the role {role} sees everything; owner prefix, name space and longest life are for keys of the "
             f"roles {', '.join(BOUND_ROLES)}"
         )
+    if bounds.audience is not None and role != "verify":
+        raise InvalidInput("an audience is for keys of the role verify, which ask about tokens and make none")
     return bounds
 
 
@@ -80,6 +85,13 @@ def _namespace_of(given: object) -> str:
     if not NAMESPACE.fullmatch(given):
         raise InvalidInput("a name space is 1 to 64 ASCII letters, digits, '_', '.' or '-', a letter or digit first")
     return given
+
+
+def _audience_of(given: object) -> str:
+    audience = inputs.text_of("audience", given, bytes_max=LABEL_BYTES_MAX)
+    if not audience:
+        raise InvalidInput("an audience is a text, as tokens are issued for it, such as https://api.example")
+    return audience
 
 
 def _amount_of(name: str, given: object) -> int | None:

@@ -59,6 +59,7 @@ async def create_key(
     networks: Sequence[str] | None = None,
     owner_prefix: str | None = None,
     namespace: str | None = None,
+    audience: str | None = None,
     max_age: Duration | None = None,
     rate: int | None = None,
     owner_creations: int | None = None,
@@ -75,6 +76,7 @@ async def create_key(
         networks: those that it may be used from, at most 16, such as ``10.0.0.0/8``; everywhere if none are given.
         owner_prefix: how the owners begin for whom it acts and sees; all if not given.
         namespace: what it makes belongs to it, and it sees nothing else; everything if not given.
+        audience: it sees only tokens that were issued for this audience, and no session; for the role ``verify``.
         max_age: the longest life that it may give a session or token, seconds or ``timedelta``; any if not given.
         rate: how many requests a second each process takes from it; any if not given.
         owner_creations: how many sessions and tokens it may make for one owner a minute; any if not given.
@@ -91,6 +93,7 @@ async def create_key(
         networks=networks,
         owner_prefix=owner_prefix,
         namespace=namespace,
+        audience=audience,
         max_age=max_age,
         rate=rate,
         owner_creations=owner_creations,

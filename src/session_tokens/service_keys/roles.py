@@ -34,6 +34,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "move_token": frozenset({"transfer", "admin"}),
     "read_keys": frozenset({"audit", "admin"}),
     "manage_keys": frozenset({"admin"}),
+    "call_tables": frozenset({"admin"}),
     "read_events": frozenset({"admin"}),
     "manage_webhooks": frozenset({"admin"}),
     "read_metrics": frozenset({"audit", "operator", "admin"}),

@@ -229,6 +229,7 @@ _SERVICE_KEY: Final = _columns("""
     networks                text?
     owner_prefix            text?
     namespace               text?
+    audience                text?
     max_age_ms              number?
     rate                    number?
     owner_creations         number?

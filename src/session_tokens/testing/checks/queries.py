@@ -284,7 +284,7 @@ class OtherWantChecks(StoreBench):
     @check
     async def test_service_keys_are_found_by_id_and_secret_and_listed_oldest_first(self) -> None:
         keys = [a_key(number, created_at=100 - number) for number in range(12)]
-        bounds = ("10.0.0.0/8", "ü:", "shop", 9_000, 5, 7)
+        bounds = ("10.0.0.0/8", "ü:", "shop", "https://ä", 9_000, 5, 7)
         keys.append(ServiceKey("key_x", "lookup x", "admin", 50, 60, "label – ü", *bounds))
         for key in keys:
             await self.store.run(add_service_key, key)
