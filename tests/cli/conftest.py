@@ -10,7 +10,9 @@ import pytest
 
 from session_tokens import SessionTokens
 from session_tokens.cli.main import main
+from session_tokens.stores.connect import open_store_now
 from tests.helpers.command_line import Cli, Said
+from tests.helpers.filled_store import FIRST, StoreOf
 
 
 @pytest.fixture
@@ -46,3 +48,27 @@ def process(tmp_path: Path) -> Cli:
         return Said(run.returncode, run.stdout.decode(), run.stderr.decode())
 
     return call
+
+
+@pytest.fixture
+def one_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key file of the first store, made with it, is named for each store."""
+    monkeypatch.chdir(tmp_path)
+    open_store_now(FIRST).close_now()
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER_FILE", str(tmp_path / "first.db.key"))
+
+
+@pytest.fixture
+def store_of(request: pytest.FixtureRequest, one_key_file: None) -> StoreOf:
+    """Answers the URL of a store of a kind; each is empty and another one."""
+    count = 0
+
+    def make(kind: str) -> str:
+        nonlocal count
+        count += 1
+        if kind == "sqlite":
+            return f"sqlite:///number_{count}.db"
+        url: str = request.getfixturevalue(f"{kind}_url")
+        return f"{url}?namespace=number_{count}" if kind in ("postgres", "mariadb") else f"{url}{count}"
+
+    return make

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from session_tokens import AsyncSessionTokens, AsyncTokenTables, SessionTokens, Settings
 from session_tokens._sync.token_tables import TokenTables
 from session_tokens.errors import StoreError
+from session_tokens.rules.moving import setting_moved
 from session_tokens.stores.common.copying import MARK, batches, mark_of, put_records
 from session_tokens.stores.common.kinds import KINDS
 from session_tokens.stores.common.record_codec import Setting
@@ -32,38 +32,14 @@ from session_tokens.stores.connect import (
 )
 from tests.helpers.command_line import Cli
 from tests.helpers.effort import PROVING, times
-from tests.helpers.filled_store import FIRST, Filled, everything, library, listings
+from tests.helpers.filled_store import FIRST, Filled, StoreOf, everything, library, listings
+
+pytestmark = pytest.mark.usefixtures("one_key_file")
 
 OK, BAD_INPUT, UNAVAILABLE, CONFLICT = 0, 2, 3, 4
 KINDS_OF_STORES = ("sqlite", "postgres", "mariadb", "valkey")
 ALL = tuple(kind for kind in KINDS_OF_STORES if PROVING or kind != "mariadb")
 """Those with which every part is tried; MariaDB is copied into and from in each run."""
-
-StoreOf = Callable[[str], str]
-
-
-@pytest.fixture(autouse=True)
-def _one_key_file_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key file of the first store, made with it, is named for each store."""
-    monkeypatch.chdir(tmp_path)
-    open_store_now(FIRST).close_now()
-    monkeypatch.setenv("SESSION_TOKENS_PEPPER_FILE", str(tmp_path / "first.db.key"))
-
-
-@pytest.fixture
-def store_of(request: pytest.FixtureRequest) -> StoreOf:
-    """Answers the URL of a store of a kind; each is empty and another one."""
-    count = 0
-
-    def make(kind: str) -> str:
-        nonlocal count
-        count += 1
-        if kind == "sqlite":
-            return f"sqlite:///number_{count}.db"
-        url: str = request.getfixturevalue(f"{kind}_url")
-        return f"{url}?namespace=number_{count}" if kind in ("postgres", "mariadb") else f"{url}{count}"
-
-    return make
 
 
 @pytest.fixture(params=ALL)
@@ -83,7 +59,7 @@ def break_off(source: str, target: str) -> None:
         raise BrokenOff
 
     with pytest.raises(BrokenOff):
-        copy_store(source, target, stop)
+        copy_store(source, target, stop, setting_moved)
     assert 0 < len(everything(target)) < len(everything(source))
 
 
@@ -124,7 +100,7 @@ def test_how_far_a_copy_is_is_told(target: str) -> None:
     told: list[tuple[int, int]] = []
     for source, filled, passes in ((FIRST, target, 4), (FIRST, target, 2), (target, "sqlite:///back.db", 4)):
         told.clear()
-        copy_store(source, filled, lambda done, total: told.append((done, total)))
+        copy_store(source, filled, lambda done, total: told.append((done, total)), setting_moved)
 
         assert told == sorted(told) and {total for _, total in told} == {passes * count}
         assert told[-1] == (passes * count, passes * count)

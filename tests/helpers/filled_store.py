@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
@@ -17,6 +17,8 @@ from session_tokens.stores.common.copying import SPACES, batches
 from session_tokens.stores.common.kinds import KINDS
 from session_tokens.stores.connect import closing_now, open_anyway_now
 
+StoreOf = Callable[[str], str]
+"""Answers the URL of an empty store of a kind."""
 FIRST = "sqlite:///first.db"
 SETTINGS = Settings(max_sessions=3)
 

@@ -50,6 +50,7 @@ TRY = """
 import json, sys
 from session_tokens.contract.queries import AllKeys, KeyById, KeyByLookup
 from session_tokens.records import ServiceKey
+from session_tokens.rules.moving import setting_moved
 from session_tokens.stores.connect import check_store, copy_store, migrate_store, open_store_now
 
 url, other = sys.argv[1:]
@@ -73,7 +74,7 @@ store.close_now()
 found, copied = [], []
 if url != "memory://":
     found = [str(finding) for finding in check_store(url, fix=False, progress=lambda *_: None)]
-    copy_store(url, other, progress=lambda *_: None)
+    copy_store(url, other, progress=lambda *_: None, move=setting_moved)
     copy = open_store_now(other)
     copied = [key.colour for key in copy.read_now([AllKeys()]).found[0].value]
     copy.close_now()

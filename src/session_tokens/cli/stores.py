@@ -29,14 +29,21 @@ def migrate(options: Namespace) -> int:
 
 def copy(options: Namespace) -> int:
     """Copy everything into another store; exit code 4 where that one holds something else."""
+    from ..rules.moving import setting_moved
     from ..stores.connect import copy_store
 
     with progress("copied and compared", quiet=options.json) as show:
-        counts, written = copy_store(options.source, options.target, show)
+        counts, written, events = copy_store(options.source, options.target, show, setting_moved)
+    if events:
+        print(
+            "events have other ids in the copy: named followers and webhooks go on where they were, whoever keeps the "
+            "id of an event elsewhere begins anew",
+            file=sys.stderr,
+        )
     if options.json:
-        print_json({"records": counts, "written": written})
+        print_json({"records": counts, "written": written, "events": events})
         return exits.OK
-    print_record({f"{kind} records": count for kind, count in counts.items()})
+    print_record({**{f"{kind} records": count for kind, count in counts.items()}, "events": events})
     if not written:
         print("the target held all of it already", file=sys.stderr)
     return exits.OK

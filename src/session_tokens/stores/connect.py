@@ -8,7 +8,7 @@ from hashlib import sha256
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
 from ..contract.queries import SettingOf
@@ -18,6 +18,9 @@ from ..errors import Conflict, CorruptRecord, InvalidInput
 from ..settings import EVENTS_SETTING
 from .common.store_url import PORTS, StoreURL, store_url_of
 from .memory.store import MemoryStore
+
+if TYPE_CHECKING:
+    from .common.copying import MoveSetting
 
 SQLITE_OPTIONS = frozenset({"synchronous", "busy_timeout"})
 
@@ -222,15 +225,18 @@ def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[in
     return {space: postgres.migrate_postgres(url, space=space, grant_to=grant_to) for space in SPACES}
 
 
-def copy_store(source: str, target: str, progress: Callable[[int, int], None]) -> tuple[dict[str, int], int]:
+def copy_store(
+    source: str, target: str, progress: Callable[[int, int], None], move: MoveSetting
+) -> tuple[dict[str, int], int, int]:
     """Copy everything from one store into another; run again, it goes on where it was broken off.
 
     Args:
         source: the URL of the store that is read; nothing may write to it meanwhile.
         target: the URL of an empty store, or of one into which this copy was begun.
         progress: ``progress(done, total)``, called now and then.
+        move: ``move(name, text, moved)``, the text of a setting where events have other ids; ``rules.moving`` has it.
 
-    Return how many records of each kind there are, and how many had to be written.
+    Return how many records of each kind there are, and how many records and how many events had to be written.
 
     Raises:
         InvalidInput: a store in memory, one that is not there, the same one twice, or other keys.
@@ -250,9 +256,9 @@ def copy_store(source: str, target: str, progress: Callable[[int, int], None]) -
     def open_target(space: str) -> BlockingStore:
         return open_anyway_now(target, space=space)
 
-    copying = Copying(open_source, open_target, copy_mark_of(source), progress)
+    copying = Copying(open_source, open_target, copy_mark_of(source), progress, move)
     copying.run()
-    return copying.counts, copying.written
+    return copying.counts, copying.written, copying.events
 
 
 def abandon_store(url: str) -> None:

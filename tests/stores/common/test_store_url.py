@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens import InvalidInput, SessionTokens
+from session_tokens.rules.moving import setting_moved
 from session_tokens.stores.connect import check_store, copy_mark_of, copy_store, fix_store_clock, open_store_now
 from session_tokens.stores.postgres.address import address_of
 from session_tokens.stores.valkey.schema import Address
@@ -86,12 +87,12 @@ def opened(url: str) -> None:
 
 
 def opened_as_source(url: str) -> None:
-    copy_store(url, "sqlite:///other.db", lambda done, total: None)
+    copy_store(url, "sqlite:///other.db", lambda done, total: None, setting_moved)
 
 
 def opened_as_target(url: str) -> None:
     SessionTokens.open("sqlite:///source.db", sweep=False).close()
-    copy_store("sqlite:///source.db", url, lambda done, total: None)
+    copy_store("sqlite:///source.db", url, lambda done, total: None, setting_moved)
 
 
 def checked(url: str) -> None:

@@ -9,6 +9,8 @@ A copy may be broken off at any point and begun again. Before its first record e
 (``connect``): it holds a part, and what is written to it would be lost. It is brought in line with the source,
 whatever it holds; one that holds records without being marked is only compared: it may be in use, and nothing is
 overwritten.
+
+Events come first (``copied_events``): their ids are others in the target, and settings that name one are moved there.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from ...contract.transaction import Transaction, reads
 from ...crypto.minting import Keyring, PepperKeyring
 from ...errors import Conflict, InvalidInput, StoreError
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from .copied_events import DifferentLog, MovedEvents, compared_events, copied_events
 from .kinds import KINDS
 from .record_codec import Setting
 
@@ -181,6 +184,8 @@ class _Pair(NamedTuple):
 
 Opener = Callable[[str], BlockingStore]
 """Opens a store for a name space."""
+MoveSetting = Callable[[str, str, MovedEvents], str]
+"""``move(name, text, moved)``: the text of a setting where the events have other ids."""
 Progress = Callable[[int, int], None]
 """``progress(done, total)``: how many records were written or compared, and how many that will be at the end."""
 PASSES_OF_A_COPY, PASSES_OF_A_COMPARISON = 4, 2
@@ -205,20 +210,24 @@ class Copying:
         target: opens the store that is written.
         name: identifies the source; the mark of a copy that is under way holds it.
         progress: called with how far it has come.
+        move: moves what names an event of the source.
 
     Attributes:
         counts: kind → how many records the source has.
         written: how many records this run created, replaced or deleted in the target.
+        events: how many events this run wrote into the target.
     """
 
-    def __init__(self, source: Opener, target: Opener, name: str, progress: Progress) -> None:
+    def __init__(self, source: Opener, target: Opener, name: str, progress: Progress, move: MoveSetting) -> None:
         self._openers = (source, target)
         self._name = name
         self._progress = progress
         self._done = self._total = 0
         self._pairs: dict[str, _Pair] = {}
+        self._move = move
+        self._moved: MovedEvents | None = None
         self.counts = dict.fromkeys(KINDS, 0)
-        self.written = 0
+        self.written = self.events = 0
 
     def run(self) -> None:
         """Copy, then compare; running it again goes on where it was broken off, or finds nothing left to do.
@@ -251,10 +260,16 @@ class Copying:
         size = sum(copyable(source).count_now() for source, _ in self._pairs.values())
         if mark is None and not self._is_empty():
             self._total = PASSES_OF_A_COMPARISON * size
-            self._compare(Conflict("the target holds records that the source does not; copy into an empty store"))
+            different = Conflict("the target holds records that the source does not; copy into an empty store")
+            try:
+                self._moved = compared_events(*self._pairs[SPACES[0]])
+            except DifferentLog:
+                raise different from None
+            self._compare(different)
             return
         self._total = PASSES_OF_A_COPY * size
         self._mark(SPACES, Setting(MARK, self._name))
+        self._moved, self.events = copied_events(*self._pairs[SPACES[0]], MARK, self._name)
         for source, target in self._pairs.values():
             for kind in KINDS:
                 self._put_all(source, target, kind)
@@ -277,7 +292,7 @@ class Copying:
         return not any(True for _, target in self._pairs.values() for kind in KINDS for _ in batches(target, kind))
 
     def _put_all(self, source: BlockingStore, target: BlockingStore, kind: str) -> None:
-        for records in batches(source, kind):
+        for records in map(self._as_moved, batches(source, kind)):
             self.written += target.run_now(put_records, kind, records)
             self._tell(len(records))
 
@@ -298,10 +313,22 @@ class Copying:
                 for one, other, count in ((source, target, True), (target, source, False)):
                     for records in batches(one, kind):
                         there = found(other, kind, list(records))
-                        if not all(_same(kind, record, there[key]) for key, record in records.items()):
+                        ours, theirs = (records, there) if count else (there, records)
+                        ours = self._as_moved(ours)
+                        if not all(_same(kind, record, theirs[key]) for key, record in ours.items()):
                             raise difference
                         self.counts[kind] += len(records) if count else 0
                         self._tell(len(records))
+
+    def _as_moved(self, records: dict[str, Copied | None]) -> dict[str, Copied | None]:
+        """Return records of the source as they are in the target."""
+        return {key: self._setting_moved(record) for key, record in records.items()}
+
+    def _setting_moved(self, record: Copied | None) -> Copied | None:
+        if not isinstance(record, Setting):
+            return record
+        assert self._moved is not None
+        return Setting(record.name, self._move(record.name, record.text, self._moved))
 
     def _tell(self, count: int) -> None:
         self._done += count

@@ -1,0 +1,138 @@
+"""Copies the log of events of one store into another, and says where in it each event of the first one stands.
+
+Each store gives events places of its own kind, so the copy's ids are others: events are written in their order by
+commits of the target, with their instants. Whatever names an event, such as how far a follower has come, is moved by
+``MovedEvents``. A copy that was broken off goes on: what the target has is a stretch of what the source has.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Final
+
+from ...contract.event_log import LogRead
+from ...contract.queries import SettingOf
+from ...contract.store import BlockingStore
+from ...contract.transaction import Transaction, reads
+from ...errors import StoreError
+from ...events import NOWHERE, Event, Place, event_id, place_of_event
+from ...settings import PAGE_LIMIT_MAX
+
+NOT_THERE: Final = event_id((2**63 - 1, 0))
+"""An id that no log reaches: who goes on from it is told of a gap, and goes on with the oldest event."""
+BATCH: Final = 200
+"""Events in one commit."""
+SHOWN_WITHIN_S: Final = 10.0
+"""How long to wait for events that a transaction of others holds back, in seconds."""
+
+
+@reads(lambda events, name, text: [SettingOf(name)])
+def put_events(tx: Transaction, events: Sequence[Event], name: str, text: str) -> None:
+    """Write events of another log, as they are but for their ids, beside the setting that marks a copy."""
+    tx.put_setting(name, text)
+    tx.changes.events = events
+
+
+class Log:
+    """All events that a store can show, and where they stand.
+
+    Raises:
+        StoreError: some are held back by a transaction that others have left open.
+    """
+
+    def __init__(self, store: BlockingStore) -> None:
+        self.events: list[Event] = []
+        place, is_full = NOWHERE, True
+        while is_full:
+            stretch = _shown(store, place)
+            self.events += stretch.events
+            place, is_full = stretch.last, stretch.is_full
+            self.trimmed, self.newest = stretch.trimmed, stretch.newest
+        self.places = [place_of_event(event.id) for event in self.events]
+
+    def said(self) -> list[Sequence[object]]:
+        """Return the events without their ids."""
+        return [event[:6] for event in self.events]
+
+
+def _shown(store: BlockingStore, after: Place) -> LogRead:
+    """Return a stretch of a log of which nothing is held back."""
+    until_s = time.monotonic() + SHOWN_WITHIN_S
+    while True:
+        stretch = store.read_events_now(after, PAGE_LIMIT_MAX)
+        if not stretch.held_back_ms:
+            return stretch
+        if time.monotonic() > until_s:
+            raise StoreError(
+                "events are held back by a transaction that is open on the server, maybe in another database; end it "
+                "(see pg_stat_activity, backend_xid), then copy again"
+            )
+        store.await_events_now()
+
+
+class MovedEvents:
+    """Where the events of one log stand in a copy of it.
+
+    Args:
+        source: the log that was copied.
+        target: the copy, which holds the same events in the same order.
+    """
+
+    def __init__(self, source: Log, target: Log) -> None:
+        self._source, self._target = source, target
+        self._ids = {old.id: new.id for old, new in zip(source.events, target.events, strict=True)}
+
+    def event(self, id: str) -> str | None:
+        """Return the id of an event in the copy; ``None`` for one that was not kept any more."""
+        return self._ids.get(id)
+
+    def cursor(self, id: str) -> str:
+        """Return the id from which who had come to ``id`` goes on in the copy; ``NOT_THERE`` where events are gone."""
+        place, source, target = place_of_event(id), self._source, self._target
+        if place < source.trimmed or place > source.newest:
+            return NOT_THERE
+        taken = bisect_right(source.places, place)
+        return event_id(target.places[taken - 1] if taken else target.trimmed)
+
+
+class DifferentLog(Exception):
+    """Two stores hold different events."""
+
+
+def compared_events(source: BlockingStore, target: BlockingStore) -> MovedEvents:
+    """Return where the events of one store stand in another that holds the same.
+
+    Raises:
+        DifferentLog: it does not.
+        StoreError: events are held back.
+    """
+    ours, theirs = Log(source), Log(target)
+    if ours.said() != theirs.said():
+        raise DifferentLog
+    return MovedEvents(ours, theirs)
+
+
+def copied_events(source: BlockingStore, target: BlockingStore, mark: str, name: str) -> tuple[MovedEvents, int]:
+    """Copy the events that the target lacks; return where all of them stand, and how many were written.
+
+    Args:
+        source: of the events.
+        target: marked by the setting ``mark`` with the text ``name``; it may hold a part of them from an earlier run.
+
+    Raises:
+        StoreError: events are held back, or a store is in use.
+    """
+    ours = Log(source)
+    wanted, there = ours.said(), Log(target).said()
+    begun = next(at for at in range(len(there) + 1) if there[at:] == wanted[: len(there) - at])
+    while begun and (gone := target.trim_events_now(len(there) - begun)):  # the source has forgotten them since
+        there, begun = there[gone:], begun - gone
+    missing = ours.events[len(there) :]
+    for at in range(0, len(missing), BATCH):
+        target.run_now(put_events, missing[at : at + BATCH], mark, name)
+    try:
+        return compared_events(source, target), len(missing)
+    except DifferentLog:
+        raise StoreError("the events in the copy are not those of the source: stop what uses either of them") from None
