@@ -17,7 +17,7 @@ if not settings.configured:
         USE_TZ=True,
         INSTALLED_APPS=[
             "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes", "django.contrib.messages",
-            "session_tokens.web.django",
+            "django.contrib.sessions", "session_tokens.web.django",
         ],
         MIDDLEWARE=[
             "django.contrib.sessions.middleware.SessionMiddleware",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from .. import validation as inputs
 from ..crypto.minting import is_session_secret, new_id
@@ -11,7 +12,9 @@ from ..errors import InvalidInput, UnknownSession
 from ..records import JSON, Issued
 from ..rules.log_in import log_in as log_in_rule
 from ..rules.lookup import Key
-from ..settings import ANONYMOUS_OWNERS, UNSET, Duration, Unset
+from ..rules.moving_in import finish_moving_in
+from ..rules.moving_in import move_in as move_in_rule
+from ..settings import ANONYMOUS_OWNERS, UNSET, Duration, Unset, duration_ms
 from .sessions import SyncSessionCommands, details_of
 
 
@@ -84,6 +87,72 @@ class SyncLogInCommands(SyncSessionCommands):
         lookups = tuple(self._keyring.lookups(secret))
         request = (*request, lookups[0])
         return Issued(self._do("log_in", idempotency_key, request, log_in_rule, *args(lookups)), secret)
+
+    def move_in(
+        self,
+        cookie: str,
+        owner: str | None,
+        *,
+        data: Mapping[str, JSON] | None = None,
+        time_left: Duration | None = None,
+        kept: Duration = 31 * 86_400,
+        presented: bool = True,
+        idle_timeout: Duration | None | Unset = UNSET,
+        max_age: Duration | None | Unset = UNSET,
+        user_agent: str | None = None,
+        address: str | None = None,
+    ) -> Issued | None:
+        """Open a session for the cookie of another library; presented again, it leads to the same one for 10 minutes.
+
+        After that, once the session is over, and after ``finish_moving_in()``, the cookie leads nowhere. Frameworks do
+        this with what ``session_tokens.web.moving_in`` reads.
+
+        Args:
+            cookie: its value, which is not kept.
+            owner: who is logged in; ``None`` for a visitor.
+            data: the fields of the session.
+            time_left: seconds or ``timedelta`` that the other library would have given it; it ends then, or sooner
+                where the general settings say so. ``None``: as the general settings say.
+            kept: how long it is remembered that the cookie was moved: at least as long as the other library would
+                take it.
+            presented: whether a browser brought it. Without, it is moved before any does.
+            idle_timeout, max_age, user_agent, address: as for ``open_session``.
+
+        Returns:
+            The session, which may be over by now, and its secret.
+
+        Raises:
+            OwnerDisabled, LimitReached: as ``open_session``.
+            InvalidInput: an owner, duration or text that can never be right, or too much data.
+        """
+        policy = self._policy
+        details = details_of(policy, self._secret_kind, None, None, user_agent, address, None, ())
+        user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
+        opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
+        if owner is None and max_age is UNSET:
+            opening.max_age_ms = policy.anonymous_max_age_ms
+        left_ms, kept_ms = duration_ms("time_left", time_left), duration_ms("kept", kept)
+        if kept_ms is None:
+            raise InvalidInput("kept is how long a cookie is remembered, in seconds; for ever is too long")
+        if left_ms is not None and (opening.max_age_ms is None or left_ms < opening.max_age_ms):
+            opening.max_age_ms = left_ms
+        changes = inputs.data_changes_of({} if data is None else data, (), policy.max_data_bytes, "data")
+        key = inputs.digest_of("cookie", cookie)
+        ticket = self._ticket("move_in", key, ())
+        secret = self._derived(self._secret_kind, "move_in", key, ticket.nonce, ticket.key_id)
+        lookup = self._keyring.lookup(secret)
+        args = (policy, opening.looked_up_by(lookup), (), (lookup,), changes, self.store.clock)
+        mark = self._run(move_in_rule, ticket, kept_ms, inputs.flag_of("presented", presented), log_in_rule, args)
+        if mark is None:
+            return None
+        session: Any = mark.outcome
+        if mark.nonce != ticket.nonce:
+            secret = self._derived(session.secret_kind, "move_in", key, mark.nonce, mark.key_id)
+        return Issued(session, secret)
+
+    def finish_moving_in(self) -> bool:
+        """Move nothing in from other libraries any more, in every process on this store; return whether that is new."""
+        return self._run(finish_moving_in)
 
     def _former_key(self, former: str | None) -> Key:
         """Return what names the session that a browser had; empty where there is none, or it can be none."""

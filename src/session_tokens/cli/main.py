@@ -253,6 +253,13 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     audit.add_argument("--anchor", metavar="FILE", help="where the heads were anchored")
     audit.add_argument("--limit", type=_whole, default=50, metavar="N", help="1 to 500")
 
+    moving = command("import", "moving:import_sessions", "move in the sessions of another library, or finish that")
+    moving.add_argument("--from", dest="kind", choices=("flask-session", "starsessions", "express"))
+    moving.add_argument("--server", metavar="URL", help="where they are, such as redis://localhost:6379/0")
+    moving.add_argument("--prefix", help="of their keys, where it is another than the library's own")
+    moving.add_argument("--owner", metavar="FIELD", help="the field that says who is logged in")
+    moving.add_argument("--finish", action="store_true", help="take no cookies from before any more")
+
     pepper = command("pepper", "peppers:pepper", "change the pepper: add a new one, promote it, retire the old one")
     pepper.add_argument("action", choices=("add", "promote", "retire"))
     pepper.add_argument("id", nargs="?", metavar="KEY_ID", help="which one; add makes one")

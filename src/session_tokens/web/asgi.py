@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from .._async.api import AsyncSessionTokens
@@ -21,12 +21,13 @@ from ..crypto.minting import Pepper
 from ..errors import Refused, SessionEnded, StoreBusy, StoreError, StoreUnavailable, UnknownSession
 from ..records import Page, Session
 from ..settings import UNSET, Duration, Settings, Unset
-from .cookies import SameSite
+from .cookies import SameSite, cookie_named
 from .ends import Closing, Ends
 from .incoming import Incoming
 from .keeping import UNREADABLE, UNWRITABLE, Keeping, headers_of_answer, headers_with
+from .moving_in import Peer
 from .origins import FORGED
-from .session import WebSession, drive_async, loading_as
+from .session import WebSession, drive_async
 from .sockets import SESSION_ENDED
 
 Scope = MutableMapping[str, Any]
@@ -215,6 +216,7 @@ class SessionMiddleware:
         trusted_origins: origins whose pages may send requests that change something, beside our own; others are
             answered 403 where they bring our cookie, or log somebody in.
         trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
+        migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -236,6 +238,7 @@ class SessionMiddleware:
         secret_key: object = None,
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
+        migrate_from: Peer | Sequence[Peer] | None = None,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
     ) -> None:
@@ -251,6 +254,7 @@ class SessionMiddleware:
             partitioned=partitioned,
             trusted_origins=trusted_origins,
             trusted_proxies=trusted_proxies,
+            migrate_from=migrate_from,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -267,12 +271,13 @@ class SessionMiddleware:
         try:
             tokens = self.store.at_hand() or await self.store.tokens()
             given = tokens, self.store.ends, response, self.keeping.options
-            if secret is None:
+            if secret is None and not self.keeping.peers:
                 session = AsyncWebSession(None, None, *given)
             else:
-                session = await drive_async(
-                    tokens, loading_as(lambda record, secret: AsyncWebSession(record, secret, *given), secret)
+                steps = self.keeping.loading(
+                    lambda record, secret: AsyncWebSession(record, secret, *given), secret, response
                 )
+                session = await drive_async(tokens, steps)
         except (StoreUnavailable, StoreBusy) as error:
             log.warning("a request is answered 503, for its session cannot be read: %s", error)
             await _refuse(scope, send, 503, UNREADABLE)
@@ -357,6 +362,10 @@ class Arriving:
         if not sent:
             return None
         return self._keeping.cookie.value_among(sent, is_https=self.incoming.is_https)
+
+    def cookie(self, name: str) -> str | None:
+        """Return the value of a cookie, of another library for example."""
+        return cookie_named(name).value_of(self._scope["headers"]).decode("latin-1") or None
 
     @property
     def incoming(self) -> Incoming:

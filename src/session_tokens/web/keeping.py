@@ -5,19 +5,39 @@ It is what frameworks share that have no settings of their own for it: ASGI, WSG
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
-from typing import Any
+from collections.abc import Callable, Collection, Generator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from ..crypto.minting import SESSION_SECRET, new_secret
 from ..settings import UNSET, Duration, Unset, duration_ms
 from .cookies import SameSite, SessionCookie
-from .incoming import Trust
-from .session import Command, CookieChange, WebSession
+from .incoming import Incoming, Trust
+from .moving_in import Peer, moving_in, peers_of
+from .session import Command, CookieChange, WebSession, loading_as
+
+S = TypeVar("S", bound=WebSession)
 
 RETRY_AFTER_S = 1
 UNREADABLE = "the sessions cannot be read just now; try again"
 UNWRITABLE = "the session cannot be written just now; try again"
 Headers = list[tuple[bytes, bytes]]
+
+
+class Arrived(Protocol):
+    """What is asked of a request that brings another library's cookie."""
+
+    @property
+    def incoming(self) -> Incoming:
+        """What the request says."""
+        ...
+
+    def cookie(self, name: str) -> str | None:
+        """Return the value of a cookie."""
+        ...
+
+    def client(self) -> tuple[str | None, str | None]:
+        """Return the user agent and the address of the client."""
+        ...
 
 
 class Keeping:
@@ -29,6 +49,7 @@ class Keeping:
             settings say, and the cookie until the browser is closed; 0 or less: not at all.
         path, same_site, https_only, domain, partitioned: of the cookie, as for ``SessionCookie``.
         trusted_origins, trusted_proxies: as for ``Trust``.
+        migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
 
     Raises:
         InvalidInput: an argument that can never be right.
@@ -46,7 +67,9 @@ class Keeping:
         partitioned: bool = False,
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
+        migrate_from: Peer | Sequence[Peer] | None = None,
     ) -> None:
+        self.peers = peers_of(migrate_from)
         self.cookie = SessionCookie(
             session_cookie,
             path=path,
@@ -61,6 +84,24 @@ class Keeping:
         if max_age is not UNSET and max_age is not None and not self._is_over:
             self._lasts_s = (duration_ms("max_age", max_age) or 0) / 1000
         self.options: dict[str, Any] = {} if self._lasts_s is None else {"max_age": self._lasts_s}
+
+    def loading(
+        self, make: Callable[[Any, Any], S], secret: str | None, request: Arrived
+    ) -> Generator[Command, Any, S]:
+        """Read the session of a request; of one that brings another library's cookie alone, the one it moves into.
+
+        Args:
+            make: makes a session of a record and a secret, both ``None`` where there is none.
+            secret: what our cookie holds, if there is one.
+            request: where other cookies are, and whose they are.
+        """
+        session = yield from loading_as(make, secret)
+        if session.record is None and self.peers and not request.incoming.is_forged:
+            issued = yield from moving_in(self.peers, request.cookie, client=request.client, options=self.options)
+            if issued is not None:
+                session = make(issued.session, issued.secret)
+                session.rotated(issued)
+        return session
 
     def settling(self, session: WebSession, status: int) -> Generator[Command, Any, CookieChange]:
         """Do to a session what a response of that status does to it; return what becomes of the cookie."""

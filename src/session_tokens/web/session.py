@@ -56,6 +56,10 @@ class Command(NamedTuple):
     args: tuple[Any, ...]
     options: Mapping[str, Any] = {}
 
+    def do(self, tokens: Any) -> Any:
+        """Call it; where ``tokens`` is of asyncio, what is returned is to be awaited."""
+        return getattr(tokens, self.name)(*self.args, **self.options)
+
 
 class CookieChange(Enum):
     """What a response does to our cookie."""
@@ -226,6 +230,11 @@ class WebSession(TrackedFields):
     def rotated(self, issued: Issued) -> None:
         """Take in that the session was given a new secret in the store: the cookie follows, whatever is answered."""
         self.record, self._secret, self._moved = issued.session, issued.secret, True
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it has got a new secret in the store since it was read."""
+        return self._moved
 
     def _forget(self) -> None:
         self.accessed = True
@@ -463,12 +472,12 @@ def loading_as(make: Callable[..., S], secret: str | None, **options: Any) -> Ge
 
 def drive(tokens: Any, steps: Generator[Command, Any, T]) -> T:
     """Run ``loading`` or ``settling`` against a ``SessionTokens``."""
-    return drive_now(steps, lambda command: getattr(tokens, command.name)(*command.args, **command.options))
+    return drive_now(steps, lambda command: command.do(tokens))
 
 
 async def drive_async(tokens: Any, steps: Generator[Command, Any, T]) -> T:
     """Run ``loading`` or ``settling`` against an ``AsyncSessionTokens``."""
-    return await drive_awaiting(steps, lambda command: getattr(tokens, command.name)(*command.args, **command.options))
+    return await drive_awaiting(steps, lambda command: command.do(tokens))
 
 
 def _retaken(base: JSON, steps: list[Step], otherwise: JSON) -> JSON:

@@ -93,3 +93,32 @@ class LogInChecks(StoreBench):
         first, second = await tokens.open_session("ann"), await tokens.open_session("ann")
         again = await tokens.log_in("ann", former=first.secret)
         assert [session.id for session in (await tokens.list_sessions("ann")).items] == [second.id, again.id]
+
+    @check
+    async def test_a_cookie_of_another_library_leads_to_one_session_and_never_to_a_second(self) -> None:
+        other = await self.another()
+        moved = await asyncio.gather(
+            *(tokens.move_in("cookie", "ann", data={"cart": [1]}, time_left=600) for tokens in (self.tokens, other) * 3)
+        )
+        secrets = {issued.secret for issued in moved if issued is not None}
+        (session,) = (await self.tokens.list_sessions("ann")).items
+        assert len(secrets) == 1
+        assert await other.verify_session(*secrets) == session
+        assert (session.max_age, dict(session.data)) == (600, {"cart": [1]})
+
+        await self.tokens.destroy_session(*secrets)
+        again = await other.move_in("cookie", "ann")
+        assert again is not None
+        assert await other.verify_session(again.secret) is None
+        assert (await other.list_sessions("ann")).items == []
+
+    @check
+    async def test_one_that_was_moved_before_it_is_presented_waits_for_that(self) -> None:
+        waiting = await self.tokens.move_in("cookie", "ann", presented=False)
+        presented = await self.tokens.move_in("cookie", "ann")
+        assert waiting is not None
+        assert presented is not None
+        assert waiting.secret == presented.secret
+        assert await self.tokens.finish_moving_in()
+        assert await self.tokens.move_in("another", "bob") is None
+        assert await self.tokens.verify_session(waiting.secret) is not None

@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as Doubt
 from django.core.exceptions import ImproperlyConfigured
 
+from .moving_in import peer
 from .opened import address, general_settings, trust
 
 ENGINE = "session_tokens.web.django"
@@ -27,6 +28,7 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
         url = address()
         general_settings()
         trust()
+        peer()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="session_tokens.E001")]
     if settings.SESSION_ENGINE != ENGINE:

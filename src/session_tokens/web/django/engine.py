@@ -25,7 +25,9 @@ from ...crypto.minting import SESSION_ID, SHORT_SECRET, is_id, is_session_secret
 from ...errors import AlreadyExists, Conflict, LimitReached, OwnerDisabled, SessionEnded, UnknownSession
 from ...records import Session
 from ...settings import ANONYMOUS_OWNERS
+from ..moving_in import moving_in_as
 from ..session import Command, drive, drive_async
+from .moving_in import ReadingOnThread, peer
 from .opened import opened
 
 T = TypeVar("T")
@@ -60,6 +62,11 @@ def texts_of(data: Mapping[Any, Any]) -> dict[str, str]:
     """Return field → JSON text of its value; ``TypeError`` for what JSON cannot hold."""
     plain: Data = json.loads(json.dumps(dict(data)))  # names that are numbers become text, as they always did in Django
     return {field: json.dumps(value, sort_keys=True) for field, value in plain.items()}
+
+
+def as_in_django(value: Any) -> Any:
+    """Return a field that another engine read as ours would keep it."""
+    return json.loads(json.dumps(value))
 
 
 class SessionStore(SessionBase):
@@ -204,6 +211,8 @@ class SessionStore(SessionBase):
         if key is not None and key == self._minted:
             return {field: json.loads(text) for field, text in self._kept.items()}
         record = None if key is None else (yield ask("verify_session", key))
+        if record is None and key is not None and not is_session_secret(key):
+            record = yield from self._move_in(key)
         if record is None:
             self._forget()
             self._session_key = None
@@ -214,6 +223,19 @@ class SessionStore(SessionBase):
             self._seen = dict(self._kept)
         data: Data = json.loads(record.details.data_text)
         return data
+
+    def _move_in(self, key: str) -> Steps[Session | None]:
+        """Return the session into which the key of another engine moves, whose secret is the key from now on."""
+        engine = peer()
+        former = None if engine is None else (yield ReadingOnThread("read", (engine, key)))
+        if former is None:
+            return None
+        client = self._client.get("user_agent"), self._client.get("address")
+        issued = yield from moving_in_as(former, encode=as_in_django, client=lambda: client)
+        if issued is not None:
+            self._session_key = issued.secret
+            self._is_marked = True  # so that the response hands the new key out
+        return None if issued is None else issued.session
 
     def _take(self, record: Session) -> None:
         self._record = record

@@ -23,6 +23,7 @@ from django.utils.http import http_date
 from ...crypto.minting import is_session_secret
 from ...errors import StoreError
 from .engine import SessionStore
+from .moving_in import peer
 
 log = logging.getLogger("session_tokens.web.django")
 
@@ -129,8 +130,16 @@ class SessionMiddleware:
 
 def _begin(request: Any) -> str | None:
     shown: str | None = request.COOKIES.get(cookie_name())
-    request.session = SessionStoreById(shown if shown is not None and is_session_secret(shown) else None)
+    request.session = SessionStoreById(
+        shown if shown is not None and is_session_secret(shown) else _others_key(request)
+    )
     return shown
+
+
+def _others_key(request: Any) -> str | None:
+    """Return the key of the engine that users come from; on https its cookie may have another name than ours."""
+    engine = peer()
+    return None if engine is None else request.COOKIES.get(engine.cookie)
 
 
 def _is_ours(session: object) -> bool:

@@ -2,7 +2,8 @@
 
 ``SESSION_TOKENS_STORE`` is its address, as for ``SessionTokens.open``; without it the environment variable of that name
 holds, and with ``DEBUG`` a file beside ``BASE_DIR``. ``SESSION_TOKENS`` is a mapping of fields of ``Settings``,
-``pepper`` and ``trusted_proxies``: networks that are trusted when they say from where a request comes. Without an
+``pepper``, ``trusted_proxies`` (networks that are trusted when they say from where a request comes) and
+``migrate_from``: the engine that the sessions of logged-in users come from, see ``moving_in``. Without an
 ``idle_timeout`` a session ends ``SESSION_COOKIE_AGE`` after its last use, without a ``max_age`` it has no other end.
 """
 
@@ -38,7 +39,7 @@ WATCHED = frozenset({STORE, OPTIONS, "SESSION_COOKIE_AGE", "DEBUG", "BASE_DIR"})
 EMBEDDED = ("memory:", "sqlite:")
 """How the addresses begin of stores in this process."""
 FIELDS = frozenset(field.name for field in fields(Settings))
-OTHERS = frozenset({"pepper", "trusted_proxies"})
+OTHERS = frozenset({"migrate_from", "pepper", "trusted_proxies"})
 """What ``SESSION_TOKENS`` holds beside fields of ``Settings``."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from flask import Flask, Request, Response, current_app
@@ -19,6 +19,7 @@ from ...errors import LimitReached, OwnerDisabled, StoreError
 from ...settings import Settings
 from ..cookies import cookie_named
 from ..incoming import Incoming, Trust
+from ..moving_in import Peer, moving_in, peers_of
 from ..origins import FORGED
 from ..session import CookieChange, WebSession, drive, loading
 from .session import FlaskSession, decode, encode
@@ -44,6 +45,7 @@ class SessionTokensInterface(SessionInterface):
         trusted_origins: origins whose pages may send requests that change something, beside our own; to others the
             session is a 403, and they log nobody in.
         trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
+        migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
         settings, pepper, clock: as for ``SessionTokens.open``.
 
     Raises:
@@ -58,6 +60,7 @@ class SessionTokensInterface(SessionInterface):
         owner_of: Callable[[Any], str] = str,
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
+        migrate_from: Peer | Sequence[Peer] | None = None,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
         clock: Clock | None = None,
@@ -69,6 +72,7 @@ class SessionTokensInterface(SessionInterface):
         self._opening = threading.Lock()
         self._settings, self._pepper, self._clock = settings, pepper, clock
         self._trust = Trust(trusted_origins, trusted_proxies)
+        self._peers = peers_of(migrate_from)
         self.take_owner_from(owner_key, owner_of)
 
     def take_owner_from(self, owner_key: str | None, owner_of: Callable[[Any], str] = str) -> None:
@@ -128,21 +132,40 @@ class SessionTokensInterface(SessionInterface):
         """Return the session of a request; the store is asked when it is first read."""
         header = request.environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
         presented = cookie_named(self.cookie_name(app, request)).value_in(header).decode("latin-1")
+        others = [
+            each for peer in self._peers if (each := cookie_named(peer.cookie).value_in(header).decode("latin-1"))
+        ]
         incoming = self._incoming(request)
 
         def client() -> tuple[str | None, str | None]:
             return request.headers.get("User-Agent"), incoming.address
 
         def load() -> WebSession:
-            if presented and incoming.is_forged:
+            if (presented or others) and incoming.is_forged:
                 raise Forbidden(FORGED)
             try:
                 steps = loading(presented or None, encode=encode, decode=decode, client=client)
-                return drive(self.tokens_of(app), steps)
+                web = drive(self.tokens_of(app), steps)
+                return self._moved_in(app, header, client) or web if web.record is None and others else web
             except StoreError as error:
                 raise unavailable(error) from error
 
-        return FlaskSession(load, bool(presented), incoming.is_forged, self.owner_key, self._owner_of)
+        return FlaskSession(load, bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of)
+
+    def _moved_in(
+        self, app: Flask, header: bytes, client: Callable[[], tuple[str | None, str | None]]
+    ) -> WebSession | None:
+        """Return the session into which another library's cookie moves; ``None`` where it leads nowhere."""
+
+        def cookie(name: str) -> str | None:
+            return cookie_named(name).value_in(header).decode("latin-1") or None
+
+        issued = drive(self.tokens_of(app), moving_in(self._peers, cookie, encode=encode, client=client))
+        if issued is None:
+            return None
+        web = WebSession(issued.session, issued.secret, encode=encode, decode=decode, client=client)
+        web.rotated(issued)
+        return web
 
     def _incoming(self, request: Request) -> Incoming:
         return self._trust.look_at(request.method, request.remote_addr, request.headers.get, is_https=request.is_secure)

@@ -72,7 +72,8 @@ class FlaskSession(SessionMixin):
         if self._web is None:
             self._web = self._load()
             self._had_key = self._named() is not None
-            self._was_permanent = bool(self._web.get(PERMANENT))
+            # One that has just moved in from another library is given the lifetime of permanent sessions now.
+            self._was_permanent = bool(self._web.get(PERMANENT)) and not self._web.has_moved
 
     @property
     def web(self) -> WebSession:

@@ -1,4 +1,4 @@
-"""``manage.py session_tokens``: list the sessions of a user, end them."""
+"""``manage.py session_tokens``: list the sessions of a user, end them, finish moving in."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...opened import opened
 
 
 class Command(BaseCommand):
-    """Lists and ends sessions; ids only, a secret is never shown and never an argument."""
+    """Lists and ends sessions, and finishes moving in; ids only, a secret is never shown and never an argument."""
 
     help = "List the sessions of a user, or end them."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Name the two acts and what they take."""
+        """Name the acts and what they take."""
         acts = parser.add_subparsers(dest="act", required=True)
         listing = acts.add_parser("list", help="list the living sessions of a user")
         listing.add_argument("user", help="the user's name, as they log in")
@@ -26,9 +26,14 @@ class Command(BaseCommand):
         ending = acts.add_parser("end", help="end sessions by their ids, or all of a user")
         ending.add_argument("ids", nargs="*", metavar="ses_…", help="public ids")
         ending.add_argument("--user", help="end all sessions of this user")
+        acts.add_parser("finish-moving-in", help="take no more cookies of the engine that migrate_from names")
 
     def handle(self, **options: Any) -> None:
         """Do it, and say what was done."""
+        if options["act"] == "finish-moving-in":
+            opened.blocking().finish_moving_in()
+            self.stdout.write("nobody moves in any more; take migrate_from out of SESSION_TOKENS")
+            return
         if options["act"] == "list":
             for session in sessions_of(_user(options["user"])):
                 if options["json"]:

@@ -1,0 +1,168 @@
+"""Users move in from another library with the cookie that they have, while requests run: ``migrate_from=``.
+
+Theory of operation. A request that brings no cookie of ours may bring one of the library that was there before. Its
+``Peer`` reads what lies behind it, and never writes there: workers that still run the old library go on with it. Where
+there is a living session, ``SessionTokens.move_in`` opens one of ours with the same owner and fields, in one step with
+a mark for the cookie; the response hands out our cookie. The mark stands for as long as the other library would take
+the cookie, so that who logs out here is not brought back by it, and two tabs that bring it at once get one session.
+Records without fields are no sessions: several libraries leave such behind. Nobody is moved in bulk only, for some
+leave the records of those who logged out, too: a record counts when a browser presents its cookie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from ..._async.api import AsyncSessionTokens
+from ...crypto.minting import is_session_secret
+from ...errors import InvalidInput, Refused
+from ...records import Issued, Session
+from ..session import Command
+from .plain import as_json
+
+log = logging.getLogger("session_tokens.moving_in")
+
+__all__ = ["Former", "OwnerOf", "Peer", "Reading", "moving_in", "moving_in_as", "owner_in", "peers_of"]
+
+KEPT_S = 31 * 86_400
+"""For how long a mark stands at the least: old workers may prolong the life of what was moved."""
+
+
+class Former(NamedTuple):
+    """A living session of another library.
+
+    Attributes:
+        key: names it: the same for every spelling of the cookie.
+        fields: what it holds, as Python values.
+        owner: who is logged in; ``None`` for a visitor.
+        time_left_s: when it ends there, whatever its use; ``None`` where each use gives it a new life.
+        kept_s: for how long the other library would take the cookie.
+    """
+
+    key: str
+    fields: Mapping[str, Any]
+    owner: str | None
+    time_left_s: float | None
+    kept_s: float
+
+
+@runtime_checkable
+class Peer(Protocol):
+    """Where another library keeps its sessions, which is read and never written.
+
+    Attributes:
+        cookie: the name of its cookie.
+    """
+
+    cookie: str
+
+    def read(self, value: str) -> Former | None:
+        """Return what lies behind the value of a cookie; ``None`` for one that is unknown, over, forged or empty.
+
+        It may block; an application of asyncio calls it on a thread.
+
+        Raises:
+            StoreUnavailable: it cannot be asked, which does not mean that nobody is logged in.
+        """
+        ...
+
+
+OwnerOf = str | Callable[[Mapping[str, Any]], object]
+"""The field that holds who is logged in, or what finds it among the fields."""
+
+
+def owner_in(fields: Mapping[str, Any], owner: OwnerOf) -> str | None:
+    """Return who is logged in by the fields of a session; ``None`` for a visitor."""
+    found = fields.get(owner) if isinstance(owner, str) else owner(fields)
+    return None if found is None or found == "" else str(found)
+
+
+def peers_of(given: object) -> tuple[Peer, ...]:
+    """Return where users move in from.
+
+    Raises:
+        TypeError: it is no peer and no list of them.
+    """
+    if given is None:
+        return ()
+    several = (given,) if isinstance(given, Peer) else tuple(given) if isinstance(given, list | tuple) else (None,)
+    peers = tuple(peer for peer in several if isinstance(peer, Peer))
+    if len(peers) != len(several):
+        raise TypeError("migrate_from is one of session_tokens.web.moving_in.peers, such as FlaskCookie, or a list")
+    return peers
+
+
+class Reading(Command):
+    """A step that asks another library's store in place of ours: its name is unused, its arguments peer and value."""
+
+    def do(self, tokens: Any) -> Any:
+        """Read; where ``tokens`` is of asyncio, on a thread."""
+        peer, value = self.args
+        return asyncio.to_thread(peer.read, value) if isinstance(tokens, AsyncSessionTokens) else peer.read(value)
+
+
+def moving_in(
+    peers: Sequence[Peer],
+    presented: Callable[[str], str | None],
+    *,
+    encode: Callable[[Any], Any] = as_json,
+    client: Callable[[], tuple[str | None, str | None]] = lambda: (None, None),
+    options: Mapping[str, Any] | None = None,
+) -> Generator[Command, Any, Issued | None]:
+    """Move in whom a request's cookies name; return their living session of ours, ``None`` where there is none.
+
+    Args:
+        peers: whose cookies are looked for, in this order.
+        presented: returns the value of a cookie by its name.
+        encode: makes JSON of a field.
+        client: returns the user agent and the address of the client.
+        options: ``max_age`` and ``idle_timeout`` of the framework's sessions.
+
+    Raises:
+        StoreUnavailable: one of the stores cannot be asked.
+    """
+    for peer in peers:
+        value = presented(peer.cookie)
+        if not value or is_session_secret(value):
+            continue
+        former: Former | None = yield Reading("read", (peer, value))
+        if former is not None:
+            return (yield from moving_in_as(former, encode=encode, client=client, options=options))
+    return None
+
+
+def moving_in_as(
+    former: Former,
+    *,
+    encode: Callable[[Any], Any] = as_json,
+    client: Callable[[], tuple[str | None, str | None]] = lambda: (None, None),
+    options: Mapping[str, Any] | None = None,
+) -> Generator[Command, Any, Issued | None]:
+    """Move in who was read; as ``moving_in``."""
+    user_agent, address = client()
+    try:
+        fields = {str(name): encode(field) for name, field in former.fields.items()}
+        json.dumps(fields, allow_nan=False)
+        issued: Issued | None = yield Command(
+            "move_in",
+            (former.key, former.owner),
+            {
+                "data": fields,
+                "time_left": former.time_left_s,
+                "kept": max(former.kept_s + 86_400, KEPT_S),
+                "user_agent": user_agent,
+                "address": address,
+                **(options or {}),
+            },
+        )
+    except (Refused, InvalidInput, TypeError, ValueError) as error:
+        log.warning("a session of another library could not be moved in: %s", error)
+        return None
+    if issued is None:
+        return None
+    record: Session | None = yield Command("verify_session", (issued.secret,))
+    return None if record is None else Issued(record, issued.secret)

@@ -1,0 +1,134 @@
+"""Reads what other libraries wrote, and nothing that could act: pickles of plain values alone, bounded inflating."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle  # only ever through the reader below, which makes plain values and nothing else
+import zlib
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, ClassVar, NoReturn
+from uuid import UUID
+
+BYTES_MAX = 1_048_576
+"""How large a session of another library may be."""
+VALUES_MAX = 100_000
+"""How many values one may hold; a pickle of a few bytes can name the same list a million times."""
+
+
+class Unreadable(ValueError):
+    """It is not what that library writes, or it is more than plain values; the message repeats nothing of it."""
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes values of a few plain types; any other name in a pickle is refused before it is imported."""
+
+    PLAIN: ClassVar[frozenset[tuple[str, str]]] = frozenset({
+        ("builtins", "set"), ("builtins", "frozenset"), ("__builtin__", "set"), ("__builtin__", "frozenset"),
+        ("collections", "OrderedDict"), ("datetime", "date"), ("datetime", "datetime"), ("datetime", "time"),
+        ("datetime", "timedelta"), ("datetime", "timezone"), ("decimal", "Decimal"), ("uuid", "UUID"),
+        ("uuid", "SafeUUID"),
+    })  # fmt: skip
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a class by its name, if it is one of the plain ones."""
+        if (module, name) == ("_codecs", "encode"):  # how bytes stand in pickles of protocol 2
+            return _bytes_of
+        if (module, name) not in self.PLAIN:
+            raise Unreadable("its pickle holds more than plain values")
+        return super().find_class(module, name)
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        """Refuse what is kept elsewhere."""
+        raise Unreadable("its pickle refers to what is kept elsewhere")
+
+
+def _bytes_of(text: object, encoding: object = "latin1") -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise Unreadable("its pickle holds more than plain values")
+    return text.encode("latin1")
+
+
+def plain_pickle(content: bytes) -> Any:
+    """Return the value of a pickle.
+
+    Raises:
+        Unreadable: it is no pickle, is too large, or holds more than plain values.
+    """
+    if len(content) > BYTES_MAX:
+        raise Unreadable("it is too large")
+    try:
+        value = _PlainUnpickler(io.BytesIO(content)).load()
+    except Unreadable:
+        raise
+    except Exception as error:  # a broken pickle raises whatever its opcodes lead to
+        raise Unreadable(f"it is no pickle ({type(error).__name__})") from None
+    _count(value)
+    return value
+
+
+def _count(value: Any) -> None:
+    """Refuse what would grow without bounds when it is written out."""
+    seen, rest = 0, [value]
+    while rest:
+        seen += 1
+        if seen > VALUES_MAX:
+            raise Unreadable("it holds too many values")
+        one = rest.pop()
+        if isinstance(one, dict):
+            rest += one.values()
+        elif isinstance(one, list | tuple | set | frozenset):
+            rest += one
+
+
+def inflated(content: bytes) -> bytes:
+    """Return what was compressed by zlib.
+
+    Raises:
+        Unreadable: it was not, or is too large.
+    """
+    inflater = zlib.decompressobj()
+    try:
+        text = inflater.decompress(content, BYTES_MAX)
+    except zlib.error:
+        raise Unreadable("it is not compressed as it says") from None
+    if inflater.unconsumed_tail or not inflater.eof:
+        raise Unreadable("it is too large, or cut off")
+    return text
+
+
+def json_object(content: bytes | str) -> dict[str, Any]:
+    """Return the fields of a JSON text of an object.
+
+    Raises:
+        Unreadable: it is none.
+    """
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        raise Unreadable("it is no JSON") from None
+    if not isinstance(value, dict):
+        raise Unreadable("it is no JSON object")
+    return value
+
+
+def as_json(value: Any) -> Any:
+    """Return a plain value as JSON has it: instants, UUIDs and decimals as text, tuples and sets as lists, bytes never.
+
+    Raises:
+        TypeError: JSON cannot hold it.
+    """
+    if isinstance(value, dict):
+        return {str(name): as_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return sorted((as_json(each) for each in value), key=str)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, UUID | Decimal):
+        return str(value)
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be kept in a session")

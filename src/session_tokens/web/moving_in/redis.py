@@ -1,0 +1,270 @@
+"""Sessions that other libraries keep in Redis or Valkey: Flask-Session, starsessions, express-session."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from hashlib import sha1, sha256
+from importlib import import_module
+from typing import Any
+from urllib.parse import unquote
+
+from ...errors import InvalidInput, StoreUnavailable
+from . import Former, OwnerOf, owner_in
+from .plain import BYTES_MAX, Unreadable, json_object, plain_pickle
+from .signed import Keys, keys_of, signed_part
+
+SID = re.compile(r"[A-Za-z0-9_-]{20,86}")
+SLIDING_KEPT_S = 31 * 86_400
+
+
+class RedisReader:
+    """Reads a key and for how long it is kept, and nothing else.
+
+    Args:
+        server: a URL (``redis://…``, ``valkey://…``) or a blocking client of ``redis`` or ``valkey``.
+
+    Raises:
+        InvalidInput: it is neither, or no client is installed.
+    """
+
+    def __init__(self, server: Any) -> None:
+        if isinstance(server, str):
+            self._client = _client_of(server)
+        elif callable(getattr(server, "pipeline", None)):
+            self._client = server
+        else:
+            raise InvalidInput("server is a URL such as redis://localhost:6379/0, or a client of redis or valkey")
+
+    def get(self, key: str) -> tuple[bytes, float | None] | None:
+        """Return the value of a key and for how many seconds it is kept, ``None`` for ever; ``None`` without one.
+
+        Raises:
+            StoreUnavailable: the server cannot be asked.
+        """
+        try:
+            with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.get(key)
+                pipeline.pttl(key)
+                value, left_ms = pipeline.execute()
+        except Exception as error:  # two clients, each with a tree of errors of its own
+            raise StoreUnavailable(
+                f"the sessions of the library before cannot be read ({type(error).__name__}); try again"
+            ) from error
+        if value is None or left_ms == 0:
+            return None
+        content = value.encode() if isinstance(value, str) else bytes(value)
+        if len(content) > BYTES_MAX:
+            return None
+        return content, None if left_ms < 0 else left_ms / 1000
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin so, found step by step so that the server goes on serving others."""
+        literal = re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
+        found = self._client.scan_iter(match=f"{literal}*", count=1_000)
+        return sorted({key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in found})
+
+
+def _client_of(url: str) -> Any:
+    for name, kind in (("valkey", "Valkey"), ("redis", "Redis")):
+        try:
+            made = getattr(import_module(name), kind)
+        except ModuleNotFoundError:
+            continue
+        scheme, _, rest = url.partition("://")
+        if scheme not in ("redis", "rediss", "valkey", "valkeys", "unix"):
+            raise InvalidInput("the address of the other library's server begins with redis:// or valkey://")
+        is_secure = scheme in ("rediss", "valkeys")
+        plain = {"Valkey": "valkey", "Redis": "redis"}[kind]
+        scheme = "unix" if scheme == "unix" else plain + ("s" if is_secure else "")
+        return made.from_url(f"{scheme}://{rest}", socket_timeout=5.0, socket_connect_timeout=5.0)
+    raise InvalidInput("no client for it is installed; pip install session-tokens[valkey], or redis")
+
+
+class _OfRedis:
+    """What all have in common: a server, a prefix, and who is logged in."""
+
+    def __init__(self, server: Any, prefix: str, owner: OwnerOf, cookie: str) -> None:
+        self.cookie = cookie
+        self.prefix = prefix
+        self._reader = RedisReader(server)
+        self._owner = owner
+
+    def read(self, value: str) -> Former | None:
+        """Return the session that a cookie names; ``None`` where there is none, or it holds nothing.
+
+        Raises:
+            StoreUnavailable: the server cannot be asked.
+        """
+        id = self.id_in(value)
+        return None if id is None else self.stored(id)
+
+    def stored(self, id: str) -> Former | None:
+        """Return the session of an id, as ``read``."""
+        found = self._reader.get(self.prefix + id)
+        if found is None:
+            return None
+        content, left_s = found
+        try:
+            fields = self._decoded(content)
+        except Unreadable:
+            return None
+        time_left_s = self._time_left_s(fields, left_s)
+        fields = {name: field for name, field in fields.items() if name not in self.NOT_FIELDS}
+        if not (fields.keys() - self.NOTHING) or (time_left_s is not None and time_left_s < 0.001):
+            return None
+        kept_s = SLIDING_KEPT_S if left_s is None else left_s
+        return Former(f"{type(self).__name__} {id}", fields, owner_in(fields, self._owner), time_left_s, kept_s)
+
+    def ids(self) -> list[str]:
+        """Return the ids of all that is stored, those of users who logged out too where the library leaves them."""
+        return [key[len(self.prefix) :] for key in self._reader.keys(self.prefix)]
+
+    NOT_FIELDS: frozenset[str] = frozenset()
+    """Fields that are the library's own."""
+    NOTHING: frozenset[str] = frozenset()
+    """Fields that say nothing about a user."""
+
+    def id_in(self, value: str) -> str | None:
+        """Return the id in a cookie, ``None`` where it can be none."""
+        return value if SID.fullmatch(value) else None
+
+    def _decoded(self, content: bytes) -> dict[str, Any]:
+        return json_object(content)
+
+    def _time_left_s(self, fields: Mapping[str, Any], left_s: float | None) -> float | None:
+        return None
+
+
+class FlaskSessionRedis(_OfRedis):
+    """The sessions that Flask-Session keeps in Redis, whatever its version wrote: MessagePack, JSON or a pickle.
+
+    Pickles are read as far as they hold plain values; with anything else in it, a session is not moved.
+
+    Args:
+        server: a URL, or the client that is ``SESSION_REDIS``.
+        prefix: ``SESSION_KEY_PREFIX``.
+        owner: the field that says who is logged in, or a function of the fields; that of Flask-Login if not given.
+        secret_key: where ``SESSION_USE_SIGNER`` is set: ``app.secret_key``.
+        cookie: ``SESSION_COOKIE_NAME``.
+
+    Raises:
+        InvalidInput: no server, or msgspec is missing, which Flask-Session itself needs.
+    """
+
+    NOTHING = frozenset({"_permanent", "_fresh", "_id"})
+
+    def __init__(
+        self,
+        server: Any,
+        *,
+        prefix: str = "session:",
+        owner: OwnerOf = "_user_id",
+        secret_key: Keys | None = None,
+        cookie: str = "session",
+    ) -> None:
+        super().__init__(server, prefix, owner, cookie)
+        keys = () if secret_key is None else keys_of(secret_key)
+        self._signing = [hmac.digest(key, b"flask-session", sha1) for key in keys]
+        try:
+            self._unpack: Callable[[bytes], Any] = import_module("msgspec.msgpack").decode
+        except ModuleNotFoundError:
+            raise InvalidInput("Flask-Session writes MessagePack, which msgspec reads: pip install msgspec") from None
+
+    def id_in(self, value: str) -> str | None:
+        """Return the id in a cookie, whose signature must be right where there is one."""
+        if self._signing:
+            try:
+                value = signed_part(value.encode("ascii", "replace"), self._signing).decode("ascii")
+            except Unreadable:
+                return None
+        return super().id_in(value)
+
+    def _decoded(self, content: bytes) -> dict[str, Any]:
+        fields: Any
+        try:  # in the order in which Flask-Session tries
+            fields = self._unpack(content)
+        except ValueError:
+            fields = json_object(content) if content[:1] == b"{" else plain_pickle(content)
+        if not isinstance(fields, dict):
+            raise Unreadable("it is no mapping")
+        return {str(name): field for name, field in fields.items()}
+
+
+class StarsessionsRedis(_OfRedis):
+    """The sessions that starsessions keeps in Redis.
+
+    Args:
+        server: a URL, or a blocking client.
+        owner: the field that says who is logged in, or a function of the fields.
+        prefix: of the ``RedisStore``.
+        rolling: whether its middleware has ``rolling=True``: each use then gives a new life.
+        cookie: its name.
+    """
+
+    NOT_FIELDS = frozenset({"__metadata__"})
+
+    def __init__(
+        self,
+        server: Any,
+        *,
+        owner: OwnerOf,
+        prefix: str = "starsessions.",
+        rolling: bool = False,
+        cookie: str = "session",
+    ) -> None:
+        super().__init__(server, prefix, owner, cookie)
+        self._rolling = rolling
+
+    def _time_left_s(self, fields: Mapping[str, Any], left_s: float | None) -> float | None:
+        return None if self._rolling else left_s
+
+
+class ExpressRedis(_OfRedis):
+    """The sessions that express-session (or @fastify/session) keeps in Redis by connect-redis.
+
+    When one ends, Redis alone knows: what ``cookie.expires`` says within is from the last change.
+
+    Args:
+        server: a URL, or a blocking client.
+        secret: that of ``session({secret})``, or the list of them.
+        owner: the field that says who is logged in, or a function of the fields; that of Passport if not given.
+        prefix: of the store.
+        cookie: ``name`` of ``session({name})``.
+    """
+
+    NOT_FIELDS = frozenset({"cookie"})
+
+    def __init__(
+        self,
+        server: Any,
+        *,
+        secret: Keys,
+        owner: OwnerOf | None = None,
+        prefix: str = "sess:",
+        cookie: str = "connect.sid",
+    ) -> None:
+        super().__init__(server, prefix, _passports_user if owner is None else owner, cookie)
+        self._keys = keys_of(secret)
+
+    def id_in(self, value: str) -> str | None:
+        """Return the id in a cookie, percent-encoded or not, whose signature must be right."""
+        value = unquote(value)
+        if not value.startswith("s:"):
+            return None
+        id, _, signature = value[2:].rpartition(".")
+        given = signature.encode("ascii", "replace")
+        right = any(
+            hmac.compare_digest(b64encode(hmac.digest(key, id.encode(), sha256)).rstrip(b"="), given)
+            for key in self._keys
+        )
+        return super().id_in(id) if right else None
+
+
+def _passports_user(fields: Mapping[str, Any]) -> object:
+    passport = fields.get("passport")
+    user = passport.get("user") if isinstance(passport, dict) else None
+    return user if user is None or isinstance(user, str | int) else json.dumps(user, sort_keys=True)

@@ -1,0 +1,72 @@
+"""`session-tokens import`: what is stored at another library's server, and the end of moving in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from session_tokens import SessionTokens
+from session_tokens.cli import exits
+from session_tokens.cli.main import main
+from tests.helpers.servers.valkey import ValkeyServer
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'st.db'}"
+    SessionTokens.open(url).close()
+    return url
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    assert main(["import", *words, "--json"]) == exits.OK
+    answer: dict[str, object] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_what_is_stored_is_moved_once_and_counted(
+    store: str, valkey_server: ValkeyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import valkey
+
+    with valkey.Valkey.from_url(valkey_server.url) as server:
+        for number in range(30):
+            fields = {"_user_id": f"user{number}"} if number < 25 else {"_permanent": True}
+            server.set(f"import-test:{number:043}", msgspec.msgpack.encode(fields), ex=600)
+        server.set("import-test:" + "x" * 43, b"\x80\x04cos\nsystem\n.", ex=600)
+        words = (
+            "--store", store, "--from", "flask-session", "--server", valkey_server.url, "--prefix", "import-test:",
+        )  # fmt: skip
+        first, second = told(capsys, *words), told(capsys, *words)
+    with SessionTokens.open(store) as st:
+        owners = {session.owner for session in st.list_sessions()}
+        many = len(st.list_sessions(limit=100))
+
+    assert {"moved": 25, "empty_or_unreadable": 6, "refused": 0} == first == second
+    assert {f"user{number}" for number in range(25)} == owners
+    assert 25 == many
+
+
+def test_it_is_finished_once(store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert {"finished": True, "new": True} == told(capsys, "--finish", "--store", store)
+    assert {"finished": True, "new": False} == told(capsys, "--finish", "--store", store)
+    with SessionTokens.open(store) as st:
+        assert st.move_in("cookie", "ann") is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--from", "express"],
+        ["--from", "starsessions", "--server", "redis://127.0.0.1"],
+        ["--finish", "--from", "express", "--server", "redis://127.0.0.1"],
+        ["--from", "express", "--server", "http://127.0.0.1"],
+    ],
+)
+def test_what_means_nothing_is_bad_input(store: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", *words, "--store", store]) == exits.BAD_INPUT
+    assert "session-tokens:" in capsys.readouterr().err
