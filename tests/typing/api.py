@@ -141,6 +141,7 @@ def call_all(st: SessionTokens) -> None:
             assert_type(event, Event)
     assert_type(st.forget_follower("mailer"), None)
     assert_type(st.last_event_id(), str)
+    assert_type(st.events_are_late(), bool)
     assert_type(st.record_events(), None)
     assert_type(st.close(), None)
 
@@ -211,6 +212,7 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
             assert_type(event, Event)
     assert_type(await st.forget_follower("mailer"), None)
     assert_type(await st.last_event_id(), str)
+    assert_type(await st.events_are_late(), bool)
     assert_type(await st.record_events(), None)
     assert_type(await st.close(), None)
 

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Self
 
 from .. import validation as inputs
+from ..contract.event_log import BEYOND, LATE_MS
 from ..contract.queries import SettingOf
 from ..errors import InvalidInput
 from ..events import NOWHERE, Event, Place, event_id, place_of_event
@@ -20,8 +21,6 @@ from .core import SyncCore
 
 log = logging.getLogger("session_tokens.events")
 
-LATE_MS = 5_000
-"""After how long the log says that events are held back."""
 TOLD_EVERY_S = 60.0
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -100,6 +99,20 @@ class SyncEventCommands(SyncCore):
                 "another database; see pg_stat_activity, backend_xid",
                 waiting_ms // 1000,
             )
+
+    def events_are_late(self) -> bool:
+        """Whether events have been held back for more than five seconds; ``events_held_back_ms`` says for how long.
+
+        False where the store keeps none. On PostgreSQL a transaction that has written and is left open anywhere on the
+        server holds them back; nothing is lost, and nobody else waits.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+        """
+        if not self.store.listeners.kept:
+            return False
+        self._held_back((self.store.read_events_now(BEYOND, 1)).held_back_ms)
+        return self.events_held_back_ms > LATE_MS
 
     def last_event_id(self) -> str:
         """Return where the log stands now: ``follow_events(after=…)`` then begins with what comes.

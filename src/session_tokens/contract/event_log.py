@@ -15,6 +15,10 @@ from ..events import NOWHERE, Event, Place, event_id
 
 EVENT_POLL_S = 0.02
 """How often a follower looks whether there is something new, in seconds."""
+LATE_MS = 5_000
+"""After how long it is told that events are held back, in milliseconds."""
+BEYOND: Place = (2**63 - 1, 0)
+"""A place that no log reaches: reading from there tells of the log and brings no event."""
 TRIMMED_AT_ONCE = 2_000
 """Events that one write takes away, so that no command waits for long behind it."""
 

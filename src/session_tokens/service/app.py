@@ -54,6 +54,11 @@ alerts = logging.getLogger("session_tokens.alerts")
 Work = Callable[[Exchange], Awaitable[None]]
 
 READ_METHODS = ("GET", "HEAD")
+EVENTS_ARE_LATE = (
+    b'{"status":"ready","warnings":[{"code":"events_held_back","detail":"events have been held back for more than 5 s: '
+    b"a transaction that has written is open on the server, maybe in another database; see pg_stat_activity, "
+    b'backend_xid"}]}'
+)
 READY_TIMEOUT_S = 1.0
 IN_ADDRESS = "the address holds what looks like a secret, and addresses are logged by whoever sees them; take it out"
 HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
@@ -259,11 +264,12 @@ class Service:
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 await self.tokens.store.ready()
+                is_late = await self.tokens.events_are_late()
         except TimeoutError:
             raise Problem(
                 503, "store_unavailable", "the store did not answer in time", headers=[(b"retry-after", b"1")]
             ) from None
-        await exchange.answer(200, b'{"status":"ready"}')
+        await exchange.answer(200, EVENTS_ARE_LATE if is_late else b'{"status":"ready"}')
 
     async def _metrics(self, exchange: Exchange) -> None:
         _query(exchange, None)

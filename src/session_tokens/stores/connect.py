@@ -161,7 +161,9 @@ def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) ->
 
 
 def _checked(url: str, space: str, *, fix: bool, progress: Callable[[int, int], None]) -> Sequence[object]:
+    from ..contract.event_log import BEYOND, LATE_MS
     from .common.copying import mark_of, unfinished
+    from .common.findings import Finding
 
     with closing_now(open_anyway_now(url, space=space)) as store:
         check: Callable[..., Sequence[object]] | None
@@ -180,7 +182,16 @@ def _checked(url: str, space: str, *, fix: bool, progress: Callable[[int, int], 
         with suppress(CorruptRecord):  # then it is among the findings
             if not space and (error := unfinished(mark_of(store))):
                 findings.append(error)
+        if not space and (late := store.read_events_now(BEYOND, 1).held_back_ms) > LATE_MS:
+            findings.append(Finding("events", "", _held_back(late), what="held_back"))
         return findings
+
+
+def _held_back(late_ms: int) -> str:
+    return (
+        f"held back for {late_ms // 1000} s by a transaction that has written and is open on the server, maybe in "
+        "another database; end it (see pg_stat_activity, backend_xid)"
+    )
 
 
 def fix_store_clock(url: str) -> None:

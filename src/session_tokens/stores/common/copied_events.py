@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final
 
-from ...contract.event_log import LogRead
+from ...contract.event_log import BEYOND, LogRead
 from ...contract.queries import SettingOf
 from ...contract.store import BlockingStore
 from ...contract.transaction import Transaction, reads
@@ -20,7 +20,7 @@ from ...errors import StoreError
 from ...events import NOWHERE, Event, Place, event_id, place_of_event
 from ...settings import PAGE_LIMIT_MAX
 
-NOT_THERE: Final = event_id((2**63 - 1, 0))
+NOT_THERE: Final = event_id(BEYOND)
 """An id that no log reaches: who goes on from it is told of a gap, and goes on with the oldest event."""
 BATCH: Final = 200
 """Events in one commit."""

@@ -19,12 +19,12 @@ class Finding(NamedTuple):
 
     Attributes:
         kind: of the record (``session``, ``token``, ``owner``, ``idempotency``, ``setting``, ``service key``);
-            ``index``, ``table``, ``function``, ``sequence`` or ``file``.
+            ``index``, ``table``, ``function``, ``sequence``, ``events`` or ``file``.
         id: of the record, or the name of the thing; empty for the file.
         message: what is wrong, for people; never a secret.
         fixed: what was done about it, ``None`` where nothing was.
         what: ``forged``, ``malformed``, ``unknown_pepper``, ``older_pepper``, ``orphan``, ``lost_entry``, ``twin``,
-            ``index``, ``lookup``, ``structure``, ``foundation`` or ``more``.
+            ``index``, ``lookup``, ``structure``, ``foundation``, ``held_back`` or ``more``.
         space: the name space, empty for the main one or the whole store.
     """
 
