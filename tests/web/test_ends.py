@@ -212,7 +212,10 @@ async def test_very_many_are_looked_at_less_often(st: AsyncSessionTokens, monkey
     await ends.close()
 
 
-async def test_where_events_are_switched_off_it_looks_often_again(clock: ManualClock) -> None:
+async def test_where_events_are_switched_off_it_looks_often_and_follows_once_they_are_on(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FOLLOW_AGAIN_S", 0.01)
     async with await AsyncSessionTokens.open(
         "memory://", settings=Settings(events="durable"), clock=clock, sweep=False
     ) as st:
@@ -224,6 +227,9 @@ async def test_where_events_are_switched_off_it_looks_often_again(clock: ManualC
         await AsyncSessionTokens(st.store, Settings(events="off")).record_events()
         await until(lambda: not ends._is_following)
         assert ends._pause_s() == module.LOOK_S
+        await AsyncSessionTokens(st.store, Settings(events="durable")).record_events()
+        await until(lambda: ends._is_following)
+        assert ends._pause_s() == module.LOOK_BESIDE_S
         forget()
         await ends.close()
 

@@ -27,6 +27,8 @@ LOOK_S = 1.0
 """How long an end in another process may go unseen where no events are followed."""
 LOOK_BESIDE_S = 5.0
 """The same beside events, which may be held back or be missing."""
+FOLLOW_AGAIN_S = 5.0
+"""How often to ask whether events are kept again, where none are."""
 LOOKS_PER_S = 1_000
 """How many sessions are read in a second at the most; of more, each is read less often."""
 AT_ONCE = 100
@@ -121,21 +123,21 @@ class Ends:
     async def _follow(self) -> None:
         """Take in what other processes do, where the store keeps events."""
         while True:
+            pause_s = LOOK_S
             try:
                 async with self.tokens.follow_events(after=await self.tokens.last_event_id()) as follower:
                     self._is_following = True
                     self._look_at_all()  # what ended before it began to follow
                     async for event in follower:
                         self._take_in(event)
-            except InvalidInput:  # no events are kept, or no more
-                self._is_following = False
-                self._look_at_all()
-                return
+            except InvalidInput:  # no events are kept, or no more; they may be again
+                pause_s = FOLLOW_AGAIN_S
             except StoreError as error:
                 log.warning("events cannot be followed, sessions are read again and again instead: %s", error)
-            self._is_following = False
-            self._look_at_all()
-            await asyncio.sleep(LOOK_S)
+            if self._is_following:
+                self._is_following = False
+                self._look_at_all()
+            await asyncio.sleep(pause_s)
 
     def _look_at_all(self) -> None:
         for id in list(self._waiting):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from session_tokens import AsyncSessionTokens, SessionTokens, Settings, StoreUna
 from session_tokens.contract.optimistic import OptimisticStore
 from session_tokens.stores.common.pools import AsyncLink, Link
 from session_tokens.stores.postgres.connections import Talk
+from session_tokens.stores.postgres.queries import Statement
 from session_tokens.stores.postgres.store import BlockingPostgresStore, open_postgres, open_postgres_blocking
 from tests.helpers.at_once import in_a_child, outcomes_at_once
 from tests.helpers.waiting import wait_until
@@ -106,6 +108,52 @@ async def test_a_task_that_waited_for_leave_to_connect_has_what_is_left_of_the_t
     (await waiting).when_free(pool._give)
 
     assert len(times_s) == 1 and 0 < times_s[0] < 20
+    await store.close()
+
+
+def test_who_waited_for_a_connection_asks_with_what_is_left_of_the_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(postgres_url, "timeout=20&pool_size=1")
+    pool, times_s = store._pool, list[float]()
+    held = pool.take(20)
+    ask = type(held).ask
+
+    def timed(link: Link, step: Any, timeout_s: float) -> Any:
+        times_s.append(timeout_s)
+        return ask(link, step, timeout_s)
+
+    monkeypatch.setattr(type(held), "ask", timed)
+    thread = threading.Thread(target=pool.ask_one, args=(20, Statement("SELECT 1", ())))
+    thread.start()
+    wait_until(lambda: len(pool._waiters) == 1)
+    time.sleep(0.01)
+    pool.give(held)
+    thread.join()
+
+    assert len(times_s) == 1 and 0 < times_s[0] < 20 - 0.01
+    store.close_now()
+
+
+async def test_a_task_that_waited_for_a_connection_asks_with_what_is_left_of_the_time(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_postgres(postgres_url + "?timeout=20&pool_size=1", pepper=PEPPER)
+    pool, times_s = store._pool, list[float]()
+    held = await pool.take(20)
+    ask = type(held).ask
+
+    async def timed(link: AsyncLink, step: Any, timeout_s: float) -> Any:
+        times_s.append(timeout_s)
+        return await ask(link, step, timeout_s)
+
+    monkeypatch.setattr(type(held), "ask", timed)
+    asking = asyncio.create_task(pool.ask_one(20, Statement("SELECT 1", ())))
+    await asyncio.sleep(0.01)
+    held.when_free(pool._give)
+    await asking
+
+    assert len(times_s) == 1 and 0 < times_s[0] < 20 - 0.01
     await store.close()
 
 

@@ -250,9 +250,10 @@ class Pool:
 
     def ask_one(self, timeout_s: float, step: Any) -> Any:
         """As ``run``, for an exchange of one step."""
+        until_s = time.monotonic() + timeout_s
         link = self.take(timeout_s)
         try:
-            return link.ask(step, timeout_s)
+            return link.ask(step, _left_s(until_s))
         except Elsewhere:
             self._idle.turn(link)
             raise
@@ -369,9 +370,10 @@ class AsyncPool:
 
     async def ask_one(self, timeout_s: float, step: Any) -> Any:
         """As ``Pool.ask_one``."""
+        until_s = time.monotonic() + timeout_s
         link = await self.take(timeout_s)
         try:
-            return await link.ask(step, timeout_s)
+            return await link.ask(step, _left_s(until_s))
         except Elsewhere:
             self._idle.turn(link)
             raise
