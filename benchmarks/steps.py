@@ -1,9 +1,10 @@
 """Count the steps of the interpreter (bytecodes) that one call on a server's store takes, function by function.
 
-`python -m benchmarks.steps [--commit COMMIT] [--functions N] [OPERATION ...]`; starts a Valkey for each count. A
-program under valgrind is too slow for a server that answers at once; steps are counted in a second and come out the
-same on a busy machine, within a hundredth or two. Where a step is a call into C it may take long: a change that
-takes steps away from Python is seen here, one that makes C work more is not. Nothing here is kept or published.
+`python -m benchmarks.steps [--on SERVER] [--commit COMMIT] [--functions N] [OPERATION ...]`; the server is a Valkey
+unless PostgreSQL is asked for. A program under valgrind is too slow for a server that answers at once; steps are
+counted in a second and come out the same on a busy machine, within a hundredth or two. Where a step is a call into C it
+may take long: a change that takes steps away from Python is seen here, one that makes C work more is not. Nothing here
+is kept or published.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -112,20 +114,34 @@ OPERATIONS = (
 )  # fmt: skip
 
 
-def counted_in(sources: Path, operation: str) -> dict[str, float]:
-    """Count the steps of an operation with the package in a folder of sources, on a Valkey of its own."""
+@contextmanager
+def new_stores(name: str) -> Iterator[Callable[[], str]]:
+    """Run a server, and hand out what makes the URL of an empty store on it."""
+    if name == "postgres":
+        from tests.helpers.servers.postgres import running_server
+
+        with running_server() as postgres:
+            yield lambda: f"{postgres.new_database()}?timeout=30"
+        return
     from tests.helpers.servers.valkey import ValkeyServer
 
-    server = ValkeyServer()
-    try:
+    def on_another() -> str:  # the function library of one tree would be met by the other
+        server = ValkeyServer()
+        stack.callback(server.remove)
         server.start()
-        counting = subprocess.run(
-            [sys.executable, str(Path(__file__).resolve()), "--of", operation, "--url", server.url],
-            env={**os.environ, "PYTHONPATH": str(sources), "PYTHONHASHSEED": "0"},
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    finally:
-        server.remove()
+        return server.url
+
+    with ExitStack() as stack:
+        yield on_another
+
+
+def counted_in(sources: Path, operation: str, url: str) -> dict[str, float]:
+    """Count the steps of an operation with the package in a folder of sources, on an empty store."""
+    counting = subprocess.run(
+        [sys.executable, str(Path(__file__).resolve()), "--of", operation, "--url", url],
+        env={**os.environ, "PYTHONPATH": str(sources), "PYTHONHASHSEED": "0"},
+        stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
     counted: dict[str, float] = json.loads(counting.stdout)
     return counted
 
@@ -134,6 +150,7 @@ def main() -> None:
     """Print the steps of each operation, in this tree and if wanted at an earlier commit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
     parser.add_argument("operations", nargs="*", metavar="OPERATION", help=f"of: {', '.join(OPERATIONS)}")
+    parser.add_argument("--on", choices=("valkey", "postgres"), default="valkey", help="the server; valkey by default")
     parser.add_argument("--commit", help="also those of an earlier commit")
     parser.add_argument("--functions", type=int, default=0, help="show so many functions with the most steps")
     parser.add_argument("--of", choices=OPERATIONS, help=argparse.SUPPRESS)
@@ -145,13 +162,13 @@ def main() -> None:
     from benchmarks.baseline import tree_at
     from benchmarks.harness import ROOT
 
-    with tempfile.TemporaryDirectory() as then:
+    with tempfile.TemporaryDirectory() as then, new_stores(wanted.on) as new_url:
         trees = {"now": ROOT / "src"}
         if wanted.commit is not None:
             tree_at(wanted.commit, Path(then))
             trees["then"] = Path(then) / "src"
         for operation in wanted.operations or OPERATIONS:
-            counts = {label: counted_in(sources, operation) for label, sources in trees.items()}
+            counts = {label: counted_in(sources, operation, new_url()) for label, sources in trees.items()}
             sums = {label: sum(steps.values()) for label, steps in counts.items()}
             ratio = f"  {sums['then'] / sums['now']:.2f}x" if "then" in sums else ""
             print(f"{operation:28}", *(f"{label} {steps:8,.0f}" for label, steps in sums.items()), ratio, flush=True)

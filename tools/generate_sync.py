@@ -62,7 +62,7 @@ SHELL_REPLACEMENTS = (
         r"\basync def (read|look|run|due|close|commit|check|dump|count|clear|find_\w+|\w+_events)\(self",
         r"def \1_now(self",
     ),
-    (r"await (self|super\(\))\.(read|run|insist_on_peppers|find_\w+)\(", r"\1.\2_now("),
+    (r"await (self|super\(\))\.(read|look|run|close|insist_on_peppers|find_\w+)\(", r"\1.\2_now("),
     # What travels together there goes alone here.
     (r"from (\.+)(contract\.)?coalesce import .*", r"from \1\2batch import Direct"),
     (r"\bCoalescer\b", "Direct"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
-from session_tokens.crypto.minting import SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.contract.queries import KeyByLookup, Query, SessionByLookup, TokenByLookup
+from session_tokens.crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET, new_secret
 
 OLD = {"old": bytes(range(32))}
 BOTH = {"new": bytes(range(1, 33)), **OLD}
@@ -72,6 +74,46 @@ async def test_a_task_that_comes_alone_takes_one_too(postgres_url: str, monkeypa
         assert await tokens.verify_session(new_secret(SESSION_SECRET)) is None
         assert await tokens.verify_token(new_secret(TOKEN_SECRET)) is None
         assert trips.taken() == 2
+
+
+@pytest.mark.parametrize("pepper", [OLD, BOTH], ids=["one pepper", "two peppers"])
+async def test_tasks_that_share_a_batch_take_no_more_for_what_is_not_there(
+    pepper: dict[str, bytes], postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await AsyncSessionTokens.open(postgres_url, pepper=pepper, sweep=False) as tokens:
+        opened = await tokens.open_session("alice")
+        token = await tokens.issue_token(opened.id, "seat")
+        assert await tokens.verify_token(str(token.secret)) is not None
+        # Of the first ones each asks alone; from then on they are known to come together.
+        await asyncio.gather(*(tokens.verify_session(opened.secret) for _ in range(8)))
+        trips = Trips(tokens.store, monkeypatch)
+
+        seen = await asyncio.gather(*(tokens.verify_session(opened.secret) for _ in range(8)))
+        assert None not in seen
+        taken = trips.taken()
+        unknown = [tokens.verify_session(new_secret(SESSION_SECRET)) for _ in range(4)]
+        nobody = await asyncio.gather(*unknown, *(tokens.verify_token(new_secret(TOKEN_SECRET)) for _ in range(4)))
+        assert [None] * 8 == nobody
+        assert trips.taken() == taken == 1
+
+
+async def test_a_caller_s_key_and_what_is_not_there_are_one(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with await AsyncSessionTokens.open(postgres_url, pepper=OLD, sweep=False) as tokens:
+        opened = await tokens.open_session("alice")
+        lookup = tokens.store.keyring.lookup
+        asked: list[Query] = [
+            KeyByLookup(lookup(new_secret(KEY_SECRET))),
+            SessionByLookup(lookup(opened.secret)),
+            SessionByLookup(lookup(new_secret(SESSION_SECRET))),
+            TokenByLookup(lookup(new_secret(TOKEN_SECRET))),
+        ]
+        trips = Trips(tokens.store, monkeypatch)
+
+        found = (await tokens.store.look(asked)).found
+        assert [None, opened.id, None, None] == [
+            found[0].value, found[1].value.session.id, found[2].value.session, found[3].value.token
+        ]  # fmt: skip
+        assert trips.taken() == 1
 
 
 def test_what_is_not_found_while_a_pepper_is_missing_may_be_there(postgres_url: str) -> None:

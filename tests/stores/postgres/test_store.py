@@ -316,9 +316,14 @@ def test_a_function_that_answers_another_genuine_record_opens_nothing(
         eve, ann = tokens.open_session("eve"), tokens.open_session("ann")
         execute(
             postgres_url,
-            "CREATE OR REPLACE FUNCTION session_tokens.find_session_v1(lookups text[]) RETURNS text"
-            " LANGUAGE sql AS $$ SELECT concat(session_tokens.session_json_v1(s), E'\\n')"
+            "CREATE OR REPLACE FUNCTION session_tokens.find_session_v1(wanted text) RETURNS text"
+            " LANGUAGE sql AS $$ SELECT concat(session_tokens.session_json_v1(s), E'\\n\\x1e')"
             " FROM session_tokens.sessions s WHERE s.owner = 'ann' $$",
+        )
+        execute(
+            postgres_url,
+            "CREATE OR REPLACE FUNCTION session_tokens.looked_up_v1(session_keys text[], token_keys text[],"
+            " service_keys text[]) RETURNS text LANGUAGE sql AS $$ SELECT session_tokens.find_session_v1('') $$",
         )
 
         assert tokens.verify_session(eve.secret) is None

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from ...contract.coalesce import SHARE_FROM, Coalescer
+from ...contract.queries import Query, Result, SessionByLookup, Snapshot, TokenByLookup
 from ...crypto.minting import PepperKeyring
+from ...errors import UNREADABLE
 from ...records import OwnerEntry, Session, Token
 from ..common.async_server_store import AsyncServerStore
 from .address import Address
 from .core import PostgresBackend
+from .looks import Look, Looked, LookStatement, lone_answer, lone_statement, look_of
 from .pool import AsyncPool
-from .queries import is_surely_nobody, session_answer, session_statement, token_answer, token_statement
 
 
 class PostgresStore(AsyncServerStore):
@@ -29,30 +33,58 @@ class PostgresStore(AsyncServerStore):
         pool = AsyncPool(address)
         self._core = PostgresBackend(address, keyring, pool.links)
         super().__init__(self._core, pool)
+        self._looks: Coalescer[Look, Looked] = Coalescer(self._carry_looks, share_from=SHARE_FROM)
+
+    async def look(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of queries as of one instant: what look-up keys lead to, with less work than a read."""
+        look = look_of(queries)
+        if look is None:
+            return await super().look(queries)
+        now, values = await self._look(look)
+        return Snapshot(now, [Result(value) for value in values])
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session.
-
-        Who comes alone asks at once; who comes while one asks travels with the others.
-        """
-        if self._pool.is_shared:
+        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        try:
+            now, found = await self._find(SessionByLookup, lookups)
+        except UNREADABLE:
             return await super().find_session(lookups)
-        statement = session_statement(self._core.schema, lookups)
-        rows = await self.retrying.ask(self._pool.ask_alone, statement, idempotent=True)
-        self._core.clock.heard(rows[0][0])
-        answer = session_answer(rows[0], lookups, self._core.decoder)
-        if answer[1] is None and not is_surely_nobody(rows[0], self.keyring):
-            await self.insist_on_peppers()
-        return answer
+        return (now, *found)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
-        if self._pool.is_shared:
+        try:
+            now, found = await self._find(TokenByLookup, lookups)
+        except UNREADABLE:
             return await super().find_token(lookups)
-        statement = token_statement(self._core.schema, lookups)
-        rows = await self.retrying.ask(self._pool.ask_alone, statement, idempotent=True)
-        self._core.clock.heard(rows[0][0])
-        answer = token_answer(rows[0], lookups, self._core.decoder)
-        if answer[1] is None and not is_surely_nobody(rows[0], self.keyring):
-            await self.insist_on_peppers()
+        return (now, *found.followed())
+
+    async def _find(self, kind: type, lookups: Sequence[str]) -> tuple[int, Any]:
+        """Return now and the value that a query of that kind is answered with."""
+        if len(lookups) > 1 or self._pool.is_shared:
+            now, (value,) = await self._look(((kind, lookups),))
+            return now, value
+        statement = lone_statement(self._core.schema, kind, lookups[0])
+        (row,) = await self.retrying.ask(self._pool.ask_for, 1, statement, idempotent=True)
+        self._core.clock.heard(row[0])
+        return lone_answer(row, kind, lookups[0], self._core.decoder, self.keyring)
+
+    async def _look(self, look: Look) -> Looked:
+        """Return what a look finds: who comes alone asks at once, who comes while one asks travels with the others."""
+        if self._pool.is_shared:
+            return await self._looks.ask(look)
+        (answer,) = await self._carry_looks((look,))
+        if isinstance(answer, Exception):
+            raise answer
         return answer
+
+    async def _carry_looks(self, looks: Sequence[Look]) -> Sequence[Looked | Exception]:
+        asked = LookStatement(self._core.schema, looks)
+        (row,) = await self.retrying.ask(self._pool.ask_for, len(looks), asked.statement, idempotent=True)
+        self._core.clock.heard(row[0])
+        return asked.answers(row, self._core.decoder, self.keyring)
+
+    async def close(self) -> None:
+        """Wait for what is under way and let go of all connections; calling it again does nothing."""
+        await self._looks.close()
+        await super().close()

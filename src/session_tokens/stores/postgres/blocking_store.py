@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from ...contract.batch import Direct
+from ...contract.queries import Query, Result, SessionByLookup, Snapshot, TokenByLookup
 from ...crypto.minting import PepperKeyring
+from ...errors import UNREADABLE
 from ...records import OwnerEntry, Session, Token
 from ..common.server_store import ServerStore
 from .address import Address
 from .core import PostgresBackend
+from .looks import Look, Looked, LookStatement, lone_answer, lone_statement, look_of
 from .pool import Pool
-from .queries import is_surely_nobody, session_answer, session_statement, token_answer, token_statement
 
 
 class BlockingPostgresStore(ServerStore):
@@ -30,30 +34,58 @@ class BlockingPostgresStore(ServerStore):
         pool = Pool(address)
         self._core = PostgresBackend(address, keyring, pool.links)
         super().__init__(self._core, pool)
+        self._looks: Direct[Look, Looked] = Direct(self._carry_looks)
+
+    def look_now(self, queries: Sequence[Query]) -> Snapshot:
+        """Return the results of queries as of one instant: what look-up keys lead to, with less work than a read."""
+        look = look_of(queries)
+        if look is None:
+            return super().look_now(queries)
+        now, values = self._look(look)
+        return Snapshot(now, [Result(value) for value in values])
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session.
-
-        Who comes alone asks at once; who comes while one asks travels with the others.
-        """
-        if self._pool.is_shared:
+        """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        try:
+            now, found = self._find(SessionByLookup, lookups)
+        except UNREADABLE:
             return super().find_session_now(lookups)
-        statement = session_statement(self._core.schema, lookups)
-        rows = self.retrying.ask_now(self._pool.ask_alone, statement, idempotent=True)
-        self._core.clock.heard(rows[0][0])
-        answer = session_answer(rows[0], lookups, self._core.decoder)
-        if answer[1] is None and not is_surely_nobody(rows[0], self.keyring):
-            self.insist_on_peppers_now()
-        return answer
+        return (now, *found)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
-        if self._pool.is_shared:
+        try:
+            now, found = self._find(TokenByLookup, lookups)
+        except UNREADABLE:
             return super().find_token_now(lookups)
-        statement = token_statement(self._core.schema, lookups)
-        rows = self.retrying.ask_now(self._pool.ask_alone, statement, idempotent=True)
-        self._core.clock.heard(rows[0][0])
-        answer = token_answer(rows[0], lookups, self._core.decoder)
-        if answer[1] is None and not is_surely_nobody(rows[0], self.keyring):
-            self.insist_on_peppers_now()
+        return (now, *found.followed())
+
+    def _find(self, kind: type, lookups: Sequence[str]) -> tuple[int, Any]:
+        """Return now and the value that a query of that kind is answered with."""
+        if len(lookups) > 1 or self._pool.is_shared:
+            now, (value,) = self._look(((kind, lookups),))
+            return now, value
+        statement = lone_statement(self._core.schema, kind, lookups[0])
+        (row,) = self.retrying.ask_now(self._pool.ask_for, 1, statement, idempotent=True)
+        self._core.clock.heard(row[0])
+        return lone_answer(row, kind, lookups[0], self._core.decoder, self.keyring)
+
+    def _look(self, look: Look) -> Looked:
+        """Return what a look finds: who comes alone asks at once, who comes while one asks travels with the others."""
+        if self._pool.is_shared:
+            return self._looks.ask(look)
+        (answer,) = self._carry_looks((look,))
+        if isinstance(answer, Exception):
+            raise answer
         return answer
+
+    def _carry_looks(self, looks: Sequence[Look]) -> Sequence[Looked | Exception]:
+        asked = LookStatement(self._core.schema, looks)
+        (row,) = self.retrying.ask_now(self._pool.ask_for, len(looks), asked.statement, idempotent=True)
+        self._core.clock.heard(row[0])
+        return asked.answers(row, self._core.decoder, self.keyring)
+
+    def close_now(self) -> None:
+        """Wait for what is under way and let go of all connections; calling it again does nothing."""
+        self._looks.close()
+        super().close_now()

@@ -23,12 +23,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
 from psycopg import AsyncConnection, Connection, pq
+from psycopg.adapt import AdaptersMap, Loader, Transformer
+from psycopg.types.bool import BoolLoader
+from psycopg.types.numeric import IntLoader
+from psycopg.types.string import TextLoader
 
 from ..common.retry import NotExecuted
 from .errors import FAILURES, Refused, TimedOut, is_unprepared, store_error
 from .queries import Statement
 
 if TYPE_CHECKING:
+    from psycopg.abc import Buffer
     from psycopg.pq.abc import PGconn, PGresult
 
 log = logging.getLogger("session_tokens.stores")
@@ -78,30 +83,46 @@ def _booleans(text: bytes) -> list[bool]:
     return [item == b"t" for item in text[1:-1].split(b",")] if len(text) > 2 else []
 
 
-_VALUES: dict[int, Callable[[bytes], Any]] = {
-    16: lambda text: text == b"t",
-    20: int,
-    23: int,
-    1000: _booleans,
-}
-"""How text becomes a value, by the number of PostgreSQL's type: boolean, bigint, integer, boolean[]; else text."""
+class _BooleansLoader(Loader):
+    """Reads ``boolean[]``."""
+
+    def load(self, data: Buffer) -> list[bool]:
+        return _booleans(bytes(data))
 
 
-def _rows(result: PGresult) -> Rows:
-    value, type_of = result.get_value, result.ftype
-    columns = [(column, _VALUES.get(type_of(column), bytes.decode)) for column in range(result.nfields)]
-    return [
-        tuple([None if (text := value(row, column)) is None else meaning(text) for column, meaning in columns])
-        for row in range(result.ntuples)
-    ]
+def _loaders() -> AdaptersMap:
+    """Return how text becomes a value, by the number of PostgreSQL's type; any other is text (0).
+
+    They are our own: what a program registers with the driver for all of its connections is for its own.
+    """
+    loaders = AdaptersMap(types=psycopg.adapters.types)
+    for number, loader in (
+        (0, TextLoader),
+        (16, BoolLoader),
+        (20, IntLoader),
+        (23, IntLoader),
+        (1000, _BooleansLoader),
+    ):
+        loaders.register_loader(number, loader)
+    return loaders
 
 
-class _Reply:
-    """What has come of a reply: the last result, and the first that is an error."""
+_LOADERS = _loaders()
 
-    __slots__ = ("error", "result")
 
-    def __init__(self) -> None:
+class _Replies:
+    """What has come of the replies over one connection: the last result, and the first that is an error.
+
+    The driver turns results into rows, in C where it is built so: a value at a time in Python costs more than all else
+    that is done for a verification.
+    """
+
+    __slots__ = ("_transformer", "adapters", "connection", "error", "result")
+
+    def __init__(self, connection: Connection[Any] | AsyncConnection[Any]) -> None:
+        self.adapters = _LOADERS
+        self.connection = connection
+        self._transformer = Transformer(self)
         self.result: PGresult | None = None
         self.error: PGresult | None = None
 
@@ -113,14 +134,17 @@ class _Reply:
             self.error = result
 
     def rows(self, pgconn: PGconn) -> Rows:
-        """Return the rows, or raise what the server said instead."""
-        if self.error is not None:
-            state = self.error.error_field(pq.DiagnosticField.SQLSTATE)
-            said = self.error.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or self.error.error_message
+        """Return the rows of the reply that is complete now, or raise what the server said instead."""
+        result, error = self.result, self.error
+        self.result = self.error = None
+        if error is not None:
+            state = error.error_field(pq.DiagnosticField.SQLSTATE)
+            said = error.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or error.error_message
             raise Refused(said.decode("utf-8", "replace"), None if state is None else state.decode())
-        if self.result is None:
+        if result is None:
             raise psycopg.OperationalError(pgconn.error_message.decode("utf-8", "replace"))
-        return _rows(self.result)
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
 
 
 def _send(pgconn: PGconn, prepared: set[bytes] | None, statement: Statement) -> bool:
@@ -176,7 +200,7 @@ class Talk:
         generation: of the pool when it was made.
     """
 
-    __slots__ = ("_connection", "_poll", "_prepared", "_preparing", "generation", "pgconn")
+    __slots__ = ("_connection", "_poll", "_prepared", "_preparing", "_replies", "generation", "pgconn")
 
     def __init__(self, connection: Connection[Any], preparing: Preparing) -> None:
         self._preparing = preparing
@@ -184,6 +208,7 @@ class Talk:
         self.pgconn = connection.pgconn
         self.generation = 0
         self._prepared: set[bytes] = set()
+        self._replies = _Replies(connection)
         self._poll = select.poll()
         self._poll.register(self.pgconn.socket, select.POLLIN)
 
@@ -236,7 +261,7 @@ class Talk:
         self.pgconn.finish()
 
     def _reply(self, deadline_s: float) -> Rows:
-        pgconn, reply = self.pgconn, _Reply()
+        pgconn, reply = self.pgconn, self._replies
         if pgconn.flush():
             self._flush(deadline_s)
         while True:
@@ -286,7 +311,7 @@ class AsyncTalk:
         self._loop = asyncio.get_running_loop()
         self._socket = self.pgconn.socket
         self._prepared: set[bytes] = set()
-        self._reply = _Reply()
+        self._replies = _Replies(connection)
         self._answer: asyncio.Future[Rows] | None = None
         self._question: tuple[Statement, bool] | None = None
         self._deadline_s = 0.0
@@ -368,14 +393,13 @@ class AsyncTalk:
                 if result is None:
                     self._replied()
                     return
-                self._reply.add(result)
+                self._replies.add(result)
         except psycopg.Error as error:
             self._end(error)
 
     def _replied(self) -> None:
-        reply, self._reply = self._reply, _Reply()
         try:
-            rows = reply.rows(self.pgconn)
+            rows = self._replies.rows(self.pgconn)
             if self._question is not None:
                 self._prepared.add(_question(self._question[0].text).name)
                 self._send()

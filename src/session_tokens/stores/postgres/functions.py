@@ -47,6 +47,11 @@ _SNIPPETS = {
         "{schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),\n"
         "        {schema}.session_json_v1(h)"
     ),
+    "session_item": "{schema}.session_json_v1(s), E'\\n', {schema}.owner_json_v1(o)",
+    "token_item": (
+        "{schema}.token_json_v1(t), E'\\n', {schema}.session_json_v1(s), E'\\n',\n"
+        "            {schema}.owner_json_v1(o), E'\\n', {schema}.session_json_v1(h)"
+    ),
     "with_entry": _WITH_ENTRY,
     "with_session": _WITH_SESSION,
 }

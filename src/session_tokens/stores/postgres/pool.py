@@ -129,7 +129,10 @@ class Pool(pools.Pool):
         self.links = PostgresLinks(address)
         super().__init__(self.links)
 
-    ask_alone = pools.Pool.ask_one
+    def ask_for(self, timeout_s: float, callers: int, statement: Statement) -> Rows:
+        """As ``ask_one``, for so many callers."""
+        rows: Rows = self.ask_one(timeout_s, statement)
+        return rows
 
     def run_script(self, timeout_s: float, make: Callable[..., Exchange[T]], *args: object) -> T:
         """Run a script over a connection of its own; what was begun is rolled back if it fails."""
@@ -154,22 +157,24 @@ class AsyncPool(pools.AsyncPool):
     def __init__(self, address: Address) -> None:
         self.address = address
         self.links = PostgresLinks(address)
-        self._someone_asks = False
+        self._asked = 0
+        self._callers = 0
         super().__init__(self.links)
 
     @property
     def is_shared(self) -> bool:
-        """Whether who comes now travels with others: someone asks alone, or the loop is not known yet."""
-        return self._someone_asks or self.links.loop is not asyncio.get_running_loop()
+        """Whether who comes now travels with others: some ask, or did together; or the loop is not known yet."""
+        return self._asked > 0 or self._callers > 1 or self.links.loop is not asyncio.get_running_loop()
 
-    async def ask_alone(self, timeout_s: float, statement: Statement) -> Rows:
-        """As ``ask_one``; who comes meanwhile travels with others."""
-        self._someone_asks = True
+    async def ask_for(self, timeout_s: float, callers: int, statement: Statement) -> Rows:
+        """As ``ask_one``, for so many callers; who comes meanwhile travels with others."""
+        self._asked += 1
+        self._callers = callers
         try:
             rows: Rows = await self.ask_one(timeout_s, statement)
             return rows
         finally:
-            self._someone_asks = False
+            self._asked -= 1
 
     async def run_script(self, timeout_s: float, make: Callable[..., Exchange[T]], *args: object) -> T:
         """As ``Pool.run_script``."""

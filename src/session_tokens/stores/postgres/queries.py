@@ -36,11 +36,8 @@ from ...contract.queries import (
     singly,
     together,
 )
-from ...contract.store import unknown_while_missing
-from ...crypto.minting import Keyring
 from ...errors import UNREADABLE
-from ...records import OwnerEntry, Session, Token
-from .rows import Decoder, Row, escaped, must_be_one_of
+from .rows import Decoder, Row, escaped
 
 _AFTER_ALL = (-1, "")
 ALL = 2**63 - 1
@@ -184,68 +181,3 @@ def _listing_params(number: int, query: SessionListing | TokenListing) -> list[A
         number, owner, session_id, None if query.tag is None else escaped(query.tag), query.sellable, query.unassigned,
         at, escaped(id), query.limit,
     ]  # fmt: skip
-
-
-NOBODY = "?"
-"""How the text of a hot path begins that found nothing; the peppers in use follow."""
-
-
-def session_statement(schema: str, lookups: Sequence[str]) -> Statement:
-    """Return the hot path of sessions: one row of now, and a text with the session and its owner's entry."""
-    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_session_v1(%s::text[])", (_array_of(lookups),))
-
-
-def token_statement(schema: str, lookups: Sequence[str]) -> Statement:
-    """Return the hot path of tokens: one row of now, and a text with the token, its session and that owner's entry."""
-    return Statement(f"SELECT {schema}.now_v1(), {schema}.find_token_v1(%s::text[])", (_array_of(lookups),))
-
-
-def _array_of(lookups: Sequence[str]) -> str:
-    """Return look-up keys as an array in text: letters, digits, ``-``, ``_`` and ``:`` need no quotes."""
-    return "{" + ",".join(lookups) + "}"
-
-
-def is_surely_nobody(row: Row, keyring: Keyring) -> bool:
-    """Whether the one row of a hot path says that nothing is there; not where there is what cannot be read.
-
-    Raises:
-        StoreUnavailable: it may be there, under a pepper that was not given.
-    """
-    text = row[1]
-    if text is None or text[:1] != NOBODY:
-        return False
-    if missing := [key_id for key_id in text[1:].split(",") if key_id and not keyring.holds(key_id)]:
-        raise unknown_while_missing(missing)
-    return True
-
-
-def session_answer(row: Row, lookups: Sequence[str], decoder: Decoder) -> tuple[int, Session | None, OwnerEntry | None]:
-    """Return the hot path of sessions from its one row; a record that fails its MAC is none, and an alert is logged."""
-    now, text = row
-    if text is None or text[:1] == NOBODY:
-        return now, None, None
-    session, _, entry = text.partition("\n")
-    try:
-        found = decoder.session(session)[0]
-        must_be_one_of(lookups, found)
-        return now, found, decoder.entry_of(found, entry or None)[0]
-    except UNREADABLE as error:
-        decoder.unreadables.met(error)
-        return now, None, None
-
-
-def token_answer(
-    row: Row, lookups: Sequence[str], decoder: Decoder
-) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-    """Return the hot path of tokens from its one row; as ``session_answer``."""
-    now, text = row
-    if text is None or text[:1] == NOBODY:
-        return now, None, None, None
-    token, session, entry, heir = text.split("\n")
-    try:
-        found = decoder.token_found([(None, None, token, session or None, entry or None, heir or None)], None).value
-        must_be_one_of(lookups, found.token)
-        return (now, *found.followed())
-    except UNREADABLE as error:
-        decoder.unreadables.met(error)
-        return now, None, None, None

@@ -44,7 +44,8 @@ from ...contract.queries import (
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord
-from ...records import OwnerEntry, Session, Token
+from ...records import OwnerEntry, ServiceKey, Session, Token
+from ..common.generational_cache import GenerationalCache
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.locking import ABSENT, Part
 from ..common.record_codec import check_mac, unreadable_of
@@ -136,12 +137,15 @@ class Decoder:
         unreadables: gets each record that is left out of a list because it cannot be read.
     """
 
-    __slots__ = ("_clock", "_keyring", "_known", "unreadables")
+    __slots__ = ("_clock", "_keyring", "_known", "_looked_up", "unreadables")
 
     def __init__(self, keyring: Keyring, clock: Clock) -> None:
         self._keyring = keyring
         self._clock = clock
         self._known: dict[str, tuple[Any, int]] = {}
+        self._looked_up: dict[type, GenerationalCache[str, tuple[str | None, Any]]] = {
+            kind: GenerationalCache(KNOWN_MAX // 2) for kind in _LOOKED_UP
+        }
         self.unreadables = Unreadables()
 
     def _checked(self, table: str, text: str) -> tuple[tuple[Any, ...], int]:
@@ -173,6 +177,44 @@ class Decoder:
                 self._known.clear()
             self._known[text] = known
         return known
+
+    def looked_up(self, kind: type, lookup: str, text: str) -> Any:
+        """Return what a look-up key leads to: ``SessionResult``, ``TokenResult`` or service key.
+
+        Args:
+            kind: the query that asks for it.
+            lookup: the key.
+            text: the record and what comes along with it, a JSON array a line, an empty line for what is not there.
+
+        Raises:
+            CorruptRecord, UnknownPepper: it cannot be read, or is not what the key leads to.
+        """
+        known = self._looked_up[kind]
+        pair = known.get(text)
+        if pair is None:
+            pair = _LOOKED_UP[kind](self, *text.split("\n"))
+            if len(text) <= KNOWN_LENGTH_MAX:
+                known.keep(text, pair)
+        if pair[0] != lookup:
+            raise not_asked_for()
+        return pair[1]
+
+    def _looked_up_session(self, session: str, entry: str = "", *_: str) -> tuple[str | None, SessionResult]:
+        result: SessionResult = self.session_found([(None, None, None, session, entry or None)], None).value
+        assert result.session is not None
+        return result.session.lookup, result
+
+    def _looked_up_token(
+        self, token: str, session: str = "", entry: str = "", heir: str = "", *_: str
+    ) -> tuple[str | None, TokenResult]:
+        row = (None, None, token, session or None, entry or None, heir or None)
+        result: TokenResult = self.token_found([row], None).value
+        assert result.token is not None
+        return result.token.lookup, result
+
+    def _looked_up_key(self, key: str, *_: str) -> tuple[str | None, ServiceKey]:
+        record: ServiceKey = self.record(SERVICE_KEY, key)[0]
+        return record.lookup, record
 
     def entry_of(self, session: Session, text: str | None) -> tuple[OwnerEntry | None, int]:
         """Return the entry of a session's owner, if there is one, and its stamp."""
@@ -290,19 +332,14 @@ def _some(limit: int | None, whose: str) -> str:
     return f"{'' if limit is None else limit}:{whose}"
 
 
+def not_asked_for() -> CorruptRecord:
+    """Return the error for an answer that no function of ours would give."""
+    return CorruptRecord("PostgreSQL answered a record that was not asked for; its functions are not ours any more")
+
+
 def _same(came: object, asked: object) -> None:
     if came != asked:
-        raise CorruptRecord("PostgreSQL answered a record that was not asked for; its functions are not ours any more")
-
-
-def must_be_one_of(lookups: Sequence[str], record: Session | Token) -> None:
-    """Accept a record that was asked for by these look-up keys.
-
-    Raises:
-        CorruptRecord: it has none of them.
-    """
-    if record.lookup not in lookups:
-        _same(record.lookup, lookups)
+        raise not_asked_for()
 
 
 def _compare(asked: Part | None, record: Session | Token) -> None:
@@ -339,4 +376,10 @@ _ANSWERS: dict[type, Callable[[Decoder, Any, Sequence[Row]], Result]] = {
     PeppersInUse: lambda to, query, rows: Result([row[5] for row in rows]),
     SessionListing: lambda to, query, rows: to.listing_found(rows, 3, to.session_found),
     TokenListing: lambda to, query, rows: to.listing_found(rows, 2, to.token_found),
+}
+
+_LOOKED_UP: dict[type, Callable[..., tuple[str | None, Any]]] = {
+    SessionByLookup: Decoder._looked_up_session,
+    TokenByLookup: Decoder._looked_up_token,
+    KeyByLookup: Decoder._looked_up_key,
 }

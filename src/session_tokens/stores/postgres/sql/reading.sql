@@ -15,45 +15,79 @@ CREATE OR REPLACE FUNCTION {schema}.now_v1() RETURNS bigint LANGUAGE sql VOLATIL
         ELSE floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint END
 $$;
 
--- The hot path: one look-up by index, and one text instead of a row of columns. The text holds a JSON array a line: the
--- record of the first look-up key that has one, then what comes along with it, an empty line for what is not there. JSON
--- has no line feeds of its own. NULL says that no key has a record. Who asks adds the clock.
--- What a hot path answers that found nothing: a question mark, and the peppers under which there may be something.
+-- The hot path: what look-up keys lead to, in one text instead of a row of columns for each. Of each key, in their order,
+-- it holds an item: a JSON array a line, the record and then what comes along with it, an empty line for what is not
+-- there (only such lines, or nothing, where the key leads nowhere). A separator (1e) ends each item, and the peppers in use follow the last one
+-- if a key leads nowhere: it may be under one that the asking process lacks. JSON has neither of its own. Who asks adds
+-- the clock. One key alone has a function of its own, which costs two thirds of what the one for many does.
 CREATE OR REPLACE FUNCTION {schema}.nobody_v1() RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN '?' || coalesce((SELECT string_agg(other, ',') FROM {schema}.peppers_in_use_v1()), '');
+    RETURN (SELECT string_agg(other, ',') FROM {schema}.peppers_in_use_v1());
 END $$;
 
-CREATE OR REPLACE FUNCTION {schema}.find_session_v1(lookups text[]) RETURNS text
+CREATE OR REPLACE FUNCTION {schema}.find_session_v1(wanted text) RETURNS text
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 DECLARE
     answer text;
 BEGIN
-    FOR place IN 1 .. cardinality(lookups) LOOP
-        SELECT concat({schema}.session_json_v1(s), E'\n', {schema}.owner_json_v1(o)) INTO answer
-        FROM {schema}.sessions s LEFT JOIN {schema}.owners o ON o.owner = s.owner
-        WHERE s.lookup = lookups[place];
-        EXIT WHEN FOUND;
-    END LOOP;
-    RETURN coalesce(answer, {schema}.nobody_v1());
+    SELECT concat({session_item}, E'\x1e') INTO answer
+    FROM {schema}.sessions s LEFT JOIN {schema}.owners o ON o.owner = s.owner
+    WHERE s.lookup = wanted;
+    RETURN coalesce(answer, concat(E'\x1e', {schema}.nobody_v1()));
 END $$;
 
-CREATE OR REPLACE FUNCTION {schema}.find_token_v1(lookups text[]) RETURNS text
+CREATE OR REPLACE FUNCTION {schema}.find_token_v1(wanted text) RETURNS text
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 DECLARE
     answer text;
 BEGIN
-    FOR place IN 1 .. cardinality(lookups) LOOP
-        SELECT concat({schema}.token_json_v1(t), E'\n', {schema}.session_json_v1(s), E'\n', {schema}.owner_json_v1(o),
-            E'\n', {schema}.session_json_v1(h))
-        INTO answer
-        FROM {schema}.tokens t LEFT JOIN {schema}.sessions s ON s.id = t.session_id
-            LEFT JOIN {schema}.owners o ON o.owner = s.owner LEFT JOIN {schema}.sessions h ON h.id = s.successor
-        WHERE t.lookup = lookups[place];
-        EXIT WHEN FOUND;
-    END LOOP;
-    RETURN coalesce(answer, {schema}.nobody_v1());
+    SELECT concat({token_item}, E'\x1e') INTO answer
+    FROM {schema}.tokens t LEFT JOIN {schema}.sessions s ON s.id = t.session_id
+        LEFT JOIN {schema}.owners o ON o.owner = s.owner LEFT JOIN {schema}.sessions h ON h.id = s.successor
+    WHERE t.lookup = wanted;
+    RETURN coalesce(answer, concat(E'\x1e', {schema}.nobody_v1()));
+END $$;
+
+-- The items come in the order of the keys: each join asks an index for one row of what stands on its left.
+CREATE OR REPLACE FUNCTION {schema}.looked_up_v1(session_keys text[], token_keys text[], service_keys text[]) RETURNS text
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    items text;
+    answer text := '';
+    there bigint;
+    led bigint := 0;
+BEGIN
+    IF session_keys <> '{}' THEN
+        SELECT string_agg(concat({session_item}, E'\x1e'), ''), count((s).id) INTO items, there
+        FROM unnest(session_keys) AS k (key)
+        LEFT JOIN LATERAL (SELECT held FROM {schema}.sessions AS held WHERE held.lookup = k.key OFFSET 0) AS f (s)
+            ON true
+        {with_entry};
+        answer := items;
+        led := there;
+    END IF;
+    IF token_keys <> '{}' THEN
+        SELECT string_agg(concat({token_item}, E'\x1e'), ''), count((t).id) INTO items, there
+        FROM unnest(token_keys) AS k (key)
+        LEFT JOIN LATERAL (SELECT held FROM {schema}.tokens AS held WHERE held.lookup = k.key OFFSET 0) AS g (t)
+            ON true
+        {with_session};
+        answer := answer || items;
+        led := led + there;
+    END IF;
+    IF service_keys <> '{}' THEN
+        SELECT string_agg(concat({schema}.service_key_json_v1(r), E'\x1e'), ''), count((r).id) INTO items, there
+        FROM unnest(service_keys) AS k (key)
+        LEFT JOIN LATERAL (SELECT held FROM {schema}.service_keys AS held WHERE held.lookup = k.key OFFSET 0) AS g (r)
+            ON true;
+        answer := answer || items;
+        led := led + there;
+    END IF;
+    IF led < cardinality(session_keys) + cardinality(token_keys) + cardinality(service_keys) THEN
+        answer := concat(answer, {schema}.nobody_v1());
+    END IF;
+    RETURN answer;
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.session_count_of_v1(owners text[]) RETURNS SETOF {schema}.found_v1
