@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .events import Event
     from .records import Issued, Page, Session, Token, TokenKind
     from .settings import FROM_DB, Settings
+    from .stored_settings import GeneralSetting
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ _HOMES = {
     "CorruptRecord": "errors",
     "Event": "events",
     "FROM_DB": "settings",
+    "GeneralSetting": "stored_settings",
     "IdempotencyMismatch": "errors",
     "InvalidInput": "errors",
     "Issued": "records",
@@ -101,6 +103,7 @@ __all__ = [
     "Conflict",
     "CorruptRecord",
     "Event",
+    "GeneralSetting",
     "IdempotencyMismatch",
     "InvalidInput",
     "Issued",

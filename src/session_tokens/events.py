@@ -42,6 +42,7 @@ WEBHOOK_CHANGED = "webhook_changed"
 WEBHOOK_ROTATED = "webhook_rotated"
 WEBHOOK_REPLAYED = "webhook_replayed"
 WEBHOOK_REMOVED = "webhook_removed"
+SETTING_CHANGED = "setting_changed"
 GAP = "gap"
 """Sent to a follower in place of events that are not kept any more, or were never written down."""
 
@@ -49,11 +50,13 @@ KINDS = (
     SESSION_OPENED, SESSION_ROTATED, SESSION_DETACHED, SESSION_ATTACHED, SESSION_CHANGED, SESSION_ENDED,
     OWNER_DISABLED, OWNER_ENABLED, TOKEN_ISSUED, TOKEN_CHANGED, TOKEN_TRANSFERRED, TOKEN_CLAIMED, TOKEN_REISSUED,
     TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, KEY_CREATED, KEY_ROTATED, KEY_REVOKED, WEBHOOK_ADDED, WEBHOOK_CHANGED,
-    WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED,
+    WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED, SETTING_CHANGED,
 )  # fmt: skip
 """What happens; a gap is none of it."""
 
-_OF_WEBHOOKS = frozenset({WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED})
+_OF_NO_OWNER = frozenset(
+    {WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED, SETTING_CHANGED}
+)
 
 Place = tuple[int, int]
 """Where an event stands in a store's log; later ones have greater places."""
@@ -69,11 +72,11 @@ class Event(NamedTuple):
     Attributes:
         kind: one of the names of this module, such as ``session_ended``.
         at: when, on the store's clock, in milliseconds since the epoch.
-        subject_id: the public id of the session, token, service key or webhook, or the owner for ``owner_*``; empty for
-            ``gap``.
+        subject_id: the public id of the session, token, service key or webhook, the owner for ``owner_*``, the name for
+            ``setting_changed``; empty for ``gap``.
         owner: the owner afterwards, ``None`` where there is none.
         reason: why a session or token ended or events are missing, the role for ``key_*``, what was changed for
-            ``webhook_changed``; ``None`` for all others.
+            ``webhook_changed``, the text that is stored, or ``unset``, for ``setting_changed``; ``None`` for all others.
         previous_owner: who gave it, for a transfer or a claim; else ``None``.
         id: its own, by which a follower goes on and knows it again; empty where the store keeps no events.
     """
@@ -113,8 +116,8 @@ def events_of(notes: Iterable[Note], now: int) -> list[Event]:
         if kind is GAP:
             events.append(Event(kind, now, "", None, extra))
         elif isinstance(subject, str):
-            of_webhook = kind in _OF_WEBHOOKS
-            events.append(Event(kind, now, subject, None, extra) if of_webhook else Event(kind, now, subject, subject))
+            is_owner = kind not in _OF_NO_OWNER
+            events.append(Event(kind, now, subject, subject) if is_owner else Event(kind, now, subject, None, extra))
         elif isinstance(subject, ServiceKey):
             events.append(Event(kind, now, subject.id, None, subject.role))
         elif kind in (TOKEN_TRANSFERRED, TOKEN_CLAIMED):

@@ -85,7 +85,7 @@ SESSIONS_OF_OWNER_MAX = 10_000
 NEWEST_READ = 16
 """How many of an owner's newest sessions are read to find the newest that lives."""
 SETTING_REFRESH_MS = 30_000
-"""How old a general timeout read from the shared store may be."""
+"""How old what was read of the settings that a store keeps may be."""
 ATTEMPTS_MAX = 64
 """How often an optimistic store runs a rule again before it answers ``StoreBusy``."""
 EVENTS_KEPT = 100_000
@@ -154,75 +154,129 @@ def _kind(given: object) -> str:
 class Settings:
     """The general defaults of one application.
 
+    What is not given here is as the environment says (``SESSION_TOKENS_MAX_AGE`` and so on), else as it is kept with
+    the store (``set_setting``), which every process sees within 30 seconds, else the default below.
+
     Attributes:
-        max_age: seconds from its opening after which a session ends; ``FROM_DB`` reads it from the store.
-        idle_timeout: seconds without use after which a session ends.
-        detached_timeout: seconds after which a detached session ends; as ``max_age`` where not given.
-        max_sessions: living sessions of one owner; ``None`` for no cap but the hard one of 10,000.
-        session_policy: what happens at the cap: ``replace_oldest``, ``replace_all`` or ``refuse``.
-        token_timeout: seconds after which a token ends.
-        disownment_timeout: seconds that a token may wait unassigned.
-        max_tokens_per_session: tokens that one session may hold, ``None`` for no cap.
-        max_data_bytes: what one session's data may be as JSON text, up to 1 MiB.
-        anonymous_max_age: seconds after which the session of a visitor who has not logged in ends.
-        remember_max_age: seconds after which a session that is to be remembered ends.
-        sweep_interval: seconds between two runs of the background sweeper.
+        max_age: seconds from its opening after which a session ends: 3600. ``FROM_DB`` is what the store says, whatever
+            the environment does.
+        idle_timeout: seconds without use after which a session ends: never.
+        detached_timeout: seconds after which a detached session ends: as ``max_age``.
+        max_sessions: living sessions of one owner; ``None`` for no cap but the hard one of 10,000, which is the
+            default.
+        session_policy: what happens at the cap: ``replace_oldest`` (the default), ``replace_all`` or ``refuse``.
+        token_timeout: seconds after which a token ends: never.
+        disownment_timeout: seconds that a token may wait unassigned: 3600.
+        max_tokens_per_session: tokens that one session may hold, ``None`` for no cap, which is the default.
+        max_data_bytes: what one session's data may be as JSON text, up to 1 MiB: 16,384.
+        anonymous_max_age: seconds after which the session of a visitor who has not logged in ends: 3600.
+        remember_max_age: seconds after which a session that is to be remembered ends: 30 days.
+        sweep_interval: seconds between two runs of the background sweeper: 1. Of this process alone.
+        refresh_interval: seconds after which what the store keeps of these is read again, at most 30, which is the
+            default. Of this process alone.
         events: ``durable`` has every state change written down as an event, in the commit of the change; ``off`` no
             more. It is recorded with the store and holds for every process on it; not given, what is recorded stands.
-        events_kept: how many events are kept for those who follow them; the oldest go first.
+        events_kept: how many events are kept for those who follow them, 100,000; the oldest go first.
 
     Raises:
         InvalidInput: a duration or cap that can never be right.
         TypeError: a value of the wrong type.
     """
 
-    max_age: Duration | None | FromDB = 3600
-    idle_timeout: Duration | None = None
+    max_age: Duration | None | FromDB | Unset = UNSET
+    idle_timeout: Duration | None | Unset = UNSET
     detached_timeout: Duration | None | Unset = UNSET
-    max_sessions: int | None = None
-    session_policy: SessionPolicy = "replace_oldest"
-    token_timeout: Duration | None = None
-    disownment_timeout: Duration | None = 3600
-    max_tokens_per_session: int | None = None
-    max_data_bytes: int = VALUE_BYTES_MAX
-    anonymous_max_age: Duration | None = 3600
-    remember_max_age: Duration | None = 30 * 86_400
-    sweep_interval: Duration = 1
+    max_sessions: int | None | Unset = UNSET
+    session_policy: SessionPolicy | Unset = UNSET
+    token_timeout: Duration | None | Unset = UNSET
+    disownment_timeout: Duration | None | Unset = UNSET
+    max_tokens_per_session: int | None | Unset = UNSET
+    max_data_bytes: int | Unset = UNSET
+    anonymous_max_age: Duration | None | Unset = UNSET
+    remember_max_age: Duration | None | Unset = UNSET
+    sweep_interval: Duration | Unset = UNSET
+    refresh_interval: Duration | Unset = UNSET
     events: Events | Unset = UNSET
-    events_kept: int = EVENTS_KEPT
+    events_kept: int | Unset = UNSET
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Of a compiled class neither copy nor pickle could find the fields by themselves.
         return _settings_of, ({one.name: getattr(self, one.name) for one in fields(self)},)
 
     def __post_init__(self) -> None:
-        for name in (
-            "max_age", "idle_timeout", "detached_timeout", "token_timeout", "disownment_timeout", "anonymous_max_age",
-            "remember_max_age",
-        ):  # fmt: skip
+        for name in DURATIONS:
             duration = getattr(self, name)
-            if duration is not FROM_DB and duration is not UNSET:
+            if duration is not UNSET and not (duration is FROM_DB and name == "max_age"):
                 duration_ms(name, duration)
-        if duration_ms("sweep_interval", self.sweep_interval) is None:
-            raise TypeError("sweep_interval is a duration in seconds")
-        for name in ("max_sessions", "max_tokens_per_session"):
-            cap = getattr(self, name)
-            if cap is not None and (isinstance(cap, bool) or not isinstance(cap, int)):
-                raise TypeError(f"{name} is a whole number or None for no cap, not {_kind(cap)}")
-            if cap is not None and cap < 1:
-                raise InvalidInput(f"{name} must be at least 1; for no cap give None")
-        if isinstance(self.max_data_bytes, bool) or not isinstance(self.max_data_bytes, int):
-            raise TypeError(f"max_data_bytes is a whole number, not {_kind(self.max_data_bytes)}")
-        if not 2 <= self.max_data_bytes <= DATA_BYTES_MAX:
-            raise InvalidInput(f"max_data_bytes is at most {DATA_BYTES_MAX} (1 MiB); keep larger data elsewhere")
-        if isinstance(self.events_kept, bool) or not isinstance(self.events_kept, int):
-            raise TypeError(f"events_kept is a whole number, not {_kind(self.events_kept)}")
-        if self.events_kept < 1:
-            raise InvalidInput("events_kept must be at least 1; to keep none give events='off'")
-        if self.events is not UNSET and self.events not in ("durable", "off"):
+        self._check_intervals()
+        self._check_numbers()
+        if self.events is not UNSET and self.events not in EVENTS_CHOICES:
             raise InvalidInput("events is durable or off")
-        if self.session_policy not in ("replace_oldest", "replace_all", "refuse"):
-            raise InvalidInput("session_policy is one of replace_oldest, replace_all, refuse")
+        if self.session_policy is not UNSET and self.session_policy not in POLICIES:
+            raise InvalidInput(f"session_policy is one of {', '.join(POLICIES)}")
+
+    def _check_intervals(self) -> None:
+        for name in INTERVALS:
+            interval = getattr(self, name)
+            if interval is not UNSET and duration_ms(name, interval) is None:
+                raise TypeError(f"{name} is a duration in seconds")
+        refresh = self.refresh_interval
+        if refresh is not UNSET and (duration_ms("refresh_interval", refresh) or 0) > SETTING_REFRESH_MS:
+            raise InvalidInput("refresh_interval is at most 30 seconds; within that a change is seen everywhere")
+
+    def _check_numbers(self) -> None:
+        for name in CAPS:
+            cap = getattr(self, name)
+            if cap is not None and cap is not UNSET and (isinstance(cap, bool) or not isinstance(cap, int)):
+                raise TypeError(f"{name} is a whole number or None for no cap, not {_kind(cap)}")
+            if cap is not None and cap is not UNSET and cap < 1:
+                raise InvalidInput(f"{name} must be at least 1; for no cap give None")
+        for name in SIZES:
+            size = getattr(self, name)
+            if size is not UNSET and (isinstance(size, bool) or not isinstance(size, int)):
+                raise TypeError(f"{name} is a whole number, not {_kind(size)}")
+        if self.max_data_bytes is not UNSET and not 2 <= self.max_data_bytes <= DATA_BYTES_MAX:
+            raise InvalidInput(f"max_data_bytes is at most {DATA_BYTES_MAX} (1 MiB); keep larger data elsewhere")
+        if self.events_kept is not UNSET and self.events_kept < 1:
+            raise InvalidInput("events_kept must be at least 1; to keep none give events='off'")
+
+    def over(self, other: Settings) -> Settings:
+        """Return these, with what is not given here as it is in ``other``."""
+        given = {name: value for name in SETTING_NAMES if (value := getattr(self, name)) is not UNSET}
+        rest = {name: getattr(other, name) for name in SETTING_NAMES if name not in given}
+        return Settings(**given, **rest)
+
+
+DURATIONS = (
+    "max_age", "idle_timeout", "detached_timeout", "token_timeout", "disownment_timeout", "anonymous_max_age",
+    "remember_max_age",
+)  # fmt: skip
+"""Settings that are seconds or never."""
+INTERVALS = ("sweep_interval", "refresh_interval")
+"""Those that are seconds, and of one process."""
+CAPS = ("max_sessions", "max_tokens_per_session")
+"""Those that are a whole number or no cap."""
+SIZES = ("max_data_bytes", "events_kept")
+"""Those that are a whole number."""
+EVENTS_CHOICES = ("durable", "off")
+POLICIES = ("replace_oldest", "replace_all", "refuse")
+SETTING_NAMES = (*DURATIONS, *INTERVALS, *CAPS, *SIZES, "events", "session_policy")
+DEFAULTS = Settings(
+    max_age=3600,
+    idle_timeout=None,
+    max_sessions=None,
+    session_policy="replace_oldest",
+    token_timeout=None,
+    disownment_timeout=3600,
+    max_tokens_per_session=None,
+    max_data_bytes=VALUE_BYTES_MAX,
+    anonymous_max_age=3600,
+    remember_max_age=30 * 86_400,
+    sweep_interval=1,
+    refresh_interval=SETTING_REFRESH_MS // 1000,
+    events_kept=EVENTS_KEPT,
+)
+"""What holds where nobody says anything; a detached session then ends when the general timeout says."""
 
 
 def _settings_of(given: dict[str, Any]) -> Settings:
@@ -230,10 +284,10 @@ def _settings_of(given: dict[str, Any]) -> Settings:
 
 
 class Policy:
-    """The settings as the rules read them: whole milliseconds, resolved once when a store is opened.
+    """The settings as the rules read them: whole milliseconds, the defaults where nothing is given.
 
     Attributes:
-        max_age_ms: the general session timeout; a store setting may replace it while the process runs.
+        max_age_ms: the general session timeout; ``TokenTables`` may replace it while the process runs.
         cleaning_batch: tokens of one ended session that one transaction cleans, ``None`` for all.
         ended_at_once: sessions of one owner that one transaction ends each for itself.
         moved_at_once: tokens that a replaced session hands on within the opening, ``None`` for all; of more, none.
@@ -242,29 +296,42 @@ class Policy:
 
     __slots__ = (
         "anonymous_max_age_ms", "cleaning_batch", "detached_as_max_age", "detached_timeout_ms",
-        "disownment_timeout_ms", "ended_at_once", "ended_retention_ms", "idle_timeout_ms", "max_age_ms",
-        "max_data_bytes", "max_sessions", "max_tokens_per_session", "moved_at_once", "names", "remember_max_age_ms",
-        "session_policy", "token_timeout_ms",
+        "disownment_timeout_ms", "ended_at_once", "ended_retention_ms", "events_kept", "idle_timeout_ms", "max_age_ms",
+        "max_data_bytes", "max_sessions", "max_tokens_per_session", "moved_at_once", "names",
+        "refresh_interval_ms", "remember_max_age_ms", "session_policy", "sweep_interval_ms", "token_timeout_ms",
     )  # fmt: skip
 
     def __init__(self, settings: Settings, *, names: bool = False, whole: bool = False) -> None:
-        general = 3600 if settings.max_age is FROM_DB else settings.max_age
-        self.max_age_ms = duration_ms("max_age", general)
-        self.idle_timeout_ms = duration_ms("idle_timeout", settings.idle_timeout)
-        self.detached_as_max_age = settings.detached_timeout is UNSET
+        given = settings.over(DEFAULTS)
+        self.max_age_ms = _given_ms("max_age", DEFAULTS.max_age if given.max_age is FROM_DB else given.max_age)
+        self.idle_timeout_ms = _given_ms("idle_timeout", given.idle_timeout)
+        self.detached_as_max_age = given.detached_timeout is UNSET
         self.detached_timeout_ms = (
-            None if settings.detached_timeout is UNSET else duration_ms("detached_timeout", settings.detached_timeout)
+            None if self.detached_as_max_age else _given_ms("detached_timeout", given.detached_timeout)
         )
-        self.anonymous_max_age_ms = duration_ms("anonymous_max_age", settings.anonymous_max_age)
-        self.remember_max_age_ms = duration_ms("remember_max_age", settings.remember_max_age)
-        self.max_sessions = settings.max_sessions
-        self.max_data_bytes = settings.max_data_bytes
-        self.session_policy = settings.session_policy
-        self.token_timeout_ms = duration_ms("token_timeout", settings.token_timeout)
-        self.disownment_timeout_ms = duration_ms("disownment_timeout", settings.disownment_timeout)
-        self.max_tokens_per_session = settings.max_tokens_per_session
+        self.anonymous_max_age_ms = _given_ms("anonymous_max_age", given.anonymous_max_age)
+        self.remember_max_age_ms = _given_ms("remember_max_age", given.remember_max_age)
+        self.max_sessions = given.max_sessions if given.max_sessions is not UNSET else None
+        self.max_data_bytes = given.max_data_bytes if given.max_data_bytes is not UNSET else VALUE_BYTES_MAX
+        self.sweep_interval_ms = _given_ms("sweep_interval", given.sweep_interval) or 1000
+        self.refresh_interval_ms = _given_ms("refresh_interval", given.refresh_interval) or SETTING_REFRESH_MS
+        self.events_kept = given.events_kept if given.events_kept is not UNSET else EVENTS_KEPT
+        self.session_policy: SessionPolicy = (
+            given.session_policy if given.session_policy is not UNSET else "replace_oldest"
+        )
+        self.token_timeout_ms = _given_ms("token_timeout", given.token_timeout)
+        self.disownment_timeout_ms = _given_ms("disownment_timeout", given.disownment_timeout)
+        self.max_tokens_per_session = (
+            given.max_tokens_per_session if given.max_tokens_per_session is not UNSET else None
+        )
         self.ended_retention_ms = 0 if names else ENDED_RETENTION_MS
         self.cleaning_batch: int | None = None if whole else CLEANING_BATCH
         self.ended_at_once = min(ENDED_AT_ONCE, CLEANING_BATCH)
         self.moved_at_once: int | None = None if whole else min(MOVED_AT_ONCE, CLEANING_BATCH - 1)
         self.names = names
+
+
+def _given_ms(name: str, duration: Duration | None | FromDB | Unset) -> int | None:
+    """Return a duration that is there in whole milliseconds."""
+    assert duration is not UNSET and duration is not FROM_DB, "the defaults fill in for what is not given"
+    return duration_ms(name, duration)

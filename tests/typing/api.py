@@ -12,6 +12,7 @@ from session_tokens import (
     AsyncSessionTokens,
     AsyncTokenTables,
     Event,
+    GeneralSetting,
     Issued,
     Page,
     Session,
@@ -134,6 +135,11 @@ def call_all(st: SessionTokens) -> None:
     assert_type(tokens, Page[Token])
     assert_type(st.sweep(limit=10), int)
     assert_type(st.set_general_session_timeout(60), None)
+    assert_type(st.set_setting("max_sessions", 3), GeneralSetting)
+    assert_type(st.unset_setting("max_sessions"), GeneralSetting)
+    assert_type(st.list_settings(), list[GeneralSetting])
+    assert_type(st.refresh_settings(), None)
+    assert_type(st.data_bytes_max, int)
     assert_type(st.subscribe(listen), Callable[[], None])
     assert_type(st.events(after=None, owner="ann", limit=5), Page[Event])
     with st.follow_events(after=None, name="mailer", owner=None) as follower:
@@ -205,6 +211,10 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
     assert_type(tokens, Page[Token])
     assert_type(await st.sweep(limit=10), int)
     assert_type(await st.set_general_session_timeout(60), None)
+    assert_type(await st.set_setting("max_sessions", 3), GeneralSetting)
+    assert_type(await st.unset_setting("max_sessions"), GeneralSetting)
+    assert_type(await st.list_settings(), list[GeneralSetting])
+    assert_type(await st.refresh_settings(), None)
     assert_type(st.subscribe(listen), Callable[[], None])
     assert_type(await st.events(after=None, owner="ann", limit=5), Page[Event])
     async with st.follow_events(after=None, name="mailer", owner=None) as follower:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from .events import AsyncEventCommands
 from .log_in import AsyncLogInCommands
+from .settings import AsyncSettingCommands
 from .tokens import AsyncTokenCommands
 
 
-class AsyncSessionTokens(AsyncLogInCommands, AsyncTokenCommands, AsyncEventCommands):
+class AsyncSessionTokens(AsyncLogInCommands, AsyncTokenCommands, AsyncEventCommands, AsyncSettingCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

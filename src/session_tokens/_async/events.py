@@ -128,7 +128,7 @@ class AsyncEventCommands(AsyncCore):
 
     async def _insist_on_events(self) -> None:
         if not self.store.listeners.kept:
-            await self._look_at_events()
+            await self.refresh_settings()
         if not self.store.listeners.kept:
             raise InvalidInput(
                 "the store keeps no events; open it with Settings(events='durable'), or: session-tokens events --on"

@@ -63,13 +63,14 @@ class AsyncLogInCommands(AsyncSessionCommands):
             AlreadyExists: another session has the secret: a secret that came from outside is never adopted.
             InvalidInput: an owner, secret, duration or text that can never be right, or too much data.
         """
+        await self._know_settings()
         policy = self._policy
         if inputs.flag_of("remember", remember):
             idle_timeout = None if idle_timeout is UNSET else idle_timeout
         kind = self._secret_kind if secret is None else _kind_of(secret)
         details = details_of(policy, kind, None, label, user_agent, address, acr, amr)
         user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
-        opening = await self._opening(user, idle_timeout, max_age, UNSET, False, details)
+        opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
         if max_age is UNSET and (remember or owner is None):
             opening.max_age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
         changes = inputs.data_changes_of({} if data is None else data, removed, policy.max_data_bytes, "data")

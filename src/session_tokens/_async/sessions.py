@@ -69,7 +69,8 @@ class AsyncSessionCommands(AsyncCore):
             LimitReached: the owner has ``max_sessions`` and the policy is ``refuse``.
             InvalidInput: an owner, duration or text that can never be right.
         """
-        opening = await self._opening(
+        await self._know_settings()
+        opening = self._opening(
             inputs.receiver_of("owner", owner, self._own_owners), idle_timeout, max_age, detached_timeout, detachable,
             details_of(self._policy, self._secret_kind, data, label, user_agent, address, acr, amr), client_id,
         )  # fmt: skip
@@ -86,7 +87,7 @@ class AsyncSessionCommands(AsyncCore):
             lambda lookup: (self._policy, opening.looked_up_by(lookup), self.store.clock),
         )
 
-    async def _opening(
+    def _opening(
         self,
         owner: str,
         idle_timeout: Duration | None | Unset,
@@ -97,7 +98,6 @@ class AsyncSessionCommands(AsyncCore):
         client_id: str | None = None,
     ) -> rules.Opening:
         """Return what a session is opened with: what is given, and the general settings for the rest."""
-        await self._refresh_general_timeout()
         policy = self._policy
         age_ms = policy.max_age_ms if max_age is UNSET else duration_ms("max_age", max_age)
         if detached_timeout is not UNSET:
@@ -295,6 +295,7 @@ class AsyncSessionCommands(AsyncCore):
             Conflict: one of the fields was changed since ``version``.
             InvalidInput: the data would pass ``Settings.max_data_bytes`` (16 KiB), or a field is in both.
         """
+        await self._know_settings()
         bytes_max = self._policy.max_data_bytes
         named, merged = self._session_key(key), inputs.data_changes_of(changes, removed, bytes_max)
         seen = inputs.version_of("version", version)

@@ -59,6 +59,7 @@ class AsyncTokenCommands(AsyncCore):
             raise InvalidInput("a transferable token needs a session to begin with; give the session's id or secret")
         if disownment_timeout is not UNSET and not transferable:
             raise InvalidInput("only a transferable token is ever unassigned; leave disownment_timeout away")
+        await self._know_settings()
         policy = self._policy
         kind = TokenKind.FREE if named is None else TokenKind.TRANSFERABLE if transferable else TokenKind.BOUND
         text, is_json = inputs.token_value_of("value", value)

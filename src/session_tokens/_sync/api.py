@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from .events import SyncEventCommands
 from .log_in import SyncLogInCommands
+from .settings import SyncSettingCommands
 from .tokens import SyncTokenCommands
 
 
-class SessionTokens(SyncLogInCommands, SyncTokenCommands, SyncEventCommands):
+class SessionTokens(SyncLogInCommands, SyncTokenCommands, SyncEventCommands, SyncSettingCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

@@ -28,26 +28,16 @@ from ..crypto.minting import (
     new_secret,
     secret_of,
 )
-from ..errors import CorruptRecord, InvalidInput, StoreError, UnknownSession, UnknownToken
+from ..errors import UNREADABLE, CorruptRecord, InvalidInput, StoreError, UnknownSession, UnknownToken
 from ..events import Listener
 from ..records import Issued, Page, Session, Token
 from ..rules import events as event_rules
-from ..rules import settings as setting_rules
 from ..rules.audit import audited, head_queries, heads_in
 from ..rules.idempotency import Ticket, once
 from ..rules.listing import what_follows
 from ..rules.lookup import Key
-from ..settings import (
-    EVENTS_SETTING,
-    FROM_DB,
-    SESSION_TIMEOUT_SETTING,
-    SETTING_REFRESH_MS,
-    UNSET,
-    Duration,
-    Policy,
-    Settings,
-    duration_ms,
-)
+from ..settings import DEFAULTS, FROM_DB, UNSET, Policy, Settings
+from ..stored_settings import STORED, settings_in, settings_kept
 from ..sweeper import PassedOver, ThreadSweeper
 from ..touching import Touches
 from .sweeping import swept
@@ -66,6 +56,8 @@ class SyncCore:
     """The parts that session and token commands are built on.
 
     Attributes:
+        settings: the general defaults as they hold now: what was given, else what the environment says, else what the
+            store keeps, else the defaults. It is another object after each change that was read.
         events_held_back_ms: for how long the oldest event that cannot be shown yet had been waiting when the log was
             last read.
     """
@@ -77,11 +69,12 @@ class SyncCore:
 
     def __init__(self, store: BlockingStore, settings: Settings | None = None, *, audit: Audit | None = None) -> None:
         self.store = store
-        self.settings = settings or Settings()
-        self._policy = Policy(self.settings)
+        self._argued = settings or Settings()
+        self._environed = settings_in(os.environ)
+        self._stale_at_s = 0.0
+        self._take(Settings())
         self._keyring = store.keyring
-        self._refreshed_at_s: float | None = None
-        self._events_tended_at: int | None = None
+        self._events_tended_at_s: float | None = None
         self._tell_late_again_s = 0.0
         self.events_held_back_ms = 0
         self._sweeper: ThreadSweeper | None = None
@@ -106,7 +99,7 @@ class SyncCore:
         Args:
             url: ``memory://``, ``sqlite:///path``, ``valkey://host:port/db``, ``redis://…``, ``postgresql://…`` or
                 ``mysql://…``.
-            settings: the general defaults.
+            settings: the general defaults; what is not given is read from the environment and the store.
             pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
             clock: the time of an embedded store; servers keep their own.
             sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
@@ -118,15 +111,15 @@ class SyncCore:
             StoreError: it is of a newer version, or its pepper is missing or wrong.
         """
         store = _open_store(url, pepper, clock)
-        tokens = cls(store, settings, audit=audit)
         try:
+            tokens = cls(store, settings, audit=audit)
             tokens.record_events()
+            tokens.refresh_settings()
         except BaseException:
             store.close_now()
             raise
         if sweep:
-            interval_ms = duration_ms("sweep_interval", tokens.settings.sweep_interval) or 1000
-            tokens._sweeper = ThreadSweeper(tokens, interval_ms / 1000)
+            tokens._sweeper = ThreadSweeper(tokens, tokens._policy.sweep_interval_ms / 1000)
         return tokens
 
     def close(self) -> None:
@@ -171,6 +164,7 @@ class SyncCore:
         that cannot be read is passed over, logged once, and tried again after ``PASSED_OVER_S``.
         """
         limit = inputs.limit_of(limit, 1_000_000)
+        self._know_settings()
         cleaned = swept(self.store, self._run, self._policy, self._passed_over, limit)
         self._tend_events()
         if self._audit is not None and self._audit.is_due(side_by_side=self.store.side_by_side, idle=True):
@@ -183,58 +177,90 @@ class SyncCore:
         Raises:
             InvalidInput: the store cannot.
         """
-        wanted = self.settings.events
+        wanted = self._argued.events
         if wanted is UNSET:
             return
-        if not self.store.keeps_events:
-            raise InvalidInput("this store cannot keep events; leave Settings(events=) out")
+        self._insist_it_keeps_events()
         if wanted == "durable":
             self.store.listeners.keep(True)  # before the change, which may itself be an event
         self._run(event_rules.switch_events, wanted)
         self.store.listeners.keep(wanted == "durable")
 
-    def _look_at_events(self) -> None:
-        """Do as the store has it recorded: keep events or none."""
-        if self.store.keeps_events:
-            _, found = self.store.read_now([SettingOf(EVENTS_SETTING)])
-            self.store.listeners.keep(found[0].value == "durable")
+    def _insist_it_keeps_events(self) -> None:
+        if not self.store.keeps_events:
+            raise InvalidInput("this store cannot keep events; leave Settings(events=) out")
 
     def _tend_events(self) -> None:
-        """Look, now and then, whether the store keeps events, and take away those beyond ``Settings.events_kept``."""
-        now = self.store.clock.now()
-        if self._events_tended_at is not None and abs(now - self._events_tended_at) < SETTING_REFRESH_MS:
+        """Take away, now and then, the events beyond ``Settings.events_kept``."""
+        now_s = time.monotonic()
+        if self._events_tended_at_s is not None and now_s - self._events_tended_at_s < self._refresh_s:
             return
-        self._events_tended_at = now
-        self._look_at_events()
+        self._events_tended_at_s = now_s
         while self.store.listeners.kept:
-            if self.store.trim_events_now(self.settings.events_kept) < TRIMMED_AT_ONCE:
+            if self.store.trim_events_now(self._policy.events_kept) < TRIMMED_AT_ONCE:
                 break
 
-    def set_general_session_timeout(self, max_age: Duration | None) -> None:
-        """Set the general ``max_age`` that every process with ``Settings(max_age=FROM_DB)`` on this store reads.
-
-        It holds for sessions opened later; each process sees it within 30 seconds.
-        """
-        milliseconds = duration_ms("max_age", max_age)
-        text = "never" if milliseconds is None else str(milliseconds)
-        self._run(setting_rules.write_setting, SESSION_TIMEOUT_SETTING, text)
-        self._refreshed_at_s = None
+    @property
+    def data_bytes_max(self) -> int:
+        """What one session's data may be as JSON text, as the general settings say now."""
+        return self._policy.max_data_bytes
 
     def general_timeouts(self) -> tuple[int | None, int | None]:
         """Return the general ``max_age`` of sessions and timeout of tokens as they hold now, in milliseconds."""
-        self._refresh_general_timeout()
+        self._know_settings()
         return self._policy.max_age_ms, self._policy.token_timeout_ms
 
-    def _refresh_general_timeout(self) -> None:
-        """Read the general ``max_age`` from the store if the settings say so and it was not read lately."""
-        if self.settings.max_age is not FROM_DB:
-            return
+    def _know_settings(self) -> None:
+        """Read the settings that the store keeps if they were not read lately; who asks first reads for all others."""
         now_s = time.monotonic()
-        if self._refreshed_at_s is not None and (now_s - self._refreshed_at_s) * 1000 < SETTING_REFRESH_MS:
+        if now_s < self._stale_at_s:
             return
-        _, found = self.store.read_now([SettingOf(SESSION_TIMEOUT_SETTING)])
-        self._policy.max_age_ms = inputs.general_timeout_of(found[0].value, self._policy.max_age_ms)
-        self._refreshed_at_s = now_s
+        before_s = self._stale_at_s
+        if before_s:
+            self._stale_at_s = now_s + self._refresh_s
+        try:
+            self.refresh_settings()
+        except BaseException:
+            self._stale_at_s = before_s
+            raise
+
+    def refresh_settings(self) -> None:
+        """Read the settings that the store keeps now, whatever was read lately; one that is damaged changes nothing.
+
+        It is done at ``open``, and every 30 seconds by itself.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+        """
+        names = list(STORED)
+        texts: dict[str, str | None] = {}
+        try:
+            _, found = self.store.read_now([SettingOf(STORED[name]) for name in names])
+            texts = {name: one.value for name, one in zip(names, found, strict=True)}
+        except UNREADABLE:
+            for name in names:
+                try:
+                    _, found = self.store.read_now([SettingOf(STORED[name])])
+                    texts[name] = found[0].value
+                except UNREADABLE as error:
+                    self.store.unreadables.met(error)
+        if self._argued.max_age is FROM_DB and texts.get("max_age") is None:
+            texts.pop("max_age", None)  # what was read last stands for what is gone
+        self._take(settings_kept(texts, self._stored))
+        if self.store.keeps_events:
+            self.store.listeners.keep(self._stored.events == "durable")
+        self._stale_at_s = time.monotonic() + self._refresh_s
+
+    def _take(self, stored: Settings) -> None:
+        """Let settings that the store keeps hold, beneath those that were given and those of the environment."""
+        self._stored = stored
+        given = self._argued.over(self._environed)
+        if self._argued.max_age is FROM_DB:
+            age = DEFAULTS.max_age if stored.max_age is UNSET else stored.max_age
+            given = Settings(max_age=age).over(given)
+        self.settings = given.over(stored).over(DEFAULTS)
+        self._policy = Policy(self.settings)
+        self._refresh_s = self._policy.refresh_interval_ms / 1000
 
     def _page(self, listing: L, judged: Callable[[L, Any, int], list[R]], limit: int) -> Page[R]:
         """Return a page of a listing: at most ``limit`` records, of at most about ``LOOKED_AT_MAX`` that are read."""

@@ -129,7 +129,7 @@ class SyncEventCommands(SyncCore):
 
     def _insist_on_events(self) -> None:
         if not self.store.listeners.kept:
-            self._look_at_events()
+            self.refresh_settings()
         if not self.store.listeners.kept:
             raise InvalidInput(
                 "the store keeps no events; open it with Settings(events='durable'), or: session-tokens events --on"

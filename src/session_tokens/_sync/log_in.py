@@ -64,6 +64,7 @@ class SyncLogInCommands(SyncSessionCommands):
             AlreadyExists: another session has the secret: a secret that came from outside is never adopted.
             InvalidInput: an owner, secret, duration or text that can never be right, or too much data.
         """
+        self._know_settings()
         policy = self._policy
         if inputs.flag_of("remember", remember):
             idle_timeout = None if idle_timeout is UNSET else idle_timeout

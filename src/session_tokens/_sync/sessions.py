@@ -70,6 +70,7 @@ class SyncSessionCommands(SyncCore):
             LimitReached: the owner has ``max_sessions`` and the policy is ``refuse``.
             InvalidInput: an owner, duration or text that can never be right.
         """
+        self._know_settings()
         opening = self._opening(
             inputs.receiver_of("owner", owner, self._own_owners), idle_timeout, max_age, detached_timeout, detachable,
             details_of(self._policy, self._secret_kind, data, label, user_agent, address, acr, amr), client_id,
@@ -98,7 +99,6 @@ class SyncSessionCommands(SyncCore):
         client_id: str | None = None,
     ) -> rules.Opening:
         """Return what a session is opened with: what is given, and the general settings for the rest."""
-        self._refresh_general_timeout()
         policy = self._policy
         age_ms = policy.max_age_ms if max_age is UNSET else duration_ms("max_age", max_age)
         if detached_timeout is not UNSET:
@@ -294,6 +294,7 @@ class SyncSessionCommands(SyncCore):
             Conflict: one of the fields was changed since ``version``.
             InvalidInput: the data would pass ``Settings.max_data_bytes`` (16 KiB), or a field is in both.
         """
+        self._know_settings()
         bytes_max = self._policy.max_data_bytes
         named, merged = self._session_key(key), inputs.data_changes_of(changes, removed, bytes_max)
         seen = inputs.version_of("version", version)

@@ -11,7 +11,7 @@ from ..audit.log import Audit
 from ..audit.reader import is_kept, read_now
 from ..crypto.minting import SESSION_ID, TOKEN_ID, is_id, is_session_secret
 from ..records import Issued, Page
-from ..stores.connect import insist_it_is_there
+from ..stores.connect import insist_it_is_there, open_store_now
 from . import exits
 from .exits import UsageError
 from .inputs import secret_from
@@ -32,9 +32,13 @@ def opened(options: Namespace, *, make: bool = False) -> SessionTokens:
     url = store_url(options)
     if not make:
         insist_it_is_there(url)
-    settings = settings_of(options)
-    tokens = SessionTokens.open(url, settings=settings, sweep=False)
-    return SessionTokens(tokens.store, settings, audit=Audit()) if read_now(tokens.store, is_kept()) else tokens
+    store = open_store_now(url)
+    try:
+        audit = Audit() if read_now(store, is_kept()) else None
+        return SessionTokens(store, settings_of(options), audit=audit)
+    except BaseException:
+        store.close_now()
+        raise
 
 
 def told(options: Namespace, record: dict[str, Any], secret: str | None = None) -> int:

@@ -9,7 +9,6 @@ from argparse import Namespace
 from .._sync.api import SessionTokens
 from ..errors import StoreError
 from ..events import Event
-from ..settings import Settings
 from . import exits
 from .commands import opened
 from .exits import UsageError
@@ -40,7 +39,7 @@ def events(options: Namespace) -> int:
 
 
 def _switch(options: Namespace, tokens: SessionTokens) -> int:
-    SessionTokens(tokens.store, Settings(events=options.switch), audit=tokens.audit).record_events()
+    tokens.set_setting("events", options.switch)
     if options.json:
         print_json({"events": options.switch})
     else:

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ..crypto.minting import SECRET_BEGINNINGS, holds_secret
+from ..errors import InvalidInput
+from ..stored_settings import VARIABLES, seconds_written
 from .exits import UsageError
 
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SECRET_BYTES_MAX = 4_096
-ENVIRONMENT = frozenset({"STORE", "PEPPER", "PEPPER_FILE", "PROVE"})
+ENVIRONMENT = frozenset(
+    {"STORE", "PEPPER", "PEPPER_FILE", "PROVE", *(name.removeprefix("SESSION_TOKENS_") for name in VARIABLES)}
+)
 """What follows ``SESSION_TOKENS_`` in the names of environment variables that mean something."""
 
 
@@ -51,14 +54,10 @@ def duration_of(text: str) -> float | None:
     Raises:
         UsageError: it is written in another way.
     """
-    if text == "never":
-        return None
-    number, unit = (text[:-1], text[-1]) if text[-1:] in UNITS_S else (text, "s")
-    whole, dot, part = number.partition(".")
-    digits = whole + part
-    if not digits or not digits.isascii() or not digits.isdigit() or (dot and not (whole and part)) or len(number) > 15:
-        raise UsageError("a duration is written like 3600, 90s, 15m, 12h, 30d, or never")
-    return (float(number) if dot else int(number)) * UNITS_S[unit]
+    try:
+        return seconds_written(text)
+    except InvalidInput as error:
+        raise UsageError(str(error)) from None
 
 
 def json_of(text: str) -> Any:

@@ -16,8 +16,10 @@ from ..crypto.minting import SECRET_BEGINNINGS
 from ..errors import SessionTokensError
 from ..settings import UNSET
 from . import exits
+from .argument_types import duration, json_value, whole_number
 from .exits import UsageError
-from .inputs import duration_of, json_of, refuse_secrets, refuse_unknown_environment
+from .inputs import refuse_secrets, refuse_unknown_environment
+from .operators_arguments import add_operators_commands
 
 ROLES = ("verify", "issue", "transfer", "revoke", "audit", "operator", "admin")
 REASONS = (
@@ -40,27 +42,9 @@ def _without_secrets(message: str) -> str:
     return " ".join(words)
 
 
-def _checked(take: Callable[[str], Any]) -> Callable[[str], Any]:
-    def checked(text: str) -> Any:
-        try:
-            return take(text)
-        except UsageError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return checked
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise argparse.ArgumentTypeError("a whole number is written in digits")
-    return int(text)
-
-
 _MAX_DATA: dict[str, Any] = {
-    "type": _whole, "metavar": "N", "help": "what one session's data may be as JSON text; 16384 if not given",
+    "type": whole_number, "metavar": "N", "help": "what one session's data may be as JSON text; 16384 if not given",
 }  # fmt: skip
-duration = _checked(duration_of)
-json_value = _checked(json_of)
 
 
 def parser() -> ArgumentParser:
@@ -83,6 +67,7 @@ def parser() -> ArgumentParser:
     _token_commands(command)
     _changing_commands(command)
     _operating_commands(command)
+    add_operators_commands(command)
     _event_commands(command)
     _store_commands(commands)
     return top
@@ -141,7 +126,7 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     transfer.add_argument("token", metavar="TOKEN_ID")
     transfer.add_argument("--giver", help="its owner; not needed for an unassigned token")
     transfer.add_argument("--receiver", required=True)
-    transfer.add_argument("--epoch", type=_whole, help="only if it has not changed hands since")
+    transfer.add_argument("--epoch", type=whole_number, help="only if it has not changed hands since")
     transfer.add_argument("--idempotency-key", metavar="KEY")
 
     claim = command("claim", "commands:claim", "take an unassigned token into a session; prints the new secret once")
@@ -187,7 +172,7 @@ def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> No
     values.add_argument("--value", default=UNSET, metavar="TEXT", help="of a token, kept verbatim")
     values.add_argument("--value-json", type=json_value, default=UNSET, metavar="JSON", help="of a token")
     change.add_argument(
-        "--if-version", dest="expected", type=_whole, metavar="N", help="only if it has not changed since"
+        "--if-version", dest="expected", type=whole_number, metavar="N", help="only if it has not changed since"
     )
 
     reissue = command("reissue", "changing:reissue", "give a token a new secret; prints it once")
@@ -211,7 +196,7 @@ def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> No
 
 def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     sweep = command("sweep", "commands:sweep", "clean up behind deadlines")
-    sweep.add_argument("--limit", type=_whole, metavar="N")
+    sweep.add_argument("--limit", type=whole_number, metavar="N")
 
     check = command("check", "operating:check", "check a store's records and indexes")
     check.add_argument("--fix", action="store_true", help="set aside what is corrupt, mend what can be mended")
@@ -220,7 +205,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve = command("serve", "operating:serve", "serve HTTP")
     serve.add_argument("--max-data-bytes", **_MAX_DATA)
     serve.add_argument("--host", default="127.0.0.1", help="an address, or unix: and the path of a socket")
-    serve.add_argument("--port", type=_whole, default=8080, help="0 takes a free one")
+    serve.add_argument("--port", type=whole_number, default=8080, help="0 takes a free one")
     serve.add_argument("--behind-proxy", action="store_true", help="a reverse proxy that speaks TLS stands in front")
     serve.add_argument(
         "--trusted-proxy", action="append", metavar="NETWORK", help="where that proxy is, if not on this machine; again"
@@ -239,7 +224,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")
     serve.add_argument("--audit-anchor", metavar="FILE", help="where its heads are anchored; else in the log")
     serve.add_argument(
-        "--console-port", type=_whole, metavar="PORT", help="a listener of the console's own; 0: a free one"
+        "--console-port", type=whole_number, metavar="PORT", help="a listener of the console's own; 0: a free one"
     )
     serve.add_argument("--console-host", metavar="HOST", help="where that listens; 127.0.0.1 if not given")
     serve.add_argument("--session-cookie", default="session", metavar="NAME", help="which /forward-auth looks into")
@@ -251,7 +236,7 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     audit = command("audit", "operating:audit", "verify the audit log, or list its last entries")
     audit.add_argument("action", choices=("verify", "list"))
     audit.add_argument("--anchor", metavar="FILE", help="where the heads were anchored")
-    audit.add_argument("--limit", type=_whole, default=50, metavar="N", help="1 to 500")
+    audit.add_argument("--limit", type=whole_number, default=50, metavar="N", help="1 to 500")
 
     moving = command("import", "moving:import_sessions", "move in the sessions of another library, or finish that")
     moving.add_argument("--from", dest="kind", choices=("flask-session", "starsessions", "express"))
@@ -274,8 +259,10 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     keys.add_argument("--namespace", metavar="NAME", help="what it makes belongs to it, and it sees nothing else")
     keys.add_argument("--audience", metavar="WHOM", help="a verify key sees only tokens that were issued for it")
     keys.add_argument("--max-age", type=duration, metavar="DURATION", help="the longest life that it may give")
-    keys.add_argument("--rate", type=_whole, metavar="N", help="requests a second that it may send")
-    keys.add_argument("--owner-creations", type=_whole, metavar="N", help="what it may make for one owner a minute")
+    keys.add_argument("--rate", type=whole_number, metavar="N", help="requests a second that it may send")
+    keys.add_argument(
+        "--owner-creations", type=whole_number, metavar="N", help="what it may make for one owner a minute"
+    )
     keys.add_argument("--expires", type=duration, default=90 * 86_400, metavar="DURATION", help="90d if not given")
     keys.add_argument("--overlap", type=duration, default=86_400, metavar="DURATION", help="1d if not given")
 
@@ -284,7 +271,7 @@ def _event_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     events = command("events", "events:events", "show what happened, follow it, or have the store keep events or none")
     events.add_argument("--after", metavar="EVENT_ID", help="the last one that you have")
     events.add_argument("--owner", help="only what concerns them, or did before")
-    events.add_argument("--limit", type=_whole, default=100, metavar="N", help="1 to 500")
+    events.add_argument("--limit", type=whole_number, default=100, metavar="N", help="1 to 500")
     events.add_argument("--follow", action="store_true", help="wait for those to come, one a line")
     events.add_argument("--name", metavar="FOLLOWER", help="go on where the follower of that name had come to")
     switch = events.add_mutually_exclusive_group()
@@ -352,7 +339,7 @@ def _proof_options(made: ArgumentParser) -> None:
 
 def _page_options(made: ArgumentParser) -> None:
     made.add_argument("--after", metavar="CURSOR", help="the next of the page before")
-    made.add_argument("--limit", type=_whole, default=100, metavar="N", help="1 to 500")
+    made.add_argument("--limit", type=whole_number, default=100, metavar="N", help="1 to 500")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

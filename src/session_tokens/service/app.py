@@ -107,15 +107,11 @@ class Service:
     Args:
         tokens: the library, on any store.
         options: how it behaves towards the network.
-
-    Attributes:
-        body_bytes_max: how large the body of a request may be; on the hot path it is what it is by default.
     """
 
     def __init__(self, tokens: AsyncSessionTokens, options: Options | None = None) -> None:
         self.tokens = tokens
         self.options = options or Options()
-        self.body_bytes_max = body_bytes_max_of(tokens.settings.max_data_bytes)
         self.callers = Callers(tokens.store, self.options.trusted_proxies)
         self.metrics = Metrics()
         self.metrics.watch(tokens)
@@ -147,6 +143,11 @@ class Service:
         self._framework = Router(
             [*routes, *self._counted(self.options.more_routes)], redirect_slashes=False, default=_Nowhere(self)
         )
+
+    @property
+    def body_bytes_max(self) -> int:
+        """How large the body of a request may be; on the hot path it is what it is by default."""
+        return body_bytes_max_of(self.tokens.data_bytes_max)
 
     def apart(self, routes: Sequence[BaseRoute]) -> ASGIApp:
         """Return an application for a listener of its own: these routes, the metrics and how the process is."""

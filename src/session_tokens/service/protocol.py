@@ -62,7 +62,6 @@ class StrictHTTP(asyncio.Protocol):
         place: Place | None = None,
     ) -> None:
         self._app = config.loaded_app
-        self._body_bytes_max: int = getattr(self._app, "body_bytes_max", BODY_BYTES_MAX)
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._buffer = bytearray()
@@ -118,8 +117,16 @@ class StrictHTTP(asyncio.Protocol):
         self._buffer += data
         if self._cycle is None:
             self._read_requests()
-        elif len(self._buffer) > HEAD_BYTES_MAX + self._body_bytes_max:
+        elif len(self._buffer) > HEAD_BYTES_MAX + BODY_BYTES_MAX and (
+            len(self._buffer) > HEAD_BYTES_MAX + self._body_bytes_max
+        ):
             self.transport.pause_reading()
+
+    @property
+    def _body_bytes_max(self) -> int:
+        """How large a body may be, as the general settings say by now; most requests have none, or a small one."""
+        most: int = getattr(self._app, "body_bytes_max", BODY_BYTES_MAX)
+        return most
 
     def eof_received(self) -> bool:
         """Keep the other half open while an answer is under way; in TLS there are no halves."""
@@ -190,7 +197,7 @@ class StrictHTTP(asyncio.Protocol):
                 self._chunks = Chunks(self._body_bytes_max)
             elif not head.length:
                 return b""
-            elif head.length > self._body_bytes_max:
+            elif head.length > BODY_BYTES_MAX and head.length > self._body_bytes_max:
                 raise Problem(413, "body_too_large", f"a body is at most {self._body_bytes_max} bytes")
             if head.expects_continue and not buffer:
                 self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

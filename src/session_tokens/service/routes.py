@@ -18,6 +18,7 @@ from . import shapes
 from .calls import Call, Operation, Snapshot
 from .problems import Problem
 from .reserved import applications, refuse_to_disable
+from .setting_routes import SETTING_OPERATIONS
 from .shapes import event_shape, given, key_shape, session_shape, token_shape
 from .table_routes import call_tables
 from .webhook_routes import WEBHOOK_OPERATIONS
@@ -409,4 +410,5 @@ OPERATIONS = (
     Operation("DELETE", ONE_KEY, "manage_keys", revoke_key, None, 204),
     Operation("POST", ONE_KEY + "/rotate", "manage_keys", rotate_key, shapes.IssuedKeyShape, 201, shapes.RotateKey),
     *WEBHOOK_OPERATIONS,
+    *SETTING_OPERATIONS,
 )  # fmt: skip

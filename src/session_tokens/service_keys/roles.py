@@ -37,6 +37,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "call_tables": frozenset({"admin"}),
     "read_events": frozenset({"admin"}),
     "manage_webhooks": frozenset({"admin"}),
+    "read_settings": frozenset({"admin"}),
+    "manage_settings": frozenset({"admin"}),
     "read_metrics": frozenset({"audit", "operator", "admin"}),
 }
 """What each act asks for. An act that is not here is allowed to nobody."""

@@ -28,6 +28,7 @@ WORDS = {
     "key_rotated": "key rotated", "key_revoked": "key revoked", "webhook_added": "webhook added",
     "webhook_changed": "webhook changed", "webhook_rotated": "webhook key rotated",
     "webhook_replayed": "webhook replayed", "webhook_removed": "webhook removed",
+    "setting_changed": "setting changed",
 }  # fmt: skip
 
 

@@ -104,7 +104,7 @@ class EventChecks(StoreBench):
         if (tokens := await self.keeping()) is None:
             return
         other = await self.another()
-        await other._look_at_events()
+        await other.refresh_settings()
         first = await other.open_session("ann")
         second = await tokens.open_session("ben")
         for reader in (tokens, other):
@@ -139,7 +139,7 @@ class EventChecks(StoreBench):
         if (tokens := await self.keeping()) is None:
             return
         other = await self.another()
-        await other._look_at_events()
+        await other.refresh_settings()
         owners = ("ann", "ben", "cyn")
         for owner in owners:
             await tokens.open_session(owner)

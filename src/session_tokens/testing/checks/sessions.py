@@ -199,6 +199,22 @@ class SessionChecks(StoreBench):
         assert (await other.open_session("ann")).session.max_age == 120
 
     @check
+    async def test_general_settings_are_shared_and_a_lowered_cap_ends_nobody(self) -> None:
+        for _ in range(3):
+            await self.tokens.open_session("ann")
+        await self.tokens.set_setting("max_sessions", 2)
+        await self.tokens.set_setting("idle_timeout", 60)
+        other = await self.another(Settings())
+
+        assert len((await other.list_sessions("ann")).items) == 3
+        assert (await other.open_session("ann")).session.idle_timeout == 60
+        assert len((await other.list_sessions("ann")).items) == 2
+
+        await other.unset_setting("idle_timeout")
+        third = await self.another(Settings())
+        assert (await third.open_session("bob")).session.idle_timeout is None
+
+    @check
     async def test_sweeping_tells_each_expiry_once_and_forgets_nothing_that_lives(self) -> None:
         over = await self.tokens.open_session("ann", max_age=self.moment_s)
         living = await self.tokens.open_session("ann")
