@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from .events import Event
     from .records import Issued, Page, Session, Token, TokenKind
+    from .records.explanation import Explanation
     from .settings import FROM_DB, Settings
     from .stored_settings import GeneralSetting
 
@@ -50,6 +51,7 @@ _HOMES = {
     "Conflict": "errors",
     "CorruptRecord": "errors",
     "Event": "events",
+    "Explanation": "records.explanation",
     "FROM_DB": "settings",
     "GeneralSetting": "stored_settings",
     "IdempotencyMismatch": "errors",
@@ -103,6 +105,7 @@ __all__ = [
     "Conflict",
     "CorruptRecord",
     "Event",
+    "Explanation",
     "GeneralSetting",
     "IdempotencyMismatch",
     "InvalidInput",

@@ -302,6 +302,15 @@ class Policy:
     )  # fmt: skip
 
     def __init__(self, settings: Settings, *, names: bool = False, whole: bool = False) -> None:
+        self.ended_retention_ms = 0 if names else ENDED_RETENTION_MS
+        self.cleaning_batch: int | None = None if whole else CLEANING_BATCH
+        self.ended_at_once = min(ENDED_AT_ONCE, CLEANING_BATCH)
+        self.moved_at_once: int | None = None if whole else min(MOVED_AT_ONCE, CLEANING_BATCH - 1)
+        self.names = names
+        self.take(settings)
+
+    def take(self, settings: Settings) -> None:
+        """Go by these settings from now on, and by the defaults where nothing is given."""
         given = settings.over(DEFAULTS)
         self.max_age_ms = _given_ms("max_age", DEFAULTS.max_age if given.max_age is FROM_DB else given.max_age)
         self.idle_timeout_ms = _given_ms("idle_timeout", given.idle_timeout)
@@ -324,11 +333,6 @@ class Policy:
         self.max_tokens_per_session = (
             given.max_tokens_per_session if given.max_tokens_per_session is not UNSET else None
         )
-        self.ended_retention_ms = 0 if names else ENDED_RETENTION_MS
-        self.cleaning_batch: int | None = None if whole else CLEANING_BATCH
-        self.ended_at_once = min(ENDED_AT_ONCE, CLEANING_BATCH)
-        self.moved_at_once: int | None = None if whole else min(MOVED_AT_ONCE, CLEANING_BATCH - 1)
-        self.names = names
 
 
 def _given_ms(name: str, duration: Duration | None | FromDB | Unset) -> int | None:

@@ -23,10 +23,10 @@ SETTINGS = Settings(max_sessions=3, idle_timeout=1800)
 STEPS = 220
 NOT_COMMANDS = {
     "open", "close", "subscribe", "general_timeouts", "log_in", "verify_token_until", "events", "follow_events",
-    "forget_follower", "record_events", "last_event_id",
+    "forget_follower", "record_events", "last_event_id", "refresh_settings", "list_audit", "explain",
 }  # fmt: skip
 """Those on events, `log_in` and `verify_token_until` have checks of their own in the shipped suite; the last answers an
-instant on the store's own clock."""
+instant on the store's own clock, and so does `explain`; the audit log has tests of its own."""
 
 
 class InALoop:
@@ -203,6 +203,9 @@ def draw(chance: random.Random, sessions: list[str], tokens: list[str], number: 
         ("list_tokens", [], {chance.choice(["transferable", "sellable", "unassigned"]): chance.random() < 0.7}),
         ("list_tokens", [], {}),
         ("set_general_session_timeout", [3600 + number], {}),
+        ("set_setting", ["max_tokens_per_session", 50 + number], {}),
+        ("unset_setting", ["max_tokens_per_session"], {}),
+        ("list_settings", [], {}),
         ("sweep", [], {}),
     ]  # fmt: skip
     return chance.choice(commands)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import assert_type
+from typing import Any, assert_type
 
 from session_tokens import (
     FROM_DB,
     AsyncSessionTokens,
     AsyncTokenTables,
     Event,
+    Explanation,
     GeneralSetting,
     Issued,
     Page,
@@ -140,6 +141,8 @@ def call_all(st: SessionTokens) -> None:
     assert_type(st.list_settings(), list[GeneralSetting])
     assert_type(st.refresh_settings(), None)
     assert_type(st.data_bytes_max, int)
+    assert_type(st.list_audit(owner="ann", since=0), Page[dict[str, Any]])
+    assert_type(st.explain("ses_…"), Explanation)
     assert_type(st.subscribe(listen), Callable[[], None])
     assert_type(st.events(after=None, owner="ann", limit=5), Page[Event])
     with st.follow_events(after=None, name="mailer", owner=None) as follower:
@@ -215,6 +218,8 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
     assert_type(await st.unset_setting("max_sessions"), GeneralSetting)
     assert_type(await st.list_settings(), list[GeneralSetting])
     assert_type(await st.refresh_settings(), None)
+    assert_type(await st.list_audit(owner="ann", since=0), Page[dict[str, Any]])
+    assert_type(await st.explain("ses_…"), Explanation)
     assert_type(st.subscribe(listen), Callable[[], None])
     assert_type(await st.events(after=None, owner="ann", limit=5), Page[Event])
     async with st.follow_events(after=None, name="mailer", owner=None) as follower:

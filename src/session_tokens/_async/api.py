@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from .auditing import AsyncAuditCommands
 from .events import AsyncEventCommands
 from .log_in import AsyncLogInCommands
 from .settings import AsyncSettingCommands
 from .tokens import AsyncTokenCommands
 
 
-class AsyncSessionTokens(AsyncLogInCommands, AsyncTokenCommands, AsyncEventCommands, AsyncSettingCommands):
+class AsyncSessionTokens(
+    AsyncLogInCommands, AsyncTokenCommands, AsyncEventCommands, AsyncSettingCommands, AsyncAuditCommands
+):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

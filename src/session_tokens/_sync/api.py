@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from .auditing import SyncAuditCommands
 from .events import SyncEventCommands
 from .log_in import SyncLogInCommands
 from .settings import SyncSettingCommands
 from .tokens import SyncTokenCommands
 
 
-class SessionTokens(SyncLogInCommands, SyncTokenCommands, SyncEventCommands, SyncSettingCommands):
+class SessionTokens(SyncLogInCommands, SyncTokenCommands, SyncEventCommands, SyncSettingCommands, SyncAuditCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

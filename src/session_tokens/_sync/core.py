@@ -32,7 +32,7 @@ from ..errors import UNREADABLE, CorruptRecord, InvalidInput, StoreError, Unknow
 from ..events import Listener
 from ..records import Issued, Page, Session, Token
 from ..rules import events as event_rules
-from ..rules.audit import audited, head_queries, heads_in
+from ..rules.audit import Audited, audited, begin_audit, head_queries, heads_in
 from ..rules.idempotency import Ticket, once
 from ..rules.listing import what_follows
 from ..rules.lookup import Key
@@ -72,6 +72,7 @@ class SyncCore:
         self._argued = settings or Settings()
         self._environed = settings_in(os.environ)
         self._stale_at_s = 0.0
+        self._policy = Policy(self._argued)
         self._take(Settings())
         self._keyring = store.keyring
         self._events_tended_at_s: float | None = None
@@ -259,7 +260,7 @@ class SyncCore:
             age = DEFAULTS.max_age if stored.max_age is UNSET else stored.max_age
             given = Settings(max_age=age).over(given)
         self.settings = given.over(stored).over(DEFAULTS)
-        self._policy = Policy(self.settings)
+        self._policy.take(self.settings)
         self._refresh_s = self._policy.refresh_interval_ms / 1000
 
     def _page(self, listing: L, judged: Callable[[L, Any, int], list[R]], limit: int) -> Page[R]:
@@ -358,18 +359,29 @@ class SyncCore:
 
 def run_audited(store: BlockingStore, audit: Audit, rule: Rule[T], *args: object) -> T:
     """Run a rule on a store with an entry in its audit log for each state change, in the same commit."""
+    answer = _in_chain(store, audit, audited(rule), args)
+    outcome: T = answer.outcome
+    return outcome
+
+
+def note_start(store: BlockingStore, audit: Audit) -> None:
+    """Have the audit log of a store begin with an entry: whoever changes the store then goes on with it."""
+    _in_chain(store, audit, begin_audit)
+
+
+def _in_chain(store: BlockingStore, audit: Audit, rule: Rule[Audited], *args: object) -> Audited:
+    """Run a rule that appends to a chain of the audit log."""
     side_by_side = store.side_by_side
     chain = audit.take(side_by_side=side_by_side)
     try:
-        answer = store.run_now(audited(rule), audit.key_of(store.keyring), acting.get(), chain, args)
+        answer = store.run_now(rule, audit.key_of(store.keyring), acting.get(), chain, *args)
     except BaseException:
         audit.gave_up(chain, side_by_side=side_by_side)
         raise
     audit.wrote(chain, answer, side_by_side=side_by_side)
     if audit.is_due(side_by_side=side_by_side):
         anchor_heads(store, audit)
-    outcome: T = answer.outcome
-    return outcome
+    return answer
 
 
 def anchor_heads(store: BlockingStore, audit: Audit) -> None:

@@ -35,6 +35,17 @@ acting: ContextVar[Act] = ContextVar("session_tokens_acting", default=NOBODY)
 """On whose behalf this task or thread acts; the HTTP service sets it for each request."""
 
 
+def act_of_user() -> Act:
+    """Return on whose behalf a command is given: ``os:`` and the user that the operating system runs it as."""
+    try:
+        import pwd
+
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError, AttributeError):
+        name = str(os.getuid()) if hasattr(os, "getuid") else "user"
+    return Act(f"os:{name}")
+
+
 class Anchor(NamedTuple):
     """Where chains ended at one instant, and what was signed.
 

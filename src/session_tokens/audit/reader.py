@@ -38,6 +38,8 @@ FINDINGS_MAX = 100
 """After how many findings a verification stops: a broken chain need not be listed to its end."""
 FIRST_RUN, RUN = 4, 16
 """How many entries of one chain a listing reads at once: of all chains at first, of one that has more to show."""
+LOOKED_AT_MAX = 10_000
+"""How many entries one page of a search is made of at the most; then it says that there may be more."""
 
 NOT_BELIEVED = ":"
 """Stands for an entry that is there and whose row is not as it was written."""
@@ -210,6 +212,52 @@ def _place_of(cursor: str) -> Place:
     return int(parts[0]), int(parts[1]), int(parts[2])
 
 
+class AuditPage(NamedTuple):
+    """Entries of a log, the newest first.
+
+    Attributes:
+        entries: as JSON objects.
+        next: the place after which older ones are looked for; ``None`` where there are none.
+        is_kept: whether there is a log at all.
+        looked_at: how many entries were looked at.
+    """
+
+    entries: list[dict[str, Any]]
+    next: str | None
+    is_kept: bool
+    looked_at: int
+
+
+class AuditFilter(NamedTuple):
+    """Which entries are asked for; ``None`` is any.
+
+    Attributes:
+        kind: of what happened, such as ``session_ended``.
+        owner: whose it is, or was before.
+        subject: the id that an entry is about.
+        actor: on whose behalf: the id of a service key, or ``os:`` and a user.
+        since: the instant of the oldest that is asked for, in milliseconds.
+        until: that of the newest.
+    """
+
+    kind: str | None = None
+    owner: str | None = None
+    subject: str | None = None
+    actor: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+    def takes(self, entry: Mapping[str, Any]) -> bool:
+        """Whether an entry is asked for."""
+        return (
+            (self.kind is None or entry.get("kind") == self.kind)
+            and (self.owner is None or self.owner in (entry.get("owner"), entry.get("previous_owner")))
+            and (self.subject is None or entry.get("subject_id") == self.subject)
+            and (self.actor is None or entry.get("actor") == self.actor)
+            and (self.until is None or entry.get("at", 0) <= self.until)
+        )
+
+
 def latest(limit: int, before: str | None = None) -> AuditRead[list[dict[str, Any]]]:
     """Read the last entries of all chains, the newest first; yields what to read, answers them as JSON objects.
 
@@ -220,41 +268,85 @@ def latest(limit: int, before: str | None = None) -> AuditRead[list[dict[str, An
     Raises:
         InvalidInput: ``before`` is no such place.
     """
+    page = yield from searched(limit, before, AuditFilter(), limit)
+    return page.entries
+
+
+def searched(
+    limit: int, before: str | None, wanted: AuditFilter, looked_at_max: int = LOOKED_AT_MAX
+) -> AuditRead[AuditPage]:
+    """Read the last entries of all chains that are asked for, the newest first.
+
+    Args:
+        limit: how many at the most.
+        before: the ``next`` of the page before.
+        wanted: which.
+        looked_at_max: after how many entries it stops and names a next page, however few of them are asked for.
+
+    Raises:
+        InvalidInput: ``before`` is no place in the log.
+    """
     heads = heads_in((yield head_queries()))
     ends = {chain: head.number for chain, head in heads.items() if head.number}
     if before is not None:
         ends = yield from _before(_place_of(before), ends)
-    run = max(FIRST_RUN, -(-limit // max(1, len(ends))))
-    runs: dict[int, list[dict[str, Any]]] = {}
-
-    def next_queries(chain: int) -> list[tuple[int, int]]:
-        return [(chain, number) for number in range(ends[chain], max(0, ends[chain] - run), -1)]
-
-    ends = {chain: number for chain, number in ends.items() if number}
-    places = [place for chain in ends for place in next_queries(chain)]
-    for first in range(0, len(places), BATCH):
-        part = places[first : first + BATCH]
-        for (chain, number), text in zip(part, (yield from _entries(part)), strict=True):
-            runs.setdefault(chain, []).append(_entry_in(text, chain, number))
-            ends[chain] = number - 1
-    # The newest first: a heap of the newest entry of each chain.
-    run = RUN
-    heap = [(_newest_first(run_of[0]), chain) for chain, run_of in runs.items()]
-    heapify(heap)
+    elif wanted.until is not None:
+        ends = yield from _before((wanted.until + 1, 0, 0), ends)
+    merging = _Merging(ends, max(FIRST_RUN, -(-min(limit, looked_at_max) // max(1, len(ends)))))
+    yield from merging.begin()
     entries: list[dict[str, Any]] = []
-    while heap and len(entries) < limit:
-        chain = heap[0][1]
-        entries.append(runs[chain].pop(0))
-        if not runs[chain] and ends[chain]:
-            part = next_queries(chain)
+    last: dict[str, Any] | None = None
+    while merging.heap and len(entries) < limit and merging.looked_at < looked_at_max:
+        last = yield from merging.newest()
+        if wanted.since is not None and last.get("at", 0) < wanted.since:
+            return AuditPage(entries, None, True, merging.looked_at)
+        if wanted.takes(last):
+            entries.append(last)
+    rest = cursor_of(last) if last is not None and merging.heap else None
+    return AuditPage(entries, rest, bool(heads), merging.looked_at)
+
+
+class _Merging:
+    """Merges the chains of a log, the newest entry of all first: a heap of the newest of each."""
+
+    def __init__(self, ends: Mapping[int, int], first_run: int) -> None:
+        self._ends = {chain: number for chain, number in ends.items() if number}
+        self._runs: dict[int, list[dict[str, Any]]] = {}
+        self._run = first_run
+        self.heap: list[tuple[Place, int]] = []
+        self.looked_at = 0
+
+    def _next_places(self, chain: int) -> list[tuple[int, int]]:
+        return [(chain, number) for number in range(self._ends[chain], max(0, self._ends[chain] - self._run), -1)]
+
+    def begin(self) -> AuditRead[None]:
+        """Read the newest entries of all chains."""
+        places = [place for chain in self._ends for place in self._next_places(chain)]
+        for first in range(0, len(places), BATCH):
+            part = places[first : first + BATCH]
+            for (chain, number), text in zip(part, (yield from _entries(part)), strict=True):
+                self._runs.setdefault(chain, []).append(_entry_in(text, chain, number))
+                self._ends[chain] = number - 1
+        self._run = RUN if len(self._ends) > 1 else BATCH
+        self.heap = [(_newest_first(run[0]), chain) for chain, run in self._runs.items()]
+        heapify(self.heap)
+
+    def newest(self) -> AuditRead[dict[str, Any]]:
+        """Return the newest entry that was not returned yet."""
+        chain = self.heap[0][1]
+        run = self._runs[chain]
+        entry = run.pop(0)
+        self.looked_at += 1
+        if not run and self._ends[chain]:
+            part = self._next_places(chain)
             stored = yield from _entries(part)
-            runs[chain] = [_entry_in(text, *place) for place, text in zip(part, stored, strict=True)]
-            ends[chain] -= len(part)
-        if runs[chain]:
-            heapreplace(heap, (_newest_first(runs[chain][0]), chain))
+            run += [_entry_in(text, *place) for place, text in zip(part, stored, strict=True)]
+            self._ends[chain] -= len(part)
+        if run:
+            heapreplace(self.heap, (_newest_first(run[0]), chain))
         else:
-            heappop(heap)
-    return entries
+            heappop(self.heap)
+        return entry
 
 
 def _newest_first(entry: Mapping[str, Any]) -> Place:

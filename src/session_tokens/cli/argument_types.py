@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from .exits import UsageError
@@ -25,6 +26,17 @@ def whole_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
         raise argparse.ArgumentTypeError("a whole number is written in digits")
     return int(text)
+
+
+def instant(text: str) -> int:
+    """Return an instant in milliseconds: as such, or as a date with or without a time, in UTC if it names no zone."""
+    if text.isascii() and text.isdigit() and len(text) >= 10:
+        return whole_number(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("an instant is written 2026-11-28T22:00, or in milliseconds") from None
+    return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 duration = _checked(duration_of)

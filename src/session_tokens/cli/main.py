@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
+from ..audit.log import act_of_user, acting
 from ..crypto.minting import SECRET_BEGINNINGS
 from ..errors import SessionTokensError
 from ..settings import UNSET
@@ -233,11 +234,6 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     )
     serve.add_argument("--login-url", metavar="URL", help="where /forward-auth sends browsers, such as /log-in")
 
-    audit = command("audit", "operating:audit", "verify the audit log, or list its last entries")
-    audit.add_argument("action", choices=("verify", "list"))
-    audit.add_argument("--anchor", metavar="FILE", help="where the heads were anchored")
-    audit.add_argument("--limit", type=whole_number, default=50, metavar="N", help="1 to 500")
-
     moving = command("import", "moving:import_sessions", "move in the sessions of another library, or finish that")
     moving.add_argument("--from", dest="kind", choices=("flask-session", "starsessions", "express"))
     moving.add_argument("--server", metavar="URL", help="where they are, such as redis://localhost:6379/0")
@@ -389,6 +385,8 @@ def _run(words: list[str]) -> int:
         options.store = os.environ.get("SESSION_TOKENS_STORE") or None
     if options.command == "keys":
         _check_key_options(options)
+    if options.command != "serve":  # which acts for those who ask it
+        acting.set(act_of_user())
     _say(quiet=options.command not in ("serve", "check", "store"))
     module, _, function = options.function.partition(":")
     run: Callable[[Namespace], int] = getattr(import_module(f".{module}", __package__), function)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from pathlib import Path
 from typing import Any
 
 from ..settings import Settings
@@ -46,40 +45,6 @@ def check(options: Namespace) -> int:
         if mending:
             print("\n".join(("could not be mended:", *left)) if left else "all of it was mended", file=sys.stderr)
     return exits.CONFLICT if left else exits.OK
-
-
-AUDIT_COLUMNS = ("chain", "n", "at", "kind", "subject_id", "owner", "reason", "previous_owner", "actor", "request")
-
-
-def audit(options: Namespace) -> int:
-    """Verify the audit log against its anchors (exit code 4 if it is broken), or list its last entries."""
-    from ..audit.log import read_anchors
-    from ..audit.reader import latest, read_now, verifying
-    from ..stores.connect import insist_it_is_there, open_store_now
-    from ..validation import limit_of
-
-    insist_it_is_there(store_url(options))
-    anchors = [] if options.anchor is None else read_anchors(Path(options.anchor))
-    store = open_store_now(store_url(options))
-    try:
-        if options.action == "list":
-            entries = read_now(store, latest(limit_of(options.limit)))
-            if options.json:
-                print_json({"items": entries, "next": None})
-            elif entries:
-                print_table(AUDIT_COLUMNS, entries)
-            return exits.OK
-        with progress("verified", quiet=options.json) as show:
-            verdict = read_now(store, verifying(store.keyring, anchors, show))
-    finally:
-        store.close_now()
-    if options.json:
-        print_json(verdict._asdict())
-    else:
-        print("\n".join(verdict.findings) or f"whole: {verdict.entries} entries, {verdict.anchors} anchors")
-        if not anchors:
-            print("without an anchor a chain that was cut short is not noticed", file=sys.stderr)
-    return exits.CONFLICT if verdict.findings else exits.OK
 
 
 def keys(options: Namespace) -> int:

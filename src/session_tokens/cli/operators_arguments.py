@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable
 
+from .argument_types import instant, whole_number
+
 Command = Callable[[str, str, str], ArgumentParser]
 
 
@@ -15,3 +17,21 @@ def add_operators_commands(command: Command) -> None:
     settings.add_argument("action", choices=("list", "set", "unset"))
     settings.add_argument("name", nargs="?", metavar="NAME", help="such as max_sessions; settings list shows them")
     settings.add_argument("value", nargs="?", metavar="VALUE", help="such as 30m, never, 5 or none")
+
+    summary = "say why a session, token or service key is as it is, since when, and who ended it"
+    explain = command("explain", "explaining:explain", summary)
+    explain.add_argument("id", metavar="ID", help="ses_…, tok_… or key_…")
+
+    audit = command("audit", "auditing:audit", "verify the audit log, list its last entries, or export them")
+    audit.add_argument("action", choices=("verify", "list", "export"))
+    audit.add_argument("--anchor", metavar="FILE", help="where the heads were anchored")
+    audit.add_argument("--kind", help="only of that kind, such as session_ended")
+    audit.add_argument("--owner", help="only what concerns them, or did before")
+    audit.add_argument("--subject", metavar="ID", help="only what concerns that session, token, key or setting")
+    audit.add_argument("--actor", help="only what was done for that service key (key_…) or user (os:…)")
+    audit.add_argument(
+        "--since", type=instant, metavar="WHEN", help="2026-11-28, 2026-11-28T22:00, or milliseconds; UTC"
+    )
+    audit.add_argument("--until", type=instant, metavar="WHEN", help="the same")
+    audit.add_argument("--after", metavar="CURSOR", help="the next of the page before")
+    audit.add_argument("--limit", type=whole_number, default=50, metavar="N", help="1 to 500, of a page")

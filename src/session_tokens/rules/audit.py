@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 HEAD_SETTING = "audit_head"
 ENTRY_PREFIX = "audit:"
+STARTED = "service_started"
+"""The kind of the entry with which a service that keeps a log begins; no event is of it."""
 CHAINS = 512
 """Chains of one log: so many commands may go on side by side, in all processes together, before one has to wait."""
 
@@ -144,19 +146,31 @@ def audited(rule: Rule[Any]) -> Rule[Audited]:
     return made
 
 
+@reads(lambda key, act, chain: [SettingOf(head_name(chain))])
+def begin_audit(tx: Transaction, key: AuditKey, act: Act, chain: int) -> Audited:
+    """Append an entry that says that a service keeps the log from now on; it is no event, for nothing changed."""
+    return _with_entries(tx, key, act, chain, None, [Event(STARTED, tx.now, "", None)])
+
+
 def _appended(tx: Transaction, key: AuditKey, act: Act, chain: int, outcome: object) -> Audited:
     """Append an entry for each state change that was noted down; the chain is read only if there are any."""
     notes = tx.changes.notes
     if not notes:
         return Audited(outcome, 0, None)
+    return _with_entries(tx, key, act, chain, outcome, events_of(notes, tx.now))
+
+
+def _with_entries(
+    tx: Transaction, key: AuditKey, act: Act, chain: int, outcome: object, events: Sequence[Event]
+) -> Audited:
     number, link = head_of(tx.setting(head_name(chain)), chain)
-    for event in events_of(notes, tx.now):
+    for event in events:
         number += 1
         text = _entry_text(number, chain, key.id, act, event)
         link = link_of(key, link, text)
         tx.put_setting(entry_name(number, chain), f"{link}:{text}")
     tx.put_setting(head_name(chain), f"{number}:{link}")
-    return Audited(outcome, len(notes), Head(number, link))
+    return Audited(outcome, len(events), Head(number, link))
 
 
 def _entry_text(number: int, chain: int, key_id: str, act: Act, event: Event) -> str:

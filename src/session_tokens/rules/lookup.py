@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..clock import NEVER
-from ..contract.queries import Query, SessionById, SessionByLookup, TokenById, TokenByLookup
+from ..contract.queries import Query, SessionById, SessionByLookup, SessionResult, TokenById, TokenByLookup
 from ..contract.transaction import Transaction
 from ..errors import SessionEnded, UnknownSession, UnknownToken
 from ..records import OwnerEntry, Session, Token
@@ -88,10 +88,34 @@ def living_session(tx: Transaction, key: Key) -> Session:
         if session.deadline < changes.not_after:
             changes.not_after = session.deadline
         return session
-    end = session.end(tx.now, entry)
-    if not isinstance(key, str) or tx.now >= end.at + ENDED_RETENTION_MS:
+    if not isinstance(key, str):
         raise UnknownSession("no living session answers to that key; open a new one")
-    raise SessionEnded(f"the session ended ({end.reason}); open a new one", id=session.id, reason=end.reason, at=end.at)
+    raise _over(tx.now, session, entry)
+
+
+def _over(now: int, session: Session, entry: OwnerEntry | None) -> UnknownSession | SessionEnded:
+    """Return the error for the id of a session that is over: with its reason, while it is remembered."""
+    end = session.end(now, entry)
+    if now >= end.at + ENDED_RETENTION_MS:
+        return UnknownSession("no living session answers to that key; open a new one")
+    return SessionEnded(
+        f"the session ended ({end.reason}); open a new one", id=session.id, reason=end.reason, at=end.at
+    )
+
+
+def living_session_in(now: int, found: SessionResult) -> Session:
+    """Return the living session that was found by its id.
+
+    Raises:
+        SessionEnded: it is over, with its reason, while it is remembered.
+        UnknownSession: there is none.
+    """
+    session, entry = found
+    if session is None:
+        raise UnknownSession("no living session has that id")
+    if not session.alive(now, entry):
+        raise _over(now, session, entry)
+    return session
 
 
 def _by_lookups(tx: Transaction, lookups: Sequence[str]) -> Session | None:

@@ -8,14 +8,17 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
+from ..contract.queries import SessionById
 from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..records import Issued, Page, Session, Token
+from ..rules.lookup import living_session_in
 from ..rules.reserved import is_console
 from ..service_keys import keys
 from ..service_keys.last_use import last_used
 from . import shapes
 from .calls import Call, Operation, Snapshot
+from .operator_routes import OPERATOR_OPERATIONS
 from .problems import Problem
 from .reserved import applications, refuse_to_disable
 from .setting_routes import SETTING_OPERATIONS
@@ -110,11 +113,9 @@ async def list_sessions(call: Call) -> Snapshot:
 
 
 async def get_session(call: Call) -> Snapshot:
-    """Read a living session."""
-    session = await call.tokens.get_session(_session_id(call))
-    if session is None:
-        raise UnknownSession("no living session has that id")
-    return _session(session)
+    """Read a living session; one that ended within the last hour answers with its reason."""
+    now, found = await call.tokens.store.read([SessionById(_session_id(call))])
+    return _session(living_session_in(now, found[0].value))
 
 
 async def change_session(call: Call) -> Snapshot:
@@ -411,4 +412,5 @@ OPERATIONS = (
     Operation("POST", ONE_KEY + "/rotate", "manage_keys", rotate_key, shapes.IssuedKeyShape, 201, shapes.RotateKey),
     *WEBHOOK_OPERATIONS,
     *SETTING_OPERATIONS,
+    *OPERATOR_OPERATIONS,
 )  # fmt: skip

@@ -12,6 +12,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, closing, contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from typing import Any
 import uvicorn
 
 from .._async.api import AsyncSessionTokens
-from ..audit.log import Audit
+from .._async.core import note_start
+from ..audit.log import Audit, act_of_user, acting
+from ..contract.store import Store
 from ..crypto.minting import Pepper
 from ..errors import InvalidInput
 from ..service_keys.keys import ensure_admin_key
@@ -199,6 +202,8 @@ async def _serve(
             apart = listening.config(service.apart(console.routes), listening.console_host, listening.console_port or 0)
 
         async def started(url: str, console_url: str | None) -> None:
+            if audit is not None:
+                await copy_context().run(_note_start, tokens.store, audit)
             # Only now: a first key that was made by a service that could not listen would be shown to nobody.
             issued = await ensure_admin_key(tokens.store, audit=audit)
             announce(f"session-tokens serves on {url}")
@@ -215,6 +220,12 @@ async def _serve(
         with listening.bound() as sockets:
             async with aclosing(tables), webhooks_sent(tokens, webhook_allow):
                 await server.serve(sockets)
+
+
+def _note_start(store: Store, audit: Audit) -> asyncio.Task[None]:
+    """Begin the audit log, on behalf of the user that the service runs as."""
+    acting.set(act_of_user())
+    return asyncio.create_task(note_start(store, audit))
 
 
 class _AnnouncedServer(uvicorn.Server):

@@ -37,6 +37,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "call_tables": frozenset({"admin"}),
     "read_events": frozenset({"admin"}),
     "manage_webhooks": frozenset({"admin"}),
+    "read_audit": frozenset({"audit", "admin"}),
+    "explain": frozenset({"audit", "operator", "admin"}),
     "read_settings": frozenset({"admin"}),
     "manage_settings": frozenset({"admin"}),
     "read_metrics": frozenset({"audit", "operator", "admin"}),

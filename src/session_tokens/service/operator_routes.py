@@ -1,0 +1,63 @@
+"""The addresses for those who run the service: explanations and the audit log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from . import shapes
+from .calls import Call, Operation, Snapshot
+
+EXPLAIN = "/v1/explain/{id}"
+AUDIT = "/v1/audit"
+
+
+class ListAudit(shapes.Body):
+    """Which entries of the audit log to list."""
+
+    kind: Annotated[str, Meta(description="What happened, such as session_ended.")] | UnsetType = UNSET
+    owner: Annotated[str, Meta(description="Whose it is, or was before.")] | UnsetType = UNSET
+    subject: Annotated[str, Meta(description="The id that an entry is about.")] | UnsetType = UNSET
+    actor: Annotated[str, Meta(description="A service key (key_…), or a user (os:…).")] | UnsetType = UNSET
+    since: shapes.Instant | UnsetType = UNSET
+    until: shapes.Instant | UnsetType = UNSET
+    after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(description="1 to 500.")] = 100
+
+
+class AuditEntries(Struct):
+    """A page of the audit log, the newest entries first."""
+
+    entries: list[dict[str, Any]]
+    next: Annotated[str | None, Meta(description="For the next page; null when no older ones are there.")]
+
+
+class ExplanationShape(Struct, kw_only=True):
+    """Why something is as it is."""
+
+    id: str
+    kind: Annotated[str, Meta(description="session, token or key.")]
+    state: Annotated[str, Meta(description="active, detached, unassigned, ended, unreadable or unknown.")]
+    reason: Annotated[str | None, Meta(description="Why it ended, as in events.")]
+    since: Annotated[shapes.Instant | None, Meta(description="Since when it is in that state.")]
+    owner: str | None
+    because: Annotated[list[str], Meta(description="Sentences that say how it came to that.")]
+
+
+async def explain(call: Call) -> Snapshot:
+    """Say why a session, token or service key is as it is, since when, and who ended it."""
+    explained = await call.tokens.explain(call.subject)
+    return Snapshot(ExplanationShape(**{**explained._asdict(), "because": list(explained.because)}))
+
+
+async def list_audit(call: Call) -> Snapshot:
+    """List entries of the audit log, the newest first; none where no log is kept."""
+    page = await call.tokens.list_audit(**shapes.given(call.query))
+    return Snapshot(AuditEntries(list(page), page.after))
+
+
+OPERATOR_OPERATIONS = (
+    Operation("GET", EXPLAIN, "explain", explain, ExplanationShape),
+    Operation("GET", AUDIT, "read_audit", list_audit, AuditEntries, query=ListAudit),
+)
