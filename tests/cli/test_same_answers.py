@@ -16,7 +16,8 @@ from tests.helpers.command_line import Cli
 
 OURS = re.compile(r"\b(?:ses|tok|key|sts|stt|stk)_[0-9A-Za-z]{20,}")
 """Ids and secrets."""
-INSTANTS = ("at", "held_since")
+INSTANTS = ("at", "held_since", "since")
+TIMES = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC")
 ELSEWHERE = {"pepper", "serve", "store"}
 """Commands that have tests of their own on each store."""
 
@@ -72,7 +73,8 @@ class Side:
         if isinstance(answer, str):
             if field == "next":
                 return "a cursor"
-            return OURS.sub(lambda found: self._names.get(found[0], "an unknown string"), answer)
+            named = OURS.sub(lambda found: self._names.get(found[0], "an unknown string"), answer)
+            return TIMES.sub("some time", named)
         if isinstance(answer, int) and (field in INSTANTS or field.endswith("_at")):
             return "an instant"
         return answer
@@ -184,6 +186,18 @@ SCRIPT: list[tuple[str, ...]] = [
     ("", "webhooks", "list"),
     ("", "audit", "verify"),
     ("", "audit", "list", "--limit", "500"),
+    ("", "explain", "@bob"),
+    ("", "explain", "@alice"),
+    ("", "explain", "@seat"),
+    ("", "explain", "@free"),
+    ("", "explain", "@role"),
+    ("", "explain", "@rotated"),
+    ("", "explain", "nothing"),
+    ("", "audit", "list", "--owner", "alice", "--kind", "session_ended"),
+    ("", "settings", "set", "max_sessions", "5"),
+    ("", "settings", "set", "max_sessions", "none and never"),
+    ("", "settings", "list"),
+    ("", "settings", "unset", "max_sessions"),
     ("", "check"),
 ]  # fmt: skip
 

@@ -385,12 +385,16 @@ def _run(words: list[str]) -> int:
         options.store = os.environ.get("SESSION_TOKENS_STORE") or None
     if options.command == "keys":
         _check_key_options(options)
-    if options.command != "serve":  # which acts for those who ask it
-        acting.set(act_of_user())
     _say(quiet=options.command not in ("serve", "check", "store"))
     module, _, function = options.function.partition(":")
     run: Callable[[Namespace], int] = getattr(import_module(f".{module}", __package__), function)
-    return run(options)
+    if options.command == "serve":  # which acts for those who ask it
+        return run(options)
+    before = acting.set(act_of_user())
+    try:
+        return run(options)
+    finally:
+        acting.reset(before)
 
 
 class _ToStandardError(logging.Handler):
