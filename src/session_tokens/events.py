@@ -76,7 +76,7 @@ class Event(NamedTuple):
             ``setting_changed``; empty for ``gap``.
         owner: the owner afterwards, ``None`` where there is none.
         reason: why a session or token ended or events are missing, the role for ``key_*``, what was changed for
-            ``webhook_changed``, the text that is stored, or ``unset``, for ``setting_changed``; ``None`` for all others.
+            ``webhook_changed``, what is stored, or ``unset``, for ``setting_changed``; ``None`` for all others.
         previous_owner: who gave it, for a transfer or a claim; else ``None``.
         id: its own, by which a follower goes on and knows it again; empty where the store keeps no events.
     """

@@ -127,10 +127,11 @@ class AsyncLogInCommands(AsyncSessionCommands):
             OwnerDisabled, LimitReached: as ``open_session``.
             InvalidInput: an owner, duration or text that can never be right, or too much data.
         """
+        await self._know_settings()
         policy = self._policy
         details = details_of(policy, self._secret_kind, None, None, user_agent, address, None, ())
         user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
-        opening = await self._opening(user, idle_timeout, max_age, UNSET, False, details)
+        opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
         if owner is None and max_age is UNSET:
             opening.max_age_ms = policy.anonymous_max_age_ms
         left_ms, kept_ms = duration_ms("time_left", time_left), duration_ms("kept", kept)

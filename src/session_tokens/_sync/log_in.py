@@ -126,6 +126,7 @@ class SyncLogInCommands(SyncSessionCommands):
             OwnerDisabled, LimitReached: as ``open_session``.
             InvalidInput: an owner, duration or text that can never be right, or too much data.
         """
+        self._know_settings()
         policy = self._policy
         details = details_of(policy, self._secret_kind, None, None, user_agent, address, None, ())
         user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
