@@ -135,14 +135,6 @@ def call_all(st: SessionTokens) -> None:
     tokens = st.list_tokens(owner="ann", session=None, transferable=True, sellable=None, unassigned=False, limit=5)
     assert_type(tokens, Page[Token])
     assert_type(st.sweep(limit=10), int)
-    assert_type(st.set_general_session_timeout(60), None)
-    assert_type(st.set_setting("max_sessions", 3), GeneralSetting)
-    assert_type(st.unset_setting("max_sessions"), GeneralSetting)
-    assert_type(st.list_settings(), list[GeneralSetting])
-    assert_type(st.refresh_settings(), None)
-    assert_type(st.data_bytes_max, int)
-    assert_type(st.list_audit(owner="ann", since=0), Page[dict[str, Any]])
-    assert_type(st.explain("ses_…"), Explanation)
     assert_type(st.subscribe(listen), Callable[[], None])
     assert_type(st.events(after=None, owner="ann", limit=5), Page[Event])
     with st.follow_events(after=None, name="mailer", owner=None) as follower:
@@ -213,13 +205,6 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
     )
     assert_type(tokens, Page[Token])
     assert_type(await st.sweep(limit=10), int)
-    assert_type(await st.set_general_session_timeout(60), None)
-    assert_type(await st.set_setting("max_sessions", 3), GeneralSetting)
-    assert_type(await st.unset_setting("max_sessions"), GeneralSetting)
-    assert_type(await st.list_settings(), list[GeneralSetting])
-    assert_type(await st.refresh_settings(), None)
-    assert_type(await st.list_audit(owner="ann", since=0), Page[dict[str, Any]])
-    assert_type(await st.explain("ses_…"), Explanation)
     assert_type(st.subscribe(listen), Callable[[], None])
     assert_type(await st.events(after=None, owner="ann", limit=5), Page[Event])
     async with st.follow_events(after=None, name="mailer", owner=None) as follower:
@@ -230,6 +215,27 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
     assert_type(await st.events_are_late(), bool)
     assert_type(await st.record_events(), None)
     assert_type(await st.close(), None)
+
+
+def operate(st: SessionTokens) -> None:
+    assert_type(st.set_general_session_timeout(60), None)
+    assert_type(st.set_setting("max_sessions", 3), GeneralSetting)
+    assert_type(st.unset_setting("max_sessions"), GeneralSetting)
+    assert_type(st.list_settings(), list[GeneralSetting])
+    assert_type(st.refresh_settings(), None)
+    assert_type(st.data_bytes_max, int)
+    assert_type(st.list_audit(owner="ann", since=0), Page[dict[str, Any]])
+    assert_type(st.explain("ses_…"), Explanation)
+
+
+async def operate_for_asyncio(st: AsyncSessionTokens) -> None:
+    assert_type(await st.set_general_session_timeout(60), None)
+    assert_type(await st.set_setting("max_sessions", 3), GeneralSetting)
+    assert_type(await st.unset_setting("max_sessions"), GeneralSetting)
+    assert_type(await st.list_settings(), list[GeneralSetting])
+    assert_type(await st.refresh_settings(), None)
+    assert_type(await st.list_audit(owner="ann", since=0), Page[dict[str, Any]])
+    assert_type(await st.explain("ses_…"), Explanation)
 
 
 def call_all_of_the_seeds_names(tables: TokenTables) -> None:
