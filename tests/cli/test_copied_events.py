@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, Settings
-from session_tokens.contract.queries import SettingOf
+from session_tokens.contract.queries import Get
 from session_tokens.contract.transaction import Transaction, reads
 from session_tokens.events import GAP, NOWHERE, Event, place_of_event
 from session_tokens.rules.moving import setting_moved
@@ -31,7 +31,7 @@ WAY = (
 pytestmark = pytest.mark.usefixtures("one_key_file")
 
 
-@reads(lambda name, text: [SettingOf(name)])
+@reads(lambda name, text: [Get("setting", name)])
 def put(tx: Transaction, name: str, text: str) -> None:
     """Write a setting."""
     tx.put_setting(name, text)
@@ -85,10 +85,10 @@ async def _state(url: str, hook: Hook) -> State:
 def comes_to(url: str, name: str) -> list[Event]:
     """Return what comes to a named follower at once, and leave it where it was."""
     with SessionTokens.open(url, sweep=False) as tokens:
-        _, found = tokens.store.read_now([SettingOf(f"events:cursor:{name}")])
+        _, found = tokens.store.read_now([Get("setting", f"events:cursor:{name}")])
         follower = tokens.follow_events(name=name)
         events = follower.next_few()
-        assert tokens.store.read_now([SettingOf(f"events:cursor:{name}")])[1][0].value == found[0].value
+        assert tokens.store.read_now([Get("setting", f"events:cursor:{name}")])[1][0].value == found[0].value
         return events
 
 
@@ -148,7 +148,7 @@ def test_a_copy_of_events_that_was_broken_off_goes_on(
         copied_put(tx, events, name, text)
 
     copied_put = copied_events.put_events
-    breaking = reads(lambda events, name, text: [SettingOf(name)])(ends)
+    breaking = reads(lambda events, name, text: [Get("setting", name)])(ends)
     with monkeypatch.context() as patched:
         patched.setattr(copied_events, "put_events", breaking)
         with pytest.raises(KeyboardInterrupt):

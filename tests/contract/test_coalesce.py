@@ -13,7 +13,7 @@ from session_tokens.contract.batch import Batch
 from session_tokens.contract.coalesce import BATCH_MAX, Coalescer
 from session_tokens.contract.coalescing import CoalescingStore
 from session_tokens.contract.optimistic import Commit
-from session_tokens.contract.queries import DueRecord, EntryOf, Query, SessionById, SettingOf
+from session_tokens.contract.queries import DueRecord, Get, Query
 from session_tokens.errors import CorruptRecord, StoreUnavailable
 from session_tokens.stores.memory.store import MemoryStore
 
@@ -228,10 +228,11 @@ class OverMemory(CoalescingStore):
 async def test_a_want_that_several_calls_share_is_asked_once() -> None:
     store = OverMemory()
     answers = await asyncio.gather(
-        store.read([SessionById("ses_1"), EntryOf("alice")]), store.read([EntryOf("alice"), SettingOf("alice")]),
+        store.read([Get("session", "ses_1"), Get("entry", "alice")]),
+        store.read([Get("entry", "alice"), Get("setting", "alice")]),
         store.read([]),
     )  # fmt: skip
 
-    assert store.asked == [[SessionById("ses_1"), EntryOf("alice"), SettingOf("alice")]]
+    assert store.asked == [[Get("session", "ses_1"), Get("entry", "alice"), Get("setting", "alice")]]
     assert [len(answer.found) for answer in answers] == [2, 2, 0]
     await store.close()

@@ -21,29 +21,16 @@ from session_tokens.clock import Clock
 from session_tokens.contract.changes import Changes, owner_of_living, parked_owner
 from session_tokens.contract.optimistic import BlockingOptimisticStore, Commit, OptimisticStore
 from session_tokens.contract.queries import (
-    AllKeys,
+    Count,
     DueRecord,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    PredecessorsOf,
+    Get,
+    Members,
     Query,
     Result,
-    SessionById,
-    SessionByLookup,
-    SessionCountOf,
+    Scan,
     SessionResult,
-    SessionsOf,
-    SettingOf,
     Snapshot,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
     TokenResult,
-    TokensOf,
-    TransferablesOf,
 )
 from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import StoreUnavailable
@@ -92,35 +79,26 @@ def parts_changed(changes: Changes) -> Iterator[Part]:
         yield "key", "*"
 
 
+_SETS = {
+    "sessions_of": "sessions of",
+    "predecessors_of": "predecessors of",
+    "tokens_of": "held by",
+    "transferables_of": "held by",
+    "parked_tokens": "parked",
+}
+
+
 def parts_read(query: Query, value: Any) -> Iterator[Part]:
     """Name all parts of which an answer was made."""
     match query:
-        case SessionById(id):
-            yield "session", id
-        case SessionByLookup(lookup):
-            yield "session by lookup", lookup
-        case SessionsOf(owner) | SessionCountOf(owner):
-            yield "sessions of", owner
-        case PredecessorsOf(session_id):
-            yield "predecessors of", session_id
-        case EntryOf(owner):
-            yield "entry", owner
-        case TokenById(id):
-            yield "token", id
-        case TokenByLookup(lookup):
-            yield "token by lookup", lookup
-        case TokensOf(session_id) | TransferablesOf(session_id) | TokenCountOf(session_id):
-            yield "held by", session_id
-        case ParkedTokens(owner):
-            yield "parked", owner
-        case IdempotencyOf(key):
+        case Get("idempotency", key):
             yield "outcome", key
-        case SettingOf(name):
-            yield "setting", name
-        case KeyById(id):
-            yield "key", id
-        case KeyByLookup() | AllKeys():
+        case Get("key_lookup") | Scan("keys"):
             yield "key", "*"
+        case Get(what, key):
+            yield what.replace("_", " by "), key
+        case Members(what, whose) | Count(what, whose):
+            yield _SETS[what], whose
     yield from parts_brought_along(value)
 
 

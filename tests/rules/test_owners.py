@@ -17,7 +17,7 @@ from session_tokens import (
     Settings,
     UnknownSession,
 )
-from session_tokens.contract.queries import SessionById
+from session_tokens.contract.queries import Get
 from session_tokens.settings import SESSIONS_OF_OWNER_MAX
 from session_tokens.testing import ManualClock
 
@@ -398,6 +398,6 @@ def test_an_owner_has_at_most_ten_thousand_living_sessions(st: SessionTokens, cl
 
 def at_hand(st: SessionTokens, id: str) -> Session | None:
     """Return the record of a session, ended ones too."""
-    _, found = st.store.read_now([SessionById(id)])
+    _, found = st.store.read_now([Get("session", id)])
     session: Session | None = found[0].value.session
     return session

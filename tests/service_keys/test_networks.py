@@ -10,7 +10,7 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput
 from session_tokens.audit.reader import AuditRead, read
-from session_tokens.contract.queries import SettingOf
+from session_tokens.contract.queries import Get
 from session_tokens.errors import StoreUnavailable
 from session_tokens.rules.service_keys import USED
 from session_tokens.service.app import Options, Service
@@ -116,7 +116,7 @@ async def stored_use(tokens: AsyncSessionTokens, id: str) -> str | None:
     """Return what is written down."""
 
     def reading() -> AuditRead[str | None]:
-        answer = yield [SettingOf(USED + id)]
+        answer = yield [Get("setting", USED + id)]
         text: str | None = answer.found[0].value
         return text
 

@@ -48,7 +48,7 @@ key_with(sys.argv[1], "key_old", {})
 """
 TRY = """
 import json, sys
-from session_tokens.contract.queries import AllKeys, KeyById, KeyByLookup
+from session_tokens.contract.queries import (Get, Scan)
 from session_tokens.records import ServiceKey
 from session_tokens.rules.moving import setting_moved
 from session_tokens.stores.connect import check_store, copy_store, migrate_store, open_store_now
@@ -65,18 +65,18 @@ if url == "memory://":
 store.run_now(put, ServiceKey("key_new", "lookup of key_new", "admin", 2, None, "label", colour="red"))
 old, new, by_lookup, all_keys = (
     found.value for found in store.read_now(
-        [KeyById("key_old"), KeyById("key_new"), KeyByLookup("lookup of key_new"), AllKeys()]
+        [Get("key", "key_old"), Get("key", "key_new"), Get("key_lookup", "lookup of key_new"), Scan("keys")]
     ).found
 )
 store.run_now(put, old._replace(colour="blue"))
-changed = store.read_now([KeyById("key_old")]).found[0].value
+changed = store.read_now([Get("key", "key_old")]).found[0].value
 store.close_now()
 found, copied = [], []
 if url != "memory://":
     found = [str(finding) for finding in check_store(url, fix=False, progress=lambda *_: None)]
     copy_store(url, other, progress=lambda *_: None, move=setting_moved)
     copy = open_store_now(other)
-    copied = [key.colour for key in copy.read_now([AllKeys()]).found[0].value]
+    copied = [key.colour for key in copy.read_now([Scan("keys")]).found[0].value]
     copy.close_now()
 print(json.dumps({
     "old": old.colour, "new": new.colour, "by lookup": by_lookup.colour, "changed": changed.colour,

@@ -31,7 +31,7 @@ from session_tokens.stores.common.sql_tables import index_statements, schema_sta
 from session_tokens.stores.connect import open_store_now
 from session_tokens.stores.memory.indexes import members
 from session_tokens.stores.memory.store import MemoryStore
-from session_tokens.stores.sqlite.schema import DIALECT
+from session_tokens.stores.sqlite.rows import DIALECT
 
 CHANGES = 10_000
 OWNERS = ("ann", "bob", "cy")

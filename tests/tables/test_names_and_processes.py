@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from session_tokens import TokenTables
-from session_tokens.contract.queries import SessionById
+from session_tokens.contract.queries import Get
 from session_tokens.testing import ManualClock
 from tests.helpers.user_dbs import AsyncDB, PlainDB
 
@@ -181,6 +181,6 @@ def test_a_timeout_that_is_given_later_counts_from_then_and_is_no_data_of_the_se
         clock.advance(ms=100)
         assert tables.get_session_timeout("s1") == (math.inf if timeout is None else timeout)
         assert tables.get_session_time_left("s1") == (math.inf if timeout is None else timeout - 100)
-    (found,) = tables.store.read_now([SessionById("s1")]).found
+    (found,) = tables.store.read_now([Get("session", "s1")]).found
 
     assert found.value.session.data == {}

@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from session_tokens import AsyncSessionTokens, Settings
 from session_tokens.clock import ManualClock
-from session_tokens.contract.queries import SettingOf
+from session_tokens.contract.queries import Get
 from session_tokens.contract.transaction import Transaction, reads
 from session_tokens.events import KINDS
 from session_tokens.rules.webhooks import HOOKS, STATE, Hook, take_lease
@@ -280,7 +280,7 @@ async def test_what_nobody_foresaw_ends_no_deliverer(
     monkeypatch.setattr(delivering, "LOOK_S", 0.01)
     monkeypatch.setattr(delivering, "REST_S_MAX", 0.01)
     store, name = desk.tokens.store, name if name == HOOKS else STATE + desk.hook.id
-    _, (found,) = await store.read([SettingOf(name)])
+    _, (found,) = await store.read([Get("setting", name)])
     await desk.tokens.open_session("ann")
     await store.run(put, name, "{")
     running = asyncio.create_task(desk.deliverer.run())
@@ -295,7 +295,7 @@ async def test_what_nobody_foresaw_ends_no_deliverer(
         await asyncio.gather(running, return_exceptions=True)
 
 
-@reads(lambda name, text: [SettingOf(name)])
+@reads(lambda name, text: [Get("setting", name)])
 def put(tx: Transaction, name: str, text: str) -> None:
     """Write a setting."""
     tx.put_setting(name, text)

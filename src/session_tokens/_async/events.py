@@ -10,7 +10,7 @@ from typing import Self
 
 from .. import validation as inputs
 from ..contract.event_log import BEYOND, LATE_MS
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..errors import InvalidInput
 from ..events import NOWHERE, Event, Place, event_id, place_of_event
 from ..records import Page
@@ -135,7 +135,7 @@ class AsyncEventCommands(AsyncCore):
             )
 
     async def _cursor_of(self, name: str) -> str | None:
-        _, found = await self.store.read([SettingOf(rules.CURSORS + name)])
+        _, found = await self.store.read([Get("setting", rules.CURSORS + name)])
         id: str | None = found[0].value
         return id
 

@@ -8,7 +8,7 @@ from typing import Any
 from .. import validation as inputs
 from ..audit.reader import LOOKED_AT_MAX, AuditFilter, AuditPage, searched
 from ..contract.drive import drive_now
-from ..contract.queries import KeyById, Query, SessionById, TokenById
+from ..contract.queries import Get, Query
 from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ..errors import UNREADABLE, InvalidInput
 from ..records import Page
@@ -88,11 +88,11 @@ class SyncAuditCommands(SyncCore):
         """Explain what the store knows of an id."""
         query: Query
         if is_id(SESSION_ID, id):
-            query = SessionById(id)
+            query = Get("session", id)
         elif is_id(TOKEN_ID, id):
-            query = TokenById(id)
+            query = Get("token", id)
         elif is_id(KEY_ID, id):
-            query = KeyById(id)
+            query = Get("key", id)
         else:
             raise InvalidInput(
                 "that is no id of a session (ses_…), token (tok_…) or service key (key_…); whether a secret is good "
@@ -103,9 +103,9 @@ class SyncAuditCommands(SyncCore):
         except UNREADABLE as error:
             return rules.unreadable(id, error)
         value = found[0].value
-        if isinstance(query, SessionById):
+        if query.what == "session":
             return rules.explained_session(id, now, value)
-        if isinstance(query, TokenById):
+        if query.what == "token":
             return rules.explained_token(id, now, value)
         return rules.explained_key(id, now, value)
 

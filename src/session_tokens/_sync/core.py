@@ -13,7 +13,7 @@ from .. import validation as inputs
 from ..audit.log import Audit, acting, alerts
 from ..clock import Clock
 from ..contract.event_log import TRIMMED_AT_ONCE
-from ..contract.queries import SessionListing, SettingOf, TokenListing
+from ..contract.queries import Get, Scan
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
 from ..crypto.minting import (
@@ -44,7 +44,7 @@ from .sweeping import swept
 
 T = TypeVar("T")
 R = TypeVar("R", Session, Token)
-L = TypeVar("L", SessionListing, TokenListing)
+L = TypeVar("L", Scan, Scan)
 
 CHUNK = 200
 """How many candidates of a listing are read at once, at the least."""
@@ -236,12 +236,12 @@ class SyncCore:
         names = list(STORED)
         texts: dict[str, str | None] = {}
         try:
-            _, found = self.store.read_now([SettingOf(STORED[name]) for name in names])
+            _, found = self.store.read_now([Get("setting", STORED[name]) for name in names])
             texts = {name: one.value for name, one in zip(names, found, strict=True)}
         except UNREADABLE:
             for name in names:
                 try:
-                    _, found = self.store.read_now([SettingOf(STORED[name])])
+                    _, found = self.store.read_now([Get("setting", STORED[name])])
                     texts[name] = found[0].value
                 except UNREADABLE as error:
                     self.store.unreadables.met(error)
@@ -400,9 +400,7 @@ def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> Blockin
     return store
 
 
-def page_of(
-    listed: list[R], limit: int, unreadable: Sequence[str], rest: SessionListing | TokenListing | None
-) -> Page[R]:
+def page_of(listed: list[R], limit: int, unreadable: Sequence[str], rest: Scan | Scan | None) -> Page[R]:
     """Return the first ``limit`` of what was listed as a page, with the cursor of the next; ``rest`` was not read."""
     if len(listed) <= limit:
         return Page(listed, None if rest is None or rest.after is None else inputs.cursor_of(rest.after), unreadable)

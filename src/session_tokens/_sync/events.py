@@ -11,7 +11,7 @@ from typing import Self
 
 from .. import validation as inputs
 from ..contract.event_log import BEYOND, LATE_MS
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..errors import InvalidInput
 from ..events import NOWHERE, Event, Place, event_id, place_of_event
 from ..records import Page
@@ -136,7 +136,7 @@ class SyncEventCommands(SyncCore):
             )
 
     def _cursor_of(self, name: str) -> str | None:
-        _, found = self.store.read_now([SettingOf(rules.CURSORS + name)])
+        _, found = self.store.read_now([Get("setting", rules.CURSORS + name)])
         id: str | None = found[0].value
         return id
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from .. import validation as inputs
-from ..contract.queries import SessionById, SessionListing
+from ..contract.queries import Get, Scan
 from ..contract.transaction import Rule
 from ..crypto.minting import SESSION_ID, SESSION_SECRET, is_id, is_session_secret, new_id
 from ..errors import InvalidInput, StoreError, UnknownSession
@@ -411,7 +411,7 @@ class SyncSessionCommands(SyncCore):
             raise TypeError(f"an id is a str, not {type(id).__name__}")
         if not is_id(SESSION_ID, id):
             return None
-        now, found = self.store.read_now([SessionById(id)])
+        now, found = self.store.read_now([Get("session", id)])
         session, entry = found[0].value
         return session if session is not None and session.alive(now, entry) else None
 
@@ -436,11 +436,12 @@ class SyncSessionCommands(SyncCore):
         """
         limit = inputs.limit_of(limit)
         shows_visitors = inputs.flag_of("anonymous", anonymous) or owner is not None
-        listing = SessionListing(
-            None if owner is None else inputs.owner_of("owner", owner),
-            None if detached is None else inputs.flag_of("detached", detached),
+        listing = Scan(
+            "sessions",
             inputs.place_of_cursor(SESSION_ID, after),
             max(limit + 1, CHUNK),
+            owner=None if owner is None else inputs.owner_of("owner", owner),
+            detached=None if detached is None else inputs.flag_of("detached", detached),
         )
         return self._page(listing, sessions_listed if shows_visitors else users_sessions_listed, limit)
 

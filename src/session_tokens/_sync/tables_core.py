@@ -6,12 +6,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from .. import validation as inputs
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
-from ..contract.queries import SessionById, SessionListing, SettingOf, TokenById, TokenListing
+from ..contract.queries import Get, Scan
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
 from ..crypto.minting import Pepper
@@ -137,7 +137,7 @@ class SyncTablesCore:
         try:
             naming: Naming = PlainNaming()
             if store.durable:
-                _, found = store.read_now([SettingOf(SETTING)])
+                _, found = store.read_now([Get("setting", SETTING)])
                 choice = chosen_token_strings(token_strings, found[0].value)
                 if found[0].value is None:
                     store.run_now(settings.write_setting, SETTING, choice)
@@ -184,18 +184,18 @@ class SyncTablesCore:
 
     def _session_id(self, string: str) -> str:
         """Return the id under which a session of that string is, or would be, kept."""
-        return string if self._memory is not None and string.__class__ is str else self._id_of(string, SessionById)
+        return string if self._memory is not None and string.__class__ is str else self._id_of("session", string)
 
     def _token_id(self, string: str) -> str:
         """Return the id under which a token of that string is, or would be, kept."""
         if self._memory is not None and string.__class__ is str:
             return string
-        return self._id_of(string, TokenById)
+        return self._id_of("token", string)
 
-    def _id_of(self, string: str, query: Callable[[str], SessionById | TokenById]) -> str:
+    def _id_of(self, what: Literal["session", "token"], string: str) -> str:
         ids = self._ids(string)
         if len(ids) > 1:  # under which of several peppers it was written
-            _, found = self.store.read_now([query(id) for id in ids])
+            _, found = self.store.read_now([Get(what, id) for id in ids])
             return next((id for id, there in zip(ids, found, strict=True) if there.value[0] is not None), ids[0])
         return ids[0]
 
@@ -295,10 +295,9 @@ class SyncTablesCore:
 
     def _listed_tokens(self, **filters: Any) -> list[Token]:
         """Return all living tokens that match, as they stand now."""
-        given = {"owner": None, "session_id": None, "transferable": None, "sellable": None, "unassigned": None}
-        listing = TokenListing(**{**given, **filters}, after=None, limit=CHUNK)
+        listing = Scan("tokens", limit=CHUNK, **filters)
         listed: list[Token] = []
-        rest: TokenListing | None = listing
+        rest: Scan | None = listing
         while rest is not None:
             now, found = self.store.read_now([rest])
             listed += tokens_listed(listing, found[0].value, now)
@@ -307,9 +306,9 @@ class SyncTablesCore:
 
     def _listed_sessions(self, owner: str | None = None, detached: bool | None = None) -> list[Session]:
         """Return all living sessions of an owner, or those that are detached, or not."""
-        listing = SessionListing(owner, detached, None, CHUNK)
+        listing = Scan("sessions", limit=CHUNK, owner=owner, detached=detached)
         listed: list[Session] = []
-        rest: SessionListing | None = listing
+        rest: Scan | None = listing
         while rest is not None:
             now, found = self.store.read_now([rest])
             listed += sessions_listed(listing, found[0].value, now)
@@ -339,7 +338,7 @@ class SyncTablesCore:
         if self._mirror is not None:
             text = self._mirror.ask("get_key_value", TIMEOUT_KEY)
         else:
-            _, found = self.store.read_now([SettingOf(SESSION_TIMEOUT_SETTING)])
+            _, found = self.store.read_now([Get("setting", SESSION_TIMEOUT_SETTING)])
             text = found[0].value
         self._policy.max_age_ms = inputs.general_timeout_of(text, self._policy.max_age_ms)
         self._refreshed_at_s = now_s

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import validation as inputs
-from ..contract.queries import TokenById, TokenListing
+from ..contract.queries import Get, Scan
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
 from ..errors import InvalidInput, UnknownToken
 from ..records import JSON, NO_TOKEN_DETAILS, Issued, Page, Session, Token, TokenDetails, TokenKind
@@ -295,7 +295,7 @@ class SyncTokenCommands(SyncCore):
             raise TypeError(f"an id is a str, not {type(id).__name__}")
         if not is_id(TOKEN_ID, id):
             return None
-        now, found = self.store.read_now([TokenById(id)])
+        now, found = self.store.read_now([Get("token", id)])
         token, session, entry = found[0].value.followed()
         present = None if token is None else token.as_of(now, session, entry)
         return None if present is None else present.seen_with(session)
@@ -328,15 +328,16 @@ class SyncTokenCommands(SyncCore):
         limit = inputs.limit_of(limit)
         if session is not None and not (isinstance(session, str) and is_id(SESSION_ID, session)):
             raise InvalidInput("session is the id of a session (ses_…)")
-        listing = TokenListing(
-            None if owner is None else inputs.owner_of("owner", owner),
-            session,
-            None if transferable is None else inputs.flag_of("transferable", transferable),
-            None if sellable is None else inputs.flag_of("sellable", sellable),
-            None if unassigned is None else inputs.flag_of("unassigned", unassigned),
+        listing = Scan(
+            "tokens",
             inputs.place_of_cursor(TOKEN_ID, after),
             max(limit + 1, CHUNK),
-            inputs.tag_of(tag),
+            owner=None if owner is None else inputs.owner_of("owner", owner),
+            session_id=session,
+            tag=inputs.tag_of(tag),
+            sellable=None if sellable is None else inputs.flag_of("sellable", sellable),
+            unassigned=None if unassigned is None else inputs.flag_of("unassigned", unassigned),
+            transferable=None if transferable is None else inputs.flag_of("transferable", transferable),
         )
         return self._page(listing, tokens_listed, limit)
 

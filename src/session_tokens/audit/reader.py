@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heapreplace
 from typing import Any, NamedTuple, TypeVar
 
 from ..contract.drive import drive, drive_now
-from ..contract.queries import Query, SettingOf, Snapshot
+from ..contract.queries import Get, Query, Snapshot
 from ..contract.store import BlockingStore, Store
 from ..crypto.minting import Keyring
 from ..errors import CorruptRecord, InvalidInput
@@ -150,7 +150,7 @@ def _walk(
         progress(at.number)
     # Asked for at one instant: meanwhile the chain may have grown as it should.
     try:
-        answer = yield [SettingOf(head_name(chain)), SettingOf(entry_name(end.number + 1, chain))]
+        answer = yield [Get("setting", head_name(chain)), Get("setting", entry_name(end.number + 1, chain))]
         if answer.found[1].value is not None and answer.found[0].value in (None, f"{end.number}:{end.link}"):
             findings.append(
                 f"{named_entry(end.number + 1, chain)} stands after the head: the head was taken away or put back"
@@ -175,7 +175,7 @@ def _of(chain: int) -> str:
 
 def _entries(places: Sequence[tuple[int, int]]) -> AuditRead[list[str | None]]:
     """Read entries by chain and number; one whose MAC is wrong is a text that breaks the chain."""
-    queries = [SettingOf(entry_name(number, chain)) for chain, number in places]
+    queries = [Get("setting", entry_name(number, chain)) for chain, number in places]
     try:
         answer = yield queries
         return [found.value for found in answer.found]

@@ -1,4 +1,4 @@
-"""What can be asked of a store: few, typed questions, each answered with records and a version stamp.
+"""What can be asked of a store: four shapes of question, each answered with records and a version stamp.
 
 A query brings records, not ids. A store may filter and order by what it keeps indexed; it never decides: what it
 answers may be more than what is alive (never less), and the rules judge it.
@@ -7,198 +7,103 @@ answers may be more than what is alive (never less), and the rules judge it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from ..errors import CorruptRecord, UnknownPepper
 from ..records import OwnerEntry, Session, Token
 
+What = Literal[
+    "session", "session_lookup", "token", "token_lookup", "entry", "idempotency", "setting", "key", "key_lookup"
+]
+"""One record that can be got: by its own key, or (``…_lookup``) by the look-up key of its present secret."""
+SetName = Literal["sessions_of", "predecessors_of", "tokens_of", "transferables_of", "parked_tokens"]
+"""A set of records that belongs to somebody:
 
-class SessionById(NamedTuple):
-    """The session of that id, ended ones too. Its owner's entry comes along."""
+- ``sessions_of`` an owner: those that were not ended (expired ones too);
+- ``predecessors_of`` a session: those replaced ones whose transferable tokens are in it;
+- ``tokens_of`` a session: those that name it as their holder; ``transferables_of``: of these the transferable ones;
+- ``parked_tokens`` of an owner: those that they hold without a session.
+"""
 
-    id: str
 
+class Get(NamedTuple):
+    """One record, with what it is judged by.
 
-class SessionByLookup(NamedTuple):
-    """The session whose present secret is looked up by that, or by one of the others. Its owner's entry comes along.
+    A session comes with its owner's entry, ended ones too; a token with its session, that one's successor and their
+    owner's entry. An owner's entry, an outcome (``idempotency``), a setting and a service key (``key``) come alone.
 
-    A secret has a look-up key for each live pepper, the current one's first: one query carries them all.
+    Attributes:
+        what: which record.
+        key: its id, look-up key, owner or name.
+        others: further look-up keys: a secret has one for each live pepper, the current one's first.
     """
 
-    lookup: str
+    what: What
+    key: str
     others: tuple[str, ...] = ()
 
 
-class SessionsOf(NamedTuple):
-    """The sessions of an owner that were not ended, oldest first (expired ones too).
+class Members(NamedTuple):
+    """The records of a set, oldest first.
 
-    At most ``limit`` of them (``None``: all): the oldest, or the newest.
+    Attributes:
+        what: which set.
+        whose: the owner or session that it belongs to.
+        limit: how many at most, ``None`` for all of them.
+        newest: whether these are the newest, or else the oldest; of ``sessions_of`` alone.
     """
 
-    owner: str
+    what: SetName
+    whose: str
     limit: int | None = None
     newest: bool = False
 
 
-class SessionCountOf(NamedTuple):
-    """How many sessions of an owner were not ended (expired ones too)."""
+class Count(NamedTuple):
+    """How many records are in a set; as ``Members``."""
 
-    owner: str
-
-
-class PredecessorsOf(NamedTuple):
-    """The replaced sessions whose transferable tokens are in that session, oldest first."""
-
-    session_id: str
+    what: SetName
+    whose: str
 
 
-class EntryOf(NamedTuple):
-    """The owner's entry; most have none."""
+class Scan(NamedTuple):
+    """Records in order of (created_at, id), after a place, at most ``limit``.
 
-    owner: str
+    ``sessions`` are those that were not ended, ``tokens`` all of them, each with what comes along in ``Get``. Tokens of
+    a session, or of an owner, are also those that name its predecessors. ``keys`` are all service keys; ``peppers`` the
+    key ids of the peppers that records may be under: each was the current one of some process.
 
-
-class TokenById(NamedTuple):
-    """The token of that id. Its session, that one's successor and their owner's entry come along."""
-
-    id: str
-
-
-class TokenByLookup(NamedTuple):
-    """The token whose present secret is looked up by that, or by one of the others; as for ``TokenById``."""
-
-    lookup: str
-    others: tuple[str, ...] = ()
-
-
-class TokensOf(NamedTuple):
-    """The tokens that name that session as their holder, at most ``limit`` (``None``: all), oldest first."""
-
-    session_id: str
-    limit: int | None
-
-
-class TransferablesOf(NamedTuple):
-    """The transferable tokens that name that session as their holder, at most ``limit``, oldest first."""
-
-    session_id: str
-    limit: int | None = None
-
-
-class TokenCountOf(NamedTuple):
-    """How many tokens name that session as their holder; or how many transferable ones."""
-
-    session_id: str
-    transferable: bool = False
-
-
-class ParkedTokens(NamedTuple):
-    """The tokens that an owner holds without a session, at most ``limit``, oldest first."""
-
-    owner: str
-    limit: int | None = None
-
-
-class IdempotencyOf(NamedTuple):
-    """The first outcome under that key."""
-
-    key: str
-
-
-class SettingOf(NamedTuple):
-    """A setting that all processes on this store share, as text."""
-
-    name: str
-
-
-class KeyByLookup(NamedTuple):
-    """The service key whose secret is looked up by that, or by one of the others."""
-
-    lookup: str
-    others: tuple[str, ...] = ()
-
-
-class KeyById(NamedTuple):
-    """The service key of that id."""
-
-    id: str
-
-
-class AllKeys(NamedTuple):
-    """All service keys, oldest first."""
-
-
-class PeppersInUse(NamedTuple):
-    """The key ids of the peppers that records may be under: each was the current one of some process."""
-
-
-class SessionListing(NamedTuple):
-    """Sessions that were not ended, in order of (created_at, id), after a place, at most ``limit``.
-
-    ``detached`` is a hint: a store may leave out those that cannot match, where an index says which.
+    All filters are hints: a store may leave out what cannot match, but must keep tokens whose session may be over: such
+    a token may be unassigned by now whatever its record says. It leaves out what an index spares it (``by``) and reads
+    about ``limit`` records, never all to find the few that match; less than ``limit`` means that no more follow.
     """
 
-    owner: str | None
-    detached: bool | None
-    after: tuple[int, str] | None
-    limit: int
-
-
-class TokenListing(NamedTuple):
-    """Tokens in order of (created_at, id), after a place, at most ``limit``; what comes along is as for ``TokenById``.
-
-    Those of a session, or of an owner, are also those that name its predecessors (``PredecessorsOf``). All filters are
-    hints: a store may leave out tokens that cannot match, but must keep those whose session may be over: such a token
-    may be unassigned by now whatever its record says. It leaves out what an index spares it and reads about ``limit``
-    records, never all to find the few that match; less than ``limit`` means that no more follow.
-    """
-
-    owner: str | None
-    session_id: str | None
-    transferable: bool | None
-    sellable: bool | None
-    unassigned: bool | None
-    after: tuple[int, str] | None
-    limit: int
+    what: Literal["sessions", "tokens", "keys", "peppers"]
+    after: tuple[int, str] | None = None
+    limit: int = 1_000_000
+    owner: str | None = None
+    session_id: str | None = None
     tag: str | None = None
+    detached: bool | None = None
+    sellable: bool | None = None
+    unassigned: bool | None = None
+    transferable: bool | None = None
+
+    @property
+    def by(self) -> tuple[str, str]:
+        """The one index that spares most, and whose entries of it; empty for all of them."""
+        if self.session_id is not None:
+            return "session", self.session_id
+        if self.owner is not None:
+            return "owner", self.owner
+        if self.tag is not None:
+            return "tag", self.tag
+        marked = {"sellable": self.sellable, "unassigned": self.unassigned, "detached": self.detached}
+        return next((name for name, is_asked in marked.items() if is_asked), "all"), ""
 
 
-Query = (
-    SessionById
-    | SessionByLookup
-    | SessionsOf
-    | SessionCountOf
-    | PredecessorsOf
-    | EntryOf
-    | TokenById
-    | TokenByLookup
-    | TokensOf
-    | TransferablesOf
-    | TokenCountOf
-    | ParkedTokens
-    | IdempotencyOf
-    | SettingOf
-    | KeyByLookup
-    | KeyById
-    | AllKeys
-    | PeppersInUse
-    | SessionListing
-    | TokenListing
-)
-
-
-def _equal_of_a_kind(self: tuple[Any, ...], other: object) -> bool:
-    return self.__class__ is other.__class__ and tuple.__eq__(self, other)
-
-
-def _unequal_of_a_kind(self: tuple[Any, ...], other: object) -> bool:
-    return not _equal_of_a_kind(self, other)
-
-
-# Queries are keys of dictionaries. Named tuples are equal to any tuple with the same items: without this, the sessions
-# of an owner and the entry of that owner would be one and the same question.
-for _kind in get_args(Query):
-    _kind.__eq__, _kind.__ne__, _kind.__hash__ = _equal_of_a_kind, _unequal_of_a_kind, tuple.__hash__
+Query = Get | Members | Count | Scan
+"""Queries are keys of dictionaries; those of different shapes are never equal, for they differ in length."""
 
 
 Stamp = Any
@@ -206,14 +111,14 @@ Stamp = Any
 
 
 class SessionResult(NamedTuple):
-    """A session with its owner's entry, as ``SessionById`` and ``SessionByLookup`` are answered."""
+    """A session with its owner's entry, as one that is got is answered."""
 
     session: Session | None
     entry: OwnerEntry | None
 
 
 class TokenResult(NamedTuple):
-    """A token with what it is judged by, as ``TokenById`` and ``TokenByLookup`` are answered.
+    """A token with what it is judged by, as one that is got is answered.
 
     Attributes:
         token: as it is stored.
@@ -254,10 +159,9 @@ class Result(NamedTuple):
     """One answer.
 
     Attributes:
-        value: ``SessionResult`` or ``TokenResult`` for one record; a list of ``Session`` for ``SessionsOf``, of
-            ``SessionResult`` for ``SessionListing``, of ``Token`` for ``TokensOf``, ``TransferablesOf`` and
-            ``ParkedTokens``, of ``TokenResult`` for ``TokenListing``; else the record, text or number, ``None``
-            where there is none.
+        value: of ``Get`` a ``SessionResult``, a ``TokenResult``, else the record or a setting's text, ``None`` where
+            there is none; of ``Members`` a list of records; of ``Count`` a number; of ``Scan`` a list of such results,
+            of service keys or of texts.
         stamps: stamp of each part that the answer was made of, by the name the store gives it.
         unreadable: what is left out of a list because it cannot be read; it counts towards the list's limit. What is
             asked for by its own id or look-up key is an error instead.
@@ -278,18 +182,17 @@ class Snapshot(NamedTuple):
 Answered = Result | CorruptRecord | UnknownPepper
 
 
-_BY_LOOKUP = frozenset({SessionByLookup, TokenByLookup, KeyByLookup})
+BY_LOOKUP = frozenset({"session_lookup", "token_lookup", "key_lookup"})
 
 
 def singly(queries: Sequence[Query]) -> Sequence[Query]:
     """Return queries of which each asks by one look-up key: one that carries several becomes several, in its place."""
-    if not [query for query in queries if query.__class__ in _BY_LOOKUP and query.others]:
+    if not [query for query in queries if query.__class__ is Get and query.others]:
         return queries
     single: list[Query] = []
     for query in queries:
-        if isinstance(query, SessionByLookup | TokenByLookup | KeyByLookup):
-            kind = type(query)
-            single += [kind(lookup) for lookup in (query.lookup, *query.others)]
+        if isinstance(query, Get):
+            single += [Get(query.what, key) for key in (query.key, *query.others)]
         else:
             single.append(query)
     return single
@@ -304,7 +207,7 @@ def together(queries: Sequence[Query], found: Sequence[Answered]) -> Sequence[An
         return found
     answers, at = [], 0
     for query in queries:
-        several = isinstance(query, SessionByLookup | TokenByLookup | KeyByLookup) and query.others
+        several = isinstance(query, Get) and query.others
         past = at + 1 + len(several or ())
         answers.append(_first_that_leads(found[at:past]) if several else found[at])
         at = past
@@ -319,10 +222,9 @@ def leads_somewhere(value: Any) -> bool:
 def is_lost(queries: Sequence[Query], found: Sequence[Answered]) -> bool:
     """Whether a look-up key among what was asked found nothing."""
     for query, answer in zip(queries, found, strict=True):
-        if query.__class__ in _BY_LOOKUP and isinstance(answer, Result):
-            value = answer.value
-            if value is None or value[0] is None:
-                return True
+        is_looked_up = isinstance(query, Get) and query.what in BY_LOOKUP
+        if is_looked_up and isinstance(answer, Result) and not leads_somewhere(answer.value):
+            return True
     return False
 
 

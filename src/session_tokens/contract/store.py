@@ -37,21 +37,7 @@ from ..events import Listeners, Place
 from ..records import OwnerEntry, Session, Token
 from .brief import awaited_within, done_within
 from .event_log import EVENT_POLL_S, LogRead
-from .queries import (
-    NO_TOKEN,
-    DueRecord,
-    PeppersInUse,
-    Query,
-    Result,
-    SessionById,
-    SessionByLookup,
-    SettingOf,
-    Snapshot,
-    TokenById,
-    TokenByLookup,
-    TokenResult,
-    is_lost,
-)
+from .queries import NO_TOKEN, DueRecord, Get, Query, Result, Scan, Snapshot, TokenResult, is_lost
 from .transaction import Rule
 from .unreadable import Unreadables
 
@@ -121,7 +107,7 @@ class Store(metaclass=ABCMeta):
             StoreUnavailable: they could not, or what they do could be lost.
             UnknownPepper: records are under a pepper that this process was not given.
         """
-        await self.read([SettingOf("ready")])
+        await self.read([Get("setting", "ready")])
         missing = await self.missing_peppers()
         if missing:
             raise UnknownPepper(
@@ -146,7 +132,7 @@ class Store(metaclass=ABCMeta):
         """
         if not self.durable:
             return ()
-        _, found = await self.read([PeppersInUse()])
+        _, found = await self.read([Scan("peppers")])
         return [key_id for key_id in found[0].value if not self.keyring.holds(key_id)]
 
     async def read_events(self, after: Place, limit: int) -> LogRead:
@@ -188,7 +174,7 @@ class Store(metaclass=ABCMeta):
         A record that cannot be read is no session, and goes to ``unreadables``.
         """
         try:
-            now, found = await self.look([SessionByLookup(lookups[0], tuple(lookups[1:]))])
+            now, found = await self.look([Get("session_lookup", lookups[0], tuple(lookups[1:]))])
         except UNREADABLE as error:
             self.unreadables.met(error)
             await self.insist_on_peppers()
@@ -203,7 +189,7 @@ class Store(metaclass=ABCMeta):
         down: ``TokenResult.followed``. A record that cannot be read is no token, and goes to ``unreadables``.
         """
         try:
-            now, found = await self.look([TokenByLookup(lookups[0], tuple(lookups[1:]))])
+            now, found = await self.look([Get("token_lookup", lookups[0], tuple(lookups[1:]))])
         except UNREADABLE as error:
             self.unreadables.met(error)
             await self.insist_on_peppers()
@@ -213,7 +199,7 @@ class Store(metaclass=ABCMeta):
 
     async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of the first id that there is, with its owner's entry."""
-        now, found = await self.read([SessionById(id) for id in ids])
+        now, found = await self.read([Get("session", id) for id in ids])
         first = _first(found, (None, None))
         if first[0] is None:
             await self.insist_on_peppers()
@@ -221,7 +207,7 @@ class Store(metaclass=ABCMeta):
 
     async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of the first id that there is, with its session and that owner's entry."""
-        now, found = await self.read([TokenById(id) for id in ids])
+        now, found = await self.read([Get("token", id) for id in ids])
         first = _first(found, NO_TOKEN)
         if first[0] is None:
             await self.insist_on_peppers()
@@ -296,7 +282,7 @@ class BlockingStore(Store):
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """As ``find_session``, at once."""
         try:
-            now, found = self.look_now([SessionByLookup(lookups[0], tuple(lookups[1:]))])
+            now, found = self.look_now([Get("session_lookup", lookups[0], tuple(lookups[1:]))])
         except UNREADABLE as error:
             self.unreadables.met(error)
             self.insist_on_peppers_now()
@@ -307,7 +293,7 @@ class BlockingStore(Store):
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """As ``find_token``, at once."""
         try:
-            now, found = self.look_now([TokenByLookup(lookups[0], tuple(lookups[1:]))])
+            now, found = self.look_now([Get("token_lookup", lookups[0], tuple(lookups[1:]))])
         except UNREADABLE as error:
             self.unreadables.met(error)
             self.insist_on_peppers_now()
@@ -317,7 +303,7 @@ class BlockingStore(Store):
 
     def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """As ``find_session_by_id``, at once."""
-        now, found = self.read_now([SessionById(id) for id in ids])
+        now, found = self.read_now([Get("session", id) for id in ids])
         first = _first(found, (None, None))
         if first[0] is None:
             self.insist_on_peppers_now()
@@ -325,7 +311,7 @@ class BlockingStore(Store):
 
     def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """As ``find_token_by_id``, at once."""
-        now, found = self.read_now([TokenById(id) for id in ids])
+        now, found = self.read_now([Get("token", id) for id in ids])
         first = _first(found, NO_TOKEN)
         if first[0] is None:
             self.insist_on_peppers_now()
@@ -340,7 +326,7 @@ class BlockingStore(Store):
         """As ``missing_peppers``, at once."""
         if not self.durable:
             return ()
-        found = self.read_now([PeppersInUse()]).found[0]
+        found = self.read_now([Scan("peppers")]).found[0]
         return [key_id for key_id in found.value if not self.keyring.holds(key_id)]
 
     async def read(self, queries: Sequence[Query]) -> Snapshot:

@@ -20,28 +20,7 @@ from ..compiler_hints import mypyc_attr
 from ..events import Note
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .changes import Changes
-from .queries import (
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    ParkedTokens,
-    PredecessorsOf,
-    Query,
-    Result,
-    SessionById,
-    SessionByLookup,
-    SessionCountOf,
-    SessionResult,
-    SessionsOf,
-    SettingOf,
-    Stamp,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokenResult,
-    TokensOf,
-    TransferablesOf,
-)
+from .queries import Count, Get, Members, Query, Result, SessionResult, Stamp, TokenResult
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Callable[..., Any])
@@ -263,39 +242,40 @@ class ReadAhead(WriteSet):
 
     def _brought_along(self, query: Query) -> Result | None:
         """Return a query from what came along with another, which saves the round trip that fetches it."""
-        if not isinstance(query, SessionById | EntryOf):
+        if not isinstance(query, Get) or query.what not in ("session", "entry"):
             return None
+        is_session = query.what == "session"
         for value, stamps, _ in self._found.values():
             if isinstance(value, TokenResult):
-                if isinstance(query, SessionById):
-                    if value.token is not None and value.token.session_id == query.id:
+                if is_session:
+                    if value.token is not None and value.token.session_id == query.key:
                         return Result(SessionResult(value.session, value.entry), stamps)
-                    if value.heir is not None and value.heir.id == query.id:
+                    if value.heir is not None and value.heir.id == query.key:
                         return Result(SessionResult(value.heir, value.entry), stamps)
             elif not isinstance(value, SessionResult):
                 continue
             session = value.session
             if session is None:
                 continue
-            if isinstance(query, EntryOf) and session.owner == query.owner:
-                return Result(value.entry, stamps)
-            if isinstance(query, SessionById) and session.id == query.id:
+            if is_session and session.id == query.key:
                 return Result(SessionResult(session, value.entry), stamps)
+            if not is_session and session.owner == query.key:
+                return Result(value.entry, stamps)
         return None
 
     def session(self, id: str) -> Session | None:
         """The session of an id."""
-        found: SessionResult = self._answer(SessionById(id))
+        found: SessionResult = self._answer(Get("session", id))
         return found.session
 
     def session_by_lookup(self, lookup: str) -> Session | None:
         """The session whose present secret is looked up by that."""
-        found: SessionResult = self._answer(SessionByLookup(lookup))
+        found: SessionResult = self._answer(Get("session_lookup", lookup))
         return found.session
 
     def entry(self, owner: str) -> OwnerEntry | None:
         """The entry of an owner."""
-        entry: OwnerEntry | None = self._answer(EntryOf(owner))
+        entry: OwnerEntry | None = self._answer(Get("entry", owner))
         return entry
 
     def ahead(self, queries: Sequence[Query]) -> None:
@@ -306,39 +286,39 @@ class ReadAhead(WriteSet):
 
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
         """The sessions of an owner that were not ended."""
-        sessions: Sequence[Session] = self._answer(SessionsOf(owner, limit, newest))
+        sessions: Sequence[Session] = self._answer(Members("sessions_of", owner, limit, newest))
         return sessions
 
     def session_count_of(self, owner: str) -> int:
         """How many sessions of an owner were not ended."""
-        count: int = self._answer(SessionCountOf(owner))
+        count: int = self._answer(Count("sessions_of", owner))
         return count
 
     def predecessors_of(self, session_id: str) -> Sequence[Session]:
         """The replaced sessions whose transferable tokens are in that session."""
-        sessions: Sequence[Session] = self._answer(PredecessorsOf(session_id))
+        sessions: Sequence[Session] = self._answer(Members("predecessors_of", session_id))
         return sessions
 
     def token(self, id: str) -> Token | None:
         """The token of an id."""
-        found: TokenResult = self._answer(TokenById(id))
+        found: TokenResult = self._answer(Get("token", id))
         return found.token
 
     def token_by_lookup(self, lookup: str) -> Token | None:
         """The token whose present secret is looked up by that."""
-        found: TokenResult = self._answer(TokenByLookup(lookup))
+        found: TokenResult = self._answer(Get("token_lookup", lookup))
         return found.token
 
     def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
         """The tokens that name that session as their holder."""
-        tokens: Sequence[Token] = self._answer(TokensOf(session_id, limit))
+        tokens: Sequence[Token] = self._answer(Members("tokens_of", session_id, limit))
         if limit is None:
             return tokens
-        asked, left_out = limit, self._left_out(TokensOf(session_id, limit))
+        asked, left_out = limit, self._left_out(Members("tokens_of", session_id, limit))
         while left_out and len(tokens) < limit and len(tokens) + left_out >= asked:  # what cannot be read took a place
             asked *= 2
-            tokens = self._answer(TokensOf(session_id, asked))
-            left_out = self._left_out(TokensOf(session_id, asked))
+            tokens = self._answer(Members("tokens_of", session_id, asked))
+            left_out = self._left_out(Members("tokens_of", session_id, asked))
         return tokens[:limit]
 
     def _left_out(self, query: Query) -> int:
@@ -348,30 +328,30 @@ class ReadAhead(WriteSet):
 
     def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:
         """The transferable tokens that name that session as their holder."""
-        tokens: Sequence[Token] = self._answer(TransferablesOf(session_id, limit))
+        tokens: Sequence[Token] = self._answer(Members("transferables_of", session_id, limit))
         return tokens
 
     def token_count_of(self, session_id: str, transferable: bool = False) -> int:
         """How many tokens name that session as their holder."""
-        count: int = self._answer(TokenCountOf(session_id, transferable))
+        count: int = self._answer(Count("transferables_of" if transferable else "tokens_of", session_id))
         return count
 
     def parked_tokens(self, owner: str, limit: int | None = None) -> Sequence[Token]:
         """The tokens that an owner holds without a session."""
-        tokens: Sequence[Token] = self._answer(ParkedTokens(owner, limit))
+        tokens: Sequence[Token] = self._answer(Members("parked_tokens", owner, limit))
         return tokens
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
         """The first outcome under that key."""
-        record: IdempotencyRecord | None = self._answer(IdempotencyOf(key))
+        record: IdempotencyRecord | None = self._answer(Get("idempotency", key))
         return record
 
     def setting(self, name: str) -> str | None:
         """A setting that all processes share."""
-        text: str | None = self._answer(SettingOf(name))
+        text: str | None = self._answer(Get("setting", name))
         return text
 
     def service_key(self, id: str) -> ServiceKey | None:
         """The service key of an id."""
-        key: ServiceKey | None = self._answer(KeyById(id))
+        key: ServiceKey | None = self._answer(Get("key", id))
         return key

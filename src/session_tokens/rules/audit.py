@@ -17,7 +17,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, TypeVar
 
-from ..contract.queries import Query, SettingOf, Snapshot
+from ..contract.queries import Get, Query, Snapshot
 from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..errors import CorruptRecord
 from ..events import Event, events_of
@@ -108,7 +108,7 @@ def head_of(text: str | None, chain: int = 0) -> Head:
 
 def head_queries(chains: Iterable[int] = range(CHAINS)) -> list[Query]:
     """Return what brings the heads of chains, the first ones or all, as of one instant."""
-    return [SettingOf(head_name(chain)) for chain in chains]
+    return [Get("setting", head_name(chain)) for chain in chains]
 
 
 def heads_in(answer: Snapshot) -> dict[int, Head]:
@@ -137,7 +137,7 @@ def audited(rule: Rule[Any]) -> Rule[Audited]:
     if made is None:
 
         def sure_reads(key: AuditKey, act: Act, chain: int, args: tuple[object, ...]) -> Sequence[Query]:
-            return [*queries_of(rule, args), SettingOf(head_name(chain))]
+            return [*queries_of(rule, args), Get("setting", head_name(chain))]
 
         def run(tx: Transaction, key: AuditKey, act: Act, chain: int, args: tuple[object, ...]) -> Audited:
             return _appended(tx, key, act, chain, rule(tx, *args))
@@ -146,7 +146,7 @@ def audited(rule: Rule[Any]) -> Rule[Audited]:
     return made
 
 
-@reads(lambda key, act, chain: [SettingOf(head_name(chain))])
+@reads(lambda key, act, chain: [Get("setting", head_name(chain))])
 def begin_audit(tx: Transaction, key: AuditKey, act: Act, chain: int) -> Audited:
     """Append an entry that says that a service keeps the log from now on; it is no event, for nothing changed."""
     return _with_entries(tx, key, act, chain, None, [Event(STARTED, tx.now, "", None)])

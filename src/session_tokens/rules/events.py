@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..contract.event_log import LogRead
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
 from ..events import GAP, NOWHERE, Event, Place, event_id
 from ..settings import EVENTS_SETTING
@@ -14,7 +14,7 @@ CURSORS = "events:cursor:"
 """The prefix of the shared settings that say up to which event a named follower has come."""
 
 
-@reads(lambda text: [SettingOf(EVENTS_SETTING)])
+@reads(lambda text: [Get("setting", EVENTS_SETTING)])
 def switch_events(tx: Transaction, text: str) -> None:
     """Have every process write events down from now on, or no more.
 
@@ -28,7 +28,7 @@ def switch_events(tx: Transaction, text: str) -> None:
         tx.note((GAP, "", "events were off"))
 
 
-@reads(lambda name, id: [SettingOf(CURSORS + name)])
+@reads(lambda name, id: [Get("setting", CURSORS + name)])
 def move_cursor(tx: Transaction, name: str, id: str | None) -> None:
     """Remember up to which event a named follower has come; ``None`` forgets the follower."""
     if tx.setting(CURSORS + name) != id:

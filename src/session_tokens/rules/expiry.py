@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from ..clock import NEVER
-from ..contract.queries import (
-    EntryOf,
-    IdempotencyOf,
-    PredecessorsOf,
-    SessionById,
-    SessionCountOf,
-    SessionsOf,
-    TokenById,
-    TokensOf,
-    TransferablesOf,
-)
+from ..contract.queries import Count, Get, Members
 from ..contract.transaction import Transaction, reads
 from ..events import SESSION_ENDED, TOKEN_ENDED
 from ..records import BOUND, OwnerEntry, Session, Token
@@ -112,9 +102,9 @@ def end_session(tx: Transaction, session: Session, at: int, reason: str) -> None
     tx.note((SESSION_ENDED, ended, reason))
 
 
-def replacing_queries(few: int, id: str) -> tuple[TransferablesOf, PredecessorsOf]:
+def replacing_queries(few: int, id: str) -> tuple[Members, Members]:
     """Return what replacing a session reads."""
-    return TransferablesOf(id, few + 1), PredecessorsOf(id)
+    return Members("transferables_of", id, few + 1), Members("predecessors_of", id)
 
 
 def replace_session(tx: Transaction, policy: Policy, session: Session, heir_id: str) -> None:
@@ -139,7 +129,13 @@ def replace_session(tx: Transaction, policy: Policy, session: Session, heir_id: 
     tx.note((SESSION_ENDED, ended, "replaced"))
 
 
-@reads(lambda policy, id: [SessionById(id), TokensOf(id, policy.cleaning_batch), PredecessorsOf(id)])
+@reads(
+    lambda policy, id: [
+        Get("session", id),
+        Members("tokens_of", id, policy.cleaning_batch),
+        Members("predecessors_of", id),
+    ]
+)
 def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
     """End a session whose time is over, clean up behind one that ended, or forget one that ended long ago.
 
@@ -223,7 +219,7 @@ def _left_behind(token: Token, at: int, now: int) -> Token | None:
     return unassigned if now < unassigned.deadline else None
 
 
-@reads(lambda policy, id: [TokenById(id)])
+@reads(lambda policy, id: [Get("token", id)])
 def sweep_token(tx: Transaction, policy: Policy, id: str) -> bool:
     """Delete a token whose own time, or time unassigned, is over; return whether one was.
 
@@ -245,7 +241,7 @@ def _ended_before(tx: Transaction, session: Session, deadline: int) -> bool:
     return not session.alive(tx.now, entry) and session.end(tx.now, entry).at < deadline
 
 
-@reads(lambda policy, key: [IdempotencyOf(key)])
+@reads(lambda policy, key: [Get("idempotency", key)])
 def sweep_idempotency(tx: Transaction, policy: Policy, key: str) -> bool:
     """Forget the outcome under an idempotency key whose time is over; return whether one was."""
     record = tx.idempotency(key)
@@ -256,7 +252,7 @@ def sweep_idempotency(tx: Transaction, policy: Policy, key: str) -> bool:
     return True
 
 
-@reads(lambda owner, most: [EntryOf(owner), SessionCountOf(owner), SessionsOf(owner, most + 2)])
+@reads(lambda owner, most: [Get("entry", owner), Count("sessions_of", owner), Members("sessions_of", owner, most + 2)])
 def sweep_owner(tx: Transaction, owner: str, most: int) -> int:
     """End at most ``most`` sessions of an owner that are over; return how many were.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..contract.queries import IdempotencyOf, Query
+from ..contract.queries import Get, Query
 from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..errors import IdempotencyMismatch
 from ..records import IdempotencyRecord
@@ -29,7 +29,7 @@ class Ticket(NamedTuple):
 
 
 def _queries(ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Query]:
-    return [IdempotencyOf(ticket.key), *queries_of(rule, args)]
+    return [Get("idempotency", ticket.key), *queries_of(rule, args)]
 
 
 @reads(_queries)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..contract.queries import Result, SessionListing, SessionResult, TokenListing, TokenResult
+from ..contract.queries import Result, Scan, SessionResult, TokenResult
 from ..records import Session, Token
 from .reserved import is_anonymous
 
 
-def sessions_listed(listing: SessionListing, found: Iterable[SessionResult], now: int) -> list[Session]:
+def sessions_listed(listing: Scan, found: Iterable[SessionResult], now: int) -> list[Session]:
     """Return the living sessions that match the listing."""
     return [
         session
@@ -22,12 +22,12 @@ def sessions_listed(listing: SessionListing, found: Iterable[SessionResult], now
     ]
 
 
-def users_sessions_listed(listing: SessionListing, found: Iterable[SessionResult], now: int) -> list[Session]:
+def users_sessions_listed(listing: Scan, found: Iterable[SessionResult], now: int) -> list[Session]:
     """As ``sessions_listed``, without those of visitors who have not logged in."""
     return [session for session in sessions_listed(listing, found, now) if not is_anonymous(session.owner)]
 
 
-def tokens_listed(listing: TokenListing, found: Iterable[TokenResult], now: int) -> list[Token]:
+def tokens_listed(listing: Scan, found: Iterable[TokenResult], now: int) -> list[Token]:
     """Return the living tokens that match the listing, each as it stands now and as callers see it."""
     listed = []
     for each in found:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from ..clock import Clock
-from ..contract.queries import Query, SessionByLookup
+from ..contract.queries import Get, Query
 from ..contract.transaction import Transaction, reads
 from ..errors import AlreadyExists, InvalidInput
 from ..events import SESSION_ENDED, TOKEN_TRANSFERRED
@@ -20,7 +20,7 @@ from .sessions import Opening, open_session, opening_queries
 
 def log_in_queries(policy: Policy, opening: Opening, former: Key, lookups: Sequence[str]) -> list[Query]:
     """Return what a log-in reads."""
-    unused = [SessionByLookup(lookup) for lookup in lookups]
+    unused = [Get("session_lookup", lookup) for lookup in lookups]
     return [*opening_queries(policy, opening.owner), *session_queries(former), *unused]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..clock import NEVER
-from ..contract.queries import Query, SessionById, SessionByLookup, SessionResult, TokenById, TokenByLookup
+from ..contract.queries import Get, Query, SessionResult
 from ..contract.transaction import Transaction
 from ..errors import SessionEnded, UnknownSession, UnknownToken
 from ..records import OwnerEntry, Session, Token
@@ -22,12 +22,12 @@ Key = str | tuple[str, ...]
 
 def session_queries(key: Key) -> Sequence[Query]:
     """Return what finding a session by ``key`` reads."""
-    return [SessionById(key)] if isinstance(key, str) else [SessionByLookup(lookup) for lookup in key]
+    return [Get("session", key)] if isinstance(key, str) else [Get("session_lookup", lookup) for lookup in key]
 
 
 def token_queries(key: Key) -> Sequence[Query]:
     """Return what finding a token by ``key`` reads."""
-    return [TokenById(key)] if isinstance(key, str) else [TokenByLookup(lookup) for lookup in key]
+    return [Get("token", key)] if isinstance(key, str) else [Get("token_lookup", lookup) for lookup in key]
 
 
 def lives(tx: Transaction, session: Session, entry: OwnerEntry | None) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..contract.queries import IdempotencyOf, Query, SettingOf
+from ..contract.queries import Get, Query
 from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..records import IdempotencyRecord
 from .idempotency import Ticket
@@ -27,7 +27,7 @@ WAITING = "waiting"
 def _queries(
     ticket: Ticket, kept_ms: int, is_presented: bool, rule: Rule[Any], args: tuple[object, ...]
 ) -> Sequence[Query]:
-    return [IdempotencyOf(ticket.key), SettingOf(FINISHED), *queries_of(rule, args)]
+    return [Get("idempotency", ticket.key), Get("setting", FINISHED), *queries_of(rule, args)]
 
 
 @reads(_queries)
@@ -60,7 +60,7 @@ def move_in(
     return mark
 
 
-@reads(lambda: [SettingOf(FINISHED)])
+@reads(lambda: [Get("setting", FINISHED)])
 def finish_moving_in(tx: Transaction) -> bool:
     """Move nothing in from now on; return whether that is new."""
     if tx.setting(FINISHED) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..contract.queries import EntryOf, Query, SessionCountOf, SessionsOf
+from ..contract.queries import Count, Get, Members, Query
 from ..contract.transaction import Transaction, reads
 from ..errors import NotOwner
 from ..events import OWNER_DISABLED, OWNER_ENABLED
@@ -16,7 +16,7 @@ from .lookup import Key, living_session, only_ends, session_queries
 
 def ending_queries(owner: str, most: int) -> list[Query]:
     """Return what ending all sessions of an owner reads."""
-    return [EntryOf(owner), SessionCountOf(owner), SessionsOf(owner, most + 1)]
+    return [Get("entry", owner), Count("sessions_of", owner), Members("sessions_of", owner, most + 1)]
 
 
 @reads(
@@ -122,7 +122,7 @@ def disable_owner(tx: Transaction, owner: str, most: int = 0) -> bool:
     return True
 
 
-@reads(lambda owner: [EntryOf(owner)])
+@reads(lambda owner: [Get("entry", owner)])
 def enable_owner(tx: Transaction, owner: str) -> bool:
     """Let a disabled owner open sessions again; those that died stay dead. Returns whether that is new."""
     entry = tx.entry(owner)

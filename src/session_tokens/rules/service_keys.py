@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..contract.queries import KeyById, SettingOf
+from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
 from ..errors import AlreadyExists, UnknownKey
 from ..events import KEY_CREATED, KEY_REVOKED, KEY_ROTATED
@@ -16,7 +16,7 @@ USED_EVERY_MS = 60_000
 """How old a last use may be before a newer one is written down."""
 
 
-@reads(lambda key: [KeyById(key.id)])
+@reads(lambda key: [Get("key", key.id)])
 def add_service_key(tx: Transaction, key: ServiceKey) -> ServiceKey:
     """Keep a new service key.
 
@@ -30,7 +30,7 @@ def add_service_key(tx: Transaction, key: ServiceKey) -> ServiceKey:
     return key
 
 
-@reads(lambda key, lifetime_ms: [KeyById(key.id)])
+@reads(lambda key, lifetime_ms: [Get("key", key.id)])
 def create_service_key(tx: Transaction, key: ServiceKey, lifetime_ms: int | None) -> bool:
     """Keep a new service key that lives from now for ``lifetime_ms``, ``None`` for ever; its own instants are not used.
 
@@ -42,7 +42,7 @@ def create_service_key(tx: Transaction, key: ServiceKey, lifetime_ms: int | None
     return True
 
 
-@reads(lambda id, lookup, old_id, overlap_ms, lifetime_ms: [KeyById(id), KeyById(old_id)])
+@reads(lambda id, lookup, old_id, overlap_ms, lifetime_ms: [Get("key", id), Get("key", old_id)])
 def rotate_service_key(
     tx: Transaction, id: str, lookup: str, old_id: str, overlap_ms: int, lifetime_ms: int | None
 ) -> bool:
@@ -73,7 +73,7 @@ def rotate_service_key(
     return True
 
 
-@reads(lambda id: [KeyById(id), SettingOf(USED + id)])
+@reads(lambda id: [Get("key", id), Get("setting", USED + id)])
 def remove_service_key(tx: Transaction, id: str) -> bool:
     """Delete a service key and when it was used last, keep what it was bound to; return whether there was one."""
     if tx.setting(USED + id) is not None:
@@ -88,7 +88,7 @@ def remove_service_key(tx: Transaction, id: str) -> bool:
     return True
 
 
-@reads(lambda id: [KeyById(id), SettingOf(USED + id)])
+@reads(lambda id: [Get("key", id), Get("setting", USED + id)])
 def note_use(tx: Transaction, id: str) -> None:
     """Write down that a key was used, unless a process did so within the last minute or the key is gone."""
     last = tx.setting(USED + id)

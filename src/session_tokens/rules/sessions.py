@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..clock import Clock
-from ..contract.queries import EntryOf, ParkedTokens, Query, SessionById, SessionCountOf, SessionsOf
+from ..contract.queries import Count, Get, Members, Query
 from ..contract.transaction import Transaction, reads
 from ..errors import (
     AlreadyExists,
@@ -96,10 +96,10 @@ class Opening:
 
 def opening_queries(policy: Policy, owner: str) -> list[Query]:
     """Return what opening a session reads: with a cap all of the owner's, else the newest and how many there are."""
-    queries: list[Query] = [EntryOf(owner), ParkedTokens(owner, policy.cleaning_batch)]
+    queries: list[Query] = [Get("entry", owner), Members("parked_tokens", owner, policy.cleaning_batch)]
     if policy.max_sessions is None:
-        return [*queries, SessionsOf(owner, 1, True), SessionCountOf(owner)]
-    return [*queries, SessionsOf(owner), SessionCountOf(owner)]
+        return [*queries, Members("sessions_of", owner, 1, True), Count("sessions_of", owner)]
+    return [*queries, Members("sessions_of", owner), Count("sessions_of", owner)]
 
 
 @reads(lambda policy, opening, clock: opening_queries(policy, opening.owner))
@@ -238,7 +238,7 @@ def _to_replace(tx: Transaction, policy: Policy, cap: int, living: Sequence[Sess
     return living
 
 
-@reads(lambda id, lookup: [SessionById(id)])
+@reads(lambda id, lookup: [Get("session", id)])
 def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
     """Write down that an attached living session was used, and under which current pepper its secret is looked up.
 
@@ -343,7 +343,7 @@ def detach_session(tx: Transaction, key: Key) -> Session:
     return detached
 
 
-@reads(lambda id, lookup, kind=None, own="": [SessionById(id)])
+@reads(lambda id, lookup, kind=None, own="": [Get("session", id)])
 def attach_session(tx: Transaction, id: str, lookup: str | None, kind: str | None = None, own: str = "") -> Session:
     """Log a detached session in again with a new secret; its idle clock restarts.
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
 from ..events import GAP, SETTING_CHANGED
 from ..settings import EVENTS_SETTING
 
 
-@reads(lambda name, text: [SettingOf(name)])
+@reads(lambda name, text: [Get("setting", name)])
 def write_setting(tx: Transaction, name: str, text: str | None) -> None:
     """Set a shared setting; ``None`` deletes it."""
     if tx.setting(name) != text:
         tx.put_setting(name, text)
 
 
-@reads(lambda name, kept_as, text: [SettingOf(kept_as)])
+@reads(lambda name, kept_as, text: [Get("setting", kept_as)])
 def change_general(tx: Transaction, name: str, kept_as: str, text: str | None) -> bool:
     """Set a general setting, or take it away (``None``); return whether that changes it.
 

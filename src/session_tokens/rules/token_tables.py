@@ -7,7 +7,7 @@ thing gives its name free again.
 from __future__ import annotations
 
 from ..clock import Clock
-from ..contract.queries import SessionById, TokenById, TokensOf
+from ..contract.queries import Get, Members
 from ..contract.transaction import Transaction, reads
 from ..errors import AlreadyExists, SessionEnded, UnknownSession, UnknownToken
 from ..events import SESSION_CHANGED, SESSION_ENDED
@@ -22,9 +22,9 @@ from .tokens import Issue, claim_token, issue_under, receiving_queries, receivin
 
 @reads(
     lambda policy, opening, issue, clock: [
-        SessionById(opening.id),
+        Get("session", opening.id),
         *opening_queries(policy, opening.owner),
-        *([TokenById(issue.id)] if issue is not None else []),
+        *([Get("token", issue.id)] if issue is not None else []),
     ]
 )
 def add_session(
@@ -69,7 +69,7 @@ def _ended_with_opening(tx: Transaction, former: Session | None, opening: Openin
     return True
 
 
-@reads(lambda policy, owner, issue: [*receiving_queries(owner), TokenById(issue.id)])
+@reads(lambda policy, owner, issue: [*receiving_queries(owner), Get("token", issue.id)])
 def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -> Token:
     """Issue a token under the newest living session of an owner.
 
@@ -83,7 +83,7 @@ def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -
     return issue_under(tx, policy, session, issue)
 
 
-@reads(lambda id, token_id, reason: [SessionById(id), TokenById(token_id)])
+@reads(lambda id, token_id, reason: [Get("session", id), Get("token", token_id)])
 def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> bool:
     """End the session of that id, or the one that holds the token of that id; return whether one lived."""
     session = tx.session(id)
@@ -101,7 +101,7 @@ def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> boo
     return True
 
 
-@reads(lambda id, session_id, owner: [TokenById(id), SessionById(session_id)])
+@reads(lambda id, session_id, owner: [Get("token", id), Get("session", session_id)])
 def acquire_token(tx: Transaction, id: str, session_id: str, owner: str) -> bool:
     """Have an owner's session hold a transferable token; return whether it does afterwards.
 
@@ -127,7 +127,7 @@ def acquire_token(tx: Transaction, id: str, session_id: str, owner: str) -> bool
     return False
 
 
-@reads(lambda id, timeout_ms: [SessionById(id)])
+@reads(lambda id, timeout_ms: [Get("session", id)])
 def set_session_timeout(tx: Transaction, id: str, timeout_ms: int | None) -> Session:
     """Restart a session's clock with another timeout, ``None`` for never.
 
@@ -145,7 +145,7 @@ def set_session_timeout(tx: Transaction, id: str, timeout_ms: int | None) -> Ses
     return changed
 
 
-@reads(lambda id: [SessionById(id)])
+@reads(lambda id: [Get("session", id)])
 def allow_detach(tx: Transaction, id: str) -> Session:
     """Mark a session as detachable.
 
@@ -155,7 +155,7 @@ def allow_detach(tx: Transaction, id: str) -> Session:
     return change_session(tx, id, SessionChange(detachable=True))
 
 
-@reads(lambda session, tokens: [SessionById(session.id)] if session is not None else [])
+@reads(lambda session, tokens: [Get("session", session.id)] if session is not None else [])
 def adopt(tx: Transaction, session: Session | None, tokens: list[tuple[str, Token | None]]) -> None:
     """Take over what a shared database says of a session and of tokens; ``None`` for what it has no more.
 
@@ -175,7 +175,7 @@ def adopt(tx: Transaction, session: Session | None, tokens: list[tuple[str, Toke
             tx.put_token(former, token)
 
 
-@reads(lambda policy, id: [SessionById(id), TokensOf(id, policy.cleaning_batch)])
+@reads(lambda policy, id: [Get("session", id), Members("tokens_of", id, policy.cleaning_batch)])
 def forget_session(tx: Transaction, policy: Policy, id: str) -> bool:
     """End locally a session that a shared database has no more, and its tokens; return whether it lived here."""
     session = tx.session(id)

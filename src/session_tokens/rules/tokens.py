@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from ..clock import NEVER
-from ..contract.queries import EntryOf, Query, SessionsOf
+from ..contract.queries import Get, Members, Query
 from ..contract.transaction import Transaction, reads
 from ..errors import (
     AlreadyExists,
@@ -151,7 +151,7 @@ def _same_again(tx: Transaction, former: Token, owner: str | None, issue: Issue)
 
 def receiving_queries(receiver: str) -> list[Query]:
     """Return what finding the session of a receiver reads."""
-    return [EntryOf(receiver), SessionsOf(receiver, NEWEST_READ, True)]
+    return [Get("entry", receiver), Members("sessions_of", receiver, NEWEST_READ, True)]
 
 
 def receiving_session(tx: Transaction, receiver: str) -> Session | None:

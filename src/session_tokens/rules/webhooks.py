@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
 from ..errors import Conflict, IdempotencyMismatch, InvalidInput, LimitReached
 from ..events import (
@@ -127,7 +127,7 @@ def _find(hooks: Sequence[Hook], id: str) -> int:
     raise InvalidInput("there is no webhook of that id; list them")
 
 
-@reads(lambda hook, cursor: [SettingOf(HOOKS)])
+@reads(lambda hook, cursor: [Get("setting", HOOKS)])
 def add_hook(tx: Transaction, hook: Hook, cursor: str) -> Hook:
     """Tell a webhook of all that happens from now on; one that is there already is answered as it is.
 
@@ -150,7 +150,7 @@ def add_hook(tx: Transaction, hook: Hook, cursor: str) -> Hook:
     return made
 
 
-@reads(lambda id: [SettingOf(HOOKS)])
+@reads(lambda id: [Get("setting", HOOKS)])
 def remove_hook(tx: Transaction, id: str) -> bool:
     """Tell a webhook nothing more, and forget what waits for it; return whether there was one."""
     hooks = hooks_of(tx.setting(HOOKS))
@@ -163,7 +163,7 @@ def remove_hook(tx: Transaction, id: str) -> bool:
     return True
 
 
-@reads(lambda id, overlap_ms: [SettingOf(HOOKS)])
+@reads(lambda id, overlap_ms: [Get("setting", HOOKS)])
 def rotate_hook(tx: Transaction, id: str, overlap_ms: int) -> int:
     """Sign with a new key, the one before beside it for a while; return the generation of the new one.
 
@@ -195,7 +195,7 @@ def _instant(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(" ", "seconds").replace("+00:00", " UTC")
 
 
-@reads(lambda id, url, kinds, is_on: [SettingOf(HOOKS)])
+@reads(lambda id, url, kinds, is_on: [Get("setting", HOOKS)])
 def change_hook(
     tx: Transaction, id: str, url: str | Unset, kinds: tuple[str, ...] | None | Unset, is_on: bool | Unset
 ) -> bool:
@@ -222,7 +222,7 @@ def change_hook(
     return bool(changed)
 
 
-@reads(lambda id: [SettingOf(HOOKS)])
+@reads(lambda id: [Get("setting", HOOKS)])
 def leave_hook(tx: Transaction, id: str) -> None:
     """Send nothing more to a webhook whose address said that it is gone; nothing is forgotten.
 
@@ -241,7 +241,7 @@ def _switch(tx: Transaction, id: str, is_on: bool, why: str) -> None:
         tx.note((WEBHOOK_CHANGED, id, why))
 
 
-@reads(lambda id, after: [SettingOf(HOOKS), SettingOf(STATE + id)])
+@reads(lambda id, after: [Get("setting", HOOKS), Get("setting", STATE + id)])
 def replay_hook(tx: Transaction, id: str, after: str | None) -> int:
     """Send once more: all that was given up, or everything after an event; return how many of it were given up.
 
@@ -265,7 +265,7 @@ def replay_hook(tx: Transaction, id: str, after: str | None) -> int:
     return len(state.dead)
 
 
-@reads(lambda who, for_ms: [SettingOf(LEASE)])
+@reads(lambda who, for_ms: [Get("setting", LEASE)])
 def take_lease(tx: Transaction, who: str, for_ms: int) -> bool:
     """Be the one process that sends, for so long; return whether that is so."""
     holder, _, until = (tx.setting(LEASE) or ":0").rpartition(":")
@@ -277,14 +277,14 @@ def take_lease(tx: Transaction, who: str, for_ms: int) -> bool:
     return True
 
 
-@reads(lambda who: [SettingOf(LEASE)])
+@reads(lambda who: [Get("setting", LEASE)])
 def give_lease_back(tx: Transaction, who: str) -> None:
     """Let another process send at once."""
     if (tx.setting(LEASE) or "").rpartition(":")[0] == who:
         tx.put_setting(LEASE, None)
 
 
-@reads(lambda who, id, before, after: [SettingOf(LEASE), SettingOf(STATE + id)])
+@reads(lambda who, id, before, after: [Get("setting", LEASE), Get("setting", STATE + id)])
 def save_state(tx: Transaction, who: str, id: str, before: str | None, after: str) -> bool:
     """Write down how far a webhook has come; not if another process sends, or it was replayed or removed meanwhile."""
     if (tx.setting(LEASE) or "").rpartition(":")[0] != who or tx.setting(STATE + id) != before or before is None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
-from ..contract.queries import KeyById
+from ..contract.queries import Get
 from ..errors import SessionTokensError
 from ..events import KEY_REVOKED, Event
 from .calls import Call
@@ -98,7 +98,7 @@ def _message(event: Event) -> bytes:
 
 async def _lives(call: Call) -> bool:
     """Whether the service key that asked is still one."""
-    now, found = await call.tokens.store.read([KeyById(call.key.id)])
+    now, found = await call.tokens.store.read([Get("key", call.key.id)])
     key = found[0].value
     return key is not None and key.alive(now)
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from ..contract.queries import SessionById
+from ..contract.queries import Get
 from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..records import Issued, Page, Session, Token
@@ -114,7 +114,7 @@ async def list_sessions(call: Call) -> Snapshot:
 
 async def get_session(call: Call) -> Snapshot:
     """Read a living session; one that ended within the last hour answers with its reason."""
-    now, found = await call.tokens.store.read([SessionById(_session_id(call))])
+    now, found = await call.tokens.store.read([Get("session", _session_id(call))])
     return _session(living_session_in(now, found[0].value))
 
 

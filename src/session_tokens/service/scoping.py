@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import UNSET
 
 from .._async.api import AsyncSessionTokens
-from ..contract.queries import KeyById, Query, SessionById, SessionByLookup, SettingOf, TokenById, TokenByLookup
+from ..contract.queries import Get, Query
 from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import UnknownSession, UnknownToken
 from ..records import ServiceKey, Session, Token
@@ -120,13 +120,13 @@ class Scopes:
         lookups = self._tokens.store.keyring.lookups
         queries: list[Query]
         if is_id(SESSION_ID, name):
-            queries = [SessionById(name)]
+            queries = [Get("session", name)]
         elif is_id(TOKEN_ID, name):
-            queries = [TokenById(name)]
+            queries = [Get("token", name)]
         elif is_session_secret(name):
-            queries = [SessionByLookup(lookup) for lookup in lookups(name)]
+            queries = [Get("session_lookup", lookup) for lookup in lookups(name)]
         elif is_secret(TOKEN_SECRET, name):
-            queries = [TokenByLookup(lookup) for lookup in lookups(name)]
+            queries = [Get("token_lookup", lookup) for lookup in lookups(name)]
         else:
             return None
         _, found = await self._tokens.store.read(queries)
@@ -139,7 +139,7 @@ class Scopes:
             return EVERYTHING
         known = self._makers.get(client_id)
         if known is None:
-            _, (key, gone) = await self._tokens.store.read([KeyById(client_id), SettingOf(SCOPE + client_id)])
+            _, (key, gone) = await self._tokens.store.read([Get("key", client_id), Get("setting", SCOPE + client_id)])
             known = scope_in(gone.value) if key.value is None else scope_of(key.value)
             if len(self._makers) >= MAKERS_MAX:
                 self._makers.clear()

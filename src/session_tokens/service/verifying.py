@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._async.api import AsyncSessionTokens
-from ..contract.queries import Query, SessionByLookup, SessionResult, Snapshot, TokenByLookup, TokenResult
+from ..contract.queries import Get, Query, SessionResult, Snapshot, TokenResult
 from ..crypto.minting import TOKEN_SECRET, Keyring, is_secret, is_session_secret
 from ..records import Session, Token
 from ..rules.expiry import shown_until, touch_is_due
@@ -18,10 +18,10 @@ def verification(keyring: Keyring, secret: str) -> Sequence[Query]:
     """Return what verifying a secret asks the store; nothing for a string that cannot be one."""
     if is_secret(TOKEN_SECRET, secret):
         first, *others = keyring.lookups(secret)
-        return (TokenByLookup(first, tuple(others)),)
+        return (Get("token_lookup", first, tuple(others)),)
     if is_session_secret(secret):
         first, *others = keyring.lookups(secret)
-        return (SessionByLookup(first, tuple(others)),)
+        return (Get("session_lookup", first, tuple(others)),)
     return ()
 
 
@@ -54,11 +54,11 @@ async def verified_session(
     if snapshot is None or not queries:
         return await tokens.verify_session(secret, touch=touch)
     query, result = queries[0], snapshot.found[0].value
-    assert isinstance(query, SessionByLookup)
+    assert isinstance(query, Get)
     assert isinstance(result, SessionResult)
     session = result.session
     if session is None:
         return None
-    if touch and (touch_is_due(session, snapshot.now) or session.lookup != query.lookup):
+    if touch and (touch_is_due(session, snapshot.now) or session.lookup != query.key):
         return await tokens.verify_session(secret)
     return session if session.authenticates(snapshot.now, result.entry) else None

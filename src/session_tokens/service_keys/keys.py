@@ -17,7 +17,7 @@ from typing import TypeVar
 from .. import validation as inputs
 from .._async.core import run_audited
 from ..audit.log import Audit
-from ..contract.queries import AllKeys, KeyById, KeyByLookup, Query, Snapshot
+from ..contract.queries import Get, Query, Scan, Snapshot
 from ..contract.store import Store
 from ..contract.transaction import Rule
 from ..crypto.minting import KEY_ID, KEY_SECRET, Keyring, is_id, is_secret, new_id, new_secret, secret_of
@@ -108,7 +108,7 @@ async def create_key(
 
 async def list_keys(store: Store) -> list[ServiceKey]:
     """Return all service keys, expired ones too, oldest first."""
-    _, found = await store.read([AllKeys()])
+    _, found = await store.read([Scan("keys")])
     return list(found[0].value)
 
 
@@ -116,7 +116,7 @@ async def get_key(store: Store, id: str) -> ServiceKey | None:
     """Return the service key of an id, expired ones too; ``None`` for every other string."""
     if not is_id(KEY_ID, id):
         return None
-    _, found = await store.read([KeyById(id)])
+    _, found = await store.read([Get("key", id)])
     key: ServiceKey | None = found[0].value
     return key
 
@@ -183,7 +183,7 @@ async def living_key_with(
     store: Store, lookups: Sequence[str], id: str | None, queries: Sequence[Query]
 ) -> tuple[ServiceKey | None, Snapshot | None]:
     """As ``living_key``, with what other queries found in the same read; ``None`` if one of them is unreadable."""
-    query = KeyByLookup(lookups[0], tuple(lookups[1:]))
+    query = Get("key_lookup", lookups[0], tuple(lookups[1:]))
     snapshot: Snapshot | None
     try:
         snapshot = answer = await store.look([query, *queries])

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..contract.store import Store
 from ..errors import StoreError
 from ..records import ServiceKey
@@ -24,7 +24,7 @@ KEYS_MAX = 1_000
 
 async def last_used(store: Store, keys: Sequence[ServiceKey]) -> dict[str, int]:
     """Return when each key was used last, in milliseconds and up to a minute early; without those that never were."""
-    _, found = await store.read([SettingOf(USED + key.id) for key in keys])
+    _, found = await store.read([Get("setting", USED + key.id) for key in keys])
     return {key.id: int(one.value) for key, one in zip(keys, found, strict=True) if one.value is not None}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..clock import Clock
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..contract.store import BlockingStore, Store
 from ..crypto.minting import Pepper
 from ..errors import Conflict, CorruptRecord, InvalidInput
@@ -71,7 +71,7 @@ async def _look_first(store: Store) -> None:
     """Refuse a store into which a copy was not finished; learn whether it keeps events."""
     from .common.copying import MARK, unfinished
 
-    _, (mark, events) = await store.read([SettingOf(MARK), SettingOf(EVENTS_SETTING)])
+    _, (mark, events) = await store.read([Get("setting", MARK), Get("setting", EVENTS_SETTING)])
     error = unfinished(mark.value)
     if error is not None:
         raise error
@@ -87,7 +87,7 @@ def open_store_now(
         from .common.copying import MARK, unfinished
 
         try:
-            _, (mark, events) = store.read_now([SettingOf(MARK), SettingOf(EVENTS_SETTING)])
+            _, (mark, events) = store.read_now([Get("setting", MARK), Get("setting", EVENTS_SETTING)])
             error = unfinished(mark.value)
             if error is not None:
                 raise error

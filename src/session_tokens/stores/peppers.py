@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
 from ..crypto.key_file import Keys, key_path_of, keyring_of, read_key_file, replace_key_file
 from ..crypto.minting import PEPPER_BYTES_MIN, checked_peppers
@@ -141,7 +142,7 @@ def _insist_it_is_held(keys: Keys, key_id: str) -> None:
         raise InvalidInput(f"{keys.source} does not hold the pepper {key_id}; it holds {', '.join(keys.peppers)}")
 
 
-@reads(lambda kind, keys: [ACCESS[kind].query(key) for key in keys])
+@reads(lambda kind, keys: [Get(ACCESS[kind].what, key) for key in keys])
 def _sign_anew(tx: Transaction, kind: str, keys: Sequence[str]) -> int:
     """Write records as they are, which signs them under the current pepper."""
     for key in keys:

@@ -81,52 +81,54 @@ slow. A store for many users has a stamp for each record and each index, and ind
             return TokenResult(token, session, entry, self.kept["sessions"].get(successor))
 
         def answer(self, query):
-            keys = lambda: (query.lookup, *query.others)                 # of a secret: one for each live pepper
+            keys = lambda: (query.key, *query.others)                    # of a secret: one for each live pepper
             first = lambda kind: next(iter(self.all(kind, lambda record: record.lookup in keys())), None)
             match query:
-                case SessionById(id):
+                case Get("session", id):
                     return self.with_entry(self.kept["sessions"].get(id))
-                case SessionByLookup():
+                case Get("session_lookup"):
                     return self.with_entry(first("sessions"))
-                case SessionsOf(owner, limit, newest):
+                case Members("sessions_of", owner, limit, newest):
                     sessions = self.all("sessions", lambda session: owner_of_living(session) == owner)
                     return sessions if limit is None else sessions[-limit:] if newest else sessions[:limit]
-                case SessionCountOf(owner):
+                case Count("sessions_of", owner):
                     return len(self.all("sessions", lambda session: owner_of_living(session) == owner))
-                case PredecessorsOf(session_id):
+                case Members("predecessors_of", session_id):
                     return self.all("sessions", lambda session: session.details.successor == session_id)
-                case EntryOf(owner):
+                case Get("entry", owner):
                     return self.kept["entries"].get(owner)
-                case TokenById(id):
+                case Get("token", id):
                     return self.with_session(self.kept["tokens"].get(id))
-                case TokenByLookup():
+                case Get("token_lookup"):
                     return self.with_session(first("tokens"))
-                case TokensOf(session_id, limit):
+                case Members("tokens_of", session_id, limit):
                     return self.all("tokens", lambda token: token.session_id == session_id, limit=limit)
-                case TransferablesOf(session_id, limit):
+                case Members("transferables_of", session_id, limit):
                     moving = lambda token: token.session_id == session_id and token.is_transferable
                     return self.all("tokens", moving, limit=limit)
-                case TokenCountOf(session_id, transferable):
-                    counted = lambda token: token.session_id == session_id and transferable <= token.is_transferable
-                    return len(self.all("tokens", counted))
-                case ParkedTokens(owner, limit):
+                case Count("tokens_of", session_id):
+                    return len(self.all("tokens", lambda token: token.session_id == session_id))
+                case Count("transferables_of", session_id):
+                    moving = lambda token: token.session_id == session_id and token.is_transferable
+                    return len(self.all("tokens", moving))
+                case Members("parked_tokens", owner, limit):
                     return self.all("tokens", lambda token: parked_owner(token) == owner, limit=limit)
-                case IdempotencyOf(key):
+                case Get("idempotency", key):
                     return self.kept["outcomes"].get(key)
-                case SettingOf(name):
+                case Get("setting", name):
                     return self.kept["settings"].get(name)
-                case KeyByLookup():
+                case Get("key_lookup"):
                     return first("keys")
-                case KeyById(id):
+                case Get("key", id):
                     return self.kept["keys"].get(id)
-                case AllKeys():
+                case Scan("keys"):
                     return self.all("keys", lambda key: True)
-                case PeppersInUse():                                # of records that outlive the process
+                case Scan("peppers"):                                # of records that outlive the process
                     return []
-                case SessionListing(_, _, after, limit):             # the filters are hints: more is never wrong
+                case Scan("sessions", after, limit):                  # the filters are hints: more is never wrong
                     living = lambda session: session.ended_at is None
                     return [self.with_entry(session) for session in self.all("sessions", living, after, limit)]
-                case TokenListing(after=after, limit=limit):
+                case Scan("tokens", after, limit):
                     return [self.with_session(token) for token in self.all("tokens", lambda token: True, after, limit)]
 
         def due_now(self, now, limit):

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from .._async.api import AsyncSessionTokens
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..errors import SessionTokensError
 from ..events import Event, event_id, place_of_event
 from ..rules import webhooks as rules
@@ -127,7 +127,7 @@ class Deliverer:
     async def round(self, id: str) -> tuple[int, int]:
         """Send what is due and what is new; return how many events were tried, and how many of them taken."""
         store = self._tokens.store
-        now, (hooks, found) = await store.read([SettingOf(rules.HOOKS), SettingOf(rules.STATE + id)])
+        now, (hooks, found) = await store.read([Get("setting", rules.HOOKS), Get("setting", rules.STATE + id)])
         hook = next((hook for hook in rules.hooks_of(hooks.value) if hook.id == id), None)
         if hook is None or not hook.is_on:
             return 0, 0

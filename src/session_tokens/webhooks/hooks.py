@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import validation as inputs
 from .._async.api import AsyncSessionTokens
-from ..contract.queries import SettingOf
+from ..contract.queries import Get
 from ..crypto.minting import PARTITION, new_id
 from ..errors import InvalidInput
 from ..events import GAP, KINDS, NOWHERE, event_id, place_of_event
@@ -61,7 +61,7 @@ def _id_of(idempotency_key: str) -> str:
 
 async def list_webhooks(tokens: AsyncSessionTokens) -> list[Hook]:
     """Return all webhooks, oldest first."""
-    _, found = await tokens.store.read([SettingOf(rules.HOOKS)])
+    _, found = await tokens.store.read([Get("setting", rules.HOOKS)])
     return rules.hooks_of(found[0].value)
 
 
@@ -150,7 +150,7 @@ async def state_of_webhook(tokens: AsyncSessionTokens, id: str) -> State:
     Raises:
         InvalidInput: there is no such webhook.
     """
-    _, (hooks, state) = await tokens.store.read([SettingOf(rules.HOOKS), SettingOf(rules.STATE + id)])
+    _, (hooks, state) = await tokens.store.read([Get("setting", rules.HOOKS), Get("setting", rules.STATE + id)])
     if all(hook.id != id for hook in rules.hooks_of(hooks.value)):
         raise InvalidInput("there is no webhook of that id; list them")
     return rules.state_of(state.value)

@@ -24,7 +24,7 @@ from session_tokens.records import (
 from session_tokens.stores.common.kinds import IDEMPOTENCY, KINDS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from session_tokens.stores.common.record_codec import Setting, check_mac, mac_of, padded, trimmed
 from session_tokens.stores.common.sql_tables import schema_statements
-from session_tokens.stores.sqlite.schema import DIALECT
+from session_tokens.stores.sqlite.rows import DIALECT
 
 CLOCK = SteadyClock()
 SESSION_WITH_ALL = Session._of(

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, SessionTokensError, Settings
-from session_tokens.contract.queries import SettingOf
+from session_tokens.contract.queries import Get
 from session_tokens.contract.transaction import Transaction
 from session_tokens.stores.connect import open_store, open_store_now
 from tests.helpers.at_once import outcomes_at_once
@@ -135,7 +135,7 @@ def test_of_two_who_rest_on_what_the_other_writes_one_is_judged_again(mariadb_ur
                 (one, two)[number].store.run_now(claim, names[number], names[1 - number])
 
             assert Counter({"done": 2}) == outcomes_at_once(2, run)
-            found = one.store.read_now([SettingOf(name) for name in names]).found
+            found = one.store.read_now([Get("setting", name) for name in names]).found
             assert 1 == sum(result.value is not None for result in found)
 
 

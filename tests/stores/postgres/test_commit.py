@@ -11,23 +11,7 @@ import pytest
 from session_tokens import SessionTokens, Settings
 from session_tokens.contract.changes import Changes
 from session_tokens.contract.optimistic import Commit
-from session_tokens.contract.queries import (
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    Query,
-    SessionById,
-    SessionByLookup,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokensOf,
-    TransferablesOf,
-)
+from session_tokens.contract.queries import Count, Get, Members, Query
 from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey
 from session_tokens.stores.postgres.commit import NAMES_MAX
 from session_tokens.stores.postgres.store import (
@@ -104,76 +88,91 @@ class Scene:
 
 
 CASES: dict[str, tuple[Callable[[Scene], Query], Callable[[Scene], Any]]] = {
-    "a session changed": (lambda s: SessionById(s.ann.id), lambda s: s.retold(s.ann.id, last_seen_at=5)),
-    "a session ended": (lambda s: SessionById(s.ann.id), lambda s: s.tokens.destroy_session(s.ann.id)),
-    "its owner was disabled": (lambda s: SessionById(s.ann.id), lambda s: s.tokens.disable_owner("ann")),
+    "a session changed": (lambda s: Get("session", s.ann.id), lambda s: s.retold(s.ann.id, last_seen_at=5)),
+    "a session ended": (lambda s: Get("session", s.ann.id), lambda s: s.tokens.destroy_session(s.ann.id)),
+    "its owner was disabled": (lambda s: Get("session", s.ann.id), lambda s: s.tokens.disable_owner("ann")),
     "an absent session appeared": (
-        lambda s: SessionById("ses_new"),
+        lambda s: Get("session", "ses_new"),
         lambda s: s.other("sessions", (None, s.ann.replace(id="ses_new", lookup=None))),
     ),
-    "a secret was rotated": (lambda s: SessionByLookup(s.ann_lookup), lambda s: s.tokens.rotate_session(s.ann.id)),
+    "a secret was rotated": (
+        lambda s: Get("session_lookup", s.ann_lookup),
+        lambda s: s.tokens.rotate_session(s.ann.id),
+    ),
     "an unknown secret became one": (
-        lambda s: SessionByLookup("x:new"),
+        lambda s: Get("session_lookup", "x:new"),
         lambda s: s.other("sessions", (None, s.ann.replace(id="ses_new", lookup="x:new"))),
     ),
-    "a session was opened": (lambda s: SessionsOf("ann"), lambda s: s.tokens.open_session("ann")),
-    "a first session was opened": (lambda s: SessionsOf("dora"), lambda s: s.tokens.open_session("dora")),
-    "a session left its owner": (lambda s: SessionsOf("ann"), lambda s: s.tokens.destroy_session(s.ann.id)),
-    "one of a set was touched": (lambda s: SessionsOf("ann"), lambda s: s.retold(s.ann.id, last_seen_at=5)),
-    "an owner was disabled": (lambda s: EntryOf("ann"), lambda s: s.tokens.disable_owner("ann")),
+    "a session was opened": (lambda s: Members("sessions_of", "ann"), lambda s: s.tokens.open_session("ann")),
+    "a first session was opened": (lambda s: Members("sessions_of", "dora"), lambda s: s.tokens.open_session("dora")),
+    "a session left its owner": (lambda s: Members("sessions_of", "ann"), lambda s: s.tokens.destroy_session(s.ann.id)),
+    "one of a set was touched": (lambda s: Members("sessions_of", "ann"), lambda s: s.retold(s.ann.id, last_seen_at=5)),
+    "an owner was disabled": (lambda s: Get("entry", "ann"), lambda s: s.tokens.disable_owner("ann")),
     "an entry changed": (
-        lambda s: EntryOf("eve"),
+        lambda s: Get("entry", "eve"),
         lambda s: s.other("entries", (OwnerEntry("eve", 0, None, 0), OwnerEntry("eve", 1, 1, 1))),
     ),
-    "a token changed": (lambda s: TokenById(s.token.id), lambda s: s.tokens.change_token(s.token.id, value="new")),
-    "a token was destroyed": (lambda s: TokenById(s.token.id), lambda s: s.tokens.destroy_token(s.token.id)),
-    "its session ended": (lambda s: TokenById(s.bound.id), lambda s: s.tokens.destroy_session(s.ann.id)),
-    "its session was touched": (lambda s: TokenById(s.token.id), lambda s: s.retold(s.ann.id, last_seen_at=5)),
+    "a token changed": (lambda s: Get("token", s.token.id), lambda s: s.tokens.change_token(s.token.id, value="new")),
+    "a token was destroyed": (lambda s: Get("token", s.token.id), lambda s: s.tokens.destroy_token(s.token.id)),
+    "its session ended": (lambda s: Get("token", s.bound.id), lambda s: s.tokens.destroy_session(s.ann.id)),
+    "its session was touched": (lambda s: Get("token", s.token.id), lambda s: s.retold(s.ann.id, last_seen_at=5)),
     "an absent token appeared": (
-        lambda s: TokenById("tok_new"),
+        lambda s: Get("token", "tok_new"),
         lambda s: s.other("tokens", (None, s.token.replace(id="tok_new", lookup=None))),
     ),
     "a token was reissued": (
-        lambda s: TokenByLookup(s.token_lookup),
+        lambda s: Get("token_lookup", s.token_lookup),
         lambda s: s.tokens.reissue_token(s.token.id, owner="ann"),
     ),
     "an unknown token's secret became one": (
-        lambda s: TokenByLookup("x:new"),
+        lambda s: Get("token_lookup", "x:new"),
         lambda s: s.other("tokens", (None, s.token.replace(id="tok_new", lookup="x:new"))),
     ),
-    "a token was issued": (lambda s: TokensOf(s.ann.id, None), lambda s: s.tokens.issue_token(s.ann.id, "v")),
+    "a token was issued": (
+        lambda s: Members("tokens_of", s.ann.id, None),
+        lambda s: s.tokens.issue_token(s.ann.id, "v"),
+    ),
     "one of all tokens changed": (
-        lambda s: TokensOf(s.ann.id, None),
+        lambda s: Members("tokens_of", s.ann.id, None),
         lambda s: s.tokens.change_token(s.bound.id, value="new"),
     ),
-    "one of the first tokens left": (lambda s: TokensOf(s.ann.id, 2), lambda s: s.tokens.destroy_token(s.token.id)),
-    "a first token was issued": (lambda s: TokensOf(s.bob.id, 5), lambda s: s.tokens.issue_token(s.bob.id, "v")),
+    "one of the first tokens left": (
+        lambda s: Members("tokens_of", s.ann.id, 2),
+        lambda s: s.tokens.destroy_token(s.token.id),
+    ),
+    "a first token was issued": (
+        lambda s: Members("tokens_of", s.bob.id, 5),
+        lambda s: s.tokens.issue_token(s.bob.id, "v"),
+    ),
     "a transferable token left": (
-        lambda s: TransferablesOf(s.ann.id),
+        lambda s: Members("transferables_of", s.ann.id),
         lambda s: s.tokens.transfer_token(s.token.id, giver="ann", receiver="bob"),
     ),
     "a transferable token came": (
-        lambda s: TransferablesOf(s.bob.id),
+        lambda s: Members("transferables_of", s.bob.id),
         lambda s: s.tokens.transfer_token(s.token.id, giver="ann", receiver="bob"),
     ),
-    "a count went up": (lambda s: TokenCountOf(s.ann.id), lambda s: s.tokens.issue_token(s.ann.id, "v")),
+    "a count went up": (lambda s: Count("tokens_of", s.ann.id), lambda s: s.tokens.issue_token(s.ann.id, "v")),
     "a token was parked": (
-        lambda s: ParkedTokens("dora"),
+        lambda s: Members("parked_tokens", "dora"),
         lambda s: s.tokens.transfer_token(s.token.id, giver="ann", receiver="dora"),
     ),
-    "a parked token was joined": (lambda s: ParkedTokens("carol"), lambda s: s.tokens.open_session("carol")),
-    "a setting appeared": (lambda s: SettingOf("new"), lambda s: put(s.store, setting("new", "1"))),
-    "a setting changed": (lambda s: SettingOf("there"), lambda s: put(s.store, setting("there", "2"))),
-    "a setting went": (lambda s: SettingOf("there"), lambda s: put(s.store, setting("there", None))),
+    "a parked token was joined": (
+        lambda s: Members("parked_tokens", "carol"),
+        lambda s: s.tokens.open_session("carol"),
+    ),
+    "a setting appeared": (lambda s: Get("setting", "new"), lambda s: put(s.store, setting("new", "1"))),
+    "a setting changed": (lambda s: Get("setting", "there"), lambda s: put(s.store, setting("there", "2"))),
+    "a setting went": (lambda s: Get("setting", "there"), lambda s: put(s.store, setting("there", None))),
     "an outcome appeared": (
-        lambda s: IdempotencyOf("new"),
+        lambda s: Get("idempotency", "new"),
         lambda s: s.other("idempotency", IdempotencyRecord("new", "r", "n", "k", 1, 1)),
     ),
-    "an outcome was forgotten": (lambda s: IdempotencyOf("there"), lambda s: s.other("forgotten", "there")),
-    "a service key appeared": (lambda s: KeyById("key_2"), lambda s: s.other("keys", (None, s.key))),
-    "a service key's secret appeared": (lambda s: KeyByLookup("x:2"), lambda s: s.other("keys", (None, s.key))),
+    "an outcome was forgotten": (lambda s: Get("idempotency", "there"), lambda s: s.other("forgotten", "there")),
+    "a service key appeared": (lambda s: Get("key", "key_2"), lambda s: s.other("keys", (None, s.key))),
+    "a service key's secret appeared": (lambda s: Get("key_lookup", "x:2"), lambda s: s.other("keys", (None, s.key))),
     "a service key went": (
-        lambda s: KeyById("key_1"),
+        lambda s: Get("key", "key_1"),
         lambda s: s.other("keys", (ServiceKey("key_1", "x:1", "verify", 1, None, None), None)),
     ),
 }
@@ -192,17 +191,17 @@ def test_a_commit_is_refused_when_what_it_rests_on_has_changed(
     assert store.commit_now(Commit(setting("before", "written"), stamps, now))
     change(scene)
     assert not store.commit_now(Commit(setting("after", "written"), stamps, now))
-    written, refused = store.read_now([SettingOf("before"), SettingOf("after")]).found
+    written, refused = store.read_now([Get("setting", "before"), Get("setting", "after")]).found
     assert ("written", None) == (written.value, refused.value)
 
 
 def test_what_changes_elsewhere_does_not_refuse_a_commit(tokens: SessionTokens, store: BlockingPostgresStore) -> None:
     scene = Scene(tokens, store)
     queries: list[Query] = [
-        SessionById(scene.bob.id),
-        SessionsOf("bob"),
-        TokensOf(scene.bob.id, None),
-        ParkedTokens("bob"),
+        Get("session", scene.bob.id),
+        Members("sessions_of", "bob"),
+        Members("tokens_of", scene.bob.id, None),
+        Members("parked_tokens", "bob"),
     ]
     now, found = store.read_now(queries)
     stamps = {part: stamp for answer in found for part, stamp in answer.stamps}
@@ -247,7 +246,7 @@ def test_a_commit_of_more_names_than_a_lock_table_holds_is_whole(
         changes.sessions.append((None, model.replace(id=f"ses_{number:04}", owner=f"o{number}", lookup=f"x:{number}")))
     put(store, changes)
 
-    found = store.read_now([SessionById(f"ses_{number:04}") for number in range(many)]).found
+    found = store.read_now([Get("session", f"ses_{number:04}") for number in range(many)]).found
     assert [f"o{number}" for number in range(many)] == [answer.value.session.owner for answer in found]
 
 
@@ -258,7 +257,7 @@ def test_commits_that_cross_each_other_never_wait_for_ever(tokens: SessionTokens
 
     def cross(read: int, write: int) -> None:
         for number in range(15):
-            now, found = store.read_now([SessionById(pair[read].id), SessionById(pair[write].id)])
+            now, found = store.read_now([Get("session", pair[read].id), Get("session", pair[write].id)])
             stamps = {part: stamp for answer in found for part, stamp in answer.stamps}
             old = found[1].value.session
             changes = Changes()
@@ -281,13 +280,13 @@ def test_commits_that_cross_each_other_never_wait_for_ever(tokens: SessionTokens
 
 async def test_of_a_batch_each_command_is_whole_or_refused_and_sees_those_before_it(postgres_url: str) -> None:
     store: PostgresStore = await open_postgres(postgres_url, pepper=PEPPER)
-    now, (found,) = await store.read([SettingOf("name")])
+    now, (found,) = await store.read([Get("setting", "name")])
     stamps = dict(found.stamps)
     commits = [Commit(setting("name", str(number)), stamps, now) for number in range(3)]
     commits.append(Commit(setting("other", "x"), {}, now))
 
     assert [True, False, False, True] == list(await store.commit_batch(commits))
-    answers = (await store.read([SettingOf("name"), SettingOf("other")])).found
+    answers = (await store.read([Get("setting", "name"), Get("setting", "other")])).found
     assert ["0", "x"] == [answer.value for answer in answers]
     await store.close()
 
@@ -306,7 +305,7 @@ async def test_one_command_that_cannot_be_written_does_not_take_the_others_of_it
             [Commit(setting("one", "x"), {}, 0), Commit(taken, {}, 0), Commit(setting("two", "x"), {}, 0)]
         )
     )
-    answers = (await store.read([SettingOf("one"), SettingOf("two")])).found
+    answers = (await store.read([Get("setting", "one"), Get("setting", "two")])).found
     assert ["x", "x"] == [answer.value for answer in answers]
     await store.close()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
-from session_tokens.contract.queries import KeyByLookup, Query, SessionByLookup, TokenByLookup
+from session_tokens.contract.queries import Get, Query
 from session_tokens.crypto.minting import KEY_SECRET, SESSION_SECRET, TOKEN_SECRET, new_secret
 
 OLD = {"old": bytes(range(32))}
@@ -102,10 +102,10 @@ async def test_a_caller_s_key_and_what_is_not_there_are_one(postgres_url: str, m
         opened = await tokens.open_session("alice")
         lookup = tokens.store.keyring.lookup
         asked: list[Query] = [
-            KeyByLookup(lookup(new_secret(KEY_SECRET))),
-            SessionByLookup(lookup(opened.secret)),
-            SessionByLookup(lookup(new_secret(SESSION_SECRET))),
-            TokenByLookup(lookup(new_secret(TOKEN_SECRET))),
+            Get("key_lookup", lookup(new_secret(KEY_SECRET))),
+            Get("session_lookup", lookup(opened.secret)),
+            Get("session_lookup", lookup(new_secret(SESSION_SECRET))),
+            Get("token_lookup", lookup(new_secret(TOKEN_SECRET))),
         ]
         trips = Trips(tokens.store, monkeypatch)
 

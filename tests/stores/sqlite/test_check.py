@@ -11,7 +11,7 @@ import pytest
 from session_tokens.errors import CorruptRecord
 from session_tokens.stores.common.kinds import KINDS
 from session_tokens.stores.common.sql_tables import index_statements
-from session_tokens.stores.sqlite.schema import DIALECT
+from session_tokens.stores.sqlite.rows import DIALECT
 from tests.helpers.sqlite_files import add_session, behind, opened
 
 INDEXES = {statement.name: statement.text for statement in index_statements(KINDS.values(), DIALECT, "")}

@@ -15,7 +15,7 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.clock import ManualClock
-from session_tokens.contract.queries import SessionById, SessionByLookup, SessionListing, TokenById, TokenListing
+from session_tokens.contract.queries import Get, Scan
 from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import AlreadyExists, Conflict, StoreBusy, StoreUnavailable
 from session_tokens.events import Event
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def session_of(store: SqliteStore, id: str) -> Any:
-    return store.read_now([SessionById(id)]).found[0].value.session
+    return store.read_now([Get("session", id)]).found[0].value.session
 
 
 def test_what_run_answered_is_there_for_every_reader(store: SqliteStore, tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_several_wants_are_answered_as_of_one_instant(store: SqliteStore) -> Non
 
     def read() -> None:
         while not stop.is_set():
-            _, (session, token) = store.read_now([SessionById("s1"), TokenById("t1")])
+            _, (session, token) = store.read_now([Get("session", "s1"), Get("token", "t1")])
             if (session.value.session is None) != (token.value.token is None):
                 torn.append((session, token))
 
@@ -361,8 +361,8 @@ def test_a_read_leaves_no_transaction_open(store: SqliteStore, tmp_path: Path) -
     """An open one would keep the write-ahead log from being written back, so it would grow for ever."""
     store.run_now(add_session, "s1", "ann", store.clock)
     store.find_session_now(["lookup of s1"])
-    store.read_now([SessionById("s1"), SessionByLookup("lookup of s1")])
-    store.read_now([SessionListing(None, None, None, 10)])
+    store.read_now([Get("session", "s1"), Get("session_lookup", "lookup of s1")])
+    store.read_now([Scan("sessions", limit=10)])
     ((busy, pages, moved),) = behind(tmp_path / "a.db", "PRAGMA wal_checkpoint(TRUNCATE)")
 
     assert (busy, pages, moved) == (0, 0, 0)
@@ -378,7 +378,7 @@ def test_listings_keep_tokens_whose_session_may_be_over(store: SqliteStore) -> N
         assert session is not None
         tx.put_session(session, session.replace(deadline=0, ended_at=tx.now, sweep_at=0, lookup=None, version=2))
 
-    listing = TokenListing(None, None, None, None, True, None, 10)
+    listing = Scan("tokens", limit=10, unassigned=True)
     before = [found.token.id for found in store.read_now([listing]).found[0].value]
     store.run_now(end)
     after = [found.token.id for found in store.read_now([listing]).found[0].value]
@@ -418,7 +418,7 @@ async def test_a_closed_store_says_so_and_closing_twice_does_nothing(tmp_path: P
 
     for ask in (
         lambda: store.run_now(add_session, "s2", "ann", store.clock),
-        lambda: store.read_now([SessionById("s1")]),
+        lambda: store.read_now([Get("session", "s1")]),
         lambda: store.find_session_now(["x"]),
         lambda: store.find_token_now(["x"]),
         lambda: store.due_now(0, 1),

@@ -13,21 +13,7 @@ import pytest
 
 from session_tokens import SessionTokens
 from session_tokens.clock import NEVER
-from session_tokens.contract.queries import (
-    AllKeys,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    SessionById,
-    SessionByLookup,
-    SessionListing,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenListing,
-    TokensOf,
-)
+from session_tokens.contract.queries import Get, Members, Scan
 from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import CorruptRecord, StoreError
 from session_tokens.records import IdempotencyRecord, OwnerEntry, ServiceKey, TokenKind
@@ -80,10 +66,10 @@ def test_a_changed_session_answers_nothing_and_alarms(
     assert (session, entry) == (None, None)
     assert store.find_token_now(["lookup of t eve"])[1] is None
     assert "session_tokens.alerts" in {record.name for record in caplog.records}
-    for query in (SessionById("s eve"), TokenById("t eve")):
+    for query in (Get("session", "s eve"), Get("token", "t eve")):
         with pytest.raises(CorruptRecord):
             store.read_now([query])
-    (listed,) = store.read_now([SessionListing(None, None, None, 10)]).found
+    (listed,) = store.read_now([Scan("sessions", limit=10)]).found
     assert [found.session.id for found in listed.value] == ["s ann"]
     assert [record.id for record in listed.unreadable] == ["s eve"]
     with pytest.raises(CorruptRecord):
@@ -95,7 +81,7 @@ def test_a_changed_session_answers_nothing_and_alarms(
 def test_the_error_names_the_row_and_the_remedy(attack: str, store: SqliteStore, path: Path) -> None:
     """What a list leaves out is named: left out silently it might be what someone wants to hide."""
     behind(path, ATTACKS[attack])
-    ((_, error),) = store.read_now([SessionListing(None, None, None, 10)]).found[0].unreadable
+    ((_, error),) = store.read_now([Scan("sessions", limit=10)]).found[0].unreadable
 
     assert re.search(r"'s eve' .*session-tokens check --fix", str(error))
     assert (error.details["table"], error.details["id"]) == ("sessions", "s eve")
@@ -105,14 +91,14 @@ def test_the_error_names_the_row_and_the_remedy(attack: str, store: SqliteStore,
 def test_after_the_remedy_everybody_else_is_listed_again(store: SqliteStore, path: Path) -> None:
     behind(path, ATTACKS["another owner"])
     store.check(fix=True)
-    (found,) = store.read_now([SessionListing(None, None, None, 10)]).found
+    (found,) = store.read_now([Scan("sessions", limit=10)]).found
 
     assert ["s ann"] == [one.session.id for one in found.value]
 
 
 def test_an_id_that_was_forged_is_named_without_what_it_could_do_to_a_terminal(store: SqliteStore, path: Path) -> None:
     behind(path, "UPDATE sessions SET id = ? WHERE id = 's eve'", "\x1b[2J\n" + "x" * 5000)
-    ((id, error),) = store.read_now([SessionListing(None, None, None, 10)]).found[0].unreadable
+    ((id, error),) = store.read_now([Scan("sessions", limit=10)]).found[0].unreadable
 
     assert f"{id}{error}".isprintable()
     assert len(id) < 100
@@ -136,7 +122,7 @@ def test_a_forged_token_or_its_session_answers_nothing(store: SqliteStore, path:
     behind(path, "UPDATE tokens SET session_id = 's ann', owner = 'ann' WHERE id = 't eve'")
 
     assert store.find_token_now(["lookup of t eve"])[1] is None
-    for query in (TokensOf("s ann", None), TokenListing(None, None, None, None, None, None, 10)):
+    for query in (Members("tokens_of", "s ann", None), Scan("tokens", limit=10)):
         (listed,) = store.read_now([query]).found
         assert [record.id for record in listed.unreadable] == ["t eve"]
 
@@ -167,7 +153,7 @@ def test_an_index_that_leads_to_another_row_is_not_believed(store: SqliteStore, 
 
     assert store.find_session_now(["thief"])[1] is None
     with pytest.raises(CorruptRecord):
-        store.read_now([SessionByLookup("thief")])
+        store.read_now([Get("session_lookup", "thief")])
     with pytest.raises(CorruptRecord):
         store.run_now(lambda tx: tx.session_by_lookup("thief"))
     store.close_now()
@@ -181,16 +167,21 @@ def test_entries_settings_keys_and_outcomes_are_signed_too(store: SqliteStore, p
         tx.put_idempotency(IdempotencyRecord("k", "request", "00", store.keyring.current, 5, tx.now + 1000))
 
     store.run_now(write)
-    queries: list[Any] = [EntryOf("eve"), SettingOf("general_session_timeout"), KeyById("key_1"), IdempotencyOf("k")]
-    assert all(found.value is not None for found in store.read_now([*queries, AllKeys()]).found)
+    queries: list[Any] = [
+        Get("entry", "eve"),
+        Get("setting", "general_session_timeout"),
+        Get("key", "key_1"),
+        Get("idempotency", "k"),
+    ]
+    assert all(found.value is not None for found in store.read_now([*queries, Scan("keys")]).found)
     behind(path, "UPDATE owners SET disabled_at = NULL")
     behind(path, "UPDATE settings SET text = 'never'")
     behind(path, "UPDATE service_keys SET role = 'admin'")
     behind(path, "UPDATE idempotency SET outcome = '{\"plain\":6}'")
 
-    (keys,) = store.read_now([AllKeys()]).found
+    (keys,) = store.read_now([Scan("keys")]).found
     assert (keys.value, [record.id for record in keys.unreadable]) == ([], ["key_1"])
-    for query in [*queries, KeyByLookup("lookup of key")]:
+    for query in [*queries, Get("key_lookup", "lookup of key")]:
         with pytest.raises(CorruptRecord):
             store.read_now([query])
     assert store.find_session_now(["lookup of s eve"])[1] is None
@@ -260,16 +251,16 @@ def test_a_check_writes_down_what_tokens_without_their_session_are(path: Path) -
 
 def test_a_text_that_is_not_utf8_stops_nothing_but_its_row(store: SqliteStore, path: Path) -> None:
     behind(path, "UPDATE sessions SET label = CAST(x'ff41' AS TEXT) WHERE id = 's eve'")
-    (listed,) = store.read_now([SessionListing(None, None, None, 10)]).found
+    (listed,) = store.read_now([Scan("sessions", limit=10)]).found
 
     assert [found.session.id for found in listed.value] == ["s ann"]
     assert [record.id for record in listed.unreadable] == ["s eve"]
     assert store.find_session_now(["lookup of s eve"])[1] is None
     with pytest.raises(CorruptRecord):
-        store.read_now([SessionById("s eve")])
+        store.read_now([Get("session", "s eve")])
     assert [session.id for session in store.run_now(lambda tx: tx.sessions_of("eve"))] == []
     assert "moved to quarantine" in [finding.fixed for finding in store.check(fix=True)]
-    assert store.read_now([SessionListing(None, None, None, 10)]).found[0].unreadable == []
+    assert store.read_now([Scan("sessions", limit=10)]).found[0].unreadable == []
 
 
 def test_a_row_under_a_pepper_that_the_file_knows_is_not_set_aside(store: SqliteStore, path: Path) -> None:
@@ -328,7 +319,7 @@ def test_a_check_finds_a_missing_index_and_makes_it_anew(store: SqliteStore, pat
     assert ["index"] == [finding.kind for finding in found]
     assert found[0].id == "sessions_of_owner"
     assert store.check() == []
-    assert [session.id for session in store.read_now([SessionsOf("ann")]).found[0].value] == ["s ann"]
+    assert [session.id for session in store.read_now([Members("sessions_of", "ann")]).found[0].value] == ["s ann"]
 
 
 def test_a_finding_reads_as_a_line_without_secrets(store: SqliteStore, path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from session_tokens.clock import ManualClock
-from session_tokens.contract.queries import SessionById
+from session_tokens.contract.queries import Get
 from session_tokens.crypto.minting import new_secret
 from session_tokens.errors import InvalidInput, StoreError, StoreUnavailable
 from session_tokens.records import TokenKind
@@ -83,7 +83,7 @@ def test_a_relative_path_means_the_folder_at_opening(tmp_path: Path, monkeypatch
     monkeypatch.chdir("/")
     store.run_now(add_session, "s1", "ann", store.clock)
 
-    assert store.read_now([SessionById("s1")]).found[0].value.session.owner == "ann"
+    assert store.read_now([Get("session", "s1")]).found[0].value.session.owner == "ann"
     store.close_now()
 
 
@@ -125,7 +125,7 @@ def test_a_truncated_database_is_not_mistaken_for_a_new_one(tmp_path: Path) -> N
     os.truncate(path, 4096)
 
     with pytest.raises(StoreError):
-        opened(path).read_now([SessionById("s1")])
+        opened(path).read_now([Get("session", "s1")])
 
 
 def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_an_older_schema_is_brought_up_in_every_name_space(tmp_path: Path, monke
     monkeypatch.setattr(migrations, "MIGRATIONS", (*migrations.MIGRATIONS, next_one))
     monkeypatch.setattr(sqlite_schema, "NEWEST", NEWEST + 1)
     store = opened(path, space="tt")
-    kept = store.read_now([SessionById("s1")]).found[0].value.session
+    kept = store.read_now([Get("session", "s1")]).found[0].value.session
     store.close_now()
 
     assert kept.owner == "ann"
@@ -168,8 +168,8 @@ def test_name_spaces_in_one_file_do_not_see_each_other(tmp_path: Path) -> None:
     main.run_now(add_session, "s1", "ann", main.clock)
     tables.run_now(add_session, "s1", "bob", tables.clock)
 
-    assert main.read_now([SessionById("s1")]).found[0].value.session.owner == "ann"
-    assert tables.read_now([SessionById("s1")]).found[0].value.session.owner == "bob"
+    assert main.read_now([Get("session", "s1")]).found[0].value.session.owner == "ann"
+    assert tables.read_now([Get("session", "s1")]).found[0].value.session.owner == "bob"
     main.close_now()
     tables.close_now()
 

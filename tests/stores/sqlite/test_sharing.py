@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from session_tokens import SessionTokens
-from session_tokens.contract.queries import SessionById
+from session_tokens.contract.queries import Get
 from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import StoreBusy, StoreUnavailable
 from session_tokens.records import TokenKind
@@ -51,7 +51,7 @@ ROOT = str(Path(__file__).parents[3])
 
 
 def session_of(store: SqliteStore, id: str) -> Any:
-    return store.read_now([SessionById(id)]).found[0].value.session
+    return store.read_now([Get("session", id)]).found[0].value.session
 
 
 @contextmanager
@@ -417,7 +417,7 @@ def test_a_file_that_is_gone_is_not_read_for_long(
     assert again.find_session_now(["lookup of s1"])[1] is not None
     GONE[how](tmp_path / "a.db")
 
-    for read in (lambda: again.find_session_now(["lookup of s1"]), lambda: again.read_now([SessionById("s1")])):
+    for read in (lambda: again.find_session_now(["lookup of s1"]), lambda: again.read_now([Get("session", "s1")])):
         with pytest.raises(StoreUnavailable, match="was moved, deleted or replaced"):
             read()
     again.close_now()

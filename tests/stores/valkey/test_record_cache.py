@@ -19,7 +19,7 @@ from session_tokens import (
 )
 from session_tokens.contract.changes import Changes
 from session_tokens.contract.optimistic import Commit
-from session_tokens.contract.queries import SessionById, TokenById
+from session_tokens.contract.queries import Get
 from session_tokens.stores.valkey.record_cache import IDS_MAX, REFUSALS_MAX, SEEN_MAX, VALUE_MAX, RecordCache
 from session_tokens.stores.valkey.store import BlockingValkeyStore, open_valkey, open_valkey_blocking
 from tests.helpers.servers.proxy import proxy_to, through
@@ -178,7 +178,7 @@ def test_a_commit_that_comes_after_the_deadline_of_what_was_judged_is_refused(va
     with opened(valkey_url) as (tokens, store):
         session = tokens.open_session("alice", max_age=0.05)
         token = tokens.issue_token(None, "v", timeout=0.05)
-        now, (of_session, of_token) = store.read_now([SessionById(session.id), TokenById(token.id)])
+        now, (of_session, of_token) = store.read_now([Get("session", session.id), Get("token", token.id)])
         expired(tokens, store, max(session.session.deadline, token.token.deadline))
         late = [Changes(), Changes()]
         lived, stood = of_session.value.session, of_token.value.token

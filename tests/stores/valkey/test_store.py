@@ -31,7 +31,7 @@ from session_tokens import (
     StoreError,
     StoreUnavailable,
 )
-from session_tokens.contract.queries import SessionsOf
+from session_tokens.contract.queries import Members
 from session_tokens.settings import FROM_DB
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from tests.helpers.servers.valkey import (
@@ -388,7 +388,7 @@ async def test_what_the_server_threw_away_leaves_no_trace_after_a_sweep(valkey_u
             assert await store.due(now + 10 * 3_600_000, 10) == []
             assert await client.zcard(f"{prefix}du") == 0
             assert (await tokens.list_sessions()).items == []
-            assert (await store.read([SessionsOf("alice")])).found[0].value == []
+            assert (await store.read([Members("sessions_of", "alice")])).found[0].value == []
             assert (await tokens.open_session("alice")).session.owner == "alice"
 
 

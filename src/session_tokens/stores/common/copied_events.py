@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ...contract.event_log import BEYOND, LogRead
-from ...contract.queries import SettingOf
+from ...contract.queries import Get
 from ...contract.store import BlockingStore
 from ...contract.transaction import Transaction, reads
 from ...errors import StoreError
@@ -28,7 +28,7 @@ SHOWN_WITHIN_S: Final = 10.0
 """How long to wait for events that a transaction of others holds back, in seconds."""
 
 
-@reads(lambda events, name, text: [SettingOf(name)])
+@reads(lambda events, name, text: [Get("setting", name)])
 def put_events(tx: Transaction, events: Sequence[Event], name: str, text: str) -> None:
     """Write events of another log, as they are but for their ids, beside the setting that marks a copy."""
     tx.put_setting(name, text)

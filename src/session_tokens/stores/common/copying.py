@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from ...contract.queries import EntryOf, IdempotencyOf, KeyById, Query, SessionById, SettingOf, TokenById
+from ...contract.queries import Get, What
 from ...contract.store import BlockingStore
 from ...contract.transaction import Transaction, reads
 from ...crypto.minting import Keyring, PepperKeyring
@@ -97,13 +97,13 @@ class Access(NamedTuple):
     """How records of one kind are asked for and written.
 
     Attributes:
-        query: asks a store for the record of a key.
+        what: what a store is asked for.
         answer: the record in a store's answer to that.
         read: reads the record of a key within a rule.
         put: creates, replaces or (new is ``None``) deletes a record within a rule.
     """
 
-    query: Callable[[str], Query]
+    what: What
     answer: Callable[[str, Any], Copied | None]
     read: Callable[[Transaction, str], Copied | None]
     put: Callable[[Transaction, Any, Any], None]
@@ -140,18 +140,18 @@ def _in_pair(key: str, value: Any) -> Copied | None:
 
 
 ACCESS: Final[dict[str, Access]] = {
-    "owner": Access(EntryOf, lambda key, value: value, lambda tx, key: tx.entry(key), _put_entry),
-    "setting": Access(SettingOf, _setting, lambda tx, key: _setting(key, tx.setting(key)), _put_setting),
+    "owner": Access("entry", lambda key, value: value, lambda tx, key: tx.entry(key), _put_entry),
+    "setting": Access("setting", _setting, lambda tx, key: _setting(key, tx.setting(key)), _put_setting),
     "service key": Access(
-        KeyById, lambda key, value: value, lambda tx, key: tx.service_key(key),
+        "key", lambda key, value: value, lambda tx, key: tx.service_key(key),
         lambda tx, old, new: tx.put_service_key(old, new),
     ),
     "session": Access(
-        SessionById, _in_pair, lambda tx, key: tx.session(key), lambda tx, old, new: tx.put_session(old, new)
+        "session", _in_pair, lambda tx, key: tx.session(key), lambda tx, old, new: tx.put_session(old, new)
     ),
-    "token": Access(TokenById, _in_pair, lambda tx, key: tx.token(key), lambda tx, old, new: tx.put_token(old, new)),
+    "token": Access("token", _in_pair, lambda tx, key: tx.token(key), lambda tx, old, new: tx.put_token(old, new)),
     "idempotency": Access(
-        IdempotencyOf, lambda key, value: value, lambda tx, key: tx.idempotency(key), _put_outcome
+        "idempotency", lambda key, value: value, lambda tx, key: tx.idempotency(key), _put_outcome
     ),
 }  # fmt: skip
 
@@ -163,7 +163,7 @@ def _same(kind: str, one: Copied | None, other: Copied | None) -> bool:
     return row_of(one) == row_of(other)
 
 
-@reads(lambda kind, records: [ACCESS[kind].query(key) for key in records])
+@reads(lambda kind, records: [Get(ACCESS[kind].what, key) for key in records])
 def put_records(tx: Transaction, kind: str, records: dict[str, Copied | None]) -> int:
     """Create, replace or (``None``) delete the records of these keys; return how many were not as they should be."""
     access, changed = ACCESS[kind], 0
@@ -353,14 +353,14 @@ def batches(store: BlockingStore, kind: str) -> Iterator[dict[str, Copied | None
 
 def mark_of(store: BlockingStore) -> str | None:
     """Return how the store is marked if a copy into it is under way, ``None`` if none is."""
-    mark: str | None = store.read_now([SettingOf(MARK)]).found[0].value
+    mark: str | None = store.read_now([Get("setting", MARK)]).found[0].value
     return mark
 
 
 def found(store: BlockingStore, kind: str, keys: Sequence[str]) -> dict[str, Copied | None]:
     """Return the records that a store has under these keys, ``None`` where it has none."""
     access = ACCESS[kind]
-    answers = store.read_now([access.query(key) for key in keys]).found
+    answers = store.read_now([Get(access.what, key) for key in keys]).found
     return {key: access.answer(key, answer.value) for key, answer in zip(keys, answers, strict=True)}
 
 

@@ -111,20 +111,20 @@ class Kind(_Kind):
         return "lookup" in self.names
 
 
-class Members(NamedTuple):
-    """A set of records that rules ask for: those of a kind with one value in a column.
+class RecordSet(NamedTuple):
+    """A set of records that rules ask for (``contract.queries.SetName``): those of a kind with one value in a column.
 
     Attributes:
-        name: as in stamps and locks.
         kind: of its members.
         of: the column that says whose set it is.
+        whose: answers that column of a record, ``None`` for one that belongs to nobody's set.
         where: which of these belong to it, as in ``Index``; empty for all.
         locked_as: the name under which it is locked: that of the set whose every change is a change of it.
     """
 
-    name: str
-    kind: str
+    kind: Kind
     of: str
+    whose: Callable[[Any], str | None]
     where: str
     locked_as: str
 
@@ -302,11 +302,31 @@ SERVICE_KEY: Final = Kind(
 KINDS: Final[dict[str, Kind]] = {kind.name: kind for kind in (OWNER, SETTING, SERVICE_KEY, SESSION, TOKEN, IDEMPOTENCY)}
 """In the order in which they are copied: an owner is disabled before the first session of theirs is there."""
 
-MEMBERS: Final = (
-    Members("sessions_of", "session", "owner", "{living}", "sessions_of"),
-    Members("predecessors_of", "session", "successor", "", "predecessors_of"),
-    Members("tokens_of", "token", "session_id", "", "tokens_of"),
-    Members("transferables_of", "token", "session_id", "kind = 'transferable'", "tokens_of"),
-    Members("parked_tokens", "token", "owner", "session_id IS NULL", "parked_tokens"),
-)
+RECORDS: Final[dict[str, tuple[Kind, str]]] = {
+    "session": (SESSION, "id"),
+    "session_lookup": (SESSION, "lookup"),
+    "token": (TOKEN, "id"),
+    "token_lookup": (TOKEN, "lookup"),
+    "entry": (OWNER, "owner"),
+    "idempotency": (IDEMPOTENCY, "key"),
+    "setting": (SETTING, "name"),
+    "key": (SERVICE_KEY, "id"),
+    "key_lookup": (SERVICE_KEY, "lookup"),
+}
+"""The records that a rule may get (``contract.queries.What``): the kind of each, and the column that says which."""
+
+RECORD_SETS: Final[dict[str, RecordSet]] = {
+    "sessions_of": RecordSet(SESSION, "owner", lambda session: session.owner, "{living}", "sessions_of"),
+    "predecessors_of": RecordSet(
+        SESSION, "successor", lambda session: session.details.successor, "", "predecessors_of"
+    ),
+    "tokens_of": RecordSet(TOKEN, "session_id", lambda token: token.session_id, "", "tokens_of"),
+    "transferables_of": RecordSet(
+        TOKEN, "session_id", lambda token: token.session_id, "kind = 'transferable'", "tokens_of"
+    ),
+    "parked_tokens": RecordSet(
+        TOKEN, "owner", lambda token: token.owner if token.session_id is None else None, "session_id IS NULL",
+        "parked_tokens",
+    ),
+}  # fmt: skip
 """The sets of which a rule may ask for all members, the first few, or their number."""

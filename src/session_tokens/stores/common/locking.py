@@ -22,8 +22,9 @@ from ...contract.places import (
     session_places,
     token_places,
 )
+from ...contract.queries import Count, Get, Members
 from ...records import Session, Token
-from .kinds import MEMBERS, Kind
+from .kinds import RECORD_SETS, RECORDS, Kind
 
 Part = tuple[str, str]
 """The name of one stamped part of an answer: its kind and its key; of a set that is how many of it, ':' and whose."""
@@ -31,7 +32,12 @@ Part = tuple[str, str]
 ABSENT = "0"
 """The stamp of what is not there, and of an empty set."""
 
-SETS = {members.name: members.locked_as for members in MEMBERS} | {"newest_sessions_of": "sessions_of"}
+COUNT_OF = "count_of_"
+"""What the name of a part begins with that is how many are in a set; its key is whose."""
+NEWEST = "newest_"
+"""What the name of a part begins with that is the newest of a set."""
+SETS = {name: of.locked_as for name, of in RECORD_SETS.items()}
+SETS |= {f"{NEWEST}{name}": locked_as for name, locked_as in SETS.items()}
 """Kinds of parts that are sets, whose keys say how many and whose; and the name under which they are locked."""
 _SET_OF = {
     SESSIONS_OF: "sessions_of",
@@ -41,20 +47,23 @@ _SET_OF = {
     PARKED: "parked_tokens",
 }
 """Indexes that hold sets, and the names under which those are locked."""
-COUNTS = {
-    "session_count_of": "sessions_of",
-    "token_count_of": "tokens_of",
-    "transferable_count_of": "tokens_of",
-}
+COUNTS = {f"{COUNT_OF}{name}": of.locked_as for name, of in RECORD_SETS.items()}
 """Kinds of parts that are numbers, and the name under which the set that they count is locked."""
-
-
-_PART_OF = {"owner": "entry", "service key": "key"}
+_NAMES = {kind.name: what for what, (kind, column) in RECORDS.items() if column == kind.key}
 
 
 def part_of(kind: Kind) -> str:
     """Return what a ``Part`` calls a kind of record."""
-    return _PART_OF.get(kind.name, kind.name)
+    return _NAMES[kind.name]
+
+
+def part_asked(query: Get | Members | Count) -> Part:
+    """Return the one part that a query asks for."""
+    if isinstance(query, Get):
+        return query.what, query.key
+    if isinstance(query, Count):
+        return f"{COUNT_OF}{query.what}", query.whose
+    return f"{NEWEST if query.newest else ''}{query.what}", f"{query.limit or ''}:{query.whose}"
 
 
 class Locks:

@@ -22,32 +22,16 @@ from ...contract.event_log import EventLog, LogRead
 from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
-    AllKeys,
+    Count,
     DueRecord,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    PeppersInUse,
-    PredecessorsOf,
+    Get,
+    Members,
     Query,
     Result,
-    SessionById,
-    SessionByLookup,
-    SessionCountOf,
-    SessionListing,
+    Scan,
     SessionResult,
-    SessionsOf,
-    SettingOf,
     Snapshot,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokenListing,
     TokenResult,
-    TokensOf,
-    TransferablesOf,
 )
 from ...contract.store import BlockingStore
 from ...contract.transaction import Rule
@@ -368,13 +352,26 @@ class MemoryStore(BlockingStore):
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
             now = self.clock.now()
-            return Snapshot(now, [Result(_READERS[type(query)](self, query, now)) for query in queries])
+            return Snapshot(now, [Result(self._answer(query, now)) for query in queries])
 
-    def _sessions_listed(self, query: SessionListing, now: int) -> list[SessionResult]:
-        ids: Collection[str] | None = None
-        if query.owner is not None:
-            ids = members(self.owners, query.owner)
-        elif query.detached:
+    def _answer(self, query: Query, now: int) -> Any:
+        if isinstance(query, Get):
+            return _GET[query.what](self, query)
+        if isinstance(query, Members):
+            return _MEMBERS[query.what](self._tx, query)
+        if isinstance(query, Count):
+            return _COUNT[query.what](self._tx, query.whose)
+        if query.what == "keys":
+            return sorted(self.keys.values(), key=place_of)
+        if query.what == "peppers":
+            return ()
+        return self._sessions_listed(query) if query.what == "sessions" else self._tokens_listed(query, now)
+
+    def _sessions_listed(self, query: Scan) -> list[SessionResult]:
+        (by, whose), ids = query.by, None
+        if by == "owner":
+            ids = members(self.owners, whose)
+        elif by == "detached":
             ids = self.detached
         if ids is not None and len(ids) <= SORTED_MAX:
             records = sorted((self.sessions[id] for id in ids), key=place_of)
@@ -388,7 +385,7 @@ class MemoryStore(BlockingStore):
                     break
         return listed
 
-    def _tokens_listed(self, query: TokenListing, now: int) -> list[TokenResult]:
+    def _tokens_listed(self, query: Scan, now: int) -> list[TokenResult]:
         candidates = self._token_candidates(query, now)
         if candidates is not None:
             records = sorted(candidates, key=place_of)
@@ -401,21 +398,20 @@ class MemoryStore(BlockingStore):
                 break
         return listed
 
-    def _token_candidates(self, query: TokenListing, now: int) -> list[Token] | None:
+    def _token_candidates(self, query: Scan, now: int) -> list[Token] | None:
         """Return a superset of the tokens in a listing where an index gives one that is small enough to be sorted."""
-        found: list[Collection[str]] = []
-        if query.session_id is not None:
-            holders: Iterable[str] = (query.session_id, *members(self.predecessors, query.session_id))
-        elif query.owner is not None and len(members(self.owners, query.owner)) <= SORTED_MAX:
-            found.append(members(self.parked, query.owner))
-            holders = self._with_predecessors(members(self.owners, query.owner))
-        elif query.owner is None and query.tag is not None:
-            found.append(members(self.tagged, query.tag))
-            holders = ()
-        elif query.owner is None and query.sellable:
+        (by, whose), found = query.by, list[Collection[str]]()
+        holders: Iterable[str] = ()
+        if by == "session":
+            holders = (whose, *members(self.predecessors, whose))
+        elif by == "owner" and len(members(self.owners, whose)) <= SORTED_MAX:
+            found.append(members(self.parked, whose))
+            holders = self._with_predecessors(members(self.owners, whose))
+        elif by == "tag":
+            found.append(members(self.tagged, whose))
+        elif by == "sellable":
             found.append(self.sellable)
-            holders = ()
-        elif query.owner is None and query.unassigned and len(self.entries) <= SORTED_MAX:
+        elif by == "unassigned" and len(self.entries) <= SORTED_MAX:
             found.append(self.unassigned)
             over = self._session_deadlines.due(now, SORTED_MAX + 1, self._session_sweep_at)
             holders = chain(over, *(members(self.owners, owner) for owner in self.entries))
@@ -464,37 +460,40 @@ class MemoryStore(BlockingStore):
         """Refuse further work; what was stored is gone with this object."""
         self._closed = True
 
-    def _key_found(self, query: KeyByLookup) -> ServiceKey | None:
-        lookups = (query.lookup, *query.others)
+    def _key_found(self, query: Get) -> ServiceKey | None:
+        lookups = (query.key, *query.others)
         return next((key for key in self.keys.values() if key.lookup in lookups), None)
 
 
-def _first_in(index: dict[str, T], query: SessionByLookup | TokenByLookup) -> T | None:
-    found = index.get(query.lookup)
+def _first_in(index: dict[str, T], query: Get) -> T | None:
+    found = index.get(query.key)
     if found is None and query.others:
         return next((index[lookup] for lookup in query.others if lookup in index), None)
     return found
 
 
-_READERS: dict[type, Callable[[MemoryStore, Any, int], Any]] = {
-    SessionById: lambda self, query, now: self._session_found(self.sessions.get(query.id)),
-    SessionByLookup: lambda self, query, now: self._session_found(_first_in(self.sessions_by_lookup, query)),
-    SessionsOf: lambda self, query, now: self._tx.sessions_of(query.owner, query.limit, query.newest),
-    SessionCountOf: lambda self, query, now: self._tx.session_count_of(query.owner),
-    PredecessorsOf: lambda self, query, now: self._tx.predecessors_of(query.session_id),
-    EntryOf: lambda self, query, now: self.entries.get(query.owner),
-    TokenById: lambda self, query, now: self._token_found(self.tokens.get(query.id)),
-    TokenByLookup: lambda self, query, now: self._token_found(_first_in(self.tokens_by_lookup, query)),
-    TokensOf: lambda self, query, now: self._tx.tokens_of(query.session_id, query.limit),
-    TransferablesOf: lambda self, query, now: self._tx.transferables_of(query.session_id, query.limit),
-    TokenCountOf: lambda self, query, now: self._tx.token_count_of(query.session_id, query.transferable),
-    ParkedTokens: lambda self, query, now: self._tx.parked_tokens(query.owner, query.limit),
-    IdempotencyOf: lambda self, query, now: self.outcomes.get(query.key),
-    SettingOf: lambda self, query, now: self.settings.get(query.name),
-    KeyByLookup: lambda self, query, now: self._key_found(query),
-    KeyById: lambda self, query, now: self.keys.get(query.id),
-    PeppersInUse: lambda self, query, now: (),
-    AllKeys: lambda self, query, now: sorted(self.keys.values(), key=place_of),
-    SessionListing: MemoryStore._sessions_listed,
-    TokenListing: MemoryStore._tokens_listed,
+_GET: dict[str, Callable[[MemoryStore, Get], Any]] = {
+    "session": lambda self, query: self._session_found(self.sessions.get(query.key)),
+    "session_lookup": lambda self, query: self._session_found(_first_in(self.sessions_by_lookup, query)),
+    "token": lambda self, query: self._token_found(self.tokens.get(query.key)),
+    "token_lookup": lambda self, query: self._token_found(_first_in(self.tokens_by_lookup, query)),
+    "entry": lambda self, query: self.entries.get(query.key),
+    "idempotency": lambda self, query: self.outcomes.get(query.key),
+    "setting": lambda self, query: self.settings.get(query.key),
+    "key": lambda self, query: self.keys.get(query.key),
+    "key_lookup": lambda self, query: self._key_found(query),
+}
+_MEMBERS: dict[str, Callable[[MemoryTransaction, Members], Any]] = {
+    "sessions_of": lambda tx, query: tx.sessions_of(query.whose, query.limit, query.newest),
+    "predecessors_of": lambda tx, query: tx.predecessors_of(query.whose)[: query.limit],
+    "tokens_of": lambda tx, query: tx.tokens_of(query.whose, query.limit),
+    "transferables_of": lambda tx, query: tx.transferables_of(query.whose, query.limit),
+    "parked_tokens": lambda tx, query: tx.parked_tokens(query.whose, query.limit),
+}
+_COUNT: dict[str, Callable[[MemoryTransaction, str], int]] = {
+    "sessions_of": lambda tx, whose: tx.session_count_of(whose),
+    "predecessors_of": lambda tx, whose: len(tx.predecessors_of(whose)),
+    "tokens_of": lambda tx, whose: tx.token_count_of(whose),
+    "transferables_of": lambda tx, whose: tx.token_count_of(whose, True),
+    "parked_tokens": lambda tx, whose: len(tx.parked_tokens(whose)),
 }

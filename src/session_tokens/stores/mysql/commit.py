@@ -24,7 +24,7 @@ from ...contract.changes import Changes
 from ...contract.optimistic import Commit
 from ...crypto.minting import Keyring
 from ...errors import CorruptRecord, StoreError, StoreUnavailable
-from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from ..common.kinds import IDEMPOTENCY, OWNER, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.locking import ABSENT, COUNTS, SETS, Locks, Part
 from ..common.pools import Exchange
 from ..common.record_codec import Row, Setting, mac_of
@@ -43,19 +43,6 @@ PACKET_LENGTH_MAX = 1_000_000
 
 BEGIN = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION")
 ROLLBACK = Packet(["ROLLBACK"])
-
-_SINGLE: dict[str, tuple[Kind, str]] = {
-    "session": (SESSION, "id"),
-    "session_lookup": (SESSION, "lookup"),
-    "token": (TOKEN, "id"),
-    "token_lookup": (TOKEN, "lookup"),
-    "entry": (OWNER, "owner"),
-    "idempotency": (IDEMPOTENCY, "key"),
-    "setting": (SETTING, "name"),
-    "key": (SERVICE_KEY, "id"),
-    "key_lookup": (SERVICE_KEY, "lookup"),
-}
-"""Kinds of parts that are one record, and where it stands."""
 
 
 def slot_of(name: str) -> int:
@@ -140,7 +127,7 @@ def _stamp_statements(prefix: str, parts: Iterable[Part]) -> Iterator[tuple[Part
         else:
             single.setdefault(part[0], []).append(part[1])
     for kind, keys in single.items():
-        of, column = _SINGLE[kind]
+        of, column = RECORDS[kind]
         found = f"SELECT r.{column}, r.{STAMP} FROM {prefix}{of.table} r WHERE r.{column} IN"
         yield kind, f"{found} ({literals(keys)})"
 

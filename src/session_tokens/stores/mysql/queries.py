@@ -8,50 +8,27 @@ packet ends. The clock is asked after them, so what was alive then was alive whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from ...clock import NEVER
 from ...contract.batch import Batch
-from ...contract.queries import (
-    AllKeys,
-    Answered,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    PeppersInUse,
-    PredecessorsOf,
-    Query,
-    Result,
-    SessionById,
-    SessionByLookup,
-    SessionCountOf,
-    SessionListing,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokenListing,
-    TokensOf,
-    TransferablesOf,
-    singly,
-    together,
-)
+from ...contract.queries import Answered, Get, Members, Query, Result, Scan, singly, together
 from ...errors import UNREADABLE
-from ..common.kinds import IDEMPOTENCY, KINDS, MEMBERS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
-from ..common.locking import Part
+from ..common.kinds import OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, TOKEN, Kind
+from ..common.locking import COUNT_OF, NEWEST, Part, part_asked
 from ..common.pools import Exchange
 from ..common.retry import Elsewhere
+from ..common.sql_tables import condition_of
 from .connections import takes_writes
 from .errors import NO_PRIMARY
-from .rows import Decoder, selected, set_stamp
+from .rows import Decoder, selected, set_stamp, split
 from .statements import NOW, Packet, Rows, literal, literals, plain
-from .tables import LIVING
+from .tables import DIALECT
 
 Asking = Generator[Sequence[str], Sequence[Rows], Result]
+Listed = Generator[Sequence[str], Sequence[Rows], Rows]
+Listing = Generator[Sequence[str], Sequence[Rows], tuple[tuple[Kind, ...], Rows]]
 
 OVER_MAX = 200
 """Sessions that may be over, and owners' entries, among which tokens that may be unassigned are looked for."""
@@ -103,6 +80,10 @@ def together_in(askings: Sequence[Asking], is_over_at_once: bool) -> Exchange[tu
     return now, results
 
 
+ALONG: dict[str, tuple[Kind, ...]] = {"session": (SESSION, OWNER), "token": (TOKEN, SESSION, OWNER, SESSION)}
+"""What comes along with a record of a kind, itself the first."""
+
+
 class Asker:
     """What the queries of one name space are in statements.
 
@@ -116,92 +97,86 @@ class Asker:
         self._decoder = decoder
         session, token, entry = selected(SESSION, "s"), selected(TOKEN, "t"), selected(OWNER, "o")
         entries = f"LEFT JOIN {prefix}owners o ON o.owner = s.owner"
-        self._session_with_entry = f"SELECT {session}, {entry} FROM {prefix}sessions s {entries}"
-        self._token_with_session = (
-            f"SELECT {token}, {session}, {entry}, {selected(SESSION, 'h')} FROM {prefix}tokens t "
+        self._with_along = {
+            "session": f"SELECT {session}, {entry} FROM {prefix}sessions s {entries} WHERE s.",
+            "token": f"SELECT {token}, {session}, {entry}, {selected(SESSION, 'h')} FROM {prefix}tokens t "
             f"LEFT JOIN {prefix}sessions s ON s.id = t.session_id {entries} "
-            f"LEFT JOIN {prefix}sessions h ON h.id = s.successor"
-        )
+            f"LEFT JOIN {prefix}sessions h ON h.id = s.successor WHERE t.",
+        }
 
     def fetch(self, queries: Sequence[Query]) -> Exchange[Batch]:
         """Return the results of queries as of one instant; see ``Backend.fetch``."""
         single = singly(queries)
-        askings = [_ASKINGS[type(query)](self, query) for query in single]
-        now, found = yield from together_in(askings, not any(isinstance(query, TokenListing) for query in single))
+        askings = [self._asking(query) for query in single]
+        now, found = yield from together_in(askings, not any(query.what == "tokens" for query in single))
         return Batch(now, together(queries, found))
 
-    def _session_by(self, column: str, part: Part) -> Asking:
-        (rows,) = yield [f"{self._session_with_entry} WHERE s.{column} = {literal(part[1])}"]
-        return self._decoder.session(rows, part)
-
-    def _token_by(self, column: str, part: Part) -> Asking:
-        (rows,) = yield [f"{self._token_with_session} WHERE t.{column} = {literal(part[1])}"]
-        return self._decoder.token(rows, part)
-
-    def _one(self, kind: Kind, part: Part, place: int = 0) -> Asking:
-        condition = f"r.{kind.names[place]} = {literal(part[1])}"
-        (rows,) = yield [f"SELECT {selected(kind, 'r')} FROM {self.prefix}{kind.table} r WHERE {condition}"]
-        return self._decoder.one(kind, rows, part, place)
-
-    def _set(self, part: Part, whose: Callable[[Any], object]) -> Asking:
-        kind, condition, order = _set_of(part)
-        (rows,) = yield [f"SELECT {selected(kind, 'm')} FROM {self.prefix}{kind.table} m WHERE {condition} {order}"]
-        return self._decoder.members(kind, rows[::-1] if "DESC" in order else rows, part, whose)
-
-    def _count(self, part: Part) -> Asking:
-        (rows,) = yield [f"SELECT COUNT(*) FROM {self.prefix}{_counted_in(part)}"]
-        count = int(rows[0][0])
-        return Result(count, ((part, str(count)),))
-
-    def _all_keys(self) -> Asking:
-        (rows,) = yield [
-            f"SELECT {selected(SERVICE_KEY, 'r')} FROM {self.prefix}service_keys r ORDER BY r.created_at, r.id"
-        ]
-        return self._decoder.keys(rows)
-
-    def _peppers_in_use(self) -> Asking:
-        (rows,) = yield [f"SELECT key_id FROM {self.prefix}peppers WHERE used_at IS NOT NULL ORDER BY key_id"]
-        return Result([plain(key_id) for (key_id,) in rows])
-
-    def _sessions_listed(self, query: SessionListing) -> Asking:
-        if query.owner is not None:
-            condition = f"s.owner = {literal(query.owner)} AND s.ended_at IS NULL"
+    def _asking(self, query: Query) -> Asking:
+        if isinstance(query, Scan):
+            kinds, rows = yield from self._scanned(query)
+        elif isinstance(query, Get):
+            kind, column = RECORDS[query.what]
+            kinds, begin = ALONG.get(kind.name, (kind,)), self._with_along.get(kind.name) or self._alone(kind, "")
+            (rows,) = yield [f"{begin}{column} = {literal(query.key)}"]
+        elif isinstance(query, Members):
+            kinds, (rows,) = (RECORD_SETS[query.what].kind,), (yield [self._members(query)])
+            rows = rows[::-1] if query.newest else rows
         else:
-            condition = "s.is_detached = 1" if query.detached else "s.ended_at IS NULL"
-        end = f"{_after('s', query.after)} ORDER BY s.created_at, s.id LIMIT {query.limit}"
-        (rows,) = yield [f"{self._session_with_entry} WHERE {condition}{end}"]
-        return self._decoder.listing(rows, self._decoder.session)
+            kinds, (rows,) = (), (yield [count_statement(self.prefix, part_asked(query))])
+        return self._decoder.answer(query, [list(split(row, kinds)) if kinds else row for row in rows])
 
-    def _tokens_listed(self, query: TokenListing) -> Asking:
+    def _alone(self, kind: Kind, where: str) -> str:
+        return f"SELECT {selected(kind, 'r')} FROM {self.prefix}{kind.table} r WHERE r.{where}"
+
+    def _members(self, query: Members) -> str:
+        kind, condition, order = _set_of(part_asked(query))
+        return f"{self._alone(kind, condition)} {order}"
+
+    def _scanned(self, query: Scan) -> Listing:
+        if query.what == "peppers":
+            (rows,) = yield [f"SELECT key_id FROM {self.prefix}peppers WHERE used_at IS NOT NULL ORDER BY key_id"]
+            return (), [(plain(key_id),) for (key_id,) in rows]
+        if query.what == "keys":
+            (rows,) = yield [self._alone(SERVICE_KEY, "created_at >= 0 ORDER BY r.created_at, r.id")]
+            return (SERVICE_KEY,), rows
+        if query.what == "tokens":
+            return ALONG["token"], (yield from self._tokens_listed(query))
+        (by, whose), living = query.by, DIALECT.living
+        condition = "is_detached = 1" if by == "detached" else living
+        if by == "owner":
+            condition = f"owner = {literal(whose)} AND s.{living}"
+        end = f"{_after('s', query.after)} ORDER BY s.created_at, s.id LIMIT {query.limit}"
+        (rows,) = yield [f"{self._with_along['session']}{condition}{end}"]
+        return ALONG["session"], rows
+
+    def _tokens_listed(self, query: Scan) -> Listed:
         """List tokens by the one index that spares most; what else is asked the rules look at."""
-        if query.session_id is not None:
-            (found,) = yield [f"SELECT id FROM {self.prefix}sessions WHERE successor = {literal(query.session_id)}"]
-            ids = [query.session_id, *(plain(id) for (id,) in found)]
-            return (yield from self._listed_from([f"t.session_id = {literal(id)}" for id in ids], query))
-        if query.owner is not None:
-            return (yield from self._listed_from([f"t.owner = {literal(query.owner)}"], query))
-        if query.tag is not None:
-            return (yield from self._listed_from([f"t.tag = {literal(query.tag)}"], query))
-        if query.unassigned:
+        by, whose = query.by
+        if by == "session":
+            (found,) = yield [f"SELECT id FROM {self.prefix}sessions WHERE successor = {literal(whose)}"]
+            ids = [whose, *(plain(id) for (id,) in found)]
+            return (yield from self._listed_from([f"session_id = {literal(id)}" for id in ids], query))
+        if by in ("owner", "tag"):
+            return (yield from self._listed_from([f"{by} = {literal(whose)}"], query))
+        if by == "unassigned":
             over = yield from self._sessions_over()
             if over is not None:
-                sources = ["t.is_unassigned = 1", *(f"t.session_id = {literal(id)}" for id in over)]
+                sources = ["is_unassigned = 1", *(f"session_id = {literal(id)}" for id in over)]
                 return (yield from self._listed_from(sources, query))
-        return (yield from self._listed_from(["t.listed = 1" if query.sellable else "TRUE"], query))
+        return (yield from self._listed_from(["listed = 1" if by == "sellable" else "created_at >= 0"], query))
 
-    def _listed_from(self, sources: Sequence[str], query: TokenListing) -> Asking:
+    def _listed_from(self, sources: Sequence[str], query: Scan) -> Listed:
         """Return the first lines of what comes from several places, each of them in order."""
-        end = f"{_after('t', query.after)} ORDER BY t.created_at, t.id LIMIT {query.limit}"
+        begin, end = self._with_along["token"], f"{_after('t', query.after)} ORDER BY t.created_at, t.id"
         if len(sources) == 1:
-            (rows,) = yield [f"{self._token_with_session} WHERE {sources[0]}{end}"]
-            return self._decoder.listing(rows, self._decoder.token)
+            return (yield [f"{begin}{sources[0]}{end} LIMIT {query.limit}"])[0]
         answers = yield [
-            f"SELECT t.created_at, t.id FROM {self.prefix}tokens t WHERE {place}{end}" for place in sources
+            f"SELECT t.created_at, t.id FROM {self.prefix}tokens t WHERE t.{place}{end} LIMIT {query.limit}"
+            for place in sources
         ]
         places = sorted({(at, id) for rows in answers for at, id in rows})[: query.limit]
         ids = literals([plain(id) for _, id in places]) or "NULL"
-        (rows,) = yield [f"{self._token_with_session} WHERE t.id IN ({ids}) ORDER BY t.created_at, t.id"]
-        return self._decoder.listing(rows, self._decoder.token)
+        return (yield [f"{begin}id IN ({ids}) ORDER BY t.created_at, t.id"])[0]
 
     def _sessions_over(self) -> Generator[Sequence[str], Sequence[Rows], Sequence[str] | None]:
         """Return the ids of sessions that may be over, by their time or their owner's entry; ``None`` for many."""
@@ -234,30 +209,20 @@ def _after(letter: str, after: tuple[int, str] | None) -> str:
     return f" AND {made} >= {at} AND ({made} > {at} OR {letter}.id > {literal(id)})"
 
 
-_MEMBERS = {members.name: members for members in MEMBERS}
-
-
 def _set_of(part: Part) -> tuple[Kind, str, str]:
     """Return the kind of a set's members, the condition that they fulfil, and their order with how many are meant."""
     name, key = part
     most, _, whose = key.partition(":")
-    is_newest = name == "newest_sessions_of"
-    members = _MEMBERS["sessions_of" if is_newest else name]
-    also = f" AND {members.where.replace('{living}', LIVING)}" if members.where else ""
+    of, is_newest = RECORD_SETS[name.removeprefix(NEWEST)], name.startswith(NEWEST)
     order = "ORDER BY created_at DESC, id DESC" if is_newest else "ORDER BY created_at, id"
-    return KINDS[members.kind], f"{members.of} = {literal(whose)}{also}", order + (f" LIMIT {most}" if most else "")
+    return of.kind, _belongs_to(name.removeprefix(NEWEST), whose), order + (f" LIMIT {most}" if most else "")
 
 
-_TRANSFERABLE = literal("transferable")
-
-
-def _counted_in(part: Part) -> str:
-    """Return the table and condition of what is counted."""
-    kind, whose = part
-    if kind == "session_count_of":
-        return f"sessions WHERE owner = {literal(whose)} AND ended_at IS NULL"
-    also = f" AND kind = {_TRANSFERABLE}" if kind == "transferable_count_of" else ""
-    return f"tokens WHERE session_id = {literal(whose)}{also}"
+def _belongs_to(name: str, whose: str) -> str:
+    """Return the condition that a record is in somebody's set."""
+    of = RECORD_SETS[name]
+    also = condition_of(of.where, DIALECT).replace("'transferable'", literal("transferable"))
+    return f"{of.of} = {literal(whose)}" + (f" AND {also}" if also else "")
 
 
 def set_stamp_statement(prefix: str, part: Part) -> str:
@@ -276,50 +241,6 @@ def set_stamp_of(rows: Rows) -> str:
 
 
 def count_statement(prefix: str, part: Part) -> str:
-    """Return what asks for the present stamp of a number."""
-    return f"SELECT COUNT(*) FROM {prefix}{_counted_in(part)}"
-
-
-def _some(limit: int | None, whose: str) -> str:
-    """Return the key of the part that is a set, or at most so many of it."""
-    return f"{'' if limit is None else limit}:{whose}"
-
-
-_ASKINGS: dict[type, Callable[[Asker, Any], Asking]] = {
-    SessionById: lambda to, query: to._session_by("id", ("session", query.id)),
-    SessionByLookup: lambda to, query: to._session_by("lookup", ("session_lookup", query.lookup)),
-    TokenById: lambda to, query: to._token_by("id", ("token", query.id)),
-    TokenByLookup: lambda to, query: to._token_by("lookup", ("token_lookup", query.lookup)),
-    SessionsOf: lambda to, query: to._set(
-        ("newest_sessions_of" if query.newest else "sessions_of", _some(query.limit, query.owner)),
-        lambda session: session.owner,
-    ),
-    SessionCountOf: lambda to, query: to._count(("session_count_of", query.owner)),
-    PredecessorsOf: lambda to, query: to._set(
-        ("predecessors_of", _some(None, query.session_id)), lambda session: session.details.successor
-    ),
-    EntryOf: lambda to, query: to._one(OWNER, ("entry", query.owner)),
-    TokensOf: lambda to, query: to._set(
-        ("tokens_of", _some(query.limit, query.session_id)), lambda token: token.session_id
-    ),
-    TransferablesOf: lambda to, query: to._set(
-        ("transferables_of", _some(query.limit, query.session_id)), lambda token: token.session_id
-    ),
-    TokenCountOf: lambda to, query: to._count(
-        ("transferable_count_of" if query.transferable else "token_count_of", query.session_id)
-    ),
-    ParkedTokens: lambda to, query: to._set(
-        ("parked_tokens", _some(query.limit, query.owner)),
-        lambda token: token.owner if token.session_id is None else None,
-    ),
-    IdempotencyOf: lambda to, query: to._one(IDEMPOTENCY, ("idempotency", query.key)),
-    SettingOf: lambda to, query: to._one(SETTING, ("setting", query.name)),
-    KeyByLookup: lambda to, query: to._one(
-        SERVICE_KEY, ("key_lookup", query.lookup), SERVICE_KEY.names.index("lookup")
-    ),
-    KeyById: lambda to, query: to._one(SERVICE_KEY, ("key", query.id)),
-    AllKeys: lambda to, query: to._all_keys(),
-    PeppersInUse: lambda to, query: to._peppers_in_use(),
-    SessionListing: Asker._sessions_listed,
-    TokenListing: Asker._tokens_listed,
-}
+    """Return what asks for the present stamp of a number, which is the number."""
+    name = part[0].removeprefix(COUNT_OF)
+    return f"SELECT COUNT(*) FROM {prefix}{RECORD_SETS[name].kind.table} WHERE {_belongs_to(name, part[1])}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...contract.coalesce import SHARE_FROM, Coalescer
-from ...contract.queries import Query, Result, SessionByLookup, Snapshot, TokenByLookup
+from ...contract.queries import Query, Result, Snapshot
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE
 from ...records import OwnerEntry, Session, Token
@@ -46,7 +46,7 @@ class PostgresStore(AsyncServerStore):
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         try:
-            now, found = await self._find(SessionByLookup, lookups)
+            now, found = await self._find("session_lookup", lookups)
         except UNREADABLE:
             return await super().find_session(lookups)
         return (now, *found)
@@ -54,20 +54,20 @@ class PostgresStore(AsyncServerStore):
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
         try:
-            now, found = await self._find(TokenByLookup, lookups)
+            now, found = await self._find("token_lookup", lookups)
         except UNREADABLE:
             return await super().find_token(lookups)
         return (now, *found.followed())
 
-    async def _find(self, kind: type, lookups: Sequence[str]) -> tuple[int, Any]:
-        """Return now and the value that a query of that kind is answered with."""
+    async def _find(self, what: str, lookups: Sequence[str]) -> tuple[int, Any]:
+        """Return now and the value that a query for that is answered with."""
         if len(lookups) > 1 or self._pool.is_shared:
-            now, (value,) = await self._look(((kind, lookups),))
+            now, (value,) = await self._look(((what, lookups),))
             return now, value
-        statement = lone_statement(self._core.schema, kind, lookups[0])
+        statement = lone_statement(self._core.schema, what, lookups[0])
         (row,) = await self.retrying.ask(self._pool.ask_for, 1, statement, idempotent=True)
         self._core.clock.heard(row[0])
-        return lone_answer(row, kind, lookups[0], self._core.decoder, self.keyring)
+        return lone_answer(row, what, lookups[0], self._core.decoder, self.keyring)
 
     async def _look(self, look: Look) -> Looked:
         """Return what a look finds: who comes alone asks at once, who comes while one asks travels with the others."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...contract.batch import Direct
-from ...contract.queries import Query, Result, SessionByLookup, Snapshot, TokenByLookup
+from ...contract.queries import Query, Result, Snapshot
 from ...crypto.minting import PepperKeyring
 from ...errors import UNREADABLE
 from ...records import OwnerEntry, Session, Token
@@ -47,7 +47,7 @@ class BlockingPostgresStore(ServerStore):
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         try:
-            now, found = self._find(SessionByLookup, lookups)
+            now, found = self._find("session_lookup", lookups)
         except UNREADABLE:
             return super().find_session_now(lookups)
         return (now, *found)
@@ -55,20 +55,20 @@ class BlockingPostgresStore(ServerStore):
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
         try:
-            now, found = self._find(TokenByLookup, lookups)
+            now, found = self._find("token_lookup", lookups)
         except UNREADABLE:
             return super().find_token_now(lookups)
         return (now, *found.followed())
 
-    def _find(self, kind: type, lookups: Sequence[str]) -> tuple[int, Any]:
-        """Return now and the value that a query of that kind is answered with."""
+    def _find(self, what: str, lookups: Sequence[str]) -> tuple[int, Any]:
+        """Return now and the value that a query for that is answered with."""
         if len(lookups) > 1 or self._pool.is_shared:
-            now, (value,) = self._look(((kind, lookups),))
+            now, (value,) = self._look(((what, lookups),))
             return now, value
-        statement = lone_statement(self._core.schema, kind, lookups[0])
+        statement = lone_statement(self._core.schema, what, lookups[0])
         (row,) = self.retrying.ask_now(self._pool.ask_for, 1, statement, idempotent=True)
         self._core.clock.heard(row[0])
-        return lone_answer(row, kind, lookups[0], self._core.decoder, self.keyring)
+        return lone_answer(row, what, lookups[0], self._core.decoder, self.keyring)
 
     def _look(self, look: Look) -> Looked:
         """Return what a look finds: who comes alone asks at once, who comes while one asks travels with the others."""

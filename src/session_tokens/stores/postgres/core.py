@@ -46,8 +46,7 @@ class PostgresBackend(SqlBackend):
         super().__init__(links, keyring, f"{address.schema}.")
         self.address = address
         self.schema = address.schema
-        self.decoder = Decoder(keyring, self.clock)
-        self.unreadables = self.decoder.unreadables
+        self.decoder = Decoder(keyring, self.clock, self.unreadables)
         # Locks are given up before the client gives up, so that a commit that waited is surely not carried out.
         self._lock_timeout_ms = max(1, int(address.timeout_s * 800))
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 
-from ..common.kinds import KINDS, MEMBERS, OWNER, SESSION, TOKEN, Kind, Members
-from ..common.locking import part_of
+from ..common.kinds import KINDS, RECORD_SETS, RECORDS, SESSION, TOKEN, Kind, RecordSet
+from ..common.locking import COUNT_OF, NEWEST
 from ..common.sql_tables import SIGNED, Dialect, columns_of, condition_of, schema_statements
 
 STAMP = "stamp"
@@ -42,7 +42,7 @@ _WITH_SESSION = (
     f"        ON true\n    {_WITH_ENTRY}\n    {_WITH_HEIR}"
 )
 _SNIPPETS = {
-    "session_answers": "NULL::text, {schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text",
+    "session_answers": "{schema}.session_json_v1(s), {schema}.owner_json_v1(o), NULL::text, NULL::text",
     "token_answers": (
         "{schema}.token_json_v1(t), {schema}.session_json_v1(s), {schema}.owner_json_v1(o),\n"
         "        {schema}.session_json_v1(h)"
@@ -95,23 +95,16 @@ def _functions_of_kinds() -> Iterator[str]:
             f"    SELECT CASE WHEN r.{kind.key} IS NOT NULL THEN\n"
             f"        json_build_array({columns_of(kind, 'r')}, r.{STAMP})::text END\n$$;\n"
         )
-    for kind in WRITTEN_APART:
-        for column in ("id", "lookup"):
-            yield _get(f"{kind.name}_by_{column}", kind, column)
-    for name, kind, column in (
-        ("entry_of", OWNER, "owner"), ("idempotency_of", KINDS["idempotency"], "key"),
-        ("setting_of", KINDS["setting"], "name"), ("key_by_lookup", KINDS["service key"], "lookup"),
-        ("key_by_id", KINDS["service key"], "id"),
-    ):  # fmt: skip
-        yield _get(name, kind, column)
-    for members in MEMBERS:
-        yield _members(members)
-        if members.name == "sessions_of":
-            yield _members(members, descending=True)
+    for what, (kind, column) in RECORDS.items():
+        yield _get(f"get_{what}", kind, column)
+    for name, of in RECORD_SETS.items():
+        yield _members(name, of)
+        yield _filled(_sql("count"), {"name": f"{COUNT_OF}{name}", **_names(of)})
+    yield _members(f"{NEWEST}sessions_of", RECORD_SETS["sessions_of"], descending=" DESC")
 
 
 def _get(name: str, kind: Kind, column: str) -> str:
-    alone = f"NULL::text, NULL::text, NULL::text, {{schema}}.{json_function(kind)}(r)"
+    alone = f"{{schema}}.{json_function(kind)}(r), NULL::text, NULL::text, NULL::text"
     joins = {"session": _WITH_ENTRY, "token": _WITH_SESSION}.get(kind.name, "")
     values = {
         "name": name, "table": kind.table, "column": column, "letter": _LETTERS.get(kind.name, "r"), "with": joins,
@@ -120,21 +113,15 @@ def _get(name: str, kind: Kind, column: str) -> str:
     return _filled(_sql("get"), values)
 
 
-def _members(members: Members, *, descending: bool = False) -> str:
-    kind, is_whole = KINDS[members.kind], members.name == "predecessors_of"
-    record = f"{{schema}}.{json_function(kind)}({_LETTERS[kind.name]})"
-    where = condition_of(members.where, DIALECT)
-    values = {
-        "name": f"newest_{members.name}" if descending else members.name,
-        "table": kind.table, "of": members.of, "letter": _LETTERS[kind.name],
-        "answers": f"NULL::text, {record}, NULL::text, NULL::text" if kind is SESSION
-        else f"{record}, NULL::text, NULL::text, NULL::text",
-        "where": f" AND held.{where}" if where else "",
-        "descending": " DESC" if descending else "",
-        "limits": "" if is_whole else ", limits bigint[]", "limits_given": "" if is_whole else ", limits",
-        "most": "" if is_whole else ", most", "first": "OFFSET 0" if is_whole else "LIMIT k.most",
-    }  # fmt: skip
-    return _filled(_sql("members"), values)
+def _names(of: RecordSet) -> dict[str, str]:
+    """Return what the text about a set calls its members and the condition that makes them so."""
+    where = condition_of(of.where, DIALECT)
+    return {"table": of.kind.table, "of": of.of, "where": f" AND held.{where}" if where else ""}
+
+
+def _members(name: str, of: RecordSet, descending: str = "") -> str:
+    record = f"{{schema}}.{json_function(of.kind)}(r)"
+    return _filled(_sql("members"), {"name": name, "record": record, "descending": descending, **_names(of)})
 
 
 def _writing() -> Iterator[str]:
@@ -153,43 +140,36 @@ def _commit() -> str:
         _filled(_sql("put"), {"table": kind.table, "key": kind.key, "excluded_columns": _assigned(kind, "excluded")})
         for kind in rest
     )
-    sets = [members.name for members in MEMBERS]
     return _filled(_sql("commit"), {
         "rest": "".join(puts).rstrip("\n"),
-        "sets": ", ".join(f"'{name}'" for name in (*sets, "newest_sessions_of")),
+        "sets": ", ".join(f"'{name}'" for name in (*RECORD_SETS, f"{NEWEST}sessions_of")),
         "stamps": "\n".join((*_stamps_of_records(), *_stamps_of_sets())),
     })  # fmt: skip
 
 
 def _stamps_of_records() -> Iterator[str]:
-    for kind in KINDS.values():
-        keys = [(part_of(kind), kind.key)]
-        if kind.is_looked_up:
-            keys.append((f"{part_of(kind)}_lookup", "lookup"))
-        for part, column in keys:
-            yield (
-                f"    WHEN '{part}' THEN\n"
-                f"        SELECT r.stamp INTO present FROM {{schema}}.{kind.table} r WHERE r.{column} = part_key;"
-            )
+    for what, (kind, column) in RECORDS.items():
+        yield (
+            f"    WHEN '{what}' THEN\n"
+            f"        SELECT r.stamp INTO present FROM {{schema}}.{kind.table} r WHERE r.{column} = part_key;"
+        )
 
 
 def _stamps_of_sets() -> Iterator[str]:
-    for members in MEMBERS:
-        where = condition_of(members.where, DIALECT)
-        rows = f"FROM {{schema}}.{KINDS[members.kind].table} m WHERE m.{members.of} = whose"
-        rows += f" AND m.{where}" if where else ""
-        yield (
-            f"    WHEN '{members.name}' THEN\n"
-            "        present := {schema}.set_stamp_v1(ARRAY(\n"
-            f"            SELECT (m.id, m.stamp)::{{schema}}.member_v1 {rows}\n"
-            "            ORDER BY m.created_at, m.id LIMIT most));"
-        )
-        if members.name == "sessions_of":
-            yield (
-                "    WHEN 'newest_sessions_of' THEN\n"
-                "        present := {schema}.set_stamp_v1(ARRAY(\n"
-                "            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM (\n"
-                f"                SELECT m.id, m.stamp, m.created_at {rows}\n"
-                "                ORDER BY m.created_at DESC, m.id DESC LIMIT most\n"
-                "            ) AS m ORDER BY m.created_at, m.id));"
-            )
+    sets = [(name, of, "") for name, of in RECORD_SETS.items()]
+    for name, of, descending in (*sets, (f"{NEWEST}sessions_of", RECORD_SETS["sessions_of"], " DESC")):
+        yield _filled(_SET_STAMP, {"name": name, "descending": descending, **_names(of)})
+    for name, of in RECORD_SETS.items():
+        yield _filled(_COUNT_STAMP, {"name": f"{COUNT_OF}{name}", **_names(of)})
+
+
+_SET_STAMP = """\
+    WHEN '{name}' THEN
+        present := {schema}.set_stamp_v1(ARRAY(
+            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM (
+                SELECT held.id, held.stamp, held.created_at FROM {schema}.{table} AS held
+                WHERE held.{of} = whose{where} ORDER BY held.created_at{descending}, held.id{descending} LIMIT most
+            ) AS m ORDER BY m.created_at, m.id));"""
+_COUNT_STAMP = """\
+    WHEN '{name}' THEN
+        SELECT count(*) INTO present FROM {schema}.{table} AS held WHERE held.{of} = part_key{where};"""

@@ -13,41 +13,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...contract.queries import NO_SESSION, NO_TOKEN, KeyByLookup, Query, SessionByLookup, TokenByLookup
+from ...contract.queries import BY_LOOKUP, NO_SESSION, NO_TOKEN, Get, Query
 from ...contract.store import unknown_while_missing
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE
+from ..common.sql_results import not_asked_for
 from .queries import Statement
-from .rows import Decoder, Row, not_asked_for
+from .rows import Decoder, Row
 
 SEPARATOR = "\x1e"
 """Ends each item of a text; the peppers in use follow the last one, where a key leads nowhere."""
 
-Look = Sequence[tuple[type, Sequence[str]]]
-"""What one caller asks for: of each secret the kind of query and the look-up keys, the current pepper's first."""
+Look = Sequence[tuple[str, Sequence[str]]]
+"""What one caller asks for: of each secret what it leads to and the look-up keys, the current pepper's first."""
 Looked = tuple[int, Sequence[Any]]
 """The instant in milliseconds, and for each part of a look the value that its query is answered with."""
 
-_NOTHING: dict[type, Any] = {SessionByLookup: NO_SESSION, TokenByLookup: NO_TOKEN, KeyByLookup: None}
+_NOTHING: dict[str, Any] = {"session_lookup": NO_SESSION, "token_lookup": NO_TOKEN, "key_lookup": None}
 
 
 def look_of(queries: Sequence[Query]) -> Look | None:
     """Return the look that asks for the same as queries do; ``None`` where it takes a read to answer them."""
-    look: list[tuple[type, Sequence[str]]] = []
+    look: list[tuple[str, Sequence[str]]] = []
     for query in queries:
-        if not isinstance(query, SessionByLookup | TokenByLookup | KeyByLookup):
+        if not isinstance(query, Get) or query.what not in BY_LOOKUP:
             return None
-        look.append((type(query), (query.lookup, *query.others)))
+        look.append((query.what, (query.key, *query.others)))
     return look or None
 
 
-def lone_statement(schema: str, kind: type, lookup: str) -> Statement:
+def lone_statement(schema: str, what: str, lookup: str) -> Statement:
     """Return what one caller asks for whose session or token has one look-up key."""
-    name = "find_session_v1" if kind is SessionByLookup else "find_token_v1"
+    name = "find_session_v1" if what == "session_lookup" else "find_token_v1"
     return Statement(f"SELECT {schema}.now_v1(), {schema}.{name}(%s::text)", (lookup,))
 
 
-def lone_answer(row: Row, kind: type, lookup: str, decoder: Decoder, keyring: Keyring) -> tuple[int, Any]:
+def lone_answer(row: Row, what: str, lookup: str, decoder: Decoder, keyring: Keyring) -> tuple[int, Any]:
     """Return the instant, and the value that the query is answered with which ``lone_statement`` asks for.
 
     Raises:
@@ -57,10 +58,10 @@ def lone_answer(row: Row, kind: type, lookup: str, decoder: Decoder, keyring: Ke
     now, text = row
     item, _, peppers = (text or "").partition(SEPARATOR)
     if item:
-        return now, decoder.looked_up(kind, lookup, item)
+        return now, decoder.looked_up(what, lookup, item)
     if missing := _missing(peppers, keyring):
         raise unknown_while_missing(missing)
-    return now, _NOTHING[kind]
+    return now, _NOTHING[what]
 
 
 def _missing(peppers: str, keyring: Keyring) -> Sequence[str]:
@@ -80,10 +81,10 @@ class LookStatement:
 
     def __init__(self, schema: str, looks: Sequence[Look]) -> None:
         self._looks = looks
-        self._texts: dict[type, dict[str, str]] = {SessionByLookup: {}, TokenByLookup: {}, KeyByLookup: {}}
+        self._texts: dict[str, dict[str, str]] = {"session_lookup": {}, "token_lookup": {}, "key_lookup": {}}
         for look in looks:
-            for kind, lookups in look:
-                texts = self._texts[kind]
+            for what, lookups in look:
+                texts = self._texts[what]
                 for lookup in lookups:
                     texts[lookup] = ""
         asked = f"{schema}.looked_up_v1(%s::text[], %s::text[], %s::text[])"
@@ -112,30 +113,30 @@ class LookStatement:
 
     def _answer(self, now: int, look: Look, decoder: Decoder, missing: Sequence[str]) -> Looked | Exception:
         values = []
-        for kind, lookups in look:
+        for what, lookups in look:
             try:
-                value = self._value(kind, lookups, decoder)
+                value = self._value(what, lookups, decoder)
             except UNREADABLE as error:
                 return error
             if value is None:
                 if missing:
                     return unknown_while_missing(missing)
-                value = _NOTHING[kind]
+                value = _NOTHING[what]
             values.append(value)
         return now, values
 
-    def _value(self, kind: type, lookups: Sequence[str], decoder: Decoder) -> Any:
+    def _value(self, what: str, lookups: Sequence[str], decoder: Decoder) -> Any:
         """Return what the first key that leads somewhere leads to, ``None`` where none does.
 
         Raises:
             CorruptRecord, UnknownPepper: none does, and one leads to what cannot be read.
         """
-        texts, unreadable = self._texts[kind], None
+        texts, unreadable = self._texts[what], None
         for lookup in lookups:
             text = texts[lookup]
             if text[:1] == "[":
                 try:
-                    return decoder.looked_up(kind, lookup, text)
+                    return decoder.looked_up(what, lookup, text)
                 except UNREADABLE as error:
                     unreadable = unreadable or error
         if unreadable is not None:

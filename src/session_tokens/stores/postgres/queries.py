@@ -1,42 +1,18 @@
 """The pure core of reading PostgreSQL: queries become one statement, its rows become answers.
 
-Theory of operation. Wants of one kind are one call of that kind's function (``sql/reading.sql``), the
+Theory of operation. Queries of one kind are one call of that kind's function (``sql/reading.sql``), the
 calls of all kinds are one ``UNION ALL``: one statement, one snapshot, one round trip, whatever was asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ...contract.batch import Batch
-from ...contract.queries import (
-    AllKeys,
-    Answered,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    PeppersInUse,
-    PredecessorsOf,
-    Query,
-    SessionById,
-    SessionByLookup,
-    SessionCountOf,
-    SessionListing,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokenListing,
-    TokensOf,
-    TransferablesOf,
-    singly,
-    together,
-)
+from ...contract.queries import Answered, Count, Get, Members, Query, Scan, singly, together
 from ...errors import UNREADABLE
+from ..common.locking import COUNT_OF, NEWEST
 from .rows import Decoder, Row, escaped
 
 _AFTER_ALL = (-1, "")
@@ -51,58 +27,13 @@ class Statement(NamedTuple):
     params: Sequence[Any]
 
 
-class _Kind(NamedTuple):
-    """How queries of one kind are asked: the function, the casts of its parameters, and the arrays that are given."""
-
-    name: str
-    casts: str
-    arrays: Callable[[Sequence[Any]], Sequence[Any]]
-
-
-def _by(field: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    return lambda queries: ([escaped(getattr(query, field)) for query in queries],)
-
-
-def _some_of(name: str, field: str) -> _Kind:
-    """How sets are asked of which at most so many are wanted."""
-    return _Kind(
-        name,
-        "%s::text[], %s::bigint[]",
-        lambda queries: (
-            [escaped(getattr(query, field)) for query in queries],
-            [query.limit or ALL for query in queries],
-        ),
-    )
-
-
-_KINDS: dict[type, _Kind] = {
-    SessionById: _Kind("session_by_id", "%s::text[]", _by("id")),
-    SessionByLookup: _Kind("session_by_lookup", "%s::text[]", _by("lookup")),
-    SessionsOf: _some_of("sessions_of", "owner"),
-    SessionCountOf: _Kind("session_count_of", "%s::text[]", _by("owner")),
-    PredecessorsOf: _Kind("predecessors_of", "%s::text[]", _by("session_id")),
-    EntryOf: _Kind("entry_of", "%s::text[]", _by("owner")),
-    TokenById: _Kind("token_by_id", "%s::text[]", _by("id")),
-    TokenByLookup: _Kind("token_by_lookup", "%s::text[]", _by("lookup")),
-    TokensOf: _some_of("tokens_of", "session_id"),
-    TransferablesOf: _some_of("transferables_of", "session_id"),
-    TokenCountOf: _Kind(
-        "token_count_of",
-        "%s::text[], %s::boolean[]",
-        lambda queries: ([escaped(query.session_id) for query in queries], [query.transferable for query in queries]),
-    ),
-    ParkedTokens: _some_of("parked_tokens", "owner"),
-    IdempotencyOf: _Kind("idempotency_of", "%s::text[]", _by("key")),
-    SettingOf: _Kind("setting_of", "%s::text[]", _by("name")),
-    KeyByLookup: _Kind("key_by_lookup", "%s::text[]", _by("lookup")),
-    KeyById: _Kind("key_by_id", "%s::text[]", _by("id")),
-    AllKeys: _Kind("all_keys", "", lambda queries: ()),
-    PeppersInUse: _Kind("peppers_in_use", "", lambda queries: ()),
-}
-_NEWEST = _some_of("newest_sessions_of", "owner")
-_KIND_OF_LISTING: dict[type, str] = {SessionListing: "session_listing", TokenListing: "token_listing"}
-_SESSION_LISTING = "%s::bigint, %s::text, %s::boolean, %s::bigint, %s::text, %s::bigint"
-_TOKEN_LISTING = "%s::bigint, %s::text, %s::text, %s::text, %s::boolean, %s::boolean, %s::bigint, %s::text, %s::bigint"
+def _name_of(query: Query) -> str:
+    """Return the name of the function that answers a query, and others like it."""
+    if isinstance(query, Get):
+        return f"get_{query.what}"
+    if isinstance(query, Members):
+        return f"{NEWEST if query.newest else ''}{query.what}"
+    return f"{COUNT_OF}{query.what}" if isinstance(query, Count) else f"scan_{query.what}"
 
 
 class ReadStatement:
@@ -127,16 +58,10 @@ class ReadStatement:
         # The clock is read by the first arm: an answer is never older than the instant it is given for.
         arms = [f"SELECT 'now', {schema}.now_v1(), NULL, NULL, NULL, NULL"]
         params: list[Any] = []
-        for kind in sorted(kinds):
-            asked = kinds[kind]
-            if type(asked[0]) in _KIND_OF_LISTING:
-                for number, query in enumerate(asked, 1):
-                    arms.append(_listing_arm(schema, query))
-                    params += _listing_params(number, query)
-            else:
-                name, casts, arrays = _kind_of(asked[0])
+        for name in sorted(kinds):
+            for casts, given in _calls(kinds[name]):
                 arms.append(f"SELECT * FROM {schema}.{name}_v1({casts})")
-                params += arrays(asked)
+                params += given
         self.statement = Statement(" UNION ALL ".join(arms), params)
 
     def batch(self, rows: Sequence[Row], decoder: Decoder) -> Batch:
@@ -147,37 +72,28 @@ class ReadStatement:
             if row[0] == "now":
                 now = row[1]
             else:
-                by_place.setdefault(self._places[row[0]][row[1] - 1], []).append(row)
+                by_place.setdefault(self._places[row[0]][row[1] - 1], []).append(row[2:])
         found: list[Answered] = []
         for place, query in enumerate(self._single):
             try:
-                found.append(decoder.found(query, by_place.get(place, ())))
+                found.append(decoder.answer(query, by_place.get(place, ())))
             except UNREADABLE as error:
                 found.append(error)
         return Batch(now, together(self.queries, found))
 
 
-def _kind_of(query: Query) -> _Kind:
-    return _NEWEST if isinstance(query, SessionsOf) and query.newest else _KINDS[type(query)]
-
-
-def _name_of(query: Query) -> str:
-    return _KIND_OF_LISTING.get(type(query)) or _kind_of(query).name
-
-
-def _listing_arm(schema: str, query: SessionListing | TokenListing) -> str:
-    if isinstance(query, SessionListing):
-        return f"SELECT * FROM {schema}.session_listing_v1({_SESSION_LISTING})"
-    return f"SELECT * FROM {schema}.token_listing_v1({_TOKEN_LISTING})"
-
-
-def _listing_params(number: int, query: SessionListing | TokenListing) -> list[Any]:
-    owner = None if query.owner is None else escaped(query.owner)
-    at, id = query.after or _AFTER_ALL
-    if isinstance(query, SessionListing):
-        return [number, owner, query.detached, at, escaped(id), query.limit]
-    session_id = None if query.session_id is None else escaped(query.session_id)
-    return [
-        number, owner, session_id, None if query.tag is None else escaped(query.tag), query.sellable, query.unassigned,
-        at, escaped(id), query.limit,
-    ]  # fmt: skip
+def _calls(asked: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield the casts and parameters of each call that answers queries of one name."""
+    if isinstance(asked[0], Scan):
+        casts = "%s::bigint, %s::text, %s::text, %s::bigint, %s::text, %s::bigint"
+        for number, query in enumerate(asked, 1):
+            (by, whose), (at, id) = query.by, query.after or _AFTER_ALL
+            yield casts, (number, by, escaped(whose), at, escaped(id), query.limit)
+    elif isinstance(asked[0], Get):
+        yield "%s::text[]", ([escaped(query.key) for query in asked],)
+    else:
+        whose_all = [escaped(query.whose) for query in asked]
+        if isinstance(asked[0], Count):
+            yield "%s::text[]", (whose_all,)
+        else:
+            yield "%s::text[], %s::bigint[]", (whose_all, [query.limit or ALL for query in asked])

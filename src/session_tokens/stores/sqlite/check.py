@@ -19,8 +19,8 @@ from ..common.record_codec import check_mac, mac_of
 from ..common.sql_tables import SIGNED, columns_of, index_statements
 from .commit import Applier
 from .connections import DAMAGED_REMEDY
-from .rows import any_text
-from .schema import DIALECT, recorded_peppers, spaces_of
+from .rows import DIALECT, any_text
+from .schema import recorded_peppers, spaces_of
 
 BATCH = 500
 TABLES = [kind.table for kind in KINDS.values()]

@@ -13,35 +13,20 @@ from ...clock import NEVER
 from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
-    AllKeys,
+    Count,
     DueRecord,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    PeppersInUse,
-    PredecessorsOf,
+    Get,
+    Members,
     Query,
     Result,
-    SessionById,
-    SessionByLookup,
-    SessionCountOf,
-    SessionListing,
+    Scan,
     SessionResult,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokenListing,
+    SetName,
     TokenResult,
-    TokensOf,
-    TransferablesOf,
 )
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SETTING
-from ..common.record_codec import Setting, check_mac
+from ..common.kinds import IDEMPOTENCY, OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN
+from ..common.record_codec import Setting
 from ..common.sql_tables import columns_of
 from .rows import PLACE_OF, Rows, asked_for
 
@@ -53,7 +38,6 @@ PEPPERS_MAX = 16
 REMEMBERED_MAX = 16_384
 """Rows that a store remembers to have checked: about 25 MB."""
 
-ByLookup = SessionByLookup | TokenByLookup | KeyByLookup
 TokenNow = tuple[Token | None, Session | None, OwnerEntry | None]
 """A token in the session where it is now, that one, and its owner's entry; see ``TokenResult.followed``."""
 
@@ -71,7 +55,7 @@ class Records(Rows):
         self._version: int | None = None
         self._sessions_lately: dict[str, SessionResult] = {}
         self._tokens_lately: dict[str, TokenNow] = {}
-        self._results_lately: dict[tuple[type, str, tuple[str, ...]], Result] = {}
+        self._results_lately: dict[Get, Result] = {}
 
     # The hot path: what was found lately still holds if nobody has committed anything to the file since.
 
@@ -117,12 +101,12 @@ class Records(Rows):
         self._execute("COMMIT")
         return results
 
-    def found_lately(self, queries: Sequence[ByLookup], now: int) -> list[Result]:
+    def found_lately(self, queries: Sequence[Get], now: int) -> list[Result]:
         """As ``found``, for queries by look-up keys: only what is not remembered is read."""
         if not self._is_unchanged():
             return self._found_anew(queries, now)
         lately = self._results_lately
-        results = [lately.get((type(query), query.lookup, query.others)) for query in queries]
+        results = [lately.get(query) for query in queries]
         missing = [query for query, result in zip(queries, results, strict=True) if result is None]
         if missing:
             read = iter(self._found_anew(missing, now))
@@ -131,11 +115,11 @@ class Records(Rows):
                 return self._found_anew(queries, now)
         return results  # type: ignore[return-value]  # none is missing now
 
-    def _found_anew(self, queries: Sequence[ByLookup], now: int) -> list[Result]:
+    def _found_anew(self, queries: Sequence[Get], now: int) -> list[Result]:
         results = self.found(queries, now)
         for query, result in zip(queries, results, strict=True):
             if result.value is not None and result.value[0] is not None:  # a stranger's guess, as above
-                _remember(self._results_lately, (type(query), query.lookup, query.others), result)
+                _remember(self._results_lately, query, result)
         return results
 
     # One record with what it is judged by.
@@ -234,8 +218,7 @@ class Records(Rows):
         checked = self._checked.get(lookup)
         if checked is not None and checked[0] == row:
             return checked[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
-        check_mac(self._keyring, f"{self.table_prefix}service_keys", row[:-1], row[-1])
-        key = ServiceKey(*asked_for(row[:-1], SERVICE_KEY.names.index("lookup"), lookups))
+        key: ServiceKey = self._genuine(SERVICE_KEY, asked_for(row, SERVICE_KEY.names.index("lookup"), lookups))
         _remember(self._checked, lookup, (row, key))
         return key
 
@@ -244,77 +227,75 @@ class Records(Rows):
     def ahead(self, queries: Sequence[object]) -> None:
         """Nothing is read ahead under the writer's lock."""
 
+    def members(self, what: SetName, whose: str, limit: int | None = None, newest: bool = False) -> list[Any]:
+        """The records of a set, oldest first: at most the oldest or newest few."""
+        order = "r.created_at DESC, r.id DESC" if newest else "r.created_at, r.id"
+        records = self._some(f"{self._member_of[what]} ORDER BY {order} LIMIT ?", what, whose, limit)
+        return records[::-1] if newest else records
+
+    def count(self, what: SetName, whose: str) -> int:
+        """How many records are in a set."""
+        count: int = self._execute(self._count_of[what], (whose,)).fetchone()[0]
+        return count
+
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> list[Session]:
         """The sessions of an owner that were not ended, oldest first: at most the oldest or newest few."""
-        order = "s.created_at DESC, s.id DESC" if newest else "s.created_at, s.id"
-        statement = f"{self._session_alone} WHERE s.owner = ? AND s.ended_at IS NULL ORDER BY {order} LIMIT ?"
-        sessions = self._some(statement, owner, limit, self._session)
-        return sessions[::-1] if newest else sessions
+        return self.members("sessions_of", owner, limit, newest)
 
     def session_count_of(self, owner: str) -> int:
         """How many sessions of an owner were not ended."""
-        statement = f"SELECT count(*) FROM {self._sessions} WHERE owner = ? AND ended_at IS NULL"
-        count: int = self._execute(statement, (owner,)).fetchone()[0]
-        return count
+        return self.count("sessions_of", owner)
 
     def predecessors_of(self, session_id: str) -> list[Session]:
         """The replaced sessions whose transferable tokens are in that session, oldest first."""
-        statement = f"{self._session_alone} WHERE s.successor = ? ORDER BY s.created_at, s.id"
-        return self._readable(statement, (session_id,), self._session)
+        return self.members("predecessors_of", session_id)
 
-    def _some(self, statement: str, value: str, limit: int | None, decode: Callable[[Sequence[Any]], T]) -> list[T]:
-        """Return at most ``limit`` records of a statement, however many that cannot be read come before them."""
+    def tokens_of(self, session_id: str, limit: int | None) -> list[Token]:
+        """The tokens that name that session as their holder, oldest first, at most ``limit``."""
+        return self.members("tokens_of", session_id, limit)
+
+    def transferables_of(self, session_id: str, limit: int | None = None) -> list[Token]:
+        """The transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
+        return self.members("transferables_of", session_id, limit)
+
+    def parked_tokens(self, owner: str, limit: int | None = None) -> list[Token]:
+        """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
+        return self.members("parked_tokens", owner, limit)
+
+    def token_count_of(self, session_id: str, transferable: bool = False) -> int:
+        """How many tokens, or transferable ones, name that session as their holder."""
+        return self.count("transferables_of" if transferable else "tokens_of", session_id)
+
+    def _some(self, statement: str, what: SetName, whose: str, limit: int | None) -> list[Any]:
+        """Return at most ``limit`` members of a set, however many that cannot be read come before them."""
+        decode = self._session if RECORD_SETS[what].kind is SESSION else self._token
         asked = -1 if limit is None else limit
         while True:
             before = len(self.left_out)
-            records = self._readable(statement, (value, asked), decode)
+            records = self._readable(statement, (whose, asked), decode)
             left_out = len(self.left_out) - before
             if limit is None or len(records) >= limit or len(records) + left_out < asked:
                 return records if limit is None else records[:limit]
             asked, self.left_out[before:] = asked + left_out, []
 
-    def _tokens_where(self, condition: str, value: str, limit: int | None = None) -> list[Token]:
-        statement = f"{self._token_alone} WHERE {condition} ORDER BY t.created_at, t.id LIMIT ?"
-        return self._some(statement, value, limit, self._token)
-
-    def tokens_of(self, session_id: str, limit: int | None) -> list[Token]:
-        """The tokens that name that session as their holder, oldest first, at most ``limit``."""
-        return self._tokens_where("t.session_id = ?", session_id, limit)
-
-    def transferables_of(self, session_id: str, limit: int | None = None) -> list[Token]:
-        """The transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
-        return self._tokens_where("t.session_id = ? AND t.kind = 'transferable'", session_id, limit)
-
-    def parked_tokens(self, owner: str, limit: int | None = None) -> list[Token]:
-        """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
-        return self._tokens_where("t.session_id IS NULL AND t.owner = ? AND t.kind = 'transferable'", owner, limit)
-
-    def token_count_of(self, session_id: str, transferable: bool = False) -> int:
-        """How many tokens, or transferable ones, name that session as their holder."""
-        also = " AND kind = 'transferable'" if transferable else ""
-        statement = f"SELECT count(*) FROM {self._tokens} WHERE session_id = ?{also}"
-        count: int = self._execute(statement, (session_id,)).fetchone()[0]
-        return count
-
-    def _all_keys(self, query: AllKeys, now: int) -> list[ServiceKey]:
-        table = f"{self.table_prefix}service_keys"
-
-        def decode(row: Sequence[Any]) -> ServiceKey:
-            check_mac(self._keyring, table, row[:-1], row[-1])
-            return ServiceKey(*row[:-1])
-
-        return self._readable(f"SELECT {columns_of(SERVICE_KEY)} FROM {table} ORDER BY created_at, id", (), decode)
-
-    def _peppers_in_use(self, query: PeppersInUse, now: int) -> list[str]:
+    def _scanned(self, query: Scan, now: int) -> list[Any]:
+        if query.what == "tokens":
+            return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(query, now)])
+        if query.what == "sessions":
+            return self._sessions_listed(query)
+        if query.what == "keys":
+            keys = f"SELECT {columns_of(SERVICE_KEY)} FROM {self.table_prefix}service_keys ORDER BY created_at, id"
+            return self._readable(keys, (), lambda row: self._genuine(SERVICE_KEY, row))
         rows = self._execute("SELECT substr(name, 13) FROM meta WHERE name LIKE 'pepper_used:%' ORDER BY name")
         return [key_id for (key_id,) in rows.fetchall()]
 
-    def _sessions_listed(self, query: SessionListing, now: int) -> list[SessionResult]:
+    def _sessions_listed(self, query: Scan) -> list[SessionResult]:
+        by, whose = query.by
         conditions, values = ["s.ended_at IS NULL"], list[object]()
-        if query.owner is not None:
+        if by == "owner":
             conditions.append("s.owner = ?")
-            values.append(query.owner)
-        elif query.detached:
+            values.append(whose)
+        elif by == "detached":
             conditions.append("s.detached_at IS NOT NULL")
         _start_after(query.after, "s", conditions, values)
         statement = (
@@ -322,10 +303,7 @@ class Records(Rows):
         )
         return self._readable(statement, values, self._session_with_entry)
 
-    def _tokens_listed(self, query: TokenListing, now: int) -> list[TokenResult]:
-        return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(query, now)])
-
-    def _tokens_in(self, query: TokenListing, now: int) -> list[TokenResult]:
+    def _tokens_in(self, query: Scan, now: int) -> list[TokenResult]:
         """Return a listing of a session from each of those whose tokens are in it."""
         if query.session_id is None:
             return self._tokens_naming(query, now)
@@ -337,21 +315,16 @@ class Records(Rows):
             found.sort(key=lambda each: (each.token.created_at, each.token.id) if each.token is not None else (0, ""))
         return found[: query.limit]
 
-    def _tokens_naming(self, query: TokenListing, now: int) -> list[TokenResult]:
+    def _tokens_naming(self, query: Scan, now: int) -> list[TokenResult]:
         """Return tokens in their order by the one index that spares most; what else is asked the rules look at."""
+        by, whose = query.by
         conditions, values = list[str](), list[object]()
-        if query.session_id is not None:
-            conditions.append("t.session_id = ?")
-            values.append(query.session_id)
-        elif query.owner is not None:
-            conditions.append("t.owner = ?")
-            values.append(query.owner)
-        elif query.tag is not None:
-            conditions.append("t.tag = ?")
-            values.append(query.tag)
-        elif query.unassigned and (over := self._sessions_over(now)) is not None:
+        if by in _TOKENS_BY:
+            conditions.append(f"t.{_TOKENS_BY[by]} = ?")
+            values.append(whose)
+        elif by == "unassigned" and (over := self._sessions_over(now)) is not None:
             return self._unassigned_listed(query, over)
-        elif query.sellable:
+        elif by == "sellable":
             conditions.append("t.listed = 1")
         _start_after(query.after, "t", conditions, values)
         statement = (
@@ -376,7 +349,7 @@ class Records(Rows):
             return None if len(entries) > OVER_MAX or len(ids) > OVER_MAX else list(ids)
         return None
 
-    def _unassigned_listed(self, query: TokenListing, over: Sequence[str]) -> list[TokenResult]:
+    def _unassigned_listed(self, query: Scan, over: Sequence[str]) -> list[TokenResult]:
         """Return tokens that are unassigned, or may be by now, for one of these sessions holds them."""
         places: set[tuple[int, str]] = set()
         sources: list[tuple[str, list[object]]] = [("t.unassigned_at IS NOT NULL", [])]
@@ -406,10 +379,23 @@ class Records(Rows):
         due.sort(key=lambda item: item[0])
         return [DueRecord(kind, id) for _, kind, id in due[:limit]]
 
-    def answer(self, query: Any, now: int) -> Any:
+    def answer(self, query: Query, now: int) -> Any:
         """Return one query; ``left_out`` says what is missing from a list."""
         self.left_out = []
-        return _ANSWERS[type(query)](self, query, now)
+        if isinstance(query, Members):
+            return self.members(*query)
+        if isinstance(query, Count):
+            return self.count(*query)
+        if isinstance(query, Scan):
+            return self._scanned(query, now)
+        (kind, column), keys = RECORDS[query.what], (query.key, *query.others)
+        if kind is SESSION:
+            return self.session_found(column, keys)
+        if kind is TOKEN:
+            return self.token_found(column, keys)
+        if query.what == "key_lookup":
+            return self.service_key_by_lookup(*keys)
+        return self.setting(query.key) if kind is SETTING else self.kept(kind, query.key)
 
 
 def _remember(memory: dict[K, T], key: K, found: T) -> None:
@@ -424,25 +410,5 @@ def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[st
         values.extend(after)
 
 
-_ANSWERS: dict[type, Callable[[Records, Any, int], Any]] = {
-    SessionById: lambda records, query, now: records.session_found("id", (query.id,)),
-    SessionByLookup: lambda records, query, now: records.session_found("lookup", (query.lookup, *query.others)),
-    SessionsOf: lambda records, query, now: records.sessions_of(query.owner, query.limit, query.newest),
-    SessionCountOf: lambda records, query, now: records.session_count_of(query.owner),
-    PredecessorsOf: lambda records, query, now: records.predecessors_of(query.session_id),
-    EntryOf: lambda records, query, now: records.entry(query.owner),
-    TokenById: lambda records, query, now: records.token_found("id", (query.id,)),
-    TokenByLookup: lambda records, query, now: records.token_found("lookup", (query.lookup, *query.others)),
-    TokensOf: lambda records, query, now: records.tokens_of(query.session_id, query.limit),
-    TransferablesOf: lambda records, query, now: records.transferables_of(query.session_id, query.limit),
-    TokenCountOf: lambda records, query, now: records.token_count_of(query.session_id, query.transferable),
-    ParkedTokens: lambda records, query, now: records.parked_tokens(query.owner, query.limit),
-    IdempotencyOf: lambda records, query, now: records.idempotency(query.key),
-    SettingOf: lambda records, query, now: records.setting(query.name),
-    KeyByLookup: lambda records, query, now: records.service_key_by_lookup(query.lookup, *query.others),
-    KeyById: lambda records, query, now: records.service_key(query.id),
-    AllKeys: Records._all_keys,
-    PeppersInUse: Records._peppers_in_use,
-    SessionListing: Records._sessions_listed,
-    TokenListing: Records._tokens_listed,
-}
+_TOKENS_BY = {"session": "session_id", "owner": "owner", "tag": "tag"}
+"""Index of a scan → the column whose value it asks for."""

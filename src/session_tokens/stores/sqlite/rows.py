@@ -12,11 +12,19 @@ from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord
 from ...records import OwnerEntry, Session, Token
-from ..common.kinds import KINDS, OWNER, SERVICE_KEY, SESSION, TOKEN, Kind
+from ..common.kinds import KINDS, OWNER, RECORD_SETS, SERVICE_KEY, SESSION, TOKEN, Kind
 from ..common.record_codec import check_mac, session_of, token_of, unreadable_of
-from ..common.sql_tables import columns_of
+from ..common.sql_tables import Dialect, columns_of, condition_of
 
 T = TypeVar("T")
+
+DIALECT = Dialect(
+    {"name": "TEXT", "text": "TEXT", "number": "INTEGER", "flag": "INTEGER"},
+    # Not deadline > 0: each use moves the deadline, and would then rewrite the indexes with this condition.
+    living="ended_at IS NULL",
+    # Inserts are a quarter faster with a rowid at 100,000 rows, look-ups as fast; these two are small.
+    table_options=lambda kind: " WITHOUT ROWID" if kind.table in ("owners", "settings") else "",
+)
 
 CheckedRows = dict[str, tuple[tuple[Any, ...], Any]]
 """Look-up key or id → a row that was checked, and what was found in it."""
@@ -78,6 +86,12 @@ class Rows:
             kind.name: f"SELECT {columns_of(kind)} FROM {table_prefix}{kind.table} WHERE {kind.key} = ?"
             for kind in KINDS.values()
         }
+        self._member_of, self._count_of = dict[str, str](), dict[str, str]()
+        for what, of in RECORD_SETS.items():
+            also = f" AND r.{condition_of(of.where, DIALECT)}" if of.where else ""
+            members = f"FROM {table_prefix}{of.kind.table} r WHERE r.{of.of} = ?{also}"
+            self._member_of[what] = f"SELECT {columns_of(of.kind, 'r')} {members}"
+            self._count_of[what] = f"SELECT count(*) {members}"
         self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in PLACE_OF}
         self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in PLACE_OF}
 
@@ -146,9 +160,12 @@ class Rows:
         row: tuple[Any, ...] | None = self._first(self._kept_where[kind.name], (key,))
         if row is None:
             return None
-        columns = row[:-1]
-        check_mac(self._keyring, self.table_prefix + kind.table, columns, row[-1])
-        return kind.record(asked_for(columns, 0, (key,)), self._clock)
+        return self._genuine(kind, asked_for(row, 0, (key,)))
+
+    def _genuine(self, kind: Kind, row: Sequence[Any]) -> Any:
+        """Return the record in a row of a kind whose MAC is right."""
+        check_mac(self._keyring, self.table_prefix + kind.table, row[:-1], row[-1])
+        return kind.record(row[:-1], self._clock)
 
 
 def asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:

@@ -26,20 +26,13 @@ from ...crypto.minting import Pepper
 from ...errors import InvalidInput, StoreError
 from ..common.migrations import NEWEST, since
 from ..common.pepper_records import missing_error, not_given
-from ..common.sql_tables import Dialect, pepper_ranges, schema_statements
+from ..common.sql_tables import pepper_ranges, schema_statements
 from .connections import FileOptions
 from .queries import PEPPERS_MAX
+from .rows import DIALECT
 
 APPLICATION_ID = 0x53546B31
 """By which a file is known to be ours; ``STk1`` in ASCII."""
-
-DIALECT = Dialect(
-    {"name": "TEXT", "text": "TEXT", "number": "INTEGER", "flag": "INTEGER"},
-    # Not deadline > 0: each use moves the deadline, and would then rewrite the indexes with this condition.
-    living="ended_at IS NULL",
-    # Inserts are a quarter faster with a rowid at 100,000 rows, look-ups as fast; these two are small.
-    table_options=lambda kind: " WITHOUT ROWID" if kind.table in ("owners", "settings") else "",
-)
 
 CLOCK_LEAD_MS_MAX = 300_000
 """How far the last commit may be ahead of the clock when a file is opened: 5 minutes."""

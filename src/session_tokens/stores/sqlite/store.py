@@ -21,28 +21,12 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from ...clock import Clock, SteadyClock
 from ...contract.brief import awaited_within
 from ...contract.event_log import LogRead
-from ...contract.queries import (
-    NO_SESSION,
-    NO_TOKEN,
-    DueRecord,
-    KeyByLookup,
-    ParkedTokens,
-    Query,
-    SessionByLookup,
-    SessionListing,
-    SessionsOf,
-    Snapshot,
-    TokenByLookup,
-    TokenListing,
-    TokensOf,
-    TransferablesOf,
-    is_lost,
-)
+from ...contract.queries import BY_LOOKUP, NO_SESSION, NO_TOKEN, DueRecord, Get, Members, Query, Snapshot, is_lost
 from ...contract.store import BlockingStore
 from ...contract.transaction import Rule
 from ...contract.unreadable import Unreadables
@@ -78,8 +62,6 @@ log = logging.getLogger("session_tokens.stores.sqlite")
 
 T = TypeVar("T")
 
-BY_LOOKUP = frozenset({SessionByLookup, TokenByLookup, KeyByLookup})
-LONG_READS = (SessionListing, SessionsOf, TokenListing, TokensOf, TransferablesOf, ParkedTokens)
 CLOSED = "the store is closed; open it again"
 
 
@@ -236,7 +218,7 @@ class SqliteStore(BlockingStore):
 
     def look_now(self, queries: Sequence[Query]) -> Snapshot:
         """As ``read_now``; what look-up keys found lately still holds if nobody has committed since."""
-        if not BY_LOOKUP.issuperset(map(type, queries)):
+        if not all_by_lookup(queries):
             return super().look_now(queries)
         now = self.clock.now()
         found = self._read(Records.found_lately, queries, now)
@@ -275,13 +257,17 @@ class SqliteStore(BlockingStore):
 
     async def read(self, queries: Sequence[Query]) -> Snapshot:
         """Return all results as of one instant: on this thread, but for lists, which would hold the loop for long."""
-        if any(isinstance(query, LONG_READS) for query in queries):
+        if any(isinstance(query, Members) or query.what in ("sessions", "tokens") for query in queries):
             return await asyncio.to_thread(self.read_now, queries)
         return self.read_now(queries)
 
     async def look(self, queries: Sequence[Query]) -> Snapshot:
         """As ``read``; what look-up keys found lately still holds if nobody has committed since."""
-        return self.look_now(queries) if BY_LOOKUP.issuperset(map(type, queries)) else await super().look(queries)
+        return (
+            self.look_now(queries)
+            if BY_LOOKUP.issuperset([query.what for query in queries])
+            else await super().look(queries)
+        )
 
     async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept, without holding the loop."""
@@ -369,6 +355,11 @@ class SqliteStore(BlockingStore):
         self._close_when_gone.detach()
         self._writer.stop(why)
         self._readers.close(why)
+
+
+def all_by_lookup(queries: Sequence[Query]) -> TypeGuard[Sequence[Get]]:
+    """Whether each query asks by a look-up key."""
+    return BY_LOOKUP.issuperset([query.what for query in queries])
 
 
 def _close(writer: Writer, readers: ReaderPool[Records]) -> None:

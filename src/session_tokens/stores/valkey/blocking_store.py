@@ -12,7 +12,7 @@ from ...contract.direct import DirectStore
 from ...contract.drive import drive_now
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import DueRecord, Query, SessionByLookup, Snapshot, TokenByLookup, is_lost
+from ...contract.queries import DueRecord, Get, Query, Snapshot, is_lost
 from ...contract.transaction import Rule
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
@@ -106,7 +106,7 @@ class BlockingValkeyStore(DirectStore):
             seen = self._chains.ask(path)
             if seen is not None:
                 return (seen[0], *seen[1].value)
-        seen = self._unseen.ask(SessionByLookup(lookups[0], tuple(lookups[1:])))
+        seen = self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
             return (seen[0], *seen[1].value)
         return super().find_session_now(lookups)
@@ -121,7 +121,7 @@ class BlockingValkeyStore(DirectStore):
                 if heir is None:
                     return seen[0], token, session, entry
                 return (seen[0], *seen[1].value.followed())
-        seen = self._unseen.ask(TokenByLookup(lookups[0], tuple(lookups[1:])))
+        seen = self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
             return (seen[0], *seen[1].value.followed())
         return super().find_token_now(lookups)

@@ -9,10 +9,9 @@ from ...contract.optimistic import Commit
 from ...contract.queries import (
     Answered,
     DueRecord,
-    EntryOf,
-    PeppersInUse,
     Query,
     Result,
+    Scan,
     Snapshot,
     is_lost,
     leads_somewhere,
@@ -39,7 +38,7 @@ WAIT_PARTS = 0.5
 """The part of a call's time that replicas may take."""
 
 
-IN_USE = PeppersInUse()
+IN_USE = Scan("peppers")
 Values = list[bytes | None]
 """What stands under keys, one after another."""
 Seen = tuple[int, Result]
@@ -161,7 +160,7 @@ class ValkeyCore:
         """
         reply = path.reply(there)
         answer = None if reply is None else self.codec.answer(path.query, reply)
-        if isinstance(answer, Result) and (leads_somewhere(answer.value) or path.query.__class__ is EntryOf):
+        if isinstance(answer, Result) and (leads_somewhere(answer.value) or path.query.what == "entry"):
             path.seen = (there, answer)
         elif answer is None or isinstance(answer, Result):
             self.codec.paths.forget(path.query)

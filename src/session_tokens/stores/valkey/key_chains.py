@@ -8,34 +8,20 @@ chain is still right; where it is not, the function library is asked as if nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ...contract.queries import (
-    EntryOf,
-    KeyByLookup,
-    Query,
-    Result,
-    SessionById,
-    SessionByLookup,
-    TokenById,
-    TokenByLookup,
-)
+from ...contract.queries import Get, Query, Result
 from ..common.generational_cache import GenerationalCache
 from .keys import STAMP_LENGTH
+from .queries import FOLLOWED, name_of
 
 KEY_CHAINS_MAX = 8_192
 """Chains that are remembered in each of two generations."""
 
-CHAIN_KINDS: dict[type, str] = {
-    SessionByLookup: "S:",
-    TokenByLookup: "T:",
-    KeyByLookup: "K:",
-    SessionById: "s:",
-    TokenById: "t:",
-    EntryOf: "e:",
-}
-"""Kinds of query that are followed, and their names in memory."""
+CHAIN_KINDS = {
+    "session_lookup": "S:", "token_lookup": "T:", "key_lookup": "K:", "session": "s:", "token": "t:", "entry": "e:",
+}  # fmt: skip
+"""What is got that is followed, and its names in memory."""
 
 
 class KeyChain:
@@ -52,7 +38,7 @@ class KeyChain:
 
     __slots__ = ("alone", "links", "query", "seen", "size", "words")
 
-    def __init__(self, query: Query, words: bytes, alone: bytes, links: tuple[bytes, ...], size: int) -> None:
+    def __init__(self, query: Get, words: bytes, alone: bytes, links: tuple[bytes, ...], size: int) -> None:
         self.query = query
         self.words = words
         self.alone = alone
@@ -71,8 +57,8 @@ class KeyChain:
         return values
 
 
-FollowedRead = tuple[Query, Callable[[Any], Sequence[bytes]], Sequence[bytes | None]]
-"""A query, what returns its words, and the values that answered it."""
+FollowedRead = tuple[Get, Sequence[bytes | None]]
+"""A query, and the values that answered it."""
 
 
 class KeyChains:
@@ -86,21 +72,20 @@ class KeyChains:
         self._prefix = prefix
         self._known: GenerationalCache[str, KeyChain | FollowedRead] = GenerationalCache(KEY_CHAINS_MAX)
 
-    def learn(self, query: Query, words: Callable[[Any], Sequence[bytes]], reply: Sequence[bytes | None]) -> None:
+    def learn(self, query: Get, reply: Sequence[bytes | None]) -> None:
         """Remember how a query was answered: its chain is worked out when it is asked again, which most never are.
 
         Args:
             query: with one look-up key.
-            words: returns the words of the query: what it is, the record it begins at, and how many hops follow.
             reply: the values on its chain.
         """
-        self._known.keep(_name_of(query), (query, words, reply))
+        self._known.keep(_name_of(query), (query, reply))
 
     def _chain_of(self, reading: FollowedRead) -> KeyChain | None:
         """Return the chain on which a query was answered; ``None`` where it may go on from where nothing stood."""
-        query, words, reply = reading
-        _, first, hops = words(query)
-        names, links = [first], []
+        query, reply = reading
+        hops = FOLLOWED[query.what][2]
+        names, links = [name_of(query)], []
         for value in reply[: int(hops)]:
             if value is None:  # where a record may come to stand, the chain goes on from there
                 return None
@@ -121,12 +106,12 @@ class KeyChains:
         """Return a chain for each query, ``None`` if there is one of which none is known."""
         paths = []
         for query in queries:
-            kind = CHAIN_KINDS.get(query.__class__)
-            if kind is None:
+            kind = CHAIN_KINDS.get(query.what)
+            if kind is None or query.__class__ is not Get:
                 return None
-            path = self._known.get(kind + query[0])  # type: ignore[misc, operator]  # those kinds have one string
+            path = self._known.get(kind + query.key)
             if not isinstance(path, KeyChain):
-                keys: tuple[Any, ...] = (query[0], *getattr(query, "others", ()))  # type: ignore[misc]
+                keys = (query.key, *query.others)
                 path = self.of_one(kind, keys)
                 if path is None:
                     return None
@@ -155,16 +140,15 @@ class KeyChains:
 
     def knows(self, query: Query) -> bool:
         """Whether the chain of a query is known, which carries one look-up key if any."""
-        return query.__class__ in CHAIN_KINDS and self._known.get(_name_of(query)) is not None
+        return isinstance(query, Get) and query.what in CHAIN_KINDS and self._known.get(_name_of(query)) is not None
 
-    def forget(self, query: Query) -> None:
+    def forget(self, query: Get) -> None:
         """Remember a chain no more."""
         self._known.forget(_name_of(query))
 
 
-def _name_of(query: Query) -> str:
-    name: str = CHAIN_KINDS[type(query)] + query[0]  # type: ignore[operator, misc]  # those kinds have one string
-    return name
+def _name_of(query: Get) -> str:
+    return CHAIN_KINDS[query.what] + query.key
 
 
 def packed(paths: Sequence[KeyChain]) -> bytes:

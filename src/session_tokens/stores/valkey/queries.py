@@ -3,111 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from ...contract.queries import (
-    AllKeys,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    PeppersInUse,
-    PredecessorsOf,
-    Query,
-    SessionById,
-    SessionByLookup,
-    SessionCountOf,
-    SessionListing,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokenListing,
-    TokensOf,
-    TransferablesOf,
-)
+from ...contract.queries import Count, Get, Members, Query, Scan
 from .keys import PEPPERS, lookup_part, owner_part, part_of
+
+FOLLOWED: dict[str, tuple[bytes, Callable[[str], bytes], bytes]] = {
+    "session": (b"s:", part_of, b"2"),
+    "session_lookup": (b"S:", lookup_part, b"2"),
+    "token": (b"t:", part_of, b"3"),
+    "token_lookup": (b"T:", lookup_part, b"4"),
+    "entry": (b"e:", owner_part, b"0"),
+    "idempotency": (b"i:", part_of, b"0"),
+    "setting": (b"c:", part_of, b"0"),
+    "key": (b"k:", part_of, b"0"),
+    "key_lookup": (b"K:", lookup_part, b"1"),
+}
+"""What is got → how its name begins, what makes the rest of it of a key, and how many records it may lead on to."""
+BUCKETS: dict[str, tuple[bytes, bytes, Callable[[str], bytes], bytes]] = {
+    "sessions_of": (b"bo:", b"bo:", owner_part, b"s:"),
+    "predecessors_of": (b"bs:", b"bs:", part_of, b"s:"),
+    "tokens_of": (b"bh:", b"bh:", part_of, b"t:"),
+    "transferables_of": (b"bh:", b"lx:", part_of, b"t:"),
+    "parked_tokens": (b"bp:", b"bp:", owner_part, b"t:"),
+}
+"""Set → how the name of the bucket begins that has its stamp, and of that which has its members; as above."""
+
+
+def name_of(query: Get) -> bytes:
+    """Return the name of the record at which a query begins."""
+    beginning, part, _ = FOLLOWED[query.what]
+    return beginning + part(query.key)
+
+
+def bucket_of(query: Members | Count) -> bytes:
+    """Return the name of the bucket that has the stamp of a set."""
+    beginning, _, part, _ = BUCKETS[query.what]
+    return beginning + part(query.whose)
 
 
 def ask_words(last_stamp_key: bytes, queries: Sequence[Query]) -> list[bytes]:
     """Return the call that asks all queries at once."""
     words = [b"FCALL_RO", b"session_tokens_read_v1", b"1", last_stamp_key]
     for query in queries:
-        words += ASKS[type(query)](query)
+        words += words_of(query)
     return words
 
 
-def _listing_words(
-    after: tuple[int, str] | None, limit: int, kind: bytes, hops: bytes, sources: Sequence[bytes]
-) -> Sequence[bytes]:
-    score, id = (b"", b"") if after is None else (b"%d" % after[0], part_of(after[1]))
-    return (b"l", score, id, b"%d" % limit, kind, hops, b"%d" % len(sources), *sources)
-
-
-def _bucket_words(bucket: bytes, kind: bytes, limit: int = 0) -> Sequence[bytes]:
-    return (b"b", bucket, bucket, kind, b"%d" % limit)
-
-
-def _transferable_words(session: bytes, limit: int) -> Sequence[bytes]:
-    return (b"b", b"bh:" + session, b"lx:" + session, b"t:", b"%d" % limit)
-
-
-def _sessions_words(query: SessionsOf) -> Sequence[bytes]:
-    bucket = b"bo:" + owner_part(query.owner)
+def words_of(query: Query) -> Sequence[bytes]:
+    """Return the words of one query."""
+    if isinstance(query, Get):
+        beginning, part, hops = FOLLOWED[query.what]
+        return b"c", beginning + part(query.key), hops
+    if isinstance(query, Scan):
+        return _scan_words(query)
+    _, holds, part, kind = BUCKETS[query.what]
+    buckets = (bucket_of(query), holds + part(query.whose))
+    if isinstance(query, Count):
+        return b"n", *buckets
     limit = query.limit or 0
-    return _bucket_words(bucket, b"s:", -limit if query.newest else limit)
+    return b"b", *buckets, kind, b"%d" % (-limit if query.newest else limit)
 
 
-def _session_sources(query: SessionListing) -> Sequence[bytes]:
-    if query.owner is not None:
-        return (b"=bo:" + owner_part(query.owner),)
-    return (b"=ld",) if query.detached else (b"=ls",)
+def _scan_words(query: Scan) -> Sequence[bytes]:
+    if query.what == "peppers":
+        return b"h", PEPPERS
+    score, id = (b"", b"") if query.after is None else (b"%d" % query.after[0], part_of(query.after[1]))
+    kind, hops = {"keys": (b"k:", b"0"), "sessions": (b"s:", b"1"), "tokens": (b"t:", b"3")}[query.what]
+    sources = _sources(query)
+    return b"l", score, id, b"%d" % query.limit, kind, hops, b"%d" % len(sources), *sources
 
 
-def _token_sources(query: TokenListing) -> Sequence[bytes]:
-    """Return the smallest sets that surely hold what the listing asks for; see ``draw_from`` in the library."""
-    if query.session_id is not None:
-        session = part_of(query.session_id)
+def _sources(query: Scan) -> Sequence[bytes]:
+    """Return the smallest sets that surely hold what is asked for; see ``draw_from`` in the library."""
+    by, whose = query.by
+    if query.what == "keys":
+        return (b"=lk",)
+    if query.what == "sessions":
+        return (b"=bo:" + owner_part(whose) if by == "owner" else b"=ld" if by == "detached" else b"=ls",)
+    if by == "session":
+        session = part_of(whose)
         return (b"=bh:" + session, b"*bs:%b bh:" % session)
-    if query.owner is not None:
-        owner = owner_part(query.owner)
+    if by == "owner":
+        owner = owner_part(whose)
         sessions = (b"*bo:%b bh: lt 1000" % owner, b"+bo:%b bs: bh: lt 1000" % owner)
         return (*sessions, b"=bp:" + owner)
-    if query.tag is not None:
-        return (b"=lg:" + owner_part(query.tag),)
-    if query.sellable:
+    if by == "tag":
+        return (b"=lg:" + owner_part(whose),)
+    if by == "sellable":
         return (b"=lv",)
-    if query.unassigned:  # or held by a session that is over, or whose owner may be disabled
+    if by == "unassigned":  # or held by a session that is over, or whose owner may be disabled
         return (b"=lu", b"!du s lx: lt 200", b"+le bo: lx: lt 200")
     return (b"=lt",)
-
-
-ASKS: dict[type, Callable[[Any], Sequence[bytes]]] = {
-    SessionByLookup: lambda query: (b"c", b"S:" + lookup_part(query.lookup), b"2"),
-    TokenByLookup: lambda query: (b"c", b"T:" + lookup_part(query.lookup), b"4"),
-    SessionById: lambda query: (b"c", b"s:" + part_of(query.id), b"2"),
-    TokenById: lambda query: (b"c", b"t:" + part_of(query.id), b"3"),
-    EntryOf: lambda query: (b"c", b"e:" + owner_part(query.owner), b"0"),
-    IdempotencyOf: lambda query: (b"c", b"i:" + part_of(query.key), b"0"),
-    SettingOf: lambda query: (b"c", b"c:" + part_of(query.name), b"0"),
-    KeyById: lambda query: (b"c", b"k:" + part_of(query.id), b"0"),
-    KeyByLookup: lambda query: (b"c", b"K:" + lookup_part(query.lookup), b"1"),
-    SessionsOf: _sessions_words,
-    SessionCountOf: lambda query: (b"n", b"bo:" + owner_part(query.owner), b"bo:" + owner_part(query.owner)),
-    PredecessorsOf: lambda query: _bucket_words(b"bs:" + part_of(query.session_id), b"s:"),
-    TokensOf: lambda query: _bucket_words(b"bh:" + part_of(query.session_id), b"t:", query.limit or 0),
-    TransferablesOf: lambda query: _transferable_words(part_of(query.session_id), query.limit or 0),
-    ParkedTokens: lambda query: _bucket_words(b"bp:" + owner_part(query.owner), b"t:", query.limit or 0),
-    TokenCountOf: lambda query: (
-        b"n",
-        b"bh:" + part_of(query.session_id),
-        (b"lx:" if query.transferable else b"bh:") + part_of(query.session_id),
-    ),
-    AllKeys: lambda query: (b"l", b"", b"", b"1000000", b"k:", b"0", b"1", b"=lk"),
-    PeppersInUse: lambda query: (b"h", PEPPERS),
-    SessionListing: lambda query: _listing_words(query.after, query.limit, b"s:", b"1", _session_sources(query)),
-    TokenListing: lambda query: _listing_words(query.after, query.limit, b"t:", b"3", _token_sources(query)),
-}
-"""Kind of query → its words; the second word of one record is that record's name."""

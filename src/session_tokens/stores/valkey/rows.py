@@ -3,49 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from ...clock import Clock
 from ...contract.queries import (
+    BY_LOOKUP,
     NO_SESSION,
     NO_TOKEN,
-    AllKeys,
     Answered,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    PeppersInUse,
-    PredecessorsOf,
+    Count,
+    Get,
+    Members,
     Query,
     Result,
-    SessionById,
-    SessionByLookup,
-    SessionCountOf,
-    SessionListing,
+    Scan,
     SessionResult,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokenListing,
     TokenResult,
-    TokensOf,
-    TransferablesOf,
     Unreadable,
 )
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import OwnerEntry, Session, Token
-from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from ..common.kinds import OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, TOKEN, Kind
 from ..common.record_codec import SET_ASIDE, not_written, padded, trimmed
 from .json_rows import as_json, from_json
 from .key_chains import CHAIN_KINDS, KeyChains
-from .keys import LINKS, STAMP_LENGTH, lookup_part, owner_part, part_of
-from .queries import ASKS
+from .keys import LINKS, STAMP_LENGTH, owner_part, part_of
+from .queries import bucket_of, name_of
 from .record_cache import RecordCache
 
 Reply = Any
@@ -172,7 +157,13 @@ class ValkeyCodec:
         Raises:
             CorruptRecord: it is not what this library wrote, or stands where it was not written.
         """
-        return self._FOUND[type(query)](self, query, reply)
+        if isinstance(query, Get):
+            return _GOT.get(query.what, ValkeyCodec._kept)(self, query, reply)
+        if isinstance(query, Members):
+            return self._members(query, reply)
+        if isinstance(query, Count):
+            return Result(reply[1], ((bucket_of(query), reply[0] or b""),))
+        return self._scanned(query, reply)
 
     def answer(self, query: Query, reply: Reply) -> Answered:
         """Return what one reply says to one query, an error for a record that is not as it was written."""
@@ -184,21 +175,26 @@ class ValkeyCodec:
     def learnt(self, query: Query, reply: Reply) -> Answered:
         """As ``answer``; remember over which names one record was found, to read it by plain commands the next time."""
         answer = self.answer(query, reply)
-        kind = query.__class__
-        if kind in CHAIN_KINDS and isinstance(answer, Result) and (reply[0] is not None or kind is EntryOf):
-            self.paths.learn(query, ASKS[kind], reply)
+        if not isinstance(query, Get) or query.what not in CHAIN_KINDS or not isinstance(answer, Result):
+            return answer
+        if reply[0] is not None or query.what == "entry":
+            self.paths.learn(query, reply)
         return answer
 
-    def _session_by_id(self, query: SessionById, reply: Reply) -> Result:
-        stamps = _stamps(b"s:" + part_of(query.id), reply)
-        return Result(self._session_found(stamps, reply, 0), stamps)
+    def _session(self, query: Get, reply: Reply) -> Result:
+        stamps = _stamps(name_of(query), reply)
+        return self._led_to(query, self._session_found(stamps, reply, query.what in BY_LOOKUP), stamps, reply)
 
-    def _session_by_lookup(self, query: SessionByLookup, reply: Reply) -> Result:
-        stamps = _stamps(b"S:" + lookup_part(query.lookup), reply)
-        found = self._session_found(stamps, reply, 1)
-        if found.session is not None:
-            if found.session.lookup != query.lookup:
-                raise _forged("session")
+    def _token(self, query: Get, reply: Reply) -> Result:
+        stamps = _stamps(name_of(query), reply)
+        return self._led_to(query, self._token_found(stamps, reply, query.what in BY_LOOKUP), stamps, reply)
+
+    def _led_to(self, query: Get, found: SessionResult | TokenResult, stamps: Stamps, reply: Reply) -> Result:
+        """Return what was found; remember where a look-up key leads, which must be to a record that has it."""
+        record = found[0]
+        if record is not None and query.what in BY_LOOKUP:
+            if record.lookup != query.key:
+                raise _forged(RECORDS[query.what][0].name)
             self.record_cache.saw(stamps[0][0], reply[0], stamps[1][0])
         return Result(found, stamps)
 
@@ -214,19 +210,6 @@ class ValkeyCodec:
             return SessionResult(session, None)
         return SessionResult(session, self._entry_at(stamps[at + 1][0], reply[at + 1]))
 
-    def _token_by_id(self, query: TokenById, reply: Reply) -> Result:
-        stamps = _stamps(b"t:" + part_of(query.id), reply)
-        return Result(self._token_found(stamps, reply, 0), stamps)
-
-    def _token_by_lookup(self, query: TokenByLookup, reply: Reply) -> Result:
-        stamps = _stamps(b"T:" + lookup_part(query.lookup), reply)
-        found = self._token_found(stamps, reply, 1)
-        if found.token is not None:
-            if found.token.lookup != query.lookup:
-                raise _forged("token")
-            self.record_cache.saw(stamps[0][0], reply[0], stamps[1][0])
-        return Result(found, stamps)
-
     def _token_found(self, stamps: Stamps, reply: Reply, at: int) -> TokenResult:
         value = reply[at] if at < len(reply) else None
         if value is None:
@@ -240,65 +223,55 @@ class ValkeyCodec:
         heir = None if reply[at + 2] is None else self._session_at(stamps[at + 2][0], reply[at + 2])
         return TokenResult(token, session, entry, heir)
 
-    def _entry(self, query: EntryOf, reply: Reply) -> Result:
-        name = b"e:" + owner_part(query.owner)
+    def _entry(self, query: Get, reply: Reply) -> Result:
+        name = name_of(query)
         return Result(self._entry_at(name, reply[0]), ((name, _stamp(reply[0])),))
 
-    def _idempotency(self, query: IdempotencyOf, reply: Reply) -> Result:
-        return self._kept(IDEMPOTENCY, b"i:" + part_of(query.key), query.key, reply)
-
-    def _setting(self, query: SettingOf, reply: Reply) -> Result:
-        found = self._kept(SETTING, b"c:" + part_of(query.name), query.name, reply)
+    def _setting(self, query: Get, reply: Reply) -> Result:
+        found = self._kept(query, reply)
         text = None if found.value is None else found.value.text
         self.record_cache.saw(found.stamps[0][0], reply[0], text)
         return found._replace(value=text)
 
-    def _key_by_id(self, query: KeyById, reply: Reply) -> Result:
-        return self._kept(SERVICE_KEY, b"k:" + part_of(query.id), query.id, reply)
-
-    def _kept(self, kind: Kind, name: bytes, key: str, reply: Reply) -> Result:
+    def _kept(self, query: Get, reply: Reply) -> Result:
         """Return the record of a key and its stamp."""
+        kind = RECORDS[query.what][0]
         record = None if reply[0] is None else self.record(kind, reply[0])
-        if record is not None and record[0] != key:
+        if record is not None and record[0] != query.key:
             raise _forged(kind.name)
-        return Result(record, ((name, _stamp(reply[0])),))
+        return Result(record, ((name_of(query), _stamp(reply[0])),))
 
-    def _key_by_lookup(self, query: KeyByLookup, reply: Reply) -> Result:
+    def _key_by_lookup(self, query: Get, reply: Reply) -> Result:
         value = reply[1] if len(reply) > 1 else None
         key = None if value is None else self.record(SERVICE_KEY, value)
-        if key is not None and key.lookup != query.lookup:
+        if key is not None and key.lookup != query.key:
             raise _forged(SERVICE_KEY.name)
-        return Result(key, _stamps(b"K:" + lookup_part(query.lookup), reply))
+        return Result(key, _stamps(name_of(query), reply))
 
-    def _sessions_of(self, query: SessionsOf, reply: Reply) -> Result:
-        bucket, ids = b"bo:" + owner_part(query.owner), reply[1::2]
-        found = self._sessions(bucket, reply, lambda session: session.owner == query.owner and session.ended_at is None)
-        if query.newest and query.limit is not None:  # the last came first
-            found.value.reverse()
-            ids = ids[::-1]
-        if query.limit is None or len(ids) < query.limit:
-            self.record_cache.saw_bucket(bucket, reply[0] or b"", ids)
-        return found
-
-    def _predecessors(self, query: PredecessorsOf, reply: Reply) -> Result:
-        return self._sessions(
-            b"bs:" + part_of(query.session_id), reply, lambda session: session.details.successor == query.session_id
-        )
-
-    def _sessions(self, bucket: bytes, reply: Reply, belongs: Callable[[Session], bool]) -> Result:
-        """Return the sessions of a bucket, as ``_tokens``."""
-        sessions, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
-        for id, value in zip(reply[1::2], reply[2::2], strict=True):
-            name = b"s:" + id
+    def _members(self, query: Members, reply: Reply) -> Result:
+        """Return the records of a bucket; a bucket may hold more than belongs there, never less."""
+        of, bucket, ids = RECORD_SETS[query.what], bucket_of(query), reply[1::2]
+        record_at: Callable[[bytes, bytes], Any] = self._session_at
+        beginning = b"s:"
+        if of.kind is TOKEN:
+            record_at, beginning = self._token_at, b"t:"
+        records, stamps, left_out = list[Any](), [(bucket, reply[0] or b"")], list[Unreadable]()
+        for id, value in zip(ids, reply[2::2], strict=True):
+            name = beginning + id
             stamps.append((name, _stamp(value)))
             try:
-                session = self._session_at(name, value)
+                record = record_at(name, value)
             except UNREADABLE as error:
                 left_out.append(self._left_out(name, error))
                 continue
-            if belongs(session):
-                sessions.append(session)
-        return Result(sessions, stamps, left_out)
+            if of.whose(record) == query.whose and (query.what != "sessions_of" or record.ended_at is None):
+                records.append(record)
+        if query.newest and query.limit is not None:  # the last came first
+            records.reverse()
+            ids = ids[::-1]
+        if query.what == "sessions_of" and (query.limit is None or len(ids) < query.limit):
+            self.record_cache.saw_bucket(bucket, reply[0] or b"", ids)
+        return Result(records, stamps, left_out)
 
     def _left_out(self, name: bytes, error: CorruptRecord | UnknownPepper) -> Unreadable:
         """Log a record that cannot be read; return what a list says of it."""
@@ -308,51 +281,14 @@ class ValkeyCodec:
         self.unreadables.met(error)
         return Unreadable(id, error)
 
-    def _tokens(self, bucket: bytes, reply: Reply, belongs: Callable[[Token], bool]) -> Result:
-        """Return the tokens of a bucket; a bucket may hold more than belongs there, never less."""
-        tokens, stamps, left_out = [], [(bucket, reply[0] or b"")], list[Unreadable]()
-        for id, value in zip(reply[1::2], reply[2::2], strict=True):
-            name = b"t:" + id
-            stamps.append((name, _stamp(value)))
-            try:
-                token = self._token_at(name, value)
-            except UNREADABLE as error:
-                left_out.append(self._left_out(name, error))
-                continue
-            if belongs(token):
-                tokens.append(token)
-        return Result(tokens, stamps, left_out)
-
-    def _tokens_of(self, query: TokensOf, reply: Reply) -> Result:
-        return self._tokens(
-            b"bh:" + part_of(query.session_id), reply, lambda token: token.session_id == query.session_id
-        )
-
-    def _transferables_of(self, query: TransferablesOf, reply: Reply) -> Result:
-        return self._tokens(
-            b"bh:" + part_of(query.session_id), reply, lambda token: token.session_id == query.session_id
-        )
-
-    def _parked(self, query: ParkedTokens, reply: Reply) -> Result:
-        return self._tokens(b"bp:" + owner_part(query.owner), reply, lambda token: token.owner == query.owner)
-
-    def _count(self, query: TokenCountOf, reply: Reply) -> Result:
-        return Result(reply[1], ((b"bh:" + part_of(query.session_id), reply[0] or b""),))
-
-    def _session_count(self, query: SessionCountOf, reply: Reply) -> Result:
-        return Result(reply[1], ((b"bo:" + owner_part(query.owner), reply[0] or b""),))
-
-    def _all_keys(self, query: AllKeys, reply: Reply) -> Result:
-        return self._listed(b"k:", reply, lambda _, values, at: self.record(SERVICE_KEY, values[at]))
-
-    def _peppers_in_use(self, query: PeppersInUse, reply: Reply) -> Result:
-        recorded = zip(reply[::2], reply[1::2], strict=True)
-        return Result([key_id.decode("ascii", "replace") for key_id, said in recorded if not said.endswith(b" 0")])
-
-    def _session_listing(self, query: SessionListing, reply: Reply) -> Result:
-        return self._listed(b"s:", reply, self._session_found)
-
-    def _token_listing(self, query: TokenListing, reply: Reply) -> Result:
+    def _scanned(self, query: Scan, reply: Reply) -> Result:
+        if query.what == "peppers":
+            recorded = zip(reply[::2], reply[1::2], strict=True)
+            return Result([key_id.decode("ascii", "replace") for key_id, said in recorded if not said.endswith(b" 0")])
+        if query.what == "keys":
+            return self._listed(b"k:", reply, lambda _, values, at: self.record(SERVICE_KEY, values[at]))
+        if query.what == "sessions":
+            return self._listed(b"s:", reply, self._session_found)
         return self._listed(b"t:", reply, self._token_found)
 
     def _listed(self, kind: bytes, reply: Reply, found: Callable[[Stamps, Reply, int], object]) -> Result:
@@ -366,28 +302,17 @@ class ValkeyCodec:
                 left_out.append(self._left_out(name, error))
         return Result(records, (), left_out)
 
-    _FOUND: ClassVar[dict[type, Callable[[ValkeyCodec, Any, Reply], Result]]] = {
-        SessionById: _session_by_id,
-        SessionByLookup: _session_by_lookup,
-        TokenById: _token_by_id,
-        TokenByLookup: _token_by_lookup,
-        EntryOf: _entry,
-        IdempotencyOf: _idempotency,
-        SettingOf: _setting,
-        KeyById: _key_by_id,
-        KeyByLookup: _key_by_lookup,
-        SessionsOf: _sessions_of,
-        SessionCountOf: _session_count,
-        PredecessorsOf: _predecessors,
-        TokensOf: _tokens_of,
-        TransferablesOf: _transferables_of,
-        ParkedTokens: _parked,
-        TokenCountOf: _count,
-        AllKeys: _all_keys,
-        PeppersInUse: _peppers_in_use,
-        SessionListing: _session_listing,
-        TokenListing: _token_listing,
-    }
+
+_GOT: dict[str, Callable[[ValkeyCodec, Get, Reply], Result]] = {
+    "session": ValkeyCodec._session,
+    "session_lookup": ValkeyCodec._session,
+    "token": ValkeyCodec._token,
+    "token_lookup": ValkeyCodec._token,
+    "entry": ValkeyCodec._entry,
+    "setting": ValkeyCodec._setting,
+    "key_lookup": ValkeyCodec._key_by_lookup,
+}
+"""What is got in a way of its own."""
 
 
 def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...contract.queries import SettingOf, TokenCountOf
+from ...contract.queries import Count, Get
 from ...errors import SessionTokensError, StoreUnavailable
 from ..harness import StoreBench, check, refused
 from .transactions import count_up
@@ -74,7 +74,7 @@ class DueChecks(StoreBench):
         assert await self.due(now) == [("session", opened.id)]
         assert await self.tokens.sweep() == 1
         assert await self.due(now) == []
-        assert await self.ask(TokenCountOf(opened.id)) == 0
+        assert await self.ask(Count("tokens_of", opened.id)) == 0
         assert await self.due(now + 10**8) == [("session", opened.id)]
 
     @check
@@ -102,7 +102,7 @@ class CloseChecks(StoreBench):
             lambda: self.tokens.verify_session(opened.secret), lambda: self.tokens.verify_token(token.secret),
             lambda: self.tokens.get_session(opened.id), lambda: self.tokens.list_tokens(),
             lambda: self.tokens.open_session("bob"), lambda: self.tokens.destroy_session(opened.id),
-            lambda: self.store.read([SettingOf("x")]), lambda: self.store.run(count_up, "x"),
+            lambda: self.store.read([Get("setting", "x")]), lambda: self.store.run(count_up, "x"),
             lambda: self.store.due(0, 1),
         ]  # fmt: skip
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...clock import NEVER
-from ...contract.queries import KeyById, SessionById, TokenById
+from ...contract.queries import Get
 from ...contract.transaction import Transaction
 from ...errors import SessionEnded, SessionTokensError, UnknownKey, UnknownSession, UnknownToken
 from ...records import TRANSFERABLE, Issued, ServiceKey, Session, Token
@@ -63,7 +63,7 @@ class LateChecks(StoreBench):
 
     async def has_stayed(self, session: Session) -> None:
         """See that the record of a session is as it was."""
-        found = await self.ask(SessionById(session.id))
+        found = await self.ask(Get("session", session.id))
         assert found.session == session
         assert await self.tokens.get_session(session.id) is None
 
@@ -94,7 +94,7 @@ class LateChecks(StoreBench):
         issued = await self.brief()
         issue = Issue("tok_" + "0" * 24, self.lookup(), TRANSFERABLE, "", False, None, None)
         await self.is_judged_again(tokens.issue_token, Policy(Settings()), issued.id, issue)
-        assert (await self.ask(TokenById(issue.id))).token is None
+        assert (await self.ask(Get("token", issue.id))).token is None
 
     @check
     async def test_a_change_of_a_token_that_comes_late_brings_nothing_back(self) -> None:
@@ -107,7 +107,7 @@ class LateChecks(StoreBench):
         ):
             brief = await self.tokens.issue_token(holder.id, transferable=True, timeout=self.moment_s)
             await self.is_judged_again(rule, brief.id, *args)
-            assert (await self.ask(TokenById(brief.id))).token == brief.token
+            assert (await self.ask(Get("token", brief.id))).token == brief.token
             assert await self.tokens.verify_token(brief.secret) is None
 
     @check
@@ -123,7 +123,7 @@ class LateChecks(StoreBench):
                     return None
 
             await self.is_judged_again(reissue)
-            assert (await self.ask(TokenById(token.id))).token.lookup == token.token.lookup
+            assert (await self.ask(Get("token", token.id))).token.lookup == token.token.lookup
 
     @check
     async def test_a_claim_that_comes_late_is_judged_again(self) -> None:
@@ -152,7 +152,7 @@ class LateChecks(StoreBench):
 
         assert self.runs == 2
         assert (held.owner, held.session_id) == ("ann", None), f"parked, for {brief.id} is over"
-        assert (await self.ask(TokenById(token.id))).token == held
+        assert (await self.ask(Get("token", token.id))).token == held
 
     @check
     async def test_a_session_that_ended_meanwhile_is_not_replaced(self) -> None:
@@ -163,7 +163,7 @@ class LateChecks(StoreBench):
         await self.late(sessions.open_session, policy, opening, self.store.clock)
 
         assert self.runs == 2
-        assert (await self.ask(SessionById(brief.id))).session == brief.session
+        assert (await self.ask(Get("session", brief.id))).session == brief.session
         left = await self.tokens.get_token(token.id)
         assert left is not None
         assert left.is_unassigned
@@ -172,10 +172,10 @@ class LateChecks(StoreBench):
     async def test_a_rotation_that_comes_late_makes_no_key_out_of_a_dead_one(self) -> None:
         key = ServiceKey("key_old", self.lookup(), "verify", 0, None, None)
         await self.store.run(create_service_key, key, int(self.moment_s * 1000))
-        old = await self.ask(KeyById("key_old"))
+        old = await self.ask(Get("key", "key_old"))
         await self.is_judged_again(rotate_service_key, "key_new", self.lookup(), "key_old", 60_000, None)
-        assert await self.ask(KeyById("key_new")) is None
-        assert await self.ask(KeyById("key_old")) == old
+        assert await self.ask(Get("key", "key_new")) is None
+        assert await self.ask(Get("key", "key_old")) == old
 
     @check
     async def test_ends_may_come_late(self) -> None:
@@ -187,7 +187,7 @@ class LateChecks(StoreBench):
             assert await self.late(rule, brief.id, *args)
             assert self.runs == 1
             wanted: Reason = reason  # type: ignore[assignment]  # both are
-            assert (await self.ask(SessionById(brief.id))).session.end_reason == wanted
+            assert (await self.ask(Get("session", brief.id))).session.end_reason == wanted
         holder = await self.tokens.open_session("bob")
         token = await self.tokens.issue_token(holder.id, timeout=self.moment_s)
         assert await self.late(tokens.destroy_token, token.id, None)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from ...contract.queries import SessionListing, TokenListing
+from ...contract.queries import Scan
 from ...contract.transaction import Transaction
 from ...crypto.minting import SESSION_ID, TOKEN_ID, new_id
 from ...errors import SessionTokensError
@@ -17,7 +17,7 @@ OWNERS = ("ann", "bob", "cyn")
 
 
 class ListingChecks(StoreBench):
-    """``SessionListing`` and ``TokenListing``, asked directly and through the API."""
+    """``Scan`` and ``Scan``, asked directly and through the API."""
 
     async def all_pages(self, listing: Callable[..., Any], limit: int, **filters: Any) -> list[Any]:
         """Follow a listing to its end."""
@@ -92,14 +92,14 @@ class ListingChecks(StoreBench):
         for _ in range(9):
             await self.tokens.open_session("bob")
             await self.tokens.issue_token(opened.id)
-        sessions = await self.ask(SessionListing(None, None, None, 7))
-        tokens = await self.ask(TokenListing(None, None, None, None, None, None, 7))
+        sessions = await self.ask(Scan("sessions", None, 7))
+        tokens = await self.ask(Scan("tokens", None, 7))
         last = tokens[-1].token
 
         assert in_order([found.session for found in sessions])
         assert (len(sessions), len(tokens)) == (7, 7)
         assert all(found.session.id == opened.id for found in tokens)
-        rest = await self.ask(TokenListing(None, None, None, None, None, (last.created_at, last.id), 7))
+        rest = await self.ask(Scan("tokens", (last.created_at, last.id), 7))
         assert len(rest) == 2
 
     @check

@@ -5,17 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..._async.api import AsyncSessionTokens
-from ...contract.queries import (
-    EntryOf,
-    ParkedTokens,
-    PredecessorsOf,
-    SessionById,
-    SessionCountOf,
-    SessionsOf,
-    TokenById,
-    TokenCountOf,
-    TransferablesOf,
-)
+from ...contract.queries import Count, Get, Members
 from ...errors import LimitReached, OwnerDisabled
 from ...records import Issued, Session, Token
 from ...rules.expiry import Uncleaned
@@ -93,12 +83,16 @@ class MovingChecks(StoreBench):
         await self.tokens.destroy_session(opened.pop(2))
 
         async def ids(limit: int, newest: bool) -> list[str]:
-            return [session.id for session in await self.ask(SessionsOf("ann", limit, newest))]
+            return [session.id for session in await self.ask(Members("sessions_of", "ann", limit, newest))]
 
         assert [await ids(limit, False) for limit in (1, 3, 9)] == [opened[:1], opened[:3], opened]
         assert [await ids(limit, True) for limit in (1, 3, 9)] == [opened[-1:], opened[-3:], opened]
-        assert [await self.ask(SessionCountOf(owner)) for owner in ("ann", "bob", "x")] == [5, 1, 0]
-        assert list(await self.ask(SessionsOf("x", 3, True))) == list(await self.ask(PredecessorsOf("ses_x"))) == []
+        assert [await self.ask(Count("sessions_of", owner)) for owner in ("ann", "bob", "x")] == [5, 1, 0]
+        assert (
+            list(await self.ask(Members("sessions_of", "x", 3, True)))
+            == list(await self.ask(Members("predecessors_of", "ses_x")))
+            == []
+        )
 
     @check
     async def test_a_receiver_holds_in_the_newest_that_lives_however_many_are_over(self) -> None:
@@ -119,11 +113,11 @@ class MovingChecks(StoreBench):
         issued = await self.crowd(tokens, first.id)
         second = await tokens.open_session("ann")
 
-        (predecessor,) = await self.ask(PredecessorsOf(second.id))
+        (predecessor,) = await self.ask(Members("predecessors_of", second.id))
         assert (predecessor.id, predecessor.details.successor) == (first.id, second.id)
-        found = await self.ask(TokenById(issued[0].id))
+        found = await self.ask(Get("token", issued[0].id))
         assert (found.token, found.session, found.heir) == (issued[0].record, predecessor, second.record)
-        assert await self.ask(TokenCountOf(first.id, transferable=True)) == MANY
+        assert await self.ask(Count("transferables_of", first.id)) == MANY
         before = await self.seen(tokens, issued)
         assert {token and token.session_id for token in before} == {second.id}
         assert await self.held(tokens, second.session) == {each.id for each in issued}
@@ -132,10 +126,10 @@ class MovingChecks(StoreBench):
 
         await self.settled(tokens)
         assert before == await self.seen(tokens, issued)
-        assert [(await self.ask(TokenById(each.id))).token for each in issued] == before
+        assert [(await self.ask(Get("token", each.id))).token for each in issued] == before
         assert await self.held(tokens, second.session) == {each.id for each in issued}
-        assert not await self.ask(PredecessorsOf(second.id))
-        assert await self.ask(TokenCountOf(second.id)) == MANY
+        assert not await self.ask(Members("predecessors_of", second.id))
+        assert await self.ask(Count("tokens_of", second.id)) == MANY
 
     @check
     async def test_one_step_leads_to_the_newest_of_many_that_followed_each_other(self) -> None:
@@ -220,12 +214,12 @@ class MovingChecks(StoreBench):
         giver = await tokens.open_session("ann")
         issued = await self.crowd(tokens, giver.id)
         parked = [await tokens.transfer_token(each.id, giver="ann", receiver="bob") for each in issued]
-        assert len(await self.ask(ParkedTokens("bob", 2))) == 2
+        assert len(await self.ask(Members("parked_tokens", "bob", 2))) == 2
         opened = await tokens.open_session("bob", idle_timeout=600)
 
         joined = [token and token.session_id for token in await self.seen(tokens, parked)]
         assert (joined.count(opened.id), joined.count(None)) == (BATCH, MANY - BATCH)
-        assert len(await self.ask(TransferablesOf(opened.id, 2))) == 2
+        assert len(await self.ask(Members("transferables_of", opened.id, 2))) == 2
         await tokens.rotate_session(opened.id, authenticated=True)
         await self.settled(tokens)
         assert {token and token.session_id for token in await self.seen(tokens, parked)} == {opened.id}
@@ -250,7 +244,7 @@ class EndingChecks(StoreBench):
 
     async def ends(self, opened: list[Issued]) -> set[tuple[int | None, str | None]]:
         """Return when and why sessions ended."""
-        found = [await self.ask(SessionById(each.id)) for each in opened]
+        found = [await self.ask(Get("session", each.id)) for each in opened]
         return {(session.ended_at, session.end_reason) for session, _ in found}
 
     @check
@@ -264,7 +258,7 @@ class EndingChecks(StoreBench):
         assert [session.id for session in (await tokens.list_sessions("ann")).items] == [kept.id]
         unassigned = (await tokens.list_tokens(unassigned=True)).items
         assert len(unassigned) == len(opened)
-        entry = await self.ask(EntryOf("ann"))
+        entry = await self.ask(Get("entry", "ann"))
         assert {token.unassigned_at for token in unassigned} == {entry.watermark}
 
         later = await tokens.open_session("ann")
@@ -292,7 +286,7 @@ class EndingChecks(StoreBench):
     async def test_what_ended_before_is_cleaned_up_before_the_next_end(self) -> None:
         tokens, opened = await self.many()
         await self.store.run(destroy_sessions, "ann", None, "theft", 4)
-        first = await self.ask(EntryOf("ann"))
+        first = await self.ask(Get("entry", "ann"))
         with refused(Uncleaned):
             await self.store.run(destroy_sessions, "ann", None, "revoked", 0)
         others = [await tokens.open_session("ann") for _ in range(6)]
@@ -315,4 +309,4 @@ class EndingChecks(StoreBench):
         while await self.tokens.sweep():
             pass
         ((ended_at, reason),) = await self.ends(opened)
-        assert (ended_at, reason) == ((await self.ask(EntryOf("ann"))).watermark, "owner_disabled")
+        assert (ended_at, reason) == ((await self.ask(Get("entry", "ann"))).watermark, "owner_disabled")

@@ -5,24 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from ...contract.queries import (
-    AllKeys,
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    KeyByLookup,
-    ParkedTokens,
-    Query,
-    SessionById,
-    SessionByLookup,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokensOf,
-    TransferablesOf,
-)
+from ...contract.queries import Count, Get, Members, Query, Scan, What
 from ...contract.transaction import Transaction
 from ...records import JSON, IdempotencyRecord, Issued, OwnerEntry, ServiceKey
 from ...rules.owners import disable_owner
@@ -58,7 +41,7 @@ class SessionWantChecks(StoreBench):
             label="home – ü", user_agent="Browser/1.0 (X; Y)", address="2001:db8::1", client_id="key_1",
         )  # fmt: skip
 
-        session, entry = await self.ask(SessionById(opened.id))
+        session, entry = await self.ask(Get("session", opened.id))
         assert session == opened.record
         assert session.details == opened.session.details
         assert entry is None
@@ -67,7 +50,7 @@ class SessionWantChecks(StoreBench):
     async def test_a_session_that_never_ends_comes_back_so(self) -> None:
         opened = await self.tokens.open_session("ann", max_age=None)
 
-        session, _ = await self.ask(SessionById(opened.id))
+        session, _ = await self.ask(Get("session", opened.id))
         assert session == opened.record
         assert session.expires_at is None
 
@@ -76,9 +59,9 @@ class SessionWantChecks(StoreBench):
         opened = await self.tokens.open_session("ann")
         await self.store.run(disable_owner, "ann")
 
-        _, entry = await self.ask(SessionById(opened.id))
-        by_lookup = await self.ask(SessionByLookup(self.store.keyring.lookup(opened.secret)))
-        assert entry == await self.ask(EntryOf("ann"))
+        _, entry = await self.ask(Get("session", opened.id))
+        by_lookup = await self.ask(Get("session_lookup", self.store.keyring.lookup(opened.secret)))
+        assert entry == await self.ask(Get("entry", "ann"))
         assert entry.epoch == 1
         assert entry.disabled_at == entry.watermark
         assert by_lookup == (opened.record, entry)
@@ -88,7 +71,7 @@ class SessionWantChecks(StoreBench):
         await self.store.run(disable_owner, "ann")
         await self.tokens.enable_owner("ann")
         await self.store.run(disable_owner, "ann")
-        entry = await self.ask(EntryOf("ann"))
+        entry = await self.ask(Get("entry", "ann"))
 
         assert isinstance(entry, OwnerEntry)
         assert (entry.owner, entry.epoch) == ("ann", 2)
@@ -99,16 +82,16 @@ class SessionWantChecks(StoreBench):
         rotated = await self.tokens.rotate_session(opened.id)
         keyring = self.store.keyring
 
-        assert (None, None) == tuple(await self.ask(SessionByLookup(keyring.lookup(opened.secret))))
-        assert (rotated.record, None) == tuple(await self.ask(SessionByLookup(keyring.lookup(rotated.secret))))
+        assert (None, None) == tuple(await self.ask(Get("session_lookup", keyring.lookup(opened.secret))))
+        assert (rotated.record, None) == tuple(await self.ask(Get("session_lookup", keyring.lookup(rotated.secret))))
 
     @check
     async def test_an_ended_session_is_found_by_its_id_and_not_by_its_secret(self) -> None:
         opened = await self.tokens.open_session("ann")
         await self.tokens.destroy_session(opened.id, reason="theft")
 
-        session, _ = await self.ask(SessionById(opened.id))
-        by_lookup, _ = await self.ask(SessionByLookup(self.store.keyring.lookup(opened.secret)))
+        session, _ = await self.ask(Get("session", opened.id))
+        by_lookup, _ = await self.ask(Get("session_lookup", self.store.keyring.lookup(opened.secret)))
         assert (session.end_reason, session.deadline) == ("theft", 0)
         assert by_lookup is None
 
@@ -123,7 +106,7 @@ class SessionWantChecks(StoreBench):
         await self.tokens.detach_session(opened[3].id)
         await self.tokens.destroy_session(opened[5].id)
 
-        sessions = list(await self.ask(SessionsOf("ann")))
+        sessions = list(await self.ask(Members("sessions_of", "ann")))
         assert set(ids_of(sessions)) == {issued.id for issued in opened} - {opened[5].id}
         assert sessions == sorted(sessions, key=lambda session: session.created_at)
 
@@ -132,7 +115,7 @@ class SessionWantChecks(StoreBench):
         opened = await self.tokens.open_session("ann", max_age=self.moment_s)
         await self.pass_moment()
 
-        assert [opened.id] == ids_of(await self.ask(SessionsOf("ann")))
+        assert [opened.id] == ids_of(await self.ask(Members("sessions_of", "ann")))
 
     @check
     async def test_the_hot_path_finds_what_read_finds(self) -> None:
@@ -158,24 +141,24 @@ class TokenWantChecks(StoreBench):
     async def test_a_token_comes_back_with_its_session_and_the_owners_entry(self) -> None:
         opened, token = await self.issued(value=TEXT, transferable=True, timeout=600, client_id="key_1")
         await self.store.run(disable_owner, "ann")
-        entry = await self.ask(EntryOf("ann"))
+        entry = await self.ask(Get("entry", "ann"))
         lookup = self.store.keyring.lookup(token.secret)
 
-        assert (token.record, opened.record, entry, None) == tuple(await self.ask(TokenById(token.id)))
-        assert (token.record, opened.record, entry, None) == tuple(await self.ask(TokenByLookup(lookup)))
+        assert (token.record, opened.record, entry, None) == tuple(await self.ask(Get("token", token.id)))
+        assert (token.record, opened.record, entry, None) == tuple(await self.ask(Get("token_lookup", lookup)))
 
     @check
     async def test_a_free_token_comes_back_alone(self) -> None:
         token = await self.tokens.issue_token(None, {"_owner": "eve", "_price": None, "": [True, 0.5, ""]})
 
-        assert (token.record, None, None, None) == tuple(await self.ask(TokenById(token.id)))
+        assert (token.record, None, None, None) == tuple(await self.ask(Get("token", token.id)))
 
     @check
     async def test_values_come_back_verbatim(self) -> None:
         values: list[JSON] = ["", " ", "null", "{}", TEXT, None, True, False, 0, -(2**63), 2**63 - 1, 1e300]
         values += [[], {}, [[TEXT]], {TEXT: [None]}]
         tokens = [await self.tokens.issue_token(None, value) for value in values]
-        found = [(await self.ask(TokenById(token.id))).token.value for token in tokens]
+        found = [(await self.ask(Get("token", token.id))).token.value for token in tokens]
 
         assert repr(found) == repr(values)
 
@@ -184,7 +167,7 @@ class TokenWantChecks(StoreBench):
         _, token = await self.issued(transferable=True)
         for price in (None, 0, "-3", "0.000000001", 10**18 - 1, "12.50"):
             offered = await self.tokens.offer_token(token.id, price=price, currency="EUR", gift=price is None)
-            found = (await self.ask(TokenById(token.id))).token
+            found = (await self.ask(Get("token", token.id))).token
 
             assert found == offered
             assert found.price == (None if price is None else Decimal(price))
@@ -197,8 +180,8 @@ class TokenWantChecks(StoreBench):
         keyring = self.store.keyring
 
         old, new = keyring.lookup(token.secret), keyring.lookup(given.secret)
-        assert (await self.ask(TokenByLookup(old))).token is None
-        assert (await self.ask(TokenByLookup(new))).token == given.record
+        assert (await self.ask(Get("token_lookup", old))).token is None
+        assert (await self.ask(Get("token_lookup", new))).token == given.record
         assert (await self.store.find_token([old]))[1] is None
         _, found, session, _ = await self.store.find_token(keyring.lookups(given.secret))
         assert (found, session) == (given.record, None)
@@ -210,9 +193,9 @@ class TokenWantChecks(StoreBench):
         opened, token = await self.issued()
         await self.tokens.destroy_token(token.id)
 
-        assert (None, None, None, None) == tuple(await self.ask(TokenById(token.id)))
-        assert (await self.ask(TokenByLookup(self.store.keyring.lookup(token.secret)))).token is None
-        assert list(await self.ask(TokensOf(opened.id, None))) == []
+        assert (None, None, None, None) == tuple(await self.ask(Get("token", token.id)))
+        assert (await self.ask(Get("token_lookup", self.store.keyring.lookup(token.secret)))).token is None
+        assert list(await self.ask(Members("tokens_of", opened.id, None))) == []
 
     @check
     async def test_the_tokens_of_a_session_come_oldest_first_up_to_the_limit(self) -> None:
@@ -222,14 +205,14 @@ class TokenWantChecks(StoreBench):
                 self.clock.advance(ms=1)
             await self.tokens.issue_token(opened.id, number, transferable=number % 3 == 0)
         await self.issued("bob")
-        tokens = list(await self.ask(TokensOf(opened.id, None)))
+        tokens = list(await self.ask(Members("tokens_of", opened.id, None)))
 
         assert sorted(token.value for token in tokens) == list(range(20))
         assert tokens == sorted(tokens, key=lambda token: token.created_at)
-        assert tokens[:7] == list(await self.ask(TokensOf(opened.id, 7)))
-        transferables = await self.ask(TransferablesOf(opened.id))
+        assert tokens[:7] == list(await self.ask(Members("tokens_of", opened.id, 7)))
+        transferables = await self.ask(Members("transferables_of", opened.id))
         assert set(ids_of(transferables)) == {token.id for token in tokens if token.is_transferable}
-        assert await self.ask(TokenCountOf(opened.id)) == 20
+        assert await self.ask(Count("tokens_of", opened.id)) == 20
 
     @check
     async def test_a_token_that_left_is_counted_where_it_went(self) -> None:
@@ -237,8 +220,8 @@ class TokenWantChecks(StoreBench):
         receiving = await self.tokens.open_session("bob")
         await self.tokens.transfer_token(token.id, giver="ann", receiver="bob")
 
-        assert await self.ask(TokenCountOf(opened.id)) == 0
-        assert [token.id] == ids_of(await self.ask(TransferablesOf(receiving.id)))
+        assert await self.ask(Count("tokens_of", opened.id)) == 0
+        assert [token.id] == ids_of(await self.ask(Members("transferables_of", receiving.id)))
 
     @check
     async def test_parked_tokens_are_those_that_an_owner_holds_without_a_session(self) -> None:
@@ -249,11 +232,11 @@ class TokenWantChecks(StoreBench):
             await self.tokens.transfer_token(token.id, giver="ann", receiver="bob")
         await self.tokens.transfer_token(issued[1].id, giver="bob", receiver="cyn")
         await self.tokens.destroy_token(issued[2].id)
-        parked = await self.ask(ParkedTokens("bob"))
+        parked = await self.ask(Members("parked_tokens", "bob"))
 
         assert set(ids_of(parked)) == {token.id for token in issued[3:]}
         await self.tokens.open_session("bob")
-        assert list(await self.ask(ParkedTokens("bob"))) == []
+        assert list(await self.ask(Members("parked_tokens", "bob"))) == []
 
 
 class OtherWantChecks(StoreBench):
@@ -267,7 +250,7 @@ class OtherWantChecks(StoreBench):
             record = IdempotencyRecord(f"key {number}", "request", "00" * 16, "pepper", outcome, await self.now() + 999)
             await self.store.run(keep_outcome, record)
 
-            found = await self.ask(IdempotencyOf(record.key))
+            found = await self.ask(Get("idempotency", record.key))
             assert repr(found) == repr(record)
             assert found == record
 
@@ -275,11 +258,11 @@ class OtherWantChecks(StoreBench):
     async def test_a_setting_is_what_was_written_last(self) -> None:
         await self.store.run(write_setting, "greeting", TEXT)
         await self.store.run(write_setting, "other", "")
-        assert await self.ask(SettingOf("greeting")) == TEXT
-        assert await self.ask(SettingOf("other")) == ""
+        assert await self.ask(Get("setting", "greeting")) == TEXT
+        assert await self.ask(Get("setting", "other")) == ""
 
         await self.store.run(write_setting, "greeting", None)
-        assert await self.ask(SettingOf("greeting")) is None
+        assert await self.ask(Get("setting", "greeting")) is None
 
     @check
     async def test_service_keys_are_found_by_id_and_secret_and_listed_oldest_first(self) -> None:
@@ -291,11 +274,11 @@ class OtherWantChecks(StoreBench):
         await self.store.run(remove_service_key, "key_4")
         kept = sorted((key for key in keys if key.id != "key_4"), key=lambda key: (key.created_at, key.id))
 
-        assert list(await self.ask(AllKeys())) == kept
-        assert await self.ask(KeyById("key_x")) == keys[-1]
-        assert await self.ask(KeyByLookup("lookup 3")) == keys[3]
-        assert await self.ask(KeyById("key_4")) is None
-        assert await self.ask(KeyByLookup("lookup 4")) is None
+        assert list(await self.ask(Scan("keys"))) == kept
+        assert await self.ask(Get("key", "key_x")) == keys[-1]
+        assert await self.ask(Get("key_lookup", "lookup 3")) == keys[3]
+        assert await self.ask(Get("key", "key_4")) is None
+        assert await self.ask(Get("key_lookup", "lookup 4")) is None
 
     @check
     async def test_one_query_carries_all_look_up_keys_of_a_secret(self) -> None:
@@ -305,10 +288,13 @@ class OtherWantChecks(StoreBench):
         session_key, token_key = str(opened.session.lookup), str(token.token.lookup)
         for place in range(3):  # of the right key among those of other peppers
             asked: list[Query] = []
-            for kind, lookup in ((SessionByLookup, session_key), (TokenByLookup, token_key), (KeyByLookup, "lookup 1")):
+            looked_up: dict[What, str] = {
+                "session_lookup": session_key, "token_lookup": token_key, "key_lookup": "lookup 1",
+            }  # fmt: skip
+            for what, lookup in looked_up.items():
                 keys = ["x", "y"]
                 keys.insert(place, lookup)
-                asked.append(kind(keys[0], tuple(keys[1:])))
+                asked.append(Get(what, keys[0], tuple(keys[1:])))
             for _ in range(2):  # a store may remember where a key leads
                 _, found = await self.store.read(asked)
                 assert (found[0].value.session, found[1].value.token.id) == (opened.record, token.id)
@@ -316,7 +302,7 @@ class OtherWantChecks(StoreBench):
                 _, looked_at = await self.store.look(asked)
                 assert [answer.value for answer in looked_at] == [answer.value for answer in found]
         await self.tokens.rotate_session(opened.id)
-        nobody: list[Query] = [SessionByLookup("x", ("y", session_key)), KeyByLookup("x", ("y",))]
+        nobody: list[Query] = [Get("session_lookup", "x", ("y", session_key)), Get("key_lookup", "x", ("y",))]
         for ask in (self.store.read, self.store.look):
             _, found = await ask(nobody)
             assert [answer.value for answer in found] == [(None, None), None]
@@ -324,7 +310,11 @@ class OtherWantChecks(StoreBench):
     @check
     async def test_a_look_sees_what_was_committed_since_the_last_one(self) -> None:
         opened = await self.tokens.open_session("ann")
-        asked: list[Query] = [SessionByLookup(str(opened.session.lookup)), KeyByLookup("lookup 1"), KeyByLookup("none")]
+        asked: list[Query] = [
+            Get("session_lookup", str(opened.session.lookup)),
+            Get("key_lookup", "lookup 1"),
+            Get("key_lookup", "none"),
+        ]
 
         async def looked_at() -> list[object]:
             first, *keys = [answer.value for answer in (await self.store.look(asked)).found]
@@ -347,26 +337,29 @@ class OtherWantChecks(StoreBench):
     @check
     async def test_what_is_not_there_is_none_or_empty(self) -> None:
         queries: list[Query] = [
-            SessionById("ses_x"), SessionByLookup("x"), EntryOf("x"), TokenById("tok_x"), TokenByLookup("x"),
-            IdempotencyOf("x"), SettingOf("x"), KeyById("key_x"), KeyByLookup("x"),
+            Get("session", "ses_x"), Get("session_lookup", "x"), Get("entry", "x"), Get("token", "tok_x"),
+            Get("token_lookup", "x"), Get("idempotency", "x"), Get("setting", "x"),
+            Get("key", "key_x"), Get("key_lookup", "x"),
         ]  # fmt: skip
         _, found = await self.store.read(queries)
         values = [answer.value for answer in found]
         assert values == [(None, None), (None, None), None, (None,) * 4, (None,) * 4, None, None, None, None]
 
         lists: list[Query] = [
-            SessionsOf("x"), TokensOf("ses_x", None), TransferablesOf("ses_x"), ParkedTokens("x"), AllKeys(),
+            Members("sessions_of", "x"), Members("tokens_of", "ses_x", None),
+            Members("transferables_of", "ses_x"), Members("parked_tokens", "x"),
+            Scan("keys"),
         ]  # fmt: skip
         _, found = await self.store.read(lists)
         assert [list(answer.value) for answer in found] == [[]] * 5
-        assert await self.ask(TokenCountOf("ses_x")) == 0
+        assert await self.ask(Count("tokens_of", "ses_x")) == 0
 
     @check
     async def test_many_wants_are_answered_in_their_order(self) -> None:
         opened = [await self.tokens.open_session(f"owner {number}") for number in range(40)]
         queries: list[Query] = []
         for issued in opened:
-            queries += [SessionById(issued.id), SessionsOf(issued.session.owner)]
+            queries += [Get("session", issued.id), Members("sessions_of", issued.session.owner)]
         _, found = await self.store.read([*queries, *queries])
 
         for number, issued in enumerate(opened * 2):
@@ -378,7 +371,9 @@ class OtherWantChecks(StoreBench):
         opened = await self.tokens.open_session("ann")
         await self.store.run(write_setting, "ann", "a setting")
         await self.store.run(disable_owner, "ann")
-        _, found = await self.store.read([SessionsOf("ann"), EntryOf("ann"), SettingOf("ann"), ParkedTokens("ann")])
+        _, found = await self.store.read(
+            [Members("sessions_of", "ann"), Get("entry", "ann"), Get("setting", "ann"), Members("parked_tokens", "ann")]
+        )
 
         assert ids_of(found[0].value) == [opened.id]
         assert found[1].value.owner == "ann"
@@ -391,5 +386,5 @@ class OtherWantChecks(StoreBench):
         opened = [await self.tokens.open_session(owner) for owner in owners]
 
         for owner, issued in zip(owners, opened, strict=True):
-            assert ids_of(await self.ask(SessionsOf(owner))) == [issued.id]
-            assert (await self.ask(SessionById(issued.id))).session.owner == owner
+            assert ids_of(await self.ask(Members("sessions_of", owner))) == [issued.id]
+            assert (await self.ask(Get("session", issued.id))).session.owner == owner

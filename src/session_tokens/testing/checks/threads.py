@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from ..._sync.api import SessionTokens
-from ...contract.queries import SessionById, SettingOf
+from ...contract.queries import Get
 from ...contract.store import BlockingStore
 from ...contract.transaction import Transaction
 from ...errors import Conflict, LimitReached, NotOwner, SessionTokensError, StoreUnavailable
@@ -97,7 +97,7 @@ class ThreadChecks(StoreBench):
         opened = self.tokens_now.open_session("ann")
         token = self.tokens_now.issue_token(opened.id, transferable=True)
         keyring = self.store_now.keyring
-        now, found = self.store_now.read_now([SessionById(opened.id)])
+        now, found = self.store_now.read_now([Get("session", opened.id)])
 
         assert found[0].value.session == opened.record
         assert self.store_now.find_session_now([keyring.lookup(opened.secret)])[1] == opened.record
@@ -135,7 +135,7 @@ class ThreadChecks(StoreBench):
         self.store_now.close_now()
         calls: list[Callable[[], Any]] = [
             lambda: self.tokens_now.verify_session(opened.secret), lambda: self.tokens_now.open_session("bob"),
-            lambda: self.store_now.read_now([SettingOf("x")]), lambda: self.store_now.run_now(count_up, "x"),
+            lambda: self.store_now.read_now([Get("setting", "x")]), lambda: self.store_now.run_now(count_up, "x"),
             lambda: self.store_now.due_now(0, 1),
         ]  # fmt: skip
 

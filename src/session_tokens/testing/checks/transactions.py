@@ -7,20 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ...contract.queries import (
-    EntryOf,
-    IdempotencyOf,
-    KeyById,
-    SessionById,
-    SessionByLookup,
-    SessionsOf,
-    SettingOf,
-    TokenById,
-    TokenByLookup,
-    TokenCountOf,
-    TokensOf,
-    TransferablesOf,
-)
+from ...contract.queries import Count, Get, Members
 from ...contract.transaction import Transaction
 from ...errors import AlreadyExists
 from ...events import Event
@@ -88,8 +75,9 @@ class TransactionChecks(StoreBench):
     async def kept(self, session: Session, token: Token) -> list[object]:
         """Return what the store has of what ``write_everything`` writes."""
         _, found = await self.store.read([
-            SessionById(session.id), SessionsOf(session.owner), TokenById(token.id), TokensOf(session.id, None),
-            EntryOf(session.owner), IdempotencyOf("key"), SettingOf("name"), KeyById("key_1"),
+            Get("session", session.id), Members("sessions_of", session.owner), Get("token", token.id),
+            Members("tokens_of", session.id, None),
+            Get("entry", session.owner), Get("idempotency", "key"), Get("setting", "name"), Get("key", "key_1"),
         ])  # fmt: skip
         values = [answer.value for answer in found]
         return [values[0].session, *values[1], values[2].token, *values[3], *values[4:]]
@@ -124,15 +112,15 @@ class TransactionChecks(StoreBench):
         session, token = await self.unsaved()
 
         assert await self.kept(session, token) == [None] * 6
-        assert (await self.ask(SessionByLookup(str(session.lookup)))).session is None
-        assert (await self.ask(TokenByLookup(str(token.lookup)))).token is None
-        assert await self.ask(TokenCountOf(session.id)) == 0
-        assert list(await self.ask(TransferablesOf(session.id))) == []
+        assert (await self.ask(Get("session_lookup", str(session.lookup)))).session is None
+        assert (await self.ask(Get("token_lookup", str(token.lookup)))).token is None
+        assert await self.ask(Count("tokens_of", session.id)) == 0
+        assert list(await self.ask(Members("transferables_of", session.id))) == []
 
     @check
     async def test_a_rule_may_be_waited_for_no_longer_than_so_long(self) -> None:
         await self.store.run_within(30, write_setting, "name", "text")
-        assert await self.ask(SettingOf("name")) == "text"
+        assert await self.ask(Get("setting", "name")) == "text"
         with refused(Nothing):
             await self.store.run_within(30, write_everything, *await self.unsaved(), True)
 
@@ -185,8 +173,10 @@ class TransactionChecks(StoreBench):
                 )
 
         await self.store.run(write_many)
-        assert await self.ask(TokenCountOf(opened.id)) == 701
-        assert {token.text for token in await self.ask(TokensOf(opened.id, None))} >= set(map(str, range(700)))
+        assert await self.ask(Count("tokens_of", opened.id)) == 701
+        assert {token.text for token in await self.ask(Members("tokens_of", opened.id, None))} >= set(
+            map(str, range(700))
+        )
 
     @check
     async def test_the_time_is_the_stores_and_never_goes_back(self) -> None:
@@ -280,7 +270,7 @@ class IsolationChecks(TransactionChecks):
 
         assert refusals == []
         assert sorted(numbers) == list(range(1, 25))
-        assert await self.ask(SettingOf("visits")) == "24"
+        assert await self.ask(Get("setting", "visits")) == "24"
 
     @check
     async def test_two_rules_that_read_what_the_other_writes_do_not_both_go_through(self) -> None:
@@ -386,7 +376,7 @@ class IsolationChecks(TransactionChecks):
 
         assert len(kept) == 1
         assert {type(error) for error in refusals} == {AlreadyExists}
-        assert await self.ask(KeyById("key_1")) == kept[0]
+        assert await self.ask(Get("key", "key_1")) == kept[0]
 
     @check
     async def test_reads_of_one_call_hold_as_of_one_instant(self) -> None:
@@ -401,7 +391,7 @@ class IsolationChecks(TransactionChecks):
         other = await self.another()
         writing = asyncio.ensure_future(write())
         while not writing.done():
-            _, found = await other.store.read([SettingOf("left"), SettingOf("right")])
+            _, found = await other.store.read([Get("setting", "left"), Get("setting", "right")])
             assert found[0].value == found[1].value
             await asyncio.sleep(0)
         await writing

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..._async.api import AsyncSessionTokens
-from ...contract.queries import EntryOf
+from ...contract.queries import Get
 from ...errors import CorruptRecord, SessionTokensError, UnknownPepper
 from ...events import Event
 from ...rules.expiry import sweep_session
@@ -180,7 +180,7 @@ class UnreadableChecks(StoreBench):
             living = (await self.tokens.open_session("ann")).id
             assert await self.tokens.destroy_sessions("ann", except_session=kept.id) == 1
             assert await self.tokens.get_session(living) is None
-            _, (found,) = await self.store.read([EntryOf("ann")])
+            _, (found,) = await self.store.read([Get("entry", "ann")])
             assert found.value is not None
             assert not first.alive(first.created_at, found.value)
             assert [session.id for session in await self.tokens.list_sessions("ann")] == [kept.id]
@@ -213,7 +213,7 @@ class UnreadableChecks(StoreBench):
         self.damage("session", lost.id, key_id=ELSEWHERE)
 
         async def lost_lives() -> bool:
-            now, (found,) = await self.store.read([EntryOf("ann")])
+            now, (found,) = await self.store.read([Get("entry", "ann")])
             return bool(lost.session.alive(now, found.value))
 
         later = [await capped.open_session("ann")]

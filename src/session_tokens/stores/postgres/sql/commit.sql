@@ -36,11 +36,6 @@ BEGIN
     END IF;
     CASE part_kind
 {stamps}
-    WHEN 'session_count_of' THEN
-        SELECT count(*) INTO present FROM {schema}.sessions WHERE owner = part_key AND deadline > 0;
-    WHEN 'token_count_of' THEN SELECT count(*) INTO present FROM {schema}.tokens WHERE session_id = part_key;
-    WHEN 'transferable_count_of' THEN
-        SELECT count(*) INTO present FROM {schema}.tokens WHERE session_id = part_key AND kind = 'transferable';
     END CASE;
     RETURN coalesce(present, '0');
 END $$;

@@ -2,12 +2,13 @@
 --
 -- {schema} is the name space. All are STABLE: called in one statement they see one snapshot, so their answers hold as
 -- of one instant. They know stamps and order, not rules. Each row answers the question number n (from 1) of its kind
--- with up to four JSON arrays: the columns of the table in their order, its MAC, its stamp.
+-- with up to four JSON arrays, of what was asked for and of what comes along: the columns of the table in their order,
+-- its MAC, its stamp.
 -- Plans are made once and kept while the tables grow: making one costs more than a read. So that one made for a small
 -- table serves a large one, scans of whole tables are off, and each question is a subquery of its own
 -- (LATERAL … OFFSET 0), which can only be answered by its index.
 --
--- Those that ask the same of several kinds or sets are made of get.sql and members.sql.
+-- Those that ask the same of several kinds or sets are made of get.sql, members.sql and count.sql.
 
 -- On a standby there is no now: what it has may be over. There pg_current_wal_lsn() raises, which nowhere else is called.
 CREATE OR REPLACE FUNCTION {schema}.now_v1() RETURNS bigint LANGUAGE sql VOLATILE AS $$
@@ -23,7 +24,7 @@ $$;
 CREATE OR REPLACE FUNCTION {schema}.nobody_v1() RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN (SELECT string_agg(other, ',') FROM {schema}.peppers_in_use_v1());
+    RETURN (SELECT string_agg(p, ',') FROM {schema}.peppers_in_use_v1() AS p);
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.find_session_v1(wanted text) RETURNS text
@@ -90,56 +91,43 @@ BEGIN
     RETURN answer;
 END $$;
 
-CREATE OR REPLACE FUNCTION {schema}.session_count_of_v1(owners text[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+-- A scan names the one index that spares most, and whose entries of it it wants.
+CREATE OR REPLACE FUNCTION {schema}.scan_keys_v1(
+    number bigint, listed_by text, whose text, after_at bigint, after_id text, most bigint
+) RETURNS SETOF {schema}.found_v1 LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN QUERY
-    SELECT 'session_count_of', k.n, NULL::text, NULL::text, NULL::text,
-        (SELECT count(*)::text FROM {schema}.sessions s WHERE s.owner = k.owner AND s.deadline > 0)
-    FROM unnest(owners) WITH ORDINALITY AS k (owner, n);
-END $$;
-
-CREATE OR REPLACE FUNCTION {schema}.token_count_of_v1(session_ids text[], transferable boolean[]) RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
-BEGIN
-    RETURN QUERY
-    SELECT 'token_count_of', k.n, NULL::text, NULL::text, NULL::text,
-        (SELECT count(*)::text FROM {schema}.tokens t
-            WHERE t.session_id = k.session_id AND (NOT k.moves_on OR t.kind = 'transferable'))
-    FROM unnest(session_ids, transferable) WITH ORDINALITY AS k (session_id, moves_on, n);
-END $$;
-
-CREATE OR REPLACE FUNCTION {schema}.all_keys_v1() RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN QUERY
-    SELECT 'all_keys', 1::bigint, NULL::text, NULL::text, NULL::text, {schema}.service_key_json_v1(s)
+    SELECT 'scan_keys', number, {schema}.service_key_json_v1(s), NULL::text, NULL::text, NULL::text
     FROM {schema}.service_keys s
     ORDER BY s.created_at, s.id;
 END $$;
 
-CREATE OR REPLACE FUNCTION {schema}.peppers_in_use_v1() RETURNS SETOF {schema}.found_v1
-LANGUAGE plpgsql STABLE AS $$
+CREATE OR REPLACE FUNCTION {schema}.peppers_in_use_v1() RETURNS SETOF text LANGUAGE plpgsql STABLE AS $$
 BEGIN
-    RETURN QUERY
-    SELECT 'peppers_in_use', 1::bigint, NULL::text, NULL::text, NULL::text, p.key_id
-    FROM {schema}.peppers p
-    WHERE p.used_at IS NOT NULL
-    ORDER BY p.key_id;
+    RETURN QUERY SELECT p.key_id FROM {schema}.peppers p WHERE p.used_at IS NOT NULL ORDER BY p.key_id;
 END $$;
 
-CREATE OR REPLACE FUNCTION {schema}.session_listing_v1(
-    number bigint, of_owner text, is_detached boolean, after_at bigint, after_id text, most bigint
+CREATE OR REPLACE FUNCTION {schema}.scan_peppers_v1(
+    number bigint, listed_by text, whose text, after_at bigint, after_id text, most bigint
+) RETURNS SETOF {schema}.found_v1 LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN QUERY
+    SELECT 'scan_peppers', number, p, NULL::text, NULL::text, NULL::text FROM {schema}.peppers_in_use_v1() AS p;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.scan_sessions_v1(
+    number bigint, listed_by text, whose text, after_at bigint, after_id text, most bigint
 ) RETURNS SETOF {schema}.found_v1
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     page {schema}.sessions[];
 BEGIN
-    IF of_owner IS NOT NULL THEN
+    CASE listed_by
+    WHEN 'owner' THEN
         page := ARRAY(SELECT s FROM {schema}.sessions s
-            WHERE s.owner = of_owner AND s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
+            WHERE s.owner = whose AND s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
             ORDER BY s.created_at, s.id LIMIT most);
-    ELSIF is_detached THEN
+    WHEN 'detached' THEN
         page := ARRAY(SELECT s FROM {schema}.sessions s
             WHERE s.deadline > 0 AND s.detached_at IS NOT NULL AND (s.created_at, s.id) > (after_at, after_id)
             ORDER BY s.created_at, s.id LIMIT most);
@@ -147,9 +135,9 @@ BEGIN
         page := ARRAY(SELECT s FROM {schema}.sessions s
             WHERE s.deadline > 0 AND (s.created_at, s.id) > (after_at, after_id)
             ORDER BY s.created_at, s.id LIMIT most);
-    END IF;
+    END CASE;
     RETURN QUERY
-    SELECT 'session_listing', number, {session_answers}
+    SELECT 'scan_sessions', number, {session_answers}
     FROM unnest(page) AS s
     {with_entry}
     ORDER BY s.created_at, s.id;
@@ -201,18 +189,18 @@ BEGIN
     ) AS g);
 END $$;
 
-CREATE OR REPLACE FUNCTION {schema}.token_listing_v1(
-    number bigint, of_owner text, of_session text, of_tag text, is_sellable boolean, is_unassigned boolean,
-    after_at bigint, after_id text, most bigint
+CREATE OR REPLACE FUNCTION {schema}.scan_tokens_v1(
+    number bigint, listed_by text, whose text, after_at bigint, after_id text, most bigint
 ) RETURNS SETOF {schema}.found_v1
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     page {schema}.tokens[];
 BEGIN
-    IF of_session IS NOT NULL THEN -- or one of those whose tokens are in it
+    CASE listed_by
+    WHEN 'session' THEN -- or one of those whose tokens are in it
         page := ARRAY(SELECT t FROM (
-                SELECT of_session AS id
-                UNION ALL SELECT s.id FROM {schema}.sessions s WHERE s.successor = of_session
+                SELECT whose AS id
+                UNION ALL SELECT s.id FROM {schema}.sessions s WHERE s.successor = whose
             ) AS holder
             CROSS JOIN LATERAL (
                 SELECT held FROM {schema}.tokens AS held
@@ -220,18 +208,18 @@ BEGIN
                 ORDER BY held.created_at, held.id LIMIT most
             ) AS g (t)
             ORDER BY (t).created_at, (t).id LIMIT most);
-    ELSIF of_owner IS NOT NULL THEN
+    WHEN 'owner' THEN
         page := ARRAY(SELECT t FROM {schema}.tokens t
-            WHERE t.owner = of_owner AND (t.created_at, t.id) > (after_at, after_id)
+            WHERE t.owner = whose AND (t.created_at, t.id) > (after_at, after_id)
             ORDER BY t.created_at, t.id LIMIT most);
-    ELSIF of_tag IS NOT NULL THEN
+    WHEN 'tag' THEN
         page := ARRAY(SELECT t FROM {schema}.tokens t
-            WHERE t.tag = of_tag AND (t.created_at, t.id) > (after_at, after_id)
+            WHERE t.tag = whose AND (t.created_at, t.id) > (after_at, after_id)
             ORDER BY t.created_at, t.id LIMIT most);
-    ELSIF is_unassigned THEN
+    WHEN 'unassigned' THEN
         page := ARRAY(SELECT t FROM {schema}.maybe_unassigned_v1(after_at, after_id, most) t
             ORDER BY t.created_at, t.id LIMIT most);
-    ELSIF is_sellable THEN
+    WHEN 'sellable' THEN
         page := ARRAY(SELECT t FROM {schema}.tokens t
             WHERE t.listed = 1 AND (t.created_at, t.id) > (after_at, after_id)
             ORDER BY t.created_at, t.id LIMIT most);
@@ -239,9 +227,9 @@ BEGIN
         page := ARRAY(SELECT t FROM {schema}.tokens t
             WHERE (t.created_at, t.id) > (after_at, after_id)
             ORDER BY t.created_at, t.id LIMIT most);
-    END IF;
+    END CASE;
     RETURN QUERY
-    SELECT 'token_listing', number, {token_answers}
+    SELECT 'scan_tokens', number, {token_answers}
     FROM unnest(page) AS t
     {with_session}
     ORDER BY t.created_at, t.id;

@@ -35,7 +35,7 @@ CREATE TABLE {schema}.quarantine (
     row_json text NOT NULL
 );
 
-CREATE TYPE {schema}.found_v1 AS (want text, n bigint, token text, session text, entry text, other text);
+CREATE TYPE {schema}.found_v1 AS (query text, n bigint, asked text, second text, third text, fourth text);
 
 CREATE TYPE {schema}.member_v1 AS (id text, stamp bigint);
 

@@ -1,0 +1,189 @@
+"""What the rows of SQL servers mean: records whose MAC is right become answers, with the stamp of each part.
+
+Theory of operation. A server's own ``rows`` brings what it answers into *lines*: the record that was asked for, then
+what comes along with it, ``None`` for what is not there. Whoever may change a database could have it answer a genuine
+record that was not asked for: so what comes is also compared with the question.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from ...clock import Clock
+from ...contract.queries import (
+    NO_SESSION,
+    NO_TOKEN,
+    Count,
+    Get,
+    Members,
+    Query,
+    Result,
+    Scan,
+    SessionResult,
+    TokenResult,
+    Unreadable,
+)
+from ...contract.unreadable import Unreadables
+from ...crypto.minting import Keyring
+from ...errors import UNREADABLE, CorruptRecord
+from ...records import OwnerEntry, Session, Token
+from .kinds import OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from .locking import ABSENT, Part, part_asked
+from .record_codec import unreadable_of
+
+R = TypeVar("R")
+Line = Sequence[Any]
+"""Records as the database has them, or the one value that was asked for."""
+
+
+class Results(ABC, Generic[R]):
+    """Makes answers of what one store's database holds.
+
+    Args:
+        keyring: holds the peppers that the MACs were made with.
+        clock: goes into sessions, for their time left.
+        unreadables: gets each record that is left out of a list because it cannot be read.
+    """
+
+    def __init__(self, keyring: Keyring, clock: Clock, unreadables: Unreadables) -> None:
+        self.keyring = keyring
+        self.clock = clock
+        self.unreadables = unreadables
+
+    @abstractmethod
+    def record(self, kind: Kind, raw: R) -> tuple[Any, Any]:
+        """Return a record whose MAC is right, and its stamp.
+
+        Raises:
+            CorruptRecord, UnknownPepper: it cannot be read.
+        """
+
+    @abstractmethod
+    def columns(self, raw: R) -> Sequence[Any]:
+        """Return the columns of a record that cannot be read; its key is the first, its stamp the last."""
+
+    @abstractmethod
+    def set_stamp(self, members: Sequence[tuple[str, Any]]) -> str:
+        """Return the stamp of a set from the ids and stamps of its members in their order."""
+
+    def answer(self, query: Query, lines: Sequence[Line]) -> Result:
+        """Return what lines say to a query.
+
+        Raises:
+            CorruptRecord, UnknownPepper: the one record that was asked for cannot be read, or is another.
+        """
+        if isinstance(query, Scan):
+            return self._scanned(query, lines)
+        part = part_asked(query)
+        if isinstance(query, Members):
+            return self._members(query, part, [line[0] for line in lines])
+        if isinstance(query, Count):
+            return Result(int(lines[0][0]), ((part, str(lines[0][0])),))
+        kind = RECORDS[query.what][0]
+        if kind is TOKEN:
+            return self.token(lines[0], part) if lines else Result(NO_TOKEN, ((part, ABSENT),))
+        if kind is SESSION:
+            return self.session(lines[0], part) if lines else Result(NO_SESSION, ((part, ABSENT),))
+        return self._one(query, kind, part, lines)
+
+    def _one(self, query: Get, kind: Kind, part: Part, lines: Sequence[Line]) -> Result:
+        if not lines:
+            return Result(None, ((part, ABSENT),))
+        record, stamp = self.record(kind, lines[0][0])
+        same(record.lookup if query.what == "key_lookup" else record[0], query.key)
+        return Result(record.text if kind is SETTING else record, ((part, str(stamp)),))
+
+    def session(self, line: Line, asked: Part | None) -> Result:
+        """Return a session with its owner's entry, and the stamps of both."""
+        session, stamp = self.record(SESSION, line[0])
+        _compare(asked, session)
+        entry, of_entry = self.entry_of(session, line[1])
+        return Result(SessionResult(session, entry), ((("session", session.id), str(stamp)), of_entry))
+
+    def token(self, line: Line, asked: Part | None) -> Result:
+        """Return a token with its session, that one's owner's entry and its successor, and the stamps of all."""
+        token, stamp = self.record(TOKEN, line[0])
+        _compare(asked, token)
+        stamps: list[tuple[Part, str]] = [(("token", token.id), str(stamp))]
+        if line[1] is None:
+            if token.session_id is not None:
+                stamps.append((("session", token.session_id), ABSENT))
+            return Result(TokenResult(token, None, None), stamps)
+        session, session_stamp = self.record(SESSION, line[1])
+        same(session.id, token.session_id)
+        entry, of_entry = self.entry_of(session, line[2])
+        stamps += [(("session", session.id), str(session_stamp)), of_entry]
+        heir, successor = None, session.details.successor
+        if successor is not None:
+            heir_stamp: object = ABSENT
+            if line[3] is not None:
+                heir, heir_stamp = self.record(SESSION, line[3])
+                same((heir.id, heir.owner), (successor, session.owner))
+            stamps.append((("session", successor), str(heir_stamp)))
+        return Result(TokenResult(token, session, entry, heir), stamps)
+
+    def entry_of(self, session: Session, raw: R | None) -> tuple[OwnerEntry | None, tuple[Part, str]]:
+        """Return the entry of a session's owner, if there is one, and its stamp."""
+        part = ("entry", session.owner)
+        if raw is None:
+            return None, (part, ABSENT)
+        entry, stamp = self.record(OWNER, raw)
+        same(entry.owner, session.owner)
+        return entry, (part, str(stamp))
+
+    def _members(self, query: Members, part: Part, raws: Sequence[R]) -> Result:
+        of = RECORD_SETS[query.what]
+        pairs, left_out = self._readable(raws, lambda raw: raw, lambda raw: self.record(of.kind, raw))
+        for record, _ in pairs:
+            same(of.whose(record), query.whose)
+        members = [(record.id, stamp) for record, stamp in pairs]
+        if left_out:  # what cannot be read is a member too
+            members = [(columns[0], columns[-1]) for columns in map(self.columns, raws)]
+        return Result([record for record, _ in pairs], ((part, self.set_stamp(members)),), left_out)
+
+    def _scanned(self, query: Scan, lines: Sequence[Line]) -> Result:
+        """Return the lines of a listing, each with what it is judged by; a listing has no stamp."""
+        decode: Callable[[Line], Any] = {
+            "sessions": lambda line: self.session(line, None).value,
+            "tokens": lambda line: self.token(line, None).value,
+            "keys": lambda line: self.record(SERVICE_KEY, line[0])[0],
+            "peppers": lambda line: line[0],
+        }[query.what]
+        values, left_out = self._readable(lines, lambda line: line[0], decode)
+        return Result(values, (), left_out)
+
+    def _readable(
+        self, rows: Sequence[Any], raw_of: Callable[[Any], R], decode: Callable[[Any], Any]
+    ) -> tuple[list[Any], list[Unreadable]]:
+        """Return what rows say, and which of them say nothing that can be read; these are logged."""
+        records: list[Any] = []
+        left_out: list[Unreadable] = []
+        for row in rows:
+            try:
+                records.append(decode(row))
+            except UNREADABLE as error:
+                self.unreadables.met(error)
+                left_out.append(unreadable_of(self.columns(raw_of(row)), error))
+        return records, left_out
+
+
+def not_asked_for() -> CorruptRecord:
+    """Return the error for an answer that no index or function of ours would give."""
+    return CorruptRecord(
+        "the database answered a record that was not asked for: its indexes or functions are not as we made them; "
+        "run session-tokens check --fix"
+    )
+
+
+def same(came: object, asked: object) -> None:
+    """Refuse what was not asked for."""
+    if came != asked:
+        raise not_asked_for()
+
+
+def _compare(asked: Part | None, record: Session | Token) -> None:
+    """Refuse a record that was asked for by its id or look-up key and has another one."""
+    if asked is not None:
+        same(record.lookup if asked[0].endswith("_lookup") else record.id, asked[1])
