@@ -165,6 +165,14 @@ class MixesUpQuestions(Tiny):  # type: ignore[misc, valid-type]
         return super().answer(query)
 
 
+class ForgetsWhatIsDue(Tiny):  # type: ignore[misc, valid-type]
+    def answer(self, query: Any) -> Any:
+        if query[0] == "due":
+            return []
+        answer = super().answer(query)
+        return [each for each in answer if each.token.is_unassigned] if query[0] == "tokens" else answer
+
+
 class KeepsOneEventOfACommit(Tiny):  # type: ignore[misc, valid-type]
     def commit_now(self, commit: Any) -> bool:
         commit.changes.events = commit.changes.events[:1]
@@ -218,6 +226,8 @@ DEFECTS = [
     (ShowsALogAgain, "test_a_page_goes_on_where_the_one_before_ended"),
     (BelievesEveryPlace, "test_who_comes_from_another_log_is_told_so"),
     (MixesUpQuestions, "test_what_is_not_there_is_none_or_empty"),
+    (ForgetsWhatIsDue, "test_a_token_whose_session_is_over_is_listed_as_unassigned_before_any_sweep"),
+    (ForgetsWhatIsDue, "test_tokens_of_sessions_that_ended_in_one_write_are_unassigned_before_any_sweep"),
 ]
 
 

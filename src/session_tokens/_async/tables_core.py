@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, TypeVar
 from .. import validation as inputs
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
+from ..contract.drive import drive
 from ..contract.queries import Get, Scan
 from ..contract.store import Store
 from ..contract.transaction import Rule
@@ -18,7 +19,7 @@ from ..errors import AdapterError, CorruptRecord, InvalidInput, Refused
 from ..records import BOUND, JSON, OwnerEntry, Session, Token, TokenKind
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
-from ..rules.listing import sessions_listed, tokens_listed, what_follows
+from ..rules.listing import sessions_listed, stretch, tokens_listed, what_follows
 from ..settings import NAME_BYTES_MAX, SESSION_TIMEOUT_SETTING, SETTING_REFRESH_MS, Policy, Settings, duration_ms
 from ..stores.connect import open_store
 from ..stores.memory.store import MemoryStore
@@ -298,9 +299,9 @@ class AsyncTablesCore:
         listed: list[Token] = []
         rest: Scan | None = listing
         while rest is not None:
-            now, found = await self.store.read([rest])
-            listed += tokens_listed(listing, found[0].value, now)
-            rest = what_follows(rest, found[0])
+            now, found = await drive(stretch(rest), self.store.read)
+            listed += tokens_listed(listing, found.value, now)
+            rest = what_follows(rest, found)
         return listed
 
     async def _listed_sessions(self, owner: str | None = None, detached: bool | None = None) -> list[Session]:
@@ -309,9 +310,9 @@ class AsyncTablesCore:
         listed: list[Session] = []
         rest: Scan | None = listing
         while rest is not None:
-            now, found = await self.store.read([rest])
-            listed += sessions_listed(listing, found[0].value, now)
-            rest = what_follows(rest, found[0])
+            now, found = await drive(stretch(rest), self.store.read)
+            listed += sessions_listed(listing, found.value, now)
+            rest = what_follows(rest, found)
         return listed
 
     def _strings(self, listed: list[Token]) -> list[str]:

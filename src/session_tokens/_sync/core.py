@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from .. import validation as inputs
 from ..audit.log import Audit, acting, alerts
 from ..clock import Clock
+from ..contract.drive import drive_now
 from ..contract.event_log import TRIMMED_AT_ONCE
 from ..contract.queries import Get, Scan
 from ..contract.store import BlockingStore
@@ -34,7 +35,7 @@ from ..records import Issued, Page, Session, Token
 from ..rules import events as event_rules
 from ..rules.audit import Audited, audited, begin_audit, head_queries, heads_in
 from ..rules.idempotency import Ticket, once
-from ..rules.listing import what_follows
+from ..rules.listing import stretch, what_follows
 from ..rules.lookup import Key
 from ..settings import DEFAULTS, FROM_DB, UNSET, Policy, Settings
 from ..stored_settings import STORED, settings_in, settings_kept
@@ -44,7 +45,6 @@ from .sweeping import swept
 
 T = TypeVar("T")
 R = TypeVar("R", Session, Token)
-L = TypeVar("L", Scan, Scan)
 
 CHUNK = 200
 """How many candidates of a listing are read at once, at the least."""
@@ -263,20 +263,20 @@ class SyncCore:
         self._policy.take(self.settings)
         self._refresh_s = self._policy.refresh_interval_ms / 1000
 
-    def _page(self, listing: L, judged: Callable[[L, Any, int], list[R]], limit: int) -> Page[R]:
+    def _page(self, listing: Scan, judged: Callable[[Scan, Any, int], list[R]], limit: int) -> Page[R]:
         """Return a page of a listing: at most ``limit`` records, of at most about ``LOOKED_AT_MAX`` that are read."""
         listed: list[R] = []
         left_out: dict[str, None] = {}
         looked_at = 0
-        rest: L | None = listing
+        rest: Scan | None = listing
         while rest is not None and len(listed) <= limit:
             if looked_at >= LOOKED_AT_MAX and rest.after != listing.after:
                 break
-            now, found = self.store.read_now([rest])
-            listed += judged(listing, found[0].value, now)
-            looked_at += len(found[0].value) + len(found[0].unreadable)
-            left_out.update((record.id, None) for record in found[0].unreadable)
-            rest = what_follows(rest, found[0])
+            now, found = drive_now(stretch(rest), self.store.read_now)
+            listed += judged(listing, found.value, now)
+            looked_at += len(found.value) + len(found.unreadable)
+            left_out.update((record.id, None) for record in found.unreadable)
+            rest = what_follows(rest, found)
         return page_of(listed, limit, tuple(left_out), rest)
 
     def _session_key(self, key: object) -> Key:

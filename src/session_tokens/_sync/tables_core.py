@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 from .. import validation as inputs
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
+from ..contract.drive import drive_now
 from ..contract.queries import Get, Scan
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
@@ -19,7 +20,7 @@ from ..errors import AdapterError, CorruptRecord, InvalidInput, Refused
 from ..records import BOUND, JSON, OwnerEntry, Session, Token, TokenKind
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
-from ..rules.listing import sessions_listed, tokens_listed, what_follows
+from ..rules.listing import sessions_listed, stretch, tokens_listed, what_follows
 from ..settings import NAME_BYTES_MAX, SESSION_TIMEOUT_SETTING, SETTING_REFRESH_MS, Policy, Settings, duration_ms
 from ..stores.connect import open_store_now
 from ..stores.memory.store import MemoryStore
@@ -299,9 +300,9 @@ class SyncTablesCore:
         listed: list[Token] = []
         rest: Scan | None = listing
         while rest is not None:
-            now, found = self.store.read_now([rest])
-            listed += tokens_listed(listing, found[0].value, now)
-            rest = what_follows(rest, found[0])
+            now, found = drive_now(stretch(rest), self.store.read_now)
+            listed += tokens_listed(listing, found.value, now)
+            rest = what_follows(rest, found)
         return listed
 
     def _listed_sessions(self, owner: str | None = None, detached: bool | None = None) -> list[Session]:
@@ -310,9 +311,9 @@ class SyncTablesCore:
         listed: list[Session] = []
         rest: Scan | None = listing
         while rest is not None:
-            now, found = self.store.read_now([rest])
-            listed += sessions_listed(listing, found[0].value, now)
-            rest = what_follows(rest, found[0])
+            now, found = drive_now(stretch(rest), self.store.read_now)
+            listed += sessions_listed(listing, found.value, now)
+            rest = what_follows(rest, found)
         return listed
 
     def _strings(self, listed: list[Token]) -> list[str]:

@@ -71,14 +71,15 @@ class Scan(NamedTuple):
 
     ``sessions`` are those that were not ended, ``tokens`` all of them, each with what comes along in ``Get``. Tokens of
     a session, or of an owner, are also those that name its predecessors. ``keys`` are all service keys; ``peppers`` the
-    key ids of the peppers that records may be under: each was the current one of some process.
+    key ids of the peppers that records may be under: each was the current one of some process. ``due`` are the sessions
+    whose ``sweep_at`` has come on the store's clock, ended ones too, longest due first.
 
-    All filters are hints: a store may leave out what cannot match, but must keep tokens whose session may be over: such
-    a token may be unassigned by now whatever its record says. It leaves out what an index spares it (``by``) and reads
-    about ``limit`` records, never all to find the few that match; less than ``limit`` means that no more follow.
+    All filters are hints: a store may leave out what does not match, and leaves out what an index spares it (``by``).
+    It judges nothing: a record matches by what is written in it. It reads about ``limit`` records, never all to find
+    the few that match; less than ``limit`` means that no more follow.
     """
 
-    what: Literal["sessions", "tokens", "keys", "peppers"]
+    what: Literal["sessions", "tokens", "keys", "peppers", "due"]
     after: tuple[int, str] | None = None
     limit: int = 1_000_000
     owner: str | None = None

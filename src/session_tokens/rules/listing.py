@@ -1,13 +1,59 @@
-"""Which of the records that a store answers belong in a listing, as they stand now."""
+"""Which of the records that a store answers belong in a listing, as they stand now.
+
+Theory of operation. A store lists by what is written; what counts is what a record stands for now. That makes one
+difference: a token whose session is over may be unassigned though its record names an owner. So where unassigned ones
+are listed by their index, the tokens of sessions that may be over are read with them (``stretch``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Generator, Iterable, Sequence
 
-from ..contract.queries import Result, Scan, SessionResult, TokenResult
+from ..contract.queries import Members, Query, Result, Scan, SessionResult, Snapshot, TokenResult
 from ..records import Session, Token
 from .reserved import is_anonymous
+
+OVER_MAX = 200
+"""Sessions that may be over, of which the tokens are looked at one session after another; of more, all tokens are."""
+_DUE = Scan("due", limit=OVER_MAX + 1)
+
+
+def stretch(listing: Scan) -> Generator[Sequence[Query], Snapshot, tuple[int, Result]]:
+    """Yield what to read for the next stretch of a listing and take what came; return the instant and the stretch."""
+    if listing.what != "tokens" or listing.by[0] != "unassigned":
+        now, (found,) = yield [listing]
+        return now, found
+    now, (due, found) = yield [_DUE, listing]
+    over = {session.id for session, entry in due.value if not session.alive(now, entry)}
+    # Where all sessions of an owner ended in one write, one of them at least is due until each was ended by itself.
+    owners = {session.owner for session, entry in due.value if entry is not None and entry.epoch > session.owner_epoch}
+    if owners and len(due.value) <= OVER_MAX:
+        theirs: list[Query] = [Members("sessions_of", owner, OVER_MAX + 1) for owner in owners]
+        _, sets = yield theirs
+        over.update(session.id for each in sets for session in each.value)
+    if len(due.value) > OVER_MAX or len(over) > OVER_MAX:
+        now, (found,) = yield [listing._replace(unassigned=None)]
+        return now, found
+    if over:
+        held = [listing._replace(unassigned=None, session_id=id) for id in over]
+        now, all_found = yield [listing, *held]
+        found = _merged(listing, all_found)
+    return now, found
+
+
+def _merged(listing: Scan, parts: Sequence[Result]) -> Result:
+    """Return the first records of several stretches, as far as each of them goes."""
+    ends = [_end_of(part) for part in parts if len(part.value) + len(part.unreadable) >= listing.limit]
+    lines = {(line.token.created_at, line.token.id): line for part in parts for line in part.value}
+    until = min(ends, default=None)
+    places = [place for place in sorted(lines) if until is None or place <= until]
+    unreadable = [each for part in parts for each in part.unreadable]
+    return Result([lines[place] for place in places[: listing.limit]], (), unreadable)
+
+
+def _end_of(part: Result) -> tuple[int, str]:
+    """Return where a stretch ends; before all others where nothing of it can be read."""
+    return (part.value[-1].token.created_at, part.value[-1].token.id) if part.value else (-1, "")
 
 
 def sessions_listed(listing: Scan, found: Iterable[SessionResult], now: int) -> list[Session]:
@@ -46,7 +92,7 @@ def tokens_listed(listing: Scan, found: Iterable[TokenResult], now: int) -> list
     return listed
 
 
-def what_follows(listing: Any, found: Result) -> Any:
+def what_follows(listing: Scan, found: Result) -> Scan | None:
     """Return the listing that goes on where an answer stopped; ``None`` when that was all.
 
     What could not be read has taken places of the answer without telling its own place in the order: where nothing

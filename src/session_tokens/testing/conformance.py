@@ -128,6 +128,9 @@ slow. A store for many users has a stamp for each record and each index, and ind
                 case Scan("sessions", after, limit):                  # the filters are hints: more is never wrong
                     living = lambda session: session.ended_at is None
                     return [self.with_entry(session) for session in self.all("sessions", living, after, limit)]
+                case Scan("due", _, limit):
+                    due = [each for each in self.kept["sessions"].values() if each.sweep_at <= self.clock.now()]
+                    return [self.with_entry(each) for each in sorted(due, key=lambda due: due.sweep_at)[:limit]]
                 case Scan("tokens", after, limit):
                     return [self.with_session(token) for token in self.all("tokens", lambda token: True, after, limit)]
 

@@ -15,11 +15,13 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.clock import ManualClock
+from session_tokens.contract.drive import drive_now
 from session_tokens.contract.queries import Get, Scan
 from session_tokens.contract.transaction import Transaction
 from session_tokens.errors import AlreadyExists, Conflict, StoreBusy, StoreUnavailable
 from session_tokens.events import Event
 from session_tokens.records import OwnerEntry, Session, TokenKind
+from session_tokens.rules.listing import stretch
 from session_tokens.rules.sessions import touch_session
 from session_tokens.stores.sqlite import queries as sqlite_records
 from session_tokens.stores.sqlite import writer as sqlite_writer
@@ -379,9 +381,9 @@ def test_listings_keep_tokens_whose_session_may_be_over(store: SqliteStore) -> N
         tx.put_session(session, session.replace(deadline=0, ended_at=tx.now, sweep_at=0, lookup=None, version=2))
 
     listing = Scan("tokens", limit=10, unassigned=True)
-    before = [found.token.id for found in store.read_now([listing]).found[0].value]
+    before = [found.token.id for found in drive_now(stretch(listing), store.read_now)[1].value]
     store.run_now(end)
-    after = [found.token.id for found in store.read_now([listing]).found[0].value]
+    after = [found.token.id for found in drive_now(stretch(listing), store.read_now)[1].value]
 
     assert "held" not in before
     assert "held" in after

@@ -147,6 +147,7 @@ class Results(ABC, Generic[R]):
         """Return the lines of a listing, each with what it is judged by; a listing has no stamp."""
         decode: Callable[[Line], Any] = {
             "sessions": lambda line: self.session(line, None).value,
+            "due": lambda line: self.session(line, None).value,
             "tokens": lambda line: self.token(line, None).value,
             "keys": lambda line: self.record(SERVICE_KEY, line[0])[0],
             "peppers": lambda line: line[0],

@@ -365,7 +365,10 @@ class MemoryStore(BlockingStore):
             return sorted(self.keys.values(), key=place_of)
         if query.what == "peppers":
             return ()
-        return self._sessions_listed(query) if query.what == "sessions" else self._tokens_listed(query, now)
+        if query.what == "due":
+            due = self._session_deadlines.due(now, query.limit, self._session_sweep_at)
+            return [self._session_found(self.sessions[id]) for id in due]
+        return self._sessions_listed(query) if query.what == "sessions" else self._tokens_listed(query)
 
     def _sessions_listed(self, query: Scan) -> list[SessionResult]:
         (by, whose), ids = query.by, None
@@ -385,8 +388,8 @@ class MemoryStore(BlockingStore):
                     break
         return listed
 
-    def _tokens_listed(self, query: Scan, now: int) -> list[TokenResult]:
-        candidates = self._token_candidates(query, now)
+    def _tokens_listed(self, query: Scan) -> list[TokenResult]:
+        candidates = self._token_candidates(query)
         if candidates is not None:
             records = sorted(candidates, key=place_of)
             tokens = [record for record in records if query.after is None or place_of(record) > query.after]
@@ -398,7 +401,7 @@ class MemoryStore(BlockingStore):
                 break
         return listed
 
-    def _token_candidates(self, query: Scan, now: int) -> list[Token] | None:
+    def _token_candidates(self, query: Scan) -> list[Token] | None:
         """Return a superset of the tokens in a listing where an index gives one that is small enough to be sorted."""
         (by, whose), found = query.by, list[Collection[str]]()
         holders: Iterable[str] = ()
@@ -411,10 +414,8 @@ class MemoryStore(BlockingStore):
             found.append(members(self.tagged, whose))
         elif by == "sellable":
             found.append(self.sellable)
-        elif by == "unassigned" and len(self.entries) <= SORTED_MAX:
+        elif by == "unassigned":
             found.append(self.unassigned)
-            over = self._session_deadlines.due(now, SORTED_MAX + 1, self._session_sweep_at)
-            holders = chain(over, *(members(self.owners, owner) for owner in self.entries))
         else:
             return None
         count = sum(map(len, found))

@@ -30,8 +30,6 @@ Asking = Generator[Sequence[str], Sequence[Rows], Result]
 Listed = Generator[Sequence[str], Sequence[Rows], Rows]
 Listing = Generator[Sequence[str], Sequence[Rows], tuple[tuple[Kind, ...], Rows]]
 
-OVER_MAX = 200
-"""Sessions that may be over, and owners' entries, among which tokens that may be unassigned are looked for."""
 CLOCK = f"SELECT {NOW}, @@global.read_only"
 SNAPSHOT = (
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
@@ -141,6 +139,10 @@ class Asker:
             return (SERVICE_KEY,), rows
         if query.what == "tokens":
             return ALONG["token"], (yield from self._tokens_listed(query))
+        if query.what == "due":
+            due = f"sweep_at <= {NOW} AND s.sweep_at < {NEVER} ORDER BY s.sweep_at LIMIT {query.limit}"
+            (rows,) = yield [f"{self._with_along['session']}{due}"]
+            return ALONG["session"], rows
         (by, whose), living = query.by, DIALECT.living
         condition = "is_detached = 1" if by == "detached" else living
         if by == "owner":
@@ -158,12 +160,8 @@ class Asker:
             return (yield from self._listed_from([f"session_id = {literal(id)}" for id in ids], query))
         if by in ("owner", "tag"):
             return (yield from self._listed_from([f"{by} = {literal(whose)}"], query))
-        if by == "unassigned":
-            over = yield from self._sessions_over()
-            if over is not None:
-                sources = ["is_unassigned = 1", *(f"session_id = {literal(id)}" for id in over)]
-                return (yield from self._listed_from(sources, query))
-        return (yield from self._listed_from(["listed = 1" if by == "sellable" else "created_at >= 0"], query))
+        marked = {"unassigned": "is_unassigned = 1", "sellable": "listed = 1"}.get(by, "created_at >= 0")
+        return (yield from self._listed_from([marked], query))
 
     def _listed_from(self, sources: Sequence[str], query: Scan) -> Listed:
         """Return the first lines of what comes from several places, each of them in order."""
@@ -177,27 +175,6 @@ class Asker:
         places = sorted({(at, id) for rows in answers for at, id in rows})[: query.limit]
         ids = literals([plain(id) for _, id in places]) or "NULL"
         return (yield [f"{begin}id IN ({ids}) ORDER BY t.created_at, t.id"])[0]
-
-    def _sessions_over(self) -> Generator[Sequence[str], Sequence[Rows], Sequence[str] | None]:
-        """Return the ids of sessions that may be over, by their time or their owner's entry; ``None`` for many."""
-        most, p = OVER_MAX + 1, self.prefix
-        due, entries = yield [
-            f"SELECT id FROM {p}sessions WHERE sweep_at <= {NOW} AND sweep_at < {NEVER} LIMIT {most}",
-            f"SELECT owner, epoch FROM {p}owners ORDER BY owner LIMIT {most}",
-        ]
-        ids = {plain(id) for (id,) in due}
-        if len(entries) > OVER_MAX or len(ids) > OVER_MAX:
-            return None
-        theirs = yield [
-            f"SELECT id, owner_epoch FROM {p}sessions WHERE owner = {literal(plain(owner))} AND ended_at IS NULL"
-            f" LIMIT {most}"
-            for owner, _ in entries
-        ]
-        if any(len(sessions) > OVER_MAX for sessions in theirs):
-            return None
-        for (_, epoch), sessions in zip(entries, theirs, strict=True):
-            ids.update(plain(id) for id, its_epoch in sessions if its_epoch != epoch)
-        return None if len(ids) > OVER_MAX else sorted(ids)
 
 
 def _after(letter: str, after: tuple[int, str] | None) -> str:

@@ -43,8 +43,6 @@ TokenNow = tuple[Token | None, Session | None, OwnerEntry | None]
 
 _MARKS = ["", "= ?", *[f"IN ({', '.join('?' * count)})" for count in range(2, PEPPERS_MAX + 1)]]
 """How a condition goes on that asks for so many keys."""
-OVER_MAX = 200
-"""Sessions that may be over, and owners' entries, among which tokens that may be unassigned are looked for."""
 
 
 class Records(Rows):
@@ -280,9 +278,12 @@ class Records(Rows):
 
     def _scanned(self, query: Scan, now: int) -> list[Any]:
         if query.what == "tokens":
-            return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(query, now)])
+            return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(query)])
         if query.what == "sessions":
             return self._sessions_listed(query)
+        if query.what == "due":
+            due = f"s.sweep_at <= ? AND s.sweep_at < {NEVER} ORDER BY s.sweep_at LIMIT ?"
+            return self._readable(f"{self._sessions_found} WHERE {due}", (now, query.limit), self._session_with_entry)
         if query.what == "keys":
             keys = f"SELECT {columns_of(SERVICE_KEY)} FROM {self.table_prefix}service_keys ORDER BY created_at, id"
             return self._readable(keys, (), lambda row: self._genuine(SERVICE_KEY, row))
@@ -303,68 +304,33 @@ class Records(Rows):
         )
         return self._readable(statement, values, self._session_with_entry)
 
-    def _tokens_in(self, query: Scan, now: int) -> list[TokenResult]:
+    def _tokens_in(self, query: Scan) -> list[TokenResult]:
         """Return a listing of a session from each of those whose tokens are in it."""
         if query.session_id is None:
-            return self._tokens_naming(query, now)
+            return self._tokens_naming(query)
         predecessors = self.predecessors_of(query.session_id)
-        found = self._tokens_naming(query, now)
+        found = self._tokens_naming(query)
         if predecessors:
             for predecessor in predecessors:
-                found += self._tokens_naming(query._replace(session_id=predecessor.id), now)
+                found += self._tokens_naming(query._replace(session_id=predecessor.id))
             found.sort(key=lambda each: (each.token.created_at, each.token.id) if each.token is not None else (0, ""))
         return found[: query.limit]
 
-    def _tokens_naming(self, query: Scan, now: int) -> list[TokenResult]:
+    def _tokens_naming(self, query: Scan) -> list[TokenResult]:
         """Return tokens in their order by the one index that spares most; what else is asked the rules look at."""
         by, whose = query.by
         conditions, values = list[str](), list[object]()
         if by in _TOKENS_BY:
             conditions.append(f"t.{_TOKENS_BY[by]} = ?")
             values.append(whose)
-        elif by == "unassigned" and (over := self._sessions_over(now)) is not None:
-            return self._unassigned_listed(query, over)
-        elif by == "sellable":
-            conditions.append("t.listed = 1")
+        elif by in _TOKENS_THAT:
+            conditions.append(f"t.{_TOKENS_THAT[by]}")
         _start_after(query.after, "t", conditions, values)
         statement = (
             f"{self._tokens_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
             f"ORDER BY t.created_at, t.id LIMIT {query.limit:d}"
         )
         return self._readable(statement, values, self._token_with_session)
-
-    def _sessions_over(self, now: int) -> list[str] | None:
-        """Return the ids of sessions that may be over, by their time or their owner's entry; ``None`` for many."""
-        most = OVER_MAX + 1
-        due = f"SELECT id FROM {self._sessions} WHERE sweep_at <= ? AND sweep_at < {NEVER} LIMIT {most}"
-        ids = {id for (id,) in self._execute(due, (now,))}
-        entries = self._execute(f"SELECT owner, epoch FROM {self._entries} LIMIT {most}").fetchall()
-        theirs = f"SELECT id, owner_epoch FROM {self._sessions} WHERE owner = ? AND ended_at IS NULL LIMIT {most}"
-        for owner, epoch in entries:
-            sessions = self._execute(theirs, (owner,)).fetchall()
-            ids.update(id for id, its_epoch in sessions if its_epoch != epoch)
-            if len(sessions) > OVER_MAX or len(ids) > OVER_MAX:
-                break
-        else:
-            return None if len(entries) > OVER_MAX or len(ids) > OVER_MAX else list(ids)
-        return None
-
-    def _unassigned_listed(self, query: Scan, over: Sequence[str]) -> list[TokenResult]:
-        """Return tokens that are unassigned, or may be by now, for one of these sessions holds them."""
-        places: set[tuple[int, str]] = set()
-        sources: list[tuple[str, list[object]]] = [("t.unassigned_at IS NOT NULL", [])]
-        sources += [("t.session_id = ?", [id]) for id in over]
-        for source, values in sources:
-            conditions = [source]
-            _start_after(query.after, "t", conditions, values)
-            statement = (
-                f"SELECT t.created_at, t.id FROM {self._tokens} t WHERE {' AND '.join(conditions)} "
-                f"ORDER BY t.created_at, t.id LIMIT {query.limit:d}"
-            )
-            places.update(self._execute(statement, values).fetchall())
-        ids = [id for _, id in sorted(places)[: query.limit]]
-        statement = f"{self._tokens_found} WHERE t.id IN ({', '.join('?' * len(ids))}) ORDER BY t.created_at, t.id"
-        return self._readable(statement, ids, self._token_with_session)
 
     def due(self, now: int, limit: int) -> list[DueRecord]:
         """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
@@ -412,3 +378,5 @@ def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[st
 
 _TOKENS_BY = {"session": "session_id", "owner": "owner", "tag": "tag"}
 """Index of a scan → the column whose value it asks for."""
+_TOKENS_THAT = {"unassigned": "unassigned_at IS NOT NULL", "sellable": "listed = 1"}
+"""Index of a scan → the condition of what stands in it."""

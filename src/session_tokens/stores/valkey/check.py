@@ -28,7 +28,7 @@ SCAN_COUNT = b"500"
 GET_COUNT = 200
 MARK = b"#"
 _BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs", b"lg")
-_LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"du")
+_LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"dus", b"dut", b"dui")
 _KIND_OF = {letter: name for name, letter in LETTERS.items()}
 
 
@@ -281,7 +281,7 @@ class _Indexes:
 
 def _record_at(place: _Member) -> bytes:
     """Return the name of the record that stands in a place."""
-    if place.bucket == b"du":
-        return place.member[:1] + b":" + place.member[1:]
+    if place.bucket[:2] == b"du":
+        return place.bucket[2:] + b":" + place.member
     kinds = {b"bo": b"s:", b"bs": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
     return kinds.get(place.bucket[:2], b"t:") + place.member

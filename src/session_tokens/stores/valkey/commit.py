@@ -181,7 +181,7 @@ class Writes:
         for forgotten in changes.forgotten:
             key = part_of(forgotten)
             self.words += (b"d", b"i:" + key)
-            self.words += (b"r", b"du", b"i" + key)
+            self.words += (b"r", b"dui", key)
         for setting, text in changes.settings:
             name = b"c:" + lookup_part(setting)  # most are written once and never again
             if text is None:

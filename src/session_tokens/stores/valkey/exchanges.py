@@ -196,7 +196,7 @@ class ValkeyCore:
         """Return the call for what is due."""
         listings = (b"ls", b"ld", b"lt", b"lv", b"lu")
         key = self.codec.last_stamp_key
-        return [b"FCALL", b"session_tokens_due_v1", b"1", key, b"du", b"%d" % now, b"%d" % limit, *listings]
+        return [b"FCALL", b"session_tokens_due_v1", b"1", key, b"%d" % now, b"%d" % limit, *listings]
 
     @staticmethod
     def keys(reply: Reply) -> list[DueRecord]:

@@ -13,7 +13,7 @@ without a body that brings its session or token along, so a secret is followed t
     bs:session                                   its predecessors
     ls ld  lt lv lu  le lk                       sessions, detached; tokens, sellable, unassigned; entries; keys
     lg:tag                                       tokens with that tag
-    du  n  m                                     what is due when; the last stamp; what is recorded of peppers
+    dus dut dui  n  m                            who is due when; the last stamp; what is recorded of peppers
     ev  et                                       the log of events, a stream; up to where it was taken away
 """
 
@@ -132,14 +132,14 @@ _PARTS: dict[str, tuple[bytes, Callable[[str], bytes]]] = {
 }  # fmt: skip
 _WHOLE = {SESSIONS: b"ls", DETACHED: b"ld", TOKENS: b"lt", LISTED: b"lv", UNASSIGNED: b"lu", OWNERS: b"le",
           SERVICE_KEYS: b"lk"}  # fmt: skip
-_DUE = {SESSION_DUE: b"s", TOKEN_DUE: b"t", OUTCOME_DUE: b"i"}
+_DUE = {SESSION_DUE: b"dus", TOKEN_DUE: b"dut", OUTCOME_DUE: b"dui"}
 
 
 def entry_at(place: Place, id: bytes) -> tuple[bytes, bytes, int]:
     """Return the sorted set of a place, and the member and score there of a record whose id has this part of a key."""
     index, whose, at = place
     if index in _DUE:
-        return b"du", _DUE[index] + id, at
+        return _DUE[index], id, at
     if index in _PARTS:
         beginning, part = _PARTS[index]
         return beginning + part(whose), id, at

@@ -94,22 +94,13 @@ end
 --   =name             that one
 --   *name inner       for each member of name, the set inner .. member
 --   +name outer inner for each member of name, each member of outer .. member, the set inner .. member
---   !name kind inner  for each member of name that is due and begins with kind, the set inner .. rest
--- Of the last three, where "else most" follows and it comes to more than most: answer the key of else, to go alone.
+-- Of the last two, where "else most" follows and it comes to more than most: answer the key of else, to go alone.
 local function draw_from(prefix, spec, now, keys)
   local words = {}
   for word in string.gmatch(string.sub(spec, 2), '%S+') do words[#words + 1] = word end
   local how, most, count = string.sub(spec, 1, 1), tonumber(words[#words]), 0
   if how == '=' then
     keys[#keys + 1] = prefix .. words[1]
-  elseif how == '!' then
-    local due = redis.call('ZRANGEBYSCORE', prefix .. words[1], '-inf', now, 'LIMIT', 0, most + 1)
-    count = #due
-    for _, member in ipairs(due) do
-      if string.sub(member, 1, #words[2]) == words[2] then
-        keys[#keys + 1] = prefix .. words[3] .. string.sub(member, #words[2] + 1)
-      end
-    end
   else
     local outers, outer, inner = {''}, words[1], words[2]
     if how == '+' then outers, outer, inner = members(prefix .. words[1], most), words[2], words[3] end
@@ -194,6 +185,17 @@ function asks.l(prefix, args, at, now)
     if last then score, id = string.format('%.0f', last[1]), last[2] end
   until not horizon or #answer == limit
   return answer, at + 6 + count
+end
+
+-- o set kind hops limit: records kind .. member of the first of a set whose score has come, as l.
+function asks.o(prefix, args, at, now)
+  local answer = {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. args[at], '-inf', now, 'LIMIT', 0, args[at + 3])) do
+    local found = {id}
+    chase(prefix, args[at + 1] .. id, tonumber(args[at + 2]), found)
+    if found[2] then answer[#answer + 1] = found end
+  end
+  return answer, at + 4
 end
 
 -- h hash: its fields and their values.
@@ -433,33 +435,34 @@ local function commit(keys, args)
   return answers
 end
 
--- Answer at most limit members of a sorted set that are due, each with its record's name; those without a record are
+-- Answer at most limit records that are due, each as its letter and id, longest due first; members without a record are
 -- taken out, of the listings named as well.
--- name now limit, listing…; the name of the record is that of the member with ":" after its first letter.
+-- now limit, listing…
 local function due(keys, args)
-  local prefix = prefix_of(keys)
-  local key, now, limit = prefix .. args[1], args[2], tonumber(args[3])
-  local answer, offset = {}, 0
-  while #answer < limit do
-    local ids = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', offset, limit)
-    for _, member in ipairs(ids) do
-      local id = string.sub(member, 2)
-      if redis.call('EXISTS', prefix .. string.sub(member, 1, 1) .. ':' .. id) == 1 then
-        offset = offset + 1
-        if #answer < limit then
-          answer[#answer + 1] = member
-        end
-      else
-        redis.call('ZREM', key, member)
-        for place = 4, #args do
-          redis.call('ZREM', prefix .. args[place], id)
+  local prefix, now, limit = prefix_of(keys), args[1], tonumber(args[2])
+  local rows = {}
+  for letter in string.gmatch('sti', '.') do
+    local key, before, offset = prefix .. 'du' .. letter, #rows, 0
+    while #rows - before < limit do
+      local found = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', offset, limit)
+      for place = 1, #found, 2 do
+        local id = found[place]
+        if redis.call('EXISTS', prefix .. letter .. ':' .. id) == 1 then
+          offset = offset + 1
+          rows[#rows + 1] = {tonumber(found[place + 1]), letter .. id}
+        else
+          redis.call('ZREM', key, id)
+          for listing = 3, #args do
+            redis.call('ZREM', prefix .. args[listing], id)
+          end
         end
       end
-    end
-    if #ids < limit then
-      break
+      if #found < 2 * limit then break end
     end
   end
+  table.sort(rows, is_before)
+  local answer = {}
+  for place = 1, math.min(limit, #rows) do answer[place] = rows[place][2] end
   return answer
 end
 

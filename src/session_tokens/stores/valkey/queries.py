@@ -67,6 +67,8 @@ def words_of(query: Query) -> Sequence[bytes]:
 def _scan_words(query: Scan) -> Sequence[bytes]:
     if query.what == "peppers":
         return b"h", PEPPERS
+    if query.what == "due":
+        return b"o", b"dus", b"s:", b"1", b"%d" % query.limit
     score, id = (b"", b"") if query.after is None else (b"%d" % query.after[0], part_of(query.after[1]))
     kind, hops = {"keys": (b"k:", b"0"), "sessions": (b"s:", b"1"), "tokens": (b"t:", b"3")}[query.what]
     sources = _sources(query)
@@ -91,6 +93,6 @@ def _sources(query: Scan) -> Sequence[bytes]:
         return (b"=lg:" + owner_part(whose),)
     if by == "sellable":
         return (b"=lv",)
-    if by == "unassigned":  # or held by a session that is over, or whose owner may be disabled
-        return (b"=lu", b"!du s lx: lt 200", b"+le bo: lx: lt 200")
+    if by == "unassigned":
+        return (b"=lu",)
     return (b"=lt",)

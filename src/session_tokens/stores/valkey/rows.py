@@ -287,7 +287,7 @@ class ValkeyCodec:
             return Result([key_id.decode("ascii", "replace") for key_id, said in recorded if not said.endswith(b" 0")])
         if query.what == "keys":
             return self._listed(b"k:", reply, lambda _, values, at: self.record(SERVICE_KEY, values[at]))
-        if query.what == "sessions":
+        if query.what in ("sessions", "due"):
             return self._listed(b"s:", reply, self._session_found)
         return self._listed(b"t:", reply, self._token_found)
 

@@ -10,6 +10,7 @@ from ...contract.queries import Scan
 from ...contract.transaction import Transaction
 from ...crypto.minting import SESSION_ID, TOKEN_ID, new_id
 from ...errors import SessionTokensError
+from ...rules.expiry import sweep_owner
 from ...rules.owners import disable_owner
 from ..harness import StoreBench, check, in_order
 
@@ -17,7 +18,7 @@ OWNERS = ("ann", "bob", "cyn")
 
 
 class ListingChecks(StoreBench):
-    """``Scan`` and ``Scan``, asked directly and through the API."""
+    """``Scan``, asked directly and through the API."""
 
     async def all_pages(self, listing: Callable[..., Any], limit: int, **filters: Any) -> list[Any]:
         """Follow a listing to its end."""
@@ -203,6 +204,18 @@ class ListingChecks(StoreBench):
             assert (await self.tokens.list_tokens(owner="ann")).items == []
             assert await self.tokens.get_token(bound.id) is None
             await self.tokens.sweep()
+
+    @check
+    async def test_tokens_of_sessions_that_ended_in_one_write_are_unassigned_before_any_sweep(
+        self,
+    ) -> None:
+        opened = [await self.tokens.open_session("ann") for _ in range(7)]
+        left = [await self.tokens.issue_token(issued.id, transferable=True) for issued in opened]
+        await self.store.run(disable_owner, "ann")
+        for _ in range(4):
+            unassigned = (await self.tokens.list_tokens(unassigned=True)).items
+            assert {token.id for token in unassigned} == {token.id for token in left}
+            await self.store.run(sweep_owner, "ann", 2)
 
     @check
     async def test_detached_sessions_are_listed_apart(self) -> None:

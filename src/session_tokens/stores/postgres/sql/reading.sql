@@ -143,50 +143,22 @@ BEGIN
     ORDER BY s.created_at, s.id;
 END $$;
 
--- The tokens that may be unassigned now: those that are, and those of sessions that may be over. Where there are many
--- such sessions or owners' entries, any tokens: who asks looks at them, and goes on.
-CREATE OR REPLACE FUNCTION {schema}.maybe_unassigned_v1(after_at bigint, after_id text, most bigint)
-RETURNS SETOF {schema}.tokens
+-- The sessions whose time to be swept has come.
+CREATE OR REPLACE FUNCTION {schema}.scan_due_v1(
+    number bigint, listed_by text, whose text, after_at bigint, after_id text, most bigint
+) RETURNS SETOF {schema}.found_v1
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    over_max CONSTANT bigint := 200;
-    over text[];
-    disabled text[];
-    entries bigint;
-    looked_at bigint;
+    now CONSTANT bigint := floor(extract(epoch FROM clock_timestamp()) * 1000);
+    page {schema}.sessions[];
 BEGIN
-    over := ARRAY(SELECT s.id FROM {schema}.sessions s
-        WHERE s.sweep_at <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 1
-            AND s.sweep_at < 9223372036854775807 LIMIT over_max + 1);
-    entries := (SELECT count(*) FROM (SELECT o.owner FROM {schema}.owners o ORDER BY o.owner LIMIT over_max + 1) AS few);
-    IF entries <= over_max THEN
-        SELECT coalesce(array_agg(theirs.id) FILTER (WHERE theirs.epoch <> theirs.owner_epoch), '{}'), count(*)
-        INTO disabled, looked_at
-        FROM (
-            SELECT s.id, s.owner_epoch, o.epoch
-            FROM (SELECT e.owner, e.epoch FROM {schema}.owners e ORDER BY e.owner) AS o CROSS JOIN LATERAL (
-                SELECT held.id, held.owner_epoch FROM {schema}.sessions AS held
-                WHERE held.owner = o.owner AND held.deadline > 0 OFFSET 0
-            ) AS s
-            LIMIT 10 * over_max + 1
-        ) AS theirs;
-    END IF;
-    IF entries > over_max OR looked_at > 10 * over_max OR cardinality(over) + cardinality(disabled) > over_max THEN
-        RETURN QUERY
-        SELECT t.* FROM {schema}.tokens t WHERE (t.created_at, t.id) > (after_at, after_id)
-        ORDER BY t.created_at, t.id LIMIT most;
-        RETURN;
-    END IF;
+    page := ARRAY(SELECT s FROM {schema}.sessions s
+        WHERE s.sweep_at <= now AND s.sweep_at < 9223372036854775807 ORDER BY s.sweep_at LIMIT most);
     RETURN QUERY
-    (SELECT t.* FROM {schema}.tokens t
-        WHERE t.unassigned_at IS NOT NULL AND (t.created_at, t.id) > (after_at, after_id)
-        ORDER BY t.created_at, t.id LIMIT most)
-    UNION ALL
-    (SELECT g.* FROM (SELECT DISTINCT unnest(over || disabled) AS id) AS holder CROSS JOIN LATERAL (
-        SELECT t.* FROM {schema}.tokens t
-        WHERE t.session_id = holder.id AND (t.created_at, t.id) > (after_at, after_id)
-        ORDER BY t.created_at, t.id LIMIT most
-    ) AS g);
+    SELECT 'scan_due', number, {session_answers}
+    FROM unnest(page) AS s
+    {with_entry}
+    ORDER BY s.sweep_at;
 END $$;
 
 CREATE OR REPLACE FUNCTION {schema}.scan_tokens_v1(
@@ -217,7 +189,8 @@ BEGIN
             WHERE t.tag = whose AND (t.created_at, t.id) > (after_at, after_id)
             ORDER BY t.created_at, t.id LIMIT most);
     WHEN 'unassigned' THEN
-        page := ARRAY(SELECT t FROM {schema}.maybe_unassigned_v1(after_at, after_id, most) t
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.unassigned_at IS NOT NULL AND (t.created_at, t.id) > (after_at, after_id)
             ORDER BY t.created_at, t.id LIMIT most);
     WHEN 'sellable' THEN
         page := ARRAY(SELECT t FROM {schema}.tokens t
