@@ -111,7 +111,7 @@ class AsyncMirrorStore(Store):
                     link: str = await self._calls.call("set_session_key_value", id, owner)
                     undo.append(("del_session_key_value", (id,)))
                 else:
-                    link = session.name or ""
+                    link = session.details.db_hash or ""
                 _, changes, now = self.inner.plan_now(rule, *args_with(link))
                 if await self._commit(changes, now, undo):
                     return link

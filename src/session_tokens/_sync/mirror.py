@@ -110,7 +110,7 @@ class SyncMirrorStore(BlockingStore):
                     link: str = self._calls.call("set_session_key_value", id, owner)
                     undo.append(("del_session_key_value", (id,)))
                 else:
-                    link = session.name or ""
+                    link = session.details.db_hash or ""
                 _, changes, now = self.inner.plan_now(rule, *args_with(link))
                 if self._commit(changes, now, undo):
                     return link

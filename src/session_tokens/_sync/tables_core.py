@@ -17,7 +17,7 @@ from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
 from ..crypto.minting import Pepper
 from ..errors import AdapterError, CorruptRecord, InvalidInput, Refused
-from ..records import BOUND, JSON, OwnerEntry, Session, Token, TokenKind
+from ..records import BOUND, JSON, OwnerEntry, Session, SessionDetails, Token, TokenKind
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
 from ..rules.listing import sessions_listed, stretch, tokens_listed, what_follows
@@ -264,7 +264,8 @@ class SyncTablesCore:
         """Open a session over the application's DB, which makes its hash, and return that."""
 
         def args_with(link: str) -> tuple[object, ...]:
-            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, name=link)
+            details = SessionDetails(db_hash=link)
+            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, details=details)
             issue = None if first_id is None else self._issue_of(first_id, first_id, BOUND, link, False)
             return self._policy, opening, issue, self.store.clock
 

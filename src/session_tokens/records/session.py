@@ -141,6 +141,7 @@ class SessionDetails(NamedTuple):
         amr_text: by which methods (RFC 8176), as JSON text of an array.
         timed_from: since when the maximum age counts that an application gave it in its life, in milliseconds;
             ``None`` where none was given since its opening.
+        db_hash: the hash that an application's own DB made of the session, for ``TokenTables`` over such a DB.
     """
 
     label: str | None = None
@@ -155,6 +156,7 @@ class SessionDetails(NamedTuple):
     acr: str | None = None
     amr_text: str | None = None
     timed_from: int | None = None
+    db_hash: str | None = None
 
 
 DATA_REMEDY = (

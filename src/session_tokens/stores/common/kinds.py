@@ -167,6 +167,7 @@ _SESSION: Final = _columns("""
     acr                     text?
     amr                     text?
     timed_from              number?
+    db_hash                 text?
 """)
 _TOKEN: Final = _columns("""
     id                      name
