@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
@@ -21,7 +21,7 @@ from ..crypto.minting import PEPPER_BYTES_MIN, checked_peppers
 from ..errors import Conflict, InvalidInput
 from .common.copying import ACCESS, SPACES, batches
 from .common.kinds import KINDS
-from .common.pepper_records import Mark
+from .common.pepper_records import kept_peppers
 from .common.store_url import store_url_of
 from .connect import closing_now, insist_it_is_there, is_there, open_anyway_now
 
@@ -64,7 +64,7 @@ def promote_pepper(url: str, key_id: str | None) -> str:
     """
     path, keys = _keys_of(url)
     with closing_now(open_anyway_now(url)) as store:
-        marks, now = _marks(url, store), store.read_now([]).now
+        marks, now = kept_peppers(store).pepper_marks(), store.read_now([]).now
     added = [id for id in keys.peppers if id in marks and not marks[id].is_used]
     if key_id is None:
         if len(added) != 1:
@@ -117,7 +117,7 @@ def retire_pepper(url: str, key_id: str, progress: Progress) -> None:
         )
     for space in spaces:
         with closing_now(open_anyway_now(url, space=space)) as store:
-            _FORGET[store_url_of(url).kind](store, key_id)
+            kept_peppers(store).forget_pepper(key_id)
     _replace(path, keys, {id: pepper for id, pepper in keys.peppers.items() if id != key_id})
 
 
@@ -158,63 +158,3 @@ def _is_under(key_id: str, record: Any) -> bool:
     return getattr(record, "key_id", None) == key_id or any(
         text is not None and text.startswith(key_id + ":") for text in found_by
     )
-
-
-def _marks(url: str, store: Any) -> dict[str, Mark]:
-    return _MARKS[store_url_of(url).kind](store)
-
-
-def _sqlite_marks(store: Any) -> dict[str, Mark]:
-    from .sqlite.schema import ADDED, USED, marks_of
-
-    added, used = (store._read(lambda records, kind=kind: marks_of(records.connection, kind)) for kind in (ADDED, USED))
-    return {key_id: Mark(at, key_id in used) for key_id, at in added.items()}
-
-
-def _sqlite_forget(store: Any, key_id: str) -> None:
-    from .sqlite.schema import forget_pepper
-
-    store._writer.alone(lambda connection: forget_pepper(connection, key_id))
-
-
-def _valkey_marks(store: Any) -> dict[str, Mark]:
-    marks = {}
-    for key_id, said in _valkey_recorded(store).items():
-        _, added, used = said.split()
-        marks[key_id.decode("ascii", "replace")] = Mark(int(added), used != b"0")
-    return marks
-
-
-def _valkey_forget(store: Any, key_id: str) -> None:
-    kept = {id: said for id, said in _valkey_recorded(store).items() if id != key_id.encode("ascii")}
-    name = _valkey_name(store)
-    for words in ([b"DEL", name], [b"HSET", name, *(word for pair in kept.items() for word in pair)]):
-        store.driven(_asked(words))
-
-
-def _valkey_recorded(store: Any) -> dict[bytes, bytes]:
-    reply = store.driven(_asked([b"HGETALL", _valkey_name(store)]))
-    return cast(
-        "dict[bytes, bytes]", reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
-    )
-
-
-def _valkey_name(store: Any) -> bytes:
-    from .valkey.keys import PEPPERS
-
-    return cast("bytes", store._core.codec.prefix + PEPPERS)
-
-
-def _asked(words: list[bytes]) -> Any:
-    reply = yield words
-    return reply
-
-
-_MARKS: Final[dict[str, Callable[[Any], dict[str, Mark]]]] = {
-    "sqlite": _sqlite_marks, "postgres": lambda store: store.pepper_marks(), "valkey": _valkey_marks,
-    "mysql": lambda store: store.pepper_marks(),
-}  # fmt: skip
-_FORGET: Final[dict[str, Callable[[Any, str], None]]] = {
-    "sqlite": _sqlite_forget, "postgres": lambda store, key_id: store.forget_pepper(key_id), "valkey": _valkey_forget,
-    "mysql": lambda store, key_id: store.forget_pepper(key_id),
-}  # fmt: skip

@@ -8,7 +8,7 @@ not have it yet may open the store. That is what lets a pepper be changed while 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 from ...errors import InvalidInput
 
@@ -23,6 +23,23 @@ class Mark(NamedTuple):
 
     added_at: int
     is_used: bool
+
+
+class KeepsPeppers(Protocol):
+    """A store that outlives the process, and so records its peppers."""
+
+    def pepper_marks(self) -> Mapping[str, Mark]:
+        """Return what is recorded of each pepper, by its key id."""
+        ...
+
+    def forget_pepper(self, key_id: str) -> None:
+        """Record of a pepper nothing any more."""
+        ...
+
+
+def kept_peppers(store: object) -> KeepsPeppers:
+    """Return a store as one that records its peppers, which all do but that in memory."""
+    return cast("KeepsPeppers", store)
 
 
 class NotGiven(NamedTuple):

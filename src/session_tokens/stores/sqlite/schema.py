@@ -25,7 +25,7 @@ from ...crypto.key_file import Keys, given_keys, key_file_of, keyring_of, make_k
 from ...crypto.minting import Pepper
 from ...errors import InvalidInput, StoreError
 from ..common.migrations import NEWEST, since
-from ..common.pepper_records import missing_error, not_given
+from ..common.pepper_records import Mark, missing_error, not_given
 from ..common.sql_tables import pepper_ranges, schema_statements
 from .connections import FileOptions
 from .queries import PEPPERS_MAX
@@ -228,6 +228,12 @@ def marks_of(connection: sqlite3.Connection, mark: str) -> dict[str, int]:
     """Return key id → when its pepper was first given (``ADDED``) or first current (``USED``), in milliseconds."""
     rows = connection.execute("SELECT name, value FROM meta").fetchall()
     return {name.partition(":")[2]: value for name, value in rows if name.startswith(mark + ":")}
+
+
+def pepper_marks(connection: sqlite3.Connection) -> dict[str, Mark]:
+    """Return what is recorded of each pepper, by its key id."""
+    added, used = marks_of(connection, ADDED), marks_of(connection, USED)
+    return {key_id: Mark(at, key_id in used) for key_id, at in added.items()}
 
 
 def forget_pepper(connection: sqlite3.Connection, key_id: str) -> None:

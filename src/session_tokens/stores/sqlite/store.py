@@ -38,6 +38,7 @@ from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.findings import Finding, Progress
+from ..common.pepper_records import Mark
 from ..common.retry import Full
 from .check import check_file
 from .connections import (
@@ -55,7 +56,7 @@ from .event_log import cut_of, read_events, trim_events
 from .queries import Records
 from .reserve import Reserve
 from .rows import CheckedRows
-from .schema import keys_at_hand, made_keys, prepare, set_clock_mark, table_prefix_of
+from .schema import forget_pepper, keys_at_hand, made_keys, pepper_marks, prepare, set_clock_mark, table_prefix_of
 from .writer import Writer
 
 log = logging.getLogger("session_tokens.stores.sqlite")
@@ -319,6 +320,14 @@ class SqliteStore(BlockingStore):
     def clear_now(self) -> None:
         """Delete every record of the store's name space, all or none."""
         self._writer.alone(lambda connection: clear(connection, self._beginning))
+
+    def pepper_marks(self) -> dict[str, Mark]:
+        """Return what is recorded of each pepper, by its key id."""
+        return self._read(lambda records: pepper_marks(records.connection))
+
+    def forget_pepper(self, key_id: str) -> None:
+        """Record of a pepper nothing any more."""
+        self._writer.alone(lambda connection: forget_pepper(connection, key_id))
 
     def fix_clock(self) -> None:
         """Take this store's clock for the instant of the last commit, should that be ahead of it."""

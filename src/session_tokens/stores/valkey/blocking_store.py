@@ -20,6 +20,7 @@ from ...events import Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.findings import Finding, Progress
+from ..common.pepper_records import Mark
 from ..common.retry import Full
 from .blocking_connections import BlockingConnections
 from .check import checking
@@ -31,7 +32,7 @@ from .key_chains import KeyChain
 from .key_chains import packed as packed_chains
 from .keys import PEPPERS
 from .rows import Reply
-from .schema import Address, preparing
+from .schema import Address, forgetting, marking, preparing
 
 T = TypeVar("T")
 
@@ -195,6 +196,14 @@ class BlockingValkeyStore(DirectStore):
     def clear_now(self) -> None:
         """Delete every key of the name space; the mark of a copy goes last, so that this can be begun again."""
         self.driven(clearing(self._core.codec))
+
+    def pepper_marks(self) -> dict[str, Mark]:
+        """Return what is recorded of each pepper, by its key id."""
+        return self.driven(marking(self._core.codec))
+
+    def forget_pepper(self, key_id: str) -> None:
+        """Record of a pepper nothing any more."""
+        self.driven(forgetting(self._core.codec, key_id))
 
     def driven(self, steps: Generator[list[bytes], Reply, T]) -> T:
         """Ask one question after another, each of which may be asked twice; return what the last step returns."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import quote
 
 from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreError
-from ..common.pepper_records import missing_error
+from ..common.pepper_records import Mark, missing_error
 from ..common.retry import RetryPolicy
 from ..common.store_url import StoreURL, store_url_of
 from .connections import Steps, fields_of
 from .errors import NotPermitted, not_permitted
 from .keys import PEPPERS, keys_of
 from .library import LIBRARY, NEEDED, library_text
-from .rows import ValkeyCodec
+from .rows import Reply, ValkeyCodec
 
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
 """The first versions with function libraries."""
@@ -68,6 +69,28 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Steps:
     if wrong:
         given = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
         raise missing_error("the store", [wrong], given)
+
+
+def marking(codec: ValkeyCodec) -> Generator[list[bytes], Reply, dict[str, Mark]]:
+    """Yield what asks which peppers are recorded; return what is said of each."""
+    marks = {}
+    for key_id, said in (yield from _recorded(codec)).items():
+        _, added, used = said.split()
+        marks[key_id.decode("ascii", "replace")] = Mark(int(added), used != b"0")
+    return marks
+
+
+def forgetting(codec: ValkeyCodec, key_id: str) -> Generator[list[bytes], Reply, None]:
+    """Yield what records of a pepper nothing any more; to delete one field is not among the rights that we need."""
+    recorded = yield from _recorded(codec)
+    recorded.pop(key_id.encode("ascii"), None)
+    yield [b"DEL", codec.prefix + PEPPERS]
+    yield [b"HSET", codec.prefix + PEPPERS, *(word for pair in recorded.items() for word in pair)]
+
+
+def _recorded(codec: ValkeyCodec) -> Generator[list[bytes], Reply, dict[bytes, bytes]]:
+    said = yield [b"HGETALL", codec.prefix + PEPPERS]
+    return said if isinstance(said, dict) else dict(zip(said[::2], said[1::2], strict=True))
 
 
 def loading() -> Steps:
