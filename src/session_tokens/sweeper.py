@@ -182,7 +182,18 @@ class TaskSweeper:
             del swept
 
     async def stop(self) -> None:
-        """Stop and wait for a run that is under way; calling it again does nothing."""
+        """Stop and wait for a run that is under way; calling it again does nothing.
+
+        A store of this process serves several event loops, and may be closed on another one than it was opened on: that
+        one is told, and nobody waits for it.
+        """
+        import asyncio
+
+        loop = self._task.get_loop()
+        if loop is not asyncio.get_running_loop():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._task.cancel)
+            return
         self._task.cancel()
         with contextlib.suppress(self._cancelled):
             await self._task

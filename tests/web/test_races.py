@@ -17,11 +17,21 @@ from session_tokens import SessionTokens
 from session_tokens.web.django.opened import opened
 from tests.helpers import django_project as _  # noqa: F401  # it makes the settings
 from tests.helpers import django_sites
+from tests.helpers.more_sites import aiohttp_site, bottle_site, litestar_site, quart_site, serving_aiohttp
 from tests.helpers.servers import postgres, valkey
 from tests.helpers.servers.proxy import Proxy, always, proxy_to
 from tests.helpers.web_sites import PEPPER, Gate, Site, flask_site, serving, shown, starlette_site
 
-FRAMEWORKS = ["flask", "starlette", "django", "django-ours", "django-async", "django-ours-async"]
+MADE: dict[str, Callable[[SessionTokens, list[Gate]], Any]] = {
+    "flask": flask_site,
+    "starlette": starlette_site,
+    "quart": quart_site,
+    "litestar": litestar_site,
+    "aiohttp": aiohttp_site,
+    "bottle": bottle_site,
+}
+OF_WSGI = ("flask", "bottle")
+FRAMEWORKS = [*MADE, "django", "django-ours", "django-async", "django-ours-async"]
 STORES = ["memory", "sqlite", "postgres", "valkey"]
 
 
@@ -69,8 +79,9 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             owner_of = django_sites.owner_of
         else:
             tokens = stack.enter_context(SessionTokens.open(url, pepper=None if store == "memory" else PEPPER))
-            make = flask_site if framework == "flask" else starlette_site
-            address = stack.enter_context(serving(make(tokens, gates), is_asgi=framework != "flask"))
+            app = MADE[framework](tokens, gates)
+            served = serving_aiohttp(app) if framework == "aiohttp" else serving(app, is_asgi=framework not in OF_WSGI)
+            address = stack.enter_context(served)
             owner_of = lambda name: name  # noqa: E731
         yield Site(address, tokens, gates, owner_of), (proxies[0] if proxies else None)
 

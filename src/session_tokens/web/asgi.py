@@ -18,13 +18,14 @@ from typing import Any, Protocol
 
 from .._async.api import AsyncSessionTokens
 from ..crypto.minting import Pepper
-from ..errors import Refused, SessionEnded, StoreBusy, StoreError, StoreUnavailable, UnknownSession
+from ..errors import Refused, StoreBusy, StoreError, StoreUnavailable
 from ..records import Page, Session
 from ..settings import UNSET, Duration, Settings, Unset
 from .cookies import SameSite, cookie_named
+from .devices import ending_other, ending_others, listing
 from .ends import Closing, Ends
 from .incoming import Incoming
-from .keeping import UNREADABLE, UNWRITABLE, Keeping, headers_of_answer, headers_with
+from .keeping import UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_of_answer, headers_with
 from .moving_in import Peer
 from .origins import FORGED
 from .session import WebSession, drive_async
@@ -103,32 +104,21 @@ class AsyncWebSession(WebSession):
 
     async def list_devices(self, *, after: str | None = None, limit: int = 100) -> Page[Session]:
         """Return a page of the living sessions of whoever is logged in here, this one too; a visitor has none."""
-        owner = self.owner
-        return Page([], None) if owner is None else await self.tokens.list_sessions(owner, after=after, limit=limit)
+        return await drive_async(self.tokens, listing(self, after, limit))
 
     async def end_other(self, id: str) -> bool:
         """End a session of the same user by its id; return whether one lived. Another user's is never touched.
 
         Its own session is ended by ``logout()``, which clears the cookie too.
         """
-        owner = self.owner
-        found = None if owner is None or id == self.id else await self.tokens.get_session(id)
-        if found is None or found.owner != owner:
-            return False
-        return await self.tokens.destroy_session(id)
+        return await drive_async(self.tokens, ending_other(self, id))
 
     async def end_others(self) -> int:
         """End all sessions of the same user but this one, in one instant; return how many were ended.
 
         Where this one has ended meanwhile, none is: whoever asks is not logged in any more.
         """
-        owner = self.owner
-        if owner is None or self.is_logging_in:
-            return 0
-        try:
-            return await self.tokens.destroy_sessions(owner, except_session=self.id)
-        except (SessionEnded, UnknownSession):
-            return 0
+        return await drive_async(self.tokens, ending_others(self))
 
 
 class SharedStore:
@@ -201,61 +191,17 @@ class SharedStore:
             await tokens.close()
 
 
-class SessionMiddleware:
-    """Keeps a browser's session in ``scope["session"]``, as Starlette's middleware of that name, but in a store.
+class KeptSessions:
+    """Gives each request its session, and settles it with the response.
 
     Args:
         app: the application.
-        store: the URL of the store, or an ``AsyncSessionTokens`` that is shared with other parts of the program.
-        session_cookie: the cookie's name; without one ``__Host-session`` on https and ``session`` on http.
-        max_age: how long sessions and their cookies last, in seconds or a ``timedelta``; ``None``: as the settings say,
-            and the cookie until the browser is closed, which is also what holds if it is left away; 0 or less: not at
-            all.
-        path, same_site, https_only, domain, partitioned: of the cookie, as for ``SessionCookie``.
-        secret_key: taken and not used, so that one line is all there is to change: nothing in the cookie is signed.
-        trusted_origins: origins whose pages may send requests that change something, beside our own; others are
-            answered 403 where they bring our cookie, or log somebody in.
-        trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
-        migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
-        settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
-
-    Raises:
-        InvalidInput: an argument that can never be right.
+        store: of the sessions.
+        keeping: how they are kept in browsers.
     """
 
-    def __init__(
-        self,
-        app: App,
-        store: str | AsyncSessionTokens,
-        *,
-        session_cookie: str | None = None,
-        max_age: Duration | None | Unset = UNSET,
-        path: str = "/",
-        same_site: SameSite = "lax",
-        https_only: bool = False,
-        domain: str | None = None,
-        partitioned: bool = False,
-        secret_key: object = None,
-        trusted_origins: Collection[str] = (),
-        trusted_proxies: Collection[str] = (),
-        migrate_from: Peer | Sequence[Peer] | None = None,
-        settings: Settings | None = None,
-        pepper: Pepper | None = None,
-    ) -> None:
-        self.app = app
-        self.store = SharedStore(store, settings, pepper)
-        self.keeping = Keeping(
-            session_cookie=session_cookie,
-            max_age=max_age,
-            path=path,
-            same_site=same_site,
-            https_only=https_only,
-            domain=domain,
-            partitioned=partitioned,
-            trusted_origins=trusted_origins,
-            trusted_proxies=trusted_proxies,
-            migrate_from=migrate_from,
-        )
+    def __init__(self, app: App, store: SharedStore, keeping: Keeping) -> None:
+        self.app, self.store, self.keeping = app, store, keeping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, one WebSocket, or the life of the application."""
@@ -316,6 +262,62 @@ class SessionMiddleware:
             await self.store.close()
 
 
+class SessionMiddleware(KeptSessions):
+    """Keeps a browser's session in ``scope["session"]``, as Starlette's middleware of that name, but in a store.
+
+    Args:
+        app: the application.
+        store: the URL of the store, or an ``AsyncSessionTokens`` that is shared with other parts of the program.
+        session_cookie: the cookie's name; without one ``__Host-session`` on https and ``session`` on http.
+        max_age: how long sessions and their cookies last, in seconds or a ``timedelta``; ``None``: as the settings say,
+            and the cookie until the browser is closed, which is also what holds if it is left away; 0 or less: not at
+            all.
+        path, same_site, https_only, domain, partitioned: of the cookie, as for ``SessionCookie``.
+        secret_key: taken and not used, so that one line is all there is to change: nothing in the cookie is signed.
+        trusted_origins: origins whose pages may send requests that change something, beside our own; others are
+            answered 403 where they bring our cookie, or log somebody in.
+        trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
+        migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
+
+    Raises:
+        InvalidInput: an argument that can never be right.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        store: str | AsyncSessionTokens,
+        *,
+        session_cookie: str | None = None,
+        max_age: Duration | None | Unset = UNSET,
+        path: str = "/",
+        same_site: SameSite = "lax",
+        https_only: bool = False,
+        domain: str | None = None,
+        partitioned: bool = False,
+        secret_key: object = None,
+        trusted_origins: Collection[str] = (),
+        trusted_proxies: Collection[str] = (),
+        migrate_from: Peer | Sequence[Peer] | None = None,
+        settings: Settings | None = None,
+        pepper: Pepper | None = None,
+    ) -> None:
+        keeping = Keeping(
+            session_cookie=session_cookie,
+            max_age=max_age,
+            path=path,
+            same_site=same_site,
+            https_only=https_only,
+            domain=domain,
+            partitioned=partitioned,
+            trusted_origins=trusted_origins,
+            trusted_proxies=trusted_proxies,
+            migrate_from=migrate_from,
+        )
+        super().__init__(app, SharedStore(store, settings, pepper), keeping)
+
+
 async def _settle_error(session: AsyncWebSession) -> None:
     """After an exception no response of ours reaches the browser; a log-out is done all the same."""
     try:
@@ -334,7 +336,7 @@ async def _settle_socket(session: AsyncWebSession) -> None:
         log.warning("what a WebSocket changed in its session could not be written: %s", error)
 
 
-def middleware_of(app: Any) -> SessionMiddleware | None:
+def middleware_of(app: Any) -> KeptSessions | None:
     """Return the middleware that keeps the sessions of an application; ``None`` where there is none.
 
     Args:
@@ -343,56 +345,44 @@ def middleware_of(app: Any) -> SessionMiddleware | None:
     if hasattr(app, "build_middleware_stack") and app.middleware_stack is None:
         app.middleware_stack = app.build_middleware_stack()
     layer = getattr(app, "middleware_stack", app)
-    while layer is not None and not isinstance(layer, SessionMiddleware):
+    while layer is not None and not isinstance(layer, KeptSessions):
         layer = getattr(layer, "app", None)
     return layer
 
 
-class Arriving:
-    """What is known of a request, found when it is asked for: a visitor's page does not want to know."""
+class Connection(Arriving):
+    """A request or a WebSocket."""
 
     def __init__(self, keeping: Keeping, scope: Scope) -> None:
         self._keeping, self._scope = keeping, scope
-        self._incoming: Incoming | None = None
         self._fields: dict[bytes, bytes] = {}
 
     def secret(self) -> str | None:
         """Return what our cookie holds."""
         sent = [value for name, value in self._scope["headers"] if name == b"cookie"]
-        if not sent:
-            return None
-        return self._keeping.cookie.value_among(sent, is_https=self.incoming.is_https)
+        return self._keeping.cookie.value_among(sent, is_https=self.incoming.is_https) if sent else None
 
     def cookie(self, name: str) -> str | None:
         """Return the value of a cookie, of another library for example."""
         return cookie_named(name).value_of(self._scope["headers"]).decode("latin-1") or None
 
-    @property
-    def incoming(self) -> Incoming:
-        """What the request says, and what our proxies say of it."""
-        if self._incoming is None:
-            scope = self._scope
-            client = scope.get("client")
-            self._fields = {name: value for name, value in scope["headers"] if name in _READ}
-            self._incoming = self._keeping.trust.look_at(
-                scope.get("method", "POST"),  # a WebSocket may change anything, whatever its handshake says
-                client[0] if client else None,
-                self._header,
-                is_https=scope.get("scheme") in ("https", "wss"),
-            )
-        return self._incoming
-
-    def client(self) -> tuple[str | None, str | None]:
-        """Return the user agent and the address of the client."""
-        address = self.incoming.address
-        return self._header("user-agent"), address
+    def _look(self) -> Incoming:
+        scope = self._scope
+        client = scope.get("client")
+        self._fields = {name: value for name, value in scope["headers"] if name in _READ}
+        return self._keeping.trust.look_at(
+            scope.get("method", "POST"),  # a WebSocket may change anything, whatever its handshake says
+            client[0] if client else None,
+            self._header,
+            is_https=scope.get("scheme") in ("https", "wss"),
+        )
 
     def _header(self, name: str) -> str | None:
         value = self._fields.get(name.encode())
         return None if value is None else value.decode("latin-1")
 
 
-class Response(Arriving):
+class Response(Connection):
     """What is sent of one response: its session is settled before it begins."""
 
     session: AsyncWebSession

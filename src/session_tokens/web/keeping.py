@@ -6,7 +6,7 @@ It is what frameworks share that have no settings of their own for it: ASGI, WSG
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..crypto.minting import SESSION_SECRET, new_secret
 from ..settings import UNSET, Duration, Unset, duration_ms
@@ -23,21 +23,35 @@ UNWRITABLE = "the session cannot be written just now; try again"
 Headers = list[tuple[bytes, bytes]]
 
 
-class Arrived(Protocol):
-    """What is asked of a request that brings another library's cookie."""
+class Arriving:
+    """What is known of a request, found when it is asked for: a visitor's page does not want to know.
+
+    Frameworks say how, by ``cookie``, ``_look`` and ``_header``.
+    """
+
+    _incoming: Incoming | None = None
 
     @property
     def incoming(self) -> Incoming:
-        """What the request says."""
-        ...
-
-    def cookie(self, name: str) -> str | None:
-        """Return the value of a cookie."""
-        ...
+        """What the request says, and what our proxies say of it."""
+        if self._incoming is None:
+            self._incoming = self._look()
+        return self._incoming
 
     def client(self) -> tuple[str | None, str | None]:
         """Return the user agent and the address of the client."""
-        ...
+        address = self.incoming.address
+        return self._header("user-agent"), address
+
+    def cookie(self, name: str) -> str | None:
+        """Return the value of a cookie, of another library for example."""
+        raise NotImplementedError
+
+    def _look(self) -> Incoming:
+        raise NotImplementedError
+
+    def _header(self, name: str) -> str | None:
+        raise NotImplementedError
 
 
 class Keeping:
@@ -86,7 +100,7 @@ class Keeping:
         self.options: dict[str, Any] = {} if self._lasts_s is None else {"max_age": self._lasts_s}
 
     def loading(
-        self, make: Callable[[Any, Any], S], secret: str | None, request: Arrived
+        self, make: Callable[[Any, Any], S], secret: str | None, request: Arriving
     ) -> Generator[Command, Any, S]:
         """Read the session of a request; of one that brings another library's cookie alone, the one it moves into.
 
@@ -127,7 +141,7 @@ def headers_with(headers: Headers, cookie: str | None, *, accessed: bool) -> Hea
     Args:
         headers: of the application, in bytes.
         cookie: the ``Set-Cookie`` header, ``None`` where the cookie stays as it is.
-        accessed: whether the session was looked at: the response then differs from browser to browser.
+        accessed: whether the application read the session: the response then differs from browser to browser.
     """
     if cookie is not None:
         headers = [pair for pair in headers if pair[0].lower() != b"cache-control" or _keeps_private(pair[1])]

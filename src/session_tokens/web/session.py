@@ -259,6 +259,11 @@ class WebSession(TrackedFields):
         return self._log_in is not None
 
     @property
+    def log_in_to_be(self) -> LogIn | None:
+        """The log-in that was asked for and is not done yet."""
+        return self._log_in
+
+    @property
     def is_untouched(self) -> bool:
         """Whether there is no session, and nobody has looked for one: the response has nothing to do with any."""
         return self.record is None and not self.accessed and self._log_in is None

@@ -10,7 +10,8 @@ from flask.globals import request_ctx
 
 from ..._sync.api import SessionTokens
 from ...errors import InvalidInput, StoreError
-from .interface import SessionTokensInterface, unavailable
+from .by_flask import unavailable
+from .interface import SessionTokensInterface
 from .session import FlaskSession
 
 REMEDY = "set app.session_interface = SessionTokensInterface(…) first"

@@ -13,7 +13,7 @@ from ...errors import ReauthenticationRequired, StoreError
 from ...settings import Duration
 from ..step_up import StepUp
 from .acts import api_of, current_session
-from .interface import unavailable
+from .by_flask import unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")

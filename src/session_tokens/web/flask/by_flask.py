@@ -1,0 +1,194 @@
+"""What Flask and Quart share: how a request's session is settled, and what its cookie is, by Flask's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator
+from typing import Any
+
+from werkzeug.exceptions import ServiceUnavailable
+
+from ...errors import LimitReached, OwnerDisabled, StoreError
+from ...settings import Settings
+from ..incoming import Incoming, Trust
+from ..origins import FORGED
+from ..session import Command, CookieChange
+from .session import FlaskSession
+
+RETRY_AFTER_S = 2
+"""When a browser may come again after an outage."""
+
+Settling = Generator[Command, Any, None]
+
+
+class SessionsByFlask:
+    """Settles sessions as Flask's settings say; made for ``SessionInterface`` of Flask, and of Quart.
+
+    Args:
+        owner_key: the field of the session that says who is logged in, where the application keeps it in one.
+        owner_of: maps what is in that field to the owner.
+        trusted_origins, trusted_proxies: as for ``Trust``.
+    """
+
+    # Of the interface; applications are Flask's or Quart's, and so are requests and responses.
+    get_cookie_name: Callable[[Any], str]
+    get_cookie_domain: Callable[[Any], str | None]
+    get_cookie_path: Callable[[Any], str]
+    get_cookie_secure: Callable[[Any], bool]
+    get_cookie_httponly: Callable[[Any], bool]
+    get_cookie_samesite: Callable[[Any], Any]
+    get_cookie_partitioned: Callable[[Any], bool]
+    get_expiration_time: Callable[[Any, Any], Any]
+    should_set_cookie: Callable[[Any, Any], bool]
+
+    def __init__(
+        self,
+        owner_key: str | None,
+        owner_of: Callable[[Any], str],
+        trusted_origins: Collection[str],
+        trusted_proxies: Collection[str],
+    ) -> None:
+        self._trust = Trust(trusted_origins, trusted_proxies)
+        self.take_owner_from(owner_key, owner_of)
+
+    def take_owner_from(self, owner_key: str | None, owner_of: Callable[[Any], str] = str) -> None:
+        """Name the field that says who is logged in, and what maps it to the owner."""
+        self.owner_key, self._owner_of = owner_key, owner_of
+
+    def _incoming(self, request: Any) -> Incoming:
+        return self._trust.look_at(request.method, request.remote_addr, request.headers.get, is_https=request.is_secure)
+
+    def _is_of_no_concern(self, app: Any, session: FlaskSession) -> bool:
+        """Whether nothing is to be settled: nobody read the session, and the browser's cookie stays as it is."""
+        if session.is_loaded:
+            return False
+        if not app.config["SESSION_REFRESH_EACH_REQUEST"] or not session.is_presented or session.is_forged:
+            return True
+        try:
+            session.read()
+        except ServiceUnavailable:  # nobody asked for it
+            return True
+        return False
+
+    def _settling(self, app: Any, session: FlaskSession, response: Any, request: Any, settings: Settings) -> Settling:
+        """Write what a request changed, and set or clear the cookie; the response becomes another one if it must."""
+        try:
+            yield from self._written(app, session, response, request, settings)
+        except StoreError:
+            answer(response, 503, "The store of the sessions cannot be reached; try again in a moment.\n")
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
+        except OwnerDisabled:
+            answer(response, 403, "This account is disabled.\n")
+        except LimitReached:
+            answer(response, 403, "This account is logged in on too many devices; log out of one first.\n")
+
+    def _written(self, app: Any, session: FlaskSession, response: Any, request: Any, settings: Settings) -> Settling:
+        web, status = session.web, response.status_code
+        has_turned = session.conclude(self._lifetime(app, session))
+        if session.is_forged and web.is_logging_in:
+            answer(response, 403, FORGED + "\n")
+            return
+        has_changed, before = web.modified, web.id
+        change = yield from web.settling(status)
+        is_same = before is not None and web.id == before and web.secret is not None
+        if is_same and has_turned and status < 500:
+            yield from self._change_lifetime(app, session, settings)
+            change = CookieChange.SET
+        if change is CookieChange.SET:
+            self._set_cookie(app, session, response, request)
+        elif change is CookieChange.CLEAR:
+            self._clear_cookie(app, response, request)
+        elif is_same and not has_changed and status < 500 and self.should_set_cookie(app, session):
+            yield from self._prolong_cookie(app, session, response, request)
+
+    def _change_lifetime(self, app: Any, session: FlaskSession, settings: Settings) -> Settling:
+        """Let a session that has become permanent, or is so no more, last accordingly."""
+        lifetime = self._lifetime(app, session)
+        if not lifetime:
+            general = settings.anonymous_max_age
+            if session.owner is not None:
+                milliseconds, _ = yield Command("general_timeouts", ())
+                general = None if milliseconds is None else milliseconds / 1000
+            lifetime = {"idle_timeout": settings.idle_timeout, "max_age": general}
+        yield Command("change_session", (session.web.id,), lifetime)
+
+    def _lifetime(self, app: Any, session: FlaskSession) -> dict[str, Any]:
+        """Return how long a session lasts, as options of commands: as the settings say, where nothing is asked for."""
+        if not session.permanent:
+            return {}
+        if app.config["SESSION_REFRESH_EACH_REQUEST"]:
+            return {"idle_timeout": app.permanent_session_lifetime, "max_age": None}
+        return {"idle_timeout": None, "max_age": app.permanent_session_lifetime}
+
+    def _prolong_cookie(self, app: Any, session: FlaskSession, response: Any, request: Any) -> Settling:
+        """Give the browser its cookie once more, if it is still the one: another request may have logged in since."""
+        try:
+            current = yield Command("verify_session", (session.web.secret or "",), {"touch": False})
+        except StoreError:  # what the view answered stands without it
+            return
+        if current is not None:
+            self._set_cookie(app, session, response, request)
+
+    # --- the cookie --------------------------------------------------------------------------------------------------
+
+    def cookie_name(self, app: Any, request: Any) -> str:
+        """Return the name of the cookie: on https with ``__Host-``, or ``__Secure-`` where path or domain forbid it."""
+        name = self.get_cookie_name(app)
+        if name.startswith("__") or not self._is_secure(app, request):
+            return name
+        is_of_host = self.get_cookie_path(app) == "/" and not self.get_cookie_domain(app)
+        return f"__Host-{name}" if is_of_host else f"__Secure-{name}"
+
+    def _is_secure(self, app: Any, request: Any) -> bool:
+        if request is None or self.get_cookie_secure(app):
+            return self.get_cookie_secure(app)
+        return self._trust.is_https(request.remote_addr, request.headers.get, is_https=request.is_secure)
+
+    def _set_cookie(self, app: Any, session: FlaskSession, response: Any, request: Any) -> None:
+        age_s = session.web.cookie_age_s(is_kept=session.web.remember)
+        response.set_cookie(
+            self.cookie_name(app, request),
+            session.web.secret or "",
+            max_age=age_s,
+            expires=self.get_expiration_time(app, session) if age_s is None else None,
+            domain=self.get_cookie_domain(app),
+            path=self.get_cookie_path(app),
+            secure=self._is_secure(app, request),
+            httponly=self.get_cookie_httponly(app),
+            samesite=self.get_cookie_samesite(app),
+            partitioned=self.get_cookie_partitioned(app),
+        )
+        _keep_out_of_caches(response)
+
+    def _clear_cookie(self, app: Any, response: Any, request: Any) -> None:
+        response.delete_cookie(
+            self.cookie_name(app, request),
+            domain=self.get_cookie_domain(app),
+            path=self.get_cookie_path(app),
+            secure=self._is_secure(app, request),
+            httponly=self.get_cookie_httponly(app),
+            samesite=self.get_cookie_samesite(app),
+            partitioned=self.get_cookie_partitioned(app),
+        )
+        _keep_out_of_caches(response)
+
+
+def unavailable(error: StoreError) -> ServiceUnavailable:
+    """Return the answer 503 for a store that cannot be asked; it is raised ``from`` what happened."""
+    told = "The store of the sessions cannot be reached; try again in a moment."
+    return ServiceUnavailable(f"{told} ({error.code})", retry_after=RETRY_AFTER_S)
+
+
+def _keep_out_of_caches(response: Any) -> None:
+    response.vary.add("Cookie")
+    cache = response.cache_control
+    if not (cache.no_store or cache.private or cache.no_cache):
+        response.headers["Cache-Control"] = "no-store"
+
+
+def answer(response: Any, status: int, text: str) -> None:
+    """Put another answer in the place of the one that a view made."""
+    response.headers.clear()
+    response.status_code = status
+    response.mimetype = "text/plain"
+    response.set_data(text)
+    response.headers["Cache-Control"] = "no-store"

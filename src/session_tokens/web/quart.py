@@ -1,0 +1,239 @@
+"""Sessions in Quart: ``app.session_interface = QuartSessionTokensInterface("sqlite:///sessions.db")``.
+
+``quart.session`` is what it was, and all that is said of Flask's sessions holds, with Quart's settings of the same
+names. A browser's session is read before its request is served, for views look into it without waiting; where the
+store is away, the first look is a 503. After a WebSocket the changed fields of a session that exists are written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from flask.sessions import SessionMixin
+from quart import Quart, current_app, has_request_context, request
+from quart import session as quart_session
+from quart.sessions import SessionInterface
+from quart.wrappers import Response
+from quart.wrappers.base import BaseRequestWebsocket
+from werkzeug.exceptions import Forbidden
+
+from .._async.api import AsyncSessionTokens
+from ..crypto.minting import Pepper
+from ..errors import InvalidInput, StoreError
+from ..records import Session
+from ..settings import Settings
+from .asgi import SharedStore
+from .cookies import cookie_named
+from .flask.by_flask import SessionsByFlask, unavailable
+from .flask.session import FlaskSession, decode, encode
+from .flask.settings import store_url
+from .moving_in import Peer, moving_in, peers_of
+from .origins import FORGED
+from .session import WebSession, drive_async, loading_as
+
+REMEDY = "set app.session_interface = QuartSessionTokensInterface(…) first"
+
+
+class QuartSession(FlaskSession):
+    """What ``quart.session`` is: the fields of a ``WebSession``, and who is logged in."""
+
+    @property
+    def accessed(self) -> bool:
+        """Whether the view read it. Quart touches each session itself, which does not count."""
+        return self.is_loaded
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        """Accept what Quart says."""
+
+
+class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
+    """Keep Quart's sessions in a store.
+
+    Args:
+        store: a URL, or an ``AsyncSessionTokens`` that is open already; by default what the configuration names
+            (``SESSION_TOKENS_STORE``, or the environment variable of that name).
+        owner_key: the field of the session that says who is logged in, where the application keeps it in one:
+            setting it is a log-in, removing it a log-out. Without one, call ``login`` and ``logout``.
+        owner_of: maps what is in that field to the owner.
+        trusted_origins: origins whose pages may send requests that change something, beside our own; to others the
+            session is a 403, and they log nobody in.
+        trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
+        migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        settings, pepper: as for ``AsyncSessionTokens.open``.
+
+    Raises:
+        InvalidInput: an origin or a network that is none.
+    """
+
+    def __init__(
+        self,
+        store: str | AsyncSessionTokens | None = None,
+        *,
+        owner_key: str | None = None,
+        owner_of: Callable[[Any], str] = str,
+        trusted_origins: Collection[str] = (),
+        trusted_proxies: Collection[str] = (),
+        migrate_from: Peer | Sequence[Peer] | None = None,
+        settings: Settings | None = None,
+        pepper: Pepper | None = None,
+    ) -> None:
+        super().__init__(owner_key, owner_of, trusted_origins, trusted_proxies)
+        self._peers = peers_of(migrate_from)
+        self._settings, self._pepper = settings, pepper
+        self._store = None if store is None else SharedStore(store, settings, pepper)
+
+    async def tokens_of(self, app: Quart) -> AsyncSessionTokens:
+        """Return the API that the sessions are kept with; each event loop has its own connections."""
+        return await self._store_of(app).tokens()
+
+    def _store_of(self, app: Quart) -> SharedStore:
+        if self._store is None:
+            self._store = SharedStore(store_url(app), self._settings, self._pepper)  # type: ignore[arg-type]  # as Flask
+        return self._store
+
+    def use(self, tokens: AsyncSessionTokens | None, app: Quart) -> AsyncSessionTokens | None:
+        """Keep sessions with another API from now on, as tests do; return the one that was given before."""
+        return self._store_of(app).use(tokens)
+
+    async def close(self) -> None:
+        """Close the store if it was opened here: ``app.after_serving(app.session_interface.close)``."""
+        if self._store is not None:
+            await self._store.close()
+
+    # --- what Quart calls --------------------------------------------------------------------------------------------
+
+    async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> QuartSession:
+        """Return the session of a request, read from the store if the browser has a cookie of ours."""
+        header = "; ".join(request.headers.getlist("Cookie")).encode("latin-1", "replace")
+
+        def cookie(name: str) -> str | None:
+            return cookie_named(name).value_in(header).decode("latin-1") or None
+
+        presented = cookie(self.cookie_name(app, request))
+        others = [peer for peer in self._peers if cookie(peer.cookie)]
+        incoming = self._incoming(request)
+
+        def client() -> tuple[str | None, str | None]:
+            return request.headers.get("User-Agent"), incoming.address
+
+        def made(record: Session | None = None, secret: str | None = None) -> WebSession:
+            return WebSession(record, secret, encode=encode, decode=decode, client=client)
+
+        async def found() -> WebSession | StoreError:
+            if not (presented or others) or incoming.is_forged:
+                return made()
+            try:
+                tokens = await self.tokens_of(app)
+                web = await drive_async(tokens, loading_as(made, presented))
+                if web.record is None and others:
+                    issued = await drive_async(tokens, moving_in(self._peers, cookie, encode=encode, client=client))
+                    if issued is not None:
+                        web = made(issued.session, issued.secret)
+                        web.rotated(issued)
+            except StoreError as error:
+                return error
+            return web
+
+        outcome = await found()
+
+        def load() -> WebSession:
+            if (presented or others) and incoming.is_forged:
+                raise Forbidden(FORGED)
+            if isinstance(outcome, StoreError):
+                raise unavailable(outcome) from outcome
+            return outcome
+
+        return QuartSession(load, bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of)
+
+    async def save_session(self, app: Quart, session: SessionMixin, response: Any) -> None:
+        """Write what a request changed, in one command, and set or clear the cookie."""
+        if not isinstance(session, QuartSession):
+            raise TypeError(f"that session is not of this interface: {type(session).__name__}")
+        if response is None:
+            await self._save_socket(app, session)
+            return
+        if session.accessed:
+            response.vary.add("Cookie")
+        if self._is_of_no_concern(app, session):
+            return
+        asked = request._get_current_object() if has_request_context() else None  # type: ignore[attr-defined]
+        tokens = await self.tokens_of(app)
+        await drive_async(tokens, self._settling(app, session, response, asked, tokens.settings))
+
+    async def _save_socket(self, app: Quart, session: QuartSession) -> None:
+        """After a WebSocket, write what changed; no cookie can be set, so that nobody logs in and no record is made."""
+        if not session.is_loaded or session.record is None:
+            return
+        tokens = await self.tokens_of(app)
+        await drive_async(tokens, self._settling(app, session, Response(), None, tokens.settings))
+
+
+def current_session() -> QuartSession:
+    """Return the session of this request, as ``quart.session`` and with its types: ``id``, ``owner``, ``record``.
+
+    Raises:
+        InvalidInput: the application has another session interface.
+    """
+    session = quart_session._get_current_object()  # type: ignore[attr-defined]  # what the proxy stands for
+    if not isinstance(session, QuartSession):
+        raise InvalidInput(REMEDY)
+    return session
+
+
+def login(
+    owner: str,
+    *,
+    remember: bool = False,
+    label: str | None = None,
+    acr: str | None = None,
+    amr: Collection[str] = (),
+) -> None:
+    """Log an owner in: the response opens a session for them under a new secret and ends the one before.
+
+    A visitor's data is carried over; of a session of another owner nothing is. If the response is an error (500 or
+    more), nothing happens and the visitor's session goes on. An owner who is disabled gets a 403.
+
+    Args:
+        owner: the application's identity string, such as the id of the user.
+        remember: whether the log-in lasts for ``Settings.remember_max_age`` (30 days) and survives the browser's end.
+        label: a name for the user to tell their sessions apart.
+        acr: how surely they proved it, a value of the application's (OpenID Connect Core 1.0, section 2).
+        amr: by which methods, such as ``["pwd", "otp"]`` (RFC 8176).
+    """
+    session = current_session()
+    session.log_in(owner, label=label, acr=acr, amr=amr)
+    if remember:
+        session.remember(None)
+
+
+def logout() -> None:
+    """Let the response end the session, for every process, and take the cookie away; its fields are gone now."""
+    current_session().log_out()
+
+
+async def logout_everywhere(*, keep_current: bool = True) -> int:
+    """End every session of who is logged in, on all devices, in one instant; return how many were ended.
+
+    Args:
+        keep_current: whether the session of this request goes on.
+
+    Raises:
+        ServiceUnavailable: the store cannot be reached; every session goes on.
+    """
+    session = current_session()
+    owner, record = session.owner, session.record
+    if owner is None:
+        return 0
+    interface = current_app.session_interface
+    assert isinstance(interface, QuartSessionTokensInterface)
+    kept = record.id if record is not None and keep_current and record.owner == owner else None
+    try:
+        tokens = await interface.tokens_of(current_app)
+        ended = await tokens.destroy_sessions(owner, except_session=kept)
+    except StoreError as error:
+        raise unavailable(error) from error
+    if not keep_current:
+        session.log_out()
+    return ended
