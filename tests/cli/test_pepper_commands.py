@@ -41,7 +41,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def added_long_ago(url: str, key_id: str) -> None:
     """Let the store believe that it has known a pepper for more than a minute."""
     if url.startswith("sqlite"):
-        behind(Path(url[10:]), "UPDATE meta SET value = value - 60001 WHERE name = ?", f"pepper_added:{key_id}")
+        behind(Path(url[10:]), "UPDATE peppers SET recorded_at = recorded_at - 60001 WHERE key_id = ?", key_id)
     elif url.startswith("postgresql"):
         with psycopg.connect(url) as connection:
             connection.execute(

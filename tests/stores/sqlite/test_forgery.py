@@ -265,7 +265,7 @@ def test_a_text_that_is_not_utf8_stops_nothing_but_its_row(store: SqliteStore, p
 
 def test_a_row_under_a_pepper_that_the_file_knows_is_not_set_aside(store: SqliteStore, path: Path) -> None:
     """It lives for the processes that have that pepper; under one that nobody recorded it is forged."""
-    behind(path, "INSERT INTO meta VALUES ('pepper:later', 'check')")
+    behind(path, "INSERT INTO peppers VALUES ('later', 'check', 1, 1)")
     for owner, key_id in (("ann", "later"), ("eve", "never")):
         mac = f"'{key_id}' || substr(mac, instr(mac, ':'))"
         behind(path, f"UPDATE sessions SET mac = {mac} WHERE owner = ?", owner)

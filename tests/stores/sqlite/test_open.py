@@ -301,7 +301,7 @@ def test_a_retired_pepper_is_asked_for_until_no_row_needs_it(tmp_path: Path) -> 
     store.close_now()
     opened(path, pepper=new).close_now()
 
-    assert [("pepper:new",)] == behind(path, "SELECT name FROM meta WHERE name LIKE 'pepper:%'")
+    assert [("new",)] == behind(path, "SELECT key_id FROM peppers")
 
 
 def test_a_copy_of_the_database_without_its_key_opens_nothing(tmp_path: Path) -> None:

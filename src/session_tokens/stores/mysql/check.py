@@ -8,13 +8,13 @@ from ..common.findings import Finding, Findings, Progress
 from ..common.kinds import KINDS
 from ..common.pools import Exchange
 from ..common.sql_check import checking_records
-from ..common.sql_server import SqlBackend
+from ..common.sql_upkeep import SqlUpkeep
 from .commit import SLOTS
 from .statements import Packet, plain
 from .tables import index_statements
 
 
-def checking(backend: SqlBackend, fix: bool, progress: Progress | None) -> Exchange[Sequence[Finding]]:
+def checking(backend: SqlUpkeep, fix: bool, progress: Progress | None) -> Exchange[Sequence[Finding]]:
     """Return what is wrong, and mend what can be mended where ``fix``."""
     findings = Findings(fix)
     foundations = _Foundations(backend.prefix, findings, fix)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ...errors import InvalidInput, StoreBusy
 from ..common.migrations import since
 from ..common.pools import Exchange
-from ..common.sql_server import SqlBackend
+from ..common.sql_upkeep import SqlUpkeep
 from .queries import CLOCK, now_of
 from .statements import Packet, literal
 from .tables import DIALECT, table_statements
@@ -19,7 +19,7 @@ PACKET_MIN = 4_000_000
 LOCK_S = 30
 
 
-def looking(backend: SqlBackend) -> Exchange[bool]:
+def looking(backend: SqlUpkeep) -> Exchange[bool]:
     """Return whether there is a store of this name space, and make nothing.
 
     Raises:
@@ -40,7 +40,7 @@ def looking(backend: SqlBackend) -> Exchange[bool]:
     return bool(there) and bool((yield from backend.version()))
 
 
-def migrating(backend: SqlBackend) -> Exchange[list[int]]:
+def migrating(backend: SqlUpkeep) -> Exchange[list[int]]:
     """Bring the tables up to this version; return the numbers of the steps taken.
 
     Two processes that do so at once do it one after the other. A newer version is left as it is.
@@ -79,7 +79,7 @@ def _unless_there(table: str, column: str, statement: str) -> list[str]:
     ]
 
 
-def preparing(backend: SqlBackend) -> Exchange[None]:
+def preparing(backend: SqlUpkeep) -> Exchange[None]:
     """Make sure that the tables are there and of this version, and that the peppers are theirs.
 
     Raises:

@@ -25,11 +25,12 @@ from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput
 from ...events import Place
 from ..common.async_server_store import AsyncServerStore
+from ..common.backend import Backend
 from ..common.findings import Finding, Progress
 from ..common.kinds import Kind
 from ..common.pools import Exchange
 from ..common.server_store import ServerStore
-from ..common.sql_server import Rows, SqlBackend, Words
+from ..common.sql_upkeep import Rows, SqlUpkeep, Words
 from .address import Address, address_of
 
 try:
@@ -47,13 +48,14 @@ except ImportError as error:
     ) from error
 
 
-class MySQLBackend(SqlBackend):
+class MySQLBackend(SqlUpkeep, Backend):
     """What a server is asked, and what its answers mean."""
 
     words = Words(now=NOW, begin=BEGIN, put_new="INSERT IGNORE INTO {}", quote="`")
 
     def __init__(self, address: Address, keyring: PepperKeyring) -> None:
-        super().__init__(MySQLLinks(address), keyring, address.table_prefix)
+        super().__init__(MySQLLinks(address), keyring)
+        self.prefix = address.table_prefix
         self.address = address
         self._decoder = Decoder(keyring, self.clock, self.unreadables)
         self._asker = Asker(self.prefix, self._decoder)

@@ -13,10 +13,11 @@ from ...contract.queries import DueRecord, Query
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreError, StoreUnavailable
 from ...events import Place
+from ..common.backend import Backend
 from ..common.findings import Finding, Progress
 from ..common.kinds import Kind
 from ..common.pools import Exchange
-from ..common.sql_server import Rows, SqlBackend, Words
+from ..common.sql_upkeep import Rows, SqlUpkeep, Words
 from .address import Address
 from .check import checking
 from .commit import commit_statement
@@ -32,7 +33,7 @@ LOCK_TIMEOUT_MS = 10_000
 """For what waits until nobody else commits."""
 
 
-class PostgresBackend(SqlBackend):
+class PostgresBackend(SqlUpkeep, Backend):
     """What a server is asked, and what its answers mean."""
 
     words = Words(
@@ -43,7 +44,8 @@ class PostgresBackend(SqlBackend):
     )
 
     def __init__(self, address: Address, keyring: PepperKeyring, links: PostgresLinks) -> None:
-        super().__init__(links, keyring, f"{address.schema}.")
+        super().__init__(links, keyring)
+        self.prefix = f"{address.schema}."
         self.address = address
         self.schema = address.schema
         self.decoder = Decoder(keyring, self.clock, self.unreadables)

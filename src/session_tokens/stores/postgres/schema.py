@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ...errors import InvalidInput, StoreError
 from ..common.migrations import since
 from ..common.retry import Elsewhere
-from ..common.sql_server import HOW_TO_MIGRATE, SqlBackend
+from ..common.sql_upkeep import HOW_TO_MIGRATE, SqlUpkeep
 from .address import Address
 from .errors import NO_PRIMARY
 from .functions import DIALECT, functions_text, tables_text
@@ -71,7 +71,7 @@ def _state_statement(address: Address) -> Statement:
     )
 
 
-def opening(backend: SqlBackend, address: Address) -> Script:
+def opening(backend: SqlUpkeep, address: Address) -> Script:
     """Make sure that the tables are there and of this version, and that the peppers are theirs.
 
     Raises:
@@ -110,7 +110,7 @@ def looking(address: Address) -> Script:
     return state.is_migrated
 
 
-def migrating(backend: SqlBackend, address: Address, grant_to: str | None = None) -> Script:
+def migrating(backend: SqlUpkeep, address: Address, grant_to: str | None = None) -> Script:
     """Bring the tables up to this version, in one transaction; return the numbers of the steps taken.
 
     Two processes that do so at once do it one after the other. A newer version is left as it is.

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...clock import Clock
-from ...contract.changes import Changes
-from ...contract.drive import drive_now
 from ...crypto.minting import PepperKeyring
-from ...errors import UNREADABLE, CorruptRecord
-from ..common.checking import RecordCheck, Seen, Steps, Stored, shown
+from ...errors import CorruptRecord
 from ..common.findings import Finding, Findings, Progress
-from ..common.kinds import KINDS, OWNER, Kind
-from ..common.record_codec import check_mac, mac_of
-from ..common.sql_tables import SIGNED, columns_of, index_statements
-from .commit import Applier
+from ..common.kinds import KINDS, Kind
+from ..common.record_codec import mac_of
+from ..common.sql_check import checking_records
+from ..common.sql_tables import SIGNED, index_statements
 from .connections import DAMAGED_REMEDY
 from .rows import DIALECT, any_text
-from .schema import recorded_peppers, spaces_of
+from .upkeep import SqliteUpkeep, spaces_of
 
-BATCH = 500
 TABLES = [kind.table for kind in KINDS.values()]
 
 
@@ -43,13 +38,12 @@ def check_file(
         for table_prefix in spaces_of(connection):
             foundations.indexes(table_prefix)
         foundations.structure()
-        done, total = 0, sum(_count(connection, table_prefix) for table_prefix in spaces_of(connection))
-        for table_prefix in spaces_of(connection):
-            space = table_prefix.rstrip("_")
-            rows = _Rows(connection, table_prefix, keyring, clock, fix)
-            check = RecordCheck(rows, findings, recorded_peppers(connection), fix=fix, progress=progress, space=space)
-            done = drive_now(check.run(done, total), _nothing)
-            rows.tell_older(findings, space)
+        spaces = [SqliteUpkeep(connection, space, keyring, clock) for space in spaces_of(connection)]
+        done, total = 0, sum(space.at_once(space.count()) for space in spaces)
+        for space in spaces:
+            name, older = space.prefix.rstrip("_"), _Older(space, fix)
+            done = space.at_once(checking_records(space, findings, fix, progress, older.heard, name, done, total))
+            older.tell(findings, name)
     except BaseException as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
@@ -64,13 +58,30 @@ def check_file(
     return findings.all
 
 
-def _count(connection: sqlite3.Connection, table_prefix: str) -> int:
-    counts = ", ".join(f"(SELECT count(*) FROM {table_prefix}{table})" for table in TABLES)
-    return sum(connection.execute(f"SELECT {counts}").fetchone())
+class _Older:
+    """Rows of a name space that are signed under an older pepper."""
 
+    def __init__(self, space: SqliteUpkeep, fix: bool) -> None:
+        self._space = space
+        self._fix = fix
+        self._counts: dict[Kind, int] = {}
 
-def _nothing(_: object) -> None:
-    """Carry out what a script of this store yields: none does."""
+    def heard(self, kind: Kind, columns: Sequence[Any]) -> None:
+        """Count a row if it is one, and sign it anew where asked."""
+        keyring, name = self._space.keyring, self._space.prefix + kind.table
+        if str(columns[-1]).startswith(keyring.current + ":"):
+            return
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        if self._fix:
+            mac = mac_of(keyring, name, columns[:-1])
+            self._space.connection.execute(f"UPDATE {name} SET {SIGNED} = ? WHERE {kind.key} = ?", (mac, columns[0]))
+
+    def tell(self, findings: Findings, space: str) -> None:
+        """Report them."""
+        for kind, count in self._counts.items():
+            said = f"{count} rows are signed under an older pepper; that is fine as long as it is given"
+            fixed = "signed under the current one" if self._fix else None
+            findings.add(Finding(kind.name, "", said, fixed, "older_pepper", space))
 
 
 def _file_of(connection: sqlite3.Connection) -> str:
@@ -108,11 +119,6 @@ def _readable_count(connection: sqlite3.Connection, table: str) -> int:
             continue
         break
     return count
-
-
-def _bound(key: object) -> tuple[str, object]:
-    """Return how a key stands in a statement, and its value there; ``any_text`` read it, so it may be no UTF-8."""
-    return ("CAST(? AS TEXT)", key.encode("utf-8", "surrogateescape")) if isinstance(key, str) else ("?", key)
 
 
 class _Foundations:
@@ -171,91 +177,3 @@ class _Foundations:
                 raise
             return True
         return bool(by_index != by_table)
-
-
-class _Rows:
-    """The rows of a name space, as ``Inspected`` has them; all of a check is one transaction."""
-
-    def __init__(
-        self, connection: sqlite3.Connection, table_prefix: str, keyring: PepperKeyring, clock: Clock, fix: bool
-    ) -> None:
-        self._execute = connection.execute
-        self._prefix = table_prefix
-        self._keyring = keyring
-        self._clock = clock
-        self._fix = fix
-        self._applier = Applier(connection, table_prefix, keyring)
-        self._older: dict[Kind, int] = {}
-
-    def scan(self, kind: Kind) -> Iterator[Steps[Sequence[Stored]]]:
-        """Return all rows from the least key on, which may be none that we would give."""
-        page = f"SELECT {columns_of(kind)} FROM {self._prefix}{kind.table} {{}} ORDER BY {kind.key} LIMIT {BATCH}"
-        where, values = "", tuple[object, ...]()
-        while rows := self._execute(page.format(where), values).fetchall():
-            yield self._stored(kind, rows)
-            place, value = _bound(rows[-1][0])
-            where = f"WHERE {kind.key} > {place}" if value is not None else f"WHERE {kind.key} IS NOT ?"
-            values = (value,)
-
-    def _stored(self, kind: Kind, rows: Sequence[tuple[Any, ...]]) -> Steps[Sequence[Stored]]:
-        yield from ()
-        return [self._read(kind, row) for row in rows]
-
-    def _read(self, kind: Kind, row: tuple[Any, ...]) -> Stored:
-        name, columns = self._prefix + kind.table, row[:-1]
-        told = columns if kind is not OWNER or shown(row[0]) == row[0] else ()
-        try:
-            check_mac(self._keyring, name, columns, row[-1])
-            record = kind.record(columns, self._clock)
-        except UNREADABLE as error:
-            return Stored(shown(row[0]), row, told, None, error)
-        if not str(row[-1]).startswith(self._keyring.current + ":"):
-            self._older[kind] = self._older.get(kind, 0) + 1
-            if self._fix:
-                mac = mac_of(self._keyring, name, columns)
-                self._execute(f"UPDATE {name} SET {SIGNED} = ? WHERE {kind.key} = ?", (mac, row[0]))
-        return Stored(shown(row[0]), row, told, record)
-
-    def tell_older(self, findings: Findings, space: str) -> None:
-        """Report rows that are signed under an older pepper."""
-        for kind, count in self._older.items():
-            said = f"{count} rows are signed under an older pepper; that is fine as long as it is given"
-            fixed = "signed under the current one" if self._fix else None
-            findings.add(Finding(kind.name, "", said, fixed, "older_pepper", space))
-
-    def get(self, kind: Kind, keys: Collection[str]) -> Steps[dict[str, Stored]]:
-        """Return those of some rows that are there."""
-        yield from ()
-        found = {}
-        for key in keys:
-            query = f"SELECT {columns_of(kind)} FROM {self._prefix}{kind.table} WHERE {kind.key} = ?"
-            row = self._execute(query, (key,)).fetchone()
-            if row is not None:
-                found[key] = self._read(kind, row)
-        return found
-
-    def entry_key(self, owner: str) -> str:
-        """Return the owner."""
-        return shown(owner)
-
-    def now(self) -> Steps[int]:
-        """Return the instant."""
-        yield from ()
-        return self._clock.now()
-
-    def set_aside(
-        self, kind: Kind, stored: Stored, reason: str, changes: Changes | None, seen: Sequence[Seen]
-    ) -> Steps[bool]:
-        """Move a row to the table ``quarantine``."""
-        name = self._prefix + kind.table
-        values = (self._clock.now(), name, reason, json.dumps(stored.handle, default=repr))
-        self._execute("INSERT INTO quarantine VALUES (?, ?, ?, ?)", values)
-        place, value = _bound(stored.handle[0])
-        self._execute(f"DELETE FROM {name} WHERE {kind.key} IS {place}", (value,))
-        return changes is None or (yield from self.write(changes, seen))
-
-    def write(self, changes: Changes, seen: Sequence[Seen]) -> Steps[bool]:
-        """Write changes: nothing moves in a transaction."""
-        yield from ()
-        self._applier.apply(changes, self._clock.now())
-        return True

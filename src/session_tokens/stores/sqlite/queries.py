@@ -287,7 +287,7 @@ class Records(Rows):
         if query.what == "keys":
             keys = f"SELECT {columns_of(SERVICE_KEY)} FROM {self.table_prefix}service_keys ORDER BY created_at, id"
             return self._readable(keys, (), lambda row: self._genuine(SERVICE_KEY, row))
-        rows = self._execute("SELECT substr(name, 13) FROM meta WHERE name LIKE 'pepper_used:%' ORDER BY name")
+        rows = self._execute("SELECT key_id FROM peppers WHERE used_at IS NOT NULL ORDER BY key_id")
         return [key_id for (key_id,) in rows.fetchall()]
 
     def _sessions_listed(self, query: Scan) -> list[SessionResult]:

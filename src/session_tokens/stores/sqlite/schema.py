@@ -5,8 +5,6 @@ finds the file either empty or complete. What the file has once stands in ``meta
 
 - ``schema_version``: how many migrations it has seen.
 - ``space:<beginning of the tables' names>``: one for each name space.
-- ``pepper:<key id>``: HMAC of ``check`` under that pepper, to recognise a wrong one when the file is opened;
-  ``pepper_added:<key id>``, ``pepper_used:<key id>``: since when it was given, and since when it was current.
 - ``clock_mark_ms``: the instant of the last commit.
 - ``events_trimmed:<beginning of the tables' names>``: up to which event they were taken away.
 """
@@ -15,7 +13,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -25,20 +22,17 @@ from ...crypto.key_file import Keys, given_keys, key_file_of, keyring_of, make_k
 from ...crypto.minting import Pepper
 from ...errors import InvalidInput, StoreError
 from ..common.migrations import NEWEST, since
-from ..common.pepper_records import Mark, missing_error, not_given
-from ..common.sql_tables import pepper_ranges, schema_statements
+from ..common.sql_tables import schema_statements
 from .connections import FileOptions
 from .queries import PEPPERS_MAX
 from .rows import DIALECT
+from .upkeep import SqliteUpkeep, spaces_of
 
 APPLICATION_ID = 0x53546B31
 """By which a file is known to be ours; ``STk1`` in ASCII."""
 
 CLOCK_LEAD_MS_MAX = 300_000
 """How far the last commit may be ahead of the clock when a file is opened: 5 minutes."""
-
-ADDED, USED = "pepper_added", "pepper_used"
-"""Prefixes of the names under which ``meta`` holds when a pepper was first given, and when it was first current."""
 
 _SPACE = re.compile(r"[a-z][a-z0-9]{0,15}")
 
@@ -87,13 +81,14 @@ def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
             it can never be right.
     """
     beside = key_file_of(path)
-    recorded = recorded_peppers(connection) if _is_ours(connection, path) else {}
+    rows = connection.execute("SELECT key_id FROM peppers").fetchall() if _is_ours(connection, path) else ()
+    recorded = [key_id for (key_id,) in rows]
     if recorded and not beside.exists():
         raise InvalidInput(
             f"the database {path} was written under the pepper {', '.join(recorded)}, and its key file {beside} is "
             "not there; restore that file, or give pepper=. A new key would open nothing that is stored",
-            key_id=next(iter(recorded)),
-            key_ids=list(recorded),
+            key_id=recorded[0],
+            key_ids=recorded,
         )
     make_key_file(beside)
     return read_key_file(beside)
@@ -111,12 +106,6 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
     if application_id != 0 or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
         raise StoreError(f"the database {path} is another program's; give session-tokens a file of its own")
     return False
-
-
-def recorded_peppers(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return key id → check value of each pepper that the file knows."""
-    rows = connection.execute("SELECT substr(name, 8), value FROM meta WHERE name LIKE 'pepper:%'")
-    return dict(rows.fetchall())
 
 
 def prepare(
@@ -143,7 +132,10 @@ def prepare(
         if not _is_ours(connection, options.path):
             _make_file(connection)
         _migrate(connection, table_prefix, options.path)
-        _check_peppers(connection, keys, options.path, clock.now())
+        upkeep = SqliteUpkeep(
+            connection, table_prefix, keyring_of(keys), clock, f"the database {options.path}", keys.source
+        )
+        upkeep.at_once(upkeep.recorded())
         if fix_clock:
             set_clock_mark(connection, clock.now())
         _check_clock(connection, clock, options.path)
@@ -160,12 +152,6 @@ def _make_file(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
     rows = [("schema_version", NEWEST), ("clock_mark_ms", 0)]
     connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
-
-
-def spaces_of(connection: sqlite3.Connection) -> Iterator[str]:
-    """Return how the names of the tables of each name space begin."""
-    rows = connection.execute("SELECT substr(name, 7) FROM meta WHERE name LIKE 'space:%'").fetchall()
-    return (table_prefix for (table_prefix,) in rows)
 
 
 def _migrate(connection: sqlite3.Connection, table_prefix: str, path: Path) -> None:
@@ -197,63 +183,6 @@ def _apply(connection: sqlite3.Connection, table_prefix: str, seen: int) -> None
     for migration in since(seen):
         for _, _, statement in migration.statements(DIALECT, table_prefix):
             connection.execute(statement)
-
-
-def _check_peppers(connection: sqlite3.Connection, keys: Keys, path: Path, now: int) -> None:
-    keyring = keyring_of(keys)
-    recorded = recorded_peppers(connection)
-    for key_id in keys.peppers:
-        if key_id in recorded and recorded[key_id] != keyring.check_of(key_id):
-            raise InvalidInput(
-                f"the pepper {key_id} from {keys.source} is not the one that the database {path} was written under; "
-                "give the right one",
-                key_ids=[key_id],
-            )
-    used = marks_of(connection, USED)
-    missing, asked = not_given({key_id: used.get(key_id) for key_id in recorded}, keys.peppers, keyring.current)
-    needed = missing + [key_id for key_id in asked if _is_needed(connection, key_id)]
-    if needed:
-        raise missing_error(f"the database {path}", needed, keys.source)
-    for key_id in asked:
-        forget_pepper(connection, key_id)
-    fresh = [key_id for key_id in keys.peppers if key_id not in recorded]
-    rows: list[tuple[str, str | int]] = [(f"pepper:{key_id}", keyring.check_of(key_id)) for key_id in fresh]
-    rows += [(f"{ADDED}:{key_id}", now) for key_id in fresh]
-    if keyring.current not in used:
-        rows.append((f"{USED}:{keyring.current}", now))
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
-
-
-def marks_of(connection: sqlite3.Connection, mark: str) -> dict[str, int]:
-    """Return key id → when its pepper was first given (``ADDED``) or first current (``USED``), in milliseconds."""
-    rows = connection.execute("SELECT name, value FROM meta").fetchall()
-    return {name.partition(":")[2]: value for name, value in rows if name.startswith(mark + ":")}
-
-
-def pepper_marks(connection: sqlite3.Connection) -> dict[str, Mark]:
-    """Return what is recorded of each pepper, by its key id."""
-    added, used = marks_of(connection, ADDED), marks_of(connection, USED)
-    return {key_id: Mark(at, key_id in used) for key_id, at in added.items()}
-
-
-def forget_pepper(connection: sqlite3.Connection, key_id: str) -> None:
-    """Take a pepper out of what the file knows."""
-    for kind in ("pepper", ADDED, USED):
-        connection.execute("DELETE FROM meta WHERE name = ?", (f"{kind}:{key_id}",))
-
-
-def _is_needed(connection: sqlite3.Connection, key_id: str) -> bool:
-    """Whether any row is looked up, named, signed or kept under a pepper; reads the whole file when none is."""
-    between = (f"{key_id}:", f"{key_id};")
-    for space in spaces_of(connection):
-        questions: Mapping[str, tuple[str, ...]] = {
-            **{f"{space}{rows}": between for rows in pepper_ranges("?")},
-            f"{space}idempotency WHERE key_id = ?": (key_id,),
-        }
-        for question, values in questions.items():
-            if connection.execute(f"SELECT 1 FROM {question} LIMIT 1", values).fetchone():
-                return True
-    return False
 
 
 def clock_mark_ms(connection: sqlite3.Connection) -> int:

@@ -39,6 +39,7 @@ from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.findings import Finding, Progress
 from ..common.pepper_records import Mark
+from ..common.pools import Exchange
 from ..common.retry import Full
 from .check import check_file
 from .connections import (
@@ -51,12 +52,12 @@ from .connections import (
     no_fork_meanwhile,
     watch_forks,
 )
-from .dump import clear, count, dump
 from .event_log import cut_of, read_events, trim_events
 from .queries import Records
 from .reserve import Reserve
 from .rows import CheckedRows
-from .schema import forget_pepper, keys_at_hand, made_keys, pepper_marks, prepare, set_clock_mark, table_prefix_of
+from .schema import keys_at_hand, made_keys, prepare, set_clock_mark, table_prefix_of
+from .upkeep import SqliteUpkeep
 from .writer import Writer
 
 log = logging.getLogger("session_tokens.stores.sqlite")
@@ -309,25 +310,29 @@ class SqliteStore(BlockingStore):
             )
         return self._read(lambda records: check_file(records.connection, self.keyring, self.clock, progress, fix=False))
 
+    def _keeping_up(self, connection: sqlite3.Connection, ask: Callable[[SqliteUpkeep], Exchange[T]]) -> T:
+        upkeep = SqliteUpkeep(connection, self._beginning, self.keyring, self.clock)
+        return upkeep.at_once(ask(upkeep))
+
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind; see ``copying.Copyable``."""
-        return self._read(dump, self.keyring, self.clock, kind, after, limit)
+        return self._read(lambda to: self._keeping_up(to.connection, lambda upkeep: upkeep.scan(kind, after, limit)))
 
     def count_now(self) -> int:
         """Return how many records there are in the store's name space."""
-        return self._read(count)
+        return self._read(lambda to: self._keeping_up(to.connection, SqliteUpkeep.count))
 
     def clear_now(self) -> None:
         """Delete every record of the store's name space, all or none."""
-        self._writer.alone(lambda connection: clear(connection, self._beginning))
+        self._writer.alone(lambda connection: self._keeping_up(connection, SqliteUpkeep.clear))
 
     def pepper_marks(self) -> dict[str, Mark]:
         """Return what is recorded of each pepper, by its key id."""
-        return self._read(lambda records: pepper_marks(records.connection))
+        return self._read(lambda to: self._keeping_up(to.connection, SqliteUpkeep.pepper_marks))
 
     def forget_pepper(self, key_id: str) -> None:
         """Record of a pepper nothing any more."""
-        self._writer.alone(lambda connection: forget_pepper(connection, key_id))
+        self._writer.alone(lambda to: self._keeping_up(to, lambda upkeep: upkeep.forget_pepper(key_id)))
 
     def fix_clock(self) -> None:
         """Take this store's clock for the instant of the last commit, should that be ahead of it."""

@@ -1,26 +1,26 @@
-"""What is asked of any server that keeps a table for each kind of record, whatever it calls things: half of a backend.
+"""What is asked of any store in tables beside commands, whatever its database calls things: copies, checks, peppers.
 
 Theory of operation. A statement is text with ``%s`` for its values; ``asking`` sends one and returns its rows. What
-the servers say differently is in ``Words`` and in a few methods; what is asked for copies, checks, peppers and versions
-is the same and stands here. Reading and committing, where they differ most and time counts, are each server's own.
+databases say differently is in ``Words`` and in a few methods; what is asked for copies, checks, peppers and versions
+is the same and stands here. Reading and committing, where they differ most and time counts, are each store's own.
 """
 
 from __future__ import annotations
 
 import hmac
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from ...contract.changes import Changes
+from ...contract.optimistic import Commit
 from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreError
-from .backend import Backend
 from .copying import Dump
 from .kinds import KINDS, Kind
 from .migrations import NEWEST
 from .pepper_records import Mark, missing_error, not_given
-from .pools import Exchange, Links
+from .pools import Exchange
 from .sql_tables import pepper_ranges
 
 Rows = Sequence[Sequence[Any]]
@@ -29,37 +29,44 @@ HOW_TO_MIGRATE = "run: session-tokens store migrate"
 
 
 class Words(NamedTuple):
-    """What one server says in another way than the next.
+    """What one database says in another way than the next.
 
     Attributes:
-        now: the instant on its clock in milliseconds.
+        now: the instant on the store's clock in milliseconds.
         begin: begins a transaction of which each statement sees what was committed before it.
         put_new: an ``INSERT`` that leaves a row alone that is there; ``{}`` stands for what follows ``INTO``.
         quote: what a column's name stands in, where it may be a word of SQL.
+        stamp: the column that changes with each change of a record.
     """
 
     now: str
     begin: Sequence[str]
     put_new: str
     quote: str = ""
+    stamp: str = "stamp"
 
 
-class SqlBackend(Backend):
-    """What a server with tables is asked.
+class SqlUpkeep(ABC):
+    """What a store in tables is asked beside commands.
 
-    Args:
-        links: how the server is connected to.
+    Attributes:
         keyring: the peppers.
         prefix: what stands before the name of every table.
+        name: of the store, for people.
+        source: where the peppers come from, for people.
     """
 
-    words: ClassVar[Words]
-
-    def __init__(self, links: Links, keyring: PepperKeyring, prefix: str) -> None:
-        super().__init__(links, keyring)
-        self.prefix = prefix
+    keyring: PepperKeyring
+    prefix: str
+    name = "the store"
+    source = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
 
     # What its author writes.
+
+    @property
+    @abstractmethod
+    def words(self) -> Words:
+        """What is said in another way here."""
 
     @abstractmethod
     def asking(self, text: str, *values: object, lasts: bool = False) -> Exchange[Rows]:
@@ -85,7 +92,7 @@ class SqlBackend(Backend):
 
     @abstractmethod
     def columns_in(self, row: Sequence[Any]) -> Sequence[Any]:
-        """Return what such a row says, whoever wrote it: the columns of its kind, its MAC and its stamp."""
+        """Return what such a row says, whoever wrote it: the columns of its kind, what follows, its stamp the last."""
 
     @abstractmethod
     def locking_all(self) -> Exchange[None]:
@@ -94,6 +101,10 @@ class SqlBackend(Backend):
     @abstractmethod
     def writing(self, changes: Changes) -> Exchange[None]:
         """Write changes within a transaction in which everything is locked."""
+
+    @abstractmethod
+    def commit(self, commits: Sequence[Commit]) -> Exchange[Sequence[bool | Exception]]:
+        """Write commands, each whole or not at all; see ``Backend.commit``."""
 
     @abstractmethod
     def clearing_events(self) -> Exchange[None]:
@@ -113,10 +124,19 @@ class SqlBackend(Backend):
         """Return a column's name as it stands in SQL."""
         return f"{self.words.quote}{name}{self.words.quote}"
 
+    @property
+    def shared_prefix(self) -> str:
+        """What stands before the names of tables that are no kind's; a file has one of each for all its name spaces."""
+        return self.prefix
+
     def begin(self) -> Exchange[None]:
         """Begin a transaction."""
         for statement in self.words.begin:
             yield from self.asking(statement)
+
+    def end(self, is_done: bool = True) -> Exchange[None]:
+        """Commit a transaction, or take it back."""
+        yield from self.asking("COMMIT" if is_done else "ROLLBACK", lasts=is_done)
 
     def instant(self) -> Exchange[int]:
         """Return the instant on the server's clock."""
@@ -124,10 +144,12 @@ class SqlBackend(Backend):
         return int(rows[0][0])
 
     def batch(self, kind: Kind, after: Any, limit: int) -> Exchange[Rows]:
-        """Return the rows of some records in the order of their keys, after one of these."""
-        beyond = f"r.{kind.key} > %s ORDER BY r.{kind.key} LIMIT {limit}"
-        table = f"{self.prefix}{kind.table}"
-        return self.asking(f"SELECT {self.selected(kind, 'r')} FROM {table} r WHERE {beyond}", after)
+        """Return the rows of some records in the order of their keys, after one of these, or from the first on."""
+        rows = f"SELECT {self.selected(kind, 'r')} FROM {self.prefix}{kind.table} r"
+        order = f"ORDER BY r.{kind.key} LIMIT {limit}"
+        if after is None:
+            return self.asking(f"{rows} {order}")
+        return self.asking(f"{rows} WHERE r.{kind.key} > %s {order}", after)
 
     def scan(self, kind: str, after: str, limit: int) -> Exchange[Dump]:
         """Return a batch of all records of a kind in the order of their keys."""
@@ -145,10 +167,15 @@ class SqlBackend(Backend):
     def clear(self) -> Exchange[None]:
         """Delete every record, and which peppers they had, all or none."""
         yield from self.begin()
-        for name in (*(kind.table for kind in KINDS.values()), "peppers"):
-            yield from self.asking(f"DELETE FROM {self.prefix}{name}")
+        for kind in KINDS.values():
+            yield from self.asking(f"DELETE FROM {self.prefix}{kind.table}")
+        yield from self.forgetting_peppers()
         yield from self.clearing_events()
-        yield from self.asking("COMMIT", lasts=True)
+        yield from self.end()
+
+    def forgetting_peppers(self) -> Exchange[None]:
+        """Delete what is recorded of peppers, in a store that has no records any more."""
+        yield from self.asking(f"DELETE FROM {self.shared_prefix}peppers")
 
     # Versions.
 
@@ -185,31 +212,31 @@ class SqlBackend(Backend):
                 f"the store's tables are of version {at}, this library needs {NEWEST}; {HOW_TO_MIGRATE}, as a user "
                 "who owns them"
             )
-        yield from self._recorded()
+        yield from self.recorded()
 
     # Peppers.
 
     def pepper_marks(self) -> Exchange[dict[str, Mark]]:
         """Return what is recorded of each pepper."""
-        rows = yield from self.asking(f"SELECT key_id, recorded_at, used_at FROM {self.prefix}peppers")
+        rows = yield from self.asking(f"SELECT key_id, recorded_at, used_at FROM {self.shared_prefix}peppers")
         return {self.plain(key_id): Mark(at, used_at is not None) for key_id, at, used_at in rows}
 
     def forget_pepper(self, key_id: str) -> Exchange[None]:
         """Record of a pepper nothing any more."""
-        yield from self.asking(f"DELETE FROM {self.prefix}peppers WHERE key_id = %s", key_id, lasts=True)
+        yield from self.asking(f"DELETE FROM {self.shared_prefix}peppers WHERE key_id = %s", key_id, lasts=True)
 
     def _checks(self) -> Exchange[dict[str, tuple[str, int | None]]]:
-        rows = yield from self.asking(f"SELECT key_id, check_value, used_at FROM {self.prefix}peppers")
+        rows = yield from self.asking(f"SELECT key_id, check_value, used_at FROM {self.shared_prefix}peppers")
         return {self.plain(key_id): (self.plain(check), used_at) for key_id, check, used_at in rows}
 
-    def _recorded(self) -> Exchange[None]:
+    def recorded(self) -> Exchange[None]:
         """Compare the peppers with those recorded, and record new ones; the first to record an id is right."""
         keyring, now = self.keyring, self.words.now
         recorded = yield from self._checks()
         yield from self._retired({key_id: used_at for key_id, (_, used_at) in recorded.items()})
         new = [key_id for key_id in keyring.peppers if key_id not in recorded]
         for key_id in new:
-            into = f"{self.prefix}peppers (key_id, check_value, recorded_at) VALUES (%s, %s, {now})"
+            into = f"{self.shared_prefix}peppers (key_id, check_value, recorded_at) VALUES (%s, %s, {now})"
             put = self.words.put_new.format(into)
             yield from self.asking(put, key_id, keyring.check_of(key_id), lasts=True)
         if new:
@@ -217,10 +244,13 @@ class SqlBackend(Backend):
         for key_id in keyring.peppers:
             if not hmac.compare_digest(recorded[key_id][0], keyring.check_of(key_id)):
                 raise InvalidInput(
-                    f"the pepper {key_id} is not the one that the store was written with; give that one", key_id=key_id
+                    f"the pepper {key_id} from {self.source} is not the one that {self.name} was written with; give "
+                    "that one",
+                    key_id=key_id,
+                    key_ids=[key_id],
                 )
         if recorded[keyring.current][1] is None:
-            use = f"UPDATE {self.prefix}peppers SET used_at = {now} WHERE key_id = %s AND used_at IS NULL"
+            use = f"UPDATE {self.shared_prefix}peppers SET used_at = {now} WHERE key_id = %s AND used_at IS NULL"
             yield from self.asking(use, keyring.current, lasts=True)
 
     def _retired(self, used_at: dict[str, int | None]) -> Exchange[None]:
@@ -228,15 +258,14 @@ class SqlBackend(Backend):
         missing, asked = not_given(used_at, self.keyring.peppers, self.keyring.current)
         needed = list(missing)
         for key_id in asked:
-            if (yield from self._is_needed(key_id)):
+            if (yield from self.is_needed(key_id)):
                 needed.append(key_id)
         if needed:
-            given = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
-            raise missing_error("the store", needed, given)
+            raise missing_error(self.name, needed, self.source)
         for key_id in asked:
             yield from self.forget_pepper(key_id)
 
-    def _is_needed(self, key_id: str) -> Exchange[bool]:
+    def is_needed(self, key_id: str) -> Exchange[bool]:
         """Whether any row needs a pepper; reads all tables when none does."""
         ranges = pepper_ranges("%s")
         places = [*ranges, "idempotency WHERE key_id = %s"]
