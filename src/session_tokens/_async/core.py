@@ -399,7 +399,7 @@ async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> S
     return store
 
 
-def page_of(listed: list[R], limit: int, unreadable: Sequence[str], rest: Scan | Scan | None) -> Page[R]:
+def page_of(listed: list[R], limit: int, unreadable: Sequence[str], rest: Scan | None) -> Page[R]:
     """Return the first ``limit`` of what was listed as a page, with the cursor of the next; ``rest`` was not read."""
     if len(listed) <= limit:
         return Page(listed, None if rest is None or rest.after is None else inputs.cursor_of(rest.after), unreadable)

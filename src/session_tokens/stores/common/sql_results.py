@@ -15,7 +15,6 @@ from ...clock import Clock
 from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
-    Count,
     Get,
     Members,
     Query,
@@ -74,19 +73,19 @@ class Results(ABC, Generic[R]):
         Raises:
             CorruptRecord, UnknownPepper: the one record that was asked for cannot be read, or is another.
         """
+        if isinstance(query, Get):
+            kind, asked = RECORDS[query.what][0], (query.what, query.key)
+            if kind is SESSION:
+                return self.session(lines[0], asked) if lines else Result(NO_SESSION, ((asked, ABSENT),))
+            if kind is TOKEN:
+                return self.token(lines[0], asked) if lines else Result(NO_TOKEN, ((asked, ABSENT),))
+            return self._one(query, kind, asked, lines)
         if isinstance(query, Scan):
             return self._scanned(query, lines)
         part = part_asked(query)
         if isinstance(query, Members):
             return self._members(query, part, [line[0] for line in lines])
-        if isinstance(query, Count):
-            return Result(int(lines[0][0]), ((part, str(lines[0][0])),))
-        kind = RECORDS[query.what][0]
-        if kind is TOKEN:
-            return self.token(lines[0], part) if lines else Result(NO_TOKEN, ((part, ABSENT),))
-        if kind is SESSION:
-            return self.session(lines[0], part) if lines else Result(NO_SESSION, ((part, ABSENT),))
-        return self._one(query, kind, part, lines)
+        return Result(int(lines[0][0]), ((part, str(lines[0][0])),))
 
     def _one(self, query: Get, kind: Kind, part: Part, lines: Sequence[Line]) -> Result:
         if not lines:

@@ -7,7 +7,6 @@ from typing import Any
 
 from ...clock import Clock
 from ...contract.queries import (
-    BY_LOOKUP,
     NO_SESSION,
     NO_TOKEN,
     Answered,
@@ -158,7 +157,7 @@ class ValkeyCodec:
             CorruptRecord: it is not what this library wrote, or stands where it was not written.
         """
         if isinstance(query, Get):
-            return _GOT.get(query.what, ValkeyCodec._kept)(self, query, reply)
+            return _GOT[query.what](self, query, reply)
         if isinstance(query, Members):
             return self._members(query, reply)
         if isinstance(query, Count):
@@ -175,24 +174,26 @@ class ValkeyCodec:
     def learnt(self, query: Query, reply: Reply) -> Answered:
         """As ``answer``; remember over which names one record was found, to read it by plain commands the next time."""
         answer = self.answer(query, reply)
-        if not isinstance(query, Get) or query.what not in CHAIN_KINDS or not isinstance(answer, Result):
-            return answer
-        if reply[0] is not None or query.what == "entry":
-            self.paths.learn(query, reply)
+        if query.what in CHAIN_KINDS and isinstance(answer, Result) and (reply[0] is not None or query.what == "entry"):
+            self.paths.learn(query, reply)  # type: ignore[arg-type]  # these are got
         return answer
 
     def _session(self, query: Get, reply: Reply) -> Result:
         stamps = _stamps(name_of(query), reply)
-        return self._led_to(query, self._session_found(stamps, reply, query.what in BY_LOOKUP), stamps, reply)
+        if query.what == "session":
+            return Result(self._session_found(stamps, reply, 0), stamps)
+        return self._led_to(query, self._session_found(stamps, reply, 1), stamps, reply)
 
     def _token(self, query: Get, reply: Reply) -> Result:
         stamps = _stamps(name_of(query), reply)
-        return self._led_to(query, self._token_found(stamps, reply, query.what in BY_LOOKUP), stamps, reply)
+        if query.what == "token":
+            return Result(self._token_found(stamps, reply, 0), stamps)
+        return self._led_to(query, self._token_found(stamps, reply, 1), stamps, reply)
 
     def _led_to(self, query: Get, found: SessionResult | TokenResult, stamps: Stamps, reply: Reply) -> Result:
         """Return what was found; remember where a look-up key leads, which must be to a record that has it."""
         record = found[0]
-        if record is not None and query.what in BY_LOOKUP:
+        if record is not None:
             if record.lookup != query.key:
                 raise _forged(RECORDS[query.what][0].name)
             self.record_cache.saw(stamps[0][0], reply[0], stamps[1][0])
@@ -310,9 +311,11 @@ _GOT: dict[str, Callable[[ValkeyCodec, Get, Reply], Result]] = {
     "token_lookup": ValkeyCodec._token,
     "entry": ValkeyCodec._entry,
     "setting": ValkeyCodec._setting,
+    "idempotency": ValkeyCodec._kept,
+    "key": ValkeyCodec._kept,
     "key_lookup": ValkeyCodec._key_by_lookup,
 }
-"""What is got in a way of its own."""
+"""What is got → what takes its reply apart."""
 
 
 def _stamps(name: bytes, reply: Reply) -> list[tuple[bytes, bytes]]:
