@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 
-from .crypto.minting import SECRET_LIKE, begins_with_secret, holds_secret, is_id
+from .crypto.minting import SECRET_LIKE, SECRET_LIKE_LENGTH_MIN, begins_with_secret, holds_secret, is_id
 from .errors import InvalidInput
 from .records import JSON
 from .settings import (
@@ -217,7 +217,8 @@ def owner_of(name: str, given: object) -> str:
         and given.isascii()
         and given.isprintable()
         and given.strip(" ") is given
-        and 0 < len(given) <= OWNER_BYTES_MAX
+        and given
+        and len(given) <= OWNER_BYTES_MAX
         and given not in RESERVED_OWNERS
     ):
         return given  # the common case, recognised quickly
@@ -240,9 +241,9 @@ def receiver_of(name: str, given: object, own: str = "") -> str:
             like a secret.
     """
     owner = owner_of(name, given)
-    if holds_secret(owner):
+    if len(owner) >= SECRET_LIKE_LENGTH_MIN and holds_secret(owner):
         raise InvalidInput(f"{name} looks like a secret, which would be kept and shown; give the identity string")
-    if owner.startswith(RESERVED_BEGINNINGS) and not (own and owner.startswith(own)):
+    if ":" in owner and owner.startswith(RESERVED_BEGINNINGS) and not (own and owner.startswith(own)):
         reserved = owner.partition(":")[0]
         raise InvalidInput(f"owners that begin with {reserved}: are reserved; use another identity string")
     return owner

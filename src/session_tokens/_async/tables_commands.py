@@ -265,7 +265,8 @@ class AsyncTablesCommands(AsyncTablesCore):
             yielder_key: its owner; for an unassigned token its previous owner or ``""``.
             receiver_key: holds it in their living session, or parked until their next.
         """
-        given_owner(yielder_key)
+        if yielder_key.__class__ is not str:
+            given_owner(yielder_key)
         receiver = inputs.owner_of("receiver_key", receiver_key)
         if self._mirror is not None:
             await self._refresh_token(t_token)

@@ -146,7 +146,7 @@ class AsyncTokenCommands(AsyncCore):
         named = self._token_key(key)
         giver = None if giver is None else inputs.owner_of("giver", giver)
         receiver = inputs.receiver_of("receiver", receiver)
-        expected = inputs.version_of("epoch", epoch)
+        expected = None if epoch is None else inputs.version_of("epoch", epoch)
         return await self._issue(
             "transfer_token",
             idempotency_key,

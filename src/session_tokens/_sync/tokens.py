@@ -147,7 +147,7 @@ class SyncTokenCommands(SyncCore):
         named = self._token_key(key)
         giver = None if giver is None else inputs.owner_of("giver", giver)
         receiver = inputs.receiver_of("receiver", receiver)
-        expected = inputs.version_of("epoch", epoch)
+        expected = None if epoch is None else inputs.version_of("epoch", epoch)
         return self._issue(
             "transfer_token",
             idempotency_key,

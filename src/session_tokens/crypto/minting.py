@@ -55,15 +55,13 @@ _BODY_MAX = base62(2**256 - 1, 43)
 _ID_BODY_MAX = base62(2**128 - 1, 22)  # begins with a 7: three bits choose the first letter
 
 
-def _checksum(covered: str) -> str:
-    number = crc32(covered.encode("ascii"))
-    rest, low = divmod(number, 3844)
-    high, middle = divmod(rest, 3844)
-    return _PAIRS[high] + _PAIRS[middle] + _PAIRS[low]
+def _checksum(covered: bytes) -> str:
+    number = crc32(covered)
+    return _PAIRS[number // 3844**2] + _PAIRS[number // 3844 % 3844] + _PAIRS[number % 3844]
 
 
-def _short_checksum(covered: str) -> str:
-    return _PAIRS[crc32(covered.encode("ascii")) % 3844]
+def _short_checksum(covered: bytes) -> str:
+    return _PAIRS[crc32(covered) % 3844]
 
 
 def _short_body() -> str:
@@ -71,41 +69,35 @@ def _short_body() -> str:
     while True:
         letters = os.urandom(44).translate(_LETTERS, _UNFAIR)
         if len(letters) >= 32:
-            return letters[:32].decode("ascii")
-
-
-def random_body() -> str:
-    """Return 43 base62 characters worth 256 random bits from the operating system, each value as likely."""
-    while True:
-        letters = os.urandom(56).translate(_LETTERS, _UNFAIR)
-        body = letters[:43].decode("ascii")
-        if len(body) == 43 and body <= _BODY_MAX:
-            return body
+            return letters[:32].decode()
 
 
 def new_secret(prefix: str, partition: str = PARTITION) -> str:
-    """Mint a secret: 256 bits from the operating system (a short one: 190), with its checksum."""
+    """Mint a secret: 256 bits from the operating system (a short one: 190), each value as likely, with its checksum."""
     if prefix == SHORT_SECRET:
         covered = prefix + partition + _short_body()
-        return covered + _short_checksum(covered)
-    covered = prefix + partition + random_body()
-    return covered + _checksum(covered)
+        return covered + _short_checksum(covered.encode())
+    while True:
+        body = os.urandom(56).translate(_LETTERS, _UNFAIR)[:43].decode()
+        if len(body) == 43 and body <= _BODY_MAX:
+            covered = prefix + partition + body
+            return covered + _checksum(covered.encode())
 
 
 def secret_of(prefix: str, number: bytes, partition: str = PARTITION) -> str:
     """Return the secret whose 256 bits are ``number`` (32 bytes), as a derived secret is made; a short one: modulo."""
     if prefix == SHORT_SECRET:
         covered = prefix + partition + base62(int.from_bytes(number) % 62**32, 32)
-        return covered + _short_checksum(covered)
+        return covered + _short_checksum(covered.encode())
     covered = prefix + partition + base62(int.from_bytes(number), 43)
-    return covered + _checksum(covered)
+    return covered + _checksum(covered.encode())
 
 
 def new_id(prefix: str, partition: str = PARTITION) -> str:
     """Mint a public id: 128 random bits, each value as likely."""
     while True:
         drawn = os.urandom(32)
-        body = ALPHABET[drawn[0] & 7] + drawn[1:].translate(_LETTERS, _UNFAIR)[:21].decode("ascii")
+        body = ALPHABET[drawn[0] & 7] + drawn[1:].translate(_LETTERS, _UNFAIR)[:21].decode()
         if len(body) == 22 and body <= _ID_BODY_MAX:
             return prefix + partition + body
 
@@ -116,26 +108,23 @@ def is_secret(prefix: str, text: str) -> bool:
     Other lengths, alphabets, spellings, partitions and values of 2^256 or more are not.
     """
     if prefix == SHORT_SECRET:
-        return (
-            len(text) == SHORT_SECRET_LENGTH
-            and text.startswith(prefix)
-            and text.isascii()
-            and text[4:].isalnum()
-            and _short_checksum(text[:38]) == text[38:]
-        )
-    return (
-        len(text) == SECRET_LENGTH
-        and text.startswith(prefix)
-        and text.isascii()
-        and text[4:].isalnum()
-        and text[6:49] <= _BODY_MAX
-        and _checksum(text[:49]) == text[49:]
-    )
+        return _is_short_secret(text)
+    if len(text) != SECRET_LENGTH or not text.startswith(prefix) or not text.isascii():
+        return False
+    letters = text.encode()  # bytes are looked through ten times as fast as characters
+    return letters[4:].isalnum() and text[6:49] <= _BODY_MAX and _checksum(letters[:49]) == text[49:]
+
+
+def _is_short_secret(text: str) -> bool:
+    if len(text) != SHORT_SECRET_LENGTH or not text.startswith(SHORT_SECRET) or not text.isascii():
+        return False
+    letters = text.encode()
+    return letters[4:].isalnum() and _short_checksum(letters[:38]) == text[38:]
 
 
 def is_session_secret(text: str) -> bool:
     """Whether ``text`` is a well-formed secret of a session, of either length; asks no store."""
-    return is_secret(SESSION_SECRET, text) or is_secret(SHORT_SECRET, text)
+    return is_secret(SESSION_SECRET, text) or _is_short_secret(text)
 
 
 def holds_secret(text: str) -> bool:
@@ -151,7 +140,7 @@ def begins_with_secret(text: str) -> bool:
 
 def is_id(prefix: str, text: str) -> bool:
     """Whether ``text`` is a well-formed public id of that kind; asks no store."""
-    return len(text) == ID_LENGTH and text.startswith(prefix) and text.isascii() and text[4:].isalnum()
+    return len(text) == ID_LENGTH and text.startswith(prefix) and text.isascii() and text.encode()[4:].isalnum()
 
 
 class Keyring(Protocol):

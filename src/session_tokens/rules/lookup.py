@@ -13,7 +13,7 @@ from ..clock import NEVER
 from ..contract.queries import Get, Query, SessionResult
 from ..contract.transaction import Transaction
 from ..errors import SessionEnded, UnknownSession, UnknownToken
-from ..records import OwnerEntry, Session, Token
+from ..records import NO_DETAILS, OwnerEntry, Session, Token
 from ..settings import ENDED_RETENTION_MS
 
 Key = str | tuple[str, ...]
@@ -141,18 +141,31 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
         UnknownToken: there is none, it is dead, or it was named by a secret and does not authenticate.
     """
     stored = tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
-    if stored is not None:
-        present, session = stored, None if stored.session_id is None else tx.session(stored.session_id)
-        if session is not None and session.details.successor is not None:
-            present, session = stored.followed(session, tx.session(session.details.successor))
-        token = present.as_of(tx.now, session, None if session is None else tx.entry(session.owner))
-        if token is not None and (isinstance(key, str) or token.unassigned_at is None):
-            if token.session_id is None:
-                session = None
-            changes = tx.changes  # as in standing(), on the way of every command on a token
-            if token.deadline < changes.not_after:
-                changes.not_after = token.deadline
-            if session is not None and session.deadline < changes.not_after:
-                changes.not_after = session.deadline
-            return stored, token, session
-    raise UnknownToken("no living token answers to that key; list_tokens() shows those of an owner")
+    if stored is None:
+        raise _unknown_token()
+    token = stored
+    if stored.session_id is None:
+        session = entry = None
+    else:
+        session = tx.session(stored.session_id)
+        if session is not None and session.details is not NO_DETAILS and session.details.successor is not None:
+            token, session = stored.followed(session, tx.session(session.details.successor))
+        entry = None if session is None else tx.entry(session.owner)
+    # What authenticates stands as it is; nearly all do, and it is less to ask.
+    if not token.authenticates(tx.now, session, entry):
+        standing_now = token.as_of(tx.now, session, entry)
+        if standing_now is None or (standing_now.unassigned_at is not None and not isinstance(key, str)):
+            raise _unknown_token()
+        token = standing_now
+        if token.session_id is None:
+            session = None
+    changes = tx.changes  # as in standing(), on the way of every command on a token
+    if token.deadline is not NEVER and token.deadline < changes.not_after:
+        changes.not_after = token.deadline
+    if session is not None and session.deadline < changes.not_after:
+        changes.not_after = session.deadline
+    return stored, token, session
+
+
+def _unknown_token() -> UnknownToken:
+    return UnknownToken("no living token answers to that key; list_tokens() shows those of an owner")

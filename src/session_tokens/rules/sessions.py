@@ -139,13 +139,7 @@ def open_session(
         others = tx.sessions_of(owner)
         count = tx.session_count_of(owner)
         if count >= policy.max_sessions:
-            staying = [each for each in others if lives(tx, each, entry) and (leaving is None or each.id != leaving.id)]
-            replaced = _to_replace(tx, policy, policy.max_sessions, staying)
-            if count > len(others) and policy.session_policy != "refuse":
-                gone = {each.id for each in replaced}
-                staying = [each for each in staying if each.id not in gone]
-                if len(staying) + count - len(others) >= policy.max_sessions:
-                    epoch = _end_unreadable(tx, entry, owner, others, staying)
+            replaced, epoch = _at_the_cap(tx, policy, policy.max_sessions, owner, entry, others, count, leaving)
     created_at, details = now, opening.details
     if others and others[-1].created_at >= now:
         created_at = others[-1].created_at + 1
@@ -158,14 +152,40 @@ def open_session(
         None, None, None, now if parked and len(parked) == policy.cleaning_batch else deadline,
         epoch, 1, details, opening.client_id, opening.name, clock,
     )  # fmt: skip
-    for other in replaced:
-        replace_session(tx, policy, other, session.id)
-    for token in parked:
-        if lasts(tx, token):
-            tx.put_token(token, token.in_session(session.id))
+    if replaced or parked:
+        for other in replaced:
+            replace_session(tx, policy, other, session.id)
+        for token in parked:
+            if lasts(tx, token):
+                tx.put_token(token, token.in_session(session.id))
     tx.put_session(None, session)
     tx.note((SESSION_OPENED, session, None))
     return session
+
+
+def _at_the_cap(
+    tx: Transaction,
+    policy: Policy,
+    cap: int,
+    owner: str,
+    entry: OwnerEntry | None,
+    others: Sequence[Session],
+    count: int,
+    leaving: Session | None,
+) -> tuple[Sequence[Session], int]:
+    """Return which sessions of an owner who has ``count`` give way, and the epoch that a new one gets.
+
+    Raises:
+        LimitReached: the policy is ``refuse``.
+    """
+    staying = [each for each in others if lives(tx, each, entry) and (leaving is None or each.id != leaving.id)]
+    replaced = _to_replace(tx, policy, cap, staying)
+    if count > len(others) and policy.session_policy != "refuse":
+        gone = {each.id for each in replaced}
+        staying = [each for each in staying if each.id not in gone]
+        if len(staying) + count - len(others) >= cap:
+            return replaced, _end_unreadable(tx, entry, owner, others, staying)
+    return replaced, 0 if entry is None else entry.epoch
 
 
 def _refuse_too_many(tx: Transaction, owner: str, entry: OwnerEntry | None) -> None:

@@ -164,8 +164,11 @@ def receiving_session(tx: Transaction, receiver: str) -> Session | None:
     if entry is not None and entry.disabled_at is not None:
         raise OwnerDisabled("the receiver is disabled; enable_owner() lifts it", owner=receiver)
     newest = tx.sessions_of(receiver, NEWEST_READ, True)
-    for session in reversed(newest):
-        if lives(tx, session, entry):
+    for session in newest if len(newest) == 1 else reversed(newest):
+        if session.alive(tx.now, entry):
+            changes = tx.changes  # as in lives(), on the way of every transfer
+            if session.deadline < changes.not_after:
+                changes.not_after = session.deadline
             return session
     if len(newest) == NEWEST_READ:
         for session in reversed(tx.sessions_of(receiver)):

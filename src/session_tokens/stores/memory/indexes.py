@@ -8,8 +8,6 @@ from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from ...clock import NEVER
-from ...contract.changes import Changes
-from ...records import IdempotencyRecord, OwnerEntry, ServiceKey
 
 Bucket = str | list[str] | dict[str, None]
 """The members under one key: a bare string for one, a list for a few, a dict above ``LIST_MAX``."""
@@ -38,17 +36,17 @@ def add_member(index: dict[str, Bucket], key: str, member: str) -> None:
 def drop_member(index: dict[str, Bucket], key: str, member: str) -> None:
     """Take a member away from under a key; nothing happens if it is not there."""
     bucket = index.get(key)
-    if bucket is None:
-        return
     if bucket.__class__ is str:
         if bucket == member:
             del index[key]
     elif bucket.__class__ is list:
-        if member in bucket:
+        try:
             bucket.remove(member)
-            if not bucket:
-                del index[key]
-    else:
+        except ValueError:
+            return
+        if not bucket:
+            del index[key]
+    elif bucket is not None:
         bucket.pop(member, None)  # type: ignore[union-attr, call-arg, arg-type]  # the class was just asked
         if not bucket:
             del index[key]
@@ -147,13 +145,17 @@ def place_of(record: _Placed) -> tuple[int, str]:
 class Order:
     """All records of one kind in the order of listings.
 
-    A dictionary keeps its records in the order of their creation, and their ``created_at`` never goes back: only what
-    was created since the last listing has to be sorted, and only the records of one millisecond among themselves.
+    A dictionary keeps its records in the order of their creation, and their ``created_at`` goes back by ``ahead_ms`` at
+    the most: only what was created since the last listing has to be sorted, and what is not much older.
+
+    Attributes:
+        ahead_ms: by how much ``created_at`` of a record may be later than the instant of its creation.
     """
 
-    __slots__ = ("_newest", "_places")
+    __slots__ = ("_newest", "_places", "ahead_ms")
 
     def __init__(self) -> None:
+        self.ahead_ms = 0
         self._places: list[tuple[int, str]] = []
         self._newest: tuple[int, str] | None = None
 
@@ -178,7 +180,7 @@ class Order:
         self._newest = newest
         if len(self._places) > 2 * len(records) + LIST_MAX:
             self._places = []
-        last = self._places[-1][0] if self._places else -1
+        last = self._places[-1][0] - self.ahead_ms if self._places else -1
         new: list[tuple[int, str]] = []
         for id in reversed(records):
             record = records[id]
@@ -187,29 +189,3 @@ class Order:
             new.append((record.created_at, record.id))
         known = bisect_left(self._places, (last, ""))
         self._places[known:] = sorted({*self._places[known:], *new})
-
-
-def write_rest(
-    changes: Changes,
-    entries: dict[str, OwnerEntry],
-    outcomes: dict[str, IdempotencyRecord],
-    settings: dict[str, str],
-    keys: dict[str, ServiceKey],
-) -> None:
-    """Write what a change set says of everything but sessions and tokens."""
-    for _, entry in changes.entries:
-        entries[entry.owner] = entry
-    for record in changes.idempotency:
-        outcomes[record.key] = record
-    for key in changes.forgotten:
-        outcomes.pop(key, None)
-    for name, text in changes.settings:
-        if text is None:
-            settings.pop(name, None)
-        else:
-            settings[name] = text
-    for old_key, new_key in changes.keys:
-        if new_key is not None:
-            keys[new_key.id] = new_key
-        elif old_key is not None:
-            keys.pop(old_key.id, None)

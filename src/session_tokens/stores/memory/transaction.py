@@ -20,12 +20,13 @@ class MemoryTransaction:
     """The one transaction of a memory store; its reads are the tables' own."""
 
     __slots__ = (
-        "_store", "changes", "entry", "idempotency", "note", "notes", "now", "rare", "service_key", "session",
-        "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
+        "_owners", "_sessions", "_store", "changes", "entry", "idempotency", "note", "notes", "now", "rare",
+        "service_key", "session", "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
     )  # fmt: skip
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
+        self._sessions, self._owners = store.sessions, store.owners
         self.now = 0
         self.session: Callable[[str], Session | None] = store.sessions.get
         self.session_by_lookup: Callable[[str], Session | None] = store.sessions_by_lookup.get
@@ -51,12 +52,12 @@ class MemoryTransaction:
 
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
         """The sessions of an owner that were not ended, oldest first: all, or at most the oldest or newest few."""
-        bucket = self._store.owners.get(owner)
+        bucket = self._owners.get(owner)
+        if bucket.__class__ is str:
+            return (self._sessions[bucket],)
         if bucket is None:
             return ()
-        sessions = self._store.sessions
-        if bucket.__class__ is str:
-            return (sessions[bucket],)
+        sessions = self._sessions
         if limit is None:
             return [sessions[id] for id in bucket]
         if newest:
@@ -65,7 +66,8 @@ class MemoryTransaction:
 
     def session_count_of(self, owner: str) -> int:
         """How many sessions of an owner were not ended."""
-        return member_count(self._store.owners, owner)
+        bucket = self._owners.get(owner)
+        return 0 if bucket is None else 1 if isinstance(bucket, str) else len(bucket)
 
     def predecessors_of(self, session_id: str) -> Sequence[Session]:
         """The replaced sessions whose transferable tokens are in that session, oldest first."""
