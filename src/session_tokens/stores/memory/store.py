@@ -241,7 +241,7 @@ class MemoryStore(MemoryTables):
         if query.what == "peppers":
             return ()
         if query.what == "due":
-            due = self._session_deadlines.due(now, query.limit, self._session_sweep_at)
+            due = self.session_deadlines.due(now, query.limit, self._session_sweep_at)
             return [self._session_found(self.sessions[id]) for id in due]
         return self._sessions_listed(query) if query.what == "sessions" else self._tokens_listed(query)
 
