@@ -65,11 +65,12 @@ def trimmed(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
     What most sessions and tokens lack is taken away at once: a step for each costs as much as making a message of it.
     """
+    end = len(row)
     if row[-_RARE:] == _NO_DETAILS_ROW:
-        row = row[:-_RARE]
-    while row and row[-1] is None:
-        row = row[:-1]
-    return row
+        end -= _RARE
+    while end and row[end - 1] is None:
+        end -= 1
+    return row[:end]
 
 
 def padded(row: Sequence[Any], width: int) -> Sequence[Any]:
@@ -110,8 +111,7 @@ def session_of(row: Sequence[Any], clock: Clock) -> Session:
         ) = row[:_OWN]  # fmt: skip
         rest = tuple(row[_OWN:])
         details = NO_DETAILS if rest == _NO_DETAILS_ROW else _session_details(*rest)
-        numbers = deadline + sweep_at + version + created_at + details.moves + details.ahead_ms
-        if detachable not in (0, 1) or not isinstance(numbers, int):
+        if detachable not in (0, 1) or not isinstance(deadline + sweep_at + version + created_at, int):
             raise ValueError("a number is none")
     except (ValueError, TypeError) as error:
         raise CorruptRecord(
@@ -140,8 +140,8 @@ def _session_details(
     *rest: Any,
 ) -> SessionDetails:
     """Return the details in the columns of a session that has some."""
-    if secret_kind not in (None, SHORT_SECRET) or not isinstance(data, str):
-        raise ValueError("a kind of secret or data is none")
+    if secret_kind not in (None, SHORT_SECRET) or not isinstance(data, str) or not isinstance(moves + ahead_ms, int):
+        raise ValueError("a kind of secret, data or a number is none")
     versions = {} if data_versions == "{}" else json.loads(data_versions)
     return SessionDetails(label, user_agent, address, data, versions, successor, moves, ahead_ms, secret_kind, *rest)
 

@@ -101,12 +101,12 @@ class MemoryStore(MemoryTables):
                 now = tx.now
                 self._apply_rest(changes, now)
                 tx.renew()
-                break
             except BaseException:
                 tx.renew()
                 raise
             finally:
                 self._lock.release()
+            break
         else:
             raise StoreUnavailable("the store is closed; open it again")
         self.listeners.tell(changes.notes, now)

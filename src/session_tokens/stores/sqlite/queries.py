@@ -59,7 +59,8 @@ class Records(Rows):
 
     def session_lately(self, lookups: Sequence[str]) -> SessionResult:
         """Return the session that is looked up by one of these, with its owner's entry."""
-        if not self._is_unchanged() or (found := self._sessions_lately.get(lookups[0])) is None:
+        found = self._sessions_lately.get(lookups[0])
+        if found is None or not self._is_unchanged():
             found = self.session_found("lookup", lookups)
             if found.session is not None:  # strangers' guesses are not worth remembering
                 _remember(self._sessions_lately, lookups[0], found)
@@ -67,7 +68,8 @@ class Records(Rows):
 
     def token_lately(self, lookups: Sequence[str]) -> TokenNow:
         """Return the token that is looked up by one of these, with its session and that owner's entry."""
-        if not self._is_unchanged() or (found := self._tokens_lately.get(lookups[0])) is None:
+        found = self._tokens_lately.get(lookups[0])
+        if found is None or not self._is_unchanged():
             found = self.token_found("lookup", lookups).followed()
             if found[0] is not None:
                 _remember(self._tokens_lately, lookups[0], found)
@@ -76,8 +78,8 @@ class Records(Rows):
     def _is_unchanged(self) -> bool:
         """Whether no other connection, of any process, has committed since this was last asked.
 
-        It costs a third of a look-up. What is found after it was asked is at least as new as its answer, so a commit
-        in between makes the next answer another one.
+        It costs a third of a look-up, so it is asked only where something is remembered. All of that was found after
+        it was asked the last time, so it is at least as new as that answer, and a commit since makes the next another.
         """
         (version,) = self._execute("PRAGMA data_version").fetchone()
         if version == self._version:
