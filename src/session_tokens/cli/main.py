@@ -292,7 +292,7 @@ def _event_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
 
 
 def _store_commands(commands: Any) -> None:
-    summary = "migrate, check or copy a store, or give a copy up"
+    summary = "migrate, check, copy, back up or restore a store, or give a copy up"
     store = commands.add_parser("store", help=summary, description=summary, allow_abbrev=False)
     store.set_defaults(store=None)
     actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
@@ -315,6 +315,14 @@ def _store_commands(commands: Any) -> None:
     copy = action("copy", "copy everything into an empty store, or go on with that")
     copy.add_argument("source", metavar="FROM", help="the URL of a store that nothing uses meanwhile")
     copy.add_argument("target", metavar="TO", help="the URL of the store to fill")
+
+    backup = action("backup", "write everything that a store holds into a new file, while it is in use")
+    backup.add_argument("file", metavar="FILE", help="the file to make; its key file, if it has one, is FILE.key")
+    backup.add_argument("--store", metavar="URL", help="else SESSION_TOKENS_STORE")
+
+    restore = action("restore", "put a backup into an empty store, or one that is not there")
+    restore.add_argument("file", metavar="FILE", help="what store backup made")
+    restore.add_argument("--store", metavar="URL", help="else SESSION_TOKENS_STORE")
 
     abandon = action("abandon", "empty a store into which a copy was begun and not finished")
     _one_store(abandon)

@@ -9,7 +9,7 @@ from . import exits
 from .operating import check, store_url
 from .output import print_json, print_record, progress
 
-__all__ = ["abandon", "check", "copy", "migrate"]
+__all__ = ["abandon", "backup", "check", "copy", "migrate", "restore"]
 
 
 def migrate(options: Namespace) -> int:
@@ -46,6 +46,38 @@ def copy(options: Namespace) -> int:
     print_record({**{f"{kind} records": count for kind, count in counts.items()}, "events": events})
     if not written:
         print("the target held all of it already", file=sys.stderr)
+    return exits.OK
+
+
+def backup(options: Namespace) -> int:
+    """Write everything that a store holds into a new file, while it is in use."""
+    from ..rules.moving import ENDS, setting_moved, within_ends
+    from ..stores.backup import Moving, backup_store
+
+    with progress("backed up", quiet=options.json) as show:
+        made = backup_store(store_url(options), options.file, show, Moving(setting_moved, ENDS, within_ends))
+    if options.json:
+        print_json({"file": options.file, "records": made.records, "key_file": made.key_file})
+        return exits.OK
+    print(f"{made.records} records are in {options.file}")
+    if made.key_file is not None:
+        print(f"It needs {made.key_file}: keep that elsewhere, who has both has every record", file=sys.stderr)
+    else:
+        print("It needs the keys that the store was opened with; they are not in it", file=sys.stderr)
+    return exits.OK
+
+
+def restore(options: Namespace) -> int:
+    """Put a backup into a store that is empty, or not there; exit code 4 where it holds something."""
+    from ..rules.moving import setting_moved
+    from ..stores.backup import restore_store
+
+    with progress("put back", quiet=options.json) as show:
+        made = restore_store(options.file, store_url(options), show, setting_moved)
+    if options.json:
+        print_json({"records": made.records, "key_file": made.key_file})
+    else:
+        print(f"{made.records} records were put back")
     return exits.OK
 
 

@@ -82,6 +82,14 @@ def entry_name(number: int, chain: int = 0) -> str:
     return f"{ENTRY_PREFIX}{chain:04d}:{number:016d}" if chain else f"{ENTRY_PREFIX}{number:016d}"
 
 
+def place_of_entry(name: str) -> tuple[int, int] | None:
+    """Return the chain and number of the entry that a setting holds, ``None`` for other settings."""
+    if not name.startswith(ENTRY_PREFIX):
+        return None
+    chain, _, number = name.removeprefix(ENTRY_PREFIX).rpartition(":")
+    return (int(chain or 0), int(number)) if number.isdigit() and (not chain or chain.isdigit()) else None
+
+
 def first_head(chain: int) -> Head:
     """Return the head of an empty chain; no two begin alike, so that one does not pass for another."""
     return Head(0, f"{chain:064d}")

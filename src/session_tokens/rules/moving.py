@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from ..events import event_id
+from .audit import CHAINS, HEAD_SETTING, head_name, head_of, place_of_entry
 from .events import CURSORS
 from .webhooks import STATE, state_of, text_of_state
 
@@ -48,3 +50,23 @@ def _state_moved(text: str, moved: Moved) -> str:
     dead = [each._replace(event=each.event._replace(id=new[each.event.id])) for each in state.dead]
     cursor = None if state.cursor is None else moved.cursor(state.cursor)
     return text_of_state(state._replace(cursor=cursor, waiting=waiting, dead=dead))
+
+
+ENDS = tuple(map(head_name, range(CHAINS)))
+"""The settings that say where the chains of an audit log end."""
+
+
+def within_ends(name: str, ends: Mapping[str, str]) -> bool:
+    """Whether a setting belongs into a backup in which the chains of the audit log end so; the ends themselves do not.
+
+    Args:
+        name: of the setting.
+        ends: name of the end → text, of the chains that had entries when the backup began.
+    """
+    if name.startswith(HEAD_SETTING):
+        return False
+    place = place_of_entry(name)
+    if place is None:
+        return True
+    chain, number = place
+    return number <= head_of(ends.get(head_name(chain)), chain).number

@@ -136,3 +136,19 @@ def copied_events(source: BlockingStore, target: BlockingStore, mark: str, name:
         return compared_events(source, target), len(missing)
     except DifferentLog:
         raise StoreError("the events in the copy are not those of the source: stop what uses either of them") from None
+
+
+def events_of_now(source: BlockingStore, target: BlockingStore, mark: str, name: str) -> tuple[MovedEvents, int]:
+    """Copy the events that there are now into an empty store; those that come meanwhile are left out.
+
+    Args:
+        source: of the events; it may be in use.
+        target: empty, and marked by the setting ``mark`` with the text ``name``.
+
+    Raises:
+        StoreError: events are held back.
+    """
+    ours = Log(source)
+    for at in range(0, len(ours.events), BATCH):
+        target.run_now(put_events, ours.events[at : at + BATCH], mark, name)
+    return MovedEvents(ours, Log(target)), len(ours.events)

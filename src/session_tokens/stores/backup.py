@@ -1,0 +1,199 @@
+"""Backs a store up into one file that can be kept anywhere, while the store is in use, and puts it back.
+
+An SQLite file is copied as of one instant by SQLite itself. Of a store on a server the backup is an SQLite file too, so
+that one kind of file is put back into whatever store is wanted.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from ..crypto.key_file import given_keys, key_file_of, read_key_file, replace_key_file
+from ..crypto.safe_places import insist_on_safe_folder
+from ..errors import Conflict, CorruptRecord, InvalidInput, StoreUnavailable
+from .common.backing_up import BackingUp, Within
+from .common.copying import MoveSetting
+from .common.kinds import KINDS
+from .common.store_url import store_url_of
+from .connect import copy_mark_of, copy_store, insist_it_is_there, open_anyway_now, open_store_now
+from .sqlite.schema import spaces_of
+
+PAGES_AT_ONCE = 512
+"""Of the file, between two signs of how far it has come."""
+Progress = Callable[[int, int], None]
+
+
+class BackedUp(NamedTuple):
+    """What a backup holds, or what was put back.
+
+    Attributes:
+        records: how many there are, of all kinds.
+        key_file: where the keys are that it needs; ``None`` where they are given another way, and not in it.
+    """
+
+    records: int
+    key_file: str | None
+
+
+class Moving(NamedTuple):
+    """How settings go into a backup; ``rules.moving`` has all three."""
+
+    move: MoveSetting
+    ends: Sequence[str]
+    within: Within
+
+
+def backup_store(url: str, file: str, progress: Progress, moving: Moving) -> BackedUp:
+    """Write everything that a store holds into a new file, while it is in use.
+
+    Whatever was acknowledged before this began is in it. The file appears whole or not at all.
+
+    Args:
+        url: of the store; see ``open_store``.
+        file: the path of the file to make; ``<file>.key`` is made beside it where the store has a key file of its own.
+        progress: ``progress(done, total)``, called now and then.
+        moving: how settings go into it.
+
+    Raises:
+        InvalidInput: a store in memory, one that is not there, or a place that a file may not be in.
+        Conflict: there is such a file already.
+        StoreError: the store cannot be read, or the file not be written.
+    """
+    named, path = store_url_of(url), Path(os.path.abspath(file))
+    if named.kind == "memory":
+        raise InvalidInput("a store in memory ends with its process and cannot be backed up; name one that outlives it")
+    insist_it_is_there(url)
+    _insist_it_is_new(path)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        if named.kind == "sqlite":
+            source = Path(os.path.abspath(named.path))
+            _copied_file(source, draft, progress)
+            keys = key_file_of(source) if given_keys(None) is None else None
+        else:
+            _dumped(url, draft, progress, moving)
+            keys = None
+        return BackedUp(_put_in_place(draft, path, keys), None if keys is None else str(key_file_of(path)))
+    finally:
+        for rest in ("", "-wal", "-shm", "-journal", ".reserve"):
+            draft.with_name(draft.name + rest).unlink(missing_ok=True)
+
+
+def restore_store(file: str, url: str, progress: Progress, move: MoveSetting) -> BackedUp:
+    """Put a backup into a store that is empty, or not there.
+
+    Args:
+        file: what ``backup_store`` made, with its key file where it has one.
+        url: of the store; see ``open_store``.
+        progress: ``progress(done, total)``, called now and then.
+        move: what moves settings where events have other ids; see ``copy_store``.
+
+    Raises:
+        InvalidInput: there is no such file, a store in memory, or keys that are not those of the backup.
+        Conflict: the store holds something, or its file is there.
+        StoreError: the file cannot be read, or the store not be written.
+    """
+    named, path = store_url_of(url), Path(os.path.abspath(file))
+    if not path.is_file():
+        raise InvalidInput(f"there is no backup {path}")
+    if named.kind != "sqlite":
+        counts, _, _ = copy_store(f"sqlite:///{path}", url, progress, move)
+        return BackedUp(sum(counts.values()), None)
+    target = Path(os.path.abspath(named.path))
+    _insist_it_is_new(target)
+    draft = target.with_name(f"{target.name}.{secrets.token_hex(8)}.new")
+    beside = key_file_of(path)
+    keys = beside if given_keys(None) is None and beside.exists() else None
+    try:
+        _copied_file(path, draft, progress)
+        return BackedUp(_put_in_place(draft, target, keys), None if keys is None else str(key_file_of(target)))
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _insist_it_is_new(path: Path) -> None:
+    insist_on_safe_folder(path, "database")
+    for there in (path, path.with_name(path.name + "-wal")):
+        if there.exists() or there.is_symlink():
+            raise Conflict(f"there is a file {there} already; name one that is not there, or move it away")
+
+
+def _copied_file(source: Path, draft: Path, progress: Progress) -> None:
+    """Copy a database as of one instant, whatever is written meanwhile."""
+    try:
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with closing(sqlite3.connect(f"file:{quote(str(source))}?mode=ro", uri=True, isolation_level=None)) as reading:
+            reading.execute("BEGIN")
+            reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from now on it sees this instant
+            with closing(sqlite3.connect(draft, isolation_level=None)) as writing:
+                reading.backup(
+                    writing, pages=PAGES_AT_ONCE, progress=lambda status, left, total: progress(total - left, total)
+                )
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{source} cannot be copied to {draft.parent}: {error}") from error
+    except OSError as error:
+        raise StoreUnavailable(f"{draft} cannot be written: {error.strerror}") from error
+
+
+def _dumped(url: str, draft: Path, progress: Progress, moving: Moving) -> None:
+    """Write what a store on a server holds into a database, under the keys that were given."""
+    target = f"sqlite:///{draft}?synchronous=OFF"  # it is synced once, at the end
+    backing_up = BackingUp(
+        lambda space: open_store_now(url, space=space),
+        lambda space: open_anyway_now(target, space=space),
+        copy_mark_of(url),
+        progress,
+        *moving,
+    )
+    backing_up.run()
+
+
+def _put_in_place(draft: Path, path: Path, keys: Path | None) -> int:
+    """Give a whole file its name, after its keys have theirs; return how many records it holds."""
+    count = _alone(draft)
+    if keys is not None:
+        beside = key_file_of(path)
+        held = read_key_file(keys)
+        if beside.exists():
+            there = read_key_file(beside)
+            if (there.peppers, there.data, there.index) != (held.peppers, held.data, held.index):
+                raise Conflict(f"the key file {beside} holds other keys; move it away, or name another file")
+        else:
+            replace_key_file(beside, held)
+    try:
+        os.link(draft, path, follow_symlinks=False)
+    except FileExistsError:
+        raise Conflict(f"there is a file {path} already; name one that is not there") from None
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be made: {error.strerror}") from error
+    draft.unlink()
+    _sync(path.parent)
+    return count
+
+
+def _alone(draft: Path) -> int:
+    """Make a database one file, with nothing beside it, on the disk; return how many records it holds."""
+    with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if said != "ok":
+            raise CorruptRecord(f"the copy is not whole ({said}); session-tokens check names what is wrong")
+        tables = [f"{space}{kind.table}" for space in spaces_of(connection) for kind in KINDS.values()]
+        count: int = sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
+    _sync(draft)
+    return count
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
