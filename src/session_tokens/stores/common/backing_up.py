@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from ...contract.queries import SettingOf
+from ...contract.queries import Get
 from ...contract.store import BlockingStore
 from ...errors import Conflict
 from .copied_events import events_of_now
@@ -66,7 +66,7 @@ class BackingUp(Copying):
 
     def _ends_of(self, source: BlockingStore) -> dict[str, str]:
         """Return where chains end now, as of one instant."""
-        found = source.read_now([SettingOf(name) for name in self._ends]).found
+        found = source.read_now([Get("setting", name) for name in self._ends]).found
         return {name: one.value for name, one in zip(self._ends, found, strict=True) if one.value is not None}
 
     def _taken(self, kind: str, records: dict[str, Copied | None], ends: Mapping[str, str]) -> dict[str, Copied | None]:
