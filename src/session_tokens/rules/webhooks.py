@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from ..contract.queries import Get
@@ -22,6 +21,7 @@ from ..events import (
     WEBHOOK_ROTATED,
     Event,
 )
+from ..records.session import as_datetime
 from ..settings import UNSET, Unset
 
 HOOKS = "webhooks"
@@ -192,7 +192,7 @@ def rotate_hook(tx: Transaction, id: str, overlap_ms: int) -> int:
 
 
 def _instant(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(" ", "seconds").replace("+00:00", " UTC")
+    return as_datetime(at_ms).isoformat(" ", "seconds").replace("+00:00", " UTC")
 
 
 @reads(lambda id, url, kinds, is_on: [Get("setting", HOOKS)])
