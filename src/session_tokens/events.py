@@ -54,9 +54,8 @@ KINDS = (
 )  # fmt: skip
 """What happens; a gap is none of it."""
 
-_OF_NO_OWNER = frozenset(
-    {WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED, SETTING_CHANGED}
-)
+WEBHOOK_KINDS = frozenset({WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED})
+_OF_NO_OWNER = WEBHOOK_KINDS | {SETTING_CHANGED}
 
 Place = tuple[int, int]
 """Where an event stands in a store's log; later ones have greater places."""

@@ -43,6 +43,8 @@ def receiving() -> Iterator[Receiver]:
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # so that connections are kept
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             message = json.loads(body)

@@ -17,6 +17,7 @@ from session_tokens.clock import ManualClock
 from session_tokens.contract.queries import Get
 from session_tokens.contract.transaction import Transaction, reads
 from session_tokens.events import KINDS
+from session_tokens.rules import webhooks as rules
 from session_tokens.rules.webhooks import HOOKS, STATE, Hook, take_lease
 from session_tokens.webhooks import delivering
 from session_tokens.webhooks.delivering import BACKOFF_S, Deliverer
@@ -31,6 +32,7 @@ from session_tokens.webhooks.hooks import (
 )
 from session_tokens.webhooks.sending import Sender
 from tests.helpers.running_service import RunningService
+from tests.helpers.waiting import wait_until
 from tests.helpers.webhook_receiver import Receiver, receiving
 
 DURABLE = Settings(max_sessions=None, events="durable")
@@ -66,7 +68,11 @@ async def desk_at(url: str, receiver: Receiver, **options: Any) -> AsyncIterator
     clock = ManualClock()
     async with await AsyncSessionTokens.open(url, settings=DURABLE, clock=clock, sweep=False) as tokens:
         hook, secret = await add_webhook(tokens, f"{receiver.url}/hooks?a=b", **({"kinds": OF_OTHERS} | options))
-        yield Desk(tokens, clock, hook, secret)
+        made = Desk(tokens, clock, hook, secret)
+        try:
+            yield made
+        finally:
+            await made.deliverer._sender.close()
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -270,6 +276,77 @@ async def test_a_deliverer_sends_by_itself_until_it_is_stopped(desk: Desk, recei
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_a_webhook_without_anything_new_decodes_nothing(
+    desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked for it again and again; one look at the log serves all, and wakes who wants what came."""
+    monkeypatch.setattr(delivering, "IDLE_S", 0.001)
+    decoded, read, looked = list[str | None](), list[str](), list[int]()
+    state_of, round_of, read_log = rules.state_of, desk.deliverer.round, desk.tokens._read_log
+
+    def counted_state(text: str | None) -> rules.State:
+        decoded.append(text)
+        return state_of(text)
+
+    async def counted_round(id: str) -> tuple[int, int]:
+        read.append(id)
+        return await round_of(id)
+
+    async def counted_log(*asked: Any) -> Any:
+        looked.append(1)
+        return await read_log(*asked)
+
+    monkeypatch.setattr(rules, "state_of", counted_state)
+    monkeypatch.setattr(desk.deliverer, "round", counted_round)
+    monkeypatch.setattr(desk.tokens, "_read_log", counted_log)
+    running = asyncio.create_task(desk.deliverer.run())
+    try:
+        await asyncio.to_thread(wait_until, lambda: len(looked) > 100)
+        assert (len(decoded), len(read) <= 3) == (1, True), "at its beginning, and when the watch began"
+
+        await desk.tokens.open_session("ann")
+        await asyncio.to_thread(receiver.wait_for, lambda: len(receiver.taken) == 1)
+        await replay_webhook(desk.tokens, desk.hook.id, after=(await desk.tokens.events())[0].id)
+        await asyncio.to_thread(receiver.wait_for, lambda: len(receiver.taken) == 2)
+        assert len(decoded) < 10 and len(read) < 10
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_a_webhook_does_not_want_is_passed_and_seldom_written_down(receiver: Receiver) -> None:
+    async with desk_at("memory://", receiver, kinds=["session_ended"]) as desk:
+        await desk.tokens.store.run(take_lease, desk.deliverer._who, 10**12)
+        before = await state_of_webhook(desk.tokens, desk.hook.id)
+        session = (await desk.tokens.open_session("ann")).session
+        for _ in range(3 * delivering.BATCH):
+            await desk.tokens.rotate_session(session.id)
+        await desk.deliverer.round(desk.hook.id)
+        assert await state_of_webhook(desk.tokens, desk.hook.id) == before, "it was written a moment ago"
+        await desk.tokens.destroy_session(session.id)
+        assert await desk.deliverer.round(desk.hook.id) == (1, 1)
+        after = await state_of_webhook(desk.tokens, desk.hook.id)
+        assert after.cursor == (await desk.tokens.last_event_id())
+
+        await desk.tokens.open_session("ben")
+        desk.deliverer._known[desk.hook.id].saved_s -= delivering.SAVED_S
+        await desk.deliverer.round(desk.hook.id)
+        assert (await state_of_webhook(desk.tokens, desk.hook.id)).cursor == (await desk.tokens.last_event_id())
+        assert [event["kind"] for event in receiver.events()] == ["session_ended"]
+
+
+async def test_what_is_read_behind_one_that_waits_is_written_down(desk: Desk, receiver: Receiver) -> None:
+    """Nothing is due then, and it would be forgotten."""
+    receiver.answer = lambda message: 500
+    session = (await desk.tokens.open_session("ann")).session
+    await desk.rounds()
+    await desk.tokens.rotate_session(session.id)
+    await desk.rounds()
+    state = await state_of_webhook(desk.tokens, desk.hook.id)
+    assert [each.event.kind for each in state.waiting] == ["session_opened", "session_rotated"]
+    assert state.cursor == await desk.tokens.last_event_id()
 
 
 @pytest.mark.parametrize("name", [HOOKS, "the state of the hook"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import socketserver
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from session_tokens.events import Event, event_id
 from session_tokens.rules.webhooks import Hook
 from session_tokens.webhooks import sending
 from session_tokens.webhooks.sending import AT_ONCE, Outcome, Sender
+from tests.helpers.waiting import wait_until
 from tests.helpers.webhook_receiver import Receiver, receiving
 
 KEYRING = PlainKeyring()
@@ -99,6 +102,91 @@ async def test_receivers_that_do_not_answer_leave_others_their_connections(sende
             released.set()
             outcomes = await asyncio.gather(*hanging)
     assert {outcome.said for outcome in outcomes} <= {"HTTP 204", "TimeoutError"}, "no queue of ours is their fault"
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 100, b"x" * 100_000])
+async def test_a_connection_is_used_again_unless_a_long_answer_is_on_it(sender: Sender, body: bytes) -> None:
+    with answering(body) as (url, accepted):
+        for _ in range(3):
+            assert await attempt(sender, hook_to(url)) == Outcome(True, False, "HTTP 200")
+
+    assert len(accepted) == (3 if len(body) > sending.BODY_BYTES else 1)
+
+
+async def test_a_kept_connection_that_was_closed_costs_no_attempt(sender: Sender) -> None:
+    with answering(b"", closes_after=2) as (url, accepted):
+        outcomes = [await attempt(sender, hook_to(url)) for _ in range(6)]
+
+    assert outcomes == [Outcome(True, False, "HTTP 200")] * 6
+    assert len(accepted) == 3
+
+
+@contextmanager
+def answering(body: bytes, closes_after: int = 10**9) -> Iterator[tuple[str, list[int]]]:
+    """A server that answers 200, and closes each connection without a word when it is asked once too often."""
+    accepted: list[int] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            accepted.append(1)
+            for _ in range(closes_after):
+                length = 0
+                while (line := self.rfile.readline().lower()) not in (b"\r\n", b""):
+                    length = int(line.split(b":")[1]) if line.startswith(b"content-length") else length
+                if not line:
+                    return
+                self.rfile.read(length)
+                with suppress(OSError):
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+            self.rfile.readline()
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/", accepted
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_all_webhooks_together_hold_a_bounded_number_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has one that no other takes away, however many events of others wait for an answer."""
+    monkeypatch.setattr(sending, "SPARE", 3)
+    sender, released, many = Sender(["127.0.0.1"]), threading.Event(), 5
+    at_once, most, lock = 0, 0, threading.Lock()
+
+    def hangs(message: dict[str, Any]) -> int:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        released.wait(60)
+        with lock:
+            at_once -= 1
+        return 204
+
+    with receiving() as stuck:
+        stuck.answer = hangs
+        hooks = [hook_to(stuck.url, number) for number in range(many)]
+        sent = [asyncio.create_task(attempt(sender, hook)) for hook in hooks for _ in range(AT_ONCE)]
+        try:
+            await asyncio.to_thread(wait_until, lambda: at_once == many + 3)
+            await asyncio.sleep(0.2)  # in which more would come
+            late = asyncio.create_task(attempt(sender, hook_to(stuck.url, many)))
+            await asyncio.to_thread(wait_until, lambda: at_once == many + 1 + 3)
+        finally:
+            released.set()
+            outcomes = await asyncio.gather(*sent, late)
+        kept = [len(line.transport._pool.connections) for line in sender._lines.values()]
+        await sender.close()
+
+    assert outcomes == [TAKEN] * len(outcomes)
+    assert most == many + 1 + 3
+    assert max(kept) == 1
 
 
 async def test_names_that_are_not_found_in_time_hold_nobody_up(

@@ -1,7 +1,9 @@
 """One attempt to send an event: to the address that was looked up, without following anything, for ten seconds.
 
 Each webhook has a line of its own, so that none takes what another needs, and no connection is used for two hosts on
-one address: the certificate was that of one of them. Nothing of an answer is kept but its status.
+one address: the certificate was that of one of them. All webhooks together hold a bounded number of connections: each
+has one of its own, a few are there for who needs more, and one is kept for each when nothing is sent. Nothing of an
+answer is kept but its status.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -27,6 +29,10 @@ TIMEOUT_S = 10.0
 """How long an attempt may take as a whole, with looking up the name."""
 AT_ONCE = 8
 """Events of one webhook that are sent side by side; as many connections it has at the most."""
+BODY_S, BODY_BYTES = 0.2, 4_096
+"""What the body of an answer may take, in seconds and bytes, if the connection is to be kept."""
+SPARE = 64
+"""Connections of all webhooks together beside one for each, which no other takes away."""
 
 
 class Outcome(NamedTuple):
@@ -50,8 +56,12 @@ class _Line:
     def __init__(self, url: str, trust: ssl.SSLContext) -> None:
         self.url = url
         self.free = asyncio.Semaphore(AT_ONCE)
+        self.has_own = True
+        self.is_warm = False
         self.transport = httpx.AsyncHTTPTransport(
-            verify=trust, trust_env=False, limits=httpx.Limits(max_connections=AT_ONCE)
+            verify=trust,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=1),
         )
         self.looking: asyncio.Task[Destination] | None = None
 
@@ -74,6 +84,7 @@ class Sender:
         self._allowed = frozenset(allowed)
         self._trust = trust or ssl.create_default_context()
         self._lines: dict[str, _Line] = {}
+        self._spare = asyncio.Semaphore(SPARE)
         self._threads = ThreadPoolExecutor(HOOKS_MAX, "session-tokens look-up")  # a thread for each that looks up
 
     async def send(self, keyring: Keyring, hook: Hook, event: Event, now_ms: int) -> Outcome:
@@ -85,7 +96,7 @@ class Sender:
             if former is not None:
                 await _let_go(former)
         body = body_of(event)
-        async with line.free:
+        async with line.free, self._connection(line):
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     destination = await self._look_up(line, hook.url)
@@ -95,6 +106,19 @@ class Sender:
                 return Outcome(False, False, str(refusal))
             except (OSError, httpx.HTTPError, ValueError) as error:
                 return Outcome(False, False, type(error).__name__)
+
+    @asynccontextmanager
+    async def _connection(self, line: _Line) -> AsyncIterator[None]:
+        """Let a webhook have one connection: its own, or a spare one as long as there are any."""
+        if line.has_own:
+            line.has_own = False
+            try:
+                yield
+            finally:
+                line.has_own = True
+        else:
+            async with self._spare:
+                yield
 
     async def _look_up(self, line: _Line, url: str) -> Destination:
         """Return where a webhook leads, as of now; whoever gives up waiting leaves the look-up to the others."""
@@ -120,8 +144,15 @@ class Sender:
             },
             extensions={"sni_hostname": host},  # the certificate must be that of the name, not of the address
         )
-        response = await line.transport.handle_async_request(request)
-        await response.aclose()  # what is answered is of no interest, however long
+        try:
+            response = await line.transport.handle_async_request(request)
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            if not line.is_warm:
+                raise
+            line.is_warm = False  # a connection that was kept may have been closed meanwhile
+            response = await line.transport.handle_async_request(request)
+        line.is_warm = True
+        await _pass_over(response)
         return Outcome(response.is_success, response.status_code == 410, f"HTTP {response.status_code}")
 
     async def let_go(self, id: str) -> None:
@@ -135,6 +166,20 @@ class Sender:
         for id in list(self._lines):
             await self.let_go(id)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def _pass_over(response: httpx.Response) -> None:
+    """Let a short body go by, so that the connection can be used again; a long or slow one ends it."""
+    passed = 0
+    try:
+        with suppress(TimeoutError, httpx.HTTPError):
+            async with asyncio.timeout(BODY_S):
+                async for part in response.aiter_raw():
+                    passed += len(part)
+                    if passed > BODY_BYTES:
+                        break
+    finally:
+        await response.aclose()
 
 
 async def _let_go(line: _Line) -> None:
