@@ -13,7 +13,7 @@ STORE ?= sqlite:///var/session-tokens.db
 
 compile := $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --no-header pyproject.toml
-run_parts := --extra service --extra webhooks --extra cli --extra sealed --extra valkey --extra postgres --extra mysql \
+run_parts := --extra service --extra webhooks --extra client --extra cli --extra sealed --extra valkey --extra postgres --extra mysql \
 	--group install
 
 .PHONY: help

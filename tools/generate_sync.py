@@ -37,7 +37,8 @@ REPLACEMENTS = (
     (r"\bStopAsyncIteration\b", "StopIteration"),
     (r"One task takes", "One thread takes"),
     (r"\bTaskSweeper\b", "ThreadSweeper"),
-    (r"\bAsync(SessionTokens|TokenTables)\b", r"\1"),
+    (r"\bAsync(SessionTokens|TokenTables|RemoteTokens)\b", r"\1"),
+    (r"\bclient\.async_client\b", "client.blocking_client"),
     (r"\bAsync(?=[A-Z])(?!Iterator|Sweepable)", "Sync"),
     (r"for asyncio", "for threads"),
     (r"any number of tasks and threads", "any number of threads"),
@@ -100,6 +101,21 @@ SHELL_REPLACEMENTS = (
     (r"\bawait ", ""),
 )
 
+CLIENTS = {"client/async_client.py": "client/blocking_client.py"}
+CLIENT_REPLACEMENTS = (
+    (r"await asyncio\.sleep\(", "time.sleep("),
+    (r"import asyncio\n", "import time\n"),
+    (r"import Callable, Coroutine\n", "import Callable\n"),
+    (r"Coroutine\[Any, Any, T\]", "T"),
+    (r"\._async\.api\b", "._sync.api"),
+    (r"\bAsync(BaseTransport)\b", r"\1"),
+    (r"\bAsyncClient\b", "Client"),
+    (r"\baclose\(\)", "close()"),
+    (r"tasks", "threads"),
+    *REPLACEMENTS,
+)
+"""The client of the service, over the same HTTP library's other half."""
+
 Replacements = tuple[tuple[str, str], ...]
 Used = dict[str, int]
 """How many places each replacement has changed, over all files."""
@@ -121,6 +137,8 @@ def all_twins() -> Iterator[Twin]:
             yield Twin(source, TWIN / source.name, (*special, *REPLACEMENTS))
     for name, twin in STORES.items():
         yield Twin(PACKAGE / name, PACKAGE / twin, SHELL_REPLACEMENTS)
+    for name, twin in CLIENTS.items():
+        yield Twin(PACKAGE / name, PACKAGE / twin, CLIENT_REPLACEMENTS)
 
 
 def twin_of(source: str, name: str, replacements: Replacements, used: Used) -> str:

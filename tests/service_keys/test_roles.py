@@ -43,6 +43,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", f"/v1/tokens/{T}/reissue"): ("itA", {"json": {"owner": "alice"}}),
     ("POST", f"/v1/tokens/{T}/offer"): ("tA", {"json": {}}),
     ("POST", f"/v1/tokens/{T}/withdraw"): ("tA", {"json": {}}),
+    ("POST", "/v1/log-in"): ("iA", {"json": {"owner": "alice"}}),
     ("POST", "/v1/verify"): ("vitA", {"json": {"secret": "x"}}),
     ("POST", "/v1/tables/add_token"): ("A", {"json": {}}),
     ("GET", "/v1/events"): ("A", {}),

@@ -23,6 +23,8 @@ from session_tokens import (
     TokenKind,
     TokenTables,
 )
+from session_tokens.client.async_client import AsyncRemoteTokens
+from session_tokens.client.blocking_client import RemoteTokens
 from session_tokens.testing import ManualClock
 
 
@@ -99,6 +101,7 @@ def call_all(st: SessionTokens) -> None:
     assert_type(st.open_session("ann", acr="urn:x", amr=["pwd"]), Issued)
     assert_type(st.move_in("cookie", "ann", data={"a": 1}, time_left=60, kept=timedelta(days=1)), Issued | None)
     assert_type(st.finish_moving_in(), bool)
+    assert_type(SessionTokens.connect("https://x.example", key=issued.secret, timeout=1, retry_for=2), RemoteTokens)
     assert_type(st.rotate_session(issued.id, authenticated=True, acr="urn:x", amr=("pwd",)), Issued)
     assert_type(st.detach_session(issued.id, idempotency_key="x"), Session)
     assert_type(st.attach_session(issued.id, idempotency_key="x"), Issued)
@@ -162,6 +165,7 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
     assert_type(await st.log_in("ann", former=issued.id, acr="urn:x", amr=["pwd"]), Issued)
     assert_type(await st.move_in("cookie", None, presented=False, user_agent="x", address="::1"), Issued | None)
     assert_type(await st.finish_moving_in(), bool)
+    assert_type(await AsyncSessionTokens.connect("https://x.example", key=issued.secret), AsyncRemoteTokens)
     assert_type(await st.rotate_session(issued.id, authenticated=True, acr="urn:x", amr=("pwd",)), Issued)
     assert_type(await st.detach_session(issued.id, idempotency_key="x"), Session)
     assert_type(await st.attach_session(issued.id, idempotency_key="x"), Issued)
@@ -344,3 +348,19 @@ async def call_all_of_the_seeds_names_for_asyncio(tables: AsyncTokenTables) -> N
     assert_type(await tables.sweep(), int)
     assert_type(await tables.shutdown(), bool)
     assert_type(await tables.close(), None)
+
+
+def call_a_service(st: RemoteTokens) -> None:
+    assert_type(st.open_session("ann", idle_timeout=60, data={"a": 1}), Issued)
+    assert_type(st.verify_session("sts_…", touch=False), Session | None)
+    assert_type(st.list_sessions("ann"), Page[Session])
+    assert_type(st.transfer_token("tok_…", giver=None, receiver="bob", idempotency_key="x"), Issued)
+    assert_type(st.destroy_session("ses_…"), bool)
+
+
+async def call_a_service_for_asyncio(st: AsyncRemoteTokens) -> None:
+    async with st:
+        assert_type(await st.issue_token(None, {"a": 1}, tag="x"), Issued)
+        assert_type(await st.get_token("tok_…"), Token | None)
+        assert_type(await st.destroy_sessions("ann", except_session=None), int)
+        assert_type(await st.events(after=None), Page[Event])

@@ -3,11 +3,20 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..settings import Duration
 from .auditing import SyncAuditCommands
 from .events import SyncEventCommands
 from .log_in import SyncLogInCommands
 from .settings import SyncSettingCommands
 from .tokens import SyncTokenCommands
+
+if TYPE_CHECKING:  # it stands on this, and on a library that only those need who connect
+    from ssl import SSLContext
+
+    from ..client.blocking_client import RemoteTokens
 
 
 class SessionTokens(SyncLogInCommands, SyncTokenCommands, SyncEventCommands, SyncSettingCommands, SyncAuditCommands):
@@ -21,5 +30,32 @@ class SessionTokens(SyncLogInCommands, SyncTokenCommands, SyncEventCommands, Syn
     Any command may raise ``StoreUnavailable`` or ``StoreBusy``: the store could not do it, which never means
     "not valid". Arguments of the wrong type raise ``TypeError``, impossible ones ``InvalidInput``.
 
-    Made by ``open``; a context manager. Safe for any number of threads.
+    Made by ``open``; ``connect`` makes the same over the HTTP service. It is a context manager, and safe for
+    any number of threads.
     """
+
+    @staticmethod
+    def connect(
+        url: str,
+        *,
+        key: str,
+        timeout: Duration = 5.0,
+        retry_for: Duration = 10.0,
+        tls: SSLContext | None = None,
+    ) -> RemoteTokens:
+        """Return the same API over the HTTP service at an address; nothing is sent yet. Needs ``[client]``.
+
+        Args:
+            url: where the service is, such as ``https://tokens.example``; http on this machine alone.
+            key: the secret of a service key (``stk_…``), whose role says what may be done.
+            timeout: seconds or ``timedelta`` for one try.
+            retry_for: for how long a command is tried again while the service does not answer, or is busy. It is done
+                once, however often it is sent.
+            tls: how the service is recognised; as the system does if not given.
+
+        Raises:
+            InvalidInput: an address, key or duration that can never be right.
+        """
+        client = import_module("session_tokens.client.blocking_client")
+        made: RemoteTokens = client.RemoteTokens(url, key=key, timeout=timeout, retry_for=retry_for, tls=tls)
+        return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from typing import Any
+from typing import Any, cast
 
 from .._sync.api import SessionTokens
 from ..audit.log import Audit
@@ -14,8 +14,8 @@ from ..records import Issued, Page
 from ..stores.connect import insist_it_is_there, open_store_now
 from . import exits
 from .exits import UsageError
-from .inputs import secret_from
-from .operating import settings_of, store_url
+from .inputs import secret_from, service_key_of
+from .operating import is_service, settings_of, store_url
 from .output import print_json, print_record, print_table, progress
 
 SESSION_COLUMNS = ("id", "owner", "created_at", "last_seen_at", "expires_at", "detached_at", "label")
@@ -24,11 +24,16 @@ SWEEP_STEP = 1_000
 
 
 def opened(options: Namespace, *, make: bool = False) -> SessionTokens:
-    """Open the store that the options name, without a background sweeper; an audit log that it has is gone on with.
+    """Open the store, or connect to the service, that the options name, without a background sweeper.
+
+    An audit log that a store has is gone on with.
 
     Args:
         make: whether a store that is not there is made; else it is ``InvalidInput``: most likely a mistyped name.
     """
+    if is_service(options):
+        # The same names, records and errors; what works on the inside of a store is refused by ``store_url``.
+        return cast("SessionTokens", SessionTokens.connect(options.store, key=service_key_of(options)))
     url = store_url(options)
     if not make:
         insist_it_is_there(url)
@@ -217,6 +222,7 @@ def _confirmed(owner: str) -> bool:
 
 def sweep(options: Namespace) -> int:
     """Clean up behind deadlines until nothing is due, or until a limit."""
+    store_url(options)
     cleaned = 0
     with opened(options) as tokens, progress("swept", quiet=options.json) as show:
         while options.limit is None or cleaned < options.limit:

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ from .exits import UsageError
 
 SECRET_BYTES_MAX = 4_096
 ENVIRONMENT = frozenset(
-    {"STORE", "PEPPER", "PEPPER_FILE", "PROVE", *(name.removeprefix("SESSION_TOKENS_") for name in VARIABLES)}
+    {
+        "STORE",
+        "KEY_FILE",
+        "PEPPER",
+        "PEPPER_FILE",
+        "PROVE",
+        *(name.removeprefix("SESSION_TOKENS_") for name in VARIABLES),
+    }
 )
 """What follows ``SESSION_TOKENS_`` in the names of environment variables that mean something."""
 
@@ -98,6 +106,18 @@ def secret_from(file: str | None) -> str:
         return ""  # no secret is that long; it is answered as every other string that is none
     text = raw.decode("utf-8", "replace")
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def service_key_of(options: Namespace) -> str:
+    """Return the service key with which a service is asked: from ``--key-file``, else ``SESSION_TOKENS_KEY_FILE``.
+
+    Raises:
+        UsageError: no file is named, or it is none that holds a secret as it should.
+    """
+    file = options.key_file or os.environ.get("SESSION_TOKENS_KEY_FILE")
+    if not file:
+        raise UsageError("a service is asked with a service key: give --key-file FILE or set SESSION_TOKENS_KEY_FILE")
+    return secret_from(file)
 
 
 def _typed_secret() -> str:

@@ -57,6 +57,7 @@ def parser() -> ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     shared = _Parser(add_help=False, allow_abbrev=False)
     shared.add_argument("--store", metavar="URL", help="such as sqlite:///file.db; else SESSION_TOKENS_STORE")
+    shared.add_argument("--key-file", metavar="FILE", help="the service key for --store https://…; mode 0600")
     shared.add_argument("--json", action="store_true", help="answer JSON for programs")
 
     def command(name: str, function: str, summary: str) -> ArgumentParser:

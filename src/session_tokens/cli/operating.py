@@ -20,8 +20,15 @@ def store_url(options: Namespace) -> str:
     """Return the URL of the store that a command is for; raise ``UsageError`` where none is named."""
     if options.store is None:
         raise UsageError("no store is named; give --store URL or set SESSION_TOKENS_STORE (such as sqlite:///file.db)")
+    if is_service(options):
+        raise UsageError("this works on the store itself: name its URL, not that of a service")
     url: str = options.store
     return url
+
+
+def is_service(options: Namespace) -> bool:
+    """Whether what the options name as store is a service, which is asked over HTTP."""
+    return options.store is not None and options.store.startswith(("https://", "http://"))
 
 
 def check(options: Namespace) -> int:

@@ -44,7 +44,7 @@ from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
-from .routes import EVENTS, OPERATIONS
+from .routes import BY_SECRET, EVENTS, OPERATIONS
 from .scoping import Scopes
 from .strict_json import NotJSON, decode
 
@@ -226,11 +226,12 @@ class Service:
         subject = decoded(next(iter(exchange.scope["path_params"].values()), ""))
         if "owner" in exchange.scope["path_params"] and holds_secret(subject):
             raise bad_request(IN_ADDRESS)
+        body, secret = await _body(exchange, operation.body, names_subject=subject == BY_SECRET)
         call = Call(
             self.tokens,
             key,
-            subject,
-            await _body(exchange, operation.body),
+            subject if secret is None else secret,
+            body,
             _query(exchange, operation.query),
             None if operation.method == "GET" else _idempotency_key(exchange, key.id),
             _version(fields[b"if-match"]) if conditional else None,
@@ -243,6 +244,8 @@ class Service:
         answer = instead or await operation.handler(call)
         # Instants in answers are of the store's clock; who reckons with them needs to know what it shows.
         headers = [(b"session-tokens-now", b"%d" % self.tokens.store.clock.now())]
+        if answer.changed is not None:
+            headers.append((b"session-tokens-changed", b"true" if answer.changed else b"false"))
         headers += [] if answer.version is None else [(b"etag", b'"%d"' % answer.version)]
         body = b"" if answer.body is None else msgspec.json.encode(answer.body)
         await exchange.answer(operation.status, body, headers)
@@ -362,16 +365,19 @@ def _problem_for(error: Exception, exchange: Exchange) -> Problem:
     return Problem(500, "internal_error", "this is our fault; the log has more under the request id")
 
 
-async def _body(exchange: Exchange, shape: type[Struct] | None) -> Any:
-    """Return the decoded body.
+async def _body(
+    exchange: Exchange, shape: type[Struct] | None, *, names_subject: bool = False
+) -> tuple[Any, str | None]:
+    """Return the decoded body, and the secret in it that the address says is there.
 
     Raises:
         Problem: 400 for what is no JSON, 422 for what is not of that shape; only names of fields are repeated.
     """
     if shape is None:
-        if exchange.has_no_body:  # a type alone is harmless: clients send it with every request
-            return None
+        if exchange.has_no_body and not names_subject:  # a type alone is harmless: clients send it with every request
+            return None, None
         shape = shapes.NoBody
+    secret: str | None = None
     if await exchange.body_is_empty():
         value: Any = {}
     else:
@@ -379,6 +385,10 @@ async def _body(exchange: Exchange, shape: type[Struct] | None) -> Any:
             value = decode(await exchange.read_body(JSON_TYPE))
         except NotJSON as error:
             raise bad_request(f"the body is refused: {error}") from None
+    if names_subject:
+        secret = value.pop("secret", None) if isinstance(value, dict) else None
+        if not isinstance(secret, str):
+            raise Problem(422, InvalidInput.code, f"where the address says {BY_SECRET}, the body has a field secret")
     if isinstance(value, dict):
         unknown = [name for name in value if name not in shape.__struct_fields__]
         if unknown:
@@ -387,7 +397,7 @@ async def _body(exchange: Exchange, shape: type[Struct] | None) -> Any:
             known = ", ".join(shape.__struct_fields__) or "none, options go into the query"
             raise Problem(422, InvalidInput.code, f"unknown fields: {', '.join(named)}; those there are: {known}")
     try:
-        return msgspec.convert(value, shape)
+        return msgspec.convert(value, shape), secret
     except msgspec.ValidationError as error:
         raise Problem(422, InvalidInput.code, f"the body does not fit: {error}") from None
 

@@ -21,7 +21,7 @@ class Call:
     Attributes:
         tokens: the library.
         key: the service key that asks.
-        subject: what the address names: an id or an owner; empty where it names nothing.
+        subject: what the address names: an id, a secret that the body holds, or an owner; empty where it names nothing.
         body: decoded and closed.
         query: decoded and closed.
         idempotency_key: within the scope of this key and address, ``None`` where none was sent.
@@ -43,10 +43,17 @@ class Call:
 
 @dataclass(slots=True)
 class Snapshot:
-    """What a handler answers; ``version`` becomes the ETag."""
+    """What a handler answers.
+
+    Attributes:
+        body: as it goes out.
+        version: becomes the ETag.
+        changed: whether there was something to end, where the body does not say it.
+    """
 
     body: Struct | None
     version: int | None = None
+    changed: bool | None = None
 
 
 Handler = Callable[[Call], Awaitable[Snapshot]]

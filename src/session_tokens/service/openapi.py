@@ -120,6 +120,8 @@ def _problem(status: int, media_type: str) -> dict[str, Any]:
 def _path_parameters(path: str) -> Iterable[dict[str, Any]]:
     for name in PARAMETER.findall(path):
         described = {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+        if name == "id" and not path.startswith(("/v1/keys", "/v1/webhooks")):
+            described["description"] = "Or by-secret: then the body has the secret in a field of that name."
         if name == "owner":
             described["description"] = (
                 "Percent-encoded. Clients take . and .. out of paths, some also percent-encoded ones: such an owner is "

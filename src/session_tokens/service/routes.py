@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
 from ..contract.queries import Get
-from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id
+from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..records import Issued, Page, Session, Token
 from ..rules.lookup import living_session_in
 from ..rules.reserved import is_console
 from ..service_keys import keys
 from ..service_keys.last_use import last_used
-from . import shapes
+from . import client_shapes, shapes
 from .calls import Call, Operation, Snapshot
 from .operator_routes import OPERATOR_OPERATIONS
 from .problems import Problem
@@ -28,6 +29,8 @@ from .webhook_routes import WEBHOOK_OPERATIONS
 
 R = TypeVar("R", Session, Token)
 
+BY_SECRET = "by-secret"
+"""In the place of an id in an address: the session or token whose secret stands in the body."""
 PAGES_PASSED_MAX = 10
 """How many pages of which a bound key sees nothing are passed over in one answer."""
 
@@ -43,7 +46,7 @@ def _version(call: Call) -> int | None:
 
 
 def _session_id(call: Call) -> str:
-    if not is_id(SESSION_ID, call.subject):
+    if not is_id(SESSION_ID, call.subject) and not is_session_secret(call.subject):
         raise UnknownSession("no living session has that id")
     return call.subject
 
@@ -51,14 +54,15 @@ def _session_id(call: Call) -> str:
 async def _applications_session_id(call: Call) -> str:
     """Return the id of a session that may be changed from outside: the console's may only be read and ended."""
     id = _session_id(call)
-    session = await call.tokens.get_session(id)  # who opened it never changes, so that asking before is enough
+    find = call.tokens.get_session if is_id(SESSION_ID, id) else partial(call.tokens.verify_session, touch=False)
+    session = await find(id)  # who opened it never changes, so that asking before is enough
     if session is not None and is_console(session):
         raise Problem(403, "forbidden", "that session is the console's; it may be read and ended, nothing else")
     return id
 
 
 def _token_id(call: Call) -> str:
-    if not is_id(TOKEN_ID, call.subject):
+    if not is_id(TOKEN_ID, call.subject) and not is_secret(TOKEN_SECRET, call.subject):
         raise UnknownToken("no living token has that id")
     return call.subject
 
@@ -104,6 +108,13 @@ async def open_session(call: Call) -> Snapshot:
     return _issued_session(issued)
 
 
+async def log_in(call: Call) -> Snapshot:
+    """Open a session for a user in the place of the one that their browser had; its secret is in the answer."""
+    fields = given(call.body)
+    issued = await call.tokens.log_in(fields.pop("owner"), **fields, idempotency_key=call.idempotency_key)
+    return _issued_session(issued)
+
+
 async def list_sessions(call: Call) -> Snapshot:
     """List living sessions in order of their opening, a page at a time."""
     page = await _listed(call, call.tokens.list_sessions)
@@ -141,10 +152,10 @@ async def change_session(call: Call) -> Snapshot:
 
 async def end_session(call: Call) -> Snapshot:
     """End a session in one step: its bound tokens are dead, its transferable ones unassigned. Twice is the same."""
-    await call.tokens.destroy_session(
+    ended = await call.tokens.destroy_session(
         _session_id(call), **given(call.query), version=call.version, idempotency_key=call.idempotency_key
     )
-    return Snapshot(None)
+    return Snapshot(None, changed=ended)
 
 
 async def rotate_session(call: Call) -> Snapshot:
@@ -226,9 +237,9 @@ async def verify(call: Call) -> Snapshot:
         elif isinstance(record, Session) and call.body.touch:
             record = await call.tokens.verify_session(secret)
     if isinstance(record, Token):
-        return Snapshot(shapes.Verified(token=token_shape(record)), record.version)
+        return Snapshot(client_shapes.Verified(token=token_shape(record)), record.version)
     if record is not None:
-        return Snapshot(shapes.Verified(session=session_shape(record)), record.version)
+        return Snapshot(client_shapes.Verified(session=session_shape(record)), record.version)
     if secret.startswith(TOKEN_SECRET):
         raise UnknownToken("no living token has that secret")
     raise UnknownSession("no living session has that secret")
@@ -267,8 +278,8 @@ async def change_token(call: Call) -> Snapshot:
 
 async def destroy_token(call: Call) -> Snapshot:
     """End a token. Twice is the same."""
-    await call.tokens.destroy_token(_token_id(call), version=call.version, idempotency_key=call.idempotency_key)
-    return Snapshot(None)
+    ended = await call.tokens.destroy_token(_token_id(call), version=call.version, idempotency_key=call.idempotency_key)
+    return Snapshot(None, changed=ended)
 
 
 async def transfer_token(call: Call) -> Snapshot:
@@ -403,8 +414,12 @@ OPERATIONS = (
         "POST", ONE_T + "/withdraw", "move_token", withdraw_token, shapes.OneToken, body=shapes.WithdrawToken,
         conditional=True,
     ),
-    Operation("POST", "/v1/verify", "introspect", verify, shapes.Verified, body=shapes.VerifySecret),
-    Operation("POST", "/v1/tables/{call}", "call_tables", call_tables, shapes.TablesAnswer, body=shapes.CallTables),
+    Operation("POST", "/v1/log-in", "open_session", log_in, shapes.IssuedSession, 201, client_shapes.LogIn),
+    Operation("POST", "/v1/verify", "introspect", verify, client_shapes.Verified, body=client_shapes.VerifySecret),
+    Operation(
+        "POST", "/v1/tables/{call}", "call_tables", call_tables, client_shapes.TablesAnswer,
+        body=client_shapes.CallTables,
+    ),
     Operation("GET", EVENTS, "read_events", list_events, shapes.EventPage, query=shapes.ListEvents),
     Operation("GET", "/v1/keys", "read_keys", list_keys, shapes.KeyList),
     Operation("POST", "/v1/keys", "manage_keys", create_key, shapes.IssuedKeyShape, 201, shapes.CreateKey),

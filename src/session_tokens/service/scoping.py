@@ -18,7 +18,7 @@ from ..errors import UnknownSession, UnknownToken
 from ..records import ServiceKey, Session, Token
 from ..rules.scopes import EVERYTHING, SCOPE, Scope, scope_in, scope_of, shorter, within
 from ..settings import duration_ms
-from . import shapes
+from . import client_shapes, shapes
 from .calls import Call, Operation, Snapshot
 from .problems import Problem
 from .quotas import Quotas
@@ -65,6 +65,8 @@ class Scopes:
             named = getattr(body, "session", None)
             if isinstance(named, str) and not await self.sees_named(key, named):
                 raise UnknownSession("no living session has that id")
+            if isinstance(body, client_shapes.LogIn):
+                await self._hold_log_in(key, body)
             for owner in (getattr(body, "receiver", None), getattr(body, "owner", None)):
                 if isinstance(owner, str) and not scope_of(key).covers_owner(owner):
                     raise _forbidden(f"this service key acts for owners that begin with {key.owner_prefix} only")
@@ -74,16 +76,23 @@ class Scopes:
             self._quotas.makes(key, await self._owner_in(body))
         return None
 
+    async def _hold_log_in(self, key: ServiceKey, body: client_shapes.LogIn) -> None:
+        """Refuse a log-in that the key could not find again, and one that would end what it does not see."""
+        if key.namespace is not None or body.owner is None:
+            raise _forbidden("a key that is bound logs owners of its prefix in; a log-in belongs to no name space")
+        if body.former is not None and not await self.sees_named(key, body.former):
+            raise UnknownSession("no living session has that id")
+
     async def _hold_subject(self, operation: Operation, call: Call) -> Snapshot | None:
         """Hold what the address names."""
         ends = operation.method == "DELETE"  # where nothing is there, ending it is done
         if operation.path.startswith(f"{S}/{{id}}"):
-            if not (is_id(SESSION_ID, call.subject) and await self.sees_named(call.key, call.subject)):
+            if not (_names_session(call.subject) and await self.sees_named(call.key, call.subject)):
                 if ends:
                     return Snapshot(None)
                 raise UnknownSession("no living session has that id")
         elif operation.path.startswith(f"{T}/{{id}}"):
-            if not (is_id(TOKEN_ID, call.subject) and await self.sees_named(call.key, call.subject)):
+            if not (_names_token(call.subject) and await self.sees_named(call.key, call.subject)):
                 if ends:
                     return Snapshot(None)
                 raise UnknownToken("no living token has that id")
@@ -110,8 +119,8 @@ class Scopes:
 
     async def _owner_in(self, body: Any) -> str:
         """Return for whom something is made; empty for what has no owner."""
-        if isinstance(body, shapes.OpenSession):
-            return body.owner
+        if isinstance(body, shapes.OpenSession | client_shapes.LogIn):
+            return body.owner or ""
         record = None if body.session is None else await self._record(body.session)
         return "" if record is None else record.owner or ""
 
@@ -145,6 +154,14 @@ class Scopes:
                 self._makers.clear()
             self._makers[client_id] = known
         return known
+
+
+def _names_session(subject: str) -> bool:
+    return is_id(SESSION_ID, subject) or is_session_secret(subject)
+
+
+def _names_token(subject: str) -> bool:
+    return is_id(TOKEN_ID, subject) or is_secret(TOKEN_SECRET, subject)
 
 
 def _forbidden(detail: str) -> Problem:

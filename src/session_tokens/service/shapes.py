@@ -163,19 +163,6 @@ class NoQuery(Body):
     """No query is taken."""
 
 
-class VerifySecret(Body):
-    """Verify a secret."""
-
-    secret: Annotated[str, Meta(description="Of a session (sts_…, std_…) or token (stt_…).")]
-    touch: Annotated[bool, Meta(description="Whether this is a use of the session: its idle clock restarts.")] = True
-
-
-class CallTables(Body):
-    """Call one of the names of TokenTables."""
-
-    arguments: Annotated[list[Any], Meta(description="In the order of its parameters; durations in milliseconds.")] = []
-
-
 class ListSessions(Body):
     """Which sessions to list."""
 
@@ -378,19 +365,6 @@ class TokenPage(Struct):
     tokens: list[TokenShape]
     next: str | None
     unreadable: list[str]
-
-
-class Verified(Struct, omit_defaults=True):
-    """The living session or token of a secret, whole."""
-
-    session: SessionShape | UnsetType = UNSET
-    token: TokenShape | UnsetType = UNSET
-
-
-class TablesAnswer(Struct):
-    """What a name of TokenTables answers; a time without end is the text never."""
-
-    answer: Any
 
 
 class KeyList(Struct):

@@ -17,8 +17,8 @@ from ..crypto.minting import Pepper
 from ..errors import InvalidInput
 from ..settings import FROM_DB
 from .calls import Call, Snapshot
+from .client_shapes import TablesAnswer
 from .problems import Problem
-from .shapes import TablesAnswer
 
 CALLS = frozenset({
     "acquire_token", "active_session", "add_session", "add_session_bounded_token", "add_token",

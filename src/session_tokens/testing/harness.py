@@ -41,7 +41,7 @@ async def _run(bench: B, test: Callable[[B], Coroutine[Any, Any, None]]) -> None
     bench.opened = []
     try:
         bench.store = await bench.another_store()
-        bench.tokens = AsyncSessionTokens(bench.store, NO_CAP)
+        bench.tokens = await bench.api(bench.store, NO_CAP)
         await test(bench)
     finally:
         for store in bench.opened:
@@ -91,6 +91,10 @@ class StoreBench:
         """As ``damage``, all records of a kind."""
         raise NotImplementedError("say how the records of your store are damaged from outside: write damage_all()")
 
+    async def api(self, store: Store, settings: Settings) -> AsyncSessionTokens:
+        """Return the API on a store; another one than the library's own, such as a client's, takes the same checks."""
+        return AsyncSessionTokens(store, settings)
+
     @functools.cached_property
     def clock(self) -> ManualClock:
         """The clock of this test; give it to the store unless ``clock_is_manual`` is ``False``."""
@@ -109,7 +113,7 @@ class StoreBench:
 
     async def another(self, settings: Settings = NO_CAP) -> AsyncSessionTokens:
         """Return the API on the same records: on a handle of its own where the store has such."""
-        return AsyncSessionTokens(await self.another_store() if self.opens_again else self.store, settings)
+        return await self.api(await self.another_store() if self.opens_again else self.store, settings)
 
     async def pass_moment(self) -> None:
         """Let a little more than ``moment_s`` pass."""

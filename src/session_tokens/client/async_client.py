@@ -1,0 +1,181 @@
+"""The API of the library over the HTTP service, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from ssl import SSLContext
+from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
+
+import httpx2
+
+from .._async.api import AsyncSessionTokens
+from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
+from ..records import Session, Token
+from ..settings import Duration
+from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, Request
+from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
+from .records import ServiceClock
+from .service_address import ServiceAddress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def remote(
+    like: Callable[Concatenate[Any, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[AsyncRemoteTokens, P], Coroutine[Any, Any, T]]:
+    """Return a command that takes the arguments of the library's own and is carried out by the service."""
+    call, signature = CALLS[like.__name__], inspect.signature(like)
+
+    @wraps(like)
+    async def command(self: AsyncRemoteTokens, /, *args: P.args, **options: P.kwargs) -> T:
+        bound = signature.bind(self, *args, **options).arguments
+        defaults = signature.parameters
+        given = {name: value for name, value in bound.items() if value is not defaults[name].default}
+        del given["self"]
+        answer: T = await self._do(call, given)
+        return answer
+
+    return command
+
+
+class AsyncRemoteTokens:
+    """``AsyncSessionTokens`` over HTTP: the same names, records and errors; made by ``AsyncSessionTokens.connect``.
+
+    It may be shared by any number of tasks. What works on the inside of a store (settings, peppers, sweeping,
+    following events) is not here.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str,
+        timeout: Duration = 5.0,
+        retry_for: Duration = 10.0,
+        tls: SSLContext | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Prepare the connections; none is made yet.
+
+        Args:
+            url: where the service is; https, or http on this machine.
+            key: the secret of a service key (``stk_…``), whose role says what may be done.
+            timeout: seconds for one try.
+            retry_for: for how many seconds a command is tried again where the service does not answer, or is busy.
+            tls: how the service is recognised; as the system does if not given.
+            transport: how requests are sent, for tests.
+
+        Raises:
+            InvalidInput: an address, key or duration that can never be right.
+        """
+        address = ServiceAddress(url, key, timeout, retry_for)
+        self._retry_for_s = address.retry_for_s
+        self._clock = ServiceClock()
+        options: dict[str, Any] = {"verify": True if tls is None else tls}
+        if transport is not None:
+            options = {"transport": transport}
+        self._http = httpx2.AsyncClient(
+            base_url=address.url, headers=address.headers, timeout=address.timeout_s, **options
+        )
+
+    async def close(self) -> None:
+        """Close the connections; calling it again does nothing."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncRemoteTokens({str(self._http.base_url)!r})"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if not name.startswith("_") and hasattr(AsyncSessionTokens, name):
+            raise NotOffered(f"{name} is not offered over HTTP; it works where the store is")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    async def _do(self, call: Call, arguments: dict[str, Any]) -> Any:
+        """Carry a command out."""
+        steps = exchange(call, arguments, self._clock, self._retry_for_s)
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(await self._take(step))
+        except StopIteration as stop:
+            return stop.value
+
+    async def _take(self, step: Step) -> Sent | Unanswered | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        return await self._send(step)
+
+    async def _send(self, request: Request) -> Sent | Unanswered:
+        try:
+            answer = await self._http.request(
+                request.method, request.path, headers=request.headers, content=request.content
+            )
+        except httpx2.TransportError as error:
+            return Unanswered(type(error).__name__)
+        return Sent(answer.status_code, answer.headers, answer.content)
+
+    async def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
+        """Return the living session of a secret, ``None`` for everything else; see ``SessionTokens``."""
+        if not isinstance(secret, str):
+            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+        if not is_session_secret(secret):
+            return None
+        session: Session | None = await self._do(VERIFY_SESSION, {"secret": secret, "touch": touch})
+        return session
+
+    async def verify_token(self, secret: str) -> Token | None:
+        """Return the living token of a secret, ``None`` for everything else; see ``SessionTokens``."""
+        if not isinstance(secret, str):
+            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+        if not is_secret(TOKEN_SECRET, secret):
+            return None
+        token: Token | None = await self._do(VERIFY_TOKEN, {"secret": secret})
+        return token
+
+    async def get_session(self, id: str) -> Session | None:
+        """Return the living session of an id, ``None`` for everything else; see ``SessionTokens``."""
+        return await _get_session(self, id) if is_id(SESSION_ID, id) else None
+
+    async def get_token(self, id: str) -> Token | None:
+        """Return the living token of an id, ``None`` for everything else; see ``SessionTokens``."""
+        return await _get_token(self, id) if is_id(TOKEN_ID, id) else None
+
+    open_session = remote(AsyncSessionTokens.open_session)
+    log_in = remote(AsyncSessionTokens.log_in)
+    rotate_session = remote(AsyncSessionTokens.rotate_session)
+    detach_session = remote(AsyncSessionTokens.detach_session)
+    attach_session = remote(AsyncSessionTokens.attach_session)
+    change_session = remote(AsyncSessionTokens.change_session)
+    update_session_data = remote(AsyncSessionTokens.update_session_data)
+    destroy_session = remote(AsyncSessionTokens.destroy_session)
+    destroy_sessions = remote(AsyncSessionTokens.destroy_sessions)
+    disable_owner = remote(AsyncSessionTokens.disable_owner)
+    enable_owner = remote(AsyncSessionTokens.enable_owner)
+    list_sessions = remote(AsyncSessionTokens.list_sessions)
+    issue_token = remote(AsyncSessionTokens.issue_token)
+    transfer_token = remote(AsyncSessionTokens.transfer_token)
+    claim_token = remote(AsyncSessionTokens.claim_token)
+    reissue_token = remote(AsyncSessionTokens.reissue_token)
+    offer_token = remote(AsyncSessionTokens.offer_token)
+    withdraw_token = remote(AsyncSessionTokens.withdraw_token)
+    change_token = remote(AsyncSessionTokens.change_token)
+    destroy_token = remote(AsyncSessionTokens.destroy_token)
+    list_tokens = remote(AsyncSessionTokens.list_tokens)
+    events = remote(AsyncSessionTokens.events)
+    explain = remote(AsyncSessionTokens.explain)
+    list_audit = remote(AsyncSessionTokens.list_audit)
+
+
+_get_session = remote(AsyncSessionTokens.get_session)
+_get_token = remote(AsyncSessionTokens.get_token)

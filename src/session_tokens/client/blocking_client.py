@@ -1,0 +1,178 @@
+# Generated from client/async_client.py by tools/generate_sync.py; change that file and run it again.
+"""The API of the library over the HTTP service, for threads."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from functools import wraps
+from ssl import SSLContext
+from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
+
+import httpx2
+
+from .._sync.api import SessionTokens
+from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
+from ..records import Session, Token
+from ..settings import Duration
+from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, Request
+from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
+from .records import ServiceClock
+from .service_address import ServiceAddress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def remote(
+    like: Callable[Concatenate[Any, P], T],
+) -> Callable[Concatenate[RemoteTokens, P], T]:
+    """Return a command that takes the arguments of the library's own and is carried out by the service."""
+    call, signature = CALLS[like.__name__], inspect.signature(like)
+
+    @wraps(like)
+    def command(self: RemoteTokens, /, *args: P.args, **options: P.kwargs) -> T:
+        bound = signature.bind(self, *args, **options).arguments
+        defaults = signature.parameters
+        given = {name: value for name, value in bound.items() if value is not defaults[name].default}
+        del given["self"]
+        answer: T = self._do(call, given)
+        return answer
+
+    return command
+
+
+class RemoteTokens:
+    """``SessionTokens`` over HTTP: the same names, records and errors; made by ``SessionTokens.connect``.
+
+    It may be shared by any number of threads. What works on the inside of a store (settings, peppers, sweeping,
+    following events) is not here.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str,
+        timeout: Duration = 5.0,
+        retry_for: Duration = 10.0,
+        tls: SSLContext | None = None,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        """Prepare the connections; none is made yet.
+
+        Args:
+            url: where the service is; https, or http on this machine.
+            key: the secret of a service key (``stk_…``), whose role says what may be done.
+            timeout: seconds for one try.
+            retry_for: for how many seconds a command is tried again where the service does not answer, or is busy.
+            tls: how the service is recognised; as the system does if not given.
+            transport: how requests are sent, for tests.
+
+        Raises:
+            InvalidInput: an address, key or duration that can never be right.
+        """
+        address = ServiceAddress(url, key, timeout, retry_for)
+        self._retry_for_s = address.retry_for_s
+        self._clock = ServiceClock()
+        options: dict[str, Any] = {"verify": True if tls is None else tls}
+        if transport is not None:
+            options = {"transport": transport}
+        self._http = httpx2.Client(base_url=address.url, headers=address.headers, timeout=address.timeout_s, **options)
+
+    def close(self) -> None:
+        """Close the connections; calling it again does nothing."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"RemoteTokens({str(self._http.base_url)!r})"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if not name.startswith("_") and hasattr(SessionTokens, name):
+            raise NotOffered(f"{name} is not offered over HTTP; it works where the store is")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _do(self, call: Call, arguments: dict[str, Any]) -> Any:
+        """Carry a command out."""
+        steps = exchange(call, arguments, self._clock, self._retry_for_s)
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(self._take(step))
+        except StopIteration as stop:
+            return stop.value
+
+    def _take(self, step: Step) -> Sent | Unanswered | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        return self._send(step)
+
+    def _send(self, request: Request) -> Sent | Unanswered:
+        try:
+            answer = self._http.request(request.method, request.path, headers=request.headers, content=request.content)
+        except httpx2.TransportError as error:
+            return Unanswered(type(error).__name__)
+        return Sent(answer.status_code, answer.headers, answer.content)
+
+    def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
+        """Return the living session of a secret, ``None`` for everything else; see ``SessionTokens``."""
+        if not isinstance(secret, str):
+            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+        if not is_session_secret(secret):
+            return None
+        session: Session | None = self._do(VERIFY_SESSION, {"secret": secret, "touch": touch})
+        return session
+
+    def verify_token(self, secret: str) -> Token | None:
+        """Return the living token of a secret, ``None`` for everything else; see ``SessionTokens``."""
+        if not isinstance(secret, str):
+            raise TypeError(f"a secret is a str, not {type(secret).__name__}")
+        if not is_secret(TOKEN_SECRET, secret):
+            return None
+        token: Token | None = self._do(VERIFY_TOKEN, {"secret": secret})
+        return token
+
+    def get_session(self, id: str) -> Session | None:
+        """Return the living session of an id, ``None`` for everything else; see ``SessionTokens``."""
+        return _get_session(self, id) if is_id(SESSION_ID, id) else None
+
+    def get_token(self, id: str) -> Token | None:
+        """Return the living token of an id, ``None`` for everything else; see ``SessionTokens``."""
+        return _get_token(self, id) if is_id(TOKEN_ID, id) else None
+
+    open_session = remote(SessionTokens.open_session)
+    log_in = remote(SessionTokens.log_in)
+    rotate_session = remote(SessionTokens.rotate_session)
+    detach_session = remote(SessionTokens.detach_session)
+    attach_session = remote(SessionTokens.attach_session)
+    change_session = remote(SessionTokens.change_session)
+    update_session_data = remote(SessionTokens.update_session_data)
+    destroy_session = remote(SessionTokens.destroy_session)
+    destroy_sessions = remote(SessionTokens.destroy_sessions)
+    disable_owner = remote(SessionTokens.disable_owner)
+    enable_owner = remote(SessionTokens.enable_owner)
+    list_sessions = remote(SessionTokens.list_sessions)
+    issue_token = remote(SessionTokens.issue_token)
+    transfer_token = remote(SessionTokens.transfer_token)
+    claim_token = remote(SessionTokens.claim_token)
+    reissue_token = remote(SessionTokens.reissue_token)
+    offer_token = remote(SessionTokens.offer_token)
+    withdraw_token = remote(SessionTokens.withdraw_token)
+    change_token = remote(SessionTokens.change_token)
+    destroy_token = remote(SessionTokens.destroy_token)
+    list_tokens = remote(SessionTokens.list_tokens)
+    events = remote(SessionTokens.events)
+    explain = remote(SessionTokens.explain)
+    list_audit = remote(SessionTokens.list_audit)
+
+
+_get_session = remote(SessionTokens.get_session)
+_get_token = remote(SessionTokens.get_token)

@@ -1,0 +1,243 @@
+"""The commands as the service takes them: one line each, with its method, its address and what its answer becomes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
+from ..errors import InvalidInput, UnknownSession, UnknownToken
+from ..records import Issued, Page
+from ..records.explanation import Explanation
+from ..settings import UNSET
+from .records import ServiceClock, event_of, session_of, token_of
+
+
+class Reply(NamedTuple):
+    """What the service answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    clock: ServiceClock
+
+
+class Call(NamedTuple):
+    """A command over HTTP.
+
+    Attributes:
+        method: of HTTP.
+        path: ``{session}``, ``{token}`` and ``{id}`` stand for the key or id that is the first argument.
+        answer: makes of the reply what the command returns.
+        query: arguments that go into the query, where others go into the body.
+        missing_is_none: whether 404 is answered by ``None``.
+    """
+
+    method: str
+    path: str
+    answer: Callable[[Reply], Any]
+    query: tuple[str, ...] = ()
+    missing_is_none: bool = False
+
+
+class Request(NamedTuple):
+    """What is sent."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    content: bytes | None
+
+
+def issued_session(reply: Reply) -> Issued:
+    """Return a session with its secret."""
+    return Issued(session_of(reply.body["session"], reply.clock), reply.body["secret"])
+
+
+def issued_token(reply: Reply) -> Issued:
+    """Return a token with its secret."""
+    return Issued(token_of(reply.body["token"]), reply.body["secret"])
+
+
+def session(reply: Reply) -> Any:
+    """Return a session."""
+    return session_of(reply.body["session"], reply.clock)
+
+
+def token(reply: Reply) -> Any:
+    """Return a token."""
+    return token_of(reply.body["token"])
+
+
+def has_changed(reply: Reply) -> bool:
+    """Return whether there was something to end."""
+    return reply.headers.get("session-tokens-changed") == "true"
+
+
+def changed(reply: Reply) -> bool:
+    """Return whether the owner's state was another one before."""
+    return bool(reply.body["changed"])
+
+
+def ended(reply: Reply) -> int:
+    """Return how many were ended."""
+    return int(reply.body["ended"])
+
+
+def sessions(reply: Reply) -> Page[Any]:
+    """Return a page of sessions."""
+    items = [session_of(each, reply.clock) for each in reply.body["sessions"]]
+    return Page(items, reply.body["next"], tuple(reply.body["unreadable"]))
+
+
+def tokens(reply: Reply) -> Page[Any]:
+    """Return a page of tokens."""
+    return Page([token_of(each) for each in reply.body["tokens"]], reply.body["next"], tuple(reply.body["unreadable"]))
+
+
+def events(reply: Reply) -> Page[Any]:
+    """Return a page of events."""
+    return Page([event_of(each) for each in reply.body["events"]], reply.body["next"], tuple(reply.body["unreadable"]))
+
+
+def explanation(reply: Reply) -> Explanation:
+    """Return why something is as it is."""
+    told = {name: reply.body[name] for name in Explanation._fields}
+    return Explanation(**{**told, "because": tuple(told["because"])})
+
+
+def audit_entries(reply: Reply) -> Page[Any]:
+    """Return a page of the audit log."""
+    return Page(reply.body["entries"], reply.body["next"])
+
+
+S, T = "/v1/sessions", "/v1/tokens"
+CALLS = {
+    "open_session": Call("POST", S, issued_session),
+    "log_in": Call("POST", "/v1/log-in", issued_session),
+    "rotate_session": Call("POST", S + "/{session}/rotate", issued_session),
+    "detach_session": Call("POST", S + "/{session}/detach", session),
+    "attach_session": Call("POST", S + "/{session}/attach", issued_session),
+    "change_session": Call("PATCH", S + "/{session}", session),
+    "update_session_data": Call("PATCH", S + "/{session}", session),
+    "destroy_session": Call("DELETE", S + "/{session}", has_changed),
+    "destroy_sessions": Call("DELETE", "/v1/owners/sessions", ended),
+    "disable_owner": Call("POST", "/v1/owners/disable", changed, query=("owner",)),
+    "enable_owner": Call("POST", "/v1/owners/enable", changed, query=("owner",)),
+    "get_session": Call("GET", S + "/{session}", session, missing_is_none=True),
+    "list_sessions": Call("GET", S, sessions),
+    "issue_token": Call("POST", T, issued_token),
+    "transfer_token": Call("POST", T + "/{token}/transfer", issued_token),
+    "claim_token": Call("POST", T + "/{token}/claim", issued_token),
+    "reissue_token": Call("POST", T + "/{token}/reissue", issued_token),
+    "offer_token": Call("POST", T + "/{token}/offer", token),
+    "withdraw_token": Call("POST", T + "/{token}/withdraw", token),
+    "change_token": Call("PATCH", T + "/{token}", token),
+    "destroy_token": Call("DELETE", T + "/{token}", has_changed),
+    "get_token": Call("GET", T + "/{token}", token, missing_is_none=True),
+    "list_tokens": Call("GET", T, tokens),
+    "events": Call("GET", "/v1/events", events),
+    "explain": Call("GET", "/v1/explain/{id}", explanation),
+    "list_audit": Call("GET", "/v1/audit", audit_entries),
+}
+"""Each command of the library that the service offers, by its name."""
+VERIFY_SESSION = Call("POST", "/v1/verify", session, missing_is_none=True)
+VERIFY_TOKEN = Call("POST", "/v1/verify", token, missing_is_none=True)
+
+NAMES = {"session_key": "session", "changes": "data"}
+"""How arguments are called over HTTP, where that is otherwise."""
+BY_SECRET = "by-secret"
+PUBLIC_ID = re.compile(r"(ses|tok|key)_[0-9A-Za-z]{1,64}")
+
+
+def request_of(call: Call, arguments: Mapping[str, Any], idempotency_key: str | None) -> Request:
+    """Return what is sent for a command.
+
+    Args:
+        call: the command.
+        arguments: by their names; those that were not given are not there.
+        idempotency_key: for what changes something; that of the caller goes before it.
+
+    Raises:
+        UnknownSession, UnknownToken: a key that can be none.
+        InvalidInput, TypeError: what can never be right, or is not offered here.
+    """
+    given = {name: value for name, value in arguments.items() if value is not UNSET}
+    headers: dict[str, str] = {}
+    own = given.pop("idempotency_key", None)
+    if call.method != "GET" and (own is not None or idempotency_key is not None):
+        headers["Idempotency-Key"] = str(idempotency_key if own is None else own)
+    if given.pop("client_id", None) is not None:
+        raise InvalidInput("client_id is the service key that asks, here; leave it out")
+    body: dict[str, Any] = {}
+    path = _path_of(call, given, body)
+    if call.method == "DELETE" and (version := given.pop("version", None)) is not None:
+        headers["If-Match"] = f'"{version}"'
+    in_query = given if call.method in ("GET", "DELETE") else {name: given.pop(name) for name in call.query}
+    query = {NAMES.get(name, name): _in_query(value) for name, value in in_query.items() if value is not None}
+    if call.method not in ("GET", "DELETE"):
+        body |= {NAMES.get(name, name): value for name, value in given.items()}
+    has_body = bool(body) or call.method in ("POST", "PATCH")
+    if has_body:
+        headers["Content-Type"] = "application/json"
+    content = json.dumps(body, ensure_ascii=False, allow_nan=False, default=_plain).encode() if has_body else None
+    return Request(call.method, path + (f"?{urlencode(query)}" if query else ""), headers, content)
+
+
+def _path_of(call: Call, given: dict[str, Any], body: dict[str, Any]) -> str:
+    """Return the path with the id in its place; a secret goes into the body, for addresses are written down."""
+    for what, kind, is_secret_of, unknown in _KEYS:
+        if f"{{{what}}}" in call.path:
+            name = "key" if "key" in given else "id"
+            key = given.pop(name)
+            if not isinstance(key, str):
+                raise TypeError(f"a {what}'s key is its id or secret (str), not {type(key).__name__}")
+            if not is_id(kind, key):
+                if not is_secret_of(key):
+                    raise unknown(f"that is neither the id nor the secret of a {what}")
+                body["secret"], key = key, BY_SECRET
+            return call.path.replace(f"{{{what}}}", key)
+    if "{id}" in call.path:
+        id = given.pop("id")
+        if not isinstance(id, str):
+            raise TypeError(f"an id is a str, not {type(id).__name__}")
+        if not PUBLIC_ID.fullmatch(id):
+            raise InvalidInput("that is no id of a session (ses_…), token (tok_…) or service key (key_…)")
+        return call.path.replace("{id}", id)
+    return call.path
+
+
+def _is_token_secret(text: str) -> bool:
+    return is_secret(TOKEN_SECRET, text)
+
+
+_KEYS = (
+    ("session", SESSION_ID, is_session_secret, UnknownSession),
+    ("token", TOKEN_ID, _is_token_secret, UnknownToken),
+)  # fmt: skip
+
+
+def _in_query(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int):
+        raise TypeError(f"a {type(value).__name__} is not taken here")
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON does not know as the service takes it."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    raise TypeError(f"a {type(value).__name__} cannot be sent as JSON")

@@ -1,0 +1,100 @@
+"""Makes the library's records of what the service answers, on the clock of the service's store."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
+from time import monotonic_ns
+from typing import Any
+
+from ..clock import NEVER
+from ..events import Event
+from ..records.session import Session, SessionDetails
+from ..records.token import Offer, Token, TokenDetails, TokenKind
+
+Answer = Mapping[str, Any]
+
+
+class ServiceClock:
+    """The clock of the service's store: what it said last, and what has passed here since."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lead_ms: int | None = None
+
+    def heard(self, now_ms: int) -> None:
+        """Take in what the service said; an answer that was long on its way sets it back by no more than that."""
+        lead_ms = now_ms - monotonic_ns() // 1_000_000
+        with self._lock:
+            self._lead_ms = lead_ms if self._lead_ms is None else max(self._lead_ms, lead_ms)
+
+    def now(self) -> int:
+        """Return the present instant there, in milliseconds since the epoch."""
+        return (self._lead_ms or 0) + monotonic_ns() // 1_000_000
+
+    def raise_to(self, mark_ms: int) -> None:
+        """Never answer less from now on."""
+        self.heard(mark_ms)
+
+
+def session_of(answer: Answer, clock: ServiceClock) -> Session:
+    """Return a session; what a service of a later version answers beside is left out."""
+    details = SessionDetails(
+        label=answer["label"],
+        user_agent=answer["user_agent"],
+        address=answer["address"],
+        data_text=_text(answer["data"]),
+        acr=answer.get("acr"),
+        amr_text=_text(answer["amr"]) if answer.get("amr") else None,
+    )
+    return Session(
+        answer["id"], answer["owner"], None, answer["created_at"], answer["last_seen_at"], answer["authenticated_at"],
+        _deadline(answer["expires_at"]), _ms(answer["idle_timeout"]), _ms(answer["max_age"]),
+        _ms(answer["detached_timeout"]), answer["detachable"], answer["detached_at"], None, None, 0, 0,
+        answer["version"], details, answer["client_id"], None, clock,
+    )  # fmt: skip
+
+
+def token_of(answer: Answer) -> Token:
+    """Return a token, as ``session_of``."""
+    value, price = answer["value"], answer["price"]
+    offer = None
+    if answer["sellable"] or answer["gift"]:
+        offer = Offer(answer["sellable"], None if price is None else Decimal(price), answer["currency"], answer["gift"])
+    details = TokenDetails(
+        offer=offer,
+        scope=answer["scope"],
+        audience_text=_text(answer["audience"]) if answer["audience"] else None,
+        tag=answer["tag"],
+        uses_left=answer.get("uses_left"),
+        reserved_for=answer.get("reserved_for"),
+        reserved_until=answer.get("reserved_until"),
+        borrower=answer.get("borrower"),
+    )
+    deadline = _deadline(answer["expires_at"])
+    return Token(
+        answer["id"], answer["owner"], None, TokenKind(answer["kind"]), answer["session_id"],
+        value if isinstance(value, str) else _text(value), not isinstance(value, str), answer["created_at"],
+        _ms(answer["timeout"]), deadline, deadline, _ms(answer["disownment_timeout"]), answer["held_since"],
+        answer["unassigned_at"], answer["previous_owner"], answer["epoch"], answer["version"], details,
+        answer["client_id"], None,
+    )  # fmt: skip
+
+
+def event_of(answer: Answer) -> Event:
+    """Return an event."""
+    return Event(**{name: answer[name] for name in Event._fields if name in answer})
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
+
+
+def _deadline(expires_at: int | None) -> int:
+    return NEVER if expires_at is None else expires_at

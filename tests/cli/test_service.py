@@ -1,0 +1,93 @@
+"""The command line on a service: `--store http://…` with the key in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from session_tokens.cli import exits
+from session_tokens.cli.main import main
+from session_tokens.crypto.minting import new_secret
+from tests.helpers.running_service import RunningService
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("service")
+    running = RunningService(f"sqlite:///{folder}/s.db", folder / "log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def key_file(service: RunningService, tmp_path: Path) -> Path:
+    path = tmp_path / "key"
+    path.touch(mode=0o600)
+    path.write_text(service.secret + "\n")
+    return path
+
+
+def told(capsys: pytest.CaptureFixture[str], *words: str, code: int = exits.OK) -> dict[str, object]:
+    assert main([*words, "--json"]) == code
+    shown = capsys.readouterr()
+    answer: dict[str, object] = json.loads(shown.out or shown.err)
+    return answer
+
+
+def test_commands_are_done_by_the_service(
+    service: RunningService, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ("--store", service.url, "--key-file", str(key_file))
+    opened = told(capsys, "open", "ann", "--max-age", "10m", *there)
+    token = told(capsys, "issue", "--session", str(opened["id"]), "--value", "x", "--transferable", *there)
+    moved = told(capsys, "transfer", str(token["id"]), "--giver", "ann", "--receiver", "bob", *there)
+
+    assert ("ann", 600) == (opened["owner"], opened["max_age"])
+    assert "bob" == moved["owner"]
+    assert [opened["id"]] == [each["id"] for each in told(capsys, "sessions", *there)["items"]]  # type: ignore[attr-defined]
+    assert {"ended": 1} == told(capsys, "end", str(opened["id"]), *there)
+    assert {"ended": 0} == told(capsys, "end", str(opened["id"]), *there, code=exits.INACTIVE)
+
+
+def test_the_key_file_may_be_named_by_the_environment(
+    service: RunningService, key_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_TOKENS_KEY_FILE", str(key_file))
+    monkeypatch.setenv("SESSION_TOKENS_STORE", service.url)
+
+    assert "carol" == told(capsys, "open", "carol")["owner"]
+
+
+def test_without_a_key_or_with_a_file_that_others_read_nothing_is_asked(
+    service: RunningService, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key_file.chmod(0o644)
+    for words in (["--key-file", str(key_file)], []):
+        assert main(["open", "ann", "--store", service.url, *words]) == exits.BAD_INPUT
+        assert service.secret not in capsys.readouterr().err
+
+
+def test_a_key_that_is_none_is_told_and_shown_nowhere(
+    service: RunningService, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = new_secret("stk_")
+    key_file.write_text(wrong)
+    error = told(capsys, "open", "ann", "--store", service.url, "--key-file", str(key_file), code=exits.INACTIVE)
+
+    assert "unknown_key" == error["error"]
+    assert wrong not in json.dumps(error)
+
+
+@pytest.mark.parametrize("words", [["check"], ["keys", "list"], ["sweep"], ["settings", "list"], ["store", "migrate"]])
+def test_what_works_on_a_store_itself_says_so(
+    service: RunningService, key_file: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--store", service.url] if words[0] == "store" else ["--store", service.url, "--key-file", str(key_file)]
+
+    assert main([*words, *given]) == exits.BAD_INPUT
+    assert "store" in capsys.readouterr().err

@@ -1,0 +1,337 @@
+"""The client of a service in a process of its own: what is refused, what goes over the wire, and outages."""
+
+from __future__ import annotations
+
+import random
+import signal
+import ssl
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from session_tokens import (
+    AsyncSessionTokens,
+    Conflict,
+    InvalidInput,
+    NotOwner,
+    Refused,
+    SessionEnded,
+    SessionTokens,
+    StoreUnavailable,
+    UnknownKey,
+    UnknownSession,
+    UnknownToken,
+)
+from session_tokens.client.async_client import AsyncRemoteTokens
+from session_tokens.client.calls import CALLS
+from session_tokens.client.exchange import Sent, error_of
+from session_tokens.crypto.minting import new_secret
+from session_tokens.service.routes import OPERATIONS
+from session_tokens.service_keys.keys import create_key
+from tests.helpers.running_service import RunningService
+from tests.helpers.servers.proxy import always, losing_one_reply, proxy_to, sometimes
+
+pytestmark = pytest.mark.process
+KEY = new_secret("stk_")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("connect")
+    running = RunningService(f"sqlite:///{folder}/s.db", folder / "log")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def st(service: RunningService) -> Iterator[Any]:
+    with SessionTokens.connect(service.url, key=service.secret) as tokens:
+        yield tokens
+
+
+def test_a_life_over_http_is_as_it_is_here(st: Any) -> None:
+    opened = st.open_session("ann", max_age=timedelta(minutes=10), detachable=True, data={"cart": [1]})
+    ticket = st.issue_token(opened.secret, {"seat": 7}, transferable=True, tag="seats", scope="enter", audience="gate")
+    st.update_session_data(opened.id, {"theme": None}, removed=["cart"])
+    session, token = st.verify_session(opened.secret), st.verify_token(ticket.secret)
+
+    assert ({"theme": None}, 600, "ann") == (dict(session.data), session.max_age, session.owner)
+    assert ({"seat": 7}, "ann", "seats", ("gate",)) == (token.value, token.owner, token.tag, token.audience)
+    assert 590 < session.time_left() <= 600
+    assert [opened.id] == [each.id for each in st.list_sessions("ann")]
+    with pytest.raises(TypeError, match="read only"):
+        session.data["theme"] = 1
+    passed = st.transfer_token(ticket.secret, giver="ann", receiver="bob")
+    assert st.verify_token(ticket.secret) is None
+    assert ("bob", 1) == (passed.token.owner, passed.token.epoch)
+    assert st.destroy_session(opened.secret) is True
+    assert st.destroy_session(opened.id) is False
+
+
+def test_errors_are_the_librarys_own(st: Any) -> None:
+    opened = st.open_session("eve")
+    ticket = st.issue_token(opened.id, transferable=True)
+    with pytest.raises(NotOwner):
+        st.transfer_token(ticket.id, giver="ann", receiver="bob")
+    with pytest.raises(Conflict):
+        st.update_session_data(opened.id, {"a": 1}, version=7)
+    with pytest.raises(Conflict):
+        st.destroy_session(opened.id, version=7)
+    st.destroy_session(opened.id)
+    with pytest.raises(SessionEnded) as ended:
+        st.rotate_session(opened.id)
+    assert {"reason": "logout"} == ended.value.details
+    with pytest.raises(UnknownSession):
+        st.rotate_session(opened.secret)
+    with pytest.raises(UnknownSession):
+        st.rotate_session("nonsense")
+    with pytest.raises(UnknownToken):
+        st.destroy_token("nonsense")
+    with pytest.raises(InvalidInput):
+        st.open_session("ann", max_age=-1)
+    with pytest.raises(InvalidInput, match="client_id"):
+        st.open_session("ann", client_id="key_x")
+    with pytest.raises(TypeError):
+        st.rotate_session(5)
+    with pytest.raises(TypeError):
+        st.open_session("ann", 5)
+    with pytest.raises(TypeError):
+        st.verify_session(None)
+
+
+def test_what_is_no_secret_and_no_id_is_not_asked_for(service: RunningService) -> None:
+    with SessionTokens.connect("http://127.0.0.1:1", key=KEY, retry_for=0.001) as st:
+        assert [None] * 4 == [
+            st.verify_session("nonsense"), st.verify_token(new_secret("sts_")), st.get_session("x"), st.get_token("x"),
+        ]  # fmt: skip
+
+
+def test_no_secret_stands_in_an_address_a_repr_or_an_error(service: RunningService) -> None:
+    asked: list[httpx2.Request] = []
+    with SessionTokens.connect(service.url, key=service.secret) as st:
+        st._http.event_hooks["request"].append(asked.append)
+        opened = st.open_session("ann", detachable=True)
+        token = st.issue_token(opened.secret, transferable=True)
+        st.reissue_token(token.secret, owner="ann")
+        rotated = st.rotate_session(opened.secret)
+        st.change_session(rotated.secret, label="x")
+        st.destroy_session(rotated.secret)
+        with pytest.raises(UnknownSession) as error:
+            st.detach_session(opened.secret)
+        words = " ".join([repr(st), repr(st._http), str(error.value), *(str(request.url) for request in asked)])
+
+    assert len(asked) == 7
+    assert "sts_" not in words
+    assert "stt_" not in words
+    assert service.secret not in words
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("ftp://x.example", {}),
+        ("x.example", {}),
+        ("https://", {}),
+        ("http://tokens.example", {}),
+        ("https://user:pass@x.example", {}),
+        ("https://x.example/?a=1", {}),
+        ("https://x.example:port", {}),
+        ("https://x.example", {"key": "stk_short"}),
+        ("https://x.example", {"key": new_secret("sts_")}),
+        ("https://x.example", {"timeout": 0}),
+        ("https://x.example", {"timeout": None}),
+        ("https://x.example", {"retry_for": -1}),
+    ],
+)
+def test_what_can_never_be_right_is_refused_before_anything_is_sent(url: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput) as error:
+        SessionTokens.connect(url, **{"key": KEY, **options})
+
+    assert "st" + "s_" not in str(error.value)
+
+
+def test_a_wrong_key_a_small_role_and_a_wrong_address_are_told(service: RunningService) -> None:
+    with SessionTokens.connect(service.url, key=KEY) as st, pytest.raises(UnknownKey):
+        st.open_session("ann")
+    with service.http() as http:
+        small = http.post("/v1/keys", json={"role": "verify"}).json()["secret"]
+    with SessionTokens.connect(service.url, key=small) as st, pytest.raises(Refused, match="role"):
+        st.open_session("ann")
+    with (
+        SessionTokens.connect(service.url + "/elsewhere", key=service.secret) as st,
+        pytest.raises(InvalidInput, match="no session-tokens service"),
+    ):
+        st.open_session("ann")
+
+
+def test_a_service_that_does_not_answer_is_unavailable_and_never_not_valid() -> None:
+    with SessionTokens.connect("http://127.0.0.1:1", key=KEY, retry_for=0.2) as st:
+        for ask in (lambda: st.verify_session(new_secret("sts_")), lambda: st.open_session("ann")):
+            with pytest.raises(StoreUnavailable, match="try again"):
+                ask()
+
+
+def test_a_command_whose_reply_was_lost_is_done_once(service: RunningService) -> None:
+    with (
+        proxy_to(service.port) as proxy,
+        SessionTokens.connect(f"http://127.0.0.1:{proxy.port}", key=service.secret) as st,
+    ):
+        proxy.reply_fate = losing_one_reply()
+        opened = st.open_session("lost")
+        proxy.reply_fate = losing_one_reply()
+        rotated = st.rotate_session(opened.secret)
+        proxy.reply_fate = losing_one_reply()
+        ended = st.destroy_session(rotated.secret)
+        lost = proxy.lost
+
+    assert 3 == lost
+    assert ended is True
+    with SessionTokens.connect(service.url, key=service.secret) as st:
+        assert [] == list(st.list_sessions("lost"))
+
+
+def test_a_service_that_hangs_is_given_up_in_time(service: RunningService) -> None:
+    with proxy_to(service.port) as proxy:
+        proxy.request_fate = always("swallow")
+        url = f"http://127.0.0.1:{proxy.port}"
+        with (
+            SessionTokens.connect(url, key=service.secret, timeout=0.2, retry_for=0.3) as st,
+            pytest.raises(StoreUnavailable),
+        ):
+            st.open_session("ann")
+
+
+def test_nothing_is_lost_and_nothing_twice_while_the_service_is_killed(tmp_path: Path) -> None:
+    """A thousand commands of four threads, a reply in twenty lost, the service killed and started again."""
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    running = RunningService(url, tmp_path / "log")
+    done: list[str] = []
+    with proxy_to(running.port) as proxy:
+        proxy.reply_fate = sometimes(random.Random(5), 0.05, "cut", "truncate")
+        address = f"http://127.0.0.1:{proxy.port}"
+
+        def work(number: int) -> None:
+            with SessionTokens.connect(address, key=running.secret, timeout=2, retry_for=60) as st:
+                session = st.open_session(f"owner{number}", max_age=None)
+                for step in range(125):
+                    token = st.issue_token(session.id, step)
+                    st.change_token(token.id, value=[step])
+                    done.append(token.id)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for least in (100, 250, 400):
+            while len(done) < least and any(thread.is_alive() for thread in threads):
+                threads[0].join(0.01)
+            secret = running.secret
+            running.stop(signal.SIGKILL)
+            running = RunningService(url, tmp_path / "log", secret)
+            proxy.target_port = running.port
+        for thread in threads:
+            thread.join(120)
+        lost = proxy.lost
+    with SessionTokens.open(url, sweep=False) as st:
+        for number in range(4):
+            (session,) = st.list_sessions(f"owner{number}")
+            tokens = list(st.list_tokens(session=session.id, limit=500))  # in order of their issue
+
+            assert [str([step]) for step in range(125)] == [str(token.value) for token in tokens]
+            assert {token.id for token in tokens} <= set(done)
+    running.stop()
+
+    assert 500 == len(done) == len(set(done))
+    assert lost > 10
+
+
+async def test_it_speaks_tls_and_trusts_whom_it_is_told_to(tmp_path: Path) -> None:
+    from tests.helpers.servers.certificates import Authority
+
+    authority = Authority(tmp_path, "ours")
+    certificate = authority.issue("localhost")
+    running = RunningService(
+        f"sqlite:///{tmp_path / 's.db'}",
+        tmp_path / "log",
+        tls_certificate=str(certificate.certificate),
+        tls_key=str(certificate.key),
+    )
+    try:
+        url = f"https://localhost:{running.port}"
+        context = ssl.create_default_context(cafile=str(authority.certificate))
+        async with await AsyncSessionTokens.connect(url, key=running.secret, tls=context) as st:
+            opened = await st.open_session("ann")
+            assert (await st.verify_session(opened.secret)) == opened.session
+        async with await AsyncSessionTokens.connect(url, key=running.secret, retry_for=0.1) as st:
+            with pytest.raises(StoreUnavailable):
+                await st.open_session("ann")
+    finally:
+        running.stop()
+
+
+def test_a_name_that_is_not_offered_says_so(st: Any) -> None:
+    with pytest.raises(InvalidInput, match="where the store is"):
+        st.sweep()
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        st.nonsense()
+    assert not hasattr(st, "sweep")
+
+
+def test_explanations_and_the_audit_log_are_there(st: Any) -> None:
+    opened = st.open_session("why")
+    st.destroy_session(opened.id, reason="revoked")
+    explained = st.explain(opened.id)
+
+    assert ("ended", "revoked", "why") == (explained.state, explained.reason, explained.owner)
+    assert isinstance(list(st.list_audit(owner="why")), list)
+    for wrong in (opened.secret, "../x", ""):
+        with pytest.raises(InvalidInput):
+            st.explain(wrong)
+
+
+def test_every_command_of_the_client_is_served() -> None:
+    served = {(operation.method, operation.path.replace("{id}", "{}")) for operation in OPERATIONS}
+    asked = {
+        (call.method, call.path.replace("{session}", "{}").replace("{token}", "{}").replace("{id}", "{}"))
+        for call in CALLS.values()
+    }
+
+    assert set() == asked - served
+    assert {name for name in CALLS if not hasattr(AsyncRemoteTokens, name)} == set()
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418, 429, 500, 502, 503])
+def test_an_answer_that_is_not_the_services_is_an_error_all_the_same(status: int) -> None:
+    for content in (b"", b"<html>", b"[]", b'{"code": "new_word"}'):
+        error = error_of(Sent(status, {}, content))
+
+        assert str(error)
+        assert isinstance(error, StoreUnavailable) is (status >= 500)
+
+
+def test_a_key_that_is_bound_works_by_secret_within_its_bounds(service: RunningService) -> None:
+    with SessionTokens.open(service.store_url, sweep=False) as direct:
+        import asyncio
+
+        async def key() -> str:
+            async with await AsyncSessionTokens.open(service.store_url, sweep=False) as tokens:
+                return (await create_key(tokens.store, "issue", owner_prefix="app1:")).secret
+
+        bound = asyncio.run(key())
+        other = direct.open_session("app2:ann")
+    with SessionTokens.connect(service.url, key=bound) as st:
+        own = st.open_session("app1:ann")
+
+        assert st.rotate_session(own.secret).session.owner == "app1:ann"
+        assert st.verify_session(other.secret) is None
+        for act in (lambda: st.rotate_session(other.secret), lambda: st.change_session(other.secret, label="x")):
+            with pytest.raises(UnknownSession):
+                act()
+        with pytest.raises(UnknownSession):
+            st.log_in("app1:ann", former=other.secret)
+        with pytest.raises(Refused):
+            st.log_in("app2:ann")
