@@ -101,10 +101,10 @@ class Locks:
         """Lock what will be written against readers and other writers."""
         exclusive = self.exclusive
         for old_session, new_session in changes.sessions:
-            self._write_sets((*session_places(old_session), *session_places(new_session)))
+            self._write_sets(session_places(old_session), session_places(new_session))
             self._write_row("session", self.sessions_written, old_session, new_session)
         for old_token, new_token in changes.tokens:
-            self._write_sets((*token_places(old_token), *token_places(new_token)))
+            self._write_sets(token_places(old_token), token_places(new_token))
             self._write_row("token", self.tokens_written, old_token, new_token)
         exclusive.update(f"entry:{entry.owner}" for _, entry in changes.entries)
         exclusive.update(f"idempotency:{record.key}" for record in changes.idempotency)
@@ -117,9 +117,9 @@ class Locks:
                 if key is not None:
                     exclusive.update((f"key:{key.id}", f"key_lookup:{key.lookup}"))
 
-    def _write_sets(self, places: Sequence[Place]) -> None:
+    def _write_sets(self, old: Sequence[Place], new: Sequence[Place]) -> None:
         """Lock the sets of which a record is or becomes a member: its change is a change of theirs."""
-        for index, whose, _ in places:
+        for index, whose, _ in new if old == new or not old else (*old, *new):
             if index in _SET_OF:
                 self.exclusive.add(f"{_SET_OF[index]}:{whose}")
 

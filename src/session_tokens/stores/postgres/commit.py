@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import compress, repeat
-from operator import is_not
 from typing import Any
 
 from ...clock import NEVER
@@ -102,8 +100,7 @@ def _written(keyring: Keyring, changes: Changes) -> Columns:
 
 def _columns(keyring: Keyring, kind: Kind, record: Any) -> Columns:
     row = kind.row(record)
-    is_there = map(is_not, row, repeat(None))  # a step of the interpreter for each of thirty columns is felt
-    columns: Columns = dict(compress(zip(kind.names, row, strict=True), is_there))
+    columns: Columns = {name: value for name, value in zip(kind.names, row, strict=True) if value is not None}
     columns[SIGNED] = mac_of(keyring, kind.table, row)
     return columns
 
@@ -113,15 +110,17 @@ def _event(keyring: Keyring, event: Event) -> tuple[int, str, str]:
     return event.at, text, mac_of(keyring, "events", (text,))
 
 
-def _json(value: Columns) -> bytes:
+def _json(value: Columns) -> str:
     """Return JSON that PostgreSQL can hold: no text in it has NUL or a lone surrogate."""
     text = _as_json(value)
     if "\\u0000" not in text and "\\u001a" not in text:
         try:
-            return text.encode()
+            text.encode()
         except UnicodeEncodeError:
             pass
-    return _as_json(_escaped(value)).encode()
+        else:
+            return text
+    return _as_json(_escaped(value))
 
 
 def _escaped(value: Any) -> Any:

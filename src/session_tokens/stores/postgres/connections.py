@@ -66,8 +66,8 @@ def _parameter(value: Any) -> bytes | None:
     """Return a value as PostgreSQL reads it as text."""
     if isinstance(value, str):
         return value.encode()
-    if value is None or isinstance(value, bytes):
-        return value
+    if value is None:
+        return None
     if isinstance(value, list):
         return ("{" + ",".join(map(_item, value)) + "}").encode()
     return str(value).encode()  # a number; PostgreSQL reads True and False too

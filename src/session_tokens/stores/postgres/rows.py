@@ -22,6 +22,8 @@ from ..common.locking import ABSENT
 from ..common.record_codec import check_mac
 from ..common.sql_results import Results, not_asked_for
 
+_from_json = json.JSONDecoder().raw_decode
+
 NUMBERS = 2**44 - 1
 """The part of a stamp that is a number of the sequence; what stands before it is the server's timeline."""
 ESCAPE = "\x1a"
@@ -72,7 +74,7 @@ def unescaped(text: str) -> str:
 
 def columns_in(text: str) -> list[Any]:
     """Return the columns in a JSON array, its MAC and stamp the last two."""
-    columns: list[Any] = json.loads(text)
+    columns: list[Any] = _from_json(text)[0]
     if "\\u001a" in text:
         try:
             columns = [unescaped(column) if isinstance(column, str) else column for column in columns]
