@@ -23,7 +23,7 @@ from .common.copying import MoveSetting
 from .common.kinds import KINDS
 from .common.store_url import store_url_of
 from .connect import copy_mark_of, copy_store, insist_it_is_there, open_anyway_now, open_store_now
-from .sqlite.schema import spaces_of
+from .sqlite.upkeep import spaces_of
 
 PAGES_AT_ONCE = 512
 """Of the file, between two signs of how far it has come."""
