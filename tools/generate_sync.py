@@ -24,7 +24,7 @@ REPLACEMENTS = (
     (r"(\nfrom \.+contract\.store import) Store\n", r"\1 BlockingStore\n"),
     (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
     (r"await ((?:self\.)?store)\.(read|run|run_within|due|close|insist_on_peppers|\w+_events)\(", r"\1.\2_now("),
-    (r"await ((?:self\.)?store)\.(find_session(?:_by_id)?|find_token(?:_by_id)?)\(", r"\1.\2_now("),
+    (r"await ((?:self\.)?store)\.(find_session|find_token)\(", r"\1.\2_now("),
     (r"\bself\.store\.(run|read)\b(?=[,)])", r"self.store.\1_now"),
     (r"\bdrive\b(?=\(|\n)", "drive_now"),
     (r"\bopen_store\b(?!_)", "open_store_now"),

@@ -211,17 +211,34 @@ class AsyncTablesCore:
         """Return now, the session of a string, alive or not, and its owner's entry."""
         ids = self._ids(string)
         await self._refresh_session(string)
-        return await self.store.find_session_by_id(ids)
+        if self._memory is not None:
+            return self._memory.find_session_by_id_now(ids)
+        now, found = await self._found("session", ids)
+        return (now, *found)
 
     async def _find_token(self, string: str) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now, the token of a string, alive or not, its session and that owner's entry."""
-        return await self.store.find_token_by_id(self._ids(string))
+        return await self._find_token_by(self._ids(string))
+
+    async def _find_token_by(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        if self._memory is not None:
+            return self._memory.find_token_by_id_now(ids)
+        now, found = await self._found("token", ids)
+        return (now, *found.followed())
+
+    async def _found(self, what: Literal["session", "token"], ids: Sequence[str]) -> tuple[int, Any]:
+        """Return now, and what stands under the first of some ids that there is."""
+        now, found = await self.store.read([Get(what, id) for id in ids])
+        there = next((answer.value for answer in found if answer.value[0] is not None), None)
+        if there is None:
+            await self.store.insist_on_peppers()
+        return now, there or found[0].value
 
     async def _living_token(self, string: str) -> Token | None:
         """Return the living token of a string as it stands now, asking the application's DB first."""
         ids = self._ids(string)
         await self._refresh_token(string)
-        now, token, session, entry = await self.store.find_token_by_id(ids)
+        now, token, session, entry = await self._find_token_by(ids)
         return None if token is None else token.as_of(now, session, entry)
 
     async def _refresh_session(self, id: str) -> None:

@@ -212,17 +212,34 @@ class SyncTablesCore:
         """Return now, the session of a string, alive or not, and its owner's entry."""
         ids = self._ids(string)
         self._refresh_session(string)
-        return self.store.find_session_by_id_now(ids)
+        if self._memory is not None:
+            return self._memory.find_session_by_id_now(ids)
+        now, found = self._found("session", ids)
+        return (now, *found)
 
     def _find_token(self, string: str) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now, the token of a string, alive or not, its session and that owner's entry."""
-        return self.store.find_token_by_id_now(self._ids(string))
+        return self._find_token_by(self._ids(string))
+
+    def _find_token_by(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        if self._memory is not None:
+            return self._memory.find_token_by_id_now(ids)
+        now, found = self._found("token", ids)
+        return (now, *found.followed())
+
+    def _found(self, what: Literal["session", "token"], ids: Sequence[str]) -> tuple[int, Any]:
+        """Return now, and what stands under the first of some ids that there is."""
+        now, found = self.store.read_now([Get(what, id) for id in ids])
+        there = next((answer.value for answer in found if answer.value[0] is not None), None)
+        if there is None:
+            self.store.insist_on_peppers_now()
+        return now, there or found[0].value
 
     def _living_token(self, string: str) -> Token | None:
         """Return the living token of a string as it stands now, asking the application's DB first."""
         ids = self._ids(string)
         self._refresh_token(string)
-        now, token, session, entry = self.store.find_token_by_id_now(ids)
+        now, token, session, entry = self._find_token_by(ids)
         return None if token is None else token.as_of(now, session, entry)
 
     def _refresh_session(self, id: str) -> None:

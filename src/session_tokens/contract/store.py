@@ -27,7 +27,7 @@ import time
 from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
@@ -37,7 +37,7 @@ from ..events import Listeners, Place
 from ..records import OwnerEntry, Session, Token
 from .brief import awaited_within, done_within
 from .event_log import EVENT_POLL_S, LogRead
-from .queries import NO_TOKEN, DueRecord, Get, Query, Result, Scan, Snapshot, TokenResult, is_lost
+from .queries import DueRecord, Get, Query, Scan, Snapshot, TokenResult, is_lost
 from .transaction import Rule
 from .unreadable import Unreadables
 
@@ -197,22 +197,6 @@ class Store(metaclass=ABCMeta):
         answer: TokenResult = found[0].value
         return (now, *answer.followed())
 
-    async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Return now and the session of the first id that there is, with its owner's entry."""
-        now, found = await self.read([Get("session", id) for id in ids])
-        first = _first(found, (None, None))
-        if first[0] is None:
-            await self.insist_on_peppers()
-        return (now, *first)
-
-    async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Return now and the token of the first id that there is, with its session and that owner's entry."""
-        now, found = await self.read([Get("token", id) for id in ids])
-        first = _first(found, NO_TOKEN)
-        if first[0] is None:
-            await self.insist_on_peppers()
-        return (now, *first.followed())
-
 
 def _no_events() -> InvalidInput:
     return InvalidInput("this store cannot keep events; use one of session-tokens' own")
@@ -225,10 +209,6 @@ def unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
         "given: it may be one of them. Give that pepper after the current one and start this process again",
         key_id=missing[0],
     )
-
-
-def _first(found: Sequence[Result], nothing: tuple[Any, ...]) -> Any:
-    return next((answer.value for answer in found if answer.value[0] is not None), nothing)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -301,22 +281,6 @@ class BlockingStore(Store):
         answer: TokenResult = found[0].value
         return (now, *answer.followed())
 
-    def find_session_by_id_now(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """As ``find_session_by_id``, at once."""
-        now, found = self.read_now([Get("session", id) for id in ids])
-        first = _first(found, (None, None))
-        if first[0] is None:
-            self.insist_on_peppers_now()
-        return (now, *first)
-
-    def find_token_by_id_now(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """As ``find_token_by_id``, at once."""
-        now, found = self.read_now([Get("token", id) for id in ids])
-        first = _first(found, NO_TOKEN)
-        if first[0] is None:
-            self.insist_on_peppers_now()
-        return (now, *first.followed())
-
     def insist_on_peppers_now(self) -> None:
         """As ``insist_on_peppers``, at once."""
         if missing := self.missing_peppers_now():
@@ -364,11 +328,3 @@ class BlockingStore(Store):
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry."""
         return self.find_token_now(lookups)
-
-    async def find_session_by_id(self, ids: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
-        """Return now and the session of the first id that there is, with its owner's entry."""
-        return self.find_session_by_id_now(ids)
-
-    async def find_token_by_id(self, ids: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
-        """Return now and the token of the first id that there is, with its session and that owner's entry."""
-        return self.find_token_by_id_now(ids)

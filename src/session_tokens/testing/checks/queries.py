@@ -123,10 +123,8 @@ class SessionWantChecks(StoreBench):
 
         _, session, entry = await self.store.find_session(self.store.keyring.lookups(opened.secret))
         _, no_session, no_entry = await self.store.find_session(["nothing"])
-        _, by_id, _ = await self.store.find_session_by_id([opened.id])
         assert (session, entry) == (opened.record, None)
         assert (no_session, no_entry) == (None, None)
-        assert by_id == opened.record
 
 
 class TokenWantChecks(StoreBench):
@@ -185,8 +183,6 @@ class TokenWantChecks(StoreBench):
         assert (await self.store.find_token([old]))[1] is None
         _, found, session, _ = await self.store.find_token(keyring.lookups(given.secret))
         assert (found, session) == (given.record, None)
-        _, found, _, _ = await self.store.find_token_by_id([token.id])
-        assert found == given.record
 
     @check
     async def test_a_destroyed_token_is_found_by_nothing(self) -> None:

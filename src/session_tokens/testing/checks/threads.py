@@ -102,8 +102,6 @@ class ThreadChecks(StoreBench):
         assert found[0].value.session == opened.record
         assert self.store_now.find_session_now([keyring.lookup(opened.secret)])[1] == opened.record
         assert self.store_now.find_token_now([keyring.lookup(token.secret)])[1] == token.record
-        assert self.store_now.find_session_by_id_now([opened.id])[1] == opened.record
-        assert self.store_now.find_token_by_id_now([token.id])[1] == token.record
         assert list(self.store_now.due_now(now, 10)) == []
 
     @check_now
