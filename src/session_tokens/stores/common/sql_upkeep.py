@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from ...contract.changes import Changes
 from ...contract.optimistic import Commit
+from ...contract.queries import DueRecord
 from ...crypto.minting import PepperKeyring
 from ...errors import InvalidInput, StoreError
 from .copying import Dump
@@ -24,6 +25,8 @@ from .pools import Exchange
 from .sql_tables import pepper_ranges
 
 Rows = Sequence[Sequence[Any]]
+
+_TO_SWEEP = [(kind, index) for kind in KINDS.values() for index in kind.indexes if index.name == "to_sweep"]
 
 HOW_TO_MIGRATE = "run: session-tokens store migrate"
 
@@ -157,6 +160,19 @@ class SqlUpkeep(ABC):
         rows = yield from self.batch(of, after, limit)
         records = [self.read(of, row) for row in rows]
         return Dump(records, None if len(rows) < limit else self.plain(rows[-1][0]))
+
+    def due(self, now: int, limit: int) -> Exchange[Sequence[DueRecord]]:
+        """Return at most ``limit`` keys of what should be swept at ``now`` (milliseconds), longest due first."""
+        parts = []
+        for kind, index in _TO_SWEEP:
+            (at,), key = index.columns, self.column(kind.key)
+            also = f" AND {index.where}" if index.where else ""
+            table = f"{self.prefix}{kind.table} WHERE {at} <= {now:d}{also} ORDER BY {at} LIMIT {limit:d}"
+            parts.append(
+                f"SELECT * FROM (SELECT '{kind.name}' AS kind, {key} AS id, {at} AS at FROM {table}) AS of_{kind.table}"
+            )
+        rows = yield from self.asking(f"{' UNION ALL '.join(parts)} ORDER BY at LIMIT {limit:d}")
+        return [DueRecord(str(self.plain(kind)), self.plain(id)) for kind, id, _ in rows]
 
     def count(self) -> Exchange[int]:
         """Return how many records there are."""

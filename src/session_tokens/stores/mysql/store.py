@@ -14,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...clock import NEVER
 from ...contract.batch import Batch
 from ...contract.changes import Changes
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
-from ...contract.queries import DueRecord, Query
+from ...contract.queries import Query
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput
@@ -104,23 +103,6 @@ class MySQLBackend(SqlUpkeep, Backend):
     def commit(self, commits: Sequence[Commit]) -> Exchange[Sequence[bool | Exception]]:
         """Write each command whole or not at all."""
         return committing(self.prefix, self.keyring, commits)
-
-    def due(self, now: int, limit: int) -> Exchange[Sequence[DueRecord]]:
-        """Return at most ``limit`` keys of what should be swept."""
-        due = [
-            f"SELECT {key}, {at} FROM {self.prefix}{table} WHERE {at} <= {now} AND {at} < {NEVER}"
-            f" ORDER BY {at} LIMIT {limit}"
-            for table, key, at in (
-                ("sessions", "id", "sweep_at"), ("tokens", "id", "deadline"), ("idempotency", "`key`", "expires_at"),
-            )
-        ]  # fmt: skip
-        answer = yield Packet(due)
-        found = [
-            (at, kind, plain(id))
-            for kind, rows in zip(("session", "token", "idempotency"), answer, strict=True)
-            for id, at in rows
-        ]
-        return [DueRecord(kind, id) for _, kind, id in sorted(found)[:limit]]
 
     def prepare(self) -> Exchange[None]:
         """Make the tables if there are none and the user may; see that they and the peppers are the right ones."""

@@ -14,7 +14,6 @@ from ...contract.queries import (
     NO_SESSION,
     NO_TOKEN,
     Count,
-    DueRecord,
     Get,
     Members,
     Query,
@@ -333,19 +332,6 @@ class Records(Rows):
             f"ORDER BY t.created_at, t.id LIMIT {query.limit:d}"
         )
         return self._readable(statement, values, self._token_with_session)
-
-    def due(self, now: int, limit: int) -> list[DueRecord]:
-        """Return at most ``limit`` keys of what should be swept at ``now``, longest due first."""
-        due: list[tuple[int, str, str]] = []
-        for kind, column, source in (
-            ("session", "id", f"sweep_at AS at FROM {self._sessions} WHERE sweep_at < {NEVER} AND sweep_at"),
-            ("token", "id", f"deadline AS at FROM {self._tokens} WHERE deadline < {NEVER} AND deadline"),
-            ("idempotency", "key", f"expires_at AS at FROM {self.table_prefix}idempotency WHERE expires_at"),
-        ):
-            rows = self._execute(f"SELECT {column}, {source} <= ? ORDER BY at LIMIT ?", (now, limit)).fetchall()
-            due.extend((at, kind, id) for id, at in rows)
-        due.sort(key=lambda item: item[0])
-        return [DueRecord(kind, id) for _, kind, id in due[:limit]]
 
     def answer(self, query: Query, now: int) -> Any:
         """Return one query; ``left_out`` says what is missing from a list."""

@@ -230,7 +230,7 @@ class SqliteStore(BlockingStore):
 
     def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept, longest due first."""
-        return self._read(Records.due, now, limit)
+        return self._read(lambda to: self._keeping_up(to.connection, lambda upkeep: upkeep.due(now, limit)))
 
     def read_events_now(self, after: Place, limit: int) -> LogRead:
         """Return events that stand after a place."""
