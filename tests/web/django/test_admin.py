@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from html import unescape
 from typing import Any
 
 import pytest
@@ -70,6 +71,32 @@ def test_it_is_searched_by_user_owner_and_id(users: Any) -> None:
     nobody = boss.get(PAGE, {"q": "nobody"})
     assert "No living sessions" in nobody.content.decode()
     assert boss.get(PAGE, {"after": "no cursor"}).status_code == 200
+
+
+def test_visitors_are_shown_where_they_are_asked_for(users: Any) -> None:
+    boss, visitor = browser("boss"), Client()
+    visitor.get("/put?card=4711")
+    users_alone, all_of_them = boss.get(PAGE), boss.get(PAGE, {"visitors": "1"})
+    by_id = boss.get(PAGE, {"q": visitor.session.id})
+
+    assert [[name for _, name, _ in answer.context["rows"]] for answer in (users_alone, all_of_them, by_id)] == [
+        ["boss"], ["boss", "a visitor"], ["a visitor"],
+    ]  # fmt: skip
+    assert "anonymous:" not in all_of_them.content.decode()
+    assert 'value="1" checked' in all_of_them.content.decode()
+    assert 'value="1" checked' not in users_alone.content.decode()
+    boss.post(f"{PAGE}?visitors=1", {"id": visitor.session.id})
+    assert len(boss.get(PAGE, {"visitors": "1"}).context["rows"]) == 1
+
+
+def test_pages_of_visitors_go_on_with_visitors(users: Any, tokens: BlockingSessions) -> None:
+    boss = browser("boss")
+    for _ in range(120):
+        tokens.log_in(None)
+    first = boss.get(PAGE, {"visitors": "1"})
+    link = first.content.decode().partition('<p class="paginator"><a href="')[2].partition('"')[0]
+
+    assert len(boss.get(PAGE + unescape(link)).context["rows"]) == 21
 
 
 def test_sessions_are_ended_one_by_one_and_all_of_a_user(users: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -136,6 +137,33 @@ async def test_views_of_event_loops_share_the_sessions(tokens: BlockingSessions)
         assert (await client.get("/show")).json() == {"user": "ann", "data": {"cart": ["pen"]}}
     finally:
         await ann.adelete()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_an_outage_is_a_503_where_the_site_asks_for_it(
+    private_valkey: Callable[..., ValkeyServer], is_async: bool
+) -> None:
+    """With Django's own middleware; other errors stay a 500."""
+    server = private_valkey()
+    with override_settings(
+        SESSION_TOKENS_STORE=server.url, SESSION_TOKENS={"pepper": bytes(32)}, ROOT_URLCONF="tests.helpers.django_503"
+    ):
+        client: Any = (AsyncClient if is_async else Client)(raise_request_exception=False)
+
+        async def get(path: str) -> Any:
+            return await client.get(path) if is_async else await asyncio.to_thread(client.get, path)
+
+        await get("/put?cart=pen")
+        key = client.cookies[COOKIE].value
+        server.kill()
+        asked = [await get(path) for path in ("/show", "/put?a=1", "/fails", "/untouched")]
+        await asyncio.to_thread(opened.close)
+        await opened.aclose()
+
+    assert [answer.status_code for answer in asked] == [503, 503, 500, 200]
+    assert [answer.headers.get("Retry-After") for answer in asked] == ["2", "2", None, None]
+    assert all(COOKIE not in answer.cookies for answer in asked)
+    assert client.cookies[COOKIE].value == key
 
 
 def test_an_outage_logs_nobody_out_and_is_over_when_the_store_is_back(

@@ -17,6 +17,7 @@ from .devices import (
 from .engine import SessionStore
 from .guards import require_token
 from .middleware import SessionMiddleware
+from .outages import handler500
 
 __all__ = [
     "SessionMiddleware",
@@ -25,6 +26,7 @@ __all__ = [
     "asessions_of",
     "end_others",
     "end_session_of",
+    "handler500",
     "owner_of",
     "recent_login_required",
     "require_token",

@@ -1,6 +1,7 @@
 """The admin site's page of living sessions: whose they are, since when and from where; search by user, end them.
 
 Who may "view sessions" sees it, who may "delete sessions" ends them. It shows public ids, and never data or secrets.
+Visitors who have not logged in are shown where they are asked for: of most sites there are far more of them than users.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from django.urls import NoReverseMatch, path, reverse
 from ...crypto.minting import SESSION_ID, is_id
 from ...errors import InvalidInput, StoreError
 from ...records import Page, Session
+from ...rules.reserved import is_anonymous
 from .devices import owner_of
 from .models import BrowserSession
 from .opened import opened
@@ -50,7 +52,7 @@ class BrowserSessionAdmin(admin.ModelAdmin):
         try:
             if request.method == "POST":
                 return self._end(request, asked)
-            page = _found(asked, request.GET.get("after") or None)
+            page = _found(asked, request.GET.get("after") or None, visitors="visitors" in request.GET)
         except StoreError:
             messages.error(request, "The store of the sessions cannot be asked just now; try again in a moment.")
             return self._shown(request, asked, Page([], None), 503)
@@ -67,7 +69,10 @@ class BrowserSessionAdmin(admin.ModelAdmin):
             "opts": self.opts,
             "media": self.media,
             "asked": asked,
-            "rows": [(session, *names.get(session.owner, (session.owner, None))) for session in page.items],
+            "visitors": "visitors" in request.GET,
+            "rows": [
+                (session, *names.get(session.owner, (_shown_owner(session.owner), None))) for session in page.items
+            ],
             "after": page.after,
             "unreadable": len(page.unreadable),
             "owner": _owner_named(asked) if asked else None,
@@ -97,13 +102,18 @@ class BrowserSessionAdmin(admin.ModelAdmin):
         return HttpResponseRedirect(request.get_full_path())
 
 
-def _found(asked: str, after: str | None) -> Page[Session]:
+def _shown_owner(owner: str) -> str:
+    return "a visitor" if is_anonymous(owner) else owner
+
+
+def _found(asked: str, after: str | None, *, visitors: bool) -> Page[Session]:
     """Return a page of all sessions, or of what was asked for: the id of a session, the name or key of a user."""
     tokens = opened.blocking()
     if is_id(SESSION_ID, asked):
         session = tokens.get_session(asked)
         return Page([] if session is None else [session], None)
-    return tokens.list_sessions(_owner_named(asked) if asked else None, after=after, limit=PER_PAGE)
+    owner = _owner_named(asked) if asked else None
+    return tokens.list_sessions(owner, anonymous=visitors, after=after, limit=PER_PAGE)
 
 
 def _owner_named(asked: str) -> str:

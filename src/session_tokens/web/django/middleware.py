@@ -24,10 +24,9 @@ from ...crypto.minting import is_session_secret
 from ...errors import StoreError
 from .engine import SessionStore
 from .moving_in import peer
+from .outages import unavailable
 
 log = logging.getLogger("session_tokens.web.django")
-
-RETRY_AFTER_S = 2
 
 
 class SessionStoreById(SessionStore):
@@ -104,7 +103,7 @@ class SessionMiddleware:
             except UpdateError:
                 ended = True
             except StoreError as error:
-                return _unavailable(error)
+                return unavailable(error)
         return _settle(session, shown, response, ended=ended)
 
     async def _acall(self, request: Any) -> HttpResponse:
@@ -120,12 +119,12 @@ class SessionMiddleware:
             except UpdateError:
                 ended = True
             except StoreError as error:
-                return _unavailable(error)
+                return unavailable(error)
         return _settle(session, shown, response, ended=ended)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Return the 503 for a view that could not read its session."""
-        return _unavailable(exception) if isinstance(exception, StoreError) else None
+        return unavailable(exception) if isinstance(exception, StoreError) else None
 
 
 def _begin(request: Any) -> str | None:
@@ -150,16 +149,6 @@ def _is_to_be_saved(session: SessionStoreById, response: HttpResponse) -> bool:
     if response.status_code >= 500 or session.is_empty():
         return False
     return bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
-
-
-def _unavailable(error: Exception) -> HttpResponse:
-    log.error("sessions cannot be read or written: %s", error)
-    return HttpResponse(
-        "The service is not available for a moment.",
-        status=503,
-        headers={"Retry-After": str(RETRY_AFTER_S), "Cache-Control": "no-store", "Vary": "Cookie"},
-        content_type="text/plain; charset=utf-8",
-    )
 
 
 def _settle(session: SessionStoreById, shown: str | None, response: HttpResponse, *, ended: bool) -> HttpResponse:
