@@ -59,6 +59,10 @@ prove: setup  ## Run every check with many more random examples; writes a dated 
 suites: setup  ## Run other projects' own tests with our sessions in the place of theirs (fetches their sdists)
 	@$(bin)/python -m tools.suites
 
+.PHONY: interop
+interop: setup  ## Run other programs and packages against ours, each as it is published; fetches what it needs
+	@$(bin)/python -m pytest -m interop tests/interop $(ARGS)
+
 .PHONY: compiled
 compiled: setup  ## Build the wheel with a compiled core into .venv-compiled and run the tests of the core against it
 	@$(bin)/python tools/compiled_environment.py

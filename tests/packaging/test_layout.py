@@ -7,7 +7,9 @@ import pytest
 from tests.helpers.project import ROOT, tracked_files
 
 SOURCE = ROOT / "src" / "session_tokens"
-OF_THE_WHOLE = set("api benchmarks crash deploy docs examples helpers model packaging races suites typing".split())
+OF_THE_WHOLE = set(
+    "api benchmarks crash deploy docs examples helpers interop model packaging races suites typing".split()
+)
 """Folders of tests that stand for no folder of the package: they look at the library, or the project, as a whole."""
 
 

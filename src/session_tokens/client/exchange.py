@@ -28,6 +28,7 @@ from .records import ServiceClock
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 NOW = "session-tokens-now"
+NOTHING_LIVES = frozenset({"unknown_session", "unknown_token", "session_ended"})
 AGAIN = frozenset({429, 502, 503, 504})
 """Statuses after which the same request may be answered otherwise."""
 
@@ -105,7 +106,7 @@ def exchange(
             _set(clock, sent.headers)
             if 200 <= sent.status < 300:
                 return call.answer(Reply(sent.status, sent.headers, json.loads(sent.content or b"null"), clock))
-            if sent.status == 404 and call.missing_is_none and _code(sent) in ("unknown_session", "unknown_token"):
+            if sent.status == 404 and call.missing_is_none and _code(sent) in NOTHING_LIVES:
                 return None
             error = error_of(sent)
             least_s = _retry_after_s(sent.headers)

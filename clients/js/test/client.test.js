@@ -1,0 +1,119 @@
+// The client against a real service: SERVICE_URL and SERVICE_KEY say where it is.
+
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import { test } from "node:test";
+
+import { SessionTokens, SessionTokensError, Unavailable } from "../src/index.js";
+import { FROM_DB, TokenTables } from "../src/tables.js";
+
+const url = process.env.SERVICE_URL;
+const key = process.env.SERVICE_KEY;
+const st = new SessionTokens(url, { key });
+const refused = (code) => (error) => error instanceof SessionTokensError && error.code === code;
+
+test("a session lives until it is ended", async () => {
+  const { session, secret } = await st.openSession("ann", { max_age: 600, data: { cart: [1] }, detachable: true });
+  assert.deepEqual((await st.verifySession(secret)).data, { cart: [1] });
+  assert.deepEqual((await st.updateSessionData(session.id, { theme: null }, { removed: ["cart"] })).data, { theme: null });
+  const rotated = await st.rotateSession(secret);
+  assert.equal(await st.verifySession(secret), null);
+  assert.equal((await st.listSessions({ owner: "ann" })).sessions.length, 1);
+  assert.equal((await st.getSession(session.id)).owner, "ann");
+  assert.equal(await st.destroySession(rotated.secret), true);
+  assert.equal(await st.destroySession(session.id), false);
+  assert.equal(await st.getSession(session.id), null);
+  await assert.rejects(st.rotateSession(session.id), (error) => error.code === "session_ended" && error.reason === "logout");
+});
+
+test("a token passes from hand to hand", async () => {
+  const { session } = await st.openSession("bea");
+  const issued = await st.issueToken(session.id, { value: { seat: 7 }, transferable: true });
+  await assert.rejects(st.transferToken(issued.token.id, { giver: "eve", receiver: "bob" }), refused("not_owner"));
+  const passed = await st.transferToken(issued.secret, { giver: "bea", receiver: "bob" });
+  assert.equal(await st.verifyToken(issued.secret), null);
+  assert.deepEqual((await st.verifyToken(passed.secret)).value, { seat: 7 });
+  assert.equal((await st.offerToken(issued.token.id, { price: "12.50" })).price, "12.50");
+  assert.equal(await st.destroyToken(issued.token.id), true);
+  assert.equal(await st.getToken(issued.token.id), null);
+});
+
+test("a log-in takes the place of a visitor's session", async () => {
+  const visitor = await st.logIn(null, { data: { cart: [1] } });
+  const user = await st.logIn("cat", { former: visitor.secret });
+  assert.equal(await st.verifySession(visitor.secret), null);
+  assert.deepEqual(user.session.data, { cart: [1] });
+  assert.equal(await st.destroySessions("cat", { reason: "revoked" }), 1);
+});
+
+test("what is no secret is nobody's and is not asked for", async () => {
+  const nowhere = new SessionTokens("http://127.0.0.1:1", { key, retryForMs: 1 });
+  for (const wrong of ["", "nonsense", "sts_short", null, undefined, 5]) assert.equal(await nowhere.verify(wrong), null);
+  await assert.rejects(nowhere.rotateSession("nonsense"), refused("unknown_session"));
+});
+
+test("what can never be right is refused before anything is sent", () => {
+  for (const wrong of ["http://tokens.example", "ftp://x.example"]) {
+    assert.throws(() => new SessionTokens(wrong, { key }), refused("invalid_input"));
+  }
+  assert.throws(() => new SessionTokens(url, { key: "sts_x" }), refused("invalid_input"));
+  assert.ok(!JSON.stringify(st).includes("stk_"));
+});
+
+test("a service that does not answer is unavailable, never not valid", async () => {
+  const { secret } = await st.openSession("dan");
+  const nowhere = new SessionTokens("http://127.0.0.1:1", { key, retryForMs: 100 });
+  await assert.rejects(nowhere.verifySession(secret), (error) => error instanceof Unavailable);
+});
+
+test("a command whose reply was lost is done once", async () => {
+  let isLost = false;
+  const proxy = createServer((request, response) => {
+    const parts = [];
+    request.on("data", (part) => parts.push(part));
+    request.on("end", async () => {
+      const answer = await fetch(url + request.url, {
+        method: request.method,
+        headers: Object.fromEntries(Object.entries(request.headers).filter(([name]) => name !== "connection" && name !== "host" && name !== "content-length")),
+        body: parts.length ? Buffer.concat(parts) : undefined,
+      });
+      const text = await answer.text();
+      if (!isLost) {
+        isLost = true;
+        return request.socket.destroy();
+      }
+      response.writeHead(answer.status, Object.fromEntries(answer.headers)).end(text);
+    });
+  });
+  await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const lossy = new SessionTokens(`http://127.0.0.1:${proxy.address().port}`, { key });
+  await lossy.openSession("eli");
+  proxy.close();
+  assert.equal(isLost, true);
+  assert.equal((await st.listSessions({ owner: "eli" })).sessions.length, 1);
+});
+
+test("a wrong key is told", async () => {
+  const wrong = new SessionTokens(url, { key: key.slice(0, -1) + (key.endsWith("0") ? "1" : "0") });
+  await assert.rejects(wrong.openSession("fay"), refused("unauthenticated"));
+});
+
+test("the seed's names work over the service", async () => {
+  const tables = new TokenTables(st);
+  const name = await tables.create_token("s-");
+  assert.ok(name.startsWith("s-"));
+  assert.equal(typeof (await tables.add_session(name, "gil", "t1", true)), "string");
+  assert.equal(await tables.active_session(name, "gil"), true);
+  assert.equal(await tables.set_session_timeout(name, Infinity), true);
+  assert.equal(await tables.get_session_timeout(name), Infinity);
+  assert.equal(await tables.add_transferable_token("t2", { a: 1 }, "gil"), true);
+  assert.equal(await tables.transition_token_is_active("t2"), '{"a":1}');
+  assert.equal(await tables.set_token_sellable("t2", "-1.5"), true);
+  assert.deepEqual(await tables.map_sellable_tokens(), { t2: "-1.5" });
+  assert.equal(await tables.transfer_token("t2", "gil", "hal"), true);
+  assert.equal(await tables.from_token("t2"), "hal");
+  assert.equal(await tables.set_general_session_timeout(FROM_DB), true);
+  assert.equal(await tables.destroy_session("t1"), true);
+  assert.equal(await tables.active_session(name, "gil"), null);
+  await assert.rejects(tables.call("shutdown"), refused("not_found"));
+});
