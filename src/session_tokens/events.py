@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .crypto.minting import PARTITION
@@ -34,6 +34,10 @@ TOKEN_REISSUED = "token_reissued"
 TOKEN_OFFERED = "token_offered"
 TOKEN_WITHDRAWN = "token_withdrawn"
 TOKEN_ENDED = "token_ended"
+TOKEN_CONSUMED = "token_consumed"
+TOKEN_RELEASED = "token_released"
+TOKEN_LENT = "token_lent"
+TOKEN_RECALLED = "token_recalled"
 KEY_CREATED = "key_created"
 KEY_ROTATED = "key_rotated"
 KEY_REVOKED = "key_revoked"
@@ -49,8 +53,9 @@ GAP = "gap"
 KINDS = (
     SESSION_OPENED, SESSION_ROTATED, SESSION_DETACHED, SESSION_ATTACHED, SESSION_CHANGED, SESSION_ENDED,
     OWNER_DISABLED, OWNER_ENABLED, TOKEN_ISSUED, TOKEN_CHANGED, TOKEN_TRANSFERRED, TOKEN_CLAIMED, TOKEN_REISSUED,
-    TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, KEY_CREATED, KEY_ROTATED, KEY_REVOKED, WEBHOOK_ADDED, WEBHOOK_CHANGED,
-    WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED, SETTING_CHANGED,
+    TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, TOKEN_CONSUMED, TOKEN_RELEASED, TOKEN_LENT, TOKEN_RECALLED,
+    KEY_CREATED, KEY_ROTATED, KEY_REVOKED, WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED, WEBHOOK_REPLAYED,
+    WEBHOOK_REMOVED, SETTING_CHANGED,
 )  # fmt: skip
 """What happens; a gap is none of it."""
 
@@ -76,8 +81,10 @@ class Event(NamedTuple):
         owner: the owner afterwards, ``None`` where there is none.
         reason: why a session or token ended or events are missing, the role for ``key_*``, what was changed for
             ``webhook_changed``, what is stored, or ``unset``, for ``setting_changed``; ``None`` for all others.
-        previous_owner: who gave it, for a transfer or a claim; else ``None``.
+        previous_owner: who gave it, for a transfer, a claim or a release; else ``None``.
         id: its own, by which a follower goes on and knows it again; empty where the store keeps no events.
+        terms: on what an offer was accepted (``price`` as text, ``currency``, ``settlement``), or a token lent
+            (``borrower``, ``until`` in milliseconds); ``None`` for all others.
     """
 
     kind: str
@@ -87,6 +94,7 @@ class Event(NamedTuple):
     reason: str | None = None
     previous_owner: str | None = None
     id: str = ""
+    terms: Mapping[str, JSON] | None = None
 
     def to_dict(self) -> dict[str, JSON]:
         """Return it for JSON."""
@@ -98,10 +106,18 @@ class Event(NamedTuple):
             "owner": self.owner,
             "reason": self.reason,
             "previous_owner": self.previous_owner,
+            "terms": None if self.terms is None else dict(self.terms),
         }
 
 
-Note = tuple[str, Session | Token | ServiceKey | str, str | None]
+class Told(NamedTuple):
+    """What few events tell beside a reason or a previous owner: see ``Event.terms``."""
+
+    extra: str | None
+    terms: Mapping[str, JSON]
+
+
+Note = tuple[str, Session | Token | ServiceKey | str, str | None | Told]
 """What a rule notes down: the event's kind, the record after the change (or an owner, or the id of a webhook), the
 reason or previous owner."""
 
@@ -111,7 +127,8 @@ Listener = Callable[[Event], None]
 def events_of(notes: Iterable[Note], now: int) -> list[Event]:
     """Make the events of one commit from what its rules noted down."""
     events = []
-    for kind, subject, extra in notes:
+    for kind, subject, said in notes:
+        extra, terms = (said.extra, said.terms) if isinstance(said, Told) else (said, None)
         if kind is GAP:
             events.append(Event(kind, now, "", None, extra))
         elif isinstance(subject, str):
@@ -119,10 +136,10 @@ def events_of(notes: Iterable[Note], now: int) -> list[Event]:
             events.append(Event(kind, now, subject, subject) if is_owner else Event(kind, now, subject, None, extra))
         elif isinstance(subject, ServiceKey):
             events.append(Event(kind, now, subject.id, None, subject.role))
-        elif kind in (TOKEN_TRANSFERRED, TOKEN_CLAIMED):
-            events.append(Event(kind, now, subject.id, subject.owner, None, extra))
+        elif kind in (TOKEN_TRANSFERRED, TOKEN_CLAIMED, TOKEN_RELEASED):
+            events.append(Event(kind, now, subject.id, subject.owner, None, extra, "", terms))
         else:
-            events.append(Event(kind, now, subject.id, subject.owner, extra))
+            events.append(Event(kind, now, subject.id, subject.owner, extra, None, "", terms))
     return events
 
 
@@ -148,7 +165,12 @@ def place_of_event(id: object) -> Place:
 
 def event_text(event: Event) -> str:
     """Return an event as it is kept: JSON without its id, which follows from its place."""
-    return json.dumps(event[:6], ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(kept_of(event), ensure_ascii=False, separators=(",", ":"))
+
+
+def kept_of(event: Event) -> Sequence[Any]:
+    """Return what is kept of an event, as ``event_of`` takes it back."""
+    return event[:6] if event.terms is None else (*event[:6], event.terms)
 
 
 def event_of(place: Place, kept: str | Sequence[Any]) -> Event:
@@ -164,10 +186,11 @@ def event_of(place: Place, kept: str | Sequence[Any]) -> Event:
     id = event_id(place)
     try:
         row: Sequence[Any] = json.loads(kept) if isinstance(kept, str) else kept
-        kind, at, subject_id, owner, reason, previous_owner = row
+        kind, at, subject_id, owner, reason, previous_owner, *rest = row
+        (terms,) = rest or (None,)
     except (ValueError, TypeError):
         raise CorruptRecord(f"the event {id} is not as it was written; it is left out", table="events", id=id) from None
-    return Event(kind, at, subject_id, owner, reason, previous_owner, id)
+    return Event(kind, at, subject_id, owner, reason, previous_owner, id, terms)
 
 
 class Listeners:

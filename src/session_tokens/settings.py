@@ -59,6 +59,17 @@ DATA_BYTES_MAX = 1_048_576
 """What the setting ``max_data_bytes`` may be at most."""
 LABEL_BYTES_MAX = 255
 TAG_BYTES_MAX = 64
+USES_MAX = 10**9
+"""How often a counted token can be used at the most."""
+USED_UP_RETENTION_MS = 3_600_000
+"""How long a token without any use left is still known as that."""
+LOANS_MAX = 16
+"""Living loans of one token."""
+SETTLEMENT_BYTES_MAX = 255
+HANDED_AT_ONCE = 100
+"""How many tokens of a leaving owner are handed over in one transaction."""
+WAITING_READ = 16
+"""How many of those that wait longest are looked at to claim the next, and how many more where others were faster."""
 SCOPE_BYTES_MAX = 1_024
 AUDIENCES_MAX = 16
 METHODS_MAX = 16

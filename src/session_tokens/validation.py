@@ -7,7 +7,6 @@ import logging
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
-from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 
 from .crypto.minting import SECRET_LIKE, SECRET_LIKE_LENGTH_MIN, begins_with_secret, holds_secret, is_id
@@ -38,9 +37,6 @@ log = logging.getLogger("session_tokens.validation")
 INTEGER_MAX = 2**63 - 1
 _UNSEEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories of characters that no text may hold: controls, lone surrogates, separators of lines."""
-PRICE_MAX = Decimal(10) ** 18
-PRICE_PLACES_MAX = 9
-CURRENCY_LENGTH_MAX = 16
 ITEM_BYTES, KEY_BYTES = len("0,"), len('"":0,')
 """The least that an item of a list and a field of an object take: too many are refused before each is read."""
 
@@ -367,36 +363,6 @@ def data_of(given: object, bytes_max: int) -> dict[str, JSON]:
     changes = data_changes_of(given, (), bytes_max, "data")
     json_text("data", dict(given), bytes_max)  # type: ignore[call-overload]  # data_changes_of takes mappings only
     return {field: json.loads(text) for field, text in changes.items() if text is not None}
-
-
-def price_of(given: object) -> Decimal | None:
-    """Return a price: an ``int``, a ``Decimal`` or a ``str`` such as ``"1.50"``; positive, negative or zero.
-
-    Raises:
-        TypeError: for a ``float`` or anything else; floats do not hold money.
-        InvalidInput: NaN, infinity, 10^18 or more, more than nine decimal places, or a text that is no number.
-    """
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, int | str | Decimal):
-        raise TypeError(f"a price is an int, a Decimal or a str, not {type(given).__name__}")
-    try:
-        if isinstance(given, str) and not (given.isascii() and given == given.strip() and "_" not in given):
-            raise InvalidOperation
-        price = Decimal(given)
-    except InvalidOperation:
-        raise InvalidInput("a price as text is written like 12.50 or -3") from None
-    if not price.is_finite() or abs(price) >= PRICE_MAX:
-        raise InvalidInput("a price is finite and below 10^18; for none give None")
-    exponent = price.as_tuple().exponent
-    if isinstance(exponent, int) and exponent < -PRICE_PLACES_MAX:
-        raise InvalidInput(f"a price has at most {PRICE_PLACES_MAX} decimal places")
-    return price + 0 if isinstance(exponent, int) and exponent <= 0 else price.quantize(Decimal(1))
-
-
-def currency_of(given: object) -> str | None:
-    """Return a currency or unit: a short printable text, or ``None``."""
-    return optional_text("currency", given, bytes_max=CURRENCY_LENGTH_MAX) or None
 
 
 def flag_of(name: str, given: object) -> bool:

@@ -64,7 +64,7 @@ def test_after_the_first_two_arguments_all_are_named(name: str) -> None:
 
 
 MUTATING = re.compile(r"(open|rotate|detach|attach|change|update|destroy|disable|enable|issue|transfer|claim|reissue"
-                      r"|offer|withdraw)_")  # fmt: skip
+                      r"|offer|withdraw|accept|release|lend|recall|consume|hand)_")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [name for name in public_names(SessionTokens) if MUTATING.match(name)])
@@ -78,7 +78,7 @@ AGREED = """
 open close open_session verify_session rotate_session detach_session attach_session change_session update_session_data
 destroy_session destroy_sessions disable_owner enable_owner get_session list_sessions issue_token verify_token
 transfer_token claim_token reissue_token offer_token withdraw_token change_token destroy_token get_token list_tokens
-sweep
+sweep accept_offer lend_token recall_token consume_token release_token claim_next_token hand_over
 """.split()
 
 

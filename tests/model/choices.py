@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.model.naive import Record
 
 if TYPE_CHECKING:
-    from tests.model.machine import SessionsAndTokens
+    from tests.model.machine_core import MachineCore
 
 START_MS = 1_700_000_000_000
 IDEMPOTENCY_MS = 86_400_000
@@ -27,6 +27,10 @@ ages = st.sampled_from([None, 30_000, 600_000, 3_600_000])
 token_timeouts = st.sampled_from([None, 5_000, 60_000, 7_200_000])
 values = st.sampled_from(["plain", "", {"_owner": "x", "_price": 1}, ["a", 1, None], 7, True, None])
 prices = st.sampled_from([None, Decimal(0), Decimal("12.50"), Decimal("-3.25")])
+tags = st.sampled_from([None, "seat", "job"])
+uses = st.sampled_from([1, 1, 2, 3])
+spans = st.sampled_from([1_000, 5_000, 60_000])
+loan_times = st.sampled_from([1, 1, 1, 2, 17])
 small_limits = st.integers(1, 3)
 general_settings = st.fixed_dictionaries(
     {
@@ -43,35 +47,47 @@ def drawn(choices: str) -> st.SearchStrategy[Any]:
     return st.runner().flatmap(lambda machine: st.sampled_from(getattr(machine, choices)()))
 
 
-def when_sessions_live(machine: SessionsAndTokens) -> bool:
+def when_sessions_live(machine: MachineCore) -> bool:
     return bool(machine.model.living_sessions())
 
 
-def when_tokens_live(machine: SessionsAndTokens) -> bool:
+def when_tokens_live(machine: MachineCore) -> bool:
     return bool(machine.model.living_tokens())
 
 
-def when_sessions_are_detached(machine: SessionsAndTokens) -> bool:
+def when_sessions_are_detached(machine: MachineCore) -> bool:
     return bool(machine.detached_keys_now())
 
 
-def when_tokens_are_unassigned(machine: SessionsAndTokens) -> bool:
+def when_tokens_are_owned(machine: MachineCore) -> bool:
+    return bool(machine.owned_keys_now())
+
+
+def when_tokens_are_offered(machine: MachineCore) -> bool:
+    return bool(machine.offered_keys_now())
+
+
+def when_tokens_are_counted(machine: MachineCore) -> bool:
+    return bool(machine.counted_keys_now())
+
+
+def when_tokens_are_unassigned(machine: MachineCore) -> bool:
     return bool(machine.unassigned_keys_now())
 
 
-def when_commands_are_kept(machine: SessionsAndTokens) -> bool:
+def when_commands_are_kept(machine: MachineCore) -> bool:
     return bool(machine.kept_now())
 
 
-def when_owners_are_disabled(machine: SessionsAndTokens) -> bool:
+def when_owners_are_disabled(machine: MachineCore) -> bool:
     return bool(machine.model.disabled)
 
 
-def when_all_stores_are_durable(machine: SessionsAndTokens) -> bool:
+def when_all_stores_are_durable(machine: MachineCore) -> bool:
     return all(world.kind.durable for world in machine.worlds)
 
 
-def when_a_store_is_durable(machine: SessionsAndTokens) -> bool:
+def when_a_store_is_durable(machine: MachineCore) -> bool:
     return any(world.kind.durable for world in machine.worlds)
 
 

@@ -96,6 +96,8 @@ class Watch:
             assert listed("list_tokens", transferable=yes) == [t for t in tokens if t.is_transferable == yes]
             assert listed("list_tokens", unassigned=yes) == [t for t in tokens if t.is_unassigned == yes]
             assert listed("list_tokens", sellable=yes) == [t for t in tokens if t.is_sellable == yes]
+        for tag in {token.tag for token in tokens} - {None}:
+            assert listed("list_tokens", tag=tag) == [token for token in tokens if token.tag == tag]
 
     def no_deadline_is_beyond_max_age(self, sessions: list[Any], tokens: list[Any]) -> None:
         """I7."""

@@ -9,192 +9,33 @@ kind, strings that never were a key.
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, ClassVar
-
-import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from session_tokens import settings as library_settings
-from session_tokens.clock import ManualClock
 from tests.model.choices import (
-    IDEMPOTENCY_MS,
-    NO_KEY,
-    START_MS,
-    STEPS_MS,
     USE_EVERY_MS,
     ages,
     drawn,
     general_settings,
-    holders,
     idle_timeouts,
     owners,
-    prices,
     session_keys,
     small_limits,
     some,
-    token_keys,
-    token_timeouts,
-    values,
     when_a_store_is_durable,
     when_all_stores_are_durable,
     when_commands_are_kept,
     when_owners_are_disabled,
     when_sessions_are_detached,
     when_sessions_live,
-    when_tokens_are_unassigned,
-    when_tokens_live,
 )
-from tests.model.invariants import Watch
-from tests.model.naive import NaiveTokens, Record, Refusal
-from tests.model.worlds import Refused, StoreKind, World, in_order_of
+from tests.model.naive import Record
+from tests.model.token_rules import TokenRules
+from tests.model.worlds import Refused, in_order_of
 
 
-@dataclass
-class Kept:
-    """A command that was given with an idempotency key, and what each world answered first."""
-
-    command: str
-    positional: tuple[Any, ...]
-    named: Record
-    given_at: int
-    answers: list[Any]
-
-
-class SessionsAndTokens(RuleBasedStateMachine):
-    """The model beside one world per store in `kinds`; subclasses say which."""
-
-    kinds: ClassVar[tuple[StoreKind, ...]]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.worlds: list[World] = []
-        self.fields_written = 0
-        self.commands_given = 0
-        self.kept: list[Kept] = []
-
-    @initialize(
-        settings=general_settings, first=st.lists(owners, min_size=1, max_size=5), batch=st.sampled_from([500, 1, 2])
-    )  # fmt: skip
-    def begin(self, settings: Record, first: list[str], batch: int) -> None:
-        """Small batches: what is cleaned up step by step must look done from the first step on."""
-        self.limits = pytest.MonkeyPatch()
-        self.batch = batch
-        self.limits.setattr(library_settings, "CLEANING_BATCH", batch)
-        self.clock = ManualClock(START_MS)
-        self.given_settings, self.most_sessions = settings, settings["max_sessions"]
-        self.model = NaiveTokens({"detached_timeout": settings["max_age"]} | settings, self.clock.now())
-        self.worlds = [World(kind, settings, self.clock) for kind in self.kinds]
-        self.watches = [Watch(world) for world in self.worlds]
-        for owner in first:  # else most runs would be spent on a store that holds next to nothing
-            self.open_session(owner, {"detachable": True})
-            self.give("issue_token", self.holders_now()[0], "bound")
-            self.give("issue_token", self.holders_now()[-1], "hot potato", transferable=True)
-
-    def teardown(self) -> None:
-        for world in self.worlds:
-            world.close()
-        if self.worlds:
-            self.limits.undo()
-
-    # What to draw from.
-
-    def session_keys_now(self) -> list[str]:
-        living = [key for s in self.model.living_sessions() for key in (s.id, s.secret) if key is not None]
-        return living * 4 + list(self.worlds[0].strings) + list(NO_KEY)
-
-    def holders_now(self) -> list[str]:
-        """Sessions to issue under or to claim for: mostly living ones."""
-        living = [key for s in self.model.living_sessions() for key in (s.id, s.secret) if key is not None]
-        return living * 12 or self.session_keys_now()
-
-    def token_keys_now(self) -> list[str]:
-        living = [key for token in self.model.living_tokens() for key in (token.id, token.secret)]
-        return living * 4 + list(self.worlds[0].strings) + list(NO_KEY)
-
-    def unassigned_keys_now(self) -> list[str]:
-        return [token.id for token in self.model.living_tokens() if token.unassigned_at is not None]
-
-    def detached_keys_now(self) -> list[str]:
-        return [session.id for session in self.model.living_sessions() if session.detached_at is not None]
-
-    def deadlines_now(self) -> list[int]:
-        """All instants to come at which something will change by itself."""
-        ends = [at for session in self.model.living_sessions() for at, _ in self.model.session_deadlines(session)]
-        ends += [at for token in self.model.living_tokens() for at in self.model.token_deadlines(token)]
-        ends += [s.last_seen_at + s.idle_timeout // 16 for s in self.model.living_sessions() if s.idle_timeout]
-        return sorted({at for at in ends if at > self.model.now}) or [self.model.now + 1]
-
-    # Giving one command to the model and to every world.
-
-    def give(self, command: str, *positional: Any, **named: Any) -> Any:
-        try:
-            expected = getattr(self.model, command)(*positional, **named)
-        except Refusal as refusal:
-            expected = Refused(str(refusal))
-        self.commands_given += 1
-        named = self.with_version(named)
-        if command != "verify_session" and self.commands_given % 2:
-            named["idempotency_key"] = f"key {self.commands_given}"
-        answers = [world.ask(command, *positional, **named) for world in self.worlds]
-        for world, answer in zip(self.worlds, answers, strict=True):
-            self.compare(world, command, expected, answer)
-        errors = {answer for answer in answers if isinstance(answer, Refused)}
-        assert len(errors) <= 1, f"{command}: the stores refuse it with {errors}"
-        if "idempotency_key" in named and not errors:
-            self.kept.append(Kept(command, positional, named, self.model.now, answers))
-        self.tell_events()
-        self.model.advance(self.model.now)  # a changed clock may have run out already
-        return expected
-
-    def with_version(self, named: Record) -> Record:
-        """The worlds count versions in their own way: hand them the pair by which they know what the model means."""
-        version = named.get("version")
-        return dict(named) if version is None else {**named, "version": (self.versioned, version)}
-
-    def compare(self, world: World, command: str, expected: Any, answer: Any) -> None:
-        if isinstance(expected, Refused) and isinstance(answer, Refused):
-            assert answer.name in expected.name.split(" or "), f"{world.kind.name}: {command}: {answer}, not {expected}"
-            return
-        if isinstance(expected, dict) and "secret" in expected and not isinstance(answer, Refused):
-            world.learn_issued(expected, answer)
-        self.same(world, command, expected, world.in_model_terms(answer))
-        if isinstance(expected, dict) and "data" in expected:
-            record = getattr(answer, "record", answer)
-            world.versions.setdefault((expected["id"], expected["version"]), record.version)
-
-    def same(self, world: World, what: str, expected: Any, got: Any) -> None:
-        assert comparable(got) == comparable(expected), (
-            f"{world.kind.name}: {what}\n  model   {expected}\n  library {got}"
-        )
-
-    def tell_events(self) -> None:
-        """I8: each change that the model made has one event in every world, and nothing else has.
-
-        A command may sweep what it finds dead on its way (disabling an owner does), and then tells of that expiry too.
-        """
-        expected = Counter(self.model.events)
-        self.model.events = []
-        for world in self.worlds:
-            told = Counter(
-                (kind, id, reason if kind == "session_ended" else None)
-                for kind, id, reason in world.take_events()
-                if not self.told_of_expiry(world, kind, id, reason)
-            )
-            assert told == expected, f"{world.kind.name}: events {told - expected} too many, {expected - told} missing"
-
-    def told_of_expiry(self, world: World, kind: str, id: str, reason: str | None) -> bool:
-        """Whether an event is the one that is owed for an expiry; it is not owed any more."""
-        possible = self.model.expired.get(id)
-        if kind not in ("session_ended", "token_ended") or possible is None:
-            return False
-        assert id not in world.swept, f"{world.kind.name}: a second {kind} of {id}"
-        assert kind == "token_ended" or reason in possible, f"{world.kind.name}: {id} ended {reason}, not {possible}"
-        world.swept.add(id)
-        return True
+class SessionsAndTokens(TokenRules):
+    """All commands; subclasses say on which stores."""
 
     # Commands on sessions. Few rules with many commands each: Hypothesis leaves out some of the rules in each run.
 
@@ -284,67 +125,7 @@ class SessionsAndTokens(RuleBasedStateMachine):
     def enable_owner(self, owner: str) -> None:
         self.give("enable_owner", owner)
 
-    # Commands on tokens.
-
-    @rule(
-        key=st.one_of(holders, holders, st.none()), value=values, transferable=st.booleans(),
-        options=some(timeout=token_timeouts, disownment_timeout=token_timeouts),
-    )  # fmt: skip
-    def issue_token(self, key: str | None, value: Any, transferable: bool, options: Record) -> None:
-        self.give("issue_token", key, value, transferable=transferable, **options)
-
-    @precondition(when_sessions_live)
-    @rule(key=holders, options=some(timeout=token_timeouts, disownment_timeout=token_timeouts))
-    def issue_transferable_token(self, key: str, options: Record) -> None:
-        self.give("issue_token", key, "hot potato", transferable=True, **options)
-
-    @precondition(when_tokens_live)
-    @rule(key=token_keys, giver=st.one_of(st.none(), owners), receiver=owners, honest=st.sampled_from([1, 1, 1, 0]))
-    def transfer_token(self, key: str, giver: str | None, receiver: str, honest: int) -> None:
-        token = next((token for token in self.model.living_tokens() if key in (token.id, token.secret)), None)
-        if honest and token is not None:
-            giver = token.owner or token.previous_owner
-        self.give("transfer_token", key, giver=giver, receiver=receiver)
-
-    @precondition(when_tokens_live)
-    @rule(key=token_keys, session_key=holders)
-    def claim_token(self, key: str, session_key: str) -> None:
-        self.give("claim_token", key, session_key=session_key)
-
-    @precondition(when_tokens_are_unassigned)
-    @rule(key=drawn("unassigned_keys_now"), session_key=holders, receiver=owners, by_transfer=st.booleans())
-    def take_unassigned_token(self, key: str, session_key: str, receiver: str, by_transfer: bool) -> None:
-        if by_transfer:
-            self.give("transfer_token", key, giver=None, receiver=receiver)
-        else:
-            self.give("claim_token", key, session_key=session_key)
-
-    @precondition(when_tokens_live)
-    @rule(key=token_keys, owner=owners, honest=st.booleans())
-    def reissue_token(self, key: str, owner: str, honest: bool) -> None:
-        token = next((token for token in self.model.living_tokens() if key in (token.id, token.secret)), None)
-        self.give("reissue_token", key, owner=token.owner if honest and token and token.owner else owner)
-
-    @precondition(when_tokens_live)
-    @rule(key=token_keys, price=prices, currency=st.sampled_from([None, "EUR"]), gift=st.booleans())
-    def offer_token(self, key: str, price: Decimal | None, currency: str | None, gift: bool) -> None:
-        self.give("offer_token", key, price=price, currency=currency, gift=gift)
-
-    @precondition(when_tokens_live)
-    @rule(key=token_keys, command=st.sampled_from(["withdraw_token", "destroy_token"]))
-    def use_token(self, key: str, command: str) -> None:
-        self.give(command, key)
-
-    @precondition(when_tokens_live)
-    @rule(key=token_keys, changes=some(timeout=token_timeouts, disownment_timeout=token_timeouts, value=st.just("new")))
-    def change_token(self, key: str, changes: Record) -> None:
-        if changes:
-            self.give("change_token", key, **changes)
-
     # Retries: for a day the first answer, its secret too, whatever has happened since; and nothing changes.
-
-    def kept_now(self) -> list[int]:
-        return [n for n, kept in enumerate(self.kept) if self.model.now < kept.given_at + IDEMPOTENCY_MS]
 
     @precondition(when_commands_are_kept)
     @rule(which=drawn("kept_now"))
@@ -365,43 +146,6 @@ class SessionsAndTokens(RuleBasedStateMachine):
                 again = world.ask(kept.command, owner, **kept.named)
                 assert again == Refused("IdempotencyMismatch"), f"{world.kind.name}: {kept.command} again: {again}"
             self.tell_events()
-
-    # Time, sweeping, restarting.
-
-    def move_to(self, now: int) -> None:
-        self.clock.advance(ms=now - self.clock.now())
-        assert self.clock.now() == now
-        self.model.advance(now)
-
-    @rule(step_ms=st.sampled_from(STEPS_MS))
-    def pass_time(self, step_ms: int) -> None:
-        self.move_to(self.model.now + step_ms)
-
-    @rule(which=drawn("deadlines_now"), offset_ms=st.sampled_from([-1, 0, 1]))
-    def pass_time_to_a_deadline(self, which: int, offset_ms: int) -> None:
-        self.move_to(max(self.model.now, which + offset_ms))
-
-    def sweep_once(self, world: World, limit: int) -> int:
-        swept: int = world.store.sweep(limit=limit)
-        assert 0 <= swept <= limit, f"{world.kind.name}: swept {swept} of at most {limit}"
-        for event in world.take_events():
-            assert self.told_of_expiry(world, *event), f"{world.kind.name}: {event} while sweeping, which is no expiry"
-        return swept
-
-    @rule(limit=small_limits)
-    def sweep_a_little(self, limit: int) -> None:
-        for world in self.worlds:
-            self.sweep_once(world, limit)
-
-    @rule(limit=st.sampled_from([1, 1000]))
-    def sweep_everything(self, limit: int) -> None:
-        for world in self.worlds:
-            rounds = 0
-            while self.sweep_once(world, limit):
-                rounds += 1
-                assert rounds < 1000, f"{world.kind.name}: sweeping never comes to an end"
-            untold = set(self.model.expired) - self.model.may_stay_silent - world.swept
-            assert not untold, f"{world.kind.name}: swept, and no event for {untold}"
 
     @precondition(when_a_store_is_durable)
     @rule()
@@ -428,8 +172,17 @@ class SessionsAndTokens(RuleBasedStateMachine):
         filters = {"owner": owner} | ({} if detached is None else {"detached": detached})
         self.same_listing("list_sessions", limit, filters)
 
-    @rule(limit=small_limits, filters=some(owner=owners, transferable=st.booleans(), sellable=st.booleans(),
-                                           unassigned=st.booleans(), session=session_keys))  # fmt: skip
+    @rule(
+        limit=small_limits,
+        filters=some(
+            owner=owners,
+            transferable=st.booleans(),
+            sellable=st.booleans(),
+            unassigned=st.booleans(),
+            tag=st.just("job"),
+            session=session_keys,
+        ),
+    )
     def list_tokens_in_small_pages(self, limit: int, filters: Record) -> None:
         if filters.get("session", "s1") in self.model.sessions:  # by id; a living session or one that has ended
             self.same_listing("list_tokens", limit, filters)
@@ -458,13 +211,3 @@ class SessionsAndTokens(RuleBasedStateMachine):
     def invariants_hold(self) -> None:
         for watch in getattr(self, "watches", []):
             watch.check(self.most_sessions)
-
-
-def comparable(answer: Any) -> Any:
-    """Leave out what each side counts in its own way."""
-    if isinstance(answer, list):
-        return [comparable(item) for item in answer]
-    if isinstance(answer, dict) and "data" in answer:
-        same = {name: value for name, value in answer.items() if name != "version"}
-        return same if answer["idle_timeout"] is not None else same | {"last_seen_at": None}
-    return answer

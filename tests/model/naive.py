@@ -1,340 +1,123 @@
-"""A naive second opinion on the rules: plain dictionaries, everything settled at every call, nothing clever.
-
-It is written from the rules on paper and never from the library, so that where the two disagree one of them is wrong.
-Names stand for ids (`s1`, `t4`) and for secrets (`s1#2`, the second secret of `s1`); instants and durations are integer
-milliseconds, `None` is never. A command answers the record as a dictionary or raises `Refusal`.
-"""
+"""The naive model's tokens: issued, handed on, offered, lent, used up; see `naive_sessions` for what it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from types import SimpleNamespace as Thing
-from typing import Any, NoReturn
+from typing import Any
 
-RETENTION_MS = 3_600_000  # how long an ended session is still known by its id
-LIVING_MAX = 10_000  # sessions of one owner, whatever the settings say
-SESSION_FIELDS = (
-    "id owner created_at last_seen_at idle_timeout max_age detachable detached_at label data version".split()
+from tests.model.naive_sessions import (
+    LOANS_MAX,
+    NOT_OFFERED,
+    RETENTION_MS,
+    SESSION_FIELDS,
+    TOKEN_FIELDS,
+    NaiveSessions,
+    Record,
+    Refusal,
+    every,
+    refuse,
 )
-TOKEN_FIELDS = "id kind owner session_id value epoch price currency gift".split()
-NOT_OFFERED: dict[str, Any] = {"listed": False, "price": None, "currency": None, "gift": False}
-Record = dict[str, Any]
+
+__all__ = ["SESSION_FIELDS", "TOKEN_FIELDS", "NaiveTokens", "Record", "Refusal"]
 
 
-class Refusal(Exception):
-    """The command changes nothing and raises the error of this name; where it has two faults, of either name."""
-
-
-def refuse(name: str) -> NoReturn:
-    raise Refusal(name)
-
-
-def every(*looks: Callable[[], Any]) -> list[Any]:
-    """Return what each look finds; if several refuse, no rule says which of them is told."""
-    found, names = [], []
-    for look in looks:
-        try:
-            found.append(look())
-        except Refusal as refusal:
-            names.append(str(refusal))
-    if names:
-        raise Refusal(" or ".join(names))
-    return found
-
-
-class NaiveTokens:
-    """All sessions and tokens of one store, and the events that are owed for their changes.
-
-    Args:
-        settings: `max_age`, `idle_timeout`, `detached_timeout`, `token_timeout`, `disownment_timeout` in milliseconds,
-            `max_sessions` and `session_policy`.
-        now: the first instant.
-    """
-
-    def __init__(self, settings: dict[str, Any], now: int) -> None:
-        self.settings, self.now = settings, now
-        self.sessions: dict[str, Thing] = {}
-        self.tokens: dict[str, Thing] = {}
-        self.disabled: set[str] = set()
-        self.events: list[tuple[str, str, str | None]] = []  # (kind, id or owner, reason), of changes by command
-        self.expired: dict[str, list[str]] = {}  # dead of a deadline, told when swept: id -> possible reasons
-        self.may_stay_silent: set[str] = set()  # bound tokens of ended sessions: the session's event covers them
-
-    # Time: everything dies at its own deadline, however late anybody looks.
-
-    def session_deadlines(self, session: Thing) -> list[tuple[int, str]]:
-        clocks = [(session.opened_at, session.max_age, "expired")]
-        if session.detached_at is not None:
-            clocks.append((session.detached_at, session.detached_timeout, "detached_timeout"))
-        elif session.idle_timeout is not None:
-            clocks.append((session.last_seen_at, session.idle_timeout * 17 // 16, "idle"))
-        return sorted((start + span, reason) for start, span, reason in clocks if span is not None)
-
-    def token_deadlines(self, token: Thing) -> list[int]:
-        clocks = [(token.timeout_since, token.timeout)]
-        if token.unassigned_at is not None:
-            clocks.append((token.unassigned_at, token.disownment_timeout))
-        return [start + span for start, span in clocks if span is not None]
-
-    def advance(self, now: int) -> None:
-        self.now = now
-        for session in self.living_sessions():
-            deadlines = self.session_deadlines(session)
-            if deadlines and deadlines[0][0] <= now:
-                self.expired[session.id] = [reason for at, reason in deadlines if at == deadlines[0][0]]
-                self.end(session, deadlines[0][0])
-        for token in self.living_tokens():
-            self.die_if_due(token, now)
-
-    def die_if_due(self, token: Thing, now: int) -> None:
-        if any(deadline <= now for deadline in self.token_deadlines(token)):
-            token.dead = True
-            self.expired[token.id] = []
-
-    def end(self, session: Thing, at: int, successor: str | None = None) -> None:
-        session.ended_at, session.secret = at, None
-        bound = [t.id for t in self.tokens.values() if t.kind == "session-bound" and t.session_id == session.id]
-        self.may_stay_silent.update(bound)
-        for token in [token for token in self.living_tokens() if token.session_id == session.id]:
-            self.die_if_due(token, at)
-            if token.dead:
-                continue
-            if token.kind == "session-bound":
-                token.dead = True
-            elif successor is not None:
-                token.session_id = successor
-            else:
-                token.previous_owner, token.owner, token.session_id, token.unassigned_at = token.owner, None, None, at
-
-    def end_now(self, session: Thing, reason: str, successor: str | None = None) -> None:
-        self.end(session, self.now, successor)
-        self.events.append(("session_ended", session.id, reason))
-
-    # Looking up: an id manages, a secret that authenticates does too, nothing else is a key.
-
-    def living_sessions(self, owner: str | None = None) -> list[Thing]:
-        return [s for s in self.sessions.values() if s.ended_at is None and owner in (None, s.owner)]
-
-    def living_tokens(self) -> list[Thing]:
-        return [token for token in self.tokens.values() if not token.dead]
-
-    def session_of(self, key: str) -> Thing:
-        for session in self.living_sessions():
-            if key in (session.id, session.secret):
-                return session
-        if key in self.sessions and self.now < self.sessions[key].ended_at + RETENTION_MS:
-            raise Refusal("SessionEnded")
-        raise Refusal("UnknownSession")
-
-    def token_of(self, key: str) -> Thing:
-        for token in self.living_tokens():
-            if key == token.id or (key == token.secret and token.unassigned_at is None):
-                return token
-        raise Refusal("UnknownToken")
-
-    def transferable(self, key: str) -> Thing:
-        token = self.token_of(key)
-        if token.kind != "transferable":
-            raise Refusal("NotTransferable")
-        return token
-
-    def session_record(self, session: Thing) -> Record:
-        record = {name: getattr(session, name) for name in SESSION_FIELDS} | {"data": dict(session.data)}
-        return record | {"expires_at": next((at for at, _ in self.session_deadlines(session)), None)}
-
-    def token_record(self, token: Thing) -> Record:
-        deadlines = self.token_deadlines(token)
-        if token.kind == "session-bound":
-            deadlines += [at for at, _ in self.session_deadlines(self.sessions[token.session_id])]
-        record = {name: getattr(token, name) for name in TOKEN_FIELDS} | {"expires_at": min(deadlines, default=None)}
-        return record | {"previous_owner": None if token.unassigned_at is None else token.previous_owner}
-
-    def with_new_secret(self, thing: Thing) -> Record:
-        thing.secrets += 1
-        thing.secret = f"{thing.id}#{thing.secrets}"
-        record = self.session_record(thing) if thing.id in self.sessions else self.token_record(thing)
-        return record | {"secret": thing.secret}
-
-    def say(self, kind: str, id: str) -> None:
-        self.events.append((kind, id, None))
-
-    # Sessions.
-
-    def open_session(self, owner: str, **options: Any) -> Record:
-        """Options: `idle_timeout`, `max_age`, `detachable`, `data`, `label`."""
-        if owner in self.disabled:
-            raise Refusal("OwnerDisabled")
-        replaced = self.in_the_way(owner)
-        general = {name: self.settings[name] for name in ("idle_timeout", "max_age", "detached_timeout")}
-        others = [other.created_at for other in self.living_sessions(owner)]
-        session = Thing(
-            id=f"s{len(self.sessions) + 1}", owner=owner, created_at=max(self.now, 1 + max(others, default=0)),
-            opened_at=self.now, last_seen_at=self.now, detached_at=None,
-            ended_at=None, version=1, changed={}, secrets=0, secret=None,
-            **{"data": {}, "label": None, "detachable": False} | general | options,
-        )  # fmt: skip
-        self.sessions[session.id] = session
-        for old in replaced:
-            self.end_now(old, "replaced", successor=session.id)
-        for token in self.parked(owner):  # all of them, once it was swept; at once no more than a batch
-            token.session_id = session.id
-        self.say("session_opened", session.id)
-        return self.with_new_secret(session)
-
-    def parked(self, owner: str) -> list[Thing]:
-        return [token for token in self.living_tokens() if token.owner == owner and token.session_id is None]
-
-    def in_the_way(self, owner: str) -> list[Thing]:
-        living, cap = self.living_sessions(owner), self.settings["max_sessions"]
-        if cap is None:
-            return refuse("LimitReached") if len(living) >= LIVING_MAX else []
-        if len(living) < cap:
-            return []
-        if self.settings["session_policy"] == "refuse":
-            raise Refusal("LimitReached")
-        if self.settings["session_policy"] == "replace_all":
-            return living
-        return sorted(living, key=lambda s: (s.detached_at is not None, s.created_at))[: len(living) - cap + 1]
-
-    def verify_session(self, secret: str, *, touch: bool = True) -> Record | None:
-        for session in self.living_sessions():
-            if session.secret == secret:
-                unseen = self.now - session.last_seen_at
-                if touch and session.idle_timeout is not None and unseen >= session.idle_timeout / 16:
-                    session.last_seen_at = self.now
-                return self.session_record(session)
-        return None
-
-    def rotate_session(self, key: str) -> Record:
-        session = self.session_of(key)
-        if session.detached_at is not None:
-            raise Refusal("Conflict")
-        self.say("session_rotated", session.id)
-        return self.with_new_secret(session)
-
-    def detach_session(self, key: str) -> Record:
-        session = self.session_of(key)
-        if session.detached_at is None:
-            if not session.detachable:
-                raise Refusal("NotDetachable")
-            session.detached_at, session.secret = self.now, None
-            self.say("session_detached", session.id)
-        return self.session_record(session)
-
-    def attach_session(self, key: str) -> Record:
-        session = self.session_of(key if key in self.sessions else "a secret is no key here")
-        if session.detached_at is None:
-            raise Refusal("Conflict")
-        session.detached_at, session.last_seen_at = None, self.now
-        self.say("session_attached", session.id)
-        return self.with_new_secret(session)
-
-    def change_session(self, key: str, **changes: Any) -> Record:
-        session = self.session_of(key)
-        vars(session).update(changes)
-        if "idle_timeout" in changes:
-            session.last_seen_at = self.now  # else a shorter one could end a session early that was used just now
-        self.say("session_changed", session.id)
-        record = self.session_record(session)
-        if record["expires_at"] is not None and record["expires_at"] <= self.now:
-            record["expires_at"] = self.now  # it lived until now, whatever its age
-            self.expired[session.id] = [reason for at, reason in self.session_deadlines(session) if at <= self.now]
-            self.end(session, self.now)
-        return record
-
-    def update_session_data(
-        self, key: str, changes: Record, *, removed: Sequence[str] = (), version: int | None = None
-    ) -> Record:
-        session = self.session_of(key)
-        touched = [*changes, *removed]
-        if version is not None and any(session.changed.get(name, 0) > version for name in touched):
-            raise Refusal("Conflict")
-        session.version += 1
-        session.changed |= dict.fromkeys(touched, session.version)
-        session.data = {name: value for name, value in (session.data | changes).items() if name not in removed}
-        self.say("session_changed", session.id)
-        return self.session_record(session)
-
-    def destroy_session(self, key: str, *, reason: str = "logout") -> bool:
-        try:
-            self.end_now(self.session_of(key), reason)
-        except Refusal:
-            return False
-        return True
-
-    def destroy_sessions(self, owner: str, *, except_session: str | None = None) -> int:
-        kept = None if except_session is None else self.session_of(except_session)
-        if kept is not None and kept.owner != owner:
-            raise Refusal("NotOwner")
-        ended = [session for session in self.living_sessions(owner) if session is not kept]
-        for session in ended:
-            self.end_now(session, "logout")
-        return len(ended)
-
-    def disable_owner(self, owner: str) -> bool:
-        if owner in self.disabled:
-            return False
-        self.disabled.add(owner)
-        self.say("owner_disabled", owner)
-        for session in self.living_sessions(owner):
-            self.end_now(session, "owner_disabled")
-        return True
-
-    def enable_owner(self, owner: str) -> bool:
-        if owner not in self.disabled:
-            return False
-        self.disabled.remove(owner)
-        self.say("owner_enabled", owner)
-        return True
-
-    # Tokens.
+class NaiveTokens(NaiveSessions):
+    """All sessions and tokens of one store, and the events that are owed for their changes."""
 
     def issue_token(
         self, session_key: str | None, value: Any = None, *, transferable: bool = False, **options: Any
     ) -> Record:
-        """Options: `timeout`, `disownment_timeout`."""
-        fits = session_key is not None if transferable else "disownment_timeout" not in options
+        """Options: `timeout`, `disownment_timeout`, `uses`, `tag`."""
+        fits = transferable or "disownment_timeout" not in options
         _, session = every(
             lambda: fits or refuse("InvalidInput"),
             lambda: self.session_of(session_key) if session_key is not None else Thing(id=None, owner=None),
         )
-        general = {"timeout": self.settings["token_timeout"], "disownment_timeout": self.settings["disownment_timeout"]}
+        pooled = transferable and session_key is None
+        general = {
+            "timeout": self.settings["token_timeout"], "tag": None, "uses_left": options.pop("uses", None),
+            "disownment_timeout": None if pooled else self.settings["disownment_timeout"],
+        }  # fmt: skip
         token = Thing(
             id=f"t{len(self.tokens) + 1}", owner=session.owner, session_id=session.id, value=value, epoch=0, secrets=0,
-            kind="free" if session.id is None else "transferable" if transferable else "session-bound",
-            created_at=self.now, timeout_since=self.now, unassigned_at=None, previous_owner=None, dead=False,
+            kind="transferable" if transferable else "free" if session.id is None else "session-bound",
+            created_at=self.now, timeout_since=self.now, unassigned_at=self.now if pooled else None,
+            previous_owner=None, dead=False, used_at=None, borrower=None, loans=[], lent=0, secret=None,
             **NOT_OFFERED | general | options,
         )  # fmt: skip
         self.tokens[token.id] = token
         self.say("token_issued", token.id)
-        return self.with_new_secret(token)
+        return self.token_record(token) | {"secret": None} if pooled else self.with_new_secret(token)
 
     def verify_token(self, secret: str) -> Record | None:
-        authentic = (t for t in self.living_tokens() if t.secret == secret and t.unassigned_at is None)
-        return next((self.token_record(token) for token in authentic), None)
+        authentic = (t for t in self.living_tokens() if None is not t.secret == secret and t.unassigned_at is None)
+        lent = [self.token_record(token, loan) for token, loan in self.living_loans() if loan.secret == secret]
+        return next((self.token_record(token) for token in authentic), next(iter(lent), None))
 
-    def hand_over(self, token: Thing, owner: str, session: Thing | None) -> Record:
+    def in_hands_of(self, token: Thing, owner: str, session: Thing | None) -> Record:
         token.owner, token.session_id, token.unassigned_at = owner, session and session.id, None
         token.epoch += 1
         vars(token).update(NOT_OFFERED)
         return self.with_new_secret(token)
 
+    def reserved_for_others(self, token: Thing, owner: str) -> bool:
+        return token.reserved_for not in (None, owner)
+
     def transfer_token(self, key: str, *, giver: str | None, receiver: str) -> Record:
         token = self.transferable(key)
         if giver not in ([token.owner] if token.unassigned_at is None else [None, token.previous_owner]):
             raise Refusal("NotOwner")
+        if self.reserved_for_others(token, receiver):
+            raise Refusal("Conflict")
+        return self.received(token, receiver)
+
+    def newest(self, owner: str) -> Thing | None:
+        return max(self.living_sessions(owner), key=lambda session: session.created_at, default=None)
+
+    def received(self, token: Thing, receiver: str) -> Record:
         if receiver in self.disabled:
             raise Refusal("OwnerDisabled")
         self.say("token_transferred", token.id)
-        newest = max(self.living_sessions(receiver), key=lambda session: session.created_at, default=None)
-        return self.hand_over(token, receiver, newest)
+        return self.in_hands_of(token, receiver, self.newest(receiver))
 
     def claim_token(self, key: str, *, session_key: str) -> Record:
         token, session = every(lambda: self.transferable(key), lambda: self.session_of(session_key))
-        if token.unassigned_at is None:
+        if token.unassigned_at is None or self.reserved_for_others(token, session.owner):
             raise Refusal("Conflict")
         self.say("token_claimed", token.id)
-        return self.hand_over(token, session.owner, session)
+        return self.in_hands_of(token, session.owner, session)
+
+    def waiting(self, owner: str, tag: str | None) -> list[Thing]:
+        """What an owner may claim, longest unassigned first."""
+        waiting = [t for t in self.living_tokens() if t.unassigned_at is not None and tag in (None, t.tag)]
+        waiting = [token for token in waiting if not self.reserved_for_others(token, owner)]
+        return sorted(waiting, key=lambda token: token.unassigned_at)
+
+    def claim_next_token(self, *, session_key: str, tag: str | None = None) -> Record | None:
+        session = self.session_of(session_key)
+        waiting = self.waiting(session.owner, tag)
+        return self.claim_token(waiting[0].id, session_key=session.id) if waiting else None
+
+    def release_token(self, key: str, *, owner: str) -> Record:
+        token = self.transferable(key)
+        if token.owner != owner:
+            raise Refusal("NotOwner")
+        self.say("token_released", token.id)
+        token.previous_owner, token.owner, token.session_id, token.unassigned_at = owner, None, None, self.now
+        token.secret = None
+        vars(token).update(NOT_OFFERED)
+        return self.token_record(token)
+
+    def hand_over(self, owner: str, *, receiver: str) -> int:
+        """All that an owner can hand on; nobody learns the new secrets, the receiver asks for them."""
+        if receiver in self.disabled:
+            raise Refusal("OwnerDisabled")
+        owned = [t for t in self.living_tokens() if t.kind == "transferable" and t.owner == owner]
+        owned = [token for token in owned if not self.reserved_for_others(token, receiver)]
+        for token in owned:
+            self.received(token, receiver)
+            token.secret = None
+        return len(owned)
 
     def reissue_token(self, key: str, *, owner: str) -> Record:
         token = self.token_of(key)
@@ -343,18 +126,91 @@ class NaiveTokens:
         self.say("token_reissued", token.id)
         return self.with_new_secret(token)
 
-    def offer_token(self, key: str, *, price: Any = None, currency: str | None = None, gift: bool = False) -> Record:
-        token = self.transferable(key)
-        vars(token).update(listed=True, price=price, currency=currency, gift=gift)
+    def offer_token(self, key: str, *, to: str | None = None, until: int | None = None, **terms: Any) -> Record:
+        """Terms: `price`, `currency`, `gift`. `until`: for how long it is theirs alone, else as long as it may wait."""
+        token, _ = every(lambda: self.transferable(key), lambda: to or until is None or refuse("InvalidInput"))
+        self.reserve(token, to, token.disownment_timeout if until is None else until)
+        vars(token).update({"price": None, "currency": None, "gift": False} | terms, listed=True)
         self.say("token_offered", token.id)
         return self.token_record(token)
+
+    def reserve(self, token: Thing, owner: str | None, span: int | None) -> None:
+        if token.unassigned_at is not None and token.reserved_for is not None:
+            token.unassigned_at = self.now  # it was for one owner alone until now
+        token.reserved_for = owner
+        token.reserved_until = None if owner is None or span is None else self.now + span
 
     def withdraw_token(self, key: str) -> Record:
         token = self.transferable(key)
         if token.listed:
             self.say("token_withdrawn", token.id)
+        self.reserve(token, None, None)
         vars(token).update(NOT_OFFERED)
         return self.token_record(token)
+
+    def accept_offer(self, key: str, *, receiver: str, price: Any = None, currency: str | None = None) -> Record:
+        token = self.transferable(key)
+        if not token.listed or self.reserved_for_others(token, receiver) or (price, currency) != (
+            token.price, token.currency
+        ):  # fmt: skip
+            raise Refusal("Conflict")
+        return self.received(token, receiver)
+
+    # Loans: the token under a second secret, for as long as it stays where it was when it was lent.
+
+    def living_loans(self) -> list[tuple[Thing, Thing]]:
+        return [(t, loan) for t in self.living_tokens() for loan in t.loans if self.loan_lives(t, loan)]
+
+    def loan_lives(self, token: Thing, loan: Thing) -> bool:
+        stays = token.epoch == loan.epoch and token.unassigned_at is None
+        used = loan.session_id is None or self.sessions[loan.session_id].ended_at is None
+        return stays and used and (loan.until is None or self.now < loan.until)
+
+    def lend_token(self, key: str, *, borrower: str, until: int | None = None) -> Record:
+        token = self.token_of(key)
+        if token.owner is None:
+            raise Refusal("NotOwner")
+        if borrower in self.disabled:
+            raise Refusal("OwnerDisabled")
+        session = self.newest(borrower)
+        if session is None and until is None:
+            raise Refusal("Conflict")
+        if sum(self.loan_lives(token, loan) for loan in token.loans) >= LOANS_MAX:
+            raise Refusal("LimitReached")
+        token.lent += 1
+        loan = Thing(
+            secret=f"{token.id}#lent {token.lent}", borrower=borrower, session_id=session and session.id,
+            epoch=token.epoch, until=None if until is None else self.now + until,
+        )  # fmt: skip
+        token.loans.append(loan)
+        self.say("token_lent", token.id)
+        return self.token_record(token, loan) | {"secret": loan.secret}
+
+    def recall_token(self, key: str) -> Record:
+        token = self.token_of(key)
+        if any(self.loan_lives(token, loan) for loan in token.loans):
+            self.say("token_recalled", token.id)
+        token.loans = []
+        return self.token_record(token)
+
+    # Uses: at none left the token ends, and is known as used up for a while.
+
+    def consume_token(self, key: str, *, amount: int = 1) -> Record:
+        for token in self.tokens.values():
+            known = token.used_at is not None and self.now < token.used_at + RETENTION_MS
+            if known and key in (token.id, token.secret):
+                raise Refusal("LimitReached")
+        lent = next(((token, loan) for token, loan in self.living_loans() if loan.secret == key), None)
+        token, loan = lent or (self.token_of(key), None)
+        if token.uses_left is None:
+            raise Refusal("InvalidInput")
+        if amount > token.uses_left:
+            raise Refusal("LimitReached")
+        token.uses_left -= amount
+        record = self.token_record(token, loan)
+        token.dead, token.used_at = token.uses_left == 0, self.now if token.uses_left == 0 else None
+        self.say("token_ended" if token.dead else "token_consumed", token.id)
+        return record
 
     def change_token(self, key: str, **changes: Any) -> Record:
         token = self.token_of(key)
@@ -367,6 +223,11 @@ class NaiveTokens:
         return self.token_record(token)
 
     def destroy_token(self, key: str) -> bool:
+        for token, loan in self.living_loans():
+            if loan.secret == key:  # who borrows gives it back, and ends nothing else
+                token.loans.remove(loan)
+                self.say("token_recalled", token.id)
+                return True
         try:
             token = self.token_of(key)
         except Refusal:
@@ -388,10 +249,10 @@ class NaiveTokens:
         return [record for record in records if detached in (None, record["detached_at"] is not None)]
 
     def list_tokens(self, **filters: Any) -> list[Record]:
-        """Filters: `owner`, `session`, `transferable`, `sellable`, `unassigned`."""
+        """Filters: `owner`, `session`, `transferable`, `sellable`, `unassigned`, `tag`."""
         chosen = []
         for token in self.living_tokens():
-            facts = {"owner": token.owner, "session": token.session_id, "sellable": token.listed}
+            facts = {"owner": token.owner, "session": token.session_id, "sellable": token.listed, "tag": token.tag}
             facts |= {"transferable": token.kind == "transferable", "unassigned": token.unassigned_at is not None}
             if all(facts[name] == wanted for name, wanted in filters.items()):
                 chosen.append(self.token_record(token))

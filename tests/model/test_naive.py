@@ -163,3 +163,73 @@ def test_data_written_since_a_version_conflicts_field_by_field() -> None:
     assert other_field["data"] == {"b": 2}
     with pytest.raises(Refusal, match="Conflict"):
         model.update_session_data("s1", {"a": 3}, version=1)
+
+
+def test_a_token_ends_with_its_last_use_and_is_known_for_an_hour() -> None:
+    model = model_with(max_age=None)
+    token = model.issue_token(None, uses=2)
+    model.consume_token(token["id"])
+    with pytest.raises(Refusal, match="LimitReached"):
+        model.consume_token(token["id"], amount=2)
+    last = model.consume_token(token["secret"])
+
+    assert last["uses_left"] == 0
+    assert model.verify_token(token["secret"]) is None
+    with pytest.raises(Refusal, match="LimitReached"):
+        model.consume_token(token["secret"])
+    model.advance(3_600_000)
+    with pytest.raises(Refusal, match="UnknownToken"):
+        model.consume_token(token["secret"])
+
+
+def test_a_token_of_the_pool_waits_without_a_secret_and_queues_anew_when_it_is_put_back() -> None:
+    model = model_with()
+    model.open_session("ann")
+    born = model.issue_token(None, transferable=True, tag="seat")
+    model.advance(1)
+    model.issue_token(None, transferable=True, tag="seat")
+    first = model.claim_next_token(session_key="s1", tag="seat")
+    model.advance(2)
+    model.release_token("t1", owner="ann")
+    second = model.claim_next_token(session_key="s1", tag="seat")
+
+    assert (born["secret"], born["expires_at"]) == (None, None)
+    assert first is not None and second is not None
+    assert (first["id"], second["id"]) == ("t1", "t2")
+    assert model.verify_token(first["secret"]) is None
+    assert model.claim_next_token(session_key="s1", tag="job") is None
+
+
+def test_an_offer_to_one_owner_outlives_the_sellers_session_and_the_disownment_clock_runs_after_it() -> None:
+    model = model_with()
+    model.open_session("ann")
+    model.open_session("cyn")
+    model.issue_token("s1", transferable=True)
+    model.offer_token("t1", price=5, to="bob", until=20_000)
+    model.destroy_session("s1")
+    with pytest.raises(Refusal, match="Conflict"):
+        model.claim_token("t1", session_key="s2")
+    reserved = model.get_token("t1")
+    model.advance(20_000)
+    free = model.get_token("t1")
+
+    assert reserved is not None and free is not None
+    assert (reserved["reserved_for"], reserved["expires_at"]) == ("bob", 50_000)
+    assert (free["reserved_for"], free["price"], free["expires_at"]) == (None, None, 50_000)
+
+
+def test_a_loan_ends_with_the_epoch_of_the_token_and_with_either_session() -> None:
+    for ending in ("s1", "s2", "epoch"):
+        model = model_with()
+        model.open_session("ann")
+        model.open_session("agent")
+        model.issue_token("s1", transferable=True)
+        loan = model.lend_token("t1", borrower="agent")
+        seen = model.verify_token(loan["secret"])
+        if ending == "epoch":
+            model.transfer_token("t1", giver="ann", receiver="ann")
+        else:
+            model.destroy_session(ending)
+
+        assert seen is not None and (seen["owner"], seen["borrower"]) == ("ann", "agent")
+        assert model.verify_token(loan["secret"]) is None

@@ -111,11 +111,6 @@ def test_a_token_is_issued_under_a_detached_session_by_its_id(st: SessionTokens)
     assert st.verify_token(st.issue_token(opened.id).secret) is not None
 
 
-def test_a_transferable_token_begins_in_a_session(st: SessionTokens) -> None:
-    with pytest.raises(InvalidInput):
-        st.issue_token(None, transferable=True)
-
-
 def test_a_longer_own_timeout_than_the_sessions_is_accepted(st: SessionTokens) -> None:
     opened = st.open_session("ann", max_age=60)
     token = st.issue_token(opened.id, timeout=600).token

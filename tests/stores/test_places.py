@@ -103,9 +103,10 @@ class Chance:
             if state != "held":
                 held_in = None
             if state == "unassigned":
-                owner, unassigned_at = None, 7
+                owner, unassigned_at = None, self._some(7, 8)
         offer = self._some(None, Offer(True, Decimal(1), None, False), Offer(False, None, None, True))
-        details = self._some(NO_TOKEN_DETAILS, TokenDetails(offer, tag=self._some(None, "seat", "job")))
+        tag = self._some(None, "seat", "job") if old is None else old.details.tag
+        details = self._some(NO_TOKEN_DETAILS, TokenDetails(offer)) if tag is None else TokenDetails(offer, tag=tag)
         return Token._of(
             id, owner, self._lookup(id), kind, held_in, "value", False,
             self._counted if old is None else old.created_at, None, NEVER,
@@ -165,7 +166,8 @@ def expected_in_memory(records: dict[str, Record]) -> set[tuple[str, str, str]]:
     kept_as = {
         places.SESSIONS_OF: "owners", places.PREDECESSORS_OF: "predecessors", places.DETACHED: "detached",
         places.BOUND_OF: "held", places.TRANSFERABLES_OF: "held", places.PARKED: "parked",
-        places.LISTED: "sellable", places.UNASSIGNED: "unassigned",
+        places.LISTED: "sellable", places.UNASSIGNED: "unassigned", places.WAITING: "waiting",
+        places.WAITING_TAGGED: "waiting",
     }  # fmt: skip
     standing_now = standing(records)
     return {(kept_as[index], whose, id) for (index, whose, _), id in standing_now if index in kept_as}
@@ -179,6 +181,8 @@ def in_memory(store: MemoryStore) -> set[tuple[str, str, str]]:
         held |= {(name, key, id) for key in index for id in members(index, key)}
     for name in ("detached", "sellable", "unassigned"):
         held |= {(name, "", id) for id in getattr(store, name)}
+    for tag in (None, "seat", "job"):
+        held |= {("waiting", tag or "", id) for id in store.waiting.after(tag, None, len(TOKEN_IDS))}
     return held
 
 
@@ -193,6 +197,8 @@ SQL_OF = {
     places.LISTED: ("token", "tokens_listed", "''"),
     places.UNASSIGNED: ("token", "tokens_unassigned", "''"),
     places.TAGGED: ("token", "tokens_tagged", "tag"),
+    places.WAITING: ("token", "tokens_waiting", "''"),
+    places.WAITING_TAGGED: ("token", "tokens_waiting_tagged", "tag"),
     places.TOKEN_DUE: ("token", "tokens_to_sweep", "''"),
 }
 
@@ -252,9 +258,11 @@ def test_a_check_finds_nothing_after_many_moves(server_store: Any, valkey_url: s
     namespace = valkey_url.partition("namespace=")[2].partition("&")[0]
     client: Any = valkey.Valkey.from_url(valkey_url.partition("?")[0])
     tagged = sum(client.zcard(name) for name in client.scan_iter(f"*{namespace}*lg:*"))
+    waiting = sum(client.zcard(name) for name in client.scan_iter(f"*{namespace}*lw:*"))
 
     assert [] == [str(finding) for finding in found if finding.kind == "index"]
     assert sum(place[0] == places.TAGGED for place, _ in standing(chance.records)) == tagged > 0
+    assert sum(place[0] == places.WAITING_TAGGED for place, _ in standing(chance.records)) == waiting > 0
 
 
 def read_and_put(tx: Transaction, old: Record | None, new: Record | None) -> None:

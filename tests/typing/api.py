@@ -84,6 +84,18 @@ def read_records(session: Session, token: Token) -> None:
     assert_type(token.previous_owner, str | None)
 
 
+def pass_on(st: SessionTokens, issued: Issued, token: Issued) -> None:
+    assert_type(st.offer_token(token.id, to="bob", until=60, idempotency_key="x"), Token)
+    assert_type(st.accept_offer(token.id, receiver="bob", price="1.50", currency="EUR", settlement="p"), Issued)
+    assert_type(st.lend_token(token.id, borrower="bob", until=60, idempotency_key="x"), Issued)
+    assert_type(st.recall_token(token.id, borrower="bob"), Token)
+    assert_type(st.consume_token(token.secret, amount=2), Token)
+    assert_type(st.release_token(token.id, owner="ann"), Token)
+    assert_type(st.claim_next_token(session_key=issued.id, tag="job"), Issued | None)
+    assert_type(st.hand_over("ann", receiver="bob", limit=10), int)
+    assert_type(st.issue_token(None, uses=3, tag="job", transferable=True), Issued)
+
+
 def call_all(st: SessionTokens) -> None:
     issued = st.open_session(
         "ann", idle_timeout=60, max_age=timedelta(hours=1), detached_timeout=None, detachable=True,
@@ -148,6 +160,20 @@ def call_all(st: SessionTokens) -> None:
     assert_type(st.events_are_late(), bool)
     assert_type(st.record_events(), None)
     assert_type(st.close(), None)
+
+
+async def pass_on_for_asyncio(st: AsyncSessionTokens, issued: Issued, token: Issued) -> None:
+    assert_type(await st.offer_token(token.id, to="bob", until=60, idempotency_key="x"), Token)
+    assert_type(
+        await st.accept_offer(token.id, receiver="bob", price="1.50", currency="EUR", settlement="paid"), Issued
+    )
+    assert_type(await st.lend_token(token.id, borrower="bob", until=60, idempotency_key="x"), Issued)
+    assert_type(await st.recall_token(token.id, borrower="bob"), Token)
+    assert_type(await st.consume_token(token.secret, amount=2), Token)
+    assert_type(await st.release_token(token.id, owner="ann"), Token)
+    assert_type(await st.claim_next_token(session_key=issued.id, tag="job"), Issued | None)
+    assert_type(await st.hand_over("ann", receiver="bob", limit=10), int)
+    assert_type(await st.issue_token(None, uses=3, tag="job", transferable=True), Issued)
 
 
 async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:

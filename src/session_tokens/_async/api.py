@@ -9,8 +9,8 @@ from ..settings import Duration
 from .auditing import AsyncAuditCommands
 from .events import AsyncEventCommands
 from .log_in import AsyncLogInCommands
+from .passing import AsyncPassingCommands
 from .settings import AsyncSettingCommands
-from .tokens import AsyncTokenCommands
 
 if TYPE_CHECKING:  # it stands on this, and on a library that only those need who connect
     from ssl import SSLContext
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it stands on this, and on a library that only those need wh
 
 
 class AsyncSessionTokens(
-    AsyncLogInCommands, AsyncTokenCommands, AsyncEventCommands, AsyncSettingCommands, AsyncAuditCommands
+    AsyncLogInCommands, AsyncPassingCommands, AsyncEventCommands, AsyncSettingCommands, AsyncAuditCommands
 ):
     """Sessions, and the tokens that live under them, on one store.
 

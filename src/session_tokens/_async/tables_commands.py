@@ -16,8 +16,10 @@ from ..records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
 from ..rules.expiry import Uncleaned, sweep_session
+from ..rules.offers import mark_token
 from ..settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
 from ..stores.memory.store import MemoryStore
+from ..terms import price_of
 from .tables_core import (
     TIMEOUT_KEY,
     AsyncTablesCore,
@@ -420,20 +422,20 @@ class AsyncTablesCommands(AsyncTablesCore):
 
     async def set_token_sellable(self, t_token: str, amount: int | str | Decimal | float | None = None) -> bool:
         """List a transferable token, at an amount (negative: the giver pays); ``None`` keeps the earlier one."""
-        price = inputs.price_of(Decimal(str(amount)) if isinstance(amount, float) else amount)
-        return await self._token_command(tokens.mark_token, t_token, True, price, None)
+        price = price_of(Decimal(str(amount)) if isinstance(amount, float) else amount)
+        return await self._token_command(mark_token, t_token, True, price, None)
 
     async def unset_token_sellable(self, t_token: str) -> bool:
         """Take a transferable token off the list."""
-        return await self._token_command(tokens.mark_token, t_token, False, None, None)
+        return await self._token_command(mark_token, t_token, False, None, None)
 
     async def set_token_gift(self, t_token: str) -> bool:
         """Mark a transferable token as a gift."""
-        return await self._token_command(tokens.mark_token, t_token, None, None, True)
+        return await self._token_command(mark_token, t_token, None, None, True)
 
     async def unset_token_gift(self, t_token: str) -> bool:
         """Take the gift mark away."""
-        return await self._token_command(tokens.mark_token, t_token, None, None, False)
+        return await self._token_command(mark_token, t_token, None, None, False)
 
     # --- lists: the application's strings, oldest first ---
 

@@ -10,8 +10,8 @@ from ..settings import Duration
 from .auditing import SyncAuditCommands
 from .events import SyncEventCommands
 from .log_in import SyncLogInCommands
+from .passing import SyncPassingCommands
 from .settings import SyncSettingCommands
-from .tokens import SyncTokenCommands
 
 if TYPE_CHECKING:  # it stands on this, and on a library that only those need who connect
     from ssl import SSLContext
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it stands on this, and on a library that only those need wh
     from ..client.blocking_client import RemoteTokens
 
 
-class SessionTokens(SyncLogInCommands, SyncTokenCommands, SyncEventCommands, SyncSettingCommands, SyncAuditCommands):
+class SessionTokens(SyncLogInCommands, SyncPassingCommands, SyncEventCommands, SyncSettingCommands, SyncAuditCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

@@ -13,7 +13,9 @@ from ..records import JSON, NO_TOKEN_DETAILS, Issued, Page, Session, Token, Toke
 from ..rules import tokens as rules
 from ..rules.expiry import shown_until
 from ..rules.listing import tokens_listed
+from ..rules.loans import borrowed as borrowed_token
 from ..settings import LABEL_BYTES_MAX, UNSET, Duration, Unset, duration_ms
+from ..terms import uses_of
 from .core import CHUNK, SyncCore
 
 NOBODY = (None, None)
@@ -30,6 +32,7 @@ class SyncTokenCommands(SyncCore):
         transferable: bool = False,
         timeout: Duration | None | Unset = UNSET,
         disownment_timeout: Duration | None | Unset = UNSET,
+        uses: int | None = None,
         tag: str | None = None,
         scope: str | None = None,
         audience: str | Sequence[str] | None = None,
@@ -38,13 +41,17 @@ class SyncTokenCommands(SyncCore):
     ) -> Issued:
         """Issue a token under a session, or a free one with ``None``, and return it with its secret.
 
+        A transferable one with ``None`` is unassigned from birth: a seat, a job, a voucher that somebody will claim. It
+        has no secret yet (``Issued.secret`` is ``None``), and waits for ever unless ``disownment_timeout`` is given.
+
         Args:
             session_key: id or secret of the session that holds it.
             value: a ``str``, kept verbatim, or any JSON value; at most 16 KiB; never interpreted.
             transferable: whether it may change hands and outlives its session unassigned; else it is session-bound.
             timeout: its own; a session-bound token ends with its session at the latest.
             disownment_timeout: how long it may wait unassigned; transferable tokens only.
-            tag: what it is for, up to 64 bytes; ``list_tokens(tag=)`` finds it.
+            uses: how often ``consume_token`` uses it up, 1 to 10^9; at none left it ends. ``None``: not counted.
+            tag: what it is for, up to 64 bytes; ``list_tokens(tag=)`` finds it, ``claim_next_token(tag=)`` takes it.
             scope: what it allows, words with blanks between (RFC 6749, section 3.3); introspection answers it.
             audience: for whom it is, one text or up to 16; introspection answers it as ``aud``.
             client_id: the id of the service key on whose behalf it is issued.
@@ -52,38 +59,34 @@ class SyncTokenCommands(SyncCore):
         Raises:
             UnknownSession, SessionEnded: no living session answers to ``session_key``.
             LimitReached: the session holds as many tokens as the settings allow.
-            InvalidInput: a value or duration that can never be right, or a free token that should be transferable.
+            InvalidInput: a value, number or duration that can never be right.
         """
         transferable = inputs.flag_of("transferable", transferable)
         named = None if session_key is None else self._session_key(session_key)
-        if transferable and named is None:
-            raise InvalidInput("a transferable token needs a session to begin with; give the session's id or secret")
         if disownment_timeout is not UNSET and not transferable:
             raise InvalidInput("only a transferable token is ever unassigned; leave disownment_timeout away")
         self._know_settings()
-        policy = self._policy
-        kind = TokenKind.FREE if named is None else TokenKind.TRANSFERABLE if transferable else TokenKind.BOUND
+        policy, is_waiting = self._policy, transferable and named is None
+        kind = TokenKind.TRANSFERABLE if transferable else TokenKind.FREE if named is None else TokenKind.BOUND
         text, is_json = inputs.token_value_of("value", value)
         issue = rules.Issue(
-            new_id(TOKEN_ID),
-            None,
-            kind,
-            text,
-            is_json,
-            policy.token_timeout_ms if timeout is UNSET else duration_ms("timeout", timeout),
-            policy.disownment_timeout_ms
-            if disownment_timeout is UNSET
-            else duration_ms("disownment_timeout", disownment_timeout),
+            new_id(TOKEN_ID), None, kind, text, is_json,
+            _chosen("timeout", timeout, policy.token_timeout_ms),
+            _chosen("disownment_timeout", disownment_timeout, None if is_waiting else policy.disownment_timeout_ms),
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
-            details=_details_of(tag, scope, audience),
-        )
+            details=_details_of(tag, scope, audience, uses),
+        )  # fmt: skip
         asked = () if idempotency_key is None else inputs.asked_of(timeout, disownment_timeout)
         if issue.details is not NO_TOKEN_DETAILS:
-            asked = (*asked, *issue.details[1:4])
+            asked = (*asked, *issue.details[1:5])
+        request = (named, kind, text, is_json, *asked, issue.client_id)
+        if is_waiting:
+            waiting = self._do("issue_token", idempotency_key, request, rules.issue_token, policy, None, issue)
+            return Issued(waiting, None)
         return self._issue(
             "issue_token",
             idempotency_key,
-            (named, kind, text, is_json, *asked, issue.client_id),
+            request,
             TOKEN_SECRET,
             rules.issue_token,
             lambda lookup: (policy, named, issue.looked_up_by(lookup)),
@@ -92,14 +95,19 @@ class SyncTokenCommands(SyncCore):
     def verify_token(self, secret: str) -> Token | None:
         """Return the living, owned (or free) token of a secret, ``None`` for every other string.
 
-        Reading never writes and restarts no clock. An unassigned token does not authenticate.
+        Reading never writes, restarts no clock and uses nothing up. An unassigned token does not authenticate. The
+        secret of a loan opens the token that is lent, which then names its ``borrower``.
 
         Raises:
             TypeError: ``secret`` is not a ``str``.
             StoreUnavailable: the store cannot be asked; this does not mean that the secret is not valid.
         """
         token, session = self._authenticated(secret)
-        return None if token is None else token.seen_with(session)
+        if token is None:
+            return None
+        if token.details is not NO_TOKEN_DETAILS and token.details.lent is not None:
+            return self._borrowed(token, session)
+        return token.seen_with(session)
 
     def verify_token_until(self, secret: str) -> tuple[Token, int | None] | None:
         """As ``verify_token``, with the instant in milliseconds until which it may be kept; ``None``: for ever.
@@ -108,7 +116,19 @@ class SyncTokenCommands(SyncCore):
         a transferable one itself goes on, unassigned, so that its ``expires_at`` may be later.
         """
         token, session = self._authenticated(secret)
-        return None if token is None else shown_until(token, session)
+        if token is None:
+            return None
+        if token.is_loan:
+            borrowed = self._borrowed(token, session)
+            return None if borrowed is None else (borrowed, borrowed.expires_at)
+        return shown_until(token, session)
+
+    def _borrowed(self, loan: Token, holder: Session | None) -> Token | None:
+        """Return the token that a loan opens, which is read after the loan; ``None`` if that is over."""
+        id = loan.details.lent
+        assert id is not None, "it is a loan"
+        now, found = self.store.read_now([Get("token", id)])
+        return borrowed_token(loan, holder, now, found[0].value)
 
     def _authenticated(self, secret: str) -> tuple[Token | None, Session | None]:
         """Return the token that a secret opens, and the session that holds it."""
@@ -119,7 +139,7 @@ class SyncTokenCommands(SyncCore):
         now, token, session, entry = self.store.find_token_now(self._keyring.lookups(secret))
         if token is None or not token.authenticates(now, session, entry):
             return NOBODY
-        return token, session
+        return token if token.details is NO_TOKEN_DETAILS else token.offered_at(now), session
 
     def transfer_token(
         self,
@@ -197,48 +217,6 @@ class SyncTokenCommands(SyncCore):
             lambda lookup: (named, owner, lookup),
         )
 
-    def offer_token(
-        self,
-        key: str,
-        *,
-        price: object = None,
-        currency: str | None = None,
-        gift: bool = False,
-        version: int | None = None,
-        idempotency_key: str | None = None,
-    ) -> Token:
-        """Advertise a transferable token; that locks nothing, and money never moves here.
-
-        Args:
-            price: ``int``, ``Decimal`` or ``str``, ``None`` for none; positive: the receiver pays, negative: the giver.
-            currency: a currency or unit, at most 16 characters.
-            gift: whether it is marked as a gift.
-            version: offer it only if its version is still this one.
-
-        Raises:
-            UnknownToken: no living token answers to ``key``.
-            NotTransferable: it is free or session-bound.
-            Conflict: ``version`` is not its version any more.
-        """
-        named = self._token_key(key)
-        args = (
-            named,
-            inputs.price_of(price),
-            inputs.currency_of(currency),
-            inputs.flag_of("gift", gift),
-            inputs.version_of("version", version),
-        )
-        return self._do("offer_token", idempotency_key, args, rules.offer_token, *args)
-
-    def withdraw_token(self, key: str, *, version: int | None = None, idempotency_key: str | None = None) -> Token:
-        """Take a token's listing, price and gift mark away; without any, nothing changes.
-
-        Raises:
-            UnknownToken, NotTransferable, Conflict: as ``offer_token``.
-        """
-        args = (self._token_key(key), inputs.version_of("version", version))
-        return self._do("withdraw_token", idempotency_key, args, rules.withdraw_token, *args)
-
     def change_token(
         self,
         key: str,
@@ -298,7 +276,7 @@ class SyncTokenCommands(SyncCore):
         now, found = self.store.read_now([Get("token", id)])
         token, session, entry = found[0].value.followed()
         present = None if token is None else token.as_of(now, session, entry)
-        return None if present is None else present.seen_with(session)
+        return None if present is None or present.is_loan else present.seen_with(session)
 
     def list_tokens(
         self,
@@ -342,10 +320,18 @@ class SyncTokenCommands(SyncCore):
         return self._page(listing, tokens_listed, limit)
 
 
-def _details_of(tag: object, scope: object, audience: object) -> TokenDetails:
+def _chosen(name: str, given: Duration | None | Unset, general_ms: int | None) -> int | None:
+    """Return a duration in milliseconds: what was given, else the general one."""
+    return general_ms if given is UNSET else duration_ms(name, given)
+
+
+def _details_of(tag: object, scope: object, audience: object, uses: object) -> TokenDetails:
     """Return what few tokens are issued with."""
-    if tag is None and scope is None and audience is None:
+    if tag is None and scope is None and audience is None and uses is None:
         return NO_TOKEN_DETAILS
     return TokenDetails(
-        scope=inputs.scope_of(scope), audience_text=inputs.audience_of(audience), tag=inputs.tag_of(tag)
+        scope=inputs.scope_of(scope),
+        audience_text=inputs.audience_of(audience),
+        tag=inputs.tag_of(tag),
+        uses_left=uses_of("uses", uses),
     )

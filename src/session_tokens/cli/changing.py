@@ -77,7 +77,14 @@ def reissue(options: Namespace) -> int:
 def offer(options: Namespace) -> int:
     """Advertise a transferable token."""
     with opened(options) as tokens:
-        offered = tokens.offer_token(options.token, price=options.price, currency=options.currency, gift=options.gift)
+        offered = tokens.offer_token(
+            options.token,
+            price=options.price,
+            currency=options.currency,
+            gift=options.gift,
+            to=options.to,
+            until=options.until,
+        )
         return told(options, offered.to_dict())
 
 

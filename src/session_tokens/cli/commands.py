@@ -156,6 +156,7 @@ def issue(options: Namespace) -> int:
                 options.session,
                 value,
                 transferable=options.transferable,
+                uses=options.uses,
                 tag=options.tag,
                 scope=options.scope,
                 audience=options.audience,
@@ -182,8 +183,15 @@ def transfer(options: Namespace) -> int:
 
 
 def claim(options: Namespace) -> int:
-    """Take an unassigned token into a session and print it with its new secret."""
+    """Take an unassigned token, or the next one, into a session and print it with its new secret."""
+    if (options.token is None) != options.next or (options.tag is not None and not options.next):
+        raise UsageError("name a token by its id, or take the next one: --next, with or without --tag")
     with opened(options) as tokens:
+        if options.next:
+            taken = tokens.claim_next_token(
+                session_key=options.session, tag=options.tag, idempotency_key=options.idempotency_key
+            )
+            return exits.INACTIVE if taken is None else issued(options, taken)
         return issued(
             options,
             tokens.claim_token(options.token, session_key=options.session, idempotency_key=options.idempotency_key),

@@ -68,6 +68,7 @@ def parser() -> ArgumentParser:
     _session_commands(command)
     _token_commands(command)
     _changing_commands(command)
+    _passing_commands(command)
     _operating_commands(command)
     add_operators_commands(command)
     _event_commands(command)
@@ -112,12 +113,15 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     _page_options(tokens)
 
     issue = command("issue", "commands:issue", "issue a token; prints its secret once")
-    issue.add_argument("--session", metavar="ID", help="the session that holds it; without one the token is free")
+    issue.add_argument(
+        "--session", metavar="ID", help="that holds it; without one it is free, or unassigned if --transferable"
+    )
     values = issue.add_mutually_exclusive_group()
     values.add_argument("--value", metavar="TEXT", help="kept verbatim")
     values.add_argument("--value-json", type=json_value, metavar="JSON")
     issue.add_argument("--transferable", action="store_true")
-    issue.add_argument("--tag", help="what it is for; tokens --tag finds it")
+    issue.add_argument("--uses", type=whole_number, metavar="N", help="how often it can be used up; else not counted")
+    issue.add_argument("--tag", help="what it is for; tokens --tag finds it, claim --next --tag takes it")
     issue.add_argument("--scope", metavar="WORDS", help="what it allows; introspection answers it")
     issue.add_argument("--audience", action="append", metavar="WHOM", help="for whom it is; may be given again")
     issue.add_argument("--timeout", type=duration, default=UNSET, metavar="DURATION")
@@ -132,7 +136,9 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     transfer.add_argument("--idempotency-key", metavar="KEY")
 
     claim = command("claim", "commands:claim", "take an unassigned token into a session; prints the new secret once")
-    claim.add_argument("token", metavar="TOKEN_ID")
+    claim.add_argument("token", nargs="?", metavar="TOKEN_ID")
+    claim.add_argument("--next", action="store_true", help="in place of an id: the one that has waited for longest")
+    claim.add_argument("--tag", help="of the next one")
     claim.add_argument("--session", metavar="ID", required=True)
     claim.add_argument("--idempotency-key", metavar="KEY")
 
@@ -187,6 +193,8 @@ def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> No
     offer.add_argument("--price", metavar="DECIMAL", help="such as 12.50; below zero the giver pays")
     offer.add_argument("--currency")
     offer.add_argument("--gift", action="store_true")
+    offer.add_argument("--to", metavar="OWNER", help="for whom alone it is")
+    offer.add_argument("--until", type=duration, metavar="DURATION", help="for how long it is theirs alone")
 
     withdraw = command("withdraw", "changing:withdraw", "take a token's offer away")
     withdraw.add_argument("token", metavar="TOKEN_ID")
@@ -194,6 +202,43 @@ def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> No
     owners = command("owners", "changing:owners", "disable an owner, ending all their sessions, or enable one again")
     owners.add_argument("action", choices=("disable", "enable"))
     owners.add_argument("owner")
+
+
+def _passing_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
+    accept = command("accept", "passing:accept", "take an offered token; prints its new secret once")
+    accept.add_argument("token", metavar="TOKEN_ID")
+    accept.add_argument("--receiver", required=True)
+    accept.add_argument("--price", metavar="DECIMAL", help="as it was seen")
+    accept.add_argument("--currency")
+    accept.add_argument("--settlement", metavar="TEXT", help="a reference to how it was paid; only kept")
+    accept.add_argument("--idempotency-key", metavar="KEY")
+
+    lend = command("lend", "passing:lend", "let a borrower use a token; prints the borrower's secret once")
+    lend.add_argument("token", metavar="TOKEN_ID")
+    lend.add_argument("--borrower", required=True)
+    lend.add_argument("--until", type=duration, metavar="DURATION", help="needed where the borrower has no session")
+    lend.add_argument("--idempotency-key", metavar="KEY")
+
+    recall = command("recall", "passing:recall", "end the loans of a token")
+    recall.add_argument("token", metavar="TOKEN_ID")
+    recall.add_argument("--borrower", help="only those to this owner")
+
+    consume = command(
+        "consume", "passing:consume", "use a counted token up, by its id or by a secret on standard input"
+    )
+    consume.add_argument("token", nargs="?", metavar="TOKEN_ID")
+    consume.add_argument("--secret-file", metavar="FILE", help="mode 0600; else standard input, if no id is given")
+    consume.add_argument("--amount", type=whole_number, default=1, metavar="N")
+    consume.add_argument("--idempotency-key", metavar="KEY")
+
+    release = command("release", "passing:release", "put a token back among the unassigned ones")
+    release.add_argument("token", metavar="TOKEN_ID")
+    release.add_argument("--owner", required=True, help="its owner")
+
+    over = command("hand-over", "passing:hand_over", "hand all transferable tokens of a leaving owner to another")
+    over.add_argument("owner")
+    over.add_argument("--receiver", required=True)
+    over.add_argument("--limit", type=whole_number, metavar="N", help="at most so many; say it again to go on")
 
 
 def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:

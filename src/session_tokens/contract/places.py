@@ -31,6 +31,9 @@ PARKED: Final = "tokens_parked"
 LISTED: Final = "tokens_listed"
 UNASSIGNED: Final = "tokens_unassigned"
 TAGGED: Final = "tokens_tagged"
+WAITING: Final = "tokens_waiting"
+WAITING_TAGGED: Final = "tokens_waiting_tagged"
+"""Unassigned tokens, all and by tag, in the order in which they became so."""
 TOKEN_DUE: Final = "tokens_to_sweep"
 OWNERS: Final = "owners_in_order"
 SERVICE_KEYS: Final = "service_keys_in_order"
@@ -66,9 +69,11 @@ def token_places(token: Token | None) -> Sequence[Place]:
     elif is_transferable and token.owner is not None:
         places.append((PARKED, token.owner, at))
     if token.unassigned_at is not None:
-        places.append((UNASSIGNED, "", at))
+        places += ((UNASSIGNED, "", at), (WAITING, "", token.unassigned_at))
     details = token.details
     if details is not NO_TOKEN_DETAILS:
+        if token.unassigned_at is not None and details.tag is not None:
+            places.append((WAITING_TAGGED, details.tag, token.unassigned_at))
         if token.is_sellable:
             places.append((LISTED, "", at))
         if details.tag is not None:

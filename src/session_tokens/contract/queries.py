@@ -70,16 +70,17 @@ class Scan(NamedTuple):
     """Records in order of (created_at, id), after a place, at most ``limit``.
 
     ``sessions`` are those that were not ended, ``tokens`` all of them, each with what comes along in ``Get``. Tokens of
-    a session, or of an owner, are also those that name its predecessors. ``keys`` are all service keys; ``peppers`` the
-    key ids of the peppers that records may be under: each was the current one of some process. ``due`` are the sessions
-    whose ``sweep_at`` has come on the store's clock, ended ones too, longest due first.
+    a session, or of an owner, are also those that name its predecessors. ``waiting`` are the tokens that are unassigned
+    as written, all or those with a ``tag``, in order of (unassigned_at, id). ``keys`` are all service keys; ``peppers``
+    the key ids of the peppers that records may be under: each was the current one of some process. ``due``
+    are the sessions whose ``sweep_at`` has come on the store's clock, ended ones too, longest due first.
 
     All filters are hints: a store may leave out what does not match, and leaves out what an index spares it (``by``).
     It judges nothing: a record matches by what is written in it. It reads about ``limit`` records, never all to find
     the few that match; less than ``limit`` means that no more follow.
     """
 
-    what: Literal["sessions", "tokens", "keys", "peppers", "due"]
+    what: Literal["sessions", "tokens", "waiting", "keys", "peppers", "due"]
     after: tuple[int, str] | None = None
     limit: int = 1_000_000
     owner: str | None = None

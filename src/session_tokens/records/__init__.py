@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
 from ..compiled_core import COMPILED
+from .details import NO_TOKEN_DETAILS, Offer, TokenDetails
 from .session import JSON, NO_DETAILS, End, FrozenSession, OwnerEntry, Reason, Session, SessionDetails
-from .token import BOUND, FREE, NO_TOKEN_DETAILS, TRANSFERABLE, FrozenToken, Offer, Token, TokenDetails, TokenKind
+from .token import BOUND, FREE, TRANSFERABLE, FrozenToken, Token, TokenKind
 
 R = TypeVar("R")
 
@@ -54,15 +55,16 @@ class Issued:
     """A session or token together with its secret, given out this once.
 
     Attributes:
-        secret: the bearer string; it is kept nowhere, and is in no repr or log.
+        secret: the bearer string; it is kept nowhere, and is in no repr or log. ``None`` for a token that is
+            unassigned from birth, and for nothing else: claiming it gives one.
         record: the session or token.
     """
 
     __slots__ = ("record", "secret")
 
-    def __init__(self, record: Session | Token, secret: str) -> None:
+    def __init__(self, record: Session | Token, secret: str | None) -> None:
         self.record = record
-        self.secret = secret
+        self.secret: str = secret  # type: ignore[assignment]  # who issues into the pool knows that there is none
 
     @property
     def session(self) -> Session:

@@ -7,11 +7,12 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 from ..clock import NEVER
 from ..compiled_core import COMPILED
 from ..compiler_hints import mypyc_attr
+from .details import NO_TOKEN_DETAILS, Offer, TokenDetails, shared
 from .read_only import read_only
 from .session import (
     JSON,
@@ -41,58 +42,6 @@ VALUE_REMEDY = (
     "a token's value is read only, a change of it would be lost: write change_token(token.id, value=…), with "
     "version=token.version where others write too"
 )
-
-
-class Offer(NamedTuple):
-    """How a transferable token is advertised; it locks nothing and moves no money.
-
-    Attributes:
-        listed: whether it is sellable now.
-        price: positive: the receiver pays, negative: the giver pays; zero is a price, ``None`` is none.
-        currency: a currency or unit, ``None`` when the application has only one.
-        gift: whether it is marked as a gift; a flag of its own.
-    """
-
-    listed: bool
-    price: Decimal | None
-    currency: str | None
-    gift: bool
-
-
-class TokenDetails(NamedTuple):
-    """The parts of a token that few tokens have.
-
-    Attributes:
-        offer: how it is advertised.
-        scope: what it is for, words with blanks between (RFC 6749, section 3.3).
-        audience_text: for whom it is, as JSON text of an array (RFC 7662, ``aud``).
-        tag: what it is for, as the application sorts its tokens.
-        uses_left: how often it can still be used up; ``None`` where uses are not counted.
-        reserved_for: the owner who alone may claim it or take it over.
-        reserved_until: until when, in milliseconds.
-        borrower: to whom it is lent.
-    """
-
-    offer: Offer | None = None
-    scope: str | None = None
-    audience_text: str | None = None
-    tag: str | None = None
-    uses_left: int | None = None
-    reserved_for: str | None = None
-    reserved_until: int | None = None
-    borrower: str | None = None
-
-    def in_new_hands(self) -> TokenDetails:
-        """Return what stays with a token that changes hands: neither its offer nor whom it was promised or lent to."""
-        return _shared(self._replace(offer=None, reserved_for=None, reserved_until=None, borrower=None))
-
-
-NO_TOKEN_DETAILS = TokenDetails()
-
-
-def _shared(details: TokenDetails) -> TokenDetails:
-    """Return the one object that all tokens without details share, where they have none."""
-    return NO_TOKEN_DETAILS if details == NO_TOKEN_DETAILS else details
 
 
 @mypyc_attr(acyclic=True)
@@ -244,6 +193,10 @@ class Token(_TokenAtHand):
             "tag": self.details.tag,
             "scope": self.details.scope,
             "audience": list(self.audience),
+            "uses_left": self.details.uses_left,
+            "reserved_for": self.details.reserved_for,
+            "reserved_until": self.reserved_until,
+            "borrower": self.details.borrower,
             "client_id": self.client_id,
         }
 
@@ -307,6 +260,32 @@ class Token(_TokenAtHand):
         return self.details.uses_left
 
     @property
+    def is_used_up(self) -> bool:
+        """Whether its uses were counted and none is left: it is over, and known as that for an hour."""
+        return self.details.uses_left == 0
+
+    @property
+    def reserved_for(self) -> str | None:
+        """The owner to whom alone it is offered; ``None`` where there is none."""
+        return self.details.reserved_for
+
+    @property
+    def reserved_until(self) -> int | None:
+        """Until when that holds, in milliseconds; ``None`` for no end, and where it is reserved for nobody."""
+        until = self.details.reserved_until
+        return None if until == NEVER else until
+
+    @property
+    def borrower(self) -> str | None:
+        """Who uses it on loan, where that is who asks; ``owner`` stays the lender."""
+        return self.details.borrower
+
+    @property
+    def is_loan(self) -> bool:
+        """Whether this is the record of a loan of another token."""
+        return self.details.lent is not None
+
+    @property
     def is_transferable(self) -> bool:
         """Whether its kind allows it to change hands."""
         return self.kind is TRANSFERABLE
@@ -328,21 +307,78 @@ class Token(_TokenAtHand):
         """Return the token as it stands at ``now``: itself, unassigned because its session is over, or ``None``."""
         if now >= self.deadline:
             return None
+        details = self.details
+        if details is not NO_TOKEN_DETAILS:
+            if details.uses_left == 0:
+                return None
+            if details.reserved_until is not None and now >= details.reserved_until:
+                return self._as_of_lapsed(now, session, entry)
         if self.session_id is None or (session is not None and session.alive(now, entry)):
             return self
         if self.kind is BOUND:
             return None
-        left_at = self.held_since if session is None else max(session.end(now, entry).at, self.held_since)
-        token = self.unassigned(left_at)
+        token = self.unassigned(self._left_at(now, session, entry))
         return token if now < token.deadline else None
 
+    def _as_of_lapsed(self, now: int, session: Session | None, entry: OwnerEntry | None) -> Token | None:
+        """As ``as_of`` where an offer to one owner is over, before the session or after it."""
+        is_held = self.session_id is not None
+        if is_held and (session is None or not session.alive(now, entry)):
+            left_at = self._left_at(now, session, entry)
+            until = self.details.reserved_until
+            if until is not None and left_at < until:
+                return self.unassigned(left_at).lapsed().as_of(now, None, None)
+        return self.lapsed().as_of(now, session, entry)
+
+    def _left_at(self, now: int, session: Session | None, entry: OwnerEntry | None) -> int:
+        """Return when a token lost the session that held it, which is over."""
+        return self.held_since if session is None else max(session.end(now, entry).at, self.held_since)
+
+    def offered_at(self, now: int) -> Token:
+        """Return a living token without an offer to one owner that is over at ``now``."""
+        until = self.details.reserved_until
+        return self if until is None or now < until else self.lapsed()
+
+    def lapsed(self) -> Token:
+        """Return the token when an offer to one owner is over: no more offered, and for everybody where unassigned."""
+        until = self.details.reserved_until
+        return self.replace(
+            details=self.details.not_offered(),
+            unassigned_at=None if self.unassigned_at is None else until,
+            version=self.version + 1,
+        )
+
     def unassigned(self, at: int) -> Token:
-        """Return the token without an owner since ``at``, its disownment clock running."""
-        disownment = NEVER if self.disownment_timeout_ms is None else at + self.disownment_timeout_ms
+        """Return the token without an owner since ``at``, its disownment clock running, or waiting for an offer's."""
+        details = self.details
+        since = at if details.reserved_until is None else max(at, details.reserved_until)
+        disownment = (
+            NEVER if self.disownment_timeout_ms is None or since == NEVER else since + self.disownment_timeout_ms
+        )
         return Token(
             self.id, None, self.lookup, self.kind, None, self.text, self.is_json, self.created_at, self.timeout_ms,
             self.own_deadline, min(self.own_deadline, disownment), self.disownment_timeout_ms, at, at, self.owner,
-            self.epoch, self.version + 1, self.details, self.client_id, self.name,
+            self.epoch, self.version + 1, details, self.client_id, self.name,
+        )  # fmt: skip
+
+    def released(self, now: int) -> Token:
+        """Return the token put back by its owner: for everybody, under no offer, loan or secret."""
+        return self.replace(lookup=None, details=self.details.in_new_hands()).unassigned(now)
+
+    def used(self, amount: int) -> Token:
+        """Return the token with so many uses less."""
+        left = (self.details.uses_left or 0) - amount
+        return self.replace(details=self.details._replace(uses_left=left), version=self.version + 1)
+
+    def used_up(self, now: int, forget_at: int) -> Token:
+        """Return what is kept of a token without any use left, until it is forgotten: nobody's, and opening nothing.
+
+        It would be free for a claim only then, which keeps it behind all that are.
+        """
+        return self.replace(
+            owner=None, session_id=None, own_deadline=forget_at, deadline=forget_at, held_since=now,
+            unassigned_at=forget_at, previous_owner=self.owner, text="", is_json=False,
+            details=TokenDetails(uses_left=0),
         )  # fmt: skip
 
     def held_by(self, owner: str, session_id: str | None, lookup: str | None, now: int) -> Token:
@@ -357,7 +393,27 @@ class Token(_TokenAtHand):
 
     def offered(self, offer: Offer | None) -> Token:
         """Return the token advertised in this way; ``None`` takes every mark of an offer away."""
-        return self.replace(details=_shared(self.details._replace(offer=offer)), version=self.version + 1)
+        return self.replace(details=shared(self.details._replace(offer=offer)), version=self.version + 1)
+
+    def reserved(self, offer: Offer | None, owner: str | None, until: int | None, now: int) -> Token:
+        """Return the token offered in this way, to one owner alone until then or to everybody.
+
+        Where it is unassigned its disownment clock runs from when it is, or became, for everybody.
+        """
+        details = self.details._replace(offer=offer, reserved_for=owner, reserved_until=until)
+        deadline, unassigned_at = self.deadline, self.unassigned_at
+        if unassigned_at is not None and (owner is not None or self.details.reserved_for is not None):
+            unassigned_at = now if self.details.reserved_for is not None else unassigned_at
+            deadline = self.waiting_until(unassigned_at if until is None else until, self.disownment_timeout_ms)
+        return self.replace(
+            details=shared(details), unassigned_at=unassigned_at, deadline=deadline, version=self.version + 1
+        )
+
+    def waiting_until(self, since: int, disownment_timeout_ms: int | None) -> int:
+        """Return when it ends that is unassigned, and for everybody, since an instant."""
+        if disownment_timeout_ms is None or since == NEVER:
+            return self.own_deadline
+        return min(self.own_deadline, since + disownment_timeout_ms)
 
     def in_session(self, session_id: str | None, moves: int = 1) -> Token:
         """Return the token held in another session of the same owner, after so many moves; its hands stay the same."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, TypeVar
@@ -183,14 +183,19 @@ def _with_entries(
 
 def _entry_text(number: int, chain: int, key_id: str, act: Act, event: Event) -> str:
     """Return an entry as JSON, by hand: this is written within every command."""
-    kind, at, subject_id, owner, reason, previous_owner, _ = event
+    kind, at, subject_id, owner, reason, previous_owner, _, terms = event
     return (
         f'{{"n":{number},"chain":{chain},{_act_text(key_id, act)},"kind":"{kind}","at":{at},'
         f'"subject_id":{encode_basestring(subject_id)},'
         f'"owner":{"null" if owner is None else encode_basestring(owner)},'
         f'"reason":{"null" if reason is None else encode_basestring(reason)},'
-        f'"previous_owner":{"null" if previous_owner is None else encode_basestring(previous_owner)}}}'
+        f'"previous_owner":{"null" if previous_owner is None else encode_basestring(previous_owner)}'
+        f"{'' if terms is None else _terms_text(terms)}}}"
     )
+
+
+def _terms_text(terms: Mapping[str, object]) -> str:
+    return f',"terms":{json.dumps(terms, ensure_ascii=False, separators=(",", ":"))}'
 
 
 @lru_cache(1_000)

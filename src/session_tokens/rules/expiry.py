@@ -199,7 +199,7 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
             moved, holder = token.followed(ended, heir)
             kept_token = moved.as_of(tx.now, holder, tx.entry(heir.owner))
         tx.put_token(token, kept_token)
-        if kept_token is None and (token.kind is not BOUND or token.deadline <= ended_at):
+        if kept_token is None and not token.is_loan and (token.kind is not BOUND or token.deadline <= ended_at):
             tx.note((TOKEN_ENDED, token, "expired"))  # not by its session's end, which has an event of its own
     if policy.cleaning_batch is not None and len(tokens) >= policy.cleaning_batch:
         kept: Session | None = ended
@@ -230,7 +230,8 @@ def sweep_token(tx: Transaction, policy: Policy, id: str) -> bool:
         return False
     session = tx.session(token.session_id) if token.kind is BOUND and token.session_id is not None else None
     tx.put_token(token, None)
-    if session is None or not _ended_before(tx, session, token.deadline):
+    is_told = not (token.is_used_up or token.is_loan)  # when it was used up; a loan's end with its lending
+    if is_told and (session is None or not _ended_before(tx, session, token.deadline)):
         tx.note((TOKEN_ENDED, token, "expired"))
     only_ends(tx)
     return True

@@ -32,6 +32,28 @@ def _queries(ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> Seque
     return [Get("idempotency", ticket.key), *queries_of(rule, args)]
 
 
+def known_outcome(tx: Transaction, outcome: int) -> int:
+    """Return what a command of several steps has come to, to be kept as the outcome of all of them."""
+    return outcome
+
+
+@reads(lambda ticket: [Get("idempotency", ticket.key)])
+def earlier_outcome(tx: Transaction, ticket: Ticket) -> Any:
+    """Return the first outcome under a key; ``None`` where there is none, or none any more.
+
+    Raises:
+        IdempotencyMismatch: the key was used with another request.
+    """
+    record = tx.idempotency(ticket.key)
+    return None if record is None or tx.now >= record.expires_at else _outcome_for(ticket, record).outcome
+
+
+def _outcome_for(ticket: Ticket, record: IdempotencyRecord) -> IdempotencyRecord:
+    if record.request != ticket.request:
+        raise IdempotencyMismatch("that idempotency key was used with another request; use a new key")
+    return record
+
+
 @reads(_queries)
 def once(tx: Transaction, ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> IdempotencyRecord:
     """Run ``rule`` unless the key was used, and return the record of the first outcome. A refusal keeps nothing.
@@ -41,9 +63,7 @@ def once(tx: Transaction, ticket: Ticket, rule: Rule[Any], args: tuple[object, .
     """
     record = tx.idempotency(ticket.key)
     if record is not None and tx.now < record.expires_at:
-        if record.request != ticket.request:
-            raise IdempotencyMismatch("that idempotency key was used with another request; use a new key")
-        return record
+        return _outcome_for(ticket, record)
     outcome = rule(tx, *args)
     record = IdempotencyRecord(
         ticket.key, ticket.request, ticket.nonce, ticket.key_id, outcome, tx.now + IDEMPOTENCY_RETENTION_MS

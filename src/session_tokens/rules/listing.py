@@ -81,6 +81,7 @@ def tokens_listed(listing: Scan, found: Iterable[TokenResult], now: int) -> list
         token = None if present is None else present.as_of(now, session, entry)
         if (
             token is not None
+            and not token.is_loan
             and (listing.owner is None or token.owner == listing.owner)
             and (listing.session_id is None or token.session_id == listing.session_id)
             and (listing.transferable is None or listing.transferable == token.is_transferable)

@@ -13,7 +13,7 @@ from ..clock import NEVER
 from ..contract.queries import Get, Query, SessionResult
 from ..contract.transaction import Transaction
 from ..errors import SessionEnded, UnknownSession, UnknownToken
-from ..records import NO_DETAILS, OwnerEntry, Session, Token
+from ..records import NO_DETAILS, NO_TOKEN_DETAILS, OwnerEntry, Session, Token
 from ..settings import ENDED_RETENTION_MS
 
 Key = str | tuple[str, ...]
@@ -134,14 +134,20 @@ def followed(tx: Transaction, stored: Token) -> tuple[Token, Session | None]:
     return stored.followed(session, tx.session(session.details.successor))
 
 
+def stored_token(tx: Transaction, key: Key) -> Token | None:
+    """Return the record that ``key`` names, of a token or a loan, as it is stored."""
+    return tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
+
+
 def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | None]:
     """Return the token that ``key`` names: as it is stored, as it stands now, and the session that holds it now.
 
     Raises:
-        UnknownToken: there is none, it is dead, or it was named by a secret and does not authenticate.
+        UnknownToken: there is none, it is dead, or it was named by a secret and does not authenticate; that of a loan
+            is a key for using the token, and for nothing else.
     """
-    stored = tx.token(key) if isinstance(key, str) else next(filter(None, map(tx.token_by_lookup, key)), None)
-    if stored is None:
+    stored = stored_token(tx, key)
+    if stored is None or (stored.details is not NO_TOKEN_DETAILS and stored.details.lent is not None):
         raise _unknown_token()
     token = stored
     if stored.session_id is None:
@@ -151,7 +157,7 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
         if session is not None and session.details is not NO_DETAILS and session.details.successor is not None:
             token, session = stored.followed(session, tx.session(session.details.successor))
         entry = None if session is None else tx.entry(session.owner)
-    # What authenticates stands as it is; nearly all do, and it is less to ask.
+    # What authenticates stands as it is, but for an offer that is over; nearly all do, and it is less to ask.
     if not token.authenticates(tx.now, session, entry):
         standing_now = token.as_of(tx.now, session, entry)
         if standing_now is None or (standing_now.unassigned_at is not None and not isinstance(key, str)):
@@ -159,6 +165,8 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
         token = standing_now
         if token.session_id is None:
             session = None
+    elif token.details is not NO_TOKEN_DETAILS:
+        token = token.offered_at(tx.now)
     changes = tx.changes  # as in standing(), on the way of every command on a token
     if token.deadline is not NEVER and token.deadline < changes.not_after:
         changes.not_after = token.deadline

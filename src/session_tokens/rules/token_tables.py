@@ -16,8 +16,9 @@ from ..records.session import is_another
 from ..settings import Policy
 from .expiry import clean_up, deadline_of, end_session, look_at
 from .lookup import followed, lives, living_session, living_token, only_ends, standing
+from .receiving import receiving_queries, receiving_session
 from .sessions import Opening, SessionChange, change_session, open_session, opening_queries
-from .tokens import Issue, claim_token, issue_under, receiving_queries, receiving_session
+from .tokens import Issue, claim_token, issue_under
 
 
 @reads(

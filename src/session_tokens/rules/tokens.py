@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..clock import NEVER
-from ..contract.queries import Get, Members, Query
+from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
 from ..errors import (
     AlreadyExists,
@@ -15,7 +15,6 @@ from ..errors import (
     LimitReached,
     NotOwner,
     NotTransferable,
-    OwnerDisabled,
     UnknownToken,
 )
 from ..events import (
@@ -23,18 +22,17 @@ from ..events import (
     TOKEN_CLAIMED,
     TOKEN_ENDED,
     TOKEN_ISSUED,
-    TOKEN_OFFERED,
     TOKEN_REISSUED,
     TOKEN_TRANSFERRED,
-    TOKEN_WITHDRAWN,
+    Told,
 )
-from ..records import NO_TOKEN_DETAILS, TRANSFERABLE, Offer, Session, Token, TokenDetails, TokenKind
+from ..records import JSON, NO_TOKEN_DETAILS, TRANSFERABLE, Session, Token, TokenDetails, TokenKind
 from ..records.token import Token as NewToken
-from ..settings import NEWEST_READ, UNSET, Policy, Unset
+from ..settings import UNSET, Policy, Unset
+from .loans import give_back, loans_of
 from .lookup import (
     Key,
     followed,
-    lives,
     living_session,
     living_token,
     only_ends,
@@ -42,6 +40,7 @@ from .lookup import (
     standing,
     token_queries,
 )
+from .receiving import receiving_queries, receiving_session
 from .reserved import may_hold_tokens
 
 
@@ -85,7 +84,7 @@ class Issue:
 
 @reads(lambda policy, session_key, issue: [] if session_key is None else session_queries(session_key))
 def issue_token(tx: Transaction, policy: Policy, session_key: Key | None, issue: Issue) -> Token:
-    """Issue a token under a living session, or a free one without any.
+    """Issue a token under a living session; without one a free one, or a transferable one that is unassigned.
 
     Raises:
         UnknownSession, SessionEnded: no living session answers to ``session_key``.
@@ -118,9 +117,14 @@ def issue_under(
         if count >= policy.max_tokens_per_session:
             raise LimitReached(f"the session holds {count} tokens, the cap; destroy one first", cap=count)
     own_deadline = NEVER if issue.timeout_ms is None else now + issue.timeout_ms
+    deadline, unassigned_at = own_deadline, None
+    if session is None and issue.kind is TRANSFERABLE:
+        unassigned_at = now
+        if issue.disownment_timeout_ms is not None:
+            deadline = min(deadline, now + issue.disownment_timeout_ms)
     token = NewToken(
         issue.id, owner, issue.lookup, issue.kind, None if session is None else session.id, issue.text, issue.is_json,
-        now, issue.timeout_ms, own_deadline, own_deadline, issue.disownment_timeout_ms, now, None, None, 0, 1,
+        now, issue.timeout_ms, own_deadline, deadline, issue.disownment_timeout_ms, now, unassigned_at, None, 0, 1,
         issue.details, issue.client_id, issue.name,
     )  # fmt: skip
     tx.put_token(None, token)
@@ -149,35 +153,13 @@ def _same_again(tx: Transaction, former: Token, owner: str | None, issue: Issue)
     return updated
 
 
-def receiving_queries(receiver: str) -> list[Query]:
-    """Return what finding the session of a receiver reads."""
-    return [Get("entry", receiver), Members("sessions_of", receiver, NEWEST_READ, True)]
-
-
-def receiving_session(tx: Transaction, receiver: str) -> Session | None:
-    """Return the session in which a receiver will hold a token: the newest that lives; ``None`` parks it.
+def transferable(tx: Transaction, key: Key) -> tuple[Token, Token]:
+    """Return a living token that may change hands, as it is stored and as it stands now.
 
     Raises:
-        OwnerDisabled: the receiver is disabled.
+        UnknownToken: no living token answers to ``key``.
+        NotTransferable: its kind stays where it is.
     """
-    entry = tx.entry(receiver)
-    if entry is not None and entry.disabled_at is not None:
-        raise OwnerDisabled("the receiver is disabled; enable_owner() lifts it", owner=receiver)
-    newest = tx.sessions_of(receiver, NEWEST_READ, True)
-    for session in newest if len(newest) == 1 else reversed(newest):
-        if session.alive(tx.now, entry):
-            changes = tx.changes  # as in lives(), on the way of every transfer
-            if session.deadline < changes.not_after:
-                changes.not_after = session.deadline
-            return session
-    if len(newest) == NEWEST_READ:
-        for session in reversed(tx.sessions_of(receiver)):
-            if lives(tx, session, entry):
-                return session
-    return None
-
-
-def _transferable(tx: Transaction, key: Key) -> tuple[Token, Token]:
     stored, token, _ = living_token(tx, key)
     if token.kind is not TRANSFERABLE:
         raise _not_transferable(token)
@@ -202,7 +184,7 @@ def transfer_token(
         NotTransferable: its kind stays where it is.
         NotOwner: the giver does not own it (any more).
         OwnerDisabled: the receiver is disabled.
-        Conflict: ``epoch`` is given and the token has changed hands since.
+        Conflict: ``epoch`` is given and the token has changed hands since, or it is offered to another owner alone.
     """
     stored, token, _ = living_token(tx, key)
     if token.kind is not TRANSFERABLE:
@@ -215,11 +197,63 @@ def transfer_token(
         allowed = giver is None or giver == token.previous_owner
     if not allowed:
         raise NotOwner("the giver does not own the token; get_token() shows its owner", id=token.id)
+    refuse_others(token, receiver)
+    return hand_to(tx, stored, token, receiver, lookup, None)
+
+
+def refuse_others(token: Token, receiver: str) -> None:
+    """Refuse to let a token that is offered to one owner alone come to another.
+
+    Raises:
+        Conflict: it is, until then.
+    """
+    if token.details is not NO_TOKEN_DETAILS and token.details.reserved_for not in (None, receiver):
+        raise Conflict("the token is offered to another owner alone; withdraw_token() takes that back", id=token.id)
+
+
+def hand_to(
+    tx: Transaction, stored: Token, token: Token, receiver: str, lookup: str | None, terms: dict[str, JSON] | None
+) -> Token:
+    """Hand a token to a receiver: into their newest living session, or parked without one.
+
+    Args:
+        stored: as it is stored.
+        token: as it stands now.
+        receiver: whose it is from now on.
+        lookup: what the new secret is looked up by, ``None`` for none.
+        terms: what its event tells beside the owners.
+
+    Raises:
+        OwnerDisabled: the receiver is disabled.
+    """
     session = receiving_session(tx, receiver)
     held = token.held_by(receiver, None if session is None else session.id, lookup, tx.now)
     tx.put_token(stored, held)
-    tx.note((TOKEN_TRANSFERRED, held, held.previous_owner))
+    giver = held.previous_owner
+    tx.note((TOKEN_TRANSFERRED, held, giver if terms is None else Told(giver, terms)))
     return held
+
+
+@reads(lambda owner, receiver, ids: [*receiving_queries(receiver), *(Get("token", id) for id in ids)])
+def hand_over(tx: Transaction, owner: str, receiver: str, ids: Sequence[str]) -> int:
+    """Hand those of some tokens that an owner has and may hand on to a receiver; return how many those were.
+
+    Nobody gets their secrets: the receiver asks for new ones. What is offered to somebody else alone stays.
+
+    Raises:
+        OwnerDisabled: the receiver is disabled.
+    """
+    receiving_session(tx, receiver)
+    handed = 0
+    for id in ids:
+        stored = tx.token(id)
+        token = None if stored is None else standing(tx, *followed(tx, stored))
+        if stored is None or token is None or token.kind is not TRANSFERABLE or token.owner != owner:
+            continue
+        if token.details.reserved_for in (None, receiver):
+            hand_to(tx, stored, token, receiver, None, None)
+            handed += 1
+    return handed
 
 
 @reads(lambda key, session_key, lookup: [*token_queries(key), *session_queries(session_key)])
@@ -230,12 +264,18 @@ def claim_token(tx: Transaction, key: Key, session_key: Key, lookup: str | None)
         UnknownToken: no living token answers to ``key``.
         UnknownSession, SessionEnded: no living session answers to ``session_key``.
         NotTransferable: its kind is never unassigned.
-        Conflict: someone owns it.
+        Conflict: someone owns it, or it is offered to another owner alone.
     """
-    stored, token = _transferable(tx, key)
+    stored, token = transferable(tx, key)
     session = may_hold_tokens(living_session(tx, session_key))
     if token.unassigned_at is None:
         raise Conflict("the token is not unassigned; its owner can transfer it", id=token.id)
+    refuse_others(token, session.owner)
+    return claimed_by(tx, stored, token, session, lookup)
+
+
+def claimed_by(tx: Transaction, stored: Token, token: Token, session: Session, lookup: str | None) -> Token:
+    """Take an unassigned token into a session that lives."""
     held = token.held_by(session.owner, session.id, lookup, tx.now)
     tx.put_token(stored, held)
     tx.note((TOKEN_CLAIMED, held, held.previous_owner))
@@ -253,56 +293,9 @@ def reissue_token(tx: Transaction, key: Key, owner: str | None, lookup: str) -> 
     stored, token, session = living_token(tx, key)
     if token.owner != owner or token.unassigned_at is not None:
         raise NotOwner("only the present owner may ask for a new secret; get_token() shows who it is", id=token.id)
-    return _put(tx, TOKEN_REISSUED, stored, token.replace(lookup=lookup, version=token.version + 1)).seen_with(session)
-
-
-@reads(lambda key, price, currency, gift, version: token_queries(key))
-def offer_token(
-    tx: Transaction, key: Key, price: Decimal | None, currency: str | None, gift: bool, version: int | None
-) -> Token:
-    """Advertise a transferable token; it locks nothing and moves no money.
-
-    Raises:
-        UnknownToken: no living token answers to ``key``.
-        NotTransferable: its kind cannot change hands.
-        Conflict: ``version`` is given and is not the token's.
-    """
-    stored, token = _transferable(tx, key)
-    _check_version(token, version)
-    return _put(tx, TOKEN_OFFERED, stored, token.offered(Offer(True, price, currency, gift)))
-
-
-@reads(lambda key, listed, price, gift: token_queries(key))
-def mark_token(tx: Transaction, key: Key, listed: bool | None, price: Decimal | None, gift: bool | None) -> Token:
-    """Set the seed's marks one by one: what is ``None`` stays, an earlier price too.
-
-    Raises:
-        UnknownToken, NotTransferable: as ``offer_token``.
-    """
-    stored, token = _transferable(tx, key)
-    offer = token.details.offer or Offer(False, None, None, False)
-    offer = Offer(
-        offer.listed if listed is None else listed,
-        offer.price if price is None else price,
-        offer.currency,
-        offer.gift if gift is None else gift,
+    return write_token(tx, TOKEN_REISSUED, stored, token.replace(lookup=lookup, version=token.version + 1)).seen_with(
+        session
     )
-    kind = TOKEN_OFFERED if offer.listed or offer.gift else TOKEN_WITHDRAWN
-    return _put(tx, kind, stored, token.offered(offer))
-
-
-@reads(lambda key, version: token_queries(key))
-def withdraw_token(tx: Transaction, key: Key, version: int | None) -> Token:
-    """Take a token's listing, price and gift mark away; without any, nothing changes.
-
-    Raises:
-        UnknownToken, NotTransferable, Conflict: as ``offer_token``.
-    """
-    stored, token = _transferable(tx, key)
-    _check_version(token, version)
-    if token.details.offer is None:
-        return token
-    return _put(tx, TOKEN_WITHDRAWN, stored, token.offered(None))
 
 
 class TokenChange(NamedTuple):
@@ -325,7 +318,7 @@ def change_token(tx: Transaction, key: Key, change: TokenChange) -> Token:
         Conflict: ``change.version`` is given and is not the token's.
     """
     stored, token, session = living_token(tx, key)
-    _check_version(token, change.version)
+    check_version(token, change.version)
     own_deadline, timeout_ms = token.own_deadline, token.timeout_ms
     if change.timeout_ms is not UNSET:
         timeout_ms = change.timeout_ms
@@ -337,7 +330,8 @@ def change_token(tx: Transaction, key: Key, change: TokenChange) -> Token:
         disownment_ms = change.disownment_timeout_ms
     deadline = own_deadline
     if token.unassigned_at is not None and disownment_ms is not None:
-        deadline = min(deadline, token.unassigned_at + disownment_ms)
+        since = token.details.reserved_until or token.unassigned_at
+        deadline = deadline if since == NEVER else min(deadline, since + disownment_ms)
     changed = token.replace(
         timeout_ms=timeout_ms,
         own_deadline=own_deadline,
@@ -347,12 +341,12 @@ def change_token(tx: Transaction, key: Key, change: TokenChange) -> Token:
         is_json=token.is_json if change.text is UNSET else change.is_json,
         version=token.version + 1,
     )
-    return _put(tx, TOKEN_CHANGED, stored, changed).seen_with(session)
+    return write_token(tx, TOKEN_CHANGED, stored, changed).seen_with(session)
 
 
 @reads(lambda key, version: token_queries(key))
 def destroy_token(tx: Transaction, key: Key, version: int | None) -> bool:
-    """End a token; return whether one lived under ``key``. Twice changes nothing.
+    """End a token, or with the secret of a loan that loan; return whether one lived. Twice changes nothing.
 
     Raises:
         Conflict: ``version`` is given and is not the token's.
@@ -360,20 +354,24 @@ def destroy_token(tx: Transaction, key: Key, version: int | None) -> bool:
     try:
         stored, token, _ = living_token(tx, key)
     except UnknownToken:
-        return False
-    _check_version(token, version)
+        return give_back(tx, key)
+    check_version(token, version)
+    for loan in loans_of(tx, token):
+        tx.put_token(loan, None)
     tx.put_token(stored, None)
     tx.note((TOKEN_ENDED, token, "revoked"))
     only_ends(tx)
     return True
 
 
-def _put(tx: Transaction, event: str, stored: Token, token: Token) -> Token:
+def write_token(tx: Transaction, event: str, stored: Token, token: Token) -> Token:
+    """Write a changed token down, with its event."""
     tx.put_token(stored, token)
     tx.note((event, token, None))
     return token
 
 
-def _check_version(token: Token, expected: int | None) -> None:
+def check_version(token: Token, expected: int | None) -> None:
+    """Refuse a token whose version is not the expected one, where one is (``Conflict``)."""
     if expected is not None and expected != token.version:
         raise Conflict(f"the version is {token.version}, not {expected}; read it again", version=token.version)

@@ -16,7 +16,7 @@ from .exchange import FORM_TYPE, Exchange, pairs_of
 from .problems import Problem, bad_request
 from .reserved import applications
 from .scoping import Scopes
-from .shapes import Introspection
+from .shapes import Actor, Introspection
 from .verifying import verification, verified_session, verified_token
 
 INACTIVE = b'{"active":false}'
@@ -140,6 +140,8 @@ def _of_token(token: Token, until: int | None) -> Introspection:
         st_kind=token.kind.value,
         st_epoch=token.epoch,
         st_value=token.value,
+        act=msgspec.UNSET if token.borrower is None else Actor(token.borrower),
+        st_uses_left=msgspec.UNSET if token.uses_left is None else token.uses_left,
         st_expires_at=msgspec.UNSET if until is None else until,
     )
 

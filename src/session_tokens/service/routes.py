@@ -10,16 +10,17 @@ from typing import TypeVar
 from msgspec import UNSET, UnsetType
 
 from ..contract.queries import Get
-from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
+from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_SECRET, is_id, is_session_secret
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..records import Issued, Page, Session, Token
 from ..rules.lookup import living_session_in
 from ..rules.reserved import is_console
 from ..service_keys import keys
 from ..service_keys.last_use import last_used
-from . import client_shapes, shapes
+from . import client_shapes, passing_shapes, shapes
 from .calls import Call, Operation, Snapshot
 from .operator_routes import OPERATOR_OPERATIONS
+from .passing_routes import PASSING_OPERATIONS, issued_token, one_token, token_id
 from .problems import Problem
 from .reserved import applications, refuse_to_disable
 from .setting_routes import SETTING_OPERATIONS
@@ -61,28 +62,13 @@ async def _applications_session_id(call: Call) -> str:
     return id
 
 
-def _token_id(call: Call) -> str:
-    if not is_id(TOKEN_ID, call.subject) and not is_secret(TOKEN_SECRET, call.subject):
-        raise UnknownToken("no living token has that id")
-    return call.subject
-
-
 def _issued_session(issued: Issued) -> Snapshot:
     session = issued.session
     return Snapshot(shapes.IssuedSession(session_shape(session), issued.secret), session.version)
 
 
-def _issued_token(issued: Issued) -> Snapshot:
-    token = issued.token
-    return Snapshot(shapes.IssuedToken(token_shape(token), issued.secret), token.version)
-
-
 def _session(session: Session) -> Snapshot:
     return Snapshot(shapes.OneSession(session_shape(session)), session.version)
-
-
-def _token(token: Token) -> Snapshot:
-    return Snapshot(shapes.OneToken(token_shape(token)), token.version)
 
 
 async def _listed(call: Call, listing: Callable[..., Awaitable[Page[R]]]) -> Page[R]:
@@ -252,7 +238,7 @@ async def issue_token(call: Call) -> Snapshot:
         fields.pop("session"), fields.pop("value"), **fields, client_id=call.key.id,
         idempotency_key=call.idempotency_key,
     )  # fmt: skip
-    return _issued_token(issued)
+    return issued_token(issued)
 
 
 async def list_tokens(call: Call) -> Snapshot:
@@ -263,58 +249,58 @@ async def list_tokens(call: Call) -> Snapshot:
 
 async def get_token(call: Call) -> Snapshot:
     """Read a living token as it stands now, unassigned ones too."""
-    token = await call.tokens.get_token(_token_id(call))
+    token = await call.tokens.get_token(token_id(call))
     if token is None:
         raise UnknownToken("no living token has that id")
-    return _token(token)
+    return one_token(token)
 
 
 async def change_token(call: Call) -> Snapshot:
     """Change value or clocks of a token; what is left out stays. A new timeout counts from now."""
     changes = given(call.body)
     changes["version"] = _version(call)
-    return _token(await call.tokens.change_token(_token_id(call), **changes, idempotency_key=call.idempotency_key))
+    return one_token(await call.tokens.change_token(token_id(call), **changes, idempotency_key=call.idempotency_key))
 
 
 async def destroy_token(call: Call) -> Snapshot:
     """End a token. Twice is the same."""
-    ended = await call.tokens.destroy_token(_token_id(call), version=call.version, idempotency_key=call.idempotency_key)
+    ended = await call.tokens.destroy_token(token_id(call), version=call.version, idempotency_key=call.idempotency_key)
     return Snapshot(None, changed=ended)
 
 
 async def transfer_token(call: Call) -> Snapshot:
     """Hand a transferable token to another owner; the answer has the receiver's secret, the giver's is dead."""
-    issued = await call.tokens.transfer_token(_token_id(call), **given(call.body), idempotency_key=call.idempotency_key)
-    return _issued_token(issued)
+    issued = await call.tokens.transfer_token(token_id(call), **given(call.body), idempotency_key=call.idempotency_key)
+    return issued_token(issued)
 
 
 async def claim_token(call: Call) -> Snapshot:
     """Take an unassigned token into a living session, with a new secret."""
     issued = await call.tokens.claim_token(
-        _token_id(call), session_key=call.body.session, idempotency_key=call.idempotency_key
+        token_id(call), session_key=call.body.session, idempotency_key=call.idempotency_key
     )
-    return _issued_token(issued)
+    return issued_token(issued)
 
 
 async def reissue_token(call: Call) -> Snapshot:
     """Give a token a new secret at its owner's wish; the old one is dead at once."""
     issued = await call.tokens.reissue_token(
-        _token_id(call), owner=call.body.owner, idempotency_key=call.idempotency_key
+        token_id(call), owner=call.body.owner, idempotency_key=call.idempotency_key
     )
-    return _issued_token(issued)
+    return issued_token(issued)
 
 
 async def offer_token(call: Call) -> Snapshot:
     """Advertise a transferable token; that locks nothing, and money never moves here."""
     terms = given(call.body)
     terms["version"] = _version(call)
-    return _token(await call.tokens.offer_token(_token_id(call), **terms, idempotency_key=call.idempotency_key))
+    return one_token(await call.tokens.offer_token(token_id(call), **terms, idempotency_key=call.idempotency_key))
 
 
 async def withdraw_token(call: Call) -> Snapshot:
     """Take a token's listing, price and gift mark away."""
-    return _token(
-        await call.tokens.withdraw_token(_token_id(call), version=_version(call), idempotency_key=call.idempotency_key)
+    return one_token(
+        await call.tokens.withdraw_token(token_id(call), version=_version(call), idempotency_key=call.idempotency_key)
     )
 
 
@@ -399,6 +385,7 @@ OPERATIONS = (
         "POST", OWNERS + "/enable", "enable_owner", enable_owner_named, shapes.OwnerState, body=shapes.NoBody,
         query=shapes.OwnerNamed,
     ),
+    *PASSING_OPERATIONS,  # of which one stands where the id of a token would
     Operation("POST", T, "issue_token", issue_token, shapes.IssuedToken, 201, shapes.IssueToken),
     Operation("GET", T, "read_tokens", list_tokens, shapes.TokenPage, query=shapes.ListTokens),
     Operation("GET", ONE_T, "read_tokens", get_token, shapes.OneToken),
@@ -408,10 +395,11 @@ OPERATIONS = (
     Operation("POST", ONE_T + "/claim", "move_token", claim_token, shapes.IssuedToken, body=shapes.ClaimToken),
     Operation("POST", ONE_T + "/reissue", "reissue_token", reissue_token, shapes.IssuedToken, body=shapes.ReissueToken),
     Operation(
-        "POST", ONE_T + "/offer", "move_token", offer_token, shapes.OneToken, body=shapes.OfferToken, conditional=True
+        "POST", ONE_T + "/offer", "move_token", offer_token, shapes.OneToken, body=passing_shapes.OfferToken,
+        conditional=True,
     ),
     Operation(
-        "POST", ONE_T + "/withdraw", "move_token", withdraw_token, shapes.OneToken, body=shapes.WithdrawToken,
+        "POST", ONE_T + "/withdraw", "move_token", withdraw_token, shapes.OneToken, body=passing_shapes.WithdrawToken,
         conditional=True,
     ),
     Operation("POST", "/v1/log-in", "open_session", log_in, shapes.IssuedSession, 201, client_shapes.LogIn),

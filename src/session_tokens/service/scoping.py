@@ -67,7 +67,8 @@ class Scopes:
                 raise UnknownSession("no living session has that id")
             if isinstance(body, client_shapes.LogIn):
                 await self._hold_log_in(key, body)
-            for owner in (getattr(body, "receiver", None), getattr(body, "owner", None)):
+            for name in ("receiver", "owner", "borrower", "to"):
+                owner = getattr(body, name, None)
                 if isinstance(owner, str) and not scope_of(key).covers_owner(owner):
                     raise _forbidden(f"this service key acts for owners that begin with {key.owner_prefix} only")
         if key.max_age_ms is not None:

@@ -80,6 +80,7 @@ class IssueToken(Body):
     transferable: bool = False
     timeout: Seconds | UnsetType = UNSET
     disownment_timeout: Seconds | UnsetType = UNSET
+    uses: Annotated[int, Meta(description="How often it can be used up; at none left it ends.")] | None = None
     tag: Annotated[str, Meta(description="What it is for, up to 64 bytes; tokens are listed by it.")] | None = None
     scope: Annotated[str, Meta(description="What it allows, words with blanks between (RFC 6749, 3.3).")] | None = None
     audience: Annotated[list[str] | str, Meta(description="For whom it is: one text, or up to 16.")] | None = None
@@ -112,21 +113,6 @@ class ReissueToken(Body):
     """Give a token a new secret."""
 
     owner: Annotated[str | None, Meta(description="Its present owner; null for a free token.")]
-
-
-class OfferToken(Body):
-    """Advertise a transferable token."""
-
-    price: Annotated[int | str | None, Meta(description="Whole number, or a decimal as text such as 12.50.")] = None
-    currency: str | None = None
-    gift: bool = False
-    version: Version | UnsetType = UNSET
-
-
-class WithdrawToken(Body):
-    """Take a listing away."""
-
-    version: Version | UnsetType = UNSET
 
 
 class CreateKey(Body):
@@ -275,6 +261,10 @@ class TokenShape(Struct, kw_only=True):
     tag: str | None
     scope: str | None
     audience: list[str]
+    uses_left: Annotated[int | None, Meta(description="How often it can still be used up; null: not counted.")]
+    reserved_for: Annotated[str | None, Meta(description="The owner to whom alone it is offered.")]
+    reserved_until: Instant | None
+    borrower: Annotated[str | None, Meta(description="Who uses it on loan, where that is who asks.")]
     client_id: str | None
 
 
@@ -306,6 +296,9 @@ class EventShape(Struct, kw_only=True):
     owner: str | None
     reason: str | None
     previous_owner: str | None
+    terms: Annotated[
+        dict[str, Any] | None, Meta(description="Price, currency and settlement of a sale; borrower and end of a loan.")
+    ]
 
 
 class EventPage(Struct):
@@ -327,7 +320,7 @@ class IssuedToken(Struct):
     """A token and its secret."""
 
     token: TokenShape
-    secret: Secret
+    secret: Annotated[str | None, Meta(description="The bearer string, shown this once; null: it waits for a claim.")]
 
 
 class OneSession(Struct):
@@ -387,6 +380,12 @@ class OwnerState(Struct):
     changed: bool
 
 
+class Actor(Struct):
+    """Who acts for the owner (RFC 8693, section 4.1)."""
+
+    sub: str
+
+
 class Introspection(Struct, omit_defaults=True):
     """What RFC 7662 answers: ``active`` alone for whatever is not alive. ``exp`` and ``iat`` are whole seconds.
 
@@ -412,6 +411,8 @@ class Introspection(Struct, omit_defaults=True):
     st_kind: str | UnsetType = UNSET
     st_epoch: int | UnsetType = UNSET
     st_value: Any | UnsetType = UNSET
+    act: Actor | UnsetType = UNSET
+    st_uses_left: int | UnsetType = UNSET
     st_expires_at: int | UnsetType = UNSET
 
 

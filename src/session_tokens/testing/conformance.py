@@ -128,6 +128,11 @@ slow. A store for many users has a stamp for each record and each index, and ind
                 case Scan("sessions", after, limit):                  # the filters are hints: more is never wrong
                     living = lambda session: session.ended_at is None
                     return [self.with_entry(session) for session in self.all("sessions", living, after, limit)]
+                case Scan("waiting", after, limit, tag=tag):        # in an order of its own
+                    place = lambda found: (found.token.unassigned_at, found.token.id)
+                    waiting = lambda token: token.is_unassigned and tag in (None, token.tag)
+                    found = sorted(map(self.with_session, self.all("tokens", waiting)), key=place)
+                    return [each for each in found if after is None or place(each) > after][:limit]
                 case Scan("due", _, limit):
                     due = [each for each in self.kept["sessions"].values() if each.sweep_at <= self.clock.now()]
                     return [self.with_entry(each) for each in sorted(due, key=lambda due: due.sweep_at)[:limit]]
@@ -184,6 +189,7 @@ from .checks.late import LateChecks
 from .checks.listings import IndexChecks
 from .checks.log_in import LogInChecks
 from .checks.moving import EndingChecks, MovingChecks
+from .checks.passing import PassingChecks
 from .checks.queries import OtherWantChecks, SessionWantChecks, TokenWantChecks
 from .checks.races import RaceChecks
 from .checks.sessions import SessionChecks
@@ -211,6 +217,7 @@ class StoreConformance(
     MovingChecks,
     EndingChecks,
     RaceChecks,
+    PassingChecks,
     EventChecks,
 ):
     """All checks of a store that is awaited; subclass it and write ``open_store``."""

@@ -200,6 +200,8 @@ _TOKEN: Final = _columns("""
     reserved_for            name?
     reserved_until          number?
     borrower                name?
+    lent                    name?
+    loans                   text?
 """)
 _OWNER: Final = _columns("""
     owner                   name
@@ -272,6 +274,8 @@ TOKEN: Final = Kind(
         Index("listed", _ORDER, "listed = 1"),
         Index("unassigned", _ORDER, "unassigned_at IS NOT NULL"),
         Index("tagged", ("tag", *_ORDER), "tag IS NOT NULL"),
+        Index("waiting", ("unassigned_at", "id"), "unassigned_at IS NOT NULL"),
+        Index("waiting_tagged", ("tag", "unassigned_at", "id"), "unassigned_at IS NOT NULL AND tag IS NOT NULL"),
         Index("to_sweep", ("deadline",), f"deadline < {NEVER_IN_SQL}"),
     ),
     stamp="version",

@@ -148,6 +148,7 @@ class Results(ABC, Generic[R]):
             "sessions": lambda line: self.session(line, None).value,
             "due": lambda line: self.session(line, None).value,
             "tokens": lambda line: self.token(line, None).value,
+            "waiting": lambda line: self.token(line, None).value,
             "keys": lambda line: self.record(SERVICE_KEY, line[0])[0],
             "peppers": lambda line: line[0],
         }[query.what]

@@ -20,7 +20,7 @@ from ...records import (
     Session,
     Token,
 )
-from .indexes import Bucket, Deadlines, Order, add_member, drop_member
+from .indexes import Bucket, Deadlines, Order, Waiting, add_member, drop_member
 
 
 class MemoryTables(BlockingStore):
@@ -30,7 +30,7 @@ class MemoryTables(BlockingStore):
     __slots__ = (
         "detached", "entries", "held", "keys", "outcomes", "owners", "parked", "predecessors", "sellable",
         "session_deadlines", "session_order", "sessions", "sessions_by_lookup", "settings", "tagged",
-        "token_deadlines", "token_order", "tokens", "tokens_by_lookup", "unassigned",
+        "token_deadlines", "token_order", "tokens", "tokens_by_lookup", "unassigned", "waiting",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -44,6 +44,7 @@ class MemoryTables(BlockingStore):
         self.held: dict[str, Bucket] = {}
         self.parked: dict[str, Bucket] = {}
         self.unassigned: dict[str, None] = {}
+        self.waiting = Waiting()
         self.sellable: dict[str, None] = {}
         self.tagged: dict[str, Bucket] = {}
         self.detached: dict[str, None] = {}
@@ -151,7 +152,7 @@ class MemoryTables(BlockingStore):
             self.token_deadlines.add(new.deadline, id)
         left, holder = old.session_id, new.session_id
         if left is None:
-            if holder is not None or old.owner != new.owner:
+            if holder is not None or old.owner != new.owner or old.unassigned_at != new.unassigned_at:
                 self._displace_token(old)
                 if holder is None:
                     self._place_token(new)
@@ -194,6 +195,7 @@ class MemoryTables(BlockingStore):
         """Take a token that no session held from among the unassigned or parked ones."""
         if old.unassigned_at is not None:
             self.unassigned.pop(old.id, None)
+            self.waiting.drop(old)
         elif (former := parked_owner(old)) is not None:
             drop_member(self.parked, former, old.id)
 
@@ -201,6 +203,7 @@ class MemoryTables(BlockingStore):
         """Put a token that no session holds among the unassigned or parked ones."""
         if new.unassigned_at is not None:
             self.unassigned[new.id] = None
+            self.waiting.add(new)
         elif (owner := parked_owner(new)) is not None:
             add_member(self.parked, owner, new.id)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterator
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
 from ...clock import NEVER
+from ...records import Token
 
 Bucket = str | list[str] | dict[str, None]
 """The members under one key: a bare string for one, a list for a few, a dict above ``LIST_MAX``."""
@@ -126,6 +127,44 @@ class Deadlines:
             heappush(self._heap, number)
         else:
             bucket.extend(kept)
+
+
+class Waiting:
+    """The unassigned tokens in the order in which they became so: all of them, and those of each tag."""
+
+    __slots__ = ("_places",)
+
+    def __init__(self) -> None:
+        self._places: dict[str | None, list[tuple[int, str]]] = {}
+
+    def add(self, token: Token) -> None:
+        """Put a token in its places."""
+        for tag in _tags_of(token):
+            insort(self._places.setdefault(tag, []), _waits_at(token))
+
+    def drop(self, token: Token) -> None:
+        """Take a token out of its places."""
+        for tag in _tags_of(token):
+            places = self._places[tag]
+            del places[bisect_left(places, _waits_at(token))]
+            if not places:
+                del self._places[tag]
+
+    def after(self, tag: str | None, place: tuple[int, str] | None, limit: int) -> list[str]:
+        """Return the ids at the next places after one, at most so many; ``None`` as tag: of all of them."""
+        places = self._places.get(tag, [])
+        start = 0 if place is None else bisect_right(places, place)
+        return [id for _, id in places[start : start + limit]]
+
+
+def _tags_of(token: Token) -> tuple[str | None, ...]:
+    tag = token.details.tag
+    return (None,) if tag is None else (None, tag)
+
+
+def _waits_at(token: Token) -> tuple[int, str]:
+    assert token.unassigned_at is not None, "it waits for nobody"
+    return token.unassigned_at, token.id
 
 
 class _Placed(Protocol):

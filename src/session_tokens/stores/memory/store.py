@@ -236,13 +236,14 @@ class MemoryStore(MemoryTables):
             return _MEMBERS[query.what](self._tx, query)
         if isinstance(query, Count):
             return _COUNT[query.what](self._tx, query.whose)
-        if query.what == "keys":
-            return sorted(self.keys.values(), key=place_of)
-        if query.what == "peppers":
-            return ()
+        if query.what in ("keys", "peppers"):
+            return sorted(self.keys.values(), key=place_of) if query.what == "keys" else ()
         if query.what == "due":
             due = self.session_deadlines.due(now, query.limit, self._session_sweep_at)
             return [self._session_found(self.sessions[id]) for id in due]
+        if query.what == "waiting":
+            ids = self.waiting.after(query.tag, query.after, query.limit)
+            return [self._token_found(self.tokens[id]) for id in ids]
         return self._sessions_listed(query) if query.what == "sessions" else self._tokens_listed(query)
 
     def _sessions_listed(self, query: Scan) -> list[SessionResult]:

@@ -139,6 +139,11 @@ class Asker:
             return (SERVICE_KEY,), rows
         if query.what == "tokens":
             return ALONG["token"], (yield from self._tokens_listed(query))
+        if query.what == "waiting":
+            also = "" if query.tag is None else f" AND t.tag = {literal(query.tag)}"
+            end = f"{also}{_after('t', query.after, 'unassigned_at')} ORDER BY t.unassigned_at, t.id"
+            (rows,) = yield [f"{self._with_along['token']}is_unassigned = 1{end} LIMIT {query.limit}"]
+            return ALONG["token"], rows
         if query.what == "due":
             due = f"sweep_at <= {NOW} AND s.sweep_at < {NEVER} ORDER BY s.sweep_at LIMIT {query.limit}"
             (rows,) = yield [f"{self._with_along['session']}{due}"]
@@ -177,12 +182,12 @@ class Asker:
         return (yield [f"{begin}id IN ({ids}) ORDER BY t.created_at, t.id"])[0]
 
 
-def _after(letter: str, after: tuple[int, str] | None) -> str:
+def _after(letter: str, after: tuple[int, str] | None, column: str = "created_at") -> str:
     """Return the condition that something comes after a place; written out, for rows of values use no index here."""
     if after is None:
         return ""
     at, id = after
-    made = f"{letter}.created_at"
+    made = f"{letter}.{column}"
     return f" AND {made} >= {at} AND ({made} > {at} OR {letter}.id > {literal(id)})"
 
 

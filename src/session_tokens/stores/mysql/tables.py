@@ -26,6 +26,7 @@ _TELLS = {
     "session_id IS NULL AND owner IS NOT NULL": "session_id",
     "listed = 1": "listed",
     "unassigned_at IS NOT NULL": "is_unassigned",
+    "unassigned_at IS NOT NULL AND tag IS NOT NULL": "is_unassigned",
 }
 """The condition of a partial index → the column that shows who fulfils it; others show by the first column."""
 

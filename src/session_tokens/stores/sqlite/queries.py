@@ -282,6 +282,8 @@ class Records(Rows):
             return self.at_once(lambda: [self._with_heir(found) for found in self._tokens_in(query)])
         if query.what == "sessions":
             return self._sessions_listed(query)
+        if query.what == "waiting":
+            return self._tokens_waiting(query)
         if query.what == "due":
             due = f"s.sweep_at <= ? AND s.sweep_at < {NEVER} ORDER BY s.sweep_at LIMIT ?"
             return self._readable(f"{self._sessions_found} WHERE {due}", (now, query.limit), self._session_with_entry)
@@ -331,6 +333,18 @@ class Records(Rows):
             f"{self._tokens_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
             f"ORDER BY t.created_at, t.id LIMIT {query.limit:d}"
         )
+        return self._readable(statement, values, self._token_with_session)
+
+    def _tokens_waiting(self, query: Scan) -> list[TokenResult]:
+        conditions, values = ["t.unassigned_at IS NOT NULL"], list[object]()
+        if query.tag is not None:
+            conditions.append("t.tag = ?")
+            values.append(query.tag)
+        if query.after is not None:
+            conditions.append("(t.unassigned_at, t.id) > (?, ?)")
+            values.extend(query.after)
+        where = " AND ".join(conditions)
+        statement = f"{self._tokens_found} WHERE {where} ORDER BY t.unassigned_at, t.id LIMIT {query.limit:d}"
         return self._readable(statement, values, self._token_with_session)
 
     def answer(self, query: Query, now: int) -> Any:

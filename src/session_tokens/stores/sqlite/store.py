@@ -259,7 +259,7 @@ class SqliteStore(BlockingStore):
 
     async def read(self, queries: Sequence[Query]) -> Snapshot:
         """Return all results as of one instant: on this thread, but for lists, which would hold the loop for long."""
-        if any(isinstance(query, Members) or query.what in ("sessions", "tokens") for query in queries):
+        if any(isinstance(query, Members) or query.what in ("sessions", "tokens", "waiting") for query in queries):
             return await asyncio.to_thread(self.read_now, queries)
         return self.read_now(queries)
 

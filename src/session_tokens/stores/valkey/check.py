@@ -27,8 +27,8 @@ from .rows import Reply, ValkeyCodec
 SCAN_COUNT = b"500"
 GET_COUNT = 200
 MARK = b"#"
-_BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs", b"lg")
-_LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"le", b"lk", b"dus", b"dut", b"dui")
+_BUCKETS = (b"bo", b"bh", b"lx", b"bp", b"bs", b"lg", b"lw")
+_LISTINGS = (b"ls", b"ld", b"lt", b"lv", b"lu", b"lw", b"le", b"lk", b"dus", b"dut", b"dui")
 _KIND_OF = {letter: name for name, letter in LETTERS.items()}
 
 

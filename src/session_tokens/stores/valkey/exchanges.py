@@ -194,7 +194,7 @@ class ValkeyCore:
 
     def due_words(self, now: int, limit: int) -> list[bytes]:
         """Return the call for what is due."""
-        listings = (b"ls", b"ld", b"lt", b"lv", b"lu")
+        listings = (b"ls", b"ld", b"lt", b"lv", b"lu", b"lw")
         key = self.codec.last_stamp_key
         return [b"FCALL", b"session_tokens_due_v1", b"1", key, b"%d" % now, b"%d" % limit, *listings]
 

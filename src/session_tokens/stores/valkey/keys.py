@@ -13,6 +13,7 @@ without a body that brings its session or token along, so a secret is followed t
     bs:session                                   its predecessors
     ls ld  lt lv lu  le lk                       sessions, detached; tokens, sellable, unassigned; entries; keys
     lg:tag                                       tokens with that tag
+    lw  lw:tag                                   unassigned tokens by when they became so; those with that tag
     dus dut dui  n  m                            who is due when; the last stamp; what is recorded of peppers
     ev  et                                       the log of events, a stream; up to where it was taken away
 """
@@ -43,6 +44,8 @@ from ...contract.places import (
     TOKENS,
     TRANSFERABLES_OF,
     UNASSIGNED,
+    WAITING,
+    WAITING_TAGGED,
     Place,
 )
 from ...crypto.minting import PARTITION
@@ -129,9 +132,10 @@ LINKS: dict[str, Callable[[Any], bytes]] = {"session": session_link, "token": to
 _PARTS: dict[str, tuple[bytes, Callable[[str], bytes]]] = {
     SESSIONS_OF: (b"bo:", owner_part), PREDECESSORS_OF: (b"bs:", part_of), PARKED: (b"bp:", owner_part),
     BOUND_OF: (b"bh:", part_of), TRANSFERABLES_OF: (b"bh:", part_of), TAGGED: (b"lg:", owner_part),
+    WAITING_TAGGED: (b"lw:", owner_part),
 }  # fmt: skip
-_WHOLE = {SESSIONS: b"ls", DETACHED: b"ld", TOKENS: b"lt", LISTED: b"lv", UNASSIGNED: b"lu", OWNERS: b"le",
-          SERVICE_KEYS: b"lk"}  # fmt: skip
+_WHOLE = {SESSIONS: b"ls", DETACHED: b"ld", TOKENS: b"lt", LISTED: b"lv", UNASSIGNED: b"lu", WAITING: b"lw",
+          OWNERS: b"le", SERVICE_KEYS: b"lk"}  # fmt: skip
 _DUE = {SESSION_DUE: b"dus", TOKEN_DUE: b"dut", OUTCOME_DUE: b"dui"}
 
 

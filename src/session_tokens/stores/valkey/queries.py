@@ -70,7 +70,7 @@ def _scan_words(query: Scan) -> Sequence[bytes]:
     if query.what == "due":
         return b"o", b"dus", b"s:", b"1", b"%d" % query.limit
     score, id = (b"", b"") if query.after is None else (b"%d" % query.after[0], part_of(query.after[1]))
-    kind, hops = {"keys": (b"k:", b"0"), "sessions": (b"s:", b"1"), "tokens": (b"t:", b"3")}[query.what]
+    kind, hops = {"keys": (b"k:", b"0"), "sessions": (b"s:", b"1")}.get(query.what, (b"t:", b"3"))
     sources = _sources(query)
     return b"l", score, id, b"%d" % query.limit, kind, hops, b"%d" % len(sources), *sources
 
@@ -82,6 +82,8 @@ def _sources(query: Scan) -> Sequence[bytes]:
         return (b"=lk",)
     if query.what == "sessions":
         return (b"=bo:" + owner_part(whose) if by == "owner" else b"=ld" if by == "detached" else b"=ls",)
+    if query.what == "waiting":
+        return (b"=lw:" + owner_part(whose) if by == "tag" else b"=lw",)
     if by == "session":
         session = part_of(whose)
         return (b"=bh:" + session, b"*bs:%b bh:" % session)

@@ -12,7 +12,7 @@ from ...contract.transaction import Transaction
 from ...errors import SessionEnded, SessionTokensError, UnknownKey, UnknownSession, UnknownToken
 from ...records import TRANSFERABLE, Issued, ServiceKey, Session, Token
 from ...records.session import Reason
-from ...rules import owners, sessions, tokens
+from ...rules import offers, owners, sessions, tokens
 from ...rules.service_keys import create_service_key, rotate_service_key
 from ...rules.sessions import Opening, SessionChange
 from ...rules.tokens import Issue, TokenChange
@@ -102,7 +102,7 @@ class LateChecks(StoreBench):
         for rule, args in (
             (tokens.transfer_token, ("ann", "bob", self.lookup(), None)),
             (tokens.reissue_token, ("ann", self.lookup())),
-            (tokens.offer_token, (None, None, False, None)),
+            (offers.offer_token, (offers.Terms(None, None, False), None)),
             (tokens.change_token, (TokenChange(timeout_ms=None),)),
         ):
             brief = await self.tokens.issue_token(holder.id, transferable=True, timeout=self.moment_s)

@@ -208,6 +208,30 @@ BEGIN
     ORDER BY t.created_at, t.id;
 END $$;
 
+-- The unassigned tokens in the order in which they became so.
+CREATE OR REPLACE FUNCTION {schema}.scan_waiting_v1(
+    number bigint, listed_by text, whose text, after_at bigint, after_id text, most bigint
+) RETURNS SETOF {schema}.found_v1
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    page {schema}.tokens[];
+BEGIN
+    IF listed_by = 'tag' THEN
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.tag = whose AND t.unassigned_at IS NOT NULL AND (t.unassigned_at, t.id) > (after_at, after_id)
+            ORDER BY t.unassigned_at, t.id LIMIT most);
+    ELSE
+        page := ARRAY(SELECT t FROM {schema}.tokens t
+            WHERE t.unassigned_at IS NOT NULL AND (t.unassigned_at, t.id) > (after_at, after_id)
+            ORDER BY t.unassigned_at, t.id LIMIT most);
+    END IF;
+    RETURN QUERY
+    SELECT 'scan_waiting', number, {token_answers}
+    FROM unnest(page) AS t
+    {with_session}
+    ORDER BY t.unassigned_at, t.id;
+END $$;
+
 CREATE OR REPLACE FUNCTION {schema}.due_v1(until bigint, most bigint) RETURNS TABLE (kind text, id text, due_at bigint)
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN

@@ -1,0 +1,311 @@
+# Generated from _async/passing.py by tools/generate_sync.py; change that file and run it again.
+"""The commands by which tokens are passed on, offered, lent, used up and put back, for threads."""
+
+from __future__ import annotations
+
+from random import shuffle
+
+from .. import validation as inputs
+from ..contract.queries import Get, Scan
+from ..crypto.minting import TOKEN_ID, TOKEN_SECRET, new_id
+from ..errors import InvalidInput, StoreBusy
+from ..records import Issued, Session, Token
+from ..rules import loans, offers, pool, uses
+from ..rules.idempotency import earlier_outcome, known_outcome
+from ..rules.listing import tokens_listed
+from ..rules.lookup import Key
+from ..rules.tokens import hand_over as hand_over_some
+from ..settings import ATTEMPTS_MAX, HANDED_AT_ONCE, WAITING_READ, Duration, duration_ms
+from ..terms import currency_of, price_of, settlement_of, span_of, uses_of
+from .tokens import SyncTokenCommands
+
+
+class SyncPassingCommands(SyncTokenCommands):
+    """Tokens that change hands, for good, for a while or into nobody's."""
+
+    def offer_token(
+        self,
+        key: str,
+        *,
+        price: object = None,
+        currency: str | None = None,
+        gift: bool = False,
+        to: str | None = None,
+        until: Duration | None = None,
+        version: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Token:
+        """Advertise a transferable token, or offer it to one owner alone; money never moves here.
+
+        An open offer locks nothing. One to an owner does: until it is over, nobody else can claim the token or get it
+        by a transfer, also when its owner's session has ended meanwhile. Then the offer is gone.
+
+        Args:
+            price: ``int``, ``Decimal`` or ``str``, ``None`` for none; positive: the receiver pays, negative: the giver.
+            currency: a currency or unit, at most 16 characters.
+            gift: whether it is marked as a gift.
+            to: the owner for whom alone it is.
+            until: for how long, in seconds from now; as long as the token may wait unassigned where not given.
+            version: offer it only if its version is still this one.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            NotTransferable: it is free or session-bound.
+            Conflict: ``version`` is not its version any more.
+            InvalidInput: ``until`` without ``to``, or a price that can never be right.
+        """
+        named = self._token_key(key)
+        if until is not None and to is None:
+            raise InvalidInput("until says for how long a token is one owner's alone; give to= as well")
+        terms = offers.Terms(
+            price_of(price),
+            currency_of(currency),
+            inputs.flag_of("gift", gift),
+            None if to is None else inputs.receiver_of("to", to),
+            span_of(until),
+        )
+        expected = inputs.version_of("version", version)
+        request = (named, *terms, expected)
+        return self._do("offer_token", idempotency_key, request, offers.offer_token, named, terms, expected)
+
+    def withdraw_token(self, key: str, *, version: int | None = None, idempotency_key: str | None = None) -> Token:
+        """Take a token's listing, price, gift mark and reservation away; without any, nothing changes.
+
+        Raises:
+            UnknownToken, NotTransferable, Conflict: as ``offer_token``.
+        """
+        args = (self._token_key(key), inputs.version_of("version", version))
+        return self._do("withdraw_token", idempotency_key, args, offers.withdraw_token, *args)
+
+    def accept_offer(
+        self,
+        key: str,
+        *,
+        receiver: str,
+        price: object = None,
+        currency: str | None = None,
+        settlement: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Issued:
+        """Take a token that is offered, for what was seen, and return it with its new secret; the giver's is dead.
+
+        Of any number who accept at once, one gets it. It is a transfer, whose event tells price, currency and
+        settlement.
+
+        Args:
+            receiver: holds it in their newest living session, or parked until their next.
+            price: as it was seen; ``None``: none was.
+            currency: of that price.
+            settlement: your reference to how it was paid, up to 255 bytes; it is only kept.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            NotTransferable: it is free or session-bound.
+            Conflict: it is not offered, or to another owner alone, or for another price or currency.
+            OwnerDisabled: the receiver is disabled.
+        """
+        named = self._token_key(key)
+        acceptance = offers.Acceptance(
+            inputs.receiver_of("receiver", receiver),
+            price_of(price),
+            currency_of(currency),
+            settlement_of(settlement),
+        )
+        return self._issue(
+            "accept_offer",
+            idempotency_key,
+            (named, *acceptance),
+            TOKEN_SECRET,
+            offers.accept_offer,
+            lambda lookup: (named, acceptance, lookup),
+        )
+
+    def release_token(self, key: str, *, owner: str, idempotency_key: str | None = None) -> Token:
+        """Put a token back among the unassigned ones, where it queues anew; its secret, offers and loans end.
+
+        Args:
+            owner: its present owner.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            NotTransferable: it is free or session-bound.
+            NotOwner: it is not that owner's, or unassigned already.
+        """
+        args = (self._token_key(key), inputs.owner_of("owner", owner))
+        return self._do("release_token", idempotency_key, args, pool.release_token, *args)
+
+    def claim_next_token(
+        self, *, session_key: str, tag: str | None = None, idempotency_key: str | None = None
+    ) -> Issued | None:
+        """Take the token that has been unassigned for longest into a living session; ``None``: none waits.
+
+        That is no outcome to be kept: with the same ``idempotency_key`` it looks again.
+
+        Each is claimed once. Where n claim at the same time, each gets one of the 8n that have waited longest. Those of
+        a session that is over wait from its end on, and are found when the sweeper has been there.
+
+        Args:
+            session_key: id or secret of the session that will hold it.
+            tag: only those that were issued with it; ``None``: any.
+
+        Raises:
+            UnknownSession, SessionEnded: no living session answers to ``session_key``.
+            StoreBusy: others were faster, each time.
+        """
+        holder, wanted = self._session_key(session_key), inputs.tag_of(tag)
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            ids = self._waiting_for(holder, wanted, WAITING_READ * attempt)
+            rest = ids[1:]
+            shuffle(rest)  # who is not the first takes any, so that all do not try the same one
+            ids[1:] = rest
+            try:
+                return self._issue(
+                    "claim_next_token",
+                    idempotency_key,
+                    (holder, wanted),
+                    TOKEN_SECRET,
+                    pool.claim_first,
+                    lambda lookup, ids=tuple(ids): (holder, ids, lookup),  # type: ignore[misc]
+                )
+            except pool.NothingWaits:
+                if not ids:
+                    return None
+        raise StoreBusy("others claimed every token first, each time; try again")
+
+    def _waiting_for(self, holder: Key, tag: str | None, wanted: int) -> list[str]:
+        """Return the ids of at most so many tokens that the owner of a session may claim, longest unassigned first."""
+        whose = (
+            Get("session", holder) if isinstance(holder, str) else Get("session_lookup", holder[0], tuple(holder[1:]))
+        )
+        ids: list[str] = []
+        after: tuple[int, str] | None = None
+        while len(ids) < wanted:
+            now, (named, found) = self.store.read_now([whose, Scan("waiting", after, wanted, tag=tag)])
+            session: Session | None = named.value[0]
+            if session is None:
+                return []
+            ids += pool.claimable([waiting.token for waiting in found.value], session.owner, now)
+            if len(found.value) + len(found.unreadable) < wanted or not found.value:
+                break
+            last: Token = found.value[-1].token
+            assert last.unassigned_at is not None, "it waits"
+            if last.unassigned_at > now:
+                break
+            after = (last.unassigned_at, last.id)
+        return ids[:wanted]
+
+    def lend_token(
+        self, key: str, *, borrower: str, until: Duration | None = None, idempotency_key: str | None = None
+    ) -> Issued:
+        """Let a borrower use a token under a secret of their own, and return it as they see it, with that secret.
+
+        With it they can be verified and use the token up, and nothing else: not pass it on, change or end it. The
+        token's ``owner`` stays the lender. The loan ends by itself with ``until``, the borrower's newest session as it
+        is now, the session that holds the token, and the token; and when that changes hands. A token has at most 16
+        living loans.
+
+        Args:
+            borrower: any owner, such as an agent that acts for the lender.
+            until: for how long, in seconds from now; needed where the borrower has no session.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            NotOwner: nobody owns it: it is free or unassigned.
+            Conflict: the borrower has no session, and ``until`` is not given.
+            LimitReached: it has 16 living loans.
+            OwnerDisabled: the borrower is disabled.
+        """
+        named = self._token_key(key)
+        lending = loans.Lending(
+            new_id(TOKEN_ID), None, inputs.receiver_of("borrower", borrower), duration_ms("until", until)
+        )
+        return self._issue(
+            "lend_token",
+            idempotency_key,
+            (named, lending.borrower, lending.until_ms),
+            TOKEN_SECRET,
+            loans.lend_token,
+            lambda lookup: (named, lending.looked_up_by(lookup)),
+        )
+
+    def recall_token(self, key: str, *, borrower: str | None = None, idempotency_key: str | None = None) -> Token:
+        """End the loans of a token at once; without any that lives, nothing changes.
+
+        Args:
+            borrower: only those to this owner; ``None``: all.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``; the secret of a loan is none.
+        """
+        args = (self._token_key(key), None if borrower is None else inputs.owner_of("borrower", borrower))
+        return self._do("recall_token", idempotency_key, args, loans.recall_token, *args)
+
+    def consume_token(self, key: str, *, amount: int = 1, idempotency_key: str | None = None) -> Token:
+        """Use a counted token up by so much, and return it; at none left it ends. Exact, however many do it at once.
+
+        Args:
+            key: its id or secret, or the secret of a loan of it.
+            amount: how many uses, all of them or none.
+
+        Raises:
+            UnknownToken: no living token answers to ``key``.
+            LimitReached: fewer uses are left; or none, since less than an hour.
+            InvalidInput: its uses are not counted.
+        """
+        named = self._token_key(key)
+        counted = uses_of("amount", amount)
+        if counted is None:
+            raise TypeError("amount is an int, not NoneType")
+        return self._do("consume_token", idempotency_key, (named, counted), uses.consume_token, named, counted)
+
+    def hand_over(
+        self, owner: str, *, receiver: str, limit: int | None = None, idempotency_key: str | None = None
+    ) -> int:
+        """Hand all transferable tokens of a leaving owner to another; return how many this call handed over.
+
+        It goes on in batches, each in one step: call it again after an error, or with a ``limit`` until it answers 0,
+        and it goes on where it was. Every secret of the owner is dead; the receiver gets new ones with
+        ``reissue_token``. What is offered to somebody else alone stays.
+
+        Args:
+            owner: who leaves.
+            receiver: holds them in their newest living session, or parked until their next.
+            limit: at most so many in this call.
+
+        Raises:
+            OwnerDisabled: the receiver is disabled.
+            InvalidInput: owner and receiver are the same.
+        """
+        leaving, to = inputs.owner_of("owner", owner), inputs.receiver_of("receiver", receiver)
+        if leaving == to:
+            raise InvalidInput("owner and receiver are the same; name another receiver")
+        most = None if limit is None else inputs.limit_of(limit, 1_000_000)
+        request = (leaving, to, most)
+        if idempotency_key is not None:
+            known = self._known("hand_over", idempotency_key, request)
+            if known is not None:
+                return known
+        handed = self._run(hand_over_some, leaving, to, ())  # refuses a receiver that can get nothing
+        after: tuple[int, str] | None = None
+        while most is None or handed < most:
+            listing = Scan("tokens", after, HANDED_AT_ONCE, owner=leaving, transferable=True)
+            now, found = self.store.read_now([listing])
+            ids = [token.id for token in tokens_listed(listing, found[0].value, now)]
+            handed += self._run(hand_over_some, leaving, to, ids if most is None else ids[: most - handed])
+            if len(found[0].value) + len(found[0].unreadable) < HANDED_AT_ONCE or not found[0].value:
+                break
+            last = found[0].value[-1].token
+            after = (last.created_at, last.id)
+        if idempotency_key is not None:
+            return self._do("hand_over", idempotency_key, request, known_outcome, handed)
+        return handed
+
+    def _known(self, command: str, idempotency_key: str, request: tuple[object, ...]) -> int | None:
+        """Return the number that a command answered under that key before, if it did."""
+        ticket = self._ticket(command, inputs.idempotency_key_of(idempotency_key), request)
+        outcome: int | None = self._run(earlier_outcome, ticket)
+        return outcome
+
+
+def _by_lookups(lookups: tuple[str, ...]) -> Get:
+    return Get("session_lookup", lookups[0], lookups[1:])
