@@ -281,6 +281,28 @@ def test_a_name_that_is_not_offered_says_so(st: Any) -> None:
     assert not hasattr(st, "sweep")
 
 
+def test_tokens_are_passed_on(st: Any) -> None:
+    ann, agent = st.open_session("ann"), st.open_session("agent")
+    ticket = st.issue_token(ann.id, "ticket", transferable=True, uses=3)
+    loan = st.lend_token(ticket.secret, borrower="agent")
+    used = st.consume_token(loan.secret)
+    st.recall_token(ticket.id)
+    st.offer_token(ticket.id, price=5, currency="EUR", to="bob", until=60)
+    with pytest.raises(Conflict):
+        st.accept_offer(ticket.id, receiver="cyn", price=5, currency="EUR")
+    bought = st.accept_offer(ticket.id, receiver="bob", price="5.00", currency="EUR", settlement="payment 7")
+    released = st.release_token(ticket.id, owner="bob")
+    next_one = st.claim_next_token(session_key=agent.secret)
+
+    assert (used.borrower, used.uses_left, bought.token.owner) == ("agent", 2, "bob")
+    assert st.verify_token(loan.secret) is None
+    assert released.is_unassigned
+    assert next_one.token.id == ticket.id
+    assert st.claim_next_token(session_key=agent.secret, tag="job") is None
+    assert st.hand_over("agent", receiver="ann") == 1
+    assert st.issue_token(None, transferable=True, tag="job").secret is None
+
+
 def test_explanations_and_the_audit_log_are_there(st: Any) -> None:
     opened = st.open_session("why")
     st.destroy_session(opened.id, reason="revoked")

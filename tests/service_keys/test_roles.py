@@ -50,6 +50,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", f"/v1/tokens/{T}/release"): ("A", {"json": {"owner": "alice"}}),
     ("POST", "/v1/tokens/claim-next"): ("A", {"json": {"session": S}}),
     ("POST", "/v1/owners/alice/hand-over"): ("A", {"json": {"receiver": "bob"}}),
+    ("POST", "/v1/owners/hand-over?owner=alice"): ("A", {"json": {"receiver": "bob"}}),
     ("POST", "/v1/log-in"): ("iA", {"json": {"owner": "alice"}}),
     ("POST", "/v1/verify"): ("vitA", {"json": {"secret": "x"}}),
     ("POST", "/v1/tables/add_token"): ("A", {"json": {}}),

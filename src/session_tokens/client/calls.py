@@ -64,6 +64,16 @@ def issued_token(reply: Reply) -> Issued:
     return Issued(token_of(reply.body["token"]), reply.body["secret"])
 
 
+def claimed_token(reply: Reply) -> Issued | None:
+    """Return a token with its secret, ``None`` where none waits."""
+    return None if reply.body["token"] is None else issued_token(reply)
+
+
+def handed(reply: Reply) -> int:
+    """Return how many tokens were handed over."""
+    return int(reply.body["handed"])
+
+
 def session(reply: Reply) -> Any:
     """Return a session."""
     return session_of(reply.body["session"], reply.clock)
@@ -137,6 +147,13 @@ CALLS = {
     "reissue_token": Call("POST", T + "/{token}/reissue", issued_token),
     "offer_token": Call("POST", T + "/{token}/offer", token),
     "withdraw_token": Call("POST", T + "/{token}/withdraw", token),
+    "accept_offer": Call("POST", T + "/{token}/accept", issued_token),
+    "lend_token": Call("POST", T + "/{token}/lend", issued_token),
+    "recall_token": Call("POST", T + "/{token}/recall", token),
+    "consume_token": Call("POST", T + "/{token}/consume", token),
+    "release_token": Call("POST", T + "/{token}/release", token),
+    "claim_next_token": Call("POST", T + "/claim-next", claimed_token),
+    "hand_over": Call("POST", "/v1/owners/hand-over", handed, query=("owner",)),
     "change_token": Call("PATCH", T + "/{token}", token),
     "destroy_token": Call("DELETE", T + "/{token}", has_changed),
     "get_token": Call("GET", T + "/{token}", token, missing_is_none=True),

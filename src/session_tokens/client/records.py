@@ -11,8 +11,9 @@ from typing import Any
 
 from ..clock import NEVER
 from ..events import Event
+from ..records.details import Offer, TokenDetails
 from ..records.session import Session, SessionDetails
-from ..records.token import Offer, Token, TokenDetails, TokenKind
+from ..records.token import Token, TokenKind
 
 Answer = Mapping[str, Any]
 

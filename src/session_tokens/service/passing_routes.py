@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..crypto.minting import TOKEN_ID, TOKEN_SECRET, is_id, is_secret
 from ..errors import UnknownToken
 from ..records import Issued, Token
@@ -84,6 +86,11 @@ async def hand_over(call: Call) -> Snapshot:
     return Snapshot(bodies.Handed(handed))
 
 
+async def hand_over_named(call: Call) -> Snapshot:
+    """Hand all transferable tokens of a leaving owner, who stands in the query, to another."""
+    return await hand_over(replace(call, subject=call.query.owner))
+
+
 T, OWNER = "/v1/tokens", "/v1/owners/{owner:path}"
 ONE_T = T + "/{id}"
 
@@ -95,4 +102,13 @@ PASSING_OPERATIONS = (
     Operation("POST", ONE_T + "/consume", "consume_token", consume_token, shapes.OneToken, body=bodies.ConsumeToken),
     Operation("POST", ONE_T + "/release", "release_token", release_token, shapes.OneToken, body=bodies.ReleaseToken),
     Operation("POST", OWNER + "/hand-over", "hand_over", hand_over, bodies.Handed, body=bodies.HandOver),
+    Operation(
+        "POST",
+        "/v1/owners/hand-over",
+        "hand_over",
+        hand_over_named,
+        bodies.Handed,
+        body=bodies.HandOver,
+        query=shapes.OwnerNamed,
+    ),
 )
