@@ -7,6 +7,7 @@ one secret to another's row. Used by readers, and by the transaction of the writ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from ...clock import NEVER
@@ -24,7 +25,7 @@ from ...contract.queries import (
     TokenResult,
 )
 from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
-from ..common.kinds import IDEMPOTENCY, OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN
+from ..common.kinds import IDEMPOTENCY, OWNER, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN
 from ..common.record_codec import Setting
 from ..common.sql_tables import columns_of
 from .rows import PLACE_OF, Rows, asked_for
@@ -53,6 +54,13 @@ class Records(Rows):
         self._sessions_lately: dict[str, SessionResult] = {}
         self._tokens_lately: dict[str, TokenNow] = {}
         self._results_lately: dict[Get, Result] = {}
+        # What a transaction asks, without another call of Python between.
+        self.sessions_of = partial(self.members, "sessions_of")
+        self.session_count_of = partial(self.count, "sessions_of")
+        self.predecessors_of = partial(self.members, "predecessors_of")
+        self.tokens_of = partial(self.members, "tokens_of")
+        self.transferables_of = partial(self.members, "transferables_of")
+        self.parked_tokens = partial(self.members, "parked_tokens")
 
     # The hot path: what was found lately still holds if nobody has committed anything to the file since.
 
@@ -227,55 +235,30 @@ class Records(Rows):
         """Nothing is read ahead under the writer's lock."""
 
     def members(self, what: SetName, whose: str, limit: int | None = None, newest: bool = False) -> list[Any]:
-        """The records of a set, oldest first: at most the oldest or newest few."""
-        order = "r.created_at DESC, r.id DESC" if newest else "r.created_at, r.id"
-        records = self._some(f"{self._member_of[what]} ORDER BY {order} LIMIT ?", what, whose, limit)
-        return records[::-1] if newest else records
+        """The records of a set, oldest first: at most the oldest or newest few.
+
+        However many cannot be read, as many are answered as there are others.
+        """
+        oldest_first, newest_first, decode = self._sets[what]
+        statement, asked = newest_first if newest else oldest_first, -1 if limit is None else limit
+        while True:
+            before = len(self.left_out)
+            records = self._readable(statement, (whose, asked), decode)
+            left_out = len(self.left_out) - before
+            if limit is None or len(records) >= limit or len(records) + left_out < asked:
+                if limit is not None:
+                    del records[limit:]
+                return records[::-1] if newest else records
+            asked, self.left_out[before:] = asked + left_out, []
 
     def count(self, what: SetName, whose: str) -> int:
         """How many records are in a set."""
         count: int = self._execute(self._count_of[what], (whose,)).fetchone()[0]
         return count
 
-    def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> list[Session]:
-        """The sessions of an owner that were not ended, oldest first: at most the oldest or newest few."""
-        return self.members("sessions_of", owner, limit, newest)
-
-    def session_count_of(self, owner: str) -> int:
-        """How many sessions of an owner were not ended."""
-        return self.count("sessions_of", owner)
-
-    def predecessors_of(self, session_id: str) -> list[Session]:
-        """The replaced sessions whose transferable tokens are in that session, oldest first."""
-        return self.members("predecessors_of", session_id)
-
-    def tokens_of(self, session_id: str, limit: int | None) -> list[Token]:
-        """The tokens that name that session as their holder, oldest first, at most ``limit``."""
-        return self.members("tokens_of", session_id, limit)
-
-    def transferables_of(self, session_id: str, limit: int | None = None) -> list[Token]:
-        """The transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
-        return self.members("transferables_of", session_id, limit)
-
-    def parked_tokens(self, owner: str, limit: int | None = None) -> list[Token]:
-        """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
-        return self.members("parked_tokens", owner, limit)
-
     def token_count_of(self, session_id: str, transferable: bool = False) -> int:
         """How many tokens, or transferable ones, name that session as their holder."""
         return self.count("transferables_of" if transferable else "tokens_of", session_id)
-
-    def _some(self, statement: str, what: SetName, whose: str, limit: int | None) -> list[Any]:
-        """Return at most ``limit`` members of a set, however many that cannot be read come before them."""
-        decode = self._session if RECORD_SETS[what].kind is SESSION else self._token
-        asked = -1 if limit is None else limit
-        while True:
-            before = len(self.left_out)
-            records = self._readable(statement, (whose, asked), decode)
-            left_out = len(self.left_out) - before
-            if limit is None or len(records) >= limit or len(records) + left_out < asked:
-                return records if limit is None else records[:limit]
-            asked, self.left_out[before:] = asked + left_out, []
 
     def _scanned(self, query: Scan, now: int) -> list[Any]:
         if query.what == "tokens":

@@ -86,11 +86,14 @@ class Rows:
             kind.name: f"SELECT {columns_of(kind)} FROM {table_prefix}{kind.table} WHERE {kind.key} = ?"
             for kind in KINDS.values()
         }
-        self._member_of, self._count_of = dict[str, str](), dict[str, str]()
+        self._sets: dict[str, tuple[str, str, Callable[[Sequence[Any]], Any]]] = {}
+        self._count_of: dict[str, str] = {}
         for what, of in RECORD_SETS.items():
             also = f" AND r.{condition_of(of.where, DIALECT)}" if of.where else ""
             members = f"FROM {table_prefix}{of.kind.table} r WHERE r.{of.of} = ?{also}"
-            self._member_of[what] = f"SELECT {columns_of(of.kind, 'r')} {members}"
+            records = f"SELECT {columns_of(of.kind, 'r')} {members} ORDER BY r.created_at"
+            decode = self._session if of.kind is SESSION else self._token
+            self._sets[what] = (f"{records}, r.id LIMIT ?", f"{records} DESC, r.id DESC LIMIT ?", decode)
             self._count_of[what] = f"SELECT count(*) {members}"
         self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in PLACE_OF}
         self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in PLACE_OF}
