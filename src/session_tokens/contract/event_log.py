@@ -8,10 +8,14 @@ of one subject stand in the order of their commits.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
+from ..errors import UNREADABLE
 from ..events import NOWHERE, Event, Place, event_id
+from .unreadable import Unreadables
+
+T = TypeVar("T")
 
 EVENT_POLL_S = 0.02
 """How often a follower looks whether there is something new, in seconds."""
@@ -43,6 +47,39 @@ class LogRead(NamedTuple):
     newest: Place
     unreadable: Sequence[str] = ()
     held_back_ms: int = 0
+
+
+def stretch_of(
+    rows: Iterable[tuple[Place, T]],
+    event_in: Callable[[Place, T], Event],
+    after: Place,
+    limit: int,
+    trimmed: Place,
+    newest: Place,
+    unreadables: Unreadables,
+    held_back_ms: int = 0,
+) -> LogRead:
+    """Return a stretch of a log; what cannot be read is left out, named and reported.
+
+    Args:
+        rows: at most ``limit``, each with its place.
+        event_in: returns the event of one; raises ``CorruptRecord`` or ``UnknownPepper``.
+        after: where the stretch began.
+        limit: how many were asked for.
+        trimmed, newest, held_back_ms: as in ``LogRead``.
+        unreadables: told of each that is left out.
+    """
+    events: list[Event] = []
+    unreadable: list[str] = []
+    last, count = after, 0
+    for last, row in rows:
+        count += 1
+        try:
+            events.append(event_in(last, row))
+        except UNREADABLE as error:
+            unreadable.append(event_id(last))
+            unreadables.met(error)
+    return LogRead(events, last, count == limit, trimmed, newest, unreadable, held_back_ms)
 
 
 class EventLog:

@@ -145,17 +145,17 @@ class Transaction(Protocol):
 Rule = Callable[..., T]
 """``rule(tx, *args)``; ``reads`` names what it will surely read."""
 
-Wants = Callable[..., Sequence[Query]]
+SureReads = Callable[..., Sequence[Query]]
 
 
-_WANTS: dict[Callable[..., Any], Wants] = {}
+_SURE_READS: dict[Callable[..., Any], SureReads] = {}
 
 
-def reads(queries: Wants) -> Callable[[R], R]:
+def reads(queries: SureReads) -> Callable[[R], R]:
     """Name what a rule will surely read: ``queries(*args)`` is fetched before its first run."""
 
     def mark(rule: R) -> R:
-        _WANTS[rule] = queries
+        _SURE_READS[rule] = queries
         return rule
 
     return mark
@@ -163,7 +163,7 @@ def reads(queries: Wants) -> Callable[[R], R]:
 
 def queries_of(rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Query]:
     """Return what a rule with these arguments names as its sure reads."""
-    queries = _WANTS.get(rule)
+    queries = _SURE_READS.get(rule)
     return queries(*args) if queries is not None else ()
 
 

@@ -190,7 +190,7 @@ from .checks.listings import IndexChecks
 from .checks.log_in import LogInChecks
 from .checks.moving import EndingChecks, MovingChecks
 from .checks.passing import PassingChecks
-from .checks.queries import OtherWantChecks, SessionWantChecks, TokenWantChecks
+from .checks.queries import OtherQueryChecks, SessionQueryChecks, TokenQueryChecks
 from .checks.races import RaceChecks
 from .checks.sessions import SessionChecks
 from .checks.threads import ThreadChecks
@@ -202,9 +202,9 @@ __all__ = ["BlockingStoreConformance", "StoreConformance"]
 
 
 class StoreConformance(
-    SessionWantChecks,
-    TokenWantChecks,
-    OtherWantChecks,
+    SessionQueryChecks,
+    TokenQueryChecks,
+    OtherQueryChecks,
     IsolationChecks,
     LateChecks,
     DueChecks,

@@ -16,6 +16,7 @@ from ...clock import Clock
 from ...contract.queries import Unreadable
 from ...crypto.minting import SHORT_SECRET, Keyring, is_pepper_id
 from ...errors import CorruptRecord, UnknownPepper
+from ...events import Event, Place, event_id, event_of
 from ...records import (
     NO_DETAILS,
     NO_TOKEN_DETAILS,
@@ -231,6 +232,17 @@ def check_mac(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -> 
     """
     if not isinstance(mac, str) or not keyring.mac_is_right(mac, message_of(table, row)):
         raise not_written(keyring, table, row, mac)
+
+
+def signed_event(keyring: Keyring, place: Place, text: str, mac: str) -> Event:
+    """Return the event in a text that was signed before its place was known.
+
+    Raises:
+        CorruptRecord, UnknownPepper: the MAC is not right.
+    """
+    if not keyring.mac_is_right(mac, message_of("events", (text,))):
+        raise not_written(keyring, "events", (event_id(place), text), mac)
+    return event_of(place, text)
 
 
 def not_written(keyring: Keyring, table: str, row: Sequence[Any], mac: object) -> CorruptRecord | UnknownPepper:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ...contract.event_log import TRIMMED_AT_ONCE, LogRead
+from ...contract.event_log import TRIMMED_AT_ONCE, LogRead, stretch_of
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
-from ...errors import UNREADABLE
-from ...events import Event, Place, event_id, event_of, event_text
+from ...events import Event, Place, event_text
 from ..common.pools import Exchange
-from ..common.record_codec import check_mac, mac_of
+from ..common.record_codec import mac_of, signed_event
 from .queries import CLOCK, SNAPSHOT, now_of
 from .statements import NOW, Packet, literal, plain
 
@@ -47,18 +46,11 @@ def reading_events(
     )  # fmt: skip
     rows, ((newest, *trimmed),), clock = answer[len(SNAPSHOT) : -1]
     now_of(clock)
-    events: list[Event] = []
-    unreadable: list[str] = []
-    last = after
-    for number, within, text, mac in rows:
-        last = (number, within)
-        try:
-            check_mac(keyring, TABLE, (plain(text),), plain(mac))
-            events.append(event_of(last, plain(text)))
-        except UNREADABLE as error:
-            unreadable.append(event_id(last))
-            unreadables.met(error)
-    return LogRead(events, last, len(rows) == limit, (trimmed[0], trimmed[1]), (newest, _MINOR_MAX), unreadable)
+    return stretch_of(
+        (((number, within), (plain(text), plain(mac))) for number, within, text, mac in rows),
+        lambda place, row: signed_event(keyring, place, *row),
+        after, limit, (trimmed[0], trimmed[1]), (newest, _MINOR_MAX), unreadables,
+    )  # fmt: skip
 
 
 def trimming_events(prefix: str, keep: int) -> Exchange[int]:

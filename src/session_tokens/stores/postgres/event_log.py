@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...contract.event_log import TRIMMED_AT_ONCE, LogRead
+from ...contract.event_log import TRIMMED_AT_ONCE, LogRead, stretch_of
 from ...crypto.minting import Keyring
-from ...errors import UNREADABLE
-from ...events import Event, Place, event_id, event_of
-from ..common.record_codec import message_of, not_written
+from ...events import Place
+from ..common.record_codec import signed_event
 from .connections import Rows
 from .queries import Statement
 from .rows import Decoder
@@ -25,21 +24,12 @@ def read_statement(schema: str, after: Place, limit: int) -> Statement:
 def log_read(keyring: Keyring, decoder: Decoder, rows: Rows, after: Place, limit: int) -> LogRead:
     """Return what the log holds after a place."""
     now, trimmed_place, trimmed_minor, newest, waits_since = rows[0][:5]
-    events: list[Event] = []
-    unreadable: list[str] = []
-    last, count = after, 0
-    for *_, place, minor, text, mac in rows[1:]:
-        count, last = count + 1, (place, minor)
-        try:
-            if not keyring.mac_is_right(mac, message_of("events", (text,))):
-                raise not_written(keyring, "events", (event_id(last), text), mac)
-            events.append(event_of(last, text))
-        except UNREADABLE as error:
-            unreadable.append(event_id(last))
-            decoder.unreadables.met(error)
     held_back_ms = 0 if waits_since is None else max(0, now - waits_since)
-    trimmed = (trimmed_place, trimmed_minor)
-    return LogRead(events, last, count == limit, trimmed, (newest, _MINOR_MAX), unreadable, held_back_ms)
+    return stretch_of(
+        (((place, minor), (text, mac)) for *_, place, minor, text, mac in rows[1:]),
+        lambda place, row: signed_event(keyring, place, *row),
+        after, limit, (trimmed_place, trimmed_minor), (newest, _MINOR_MAX), decoder.unreadables, held_back_ms,
+    )  # fmt: skip
 
 
 def trim_statement(schema: str, keep: int) -> Statement:

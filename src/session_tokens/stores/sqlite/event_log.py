@@ -5,10 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from ...contract.event_log import TRIMMED_AT_ONCE, LogRead
+from ...contract.event_log import TRIMMED_AT_ONCE, LogRead, stretch_of
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
-from ...errors import UNREADABLE
 from ...events import Event, Place, event_id, event_of, event_text
 from ..common.record_codec import check_mac, mac_of
 from .queries import Records
@@ -37,16 +36,14 @@ def read_events(records: Records, keyring: Keyring, unreadables: Unreadables, af
     ).fetchall()
     newest, trimmed = _newest(connection, table_prefix), _trimmed(connection, table_prefix)
     connection.execute("COMMIT")
-    events, unreadable = [], []
-    for number, text, mac in rows:
-        try:
-            check_mac(keyring, name, (event_id((number, 0)), text), mac)
-            events.append(event_of((number, 0), text))
-        except UNREADABLE as error:
-            unreadable.append(event_id((number, 0)))
-            unreadables.met(error)
-    last = (rows[-1][0], 0) if rows else after
-    return LogRead(events, last, len(rows) == limit, (trimmed, 0), (max(newest, trimmed), 0), unreadable)
+
+    def event_in(place: Place, row: tuple[str, str]) -> Event:
+        text, mac = row
+        check_mac(keyring, name, (event_id(place), text), mac)
+        return event_of(place, text)
+
+    found = (((number, 0), (text, mac)) for number, text, mac in rows)
+    return stretch_of(found, event_in, after, limit, (trimmed, 0), (max(newest, trimmed), 0), unreadables)
 
 
 def cut_of(records: Records, keep: int) -> int | None:

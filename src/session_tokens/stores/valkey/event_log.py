@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ...contract.event_log import TRIMMED_AT_ONCE, LogRead
-from ...errors import UNREADABLE
-from ...events import NOWHERE, Event, Place, event_id, event_of
+from ...contract.event_log import TRIMMED_AT_ONCE, LogRead, stretch_of
+from ...events import NOWHERE, Event, Place, event_of
 from .keys import STAMP_LENGTH
 from .rows import Reply, ValkeyCodec
 
@@ -25,17 +24,13 @@ def read_words(codec: ValkeyCodec, after: Place, limit: int) -> list[bytes]:
 def log_read(codec: ValkeyCodec, reply: Reply, after: Place, limit: int) -> LogRead:
     """Return what the log holds after a place."""
     _, trimmed, newest, entries = reply
-    events, unreadable, last = [], [], after
-    for id, fields in entries:
-        last = _place_of(id)
-        try:
-            events.append(event_of(last, codec.row("event", _NO_STAMP + fields[1])[1]))
-        except UNREADABLE as error:
-            unreadable.append(event_id(last))
-            codec.unreadables.met(error)
     trimmed_place = _place_of(trimmed)
     newest_place = max((int(newest or 0), _MINOR_MAX), trimmed_place)  # a store that was emptied has no last stamp
-    return LogRead(events, last, len(entries) == limit, trimmed_place, newest_place, unreadable)
+    return stretch_of(
+        ((_place_of(id), fields[1]) for id, fields in entries),
+        lambda place, body: event_of(place, codec.row("event", _NO_STAMP + body)[1]),
+        after, limit, trimmed_place, newest_place, codec.unreadables,
+    )  # fmt: skip
 
 
 def trim_words(codec: ValkeyCodec, keep: int) -> list[bytes]:

@@ -31,7 +31,7 @@ def ids_of(records: list[Any]) -> list[str]:
     return [record.id for record in records]
 
 
-class SessionWantChecks(StoreBench):
+class SessionQueryChecks(StoreBench):
     """Questions about sessions and owners."""
 
     @check
@@ -127,7 +127,7 @@ class SessionWantChecks(StoreBench):
         assert (no_session, no_entry) == (None, None)
 
 
-class TokenWantChecks(StoreBench):
+class TokenQueryChecks(StoreBench):
     """Questions about tokens."""
 
     async def issued(self, owner: str = "ann", **options: Any) -> tuple[Issued, Issued]:
@@ -235,7 +235,7 @@ class TokenWantChecks(StoreBench):
         assert list(await self.ask(Members("parked_tokens", "bob"))) == []
 
 
-class OtherWantChecks(StoreBench):
+class OtherQueryChecks(StoreBench):
     """Questions about outcomes, settings and service keys, and what holds for all questions."""
 
     @check
