@@ -151,7 +151,158 @@ def test_who_is_logged_in(logged_in, session_tokens, session_clock):
 )
 
 
-@pytest.mark.parametrize(("program", "passed"), [(FLASK, 4), (ASGI, 5), (DJANGO, 1)], ids=["flask", "asgi", "django"])
+QUART = (
+    HEAD
+    + """
+import httpx
+from quart import Quart, session
+from session_tokens.web.quart import QuartSessionTokensInterface, current_session
+
+def made(**options):
+    app = Quart("tried")
+    app.session_interface = QuartSessionTokensInterface("sqlite:///never-made.db", **options)
+
+    @app.get("/me")
+    async def me():
+        return {"owner": current_session().owner, "fields": dict(session)}
+
+    return app
+
+@pytest.mark.asyncio
+async def test_who_is_logged_in(logged_in, session_clock):
+    client = made().test_client()
+    assert logged_in(client, "alice", data={"cart": ["apple"]}, acr="urn:strong").acr == "urn:strong"
+    assert await (await client.get("/me")).get_json() == {"owner": "alice", "fields": {"cart": ["apple"]}}
+    session_clock.advance(3600)
+    assert (await (await client.get("/me")).get_json())["owner"] is None
+
+@pytest.mark.asyncio
+async def test_an_application_that_keeps_the_owner_in_a_field(logged_in):
+    client = made(owner_key="user_id", owner_of="user:{}".format).test_client()
+    assert logged_in(client, 7).owner == "user:7"
+    assert await (await client.get("/me")).get_json() == {"owner": "user:7", "fields": {"user_id": 7}}
+
+@pytest.mark.asyncio
+async def test_by_httpx(logged_in):
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(made()), base_url="http://shop.example") as client:
+        logged_in(client, "alice")
+        assert (await client.get("/me")).json()["owner"] == "alice"
+
+def test_an_application_without_our_sessions_is_refused(logged_in):
+    with pytest.raises(TypeError, match="session_interface"):
+        logged_in(Quart("tried").test_client(), "alice")
+"""
+)
+
+LITESTAR = (
+    HEAD
+    + """
+from litestar import Litestar, Request, get
+from litestar.security.session_auth import SessionAuth
+from litestar.testing import TestClient
+from session_tokens.web.litestar import SessionTokensConfig, current_session
+
+@get("/me", sync_to_thread=False)
+def me(request: Request) -> dict:
+    return {"owner": current_session(request).owner, "fields": dict(request.session)}
+
+async def user_of(session, connection):
+    return session.get("user")
+
+@pytest.mark.parametrize("is_auth", [False, True])
+@pytest.mark.parametrize("base_url", ["http://shop.example", "https://shop.example"])
+def test_who_is_logged_in(logged_in, session_clock, is_auth, base_url):
+    config = SessionTokensConfig("sqlite:///never-made.db")
+    auth = SessionAuth(session_backend_config=config, retrieve_user_handler=user_of)
+    app = Litestar(
+        [me], middleware=[] if is_auth else [config.middleware], on_app_init=[auth.on_app_init] if is_auth else [],
+        openapi_config=None,
+    )
+    with TestClient(app, base_url=base_url) as client:
+        logged_in(client, "alice", data={"user": "alice"})
+        assert client.get("/me").json() == {"owner": "alice", "fields": {"user": "alice"}}
+        session_clock.advance(3600)
+        assert client.get("/me").status_code == (401 if is_auth else 200)
+
+def test_an_application_without_our_sessions_is_refused(logged_in):
+    app = Litestar([me], openapi_config=None)
+    with TestClient(app) as client, pytest.raises(TypeError, match="SessionTokensConfig"):
+        logged_in(client, "alice")
+"""
+)
+
+AIOHTTP = (
+    HEAD
+    + """
+import aiohttp_session
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from session_tokens.web.aiohttp import SessionTokensStorage
+
+async def me(request):
+    session = await aiohttp_session.get_session(request)
+    return web.json_response({"owner": session.owner, "fields": dict(session)})
+
+@pytest.mark.asyncio
+@pytest.mark.filterwarnings("ignore:It is recommended to use web.RequestKey")
+async def test_who_is_logged_in(logged_in, session_clock):
+    app = web.Application()
+    aiohttp_session.setup(app, SessionTokensStorage("sqlite:///never-made.db"))
+    app.router.add_get("/me", me)
+    async with TestClient(TestServer(app)) as client:
+        logged_in(client, "alice", data={"cart": 1})
+        assert await (await client.get("/me")).json() == {"owner": "alice", "fields": {"cart": 1}}
+        session_clock.advance(3600)
+        assert (await (await client.get("/me")).json())["owner"] is None
+
+@pytest.mark.asyncio
+async def test_an_application_without_our_sessions_is_refused(logged_in):
+    async with TestClient(TestServer(web.Application())) as client:
+        with pytest.raises(TypeError, match="SessionTokensStorage"):
+            logged_in(client, "alice")
+"""
+)
+
+WSGI = (
+    HEAD
+    + """
+import json
+import httpx
+from werkzeug.test import Client
+from session_tokens.web.wsgi import SessionMiddleware, session_of
+
+def page(environ, start_response):
+    session = session_of(environ)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"owner": session.owner, "fields": dict(session)}).encode()]
+
+@pytest.mark.parametrize("kind", ["werkzeug", "http", "https"])
+def test_who_is_logged_in(logged_in, session_clock, kind):
+    app = SessionMiddleware(page, "sqlite:///never-made.db")
+    if kind == "werkzeug":
+        client, told = Client(app), lambda answer: answer.json
+    else:
+        client = httpx.Client(transport=httpx.WSGITransport(app), base_url=f"{kind}://shop.example")
+        told = lambda answer: answer.json()
+    logged_in(client, "alice", data={"cart": 1})
+    assert told(client.get("/")) == {"owner": "alice", "fields": {"cart": 1}}
+    session_clock.advance(3600)
+    assert told(client.get("/"))["owner"] is None
+
+def test_an_application_without_our_sessions_is_refused(logged_in):
+    with pytest.raises(TypeError, match="SessionMiddleware"):
+        logged_in(Client(page), "alice")
+"""
+)
+
+PROGRAMS = {
+    "flask": (FLASK, 4), "asgi": (ASGI, 5), "django": (DJANGO, 1), "quart": (QUART, 4), "litestar": (LITESTAR, 5),
+    "aiohttp": (AIOHTTP, 2), "wsgi": (WSGI, 4),
+}  # fmt: skip
+"""Name → a test module, and how many of its tests pass."""
+
+
+@pytest.mark.parametrize(("program", "passed"), PROGRAMS.values(), ids=PROGRAMS)
 @pytest.mark.process
 def test_a_test_run_with_the_plugin(pytester: pytest.Pytester, program: str, passed: int) -> None:
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")

@@ -203,6 +203,18 @@ class SessionTokensStorage(AbstractStorage):
         await self.store.close()
 
 
+def storage_of(app: web.Application) -> SessionTokensStorage | None:
+    """Return the storage of an application; ``None`` where its sessions are not ours.
+
+    ``aiohttp_session`` keeps it nowhere but within its middleware.
+    """
+    for each in app.middlewares:
+        for cell in getattr(each, "__closure__", None) or ():
+            if isinstance(cell.cell_contents, SessionTokensStorage):
+                return cell.cell_contents
+    return None
+
+
 async def current_session(request: web.Request) -> AsyncWebSession:
     """Return the session of the browser, a visitor's too, with all that it can do beside its fields.
 

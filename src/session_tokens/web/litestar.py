@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.datastructures import MutableScopeHeaders
 from litestar.exceptions import NotAuthorizedException
@@ -156,6 +157,16 @@ class SessionTokensConfig(BaseBackendConfig[SessionTokensBackend]):
     async def close(self) -> None:
         """Close the store if it was opened here: ``Litestar(on_shutdown=[config.close])``."""
         await self.shared.close()
+
+
+def config_of(app: Litestar) -> SessionTokensConfig | None:
+    """Return how an application keeps its sessions; ``None`` where they are not ours."""
+    for each in app.middleware:
+        given = getattr(each, "kwargs", {})
+        backend = given.get("backend") or getattr(given.get("config"), "session_backend", None)
+        if isinstance(backend, SessionTokensBackend):
+            return backend.config
+    return None
 
 
 def take(session: AsyncWebSession, given: object, scope: Any) -> None:

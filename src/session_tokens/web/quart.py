@@ -86,16 +86,13 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
 
     async def tokens_of(self, app: Quart) -> AsyncSessionTokens:
         """Return the API that the sessions are kept with; each event loop has its own connections."""
-        return await self._store_of(app).tokens()
+        return await self.store_of(app).tokens()
 
-    def _store_of(self, app: Quart) -> SharedStore:
+    def store_of(self, app: Quart) -> SharedStore:
+        """Return the store, which each event loop opens for itself."""
         if self._store is None:
             self._store = SharedStore(store_url(app), self._settings, self._pepper)  # type: ignore[arg-type]  # as Flask
         return self._store
-
-    def use(self, tokens: AsyncSessionTokens | None, app: Quart) -> AsyncSessionTokens | None:
-        """Keep sessions with another API from now on, as tests do; return the one that was given before."""
-        return self._store_of(app).use(tokens)
 
     async def close(self) -> None:
         """Close the store if it was opened here: ``app.after_serving(app.session_interface.close)``."""

@@ -240,6 +240,17 @@ class SessionMiddleware:
             raise
 
 
+def middleware_of(app: Any) -> SessionMiddleware | None:
+    """Return the middleware that keeps the sessions of an application; ``None`` where there is none.
+
+    Args:
+        app: an application whose layers hold the next one as ``app`` or ``wsgi_app``, as Flask's middleware does.
+    """
+    while app is not None and not isinstance(app, SessionMiddleware):
+        app = getattr(app, "app", None) or getattr(app, "wsgi_app", None)
+    return app
+
+
 def session_of(environ: Environ, environ_key: str = ENVIRON_KEY) -> WsgiSession:
     """Return the session of a request: ``session_of(request.environ)``.
 

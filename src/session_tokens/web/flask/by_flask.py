@@ -54,6 +54,10 @@ class SessionsByFlask:
         """Name the field that says who is logged in, and what maps it to the owner."""
         self.owner_key, self._owner_of = owner_key, owner_of
 
+    def owner_named(self, named: Any) -> str:
+        """Return the owner that a field of the session names."""
+        return named if self.owner_key is None else self._owner_of(named)
+
     def _incoming(self, request: Any) -> Incoming:
         return self._trust.look_at(request.method, request.remote_addr, request.headers.get, is_https=request.is_secure)
 
