@@ -95,7 +95,7 @@ def _introspections(calls: int, folder: Path) -> Asked:
         from session_tokens.service.protocol import StrictHTTP
 
         tokens = await AsyncSessionTokens.open(url, sweep=False)
-        config = Config(Service(tokens), log_config=None)
+        config = Config(Service(tokens), log_config=None, proxy_headers=False)
         config.load()
         await loop.connect_accepted_socket(lambda: StrictHTTP(config, ServerState(), {}), server)
 

@@ -44,6 +44,7 @@ from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
 from .problems import Problem, bad_request, not_found, problem_of
+from .quick import INTROSPECT, QuickIntrospection
 from .routes import BY_SECRET, EVENTS, OPERATIONS
 from .scoping import Scopes
 from .strict_json import NotJSON, decode
@@ -107,6 +108,10 @@ class Service:
     Args:
         tokens: the library, on any store.
         options: how it behaves towards the network.
+
+    Attributes:
+        answer_at_once: returns the answer to what came over a connection if it needs no waiting, from its first common
+            header on, else ``None``; for a server that reads heads as strictly as ``protocol`` does.
     """
 
     def __init__(self, tokens: AsyncSessionTokens, options: Options | None = None) -> None:
@@ -117,12 +122,14 @@ class Service:
         self.metrics.watch(tokens)
         self.scopes = Scopes(tokens, self.callers.quotas)
         self._streams = EventStreams()
-        oauth = OAuth(tokens, self.callers, self.scopes)
+        quick = QuickIntrospection(tokens, self.callers, self.metrics)
+        self.answer_at_once = quick.answer
+        oauth = OAuth(tokens, self.callers, self.scopes, quick)
         forward_auth = ForwardAuth(tokens, self.options.session_cookie, self.options.owner_header, self.options.log_in)
         described = openapi.document(version_of("session-tokens"))
         self._openapi, self._docs = msgspec.json.encode(described), openapi.page(described)
         self._hot: dict[str, tuple[tuple[str, ...] | None, bool, Work]] = {
-            "/introspect": (("POST",), True, oauth.introspect),
+            INTROSPECT: (("POST",), True, oauth.introspect),
             FORWARD_AUTH: (None, False, forward_auth.check),  # a proxy asks with the page's own method
         }
         cold: list[tuple[str, dict[str, Work], bool]] = [

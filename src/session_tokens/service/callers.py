@@ -129,6 +129,12 @@ class Callers:
         self.uses.saw(key.id)
         return key, snapshot
 
+    def presented(self, exchange: Exchange) -> tuple[str | None, Sequence[str]] | None:
+        """Return the id, if one is given, and the look-up keys of the service key in the header of a request."""
+        authorization = exchange.fields.get(b"authorization")
+        _, id, secret = (b"", None, None) if authorization is None else _of_header(authorization)
+        return None if secret is None else (id, self._store.keyring.lookups(secret))
+
     async def _living_key(
         self, secret: str, id: str | None, queries: Sequence[Query]
     ) -> tuple[ServiceKey | None, Snapshot | None]:

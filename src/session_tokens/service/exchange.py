@@ -44,6 +44,11 @@ _STARTED = os.urandom(6).hex() + "-"
 _numbers = itertools.count(1)
 
 
+def new_request_id() -> str:
+    """Return what names one request in this process's answers and logs."""
+    return _STARTED + format(next(_numbers), "x")
+
+
 class ClientGone(Exception):
     """The client went away before its request was complete."""
 
@@ -98,7 +103,7 @@ class Exchange:
         self.receive = receive
         self._send = send
         self.method: str = scope["method"]
-        self.request_id = _STARTED + format(next(_numbers), "x")
+        self.request_id = new_request_id()
         self.route = route
         self.oauth = oauth
         self.key_id: str | None = None

@@ -5,31 +5,26 @@ from __future__ import annotations
 import msgspec
 
 from .._async.api import AsyncSessionTokens
-from ..clock import NEVER
 from ..crypto.minting import TOKEN_SECRET
 from ..records import Session, Token
-from ..rules.expiry import LEAST_GOOD_MS, good_until
-from ..rules.reserved import is_anonymous
 from ..service_keys.roles import may
 from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
+from .introspected import INACTIVE, told_of_session, told_of_token
 from .problems import Problem, bad_request
-from .reserved import applications
+from .quick import QuickIntrospection
 from .scoping import Scopes
-from .shapes import Actor, Introspection
 from .verifying import verification, verified_session, verified_token
-
-INACTIVE = b'{"active":false}'
-_encode = msgspec.json.Encoder().encode
 
 
 class OAuth:
     """Introspection and revocation over one store."""
 
-    def __init__(self, tokens: AsyncSessionTokens, callers: Callers, scopes: Scopes) -> None:
+    def __init__(self, tokens: AsyncSessionTokens, callers: Callers, scopes: Scopes, quick: QuickIntrospection) -> None:
         self._tokens = tokens
         self._callers = callers
         self._scopes = scopes
+        self._quick = quick
 
     async def introspect(self, exchange: Exchange) -> None:
         """Say whether a secret is alive, and what it stands for; one answer for everything that is not.
@@ -44,11 +39,10 @@ class OAuth:
         if key.is_bound and not await self._scopes.sees_named(key, secret):
             body = INACTIVE
         elif secret.startswith(TOKEN_SECRET):
-            verified = await verified_token(tokens, secret, snapshot)
-            body = INACTIVE if verified is None else _encode(_of_token(*verified))
+            body = told_of_token(await verified_token(tokens, secret, snapshot))
         else:
-            session = applications(await verified_session(tokens, secret, queries, snapshot))
-            body = INACTIVE if session is None else _encode(_of_session(session))
+            body = told_of_session(await verified_session(tokens, secret, queries, snapshot))
+        self._quick.learn(exchange, key)
         await exchange.answer(200, body)
 
     async def revoke(self, exchange: Exchange) -> None:
@@ -94,56 +88,6 @@ def _token_of(form: dict[str, str]) -> str:
     if secret is None:
         raise bad_request("the form has no field token; put the secret there")
     return secret
-
-
-def _of_session(session: Session) -> Introspection:
-    return Introspection(
-        active=True,
-        sub=session.owner,
-        username=session.owner,
-        exp=_exp_of(session),
-        iat=session.created_at // 1000,
-        token_type="Bearer",
-        auth_time=msgspec.UNSET if is_anonymous(session.owner) else session.authenticated_at // 1000,
-        acr=session.acr or msgspec.UNSET,
-        amr=list(session.amr) or msgspec.UNSET,
-        scope="session",
-        st_issuer=session.client_id or msgspec.UNSET,
-        st_id=session.id,
-        st_kind="session",
-        st_expires_at=msgspec.UNSET if session.deadline == NEVER else session.deadline,
-    )
-
-
-def _exp_of(session: Session) -> int | msgspec.UnsetType:
-    """Return when to ask again, in whole seconds: rounded so that it is neither too late nor at once."""
-    now = session.clock.now()
-    until = good_until(session, now)
-    if until == NEVER:
-        return msgspec.UNSET
-    return min(session.deadline // 1000, max(until // 1000, -(-(now + LEAST_GOOD_MS) // 1000)))
-
-
-def _of_token(token: Token, until: int | None) -> Introspection:
-    audience = token.audience
-    return Introspection(
-        active=True,
-        sub=token.owner or msgspec.UNSET,
-        username=token.owner or msgspec.UNSET,
-        exp=msgspec.UNSET if until is None else until // 1000,
-        iat=token.created_at // 1000,
-        token_type="Bearer",
-        scope=token.scope or token.kind.value,
-        aud=msgspec.UNSET if not audience else audience[0] if len(audience) == 1 else list(audience),
-        st_issuer=token.client_id or msgspec.UNSET,
-        st_id=token.id,
-        st_kind=token.kind.value,
-        st_epoch=token.epoch,
-        st_value=token.value,
-        act=msgspec.UNSET if token.borrower is None else Actor(token.borrower),
-        st_uses_left=msgspec.UNSET if token.uses_left is None else token.uses_left,
-        st_expires_at=msgspec.UNSET if until is None else until,
-    )
 
 
 def metadata(issuer: str) -> bytes:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -26,6 +27,7 @@ from .connections import Connections, Place
 from .exchange import BODY_BYTES_MAX, COMMON, PROBLEM_TYPE, Message
 from .framing import HEAD_BYTES_MAX, Beginning, Chunks, Head, parse_head
 from .problems import Problem
+from .quick import RAW_HEAD
 
 log = logging.getLogger("session_tokens.service")
 
@@ -34,6 +36,7 @@ LINGER_BYTES_MAX = 1_048_576
 STATUS_LINES = {
     int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus if status >= 200
 }
+OK = STATUS_LINES[200]
 NO_BODY = frozenset({204, 304})
 TOO_MANY = Problem(503, "too_many_connections", "try again", headers=[(b"retry-after", b"1")])
 
@@ -62,11 +65,13 @@ class StrictHTTP(asyncio.Protocol):
         place: Place | None = None,
     ) -> None:
         self._app = config.loaded_app
+        self._answer_at_once: Callable[[bytes], bytes | None] | None = getattr(self._app, "answer_at_once", None)
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._buffer = bytearray()
         self._beginning = Beginning()
         self._head: Head | None = None
+        self._raw_head = b""
         self._chunks: Chunks | None = None
         self._cycle: _Cycle | None = None
         self._closing = False
@@ -105,7 +110,15 @@ class StrictHTTP(asyncio.Protocol):
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; a request that is complete starts."""
+        """Take what came; a request that is complete starts, or is answered."""
+        if self._answer_at_once is not None and self._is_between_requests:
+            answer = self._answer_at_once(data)
+            if answer is not None:
+                self.transport.write(b"".join((OK, _lines_of(self._state.default_headers), answer)))
+                self._state.total_requests += 1
+                self._place.is_idle()
+                self._deadline_s = self._loop.time() + self.idle_timeout_s
+                return
         if self._closing or self._discards:
             self._discarded += len(data)
             if self._discarded > LINGER_BYTES_MAX:
@@ -121,6 +134,16 @@ class StrictHTTP(asyncio.Protocol):
             len(self._buffer) > HEAD_BYTES_MAX + self._body_bytes_max
         ):
             self.transport.pause_reading()
+
+    @property
+    def _is_between_requests(self) -> bool:
+        """Whether nothing of a request has come, none is under way, and the client takes its answers."""
+        return (
+            self._cycle is None
+            and self._head is None
+            and self._writable is None
+            and not (self._buffer or self._closing or self._discards or self._has_ended)
+        )
 
     @property
     def _body_bytes_max(self) -> int:
@@ -171,7 +194,7 @@ class StrictHTTP(asyncio.Protocol):
         else:
             assert self._head is not None
             head, self._head, self._chunks = self._head, None, None
-            self._cycle = _Cycle(self, head, body)
+            self._cycle = _Cycle(self, head, body, self._raw_head)
             task = self._loop.create_task(self._cycle.run(self._app))
             self._state.tasks.add(task)
             task.add_done_callback(self._state.tasks.discard)
@@ -186,7 +209,8 @@ class StrictHTTP(asyncio.Protocol):
             if end < 0:
                 self._expect_more()
                 return None
-            self._head = head = parse_head(bytes(buffer[:end]))
+            self._raw_head = bytes(buffer[:end])
+            self._head = head = parse_head(self._raw_head)
             del buffer[: end + 4]
             if head.leaves_body:
                 self._head = head._replace(keep_alive=False)
@@ -326,6 +350,17 @@ class StrictHTTP(asyncio.Protocol):
         return _head_of(status, [*self._state.default_headers, *headers])
 
 
+def _lines_of(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the lines of headers that stand on each answer; uvicorn makes them anew each second."""
+    global _lines
+    if _lines[0] is not headers:
+        _lines = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
+    return _lines[1]
+
+
+_lines: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+
+
 def _head_of(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
     parts = [STATUS_LINES[status]]
     for name, value in headers:
@@ -344,11 +379,12 @@ def _address(name: object) -> tuple[str, int] | None:
 class _Cycle:
     """One request and its answer."""
 
-    __slots__ = ("_body", "_chunked", "_connection", "_gone", "_head", "_start", "_taken", "keep_alive")
+    __slots__ = ("_body", "_chunked", "_connection", "_gone", "_head", "_raw_head", "_start", "_taken", "keep_alive")
 
-    def __init__(self, connection: StrictHTTP, head: Head, body: bytes) -> None:
+    def __init__(self, connection: StrictHTTP, head: Head, body: bytes, raw_head: bytes) -> None:
         self._connection = connection
         self._head = head
+        self._raw_head = raw_head if head.keep_alive and not head.is_chunked and not head.expects_continue else b""
         self._body = body
         self._taken = False
         self._start: Message | None = None
@@ -373,6 +409,8 @@ class _Cycle:
             "client": connection.client,
             "server": connection.server,
         }
+        if self._raw_head:
+            scope[RAW_HEAD] = self._raw_head
         try:
             await app(scope, self._receive, self._send)
         except Exception:

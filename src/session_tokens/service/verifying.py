@@ -29,14 +29,23 @@ async def verified_token(
     tokens: AsyncSessionTokens, secret: str, snapshot: Snapshot | None
 ) -> tuple[Token, int | None] | None:
     """As ``verify_token_until``, on the answer to ``verification`` where there is one."""
-    if snapshot is None or not snapshot.found:
+    if snapshot is None or not snapshot.found or is_loan(snapshot):
         return await tokens.verify_token_until(secret)
+    return token_in(snapshot)
+
+
+def is_loan(snapshot: Snapshot) -> bool:
+    """Whether the token in the answer to ``verification`` leads to another token, which has to be read too."""
+    token = snapshot.found[0].value.token
+    return token is not None and token.is_loan
+
+
+def token_in(snapshot: Snapshot) -> tuple[Token, int | None] | None:
+    """Return the token in the answer to ``verification`` if its secret opens something, and until when."""
     result: TokenResult = snapshot.found[0].value
     token, session, entry = result.followed()
     if token is None or not token.authenticates(snapshot.now, session, entry):
         return None
-    if token.is_loan:  # which leads to another token, that has to be read too
-        return await tokens.verify_token_until(secret)
     return shown_until(token.offered_at(snapshot.now), session)
 
 
@@ -55,12 +64,20 @@ async def verified_session(
     """
     if snapshot is None or not queries:
         return await tokens.verify_session(secret, touch=touch)
-    query, result = queries[0], snapshot.found[0].value
-    assert isinstance(query, Get)
-    assert isinstance(result, SessionResult)
-    session = result.session
-    if session is None:
-        return None
-    if touch and (touch_is_due(session, snapshot.now) or session.lookup != query.key):
+    if touch and use_is_due(queries, snapshot):
         return await tokens.verify_session(secret)
-    return session if session.authenticates(snapshot.now, result.entry) else None
+    return session_in(snapshot)
+
+
+def use_is_due(queries: Sequence[Query], snapshot: Snapshot) -> bool:
+    """Whether a use has to be written down: of a session whose idle clock starts anew, or under an older pepper."""
+    query, session = queries[0], snapshot.found[0].value.session
+    assert isinstance(query, Get)
+    return session is not None and (touch_is_due(session, snapshot.now) or session.lookup != query.key)
+
+
+def session_in(snapshot: Snapshot) -> Session | None:
+    """Return the session in the answer to ``verification`` if its secret opens it."""
+    result: SessionResult = snapshot.found[0].value
+    session = result.session
+    return session if session is not None and session.authenticates(snapshot.now, result.entry) else None

@@ -1,0 +1,246 @@
+"""Introspections that are answered at once: the same answers, and the whole way wherever something is not plain."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from session_tokens import AsyncSessionTokens
+from session_tokens.crypto.minting import SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.service.app import Service
+from session_tokens.service.protocol import StrictHTTP
+from session_tokens.service.quick import HEAD_BYTES_MAX, HEADS_MAX
+from session_tokens.service_keys.keys import IssuedKey, create_key, revoke_key
+from session_tokens.testing import ManualClock
+
+
+class Asked:
+    """A service on a port of its own, one connection to it, and how many answers came at once."""
+
+    def __init__(self, tokens: AsyncSessionTokens, key: IssuedKey) -> None:
+        self.tokens = tokens
+        self.key = key
+        self.service = Service(tokens)
+        self.at_once = 0
+        answer = self.service.answer_at_once
+
+        def counting(data: bytes) -> bytes | None:
+            answered = answer(data)
+            self.at_once += answered is not None
+            return answered
+
+        self.service.answer_at_once = counting
+
+    async def connect(self) -> asyncio.Server:
+        config = uvicorn.Config(self.service, log_config=None, proxy_headers=False)
+        config.load()
+        state = ServerState()
+        server = await asyncio.get_running_loop().create_server(lambda: StrictHTTP(config, state, {}), "127.0.0.1", 0)
+        self.server = server
+        self.reader, self.writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        return server
+
+    async def reconnect(self) -> None:
+        self.writer.close()
+        self.reader, self.writer = await asyncio.open_connection(*self.server.sockets[0].getsockname())
+
+    def request(self, secret: str, *, key: IssuedKey | None = None, more: bytes = b"", form: str = "token=") -> bytes:
+        presented = key or self.key
+        basic = base64.b64encode(f"{presented.key.id}:{presented.secret}".encode())
+        body = (form + secret).encode()
+        return (
+            b"POST /introspect HTTP/1.1\r\nHost: tokens.test\r\nAuthorization: Basic %b\r\n%b"
+            b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%b"
+        ) % (basic, more, len(body), body)
+
+    async def answer(self) -> tuple[int, dict[str, str], Any]:
+        """Return status, headers without what differs each time, and body."""
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode()
+        first, *lines = head[:-4].split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        body = await self.reader.readexactly(int(headers["content-length"]))
+        assert headers.pop("x-request-id")
+        headers.pop("date", None)
+        return int(first.split(" ")[1]), headers, msgspec.json.decode(body)
+
+    async def ask(self, secret: str, **how: Any) -> tuple[int, dict[str, str], Any]:
+        self.writer.write(self.request(secret, **how))
+        return await self.answer()
+
+    def taken(self) -> int:
+        """Return how many came at once since this was asked last."""
+        taken, self.at_once = self.at_once, 0
+        return taken
+
+
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(name="asked", params=["memory", "sqlite"])
+async def _asked(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Asked]:
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/sessions.db"
+    async with await AsyncSessionTokens.open(url, clock=clock, sweep=False) as tokens:
+        asked = Asked(tokens, await create_key(tokens.store, "verify"))
+        server = await asked.connect()
+        try:
+            yield asked
+        finally:
+            asked.writer.close()
+            server.close()
+            with contextlib.suppress(Exception):
+                await server.wait_closed()
+
+
+async def test_what_is_answered_at_once_is_what_the_whole_way_answers(asked: Asked) -> None:
+    tokens = asked.tokens
+    session = await tokens.open_session("alice", label="desk")
+    ended = await tokens.open_session("bob")
+    console = await tokens.open_session("alice", max_age=None)
+    await tokens.destroy_session(ended.id)
+    token = await tokens.issue_token(session.id, {"seat": 4}, scope="read", audience="shop")
+    gone = await tokens.issue_token(session.id, "seat")
+    await tokens.destroy_token(gone.id)
+    pooled = await tokens.issue_token(None, "free")
+    secrets = [
+        *(str(one.secret) for one in (session, ended, console, token, gone, pooled)),
+        new_secret(SESSION_SECRET), new_secret(TOKEN_SECRET),
+    ]  # fmt: skip
+    await asked.ask(secrets[0])
+    assert asked.taken() == 0
+
+    for number, secret in enumerate(secrets):
+        whole = await asked.ask(secret, more=b"X-Number: %d\r\n" % number)
+        assert asked.taken() == 0
+        assert await asked.ask(secret) == whole
+        assert asked.taken() == 1
+    assert (
+        f'session_tokens_http_requests_total{{method="POST",route="/introspect",status="200"}} {2 * len(secrets) + 1}.0'
+        in (asked.service.metrics.text().decode())
+    )
+
+
+async def test_what_happens_meanwhile_is_seen_at_once(asked: Asked) -> None:
+    session = await asked.tokens.open_session("alice")
+    for _ in range(2):
+        assert (await asked.ask(session.secret))[2]["active"] is True
+    assert asked.taken() == 1
+
+    await asked.tokens.destroy_session(session.id)
+    assert (await asked.ask(session.secret))[2] == {"active": False}
+    assert asked.taken() == 1
+    await revoke_key(asked.tokens.store, asked.key.key.id)
+    assert (await asked.ask(session.secret))[0] == 401
+    assert asked.taken() == 0
+
+
+async def test_a_key_that_expired_is_seen_at_once(asked: Asked, clock: ManualClock) -> None:
+    session = await asked.tokens.open_session("alice", max_age=None)
+    key = await create_key(asked.tokens.store, "verify", lifetime=100)
+    for _ in range(2):
+        assert (await asked.ask(session.secret, key=key))[0] == 200
+    assert asked.taken() == 1
+
+    clock.advance(100)
+    assert (await asked.ask(session.secret, key=key))[0] == 401
+
+
+async def test_a_use_is_written_down_all_the_same(asked: Asked, clock: ManualClock) -> None:
+    session = await asked.tokens.open_session("alice", idle_timeout=600)
+    for _ in range(2):
+        await asked.ask(session.secret)
+    assert asked.taken() == 1
+
+    clock.advance(300)
+    assert (await asked.ask(session.secret))[2]["active"] is True
+    assert asked.taken() == 0
+    seen = await asked.tokens.get_session(session.id)
+    assert seen is not None
+    assert seen.last_seen_at == clock.now()
+    clock.advance(700)
+    assert (await asked.ask(session.secret))[2] == {"active": False}
+
+
+@pytest.mark.parametrize("limit", [{"networks": ["127.0.0.0/8"]}, {"rate": 100}, {"owner_prefix": "app:"}])
+async def test_a_key_with_limits_goes_the_whole_way(asked: Asked, limit: dict[str, Any]) -> None:
+    session = await asked.tokens.open_session("app:alice")
+    key = await create_key(asked.tokens.store, "verify", **limit)
+
+    for _ in range(3):
+        assert (await asked.ask(session.secret, key=key))[2]["active"] is True
+    assert asked.taken() == 0
+
+
+async def test_requests_that_come_otherwise_go_the_whole_way(asked: Asked) -> None:
+    session = await asked.tokens.open_session("alice")
+    whole = await asked.ask(session.secret)
+    request = asked.request(session.secret)
+
+    for cut in (1, 20, len(request) - 100, len(request) - 1):
+        asked.writer.write(request[:cut])
+        await asyncio.sleep(0.01)
+        asked.writer.write(request[cut:])
+        assert await asked.answer() == whole
+    asked.writer.write(request + b"abc")
+    assert await asked.answer() == whole
+    asked.writer.write(request[3:])  # what came behind the one before begins this one: abcT /introspect
+    assert (await asked.answer())[0] != 200
+    await asked.reconnect()
+    asked.writer.write(request + request)
+    assert [await asked.answer(), await asked.answer()] == [whole, whole]
+    assert (await asked.ask("nonsense"))[2] == {"active": False}
+    assert (await asked.ask(session.secret, form="token_type_hint=x&token="))[2]["active"] is True
+    assert (await asked.ask(session.secret, form="other="))[0] == 400
+    assert (await asked.ask(session.secret, more=b"X-Long: %b\r\n" % (b"x" * HEAD_BYTES_MAX)))[0] == 200
+    assert asked.taken() == 0
+    assert await asked.ask(session.secret) == whole
+    assert asked.taken() == 1
+
+
+async def test_a_loan_goes_the_whole_way(asked: Asked) -> None:
+    session = await asked.tokens.open_session("alice")
+    token = await asked.tokens.issue_token(session.id, "seat", transferable=True)
+    await asked.tokens.open_session("bob")
+    loan = await asked.tokens.lend_token(token.id, borrower="bob")
+    for _ in range(2):
+        assert (await asked.ask(str(token.secret)))[2]["active"] is True
+    asked.taken()
+
+    for _ in range(2):
+        told = (await asked.ask(str(loan.secret)))[2]
+        assert (told["active"], told["act"]["sub"]) == (True, "bob")
+    assert asked.taken() == 0
+
+
+async def test_one_line_for_each_request_is_written_where_that_is_wanted(
+    asked: Asked, caplog: pytest.LogCaptureFixture
+) -> None:
+    session = await asked.tokens.open_session("alice")
+    with caplog.at_level(logging.DEBUG, "session_tokens.service"):
+        for _ in range(3):
+            await asked.ask(session.secret)
+
+    assert asked.taken() == 0
+    assert len([record for record in caplog.records if getattr(record, "event", "") == "request"]) == 3
+
+
+async def test_few_heads_are_kept(asked: Asked) -> None:
+    session = await asked.tokens.open_session("alice")
+    for number in range(HEADS_MAX + 3):
+        await asked.ask(session.secret, more=b"X-Number: %d\r\n" % number)
+
+    await asked.ask(session.secret, more=b"X-Number: %d\r\n" % (HEADS_MAX + 2))
+    assert asked.taken() == 1
+    await asked.ask(session.secret, more=b"X-Number: 0\r\n")
+    assert asked.taken() == 0
