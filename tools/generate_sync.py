@@ -23,7 +23,10 @@ TWIN = SOURCE.with_name("_sync")
 REPLACEMENTS = (
     (r"(\nfrom \.+contract\.store import) Store\n", r"\1 BlockingStore\n"),
     (r"\bStore\b(?!\.)(?=[ ,)=:]| =)", "BlockingStore"),
-    (r"await ((?:self\.)?store)\.(read|run|run_within|due|close|insist_on_peppers|\w+_events)\(", r"\1.\2_now("),
+    (
+        r"await ((?:self\.)?store)\.(read|run|run_within|due|close|insist_on_peppers|owner_entries|\w+_events)\(",
+        r"\1.\2_now(",
+    ),
     (r"await ((?:self\.)?store)\.(find_session|find_token)\(", r"\1.\2_now("),
     (r"\bself\.store\.(run|read)\b(?=[,)])", r"self.store.\1_now"),
     (r"\bdrive\b(?=\(|\n)", "drive_now"),

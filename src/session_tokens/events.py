@@ -26,6 +26,7 @@ SESSION_CHANGED = "session_changed"
 SESSION_ENDED = "session_ended"
 OWNER_DISABLED = "owner_disabled"
 OWNER_ENABLED = "owner_enabled"
+OWNER_RENAMED = "owner_renamed"
 TOKEN_ISSUED = "token_issued"
 TOKEN_CHANGED = "token_changed"
 TOKEN_TRANSFERRED = "token_transferred"
@@ -52,10 +53,10 @@ GAP = "gap"
 
 KINDS = (
     SESSION_OPENED, SESSION_ROTATED, SESSION_DETACHED, SESSION_ATTACHED, SESSION_CHANGED, SESSION_ENDED,
-    OWNER_DISABLED, OWNER_ENABLED, TOKEN_ISSUED, TOKEN_CHANGED, TOKEN_TRANSFERRED, TOKEN_CLAIMED, TOKEN_REISSUED,
-    TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, TOKEN_CONSUMED, TOKEN_RELEASED, TOKEN_LENT, TOKEN_RECALLED,
-    KEY_CREATED, KEY_ROTATED, KEY_REVOKED, WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED, WEBHOOK_REPLAYED,
-    WEBHOOK_REMOVED, SETTING_CHANGED,
+    OWNER_DISABLED, OWNER_ENABLED, OWNER_RENAMED, TOKEN_ISSUED, TOKEN_CHANGED, TOKEN_TRANSFERRED, TOKEN_CLAIMED,
+    TOKEN_REISSUED, TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, TOKEN_CONSUMED, TOKEN_RELEASED, TOKEN_LENT,
+    TOKEN_RECALLED, KEY_CREATED, KEY_ROTATED, KEY_REVOKED, WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED,
+    WEBHOOK_REPLAYED, WEBHOOK_REMOVED, SETTING_CHANGED,
 )  # fmt: skip
 """What happens; a gap is none of it."""
 
@@ -81,7 +82,8 @@ class Event(NamedTuple):
         owner: the owner afterwards, ``None`` where there is none.
         reason: why a session or token ended or events are missing, the role for ``key_*``, what was changed for
             ``webhook_changed``, what is stored, or ``unset``, for ``setting_changed``; ``None`` for all others.
-        previous_owner: who gave it, for a transfer, a claim or a release; else ``None``.
+        previous_owner: who gave it, for a transfer, a claim or a release, the name before for ``owner_renamed``; else
+            ``None``.
         id: its own, by which a follower goes on and knows it again; empty where the store keeps no events.
         terms: on what an offer was accepted (``price`` as text, ``currency``, ``settlement``), or a token lent
             (``borrower``, ``until`` in milliseconds); ``None`` for all others.
@@ -132,8 +134,13 @@ def events_of(notes: Iterable[Note], now: int) -> list[Event]:
         if kind is GAP:
             events.append(Event(kind, now, "", None, extra))
         elif isinstance(subject, str):
-            is_owner = kind not in _OF_NO_OWNER
-            events.append(Event(kind, now, subject, subject) if is_owner else Event(kind, now, subject, None, extra))
+            if kind is OWNER_RENAMED:
+                events.append(Event(kind, now, subject, subject, None, extra))
+            else:
+                has_owner = kind not in _OF_NO_OWNER
+                events.append(
+                    Event(kind, now, subject, subject) if has_owner else Event(kind, now, subject, None, extra)
+                )
         elif isinstance(subject, ServiceKey):
             events.append(Event(kind, now, subject.id, None, subject.role))
         elif kind in (TOKEN_TRANSFERRED, TOKEN_CLAIMED, TOKEN_RELEASED):

@@ -93,6 +93,8 @@ COUNTED_MAX = 1_000
 """Of how many sessions it is looked up one by one, before all are ended, whether they live."""
 SESSIONS_OF_OWNER_MAX = 10_000
 """Living sessions of one owner, whatever the settings say."""
+RENAMED_AT_ONCE = 1_000
+"""Sessions and tokens of an owner that is given another name, which is done in one commit."""
 NEWEST_READ = 16
 """How many of an owner's newest sessions are read to find the newest that lives."""
 SETTING_REFRESH_MS = 30_000

@@ -24,9 +24,10 @@ STEPS = 220
 NOT_COMMANDS = {
     "open", "close", "subscribe", "general_timeouts", "log_in", "verify_token_until", "events", "follow_events",
     "forget_follower", "record_events", "last_event_id", "refresh_settings", "list_audit", "explain",
+    "list_owners", "list_disabled_owners", "rename_owner",
 }  # fmt: skip
 """Those on events, `log_in` and `verify_token_until` have checks of their own in the shipped suite; the last answers an
-instant on the store's own clock, and so does `explain`; the audit log has tests of its own."""
+instant on the store's own clock, and so does `explain`; the audit log and lists of owners have tests of their own."""
 
 
 class InALoop:

@@ -15,6 +15,7 @@ from session_tokens import (
     Explanation,
     GeneralSetting,
     Issued,
+    OwnerSummary,
     Page,
     Session,
     SessionTokens,
@@ -248,6 +249,9 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
 
 
 def operate(st: SessionTokens) -> None:
+    assert_type(st.list_owners(anonymous=True, limit=5), Page[OwnerSummary])
+    assert_type(st.list_disabled_owners(limit=5), Page[OwnerSummary])
+    assert_type(st.rename_owner("ann", "anna"), int)
     assert_type(st.set_general_session_timeout(60), None)
     assert_type(st.set_setting("max_sessions", 3), GeneralSetting)
     assert_type(st.unset_setting("max_sessions"), GeneralSetting)
@@ -259,6 +263,9 @@ def operate(st: SessionTokens) -> None:
 
 
 async def operate_for_asyncio(st: AsyncSessionTokens) -> None:
+    assert_type(await st.list_owners(anonymous=True, limit=5), Page[OwnerSummary])
+    assert_type(await st.list_disabled_owners(limit=5), Page[OwnerSummary])
+    assert_type(await st.rename_owner("ann", "anna"), int)
     assert_type(await st.set_general_session_timeout(60), None)
     assert_type(await st.set_setting("max_sessions", 3), GeneralSetting)
     assert_type(await st.unset_setting("max_sessions"), GeneralSetting)

@@ -9,6 +9,7 @@ from ..settings import Duration
 from .auditing import AsyncAuditCommands
 from .events import AsyncEventCommands
 from .log_in import AsyncLogInCommands
+from .owners import AsyncOwnerCommands
 from .passing import AsyncPassingCommands
 from .settings import AsyncSettingCommands
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:  # it stands on this, and on a library that only those need wh
 
 
 class AsyncSessionTokens(
-    AsyncLogInCommands, AsyncPassingCommands, AsyncEventCommands, AsyncSettingCommands, AsyncAuditCommands
+    AsyncLogInCommands,
+    AsyncPassingCommands,
+    AsyncEventCommands,
+    AsyncSettingCommands,
+    AsyncAuditCommands,
+    AsyncOwnerCommands,
 ):
     """Sessions, and the tokens that live under them, on one store.
 

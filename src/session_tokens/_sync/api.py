@@ -10,6 +10,7 @@ from ..settings import Duration
 from .auditing import SyncAuditCommands
 from .events import SyncEventCommands
 from .log_in import SyncLogInCommands
+from .owners import SyncOwnerCommands
 from .passing import SyncPassingCommands
 from .settings import SyncSettingCommands
 
@@ -19,7 +20,14 @@ if TYPE_CHECKING:  # it stands on this, and on a library that only those need wh
     from ..client.blocking_client import RemoteTokens
 
 
-class SessionTokens(SyncLogInCommands, SyncPassingCommands, SyncEventCommands, SyncSettingCommands, SyncAuditCommands):
+class SessionTokens(
+    SyncLogInCommands,
+    SyncPassingCommands,
+    SyncEventCommands,
+    SyncSettingCommands,
+    SyncAuditCommands,
+    SyncOwnerCommands,
+):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

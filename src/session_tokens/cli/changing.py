@@ -7,10 +7,8 @@ from typing import Any
 
 from ..crypto.minting import SESSION_ID, TOKEN_ID, is_id
 from ..settings import UNSET
-from . import exits
 from .commands import issued, opened, told
 from .exits import UsageError
-from .output import print_json
 
 SESSION_CHANGES = ("idle_timeout", "max_age", "detached_timeout", "detachable", "label")
 TOKEN_CHANGES = ("timeout", "disownment_timeout", "value")
@@ -92,15 +90,3 @@ def withdraw(options: Namespace) -> int:
     """Take a token's offer away."""
     with opened(options) as tokens:
         return told(options, tokens.withdraw_token(options.token).to_dict())
-
-
-def owners(options: Namespace) -> int:
-    """Disable an owner, whose sessions are dead at once, or enable one again."""
-    with opened(options, make=options.action == "disable") as tokens:
-        act = tokens.disable_owner if options.action == "disable" else tokens.enable_owner
-        changed = act(options.owner)
-    if options.json:
-        print_json({"owner": options.owner, "disabled": options.action == "disable", "changed": changed})
-    else:
-        print(f"{options.action}d" if changed else f"was {options.action}d already")
-    return exits.OK

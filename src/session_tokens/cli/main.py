@@ -199,10 +199,6 @@ def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> No
     withdraw = command("withdraw", "changing:withdraw", "take a token's offer away")
     withdraw.add_argument("token", metavar="TOKEN_ID")
 
-    owners = command("owners", "changing:owners", "disable an owner, ending all their sessions, or enable one again")
-    owners.add_argument("action", choices=("disable", "enable"))
-    owners.add_argument("owner")
-
 
 def _passing_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     accept = command("accept", "passing:accept", "take an offered token; prints its new secret once")

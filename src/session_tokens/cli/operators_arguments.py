@@ -35,3 +35,13 @@ def add_operators_commands(command: Command) -> None:
     audit.add_argument("--until", type=instant, metavar="WHEN", help="the same")
     audit.add_argument("--after", metavar="CURSOR", help="the next of the page before")
     audit.add_argument("--limit", type=whole_number, default=50, metavar="N", help="1 to 500, of a page")
+
+    summary = "list owners, disable one, ending all their sessions, enable one again, or give one another name"
+    owners = command("owners", "owners:owners", summary)
+    owners.add_argument("action", choices=("list", "disable", "enable", "rename"))
+    owners.add_argument("owner", nargs="?")
+    owners.add_argument("--to", metavar="OWNER", help="the new name; with rename")
+    owners.add_argument("--disabled", action="store_true", help="list those who are disabled")
+    owners.add_argument("--anonymous", action="store_true", help="list visitors who have not logged in too")
+    owners.add_argument("--after", metavar="CURSOR", help="the next of the page before")
+    owners.add_argument("--limit", type=whole_number, default=100, metavar="N", help="1 to 500")

@@ -153,6 +153,18 @@ class Store(metaclass=ABCMeta):
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
         raise _no_events()
 
+    async def owner_entries(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
+        """Return about ``limit`` owners' entries after a place (``""``: from the first one), and where they go on.
+
+        Raises:
+            InvalidInput: the store cannot list them; one with ``dump`` can.
+        """
+        dump = getattr(self, "dump", None)
+        if dump is None:
+            raise _no_entries()
+        batch = await dump("owner", after, limit)
+        return batch.records, batch.after
+
     @abstractmethod
     async def close(self) -> None:
         """Let go of files, connections and threads; calling it again does nothing."""
@@ -202,6 +214,10 @@ def _no_events() -> InvalidInput:
     return InvalidInput("this store cannot keep events; use one of session-tokens' own")
 
 
+def _no_entries() -> InvalidInput:
+    return InvalidInput("this store cannot list owners' entries; use one of session-tokens' own")
+
+
 def unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
     """Return the error for what was not found while it may be there under a pepper that was not given."""
     return StoreUnavailable(
@@ -247,6 +263,14 @@ class BlockingStore(Store):
     def trim_events_now(self, keep: int) -> int:
         """As ``trim_events``, at once."""
         raise _no_events()
+
+    def owner_entries_now(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
+        """As ``owner_entries``, at once."""
+        dump = getattr(self, "dump_now", None)
+        if dump is None:
+            raise _no_entries()
+        batch = dump("owner", after, limit)
+        return batch.records, batch.after
 
     @abstractmethod
     def close_now(self) -> None:
@@ -312,6 +336,10 @@ class BlockingStore(Store):
     async def read_events(self, after: Place, limit: int) -> LogRead:
         """Return events that stand after a place."""
         return self.read_events_now(after, limit)
+
+    async def owner_entries(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
+        """Return owners' entries after a place."""
+        return self.owner_entries_now(after, limit)
 
     async def trim_events(self, keep: int) -> int:
         """Take the oldest events away."""

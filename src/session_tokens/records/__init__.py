@@ -155,6 +155,22 @@ class ServiceKey(NamedTuple):
         return f"ServiceKey(id={self.id!r}, role={self.role!r})"
 
 
+class OwnerSummary(NamedTuple):
+    """An owner in a list of owners.
+
+    Attributes:
+        owner: the application's identity string.
+        sessions: how many sessions they have, counting those that ran out of time and were not swept.
+        since: when the oldest of their living sessions was opened, in milliseconds; ``None`` where none is.
+        disabled_at: since when they are disabled, in milliseconds; ``None`` if they are not.
+    """
+
+    owner: str
+    sessions: int
+    since: int | None
+    disabled_at: int | None
+
+
 class Page(Sequence[R]):
     """One page of a listing, in order of creation: a sequence of its items.
 

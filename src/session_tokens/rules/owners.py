@@ -131,3 +131,16 @@ def enable_owner(tx: Transaction, owner: str) -> bool:
     tx.put_entry(entry, entry._replace(disabled_at=None))
     tx.note((OWNER_ENABLED, owner, None))
     return True
+
+
+def leads_in_lists(session: Session, oldest: Sequence[Session], now: int, entry: OwnerEntry | None) -> bool:
+    """Whether a session stands for its owner in a list of owners: it is the oldest of theirs that lives.
+
+    Args:
+        session: a living one.
+        oldest: the first of the owner's sessions, oldest first, with the first living one among them.
+        now: the instant for which they hold.
+        entry: of the owner.
+    """
+    first = next((each for each in oldest if each.alive(now, entry)), None)
+    return first is not None and first.id == session.id

@@ -11,6 +11,7 @@ from .calls import Call, Operation, Snapshot
 
 EXPLAIN = "/v1/explain/{id}"
 AUDIT = "/v1/audit"
+OWNERS = "/v1/owners"
 
 
 class ListAudit(shapes.Body):
@@ -45,6 +46,63 @@ class ExplanationShape(Struct, kw_only=True):
     because: Annotated[list[str], Meta(description="Sentences that say how it came to that.")]
 
 
+class ListOwners(shapes.Body):
+    """Which owners to list."""
+
+    disabled: Annotated[bool, Meta(description="Those who are disabled; else those with living sessions.")] = False
+    anonymous: Annotated[bool, Meta(description="Also visitors before a log-in.")] | UnsetType = UNSET
+    after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(description="1 to 500.")] = 100
+
+
+class OwnerShape(Struct, kw_only=True):
+    """An owner."""
+
+    owner: shapes.Owner
+    sessions: Annotated[int, Meta(description="Those that ran out of time and were not swept are counted too.")]
+    since: Annotated[shapes.Instant | None, Meta(description="The opening of their oldest living session.")]
+    disabled_at: shapes.Instant | None
+
+
+class OwnerPage(Struct):
+    """A page of owners."""
+
+    owners: list[OwnerShape]
+    next: Annotated[str | None, Meta(description="For the next page; null when that was all.")]
+    unreadable: list[str]
+
+
+class RenameOwner(shapes.Body):
+    """Give an owner another name."""
+
+    owner: shapes.Owner
+    to: shapes.Owner
+
+
+class Renamed(Struct):
+    """How many sessions and tokens have another owner's name now."""
+
+    renamed: int
+
+
+async def list_owners(call: Call) -> Snapshot:
+    """List owners who have living sessions, or those who are disabled, a page at a time."""
+    query = shapes.given(call.query)
+    if query.pop("disabled"):
+        query.pop("anonymous", None)
+        page = await call.tokens.list_disabled_owners(**query)
+    else:
+        page = await call.tokens.list_owners(**query)
+    owners = [OwnerShape(**owner._asdict()) for owner in page]
+    return Snapshot(OwnerPage(owners, page.after, list(page.unreadable)))
+
+
+async def rename_owner(call: Call) -> Snapshot:
+    """Give an owner another name: their living sessions and tokens go with them; refused where both names live."""
+    body = call.body
+    return Snapshot(Renamed(await call.tokens.rename_owner(body.owner, body.to, idempotency_key=call.idempotency_key)))
+
+
 async def explain(call: Call) -> Snapshot:
     """Say why a session, token or service key is as it is, since when, and who ended it."""
     explained = await call.tokens.explain(call.subject)
@@ -59,5 +117,7 @@ async def list_audit(call: Call) -> Snapshot:
 
 OPERATOR_OPERATIONS = (
     Operation("GET", EXPLAIN, "explain", explain, ExplanationShape),
+    Operation("GET", OWNERS, "read_owners", list_owners, OwnerPage, query=ListOwners),
+    Operation("POST", OWNERS + "/rename", "rename_owner", rename_owner, Renamed, body=RenameOwner),
     Operation("GET", AUDIT, "read_audit", list_audit, AuditEntries, query=ListAudit),
 )

@@ -43,6 +43,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "call_tables": frozenset({"admin"}),
     "read_events": frozenset({"admin"}),
     "manage_webhooks": frozenset({"admin"}),
+    "read_owners": frozenset({"audit", "operator", "admin"}),
+    "rename_owner": frozenset({"admin"}),
     "read_audit": frozenset({"audit", "admin"}),
     "explain": frozenset({"audit", "operator", "admin"}),
     "read_settings": frozenset({"admin"}),

@@ -22,7 +22,8 @@ MISSING_MAX = 20
 WORDS = {
     "session_opened": "opened", "session_rotated": "new secret", "session_detached": "detached",
     "session_attached": "attached", "session_changed": "changed", "session_ended": "ended",
-    "owner_disabled": "disabled", "owner_enabled": "enabled", "token_issued": "issued", "token_changed": "changed",
+    "owner_disabled": "disabled", "owner_enabled": "enabled",
+    "owner_renamed": "renamed", "token_issued": "issued", "token_changed": "changed",
     "token_transferred": "transferred", "token_claimed": "claimed", "token_reissued": "new secret",
     "token_offered": "offered", "token_withdrawn": "withdrawn", "token_ended": "ended", "key_created": "key made",
     "key_rotated": "key rotated", "key_revoked": "key revoked", "webhook_added": "webhook added",

@@ -89,6 +89,9 @@ class MemoryTables(BlockingStore):
         if new.sweep_at != old.sweep_at and (new.sweep_at < old.sweep_at or old.sweep_at == 0):
             self.session_deadlines.add(new.sweep_at, id)
         if new.ended_at is None:
+            if new.owner is not old.owner and new.owner != old.owner:
+                drop_member(self.owners, old.owner, id)
+                add_member(self.owners, new.owner, id)
             if new.detached_at is not None:
                 self.detached[id] = None
             elif old.detached_at is not None:

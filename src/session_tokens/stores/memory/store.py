@@ -333,6 +333,15 @@ class MemoryStore(MemoryTables):
                 keys.append(DueRecord("idempotency", record.key))
             return keys
 
+    def owner_entries_now(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
+        """Return owners' entries after a place."""
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
+            owners = sorted(owner for owner in self.entries if owner > after)
+            following = owners[limit - 1] if len(owners) > limit else None
+            return [self.entries[owner] for owner in owners[:limit]], following
+
     def close_now(self) -> None:
         """Refuse further work; what was stored is gone with this object."""
         self._closed = True

@@ -215,6 +215,23 @@ class SessionChecks(StoreBench):
         assert (await third.open_session("bob")).session.idle_timeout is None
 
     @check
+    async def test_an_owner_is_renamed_with_all_that_is_theirs(self) -> None:
+        opened = [await self.tokens.open_session("ann") for _ in range(2)]
+        held = await self.tokens.issue_token(opened[0].id, "held", transferable=True)
+        assert await self.tokens.rename_owner("ann", "anna") == 3
+
+        other = await self.another()
+        for issued in opened:
+            session = await other.verify_session(issued.secret or "")
+            assert session is not None and session.owner == "anna"
+        token = await other.verify_token(held.secret or "")
+        assert token is not None and token.owner == "anna"
+        assert [owner.owner for owner in await other.list_owners()] == ["anna"]
+        assert len(await other.list_sessions("anna")) == 2
+        assert await other.destroy_sessions("anna") == 2
+        assert [await other.verify_session(issued.secret or "") for issued in opened] == [None, None]
+
+    @check
     async def test_sweeping_tells_each_expiry_once_and_forgets_nothing_that_lives(self) -> None:
         over = await self.tokens.open_session("ann", max_age=self.moment_s)
         living = await self.tokens.open_session("ann")

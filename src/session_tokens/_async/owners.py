@@ -1,0 +1,136 @@
+"""Owners as such, for asyncio: who there is, who is disabled, and giving one another name."""
+
+from __future__ import annotations
+
+from .. import validation as inputs
+from ..contract.queries import Count, Get, Members, Query, Scan
+from ..crypto.minting import SESSION_ID
+from ..errors import InvalidInput
+from ..records import OwnerSummary, Page, Session
+from ..rules.expiry import Uncleaned, sweep_session
+from ..rules.listing import sessions_listed, users_sessions_listed
+from ..rules.owners import leads_in_lists
+from ..rules.renaming import rename_owner
+from ..settings import NEWEST_READ
+from .core import AsyncCore
+
+OWNERS_READ = 200
+"""How many sessions one step of a list of owners looks at."""
+
+STEPS_MAX = 5
+"""How many steps one page of such a list is made of at the most; then it says that there may be more."""
+ENTRY_STEPS_MAX = 50
+"""As many of a list of disabled owners: on Valkey most steps come past other keys alone."""
+
+
+class AsyncOwnerCommands(AsyncCore):
+    """Owners as such."""
+
+    async def list_owners(
+        self, *, anonymous: bool = False, after: str | None = None, limit: int = 100
+    ) -> Page[OwnerSummary]:
+        """Return owners who have living sessions, in order of their oldest one's opening, a page at a time.
+
+        Args:
+            anonymous: also those of visitors who have not logged in.
+            after: the ``after`` of the page before.
+            limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
+                sessions at the most, and many of them may be of the same owner.
+        """
+        limit = inputs.limit_of(limit)
+        judged = sessions_listed if inputs.flag_of("anonymous", anonymous) else users_sessions_listed
+        rest = Scan("sessions", inputs.place_of_cursor(SESSION_ID, after), OWNERS_READ)
+        listed: list[tuple[Session, OwnerSummary]] = []
+        left_out: list[str] = []
+        for _ in range(STEPS_MAX):
+            now, (found,) = await self.store.read([rest])
+            listed += await self._led_by(judged(rest, found.value, now))
+            left_out += [each.id for each in found.unreadable]
+            if len(found.value) + len(found.unreadable) < rest.limit:
+                if len(listed) <= limit:
+                    return Page([owner for _, owner in listed], None, left_out)
+                break
+            if found.value:
+                last = found.value[-1].session
+                rest = rest._replace(after=(last.created_at, last.id))
+            if len(listed) > limit:
+                break
+        if len(listed) <= limit:
+            following = None if rest.after is None else inputs.cursor_of(rest.after)
+        else:
+            session = listed[limit - 1][0]
+            following = inputs.cursor_of((session.created_at, session.id))
+        return Page([owner for _, owner in listed[:limit]], following, left_out)
+
+    async def _led_by(self, sessions: list[Session]) -> list[tuple[Session, OwnerSummary]]:
+        """Return the owners of whom one of these sessions is the oldest living one, with that."""
+        firsts: dict[str, Session] = {}
+        for session in sessions:
+            firsts.setdefault(session.owner, session)
+        if not firsts:
+            return []
+        queries: list[Query] = [Members("sessions_of", owner, NEWEST_READ) for owner in firsts]
+        queries += [Count("sessions_of", owner) for owner in firsts]
+        queries += [Get("entry", owner) for owner in firsts]
+        now, found = await self.store.read(queries)
+        many = len(firsts)
+        leading = []
+        for at, (owner, session) in enumerate(firsts.items()):
+            oldest, count, entry = found[at].value, found[many + at].value, found[2 * many + at].value
+            if len(oldest) == NEWEST_READ and not any(each.alive(now, entry) for each in oldest):
+                _, (all_of_them,) = await self.store.read([Members("sessions_of", owner)])
+                oldest = all_of_them.value
+            if leads_in_lists(session, oldest, now, entry):
+                disabled_at = None if entry is None else entry.disabled_at
+                leading.append((session, OwnerSummary(owner, count, session.opened_at, disabled_at)))
+        return leading
+
+    async def list_disabled_owners(self, *, after: str | None = None, limit: int = 100) -> Page[OwnerSummary]:
+        """Return owners who are disabled, a page at a time, in no order of theirs.
+
+        Args:
+            after: the ``after`` of the page before.
+            limit: 1 to 500, about: a page may hold less, even nothing, and name a next one.
+
+        Raises:
+            InvalidInput: the store cannot list them.
+        """
+        limit = inputs.limit_of(limit)
+        if after is not None and not isinstance(after, str):
+            raise TypeError(f"after is a str, not {type(after).__name__}")
+        if after == "":
+            raise InvalidInput("that is no place in a list; take the one that a page of it gave")
+        disabled: dict[str, OwnerSummary] = {}
+        following: str | None = after or ""
+        for _ in range(ENTRY_STEPS_MAX):
+            entries, following = await self.store.owner_entries(following or "", limit)
+            for entry in entries:
+                if entry.disabled_at is not None:
+                    disabled[entry.owner] = OwnerSummary(entry.owner, 0, None, entry.disabled_at)
+            if following is None or disabled:
+                break
+        return Page(list(disabled.values()), following)
+
+    async def rename_owner(self, owner: str, to: str, *, idempotency_key: str | None = None) -> int:
+        """Give an owner another name: their living sessions and tokens go with them, secrets and ids stay.
+
+        One commit decides. Sessions that are over keep the name that they had for the hour in which they are
+        remembered, and so do offers and loans of others that name them; events and the audit log tell of this change.
+
+        Returns:
+            How many sessions and tokens were moved; 0 where there is nothing, also when it is done once more.
+
+        Raises:
+            Conflict: the other name has living sessions or tokens: end those of one, or hand its tokens over.
+            OwnerDisabled: the other name is disabled.
+            LimitReached: there are more than 1,000 sessions and tokens.
+            InvalidInput: one of them can never be an owner or is reserved, or both are the same.
+        """
+        owner, to = inputs.receiver_of("owner", owner), inputs.receiver_of("to", to)
+        if owner == to:
+            raise InvalidInput("both names are the same")
+        while True:
+            try:
+                return await self._do("rename_owner", idempotency_key, (owner, to), rename_owner, owner, to)
+            except Uncleaned as left:
+                await self._run(sweep_session, self._policy, left.id)

@@ -1,0 +1,63 @@
+"""The command on owners as such: who there is, disabling one, enabling one again, giving one another name."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import Any
+
+from . import exits
+from .commands import opened
+from .exits import UsageError
+from .output import print_json, print_table
+
+COLUMNS = ("owner", "sessions", "since_at", "disabled_at")
+
+
+def owners(options: Namespace) -> int:
+    """List owners, disable one, whose sessions are dead at once, enable one again, or give one another name."""
+    if (options.owner is None) != (options.action == "list") or (options.to is None) != (options.action != "rename"):
+        raise UsageError(
+            "say owners list, owners disable OWNER, owners enable OWNER, or owners rename OWNER --to OTHER"
+        )
+    if options.action != "list" and (options.disabled or options.anonymous or options.after is not None):
+        raise UsageError("--disabled, --anonymous and --after go with owners list")
+    if options.action == "list":
+        return _list(options)
+    if options.action == "rename":
+        return _rename(options)
+    with opened(options, make=options.action == "disable") as tokens:
+        act = tokens.disable_owner if options.action == "disable" else tokens.enable_owner
+        changed = act(options.owner)
+    if options.json:
+        print_json({"owner": options.owner, "disabled": options.action == "disable", "changed": changed})
+    else:
+        print(f"{options.action}d" if changed else f"was {options.action}d already")
+    return exits.OK
+
+
+def _list(options: Namespace) -> int:
+    with opened(options) as tokens:
+        if options.disabled:
+            page = tokens.list_disabled_owners(after=options.after, limit=options.limit)
+        else:
+            page = tokens.list_owners(anonymous=options.anonymous, after=options.after, limit=options.limit)
+    rows: list[dict[str, Any]] = [owner._asdict() for owner in page]
+    if options.json:
+        print_json({"items": rows, "next": page.after, "unreadable": list(page.unreadable)})
+        return exits.OK
+    if rows:
+        print_table(COLUMNS, [{**row, "since_at": row["since"]} for row in rows])
+    if page.after is not None:
+        print(f"more: --after {page.after}", file=sys.stderr)
+    return exits.OK
+
+
+def _rename(options: Namespace) -> int:
+    with opened(options) as tokens:
+        count = tokens.rename_owner(options.owner, options.to)
+    if options.json:
+        print_json({"owner": options.to, "renamed": count})
+    else:
+        print(f"sessions and tokens renamed: {count}")
+    return exits.OK if count else exits.INACTIVE

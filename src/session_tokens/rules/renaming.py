@@ -1,0 +1,91 @@
+"""The rule by which an owner is given another name: all that they have goes with them, in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..contract.queries import Get, Members, Query
+from ..contract.transaction import Transaction, reads
+from ..errors import Conflict, LimitReached, OwnerDisabled
+from ..events import OWNER_RENAMED
+from ..records import OwnerEntry, Session, Token
+from ..settings import RENAMED_AT_ONCE
+from .expiry import Uncleaned, end_session, look_at
+from .lookup import lasts, lives
+
+
+def _queries(owner: str, to: str) -> list[Query]:
+    most = RENAMED_AT_ONCE + 1
+    return [
+        Get("entry", owner), Get("entry", to), Members("sessions_of", owner, most), Members("sessions_of", to, most),
+        Members("parked_tokens", owner, most), Members("parked_tokens", to, 1),
+    ]  # fmt: skip
+
+
+@reads(_queries)
+def rename_owner(tx: Transaction, owner: str, to: str) -> int:
+    """Give all living sessions and tokens of an owner to another name of theirs; return how many records those are.
+
+    Sessions that are over keep the name that they had, until they are forgotten; so does who is named as the previous
+    owner of a token. An owner who is disabled is so under both names.
+
+    Raises:
+        Conflict: the other name has living sessions or tokens: who they belong to could not be told any more.
+        OwnerDisabled: it is disabled.
+        LimitReached: there is more than is moved in one commit.
+        Uncleaned: ``sweep_session`` has to clean up behind a session that was replaced first.
+    """
+    entry, other = tx.entry(owner), tx.entry(to)
+    if other is not None and other.disabled_at is not None:
+        raise OwnerDisabled("the other name is disabled; enable it first, or choose another one", owner=to)
+    over = tx.sessions_of(to, RENAMED_AT_ONCE + 1)
+    if any(session.alive(tx.now, other) for session in over) or tx.parked_tokens(to, 1):
+        raise Conflict(
+            "both names have living sessions or tokens, and whose is whose could not be told afterwards; end those of "
+            "one, or hand its tokens over"
+        )
+    sessions = [session for session in tx.sessions_of(owner, RENAMED_AT_ONCE + 1) if lives(tx, session, entry)]
+    parked = [token for token in tx.parked_tokens(owner, RENAMED_AT_ONCE + 1) if lasts(tx, token)]
+    held = _held(tx, sessions, len(sessions) + len(parked))
+    for session in over:  # that ran out of time and were not swept
+        end = session.end(tx.now, other)
+        end_session(tx, session, end.at, end.reason)
+    for session in sessions:
+        epoch = 0 if other is None else other.epoch
+        moved = session.replace(owner=to, owner_epoch=epoch, version=session.version + 1)
+        tx.put_session(session, moved.replace(sweep_at=look_at(session, session.deadline)))
+    for token in (*parked, *held):
+        tx.put_token(token, token.replace(owner=to, version=token.version + 1))
+    if entry is not None and entry.disabled_at is not None:
+        tx.put_entry(other, OwnerEntry(to, 1 if other is None else other.epoch + 1, entry.disabled_at, tx.now))
+    count = len(sessions) + len(parked) + len(held)
+    if count:
+        tx.note((OWNER_RENAMED, to, owner))
+    return count
+
+
+def _held(tx: Transaction, sessions: Sequence[Session], before: int) -> list[Token]:
+    """Return the tokens that sessions hold.
+
+    Raises:
+        LimitReached: they are too many.
+        Uncleaned: some of them still name a session that was replaced.
+    """
+    most = RENAMED_AT_ONCE + 1
+    ids = [session.id for session in sessions]
+    queries: list[Query] = [Members("tokens_of", id, most) for id in ids]
+    tx.ahead([*queries, *(Members("predecessors_of", id) for id in ids)])
+    held: list[Token] = []
+    for id in ids:
+        for predecessor in tx.predecessors_of(id):
+            raise Uncleaned(predecessor.id)
+        held += [token for token in tx.tokens_of(id, most) if lasts(tx, token)]
+        if before + len(held) > RENAMED_AT_ONCE:
+            raise LimitReached(
+                f"the owner has more than {RENAMED_AT_ONCE} sessions and tokens, which is what one commit renames; end "
+                "what is not needed any more first",
+                limit=RENAMED_AT_ONCE,
+            )
+    if before > RENAMED_AT_ONCE:
+        raise LimitReached(f"the owner has more than {RENAMED_AT_ONCE} sessions and tokens", limit=RENAMED_AT_ONCE)
+    return held
