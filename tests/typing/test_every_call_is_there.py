@@ -17,8 +17,8 @@ pytestmark = pytest.mark.process
 
 PAGE = Path(__file__).with_name("api.py")
 FUNCTIONS = [
-    (("call_all", "pass_on"), SessionTokens),
-    (("call_all_for_asyncio", "pass_on_for_asyncio"), AsyncSessionTokens),
+    (("call_all", "pass_on", "operate"), SessionTokens),
+    (("call_all_for_asyncio", "pass_on_for_asyncio", "operate_for_asyncio"), AsyncSessionTokens),
     (("call_all_of_the_seeds_names",), TokenTables),
     (("call_all_of_the_seeds_names_for_asyncio",), AsyncTokenTables),
 ]
