@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # The marks of tests/helpers/marks.py; schemathesis, which takes seconds to load, serves one test that starts a server.
 QUICK = ["-m", "not server and not process", "-p", "no:schemathesis", "--ignore=tests/service/test_openapi.py"]
-WORKERS = (os.cpu_count() or 1) + 1
+WORKERS = 2 * (os.cpu_count() or 1)
 TESTS_TIME_LIMIT_S = {"test": 30 * 60, "prove": 6 * 60 * 60}
 
 
@@ -71,8 +71,8 @@ def run_still(name: str, command: Sequence[str]) -> Outcome:
 def run_tests(seed: int, time_limit_s: int, extra: Sequence[str]) -> Outcome:
     """Run pytest on all cores, its output passed on as it comes.
 
-    There is one worker more than cores, because many tests wait: for a deadline on a server, for a process to start.
-    Each begins with a stretch of its own, so that a file's servers start in one worker and not in all.
+    There are two workers a core, because many tests wait: for a deadline on a server, for a process to start. Each
+    begins with a stretch of its own, so that a file's servers start in one worker and not in all.
     """
     workers = ["-n", str(WORKERS), "--dist", "worksteal"]
     command = [sys.executable, "-m", "pytest", *workers, "--durations=10", f"--hypothesis-seed={seed}", *extra]

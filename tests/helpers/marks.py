@@ -1,11 +1,13 @@
-"""Which tests start servers or other processes: they carry the mark `server` or `process`, and no other test may."""
+"""Which tests start servers or other processes, and carry `server` or `process`; of which only a share runs."""
 
 import sys
+from collections import Counter
 from collections.abc import Generator
+from zlib import crc32
 
 import pytest
 
-from tests.helpers.effort import QUICK
+from tests.helpers.effort import PROVING, QUICK
 
 STARTING_SERVERS = frozenset({
     "valkey_server", "valkey_url", "private_valkey", "postgres_server", "postgres_url", "postgres_database",
@@ -23,6 +25,8 @@ SERVERS_OF_DEBIAN = frozenset({
 STARTING_PROCESSES = frozenset({"process", "other_process"})
 """Fixtures that start another Python."""
 CASES_QUICK = 5
+NAMED_MAX = 400
+"""Tests up to which a run is one of a few files, not of the whole suite: then nothing is left out."""
 STARTERS = ("server", "process")
 """The marks of tests that start processes; `make quick` leaves them out."""
 MAY_START = True
@@ -33,17 +37,39 @@ MAY_START = True
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what starts a server by its fixtures and parameters, before a choice by marks is made.
 
-    A quick run takes a few cases of a test that has many: the same ones each time, spread over all of them.
+    Of a test with the mark `share` a part of the cases is kept, where not everything is proven. A quick run takes a few
+    cases of a test that has many. They are the same ones each time, spread over all of them.
     """
     for item in items:
         if isinstance(item, pytest.Function) and starts_a_server(item):
             item.add_marker(pytest.mark.server)
         elif not STARTING_PROCESSES.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.process)
-    if QUICK and len(items) > CASES_QUICK:
-        kept = a_few_cases(items)
+    kept = dict.fromkeys(items) if PROVING else shares_of(items)
+    if QUICK and len(kept) > CASES_QUICK:
+        kept = a_few_cases(list(kept))
+    if len(kept) < len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in kept])
         items[:] = kept
+
+
+def shares_of(items: list[pytest.Item]) -> dict[pytest.Item, None]:
+    """Return the items without those that are left to `make prove`.
+
+    Of a test with several cases each n-th is kept; it begins with another one than the next test does. Of a suite
+    whose tests have one case each, about one test in n is. Who names a few tests gets all of them.
+    """
+    kept: dict[pytest.Item, None] = {}
+    seen: Counter[str] = Counter()
+    for item in items:
+        mark = item.get_closest_marker("share")
+        if mark is not None and len(items) > NAMED_MAX:
+            test = item.nodeid.partition("[")[0]
+            seen[test] += 1
+            if (seen[test] + crc32(test.encode())) % mark.args[0]:
+                continue
+        kept[item] = None
+    return kept
 
 
 def a_few_cases(items: list[pytest.Item]) -> dict[pytest.Item, None]:

@@ -54,6 +54,7 @@ def pooled_database() -> Iterator[tuple[str, str]]:
     server.drop_database(url)
 
 
+@pytest.mark.share(3)
 class TestConformanceBehindAPooler(OnPostgres):
     @pytest.fixture(autouse=True, params=PREPARED if PROVING else ["prepared=on or off"])
     def _behind_a_pooler(self, request: pytest.FixtureRequest, pooled_database: tuple[str, str]) -> None:

@@ -67,6 +67,7 @@ def odd_database() -> Iterator[str]:
     server.drop_database(url)
 
 
+@pytest.mark.share(4)
 class TestConformanceUnderOddSettings(OnPostgres):
     @pytest.fixture(autouse=True)
     def _on_such_a_database(self, odd_database: str) -> None:
