@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 # The marks of tests/helpers/marks.py; schemathesis, which takes seconds to load, serves one test that starts a server.
 QUICK = ["-m", "not server and not process", "-p", "no:schemathesis", "--ignore=tests/service/test_openapi.py"]
-WORKERS = 2 * (os.cpu_count() or 1)
+CORES = os.cpu_count() or 1
+WORKERS = 2 * CORES
 TESTS_TIME_LIMIT_S = {"test": 30 * 60, "prove": 6 * 60 * 60}
 
 
@@ -68,14 +69,14 @@ def run_still(name: str, command: Sequence[str]) -> Outcome:
     return Outcome(name, passed, duration_s)
 
 
-def run_tests(seed: int, time_limit_s: int, extra: Sequence[str]) -> Outcome:
+def run_tests(seed: int, time_limit_s: int, extra: Sequence[str], workers: int = WORKERS) -> Outcome:
     """Run pytest on all cores, its output passed on as it comes.
 
     There are two workers a core, because many tests wait: for a deadline on a server, for a process to start. Each
     begins with a stretch of its own, so that a file's servers start in one worker and not in all.
     """
-    workers = ["-n", str(WORKERS), "--dist", "worksteal"]
-    command = [sys.executable, "-m", "pytest", *workers, "--durations=10", f"--hypothesis-seed={seed}", *extra]
+    side_by_side = ["-n", str(workers), "--dist", "worksteal"]
+    command = [sys.executable, "-m", "pytest", *side_by_side, "--durations=10", f"--hypothesis-seed={seed}", *extra]
     began = time.monotonic()
     closing_line = ""
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as tests:
@@ -150,7 +151,8 @@ def main() -> int:
     outcomes: list[Outcome] = []
     if arguments.quick:
         os.environ["TESTS_EFFORT"] = "quick"
-        outcomes.append(run_tests(seed, TESTS_TIME_LIMIT_S["test"], [*QUICK, *arguments.tests]))
+        extra = [*QUICK, *arguments.tests]
+        outcomes.append(run_tests(seed, TESTS_TIME_LIMIT_S["test"], extra, workers=CORES))  # none of these waits
     else:
         with ThreadPoolExecutor(2) as pool:
             outcomes = list(pool.map(lambda check: run_still(*check), still_checks()))

@@ -1,8 +1,10 @@
 """Which tests start servers or other processes, and carry `server` or `process`; of which only a share runs."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 from zlib import crc32
 
 import pytest
@@ -29,8 +31,17 @@ NAMED_MAX = 400
 """Tests up to which a run is one of a few files, not of the whole suite: then nothing is left out."""
 STARTERS = ("server", "process")
 """The marks of tests that start processes; `make quick` leaves them out."""
+WHOLLY_MARKED = re.compile(rb"^pytestmark = .*mark\.(?:server|process|needs_)", re.MULTILINE)
+"""How a file says that all its tests start something: a quick run does not even load it, which takes seconds of all."""
 MAY_START = True
 """Whether the test that runs now carries such a mark; outside of tests whoever likes may start what they like."""
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out, of a quick run, the files of which every test starts something."""
+    if QUICK and collection_path.suffix == ".py" and WHOLLY_MARKED.search(collection_path.read_bytes()):
+        return True
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)
