@@ -39,5 +39,13 @@ def instant(text: str) -> int:
     return int((at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def seconds(text: str) -> float:
+    """Return a duration that is not never, from a tenth of a second to an hour."""
+    given = duration(text)
+    if given is None or not 0.1 <= given <= 3_600:
+        raise argparse.ArgumentTypeError("it is 0.1 seconds to an hour")
+    return float(given)
+
+
 duration = _checked(duration_of)
 json_value = _checked(json_of)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable
 
-from .argument_types import instant, whole_number
+from .argument_types import instant, seconds, whole_number
 
 Command = Callable[[str, str, str], ArgumentParser]
 
@@ -45,3 +45,11 @@ def add_operators_commands(command: Command) -> None:
     owners.add_argument("--anonymous", action="store_true", help="list visitors who have not logged in too")
     owners.add_argument("--after", metavar="CURSOR", help="the next of the page before")
     owners.add_argument("--limit", type=whole_number, default=100, metavar="N", help="1 to 500")
+
+    summary = "show what lives on a store and what happens there, live in a terminal"
+    top = command("top", "top:top", summary)
+    top.add_argument("--interval", type=seconds, default=2.0, metavar="DURATION", help="between two looks; 2s")
+    top.add_argument("--once", action="store_true", help="print it once and end")
+
+    completion = command("completion", "completion:completion", "print the completion of a shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
