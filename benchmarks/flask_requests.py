@@ -43,12 +43,15 @@ def run(options: Options) -> Report:
             row = Row.between(what, ours, peer, "us", goal)
             peer_turn = partial(_turn, peer, request, count) if peer else None
             report.rows.append(compare(options, row, partial(_turn, ours, request, count), peer_turn))
-        row = Row(
-            "a visitor's request / without sessions", Samples(ours.label), Samples(bare.label), "us", VISITOR_GOAL,
-            goal_is_limit=True,
-        )  # fmt: skip
-        turns = [partial(_turn, side, "visitor", count) for side in (ours, bare)]
-        report.rows.append(compare(options, row, *turns))
+        wrapped = stack.enter_context(flask_side("wsgi", f"{server.url}?namespace=wrapped"))
+        for what, side in (
+            ("a visitor's request / without sessions", ours),
+            ("a visitor's request through our middleware of WSGI / without", wrapped),
+        ):
+            row = Row(what, Samples(side.label), Samples(bare.label), "us", VISITOR_GOAL, goal_is_limit=True)
+            report.rows.append(
+                compare(options, row, *(partial(_turn, each, "visitor", count) for each in (side, bare)))
+            )
     return report
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,6 +95,7 @@ class Requests:
         self.wsgi = WSGIHandler()
         self.asgi: Any = ASGIHandler()
         self.runner = asyncio.Runner()
+        self.threads = ThreadPoolExecutor(max_workers=1_000)  # as a server's, which keep their connections
 
     def prepare(self, sessions: int) -> dict[str, Any]:
         """Make so many sessions, one for each browser."""
@@ -119,23 +121,19 @@ class Requests:
         return sum(SessionStore(key).load()["visits"] for key in self.keys)
 
     def _by_threads(self, what: str, each: int) -> dict[str, Any]:
-        ready, right = threading.Barrier(len(self.keys) + 1), [0] * len(self.keys)
+        ready = threading.Barrier(len(self.keys) + 1)  # so that each browser has a thread of its own
 
-        def browse(number: int) -> None:
+        def browse(number: int) -> int:
             expected = owner_name(number).encode() if what == "change" else b"bare"
             self._by_wsgi("bare", number)  # its connection is there
             ready.wait()
-            for _ in range(each):
-                right[number] += self._by_wsgi(what, number) == expected
+            return sum([self._by_wsgi(what, number) == expected for _ in range(each)])
 
-        threads = [threading.Thread(target=browse, args=(number,)) for number in range(len(self.keys))]
-        for thread in threads:
-            thread.start()
+        browsing = [self.threads.submit(browse, number) for number in range(len(self.keys))]
         ready.wait()
         watch = Stopwatch()
-        for thread in threads:
-            thread.join()
-        return watch.answer(each * len(threads), sum(right))
+        right = sum(browser.result() for browser in browsing)
+        return watch.answer(each * len(browsing), right)
 
     def _by_wsgi(self, what: str, number: int) -> bytes:
         environ = {

@@ -63,6 +63,11 @@ class Requests:
 
     def __init__(self, kind: str, url: str) -> None:
         self.app = application(kind, url)
+        self.called: Any = self.app
+        if kind == "wsgi":
+            from session_tokens.web.wsgi import SessionMiddleware
+
+            self.called = SessionMiddleware(self.app, url, pepper=PEPPER)
         self.cookies: list[str] = []
 
     def prepare(self, sessions: int) -> dict[str, Any]:
@@ -118,7 +123,7 @@ class Requests:
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             sent.extend(headers)
 
-        answer = self.app(environ, start_response)
+        answer = self.called(environ, start_response)
         body = b"".join(answer)
         close = getattr(answer, "close", None)
         if close is not None:

@@ -83,6 +83,8 @@ def run_django(place: Path, requirement: str, python: str, *, short: bool = Fals
     mixin = ("session_tokens_tests.tests.SessionTokensTests", "sessions_tests.tests.SessionMiddlewareTests")
     choices = {"memory": mixin} if short else {"sqlite": OURS, "memory": (*OURS, *MORE)}
     for store, labels in choices.items():
+        for old in place.glob("sessions.db*"):
+            old.unlink()
         url = "memory://" if store == "memory" else f"sqlite:///{place / 'sessions.db'}"
         words = ["-W", "ignore", "runtests.py", "--settings=suite_settings", "--parallel=1", *labels]
         output, opened = run_counted([inside, *words], tests, place, url, tests)

@@ -70,6 +70,14 @@ def __init__(self, scope, *arguments, **options):
 starlette.requests.Request.__init__ = __init__
 """
 
+QUART = """
+import quart
+
+from session_tokens.web.quart import QuartSessionTokensInterface
+
+quart.Quart.session_interface = QuartSessionTokensInterface("memory://")
+"""
+
 FLASK_OWN = Suite(
     "its sessions",
     "flask>=3.1,<3.2",
@@ -83,6 +91,17 @@ FLASK_OWN = Suite(
     },
     short=("-k", "session or cookie or vary or flash", "tests"),
 )
+QUART_OWN = Suite(
+    "its sessions",
+    "Quart==0.21.0",
+    ("flask>=3.1,<3.2", "pytest<9", "pytest-asyncio", "hypothesis", "python-dotenv"),
+    QUART,
+    (
+        "-c", "/dev/null", "--rootdir", ".", "-o", "asyncio_mode=auto",
+        "-k", "session or cookie or vary or flash", "tests",
+    ),
+    repository=("https://github.com/pallets/quart", "0.21.0"),
+)  # fmt: skip
 LOGIN_OWN = Suite(
     "all of it",
     "Flask-Login>=0.6.3,<0.7",
@@ -164,4 +183,4 @@ AUTHLIB = Suite(
     repository=("https://github.com/authlib/authlib", "v1.7.2"),
 )  # fmt: skip
 
-SUITES = (FLASK_OWN, LOGIN_OWN, STARLETTE_OWN, SECURITY, AUTHLIB)
+SUITES = (FLASK_OWN, QUART_OWN, LOGIN_OWN, STARLETTE_OWN, SECURITY, AUTHLIB)

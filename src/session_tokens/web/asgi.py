@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 from .._async.api import AsyncSessionTokens
@@ -353,9 +353,10 @@ def middleware_of(app: Any) -> KeptSessions | None:
 class Connection(Arriving):
     """A request or a WebSocket."""
 
+    _fields: Mapping[bytes, bytes] = {}
+
     def __init__(self, keeping: Keeping, scope: Scope) -> None:
         self._keeping, self._scope = keeping, scope
-        self._fields: dict[bytes, bytes] = {}
 
     def secret(self) -> str | None:
         """Return what our cookie holds."""
@@ -386,12 +387,10 @@ class Response(Connection):
     """What is sent of one response: its session is settled before it begins."""
 
     session: AsyncWebSession
+    has_begun = _is_refused = False
 
     def __init__(self, keeping: Keeping, scope: Scope, send: Send) -> None:
-        super().__init__(keeping, scope)
-        self._send = send
-        self._is_refused = False
-        self.has_begun = False
+        self._keeping, self._scope, self._send = keeping, scope, send
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application."""

@@ -286,14 +286,14 @@ class _Request(Arriving):
     """One request and its response: what is known of it is found when it is asked for."""
 
     session: WsgiSession
+    has_begun = False
+    _held: tuple[str, Headers, tuple[ExcInfo, ...]] | None = None
+    _write: Write | None = None
+    _instead: list[bytes] | None = None
+    _cookie: str | None = None
 
     def __init__(self, keeping: Keeping, environ: Environ, start_response: StartResponse) -> None:
         self._keeping, self._environ, self._start_response = keeping, environ, start_response
-        self._held: tuple[str, Headers, tuple[ExcInfo, ...]] | None = None
-        self._write: Write | None = None
-        self._instead: list[bytes] | None = None
-        self._cookie: str | None = None
-        self.has_begun = False
 
     def secret(self) -> str | None:
         """Return what our cookie holds."""
