@@ -69,7 +69,7 @@ SETTLEMENT_BYTES_MAX = 255
 HANDED_AT_ONCE = 100
 """How many tokens of a leaving owner are handed over in one transaction."""
 WAITING_READ = 16
-"""How many of those that wait longest are looked at to claim the next, and how many more where others were faster."""
+"""How many of those that wait longest are tried to claim the next, and how many more where others were faster."""
 SCOPE_BYTES_MAX = 1_024
 AUDIENCES_MAX = 16
 METHODS_MAX = 16

@@ -219,7 +219,7 @@ class AuditPage(NamedTuple):
         entries: as JSON objects.
         next: the place after which older ones are looked for; ``None`` where there are none.
         is_kept: whether there is a log at all.
-        looked_at: how many entries were looked at.
+        looked_at: how many entries were read.
     """
 
     entries: list[dict[str, Any]]

@@ -173,7 +173,7 @@ def with_audit(
         known: what the store says.
         entries: about that id, the newest first.
         is_kept: whether there is an audit log.
-        is_whole: whether all of it was looked at.
+        is_whole: whether all of it was searched.
     """
     if not is_kept:
         return known._replace(because=(*known.because, "No audit log is kept, which would remember more."))

@@ -14,7 +14,7 @@ from ..records import Session, Token
 from .reserved import is_anonymous
 
 OVER_MAX = 200
-"""Sessions that may be over, of which the tokens are looked at one session after another; of more, all tokens are."""
+"""Sessions that may be over, of which the tokens are read one session after another; of more, all tokens are."""
 _DUE = Scan("due", limit=OVER_MAX + 1)
 
 

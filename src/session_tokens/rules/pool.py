@@ -44,7 +44,7 @@ def _claiming(session_key: Key, ids: Sequence[str], lookup: str) -> Sequence[Que
 def claim_first(tx: Transaction, session_key: Key, ids: Sequence[str], lookup: str) -> Token:
     """Take the first of these tokens that may be claimed into a living session.
 
-    The others are looked at only where those before them were taken meanwhile, so that claimers hinder one another
+    The others are tried only where those before them were taken meanwhile, so that claimers hinder one another
     only at the token that they both want.
 
     Raises:

@@ -37,7 +37,7 @@ LEASE_S = 15.0
 LOOK_S = 1.0
 """How often the lease is renewed and the list of webhooks read, in seconds."""
 IDLE_S = 0.1
-"""How often the log is looked at for what is new, in seconds."""
+"""How often the log is read for what is new, in seconds."""
 UNASKED_S = 5.0
 """How long a webhook rests at the most where nothing comes that it wants, in seconds."""
 SAVED_S = 1.0
