@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,26 @@ class Asked:
         self.key = key
         self.service = Service(tokens)
         self.at_once = 0
-        answer = self.service.answer_at_once
+        at_once, later = self.service.answer_at_once, self.service.answer_later
 
         def counting(data: bytes) -> bytes | None:
-            answered = answer(data)
+            assert at_once is not None
+            answered = at_once(data)
             self.at_once += answered is not None
             return answered
 
-        self.service.answer_at_once = counting
+        def counting_later(data: bytes) -> Coroutine[Any, Any, bytes | None] | None:
+            assert later is not None
+            coming = later(data)
+            return None if coming is None else counted(coming)
+
+        async def counted(coming: Coroutine[Any, Any, bytes | None]) -> bytes | None:
+            answered = await coming
+            self.at_once += answered is not None
+            return answered
+
+        self.service.answer_at_once = None if at_once is None else counting
+        self.service.answer_later = None if later is None else counting_later
 
     async def connect(self) -> asyncio.Server:
         config = uvicorn.Config(self.service, log_config=None, proxy_headers=False)
@@ -88,10 +100,9 @@ def _clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(name="asked", params=["memory", "sqlite"])
-async def _asked(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Asked]:
-    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/sessions.db"
-    async with await AsyncSessionTokens.open(url, clock=clock, sweep=False) as tokens:
+@contextlib.asynccontextmanager
+async def asked_over(url: str, **how: Any) -> AsyncIterator[Asked]:
+    async with await AsyncSessionTokens.open(url, sweep=False, **how) as tokens:
         asked = Asked(tokens, await create_key(tokens.store, "verify"))
         server = await asked.connect()
         try:
@@ -101,6 +112,27 @@ async def _asked(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: P
             server.close()
             with contextlib.suppress(Exception):
                 await server.wait_closed()
+
+
+@pytest.fixture(name="embedded", params=["memory", "sqlite"])
+async def _embedded(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Asked]:
+    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/sessions.db"
+    async with asked_over(url, clock=clock) as asked:
+        yield asked
+
+
+SERVERS = [pytest.param(name, marks=pytest.mark.server) for name in ("postgres", "valkey")]
+
+
+@pytest.fixture(name="asked", params=["memory", "sqlite", *SERVERS])
+async def _asked(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Asked]:
+    how: dict[str, Any] = {}
+    if request.param in ("postgres", "valkey"):
+        url, how = request.getfixturevalue(f"{request.param}_url"), {"pepper": bytes(range(32))}
+    else:
+        url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/sessions.db"
+    async with asked_over(url, **how) as asked:
+        yield asked
 
 
 async def test_what_is_answered_at_once_is_what_the_whole_way_answers(asked: Asked) -> None:
@@ -145,31 +177,31 @@ async def test_what_happens_meanwhile_is_seen_at_once(asked: Asked) -> None:
     assert asked.taken() == 0
 
 
-async def test_a_key_that_expired_is_seen_at_once(asked: Asked, clock: ManualClock) -> None:
-    session = await asked.tokens.open_session("alice", max_age=None)
-    key = await create_key(asked.tokens.store, "verify", lifetime=100)
+async def test_a_key_that_expired_is_seen_at_once(embedded: Asked, clock: ManualClock) -> None:
+    session = await embedded.tokens.open_session("alice", max_age=None)
+    key = await create_key(embedded.tokens.store, "verify", lifetime=100)
     for _ in range(2):
-        assert (await asked.ask(session.secret, key=key))[0] == 200
-    assert asked.taken() == 1
+        assert (await embedded.ask(session.secret, key=key))[0] == 200
+    assert embedded.taken() == 1
 
     clock.advance(100)
-    assert (await asked.ask(session.secret, key=key))[0] == 401
+    assert (await embedded.ask(session.secret, key=key))[0] == 401
 
 
-async def test_a_use_is_written_down_all_the_same(asked: Asked, clock: ManualClock) -> None:
-    session = await asked.tokens.open_session("alice", idle_timeout=600)
+async def test_a_use_is_written_down_all_the_same(embedded: Asked, clock: ManualClock) -> None:
+    session = await embedded.tokens.open_session("alice", idle_timeout=600)
     for _ in range(2):
-        await asked.ask(session.secret)
-    assert asked.taken() == 1
+        await embedded.ask(session.secret)
+    assert embedded.taken() == 1
 
     clock.advance(300)
-    assert (await asked.ask(session.secret))[2]["active"] is True
-    assert asked.taken() == 0
-    seen = await asked.tokens.get_session(session.id)
+    assert (await embedded.ask(session.secret))[2]["active"] is True
+    assert embedded.taken() == 0
+    seen = await embedded.tokens.get_session(session.id)
     assert seen is not None
     assert seen.last_seen_at == clock.now()
     clock.advance(700)
-    assert (await asked.ask(session.secret))[2] == {"active": False}
+    assert (await embedded.ask(session.secret))[2] == {"active": False}
 
 
 @pytest.mark.parametrize("limit", [{"networks": ["127.0.0.0/8"]}, {"rate": 100}, {"owner_prefix": "app:"}])
@@ -233,6 +265,27 @@ async def test_one_line_for_each_request_is_written_where_that_is_wanted(
 
     assert asked.taken() == 0
     assert len([record for record in caplog.records if getattr(record, "event", "") == "request"]) == 3
+
+
+async def test_requests_side_by_side_are_each_answered(asked: Asked) -> None:
+    sessions = [await asked.tokens.open_session(f"owner/{number}") for number in range(8)]
+    await asked.ask(sessions[0].secret)
+    host, port = asked.server.sockets[0].getsockname()
+
+    async def owner_of(secret: str) -> str:
+        reader, writer = await asyncio.open_connection(host, port)
+        told: dict[str, Any] = {}
+        for _ in range(3):
+            writer.write(asked.request(secret))
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            told = msgspec.json.decode(await reader.readexactly(length))
+        writer.close()
+        return str(told["sub"])
+
+    owners = await asyncio.gather(*(owner_of(session.secret) for session in sessions))
+    assert [f"owner/{number}" for number in range(8)] == owners
+    assert asked.taken() == 24
 
 
 async def test_few_heads_are_kept(asked: Asked) -> None:

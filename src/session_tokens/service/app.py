@@ -112,6 +112,7 @@ class Service:
     Attributes:
         answer_at_once: returns the answer to what came over a connection if it needs no waiting, from its first common
             header on, else ``None``; for a server that reads heads as strictly as ``protocol`` does.
+        answer_later: the same where the store waits: what gives the answer, or ``None`` by then.
     """
 
     def __init__(self, tokens: AsyncSessionTokens, options: Options | None = None) -> None:
@@ -123,7 +124,8 @@ class Service:
         self.scopes = Scopes(tokens, self.callers.quotas)
         self._streams = EventStreams()
         quick = QuickIntrospection(tokens, self.callers, self.metrics)
-        self.answer_at_once = quick.answer
+        self.answer_at_once = None if quick.waits else quick.answer
+        self.answer_later = quick.later if quick.waits else None
         oauth = OAuth(tokens, self.callers, self.scopes, quick)
         forward_auth = ForwardAuth(tokens, self.options.session_cookie, self.options.owner_header, self.options.log_in)
         described = openapi.document(version_of("session-tokens"))

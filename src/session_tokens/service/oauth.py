@@ -12,7 +12,7 @@ from .callers import Callers
 from .exchange import FORM_TYPE, Exchange, pairs_of
 from .introspected import INACTIVE, told_of_session, told_of_token
 from .problems import Problem, bad_request
-from .quick import QuickIntrospection
+from .quick import FAILED, QuickIntrospection
 from .scoping import Scopes
 from .verifying import verification, verified_session, verified_token
 
@@ -31,6 +31,8 @@ class OAuth:
 
         Verifying a session is a use of it: its idle clock restarts.
         """
+        if FAILED in exchange.scope:
+            raise exchange.scope[FAILED]  # asking once more would take as long again
         form = await _form(exchange)
         tokens = self._tokens
         queries = verification(tokens.store.keyring, form.get("token", ""))

@@ -17,27 +17,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, ClassVar
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from .connections import Connections, Place
-from .exchange import BODY_BYTES_MAX, COMMON, PROBLEM_TYPE, Message
+from .cycles import OK, Coming, Cycle, QuickCycle, head_of, lines_of
+from .exchange import BODY_BYTES_MAX, COMMON, PROBLEM_TYPE
 from .framing import HEAD_BYTES_MAX, Beginning, Chunks, Head, parse_head
 from .problems import Problem
-from .quick import RAW_HEAD
 
 log = logging.getLogger("session_tokens.service")
 
 LINGER_BYTES_MAX = 1_048_576
 
-STATUS_LINES = {
-    int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode("ascii") for status in HTTPStatus if status >= 200
-}
-OK = STATUS_LINES[200]
-NO_BODY = frozenset({204, 304})
 TOO_MANY = Problem(503, "too_many_connections", "try again", headers=[(b"retry-after", b"1")])
 
 
@@ -66,6 +60,8 @@ class StrictHTTP(asyncio.Protocol):
     ) -> None:
         self._app = config.loaded_app
         self._answer_at_once: Callable[[bytes], bytes | None] | None = getattr(self._app, "answer_at_once", None)
+        self._answer_later: Callable[[bytes], Coming | None] | None = getattr(self._app, "answer_later", None)
+        self._has_quick_ways = self._answer_at_once is not None or self._answer_later is not None
         self._state = server_state
         self._loop = _loop or asyncio.get_running_loop()
         self._buffer = bytearray()
@@ -73,7 +69,8 @@ class StrictHTTP(asyncio.Protocol):
         self._head: Head | None = None
         self._raw_head = b""
         self._chunks: Chunks | None = None
-        self._cycle: _Cycle | None = None
+        self._cycle: Cycle | QuickCycle | None = None
+        self.failure: Exception | None = None
         self._closing = False
         self._has_ended = False
         self._discards = False
@@ -111,14 +108,8 @@ class StrictHTTP(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came; a request that is complete starts, or is answered."""
-        if self._answer_at_once is not None and self._is_between_requests:
-            answer = self._answer_at_once(data)
-            if answer is not None:
-                self.transport.write(b"".join((OK, _lines_of(self._state.default_headers), answer)))
-                self._state.total_requests += 1
-                self._place.is_idle()
-                self._deadline_s = self._loop.time() + self.idle_timeout_s
-                return
+        if self._has_quick_ways and self._is_between_requests and self._answers_quickly(data):
+            return
         if self._closing or self._discards:
             self._discarded += len(data)
             if self._discarded > LINGER_BYTES_MAX:
@@ -134,6 +125,48 @@ class StrictHTTP(asyncio.Protocol):
             len(self._buffer) > HEAD_BYTES_MAX + self._body_bytes_max
         ):
             self.transport.pause_reading()
+
+    def _answers_quickly(self, data: bytes) -> bool:
+        """Answer, or begin to, a request that can be known by its bytes; return whether."""
+        if self._answer_at_once is not None:
+            answer = self._answer_at_once(data)
+            if answer is None:
+                return False
+            self._write_ok(answer)
+            self._state.total_requests += 1
+            self._place.is_idle()
+            self._deadline_s = self._loop.time() + self.idle_timeout_s
+            return True
+        coming = None if self._answer_later is None else self._answer_later(data)
+        if coming is None:
+            return False
+        if not self._place.works():
+            coming.close()
+            self._refuse(TOO_MANY)
+            return True
+        self._cycle = cycle = QuickCycle(self, data)
+        cycle.task = self._loop.create_task(cycle.run(coming))
+        return True
+
+    def _write_ok(self, answer: bytes, *, keep_alive: bool = True) -> None:
+        close = b"" if keep_alive else b"connection: close\r\n"
+        self.transport.write(b"".join((OK, lines_of(self._state.default_headers), close, answer)))
+
+    def answered_quickly(self, keep_alive: bool, data: bytes, answer: bytes | None, failure: Exception | None) -> None:
+        """Write an answer that has come and go on; without one the request goes the whole way."""
+        if answer is not None:
+            if not self._closing:
+                self._write_ok(answer, keep_alive=keep_alive)
+            self.answered(keep_alive)
+            return
+        self._cycle = None
+        self._place.has_worked()
+        if not self._closing:
+            self._buffer[:0] = data
+            self.failure = failure
+            self._read_requests()
+            if self._cycle is not None:
+                self._cycle.keep_alive = self._cycle.keep_alive and keep_alive
 
     @property
     def _is_between_requests(self) -> bool:
@@ -194,7 +227,7 @@ class StrictHTTP(asyncio.Protocol):
         else:
             assert self._head is not None
             head, self._head, self._chunks = self._head, None, None
-            self._cycle = _Cycle(self, head, body, self._raw_head)
+            self._cycle = Cycle(self, head, body, self._raw_head)
             task = self._loop.create_task(self._cycle.run(self._app))
             self._state.tasks.add(task)
             task.add_done_callback(self._state.tasks.discard)
@@ -313,7 +346,7 @@ class StrictHTTP(asyncio.Protocol):
                 "a request could not be read",
                 extra={"event": "refused", "status": problem.status, "code": problem.code},
             )
-        self.transport.write(_head_of(problem.status, headers) + body)
+        self.transport.write(head_of(problem.status, headers) + body)
         self._linger()
 
     def _linger(self) -> None:
@@ -347,128 +380,8 @@ class StrictHTTP(asyncio.Protocol):
 
     def head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the head of an answer with the date."""
-        return _head_of(status, [*self._state.default_headers, *headers])
-
-
-def _lines_of(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return the lines of headers that stand on each answer; uvicorn makes them anew each second."""
-    global _lines
-    if _lines[0] is not headers:
-        _lines = headers, b"".join(b"%b: %b\r\n" % header for header in headers)
-    return _lines[1]
-
-
-_lines: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
-
-
-def _head_of(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
-    parts = [STATUS_LINES[status]]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(b"\r\n")
-    head = b"".join(parts)
-    if head.count(b"\n") != len(headers) + 2 or head.count(b"\r") != len(headers) + 2:
-        raise ValueError("a line break in a header of the answer")
-    return head
+        return head_of(status, [*self._state.default_headers, *headers])
 
 
 def _address(name: object) -> tuple[str, int] | None:
     return (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
-
-
-class _Cycle:
-    """One request and its answer."""
-
-    __slots__ = ("_body", "_chunked", "_connection", "_gone", "_head", "_raw_head", "_start", "_taken", "keep_alive")
-
-    def __init__(self, connection: StrictHTTP, head: Head, body: bytes, raw_head: bytes) -> None:
-        self._connection = connection
-        self._head = head
-        self._raw_head = raw_head if head.keep_alive and not head.is_chunked and not head.expects_continue else b""
-        self._body = body
-        self._taken = False
-        self._start: Message | None = None
-        self._chunked: bool | None = None
-        self._gone: asyncio.Event | None = None
-        self.keep_alive = head.keep_alive
-
-    async def run(self, app: Any) -> None:
-        """Let the application answer."""
-        connection, head = self._connection, self._head
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": head.version,
-            "method": head.method,
-            "scheme": connection.scheme,
-            "path": head.path,
-            "raw_path": head.raw_path,
-            "query_string": head.query,
-            "root_path": "",
-            "headers": head.headers,
-            "client": connection.client,
-            "server": connection.server,
-        }
-        if self._raw_head:
-            scope[RAW_HEAD] = self._raw_head
-        try:
-            await app(scope, self._receive, self._send)
-        except Exception:
-            log.exception("the application failed", extra={"event": "internal_error"})
-        finally:
-            if self._start is not None or self._chunked is None:
-                # No answer, or only its beginning: the client must not take what follows for the rest of it.
-                self.keep_alive = False
-                if self._chunked is None and not connection.transport.is_closing():
-                    connection.transport.write(_head_of(500, [(b"content-length", b"0"), (b"connection", b"close")]))
-            connection.answered(self.keep_alive)
-
-    def lost(self) -> None:
-        """Send an application that waits for a message that the client is gone."""
-        if self._gone is not None:
-            self._gone.set()
-
-    async def _receive(self) -> Message:
-        if not self._taken:
-            self._taken = True
-            return {"type": "http.request", "body": self._body, "more_body": False}
-        if not self._connection.transport.is_closing():
-            self._gone = self._gone or asyncio.Event()
-            await self._gone.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._start = message
-            return
-        body: bytes = message.get("body", b"")
-        more = message.get("more_body", False)
-        head = b""
-        if self._chunked is None:
-            head = self._begin(more)
-        if self._head.method == "HEAD":
-            body = b""
-        elif self._chunked:
-            body = (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
-        if not more:
-            self._start = None
-        if head or body:
-            await self._connection.write(head + body)
-
-    def _begin(self, more: bool) -> bytes:
-        """Return the head, and decide how the body's end will be marked."""
-        assert self._start is not None, "a body before its head"
-        status, headers = self._start["status"], list(self._start.get("headers", ()))
-        names = [name for name, _ in headers]
-        self._chunked = False
-        if b"content-length" not in names and status not in NO_BODY and self._head.method != "HEAD":
-            if self._head.version == "1.0":
-                self.keep_alive = False  # the end of the connection is the end of the body
-            else:
-                self._chunked = True
-                headers.append((b"transfer-encoding", b"chunked"))
-        if b"connection" in names:
-            self.keep_alive = False
-        elif not self.keep_alive:
-            headers.append((b"connection", b"close"))
-        return self._connection.head_of(status, headers)
