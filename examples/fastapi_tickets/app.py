@@ -118,7 +118,7 @@ def with_account(app: FastAPI) -> None:
     @app.post("/log-out")
     async def log_out(request: Request) -> Response:
         await logout(request)
-        return to("/")
+        return RedirectResponse("/", 303, headers={"Clear-Site-Data": '"cache"'})  # also what is kept for going back
 
     @app.get("/devices")
     async def devices(request: Request, session: User) -> Response:

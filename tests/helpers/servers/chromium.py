@@ -16,10 +16,19 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 @contextmanager
-def chromium(*arguments: str) -> Iterator[Browser]:
-    """Start it, with further arguments, and close it."""
+def chromium(*arguments: str, keeps_pages: bool = False) -> Iterator[Browser]:
+    """Start it, with further arguments, and close it.
+
+    Args:
+        arguments: of the program.
+        keeps_pages: whether pages are kept whole for going back, as browsers of people do; Playwright switches it off.
+    """
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*ARGUMENTS, *arguments])
+        started = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium",
+            args=[*ARGUMENTS, *arguments],
+            ignore_default_args=["--disable-back-forward-cache"] if keeps_pages else None,
+        )
         yield started
         started.close()
 
