@@ -27,11 +27,11 @@ VARIABLE = "SESSION_TOKENS_COMPILE"
 REQUIREMENTS = ["mypy[mypyc]>=2.4"]
 PACKAGE = "session_tokens"
 CORE = """
-    compiled_core settings clock records/session records/token contract/changes contract/transaction contract/store
-    crypto/minting validation rules/audit rules/caps rules/expiry rules/idempotency rules/lookup rules/listing
-    rules/token_tables rules/owners rules/service_keys rules/sessions rules/settings rules/tokens
-    stores/memory/indexes stores/memory/commit stores/memory/transaction stores/memory/store tables/strings
-    _sync/tables_core _sync/tables_commands
+    compiled_core settings clock records/details records/session records/token contract/changes contract/transaction
+    contract/store crypto/minting validation rules/audit rules/caps rules/expiry rules/idempotency rules/lookup
+    rules/listing rules/token_tables rules/loans rules/offers rules/receiving rules/owners rules/service_keys
+    rules/sessions rules/settings rules/tokens stores/memory/indexes stores/memory/commit stores/memory/transaction
+    stores/memory/store tables/strings _sync/tables_core _sync/tables_commands
 """.split()
 """Floors 0 to 2, the memory store, and the tables for threads: what a command in memory passes through."""
 MYPY_OPTIONS = ["--config-file=", "--python-version", "3.11", "--follow-imports=silent", "--ignore-missing-imports"]

@@ -215,7 +215,8 @@ def _left_behind(token: Token, at: int, now: int) -> Token | None:
     """Return a transferable token after its session ended at ``at``: unassigned, or gone if its time is over."""
     if now >= token.deadline:
         return None
-    unassigned = token.unassigned(max(at, token.held_since))
+    left_at = max(at, token.held_since)
+    unassigned = token.offered_at(left_at).unassigned(left_at).offered_at(now)
     return unassigned if now < unassigned.deadline else None
 
 

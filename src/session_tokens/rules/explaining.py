@@ -82,10 +82,13 @@ def _why(reason: str) -> str:
 
 def explained_token(id: str, now: int, found: TokenResult) -> Explanation:
     """Explain what a store knows of a token; one that ended is remembered until it is swept."""
-    if found.token is None:
+    if found.token is None or found.token.is_loan:
         return unknown(id)
     token, session, entry = found.followed()
     assert token is not None
+    if token.is_used_up:
+        because = (f"It was used up at {when(token.held_since)}: {_why('used')}.",)
+        return Explanation(id, "token", "ended", "used", token.held_since, token.previous_owner, because)
     present = token.as_of(now, session, entry)
     if present is None:
         return _ended_token(token, now, session, entry)
@@ -96,8 +99,20 @@ def explained_token(id: str, now: int, found: TokenResult) -> Explanation:
         because.append(f"Its own time ends at {when(present.expires_at)}.")
     if session is not None and present.session_id is not None and session.detached_at is not None:
         because.append("That session is detached; the token goes on all the same.")
+    because += _offered(present)
+    if present.uses_left is not None:
+        because.append(f"It can be used {present.uses_left} more times.")
+    if present.details.loans is not None:
+        because.append("It was lent: a borrower's secret opens it until the loan is over; recall_token() ends all.")
     because.append("A secret that is refused is not its present one: a transfer, a claim and reissue make a new one.")
     return Explanation(id, "token", "active", None, present.held_since, present.owner, tuple(because))
+
+
+def _offered(token: Token) -> list[str]:
+    if token.reserved_for is None:
+        return []
+    until = "" if token.reserved_until is None else f" until {when(token.reserved_until)}"
+    return [f"It is offered to {token.reserved_for!r} alone{until}: nobody else can take it."]
 
 
 def _held(token: Token, session: Session | None) -> str:
@@ -116,6 +131,7 @@ def _unassigned_token(token: Token, session: Session | None, now: int, entry: Ow
     if session is not None:
         end = session.end(now, entry)
         because.append(f"Their session {session.id} ended at {when(end.at)}: {_why(end.reason)}.")
+    because += _offered(token)
     if token.expires_at is not None:
         because.append(f"If nobody takes it, it ends at {when(token.expires_at)}.")
     return Explanation(token.id, "token", "unassigned", None, token.unassigned_at, None, tuple(because))
