@@ -87,8 +87,8 @@ def explained_token(id: str, now: int, found: TokenResult) -> Explanation:
     token, session, entry = found.followed()
     assert token is not None
     if token.is_used_up:
-        because = (f"It was used up at {when(token.held_since)}: {_why('used')}.",)
-        return Explanation(id, "token", "ended", "used", token.held_since, token.previous_owner, because)
+        said = f"It was used up at {when(token.held_since)}: {_why('used')}."
+        return Explanation(id, "token", "ended", "used", token.held_since, token.previous_owner, (said,))
     present = token.as_of(now, session, entry)
     if present is None:
         return _ended_token(token, now, session, entry)
