@@ -318,7 +318,10 @@ def test_explanations_and_the_audit_log_are_there(st: Any) -> None:
 def test_every_command_of_the_client_is_served() -> None:
     served = {(operation.method, operation.path.replace("{id}", "{}")) for operation in OPERATIONS}
     asked = {
-        (call.method, call.path.replace("{session}", "{}").replace("{token}", "{}").replace("{id}", "{}"))
+        (
+            call.method,
+            call.path.partition("?")[0].replace("{session}", "{}").replace("{token}", "{}").replace("{id}", "{}"),
+        )
         for call in CALLS.values()
     }
 
@@ -357,3 +360,22 @@ def test_a_key_that_is_bound_works_by_secret_within_its_bounds(service: RunningS
             st.log_in("app1:ann", former=other.secret)
         with pytest.raises(Refused):
             st.log_in("app2:ann")
+
+
+def test_settings_and_owners_are_the_stores_own(st: Any) -> None:
+    st.open_session("renata")
+    kept = st.set_setting("token_timeout", timedelta(hours=2))
+    listed = {setting.name: setting for setting in st.list_settings()}
+    gone = st.unset_setting("token_timeout")
+    st.disable_owner("mallory the second")
+
+    assert (7200, "stored", True) == (kept.value, kept.source, kept.is_stored)
+    assert kept == listed["token_timeout"]
+    assert (None, False) == (gone.value, gone.is_stored)
+    assert 1 == st.rename_owner("renata", "renate")
+    assert "renate" in {owner.owner for owner in st.list_owners(limit=500)}
+    assert "mallory the second" in {owner.owner for owner in st.list_disabled_owners()}
+    with pytest.raises(InvalidInput):
+        st.set_setting("token_timeout", 0)
+    with pytest.raises(InvalidInput):
+        st.set_setting("a/b", 1)

@@ -182,6 +182,12 @@ class AsyncRemoteTokens:
     events = remote(AsyncSessionTokens.events)
     explain = remote(AsyncSessionTokens.explain)
     list_audit = remote(AsyncSessionTokens.list_audit)
+    list_owners = remote(AsyncSessionTokens.list_owners)
+    list_disabled_owners = remote(AsyncSessionTokens.list_disabled_owners)
+    rename_owner = remote(AsyncSessionTokens.rename_owner)
+    list_settings = remote(AsyncSessionTokens.list_settings)
+    set_setting = remote(AsyncSessionTokens.set_setting)
+    unset_setting = remote(AsyncSessionTokens.unset_setting)
 
 
 _get_session = remote(AsyncSessionTokens.get_session)

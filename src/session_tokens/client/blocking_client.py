@@ -179,6 +179,12 @@ class RemoteTokens:
     events = remote(SessionTokens.events)
     explain = remote(SessionTokens.explain)
     list_audit = remote(SessionTokens.list_audit)
+    list_owners = remote(SessionTokens.list_owners)
+    list_disabled_owners = remote(SessionTokens.list_disabled_owners)
+    rename_owner = remote(SessionTokens.rename_owner)
+    list_settings = remote(SessionTokens.list_settings)
+    set_setting = remote(SessionTokens.set_setting)
+    unset_setting = remote(SessionTokens.unset_setting)
 
 
 _get_session = remote(SessionTokens.get_session)

@@ -12,9 +12,10 @@ from urllib.parse import urlencode
 
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput, UnknownSession, UnknownToken
-from ..records import Issued, Page
+from ..records import Issued, OwnerSummary, Page
 from ..records.explanation import Explanation
 from ..settings import UNSET
+from ..stored_settings import GeneralSetting, stored_name_of
 from .records import ServiceClock, event_of, session_of, token_of
 
 
@@ -32,7 +33,8 @@ class Call(NamedTuple):
 
     Attributes:
         method: of HTTP.
-        path: ``{session}``, ``{token}`` and ``{id}`` stand for the key or id that is the first argument.
+        path: ``{session}``, ``{token}``, ``{id}`` and ``{name}`` stand for the key, id or name that is the first
+            argument.
         answer: makes of the reply what the command returns.
         query: arguments that go into the query, where others go into the body.
         missing_is_none: whether 404 is answered by ``None``.
@@ -126,6 +128,31 @@ def audit_entries(reply: Reply) -> Page[Any]:
     return Page(reply.body["entries"], reply.body["next"])
 
 
+def owners(reply: Reply) -> Page[OwnerSummary]:
+    """Return a page of owners."""
+    items = [OwnerSummary(**{name: each[name] for name in OwnerSummary._fields}) for each in reply.body["owners"]]
+    return Page(items, reply.body["next"], tuple(reply.body["unreadable"]))
+
+
+def renamed(reply: Reply) -> int:
+    """Return how many sessions and tokens have another owner's name now."""
+    return int(reply.body["renamed"])
+
+
+def _setting_of(answer: Mapping[str, Any]) -> GeneralSetting:
+    return GeneralSetting(**{name: answer[name] for name in GeneralSetting._fields})
+
+
+def settings(reply: Reply) -> list[GeneralSetting]:
+    """Return the general settings of the store, as they hold in the service."""
+    return [_setting_of(each) for each in reply.body["settings"]]
+
+
+def setting(reply: Reply) -> GeneralSetting:
+    """Return one of them."""
+    return _setting_of(reply.body["setting"])
+
+
 S, T = "/v1/sessions", "/v1/tokens"
 CALLS = {
     "open_session": Call("POST", S, issued_session),
@@ -161,6 +188,12 @@ CALLS = {
     "events": Call("GET", "/v1/events", events),
     "explain": Call("GET", "/v1/explain/{id}", explanation),
     "list_audit": Call("GET", "/v1/audit", audit_entries),
+    "list_owners": Call("GET", "/v1/owners", owners),
+    "list_disabled_owners": Call("GET", "/v1/owners?disabled=true", owners),
+    "rename_owner": Call("POST", "/v1/owners/rename", renamed),
+    "list_settings": Call("GET", "/v1/settings", settings),
+    "set_setting": Call("PUT", "/v1/settings/{name}", setting),
+    "unset_setting": Call("DELETE", "/v1/settings/{name}", setting),
 }
 """Each command of the library that the service offers, by its name."""
 VERIFY_SESSION = Call("POST", "/v1/verify", session, missing_is_none=True)
@@ -203,7 +236,9 @@ def request_of(call: Call, arguments: Mapping[str, Any], idempotency_key: str | 
     if has_body:
         headers["Content-Type"] = "application/json"
     content = json.dumps(body, ensure_ascii=False, allow_nan=False, default=_plain).encode() if has_body else None
-    return Request(call.method, path + (f"?{urlencode(query)}" if query else ""), headers, content)
+    if query:
+        path += f"{'&' if '?' in path else '?'}{urlencode(query)}"
+    return Request(call.method, path, headers, content)
 
 
 def _path_of(call: Call, given: dict[str, Any], body: dict[str, Any]) -> str:
@@ -219,6 +254,9 @@ def _path_of(call: Call, given: dict[str, Any], body: dict[str, Any]) -> str:
                     raise unknown(f"that is neither the id nor the secret of a {what}")
                 body["secret"], key = key, BY_SECRET
             return call.path.replace(f"{{{what}}}", key)
+    if "{name}" in call.path:
+        stored_name_of(given["name"])
+        return call.path.replace("{name}", given.pop("name"))
     if "{id}" in call.path:
         id = given.pop("id")
         if not isinstance(id, str):
