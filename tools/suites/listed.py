@@ -78,6 +78,20 @@ from session_tokens.web.quart import QuartSessionTokensInterface
 quart.Quart.session_interface = QuartSessionTokensInterface("memory://")
 """
 
+LITESTAR = """
+import litestar.middleware.session.server_side as theirs
+
+from session_tokens.web.litestar import SessionTokensBackend, SessionTokensConfig
+
+
+class ServerSideSessionConfig(SessionTokensConfig):
+    def __init__(self, **options):
+        super().__init__(os.environ["SUITE_STORE"], **options)
+
+
+theirs.ServerSideSessionConfig, theirs.ServerSideSessionBackend = ServerSideSessionConfig, SessionTokensBackend
+"""
+
 FLASK_OWN = Suite(
     "its sessions",
     "flask>=3.1,<3.2",
@@ -137,6 +151,26 @@ STARLETTE_OWN = Suite(
     stores=("memory", "sqlite"),
 )
 
+LITESTAR_OWN = Suite(
+    "its session middleware",
+    "litestar==2.24.0",
+    (
+        "pytest==8.3.4", "pytest-asyncio", "pytest-lazy-fixtures", "pytest-mock", "pytest-timeout", "time-machine<3",
+        "asyncpg", "beautifulsoup4", "cryptography", "email-validator", "fsspec", "hypothesis", "jinja2", "psutil",
+        "psycopg[binary]", "pydantic-extra-types", "pyjwt", "redis", "starlette", "structlog", "valkey",
+    ),
+    LITESTAR,
+    (
+        "-c", "/dev/null", "--rootdir", ".", "-o", "asyncio_mode=auto",
+        "tests/unit/test_middleware/test_session/test_middleware.py",
+        "tests/unit/test_middleware/test_session/test_integration.py", "tests/unit/test_security/test_session_auth.py",
+    ),
+    dict.fromkeys(
+        ("test_middleware.py::test_session_id_correctness", "test_middleware.py::test_keep_session_id"),
+        "wants the cookie to be what applications know the session by",
+    ),
+    repository=("https://github.com/litestar-org/litestar", "v2.24.0"),
+)  # fmt: skip
 SECURITY = Suite(
     "logging in and out",
     "Flask-Security>=5.9,<5.10",
@@ -183,4 +217,4 @@ AUTHLIB = Suite(
     repository=("https://github.com/authlib/authlib", "v1.7.2"),
 )  # fmt: skip
 
-SUITES = (FLASK_OWN, QUART_OWN, LOGIN_OWN, STARLETTE_OWN, SECURITY, AUTHLIB)
+SUITES = (FLASK_OWN, QUART_OWN, LOGIN_OWN, STARLETTE_OWN, LITESTAR_OWN, SECURITY, AUTHLIB)
