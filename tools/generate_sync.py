@@ -110,7 +110,7 @@ CLIENT_REPLACEMENTS = (
     (r"import asyncio\n", "import time\n"),
     (r"import Callable, Coroutine\n", "import Callable\n"),
     (r"Coroutine\[Any, Any, T\]", "T"),
-    (r"\._async\.api\b", "._sync.api"),
+    (r"\._async\b", "._sync"),
     (r"\bAsync(BaseTransport)\b", r"\1"),
     (r"\bAsyncClient\b", "Client"),
     (r"\baclose\(\)", "close()"),

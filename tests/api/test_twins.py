@@ -42,8 +42,11 @@ def test_a_call_takes_the_same_arguments_on_both(sync: type, twin: type, name: s
 def test_a_call_answers_the_same_on_both_and_is_awaited_on_one(sync: type, twin: type, name: str) -> None:
     ours, theirs = getattr(sync, name), getattr(twin, name)
 
-    named = re.sub(r"_async\.(\w+)\.Async", r"_sync.\1.Sync", str(get_type_hints(theirs)["return"]))
-    assert named == str(get_type_hints(ours)["return"])
+    if name == "connect":  # what it returns is known to type checkers alone
+        assert theirs.__annotations__["return"] == f"Async{ours.__annotations__['return']}"
+    else:
+        named = re.sub(r"_async\.(\w+)\.Async", r"_sync.\1.Sync", str(get_type_hints(theirs)["return"]))
+        assert named == str(get_type_hints(ours)["return"])
     assert not inspect.iscoroutinefunction(ours)
     if name not in NOT_AWAITED:
         assert inspect.iscoroutinefunction(theirs)

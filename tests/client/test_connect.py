@@ -283,7 +283,7 @@ def test_a_name_that_is_not_offered_says_so(st: Any) -> None:
 
 def test_tokens_are_passed_on(st: Any) -> None:
     ann, agent = st.open_session("ann"), st.open_session("agent")
-    ticket = st.issue_token(ann.id, "ticket", transferable=True, uses=3)
+    ticket = st.issue_token(ann.id, "ticket", transferable=True, uses=3, tag="passed on")
     loan = st.lend_token(ticket.secret, borrower="agent")
     used = st.consume_token(loan.secret)
     st.recall_token(ticket.id)
@@ -292,7 +292,7 @@ def test_tokens_are_passed_on(st: Any) -> None:
         st.accept_offer(ticket.id, receiver="cyn", price=5, currency="EUR")
     bought = st.accept_offer(ticket.id, receiver="bob", price="5.00", currency="EUR", settlement="payment 7")
     released = st.release_token(ticket.id, owner="bob")
-    next_one = st.claim_next_token(session_key=agent.secret)
+    next_one = st.claim_next_token(session_key=agent.secret, tag="passed on")
 
     assert (used.borrower, used.uses_left, bought.token.owner) == ("agent", 2, "bob")
     assert st.verify_token(loan.secret) is None

@@ -1,5 +1,20 @@
 // Generated from the service's OpenAPI document by tools/generate_js_types.py; change that and run it again.
 
+/** Take an offered token, for what was seen of the offer. */
+export interface AcceptOffer {
+  /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */
+  receiver: string;
+  /** As it was seen; null: none was. */
+  price?: number | string | null;
+  currency?: string | null;
+  settlement?: string | null;
+}
+
+/** Who acts for the owner (RFC 8693, section 4.1). */
+export interface Actor {
+  sub: string;
+}
+
 /** Tell an address of events from now on. */
 export interface AddWebhook {
   /** https:// and a host. */
@@ -61,10 +76,30 @@ export interface ChangeWebhook {
   is_on?: boolean;
 }
 
+/** Take the token that has been unassigned for longest. */
+export interface ClaimNextToken {
+  /** The id (ses_…) or secret (sts_…) of a living session. */
+  session: string;
+  tag?: string | null;
+}
+
 /** Take an unassigned token into a living session. */
 export interface ClaimToken {
   /** The id (ses_…) or secret (sts_…) of a living session. */
   session: string;
+}
+
+/** The token that was taken and its secret, both null where none waits. */
+export interface Claimed {
+  token: TokenShape | null;
+  /** The bearer string: shown this once and kept nowhere. */
+  secret: string | null;
+}
+
+/** Use a counted token up. */
+export interface ConsumeToken {
+  /** How many uses, all of them or none. */
+  amount?: number;
 }
 
 /** Make a service key. */
@@ -103,6 +138,8 @@ export interface DeadEvent {
   owner: string | null;
   reason: string | null;
   previous_owner: string | null;
+  /** Price, currency and settlement of a sale; borrower and end of a loan. */
+  terms: Record<string, unknown> | null;
   attempts: number;
   /** What was answered last. */
   why: string;
@@ -165,6 +202,8 @@ export interface EventShape {
   owner: string | null;
   reason: string | null;
   previous_owner: string | null;
+  /** Price, currency and settlement of a sale; borrower and end of a loan. */
+  terms: Record<string, unknown> | null;
 }
 
 /** Why something is as it is. */
@@ -181,6 +220,18 @@ export interface ExplanationShape {
   owner: string | null;
   /** Sentences that say how it came to that. */
   because: string[];
+}
+
+/** Hand on what an owner may hand on. */
+export interface HandOver {
+  /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */
+  receiver: string;
+  limit?: number | null;
+}
+
+/** How many tokens were handed over. */
+export interface Handed {
+  handed: number;
 }
 
 /** What RFC 7662 answers: ``active`` alone for whatever is not alive. ``exp`` and ``iat`` are whole seconds. */
@@ -201,6 +252,8 @@ export interface Introspection {
   st_kind?: string;
   st_epoch?: number;
   st_value?: unknown;
+  act?: Actor;
+  st_uses_left?: number;
   st_expires_at?: number;
 }
 
@@ -214,6 +267,7 @@ export interface IssueToken {
   timeout?: number | null;
   /** Seconds; null: never. */
   disownment_timeout?: number | null;
+  uses?: number | null;
   tag?: string | null;
   scope?: string | null;
   audience?: string[] | string | null;
@@ -238,8 +292,8 @@ export interface IssuedSession {
 /** A token and its secret. */
 export interface IssuedToken {
   token: TokenShape;
-  /** The bearer string: shown this once and kept nowhere. */
-  secret: string;
+  /** The bearer string, shown this once; null: it waits for a claim. */
+  secret: string | null;
 }
 
 /** A webhook and the key that signs what it is told. */
@@ -280,6 +334,14 @@ export interface KeyShape {
   last_used_at: number | null;
 }
 
+/** Let a borrower use a token under a secret of their own. */
+export interface LendToken {
+  /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */
+  borrower: string;
+  /** Seconds; needed where the borrower has no session. */
+  until?: number | null;
+}
+
 /** Which entries of the audit log to list. */
 export interface ListAudit {
   /** What happened, such as session_ended. */
@@ -306,6 +368,18 @@ export interface ListEvents {
   after?: string;
   /** Only what concerns them, as owner or as the one before. */
   owner?: string;
+  /** 1 to 500. */
+  limit?: number;
+}
+
+/** Which owners to list. */
+export interface ListOwners {
+  /** Those who are disabled; else those with living sessions. */
+  disabled?: boolean;
+  /** Also visitors before a log-in. */
+  anonymous?: boolean;
+  /** The next of the page before. */
+  after?: string;
   /** 1 to 500. */
   limit?: number;
 }
@@ -370,6 +444,9 @@ export interface OfferToken {
   price?: number | string | null;
   currency?: string | null;
   gift?: boolean;
+  to?: string | null;
+  /** Seconds for which it is theirs alone. */
+  until?: number | null;
   /** Only if the record still has this version (or send If-Match). */
   version?: number;
 }
@@ -421,6 +498,25 @@ export interface OwnerNamed {
   owner: string;
 }
 
+/** A page of owners. */
+export interface OwnerPage {
+  owners: OwnerShape[];
+  /** For the next page; null when that was all. */
+  next: string | null;
+  unreadable: string[];
+}
+
+/** An owner. */
+export interface OwnerShape {
+  /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */
+  owner: string;
+  /** Those that ran out of time and were not swept are counted too. */
+  sessions: number;
+  /** The opening of their oldest living session. */
+  since: number | null;
+  disabled_at: number | null;
+}
+
 /** Whether an owner is disabled, and whether this request made it so. */
 export interface OwnerState {
   owner: string;
@@ -440,10 +536,34 @@ export interface ProblemBody {
   error_description?: string | null;
 }
 
+/** End the loans of a token. */
+export interface RecallToken {
+  borrower?: string | null;
+}
+
 /** Give a token a new secret. */
 export interface ReissueToken {
   /** Its present owner; null for a free token. */
   owner: string | null;
+}
+
+/** Put a token back among the unassigned ones. */
+export interface ReleaseToken {
+  /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */
+  owner: string;
+}
+
+/** Give an owner another name. */
+export interface RenameOwner {
+  /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */
+  owner: string;
+  /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */
+  to: string;
+}
+
+/** How many sessions and tokens have another owner's name now. */
+export interface Renamed {
+  renamed: number;
 }
 
 /** Send again what was given up, or everything after an event. */
@@ -576,6 +696,13 @@ export interface TokenShape {
   tag: string | null;
   scope: string | null;
   audience: string[];
+  /** How often it can still be used up; null: not counted. */
+  uses_left: number | null;
+  /** The owner to whom alone it is offered. */
+  reserved_for: string | null;
+  reserved_until: number | null;
+  /** Who uses it on loan, where that is who asks. */
+  borrower: string | null;
   client_id: string | null;
 }
 

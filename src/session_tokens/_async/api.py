@@ -6,12 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..settings import Duration
-from .auditing import AsyncAuditCommands
-from .events import AsyncEventCommands
-from .log_in import AsyncLogInCommands
-from .owners import AsyncOwnerCommands
-from .passing import AsyncPassingCommands
-from .settings import AsyncSettingCommands
+from .commands import AsyncCommands
 
 if TYPE_CHECKING:  # it stands on this, and on a library that only those need who connect
     from ssl import SSLContext
@@ -19,14 +14,7 @@ if TYPE_CHECKING:  # it stands on this, and on a library that only those need wh
     from ..client.async_client import AsyncRemoteTokens
 
 
-class AsyncSessionTokens(
-    AsyncLogInCommands,
-    AsyncPassingCommands,
-    AsyncEventCommands,
-    AsyncSettingCommands,
-    AsyncAuditCommands,
-    AsyncOwnerCommands,
-):
+class AsyncSessionTokens(AsyncCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

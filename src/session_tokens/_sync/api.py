@@ -7,12 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..settings import Duration
-from .auditing import SyncAuditCommands
-from .events import SyncEventCommands
-from .log_in import SyncLogInCommands
-from .owners import SyncOwnerCommands
-from .passing import SyncPassingCommands
-from .settings import SyncSettingCommands
+from .commands import SyncCommands
 
 if TYPE_CHECKING:  # it stands on this, and on a library that only those need who connect
     from ssl import SSLContext
@@ -20,14 +15,7 @@ if TYPE_CHECKING:  # it stands on this, and on a library that only those need wh
     from ..client.blocking_client import RemoteTokens
 
 
-class SessionTokens(
-    SyncLogInCommands,
-    SyncPassingCommands,
-    SyncEventCommands,
-    SyncSettingCommands,
-    SyncAuditCommands,
-    SyncOwnerCommands,
-):
+class SessionTokens(SyncCommands):
     """Sessions, and the tokens that live under them, on one store.
 
     Every command is atomic: it is done whole, or raises and has changed nothing. ``verify_*`` and ``get_*`` answer

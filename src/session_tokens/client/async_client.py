@@ -11,7 +11,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 
 import httpx2
 
-from .._async.api import AsyncSessionTokens
+from .._async.commands import AsyncCommands
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..records import Session, Token
 from ..settings import Duration
@@ -96,7 +96,7 @@ class AsyncRemoteTokens:
         return f"AsyncRemoteTokens({str(self._http.base_url)!r})"
 
     def __getattr__(self, name: str) -> NoReturn:
-        if not name.startswith("_") and hasattr(AsyncSessionTokens, name):
+        if not name.startswith("_") and hasattr(AsyncCommands, name):
             raise NotOffered(f"{name} is not offered over HTTP; it works where the store is")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -151,44 +151,44 @@ class AsyncRemoteTokens:
         """Return the living token of an id, ``None`` for everything else; see ``SessionTokens``."""
         return await _get_token(self, id) if is_id(TOKEN_ID, id) else None
 
-    open_session = remote(AsyncSessionTokens.open_session)
-    log_in = remote(AsyncSessionTokens.log_in)
-    rotate_session = remote(AsyncSessionTokens.rotate_session)
-    detach_session = remote(AsyncSessionTokens.detach_session)
-    attach_session = remote(AsyncSessionTokens.attach_session)
-    change_session = remote(AsyncSessionTokens.change_session)
-    update_session_data = remote(AsyncSessionTokens.update_session_data)
-    destroy_session = remote(AsyncSessionTokens.destroy_session)
-    destroy_sessions = remote(AsyncSessionTokens.destroy_sessions)
-    disable_owner = remote(AsyncSessionTokens.disable_owner)
-    enable_owner = remote(AsyncSessionTokens.enable_owner)
-    list_sessions = remote(AsyncSessionTokens.list_sessions)
-    issue_token = remote(AsyncSessionTokens.issue_token)
-    transfer_token = remote(AsyncSessionTokens.transfer_token)
-    claim_token = remote(AsyncSessionTokens.claim_token)
-    reissue_token = remote(AsyncSessionTokens.reissue_token)
-    offer_token = remote(AsyncSessionTokens.offer_token)
-    withdraw_token = remote(AsyncSessionTokens.withdraw_token)
-    accept_offer = remote(AsyncSessionTokens.accept_offer)
-    lend_token = remote(AsyncSessionTokens.lend_token)
-    recall_token = remote(AsyncSessionTokens.recall_token)
-    consume_token = remote(AsyncSessionTokens.consume_token)
-    release_token = remote(AsyncSessionTokens.release_token)
-    claim_next_token = remote(AsyncSessionTokens.claim_next_token)
-    hand_over = remote(AsyncSessionTokens.hand_over)
-    change_token = remote(AsyncSessionTokens.change_token)
-    destroy_token = remote(AsyncSessionTokens.destroy_token)
-    list_tokens = remote(AsyncSessionTokens.list_tokens)
-    events = remote(AsyncSessionTokens.events)
-    explain = remote(AsyncSessionTokens.explain)
-    list_audit = remote(AsyncSessionTokens.list_audit)
-    list_owners = remote(AsyncSessionTokens.list_owners)
-    list_disabled_owners = remote(AsyncSessionTokens.list_disabled_owners)
-    rename_owner = remote(AsyncSessionTokens.rename_owner)
-    list_settings = remote(AsyncSessionTokens.list_settings)
-    set_setting = remote(AsyncSessionTokens.set_setting)
-    unset_setting = remote(AsyncSessionTokens.unset_setting)
+    open_session = remote(AsyncCommands.open_session)
+    log_in = remote(AsyncCommands.log_in)
+    rotate_session = remote(AsyncCommands.rotate_session)
+    detach_session = remote(AsyncCommands.detach_session)
+    attach_session = remote(AsyncCommands.attach_session)
+    change_session = remote(AsyncCommands.change_session)
+    update_session_data = remote(AsyncCommands.update_session_data)
+    destroy_session = remote(AsyncCommands.destroy_session)
+    destroy_sessions = remote(AsyncCommands.destroy_sessions)
+    disable_owner = remote(AsyncCommands.disable_owner)
+    enable_owner = remote(AsyncCommands.enable_owner)
+    list_sessions = remote(AsyncCommands.list_sessions)
+    issue_token = remote(AsyncCommands.issue_token)
+    transfer_token = remote(AsyncCommands.transfer_token)
+    claim_token = remote(AsyncCommands.claim_token)
+    reissue_token = remote(AsyncCommands.reissue_token)
+    offer_token = remote(AsyncCommands.offer_token)
+    withdraw_token = remote(AsyncCommands.withdraw_token)
+    accept_offer = remote(AsyncCommands.accept_offer)
+    lend_token = remote(AsyncCommands.lend_token)
+    recall_token = remote(AsyncCommands.recall_token)
+    consume_token = remote(AsyncCommands.consume_token)
+    release_token = remote(AsyncCommands.release_token)
+    claim_next_token = remote(AsyncCommands.claim_next_token)
+    hand_over = remote(AsyncCommands.hand_over)
+    change_token = remote(AsyncCommands.change_token)
+    destroy_token = remote(AsyncCommands.destroy_token)
+    list_tokens = remote(AsyncCommands.list_tokens)
+    events = remote(AsyncCommands.events)
+    explain = remote(AsyncCommands.explain)
+    list_audit = remote(AsyncCommands.list_audit)
+    list_owners = remote(AsyncCommands.list_owners)
+    list_disabled_owners = remote(AsyncCommands.list_disabled_owners)
+    rename_owner = remote(AsyncCommands.rename_owner)
+    list_settings = remote(AsyncCommands.list_settings)
+    set_setting = remote(AsyncCommands.set_setting)
+    unset_setting = remote(AsyncCommands.unset_setting)
 
 
-_get_session = remote(AsyncSessionTokens.get_session)
-_get_token = remote(AsyncSessionTokens.get_token)
+_get_session = remote(AsyncCommands.get_session)
+_get_token = remote(AsyncCommands.get_token)

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 
 import httpx2
 
-from .._sync.api import SessionTokens
+from .._sync.commands import SyncCommands
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..records import Session, Token
 from ..settings import Duration
@@ -95,7 +95,7 @@ class RemoteTokens:
         return f"RemoteTokens({str(self._http.base_url)!r})"
 
     def __getattr__(self, name: str) -> NoReturn:
-        if not name.startswith("_") and hasattr(SessionTokens, name):
+        if not name.startswith("_") and hasattr(SyncCommands, name):
             raise NotOffered(f"{name} is not offered over HTTP; it works where the store is")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -148,44 +148,44 @@ class RemoteTokens:
         """Return the living token of an id, ``None`` for everything else; see ``SessionTokens``."""
         return _get_token(self, id) if is_id(TOKEN_ID, id) else None
 
-    open_session = remote(SessionTokens.open_session)
-    log_in = remote(SessionTokens.log_in)
-    rotate_session = remote(SessionTokens.rotate_session)
-    detach_session = remote(SessionTokens.detach_session)
-    attach_session = remote(SessionTokens.attach_session)
-    change_session = remote(SessionTokens.change_session)
-    update_session_data = remote(SessionTokens.update_session_data)
-    destroy_session = remote(SessionTokens.destroy_session)
-    destroy_sessions = remote(SessionTokens.destroy_sessions)
-    disable_owner = remote(SessionTokens.disable_owner)
-    enable_owner = remote(SessionTokens.enable_owner)
-    list_sessions = remote(SessionTokens.list_sessions)
-    issue_token = remote(SessionTokens.issue_token)
-    transfer_token = remote(SessionTokens.transfer_token)
-    claim_token = remote(SessionTokens.claim_token)
-    reissue_token = remote(SessionTokens.reissue_token)
-    offer_token = remote(SessionTokens.offer_token)
-    withdraw_token = remote(SessionTokens.withdraw_token)
-    accept_offer = remote(SessionTokens.accept_offer)
-    lend_token = remote(SessionTokens.lend_token)
-    recall_token = remote(SessionTokens.recall_token)
-    consume_token = remote(SessionTokens.consume_token)
-    release_token = remote(SessionTokens.release_token)
-    claim_next_token = remote(SessionTokens.claim_next_token)
-    hand_over = remote(SessionTokens.hand_over)
-    change_token = remote(SessionTokens.change_token)
-    destroy_token = remote(SessionTokens.destroy_token)
-    list_tokens = remote(SessionTokens.list_tokens)
-    events = remote(SessionTokens.events)
-    explain = remote(SessionTokens.explain)
-    list_audit = remote(SessionTokens.list_audit)
-    list_owners = remote(SessionTokens.list_owners)
-    list_disabled_owners = remote(SessionTokens.list_disabled_owners)
-    rename_owner = remote(SessionTokens.rename_owner)
-    list_settings = remote(SessionTokens.list_settings)
-    set_setting = remote(SessionTokens.set_setting)
-    unset_setting = remote(SessionTokens.unset_setting)
+    open_session = remote(SyncCommands.open_session)
+    log_in = remote(SyncCommands.log_in)
+    rotate_session = remote(SyncCommands.rotate_session)
+    detach_session = remote(SyncCommands.detach_session)
+    attach_session = remote(SyncCommands.attach_session)
+    change_session = remote(SyncCommands.change_session)
+    update_session_data = remote(SyncCommands.update_session_data)
+    destroy_session = remote(SyncCommands.destroy_session)
+    destroy_sessions = remote(SyncCommands.destroy_sessions)
+    disable_owner = remote(SyncCommands.disable_owner)
+    enable_owner = remote(SyncCommands.enable_owner)
+    list_sessions = remote(SyncCommands.list_sessions)
+    issue_token = remote(SyncCommands.issue_token)
+    transfer_token = remote(SyncCommands.transfer_token)
+    claim_token = remote(SyncCommands.claim_token)
+    reissue_token = remote(SyncCommands.reissue_token)
+    offer_token = remote(SyncCommands.offer_token)
+    withdraw_token = remote(SyncCommands.withdraw_token)
+    accept_offer = remote(SyncCommands.accept_offer)
+    lend_token = remote(SyncCommands.lend_token)
+    recall_token = remote(SyncCommands.recall_token)
+    consume_token = remote(SyncCommands.consume_token)
+    release_token = remote(SyncCommands.release_token)
+    claim_next_token = remote(SyncCommands.claim_next_token)
+    hand_over = remote(SyncCommands.hand_over)
+    change_token = remote(SyncCommands.change_token)
+    destroy_token = remote(SyncCommands.destroy_token)
+    list_tokens = remote(SyncCommands.list_tokens)
+    events = remote(SyncCommands.events)
+    explain = remote(SyncCommands.explain)
+    list_audit = remote(SyncCommands.list_audit)
+    list_owners = remote(SyncCommands.list_owners)
+    list_disabled_owners = remote(SyncCommands.list_disabled_owners)
+    rename_owner = remote(SyncCommands.rename_owner)
+    list_settings = remote(SyncCommands.list_settings)
+    set_setting = remote(SyncCommands.set_setting)
+    unset_setting = remote(SyncCommands.unset_setting)
 
 
-_get_session = remote(SessionTokens.get_session)
-_get_token = remote(SessionTokens.get_token)
+_get_session = remote(SyncCommands.get_session)
+_get_token = remote(SyncCommands.get_token)
