@@ -163,17 +163,18 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Let it hang: it keeps its connections and answers nothing."""
-        for pid in self._all_pids():
+        for pid in self.pids():
             os.kill(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a hanging server go on."""
         assert self._process is not None
         # runuser stops itself when what it runs is stopped.
-        for pid in {self._process.pid, *self._all_pids()}:
+        for pid in {self._process.pid, *self.pids()}:
             os.kill(pid, signal.SIGCONT)
 
-    def _all_pids(self) -> list[int]:
+    def pids(self) -> list[int]:
+        """Return its processes: the server's own, then one for each connection and what it does beside."""
         pid = self.pid
         children = [
             int(status.parent.name)

@@ -63,6 +63,10 @@ class ValkeyServer:
         """Its address."""
         return f"valkey://127.0.0.1:{self.port}/0"
 
+    def pids(self) -> list[int]:
+        """Return its process, as long as it runs."""
+        return [] if self._process is None else [self._process.pid]
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         command = [
