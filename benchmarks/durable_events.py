@@ -6,9 +6,8 @@ that keeps none. The server's own processor time is counted turn by turn: no two
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -90,12 +89,10 @@ def _spent(spent: list[float], count: int) -> Measured:
 
 
 def _processor_s(pids: Sequence[int]) -> float:
-    """Return the processor time of processes and of their children that are over."""
-    total = 0
+    """Return the processor time of processes, all their threads together."""
+    spent_ns = 0
     for pid in pids:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
-            continue  # it has just ended, and is counted with its parent
-        total += sum(map(int, fields[11:15]))
-    return total / os.sysconf("SC_CLK_TCK")
+        for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                spent_ns += int(thread.read_text().split()[0])
+    return spent_ns / 1e9
