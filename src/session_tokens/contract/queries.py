@@ -224,8 +224,12 @@ def leads_somewhere(value: Any) -> bool:
 def is_lost(queries: Sequence[Query], found: Sequence[Answered]) -> bool:
     """Whether a look-up key among what was asked found nothing."""
     for query, answer in zip(queries, found, strict=True):
-        is_looked_up = isinstance(query, Get) and query.what in BY_LOOKUP
-        if is_looked_up and isinstance(answer, Result) and not leads_somewhere(answer.value):
+        if (  # mostly it found something
+            isinstance(answer, Result)
+            and not leads_somewhere(answer.value)
+            and isinstance(query, Get)
+            and query.what in BY_LOOKUP
+        ):
             return True
     return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 
@@ -24,13 +25,13 @@ class Answers(Collector):
     """Counts answered requests and their times in plain numbers: one loop serves all, so no lock is needed."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, int], int] = {}
+        self._counts: defaultdict[tuple[str, str, int], int] = defaultdict(int)
         self._times: dict[str, tuple[list[int], list[float]]] = {}
 
     def add(self, route: str, method: str, status: int, duration_s: float) -> None:
         """Count one."""
         place = (route, method if method in METHODS else "other", status)
-        self._counts[place] = self._counts.get(place, 0) + 1
+        self._counts[place] += 1
         times = self._times.get(route)
         if times is None:
             times = self._times[route] = ([0] * (len(BUCKETS_S) + 1), [0.0])

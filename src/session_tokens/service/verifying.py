@@ -6,6 +6,7 @@ Where a use has to be written down, or a record cannot be read, the secret is ve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from .._async.api import AsyncSessionTokens
 from ..contract.queries import Get, Query, SessionResult, Snapshot, TokenResult
@@ -16,13 +17,15 @@ from ..rules.expiry import shown_until, touch_is_due
 
 def verification(keyring: Keyring, secret: str) -> Sequence[Query]:
     """Return what verifying a secret asks the store; nothing for a string that cannot be one."""
-    if is_secret(TOKEN_SECRET, secret):
-        first, *others = keyring.lookups(secret)
-        return (Get("token_lookup", first, tuple(others)),)
-    if is_session_secret(secret):
-        first, *others = keyring.lookups(secret)
-        return (Get("session_lookup", first, tuple(others)),)
-    return ()
+    if secret.startswith(TOKEN_SECRET):
+        what: Literal["token_lookup", "session_lookup"] = "token_lookup"
+        is_one = is_secret(TOKEN_SECRET, secret)
+    else:
+        what, is_one = "session_lookup", is_session_secret(secret)
+    if not is_one:
+        return ()
+    first, *others = keyring.lookups(secret)
+    return (Get(what, first, tuple(others)),)
 
 
 async def verified_token(

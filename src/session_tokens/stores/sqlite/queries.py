@@ -114,8 +114,8 @@ class Records(Rows):
             return self._found_anew(queries, now)
         lately = self._results_lately
         results = [lately.get(query) for query in queries]
-        missing = [query for query, result in zip(queries, results, strict=True) if result is None]
-        if missing:
+        if None in results:
+            missing = [query for query, result in zip(queries, results, strict=True) if result is None]
             read = iter(self._found_anew(missing, now))
             results = [result or next(read) for result in results]
             if len(missing) < len(queries) and not self._is_unchanged():  # else not all as of one instant
