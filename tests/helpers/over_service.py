@@ -17,6 +17,7 @@ from session_tokens.service_keys.keys import create_key
 from session_tokens.settings import Settings
 from session_tokens.testing.checks.listings import ListingChecks
 from session_tokens.testing.checks.log_in import LogInChecks
+from session_tokens.testing.checks.passing import PassingChecks
 from session_tokens.testing.checks.races import RaceChecks
 from session_tokens.testing.checks.sessions import SessionChecks
 from session_tokens.testing.checks.tokens import TokenChecks
@@ -24,7 +25,9 @@ from session_tokens.testing.harness import checks_of
 from tests.helpers.conformance import ByUrl
 
 ADDRESS = "http://localhost"
-SUITES: tuple[type, ...] = (SessionChecks, TokenChecks, LogInChecks, ListingChecks, RaceChecks)
+SUITES: tuple[type, ...] = (
+    SessionChecks, TokenChecks, PassingChecks, LogInChecks, ListingChecks, RaceChecks,
+)  # fmt: skip
 """The checks of what the API does; the others look into a store."""
 
 

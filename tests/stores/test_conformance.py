@@ -10,6 +10,7 @@ import valkey
 
 from session_tokens.contract.store import BlockingStore
 from session_tokens.testing.checks.events import EventChecks
+from session_tokens.testing.checks.passing import PassingChecks
 from session_tokens.testing.checks.queries import OtherQueryChecks
 from session_tokens.testing.checks.races import RaceChecks
 from session_tokens.testing.checks.transactions import IsolationChecks
@@ -82,7 +83,7 @@ class TestPostgres(OnPostgres):
 
 
 # Questions and transactions are this store's own; what the rules make of them is asked in full by `make prove`.
-@only_checks_of(OtherQueryChecks, IsolationChecks, RaceChecks, EventChecks)
+@only_checks_of(OtherQueryChecks, IsolationChecks, RaceChecks, PassingChecks, EventChecks)
 @pytest.mark.needs_mariadb
 class TestMariaDB(OnMariaDB):
     @pytest.fixture(autouse=True)

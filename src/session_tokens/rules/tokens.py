@@ -197,8 +197,13 @@ def transfer_token(
         allowed = giver is None or giver == token.previous_owner
     if not allowed:
         raise NotOwner("the giver does not own the token; get_token() shows its owner", id=token.id)
-    refuse_others(token, receiver)
-    return hand_to(tx, stored, token, receiver, lookup, None)
+    if token.details is not NO_TOKEN_DETAILS:
+        refuse_others(token, receiver)
+    session = receiving_session(tx, receiver)  # as in hand_to(), on the way of every transfer
+    held = token.held_by(receiver, None if session is None else session.id, lookup, tx.now)
+    tx.put_token(stored, held)
+    tx.note((TOKEN_TRANSFERRED, held, held.previous_owner))
+    return held
 
 
 def refuse_others(token: Token, receiver: str) -> None:
@@ -207,7 +212,7 @@ def refuse_others(token: Token, receiver: str) -> None:
     Raises:
         Conflict: it is, until then.
     """
-    if token.details is not NO_TOKEN_DETAILS and token.details.reserved_for not in (None, receiver):
+    if token.details.reserved_for not in (None, receiver):
         raise Conflict("the token is offered to another owner alone; withdraw_token() takes that back", id=token.id)
 
 

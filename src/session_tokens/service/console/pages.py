@@ -29,7 +29,8 @@ WORDS = {
     "key_rotated": "key rotated", "key_revoked": "key revoked", "webhook_added": "webhook added",
     "webhook_changed": "webhook changed", "webhook_rotated": "webhook key rotated",
     "webhook_replayed": "webhook replayed", "webhook_removed": "webhook removed",
-    "setting_changed": "setting changed",
+    "setting_changed": "setting changed", "token_consumed": "used", "token_released": "put back",
+    "token_lent": "lent", "token_recalled": "loans ended",
 }  # fmt: skip
 
 
@@ -169,6 +170,15 @@ async def session_page(tokens: AsyncSessionTokens, activity: Activity, visitor: 
     )
 
 
+def offered_to(token: Token) -> str:
+    """Return to whom a token is offered."""
+    return token.reserved_for or ("everybody" if token.is_sellable else "nobody")
+
+
+HANDS = ("token_issued", "token_transferred", "token_claimed", "token_released")
+"""Kinds of event after which another one holds a token, or nobody."""
+
+
 async def token_page(
     tokens: AsyncSessionTokens, activity: Activity, visitor: Visitor, token: Token, shown: bool
 ) -> Html:
@@ -186,6 +196,9 @@ async def token_page(
             ("Ends", instant(token.expires_at, now_ms=now_ms)),
             ("May wait unassigned", seconds(token.disownment_timeout)),
             ("Price", price_of(token)),
+            ("Offered to", offered_to(token)),
+            ("Tag", token.tag or "none"),
+            ("Uses left", "not counted" if token.uses_left is None else token.uses_left),
             ("Issued by key", token.client_id or "none"),
             ("Version", token.version),
         ]
@@ -196,7 +209,7 @@ async def token_page(
     else:
         value = h("p", h("a", "Show the value", href=at + "?value=shown", class_="button"))
     events = activity.timeline(token.id)
-    hands = [event for event in events if event.kind in ("token_issued", "token_transferred", "token_claimed")]
+    hands = [event for event in events if event.kind in HANDS]
     chain = " → ".join(event.owner or "nobody" for event in hands)
     ending = form(f"{at}/end", visitor, h("button", "End this token", class_="danger"))
     return h(
