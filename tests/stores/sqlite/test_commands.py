@@ -23,7 +23,7 @@ from session_tokens.events import Event
 from session_tokens.records import OwnerEntry, Session, TokenKind
 from session_tokens.rules.listing import stretch
 from session_tokens.rules.sessions import touch_session
-from session_tokens.stores.sqlite import queries as sqlite_records
+from session_tokens.stores.sqlite import rows as sqlite_rows
 from session_tokens.stores.sqlite import writer as sqlite_writer
 from session_tokens.stores.sqlite.store import SqliteStore, open_sqlite
 from tests.helpers.sqlite_files import PEPPER, add_session, add_token, behind, forget_session, opened, relabel
@@ -293,9 +293,10 @@ async def test_a_rule_with_a_bug_fails_alone(store: SqliteStore) -> None:
 def test_what_is_remembered_is_bounded_and_strangers_guesses_are_not(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_records, "REMEMBERED_MAX", 3)
+    monkeypatch.setattr(sqlite_rows, "REMEMBERED_MAX", 3)
     for number in range(10):
         store.run_now(add_session, f"s{number}", "ann", store.clock)
+        store.run_now(relabel, f"s{number}", "one")
     for number in range(10):
         assert store.find_session_now([f"lookup of s{number}"])[1] is not None
         assert store.find_session_now([f"guess {number}"])[1] is None
@@ -303,6 +304,8 @@ def test_what_is_remembered_is_bounded_and_strangers_guesses_are_not(
 
     assert 0 < len(records._sessions_lately) <= 3
     assert 0 < len(records._checked) <= 3
+    assert store._writer._records is not None
+    assert 0 < len(store._writer._records._checked) <= 3
     store._readers.give(records)
 
 

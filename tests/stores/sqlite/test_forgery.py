@@ -54,6 +54,21 @@ ATTACKS = {
 }
 
 
+def test_what_the_writer_has_read_or_written_is_checked_again_once_it_was_changed(
+    store: SqliteStore, path: Path
+) -> None:
+    def read(tx: Transaction, kind: str, id: str) -> object:
+        return tx.session(id) if kind == "sessions" else tx.token(id)
+
+    for kind, id in (("sessions", "s eve"), ("tokens", "t eve")):
+        assert store.run_now(read, kind, id) is store.run_now(read, kind, id)
+        behind(path, f"UPDATE {kind} SET deadline = deadline + 1 WHERE id = '{id}'")
+        with pytest.raises(CorruptRecord):
+            store.run_now(read, kind, id)
+        behind(path, f"UPDATE {kind} SET deadline = deadline - 1 WHERE id = '{id}'")
+        assert store.run_now(read, kind, id) is not None
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_changed_session_answers_nothing_and_alarms(
     attack: str, store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture

@@ -6,14 +6,17 @@ Only columns that changed are written: an update of all would rewrite every inde
 from __future__ import annotations
 
 import sqlite3
+from itertools import compress
+from operator import ne
 from typing import Any
 
 from ...contract.changes import Changes
 from ...crypto.minting import Keyring
-from ..common.kinds import IDEMPOTENCY, KINDS, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
-from ..common.record_codec import Row, idempotency_row, mac_of
-from ..common.sql_tables import SIGNED, columns_of
+from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from ..common.record_codec import Row, idempotency_row, mac_of, trimmed
+from ..common.sql_tables import SIGNED
 from .event_log import append_events
+from .rows import CheckedRows, remember
 
 
 class Applier:
@@ -23,18 +26,18 @@ class Applier:
         connection: the writer's.
         beginning: how the names of the tables begin.
         keyring: signs the rows.
+        checked: gets the tokens that are written, each of which is mostly read again soon.
     """
 
-    def __init__(self, connection: sqlite3.Connection, table_prefix: str, keyring: Keyring) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, table_prefix: str, keyring: Keyring, checked: CheckedRows
+    ) -> None:
+        self._checked = checked
         self._connection = connection
         self._execute = connection.execute
         self._beginning = table_prefix
         self._keyring = keyring
-        self._inserts = {
-            kind.name: f"INTO {table_prefix}{kind.table} ({columns_of(kind)}) "
-            f"VALUES ({', '.join('?' * (len(kind.columns) + 1))})"
-            for kind in KINDS.values()
-        }
+        self._inserts: dict[tuple[str, str, int], str] = {}
         self._updates: dict[tuple[str, tuple[int, ...]], str] = {}
 
     def apply(self, changes: Changes, now: int) -> None:
@@ -86,7 +89,8 @@ class Applier:
         """Create, replace or delete a record."""
         if old is None:
             assert new is not None, "a change from nothing to nothing"
-            self._insert(kind, kind.row(new), "INSERT")
+            row = kind.row(new)
+            self._remember(kind, row, self._insert(kind, row, "INSERT"), new)
             return
         before, stamp = kind.row(old), kind.stamp_place
         if new is None:
@@ -95,13 +99,30 @@ class Applier:
         else:
             after = kind.row(new)
             assert after[0] == before[0], "a record keeps its key"
-            changed = tuple([place for place, value in enumerate(before) if value != after[place]])
-            values = [*[after[place] for place in changed], self._mac(kind, after), before[0], before[stamp]]
+            changed = tuple(compress(range(len(after)), map(ne, before, after)))
+            mac = self._mac(kind, after)
+            values = [*[after[place] for place in changed], mac, before[0], before[stamp]]
             count = self._execute(self._update_of(kind, changed), values).rowcount
+            self._remember(kind, after, mac, new)
         assert count == 1, f"a row of {kind.table} is not as it was read, under the lock"
 
-    def _insert(self, kind: Kind, row: Row, verb: str) -> None:
-        self._execute(f"{verb} {self._inserts[kind.name]}", (*row, self._mac(kind, row)))
+    def _insert(self, kind: Kind, row: Row, verb: str) -> str:
+        """Write a new row and return its MAC. What is absent at its end is not named: a NULL is dear to bind."""
+        row = trimmed(row)
+        statement = self._inserts.get((verb, kind.name, len(row)))
+        if statement is None:
+            columns = ", ".join([*kind.names[: len(row)], SIGNED])
+            marks = ", ".join("?" * (len(row) + 1))
+            statement = f"{verb} INTO {self._beginning}{kind.table} ({columns}) VALUES ({marks})"
+            self._inserts[verb, kind.name, len(row)] = statement
+        mac = self._mac(kind, row)
+        self._execute(statement, (*row, mac))
+        return mac
+
+    def _remember(self, kind: Kind, row: Row, mac: str, record: Any) -> None:
+        """Keep what a token's row says: it holds for an equal row only, so also where this one is rolled back."""
+        if kind is TOKEN:  # a session may have come from another store, with its clock
+            remember(self._checked, str(row[0]), ((*row, mac), record))
 
     def _mac(self, kind: Kind, row: Row) -> str:
         return mac_of(self._keyring, self._beginning + kind.table, row)

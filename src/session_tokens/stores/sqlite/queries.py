@@ -28,15 +28,13 @@ from ...records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from ..common.kinds import IDEMPOTENCY, OWNER, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN
 from ..common.record_codec import Setting
 from ..common.sql_tables import columns_of
-from .rows import PLACE_OF, Rows, asked_for
+from .rows import PLACE_OF, Rows, asked_for, remember
 
 K = TypeVar("K")
 T = TypeVar("T")
 
 PEPPERS_MAX = 16
 """Live peppers of one store; a secret is looked up under each of them."""
-REMEMBERED_MAX = 16_384
-"""Rows that a store remembers to have checked: about 25 MB."""
 
 TokenNow = tuple[Token | None, Session | None, OwnerEntry | None]
 """A token in the session where it is now, that one, and its owner's entry; see ``TokenResult.followed``."""
@@ -70,7 +68,7 @@ class Records(Rows):
         if found is None or not self._is_unchanged():
             found = self.session_found("lookup", lookups)
             if found.session is not None:  # strangers' guesses are not worth remembering
-                _remember(self._sessions_lately, lookups[0], found)
+                remember(self._sessions_lately, lookups[0], found)
         return found
 
     def token_lately(self, lookups: Sequence[str]) -> TokenNow:
@@ -79,7 +77,7 @@ class Records(Rows):
         if found is None or not self._is_unchanged():
             found = self.token_found("lookup", lookups).followed()
             if found[0] is not None:
-                _remember(self._tokens_lately, lookups[0], found)
+                remember(self._tokens_lately, lookups[0], found)
         return found
 
     def _is_unchanged(self) -> bool:
@@ -126,7 +124,7 @@ class Records(Rows):
         results = self.found(queries, now)
         for query, result in zip(queries, results, strict=True):
             if result.value is not None and result.value[0] is not None:  # a stranger's guess, as above
-                _remember(self._results_lately, query, result)
+                remember(self._results_lately, query, result)
         return results
 
     # One record with what it is judged by.
@@ -140,7 +138,7 @@ class Records(Rows):
         if checked is not None and checked[0] == row:
             return checked[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         found = self._session_with_entry(asked_for(row, PLACE_OF[column], keys))
-        _remember(self._checked, keys[0], (row, found))
+        remember(self._checked, keys[0], (row, found))
         return found
 
     def token_found(self, column: str, keys: Sequence[str]) -> TokenResult:
@@ -153,7 +151,7 @@ class Records(Rows):
             found: TokenResult = checked[1]  # an equal row was found for the same question
         else:
             found = self._token_with_session(asked_for(row, PLACE_OF[column], keys))
-            _remember(self._checked, keys[0], (row, found))
+            remember(self._checked, keys[0], (row, found))
         if found.session is None or found.session.details.successor is None:
             return found
         if self.connection.in_transaction:
@@ -180,12 +178,12 @@ class Records(Rows):
     def session(self, id: str) -> Session | None:
         """The session of an id."""
         row = self._first(self._session_where["id"], (id,))
-        return None if row is None else self._session(asked_for(row, 0, (id,)))
+        return None if row is None else self._known(asked_for(row, 0, (id,)), self._session)
 
     def session_by_lookup(self, lookup: str) -> Session | None:
         """The session whose present secret is looked up by that."""
         row = self._first(self._session_where["lookup"], (lookup,))
-        return None if row is None else self._session(asked_for(row, 2, (lookup,)))
+        return None if row is None else self._known(asked_for(row, 2, (lookup,)), self._session)
 
     def entry(self, owner: str) -> OwnerEntry | None:
         """The entry of an owner."""
@@ -195,12 +193,12 @@ class Records(Rows):
     def token(self, id: str) -> Token | None:
         """The token of an id."""
         row = self._first(self._token_where["id"], (id,))
-        return None if row is None else self._token(asked_for(row, 0, (id,)))
+        return None if row is None else self._known(asked_for(row, 0, (id,)), self._token)
 
     def token_by_lookup(self, lookup: str) -> Token | None:
         """The token whose present secret is looked up by that."""
         row = self._first(self._token_where["lookup"], (lookup,))
-        return None if row is None else self._token(asked_for(row, 2, (lookup,)))
+        return None if row is None else self._known(asked_for(row, 2, (lookup,)), self._token)
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
         """The first outcome under that key."""
@@ -226,7 +224,7 @@ class Records(Rows):
         if checked is not None and checked[0] == row:
             return checked[1]  # type: ignore[no-any-return]  # an equal row was found for the same question
         key: ServiceKey = self._genuine(SERVICE_KEY, asked_for(row, SERVICE_KEY.names.index("lookup"), lookups))
-        _remember(self._checked, lookup, (row, key))
+        remember(self._checked, lookup, (row, key))
         return key
 
     # Several records.
@@ -239,8 +237,8 @@ class Records(Rows):
 
         However many cannot be read, as many are answered as there are others.
         """
-        oldest_first, newest_first, decode = self._sets[what]
-        statement, asked = newest_first if newest else oldest_first, -1 if limit is None else limit
+        statement, decode = self._sets[what][newest]
+        asked = -1 if limit is None else limit
         while True:
             before = len(self.left_out)
             records = self._readable(statement, (whose, asked), decode)
@@ -347,12 +345,6 @@ class Records(Rows):
         if query.what == "key_lookup":
             return self.service_key_by_lookup(*keys)
         return self.setting(query.key) if kind is SETTING else self.kept(kind, query.key)
-
-
-def _remember(memory: dict[K, T], key: K, found: T) -> None:
-    if len(memory) >= REMEMBERED_MAX:
-        memory.clear()
-    memory[key] = found
 
 
 def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[str], values: list[object]) -> None:

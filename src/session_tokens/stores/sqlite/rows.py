@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from ...clock import Clock
@@ -16,6 +17,7 @@ from ..common.kinds import KINDS, OWNER, RECORD_SETS, SERVICE_KEY, SESSION, TOKE
 from ..common.record_codec import check_mac, session_of, token_of, unreadable_of
 from ..common.sql_tables import Dialect, columns_of, condition_of
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 DIALECT = Dialect(
@@ -26,8 +28,14 @@ DIALECT = Dialect(
     table_options=lambda kind: " WITHOUT ROWID" if kind.table in ("owners", "settings") else "",
 )
 
+REMEMBERED_MAX = 16_384
+"""Rows that a store remembers to have checked: about 25 MB."""
+
 CheckedRows = dict[str, tuple[tuple[Any, ...], Any]]
 """Look-up key or id → a row that was checked, and what was found in it."""
+
+Reading = tuple[str, Callable[[Any], Any]]
+"""A statement, and what makes a record of each of its rows."""
 
 _SESSION_WIDTH = len(SESSION.columns) + 1
 _TOKEN_WIDTH = len(TOKEN.columns) + 1
@@ -86,14 +94,16 @@ class Rows:
             kind.name: f"SELECT {columns_of(kind)} FROM {table_prefix}{kind.table} WHERE {kind.key} = ?"
             for kind in KINDS.values()
         }
-        self._sets: dict[str, tuple[str, str, Callable[[Sequence[Any]], Any]]] = {}
+        self._sets: dict[str, tuple[Reading, Reading]] = {}
         self._count_of: dict[str, str] = {}
         for what, of in RECORD_SETS.items():
             also = f" AND r.{condition_of(of.where, DIALECT)}" if of.where else ""
             members = f"FROM {table_prefix}{of.kind.table} r WHERE r.{of.of} = ?{also}"
             records = f"SELECT {columns_of(of.kind, 'r')} {members} ORDER BY r.created_at"
             decode = self._session if of.kind is SESSION else self._token
-            self._sets[what] = (f"{records}, r.id LIMIT ?", f"{records} DESC, r.id DESC LIMIT ?", decode)
+            # Only of the newest, which are few: the rest of a long list would push everything else out of memory.
+            known = partial(self._known, decode=decode)
+            self._sets[what] = ((f"{records}, r.id LIMIT ?", decode), (f"{records} DESC, r.id DESC LIMIT ?", known))
             self._count_of[what] = f"SELECT count(*) {members}"
         self._session_found = {column: f"{self._sessions_found} WHERE s.{column} " for column in PLACE_OF}
         self._token_found = {column: f"{self._tokens_found} WHERE t.{column} " for column in PLACE_OF}
@@ -104,6 +114,15 @@ class Rows:
         columns = row[: _SESSION_WIDTH - 1]
         check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1])
         return session_of(columns, self._clock)
+
+    def _known(self, row: tuple[Any, ...], decode: Callable[[Sequence[Any]], T]) -> T:
+        """Return the record of a row that stands by itself; an equal row was checked and decoded before."""
+        known = self._checked.get(row[0])
+        if known is not None and known[0] == row:
+            return known[1]  # type: ignore[no-any-return]  # what the same row said
+        record = decode(row)
+        remember(self._checked, row[0], (row, record))
+        return record
 
     def _token(self, row: Sequence[Any]) -> Token:
         columns = row[: _TOKEN_WIDTH - 1]
@@ -181,3 +200,10 @@ def asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[A
 def any_text(raw: bytes) -> str:
     """Return text, also where it is not UTF-8."""
     return raw.decode("utf-8", "surrogateescape")
+
+
+def remember(memory: dict[K, T], key: K, found: T) -> None:
+    """Keep what was found, in the place of everything where there is too much."""
+    if len(memory) >= REMEMBERED_MAX:
+        memory.clear()
+    memory[key] = found

@@ -105,7 +105,7 @@ class SqliteUpkeep(SqlUpkeep):
     def writing(self, changes: Changes) -> Exchange[None]:
         """Write changes."""
         yield from ()
-        Applier(self.connection, self.prefix, self.keyring).apply(changes, self._clock.now())
+        Applier(self.connection, self.prefix, self.keyring, {}).apply(changes, self._clock.now())
 
     def commit(self, commits: Sequence[Commit]) -> Exchange[Sequence[bool]]:
         """Write commands within the transaction that is open: nothing moves in it."""

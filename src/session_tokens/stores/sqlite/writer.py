@@ -33,6 +33,7 @@ from .commit import Applier
 from .connections import FileOptions, OpenedFile, leave_to_parent
 from .queries import Records
 from .reserve import Reserve
+from .rows import CheckedRows
 from .schema import clock_mark_ms, set_clock_mark
 
 log = logging.getLogger("session_tokens.stores.sqlite")
@@ -379,10 +380,11 @@ class Writer:
     def _connected(self) -> tuple[sqlite3.Connection, Records, Applier]:
         if self._connection is None or self._records is None or self._applier is None:
             self._connection = self._file.connect(writing=True)
+            checked = CheckedRows()
             self._records = Records(
-                self._connection, self._beginning, self._keyring, self._clock, {}, self._unreadables
+                self._connection, self._beginning, self._keyring, self._clock, checked, self._unreadables
             )
-            self._applier = Applier(self._connection, self._beginning, self._keyring)
+            self._applier = Applier(self._connection, self._beginning, self._keyring, checked)
         return self._connection, self._records, self._applier
 
     def _disconnect(self) -> None:
