@@ -168,7 +168,9 @@ def test_a_service_that_does_not_answer_lets_nobody_through(tmp_path: Path, appl
     with running_proxy(kind, text, port, tmp_path) as url:
         answer = httpx.get(f"{url}/page", headers={"X-Session-Owner": "root"})
 
-    assert answer.status_code in (500, 502, 503)
+    assert answer.status_code in (502, 503)
+    if kind == "nginx":  # of an answer that auth_request does not know it would make 500
+        assert (503, "1") == (answer.status_code, answer.headers.get("retry-after"))
     assert "x-session" not in answer.text
 
 
