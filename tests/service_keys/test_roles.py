@@ -65,6 +65,14 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", f"/v1/webhooks/{W}/rotate"): ("A", {"json": {}}),
     ("GET", f"/v1/webhooks/{W}/dead"): ("A", {}),
     ("POST", f"/v1/webhooks/{W}/replay"): ("A", {"json": {}}),
+    ("PATCH", f"/v1/webhooks/{W}"): ("A", {"json": {}}),
+    ("GET", "/v1/owners"): ("aoA", {}),
+    ("POST", "/v1/owners/rename"): ("A", {"json": {"owner": "alice", "to": "alicia"}}),
+    ("GET", "/v1/settings"): ("A", {}),
+    ("PUT", "/v1/settings/max_age"): ("A", {"json": {"value": 60}}),
+    ("DELETE", "/v1/settings/max_age"): ("A", {}),
+    ("GET", f"/v1/explain/{S}"): ("aoA", {}),
+    ("GET", "/v1/audit"): ("aA", {}),
     ("GET", "/metrics"): ("aoA", {}),
 }
 LETTERS = dict(zip(ROLES, "vitraoA", strict=True))
@@ -109,7 +117,8 @@ async def test_these_addresses_ask_for_no_key(world: World, path: str) -> None:
 
 
 async def test_the_table_of_this_test_names_every_address(world: World) -> None:
-    ids = {S: "{id}", T: "{id}", K: "{id}", W: "{id}", "alice": "{owner:path}", "add_token": "{call}"}
+    ids = dict.fromkeys((S, T, K, W), "{id}")
+    ids |= {"alice": "{owner:path}", "add_token": "{call}", "max_age": "{name}"}
     named = set()
     for method, address in MATRIX:
         path = address.partition("?")[0]
