@@ -56,7 +56,7 @@ class Watched:
             self.trouble = ""
         except StoreError as error:
             self.trouble = str(error)
-        now = self._tokens.store.clock.now()
+        now = int(time.time() * 1000)
         self.rates = Counter(str(each["kind"]) for each in self.happened if each.get("at", 0) > now - MINUTE_MS)
 
     def _figures(self) -> dict[str, str]:
