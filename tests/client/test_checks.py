@@ -9,6 +9,8 @@ import pytest
 from session_tokens.testing.harness import checks_of
 from tests.helpers.over_service import SUITES, OverService, without
 
+pytestmark = pytest.mark.share(2)
+
 FRAMEWORKS = "frameworks move users in, where the store is"
 KINDS = "of what kind secrets are is not told over HTTP"
 LEFT_OUT = {
