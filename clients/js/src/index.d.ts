@@ -1,17 +1,24 @@
 import type {
+  AcceptOffer,
   ChangeSession,
   ChangeToken,
+  ClaimNextToken,
+  ConsumeToken,
   EventPage,
   ExplanationShape,
+  HandOver,
   IssueToken,
   IssuedSession,
   IssuedToken,
+  LendToken,
   ListEvents,
   ListSessions,
   ListTokens,
   LogIn,
   OfferToken,
   OpenSession,
+  RecallToken,
+  ReleaseToken,
   RotateSession,
   SessionPage,
   SessionShape,
@@ -102,6 +109,16 @@ export class SessionTokens {
   reissueToken(key: string, options: { owner: string | null } & Once): Promise<IssuedToken>;
   offerToken(key: string, options?: OfferToken & Once): Promise<TokenShape>;
   withdrawToken(key: string, options?: IfVersion & Once): Promise<TokenShape>;
+  acceptOffer(key: string, terms: AcceptOffer & Once): Promise<IssuedToken>;
+  /** Returns the borrower's secret. */
+  lendToken(key: string, options: LendToken & Once): Promise<IssuedToken>;
+  recallToken(key: string, options?: RecallToken & Once): Promise<TokenShape>;
+  consumeToken(key: string, options?: ConsumeToken & Once): Promise<TokenShape>;
+  releaseToken(key: string, options: ReleaseToken & Once): Promise<TokenShape>;
+  /** Returns `null` where none waits. */
+  claimNextToken(options: ClaimNextToken & Once): Promise<IssuedToken | null>;
+  /** Returns how many were handed over. */
+  handOver(owner: string, options: HandOver & Once): Promise<number>;
   changeToken(key: string, changes: ChangeToken & Once): Promise<TokenShape>;
   /** Returns whether it lived. */
   destroyToken(key: string, options?: IfVersion & Once): Promise<boolean>;

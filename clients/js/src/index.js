@@ -46,6 +46,12 @@ const COMMANDS = {
   reissueToken: ["POST", `${T}/{key}/reissue`, whole],
   offerToken: ["POST", `${T}/{key}/offer`, ofToken],
   withdrawToken: ["POST", `${T}/{key}/withdraw`, ofToken],
+  acceptOffer: ["POST", `${T}/{key}/accept`, whole],
+  lendToken: ["POST", `${T}/{key}/lend`, whole],
+  recallToken: ["POST", `${T}/{key}/recall`, ofToken],
+  consumeToken: ["POST", `${T}/{key}/consume`, ofToken],
+  releaseToken: ["POST", `${T}/{key}/release`, ofToken],
+  claimNextToken: ["POST", `${T}/claim-next`, (body) => (body.token === null ? null : body), null],
   changeToken: ["PATCH", `${T}/{key}`, ofToken],
   destroyToken: ["DELETE", `${T}/{key}`, "changed"],
   getToken: ["GET", `${T}/{key}`, ofToken],
@@ -109,6 +115,11 @@ export class SessionTokens {
   async disableOwner(owner, { idempotencyKey } = {}) {
     const query = { owner };
     return (await this.request("POST", "/v1/owners/disable", { body: {}, query, idempotencyKey })).body.changed;
+  }
+
+  /** Hands all transferable tokens of an owner to another one; returns how many. */
+  async handOver(owner, { idempotencyKey, ...body }) {
+    return (await this.request("POST", "/v1/owners/hand-over", { body, query: { owner }, idempotencyKey })).body.handed;
   }
 
   /** Lets a disabled owner open sessions again. */

@@ -38,6 +38,23 @@ test("a token passes from hand to hand", async () => {
   assert.equal(await st.getToken(issued.token.id), null);
 });
 
+test("a token is lent, used up, offered and put into the pool", async () => {
+  const { session } = await st.openSession("ida");
+  const other = await st.openSession("jon");
+  const { token, secret } = await st.issueToken(session.id, { transferable: true, uses: 3, tag: "jobs" });
+  const loan = await st.lendToken(secret, { borrower: "jon" });
+  assert.equal((await st.consumeToken(loan.secret)).uses_left, 2);
+  await st.recallToken(token.id);
+  assert.equal(await st.verifyToken(loan.secret), null);
+  await st.offerToken(token.id, { price: "5", currency: "EUR" });
+  await assert.rejects(st.acceptOffer(token.id, { receiver: "jon", price: "4", currency: "EUR" }), refused("conflict"));
+  assert.equal((await st.acceptOffer(token.id, { receiver: "jon", price: "5", currency: "EUR" })).token.owner, "jon");
+  await st.releaseToken(token.id, { owner: "jon" });
+  assert.equal((await st.claimNextToken({ session: other.session.id, tag: "jobs" })).token.id, token.id);
+  assert.equal(await st.claimNextToken({ session: other.session.id, tag: "jobs" }), null);
+  assert.equal(await st.handOver("jon", { receiver: "ida" }), 1);
+});
+
 test("a log-in takes the place of a visitor's session", async () => {
   const visitor = await st.logIn(null, { data: { cart: [1] } });
   const user = await st.logIn("cat", { former: visitor.secret });
