@@ -11,6 +11,8 @@ import asyncio
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from importlib.util import find_spec
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,18 +28,25 @@ from benchmarks.sides.serving import Stopwatch, serve
 
 KIND, WAY, URL = sys.argv[1:4]
 IS_OURS = KIND == "session-tokens"
+HAS_POOL = find_spec("psycopg_pool") is not None
 
 
 def database() -> dict[str, Any]:
-    """Return Django's words for the database, with connections that are kept."""
+    """Return Django's words for the database, with connections that are kept.
+
+    By ASGI Django has a thread for each request, and none is there for the next one: its connections are the pool's
+    then, where the driver has one, and else made anew, as its documentation wants it.
+    """
     if URL.startswith("sqlite:"):
         pragmas = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
         options = {"timeout": 60, "init_command": pragmas}
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": URL.removeprefix("sqlite:///"), "OPTIONS": options}
     where = urlsplit(URL)
+    pool = {"pool": {"min_size": 10, "max_size": 50, "timeout": 60}} if WAY == "asgi" and HAS_POOL else {}
     return {
         "ENGINE": "django.db.backends.postgresql", "HOST": where.hostname, "PORT": where.port,
-        "NAME": where.path.lstrip("/"), "USER": where.username, "CONN_MAX_AGE": None,
+        "NAME": where.path.lstrip("/"), "USER": where.username, "CONN_MAX_AGE": 0 if WAY == "asgi" else None,
+        "OPTIONS": pool,
     }  # fmt: skip
 
 
@@ -183,7 +192,7 @@ class Requests:
 
     def describe(self) -> dict[str, str]:
         """Tell the versions."""
-        return {"django": django.get_version()}
+        return {"django": django.get_version(), **({"psycopg-pool": version("psycopg-pool")} if HAS_POOL else {})}
 
 
 if __name__ == "__main__":
