@@ -38,7 +38,7 @@ async def test_a_page_of_events_goes_on_where_the_one_before_ended(world: World)
     assert (rest["events"][2]["reason"], rest["next"]) == ("theft", None)
     of_ben = (await world.ask("GET", "/v1/events", params={"owner": "ben"})).json()
     assert [event["subject_id"] for event in of_ben["events"]] == [ids[1]]
-    assert set(of_ben["events"][0]) == {"id", "kind", "at", "subject_id", "owner", "reason", "previous_owner"}
+    assert set(of_ben["events"][0]) == {"id", "kind", "at", "subject_id", "owner", "reason", "previous_owner", "terms"}
 
 
 async def test_what_cannot_be_asked_is_said(world: World) -> None:

@@ -51,7 +51,7 @@ class TokenDetails(NamedTuple):
 
     def in_new_hands(self) -> TokenDetails:
         """Return what stays with a token that changes hands: neither its offer nor whom it was promised or lent to."""
-        return shared(self._replace(offer=None, reserved_for=None, reserved_until=None, loans=None))
+        return shared(self._replace(offer=None, reserved_for=None, reserved_until=None, borrower=None, loans=None))
 
     def not_offered(self) -> TokenDetails:
         """Return them without an offer, and free for everybody."""
