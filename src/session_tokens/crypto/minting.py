@@ -134,8 +134,10 @@ def holds_secret(text: str) -> bool:
 
 def begins_with_secret(text: str) -> bool:
     """Whether a text begins with a whole, well-formed secret."""
+    if not text.startswith(SECRET_BEGINNINGS):
+        return False
     length = SHORT_SECRET_LENGTH if text.startswith(SHORT_SECRET) else SECRET_LENGTH
-    return text.startswith(SECRET_BEGINNINGS) and is_secret(text[:4], text[:length])
+    return is_secret(text[:4], text[:length])
 
 
 def is_id(prefix: str, text: str) -> bool:

@@ -146,7 +146,7 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
         UnknownToken: there is none, it is dead, or it was named by a secret and does not authenticate; that of a loan
             is a key for using the token, and for nothing else.
     """
-    stored = stored_token(tx, key)
+    stored = tx.token(key) if isinstance(key, str) else stored_token(tx, key)
     if stored is None or (stored.details is not NO_TOKEN_DETAILS and stored.details.lent is not None):
         raise _unknown_token()
     token = stored

@@ -191,11 +191,8 @@ def transfer_token(
         raise _not_transferable(token)
     if epoch is not None and epoch != token.epoch:
         raise Conflict(f"the token's epoch is {token.epoch}, not {epoch}; read it again", id=token.id)
-    if token.unassigned_at is None:
-        allowed = giver == token.owner
-    else:
-        allowed = giver is None or giver == token.previous_owner
-    if not allowed:
+    # An unassigned token has no owner: ``None`` gives it, or who had it before.
+    if giver != token.owner and (token.unassigned_at is None or giver != token.previous_owner):
         raise NotOwner("the giver does not own the token; get_token() shows its owner", id=token.id)
     if token.details is not NO_TOKEN_DETAILS:
         refuse_others(token, receiver)
