@@ -111,7 +111,7 @@ def check_loaded() -> None:
 def run_tests(more: Sequence[str]) -> int:
     """Run the tests of the core, on the stores that need no server."""
     check_loaded()
-    command = [str(PYTHON), "-m", "pytest", "-n", "2", "-q", "-k", "not valkey and not postgres", *more]
+    command = [str(PYTHON), "-m", "pytest", "-n", "2", "-q", "-m", "not server", *more]
     for name in NOT_FOR_COMPILED:
         command += ["--deselect", name]
     return subprocess.run([*command, *(f"tests/{name}" for name in TESTS)], cwd=ROOT, check=False).returncode
