@@ -112,10 +112,7 @@ class PostgresLinks:
 
 
 def _params_of(step: Statement | PlainStatement) -> Any:
-    """Return parameters as the driver takes them, to which bytes are no text; ``None`` for none at all."""
-    if isinstance(step, PlainStatement):
-        return None
-    return [param.decode() if isinstance(param, bytes) else param for param in step.params]
+    return None if isinstance(step, PlainStatement) else step.params
 
 
 class Pool(pools.Pool):
