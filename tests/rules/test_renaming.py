@@ -60,6 +60,32 @@ def test_what_is_parked_joins_the_next_session_under_the_new_name(st: SessionTok
     assert (1, [token.id]) == (renamed, [each.id for each in st.list_tokens(session=session.id)])
 
 
+def test_a_loan_names_its_borrower_by_the_new_name(st: SessionTokens) -> None:
+    lender = st.open_session("ann")
+    st.open_session("bob")
+    token = st.issue_token(lender.id, "seat", transferable=True)
+    loan = st.lend_token(token.id, borrower="bob")
+    assert loan.secret is not None
+    st.rename_owner("bob", "robert")
+    seen = st.verify_token(loan.secret)
+
+    assert seen is not None and ("ann", "robert") == (seen.owner, seen.borrower)
+    st.recall_token(token.id, borrower="robert")
+    assert st.verify_token(loan.secret) is None
+
+
+def test_a_name_under_which_only_what_is_over_is_parked_can_be_given(st: SessionTokens, clock: ManualClock) -> None:
+    opened = st.open_session("ann")
+    token = st.issue_token(opened.id, "seat", transferable=True, timeout=1)
+    st.transfer_token(token.id, giver="ann", receiver="anna")
+    with pytest.raises(Conflict):
+        st.rename_owner("ann", "anna")
+    clock.advance(1)
+
+    assert 1 == st.rename_owner("ann", "anna")
+    assert [] == list(st.list_tokens(owner="anna"))
+
+
 def test_an_end_of_all_sessions_reaches_those_that_were_renamed(st: SessionTokens) -> None:
     opened = st.open_session("ann")
     st.rename_owner("ann", "anna")

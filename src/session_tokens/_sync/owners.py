@@ -113,8 +113,9 @@ class SyncOwnerCommands(SyncCore):
     def rename_owner(self, owner: str, to: str, *, idempotency_key: str | None = None) -> int:
         """Give an owner another name: their living sessions and tokens go with them, secrets and ids stay.
 
-        One commit decides. Sessions that are over keep the name that they had for the hour in which they are
-        remembered, and so do offers and loans of others that name them; events and the audit log tell of this change.
+        One commit decides. Loans to their sessions name them anew. Sessions that are over keep the name that they had
+        for the hour in which they are remembered, and so do offers to them, and loans to them that end by time alone;
+        events and the audit log tell of this change.
 
         Returns:
             How many sessions and tokens were moved; 0 where there is nothing, also when it is done once more.

@@ -290,8 +290,12 @@ class SyncPassingCommands(SyncTokenCommands):
         while most is None or handed < most:
             listing = Scan("tokens", after, HANDED_AT_ONCE, owner=leaving, transferable=True)
             now, found = self.store.read_now([listing])
-            ids = [token.id for token in tokens_listed(listing, found[0].value, now)]
-            handed += self._run(hand_over_some, leaving, to, ids if most is None else ids[: most - handed])
+            listed = tokens_listed(listing, found[0].value, now)
+            ids = [token.id for token in listed if token.reserved_for in (None, to)]
+            while ids and (most is None or handed < most):  # those of a batch may have gone elsewhere meanwhile
+                batch = ids if most is None else ids[: most - handed]
+                handed += self._run(hand_over_some, leaving, to, batch)
+                ids = ids[len(batch) :]
             if len(found[0].value) + len(found[0].unreadable) < HANDED_AT_ONCE or not found[0].value:
                 break
             last = found[0].value[-1].token

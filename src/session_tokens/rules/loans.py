@@ -167,6 +167,13 @@ def _is_out(token: Token, loan: Token) -> bool:
     return token.unassigned_at is None and token.epoch == loan.epoch and loan.id in loan_ids(token)
 
 
+def lent_before(tx: Transaction, loan: Token) -> Token | None:
+    """Return the record of a token that a loan was of when it was used up; ``None`` for a loan that ended before."""
+    assert loan.details.lent is not None, "it is a loan"
+    token = tx.token(loan.details.lent)
+    return token if token is not None and token.epoch == loan.epoch and _goes_on(tx, loan) else None
+
+
 def as_borrowed(tx: Transaction, loan: Token, token: Token, session: Session | None) -> Token:
     """Return a token as the borrower of a loan sees it."""
     holder = None if loan.session_id is None else tx.session(loan.session_id)

@@ -18,7 +18,7 @@ def _queries(owner: str, to: str) -> list[Query]:
     most = RENAMED_AT_ONCE + 1
     return [
         Get("entry", owner), Get("entry", to), Members("sessions_of", owner, most), Members("sessions_of", to, most),
-        Members("parked_tokens", owner, most), Members("parked_tokens", to, 1),
+        Members("parked_tokens", owner, most), Members("parked_tokens", to, most),
     ]  # fmt: skip
 
 
@@ -39,7 +39,9 @@ def rename_owner(tx: Transaction, owner: str, to: str) -> int:
     if other is not None and other.disabled_at is not None:
         raise OwnerDisabled("the other name is disabled; enable it first, or choose another one", owner=to)
     over = tx.sessions_of(to, RENAMED_AT_ONCE + 1)
-    if any(session.alive(tx.now, other) for session in over) or tx.parked_tokens(to, 1):
+    if any(session.alive(tx.now, other) for session in over) or any(
+        tx.now < token.deadline for token in tx.parked_tokens(to, RENAMED_AT_ONCE + 1)
+    ):
         raise Conflict(
             "both names have living sessions or tokens, and whose is whose could not be told afterwards; end those of "
             "one, or hand its tokens over"
@@ -55,7 +57,8 @@ def rename_owner(tx: Transaction, owner: str, to: str) -> int:
         moved = session.replace(owner=to, owner_epoch=epoch, version=session.version + 1)
         tx.put_session(session, moved.replace(sweep_at=look_at(session, session.deadline)))
     for token in (*parked, *held):
-        tx.put_token(token, token.replace(owner=to, version=token.version + 1))
+        details = token.details._replace(borrower=to) if token.is_loan else token.details
+        tx.put_token(token, token.replace(owner=to, details=details, version=token.version + 1))
     if entry is not None and entry.disabled_at is not None:
         tx.put_entry(other, OwnerEntry(to, 1 if other is None else other.epoch + 1, entry.disabled_at, tx.now))
     count = len(sessions) + len(parked) + len(held)

@@ -7,7 +7,7 @@ from ..errors import InvalidInput, LimitReached, UnknownToken
 from ..events import TOKEN_CONSUMED, TOKEN_ENDED
 from ..records import Token
 from ..settings import USED_UP_RETENTION_MS
-from .loans import as_borrowed, used_token
+from .loans import as_borrowed, lent_before, used_token
 from .lookup import Key, stored_token, token_queries
 
 
@@ -25,7 +25,7 @@ def consume_token(tx: Transaction, key: Key, amount: int) -> Token:
     try:
         stored, token, session, loan = used_token(tx, key)
     except UnknownToken:
-        over = stored_token(tx, key)
+        over = _once_used(tx, key)
         if over is not None and over.is_used_up and tx.now < over.deadline:
             raise LimitReached("the token is used up; issue another one", id=over.id, left=0) from None
         raise
@@ -42,3 +42,9 @@ def consume_token(tx: Transaction, key: Key, amount: int) -> Token:
         tx.put_token(stored, used)
         tx.note((TOKEN_CONSUMED, used, None))
     return used.seen_with(session) if loan is None else as_borrowed(tx, loan, used, session)
+
+
+def _once_used(tx: Transaction, key: Key) -> Token | None:
+    """Return the record of the token that a key named or, where it is the secret of a loan, let use."""
+    named = stored_token(tx, key)
+    return lent_before(tx, named) if named is not None and named.is_loan else named

@@ -234,3 +234,32 @@ class PassingChecks(StoreBench):
         assert await self.tokens.verify_token(bound.secret) is not None
         fresh = await self.tokens.reissue_token(held[0].id, owner="bob")
         assert await self.tokens.verify_token(fresh.secret) is not None
+
+    @check
+    async def test_a_limited_hand_over_passes_by_what_is_offered_to_somebody_else(self) -> None:
+        ann, bob = await self.tokens.open_session("ann"), await self.tokens.open_session("bob")
+        held = []
+        for number in range(4):
+            held.append(await self.tokens.issue_token(ann.id, number, transferable=True))
+            await self.later()
+        for kept in held[:2]:
+            await self.tokens.offer_token(kept.id, to="cyd", until=600)
+        handed = [await self.tokens.hand_over("ann", receiver="bob", limit=1) for _ in range(3)]
+
+        assert handed == [1, 1, 0]
+        theirs = (await self.tokens.list_tokens(session=bob.id)).items
+        assert {token.id for token in theirs} == {issued.id for issued in held[2:]}
+
+    @check
+    async def test_a_borrower_is_told_that_the_token_is_used_up_while_the_loan_would_live(self) -> None:
+        token, loan, _, agent = await self.lent()
+        recalled = await self.tokens.lend_token(token.id, borrower="another", until=600)
+        await self.tokens.recall_token(token.id, borrower="another")
+        await self.tokens.consume_token(loan.secret, amount=5)
+        with refused(LimitReached):
+            await self.tokens.consume_token(loan.secret)
+        with refused(UnknownToken):
+            await self.tokens.consume_token(recalled.secret)
+        await self.tokens.destroy_session(agent.id)
+        with refused(UnknownToken):
+            await self.tokens.consume_token(loan.secret)
