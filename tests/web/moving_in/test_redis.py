@@ -22,7 +22,7 @@ import pytest
 import valkey
 
 from session_tokens import InvalidInput, StoreUnavailable
-from session_tokens.web.moving_in import Former
+from session_tokens.web.moving_in import Former, moving_in_as
 from session_tokens.web.moving_in.peers import ExpressRedis, FlaskSessionRedis, StarsessionsRedis
 from session_tokens.web.moving_in.plain import Unreadable, as_json, inflated, plain_pickle
 from tests.helpers.servers.valkey import ValkeyServer
@@ -89,7 +89,8 @@ def test_an_aware_instant_is_one_again(there: Prefixed) -> None:
 def test_plain_values_of_a_pickle_are_read() -> None:
     values = {
         "set": {1, 2}, "when": datetime(2026, 1, 2, tzinfo=UTC), "id": uuid.UUID(int=5), "price": Decimal("1.50"),
-        "raw": b"\x00", "pair": (1, 2),
+        "raw": b"\x00", "pair": (1, 2), "pairs": [(number, 4) for number in range(30)],
+        "aware": [datetime(2026, 1, 2, tzinfo=UTC)] * 30,
     }  # fmt: skip
     for version in range(2, 6):
         assert values == plain_pickle(pickle.dumps(values, version))
@@ -133,6 +134,36 @@ def test_a_small_pickle_of_a_huge_value_is_refused() -> None:
         nested = [nested, nested]
     with pytest.raises(Unreadable, match="too many"):
         plain_pickle(pickle.dumps(nested))
+
+
+@pytest.mark.parametrize(
+    "tuples",
+    [b"2\x86" * 40, b"\x94" + b"".join(b"h%c\x86\x94" % place for place in range(40)), b"N0\x94h\x00\x86\x94" * 40],
+)
+def test_a_small_pickle_that_takes_for_ever_to_hash_is_refused(tuples: bytes) -> None:
+    with pytest.raises(Unreadable, match="tuples"):
+        plain_pickle(b"\x80\x04})" + tuples + b"Ns.")
+
+
+@pytest.mark.parametrize("place", [b"cuuid\nUUID\n", b"c_codecs\nencode\n", b"cuuid\nSafeUUID\n"])
+def test_a_pickle_changes_no_class_and_no_function(place: bytes) -> None:
+    with pytest.raises(Unreadable):
+        plain_pickle(b"\x80\x02" + place + pickle.dumps((None, {"mark": 1}), 2)[2:-1] + b"b.")
+
+
+def test_a_uuid_in_a_pickle_is_one() -> None:
+    state = pickle.dumps({"int": (1, 2)}, 2)[2:-1]
+    with pytest.raises(Unreadable, match="UUID"):
+        plain_pickle(b"\x80\x02cuuid\nUUID\n)\x81" + state + b"b.")
+
+
+def test_fields_nested_too_deep_for_us_move_nobody_and_fail_no_request(there: Prefixed) -> None:
+    there.put(b"\x80\x04}\x8c\x08_user_id\x8c\x03anns\x8c\x04deep" + b"]" * 5000 + b"a" * 4999 + b"s.")
+    former = flask_peer(there).read(SID)
+    assert former is not None
+    with pytest.raises(StopIteration) as done:
+        next(moving_in_as(former))
+    assert done.value.value is None
 
 
 def test_what_inflates_beyond_bounds_is_refused() -> None:

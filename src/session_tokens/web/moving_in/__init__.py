@@ -159,7 +159,7 @@ def moving_in_as(
                 **(options or {}),
             },
         )
-    except (Refused, InvalidInput, TypeError, ValueError) as error:
+    except (Refused, InvalidInput, TypeError, ValueError, RecursionError) as error:
         log.warning("a session of another library could not be moved in: %s", error)
         return None
     if issued is None:

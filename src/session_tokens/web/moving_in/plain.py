@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import pickle  # only ever through the reader below, which makes plain values and nothing else
+import pickletools
 import zlib
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, ClassVar, NoReturn
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 BYTES_MAX = 1_048_576
 """How large a session of another library may be."""
 VALUES_MAX = 100_000
 """How many values one may hold; a pickle of a few bytes can name the same list a million times."""
+
+TUPLES_AGAIN_MAX = 16
+"""How often a pickle may name a tuple that it made before: each time may double what hashing takes."""
 
 
 class Unreadable(ValueError):
@@ -27,14 +31,15 @@ class _PlainUnpickler(pickle.Unpickler):
     PLAIN: ClassVar[frozenset[tuple[str, str]]] = frozenset({
         ("builtins", "set"), ("builtins", "frozenset"), ("__builtin__", "set"), ("__builtin__", "frozenset"),
         ("collections", "OrderedDict"), ("datetime", "date"), ("datetime", "datetime"), ("datetime", "time"),
-        ("datetime", "timedelta"), ("datetime", "timezone"), ("decimal", "Decimal"), ("uuid", "UUID"),
-        ("uuid", "SafeUUID"),
+        ("datetime", "timedelta"), ("datetime", "timezone"), ("decimal", "Decimal"),
     })  # fmt: skip
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a class by its name, if it is one of the plain ones."""
         if (module, name) == ("_codecs", "encode"):  # how bytes stand in pickles of protocol 2
             return _bytes_of
+        if (module, name) == ("uuid", "UUID"):
+            return _PlainUUID
         if (module, name) not in self.PLAIN:
             raise Unreadable("its pickle holds more than plain values")
         return super().find_class(module, name)
@@ -44,10 +49,30 @@ class _PlainUnpickler(pickle.Unpickler):
         raise Unreadable("its pickle refers to what is kept elsewhere")
 
 
-def _bytes_of(text: object, encoding: object = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise Unreadable("its pickle holds more than plain values")
-    return text.encode("latin1")
+class _BytesOf:
+    """Makes bytes; without attributes, which a pickle could set on a function."""
+
+    __slots__ = ()
+
+    def __call__(self, text: object, encoding: object = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding != "latin1":
+            raise Unreadable("its pickle holds more than plain values")
+        return text.encode("latin1")
+
+
+_bytes_of = _BytesOf()
+
+
+class _PlainUUID(UUID):
+    """A UUID whose number is one, whatever a pickle says."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the number."""
+        number = state.get("int") if isinstance(state, dict) else None
+        if type(number) is not int or not 0 <= number < 1 << 128:
+            raise Unreadable("its pickle holds a UUID that is none")
+        object.__setattr__(self, "int", number)
+        object.__setattr__(self, "is_safe", SafeUUID.unknown)
 
 
 def plain_pickle(content: bytes) -> Any:
@@ -59,6 +84,7 @@ def plain_pickle(content: bytes) -> Any:
     if len(content) > BYTES_MAX:
         raise Unreadable("it is too large")
     try:
+        _refuse_tuples_of_tuples(content)
         value = _PlainUnpickler(io.BytesIO(content)).load()
     except Unreadable:
         raise
@@ -66,6 +92,27 @@ def plain_pickle(content: bytes) -> Any:
         raise Unreadable(f"it is no pickle ({type(error).__name__})") from None
     _count(value)
     return value
+
+
+def _refuse_tuples_of_tuples(content: bytes) -> None:
+    """Refuse a pickle whose tuples hold one another many times over: as a key, one is hashed through all of them."""
+    places: set[object] = set()
+    tuples: set[object] = set()
+    again = 0
+    before = ""
+    for opcode, argument, _ in pickletools.genops(content):
+        name = opcode.name
+        if name == "MEMOIZE" or name.endswith("PUT"):
+            place = len(places) if name == "MEMOIZE" else argument
+            places.add(place)
+            (tuples.add if before.startswith("TUPLE") else tuples.discard)(place)
+            continue  # what is on top stays there, and may be kept at another place too
+        if name.endswith("GET") and argument in tuples:
+            again += 1
+            name = "TUPLE"
+        if name in ("DUP", "POP", "POP_MARK") or again > TUPLES_AGAIN_MAX:
+            raise Unreadable("its pickle names the same tuples too often")
+        before = name
 
 
 def _count(value: Any) -> None:
