@@ -1,5 +1,6 @@
 import type {
   AcceptOffer,
+  AuditEntries,
   ChangeSession,
   ChangeToken,
   ClaimNextToken,
@@ -11,17 +12,22 @@ import type {
   IssuedSession,
   IssuedToken,
   LendToken,
+  ListAudit,
   ListEvents,
+  ListOwners,
   ListSessions,
   ListTokens,
   LogIn,
   OfferToken,
   OpenSession,
+  OwnerPage,
   RecallToken,
   ReleaseToken,
+  RenameOwner,
   RotateSession,
   SessionPage,
   SessionShape,
+  SettingShape,
   TokenPage,
   TokenShape,
   Verified,
@@ -127,6 +133,14 @@ export class SessionTokens {
 
   listEvents(query?: ListEvents): Promise<EventPage>;
   explain(id: string): Promise<ExplanationShape>;
+  listAudit(query?: ListAudit): Promise<AuditEntries>;
+  listOwners(query?: ListOwners): Promise<OwnerPage>;
+  /** Returns how many sessions and tokens have the other name now. */
+  renameOwner(owner: string, options: Omit<RenameOwner, "owner"> & Once): Promise<number>;
+  listSettings(): Promise<SettingShape[]>;
+  /** `null` is never, or no cap. */
+  setSetting(name: string, value: SettingShape["value"], options?: Once): Promise<SettingShape>;
+  unsetSetting(name: string, options?: Once): Promise<SettingShape>;
   /** Sends any request of the HTTP API. */
   request(method: string, path: string, request?: Request): Promise<{ status: number; headers: Headers; body: unknown }>;
 }

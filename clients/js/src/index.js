@@ -58,6 +58,10 @@ const COMMANDS = {
   listTokens: ["GET", T, whole, null],
   listEvents: ["GET", "/v1/events", whole, null],
   explain: ["GET", "/v1/explain/{key}", whole],
+  listAudit: ["GET", "/v1/audit", whole, null],
+  listOwners: ["GET", "/v1/owners", whole, null],
+  renameOwner: ["POST", "/v1/owners/rename", (body) => body.renamed, "owner"],
+  listSettings: ["GET", "/v1/settings", (body) => body.settings, null],
 };
 
 /** The service at an address. */
@@ -128,6 +132,16 @@ export class SessionTokens {
     return (await this.request("POST", "/v1/owners/enable", { body: {}, query, idempotencyKey })).body.changed;
   }
 
+  /** Keeps a general setting with the store; `null` is never, or no cap. */
+  async setSetting(name, value, { idempotencyKey } = {}) {
+    return (await this.request("PUT", settingAt(name), { body: { value }, idempotencyKey })).body.setting;
+  }
+
+  /** Takes a general setting away from the store, so that the default holds. */
+  async unsetSetting(name, { idempotencyKey } = {}) {
+    return (await this.request("DELETE", settingAt(name), { idempotencyKey })).body.setting;
+  }
+
   /**
    * Sends a request until it is answered, or has not been for `retryForMs`.
    * @returns the status, headers and decoded body of a success; everything else throws.
@@ -179,6 +193,10 @@ for (const [name, [method, path, answer, first]] of Object.entries(COMMANDS)) {
     const subject = isKeyed || first ? given.shift() : undefined;
     const { idempotencyKey, ...options } = { ...given[0], ...given[1] };
     const body = first ? { [first]: subject, ...options } : options;
+    if (isKeyed && method === "GET" && !isId(subject)) {
+      if (name.startsWith("get")) return null;
+      throw new SessionTokensError("invalid_input", "that is no id of a session (ses_…), token (tok_…) or service key (key_…)");
+    }
     const [address, secret] = isKeyed ? addressed(path, subject) : [path, undefined];
     try {
       return await this._sent(method, address, secret === undefined ? body : { ...body, secret }, answer, idempotencyKey);
@@ -196,7 +214,7 @@ Object.defineProperty(SessionTokens.prototype, "_sent", {
     const { secret, version, ...rest } = body;
     const inQuery = method === "GET" || method === "DELETE";
     const options = inQuery ? { query: rest } : { body };
-    if (inQuery && secret !== undefined) options.body = { secret };
+    if (method === "DELETE" && secret !== undefined) options.body = { secret };
     if (inQuery && version !== undefined) options.headers = { "If-Match": `"${version}"` };
     const reply = await this.request(method, path, { ...options, idempotencyKey });
     return answer === "changed" ? reply.headers.get("session-tokens-changed") === "true" : answer(reply.body);
@@ -207,9 +225,17 @@ function nothingLives(error) {
   return error.status === 404 && ["unknown_session", "unknown_token", "session_ended"].includes(error.code);
 }
 
+function isId(key) {
+  return typeof key === "string" && ID.test(key);
+}
+
+function settingAt(name) {
+  return `/v1/settings/${encodeURIComponent(name)}`;
+}
+
 /** Puts an id into an address; of a secret the address says only that it is in the body. */
 function addressed(path, key) {
-  if (typeof key === "string" && ID.test(key)) return [path.replace("{key}", key), undefined];
+  if (isId(key)) return [path.replace("{key}", key), undefined];
   if (typeof key === "string" && SECRET.test(key)) return [path.replace("{key}", "by-secret"), key];
   const kind = path.startsWith(S) ? "session" : "token";
   throw new SessionTokensError(`unknown_${kind}`, `that is neither the id nor the secret of a ${kind}`, { status: 404 });

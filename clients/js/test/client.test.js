@@ -63,6 +63,27 @@ test("a log-in takes the place of a visitor's session", async () => {
   assert.equal(await st.destroySessions("cat", { reason: "revoked" }), 1);
 });
 
+test("an operator looks, renames and sets", async () => {
+  const { session, secret } = await st.openSession("kim");
+  assert.equal((await st.explain(session.id)).state, "active");
+  assert.equal(await st.renameOwner("kim", { to: "kit" }), 1);
+  assert.deepEqual((await st.listOwners()).owners.filter(({ owner }) => owner.startsWith("ki")).map(({ owner }) => owner), ["kit"]);
+  assert.equal(await st.disableOwner("kit"), true);
+  assert.ok((await st.listOwners({ disabled: true })).owners.some(({ owner }) => owner === "kit"));
+  assert.equal((await st.setSetting("max_tokens_per_session", 400)).stored, 400);
+  assert.ok((await st.listSettings()).some(({ name, stored }) => name === "max_tokens_per_session" && stored === 400));
+  assert.equal((await st.unsetSetting("max_tokens_per_session")).is_stored, false);
+  await assert.rejects(st.explain(secret), refused("invalid_input"));
+});
+
+test("a secret is no id by which to look something up", async () => {
+  const { session, secret } = await st.openSession("lea");
+  const issued = await st.issueToken(session.id);
+  assert.equal(await st.getSession(secret), null);
+  assert.equal(await st.getToken(issued.secret), null);
+  assert.equal(await st.getSession("nothing"), null);
+});
+
 test("what is no secret is nobody's and is not asked for", async () => {
   const nowhere = new SessionTokens("http://127.0.0.1:1", { key, retryForMs: 1 });
   for (const wrong of ["", "nonsense", "sts_short", null, undefined, 5]) assert.equal(await nowhere.verify(wrong), null);
