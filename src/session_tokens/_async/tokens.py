@@ -109,7 +109,7 @@ class AsyncTokenCommands(AsyncCore):
         return token.seen_with(session)
 
     async def verify_token_until(self, secret: str) -> tuple[Token, int | None] | None:
-        """As ``verify_token``, with the instant in milliseconds until which it may be kept; ``None``: for ever.
+        """Verify as ``verify_token``; return also until when it may be kept, in milliseconds, ``None`` for ever.
 
         The secret of a token that a session holds opens nothing after that session's end, whatever the token's kind;
         a transferable one itself goes on, unassigned, so that its ``expires_at`` may be later.

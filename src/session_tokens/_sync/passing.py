@@ -309,7 +309,3 @@ class SyncPassingCommands(SyncTokenCommands):
         ticket = self._ticket(command, inputs.idempotency_key_of(idempotency_key), request)
         outcome: int | None = self._run(earlier_outcome, ticket)
         return outcome
-
-
-def _by_lookups(lookups: tuple[str, ...]) -> Get:
-    return Get("session_lookup", lookups[0], lookups[1:])

@@ -69,43 +69,43 @@ class Transaction(Protocol):
         ...
 
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
-        """The sessions of an owner that were not ended, oldest first: all, or at most the oldest or newest few."""
+        """Return the sessions of an owner that were not ended, oldest first: all, or the oldest or newest few."""
         ...
 
     def session_count_of(self, owner: str) -> int:
-        """How many sessions of an owner were not ended."""
+        """Return how many sessions of an owner were not ended."""
         ...
 
     def predecessors_of(self, session_id: str) -> Sequence[Session]:
-        """The replaced sessions whose transferable tokens are in that session, oldest first."""
+        """Return the replaced sessions whose transferable tokens are in that session, oldest first."""
         ...
 
     def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
-        """The tokens that name that session as their holder, oldest first, at most ``limit``."""
+        """Return the tokens that name that session as their holder, oldest first, at most ``limit``."""
         ...
 
     def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:
-        """The transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
+        """Return the transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
         ...
 
     def token_count_of(self, session_id: str, transferable: bool = False) -> int:
-        """How many tokens, or transferable ones, name that session as their holder."""
+        """Return how many tokens, or transferable ones, name that session as their holder."""
         ...
 
     def parked_tokens(self, owner: str, limit: int | None = None) -> Sequence[Token]:
-        """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
+        """Return the tokens that an owner holds without a session, oldest first, at most ``limit``."""
         ...
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
-        """The first outcome under that key."""
+        """Return the first outcome under that key."""
         ...
 
     def setting(self, name: str) -> str | None:
-        """A setting that all processes share."""
+        """Return a setting that all processes share."""
         ...
 
     def service_key(self, id: str) -> ServiceKey | None:
-        """The service key of an id."""
+        """Return the service key of an id."""
         ...
 
     def put_session(self, old: Session | None, new: Session | None) -> None:
@@ -264,17 +264,17 @@ class ReadAhead(WriteSet):
         return None
 
     def session(self, id: str) -> Session | None:
-        """The session of an id."""
+        """Return the session of an id."""
         found: SessionResult = self._answer(Get("session", id))
         return found.session
 
     def session_by_lookup(self, lookup: str) -> Session | None:
-        """The session whose present secret is looked up by that."""
+        """Return the session whose present secret is looked up by that."""
         found: SessionResult = self._answer(Get("session_lookup", lookup))
         return found.session
 
     def entry(self, owner: str) -> OwnerEntry | None:
-        """The entry of an owner."""
+        """Return the entry of an owner."""
         entry: OwnerEntry | None = self._answer(Get("entry", owner))
         return entry
 
@@ -285,32 +285,32 @@ class ReadAhead(WriteSet):
             raise Missing(missing)
 
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
-        """The sessions of an owner that were not ended."""
+        """Return the sessions of an owner that were not ended."""
         sessions: Sequence[Session] = self._answer(Members("sessions_of", owner, limit, newest))
         return sessions
 
     def session_count_of(self, owner: str) -> int:
-        """How many sessions of an owner were not ended."""
+        """Return how many sessions of an owner were not ended."""
         count: int = self._answer(Count("sessions_of", owner))
         return count
 
     def predecessors_of(self, session_id: str) -> Sequence[Session]:
-        """The replaced sessions whose transferable tokens are in that session."""
+        """Return the replaced sessions whose transferable tokens are in that session."""
         sessions: Sequence[Session] = self._answer(Members("predecessors_of", session_id))
         return sessions
 
     def token(self, id: str) -> Token | None:
-        """The token of an id."""
+        """Return the token of an id."""
         found: TokenResult = self._answer(Get("token", id))
         return found.token
 
     def token_by_lookup(self, lookup: str) -> Token | None:
-        """The token whose present secret is looked up by that."""
+        """Return the token whose present secret is looked up by that."""
         found: TokenResult = self._answer(Get("token_lookup", lookup))
         return found.token
 
     def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
-        """The tokens that name that session as their holder."""
+        """Return the tokens that name that session as their holder."""
         tokens: Sequence[Token] = self._answer(Members("tokens_of", session_id, limit))
         if limit is None:
             return tokens
@@ -327,31 +327,31 @@ class ReadAhead(WriteSet):
         return 0 if found is None else len(found.unreadable)
 
     def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:
-        """The transferable tokens that name that session as their holder."""
+        """Return the transferable tokens that name that session as their holder."""
         tokens: Sequence[Token] = self._answer(Members("transferables_of", session_id, limit))
         return tokens
 
     def token_count_of(self, session_id: str, transferable: bool = False) -> int:
-        """How many tokens name that session as their holder."""
+        """Return how many tokens name that session as their holder."""
         count: int = self._answer(Count("transferables_of" if transferable else "tokens_of", session_id))
         return count
 
     def parked_tokens(self, owner: str, limit: int | None = None) -> Sequence[Token]:
-        """The tokens that an owner holds without a session."""
+        """Return the tokens that an owner holds without a session."""
         tokens: Sequence[Token] = self._answer(Members("parked_tokens", owner, limit))
         return tokens
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
-        """The first outcome under that key."""
+        """Return the first outcome under that key."""
         record: IdempotencyRecord | None = self._answer(Get("idempotency", key))
         return record
 
     def setting(self, name: str) -> str | None:
-        """A setting that all processes share."""
+        """Return a setting that all processes share."""
         text: str | None = self._answer(Get("setting", name))
         return text
 
     def service_key(self, id: str) -> ServiceKey | None:
-        """The service key of an id."""
+        """Return the service key of an id."""
         key: ServiceKey | None = self._answer(Get("key", id))
         return key

@@ -388,7 +388,7 @@ class Session(_SessionAtHand):
         return self.detached_at is not None and self.ended_at is None
 
     def time_left(self) -> float | None:
-        """Seconds until it ends if it is not used; 0.0 when it is over, ``None`` for never."""
+        """Return the seconds until it ends if it is not used; 0.0 when it is over, ``None`` for never."""
         if self.deadline == NEVER:
             return None
         return max(0, self.deadline - self.clock.now()) / 1000
@@ -443,7 +443,7 @@ class Session(_SessionAtHand):
         return is_mark or self.owner_epoch > 0 or self.end_reason == "owner_disabled"
 
     def end(self, now: int, entry: OwnerEntry | None) -> End:
-        """When and why a session that is not alive ended."""
+        """Return when and why a session that is not alive ended."""
         if self.ended_at is not None:
             return End(self.ended_at, self.end_reason or "revoked")
         if entry is not None and entry.epoch != self.owner_epoch and entry.watermark < self.deadline:

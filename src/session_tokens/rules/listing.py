@@ -69,7 +69,7 @@ def sessions_listed(listing: Scan, found: Iterable[SessionResult], now: int) -> 
 
 
 def users_sessions_listed(listing: Scan, found: Iterable[SessionResult], now: int) -> list[Session]:
-    """As ``sessions_listed``, without those of visitors who have not logged in."""
+    """Return what ``sessions_listed`` does, without those of visitors who have not logged in."""
     return [session for session in sessions_listed(listing, found, now) if not is_anonymous(session.owner)]
 
 

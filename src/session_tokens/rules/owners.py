@@ -1,4 +1,4 @@
-"""The rules of owners: the end of all their sessions, being disabled. Their cap is in ``sessions``, at the opening."""
+"""The rules of owners: the end of all their sessions, being disabled. Their cap is in ``caps``."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | N
 
 
 async def open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, space: str) -> Store:
-    """As ``open_store``, also where a copy into the store was not finished."""
+    """Open a store as ``open_store`` does, also where a copy into the store was not finished."""
     named = store_url_of(url)
     if named.kind == "valkey":
         from .valkey import store as valkey
@@ -81,7 +81,7 @@ async def _look_first(store: Store) -> None:
 def open_store_now(
     url: str, *, pepper: Pepper | None = None, clock: Clock | None = None, space: str = ""
 ) -> BlockingStore:
-    """As ``open_store``, for callers without an event loop."""
+    """Open a store as ``open_store`` does, for callers without an event loop."""
     store = open_anyway_now(url, pepper, clock, space)
     if not isinstance(store, MemoryStore):
         from .common.copying import MARK, unfinished
@@ -101,7 +101,7 @@ def open_store_now(
 def open_anyway_now(
     url: str, pepper: Pepper | None = None, clock: Clock | None = None, space: str = ""
 ) -> BlockingStore:
-    """As ``open_store_now``, also where a copy into the store was not finished."""
+    """Open a store as ``open_store_now`` does, also where a copy into the store was not finished."""
     named = store_url_of(url)
     if named.kind == "valkey":
         from .valkey import store as valkey
@@ -309,7 +309,7 @@ def _insist_it_outlives(url: str) -> None:
 
 
 def is_there(url: str, space: str = "") -> bool:
-    """Whether a store is there; makes nothing. One in memory always is.
+    """Return whether a store is there; make nothing. One in memory always is.
 
     Args:
         url: see ``open_store``.

@@ -209,7 +209,7 @@ class MySQLLinks:
         raise last
 
     async def connect_async(self, timeout_s: float, step_s: float) -> AsyncMySQLLink:
-        """As ``connect``, for the running event loop."""
+        """Connect as ``connect`` does, for the running event loop."""
         last: StoreError | None = None
         for host, port in self.address.hosts:
             try:

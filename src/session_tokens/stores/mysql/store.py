@@ -153,7 +153,7 @@ async def open_mysql(url: str, *, pepper: Pepper | None = None, space: str = "")
 
 
 def open_mysql_blocking(url: str, *, pepper: Pepper | None = None, space: str = "") -> ServerStore:
-    """As ``open_mysql``, for callers without an event loop."""
+    """Open a store as ``open_mysql`` does, for callers without an event loop."""
     store = ServerStore(MySQLBackend(address_of(url, space), given_keyring(pepper, "MariaDB and MySQL")))
     store.open()
     return store
@@ -164,7 +164,7 @@ def _unkeyed(url: str, space: str) -> ServerStore:
 
 
 def is_there(url: str, space: str = "") -> bool:
-    """Whether a database holds the tables of a name space; makes nothing.
+    """Return whether a database holds the tables of a name space; make nothing.
 
     Raises:
         InvalidInput: the URL can never be right.

@@ -82,7 +82,7 @@ class PostgresLinks:
         return Talk(self.connection(timeout_s), self.preparing)
 
     async def connect_async(self, timeout_s: float, step_s: float) -> AsyncTalk:
-        """As ``connect``, for the running event loop."""
+        """Connect as ``connect`` does, for the running event loop."""
         talk = AsyncTalk(await self.async_connection(timeout_s), self.preparing)
         self.loop = asyncio.get_running_loop()
         return talk

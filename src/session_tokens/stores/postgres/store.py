@@ -55,7 +55,7 @@ async def open_postgres(url: str, *, pepper: Pepper | None = None, space: str = 
 
 
 def open_postgres_blocking(url: str, *, pepper: Pepper | None = None, space: str = "") -> BlockingPostgresStore:
-    """As ``open_postgres``, for callers without an event loop."""
+    """Open a store as ``open_postgres`` does, for callers without an event loop."""
     store = BlockingPostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
     store.open()
     return store

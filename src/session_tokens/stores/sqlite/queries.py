@@ -176,47 +176,47 @@ class Records(Rows):
     # Single records, as a transaction reads them.
 
     def session(self, id: str) -> Session | None:
-        """The session of an id."""
+        """Return the session of an id."""
         row = self._first(self._session_where["id"], (id,))
         return None if row is None else self._known(asked_for(row, 0, (id,)), self._session)
 
     def session_by_lookup(self, lookup: str) -> Session | None:
-        """The session whose present secret is looked up by that."""
+        """Return the session whose present secret is looked up by that."""
         row = self._first(self._session_where["lookup"], (lookup,))
         return None if row is None else self._known(asked_for(row, 2, (lookup,)), self._session)
 
     def entry(self, owner: str) -> OwnerEntry | None:
-        """The entry of an owner."""
+        """Return the entry of an owner."""
         entry: OwnerEntry | None = self.kept(OWNER, owner)
         return entry
 
     def token(self, id: str) -> Token | None:
-        """The token of an id."""
+        """Return the token of an id."""
         row = self._first(self._token_where["id"], (id,))
         return None if row is None else self._known(asked_for(row, 0, (id,)), self._token)
 
     def token_by_lookup(self, lookup: str) -> Token | None:
-        """The token whose present secret is looked up by that."""
+        """Return the token whose present secret is looked up by that."""
         row = self._first(self._token_where["lookup"], (lookup,))
         return None if row is None else self._known(asked_for(row, 2, (lookup,)), self._token)
 
     def idempotency(self, key: str) -> IdempotencyRecord | None:
-        """The first outcome under that key."""
+        """Return the first outcome under that key."""
         record: IdempotencyRecord | None = self.kept(IDEMPOTENCY, key)
         return record
 
     def setting(self, name: str) -> str | None:
-        """A setting that all processes share."""
+        """Return a setting that all processes share."""
         setting: Setting | None = self.kept(SETTING, name)
         return None if setting is None else setting.text
 
     def service_key(self, id: str) -> ServiceKey | None:
-        """The service key of an id."""
+        """Return the service key of an id."""
         key: ServiceKey | None = self.kept(SERVICE_KEY, id)
         return key
 
     def service_key_by_lookup(self, *lookups: str) -> ServiceKey | None:
-        """The service key whose secret is looked up by one of these."""
+        """Return the service key whose secret is looked up by one of these."""
         row, lookup = self._first(self._key_by_lookup + _MARKS[len(lookups)], lookups), lookups[0]
         if row is None:
             return None
@@ -230,10 +230,10 @@ class Records(Rows):
     # Several records.
 
     def ahead(self, queries: Sequence[object]) -> None:
-        """Nothing is read ahead under the writer's lock."""
+        """Read nothing ahead, under the writer's lock."""
 
     def members(self, what: SetName, whose: str, limit: int | None = None, newest: bool = False) -> list[Any]:
-        """The records of a set, oldest first: at most the oldest or newest few.
+        """Return the records of a set, oldest first: at most the oldest or newest few.
 
         However many cannot be read, as many are answered as there are others.
         """
