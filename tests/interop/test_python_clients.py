@@ -106,10 +106,16 @@ async def main():
             found = await backend.authenticate(HTTPConnection({"type": "http", "headers": headers}))
             return None if found is None else [found[1].access_token.subject, found[1].access_token.scopes]
 
+        async def acts(secret):
+            return (await backend.token_verifier.verify_token(secret)).claims.get("act")
+
         right, small = await st.issue_token(None, scope="read"), await st.issue_token(None, scope="write")
         told = [await asked(right.secret), await asked(small.secret)]
         await st.destroy_token(right.id)
         told.append(await asked(right.secret))
+        lent = await st.issue_token((await st.open_session("ann")).id, scope="read")
+        loan = await st.lend_token(lent.id, borrower="agent:1", until=60)
+        told += [await asked(loan.secret), await acts(loan.secret), await acts(lent.secret)]
         print(json.dumps(told))
     verifier = SessionTokensVerifier("http://127.0.0.1:1", key=sys.argv[2])
     try:
@@ -128,7 +134,8 @@ def test_the_sdk_alone_takes_the_verifier_too(service: RunningService, tmp_path:
     python = python_with("mcp==2.3.0")
     lines = told_by(python, SDK, f"sqlite:///{tmp_path / 's.db'}", service.secret).splitlines()
 
-    assert [[[None, ["read"]], None, None], "unavailable"] == [json.loads(lines[-2]), lines[-1]]
+    by_agent = [["ann", ["read"]], {"sub": "agent:1"}, None]
+    assert [[[None, ["read"]], None, None, *by_agent], "unavailable"] == [json.loads(lines[-2]), lines[-1]]
 
 
 AUTHLIB = """

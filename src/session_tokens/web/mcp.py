@@ -37,6 +37,8 @@ _Base, _AccessToken = _base()
 class SessionTokensVerifier(_Base):  # type: ignore[misc, valid-type]  # it is FastMCP's, or none
     """Verifies the secrets of tokens and sessions.
 
+    Its claims are named as introspection names them: ``act`` says who borrowed a token, and ``sub`` whose it is.
+
     Args:
         store: the URL of a store or of a service (``https://…``), or an API that is open already.
         key: the secret of a service key, for a service.
@@ -117,6 +119,8 @@ def _access(record: Token | Session, secret: str, scopes: list[str], audience: s
     if owner is not None:
         claims["sub"] = owner
     if isinstance(record, Token):
+        if record.borrower is not None:
+            claims["act"] = {"sub": record.borrower}
         claims |= {"st_kind": record.kind.value, "st_value": record.to_dict()["value"]}
     return _AccessToken(
         token=secret,
