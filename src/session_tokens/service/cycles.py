@@ -6,14 +6,11 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .exchange import Message, Scope
 from .framing import Head
 from .quick import FAILED, RAW_HEAD
-
-if TYPE_CHECKING:
-    from .protocol import StrictHTTP
 
 log = logging.getLogger("session_tokens.service")
 
@@ -49,6 +46,38 @@ def head_of(status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
     return head
 
 
+class Connection(Protocol):
+    """What a request asks of the connection that it came over.
+
+    Attributes:
+        transport: takes the bytes of the answer.
+        scheme, client, server: as in ASGI's scope.
+        failure: why a quick answer to the request could not be given, where one was tried.
+    """
+
+    transport: asyncio.Transport
+    scheme: str
+    client: tuple[str, int] | None
+    server: tuple[str, int] | None
+    failure: Exception | None
+
+    def answered(self, keep_alive: bool) -> None:
+        """Go on with the next request."""
+        ...
+
+    def answered_quickly(self, keep_alive: bool, data: bytes, answer: bytes | None, failure: Exception | None) -> None:
+        """Write a quick answer, or let the request go the whole way."""
+        ...
+
+    def head_of(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return the head of an answer."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Write bytes of an answer as the client takes them."""
+        ...
+
+
 class QuickCycle:
     """One request that is known by its bytes, while its answer comes.
 
@@ -58,7 +87,7 @@ class QuickCycle:
 
     __slots__ = ("_connection", "_data", "keep_alive", "task")
 
-    def __init__(self, connection: StrictHTTP, data: bytes) -> None:
+    def __init__(self, connection: Connection, data: bytes) -> None:
         self._connection = connection
         self._data = data
         self.keep_alive = True
@@ -82,7 +111,7 @@ class Cycle:
 
     __slots__ = ("_body", "_chunked", "_connection", "_gone", "_head", "_raw_head", "_start", "_taken", "keep_alive")
 
-    def __init__(self, connection: StrictHTTP, head: Head, body: bytes, raw_head: bytes) -> None:
+    def __init__(self, connection: Connection, head: Head, body: bytes, raw_head: bytes) -> None:
         self._connection = connection
         self._head = head
         self._raw_head = raw_head if head.keep_alive and not head.is_chunked and not head.expects_continue else b""
