@@ -196,7 +196,7 @@ def fill(tokens: SessionTokens, count: int = 8) -> None:
         tokens.transfer_token(held[1].id, giver=f"owner{number}", receiver=f"nobody{number}")
         tokens.open_session(f"here{number}")
         gone = tokens.open_session(f"gone{number}")
-        tokens.issue_token(gone.id, number, transferable=True)
+        tokens.issue_token(gone.id, number, transferable=True, tag="waiting")
         tokens.destroy_session(gone.id)
         tokens.detach_session(session.id)
     tokens.sweep(10_000)
