@@ -147,7 +147,6 @@ async def test_a_disownment_timeout_is_for_transferable_tokens(world: World) -> 
     session = (await world.open_session())["session"]["id"]
     await refused(world, {"session": session, "disownment_timeout": 5}, 422, path="/v1/tokens")
     await refused(world, {"disownment_timeout": 5}, 422, path="/v1/tokens")
-    await refused(world, {"transferable": True}, 422, path="/v1/tokens")
 
 
 @pytest.mark.parametrize("price", ["1.5", "NaN", "1" + "0" * 30, '"1,50"', '"1_0"', '"NaN"', '" 1"', '"1e30"', "true"])

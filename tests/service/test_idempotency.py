@@ -23,6 +23,10 @@ async def places(world: World) -> dict[str, tuple[str, dict[str, Any], dict[str,
     await world.ask("POST", f"/v1/sessions/{away}/detach")
     ticket = (await world.issue_token(session, transferable=True))["token"]["id"]
     bound = (await world.issue_token(session))["token"]["id"]
+    sold = (await world.issue_token(session, transferable=True))["token"]["id"]
+    await world.ask("POST", f"/v1/tokens/{sold}/offer", json={"gift": True})
+    await world.ask("POST", "/v1/tokens", json={"transferable": True, "tag": "waits"})
+    counted = (await world.issue_token(session, uses=5))["token"]["id"]
     ended = (await world.open_session("dave"))["session"]["id"]
     orphan = (await world.issue_token(ended, transferable=True))["token"]["id"]
     await world.ask("DELETE", f"/v1/sessions/{ended}")
@@ -47,6 +51,16 @@ async def places(world: World) -> dict[str, tuple[str, dict[str, Any], dict[str,
         "reissue_token": (f"/v1/tokens/{bound}/reissue", {"owner": "alice"}, {"owner": "bob"}),
         "offer_token": (t + "/offer", {"price": 1}, {"price": 2}),
         "withdraw_token": (t + "/withdraw", {}, {"version": 1}),
+        "accept_offer": (f"/v1/tokens/{sold}/accept", {"receiver": "bob"}, {"receiver": "zoe"}),
+        "lend_token": (t + "/lend", {"borrower": "bob"}, {"borrower": "bob", "until": 5}),
+        "recall_token": (t + "/recall", {}, {"borrower": "zoe"}),
+        "consume_token": (f"/v1/tokens/{counted}/consume", {}, {"amount": 2}),
+        "release_token": (t + "/release", {"owner": "alice"}, {"owner": "bob"}),
+        "claim_next_token": ("/v1/tokens/claim-next", {"session": bobs, "tag": "waits"}, {"session": bobs}),
+        "hand_over": ("/v1/owners/alice/hand-over", {"receiver": "bob"}, {"receiver": "zoe"}),
+        "hand_over_named": ("/v1/owners/hand-over?owner=..", {"receiver": "bob"}, {"receiver": "zoe"}),
+        "log_in": ("/v1/log-in", {"owner": "erin"}, {"owner": "frank"}),
+        "rename_owner": ("/v1/owners/rename", {"owner": "alice", "to": "alicia"}, {"owner": "bob", "to": "rob"}),
         "create_key": ("/v1/keys", {"role": "audit"}, {"role": "admin"}),
         "add_webhook": ("/v1/webhooks", {"url": "https://app.example/"}, {"url": "https://other.example/"}),
         "rotate_webhook": (h + "/rotate", {}, {"overlap": 5}),
@@ -56,9 +70,11 @@ async def places(world: World) -> dict[str, tuple[str, dict[str, Any], dict[str,
 
 
 POSTS = [operation.handler.__name__ for operation in OPERATIONS if operation.method == "POST"]
+ANSWERED_ANEW = {"verify", "call_tables"}
+"""What reads, and the names of TokenTables, of which each is the same when it is done twice."""
 
 
-@pytest.mark.parametrize("name", POSTS)
+@pytest.mark.parametrize("name", [name for name in POSTS if name not in ANSWERED_ANEW])
 async def test_every_post_answers_its_first_outcome_again(world: World, name: str) -> None:
     path, body, other = (await places(world))[name]
     first = await world.ask("POST", path, json=body, headers=KEY)
