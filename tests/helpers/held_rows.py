@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,9 +19,14 @@ def row_held(url: str, id: str) -> Iterator[None]:
         yield
 
 
+WAIT_S = 30.0
+
+
 def wait_for_waiting(url: str) -> None:
-    """Wait until a commit waits for the row."""
+    """Wait until a commit waits for the row; that none does for half a minute is an error."""
+    over = time.monotonic() + WAIT_S
     with psycopg.connect(url, autocommit=True) as connection:
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
         while connection.execute(waiting).fetchone() == (0,):
+            assert time.monotonic() < over, "nothing waits for the row"
             threading.Event().wait(0.005)

@@ -15,26 +15,42 @@ PEPPER = bytes(range(32))
 WINDOW_S = 0.8
 
 
-def touches(url: str, issued: Issued, awaited: bool) -> Session | None:
-    """Write a use of a session down through a store of its own, however long that takes."""
+class Toucher:
+    """Writes a use of a session down through a store of its own, which is open before the session is.
 
-    async def touch() -> Session | None:
-        async with await AsyncSessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
-            lookup = tokens.store.keyring.lookup(issued.secret)
-            return await tokens.store.run(touch_session, issued.id, lookup)
+    Attributes:
+        is_ready: set when the store is open.
+        session: whose use it is.
+    """
 
-    if awaited:
-        return asyncio.run(touch())
-    with SessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
-        return tokens.store.run_now(touch_session, issued.id, tokens.store.keyring.lookup(issued.secret))
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.is_ready = threading.Event()
+        self.session: Future[Issued] = Future()
+
+    def touch(self) -> Session | None:
+        with SessionTokens.open(self._url, pepper=PEPPER, sweep=False) as tokens:
+            self.is_ready.set()
+            issued = self.session.result(30)
+            return tokens.store.run_now(touch_session, issued.id, tokens.store.keyring.lookup(issued.secret))
+
+    async def touch_awaited(self) -> Session | None:
+        async with await AsyncSessionTokens.open(self._url, pepper=PEPPER, sweep=False) as tokens:
+            self.is_ready.set()
+            issued = await asyncio.wrap_future(self.session)
+            return await tokens.store.run(touch_session, issued.id, tokens.store.keyring.lookup(issued.secret))
 
 
 def check_that_it_stays_dead(url: str, *, awaited: bool) -> None:
+    toucher = Toucher(url)
+    touch = (lambda: asyncio.run(toucher.touch_awaited())) if awaited else toucher.touch
     with SessionTokens.open(url, pepper=PEPPER, sweep=False) as other, ThreadPoolExecutor(1) as threads:
+        touched: Future[Session | None] = threads.submit(touch)
+        assert toucher.is_ready.wait(30)
         issued = other.open_session("ann", idle_timeout=WINDOW_S)
         with row_held(url, issued.id):
             threading.Event().wait(WINDOW_S / 4)  # a touch is due after a sixteenth
-            touched: Future[Session | None] = threads.submit(touches, url, issued, awaited)
+            toucher.session.set_result(issued)
             wait_for_waiting(url)
             assert other.verify_session(issued.secret, touch=False) is not None, "it waits since before the end"
             while other.verify_session(issued.secret, touch=False) is not None:
