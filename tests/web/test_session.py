@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from session_tokens import AsyncSessionTokens, InvalidInput, ReauthenticationRequired, SessionTokens, StoreUnavailable
+from session_tokens.rules.reserved import CONSOLE_CLIENT
+from session_tokens.settings import CONSOLE_OWNERS
 from session_tokens.testing import ManualClock
 from session_tokens.web.session import CookieChange, WebSession, drive, drive_async, loading
 
@@ -332,3 +334,19 @@ def test_the_same_for_asyncio() -> None:
             assert {"a": 1} == await drive_async(st, loading(session.secret))
 
     asyncio.run(run())
+
+
+class ConsoleSessions(SessionTokens):
+    """The library as the console has it."""
+
+    _own_owners = CONSOLE_OWNERS
+
+
+def test_a_session_of_the_console_logs_nobody_in(clock: ManualClock) -> None:
+    with ConsoleSessions.open("memory://", clock=clock, sweep=False) as console:
+        entered = console.open_session(f"{CONSOLE_OWNERS}key_1", client_id=CONSOLE_CLIENT)
+        session = loaded(console, entered.secret)
+
+        assert session.owner is None
+        assert session.record is None
+        assert console.verify_session(entered.secret) is not None

@@ -19,6 +19,11 @@ def is_console(session: Session) -> bool:
     return session.client_id == CONSOLE_CLIENT and session.owner.startswith(CONSOLE_OWNERS)
 
 
+def applications(session: Session | None) -> Session | None:
+    """Return a session that an application opened; ``None`` for the console's, as for none."""
+    return None if session is None or is_console(session) else session
+
+
 def may_hold_tokens(session: Session) -> Session:
     """Return a session under which a token is issued or claimed.
 

@@ -15,11 +15,11 @@ from urllib.parse import quote, urlsplit
 from .._async.api import AsyncSessionTokens
 from ..crypto.minting import SECRET_BEGINNINGS
 from ..errors import InvalidInput
+from ..rules.reserved import applications
 from ..web.cookies import Cookie
 from .callers import REALM
 from .exchange import Exchange
 from .problems import Headers, Problem
-from .reserved import applications
 
 SESSION_COOKIE: Final = "session"
 OWNER_HEADER: Final = "X-Session-Owner"

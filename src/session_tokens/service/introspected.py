@@ -7,8 +7,7 @@ import msgspec
 from ..clock import NEVER
 from ..records import Session, Token
 from ..rules.expiry import LEAST_GOOD_MS, good_until
-from ..rules.reserved import is_anonymous
-from .reserved import applications
+from ..rules.reserved import applications, is_anonymous
 from .shapes import Actor, Introspection
 
 INACTIVE = b'{"active":false}'

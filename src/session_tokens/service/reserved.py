@@ -8,14 +8,7 @@ or rotate sessions would else enter the console as any operator, and an operator
 from __future__ import annotations
 
 from ..errors import InvalidInput
-from ..records import Session
-from ..rules.reserved import is_console
 from ..settings import CONSOLE_OWNERS
-
-
-def applications(session: Session | None) -> Session | None:
-    """Return a session that an application opened; ``None`` for the console's, as for none."""
-    return None if session is None or is_console(session) else session
 
 
 def is_console_owner(owner: str) -> bool:

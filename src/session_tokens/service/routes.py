@@ -14,7 +14,7 @@ from ..crypto.minting import KEY_ID, SESSION_ID, TOKEN_SECRET, is_id, is_session
 from ..errors import InvalidInput, UnknownKey, UnknownSession, UnknownToken
 from ..records import Issued, Page, Session, Token
 from ..rules.lookup import living_session_in
-from ..rules.reserved import is_console
+from ..rules.reserved import applications, is_console
 from ..service_keys import keys
 from ..service_keys.last_use import last_used
 from . import client_shapes, passing_shapes, shapes
@@ -22,7 +22,7 @@ from .calls import Call, Operation, Snapshot
 from .operator_routes import OPERATOR_OPERATIONS
 from .passing_routes import PASSING_OPERATIONS, issued_token, one_token, token_id
 from .problems import Problem
-from .reserved import applications, refuse_to_disable
+from .reserved import refuse_to_disable
 from .setting_routes import SETTING_OPERATIONS
 from .shapes import event_shape, given, key_shape, session_shape, token_shape
 from .table_routes import call_tables

@@ -15,6 +15,7 @@ from .._async.api import AsyncSessionTokens
 from ..crypto.minting import TOKEN_SECRET, is_session_secret
 from ..errors import InvalidInput
 from ..records import Session, Token
+from ..rules.reserved import applications
 from ..settings import Settings
 from .asgi import SharedStore
 
@@ -88,7 +89,7 @@ class SessionTokensVerifier(_Base):  # type: ignore[misc, valid-type]  # it is F
         if token.startswith(TOKEN_SECRET):
             record = await tokens.verify_token(token)
         elif is_session_secret(token) and self._audience is None:
-            record = await tokens.verify_session(token)
+            record = applications(await tokens.verify_session(token))
         if record is None or not self._is_for_us(record):
             return None
         scopes = _scopes_of(record)

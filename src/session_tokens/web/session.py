@@ -34,7 +34,7 @@ from ..contract.drive import drive_now
 from ..crypto.minting import SESSION_SECRET, is_session_secret, new_secret
 from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
-from ..rules.reserved import is_anonymous
+from ..rules.reserved import applications, is_anonymous
 from ..settings import ATTEMPTS_MAX, Duration
 from .cookies import LONGEST_S
 from .fields import Text, TrackedFields, is_kept, kept_of, text_of
@@ -471,7 +471,7 @@ def loading_as(make: Callable[..., S], secret: str | None, **options: Any) -> Ge
     """As ``loading``, for a session of a class of its own."""
     record: Session | None = None
     if secret is not None and is_session_secret(secret):
-        record = yield Command("verify_session", (secret,))
+        record = applications((yield Command("verify_session", (secret,))))
     return make(record, secret, **options)
 
 
