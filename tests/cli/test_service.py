@@ -83,7 +83,7 @@ def test_a_key_that_is_none_is_told_and_shown_nowhere(
     assert wrong not in json.dumps(error)
 
 
-@pytest.mark.parametrize("words", [["check"], ["keys", "list"], ["sweep"], ["settings", "list"], ["store", "migrate"]])
+@pytest.mark.parametrize("words", [["check"], ["keys", "list"], ["sweep"], ["store", "migrate"]])
 def test_what_works_on_a_store_itself_says_so(
     service: RunningService, key_file: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

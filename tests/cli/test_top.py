@@ -66,6 +66,7 @@ def test_it_goes_on_in_a_terminal_until_it_is_interrupted(tmp_path: Path) -> Non
     with SessionTokens.open(url, settings=Settings(events="durable"), sweep=False) as tokens:
         ours, theirs = pty.openpty()
         words = [sys.executable, "-m", "session_tokens.cli.main", "top", "--store", url, "--interval", "0.1"]
+        words = ["env", "--default-signal=INT", *words]  # which is ignored in the background of a shell
         live = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"})
         os.close(theirs)
         os.set_blocking(ours, False)
