@@ -81,6 +81,8 @@ IDEMPOTENCY_KEY_BYTES_MAX = 255
 IDEMPOTENCY_RETENTION_MS = 86_400_000
 JSON_DEPTH_MAX = 32
 PAGE_LIMIT_MAX = 500
+RECORDS_LIMIT_MAX = 1_000_000
+"""How many records one call may be told to sweep or to hand over."""
 ENDED_RETENTION_MS = 3_600_000
 """How long the id of an ended session is still answered with ``SessionEnded``."""
 CLEANING_BATCH = 500

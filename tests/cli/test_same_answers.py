@@ -82,7 +82,8 @@ class Side:
 
 SCRIPT: list[tuple[str, ...]] = [
     ("alice", "open", "alice", "--label", "phone", "--data", '{"n": [1, null, "ü"]}', "--user-agent", "Agent/1",
-     "--address", "::1", "--idle-timeout", "30m", "--max-age", "12h", "--detachable"),
+     "--address", "::1", "--idle-timeout", "30m", "--max-age", "12h", "--detachable",
+     "--detached-timeout", "2h"),
     ("bob", "open", "bob {☂}", "--idempotency-key", "once"),
     ("bob", "open", "bob {☂}", "--idempotency-key", "once"),
     ("", "open", "carol", "--idempotency-key", "once"),

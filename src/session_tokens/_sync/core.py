@@ -37,7 +37,7 @@ from ..rules.audit import Audited, audited, begin_audit, head_queries, heads_in
 from ..rules.idempotency import Ticket, once
 from ..rules.listing import stretch, what_follows
 from ..rules.lookup import Key
-from ..settings import DEFAULTS, FROM_DB, UNSET, Policy, Settings
+from ..settings import DEFAULTS, FROM_DB, RECORDS_LIMIT_MAX, UNSET, Policy, Settings
 from ..stored_settings import STORED, settings_in, settings_kept
 from ..sweeper import PassedOver, ThreadSweeper
 from ..touching import Touches
@@ -164,7 +164,7 @@ class SyncCore:
         Nothing depends on it but space and the events of expiries: what is over is dead before it is swept. A record
         that cannot be read is passed over, logged once, and tried again after ``PASSED_OVER_S``.
         """
-        limit = inputs.limit_of(limit, 1_000_000)
+        limit = inputs.limit_of(limit, RECORDS_LIMIT_MAX)
         self._know_settings()
         cleaned = swept(self.store, self._run, self._policy, self._passed_over, limit)
         self._tend_events()

@@ -15,7 +15,7 @@ from ..rules.idempotency import earlier_outcome, known_outcome
 from ..rules.listing import tokens_listed
 from ..rules.lookup import Key
 from ..rules.tokens import hand_over as hand_over_some
-from ..settings import ATTEMPTS_MAX, HANDED_AT_ONCE, WAITING_READ, Duration, duration_ms
+from ..settings import ATTEMPTS_MAX, HANDED_AT_ONCE, RECORDS_LIMIT_MAX, WAITING_READ, Duration, duration_ms
 from ..terms import currency_of, price_of, settlement_of, span_of, uses_of
 from .tokens import SyncTokenCommands
 
@@ -279,7 +279,7 @@ class SyncPassingCommands(SyncTokenCommands):
         leaving, to = inputs.owner_of("owner", owner), inputs.receiver_of("receiver", receiver)
         if leaving == to:
             raise InvalidInput("owner and receiver are the same; name another receiver")
-        most = None if limit is None else inputs.limit_of(limit, 1_000_000)
+        most = None if limit is None else inputs.limit_of(limit, RECORDS_LIMIT_MAX)
         request = (leaving, to, most)
         if idempotency_key is not None:
             known = self._known("hand_over", idempotency_key, request)

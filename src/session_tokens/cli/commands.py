@@ -71,6 +71,7 @@ def open_session(options: Namespace) -> int:
                 idle_timeout=options.idle_timeout,
                 max_age=options.max_age,
                 detachable=options.detachable,
+                detached_timeout=options.detached_timeout,
                 data=options.data,
                 label=options.label,
                 user_agent=options.user_agent,

@@ -82,6 +82,7 @@ def _session_commands(command: Callable[[str, str, str], ArgumentParser]) -> Non
     opening.add_argument("--idle-timeout", type=duration, default=UNSET, metavar="DURATION")
     opening.add_argument("--max-age", type=duration, default=UNSET, metavar="DURATION")
     opening.add_argument("--detachable", action="store_true")
+    opening.add_argument("--detached-timeout", type=duration, default=UNSET, metavar="DURATION")
     opening.add_argument("--data", type=json_value, metavar="JSON", help="a small JSON object")
     opening.add_argument("--max-data-bytes", **_MAX_DATA)
     opening.add_argument("--label")
