@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from session_tokens import SessionTokens
+from session_tokens.audit.log import Audit
 from session_tokens.cli import exits
 from session_tokens.cli.main import main
 from tests.helpers.servers.valkey import ValkeyServer
@@ -48,6 +49,25 @@ def test_what_is_stored_is_moved_once_and_counted(
     assert {"moved": 25, "empty_or_unreadable": 6, "refused": 0} == first == second
     assert {f"user{number}" for number in range(25)} == owners
     assert 25 == many
+
+
+def test_an_audit_log_that_the_store_has_is_gone_on_with(
+    tmp_path: Path, valkey_server: ValkeyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import valkey
+
+    url = f"sqlite:///{tmp_path / 'audited.db'}"
+    with SessionTokens.open(url, audit=Audit()) as st:
+        st.open_session("bob")
+    with valkey.Valkey.from_url(valkey_server.url) as server:
+        server.set("audited-import:" + "y" * 43, msgspec.msgpack.encode({"_user_id": "ann"}), ex=600)
+    told(
+        capsys, "--store", url, "--from", "flask-session", "--server", valkey_server.url, "--prefix", "audited-import:"
+    )
+    with SessionTokens.open(url) as st:
+        kept = [(entry["kind"], entry["owner"]) for entry in st.list_audit()]
+
+    assert ("session_opened", "ann") in kept
 
 
 def test_it_is_finished_once(store: str, capsys: pytest.CaptureFixture[str]) -> None:

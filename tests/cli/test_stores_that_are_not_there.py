@@ -27,7 +27,12 @@ READING = [
     ("attach", SESSION), ("change", SESSION, "--label", "x"), ("reissue", TOKEN), ("offer", TOKEN),
     ("withdraw", TOKEN), ("owners", "enable", "alice"), ("check",), ("check", "--fix"), ("audit", "verify"),
     ("audit", "list"), ("keys", "list"), ("keys", "revoke", KEY), ("keys", "rotate", KEY), ("store", "check"),
-    ("store", "abandon"), ("check", "--fix-clock"),
+    ("store", "abandon"), ("check", "--fix-clock"), ("accept", TOKEN, "--receiver", "b"), ("explain", SESSION),
+    ("lend", TOKEN, "--borrower", "b"), ("recall", TOKEN), ("consume", TOKEN), ("release", TOKEN, "--owner", "a"),
+    ("hand-over", "a", "--receiver", "b"), ("claim", "--next", "--session", SESSION), ("owners", "list"),
+    ("owners", "rename", "a", "--to", "b"), ("audit", "export"), ("settings", "list"),
+    ("settings", "unset", "max_age"), ("events",), ("top", "--once"), ("import", "--finish"), ("webhooks", "list"),
+    ("store", "backup", "/nowhere/file"),
 ]  # fmt: skip
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from .. import SessionTokens
 from ..errors import Refused
 from . import exits
+from .commands import opened
 from .exits import UsageError
 from .operating import store_url
 from .output import print_json, print_record, progress
@@ -21,8 +21,9 @@ def import_sessions(options: Namespace) -> int:
     """Move in what is stored there, or finish moving in."""
     if options.finish == (options.kind is not None):
         raise UsageError("import needs --from and --server, or --finish")
+    store_url(options)  # a service moves nobody in
     if options.finish:
-        with SessionTokens.open(store_url(options), sweep=False) as tokens:
+        with opened(options) as tokens:
             answer: dict[str, Any] = {"finished": True, "new": tokens.finish_moving_in()}
     else:
         answer = _imported(options)
@@ -39,10 +40,7 @@ def _imported(options: Namespace) -> dict[str, Any]:
 
     peer = _peer_of(options)
     counts = {"moved": 0, "empty_or_unreadable": 0, "refused": 0}
-    with (
-        SessionTokens.open(store_url(options), sweep=False) as tokens,
-        progress("read", quiet=options.json) as show,
-    ):
+    with opened(options, make=True) as tokens, progress("read", quiet=options.json) as show:
         for number, id in enumerate(peer.ids(), 1):
             former = peer.stored(id)
             if former is None:

@@ -67,7 +67,7 @@ async def call_tables(call: Call) -> Snapshot:
     """Call a name of TokenTables with its arguments in order; durations are milliseconds, null or never is no end."""
     if call.subject not in CALLS:
         raise Problem(
-            404, "not_found", "TokenTables has no such name that is served; docs/reference/tables.md lists them"
+            404, "not_found", "TokenTables has no such name that is served; docs/reference/tables.md says which are not"
         )
     if call.tables is None:
         raise Problem(404, "not_found", "this service offers no tables")
