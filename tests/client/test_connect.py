@@ -123,6 +123,13 @@ def test_no_secret_stands_in_an_address_a_repr_or_an_error(service: RunningServi
         st.destroy_session(rotated.secret)
         with pytest.raises(UnknownSession) as error:
             st.detach_session(opened.secret)
+        for mistaken in (
+            lambda: st.list_tokens(session=rotated.secret),
+            lambda: st.list_sessions(rotated.secret),
+            lambda: st.disable_owner(rotated.secret),
+        ):
+            with pytest.raises(InvalidInput, match="looks like a secret"):
+                mistaken()
         words = " ".join([repr(st), repr(st._http), str(error.value), *(str(request.url) for request in asked)])
 
     assert len(asked) == 7

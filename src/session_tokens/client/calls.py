@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
+from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, holds_secret, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput, UnknownSession, UnknownToken
 from ..records import Issued, OwnerSummary, Page
 from ..records.explanation import Explanation
@@ -230,6 +230,9 @@ def request_of(call: Call, arguments: Mapping[str, Any], idempotency_key: str | 
         headers["If-Match"] = f'"{version}"'
     in_query = given if call.method in ("GET", "DELETE") else {name: given.pop(name) for name in call.query}
     query = {NAMES.get(name, name): _in_query(value) for name, value in in_query.items() if value is not None}
+    for name, value in query.items():
+        if holds_secret(value):  # the service would refuse it, but it would have been sent, and written down, by then
+            raise InvalidInput(f"{name} looks like a secret, and goes into an address, which others log; give an id")
     if call.method not in ("GET", "DELETE"):
         body |= {NAMES.get(name, name): value for name, value in given.items()}
     has_body = bool(body) or call.method in ("POST", "PATCH")
