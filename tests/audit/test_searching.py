@@ -178,3 +178,10 @@ def test_the_log_of_a_service_begins_with_its_start(tmp_path: Path) -> None:
 
     assert [("key_created", None), ("service_started", USER)] == [(entry["kind"], entry["actor"]) for entry in entries]
     assert [] == verdict.findings
+
+
+def test_a_token_that_waits_for_an_owner_is_explained_as_one_that_lives(cli: Cli) -> None:
+    token = cli("issue", "--transferable", "--json").json["id"]
+    explained = cli("explain", token, "--json")
+
+    assert ("unassigned", 0) == (explained.json["state"], explained.code)

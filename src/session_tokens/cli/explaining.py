@@ -8,11 +8,9 @@ from . import exits
 from .commands import opened
 from .output import print_json, print_record
 
-LIVES = ("active", "detached")
-
 
 def explain(options: Namespace) -> int:
-    """Say why a session, token or service key is as it is; exit code 1 if it is inactive."""
+    """Say why a session, token or service key is as it is; exit code 1 if it does not live."""
     with opened(options) as tokens:
         explained = tokens.explain(options.id)
     record = explained.to_dict()
@@ -23,4 +21,4 @@ def explain(options: Namespace) -> int:
         record["since_at"] = record.pop("since")
         print_record(record)
         print("\n".join(("", *explained.because)))
-    return exits.OK if explained.state in LIVES else exits.INACTIVE
+    return exits.OK if explained.is_alive else exits.INACTIVE

@@ -31,6 +31,11 @@ class Explanation(NamedTuple):
     owner: str | None
     because: tuple[str, ...]
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended, which an unassigned token has not."""
+        return self.state in ("active", "detached", "unassigned")
+
     def to_dict(self) -> dict[str, JSON]:
         """Return it for JSON."""
         return {**self._asdict(), "because": list(self.because)}
