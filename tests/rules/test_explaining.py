@@ -38,6 +38,16 @@ def test_a_living_session_is_active_since_its_opening(st: SessionTokens, clock: 
     assert (opened.id, "session", "active", None, clock.now(), "ann") == explained[:6]
 
 
+def test_a_living_session_says_whether_using_it_puts_its_end_off(st: SessionTokens) -> None:
+    used_or_not = st.explain(st.open_session("ann", max_age=60).id)
+    while_used = st.explain(st.open_session("ann", max_age=60, idle_timeout=5).id)
+    soon_over = st.explain(st.open_session("ann", max_age=60, idle_timeout=600).id)
+
+    assert "used or not" in said(used_or_not)
+    assert "If it is not used" in said(while_used)
+    assert "used or not" in said(soon_over)
+
+
 def test_a_detached_session_says_how_it_is_logged_in_again(st: SessionTokens, clock: ManualClock) -> None:
     opened = st.open_session("ann", detachable=True)
     clock.advance(5)

@@ -50,7 +50,12 @@ def explained_session(id: str, now: int, found: SessionResult) -> Explanation:
 
 def _living_session(session: Session) -> Explanation:
     until = session.expires_at
-    ends = "It ends only when somebody ends it." if until is None else f"If it is not used it ends at {when(until)}."
+    if until is None:
+        ends = "It ends only when somebody ends it."
+    elif session.detached_at is None and (session.max_age_ms is None or until < session.opened_at + session.max_age_ms):
+        ends = f"If it is not used it ends at {when(until)}."
+    else:
+        ends = f"It ends at {when(until)}, used or not."
     if session.detached_at is not None:
         said = "It is logged out and goes on: its secret is dead until attach gives it a new one."
         return Explanation(
