@@ -3,6 +3,7 @@
 
 const ID = /^(ses|tok|key)_[0-9A-Za-z]{1,64}$/;
 const SECRET = /^(sts|std|stt)_[0-9A-Za-z]{30,80}$/;
+const SECRET_LIKE = /(?<![0-9A-Za-z])st[sdtk]_[0-9A-Za-z]{20,}/;
 const AGAIN = new Set([429, 502, 503, 504]);
 const FIRST_PAUSE_MS = 50;
 const LONGEST_PAUSE_MS = 1000;
@@ -148,6 +149,10 @@ export class SessionTokens {
    */
   async request(method, path, { body, query = {}, idempotencyKey, headers = {}, once = method !== "GET", again = true } = {}) {
     const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
+    const mistaken = given.find(([, value]) => SECRET_LIKE.test(String(value)));
+    if (mistaken) {
+      throw new SessionTokensError("invalid_input", `${mistaken[0]} looks like a secret, and goes into an address, which others log; give an id`);
+    }
     const search = given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
     const sent = { Authorization: `Bearer ${this.#key}`, Accept: "application/json", ...headers };
     if (body !== undefined) sent["Content-Type"] = "application/json";

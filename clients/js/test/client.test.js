@@ -26,6 +26,16 @@ test("a session lives until it is ended", async () => {
   await assert.rejects(st.rotateSession(session.id), (error) => error.code === "session_ended" && error.reason === "logout");
 });
 
+test("a secret is sent in no address, not even by mistake", async () => {
+  const asked = [];
+  const fetch = (...request) => asked.push(request);
+  const own = new SessionTokens(url, { key, fetch });
+  const secret = `sts_00${"a".repeat(49)}`;
+  await assert.rejects(own.listSessions({ owner: secret }), refused("invalid_input"));
+  await assert.rejects(own.listTokens({ session: secret }), refused("invalid_input"));
+  assert.deepEqual(asked, []);
+});
+
 test("a token passes from hand to hand", async () => {
   const { session } = await st.openSession("bea");
   const issued = await st.issueToken(session.id, { value: { seat: 7 }, transferable: true });
