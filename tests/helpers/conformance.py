@@ -20,16 +20,25 @@ PEPPER = bytes(range(32))
 TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_keys", "events")
 
 
+def patient(url: str) -> str:
+    """Return a server's URL with a time-out that no machine exceeds that is only slow: the suite is not about it."""
+    if not url.startswith(("postgresql:", "valkey:", "mysql:", "mariadb:")) or "?timeout=" in url or "&timeout=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}timeout=10"
+
+
 class ByUrl(BlockingStoreConformance):
     """A store that is opened by its URL, for asyncio and for threads."""
 
     url: str
 
     async def open_store(self) -> Store:
-        return await open_store(self.url, pepper=PEPPER, clock=self.clock if self.clock_is_manual else None)
+        clock = self.clock if self.clock_is_manual else None
+        return await open_store(patient(self.url), pepper=PEPPER, clock=clock)
 
     def open_store_now(self) -> BlockingStore:
-        return open_store_now(self.url, pepper=PEPPER, clock=self.clock if self.clock_is_manual else None)
+        clock = self.clock if self.clock_is_manual else None
+        return open_store_now(patient(self.url), pepper=PEPPER, clock=clock)
 
 
 class OnPostgres(ByUrl):
