@@ -156,9 +156,14 @@ def test_a_pooler_before_it_changes_nothing_about_that(bouncer: Bouncer, postgre
 
 def test_eight_first_openings_at_once_succeed_at_each_level(postgres_url: str) -> None:
     url = by_database(postgres_url, "repeatable read")
-    opened, refused = at_once(8, lambda number: open_postgres_blocking(url + "?timeout=20", pepper=PEPPER).close_now())
+    for _ in range(6):
+        opened, refused = at_once(
+            8, lambda number: open_postgres_blocking(url + "?timeout=20", pepper=PEPPER).close_now()
+        )
 
-    assert (len(opened), refused) == (8, [])
+        assert (len(opened), refused) == (8, [])
+        with psycopg.connect(postgres_url) as other:
+            other.execute("DELETE FROM session_tokens.peppers")  # they are to be recorded at once again
 
 
 def test_what_may_be_lost_is_told_when_a_store_opens(postgres_url: str, caplog: pytest.LogCaptureFixture) -> None:

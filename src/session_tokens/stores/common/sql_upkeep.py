@@ -239,7 +239,7 @@ class SqlUpkeep(ABC):
 
     def forget_pepper(self, key_id: str) -> Exchange[None]:
         """Record of a pepper nothing any more."""
-        yield from self.asking(f"DELETE FROM {self.shared_prefix}peppers WHERE key_id = %s", key_id, lasts=True)
+        yield from self._by_itself(f"DELETE FROM {self.shared_prefix}peppers WHERE key_id = %s", key_id)
 
     def _checks(self) -> Exchange[dict[str, tuple[str, int | None]]]:
         rows = yield from self.asking(f"SELECT key_id, check_value, used_at FROM {self.shared_prefix}peppers")
@@ -254,7 +254,7 @@ class SqlUpkeep(ABC):
         for key_id in new:
             into = f"{self.shared_prefix}peppers (key_id, check_value, recorded_at) VALUES (%s, %s, {now})"
             put = self.words.put_new.format(into)
-            yield from self.asking(put, key_id, keyring.check_of(key_id), lasts=True)
+            yield from self._by_itself(put, key_id, keyring.check_of(key_id))
         if new:
             recorded = yield from self._checks()
         for key_id in keyring.peppers:
@@ -267,7 +267,13 @@ class SqlUpkeep(ABC):
                 )
         if recorded[keyring.current][1] is None:
             use = f"UPDATE {self.shared_prefix}peppers SET used_at = {now} WHERE key_id = %s AND used_at IS NULL"
-            yield from self.asking(use, keyring.current, lasts=True)
+            yield from self._by_itself(use, keyring.current)
+
+    def _by_itself(self, text: str, *values: object) -> Exchange[None]:
+        """Do one change in a transaction of its own: at the level of the session it could be refused beside others."""
+        yield from self.begin()
+        yield from self.asking(text, *values)
+        yield from self.end()
 
     def _retired(self, used_at: dict[str, int | None]) -> Exchange[None]:
         """Forget older peppers that are not given and under which no row is looked up, signed or kept any more."""
