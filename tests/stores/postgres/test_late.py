@@ -42,7 +42,7 @@ class Toucher:
 
 
 def check_that_it_stays_dead(url: str, *, awaited: bool) -> None:
-    toucher = Toucher(url)
+    toucher = Toucher(url + "?timeout=10")
     touch = (lambda: asyncio.run(toucher.touch_awaited())) if awaited else toucher.touch
     with SessionTokens.open(url, pepper=PEPPER, sweep=False) as other, ThreadPoolExecutor(1) as threads:
         touched: Future[Session | None] = threads.submit(touch)
