@@ -188,9 +188,9 @@ class SyncPassingCommands(SyncTokenCommands):
             if len(found.value) + len(found.unreadable) < wanted or not found.value:
                 break
             last: Token = found.value[-1].token
-            assert last.unassigned_at is not None, "it waits"
-            if last.unassigned_at > now:
+            if not pool.waits_by(last, now):
                 break
+            assert last.unassigned_at is not None, "it waits"
             after = (last.unassigned_at, last.id)
         return ids[:wanted]
 

@@ -266,6 +266,11 @@ class Session(_SessionAtHand):
         return f"Session(id={self.id!r}, owner={self.owner!r}, {state}, version={self.version})"
 
     @property
+    def told_scope(self) -> str:
+        """What whoever asks is told that it allows."""
+        return "session"
+
+    @property
     def idle_timeout(self) -> float | None:
         """Seconds without use after which it ends, ``None`` for never."""
         return in_seconds(self.idle_timeout_ms)

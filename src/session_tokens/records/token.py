@@ -240,6 +240,11 @@ class Token(_TokenAtHand):
         return offer is not None and offer.listed
 
     @property
+    def told_scope(self) -> str:
+        """What whoever asks is told that it allows: its scope, else its kind."""
+        return self.scope or self.kind.value
+
+    @property
     def scope(self) -> str | None:
         """What it is for, words with blanks between (RFC 6749, section 3.3); ``None`` where unsaid."""
         return self.details.scope

@@ -68,6 +68,11 @@ def may_claim(token: Token, owner: str) -> bool:
     return is_free and token.details.reserved_for in (None, owner)
 
 
+def waits_by(waiting: Token, now: int) -> bool:
+    """Whether a token that is listed as waiting does so by now, and not only from an instant to come."""
+    return waiting.unassigned_at is not None and waiting.unassigned_at <= now
+
+
 def claimable(waiting: Iterable[Token], owner: str, now: int) -> list[str]:
     """Return the ids of those that wait which an owner may claim, in their order."""
     standing_now = ((token.id, token.as_of(now, None, None)) for token in waiting)

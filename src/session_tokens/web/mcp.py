@@ -92,7 +92,7 @@ class SessionTokensVerifier(_Base):  # type: ignore[misc, valid-type]  # it is F
             record = applications(await tokens.verify_session(token))
         if record is None or not self._is_for_us(record):
             return None
-        scopes = _scopes_of(record)
+        scopes = record.told_scope.split(" ")
         if not self._required <= set(scopes):
             return None if _Base is object else _access(record, token, scopes, self._audience)  # which answers 403
         return _access(record, token, scopes, self._audience)
@@ -106,12 +106,6 @@ class SessionTokensVerifier(_Base):  # type: ignore[misc, valid-type]  # it is F
         if self._remote is None:
             self._remote = await AsyncSessionTokens.connect(str(self._url), key=str(self._key))
         return self._remote
-
-
-def _scopes_of(record: Token | Session) -> list[str]:
-    if isinstance(record, Session):
-        return ["session"]
-    return (record.scope or record.kind.value).split(" ")
 
 
 def _access(record: Token | Session, secret: str, scopes: list[str], audience: str | None) -> Any:
