@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.helpers.running_example import RunningSite
-from tests.helpers.servers.chromium import chromium
+from tests.helpers.servers.chromium import chromium, press
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.process]
 
@@ -31,7 +31,7 @@ def log_in(page: Page, example: str) -> None:
     page.goto(path)
     page.get_by_label(label).fill("alice")
     page.get_by_label("Password").fill("alice")
-    page.get_by_role("button", name=button).click()
+    press(page.get_by_role("button", name=button))
 
 
 @pytest.mark.parametrize("example", SITES)
@@ -47,7 +47,7 @@ def test_going_back_and_forward_after_the_log_out_shows_a_visitor(
         page.goto(beside)
         assert page.get_by_role("button", name="alice").is_visible()
         other.goto(devices)
-        other.get_by_role("button", name="Log alice out").click()
+        press(other.get_by_role("button", name="Log alice out"))
         other.get_by_role("link", name="Log in").wait_for()
 
         assert page.get_by_role("button", name="alice").is_visible()  # as it was drawn; no script looks again

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.helpers.effort import PROVING
 from tests.helpers.running_example import SECRET, RunningSite
-from tests.helpers.servers.chromium import SIZES, chromium, faults_of
+from tests.helpers.servers.chromium import SIZES, chromium, faults_of, press
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.server]
 
@@ -28,17 +28,17 @@ def browser() -> Iterator[Browser]:
 
 def flask_devices(page: Page, seen: Seen) -> None:
     page.goto("/")
-    page.get_by_role("button", name="Count").click()
+    press(page.get_by_role("button", name="Count"))
     seen()
     page.goto("/devices")
     seen()
     page.get_by_label("Name").fill("alice")
     page.get_by_label("Password").fill("wrong")
-    page.get_by_role("button", name="Log in").click()
+    press(page.get_by_role("button", name="Log in"))
     seen()
     page.get_by_label("Name").fill("alice")
     page.get_by_label("Password").fill("alice")
-    page.get_by_role("button", name="Log in").click()
+    press(page.get_by_role("button", name="Log in"))
     seen()
 
 
@@ -47,19 +47,19 @@ def fastapi_tickets(page: Page, seen: Seen) -> None:
     seen()
     page.get_by_label("Name").fill("alice")
     page.get_by_label("Password").fill("alice")
-    page.get_by_role("button", name="Log in").click()
+    press(page.get_by_role("button", name="Log in"))
     seen()
     page.goto("/")
     seen()
-    page.get_by_role("button", name="Buy").first.click()
+    press(page.get_by_role("button", name="Buy").first)
     page.get_by_label("Price of seat").fill("19.90")
-    page.get_by_role("button", name="Offer").click()
+    press(page.get_by_role("button", name="Offer"))
     seen()
-    page.get_by_role("button", name="Show code").click()
+    press(page.get_by_role("button", name="Show code"))
     seen()
     page.goto("/gate")
     page.get_by_label("Code of the ticket").fill("stt_wrong")
-    page.get_by_role("button", name="Admit").click()
+    press(page.get_by_role("button", name="Admit"))
     seen()
     page.goto("/devices")
     seen()
@@ -74,8 +74,9 @@ def django_allauth(page: Page, seen: Seen) -> None:
     seen()
     page.get_by_label("Username").fill("alice")
     page.get_by_label("Password").fill("alice")
-    page.get_by_role("button", name="Sign In").click()
-    page.get_by_role("button", name="Save").click()
+    press(page.get_by_role("button", name="Sign In"))
+    page.get_by_label("Name").fill("Alice")
+    press(page.get_by_role("button", name="Save"))
     seen()
     page.goto("/account/devices/")
     seen()

@@ -278,6 +278,17 @@ async def test_a_deliverer_sends_by_itself_until_it_is_stopped(desk: Desk, recei
         await running
 
 
+async def test_a_webhook_that_is_woken_in_the_turn_in_which_it_is_left_ends(desk: Desk) -> None:
+    deliverer, id = desk.deliverer, desk.hook.id
+    await deliverer._work_on([desk.hook])
+    task = deliverer._tasks[id]
+    while not deliverer._woken[id]._waiters:  # it rests
+        await asyncio.sleep(0.01)
+    deliverer._woken[id].set()
+    await asyncio.wait([asyncio.ensure_future(deliverer._work_on([]))], timeout=30)
+    assert task.done()
+
+
 async def test_a_webhook_without_anything_new_decodes_nothing(
     desk: Desk, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,15 +175,13 @@ class AsyncDBCalls:
         """
         function: Callable[..., Any] = getattr(self._holders[method], method)
         try:
-            if inspect.iscoroutinefunction(function):
-                answer = await asyncio.wait_for(function(*args), self._timeout_s)
-            elif self._timeout_s is None:
-                answer = function(*args)
-            else:
-                future = asyncio.wrap_future(_in_daemon_thread(function, args))
-                answer = await asyncio.wait_for(future, self._timeout_s)
-            if inspect.isawaitable(answer):
-                answer = await asyncio.wait_for(_awaited(answer), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                if self._timeout_s is None or inspect.iscoroutinefunction(function):
+                    answer = function(*args)
+                else:
+                    answer = await asyncio.wrap_future(_in_daemon_thread(function, args))
+                if inspect.isawaitable(answer):
+                    answer = await answer
         except AdapterError:
             raise
         except Exception as error:

@@ -177,7 +177,8 @@ class Ends:
                 self._wake.clear()
                 left_s = self._queue[0][0] - self.loop.time() if self._queue else LOOK_S
                 try:
-                    await asyncio.wait_for(self._wake.wait(), max(0, left_s))
+                    async with asyncio.timeout(max(0, left_s)):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
         finally:

@@ -194,7 +194,8 @@ class Deliverer:
                 fruitless = 0 if taken or not tried else fruitless + 1
                 if not tried and not self._has_more(id):
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(woken.wait(), self._pause_s(id))
+                        async with asyncio.timeout(self._pause_s(id)):
+                            await woken.wait()
                 wait_s = min(REST_S_MAX, IDLE_S * 2**fruitless) if fruitless else 0.0
             except SessionTokensError as error:
                 log.info("the webhook %s waits for the store: %s", id, error)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no stubs
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -31,6 +31,12 @@ def chromium(*arguments: str, keeps_pages: bool = False) -> Iterator[Browser]:
         )
         yield started
         started.close()
+
+
+def press(button: Locator) -> None:
+    """Click what leads to a page, and return when that page is there; a click alone returns on the one before."""
+    with button.page.expect_navigation():
+        button.click()
 
 
 def faults_of(page: Page) -> list[str]:
