@@ -282,8 +282,7 @@ async def test_a_webhook_that_is_woken_in_the_turn_in_which_it_is_left_ends(desk
     deliverer, id = desk.deliverer, desk.hook.id
     await deliverer._work_on([desk.hook])
     task = deliverer._tasks[id]
-    while not deliverer._woken[id]._waiters:  # it rests
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(wait_until, lambda: bool(deliverer._woken[id]._waiters))  # it rests
     deliverer._woken[id].set()
     await asyncio.wait([asyncio.ensure_future(deliverer._work_on([]))], timeout=30)
     assert task.done()
