@@ -2,7 +2,7 @@
 
 Run it with ``make example NAME=fastapi_tickets`` and open it in two browsers, as alice and as bob: buy a ticket, show
 its code, offer it, buy it with the other, and see that the first code opens no door any more.
-It needs ``pip install "session-tokens[fastapi]" uvicorn jinja2 python-multipart``.
+It needs ``pip install "session-tokens[fastapi]" uvicorn jinja2 python-multipart segno``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hmac import compare_digest
 from pathlib import Path
 from typing import Annotated, Any
 
+import segno
 import uvicorn
 from box_office import BOX_OFFICE, BoxOffice, Sorry
 from fastapi import Depends, FastAPI, Form, HTTPException, Request, Response
@@ -145,10 +146,10 @@ def with_tickets(app: FastAPI) -> None:
         return page("market.html", request, offers=await BoxOffice(session.tokens).offers())
 
     @app.post("/market/{id}/buy")
-    async def buy(id: str, session: User, version: Annotated[int, Form()]) -> Response:
-        ticket = await BoxOffice(session.tokens).buy(id, version, str(session.owner))
+    async def buy(id: str, session: User, price: Text) -> Response:
+        ticket = await BoxOffice(session.tokens).buy(id, price, str(session.owner))
         what = f"{ticket.value['concert']}, seat {ticket.value['seat']}"
-        session.flash(f"{what}, is yours for {ticket.price} {ticket.currency}.")
+        session.flash(f"{what}, is yours for {price} {ticket.currency}.")
         return to("/tickets")
 
     @app.get("/tickets")
@@ -157,7 +158,8 @@ def with_tickets(app: FastAPI) -> None:
 
     @app.post("/tickets/{id}/code")
     async def code(request: Request, id: str, session: User) -> Response:
-        return page("code.html", request, code=await BoxOffice(session.tokens).code_of(id, str(session.owner)))
+        code = await BoxOffice(session.tokens).code_of(id, str(session.owner))
+        return page("code.html", request, code=code, drawn=segno.make_qr(code).svg_inline(scale=5))
 
     @app.post("/tickets/{id}/offer")
     async def offer(id: str, session: RecentUser, price: Text) -> Response:

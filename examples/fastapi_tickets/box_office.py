@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 
-from session_tokens import AsyncSessionTokens, Conflict, NotOwner, Token, UnknownToken
+from session_tokens import AsyncSessionTokens, Conflict, InvalidInput, NotOwner, Token, UnknownToken
 
 BOX_OFFICE = "box office"
 CURRENCY = "EUR"
@@ -59,29 +59,30 @@ class BoxOffice:
         """Return the tickets that a user holds."""
         return (await self._tokens.list_tokens(owner=holder_of(user))).items
 
-    async def buy(self, id: str, version: int, buyer: str) -> Token:
+    async def buy(self, id: str, price: str, buyer: str) -> Token:
         """Hand a ticket over for the price that the buyer was shown; the seller's code is dead from then on.
 
-        Returns the ticket as it was offered.
+        Of all who pay at once one gets it; the others, and who was shown another price, pay nothing.
 
         Args:
             id: of the ticket.
-            version: the state of the ticket that was shown; after another price it has another one.
-            buyer: the user who pays. Money moves elsewhere.
+            price: as it was shown. Money moves elsewhere.
+            buyer: the user who pays.
+
+        Returns:
+            The ticket as it was offered.
 
         Raises:
-            Sorry: it is sold, or is offered otherwise by now.
+            Sorry: it is sold, or is offered for another price by now.
         """
         shown = await self._tokens.get_token(id)
-        if shown is None or shown.version != version or not shown.is_sellable:
-            raise Sorry("Somebody was quicker, or the price has changed. Have another look.")
-        if shown.owner == holder_of(buyer):
+        if shown is not None and shown.owner == holder_of(buyer):
             raise Sorry("That ticket is yours already.")
         try:
-            await self._tokens.withdraw_token(id, version=version)  # of all who pay this price, one gets past here
-            await self._tokens.transfer_token(id, giver=shown.owner, receiver=holder_of(buyer), epoch=shown.epoch)
-        except (Conflict, NotOwner, UnknownToken):
+            await self._tokens.accept_offer(id, receiver=holder_of(buyer), price=Decimal(price), currency=CURRENCY)
+        except (Conflict, InvalidInput, InvalidOperation, UnknownToken):
             raise Sorry("Somebody was quicker, or the price has changed. Have another look.") from None
+        assert shown is not None, "it was sold"
         return shown
 
     async def offer(self, id: str, price: str, seller: str) -> Token:

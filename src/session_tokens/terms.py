@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 
 from .errors import InvalidInput
 from .settings import SETTLEMENT_BYTES_MAX, UNSET, USES_MAX, Duration, Unset, duration_ms
@@ -11,6 +11,8 @@ from .validation import optional_text
 PRICE_MAX = Decimal(10) ** 18
 PRICE_PLACES_MAX = 9
 CURRENCY_LENGTH_MAX = 16
+EXACT = Context(prec=28, Emin=MIN_EMIN, Emax=MAX_EMAX)
+"""Prices are computed in it: that of the caller's thread may round, or be trapped by what is refused here in words."""
 
 
 def price_of(given: object) -> Decimal | None:
@@ -30,12 +32,12 @@ def price_of(given: object) -> Decimal | None:
         price = Decimal(given)
     except InvalidOperation:
         raise InvalidInput("a price as text is written like 12.50 or -3") from None
-    if not price.is_finite() or abs(price) >= PRICE_MAX:
+    if not price.is_finite() or price.copy_abs() >= PRICE_MAX:
         raise InvalidInput("a price is finite and below 10^18; for none give None")
     exponent = price.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -PRICE_PLACES_MAX:
         raise InvalidInput(f"a price has at most {PRICE_PLACES_MAX} decimal places")
-    return price + 0 if isinstance(exponent, int) and exponent <= 0 else price.quantize(Decimal(1))
+    return EXACT.add(price, 0) if isinstance(exponent, int) and exponent <= 0 else EXACT.quantize(price, Decimal(1))
 
 
 def currency_of(given: object) -> str | None:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact, Rounded, localcontext
 from fractions import Fraction
 from typing import Any
 
@@ -162,6 +162,7 @@ def test_row_55_a_disownment_timeout_of_a_token_that_is_never_unassigned(st: Ses
         ("NaN", InvalidInput), ("-inf", InvalidInput), (10**30, InvalidInput), (-(10**18), InvalidInput),
         (10**5000, InvalidInput), ("1,50", InvalidInput), ("", InvalidInput), (" 1", InvalidInput),
         ("1_0", InvalidInput), ("１", InvalidInput), ("0x10", InvalidInput), ("1e999999", InvalidInput),
+        ("1e999999999", InvalidInput), (Decimal("-1e999999999"), InvalidInput), (Decimal("1e-999999999"), InvalidInput),
         ("0." + "0" * 9 + "1", InvalidInput),
     ],
     ids=lambda given: type(given).__name__ if isinstance(given, int) else repr(given)[:24],
@@ -174,6 +175,18 @@ def test_row_56_prices_that_are_none(st: SessionTokens, price: Any, error: type[
     kept = st.get_token(token.id)
     assert kept is not None
     assert not kept.is_sellable
+
+
+def test_row_56_prices_are_kept_whole_whatever_the_thread_computes_with(st: SessionTokens) -> None:
+    token = st.issue_token(st.open_session("ann").id, transferable=True)
+    with localcontext(Context(prec=3, traps=[Inexact, Rounded])):
+        st.offer_token(token.id, price=Decimal("123456.789"), currency="EUR")
+        st.accept_offer(token.id, receiver="bob", price="123456.789", currency="EUR")
+        st.offer_token(token.id, price="1234E2")
+    kept = st.get_token(token.id)
+
+    assert kept is not None
+    assert kept.price == 123_400
 
 
 @pytest.mark.parametrize("price", [0, -5, 10**18 - 1, "-12.50", "1E2", Decimal("0.000000001")], ids=repr)
