@@ -137,6 +137,16 @@ def audience_of(given: object) -> str | None:
     return json.dumps(texts, separators=(",", ":"))
 
 
+def for_client_of(given: object) -> str | None:
+    """Return the name of a client for whom something is issued, or ``None``.
+
+    Raises:
+        TypeError: it is no ``str``.
+        InvalidInput: it is empty, too long, or no text that can be kept.
+    """
+    return _some_text("for_client", given, LABEL_BYTES_MAX)
+
+
 def sent_text(name: str, given: object, *, bytes_max: int) -> str | None:
     """Return what a client sent, such as its user agent, as it can be kept: cleaned and shortened, never refused.
 

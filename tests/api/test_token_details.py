@@ -25,9 +25,10 @@ def issued(tokens: SessionTokens, **details: Any) -> Token:
 
 
 def test_a_token_tells_what_it_was_issued_with(tokens: SessionTokens) -> None:
-    token = issued(tokens, tag="a seat", scope="read write", audience=["https://api", "https://shop"])
+    token = issued(tokens, tag="a seat", scope="read write", audience=["https://api", "https://shop"], for_client="app")
 
     assert ("a seat", "read write", ("https://api", "https://shop")) == (token.tag, token.scope, token.audience)
+    assert ("app", "app") == (token.for_client, token.to_dict()["for_client"])
     assert ["https://api", "https://shop"] == token.to_dict()["audience"]
     assert ("https://api",) == issued(tokens, audience="https://api").audience
     assert issued(tokens).details is NO_TOKEN_DETAILS
@@ -44,6 +45,8 @@ def test_a_token_tells_what_it_was_issued_with(tokens: SessionTokens) -> None:
         ({"audience": []}, "audience is 1 to 16"),
         ({"audience": ["a"] * 17}, "audience is 1 to 16"),
         ({"audience": [""]}, "audience"),
+        ({"for_client": ""}, "for_client is empty"),
+        ({"for_client": "a" * 256}, "for_client"),
     ],
 )
 def test_what_can_never_be_right_is_refused(tokens: SessionTokens, details: dict[str, Any], said: str) -> None:
@@ -51,7 +54,9 @@ def test_what_can_never_be_right_is_refused(tokens: SessionTokens, details: dict
         tokens.issue_token(None, "value", **details)
 
 
-@pytest.mark.parametrize("details", [{"tag": 1}, {"scope": b"read"}, {"audience": 1}, {"audience": [1]}])
+@pytest.mark.parametrize(
+    "details", [{"tag": 1}, {"scope": b"read"}, {"audience": 1}, {"audience": [1]}, {"for_client": 1}]
+)
 def test_what_is_no_text_is_a_type_error(tokens: SessionTokens, details: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         tokens.issue_token(None, "value", **details)
@@ -60,7 +65,7 @@ def test_what_is_no_text_is_a_type_error(tokens: SessionTokens, details: dict[st
 def test_details_hold_no_secret(tokens: SessionTokens) -> None:
     secret = tokens.issue_token(None).secret
 
-    for name in ("tag", "scope", "audience"):
+    for name in ("tag", "scope", "audience", "for_client"):
         with pytest.raises(InvalidInput, match="secret") as caught:
             tokens.issue_token(None, **{name: secret})  # type: ignore[arg-type]  # each of them takes a text
         assert secret not in str(caught.value)

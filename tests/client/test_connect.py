@@ -56,12 +56,15 @@ def st(service: RunningService) -> Iterator[Any]:
 
 def test_a_life_over_http_is_as_it_is_here(st: Any) -> None:
     opened = st.open_session("ann", max_age=timedelta(minutes=10), detachable=True, data={"cart": [1]})
-    ticket = st.issue_token(opened.secret, {"seat": 7}, transferable=True, tag="seats", scope="enter", audience="gate")
+    ticket = st.issue_token(
+        opened.secret, {"seat": 7}, transferable=True, tag="seats", scope="enter", audience="gate", for_client="app"
+    )
     st.update_session_data(opened.id, {"theme": None}, removed=["cart"])
     session, token = st.verify_session(opened.secret), st.verify_token(ticket.secret)
 
     assert ({"theme": None}, 600, "ann") == (dict(session.data), session.max_age, session.owner)
-    assert ({"seat": 7}, "ann", "seats", ("gate",)) == (token.value, token.owner, token.tag, token.audience)
+    assert ({"seat": 7}, "ann", "seats") == (token.value, token.owner, token.tag)
+    assert (("gate",), "app") == (token.audience, token.for_client)
     assert 590 < session.time_left() <= 600
     assert [opened.id] == [each.id for each in st.list_sessions("ann")]
     with pytest.raises(TypeError, match="read only"):

@@ -125,12 +125,14 @@ async def test_introspection_of_a_token_says_its_kind_epoch_and_value(world: Wor
     ("audience", "aud"),
     [("https://api", "https://api"), (["https://api"], "https://api"), (["a", "b"], ["a", "b"])],
 )
-async def test_introspection_says_scope_and_audience_as_issued(world: World, audience: object, aud: object) -> None:
-    issued = await world.issue_token(None, scope="read write", audience=audience, tag="a seat")
+async def test_introspection_says_scope_audience_and_client_as_issued(
+    world: World, audience: object, aud: object
+) -> None:
+    issued = await world.issue_token(None, scope="read write", audience=audience, tag="a seat", for_client="app")
     said = await world.introspect(issued["secret"])
     listed = await world.ask("GET", "/v1/tokens", params={"tag": "a seat"})
 
-    assert ("read write", aud) == (said["scope"], said["aud"])
+    assert ("read write", aud, "app") == (said["scope"], said["aud"], said["client_id"])
     assert [issued["token"]["id"]] == [token["id"] for token in listed.json()["tokens"]]
     assert ("a seat", "read write") == (issued["token"]["tag"], issued["token"]["scope"])
 

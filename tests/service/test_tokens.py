@@ -11,7 +11,7 @@ from tests.helpers.service_world import World
 FIELDS = {
     "id", "kind", "owner", "session_id", "value", "created_at", "expires_at", "held_since", "unassigned_at",
     "previous_owner", "timeout", "disownment_timeout", "sellable", "price", "currency", "gift", "epoch", "version",
-    "client_id", "scope", "audience", "tag", "uses_left", "reserved_for", "reserved_until", "borrower",
+    "client_id", "scope", "audience", "for_client", "tag", "uses_left", "reserved_for", "reserved_until", "borrower",
 }  # fmt: skip
 
 

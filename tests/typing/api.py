@@ -134,7 +134,7 @@ def call_all(st: SessionTokens) -> None:
         None, {"may": ["read"]}, transferable=False, timeout=None, client_id="key_1", idempotency_key="x"
     )  # fmt: skip
     assert_type(st.issue_token(issued.id, disownment_timeout=60, transferable=True), Issued)
-    assert_type(st.issue_token(None, tag="a seat", scope="read", audience=["a", "b"]), Issued)
+    assert_type(st.issue_token(None, tag="a seat", scope="read", audience=["a", "b"], for_client="app"), Issued)
     assert_type(token.token, Token)
     assert_type(token.record, Session | Token)
     assert_type(st.verify_token(token.secret), Token | None)

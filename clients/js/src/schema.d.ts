@@ -244,6 +244,7 @@ export interface Introspection {
   token_type?: string;
   scope?: string;
   aud?: string[] | string;
+  client_id?: string;
   auth_time?: number;
   acr?: string;
   amr?: string[];
@@ -271,6 +272,7 @@ export interface IssueToken {
   tag?: string | null;
   scope?: string | null;
   audience?: string[] | string | null;
+  for_client?: string | null;
 }
 
 /** A service key with its secret: user name and password of Basic, or the secret alone as Bearer. */
@@ -696,6 +698,8 @@ export interface TokenShape {
   tag: string | null;
   scope: string | null;
   audience: string[];
+  /** The client for whom it was issued. */
+  for_client: string | null;
   /** How often it can still be used up; null: not counted. */
   uses_left: number | null;
   /** The owner to whom alone it is offered. */

@@ -36,6 +36,7 @@ class SyncTokenCommands(SyncCore):
         tag: str | None = None,
         scope: str | None = None,
         audience: str | Sequence[str] | None = None,
+        for_client: str | None = None,
         client_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Issued:
@@ -54,6 +55,8 @@ class SyncTokenCommands(SyncCore):
             tag: what it is for, up to 64 bytes; ``list_tokens(tag=)`` finds it, ``claim_next_token(tag=)`` takes it.
             scope: what it allows, words with blanks between (RFC 6749, section 3.3); introspection answers it.
             audience: for whom it is, one text or up to 16; introspection answers it as ``aud``.
+            for_client: the client for whom it is issued, such as an app or an agent, as the application calls it, up to
+                255 bytes; introspection answers it as ``client_id`` (RFC 7662, section 2.2).
             client_id: the id of the service key on whose behalf it is issued.
 
         Raises:
@@ -74,11 +77,11 @@ class SyncTokenCommands(SyncCore):
             _chosen("timeout", timeout, policy.token_timeout_ms),
             _chosen("disownment_timeout", disownment_timeout, None if is_waiting else policy.disownment_timeout_ms),
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
-            details=_details_of(tag, scope, audience, uses),
+            details=_details_of(tag, scope, audience, uses, for_client),
         )  # fmt: skip
         asked = () if idempotency_key is None else inputs.asked_of(timeout, disownment_timeout)
         if issue.details is not NO_TOKEN_DETAILS:
-            asked = (*asked, *issue.details[1:5])
+            asked = (*asked, *issue.details[1:5], issue.details.for_client)
         request = (named, kind, text, is_json, *asked, issue.client_id)
         if is_waiting:
             waiting = self._do("issue_token", idempotency_key, request, rules.issue_token, policy, None, issue)
@@ -325,13 +328,14 @@ def _chosen(name: str, given: Duration | None | Unset, general_ms: int | None) -
     return general_ms if given is UNSET else duration_ms(name, given)
 
 
-def _details_of(tag: object, scope: object, audience: object, uses: object) -> TokenDetails:
+def _details_of(tag: object, scope: object, audience: object, uses: object, for_client: object) -> TokenDetails:
     """Return what few tokens are issued with."""
-    if tag is None and scope is None and audience is None and uses is None:
+    if tag is None and scope is None and audience is None and uses is None and for_client is None:
         return NO_TOKEN_DETAILS
     return TokenDetails(
         scope=inputs.scope_of(scope),
         audience_text=inputs.audience_of(audience),
         tag=inputs.tag_of(tag),
         uses_left=uses_of("uses", uses),
+        for_client=inputs.for_client_of(for_client),
     )

@@ -161,6 +161,7 @@ def issue(options: Namespace) -> int:
                 tag=options.tag,
                 scope=options.scope,
                 audience=options.audience,
+                for_client=options.for_client,
                 timeout=options.timeout,
                 disownment_timeout=options.disownment_timeout,
                 idempotency_key=options.idempotency_key,

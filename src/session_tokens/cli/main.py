@@ -125,6 +125,7 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     issue.add_argument("--tag", help="what it is for; tokens --tag finds it, claim --next --tag takes it")
     issue.add_argument("--scope", metavar="WORDS", help="what it allows; introspection answers it")
     issue.add_argument("--audience", action="append", metavar="WHOM", help="for whom it is; may be given again")
+    issue.add_argument("--for-client", metavar="CLIENT", help="the client for whom it is; introspection answers it")
     issue.add_argument("--timeout", type=duration, default=UNSET, metavar="DURATION")
     issue.add_argument("--disownment-timeout", type=duration, default=UNSET, metavar="DURATION")
     issue.add_argument("--idempotency-key", metavar="KEY")

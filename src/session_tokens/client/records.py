@@ -68,6 +68,7 @@ def token_of(answer: Answer) -> Token:
         offer=offer,
         scope=answer["scope"],
         audience_text=_text(answer["audience"]) if answer["audience"] else None,
+        for_client=answer.get("for_client"),
         tag=answer["tag"],
         uses_left=answer.get("uses_left"),
         reserved_for=answer.get("reserved_for"),

@@ -36,6 +36,7 @@ class TokenDetails(NamedTuple):
         borrower: to whom it is lent: of a loan, and of a token as its borrower sees it.
         lent: of a loan, the id of the token that it is a loan of; its epoch is that token's at lending.
         loans: of a token, the ids of its loans, those that are over too until it is lent again, with blanks between.
+        for_client: the client for whom it was issued, as the application calls it (RFC 7662, ``client_id``).
     """
 
     offer: Offer | None = None
@@ -48,6 +49,7 @@ class TokenDetails(NamedTuple):
     borrower: str | None = None
     lent: str | None = None
     loans: str | None = None
+    for_client: str | None = None
 
     def in_new_hands(self) -> TokenDetails:
         """Return what stays with a token that changes hands: neither its offer nor whom it was promised or lent to."""

@@ -193,6 +193,7 @@ class Token(_TokenAtHand):
             "tag": self.details.tag,
             "scope": self.details.scope,
             "audience": list(self.audience),
+            "for_client": self.details.for_client,
             "uses_left": self.details.uses_left,
             "reserved_for": self.details.reserved_for,
             "reserved_until": self.reserved_until,
@@ -253,6 +254,11 @@ class Token(_TokenAtHand):
     def audience(self) -> tuple[str, ...]:
         """For whom it is (RFC 7662, ``aud``), empty where unsaid."""
         return () if self.details.audience_text is None else tuple(json.loads(self.details.audience_text))
+
+    @property
+    def for_client(self) -> str | None:
+        """The client for whom it was issued (RFC 7662, ``client_id``); ``None`` where unsaid."""
+        return self.details.for_client
 
     @property
     def tag(self) -> str | None:

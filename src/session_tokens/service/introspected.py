@@ -64,6 +64,7 @@ def _of_token(token: Token, until: int | None) -> Introspection:
         token_type="Bearer",
         scope=token.told_scope,
         aud=msgspec.UNSET if not audience else audience[0] if len(audience) == 1 else list(audience),
+        client_id=token.for_client or msgspec.UNSET,
         st_issuer=token.client_id or msgspec.UNSET,
         st_id=token.id,
         st_kind=token.kind.value,

@@ -84,6 +84,7 @@ class IssueToken(Body):
     tag: Annotated[str, Meta(description="What it is for, up to 64 bytes; tokens are listed by it.")] | None = None
     scope: Annotated[str, Meta(description="What it allows, words with blanks between (RFC 6749, 3.3).")] | None = None
     audience: Annotated[list[str] | str, Meta(description="For whom it is: one text, or up to 16.")] | None = None
+    for_client: Annotated[str, Meta(description="The client for whom it is: client_id (RFC 7662).")] | None = None
 
 
 class ChangeToken(Body):
@@ -261,6 +262,7 @@ class TokenShape(Struct, kw_only=True):
     tag: str | None
     scope: str | None
     audience: list[str]
+    for_client: Annotated[str | None, Meta(description="The client for whom it was issued.")]
     uses_left: Annotated[int | None, Meta(description="How often it can still be used up; null: not counted.")]
     reserved_for: Annotated[str | None, Meta(description="The owner to whom alone it is offered.")]
     reserved_until: Instant | None
@@ -392,7 +394,7 @@ class Introspection(Struct, omit_defaults=True):
     ``auth_time`` (whole seconds), ``acr`` and ``amr`` say how a session's owner last proved who they are (RFC 9470).
     ``exp`` is until when the answer may be kept: half of a session's idle timeout from now, the end of everything else.
     ``st_expires_at`` is the end itself, in milliseconds as in all other answers. ``sub`` and ``username`` are the
-    owner; ``st_issuer`` is the service key that made it. There is no ``client_id``: readers take it for a user's name.
+    owner; ``client_id`` is the client for whom a token was issued, ``st_issuer`` the service key that made it.
     """
 
     active: bool
@@ -403,6 +405,7 @@ class Introspection(Struct, omit_defaults=True):
     token_type: str | UnsetType = UNSET
     scope: str | UnsetType = UNSET
     aud: list[str] | str | UnsetType = UNSET
+    client_id: str | UnsetType = UNSET
     auth_time: int | UnsetType = UNSET
     acr: str | UnsetType = UNSET
     amr: list[str] | UnsetType = UNSET

@@ -199,6 +199,7 @@ async def token_page(
             ("Offered to", offered_to(token)),
             ("Tag", token.tag or "none"),
             ("Uses left", "not counted" if token.uses_left is None else token.uses_left),
+            ("For client", token.for_client or "none"),
             ("Issued by key", token.client_id or "none"),
             ("Version", token.version),
         ]

@@ -202,6 +202,7 @@ _TOKEN: Final = _columns("""
     borrower                name?
     lent                    name?
     loans                   text?
+    for_client              text?
 """)
 _OWNER: Final = _columns("""
     owner                   name

@@ -107,7 +107,9 @@ class ListingChecks(StoreBench):
     async def test_tokens_are_found_by_their_tag(self) -> None:
         ann, bob = await self.tokens.open_session("ann"), await self.tokens.open_session("bob")
         seats = [
-            await self.tokens.issue_token(ann.id, number, transferable=True, tag="a seat", scope="sit stand")
+            await self.tokens.issue_token(
+                ann.id, number, transferable=True, tag="a seat", scope="sit stand", for_client="hall"
+            )
             for number in range(5)
         ]
         await self.tokens.issue_token(ann.id, "a job", tag="a job")
@@ -121,7 +123,7 @@ class ListingChecks(StoreBench):
 
         assert in_order(listed)
         assert {token.id for token in listed} == {seats[place].id for place in (0, 2, 3, 4)}
-        assert {(token.tag, token.scope) for token in listed} == {("a seat", "sit stand")}
+        assert {(token.tag, token.scope, token.for_client) for token in listed} == {("a seat", "sit stand", "hall")}
         assert {token.id for token in left} == {seats[place].id for place in (2, 3, 4)}
         assert [token.id for token in await self.tokens.list_tokens(tag="a seat", owner="bob")] == [seats[0].id]
         assert [token.id for token in await self.tokens.list_tokens(tag="a seat", session=bob.id)] == [seats[0].id]
