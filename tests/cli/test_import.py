@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
+import time
+import uuid
+from base64 import b64encode
 from pathlib import Path
 
 import msgspec
@@ -51,6 +55,27 @@ def test_what_is_stored_is_moved_once_and_counted(
     assert 25 == many
 
 
+def test_what_beaker_and_aiohttp_session_stored_is_moved(
+    store: str, tmp_path: Path, valkey_server: ValkeyServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import valkey
+
+    path = tmp_path / "beaker" / "a" / "aa" / f"{'a' * 32}.cache"
+    path.parent.mkdir(parents=True)
+    fields = {"user": "ann", "_accessed_time": 1.0}
+    path.write_bytes(pickle.dumps({"session": b64encode(pickle.dumps(fields, 2)).decode()}))
+    with valkey.Valkey.from_url(valkey_server.url) as server:
+        server.set("AIOHTTP_SESSION_" + uuid.uuid4().hex, json.dumps({"created": time.time(), "session": {"u": 7}}))
+    beaker = ("--store", store, "--from", "beaker", "--server", str(tmp_path / "beaker"), "--owner", "user")
+    aiohttp = ("--store", store, "--from", "aiohttp", "--server", valkey_server.url, "--owner", "u")
+
+    assert 0 == told(capsys, *beaker, "--lifetime", "30d")["moved"]
+    assert 1 == told(capsys, *beaker, "--lifetime", "never")["moved"]
+    assert 1 <= told(capsys, *aiohttp, "--lifetime", "30d")["moved"]  # type: ignore[operator]
+    with SessionTokens.open(store) as st:
+        assert {"ann", "7"} <= {session.owner for session in st.list_sessions()}
+
+
 def test_an_audit_log_that_the_store_has_is_gone_on_with(
     tmp_path: Path, valkey_server: ValkeyServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +108,13 @@ def test_it_is_finished_once(store: str, capsys: pytest.CaptureFixture[str]) -> 
         [],
         ["--from", "express"],
         ["--from", "starsessions", "--server", "redis://127.0.0.1"],
+        ["--from", "beaker", "--server", "/nowhere", "--owner", "user"],
+        ["--from", "beaker", "--server", "/nowhere", "--owner", "user", "--lifetime", "30d"],
+        ["--from", "beaker", "--server", "/nowhere", "--lifetime", "30d"],
+        ["--from", "aiohttp", "--server", "redis://127.0.0.1"],
+        ["--from", "aiohttp", "--server", "redis://127.0.0.1", "--lifetime", "1h", "--prefix", "x"],
+        ["--from", "express", "--server", "postgresql://127.0.0.1/app"],
+        ["--from", "express", "--server", "postgresql://127.0.0.1/app", "--time-zone", "Mars/Olympus"],
         ["--finish", "--from", "express", "--server", "redis://127.0.0.1"],
         ["--from", "express", "--server", "http://127.0.0.1"],
     ],

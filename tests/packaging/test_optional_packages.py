@@ -17,7 +17,7 @@ CORNERS = {
     "web/quart": {"flask", "quart", "werkzeug"},
     "web/litestar": {"litestar"},
     "web/aiohttp": {"aiohttp", "aiohttp_session"},
-    "web/moving_in": {"flask"},
+    "web/moving_in": {"flask", "cryptography", "psycopg"},
     "web/django": {"django", "asgiref", "rest_framework"},
     "service/": {"starlette", "msgspec", "uvicorn", "anyio", "prometheus_client"},
     "webhooks/": {"httpx"},

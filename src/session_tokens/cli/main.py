@@ -278,13 +278,6 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     )
     serve.add_argument("--login-url", metavar="URL", help="where /forward-auth sends browsers, such as /log-in")
 
-    moving = command("import", "moving:import_sessions", "move in the sessions of another library, or finish that")
-    moving.add_argument("--from", dest="kind", choices=("flask-session", "starsessions", "express"))
-    moving.add_argument("--server", metavar="URL", help="where they are, such as redis://localhost:6379/0")
-    moving.add_argument("--prefix", help="of their keys, where it is another than the library's own")
-    moving.add_argument("--owner", metavar="FIELD", help="the field that says who is logged in")
-    moving.add_argument("--finish", action="store_true", help="take no cookies from before any more")
-
     pepper = command("pepper", "peppers:pepper", "change the pepper: add a new one, promote it, retire the old one")
     pepper.add_argument("action", choices=("add", "promote", "retire"))
     pepper.add_argument("id", nargs="?", metavar="KEY_ID", help="which one; add makes one")

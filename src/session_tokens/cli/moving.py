@@ -7,12 +7,15 @@ with ``migrate_from``. So nothing is imported that the application would not tak
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 from ..errors import Refused
 from . import exits
 from .commands import opened
 from .exits import UsageError
+from .inputs import duration_of
 from .operating import store_url
 from .output import print_json, print_record, progress
 
@@ -56,17 +59,41 @@ def _imported(options: Namespace) -> dict[str, Any]:
 
 
 def _peer_of(options: Namespace) -> Any:
-    from ..web.moving_in.redis import ExpressRedis, FlaskSessionRedis, StarsessionsRedis
+    from ..web.moving_in import peers
 
-    if options.server is None:
-        raise UsageError("import --from needs --server, the address of the Redis or Valkey server with the sessions")
+    server = options.server
+    if server is None:
+        raise UsageError("import --from needs --server, where the sessions are: redis://…, postgresql://…, or a folder")
     given: dict[str, Any] = {} if options.prefix is None else {"prefix": options.prefix}
     if options.owner is not None:
         given["owner"] = options.owner
-    if options.kind == "flask-session":
-        return FlaskSessionRedis(options.server, **given)
+    elif options.kind in ("starsessions", "beaker"):
+        raise UsageError(f"import --from {options.kind} needs --owner, the field that says who is logged in")
+    if options.kind in ("aiohttp", "beaker"):
+        if options.lifetime is None:
+            raise UsageError(f"import --from {options.kind} needs --lifetime, as it has it: 30d, never")
+        given["lifetime" if options.kind == "aiohttp" else "timeout"] = duration_of(options.lifetime)
+    if options.kind == "express" and server.startswith(("postgres://", "postgresql://")):
+        if options.time_zone is None:
+            raise UsageError("import --from express needs --time-zone with PostgreSQL; SHOW TimeZone says it there")
+        return _made(peers.ExpressPostgres, server, secret="unused", time_zone=options.time_zone, **given)
     if options.kind == "express":  # cookies are not looked at here, so that no secret is needed
-        return ExpressRedis(options.server, secret="unused", **given)
-    if options.owner is None:
-        raise UsageError("import --from starsessions needs --owner, the field that says who is logged in")
-    return StarsessionsRedis(options.server, **given)
+        return _made(peers.ExpressRedis, server, secret="unused", **given)
+    made = {
+        "flask-session": peers.FlaskSessionRedis,
+        "starsessions": peers.StarsessionsRedis,
+        "aiohttp": peers.AiohttpRedis,
+        "beaker": peers.BeakerRedis if "://" in server else peers.BeakerFiles,
+    }
+    return _made(made[options.kind], server, **given)
+
+
+def _made(peer: Callable[..., Any], server: str, **given: Any) -> Any:
+    """Return the peer.
+
+    Raises:
+        UsageError: it has no option of that name.
+    """
+    if "prefix" in given and "prefix" not in signature(peer).parameters:
+        raise UsageError("--prefix is for flask-session, starsessions and express on Redis")
+    return peer(server, **given)

@@ -53,3 +53,21 @@ def add_operators_commands(command: Command) -> None:
 
     completion = command("completion", "completion:completion", "print the completion of a shell")
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+    moving = command("import", "moving:import_sessions", "move in the sessions of another library, or finish that")
+    moving.add_argument(
+        "--from", dest="kind", choices=("flask-session", "starsessions", "express", "aiohttp", "beaker"),
+        help="which library's",
+    )  # fmt: skip
+    moving.add_argument(
+        "--server", metavar="URL", help="where they are: redis://localhost:6379/0, postgresql://…, a folder of Beaker's"
+    )
+    moving.add_argument("--prefix", help="of their keys, where it is another than the library's own")
+    moving.add_argument("--owner", metavar="FIELD", help="the field that says who is logged in")
+    moving.add_argument(
+        "--lifetime",
+        metavar="TIME",
+        help="how long one lasts there unused, such as 30d or never: aiohttp, beaker",
+    )
+    moving.add_argument("--time-zone", metavar="ZONE", help="of the connections that wrote to PostgreSQL, such as UTC")
+    moving.add_argument("--finish", action="store_true", help="take no cookies from before any more")

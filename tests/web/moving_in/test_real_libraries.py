@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import pickle
-import threading
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +13,6 @@ import httpx
 import pytest
 import redis
 import redis.asyncio
-from flask_session import Session as FlaskSessions
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -27,12 +23,9 @@ from starsessions.stores.redis import RedisStore
 
 from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.web.asgi import SessionMiddleware
-from session_tokens.web.flask import SessionTokensInterface, logout
-from session_tokens.web.moving_in.peers import FlaskSessionRedis, StarsessionsRedis
-from tests.helpers.effort import PROVING
+from session_tokens.web.moving_in.peers import StarsessionsRedis
+from tests.helpers.moving_shop import ours, theirs
 from tests.helpers.servers.valkey import ValkeyServer
-
-USERS = 10_000 if PROVING else 400
 
 
 @pytest.fixture
@@ -44,44 +37,6 @@ def server(valkey_server: ValkeyServer) -> Iterator[redis.Redis]:
 @pytest.fixture
 def prefix() -> str:
     return f"r{uuid.uuid4().hex[:10]}:"
-
-
-def site() -> flask.Flask:
-    app = flask.Flask("shop")
-    app.secret_key = "for tests only"  # of a test
-
-    @app.get("/log-in/<name>")
-    def log_in(name: str) -> str:
-        flask.session["_user_id"] = name
-        flask.session["when"] = datetime(2026, 11, 28, tzinfo=UTC)
-        flask.session["cart"] = [1, {"n": None}]
-        return "in"
-
-    @app.get("/show")
-    def show() -> dict[str, Any]:
-        cart = flask.session.get("cart")
-        return {"user": flask.session.get("_user_id"), "cart": cart, "when": str(flask.session.get("when"))}
-
-    @app.get("/log-out")
-    def leave() -> str:
-        logout()
-        return "out"
-
-    return app
-
-
-def theirs(server: redis.Redis, prefix: str, **options: Any) -> flask.Flask:
-    app = site()
-    app.config.update(SESSION_TYPE="redis", SESSION_REDIS=server, SESSION_KEY_PREFIX=prefix, **options)
-    FlaskSessions(app)
-    return app
-
-
-def ours(st: SessionTokens, server: redis.Redis, prefix: str, **options: Any) -> flask.Flask:
-    app = site()
-    peer = FlaskSessionRedis(server, prefix=prefix, **options)
-    app.session_interface = SessionTokensInterface(st, owner_key="_user_id", migrate_from=peer)
-    return app
 
 
 def cookie_after(app: flask.Flask, path: str, before: str | None = None) -> str:
@@ -130,48 +85,6 @@ def test_what_flask_session_of_yesterday_left_is_read_too(server: redis.Redis, p
         shown = with_cookie(ours(st, server, prefix), id).get("/show").json
 
     assert ("bob", [1, 2]) == (shown["user"], shown["cart"])
-
-
-def test_a_site_moves_while_requests_run(server: redis.Redis, prefix: str) -> None:
-    """Nobody is logged out, nobody gets two sessions, and who logs out stays out while old workers still run."""
-    before = theirs(server, prefix)
-    cookies = {f"user{number}": cookie_after(before, f"/log-in/user{number}") for number in range(USERS)}
-    wrong: list[object] = []
-    gone: set[str] = set()
-    lock = threading.Lock()
-    with SessionTokens.open() as st:
-        app = ours(st, server, prefix)
-
-        def visit(user: str) -> None:
-            cookie = cookies[user]
-            with_cookie(before, cookie).get("/show")  # an old worker, which writes its record again
-            browser = with_cookie(app, cookie)
-            for _ in range(2):
-                if browser.get("/show").json["user"] != user:
-                    wrong.append(user)
-            if with_cookie(app, cookie).get("/show").json["user"] != user:  # another tab
-                wrong.append(("tab", user))
-            if int(user[4:]) % 10 == 0:
-                browser.get("/log-out")
-                with lock:
-                    gone.add(user)
-                with_cookie(before, cookie).get("/show")
-                if with_cookie(app, cookie).get("/show").json["user"] is not None:
-                    wrong.append(("back", user))
-
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(visit, cookies))
-        owners = []
-        after = None
-        while True:
-            page = st.list_sessions(after=after, limit=500)
-            owners += [session.owner for session in page]
-            if (after := page.after) is None:
-                break
-
-    assert [] == wrong
-    assert sorted(set(cookies) - gone) == sorted(owners)
-    assert len(gone) == USERS // 10
 
 
 def stars(middleware: Any, *more: Any, **options: Any) -> Starlette:

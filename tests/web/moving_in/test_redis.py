@@ -21,10 +21,11 @@ import msgspec
 import pytest
 import valkey
 
-from session_tokens import InvalidInput, StoreUnavailable
-from session_tokens.web.moving_in import Former, moving_in_as
+from session_tokens import InvalidInput, SessionTokens, Settings, StoreUnavailable
+from session_tokens.web.moving_in import Former, moving_in_as, plain
 from session_tokens.web.moving_in.peers import ExpressRedis, FlaskSessionRedis, StarsessionsRedis
 from session_tokens.web.moving_in.plain import Unreadable, as_json, inflated, plain_pickle
+from session_tokens.web.session import drive
 from tests.helpers.servers.valkey import ValkeyServer
 
 SID = "k" * 43
@@ -134,6 +135,28 @@ def test_a_small_pickle_of_a_huge_value_is_refused() -> None:
         nested = [nested, nested]
     with pytest.raises(Unreadable, match="too many"):
         plain_pickle(pickle.dumps(nested))
+
+
+def test_as_large_a_pickle_is_read_as_a_session_may_be_here(there: Prefixed) -> None:
+    """More than 1 MiB of it, and more than 100,000 values, are no more than half a MiB as JSON."""
+    fields = {"_user_id": "7", "prices": [1.5] * 120_000}
+    there.put(pickle.dumps(fields))
+    former = found(flask_peer(there).read(SID))
+    with SessionTokens.open(settings=Settings(max_data_bytes=1_048_576)) as st:
+        issued = drive(st, moving_in_as(former))
+
+    assert issued is not None
+    assert fields == issued.session.data
+
+
+def test_a_pickle_of_more_steps_than_values_can_need_is_refused_before_it_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert plain.OPCODES_MAX > plain.VALUES_MAX > 500_000
+    monkeypatch.setattr(plain, "OPCODES_MAX", 1_000)
+    assert plain_pickle(pickle.dumps([None] * 990)) == [None] * 990
+    with pytest.raises(Unreadable, match="too many"):
+        plain_pickle(pickle.dumps([None] * 1_000))
 
 
 @pytest.mark.parametrize(

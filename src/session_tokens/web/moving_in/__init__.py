@@ -26,10 +26,22 @@ from .plain import as_json
 
 log = logging.getLogger("session_tokens.moving_in")
 
-__all__ = ["Former", "OwnerOf", "Peer", "Reading", "moving_in", "moving_in_as", "owner_in", "peers_of"]
+__all__ = [
+    "ENDLESS_KEPT_S",
+    "Former",
+    "OwnerOf",
+    "Peer",
+    "Reading",
+    "moving_in",
+    "moving_in_as",
+    "owner_in",
+    "peers_of",
+]
 
 KEPT_S = 31 * 86_400
 """For how long a mark stands at the least: old workers may prolong the life of what was moved."""
+ENDLESS_KEPT_S = 400 * 86_400
+"""For how long it stands where a session never ended: as long as browsers keep a cookie (RFC 6265bis)."""
 
 
 class Former(NamedTuple):

@@ -12,10 +12,14 @@ from decimal import Decimal
 from typing import Any, ClassVar, NoReturn
 from uuid import UUID, SafeUUID
 
-BYTES_MAX = 1_048_576
-"""How large a session of another library may be."""
-VALUES_MAX = 100_000
-"""How many values one may hold; a pickle of a few bytes can name the same list a million times."""
+from ...settings import DATA_BYTES_MAX
+
+BYTES_MAX = 4 * DATA_BYTES_MAX
+"""How large a session of another library may be: pickles, escapes and base64 take up to four times as much as ours."""
+VALUES_MAX = DATA_BYTES_MAX // 2
+"""How many values one may hold, each two bytes of JSON or more; a small pickle can name one list a million times."""
+OPCODES_MAX = 3 * VALUES_MAX
+"""How many steps its pickle may have: one makes a value, one or two keep it at hand."""
 
 TUPLES_AGAIN_MAX = 16
 """How often a pickle may name a tuple that it made before: each time may double what hashing takes."""
@@ -100,7 +104,9 @@ def _refuse_tuples_of_tuples(content: bytes) -> None:
     tuples: set[object] = set()
     again = 0
     before = ""
-    for opcode, argument, _ in pickletools.genops(content):
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        if number > OPCODES_MAX:
+            raise Unreadable("it holds too many values")
         name = opcode.name
         if name == "MEMOIZE" or name.endswith("PUT"):
             place = len(places) if name == "MEMOIZE" else argument

@@ -1,24 +1,20 @@
-"""Sessions that other libraries keep in Redis or Valkey: Flask-Session, starsessions, express-session."""
+"""Sessions that other libraries keep in Redis or Valkey, and those of Flask-Session and starsessions."""
 
 from __future__ import annotations
 
 import hmac
-import json
 import re
-from base64 import b64encode
-from collections.abc import Callable, Mapping
-from hashlib import sha1, sha256
+from collections.abc import Callable
+from hashlib import sha1
 from importlib import import_module
 from typing import Any
-from urllib.parse import unquote
 
 from ...errors import InvalidInput, StoreUnavailable
-from . import Former, OwnerOf, owner_in
+from . import ENDLESS_KEPT_S, Former, OwnerOf, owner_in
 from .plain import BYTES_MAX, Unreadable, json_object, plain_pickle
 from .signed import Keys, keys_of, signed_part
 
 SID = re.compile(r"[A-Za-z0-9_-]{20,86}")
-SLIDING_KEPT_S = 31 * 86_400
 
 
 class RedisReader:
@@ -61,10 +57,10 @@ class RedisReader:
             return None
         return content, None if left_ms < 0 else left_ms / 1000
 
-    def keys(self, prefix: str) -> list[str]:
-        """Return the keys that begin so, found step by step so that the server goes on serving others."""
-        literal = re.sub(r"([*?\[\]\\])", r"\\\1", prefix)
-        found = self._client.scan_iter(match=f"{literal}*", count=1_000)
+    def keys(self, prefix: str, suffix: str = "") -> list[str]:
+        """Return the keys that begin and end so, found step by step so that the server goes on serving others."""
+        before, after = (re.sub(r"([*?\[\]\\])", r"\\\1", literal) for literal in (prefix, suffix))
+        found = self._client.scan_iter(match=f"{before}*{after}", count=1_000)
         return sorted({key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in found})
 
 
@@ -84,7 +80,7 @@ def _client_of(url: str) -> Any:
     raise InvalidInput("no client for it is installed; pip install session-tokens[valkey], or redis")
 
 
-class _OfRedis:
+class RedisPeer:
     """What all have in common: a server, a prefix, and who is logged in."""
 
     def __init__(self, server: Any, prefix: str, owner: OwnerOf, cookie: str) -> None:
@@ -104,25 +100,28 @@ class _OfRedis:
 
     def stored(self, id: str) -> Former | None:
         """Return the session of an id, as ``read``."""
-        found = self._reader.get(self.prefix + id)
+        found = self._reader.get(f"{self.prefix}{id}{self.suffix}")
         if found is None:
             return None
         content, left_s = found
         try:
-            fields = self._decoded(content)
+            fields, time_left_s = self._session_in(content, left_s)
         except Unreadable:
             return None
-        time_left_s = self._time_left_s(fields, left_s)
         fields = {name: field for name, field in fields.items() if name not in self.NOT_FIELDS}
         if not (fields.keys() - self.NOTHING) or (time_left_s is not None and time_left_s < 0.001):
             return None
-        kept_s = SLIDING_KEPT_S if left_s is None else left_s
+        kept_s = ENDLESS_KEPT_S if left_s is None else left_s
         return Former(f"{type(self).__name__} {id}", fields, owner_in(fields, self._owner), time_left_s, kept_s)
 
     def ids(self) -> list[str]:
         """Return the ids of all that is stored, those of users who logged out too where the library leaves them."""
-        return [key[len(self.prefix) :] for key in self._reader.keys(self.prefix)]
+        end = len(self.suffix)
+        keys = self._reader.keys(self.prefix, self.suffix)
+        return [key[len(self.prefix) : len(key) - end] for key in keys]
 
+    suffix = ""
+    """What stands behind the id in a key."""
     NOT_FIELDS: frozenset[str] = frozenset()
     """Fields that are the library's own."""
     NOTHING: frozenset[str] = frozenset()
@@ -132,14 +131,16 @@ class _OfRedis:
         """Return the id in a cookie, ``None`` where it can be none."""
         return value if SID.fullmatch(value) else None
 
-    def _decoded(self, content: bytes) -> dict[str, Any]:
-        return json_object(content)
+    def _session_in(self, content: bytes, left_s: float | None) -> tuple[dict[str, Any], float | None]:
+        """Return the fields of a record that is kept for so long, and when the session ends, as ``Former`` has it.
 
-    def _time_left_s(self, fields: Mapping[str, Any], left_s: float | None) -> float | None:
-        return None
+        Raises:
+            Unreadable: it is not what the library writes.
+        """
+        return json_object(content), None
 
 
-class FlaskSessionRedis(_OfRedis):
+class FlaskSessionRedis(RedisPeer):
     """The sessions that Flask-Session keeps in Redis, whatever its version wrote: MessagePack, JSON or a pickle.
 
     Pickles are read as far as they hold plain values; with anything else in it, a session is not moved.
@@ -183,7 +184,7 @@ class FlaskSessionRedis(_OfRedis):
                 return None
         return super().id_in(value)
 
-    def _decoded(self, content: bytes) -> dict[str, Any]:
+    def _session_in(self, content: bytes, left_s: float | None) -> tuple[dict[str, Any], float | None]:
         fields: Any
         try:  # in the order in which Flask-Session tries
             fields = self._unpack(content)
@@ -191,10 +192,10 @@ class FlaskSessionRedis(_OfRedis):
             fields = json_object(content) if content[:1] == b"{" else plain_pickle(content)
         if not isinstance(fields, dict):
             raise Unreadable("it is no mapping")
-        return {str(name): field for name, field in fields.items()}
+        return {str(name): field for name, field in fields.items()}, None
 
 
-class StarsessionsRedis(_OfRedis):
+class StarsessionsRedis(RedisPeer):
     """The sessions that starsessions keeps in Redis.
 
     Args:
@@ -219,52 +220,5 @@ class StarsessionsRedis(_OfRedis):
         super().__init__(server, prefix, owner, cookie)
         self._rolling = rolling
 
-    def _time_left_s(self, fields: Mapping[str, Any], left_s: float | None) -> float | None:
-        return None if self._rolling else left_s
-
-
-class ExpressRedis(_OfRedis):
-    """The sessions that express-session (or @fastify/session) keeps in Redis by connect-redis.
-
-    When one ends, Redis alone knows: what ``cookie.expires`` says within is from the last change.
-
-    Args:
-        server: a URL, or a blocking client.
-        secret: that of ``session({secret})``, or the list of them.
-        owner: the field that says who is logged in, or a function of the fields; that of Passport if not given.
-        prefix: of the store.
-        cookie: ``name`` of ``session({name})``.
-    """
-
-    NOT_FIELDS = frozenset({"cookie"})
-
-    def __init__(
-        self,
-        server: Any,
-        *,
-        secret: Keys,
-        owner: OwnerOf | None = None,
-        prefix: str = "sess:",
-        cookie: str = "connect.sid",
-    ) -> None:
-        super().__init__(server, prefix, _passports_user if owner is None else owner, cookie)
-        self._keys = keys_of(secret)
-
-    def id_in(self, value: str) -> str | None:
-        """Return the id in a cookie, percent-encoded or not, whose signature must be right."""
-        value = unquote(value)
-        if not value.startswith("s:"):
-            return None
-        id, _, signature = value[2:].rpartition(".")
-        given = signature.encode("ascii", "replace")
-        right = any(
-            hmac.compare_digest(b64encode(hmac.digest(key, id.encode(), sha256)).rstrip(b"="), given)
-            for key in self._keys
-        )
-        return super().id_in(id) if right else None
-
-
-def _passports_user(fields: Mapping[str, Any]) -> object:
-    passport = fields.get("passport")
-    user = passport.get("user") if isinstance(passport, dict) else None
-    return user if user is None or isinstance(user, str | int) else json.dumps(user, sort_keys=True)
+    def _session_in(self, content: bytes, left_s: float | None) -> tuple[dict[str, Any], float | None]:
+        return json_object(content), None if self._rolling else left_s
