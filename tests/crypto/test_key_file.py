@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from session_tokens.crypto.minting import checked_peppers
 from session_tokens.errors import InvalidInput
 
 ONE, TWO = b"1" * 32, b"2" * 40
+STRANGER = 12345
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +185,36 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     else:
         assert path.stat().st_uid == os.geteuid()
         assert read_key_file(path).peppers
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of root and become another user")
+@pytest.mark.process
+def test_a_credential_of_systemd_may_be_roots(tmp_path: Path) -> None:
+    """As systemd 257 leaves it: root's, with an entry for the unit's user that shows in the bits of the group."""
+    credentials, elsewhere = (tmp_path / name for name in ("credentials", "elsewhere"))
+    for folder in (credentials, elsewhere):
+        folder.mkdir()
+    for path, mode in ((credentials / "k", 0o440), (elsewhere / "k", 0o440), (credentials / "open", 0o444)):
+        os.chown(written(path, ONE.hex(), mode), 0, STRANGER)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom session_tokens.crypto.key_file import read_key_file\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: print(len(read_key_file(Path(name)).peppers))\n"
+        "    except Exception as error: print(error)"
+    )
+    names = [str(path) for path in (credentials / "k", elsewhere / "k", credentials / "open")]
+    asked = subprocess.run(
+        [
+            # It may look into the folders of the tests, which are root's alone; whose a file is, stays what it is.
+            "setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", "--inh-caps=+dac_read_search",
+            "--ambient-caps=+dac_read_search", sys.executable, "-c", program, *names,
+        ],
+        env={**os.environ, "CREDENTIALS_DIRECTORY": str(credentials)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    read, refused, opened = asked.stdout.splitlines()
+
+    assert "1" == read, asked.stderr
+    assert "belongs to user 0" in refused and "belongs to user 0" in opened
 
 
 def test_the_key_file_stands_beside_the_database() -> None:

@@ -12,7 +12,7 @@ import ssl
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -122,6 +122,42 @@ def test_a_manager_that_is_not_there_stops_nothing(start: Start, tmp_path: Path)
     assert managed.secret
     assert managed.stop() == 0
     assert told_in(managed.log_path).count("could not be notified") == 1
+
+
+# --- the journal ----------------------------------------------------------------------------------------------------
+
+
+def printed(arguments: Sequence[str], *, journal: bool) -> str:
+    """Start a service whose standard output is a stream socket, the journal's or another; return what it prints."""
+    ours, theirs = socket.socketpair()
+    status = os.fstat(theirs.fileno())
+    stream = f"{status.st_dev}:{status.st_ino}" if journal else f"{status.st_dev}:{status.st_ino + 1}"
+    words = [sys.executable, "-m", "session_tokens.cli.main", "serve", "--port", "0", *arguments]
+    with ours, theirs:
+        ours.settimeout(30)
+        environment = {**os.environ, "JOURNAL_STREAM": stream}
+        process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=theirs.fileno(), env=environment)
+        theirs.close()
+        try:
+            text = b""
+            while b"Ctrl-C" not in text and (part := ours.recv(4_096)):
+                text += part
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+    return text.decode()
+
+
+def test_no_key_goes_to_the_journal_and_a_later_start_elsewhere_makes_the_first_one(tmp_path: Path) -> None:
+    store = ["--store", f"sqlite:///{tmp_path}/tokens.db"]
+    kept, refused = printed(store, journal=True), printed([*store, "--no-first-key"], journal=False)
+    shown, later = printed(store, journal=False), printed(store, journal=True)
+
+    assert "stk_" not in kept + refused + later
+    assert [True, True, False] == [
+        "session-tokens keys create --role admin" in words for words in (kept, refused, later)
+    ]
+    assert 1 == shown.count("first admin key, shown this once: stk_")
 
 
 # --- sockets that are handed over -----------------------------------------------------------------------------------

@@ -161,6 +161,7 @@ def serve(options: Namespace) -> int:
         console_host=options.console_host,
         console_port=options.console_port,
         webhook_allow=options.webhook_allow or (),
+        first_key=not options.no_first_key,
         settings=settings_of(options),
     )
     return exits.OK

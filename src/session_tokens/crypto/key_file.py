@@ -33,6 +33,8 @@ log = logging.getLogger("session_tokens.keys")
 
 PEPPER_VARIABLE = "SESSION_TOKENS_PEPPER"
 PEPPER_FILE_VARIABLE = "SESSION_TOKENS_PEPPER_FILE"
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what a unit loads with ``LoadCredential=`` (systemd.exec(5))."""
 KEY_FILE_SUFFIX = ".key"
 KEY_FILE_BYTES_MAX = 65_536
 
@@ -93,7 +95,8 @@ def read_key_file(path: Path) -> Keys:
     """Read the keys from a file.
 
     Args:
-        path: the file; a regular one that no one but its owner may read or write.
+        path: the file; a regular one of this user that nobody else may read or write. One that systemd made for its
+            unit, in ``$CREDENTIALS_DIRECTORY``, may be root's: an entry of its access list lets this user read it.
 
     Raises:
         InvalidInput: there is no such file, or it is a link, a folder, someone else's, open to others, empty, or not
@@ -258,10 +261,18 @@ def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
         raise InvalidInput(f"the key file {path} is a folder; name a file in it")
     if not stat.S_ISREG(status.st_mode):
         raise InvalidInput(f"the key file {path} is not a regular file; name one")
+    if status.st_uid == 0 and not status.st_mode & 0o027 and _is_credential(path):
+        return  # the bits of the group are the mask of the access list
     if status.st_uid != os.geteuid():
         raise InvalidInput(f"the key file {path} belongs to user {status.st_uid}; chown it to user {os.geteuid()}")
     if status.st_mode & 0o077:
         raise InvalidInput(f"the key file {path} is open to others ({stat.filemode(status.st_mode)}); chmod 600 it")
+
+
+def _is_credential(path: Path) -> bool:
+    """Tell whether a file stands in the folder that systemd made for this unit, which only its user can enter."""
+    folder = os.environ.get(CREDENTIALS_VARIABLE)
+    return bool(folder) and path.absolute().parent == Path(folder or "").absolute()
 
 
 def _parsed(text: str, path: Path) -> Keys:

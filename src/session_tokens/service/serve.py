@@ -27,7 +27,7 @@ from ..audit.log import Audit, act_of_user, acting
 from ..contract.store import Store
 from ..crypto.minting import Pepper
 from ..errors import InvalidInput
-from ..service_keys.keys import ensure_admin_key
+from ..service_keys.keys import ensure_admin_key, list_keys
 from ..settings import Settings
 from ..web.addresses import proxies_of
 from ..webhooks.background import webhooks_sent
@@ -39,7 +39,7 @@ from .console.app import Console
 from .forward_auth import OWNER_HEADER, SESSION_COOKIE, LogIn, check_owner_header
 from .logs import log_to
 from .protocol import StrictHTTP
-from .service_manager import ServiceManager, Sockets, sockets_given
+from .service_manager import STANDARD_OUTPUT, ServiceManager, Sockets, is_journal, sockets_given
 from .table_routes import Tables
 from .unix_listener import PREFIX, UnixListener, path_of
 
@@ -51,6 +51,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
 TRUSTED_PROXIES = ("127.0.0.0/8", "::1/128")
 COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
+NO_KEY = "no service key is there yet; make one, as the user of this service: session-tokens keys create --role admin"
 GRACE_S = 10
 """How long requests under way may take after the service was stopped."""
 
@@ -75,6 +76,7 @@ def serve(
     console_host: str | None = None,
     console_port: int | None = None,
     webhook_allow: Sequence[str] = (),
+    first_key: bool = True,
     announce: Callable[[str], object] = say,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way and close the store; SIGHUP reads TLS files again.
@@ -100,6 +102,7 @@ def serve(
         console_host: the address of the console's own listener; this machine's own if not given.
         console_port: its port, 0 for a free one; else ``/console`` of the service, if only this machine reaches that.
         webhook_allow: hosts to which webhooks may lead by http, or where they are not public; see ``destination_of``.
+        first_key: whether a first admin key is made where there is none; never where it would be in systemd's journal.
         announce: called with lines for people: where the service is, and the first key's secret when one was made.
 
     Raises:
@@ -107,8 +110,7 @@ def serve(
         StoreError: the store cannot be opened.
         OSError: the address cannot be listened on.
     """
-    _check_port(port)
-    _check_console(port, console_host, console_port)
+    _check_ports(port, console_host, console_port)
     given, is_private = _check_places(host, console_host, tls=tls_certificate is not None, behind_proxy=behind_proxy)
     _check_tls(tls_certificate, tls_key)
     _check_names(session_cookie, owner_header, public_url)
@@ -120,11 +122,10 @@ def serve(
         allowed_hosts=[name.lower() for name in allowed_hosts],
         public_url=public_url,
     )
-    listening = _Listening(
-        host, port, console_host or LOOPBACK, console_port, tls_certificate, tls_key, given, not is_private
-    )
+    place, console_place = (host, port), (console_host or LOOPBACK, console_port)
+    listening = _Listening(*place, *console_place, tls_certificate, tls_key, given, not is_private)
     with closing(log_to()), suppress(KeyboardInterrupt):  # a Ctrl-C before the server listens
-        asyncio.run(_serve(store_url, settings, pepper, audit, options, listening, webhook_allow, announce))
+        asyncio.run(_serve(store_url, settings, pepper, audit, options, listening, webhook_allow, first_key, announce))
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,7 @@ async def _serve(
     options: Options,
     listening: _Listening,
     webhook_allow: Sequence[str],
+    first_key: bool,
     announce: Callable[[str], object],
 ) -> None:
     if not _is_at_terminal():  # there it says that the terminal went away, and nothing is open yet
@@ -197,6 +199,7 @@ async def _serve(
         tables = Tables(store_url, pepper)
         service = Service(tokens, replace(options, tables=tables))
         config = listening.config(service, listening.host, listening.port)
+        about_first_key = _first_key if first_key and not is_journal(STANDARD_OUTPUT) else _no_first_key
         apart = None
         if listening.has_console:
             apart = listening.config(service.apart(console.routes), listening.console_host, listening.console_port or 0)
@@ -205,14 +208,14 @@ async def _serve(
             if audit is not None:
                 await copy_context().run(_note_start, tokens.store, audit)
             # Only now: a first key that was made by a service that could not listen would be shown to nobody.
-            issued = await ensure_admin_key(tokens.store, audit=audit)
+            about_keys = await about_first_key(tokens.store, audit)
             announce(f"session-tokens serves on {url}")
             if console_url is not None:
                 announce(f"its console on {console_url}/console")
             elif listening.is_reached_by_others:
                 announce("its console is off where others reach the service; --console-port gives it its own place")
-            if issued is not None:
-                announce(f"first admin key, shown this once: {issued.secret}")
+            if about_keys is not None:
+                announce(about_keys)
             announce("stop it with Ctrl-C")
 
         connections = Connections(allowed_connections(), options.trusted_proxies)
@@ -220,6 +223,17 @@ async def _serve(
         with listening.bound() as sockets:
             async with aclosing(tables), webhooks_sent(tokens, webhook_allow):
                 await server.serve(sockets)
+
+
+async def _first_key(store: Store, audit: Audit | None) -> str | None:
+    """Make a first admin key where there is none; return the line that shows it."""
+    issued = await ensure_admin_key(store, audit=audit)
+    return None if issued is None else f"first admin key, shown this once: {issued.secret}"
+
+
+async def _no_first_key(store: Store, audit: Audit | None) -> str | None:
+    """Return how to make a first key where there is none."""
+    return None if await list_keys(store) else NO_KEY
 
 
 def _note_start(store: Store, audit: Audit) -> asyncio.Task[None]:
@@ -411,7 +425,8 @@ def _check_names(session_cookie: str, owner_header: str, public_url: str | None)
         raise InvalidInput("a public URL is like https://tokens.example, without a slash at its end")
 
 
-def _check_console(port: int, host: str | None, console_port: int | None) -> None:
+def _check_ports(port: int, host: str | None, console_port: int | None) -> None:
+    _check_port(port)
     if console_port is None:
         if host is not None:
             raise InvalidInput("--console-host goes with --console-port")

@@ -2,6 +2,7 @@
 
 ``sd_listen_fds(3)``: sockets that it listens on already come as open files, so that nobody is refused while the service
 starts. ``sd_notify(3)``: datagrams say when the service is ready, reloads and stops, and that its loop still turns.
+``JOURNAL_STREAM``: whether what is printed is kept in the journal, where no secret belongs.
 Without a manager all of this is silent.
 """
 
@@ -18,6 +19,7 @@ from ..errors import InvalidInput
 
 log = logging.getLogger("session_tokens.service")
 
+STANDARD_OUTPUT: Final = 1
 FIRST_FILE: Final = 3
 SOCKETS_MAX: Final = 16
 CONSOLE_NAME: Final = "console"
@@ -71,6 +73,19 @@ def _listening(file: int) -> socket.socket:
     raise InvalidInput(
         f"file {file} from the service manager is no listening stream socket; use ListenStream= and Accept=no"
     )
+
+
+def is_journal(file: int, environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether what is written to an open file goes to systemd's journal.
+
+    ``JOURNAL_STREAM`` (systemd.exec(5)) has the device and inode of the stream; a variable that was inherited while
+    standard output leads elsewhere does not match.
+    """
+    try:
+        status = os.fstat(file)
+    except OSError:
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class ServiceManager:
