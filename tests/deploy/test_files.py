@@ -5,12 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
-from tests.helpers.running_service import RunningService
-
 ROOT = Path(__file__).parents[2]
+SYSTEMD = ROOT / "deploy" / "systemd"
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -45,13 +43,24 @@ def test_the_linters_find_what_is_wrong(tmp_path: Path) -> None:
     assert run(PROGRAMS / "check-jsonschema", *schema, tmp_path / "compose.yaml").returncode != 0
 
 
+def unit_in(folder: Path, *, drop_in: str = "") -> Path:
+    """Copy the unit, its socket and what may stand beside it; the program is the one of this environment."""
+    unit = (SYSTEMD / "session-tokens.service").read_text()
+    (folder / "session-tokens.socket").write_text((SYSTEMD / "session-tokens.socket").read_text())
+    here = folder / "session-tokens.service"
+    here.write_text(unit.replace("/opt/session-tokens/bin/session-tokens", str(PROGRAMS / "session-tokens")))
+    if drop_in:
+        (folder / "session-tokens.service.d").mkdir()
+        (folder / "session-tokens.service.d" / "store-on-a-server.conf").write_text(drop_in)
+    return here
+
+
 @pytest.mark.needs_systemd
 @pytest.mark.process
-def test_the_unit_verifies_and_is_hardened(tmp_path: Path) -> None:
-    unit = (ROOT / "deploy/systemd/session-tokens.service").read_text()
-    (tmp_path / "session-tokens.socket").write_text((ROOT / "deploy/systemd/session-tokens.socket").read_text())
-    here = tmp_path / "session-tokens.service"
-    here.write_text(unit.replace("/opt/session-tokens/bin/session-tokens", str(PROGRAMS / "session-tokens")))
+@pytest.mark.parametrize("on_a_server", [False, True])
+def test_the_unit_verifies_and_is_hardened(tmp_path: Path, on_a_server: bool) -> None:
+    drop_in = (SYSTEMD / "store-on-a-server.conf").read_text() if on_a_server else ""
+    here = unit_in(tmp_path, drop_in=drop_in)
 
     verified = run("systemd-analyze", "verify", here, tmp_path / "session-tokens.socket")
     secured = run("systemd-analyze", "security", "--offline=true", "--threshold=20", here)
@@ -60,28 +69,30 @@ def test_the_unit_verifies_and_is_hardened(tmp_path: Path) -> None:
     assert secured.returncode == 0, secured.stdout
 
 
+@pytest.mark.needs_systemd
+@pytest.mark.process
+def test_a_mistake_in_a_unit_or_beside_it_is_found(tmp_path: Path) -> None:
+    here = unit_in(tmp_path, drop_in="[Service]\nLoadCredentials=pepper:/etc/session-tokens/pepper\n")
+
+    assert "LoadCredentials" in run("systemd-analyze", "verify", here).stderr
+
+
+@pytest.mark.needs_systemd
+@pytest.mark.process
+def test_the_user_of_the_unit_is_the_one_that_is_made(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    made = run("systemd-sysusers", f"--root={tmp_path}", SYSTEMD / "session-tokens.sysusers.conf")
+    users = (tmp_path / "etc" / "passwd").read_text()
+
+    assert made.returncode == 0, made.stderr
+    assert re.findall(r"^User=(.*)$", (SYSTEMD / "session-tokens.service").read_text(), re.MULTILINE) == re.findall(
+        r"^(session-tokens):.*:/var/lib/session-tokens:", users, re.MULTILINE
+    )
+
+
 def test_nothing_in_the_container_runs_as_root() -> None:
     lines = (ROOT / "deploy/docker/Dockerfile").read_text().splitlines()
     user_at = next(at for at, line in enumerate(lines) if line.startswith("USER "))
 
     assert lines[user_at] == "USER 10001:10001"
     assert all(not line.startswith("USER ") for line in lines[user_at + 1 :])
-
-
-@pytest.mark.server
-def test_the_counters_are_read_as_the_lines_for_prometheus_say(tmp_path: Path) -> None:
-    """Its package is too large to ask for: the request that the lines lead to is sent instead."""
-    text = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
-    told = dict(re.findall(r"^ +(?:- )?([a-z_]+): (\S+)$", text, re.MULTILINE))
-    service = RunningService("memory://", tmp_path / "log")
-    with service.http() as http:
-        role = re.search(r"keys create --role (\w+)", text)
-        assert role is not None
-        secret = http.post("/v1/keys", json={"role": role[1]}).json()["secret"]
-    url = f"{told['scheme']}://127.0.0.1:{service.port}{told['metrics_path']}"
-    answers = [httpx.get(url, headers={"Authorization": f"{told['type']} {shown}"}) for shown in (secret, "stk_x")]
-    service.stop()
-
-    assert told["credentials_file"].startswith("/etc/prometheus/")
-    assert [answer.status_code for answer in answers] == [200, 401]
-    assert "session_tokens_http_requests_total" in answers[0].text

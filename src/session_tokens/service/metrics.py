@@ -12,12 +12,18 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from .._async.api import AsyncSessionTokens
-from ..events import Event
+from .._async.sessions import REASONS
+from ..errors import CorruptRecord, StoreUnavailable, UnknownPepper
+from ..events import SESSION_ENDED, SETTING_CHANGED, Event
 from .exchange import Exchange
 from .logs import lines_dropped
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+ALARMING_CODES = (
+    "internal_error", "unauthenticated", StoreUnavailable.code, UnknownPepper.code, CorruptRecord.code,
+)  # fmt: skip
+"""Codes that are shown before they were answered: what begins at 1 has not grown in the eyes of `increase()`."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -73,10 +79,14 @@ class Metrics:
         self._problems = Counter(
             "session_tokens_http_problems", "Problems answered, by code.", ["code"], registry=self.registry
         )
+        for code in ALARMING_CODES:
+            self._problems.labels(code)
         self._events = Counter(
             "session_tokens_events", "State changes committed by this process.", ["kind", "reason"],
             registry=self.registry,
         )  # fmt: skip
+        for reason in sorted(REASONS):
+            self._events.labels(SESSION_ENDED, reason)
         self._acts = Counter(
             "session_tokens_console_acts", "What was done in the console, and what was refused there.",
             ["act", "outcome"], registry=self.registry,
@@ -89,7 +99,6 @@ class Metrics:
             "session_tokens_unwritten_uses", "Uses of sessions that this process could not write down.",
             registry=self.registry,
         )  # fmt: skip
-
         self._held_back = Gauge(
             "session_tokens_events_held_back_seconds", "How long events have been waiting to be shown, when last seen.",
             registry=self.registry,
@@ -118,7 +127,10 @@ class Metrics:
         return tokens.subscribe(self._happened)
 
     def _happened(self, event: Event) -> None:
-        self._events.labels(event.kind, event.reason or "").inc()
+        reason = event.reason or ""
+        if event.kind == SETTING_CHANGED and reason != "unset":
+            reason = "set"  # what is stored would be a label without an end
+        self._events.labels(event.kind, reason).inc()
 
     def text(self) -> bytes:
         """Return everything counted in Prometheus' text form."""
