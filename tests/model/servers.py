@@ -6,6 +6,7 @@ that answers what was set last, and it is set before anything is asked. All else
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,10 +14,17 @@ import psycopg
 
 from session_tokens import SessionTokens, Settings
 from session_tokens.clock import ManualClock
+from session_tokens.stores.mysql.address import address_of as mysql_address_of
 from session_tokens.stores.postgres.address import address_of
 from session_tokens.stores.postgres.store import migrate_postgres
 from session_tokens.stores.valkey.schema import Address as ValkeyAddress
-from tests.helpers.servers.on_our_clock import PostgresOnOurClock, ValkeyOnOurClock, valkey_on_our_clock
+from tests.helpers.servers.mariadb import shared_server as shared_mariadb
+from tests.helpers.servers.on_our_clock import (
+    PostgresOnOurClock,
+    ValkeyOnOurClock,
+    mysql_on_our_clock,
+    valkey_on_our_clock,
+)
 from tests.helpers.servers.postgres import shared_server
 from tests.model.worlds import StoreKind
 
@@ -50,10 +58,26 @@ class ValkeyKind(StoreKind):
         return SessionTokens(ValkeyOnOurClock(address, clock), settings)
 
 
+class MariaDBKind(StoreKind):
+    def open(self, folder: Path, settings: Settings, clock: ManualClock) -> SessionTokens:
+        """Open the store in a database that is this class's, under a name space of this folder's own."""
+        url = f"{mariadb_for_models()}?timeout=20&namespace={_word_of(folder)}"
+        store = mysql_on_our_clock(mysql_address_of(url, ""), clock)
+        store.open()
+        return SessionTokens(store, settings)
+
+
+@functools.cache
+def mariadb_for_models() -> str:
+    """Return the URL of a database for all of them: making tables takes longer than making a database."""
+    return shared_mariadb().new_database()
+
+
 def _word_of(folder: Path) -> str:
     """Return a name for what belongs to a folder."""
     return "w" + "".join(f"{ord(letter):x}" for letter in folder.name.removeprefix("session-tokens-"))
 
 
+MARIADB = MariaDBKind("mariadb", str, durable=True)
 POSTGRES = PostgresKind("postgres", str, durable=True)
 VALKEY = ValkeyKind("valkey", str, durable=True)

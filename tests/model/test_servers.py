@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.effort import machine
+from tests.helpers.effort import PROVEN, machine
 from tests.model.machine import SessionsAndTokens
-from tests.model.servers import POSTGRES, VALKEY
+from tests.model.servers import MARIADB, POSTGRES, VALKEY
 from tests.model.worlds import MEMORY
 
 pytestmark = pytest.mark.server
@@ -20,8 +20,15 @@ class ValkeyBesideMemory(SessionsAndTokens):
     kinds = (MEMORY, VALKEY)
 
 
+class MariaDBBesideMemory(SessionsAndTokens):
+    kinds = (MEMORY, MARIADB)
+
+
 TestPostgresBesideMemory = PostgresBesideMemory.TestCase
-TestPostgresBesideMemory.settings = machine(3, proving=200)
+TestPostgresBesideMemory.settings = machine(3, proving=PROVEN)
 
 TestValkeyBesideMemory = ValkeyBesideMemory.TestCase
-TestValkeyBesideMemory.settings = machine(5, proving=300)
+TestValkeyBesideMemory.settings = machine(5, proving=PROVEN)
+
+TestMariaDBBesideMemory = MariaDBBesideMemory.TestCase
+TestMariaDBBesideMemory.settings = machine(1, proving=PROVEN)

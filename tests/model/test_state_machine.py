@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.helpers.effort import machine
+from tests.helpers.effort import PROVEN, machine
 from tests.model.machine import SessionsAndTokens
 from tests.model.worlds import MEMORY, SQLITE
 
@@ -19,4 +19,4 @@ TestMemoryAgainstTheModel = MemoryAgainstTheModel.TestCase
 TestMemoryAgainstTheModel.settings = machine(150, proving=5000)
 
 TestSqliteAgainstTheModel = SqliteAgainstTheModel.TestCase
-TestSqliteAgainstTheModel.settings = machine(30, proving=1000)
+TestSqliteAgainstTheModel.settings = machine(30, proving=PROVEN)

@@ -15,6 +15,11 @@ import psycopg
 from session_tokens.clock import ManualClock
 from session_tokens.crypto.minting import PepperKeyring
 from session_tokens.stores.common.pools import Link
+from session_tokens.stores.common.server_store import ServerStore
+from session_tokens.stores.mysql.address import Address as MySQLAddress
+from session_tokens.stores.mysql.connections import MySQLLink, MySQLLinks
+from session_tokens.stores.mysql.statements import Packet, Rows
+from session_tokens.stores.mysql.store import MySQLBackend
 from session_tokens.stores.postgres.address import Address
 from session_tokens.stores.postgres.pool import Pool
 from session_tokens.stores.postgres.store import BlockingPostgresStore
@@ -55,6 +60,37 @@ class PostgresOnOurClock(BlockingPostgresStore):
     def __init__(self, address: Address, clock: ManualClock) -> None:
         super().__init__(address, PepperKeyring(PEPPER))
         self._pool = PoolOnOurClock(address, clock)
+
+
+class MySQLLinkOnOurClock(MySQLLink):
+    """A connection that says the time before all that it says; a server keeps it for a connection."""
+
+    def __init__(self, connection: Any, clock: ManualClock) -> None:
+        super().__init__(connection)
+        self._ours = clock
+
+    def ask(self, packet: Packet, timeout_s: float) -> list[Rows]:
+        now = self._ours.now()
+        setting = f"SET SESSION timestamp = {now // 1000}.{now % 1000:03d}"
+        return super().ask(Packet([setting, *packet.statements], packet.lasts), timeout_s)[1:]
+
+
+class MySQLLinksOnOurClock(MySQLLinks):
+    """Connections to a server that tells the time that a test sets."""
+
+    def __init__(self, address: MySQLAddress, clock: ManualClock) -> None:
+        super().__init__(address)
+        self._ours = clock
+
+    def connect(self, timeout_s: float, step_s: float) -> MySQLLink:
+        return MySQLLinkOnOurClock(super().connect(timeout_s, step_s).connection, self._ours)
+
+
+def mysql_on_our_clock(address: MySQLAddress, clock: ManualClock) -> ServerStore:
+    """Return a store in MariaDB whose server tells the time that a test sets."""
+    backend = MySQLBackend(address, PepperKeyring(PEPPER))
+    backend.links = MySQLLinksOnOurClock(address, clock)
+    return ServerStore(backend)
 
 
 @functools.cache
