@@ -149,6 +149,25 @@ def test_a_key_is_bound_to_networks_and_tells_its_last_use(cli: Cli) -> None:
     assert cli("keys", "rotate", made["id"], "--network", "10.0.0.0/8").code == 2
 
 
+def test_the_key_of_a_secret_is_found_as_long_as_it_lives(cli: Cli, tmp_path: Path) -> None:
+    made = cli("keys", "create", "--role", "verify", "--label", "shop", "--json").json
+    file = tmp_path / "leaked"
+    file.touch(mode=0o600)
+    file.write_text(made["secret"] + "\n")
+    found = cli("keys", "find", "--secret-file", str(file), "--json")
+    cli("keys", "revoke", made["id"])
+    gone = cli("keys", "find", "--secret-file", str(file))
+    file.write_text("stk_nonsense")
+
+    assert (0, made["id"], "shop", None) == (
+        found.code,
+        *(found.json[name] for name in ("id", "label", "last_used_at")),
+    )
+    assert made["secret"] not in found.out
+    assert (1, "inactive\n") == (gone.code, gone.out)
+    assert 1 == cli("keys", "find", "--secret-file", str(file)).code
+
+
 def test_keys_are_bound_to_an_application(cli: Cli) -> None:
     bounds = ("--owner-prefix", "app1:", "--max-age", "12h", "--namespace", "shop", "--rate", "50")
     made = cli("keys", "create", "--role", "issue", *bounds, "--owner-creations", "30", "--json").json

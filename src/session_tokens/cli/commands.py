@@ -18,7 +18,9 @@ from .inputs import secret_from, service_key_of
 from .operating import is_service, settings_of, store_url
 from .output import print_json, print_record, print_table, progress
 
-SESSION_COLUMNS = ("id", "owner", "created_at", "last_seen_at", "expires_at", "detached_at", "label")
+SESSION_COLUMNS = (
+    "id", "owner", "created_at", "last_seen_at", "expires_at", "detached_at", "label", "address", "user_agent",
+)  # fmt: skip
 TOKEN_COLUMNS = ("id", "kind", "owner", "session_id", "value", "expires_at", "price", "currency", "epoch")
 SWEEP_STEP = 1_000
 

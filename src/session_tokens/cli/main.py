@@ -284,8 +284,9 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     pepper.add_argument("id", nargs="?", metavar="KEY_ID", help="which one; add makes one")
 
     keys = command("keys", "operating:keys", "manage service keys")
-    keys.add_argument("action", choices=("create", "list", "rotate", "revoke"))
+    keys.add_argument("action", choices=("create", "list", "find", "rotate", "revoke"))
     keys.add_argument("id", nargs="?", metavar="KEY_ID")
+    keys.add_argument("--secret-file", metavar="FILE", help="for find; mode 0600; else standard input")
     keys.add_argument("--role", choices=ROLES)
     keys.add_argument("--label")
     keys.add_argument("--network", action="append", metavar="NETWORK", help="the only place it is used from; again")

@@ -9,6 +9,7 @@ from typing import Any
 from ..settings import Settings
 from . import exits
 from .exits import UsageError
+from .inputs import secret_from
 from .output import key_json, print_json, print_record, print_table, progress
 
 KEY_COLUMNS = (
@@ -55,7 +56,7 @@ def check(options: Namespace) -> int:
 
 
 def keys(options: Namespace) -> int:
-    """Create, list, rotate or revoke service keys."""
+    """Create, list, rotate or revoke service keys, or find the one of a secret."""
     import asyncio
 
     from ..stores.connect import insist_it_is_there
@@ -83,6 +84,16 @@ async def _keys(options: Namespace) -> int:
                 print_json({"items": listed, "next": None})
             elif listed:
                 print_table(KEY_COLUMNS, listed)
+            return exits.OK
+        if options.action == "find":
+            key = await service_keys.authenticate(store, secret_from(options.secret_file))
+            if key is None:
+                if options.json:
+                    print_json({"active": False})
+                else:
+                    print("inactive")
+                return exits.INACTIVE
+            _tell(options, key_json(key, (await last_used(store, [key])).get(key.id)))
             return exits.OK
         if options.action == "revoke":
             gone = await service_keys.revoke_key(store, options.id, audit=log)

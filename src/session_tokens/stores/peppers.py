@@ -112,7 +112,7 @@ def retire_pepper(url: str, key_id: str, progress: Progress) -> None:
     if left:
         raise Conflict(
             f"records are still under the pepper {key_id}: {', '.join(left)}; each moves when its secret is used or "
-            "renewed, or ends. Try again later",
+            "renewed, a service key when it is rotated and the old one revoked, or ends. Try again then",
             key_id=key_id,
         )
     for space in spaces:
