@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -13,7 +13,9 @@ import valkey
 from session_tokens import Conflict, InvalidInput, SessionTokens, Settings, TokenTables
 from session_tokens.cli.main import main
 from session_tokens.crypto.key_file import read_key_file
-from session_tokens.stores.peppers import add_pepper, promote_pepper, retire_pepper
+from session_tokens.rules.data_keys import data_keys_of
+from session_tokens.stores.key_changes import PEPPER, add_key, promote_key, retire_key
+from tests.helpers.recorded_keys import added_long_ago
 from tests.helpers.servers.mariadb import shared_server as mariadb
 from tests.helpers.sqlite_files import behind
 
@@ -38,29 +40,6 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def added_long_ago(url: str, key_id: str) -> None:
-    """Let the store believe that it has known a pepper for more than a minute."""
-    if url.startswith("sqlite"):
-        behind(Path(url[10:]), "UPDATE peppers SET recorded_at = recorded_at - 60001 WHERE key_id = ?", key_id)
-    elif url.startswith("postgresql"):
-        with psycopg.connect(url) as connection:
-            connection.execute(
-                "UPDATE session_tokens.peppers SET recorded_at = recorded_at - 61000 WHERE key_id = %s",
-                [key_id],
-            )
-    elif url.startswith("mysql"):
-        longer = "UPDATE session_tokens_peppers SET recorded_at = recorded_at - 60001"
-        mariadb().execute(f"{longer} WHERE key_id = '{key_id}'", url.rpartition("/")[2])
-    else:
-        address, _, name = url.partition("?")
-        key = f"{{{name.partition('=')[2]}:00}}:m"
-        with valkey.Valkey.from_url(address) as client:
-            said = client.hget(key, key_id)
-            assert isinstance(said, bytes)
-            mark, added, used = said.decode().split()
-            client.hset(key, key_id, f"{mark} {int(added) - 60_001} {used}")
-
-
 def peppers_of(file: Path) -> list[str]:
     return list(read_key_file(file).peppers)
 
@@ -71,6 +50,18 @@ def opened(url: str) -> SessionTokens:
 
 def quiet(done: int, total: int) -> None:
     assert done <= total
+
+
+def add_pepper(url: str) -> str:
+    return add_key(url, PEPPER)
+
+
+def promote_pepper(url: str, key_id: str | None) -> str:
+    return promote_key(url, PEPPER, key_id)
+
+
+def retire_pepper(url: str, key_id: str, progress: Callable[[int, int], None]) -> None:
+    retire_key(url, PEPPER, key_id, progress, data_keys_of)
 
 
 def test_a_pepper_is_added_promoted_and_the_old_one_retired(url: str, file: Path) -> None:

@@ -28,17 +28,22 @@ def patient(url: str) -> str:
 
 
 class ByUrl(BlockingStoreConformance):
-    """A store that is opened by its URL, for asyncio and for threads."""
+    """A store that is opened by its URL, for asyncio and for threads.
+
+    Attributes:
+        sealed: whether its values are.
+    """
 
     url: str
+    sealed = False
 
     async def open_store(self) -> Store:
         clock = self.clock if self.clock_is_manual else None
-        return await open_store(patient(self.url), pepper=PEPPER, clock=clock)
+        return await open_store(patient(self.url), pepper=PEPPER, clock=clock, sealed=self.sealed)
 
     def open_store_now(self) -> BlockingStore:
         clock = self.clock if self.clock_is_manual else None
-        return open_store_now(patient(self.url), pepper=PEPPER, clock=clock)
+        return open_store_now(patient(self.url), pepper=PEPPER, clock=clock, sealed=self.sealed)
 
 
 class OnPostgres(ByUrl):
@@ -88,7 +93,7 @@ class OnMariaDB(ByUrl):
     clock_is_manual = False
 
     def empty(self) -> None:
-        open_store_now(self.url, pepper=PEPPER).close_now()
+        open_store_now(self.url, pepper=PEPPER, sealed=self.sealed).close_now()
         for table in TABLES:
             self._do(f"DELETE FROM session_tokens_{table}")
 

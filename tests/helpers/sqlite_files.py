@@ -61,6 +61,14 @@ def forget_session(tx: Transaction, id: str) -> None:
     tx.note((SESSION_ENDED, session, "revoked"))
 
 
+def rows_behind(path: Path, statement: str, *values: object) -> list[Any]:
+    """Read a database past the store."""
+    with sqlite3.connect(path) as connection:
+        rows: list[Any] = connection.execute(statement, values).fetchall()
+    connection.close()
+    return rows
+
+
 def behind(path: Path, statement: str, *values: object) -> list[Any]:
     """Do something to the file behind the store's back, as someone without the pepper could."""
     connection = sqlite3.connect(path, timeout=10)

@@ -13,6 +13,8 @@ from session_tokens.testing.checks.events import EventChecks
 from session_tokens.testing.checks.passing import PassingChecks
 from session_tokens.testing.checks.queries import OtherQueryChecks
 from session_tokens.testing.checks.races import RaceChecks
+from session_tokens.testing.checks.sessions import SessionChecks
+from session_tokens.testing.checks.tokens import TokenChecks
 from session_tokens.testing.checks.transactions import IsolationChecks
 from session_tokens.testing.conformance import BlockingStoreConformance
 from session_tokens.testing.harness import checks_of
@@ -90,6 +92,27 @@ class TestMariaDB(OnMariaDB):
     def _on_a_real_server(self, mariadb_database: str) -> None:
         self.url = mariadb_database
         self.empty()
+
+
+@only_checks_of(SessionChecks, TokenChecks, IsolationChecks)
+class TestSealedSqlite(TestSqlite):
+    sealed = True
+
+
+@only_checks_of(IsolationChecks)
+class TestSealedValkey(TestValkey):
+    sealed = True
+
+
+@only_checks_of(IsolationChecks)
+class TestSealedPostgres(TestPostgres):
+    sealed = True
+
+
+@only_checks_of(IsolationChecks)
+@pytest.mark.needs_mariadb
+class TestSealedMariaDB(TestMariaDB):
+    sealed = True
 
 
 class TestStoreOfTheManual(BlockingStoreConformance):

@@ -91,6 +91,7 @@ class AsyncCore:
         settings: Settings | None = None,
         pepper: Pepper | None = None,
         clock: Clock | None = None,
+        sealed: bool | None = None,
         sweep: bool = True,
         audit: Audit | None = None,
     ) -> Self:
@@ -102,6 +103,8 @@ class AsyncCore:
             settings: the general defaults; what is not given is read from the environment and the store.
             pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
             clock: the time of an embedded store; servers keep their own.
+            sealed: whether a new store seals values, and one that is there must (``docs/secrets.md``); if not given,
+                as ``SESSION_TOKENS_SEALED`` in the environment says, else as the store was made, a new one in clear.
             sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
             audit: keeps an audit log on the store: an entry for each state change, in the same commit.
 
@@ -110,7 +113,7 @@ class AsyncCore:
             StoreUnavailable: the store cannot be reached.
             StoreError: it is of a newer version, or its pepper is missing or wrong.
         """
-        store = await _open_store(url, pepper, clock)
+        store = await _open_store(url, pepper, clock, sealed)
         try:
             tokens = cls(store, settings, audit=audit)
             await tokens.record_events()
@@ -393,9 +396,9 @@ async def anchor_heads(store: Store, audit: Audit) -> None:
         alerts.error("the audit log is not anchored: %s", error)
 
 
-async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> Store:
+async def _open_store(url: str, pepper: Pepper | None, clock: Clock | None, sealed: bool | None) -> Store:
     connect = import_module("..stores.connect", __package__)  # a store is loaded when it is asked for
-    store: Store = await connect.open_store(url, pepper=pepper, clock=clock)
+    store: Store = await connect.open_store(url, pepper=pepper, clock=clock, sealed=sealed)
     return store
 
 

@@ -115,6 +115,7 @@ class AsyncTablesCore:
         token_strings: TokenStrings | None = None,
         pepper: Pepper | None = None,
         clock: Clock | None = None,
+        sealed: bool | None = None,
         sweep: bool = True,
     ) -> Self:
         """Open tables on a native store; their records are a name space of their own there.
@@ -126,13 +127,14 @@ class AsyncTablesCore:
                 ``None``: as the store was made, else sealed where ``cryptography`` is installed.
             pepper: as for ``AsyncSessionTokens.open``.
             clock: for embedded stores.
+            sealed: whether values are sealed, as for ``AsyncSessionTokens.open``.
             sweep: whether a background sweeper runs.
 
         Raises:
             InvalidInput: a URL, pepper or ``token_strings`` that cannot be.
             StoreUnavailable: the store cannot be reached.
         """
-        store = await open_store(url, pepper=pepper, clock=clock, space="tt")
+        store = await open_store(url, pepper=pepper, clock=clock, space="tt", sealed=sealed)
         tables = cls.__new__(cls)
         try:
             naming: Naming = PlainNaming()

@@ -92,6 +92,7 @@ class SyncCore:
         settings: Settings | None = None,
         pepper: Pepper | None = None,
         clock: Clock | None = None,
+        sealed: bool | None = None,
         sweep: bool = True,
         audit: Audit | None = None,
     ) -> Self:
@@ -103,6 +104,8 @@ class SyncCore:
             settings: the general defaults; what is not given is read from the environment and the store.
             pepper: at least 32 bytes, or key id → bytes with the current one first; see ``docs/secrets.md``.
             clock: the time of an embedded store; servers keep their own.
+            sealed: whether a new store seals values, and one that is there must (``docs/secrets.md``); if not given,
+                as ``SESSION_TOKENS_SEALED`` in the environment says, else as the store was made, a new one in clear.
             sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
             audit: keeps an audit log on the store: an entry for each state change, in the same commit.
 
@@ -111,7 +114,7 @@ class SyncCore:
             StoreUnavailable: the store cannot be reached.
             StoreError: it is of a newer version, or its pepper is missing or wrong.
         """
-        store = _open_store(url, pepper, clock)
+        store = _open_store(url, pepper, clock, sealed)
         try:
             tokens = cls(store, settings, audit=audit)
             tokens.record_events()
@@ -394,9 +397,9 @@ def anchor_heads(store: BlockingStore, audit: Audit) -> None:
         alerts.error("the audit log is not anchored: %s", error)
 
 
-def _open_store(url: str, pepper: Pepper | None, clock: Clock | None) -> BlockingStore:
+def _open_store(url: str, pepper: Pepper | None, clock: Clock | None, sealed: bool | None) -> BlockingStore:
     connect = import_module("..stores.connect", __package__)  # a store is loaded when it is asked for
-    store: BlockingStore = connect.open_store_now(url, pepper=pepper, clock=clock)
+    store: BlockingStore = connect.open_store_now(url, pepper=pepper, clock=clock, sealed=sealed)
     return store
 
 

@@ -116,6 +116,7 @@ class SyncTablesCore:
         token_strings: TokenStrings | None = None,
         pepper: Pepper | None = None,
         clock: Clock | None = None,
+        sealed: bool | None = None,
         sweep: bool = True,
     ) -> Self:
         """Open tables on a native store; their records are a name space of their own there.
@@ -127,13 +128,14 @@ class SyncTablesCore:
                 ``None``: as the store was made, else sealed where ``cryptography`` is installed.
             pepper: as for ``SessionTokens.open``.
             clock: for embedded stores.
+            sealed: whether values are sealed, as for ``SessionTokens.open``.
             sweep: whether a background sweeper runs.
 
         Raises:
             InvalidInput: a URL, pepper or ``token_strings`` that cannot be.
             StoreUnavailable: the store cannot be reached.
         """
-        store = open_store_now(url, pepper=pepper, clock=clock, space="tt")
+        store = open_store_now(url, pepper=pepper, clock=clock, space="tt", sealed=sealed)
         tables = cls.__new__(cls)
         try:
             naming: Naming = PlainNaming()

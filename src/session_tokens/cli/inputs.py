@@ -24,6 +24,7 @@ ENVIRONMENT = frozenset(
         "PEPPER",
         "PEPPER_FILE",
         "PROVE",
+        "SEALED",
         *(name.removeprefix("SESSION_TOKENS_") for name in VARIABLES),
     }
 )

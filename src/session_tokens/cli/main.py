@@ -21,6 +21,7 @@ from .argument_types import duration, json_value, whole_number
 from .exits import UsageError
 from .inputs import refuse_secrets, refuse_unknown_environment
 from .operators_arguments import add_operators_commands
+from .store_arguments import add_store_commands
 
 ROLES = ("verify", "issue", "transfer", "revoke", "audit", "operator", "admin")
 REASONS = (
@@ -72,7 +73,7 @@ def parser() -> ArgumentParser:
     _operating_commands(command)
     add_operators_commands(command)
     _event_commands(command)
-    _store_commands(commands)
+    add_store_commands(commands, _Parser)
     return top
 
 
@@ -279,10 +280,6 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     )
     serve.add_argument("--login-url", metavar="URL", help="where /forward-auth sends browsers, such as /log-in")
 
-    pepper = command("pepper", "peppers:pepper", "change the pepper: add a new one, promote it, retire the old one")
-    pepper.add_argument("action", choices=("add", "promote", "retire"))
-    pepper.add_argument("id", nargs="?", metavar="KEY_ID", help="which one; add makes one")
-
     keys = command("keys", "operating:keys", "manage service keys")
     keys.add_argument("action", choices=("create", "list", "find", "rotate", "revoke"))
     keys.add_argument("id", nargs="?", metavar="KEY_ID")
@@ -328,49 +325,6 @@ def _event_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
         help="1d if not given; never: the key before ends at once",
     )  # fmt: skip
     hooks.add_argument("--after", metavar="EVENT_ID", help="replay everything after it, not what was given up")
-
-
-def _store_commands(commands: Any) -> None:
-    summary = "migrate, check, copy, back up or restore a store, or give a copy up"
-    store = commands.add_parser("store", help=summary, description=summary, allow_abbrev=False)
-    store.set_defaults(store=None)
-    actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
-
-    def action(name: str, summary: str) -> ArgumentParser:
-        made: ArgumentParser = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        made.add_argument("--json", action="store_true", help="answer JSON for programs")
-        made.set_defaults(function=f"stores:{name}")
-        return made
-
-    migrate = action("migrate", "bring a store's tables up to this version")
-    _one_store(migrate)
-    migrate.add_argument("--grant-to", metavar="ROLE", help="the PostgreSQL role that uses the tables")
-
-    check = action("check", "check a store's records and indexes")
-    _one_store(check)
-    check.add_argument("--fix", action="store_true", help="set aside what is corrupt, mend what can be mended")
-    check.set_defaults(fix_clock=False)
-
-    copy = action("copy", "copy everything into an empty store, or go on with that")
-    copy.add_argument("source", metavar="FROM", help="the URL of a store that nothing uses meanwhile")
-    copy.add_argument("target", metavar="TO", help="the URL of the store to fill")
-
-    backup = action("backup", "write everything that a store holds into a new file, while it is in use")
-    backup.add_argument("file", metavar="FILE", help="the file to make; its key file, if it has one, is FILE.key")
-    backup.add_argument("--store", metavar="URL", help="else SESSION_TOKENS_STORE")
-
-    restore = action("restore", "put a backup into an empty store, or one that is not there")
-    restore.add_argument("file", metavar="FILE", help="what store backup made")
-    restore.add_argument("--store", metavar="URL", help="else SESSION_TOKENS_STORE")
-
-    abandon = action("abandon", "empty a store into which a copy was begun and not finished")
-    _one_store(abandon)
-
-
-def _one_store(made: ArgumentParser) -> None:
-    either = made.add_mutually_exclusive_group()
-    either.add_argument("url", nargs="?", metavar="URL", help="else SESSION_TOKENS_STORE")
-    either.add_argument("--store", metavar="URL", help="the same, as other commands take it")
 
 
 def _proof_options(made: ArgumentParser) -> None:

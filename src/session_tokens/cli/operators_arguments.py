@@ -36,6 +36,12 @@ def add_operators_commands(command: Command) -> None:
     audit.add_argument("--after", metavar="CURSOR", help="the next of the page before")
     audit.add_argument("--limit", type=whole_number, default=50, metavar="N", help="1 to 500, of a page")
 
+    for name, kind in (("pepper", "pepper"), ("sealed", "data key, under which values are sealed")):
+        summary = f"change the {kind}: add a new one, promote it, retire the old one"
+        keys = command(name, "keys_of_stores:change", summary)
+        keys.add_argument("action", choices=("add", "promote", "retire"))
+        keys.add_argument("id", nargs="?", metavar="KEY_ID", help="which one; add makes one")
+
     summary = "list owners, disable one, ending all their sessions, enable one again, or give one another name"
     owners = command("owners", "owners:owners", summary)
     owners.add_argument("action", choices=("list", "disable", "enable", "rename"))

@@ -33,7 +33,9 @@ def copy(options: Namespace) -> int:
     from ..stores.connect import copy_store
 
     with progress("copied and compared", quiet=options.json) as show:
-        counts, written, events = copy_store(options.source, options.target, show, setting_moved)
+        counts, written, events = copy_store(
+            options.source, options.target, show, setting_moved, sealed=_sealed(options)
+        )
     if events:
         print(
             "events have other ids in the copy: named followers and webhooks go on where they were, whoever keeps the "
@@ -47,6 +49,12 @@ def copy(options: Namespace) -> int:
     if not written:
         print("the target held all of it already", file=sys.stderr)
     return exits.OK
+
+
+def _sealed(options: Namespace) -> bool | None:
+    """Return what was said of whether a new store seals values."""
+    said: str | None = options.sealed
+    return None if said is None else said == "yes"
 
 
 def backup(options: Namespace) -> int:
@@ -73,7 +81,7 @@ def restore(options: Namespace) -> int:
     from ..stores.backup import restore_store
 
     with progress("put back", quiet=options.json) as show:
-        made = restore_store(options.file, store_url(options), show, setting_moved)
+        made = restore_store(options.file, store_url(options), show, setting_moved, sealed=_sealed(options))
     if options.json:
         print_json({"records": made.records, "key_file": made.key_file})
     else:

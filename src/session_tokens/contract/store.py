@@ -32,6 +32,7 @@ from typing import ClassVar, TypeVar
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
 from ..crypto.minting import Keyring
+from ..crypto.sealing import named_key
 from ..errors import UNREADABLE, InvalidInput, StoreUnavailable, UnknownPepper
 from ..events import Listeners, Place
 from ..records import OwnerEntry, Session, Token
@@ -111,7 +112,7 @@ class Store(metaclass=ABCMeta):
         missing = await self.missing_peppers()
         if missing:
             raise UnknownPepper(
-                f"the store holds records under the pepper {missing[0]}, which this process was not given; give it "
+                f"the store holds records under the {named_key(missing[0])}, which this process was not given; give it "
                 "after the current one and start this process again",
                 key_id=missing[0],
             )
@@ -221,8 +222,8 @@ def _no_entries() -> InvalidInput:
 def unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
     """Return the error for what was not found while it may be there under a pepper that was not given."""
     return StoreUnavailable(
-        f"it was not found, but the store holds records under the pepper {missing[0]}, which this process was not "
-        "given: it may be one of them. Give that pepper after the current one and start this process again",
+        f"it was not found, but the store holds records under the {named_key(missing[0])}, which this process was not "
+        "given: it may be one of them. Give that key after the current one and start this process again",
         key_id=missing[0],
     )
 

@@ -187,12 +187,13 @@ def _id_of(key: bytes) -> str:
     return key_id
 
 
-def given_keyring(pepper: Pepper | None, store: str) -> PepperKeyring:
+def given_keyring(pepper: Pepper | None, store: str, sealed: bool | None = None) -> PepperKeyring:
     """Return the keyring of a store on a server, from the argument or the environment.
 
     Args:
         pepper: the argument.
         store: what the store is called, for the error.
+        sealed: see ``PepperKeyring``.
 
     Raises:
         InvalidInput: none is given, or one that can never be right.
@@ -203,12 +204,12 @@ def given_keyring(pepper: Pepper | None, store: str) -> PepperKeyring:
             f"a {store} store needs a pepper that is kept apart from it: give pepper=, or set {PEPPER_VARIABLE} "
             f"or {PEPPER_FILE_VARIABLE}"
         )
-    return keyring_of(keys)
+    return keyring_of(keys, sealed)
 
 
-def keyring_of(keys: Keys) -> PepperKeyring:
-    """Return the keyring of a store's keys."""
-    return PepperKeyring(keys.peppers, data=keys.data, index=keys.index)
+def keyring_of(keys: Keys, sealed: bool | None = None) -> PepperKeyring:
+    """Return the keyring of a store's keys; for ``sealed`` see there."""
+    return PepperKeyring(keys.peppers, data=keys.data, index=keys.index, sealed=sealed)
 
 
 def _write_private(path: Path, content: bytes) -> None:

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from zlib import crc32
 
 from ..errors import InvalidInput
+from .sealing import DATA_PREFIX, SEALED_VARIABLE, Sealer
 
 ALPHABET: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 PARTITION: Final = "00"
@@ -175,6 +176,11 @@ class Keyring(Protocol):
         """Key id → key for sealed names, the current one first."""
         ...
 
+    @property
+    def sealer(self) -> Sealer | None:
+        """Seals and unseals what the store keeps of values; ``None`` where it keeps them in clear."""
+        ...
+
     def derive(self, key_id: str, message: bytes) -> bytes:
         """Return 32 bytes that only a holder of that pepper can compute; ``KeyError`` where it is not held."""
         ...
@@ -191,10 +197,11 @@ class Keyring(Protocol):
 class PlainKeyring:
     """For records that never leave the process: a secret is looked up by itself."""
 
-    __slots__ = ("_pepper", "data_keys", "index_keys")
+    __slots__ = ("_pepper", "data_keys", "index_keys", "sealer")
 
     def __init__(self) -> None:
         self._pepper = os.urandom(32)
+        self.sealer: Sealer | None = None
         self.data_keys: Mapping[str, bytes] = {self.current: os.urandom(32)}
         self.index_keys: Mapping[str, bytes] = {self.current: os.urandom(32)}
 
@@ -256,17 +263,28 @@ class PepperKeyring:
         pepper: bytes of at least 32, or a mapping key id → bytes of which the first is the current one.
         data: key id → key for sealed values, the current one first; derived from the peppers where not given.
         index: key id → key for sealed names, the same.
+        sealed: whether a new store is to seal values; ``None``: as the store was made, a new one in clear.
+
+    Attributes:
+        sealer: seals values, once ``settle`` was told that the store is sealed.
 
     Raises:
         InvalidInput: for a short pepper, none at all, or a key id that is not 1 to 32 letters, digits, ``-`` or ``_``.
         TypeError: for anything that is neither bytes nor a mapping.
     """
 
-    __slots__ = ("_keyed", "_prefixes", "current", "data_keys", "index_keys", "peppers")
+    __slots__ = ("_keyed", "_prefixes", "_sealed", "current", "data_keys", "index_keys", "peppers", "sealer")
 
     def __init__(
-        self, pepper: Pepper, *, data: Mapping[str, bytes] | None = None, index: Mapping[str, bytes] | None = None
+        self,
+        pepper: Pepper,
+        *,
+        data: Mapping[str, bytes] | None = None,
+        index: Mapping[str, bytes] | None = None,
+        sealed: bool | None = None,
     ) -> None:
+        self._sealed = sealed
+        self.sealer: Sealer | None = None
         self.peppers = checked_peppers(pepper)
         self.data_keys = data or self._derived(b"data key")
         self.index_keys = index or self._derived(b"index key")
@@ -277,9 +295,40 @@ class PepperKeyring:
     def _derived(self, use: bytes) -> dict[str, bytes]:
         return {key_id: hmac.digest(pepper, use, "sha256") for key_id, pepper in self.peppers.items()}
 
+    @property
+    def wants_sealing(self) -> bool:
+        """Whether a new store is to be sealed."""
+        return self._sealed is True
+
+    def settle(self, is_sealed: bool) -> None:
+        """Seal what goes into the store from now on, and unseal what comes from it, or neither: as it was made.
+
+        Raises:
+            InvalidInput: something else was asked for, or what sealing needs is not installed.
+        """
+        if self._sealed is not None and self._sealed != is_sealed:
+            how, wanted = ("sealed", "no") if is_sealed else ("in clear", "yes")
+            raise InvalidInput(
+                f"this store keeps its values {how}, and was opened with sealed={self._sealed} ({SEALED_VARIABLE}); "
+                f"open it as it is, or copy it into a new one: session-tokens store copy FROM TO --sealed {wanted}"
+            )
+        self.sealer = Sealer(self.data_keys) if is_sealed else None
+
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """The ids of the keys that a store records: the peppers and, where it is sealed, the data keys."""
+        return (*self.peppers, *(DATA_PREFIX + id for id in (self.data_keys if self.sealer is not None else ())))
+
+    @property
+    def written_under(self) -> tuple[str, ...]:
+        """The ids of the keys that new records are under: the current ones."""
+        return (self.current, *((DATA_PREFIX + next(iter(self.data_keys)),) if self.sealer is not None else ()))
+
     def holds(self, key_id: str) -> bool:
-        """Whether the pepper of that id was given."""
-        return key_id in self.peppers
+        """Whether the key of that id was given: a pepper, or after ``data:`` a data key."""
+        return key_id in self.peppers or (
+            key_id.startswith(DATA_PREFIX) and key_id.removeprefix(DATA_PREFIX) in self.data_keys
+        )
 
     def lookup(self, secret: str) -> str:
         """Return the look-up key under the current pepper."""
@@ -310,7 +359,9 @@ class PepperKeyring:
         return keyed is not None and digest.isascii() and hmac.compare_digest(keyed(b"mac" + message), digest)
 
     def check_of(self, key_id: str) -> str:
-        """Return what a store records of a pepper, to recognise a wrong one at open: hex HMAC of ``check``."""
+        """Return what a store records of a key, to recognise a wrong one at open: hex HMAC of ``check``."""
+        if key_id.startswith(DATA_PREFIX):
+            return hmac.digest(self.data_keys[key_id.removeprefix(DATA_PREFIX)], b"check", "sha256").hex()
         return hmac.digest(self.peppers[key_id], b"check", "sha256").hex()
 
 

@@ -22,7 +22,7 @@ from .common.backing_up import BackingUp, Within
 from .common.copying import MoveSetting
 from .common.kinds import KINDS
 from .common.store_url import store_url_of
-from .connect import copy_mark_of, copy_store, insist_it_is_there, open_anyway_now, open_store_now
+from .connect import copy_mark_of, copy_store, insist_it_is_there, open_anyway_now, open_as_it_is_now
 from .sqlite.upkeep import spaces_of
 
 PAGES_AT_ONCE = 512
@@ -86,7 +86,9 @@ def backup_store(url: str, file: str, progress: Progress, moving: Moving) -> Bac
             draft.with_name(draft.name + rest).unlink(missing_ok=True)
 
 
-def restore_store(file: str, url: str, progress: Progress, move: MoveSetting) -> BackedUp:
+def restore_store(
+    file: str, url: str, progress: Progress, move: MoveSetting, *, sealed: bool | None = None
+) -> BackedUp:
     """Put a backup into a store that is empty, or not there.
 
     Args:
@@ -94,6 +96,7 @@ def restore_store(file: str, url: str, progress: Progress, move: MoveSetting) ->
         url: of the store; see ``open_store``.
         progress: ``progress(done, total)``, called now and then.
         move: what moves settings where events have other ids; see ``copy_store``.
+        sealed: see ``copy_store``; a file that is put back as a file is copied as it is.
 
     Raises:
         InvalidInput: there is no such file, a store in memory, or keys that are not those of the backup.
@@ -104,7 +107,7 @@ def restore_store(file: str, url: str, progress: Progress, move: MoveSetting) ->
     if not path.is_file():
         raise InvalidInput(f"there is no backup {path}")
     if named.kind != "sqlite":
-        counts, _, _ = copy_store(f"sqlite:///{path}", url, progress, move)
+        counts, _, _ = copy_store(f"sqlite:///{path}", url, progress, move, sealed=sealed)
         return BackedUp(sum(counts.values()), None)
     target = Path(os.path.abspath(named.path))
     _insist_it_is_new(target)
@@ -146,8 +149,8 @@ def _dumped(url: str, draft: Path, progress: Progress, moving: Moving) -> None:
     """Write what a store on a server holds into a database, under the keys that were given."""
     target = f"sqlite:///{draft}?synchronous=OFF"  # it is synced once, at the end
     backing_up = BackingUp(
-        lambda space: open_store_now(url, space=space),
-        lambda space: open_anyway_now(target, space=space),
+        lambda space: open_as_it_is_now(url, space),
+        lambda space, is_sealed: open_anyway_now(target, space=space, sealed=is_sealed),
         copy_mark_of(url),
         progress,
         *moving,

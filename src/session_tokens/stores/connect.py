@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -14,6 +15,7 @@ from ..clock import Clock
 from ..contract.queries import Get
 from ..contract.store import BlockingStore, Store
 from ..crypto.minting import Pepper
+from ..crypto.sealing import sealed_in
 from ..errors import Conflict, CorruptRecord, InvalidInput
 from ..settings import EVENTS_SETTING
 from .common.store_url import PORTS, StoreURL, store_url_of
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
 SQLITE_OPTIONS = frozenset({"synchronous", "busy_timeout"})
 
 
-async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | None = None, space: str = "") -> Store:
+async def open_store(
+    url: str,
+    *,
+    pepper: Pepper | None = None,
+    clock: Clock | None = None,
+    space: str = "",
+    sealed: bool | None = None,
+) -> Store:
     """Open the store that a URL names, for asyncio.
 
     Args:
@@ -33,13 +42,15 @@ async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | N
         pepper: for stores that outlive the process.
         clock: for embedded stores.
         space: the name space of its records within the store.
+        sealed: whether a new store seals values, and one that is there must; ``None``: as the environment's
+            ``SESSION_TOKENS_SEALED`` says, else as it was made, a new one in clear.
 
     Raises:
-        InvalidInput: no store is named so, or it needs what is not installed or given.
+        InvalidInput: no store is named so, or it needs what is not installed or given, or keeps values otherwise.
         StoreUnavailable: it cannot be reached.
         StoreError: a copy into it was not finished, or it cannot be used as it is.
     """
-    store = await open_anyway(url, pepper, clock, space)
+    store = await _open_anyway(url, pepper, clock, space, _wanted(sealed))
     if not isinstance(store, MemoryStore):
         try:
             await _look_first(store)
@@ -49,22 +60,26 @@ async def open_store(url: str, *, pepper: Pepper | None = None, clock: Clock | N
     return store
 
 
-async def open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, space: str) -> Store:
+def _wanted(sealed: bool | None) -> bool | None:
+    return sealed_in(os.environ) if sealed is None else sealed
+
+
+async def _open_anyway(url: str, pepper: Pepper | None, clock: Clock | None, space: str, sealed: bool | None) -> Store:
     """Open a store as ``open_store`` does, also where a copy into the store was not finished."""
     named = store_url_of(url)
     if named.kind == "valkey":
         from .valkey import store as valkey
 
-        return await valkey.open_valkey(url, pepper=pepper, space=space)
+        return await valkey.open_valkey(url, pepper=pepper, space=space, sealed=sealed)
     if named.kind == "postgres":
         from .postgres import store as postgres
 
-        return await postgres.open_postgres(url, pepper=pepper, space=space)
+        return await postgres.open_postgres(url, pepper=pepper, space=space, sealed=sealed)
     if named.kind == "mysql":
         from .mysql import store as mysql
 
-        return await mysql.open_mysql(url, pepper=pepper, space=space)
-    return _open_embedded(named, pepper, clock, space)
+        return await mysql.open_mysql(url, pepper=pepper, space=space, sealed=sealed)
+    return _open_embedded(named, pepper, clock, space, sealed)
 
 
 async def _look_first(store: Store) -> None:
@@ -79,10 +94,23 @@ async def _look_first(store: Store) -> None:
 
 
 def open_store_now(
-    url: str, *, pepper: Pepper | None = None, clock: Clock | None = None, space: str = ""
+    url: str,
+    *,
+    pepper: Pepper | None = None,
+    clock: Clock | None = None,
+    space: str = "",
+    sealed: bool | None = None,
 ) -> BlockingStore:
     """Open a store as ``open_store`` does, for callers without an event loop."""
-    store = open_anyway_now(url, pepper, clock, space)
+    return _looked_at_first(open_anyway_now(url, pepper, clock, space, _wanted(sealed)))
+
+
+def open_as_it_is_now(url: str, space: str) -> BlockingStore:
+    """Open a store that is there as ``open_store_now`` does, whether it is sealed or not."""
+    return _looked_at_first(open_anyway_now(url, space=space))
+
+
+def _looked_at_first(store: BlockingStore) -> BlockingStore:
     if not isinstance(store, MemoryStore):
         from .common.copying import MARK, unfinished
 
@@ -99,27 +127,41 @@ def open_store_now(
 
 
 def open_anyway_now(
-    url: str, pepper: Pepper | None = None, clock: Clock | None = None, space: str = ""
+    url: str,
+    pepper: Pepper | None = None,
+    clock: Clock | None = None,
+    space: str = "",
+    sealed: bool | None = None,
 ) -> BlockingStore:
-    """Open a store as ``open_store_now`` does, also where a copy into the store was not finished."""
+    """Open a store as ``open_store_now`` does, also where a copy into the store was not finished.
+
+    Args:
+        sealed: as there, whatever the environment says.
+    """
     named = store_url_of(url)
     if named.kind == "valkey":
         from .valkey import store as valkey
 
-        return valkey.open_valkey_blocking(url, pepper=pepper, space=space)
+        return valkey.open_valkey_blocking(url, pepper=pepper, space=space, sealed=sealed)
     if named.kind == "postgres":
         from .postgres import store as postgres
 
-        return postgres.open_postgres_blocking(url, pepper=pepper, space=space)
+        return postgres.open_postgres_blocking(url, pepper=pepper, space=space, sealed=sealed)
     if named.kind == "mysql":
         from .mysql import store as mysql
 
-        return mysql.open_mysql_blocking(url, pepper=pepper, space=space)
-    return _open_embedded(named, pepper, clock, space)
+        return mysql.open_mysql_blocking(url, pepper=pepper, space=space, sealed=sealed)
+    return _open_embedded(named, pepper, clock, space, sealed)
 
 
 def _open_embedded(
-    named: StoreURL, pepper: Pepper | None, clock: Clock | None, space: str, *, fix_clock: bool = False
+    named: StoreURL,
+    pepper: Pepper | None,
+    clock: Clock | None,
+    space: str,
+    sealed: bool | None = None,
+    *,
+    fix_clock: bool = False,
 ) -> BlockingStore:
     if named.kind == "memory":
         return MemoryStore(clock=clock)
@@ -134,7 +176,9 @@ def _open_embedded(
             options["busy_timeout_s"] = float(named.options["busy_timeout"])
         except ValueError:
             raise InvalidInput("the option busy_timeout of the store's URL is a number of seconds") from None
-    return sqlite.open_sqlite(named.path, pepper=pepper, clock=clock, space=space, fix_clock=fix_clock, **options)
+    return sqlite.open_sqlite(
+        named.path, pepper=pepper, clock=clock, space=space, fix_clock=fix_clock, sealed=sealed, **options
+    )
 
 
 def check_store(url: str, *, fix: bool, progress: Callable[[int, int], None]) -> Sequence[object]:
@@ -237,7 +281,12 @@ def migrate_store(url: str, *, grant_to: str | None = None) -> dict[str, list[in
 
 
 def copy_store(
-    source: str, target: str, progress: Callable[[int, int], None], move: MoveSetting
+    source: str,
+    target: str,
+    progress: Callable[[int, int], None],
+    move: MoveSetting,
+    *,
+    sealed: bool | None = None,
 ) -> tuple[dict[str, int], int, int]:
     """Copy everything from one store into another; run again, it goes on where it was broken off.
 
@@ -246,6 +295,7 @@ def copy_store(
         target: the URL of an empty store, or of one into which this copy was begun.
         progress: ``progress(done, total)``, called now and then.
         move: ``move(name, text, moved)``, the text of a setting where events have other ids; ``rules.moving`` has it.
+        sealed: whether a new target seals values; ``None``: as the environment says, else as the source does.
 
     Return how many records of each kind there are, and how many records and how many events had to be written.
 
@@ -262,14 +312,26 @@ def copy_store(
         raise InvalidInput("both URLs name the same store; name another one to copy into")
 
     def open_source(space: str) -> BlockingStore:
-        return open_store_now(source, space=space)
+        return open_as_it_is_now(source, space)
 
-    def open_target(space: str) -> BlockingStore:
-        return open_anyway_now(target, space=space)
+    def open_target(space: str, is_sealed: bool) -> BlockingStore:
+        return open_copy(target, space, _wanted(sealed), is_sealed)
 
     copying = Copying(open_source, open_target, copy_mark_of(source), progress, move)
     copying.run()
     return copying.counts, copying.written, copying.events
+
+
+def open_copy(target: str, space: str, sealed: bool | None, is_sealed: bool) -> BlockingStore:
+    """Open a store to copy into, which must be sealed if the source is, unless something else was asked for.
+
+    Args:
+        target: its URL.
+        space: the name space.
+        sealed: what was asked for.
+        is_sealed: whether the source is sealed.
+    """
+    return open_anyway_now(target, space=space, sealed=(is_sealed or None) if sealed is None else sealed)
 
 
 def abandon_store(url: str) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from hashlib import blake2b
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from ..crypto.minting import Keyring
+from ..crypto.sealing import Sealer, can_seal
 from ..errors import CorruptRecord, InvalidInput
 from ..records import Session, Token
 
@@ -81,7 +79,7 @@ class KeyedNaming:
 
     def __init__(self, keyring: Keyring, token_strings: TokenStrings) -> None:
         self._keyring = keyring
-        self._sealer = Sealer(keyring) if token_strings == "sealed" else None
+        self._sealer = Sealer(keyring.data_keys) if token_strings == "sealed" else None
 
     def ids(self, string: str) -> Sequence[str]:
         """Return the look-up key of the string under each live pepper."""
@@ -95,7 +93,8 @@ class KeyedNaming:
         """Return the string that a record keeps.
 
         Raises:
-            CorruptRecord: it was sealed for another record, changed, or its key is not held.
+            CorruptRecord: it was sealed for another record, or changed.
+            UnknownPepper: its data key is not held.
         """
         if record.name is None:
             raise CorruptRecord("a record of TokenTables has lost its string", id=record.id)
@@ -109,52 +108,21 @@ class KeyedNaming:
         return _hash_of(next(iter(self._keyring.index_keys.values())), string, owner)
 
 
+def sealed_anew(sealer: Sealer, record: Session | Token) -> Session | Token:
+    """Return a record whose string is sealed under the current data key.
+
+    Raises:
+        CorruptRecord, UnknownPepper: as ``string_of``.
+    """
+    if record.name is None:
+        return record
+    kind = "session" if isinstance(record, Session) else "token"
+    string = sealer.unseal(kind, record.id, "name", record.name)
+    return record.replace(name=sealer.seal(kind, record.id, "name", string))
+
+
 def _hash_of(index_key: bytes, string: str, owner: str) -> str:
     return hmac.digest(index_key, f"{string}\0{owner}".encode(), "sha256").hex()
-
-
-class Sealer:
-    """Seals fields of records with AES-GCM, each under a key of its own record.
-
-    The key is HKDF-SHA256(data key, record id); kind, id and field are associated data, so that a field copied over
-    another is refused. The data key's id is written in front.
-    """
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        aead: Any = import_module("cryptography.hazmat.primitives.ciphers.aead")
-        self._cipher = aead.AESGCM
-        self._invalid_tag = import_module("cryptography.exceptions").InvalidTag
-
-    def seal(self, kind: str, id: str, field: str, text: str) -> str:
-        """Return ``text`` sealed for one field of one record."""
-        key_id = next(iter(self._keyring.data_keys))
-        nonce = os.urandom(12)
-        sealed = self._cipher(self._key(key_id, id)).encrypt(nonce, text.encode(), _bound_to(kind, id, field))
-        return f"{key_id}:{urlsafe_b64encode(nonce + sealed).decode('ascii')}"
-
-    def unseal(self, kind: str, id: str, field: str, sealed: str) -> str:
-        """Return the text that was sealed for that field of that record.
-
-        Raises:
-            CorruptRecord: it was not, or its key is not held.
-        """
-        key_id, _, body = sealed.partition(":")
-        try:
-            raw = urlsafe_b64decode(body.encode("ascii"))
-            key = self._key(key_id, id)
-            return self._cipher(key).decrypt(raw[:12], raw[12:], _bound_to(kind, id, field)).decode()  # type: ignore[no-any-return]  # bytes.decode
-        except (ValueError, KeyError, self._invalid_tag):
-            raise CorruptRecord("a sealed field is not as it was written, or its key is not held", id=id) from None
-
-    def _key(self, key_id: str, id: str) -> bytes:
-        data_key = self._keyring.data_keys[key_id]
-        extracted = hmac.digest(b"session-tokens", data_key, "sha256")
-        return hmac.digest(extracted, id.encode() + b"\x01", "sha256")
-
-
-def _bound_to(kind: str, id: str, field: str) -> bytes:
-    return ascii((kind, id, field)).encode("ascii")
 
 
 def chosen_token_strings(asked: str | None, recorded: str | None) -> TokenStrings:
@@ -167,7 +135,7 @@ def chosen_token_strings(asked: str | None, recorded: str | None) -> TokenString
         raise InvalidInput('token_strings is "sealed", "clear" or None')
     if recorded is not None and asked is not None and asked != recorded:
         raise InvalidInput(f'this store keeps its token strings {recorded}; open it with token_strings="{recorded}"')
-    installed = find_spec("cryptography") is not None
+    installed = can_seal()
     choice = recorded or asked or ("sealed" if installed else "clear")
     if choice == "sealed":
         if not installed:

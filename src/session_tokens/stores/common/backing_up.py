@@ -16,7 +16,20 @@ from ...contract.queries import Get
 from ...contract.store import BlockingStore
 from ...errors import Conflict
 from .copied_events import events_of_now
-from .copying import BATCH, MARK, SPACES, Copied, Copying, MoveSetting, Opener, Progress, batches, copyable, put_records
+from .copying import (
+    BATCH,
+    MARK,
+    SPACES,
+    Copied,
+    Copying,
+    CopyOpener,
+    MoveSetting,
+    Opener,
+    Progress,
+    batches,
+    copyable,
+    put_records,
+)
 from .kinds import KINDS
 from .record_codec import Setting
 
@@ -37,7 +50,7 @@ class BackingUp(Copying):
     def __init__(
         self,
         source: Opener,
-        target: Opener,
+        target: CopyOpener,
         name: str,
         progress: Progress,
         move: MoveSetting,

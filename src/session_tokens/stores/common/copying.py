@@ -184,6 +184,8 @@ class _Pair(NamedTuple):
 
 Opener = Callable[[str], BlockingStore]
 """Opens a store for a name space."""
+CopyOpener = Callable[[str, bool], BlockingStore]
+"""Opens a store to copy into for a name space, where the source is sealed or is not."""
 MoveSetting = Callable[[str, str, MovedEvents], str]
 """``move(name, text, moved)``: the text of a setting where the events have other ids."""
 Progress = Callable[[int, int], None]
@@ -218,7 +220,7 @@ class Copying:
         events: how many events this run wrote into the target.
     """
 
-    def __init__(self, source: Opener, target: Opener, name: str, progress: Progress, move: MoveSetting) -> None:
+    def __init__(self, source: Opener, target: CopyOpener, name: str, progress: Progress, move: MoveSetting) -> None:
         self._openers = (source, target)
         self._name = name
         self._progress = progress
@@ -239,14 +241,14 @@ class Copying:
         """
         with ExitStack() as opened:
             for space in SPACES:
-                source, target = (self._opened(opener, space, opened) for opener in self._openers)
+                source = self._opened(self._openers[0](space), opened)
+                target = self._opened(self._openers[1](space, source.keyring.sealer is not None), opened)
                 check_keys(source.keyring, target.keyring)
                 self._pairs[space] = _Pair(source, target)
             self._run()
 
     @staticmethod
-    def _opened(opener: Opener, space: str, opened: ExitStack) -> BlockingStore:
-        store = opener(space)
+    def _opened(store: BlockingStore, opened: ExitStack) -> BlockingStore:
         opened.callback(store.close_now)
         return store
 

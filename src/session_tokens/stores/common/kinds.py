@@ -38,11 +38,13 @@ class Column(NamedTuple):
         name: as in SQL.
         type: what it holds.
         may_be_null: whether it may be absent.
+        is_sealed: whether a sealed store seals it; of text that nothing is found by.
     """
 
     name: str
     type: Type
     may_be_null: bool
+    is_sealed: bool = False
 
 
 class Index(NamedTuple):
@@ -95,6 +97,11 @@ class Kind(_Kind):
         return tuple(column.name for column in self.columns)
 
     @cached_property
+    def sealed_places(self) -> tuple[int, ...]:
+        """Where the columns stand in a row that a sealed store seals."""
+        return tuple(place for place, column in enumerate(self.columns) if column.is_sealed)
+
+    @cached_property
     def stamp_place(self) -> int:
         """Where the stamp stands in a row."""
         assert self.stamp is not None, "it has none"
@@ -130,9 +137,12 @@ class RecordSet(NamedTuple):
 
 
 def _columns(text: str) -> tuple[Column, ...]:
-    """Return the columns in a table of name and type; a ``?`` says that it may be null."""
+    """Return the columns in a table of name and type; a ``?`` says that it may be null, ``sealed`` what that says."""
     lines = (line.split() for line in text.strip().splitlines())
-    return tuple(Column(name, kept_as.rstrip("?"), kept_as.endswith("?")) for name, kept_as in lines)  # type: ignore[arg-type]
+    return tuple(
+        Column(name, kept_as.rstrip("?"), kept_as.endswith("?"), also == ["sealed"])  # type: ignore[arg-type]
+        for name, kept_as, *also in lines
+    )
 
 
 _SESSION: Final = _columns("""
@@ -155,11 +165,11 @@ _SESSION: Final = _columns("""
     version                 number
     client_id               text?
     name                    text?
-    label                   text?
-    user_agent              text?
-    address                 text?
-    data                    text?
-    data_versions           text?
+    label                   text?  sealed
+    user_agent              text?  sealed
+    address                 text?  sealed
+    data                    text?  sealed
+    data_versions           text?  sealed
     successor               name?
     moves                   number?
     ahead_ms                number?
@@ -175,7 +185,7 @@ _TOKEN: Final = _columns("""
     lookup                  name?
     kind                    text
     session_id              name?
-    value                   text
+    value                   text   sealed
     is_json                 flag
     created_at              number
     timeout_ms              number?
@@ -213,10 +223,10 @@ _OWNER: Final = _columns("""
 """)
 _IDEMPOTENCY: Final = _columns("""
     key                     name
-    request                 text
+    request                 text   sealed
     nonce                   text
     key_id                  text
-    outcome                 text
+    outcome                 text   sealed
     expires_at              number
 """)
 _SETTING: Final = _columns("""

@@ -1,16 +1,26 @@
-"""What a store records of peppers, and which of those that were not given may be forgotten when it is opened.
+"""What a store records of its keys, and which of those that were not given may be forgotten when it is opened.
 
 A store records of each pepper a check value, when it was first given by a process, and when it was first the current
 one of a process: from then on records may be under it. One that was only added is in nobody's way: processes that do
 not have it yet may open the store. That is what lets a pepper be changed while processes are started anew one by one.
+
+A store whose values are sealed records its data keys in the same way, their ids after ``data:``. Whether it is sealed
+is decided when it is made, and recorded before its first key: so of two first processes that want different things,
+the one that comes second is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, Protocol, cast
 
+from ...crypto.minting import is_pepper_id
+from ...crypto.sealing import named_key
 from ...errors import InvalidInput
+
+VALUES: Final = "values:"
+"""Under this name stands, beside the keys, how the store keeps values; no key has such an id."""
+SEALED, CLEAR = "sealed", "clear"
 
 
 class Mark(NamedTuple):
@@ -43,7 +53,7 @@ def kept_peppers(store: object) -> KeepsPeppers:
 
 
 class NotGiven(NamedTuple):
-    """The recorded peppers that were not given.
+    """The recorded keys that were not given.
 
     Attributes:
         needed: without them the store is not opened, whatever records there are.
@@ -55,17 +65,22 @@ class NotGiven(NamedTuple):
 
 
 def not_given(used_at: Mapping[str, int | None], held: Collection[str], current: str) -> NotGiven:
-    """Sort the recorded peppers that were not given.
+    """Sort the recorded keys that were not given.
 
-    One that came into use after the current one is needed even if no record is under it yet: other processes will
-    write some. So is the only one there is: what is given instead is then a wrong one.
+    A data key is needed until it is retired. A pepper that came into use after the current one is needed even if no
+    record is under it yet: other processes will write some. So is the only one there is: what is given instead is then
+    a wrong one.
 
     Args:
         used_at: key id → when it was first current, ``None`` for one that was only added.
         held: the key ids that are given.
-        current: the first of them.
+        current: the first pepper of them.
     """
-    in_use = {key_id: at for key_id, at in used_at.items() if at is not None}
+    all_in_use = {key_id: at for key_id, at in used_at.items() if at is not None}
+    missing_data = [key_id for key_id in all_in_use if not is_pepper_id(key_id) and key_id not in held]
+    if missing_data:
+        return NotGiven(missing_data, [])
+    in_use = {key_id: at for key_id, at in all_in_use.items() if is_pepper_id(key_id)}
     missing = [key_id for key_id in in_use if key_id not in held]
     since = in_use.get(current)
     if missing and len(missing) == len(in_use):
@@ -75,16 +90,18 @@ def not_given(used_at: Mapping[str, int | None], held: Collection[str], current:
 
 
 def missing_error(store: str, key_ids: list[str], source: str) -> InvalidInput:
-    """Return the error for opening a store without peppers that it needs.
+    """Return the error for opening a store without keys that it needs.
 
     Args:
         store: which one.
-        key_ids: of the peppers.
+        key_ids: of the keys, all of one kind.
         source: where the keys that were given come from.
     """
+    others = "".join(f", {key_id.rpartition(':')[2]}" for key_id in key_ids[1:])
+    verb = "pepper" if is_pepper_id(key_ids[0]) else "sealed"
     return InvalidInput(
-        f"{store} has records under the pepper {', '.join(key_ids)}, which is not among the keys of {source}; give it "
-        "after the current one until session-tokens pepper retire takes it away. A new one opens nothing stored",
+        f"{store} has records under the {named_key(key_ids[0])}{others}, which is not among the keys of {source}; give "
+        f"it after the current one until session-tokens {verb} retire takes it away. A new one opens nothing stored",
         key_id=key_ids[0],
         key_ids=key_ids,
     )

@@ -16,11 +16,12 @@ from ...contract.changes import Changes
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord
 from ...crypto.minting import PepperKeyring
+from ...crypto.sealing import named_key
 from ...errors import InvalidInput, StoreError
 from .copying import Dump
 from .kinds import KINDS, Kind
 from .migrations import NEWEST
-from .pepper_records import Mark, missing_error, not_given
+from .pepper_records import CLEAR, SEALED, VALUES, Mark, missing_error, not_given
 from .pools import Exchange
 from .sql_tables import pepper_ranges
 
@@ -235,7 +236,9 @@ class SqlUpkeep(ABC):
     def pepper_marks(self) -> Exchange[dict[str, Mark]]:
         """Return what is recorded of each pepper."""
         rows = yield from self.asking(f"SELECT key_id, recorded_at, used_at FROM {self.shared_prefix}peppers")
-        return {self.plain(key_id): Mark(at, used_at is not None) for key_id, at, used_at in rows}
+        marks = {self.plain(key_id): Mark(at, used_at is not None) for key_id, at, used_at in rows}
+        marks.pop(VALUES, None)
+        return marks
 
     def forget_pepper(self, key_id: str) -> Exchange[None]:
         """Record of a pepper nothing any more."""
@@ -246,28 +249,36 @@ class SqlUpkeep(ABC):
         return {self.plain(key_id): (self.plain(check), used_at) for key_id, check, used_at in rows}
 
     def recorded(self) -> Exchange[None]:
-        """Compare the peppers with those recorded, and record new ones; the first to record an id is right."""
+        """Compare the keys with those recorded, and record new ones; the first to record an id is right."""
         keyring, now = self.keyring, self.words.now
         recorded = yield from self._checks()
+        if not recorded:
+            yield from self._record(VALUES, SEALED if keyring.wants_sealing else CLEAR)
+            recorded = yield from self._checks()
+        keyring.settle(recorded.get(VALUES, (CLEAR,))[0] == SEALED)
         yield from self._retired({key_id: used_at for key_id, (_, used_at) in recorded.items()})
-        new = [key_id for key_id in keyring.peppers if key_id not in recorded]
+        new = [key_id for key_id in keyring.recorded if key_id not in recorded]
         for key_id in new:
-            into = f"{self.shared_prefix}peppers (key_id, check_value, recorded_at) VALUES (%s, %s, {now})"
-            put = self.words.put_new.format(into)
-            yield from self._by_itself(put, key_id, keyring.check_of(key_id))
+            yield from self._record(key_id, keyring.check_of(key_id))
         if new:
             recorded = yield from self._checks()
-        for key_id in keyring.peppers:
+        for key_id in keyring.recorded:
             if not hmac.compare_digest(recorded[key_id][0], keyring.check_of(key_id)):
                 raise InvalidInput(
-                    f"the pepper {key_id} from {self.source} is not the one that {self.name} was written with; give "
-                    "that one",
+                    f"the {named_key(key_id)} from {self.source} is not the one that {self.name} was written with; "
+                    "give that one",
                     key_id=key_id,
                     key_ids=[key_id],
                 )
-        if recorded[keyring.current][1] is None:
-            use = f"UPDATE {self.shared_prefix}peppers SET used_at = {now} WHERE key_id = %s AND used_at IS NULL"
-            yield from self._by_itself(use, keyring.current)
+        for key_id in keyring.written_under:
+            if recorded[key_id][1] is None:
+                use = f"UPDATE {self.shared_prefix}peppers SET used_at = {now} WHERE key_id = %s AND used_at IS NULL"
+                yield from self._by_itself(use, key_id)
+
+    def _record(self, name: str, said: str) -> Exchange[None]:
+        """Record something beside the records, unless somebody was faster."""
+        into = f"{self.shared_prefix}peppers (key_id, check_value, recorded_at) VALUES (%s, %s, {self.words.now})"
+        yield from self._by_itself(self.words.put_new.format(into), name, said)
 
     def _by_itself(self, text: str, *values: object) -> Exchange[None]:
         """Do one change in a transaction of its own: at the level of the session it could be refused beside others."""
@@ -277,7 +288,7 @@ class SqlUpkeep(ABC):
 
     def _retired(self, used_at: dict[str, int | None]) -> Exchange[None]:
         """Forget older peppers that are not given and under which no row is looked up, signed or kept any more."""
-        missing, asked = not_given(used_at, self.keyring.peppers, self.keyring.current)
+        missing, asked = not_given(used_at, self.keyring.recorded, self.keyring.current)
         needed = list(missing)
         for key_id in asked:
             if (yield from self.is_needed(key_id)):

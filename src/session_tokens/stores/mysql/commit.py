@@ -28,6 +28,7 @@ from ..common.kinds import IDEMPOTENCY, OWNER, RECORDS, SERVICE_KEY, SESSION, SE
 from ..common.locking import ABSENT, COUNTS, SETS, Locks, Part
 from ..common.pools import Exchange
 from ..common.record_codec import Row, Setting, mac_of
+from ..common.sealed_rows import kept_row
 from ..common.sql_tables import SIGNED
 from .errors import CLASH, number_of
 from .event_log import event_statements
@@ -182,7 +183,7 @@ class Writing:
         yield from (self._deleted(SETTING, name) for name, text in changes.settings if text is None)
         for kind, old, new in pairs:
             if new is not None:
-                row = kind.row(new)
+                row = kept_row(self._keyring, kind, new)
                 yield self._created(kind, row) if old is None else self._replaced(kind, kind.row(old), row)
         yield from (self._put(OWNER, entry) for _, entry in changes.entries)
         yield from (self._put(IDEMPOTENCY, record) for record in changes.idempotency)
@@ -196,7 +197,7 @@ class Writing:
         return f"INSERT INTO {self._prefix}{kind.table} ({columns}) VALUES ({literals(self._signed(kind, row))})"
 
     def _replaced(self, kind: Kind, old: Row, new: Row) -> str:
-        """Write the columns that are others: those of an index that stay cost nothing."""
+        """Write the columns that are others than those in clear: those of an index that stay cost nothing."""
         signed = zip((*kind.names, SIGNED, STAMP), self._signed(kind, new), (*old, None, None), strict=True)
         changed = ", ".join(f"{_quoted(name)} = {literal(value)}" for name, value, former in signed if value != former)
         return f"UPDATE {self._prefix}{kind.table} SET {changed} WHERE {_quoted(kind.key)} = {literal(new[0])}"
@@ -204,7 +205,7 @@ class Writing:
     def _put(self, kind: Kind, record: Any) -> str:
         """Create a record or replace it; of these kinds none has another unique key than the first column."""
         changed = ", ".join(f"{_quoted(name)} = VALUES({_quoted(name)})" for name in (*kind.names[1:], SIGNED, STAMP))
-        return f"{self._created(kind, kind.row(record))} ON DUPLICATE KEY UPDATE {changed}"
+        return f"{self._created(kind, kept_row(self._keyring, kind, record))} ON DUPLICATE KEY UPDATE {changed}"
 
     def _deleted(self, kind: Kind, key: str) -> str:
         return f"DELETE FROM {self._prefix}{kind.table} WHERE {_quoted(kind.key)} = {literal(key)}"

@@ -17,6 +17,7 @@ from ..common.generational_cache import GenerationalCache
 from ..common.kinds import Kind
 from ..common.locking import ABSENT
 from ..common.record_codec import check_mac
+from ..common.sealed_rows import record_in
 from ..common.sql_results import Results
 from ..common.sql_tables import columns_of
 from .statements import plain
@@ -65,7 +66,7 @@ class Decoder(Results[Row]):
         *columns, mac = map(plain, raw[:-1])
         row = tuple(columns)
         check_mac(self.keyring, kind.table, row, mac)
-        record = kind.record(row, self.clock)
+        record = record_in(self.keyring, kind, row, self.clock)
         self._known.keep(place, (raw, record))
         return record, raw[-1]
 

@@ -133,7 +133,9 @@ class MySQLBackend(SqlUpkeep, Backend):
         return checking(self, fix, progress)
 
 
-async def open_mysql(url: str, *, pepper: Pepper | None = None, space: str = "") -> AsyncServerStore:
+async def open_mysql(
+    url: str, *, pepper: Pepper | None = None, space: str = "", sealed: bool | None = None
+) -> AsyncServerStore:
     """Open the store in MariaDB or MySQL that a URL names, for asyncio; make its tables if there are none.
 
     Args:
@@ -141,20 +143,23 @@ async def open_mysql(url: str, *, pepper: Pepper | None = None, space: str = "")
         pepper: at least 32 bytes, or key id → bytes of which the first is the current one. It is kept apart from the
             database: whoever holds only one of them can do nothing.
         space: a name space beside the main one: tables of its own.
+        sealed: whether a new store seals values; ``None``: as it was made, a new one in clear.
 
     Raises:
         InvalidInput: no pepper, or one that rows need is missing or another one, or a URL that can never be right.
         StoreUnavailable: the server cannot be reached in time, or takes no writes.
         StoreError: the tables are not there and the user may not make them, or they are of another version.
     """
-    store = AsyncServerStore(MySQLBackend(address_of(url, space), given_keyring(pepper, "MariaDB and MySQL")))
+    store = AsyncServerStore(MySQLBackend(address_of(url, space), given_keyring(pepper, "MariaDB and MySQL", sealed)))
     await store.open()
     return store
 
 
-def open_mysql_blocking(url: str, *, pepper: Pepper | None = None, space: str = "") -> ServerStore:
+def open_mysql_blocking(
+    url: str, *, pepper: Pepper | None = None, space: str = "", sealed: bool | None = None
+) -> ServerStore:
     """Open a store as ``open_mysql`` does, for callers without an event loop."""
-    store = ServerStore(MySQLBackend(address_of(url, space), given_keyring(pepper, "MariaDB and MySQL")))
+    store = ServerStore(MySQLBackend(address_of(url, space), given_keyring(pepper, "MariaDB and MySQL", sealed)))
     store.open()
     return store
 

@@ -20,6 +20,7 @@ from ..common.generational_cache import GenerationalCache
 from ..common.kinds import SERVICE_KEY, SESSION, TOKEN, Kind
 from ..common.locking import ABSENT
 from ..common.record_codec import check_mac
+from ..common.sealed_rows import record_in
 from ..common.sql_results import Results, not_asked_for
 
 _from_json = json.JSONDecoder().raw_decode
@@ -101,7 +102,7 @@ class Decoder(Results[str]):
         *columns, mac, stamp = columns_in(raw)
         row = tuple(columns)
         check_mac(self.keyring, kind.table, row, mac)
-        known = kind.record(row, self.clock), stamp
+        known = record_in(self.keyring, kind, row, self.clock), stamp
         if (kind is SESSION or kind is TOKEN) and len(raw) <= KNOWN_LENGTH_MAX:
             if len(self._known) >= KNOWN_MAX:
                 self._known.clear()

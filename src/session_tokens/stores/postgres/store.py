@@ -34,7 +34,9 @@ __all__ = [
 ]
 
 
-async def open_postgres(url: str, *, pepper: Pepper | None = None, space: str = "") -> PostgresStore:
+async def open_postgres(
+    url: str, *, pepper: Pepper | None = None, space: str = "", sealed: bool | None = None
+) -> PostgresStore:
     """Open the PostgreSQL store that a URL names, for asyncio; make its tables if there are none and the role may.
 
     Args:
@@ -43,20 +45,23 @@ async def open_postgres(url: str, *, pepper: Pepper | None = None, space: str = 
         pepper: at least 32 bytes, or key id → bytes of which the first is the current one. It is kept apart from the
             database: whoever holds only one of them can do nothing.
         space: a name space beside the main one: a schema of its own.
+        sealed: whether a new store seals values; ``None``: as it was made, a new one in clear.
 
     Raises:
         InvalidInput: no pepper, or one that rows need is missing or another one, or a URL that can never be right.
         StoreUnavailable: the server cannot be reached in time.
         StoreError: the tables are not there and the role may not make them, or they are of another version.
     """
-    store = PostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
+    store = PostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL", sealed))
     await store.open()
     return store
 
 
-def open_postgres_blocking(url: str, *, pepper: Pepper | None = None, space: str = "") -> BlockingPostgresStore:
+def open_postgres_blocking(
+    url: str, *, pepper: Pepper | None = None, space: str = "", sealed: bool | None = None
+) -> BlockingPostgresStore:
     """Open a store as ``open_postgres`` does, for callers without an event loop."""
-    store = BlockingPostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL"))
+    store = BlockingPostgresStore(address_of(url, space), given_keyring(pepper, "PostgreSQL", sealed))
     store.open()
     return store
 

@@ -13,7 +13,8 @@ from typing import Any
 from ...contract.changes import Changes
 from ...crypto.minting import Keyring
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
-from ..common.record_codec import Row, idempotency_row, mac_of, trimmed
+from ..common.record_codec import Row, mac_of, trimmed
+from ..common.sealed_rows import kept_row
 from ..common.sql_tables import SIGNED
 from .event_log import append_events
 from .rows import CheckedRows, remember
@@ -74,7 +75,7 @@ class Applier:
         for old_entry, new_entry in changes.entries:
             self._put(OWNER, old_entry, new_entry)
         for record in changes.idempotency:
-            self._insert(IDEMPOTENCY, idempotency_row(record), "INSERT OR REPLACE")
+            self._insert(IDEMPOTENCY, kept_row(self._keyring, IDEMPOTENCY, record), "INSERT OR REPLACE")
         for key in changes.forgotten:
             self._execute(f"DELETE FROM {self._beginning}{IDEMPOTENCY.table} WHERE key = ?", (key,))
         for name, text in changes.settings:
@@ -89,15 +90,15 @@ class Applier:
         """Create, replace or delete a record."""
         if old is None:
             assert new is not None, "a change from nothing to nothing"
-            row = kind.row(new)
+            row = kept_row(self._keyring, kind, new)
             self._remember(kind, row, self._insert(kind, row, "INSERT"), new)
             return
-        before, stamp = kind.row(old), kind.stamp_place
+        before, stamp = kind.row(old), kind.stamp_place  # in clear, so that what is sealed is written anew
         if new is None:
             statement = f"DELETE FROM {self._beginning}{kind.table} WHERE {_as_read(kind)}"
             count = self._execute(statement, (before[0], before[stamp])).rowcount
         else:
-            after = kind.row(new)
+            after = kept_row(self._keyring, kind, new)
             assert after[0] == before[0], "a record keeps its key"
             changed = tuple(compress(range(len(after)), map(ne, before, after)))
             mac = self._mac(kind, after)

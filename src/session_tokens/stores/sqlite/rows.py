@@ -14,7 +14,8 @@ from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord
 from ...records import OwnerEntry, Session, Token
 from ..common.kinds import KINDS, OWNER, RECORD_SETS, SERVICE_KEY, SESSION, TOKEN, Kind
-from ..common.record_codec import check_mac, session_of, token_of, unreadable_of
+from ..common.record_codec import check_mac, unreadable_of
+from ..common.sealed_rows import record_in
 from ..common.sql_tables import Dialect, columns_of, condition_of
 
 K = TypeVar("K")
@@ -113,7 +114,8 @@ class Rows:
     def _session(self, row: Sequence[Any]) -> Session:
         columns = row[: _SESSION_WIDTH - 1]
         check_mac(self._keyring, self._sessions, columns, row[_SESSION_WIDTH - 1])
-        return session_of(columns, self._clock)
+        session: Session = record_in(self._keyring, SESSION, columns, self._clock)
+        return session
 
     def _known(self, row: tuple[Any, ...], decode: Callable[[Sequence[Any]], T]) -> T:
         """Return the record of a row that stands by itself; an equal row was checked and decoded before."""
@@ -127,7 +129,8 @@ class Rows:
     def _token(self, row: Sequence[Any]) -> Token:
         columns = row[: _TOKEN_WIDTH - 1]
         check_mac(self._keyring, self._tokens, columns, row[_TOKEN_WIDTH - 1])
-        return token_of(columns)
+        token: Token = record_in(self._keyring, TOKEN, columns, self._clock)
+        return token
 
     def _entry(self, row: Sequence[Any]) -> OwnerEntry | None:
         if row[0] is None:
@@ -187,7 +190,7 @@ class Rows:
     def _genuine(self, kind: Kind, row: Sequence[Any]) -> Any:
         """Return the record in a row of a kind whose MAC is right."""
         check_mac(self._keyring, self.table_prefix + kind.table, row[:-1], row[-1])
-        return kind.record(row[:-1], self._clock)
+        return record_in(self._keyring, kind, row[:-1], self._clock)
 
 
 def asked_for(row: tuple[Any, ...], column: int, keys: Sequence[str]) -> tuple[Any, ...]:

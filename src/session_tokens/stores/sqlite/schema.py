@@ -18,8 +18,8 @@ from importlib import resources
 from pathlib import Path
 
 from ...clock import Clock
-from ...crypto.key_file import Keys, given_keys, key_file_of, keyring_of, make_key_file, read_key_file
-from ...crypto.minting import Pepper
+from ...crypto.key_file import Keys, given_keys, key_file_of, make_key_file, read_key_file
+from ...crypto.minting import Pepper, PepperKeyring, is_pepper_id
 from ...errors import InvalidInput, StoreError
 from ..common.migrations import NEWEST, since
 from ..common.sql_tables import schema_statements
@@ -82,7 +82,7 @@ def made_keys(path: Path, connection: sqlite3.Connection) -> Keys:
     """
     beside = key_file_of(path)
     rows = connection.execute("SELECT key_id FROM peppers").fetchall() if _is_ours(connection, path) else ()
-    recorded = [key_id for (key_id,) in rows]
+    recorded = [key_id for (key_id,) in rows if is_pepper_id(key_id)]
     if recorded and not beside.exists():
         raise InvalidInput(
             f"the database {path} was written under the pepper {', '.join(recorded)}, and its key file {beside} is "
@@ -112,14 +112,17 @@ def prepare(
     options: FileOptions,
     connection: sqlite3.Connection,
     table_prefix: str,
-    keys: Keys,
+    keyring: PepperKeyring,
+    source: str,
     clock: Clock,
     *,
     fix_clock: bool = False,
 ) -> None:
-    """Make or migrate the tables, check and record the peppers, check and raise the clock: in one transaction.
+    """Make or migrate the tables, check and record the keys, check and raise the clock: in one transaction.
 
     Args:
+        keyring: of the store; learns whether that is sealed.
+        source: where its keys come from, for people.
         fix_clock: take the clock for the instant of the last commit first.
 
     Raises:
@@ -132,9 +135,7 @@ def prepare(
         if not _is_ours(connection, options.path):
             _make_file(connection)
         _migrate(connection, table_prefix, options.path)
-        upkeep = SqliteUpkeep(
-            connection, table_prefix, keyring_of(keys), clock, f"the database {options.path}", keys.source
-        )
+        upkeep = SqliteUpkeep(connection, table_prefix, keyring, clock, f"the database {options.path}", source)
         upkeep.at_once(upkeep.recorded())
         if fix_clock:
             set_clock_mark(connection, clock.now())

@@ -76,6 +76,7 @@ def open_sqlite(
     synchronous: str = "FULL",
     busy_timeout_s: float = 5.0,
     fix_clock: bool = False,
+    sealed: bool | None = None,
 ) -> SqliteStore:
     """Open the store in an SQLite file, made with mode 0600 where there is none; its folder must be there.
 
@@ -88,6 +89,7 @@ def open_sqlite(
             lost), ``OFF`` or ``EXTRA``.
         busy_timeout_s: how long to wait for another process that holds the file, in seconds.
         fix_clock: accept that the last commit is far ahead of the clock, and go on from the clock.
+        sealed: whether a new file seals values; ``None``: as it was made, a new one in clear.
 
     Raises:
         InvalidInput: an argument, pepper or key file that can never be right; a pepper that is missing or another one.
@@ -101,16 +103,21 @@ def open_sqlite(
     clock = clock or SteadyClock()
     with no_fork_meanwhile():
         try:
-            keys = _prepared_file(options, pepper, clock, table_prefix, fix_clock)
+            keys, keyring = _prepared_file(options, pepper, clock, table_prefix, fix_clock, sealed)
         except Full:  # also to be opened a file needs some space beside it
             Reserve(options.path).give_up()
-            keys = _prepared_file(options, pepper, clock, table_prefix, fix_clock)
-        return SqliteStore(options, table_prefix, keys, clock)
+            keys, keyring = _prepared_file(options, pepper, clock, table_prefix, fix_clock, sealed)
+        return SqliteStore(options, table_prefix, keys, keyring, clock)
 
 
 def _prepared_file(
-    options: FileOptions, pepper: Pepper | None, clock: Clock, table_prefix: str, fix_clock: bool
-) -> Keys:
+    options: FileOptions,
+    pepper: Pepper | None,
+    clock: Clock,
+    table_prefix: str,
+    fix_clock: bool,
+    sealed: bool | None,
+) -> tuple[Keys, PepperKeyring]:
     insist_on_safe_folder(options.path, "database")
     insist_on_own_database(options.path)
     at_hand = keys_at_hand(pepper, options.path)
@@ -120,9 +127,10 @@ def _prepared_file(
         keys = at_hand or options.insist(lambda: made_keys(options.path, connection))
         keep_private(options.path)
         _log_ahead_of_data(options, connection)
-        prepare(options, connection, table_prefix, keys, clock, fix_clock=fix_clock)
+        keyring = keyring_of(keys, sealed)
+        prepare(options, connection, table_prefix, keyring, keys.source, clock, fix_clock=fix_clock)
         _warn_of_wal_reset(options, connection, sqlite3.sqlite_version_info)
-        return keys
+        return keys, keyring
     except sqlite3.Error as error:
         raise options.meant_by(error) from error
     finally:
@@ -141,9 +149,11 @@ class SqliteStore(BlockingStore):
     keeps_events = True
     keyring: PepperKeyring
 
-    def __init__(self, options: FileOptions, table_prefix: str, keys: Keys, clock: Clock) -> None:
+    def __init__(
+        self, options: FileOptions, table_prefix: str, keys: Keys, keyring: PepperKeyring, clock: Clock
+    ) -> None:
         self.clock = clock
-        self.keyring = keyring_of(keys)
+        self.keyring = keyring
         self.listeners = Listeners()
         self.unreadables = Unreadables()
         self.keys = keys

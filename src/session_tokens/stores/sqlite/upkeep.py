@@ -15,6 +15,7 @@ from ..common.checking import shown
 from ..common.kinds import Kind
 from ..common.pools import Exchange
 from ..common.record_codec import check_mac
+from ..common.sealed_rows import record_in
 from ..common.sql_tables import SIGNED, columns_of
 from ..common.sql_upkeep import Rows, SqlUpkeep, Words
 from .commit import Applier
@@ -88,7 +89,7 @@ class SqliteUpkeep(SqlUpkeep):
     def read(self, kind: Kind, row: Sequence[Any]) -> Any:
         """Return the record in a row whose MAC is right."""
         check_mac(self.keyring, self.prefix + kind.table, row[:-1], row[-1])
-        return kind.record(row[:-1], self._clock)
+        return record_in(self.keyring, kind, row[:-1], self._clock)
 
     def columns_in(self, row: Sequence[Any]) -> Sequence[Any]:
         """Return what a row says."""

@@ -26,6 +26,7 @@ from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import OwnerEntry, Session, Token
 from ..common.kinds import OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, TOKEN, Kind
 from ..common.record_codec import SET_ASIDE, not_written, padded, trimmed
+from ..common.sealed_rows import kept_row, record_in
 from .json_rows import as_json, from_json
 from .key_chains import CHAIN_KINDS, KeyChains
 from .keys import LINKS, STAMP_LENGTH, owner_part, part_of
@@ -92,7 +93,9 @@ class ValkeyCodec:
     def body(self, kind: Kind, record: Any) -> bytes:
         """Return a record as it is stored, without its stamp."""
         link_of = LINKS.get(kind.name)
-        return self.signed(kind.table, trimmed(kind.row(record)), b"" if link_of is None else link_of(record))
+        return self.signed(
+            kind.table, trimmed(kept_row(self.keyring, kind, record)), b"" if link_of is None else link_of(record)
+        )
 
     def record(self, kind: Kind, value: bytes) -> Any:
         """Return the record of a stored value; raise as ``row``."""
@@ -100,7 +103,7 @@ class ValkeyCodec:
         if len(row) > len(kind.columns):
             said = f"a stored {kind.name} has {len(row)} columns, not {len(kind.columns)}"
             raise CorruptRecord(said, table=kind.table)
-        record = kind.record(padded(row, len(kind.columns)), self.clock)
+        record = record_in(self.keyring, kind, padded(row, len(kind.columns)), self.clock)
         link_of = LINKS.get(kind.name)
         if link != (b"" if link_of is None else link_of(record)):
             raise _forged(kind.name)

@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ...crypto.minting import PepperKeyring
+from ...crypto.sealing import named_key
 from ...errors import InvalidInput, StoreError
-from ..common.pepper_records import Mark, missing_error
+from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, missing_error
 from ..common.retry import RetryPolicy
 from ..common.store_url import StoreURL, store_url_of
 from .connections import Steps, fields_of
@@ -58,23 +59,46 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Steps:
     ]  # fmt: skip
     if missing := [words for words, may in zip(NEEDED, allowed, strict=True) if not may]:
         raise not_permitted(missing, NEEDED, keys_of(codec.last_stamp_key))
-    marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, PEPPERS]
-    for key_id in keyring.peppers:
-        marks += (key_id.encode("ascii"), keyring.check_of(key_id).encode("ascii"))
-    wrong = (yield marks).decode("ascii", "replace")
-    if wrong in keyring.peppers:
-        raise InvalidInput(
-            f"the pepper {wrong} is not the one that the store was written with; give that one", key_id=wrong
-        )
-    if wrong:
-        given = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
-        raise missing_error("the store", [wrong], given)
+    while not (yield from _enrolled(codec, keyring)):
+        pass  # another first process was faster, and what it recorded stays
+
+
+def _enrolled(codec: ValkeyCodec, keyring: PepperKeyring) -> Generator[list[bytes], Reply, bool]:
+    """Keep values as is recorded; compare the keys with those recorded, and record new ones and which are in use.
+
+    Return ``False`` if another process has just recorded how values are kept.
+    """
+    recorded = yield from _recorded(codec)
+    how = recorded.get(VALUES.encode("ascii"), b"").partition(b" ")[0].decode("ascii", "replace")
+    if not recorded:
+        how = SEALED if keyring.wants_sealing else CLEAR
+    keyring.settle(how == SEALED)
+    checks = {key_id: keyring.check_of(key_id) for key_id in keyring.recorded}
+    if how:
+        checks[VALUES] = how
+    for current in keyring.written_under:  # the first one that is given is recorded to be in use
+        marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, PEPPERS]
+        for key_id in sorted(checks, key=lambda key_id: key_id != current):
+            marks += (key_id.encode("ascii"), checks[key_id].encode("ascii"))
+        wrong = (yield marks).decode("ascii", "replace")
+        if wrong == VALUES:
+            return False
+        if wrong in checks:
+            raise InvalidInput(
+                f"the {named_key(wrong)} is not the one that the store was written with; give that one", key_id=wrong
+            )
+        if wrong:
+            given = "this process (pepper=, SESSION_TOKENS_PEPPER or SESSION_TOKENS_PEPPER_FILE)"
+            raise missing_error("the store", [wrong], given)
+    return True
 
 
 def marking(codec: ValkeyCodec) -> Generator[list[bytes], Reply, dict[str, Mark]]:
     """Yield what asks which peppers are recorded; return what is said of each."""
     marks = {}
     for key_id, said in (yield from _recorded(codec)).items():
+        if key_id == VALUES.encode("ascii"):
+            continue
         _, added, used = said.split()
         marks[key_id.decode("ascii", "replace")] = Mark(int(added), used != b"0")
     return marks

@@ -38,7 +38,9 @@ __all__ = ["BlockingValkeyStore", "ValkeyStore", "is_there", "open_valkey", "ope
 DRIVERS = ("valkey", "redis")
 
 
-async def open_valkey(url: str = "", *, pepper: Pepper | None, space: str = "", client: Any = None) -> ValkeyStore:
+async def open_valkey(
+    url: str = "", *, pepper: Pepper | None, space: str = "", client: Any = None, sealed: bool | None = None
+) -> ValkeyStore:
     """Open the store on the Valkey or Redis server that a URL names, for asyncio.
 
     Args:
@@ -50,6 +52,7 @@ async def open_valkey(url: str = "", *, pepper: Pepper | None, space: str = "", 
         space: a name space beside the main one: keys of its own.
         client: an existing ``valkey.asyncio.Valkey`` or ``redis.asyncio.Redis`` instead of the address in the URL. The
             store makes connections as the client does, and leaves the client's own alone.
+        sealed: whether a new store seals values; ``None``: as it was made, a new one in clear.
 
     Raises:
         InvalidInput: no pepper, a wrong one, or a URL that can never be right.
@@ -57,7 +60,7 @@ async def open_valkey(url: str = "", *, pepper: Pepper | None, space: str = "", 
         StoreError: the server is too old, would evict keys, or holds another text of the function library.
     """
     address = Address(url)
-    keyring = given_keyring(pepper, "Valkey")
+    keyring = given_keyring(pepper, "Valkey", sealed)
     pool = _pool_of(client, "asyncio") if client is not None else _pool_of_url(address, ".asyncio")
     store = ValkeyStore(address, pool, keyring, space)
     await store.open()
@@ -65,11 +68,11 @@ async def open_valkey(url: str = "", *, pepper: Pepper | None, space: str = "", 
 
 
 def open_valkey_blocking(
-    url: str = "", *, pepper: Pepper | None, space: str = "", client: Any = None
+    url: str = "", *, pepper: Pepper | None, space: str = "", client: Any = None, sealed: bool | None = None
 ) -> BlockingValkeyStore:
     """As ``open_valkey``, for threads; ``client`` is then a ``valkey.Valkey`` or ``redis.Redis``."""
     address = Address(url)
-    keyring = given_keyring(pepper, "Valkey")
+    keyring = given_keyring(pepper, "Valkey", sealed)
     pool = _pool_of(client, "") if client is not None else _pool_of_url(address, "")
     store = BlockingValkeyStore(address, pool, keyring, space)
     store.open()
