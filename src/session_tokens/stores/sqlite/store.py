@@ -342,7 +342,13 @@ class SqliteStore(BlockingStore):
 
     def forget_pepper(self, key_id: str) -> None:
         """Record of a pepper nothing any more."""
-        self._writer.alone(lambda to: self._keeping_up(to, lambda upkeep: upkeep.forget_pepper(key_id)))
+
+        def forgetting(connection: sqlite3.Connection) -> None:
+            self._options.begin_writing(connection)  # which waits for whoever writes
+            self._keeping_up(connection, lambda upkeep: upkeep.forget_pepper(key_id))
+            connection.execute("COMMIT")
+
+        self._writer.alone(forgetting)
 
     def fix_clock(self) -> None:
         """Take this store's clock for the instant of the last commit, should that be ahead of it."""
