@@ -5,6 +5,7 @@ from __future__ import annotations
 from .running import Suite
 
 SIGNED = "asks that sessions need, and change with, a SECRET_KEY"
+PUT_INTO_COOKIE = "puts what is in the session into the cookie, or reads it out of it"
 SECOND_COOKIE = "looks for the second cookie, which is not there"
 
 FLASK = """
@@ -76,6 +77,21 @@ import quart
 from session_tokens.web.quart import QuartSessionTokensInterface
 
 quart.Quart.session_interface = QuartSessionTokensInterface("memory://")
+"""
+
+AIOHTTP = """
+import aiohttp_session
+
+from session_tokens.web.aiohttp import SessionTokensStorage
+
+
+def SimpleCookieStorage(**options):
+    options = {"cookie_name": "AIOHTTP_SESSION", **{key: value for key, value in options.items() if value is not None}}
+    options.pop("httponly", None)
+    return SessionTokensStorage("memory://", **options)
+
+
+aiohttp_session.SimpleCookieStorage = SimpleCookieStorage
 """
 
 LITESTAR = """
@@ -217,4 +233,33 @@ AUTHLIB = Suite(
     repository=("https://github.com/authlib/authlib", "v1.7.2"),
 )  # fmt: skip
 
-SUITES = (FLASK_OWN, QUART_OWN, LOGIN_OWN, STARLETTE_OWN, LITESTAR_OWN, SECURITY, AUTHLIB)
+AIOHTTP_OWN = Suite(
+    "its storages of cookies",
+    "aiohttp-session>=2.12,<2.13",
+    ("pytest", "pytest-aiohttp", "pytest-asyncio", "aiomcache", "cryptography", "docker", "pynacl", "redis"),
+    AIOHTTP,
+    (
+        "-c", "/dev/null", "--rootdir", ".", "-o", "asyncio_mode=auto", "tests/test_abstract_storage.py",
+        "tests/test_cookie_storage.py", "tests/test_get_session.py", "tests/test_http_exception.py",
+        "tests/test_path_domain.py", "tests/test_response_types.py", "tests/test_session_middleware.py",
+    ),
+    {
+        "test_abstract_storage.py::test_max_age_also_returns_expires": "wants Expires beside Max-Age",
+        "test_abstract_storage.py::test_max_age_session_reset": "wants Expires beside Max-Age, by its own clock",
+        "test_cookie_storage.py::test_create_new_session": "wants its storage asked for what was changed alone",
+        "test_cookie_storage.py::test_load_existing_session": PUT_INTO_COOKIE,
+        **dict.fromkeys(
+            (
+                "test_cookie_storage.py::test_change_session",
+                "test_cookie_storage.py::test_clear_cookie_on_session_invalidation",
+                "test_path_domain.py::test_invalidate_with_same_path_domain",
+                "test_path_domain.py::test_with_different_domain",
+                "test_path_domain.py::test_with_different_path",
+                "test_path_domain.py::test_with_same_path_domain",
+            ),
+            PUT_INTO_COOKIE,
+        ),
+    },
+)  # fmt: skip
+
+SUITES = (AIOHTTP_OWN, FLASK_OWN, QUART_OWN, LOGIN_OWN, STARLETTE_OWN, LITESTAR_OWN, SECURITY, AUTHLIB)
