@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from session_tokens import SessionTokens
+from session_tokens import SessionTokens, TokenTables
 from session_tokens.web.moving_in.peers import ExpressPostgres
 from tests.helpers.moving_shop import ours, theirs
 from tests.helpers.npm import node, packages, run
@@ -125,3 +125,81 @@ def test_users_of_flask_session_of_yesterday_and_today_move_in_under_one_prefix(
     assert "0.5.0" == version
     assert ["ann", "ann", "bob", "bob"] == [each["user"] for each in seen]
     assert [1, 2] == seen[0]["cart"]
+
+
+PACKAGE = """
+import { createRequire } from "node:module";
+import { createHash } from "node:crypto";
+import { createClient } from "redis";
+const { defaults: TokenTables } = createRequire(process.cwd() + "/x.js")("session_tokens");
+const redis = createClient({ url: process.env.REDIS_URL }), at = process.env.PREFIX;
+await redis.connect();
+const db = {
+  set_session_key_value: async (session, owner) => {
+    const hash = createHash("sha256").update(owner + session).digest("hex");
+    await redis.set(at + "hash:" + hash, owner);
+    return hash;
+  },
+  del_session_key_value: async () => true,
+  set_key_value: (token, value) => redis.set(at + token, value),
+  get_key_value: async (token) => (await redis.get(at + token)) ?? false,
+  del_key_value: (token) => redis.del(at + token),
+  check_hash: async (hash, owner) => (await redis.get(at + "hash:" + hash)) === owner,
+};
+const tables = new TokenTables(db);
+const hash = await tables.add_session("S1", "alice", "T0", true);
+await tables.add_token("T1", { a: 1 });
+await tables.add_transferable_token("X1", { b: 2 }, "alice");
+for (;;) {  // until its first tick has taken the tokens of sessions, and noted what is left of the session
+  const noted = JSON.parse((await db.get_key_value("S1")) || "{}");
+  if (noted._time_left < 3600000 && !(await db.get_key_value("X1"))) break;
+  await new Promise((done) => setTimeout(done, 50));
+}
+tables.shutdown();
+console.log(JSON.stringify(hash));
+await redis.quit();
+"""
+
+
+class OnRedis:
+    """The same DB for Python, which reads what the package wrote."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self.client, self.prefix = client, prefix
+
+    def get_key_value(self, t_token: str) -> str | None:
+        found = self.client.get(self.prefix + t_token)
+        return found.decode() if isinstance(found, bytes) else None
+
+    def check_hash(self, hh_unidentified: str, ownership_key: str) -> bool:
+        return self.get_key_value(f"hash:{hh_unidentified}") == ownership_key
+
+    def _refused(self, *_: str) -> None:
+        raise AssertionError("nothing is written there")
+
+    set_session_key_value = del_session_key_value = set_key_value = del_key_value = _refused
+
+
+def test_what_the_npm_package_keeps_in_its_db_moves_in(valkey_server: ValkeyServer, tmp_path: Path) -> None:
+    folder = packages(session_tokens="1.0.1", redis="5.9.0")
+    url, prefix = valkey_server.url.replace("valkey://", "redis://"), f"n{uuid.uuid4().hex[:8]}:"
+    environment = {**os.environ, "REDIS_URL": url, "PREFIX": prefix}
+    told = run(node(), "--input-type=module", "-e", PACKAGE, cwd=folder, environment=environment)
+    link = json.loads(told.splitlines()[-1])
+    store = f"sqlite:///{tmp_path / 'tables.db'}"
+    with redis.Redis.from_url(url) as client:
+        db = OnRedis(client, prefix)
+        with TokenTables.open(store, migrate_from=db) as tables:
+            moved = tables.reload_session_info("S1", "alice", link)
+            left_ms = tables.get_session_time_left("S1")
+            values = [tables.transition_token_is_active(token) for token in ("T1", "X1", "S1")]
+            tables.destroy_session("S1")
+        with TokenTables.open(store, migrate_from=db) as tables:
+            again = tables.reload_session_info("S1", "alice", link)
+            kept = tables.transition_token_is_active("T1")
+
+    assert (True, False) == (moved, again)
+    assert left_ms is not None
+    assert 3_500_000 < left_ms < 3_600_000
+    assert ['{"a":1}', None, None] == values
+    assert '{"a":1}' == kept

@@ -46,6 +46,7 @@ def open_them() -> None:
     with SessionTokens.open() as opened:
         assert_type(opened, SessionTokens)
     tables = TokenTables.open("memory://", create, token_strings="clear", pepper={"a": bytes(32)}, sweep=False)
+    TokenTables.open("memory://", migrate_from=object())
     assert_type(tables, TokenTables)
     with TokenTables(None, create, token_db=None, db_timeout=None) as opened_tables:
         assert_type(opened_tables, TokenTables)

@@ -16,7 +16,7 @@ from ..contract.store import Store
 from ..contract.transaction import Rule
 from ..crypto.minting import Pepper
 from ..errors import AdapterError, CorruptRecord, InvalidInput, Refused
-from ..records import BOUND, JSON, OwnerEntry, Session, SessionDetails, Token, TokenKind
+from ..records import BOUND, FREE, JSON, OwnerEntry, Session, SessionDetails, Token, TokenKind
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
 from ..rules.listing import sessions_listed, stretch, tokens_listed, what_follows
@@ -26,6 +26,7 @@ from ..stores.memory.store import MemoryStore
 from ..sweeper import PassedOver, TaskSweeper
 from ..tables.strings import SETTING, KeyedNaming, Naming, PlainNaming, TokenStrings, chosen_token_strings
 from ..tables.user_db import AsyncDBCalls
+from .former_tables import AsyncFormerTables
 from .mirror import AsyncMirrorStore
 from .sweeping import swept
 
@@ -38,6 +39,8 @@ RESERVED = "\x1f"
 """Strings that begin with it are the mirror's own keys in the application's DB."""
 TIMEOUT_KEY = "session_tokens:general_session_timeout"
 """Where the application's DB keeps the general session timeout for ``FROM_DB``."""
+FORMER_SESSION, FORMER_TOKEN = "\x1fformer session", "\x1fformer token"
+"""In the place of an owner in the hash that marks what was moved: no owner is called so."""
 CHUNK = 1_000
 """How many records of a list are read at once."""
 
@@ -86,6 +89,7 @@ class AsyncTablesCore:
     ) -> None:
         self.store = store
         self._mirror = mirror
+        self._former: AsyncFormerTables | None = None
         self._memory = memory = store if isinstance(store, MemoryStore) else None
         # What the hot reads look at, at hand; without a memory store they find nothing and ask the store.
         self._sessions: dict[Any, Session] = {} if memory is None else memory.sessions
@@ -117,6 +121,7 @@ class AsyncTablesCore:
         clock: Clock | None = None,
         sealed: bool | None = None,
         sweep: bool = True,
+        migrate_from: object | None = None,
     ) -> Self:
         """Open tables on a native store; their records are a name space of their own there.
 
@@ -129,9 +134,11 @@ class AsyncTablesCore:
             clock: for embedded stores.
             sealed: whether values are sealed, as for ``AsyncSessionTokens.open``.
             sweep: whether a background sweeper runs.
+            migrate_from: the six-method DB of the npm package that was there before; it is read and never written.
+                A session moves with ``reload_session_info``, a token of no session when it is asked for.
 
         Raises:
-            InvalidInput: a URL, pepper or ``token_strings`` that cannot be.
+            InvalidInput: a URL, pepper or ``token_strings`` that cannot be, or a DB without its six methods.
             StoreUnavailable: the store cannot be reached.
         """
         store = await open_store(url, pepper=pepper, clock=clock, space="tt", sealed=sealed)
@@ -145,6 +152,8 @@ class AsyncTablesCore:
                     await store.run(settings.write_setting, SETTING, choice)
                 naming = KeyedNaming(store.keyring, choice)
             tables._set_up(store, None, naming, token_creator, sweep)
+            if migrate_from is not None:
+                tables._former = AsyncFormerTables(migrate_from, store)
         except BaseException:
             await store.close()
             raise
@@ -158,6 +167,8 @@ class AsyncTablesCore:
         self._memory, self._sessions, self._tokens, self._entries = None, {}, {}, {}
         if self._sweeper is not None:
             await self._sweeper.stop()
+        if self._former is not None:
+            await self._former.close()
         await self.store.close()
 
     async def __aenter__(self) -> Self:
@@ -252,6 +263,40 @@ class AsyncTablesCore:
             token = await self._mirror.refresh_token(id, named.adopt)
             if token is not None and token.session_id is not None:
                 await self._refresh_session(token.session_id)
+        elif self._former is not None and can_be_name(id):
+            await self._move_token_in(self._former, id)
+
+    async def _move_token_in(self, former: AsyncFormerTables, string: str) -> None:
+        """Take over a token that only the package knew before, as one of no owner and no session."""
+        if (await self._find_token(string))[1] is not None:
+            return
+        value = await former.value(string)
+        if value is None:
+            return
+        try:
+            text, is_json = inputs.value_of("value", value)
+            issue = self._issue_of(string, await self._token_id(string), FREE, text, is_json)
+            await former.move(self._naming.hash_of(string, FORMER_TOKEN), tokens.issue_token, self._policy, None, issue)
+        except (Refused, InvalidInput) as error:
+            log.warning("a token of the package before could not be moved in: %s", error)
+
+    async def _move_session_in(self, string: str, owner: str, link: str) -> bool:
+        """Take over a session that only the package knew before; return whether the hash is of that owner there."""
+        former = self._former
+        if former is None or not await former.is_of(link, owner):
+            return False
+        found = await former.session(string)
+        if found is not None and (await self._find_session(string))[1] is None:
+            id, left_ms, most_ms = await self._session_id(string), found.left_ms, self._policy.max_age_ms
+            age_ms = most_ms if left_ms is None or (most_ms is not None and most_ms < left_ms) else left_ms
+            kept = self._naming.kept("session", id, string)
+            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, found.is_detachable, name=kept)
+            try:
+                mark = self._naming.hash_of(string, FORMER_SESSION)
+                await former.move(mark, named.add_session, self._policy, opening, None, self.store.clock)
+            except Refused as refusal:
+                log.warning("a session of the package before could not be moved in: %s", refusal.code)
+        return True
 
     # --- commands ---
 
@@ -301,7 +346,7 @@ class AsyncTablesCore:
         return await self._answered(rule, await self._session_id(string), *args)
 
     async def _token_command(self, rule: Rule[Any], string: str, *args: object) -> bool:
-        if self._mirror is not None:
+        if self._mirror is not None or self._former is not None:
             await self._refresh_token(string)
         return await self._answered(rule, await self._token_id(string), *args)
 

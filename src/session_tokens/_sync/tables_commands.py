@@ -185,7 +185,10 @@ class SyncTablesCommands(SyncTablesCore):
         return self._session_command(sessions.attach_session, session_token, None)
 
     def reload_session_info(self, session_token: str, ownership_key: str, hash_of_p2: str) -> bool:
-        """Verify a session's hash with the DB, then load the session into this process; return whether it lives."""
+        """Verify a session's hash with the DB, then load the session into this process; return whether it lives.
+
+        A session of the package before moves in with it, if ``migrate_from`` was given.
+        """
         if not isinstance(hash_of_p2, str):
             raise TypeError(f"a hash is a str, not {type(hash_of_p2).__name__}")
         if not (can_be_name(session_token) and is_utf8(given_owner(ownership_key)) and is_utf8(hash_of_p2)):
@@ -193,7 +196,9 @@ class SyncTablesCommands(SyncTablesCore):
         if self._mirror is not None:
             if not self._mirror.ask("check_hash", hash_of_p2, ownership_key):
                 return False
-        elif not hmac.compare_digest(hash_of_p2.encode(), self._naming.hash_of(session_token, ownership_key).encode()):
+        elif not hmac.compare_digest(
+            hash_of_p2.encode(), self._naming.hash_of(session_token, ownership_key).encode()
+        ) and not self._move_session_in(session_token, ownership_key, hash_of_p2):
             return False
         return self.active_session(session_token, ownership_key) is True
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import select
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.server, pytest.mark.process]
 
 USERS = 10_000 if PROVING else 120
 THREADS = 8
+START_TIMEOUT_S = 60
 VISITS = 4
 
 Start = Callable[..., int]
@@ -49,6 +51,7 @@ def start(valkey_server: ValkeyServer, tmp_path: Path) -> Iterator[Start]:
         process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         running.append(process)
         assert process.stdout is not None
+        assert select.select([process.stdout], [], [], START_TIMEOUT_S)[0], "the server does not begin"
         return int(process.stdout.readline())
 
     yield begin
