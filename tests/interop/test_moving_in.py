@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -116,11 +117,11 @@ def test_users_of_flask_session_of_yesterday_and_today_move_in_under_one_prefix(
         today.get("/log-in/bob")
         todays = today.get_cookie("session")
         app = ours(st, server, prefix)
-        seen = []
+        seen = list[Any]()
         for value in (yesterdays, todays.value if todays else ""):
             browser = app.test_client()
             browser.set_cookie("session", value)
-            seen += [browser.get("/show").json, browser.get("/show").json]
+            seen += [browser.get("/show").get_json(), browser.get("/show").get_json()]
 
     assert "0.5.0" == version
     assert ["ann", "ann", "bob", "bob"] == [each["user"] for each in seen]
