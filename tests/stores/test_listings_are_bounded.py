@@ -33,6 +33,7 @@ POOLED = "all unassigned and offered, all sessions detached"
 FILTERS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     HELD: [
         ("list_tokens", {"transferable": True}),
+        ("list_tokens", {"transferable": True, "newest": True}),
         ("list_tokens", {"sellable": True}),
         ("list_tokens", {"unassigned": True}),
         ("list_tokens", {"owner": "ann", "transferable": True}),
@@ -40,6 +41,7 @@ FILTERS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("list_tokens", {"session": "the one", "unassigned": True}),
         ("list_tokens", {"owner": "nobody"}),
         ("list_sessions", {"detached": True}),
+        ("list_sessions", {"detached": True, "newest": True}),
         ("list_sessions", {"owner": "ann", "detached": True}),
     ],
     POOLED: [

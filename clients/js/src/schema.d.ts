@@ -392,6 +392,8 @@ export interface ListSessions {
   detached?: boolean;
   /** Also those of visitors before a log-in. */
   anonymous?: boolean;
+  /** The last made first, on each page of a listing. */
+  newest?: boolean;
   /** The next of the page before. */
   after?: string;
   /** 1 to 500. */
@@ -408,6 +410,8 @@ export interface ListTokens {
   unassigned?: boolean;
   /** That they were issued with. */
   tag?: string;
+  /** The last made first, on each page of a listing. */
+  newest?: boolean;
   /** The next of the page before. */
   after?: string;
   /** 1 to 500. */

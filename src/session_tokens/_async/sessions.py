@@ -422,6 +422,7 @@ class AsyncSessionCommands(AsyncCore):
         *,
         detached: bool | None = None,
         anonymous: bool = False,
+        newest: bool = False,
         after: str | None = None,
         limit: int = 100,
     ) -> Page[Session]:
@@ -431,6 +432,7 @@ class AsyncSessionCommands(AsyncCore):
             owner: only theirs.
             detached: only detached (``True``) or only attached ones (``False``).
             anonymous: also those of visitors who have not logged in, where no owner is named.
+            newest: the last opened first; each page of one listing is asked for in the same order.
             after: the ``next`` of the page before.
             limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
                 records at the most, however few of them match.
@@ -443,6 +445,7 @@ class AsyncSessionCommands(AsyncCore):
             max(limit + 1, CHUNK),
             owner=None if owner is None else inputs.owner_of("owner", owner),
             detached=None if detached is None else inputs.flag_of("detached", detached),
+            newest=inputs.flag_of("newest", newest),
         )
         return await self._page(listing, sessions_listed if shows_visitors else users_sessions_listed, limit)
 

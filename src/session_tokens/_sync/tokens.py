@@ -290,6 +290,7 @@ class SyncTokenCommands(SyncCore):
         sellable: bool | None = None,
         unassigned: bool | None = None,
         tag: str | None = None,
+        newest: bool = False,
         after: str | None = None,
         limit: int = 100,
     ) -> Page[Token]:
@@ -302,6 +303,7 @@ class SyncTokenCommands(SyncCore):
             sellable: only listed (``True``) or only other ones (``False``).
             unassigned: only unassigned (``True``) or only other ones (``False``).
             tag: only those that were issued with it.
+            newest: the last issued first; each page of one listing is asked for in the same order.
             after: the ``next`` of the page before.
             limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
                 records at the most, however few of them match.
@@ -319,6 +321,7 @@ class SyncTokenCommands(SyncCore):
             sellable=None if sellable is None else inputs.flag_of("sellable", sellable),
             unassigned=None if unassigned is None else inputs.flag_of("unassigned", unassigned),
             transferable=None if transferable is None else inputs.flag_of("transferable", transferable),
+            newest=inputs.flag_of("newest", newest),
         )
         return self._page(listing, tokens_listed, limit)
 

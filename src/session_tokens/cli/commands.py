@@ -112,8 +112,8 @@ def list_sessions(options: Namespace) -> int:
             session = tokens.get_session(options.id)
             return exits.INACTIVE if session is None else told(options, session.to_dict())
         page = tokens.list_sessions(
-            options.owner, detached=options.detached, anonymous=options.anonymous, after=options.after,
-            limit=options.limit,
+            options.owner, detached=options.detached, anonymous=options.anonymous, newest=options.newest,
+            after=options.after, limit=options.limit,
         )  # fmt: skip
     return _paged(options, SESSION_COLUMNS, [session.to_dict() for session in page], page)
 
@@ -131,6 +131,7 @@ def list_tokens(options: Namespace) -> int:
             sellable=options.sellable,
             unassigned=options.unassigned,
             tag=options.tag,
+            newest=options.newest,
             after=options.after,
             limit=options.limit,
         )

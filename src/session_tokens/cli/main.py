@@ -101,6 +101,7 @@ def _session_commands(command: Callable[[str, str, str], ArgumentParser]) -> Non
     sessions.add_argument("--owner")
     sessions.add_argument("--detached", action=argparse.BooleanOptionalAction, default=None)
     sessions.add_argument("--anonymous", action="store_true", help="also those of visitors who have not logged in")
+    sessions.add_argument("--newest", action="store_true", help="the last opened first")
     _page_options(sessions)
 
 
@@ -112,6 +113,7 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     tokens.add_argument("--tag", help="only those that were issued with it")
     for name in ("transferable", "sellable", "unassigned"):
         tokens.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None)
+    tokens.add_argument("--newest", action="store_true", help="the last issued first")
     _page_options(tokens)
 
     issue = command("issue", "commands:issue", "issue a token; prints its secret once")

@@ -69,6 +69,8 @@ class Count(NamedTuple):
 class Scan(NamedTuple):
     """Records in order of (created_at, id), after a place, at most ``limit``.
 
+    ``newest`` turns the order of ``sessions`` and ``tokens`` round: what follows a place was created before it.
+
     ``sessions`` are those that were not ended, ``tokens`` all of them, each with what comes along in ``Get``. Tokens of
     a session, or of an owner, are also those that name its predecessors. ``waiting`` are the tokens that are unassigned
     as written, all or those with a ``tag``, in order of (unassigned_at, id). ``keys`` are all service keys; ``peppers``
@@ -90,6 +92,7 @@ class Scan(NamedTuple):
     sellable: bool | None = None
     unassigned: bool | None = None
     transferable: bool | None = None
+    newest: bool = False
 
     @property
     def by(self) -> tuple[str, str]:

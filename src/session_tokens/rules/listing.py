@@ -43,17 +43,17 @@ def stretch(listing: Scan) -> Generator[Sequence[Query], Snapshot, tuple[int, Re
 
 def _merged(listing: Scan, parts: Sequence[Result]) -> Result:
     """Return the first records of several stretches, as far as each of them goes."""
-    ends = [_end_of(part) for part in parts if len(part.value) + len(part.unreadable) >= listing.limit]
     lines = {(line.token.created_at, line.token.id): line for part in parts for line in part.value}
-    until = min(ends, default=None)
-    places = [place for place in sorted(lines) if until is None or place <= until]
+    places = sorted(lines, reverse=listing.newest)
+    full = [part for part in parts if len(part.value) + len(part.unreadable) >= listing.limit]
+    if not all(part.value for part in full):  # nothing of one can be read, and it comes before all others
+        places = []
+    elif full:
+        ends = [(part.value[-1].token.created_at, part.value[-1].token.id) for part in full]
+        until = max(ends) if listing.newest else min(ends)
+        places = [place for place in places if (place >= until if listing.newest else place <= until)]
     unreadable = [each for part in parts for each in part.unreadable]
     return Result([lines[place] for place in places[: listing.limit]], (), unreadable)
-
-
-def _end_of(part: Result) -> tuple[int, str]:
-    """Return where a stretch ends; before all others where nothing of it can be read."""
-    return (part.value[-1].token.created_at, part.value[-1].token.id) if part.value else (-1, "")
 
 
 def sessions_listed(listing: Scan, found: Iterable[SessionResult], now: int) -> list[Session]:

@@ -156,6 +156,7 @@ class ListSessions(Body):
     owner: str | UnsetType = UNSET
     detached: bool | UnsetType = UNSET
     anonymous: Annotated[bool, Meta(description="Also those of visitors before a log-in.")] | UnsetType = UNSET
+    newest: Annotated[bool, Meta(description="The last made first, on each page of a listing.")] | UnsetType = UNSET
     after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
     limit: Annotated[int, Meta(description="1 to 500.")] = 100
 
@@ -179,6 +180,7 @@ class ListTokens(Body):
     sellable: bool | UnsetType = UNSET
     unassigned: bool | UnsetType = UNSET
     tag: Annotated[str, Meta(description="That they were issued with.")] | UnsetType = UNSET
+    newest: Annotated[bool, Meta(description="The last made first, on each page of a listing.")] | UnsetType = UNSET
     after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
     limit: Annotated[int, Meta(description="1 to 500.")] = 100
 

@@ -65,10 +65,11 @@ slow. A store for many users has a stamp for each record and each index, and ind
             else:
                 self.kept[kind][id] = record
 
-        def all(self, kind, test, after=None, limit=None):
-            place = lambda record: (record.created_at, record.id)    # the order of every list
-            records = sorted(filter(test, self.kept[kind].values()), key=place)
-            return [record for record in records if after is None or place(record) > after][:limit]
+        def all(self, kind, test, after=None, limit=None, newest=False):
+            place = lambda record: (record.created_at, record.id)    # the order of every list, or turned round
+            records = sorted(filter(test, self.kept[kind].values()), key=place, reverse=newest)
+            follows = lambda record: place(record) < after if newest else place(record) > after
+            return [record for record in records if after is None or follows(record)][:limit]
 
         def with_entry(self, session):
             return NO_SESSION if session is None else SessionResult(session, self.kept["entries"].get(session.owner))
@@ -125,9 +126,9 @@ slow. A store for many users has a stamp for each record and each index, and ind
                     return self.all("keys", lambda key: True)
                 case Scan("peppers"):                                # of records that outlive the process
                     return []
-                case Scan("sessions", after, limit):                  # the filters are hints: more is never wrong
+                case Scan("sessions", after, limit, newest=newest):   # the filters are hints: more is never wrong
                     living = lambda session: session.ended_at is None
-                    return [self.with_entry(session) for session in self.all("sessions", living, after, limit)]
+                    return [self.with_entry(session) for session in self.all("sessions", living, after, limit, newest)]
                 case Scan("waiting", after, limit, tag=tag):        # in an order of its own
                     place = lambda found: (found.token.unassigned_at, found.token.id)
                     waiting = lambda token: token.is_unassigned and tag in (None, token.tag)
@@ -136,8 +137,9 @@ slow. A store for many users has a stamp for each record and each index, and ind
                 case Scan("due", _, limit):
                     due = [each for each in self.kept["sessions"].values() if each.sweep_at <= self.clock.now()]
                     return [self.with_entry(each) for each in sorted(due, key=lambda due: due.sweep_at)[:limit]]
-                case Scan("tokens", after, limit):
-                    return [self.with_session(token) for token in self.all("tokens", lambda token: True, after, limit)]
+                case Scan("tokens", after, limit, newest=newest):
+                    found = self.all("tokens", lambda token: True, after, limit, newest)
+                    return [self.with_session(token) for token in found]
 
         def due_now(self, now, limit):
             with self.lock:

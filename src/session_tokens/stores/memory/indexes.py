@@ -202,11 +202,14 @@ class Order:
         """Sort everything anew next time: records came in that were created earlier."""
         self._places, self._newest = [], None
 
-    def after(self, records: dict[str, Any], place: tuple[int, str] | None) -> Iterator[Any]:
-        """Return the records after a place."""
+    def after(self, records: dict[str, Any], place: tuple[int, str] | None, *, newest: bool = False) -> Iterator[Any]:
+        """Return the records after a place; those before it, the newest first, where those are asked for."""
         self._catch_up(records)
-        start = 0 if place is None else bisect_right(self._places, place)
-        for index in range(start, len(self._places)):
+        if newest:
+            order = range((len(self._places) if place is None else bisect_left(self._places, place)) - 1, -1, -1)
+        else:
+            order = range(0 if place is None else bisect_right(self._places, place), len(self._places))
+        for index in order:
             created_at, id = self._places[index]
             record = records.get(id)
             if record is not None and record.created_at == created_at:  # else that name was given free, and used again

@@ -44,6 +44,7 @@ from .indexes import members, place_of
 from .transaction import MemoryTransaction
 
 T = TypeVar("T")
+R = TypeVar("R", Session, Token)
 
 SORTED_MAX = 5_000
 """Records of which a list is made by sorting; of more, all are gone through in their order."""
@@ -253,11 +254,10 @@ class MemoryStore(MemoryTables):
         elif by == "detached":
             ids = self.detached
         if ids is not None and len(ids) <= SORTED_MAX:
-            records = sorted((self.sessions[id] for id in ids), key=place_of)
-            found = [record for record in records if query.after is None or place_of(record) > query.after]
+            found = _after_place((self.sessions[id] for id in ids), query)
             return [self._session_found(session) for session in found[: query.limit]]
         listed: list[SessionResult] = []
-        for session in self.session_order.after(self.sessions, query.after):
+        for session in self.session_order.after(self.sessions, query.after, newest=query.newest):
             if session.ended_at is None:
                 listed.append(self._session_found(session))
                 if len(listed) == query.limit:
@@ -267,11 +267,9 @@ class MemoryStore(MemoryTables):
     def _tokens_listed(self, query: Scan) -> list[TokenResult]:
         candidates = self._token_candidates(query)
         if candidates is not None:
-            records = sorted(candidates, key=place_of)
-            tokens = [record for record in records if query.after is None or place_of(record) > query.after]
-            return [self._token_found(token) for token in tokens[: query.limit]]
+            return [self._token_found(token) for token in _after_place(candidates, query)[: query.limit]]
         listed: list[TokenResult] = []
-        for token in self.token_order.after(self.tokens, query.after):
+        for token in self.token_order.after(self.tokens, query.after, newest=query.newest):
             listed.append(self._token_found(token))
             if len(listed) == query.limit:
                 break
@@ -350,6 +348,15 @@ class MemoryStore(MemoryTables):
     def _key_found(self, query: Get) -> ServiceKey | None:
         lookups = (query.key, *query.others)
         return next((key for key in self.keys.values() if key.lookup in lookups), None)
+
+
+def _after_place(records: Iterable[R], query: Scan) -> list[R]:
+    """Return records in the order of a listing, from its place on."""
+    ordered = sorted(records, key=place_of, reverse=query.newest)
+    if query.after is None:
+        return ordered
+    after = query.after
+    return [record for record in ordered if (place_of(record) < after if query.newest else place_of(record) > after)]
 
 
 def _first_in(index: dict[str, T], query: Get) -> T | None:

@@ -152,7 +152,7 @@ class Asker:
         condition = "is_detached = 1" if by == "detached" else living
         if by == "owner":
             condition = f"owner = {literal(whose)} AND s.{living}"
-        end = f"{_after('s', query.after)} ORDER BY s.created_at, s.id LIMIT {query.limit}"
+        end = f"{_after('s', query.after, newest=query.newest)} {_ordered('s', query)} LIMIT {query.limit}"
         (rows,) = yield [f"{self._with_along['session']}{condition}{end}"]
         return ALONG["session"], rows
 
@@ -170,25 +170,32 @@ class Asker:
 
     def _listed_from(self, sources: Sequence[str], query: Scan) -> Listed:
         """Return the first lines of what comes from several places, each of them in order."""
-        begin, end = self._with_along["token"], f"{_after('t', query.after)} ORDER BY t.created_at, t.id"
+        begin, order = self._with_along["token"], _ordered("t", query)
+        end = f"{_after('t', query.after, newest=query.newest)} {order}"
         if len(sources) == 1:
             return (yield [f"{begin}{sources[0]}{end} LIMIT {query.limit}"])[0]
         answers = yield [
             f"SELECT t.created_at, t.id FROM {self.prefix}tokens t WHERE t.{place}{end} LIMIT {query.limit}"
             for place in sources
         ]
-        places = sorted({(at, id) for rows in answers for at, id in rows})[: query.limit]
+        places = sorted({(at, id) for rows in answers for at, id in rows}, reverse=query.newest)[: query.limit]
         ids = literals([plain(id) for _, id in places]) or "NULL"
-        return (yield [f"{begin}id IN ({ids}) ORDER BY t.created_at, t.id"])[0]
+        return (yield [f"{begin}id IN ({ids}) {order}"])[0]
 
 
-def _after(letter: str, after: tuple[int, str] | None, column: str = "created_at") -> str:
+def _ordered(letter: str, query: Scan) -> str:
+    descending = " DESC" if query.newest else ""
+    return f"ORDER BY {letter}.created_at{descending}, {letter}.id{descending}"
+
+
+def _after(letter: str, after: tuple[int, str] | None, column: str = "created_at", *, newest: bool = False) -> str:
     """Return the condition that something comes after a place; written out, for rows of values use no index here."""
     if after is None:
         return ""
     at, id = after
     made = f"{letter}.{column}"
-    return f" AND {made} >= {at} AND ({made} > {at} OR {letter}.id > {literal(id)})"
+    sign = "<" if newest else ">"
+    return f" AND {made} {sign}= {at} AND ({made} {sign} {at} OR {letter}.id {sign} {literal(id)})"
 
 
 def _set_of(part: Part) -> tuple[Kind, str, str]:

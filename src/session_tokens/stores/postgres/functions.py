@@ -67,9 +67,8 @@ def tables_text() -> str:
 @cache
 def functions_text() -> str:
     """Return what makes the functions of a name space, ``{schema}``, or makes them anew."""
-    return "\n".join(
-        (*_functions_of_kinds(), _filled(_sql("reading"), _SNIPPETS), *_writing(), _sql("events"), _commit())
-    )
+    reading = (_filled(_sql("reading"), _SNIPPETS), *_listings())
+    return "\n".join((*_functions_of_kinds(), *reading, *_writing(), _sql("events"), _commit()))
 
 
 def _sql(name: str) -> str:
@@ -122,6 +121,11 @@ def _names(of: RecordSet) -> dict[str, str]:
 def _members(name: str, of: RecordSet, descending: str = "") -> str:
     record = f"{{schema}}.{json_function(of.kind)}(r)"
     return _filled(_sql("members"), {"name": name, "record": record, "descending": descending, **_names(of)})
+
+
+def _listings() -> Iterator[str]:
+    yield _filled(_sql("listing"), {"newest": "", "follows": ">", "descending": "", **_SNIPPETS})
+    yield _filled(_sql("listing"), {"newest": NEWEST, "follows": "<", "descending": " DESC", **_SNIPPETS})
 
 
 def _writing() -> Iterator[str]:

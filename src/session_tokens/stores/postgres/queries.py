@@ -16,6 +16,7 @@ from ..common.locking import COUNT_OF, NEWEST
 from .rows import Decoder, Row, escaped
 
 _AFTER_ALL = (-1, "")
+_BEFORE_ALL = (2**63 - 1, "")
 ALL = 2**63 - 1
 """How many are asked for where all are; a NULL in an array is a word of five letters where ``array_nulls`` is off."""
 
@@ -33,7 +34,9 @@ def _name_of(query: Query) -> str:
         return f"get_{query.what}"
     if isinstance(query, Members):
         return f"{NEWEST if query.newest else ''}{query.what}"
-    return f"{COUNT_OF}{query.what}" if isinstance(query, Count) else f"scan_{query.what}"
+    if isinstance(query, Count):
+        return f"{COUNT_OF}{query.what}"
+    return f"{NEWEST if query.newest else ''}scan_{query.what}"
 
 
 class ReadStatement:
@@ -87,7 +90,7 @@ def _calls(asked: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
     if isinstance(asked[0], Scan):
         casts = "%s::bigint, %s::text, %s::text, %s::bigint, %s::text, %s::bigint"
         for number, query in enumerate(asked, 1):
-            (by, whose), (at, id) = query.by, query.after or _AFTER_ALL
+            (by, whose), (at, id) = query.by, query.after or (_BEFORE_ALL if query.newest else _AFTER_ALL)
             yield casts, (number, by, escaped(whose), at, escaped(id), query.limit)
     elif isinstance(asked[0], Get):
         yield "%s::text[]", ([escaped(query.key) for query in asked],)

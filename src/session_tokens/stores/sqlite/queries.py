@@ -282,10 +282,8 @@ class Records(Rows):
             values.append(whose)
         elif by == "detached":
             conditions.append("s.detached_at IS NOT NULL")
-        _start_after(query.after, "s", conditions, values)
-        statement = (
-            f"{self._sessions_found} WHERE {' AND '.join(conditions)} ORDER BY s.created_at, s.id LIMIT {query.limit:d}"
-        )
+        order = _start_after(query, "s", conditions, values)
+        statement = f"{self._sessions_found} WHERE {' AND '.join(conditions)} {order} LIMIT {query.limit:d}"
         return self._readable(statement, values, self._session_with_entry)
 
     def _tokens_in(self, query: Scan) -> list[TokenResult]:
@@ -297,7 +295,10 @@ class Records(Rows):
         if predecessors:
             for predecessor in predecessors:
                 found += self._tokens_naming(query._replace(session_id=predecessor.id))
-            found.sort(key=lambda each: (each.token.created_at, each.token.id) if each.token is not None else (0, ""))
+            found.sort(
+                key=lambda each: (each.token.created_at, each.token.id) if each.token is not None else (0, ""),
+                reverse=query.newest,
+            )
         return found[: query.limit]
 
     def _tokens_naming(self, query: Scan) -> list[TokenResult]:
@@ -309,11 +310,9 @@ class Records(Rows):
             values.append(whose)
         elif by in _TOKENS_THAT:
             conditions.append(f"t.{_TOKENS_THAT[by]}")
-        _start_after(query.after, "t", conditions, values)
-        statement = (
-            f"{self._tokens_found} WHERE {' AND '.join(conditions) or 'TRUE'} "
-            f"ORDER BY t.created_at, t.id LIMIT {query.limit:d}"
-        )
+        order = _start_after(query, "t", conditions, values)
+        where = " AND ".join(conditions) or "TRUE"
+        statement = f"{self._tokens_found} WHERE {where} {order} LIMIT {query.limit:d}"
         return self._readable(statement, values, self._token_with_session)
 
     def _tokens_waiting(self, query: Scan) -> list[TokenResult]:
@@ -347,10 +346,13 @@ class Records(Rows):
         return self.setting(query.key) if kind is SETTING else self.kept(kind, query.key)
 
 
-def _start_after(after: tuple[int, str] | None, letter: str, conditions: list[str], values: list[object]) -> None:
-    if after is not None:
-        conditions.append(f"({letter}.created_at, {letter}.id) > (?, ?)")
-        values.extend(after)
+def _start_after(query: Scan, letter: str, conditions: list[str], values: list[object]) -> str:
+    """Add the condition that what is listed follows a place; return the order."""
+    follows, descending = ("<", " DESC") if query.newest else (">", "")
+    if query.after is not None:
+        conditions.append(f"({letter}.created_at, {letter}.id) {follows} (?, ?)")
+        values.extend(query.after)
+    return f"ORDER BY {letter}.created_at{descending}, {letter}.id{descending}"
 
 
 _TOKENS_BY = {"session": "session_id", "owner": "owner", "tag": "tag"}

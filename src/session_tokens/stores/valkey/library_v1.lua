@@ -64,15 +64,19 @@ local function is_before(row, other)
   return row[1] < other[1] or (row[1] == other[1] and is_after(other[2], row[2]))
 end
 
--- Append {score, id} of what a sorted set holds after a place, at most so many.
-local function collect(key, score, id, limit, into)
+local function is_behind(row, other) return is_before(other, row) end
+
+-- Append {score, id} of what a sorted set holds after a place, at most so many; newest: before it, the last first.
+local function collect(key, score, id, limit, into, newest)
   local offset, taken = 0, 0
-  local least = score == '' and '-inf' or score
+  local range, from, to = 'ZRANGEBYSCORE', score == '' and '-inf' or score, '+inf'
+  if newest then range, from, to = 'ZREVRANGEBYSCORE', score == '' and '+inf' or score, '-inf' end
   while taken < limit do
-    local rows = redis.call('ZRANGEBYSCORE', key, least, '+inf', 'WITHSCORES', 'LIMIT', offset, limit)
+    local rows = redis.call(range, key, from, to, 'WITHSCORES', 'LIMIT', offset, limit)
     for place = 1, #rows, 2 do
       local member, at = rows[place], rows[place + 1]
-      if member ~= MARK and taken < limit and (score == '' or at ~= score or is_after(member, id)) then
+      local follows = score == '' or at ~= score or is_after(newest and id or member, newest and member or id)
+      if member ~= MARK and taken < limit and follows then
         into[#into + 1] = {tonumber(at), member}
         taken = taken + 1
       end
@@ -155,9 +159,11 @@ function asks.n(prefix, args, at, now)
 end
 
 -- l score id limit kind hops count source…: records kind .. member of all sources in order of (score, id), after a
--- place, at most limit, each with those it brings along.
+-- place, at most limit (below 0: in the opposite order), each with those it brings along.
 function asks.l(prefix, args, at, now)
   local score, id, limit = args[at], args[at + 1], tonumber(args[at + 2])
+  local newest, comes_first = limit < 0, limit < 0 and is_behind or is_before
+  limit = math.abs(limit)
   local kind, hops, count = args[at + 3], tonumber(args[at + 4]), tonumber(args[at + 5])
   local keys = {}
   for place = at + 6, at + 5 + count do
@@ -169,12 +175,12 @@ function asks.l(prefix, args, at, now)
     local rows, horizon, last = {}, nil, nil
     for _, key in ipairs(keys) do
       local before = #rows
-      collect(key, score, id, most, rows)
-      if #rows - before == most and not (horizon and is_before(horizon, rows[#rows])) then horizon = rows[#rows] end
+      collect(key, score, id, most, rows, newest)
+      if #rows - before == most and not (horizon and comes_first(horizon, rows[#rows])) then horizon = rows[#rows] end
     end
-    if #keys > 1 then table.sort(rows, is_before) end
+    if #keys > 1 then table.sort(rows, comes_first) end
     for _, row in ipairs(rows) do
-      if #answer == limit or (horizon and is_before(horizon, row)) then break end
+      if #answer == limit or (horizon and comes_first(horizon, row)) then break end
       if not last or row[2] ~= last[2] then
         local found = {row[2]}
         chase(prefix, kind .. row[2], hops, found)
@@ -196,11 +202,6 @@ function asks.o(prefix, args, at, now)
     if found[2] then answer[#answer + 1] = found end
   end
   return answer, at + 4
-end
-
--- h hash: its fields and their values.
-function asks.h(prefix, args, at, now)
-  return redis.call('HGETALL', prefix .. args[at]), at + 1
 end
 
 -- Answer now, then one answer for each question.

@@ -1,4 +1,9 @@
 
+-- h hash: its fields and their values.
+function asks.h(prefix, args, at, now)
+  return redis.call('HGETALL', prefix .. args[at]), at + 1
+end
+
 -- Answer for each command (words; * is a key of the store) whether the user may give it. A commit that met a forbidden one
 -- midway would be half a commit.
 local function allowed(keys, args)

@@ -72,7 +72,8 @@ def _scan_words(query: Scan) -> Sequence[bytes]:
     score, id = (b"", b"") if query.after is None else (b"%d" % query.after[0], part_of(query.after[1]))
     kind, hops = {"keys": (b"k:", b"0"), "sessions": (b"s:", b"1")}.get(query.what, (b"t:", b"3"))
     sources = _sources(query)
-    return b"l", score, id, b"%d" % query.limit, kind, hops, b"%d" % len(sources), *sources
+    limit = -query.limit if query.newest else query.limit
+    return b"l", score, id, b"%d" % limit, kind, hops, b"%d" % len(sources), *sources
 
 
 def _sources(query: Scan) -> Sequence[bytes]:

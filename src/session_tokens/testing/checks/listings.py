@@ -48,6 +48,8 @@ class ListingChecks(StoreBench):
         assert await self.all_pages(self.tokens.list_sessions, 2, owner="bob") == [
             session for session in everything if session.owner == "bob"
         ]
+        for limit in (1, 24, 25):
+            assert await self.all_pages(self.tokens.list_sessions, limit, newest=True) == everything[::-1]
 
     @check
     async def test_tokens_are_listed_in_order_of_creation_page_by_page(self) -> None:
@@ -63,6 +65,18 @@ class ListingChecks(StoreBench):
         assert {token.id for token in everything} == {token.id for token in issued}
         for filters in ({}, {"owner": "ann"}, {"session": opened.id}):
             assert await self.all_pages(self.tokens.list_tokens, 4, **filters) == everything
+            assert await self.all_pages(self.tokens.list_tokens, 4, newest=True, **filters) == everything[::-1]
+
+    @check
+    async def test_a_list_goes_back_from_any_place_in_it(self) -> None:
+        for _ in range(9):
+            await self.tokens.open_session("ann")
+        first = await self.tokens.list_sessions(limit=6)
+        back = await self.tokens.list_sessions(limit=3, newest=True, after=first.after)
+        older = await self.tokens.list_sessions(limit=3, newest=True, after=back.after)
+
+        assert (back.items, older.items) == (first.items[4:1:-1], first.items[1::-1])
+        assert older.after is None
 
     @check
     async def test_a_page_goes_on_after_the_last_item_though_it_is_gone(self) -> None:
@@ -304,22 +318,21 @@ class IndexChecks(ListingChecks):
         tokens = [token for id in self.token_ids if (token := await self.tokens.get_token(id)) is not None]
         sessions.sort(key=lambda session: (session.created_at, session.id))
         tokens.sort(key=lambda token: (token.created_at, token.id))
+        list_sessions, list_tokens = self.tokens.list_sessions, self.tokens.list_tokens
         for owner in OWNERS:
-            assert await self.all_pages(self.tokens.list_sessions, 3, owner=owner) == [
-                session for session in sessions if session.owner == owner
-            ]
-            assert await self.all_pages(self.tokens.list_tokens, 3, owner=owner) == [
-                token for token in tokens if token.owner == owner
-            ]
+            await self.both_ways(list_sessions, [each for each in sessions if each.owner == owner], owner=owner)
+            await self.both_ways(list_tokens, [each for each in tokens if each.owner == owner], owner=owner)
         for session in sessions:
-            assert await self.all_pages(self.tokens.list_tokens, 3, session=session.id) == [
-                token for token in tokens if token.session_id == session.id
-            ]
+            held = [token for token in tokens if token.session_id == session.id]
+            await self.both_ways(list_tokens, held, session=session.id)
         for flag in (True, False):
-            assert await self.all_pages(self.tokens.list_sessions, 3, detached=flag) == [
-                session for session in sessions if session.is_detached == flag
-            ]
+            found = [session for session in sessions if session.is_detached == flag]
+            await self.both_ways(list_sessions, found, detached=flag)
             for name in ("transferable", "sellable", "unassigned"):
-                assert await self.all_pages(self.tokens.list_tokens, 3, **{name: flag}) == [
-                    token for token in tokens if getattr(token, f"is_{name}") == flag
-                ]
+                matching = [token for token in tokens if getattr(token, f"is_{name}") == flag]
+                await self.both_ways(list_tokens, matching, **{name: flag})
+
+    async def both_ways(self, listing: Callable[..., Any], expected: list[Any], **filters: Any) -> None:
+        """Compare a listing, the oldest first and the newest first, with what it should hold."""
+        assert await self.all_pages(listing, 3, **filters) == expected
+        assert await self.all_pages(listing, 4, newest=True, **filters) == expected[::-1]
