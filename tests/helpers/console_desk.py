@@ -14,9 +14,10 @@ from session_tokens.service_keys.keys import IssuedKey, create_key
 from session_tokens.testing import ManualClock
 
 PAGES = [
-    "/console", "/console/overview", "/console/sessions", "/console/sessions?detached=yes", "/console/tokens",
+    "/console", "/console/overview", "/console/sessions", "/console/sessions?state=detached", "/console/tokens",
     "/console/market", "/console/unassigned", "/console/owners/alice", "/console/audit", "/console/keys",
-    "/console/static/console.css", "/console/static/nothing", "/console/find?q=alice",
+    "/console/owners", "/console/owners?which=disabled", "/console/explain", "/console/sessions.csv",
+    "/console/tokens.json", "/console/static/console.css", "/console/static/nothing", "/console/find?q=alice",
 ]  # fmt: skip
 
 

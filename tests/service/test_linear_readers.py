@@ -16,7 +16,7 @@ from session_tokens import SessionTokens
 from session_tokens.crypto.minting import KEY_SECRET, SESSION_ID, SESSION_SECRET, holds_secret, is_id, is_secret
 from session_tokens.service import app, callers
 from session_tokens.service.console import access
-from session_tokens.service.console.app import FORM_BYTES_MAX, _form_of
+from session_tokens.service.console.forms import FORM_BYTES_MAX, fields_of
 from session_tokens.service.exchange import BODY_BYTES_MAX, Exchange, pairs_of
 from session_tokens.service.framing import HEAD_BYTES_MAX, Beginning, Chunks, parse_head
 from session_tokens.service.shapes import OpenSession
@@ -91,7 +91,7 @@ def read_pieces(pieces: Iterable[bytes]) -> object:
 
 def read_form(given: bytes) -> object:
     fields = exchange_of((b"content-type", b"application/x-www-form-urlencoded"), body=[given])
-    return anyio.run(_form_of, Request(fields.scope, fields.receive))
+    return anyio.run(fields_of, Request(fields.scope, fields.receive))
 
 
 def read_headers(given: bytes) -> object:

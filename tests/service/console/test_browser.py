@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.helpers.effort import PROVING
 from tests.helpers.running_service import RunningService
-from tests.helpers.servers.chromium import SIZES, chromium, faults_of
+from tests.helpers.servers.chromium import SIZES, chromium, faults_of, press
 
 pytestmark = pytest.mark.needs_chromium
 
@@ -53,7 +54,7 @@ def page(service: RunningService, browser: Browser, request: pytest.FixtureReque
     made.on("pageerror", lambda error: complaints.append(str(error)))
     made.goto("/console")
     made.get_by_label("Secret of the service key").fill(service.secret)
-    made.get_by_role("button", name="Enter").click()
+    press(made.get_by_role("button", name="Enter"))
     expect(made.get_by_role("heading", name="Overview", exact=True)).to_be_visible()
     yield made
     context.close()
@@ -72,9 +73,9 @@ def test_everyone_can_use_every_page(page: Page, tmp_path: Path) -> None:
     session = page.goto("/console/sessions") and page.locator("a.id").first.get_attribute("href")
     token = page.goto("/console/tokens") and page.locator("a.id").first.get_attribute("href")
     for path in (
-        "/console", "/console/sessions", "/console/sessions?detached=yes", "/console/tokens", "/console/market",
-        "/console/unassigned", "/console/audit", "/console/keys", "/console/owners/alice", str(session),
-        f"{token}?value=shown",
+        "/console", "/console/sessions", "/console/tokens", "/console/unassigned", "/console/audit", "/console/keys",
+        "/console/owners", "/console/owners/alice", "/console/find?q=a", f"{session}?data=shown",
+        f"{token}?value=shown",        f"/console/explain?id={str(session).rpartition('/')[2]}",
     ):  # fmt: skip
         page.goto(path)
         assert faults_of(page) == [], path
@@ -99,11 +100,12 @@ def test_an_operator_finds_an_owner_and_ends_a_session(page: Page, service: Runn
     page.keyboard.type("bob")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Owner bob")).to_be_visible()
-    page.locator("a.id").first.click()
-    page.get_by_role("button", name="Detach").click()
-    expect(page.get_by_text("detached").first).to_be_visible()
-    page.get_by_role("button", name="Attach").click()
-    page.get_by_role("button", name="End this session").click()
+    press(page.locator("a.id").first)
+    press(page.get_by_role("button", name="Detach"))
+    expect(page.get_by_role("status")).to_contain_text("Detached the session")
+    press(page.get_by_role("button", name="Attach"))
+    press(page.get_by_role("button", name="End this session"))
+    expect(page.get_by_role("status")).to_contain_text("Ended the session ses_")
     expect(page.get_by_text("Nothing lives under that id.")).to_be_visible()
     page.goto("/console/unassigned")
 
@@ -143,15 +145,91 @@ def test_a_browser_reaches_owners_that_it_would_take_out_of_a_path(
     with service.http() as http:
         http.post("/v1/sessions", json={"owner": owner}).raise_for_status()
     page.goto("/console/sessions")
-    page.get_by_role("link", name=owner, exact=True).first.click()
+    press(page.get_by_role("link", name=owner, exact=True).first)
     expect(page.get_by_role("heading", name=f"Owner {owner}", exact=True)).to_be_visible()
     page.get_by_label("Type the owner to end all their sessions").fill(owner)
-    page.get_by_role("button", name="End all sessions").click()
+    press(page.get_by_role("button", name="End all sessions"))
 
+    expect(page.get_by_role("status")).to_contain_text(f"Ended 1 session of {owner}.")
     expect(page.get_by_text("No living session.")).to_be_visible()
 
 
+def test_an_operator_ends_those_ticked_and_is_told_how_many(page: Page, service: RunningService) -> None:
+    with service.http() as http:
+        for number in range(3):
+            http.post("/v1/sessions", json={"owner": "stolen phone", "label": f"{number}"}).raise_for_status()
+    page.goto("/console/sessions?q=stolen")
+    page.get_by_label("All on this page").check()
+    press(page.get_by_role("button", name="End those ticked"))
+    page.get_by_label("Type 3 to end 3 sessions").fill("3")
+    press(page.get_by_role("button", name="End 3 sessions"))
+
+    expect(page.get_by_role("status")).to_have_text("Ended 3 sessions.")
+    with service.http() as http:
+        assert http.get("/v1/sessions", params={"owner": "stolen phone"}).json()["sessions"] == []
+
+
+def test_an_owner_is_disabled_and_enabled(page: Page, service: RunningService) -> None:
+    with service.http() as http:
+        http.post("/v1/sessions", json={"owner": "mallory"}).raise_for_status()
+    page.goto("/console/owners/mallory")
+    page.get_by_label("Type the owner to disable them").fill("mallory")
+    press(page.get_by_role("button", name="Disable"))
+    expect(page.get_by_role("status")).to_contain_text("Disabled mallory")
+    expect(page.get_by_role("button", name="Disable")).to_have_count(0)
+    press(page.get_by_role("button", name="Enable again"))
+
+    expect(page.get_by_role("status")).to_contain_text("Enabled mallory")
+    page.goto("/console/sessions")  # they have no session: what was answered with 404 was asked for
+
+
+def test_keys_and_times_and_copying(page: Page, service: RunningService) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    with page.expect_navigation():
+        page.keyboard.press("s")
+    times = page.get_by_label("How times are written")
+    written = page.locator("td time").first
+    times.select_option("utc")
+    expect(written).to_have_text(re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"))
+    times.select_option("local")
+    expect(written).to_have_text(re.compile(r" UTC[+−]\d\d:\d\d$"))  # as it is written
+    button = page.get_by_role("button", name="Copy ses_").first
+    button.click()
+    expect(page.get_by_text("Copied").first).to_be_visible()
+
+    assert page.evaluate("navigator.clipboard.readText()") == button.get_attribute("data-copy")
+    page.reload()
+    expect(page.get_by_label("How times are written")).to_have_value("local")
+
+
+def test_rows_are_cards_on_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/console/sessions")
+    cell = page.locator("td[data-label=Owner]").first
+    before = cell.evaluate("cell => getComputedStyle(cell, '::before').content")
+
+    assert before == '"Owner"'
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    for role in ("table", "row", "cell", "columnheader"):  # to those who hear it, it is a table still
+        assert page.get_by_role(role).count() > 0, role
+
+
+def test_a_deep_link_survives_the_log_in(service: RunningService, browser: Browser) -> None:
+    context = browser.new_context(base_url=service.url)
+    page = context.new_page()
+    page.goto("/console/sessions?q=alice&sort=oldest")
+    page.get_by_label("Secret of the service key").fill(service.secret)
+    press(page.get_by_role("button", name="Enter"))
+
+    expect(page).to_have_url(f"{service.url}/console/sessions?q=alice&sort=oldest")
+    context.close()
+
+
 def test_leaving_ends_it(page: Page) -> None:
-    page.get_by_role("button", name="Leave").click()
+    press(page.get_by_role("button", name="Leave"))
 
     expect(page.get_by_label("Secret of the service key")).to_be_visible()

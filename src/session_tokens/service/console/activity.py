@@ -1,59 +1,258 @@
-"""What happened lately in this process: counts by minute for the charts, and a timeline for each subject."""
+"""What happened lately: what this process saw, and what the audit log remembers of before, where one is kept.
+
+Theory of operation. Charts count by minutes. They begin with what the audit log says of the last hour (at most its last
+``BEGUN_WITH`` entries), read once, and go on with the events of this process. Timelines and the latest happenings are
+read from the audit log when they are shown, a bounded stretch of it; without one they are what this process saw, and
+say so. What the console's own sessions do is no part of either.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..._async.api import AsyncSessionTokens
+from ...audit.reader import AuditFilter, read, searched
 from ...events import SESSION_ENDED, Event
+from ..reserved import is_console_owner
+from .html import Child, Html, h
+from .pieces import exact, instant, owner_link
+from .view import address
+
+if TYPE_CHECKING:
+    from .view import View
 
 MINUTES = 60
 SUBJECTS_MAX = 5_000
 EVENTS_OF_SUBJECT_MAX = 50
 RECENT_MAX = 100
+BEGUN_WITH = 1_000
+"""Entries of the audit log that the charts begin with."""
+LOOKED_AT = 1_000
+"""Entries of the audit log that one timeline looks at."""
+SHOWN = 12
+"""Happenings on a page."""
+OF_OPERATORS = ("session_", "token_", "owner_")
+"""How kinds begin that everybody is shown who may see sessions; the others are for those who may read the log."""
+
+WORDS = {
+    "session_opened": "opened", "session_rotated": "new secret", "session_detached": "detached",
+    "session_attached": "attached", "session_changed": "changed", "session_ended": "ended",
+    "owner_disabled": "disabled", "owner_enabled": "enabled",
+    "owner_renamed": "renamed", "token_issued": "issued", "token_changed": "changed",
+    "token_transferred": "transferred", "token_claimed": "claimed", "token_reissued": "new secret",
+    "token_offered": "offered", "token_withdrawn": "withdrawn", "token_ended": "ended", "key_created": "key made",
+    "key_rotated": "key rotated", "key_revoked": "key revoked", "webhook_added": "webhook added",
+    "webhook_changed": "webhook changed", "webhook_rotated": "webhook key rotated",
+    "webhook_replayed": "webhook replayed", "webhook_removed": "webhook removed",
+    "setting_changed": "setting changed", "token_consumed": "used", "token_released": "put back",
+    "token_lent": "lent", "token_recalled": "loans ended",
+}  # fmt: skip
 
 
-class Minute(NamedTuple):
-    """Counts of one minute: since when (seconds since the epoch), and how often each kind of event came."""
+def said_of(kind: str) -> str:
+    """Return what happened, with what it happened to: ``session opened``."""
+    what, _, _ = kind.partition("_")
+    word = WORDS.get(kind, kind)
+    return f"{what} {word}" if what in ("session", "token", "owner") else word
 
-    at_s: int
-    kinds: Counter[str]
+
+class Happening(NamedTuple):
+    """Something that happened, as an event or an entry of the audit log tells it."""
+
+    kind: str
+    at: int
+    subject_id: str
+    owner: str | None
+    reason: str | None
+    previous_owner: str | None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is about a session of the console."""
+        return any(owner is not None and is_console_owner(owner) for owner in (self.owner, self.previous_owner))
+
+
+def of_event(event: Event) -> Happening:
+    """Return what an event tells."""
+    return Happening(event.kind, event.at, event.subject_id, event.owner, event.reason, event.previous_owner)
+
+
+def of_entry(entry: dict[str, Any]) -> Happening:
+    """Return what an entry of the audit log tells; one that cannot be read is of no instant."""
+    return Happening(
+        str(entry.get("kind")), entry.get("at", 0), str(entry.get("subject_id") or ""), entry.get("owner"),
+        entry.get("reason"), entry.get("previous_owner"),
+    )  # fmt: skip
+
+
+class Seen(NamedTuple):
+    """What happened, the newest first.
+
+    Attributes:
+        happened: at most as much as is shown.
+        is_kept: whether it comes from an audit log.
+        is_whole: whether the log was read to its beginning, or to its end what is asked for.
+    """
+
+    happened: Sequence[Happening]
+    is_kept: bool
+    is_whole: bool
+
+
+Timelines = OrderedDict[str, deque[Happening]]
+
+
+def _remember(timelines: Timelines, subject: str | None, happening: Happening) -> None:
+    """Add what happened to a timeline; those that were added to longest ago make room."""
+    if subject is None:
+        return
+    timelines.setdefault(subject, deque(maxlen=EVENTS_OF_SUBJECT_MAX)).append(happening)
+    timelines.move_to_end(subject)
+    while len(timelines) > SUBJECTS_MAX:
+        timelines.popitem(last=False)
 
 
 class Activity:
     """Listens to the events committed by this process; bounded, and gone with it."""
 
     def __init__(self, tokens: AsyncSessionTokens) -> None:
-        self._minutes: deque[Minute] = deque(maxlen=MINUTES)
-        self._subjects: OrderedDict[str, deque[Event]] = OrderedDict()
-        self.recent: deque[Event] = deque(maxlen=RECENT_MAX)
+        self._tokens = tokens
+        self._minutes: dict[int, Counter[str]] = {}
+        self._subjects: Timelines = OrderedDict()
+        self._owners: Timelines = OrderedDict()
+        self.recent: deque[Happening] = deque(maxlen=RECENT_MAX)
         self.ended_by_reason: Counter[str] = Counter()
-        self.kinds: Counter[str] = Counter()
+        self.began_ms = tokens.store.clock.now()
+        self.counts_since_ms = self.began_ms
+        self.is_begun = False
+        self.is_kept = False
         self.stop = tokens.subscribe(self._note)
 
-    def _note(self, event: Event) -> None:
-        minute_s = event.at // 60_000 * 60
-        if not self._minutes or self._minutes[-1].at_s < minute_s:
-            self._minutes.append(Minute(minute_s, Counter()))
-        self._minutes[-1].kinds[event.kind] += 1
-        self.kinds[event.kind] += 1
-        self.recent.append(event)
-        if event.kind == SESSION_ENDED:
-            self.ended_by_reason[event.reason or "?"] += 1
-        timeline = self._subjects.setdefault(event.subject_id, deque(maxlen=EVENTS_OF_SUBJECT_MAX))
-        timeline.append(event)
-        self._subjects.move_to_end(event.subject_id)
-        while len(self._subjects) > SUBJECTS_MAX:
-            self._subjects.popitem(last=False)
+    async def begin(self) -> None:
+        """Count what the audit log, where one is kept, says of the last hour before this process began."""
+        if self.is_begun:
+            return
+        self.is_begun = True
+        since = self.began_ms - MINUTES * 60_000
+        try:
+            wanted = AuditFilter(since=since, until=self.began_ms)
+            page = await read(self._tokens.store, searched(BEGUN_WITH, None, wanted, BEGUN_WITH))
+        except BaseException:
+            self.is_begun = False
+            raise
+        self.is_kept = page.is_kept
+        if page.is_kept:
+            last = page.entries[-1].get("at", since) if page.next is not None and page.entries else since
+            self.counts_since_ms = last
+        for entry in page.entries:
+            self._count(of_entry(entry))
 
-    def timeline(self, subject_id: str) -> list[Event]:
-        """Return what this process saw happen to a session, token or owner, the oldest first."""
-        return list(self._subjects.get(subject_id, ()))
+    def _note(self, event: Event) -> None:
+        happening = of_event(event)
+        self._count(happening)
+        if not happening.is_ours:
+            self.recent.append(happening)
+        _remember(self._subjects, event.subject_id, happening)
+        for owner in {event.owner, event.previous_owner}:
+            _remember(self._owners, owner, happening)
+
+    def _count(self, happening: Happening) -> None:
+        if happening.is_ours:
+            return
+        minute_s = happening.at // 60_000 * 60
+        if minute_s not in self._minutes:
+            self._minutes[minute_s] = Counter()
+            for old in sorted(self._minutes)[: -2 * MINUTES]:
+                del self._minutes[old]
+        self._minutes[minute_s][happening.kind] += 1
+        if happening.kind == SESSION_ENDED:
+            self.ended_by_reason[happening.reason or "?"] += 1
+
+    def timeline(self, subject: str, *, is_owner: bool = False) -> list[Happening]:
+        """Return what this process saw happen to a session or token, or to what is an owner's, the newest first."""
+        return list((self._owners if is_owner else self._subjects).get(subject, ()))[::-1]
 
     def per_minute(self, now_s: int, *kinds: str) -> tuple[list[int], list[list[int]]]:
         """Return the last hour by minutes: their beginnings, and for each kind its counts."""
-        counted = {minute.at_s: minute.kinds for minute in list(self._minutes)}
         last = now_s // 60 * 60
         beginnings = [last - 60 * back for back in range(MINUTES - 1, -1, -1)]
-        return beginnings, [[counted.get(at_s, Counter())[kind] for at_s in beginnings] for kind in kinds]
+        return beginnings, [[self._minutes.get(at_s, Counter())[kind] for at_s in beginnings] for kind in kinds]
+
+
+async def latest(view: View) -> Seen:
+    """Return what happened last, whatever it was."""
+    page = await read(view.tokens.store, searched(RECENT_MAX, None, AuditFilter(), RECENT_MAX))
+    if not page.is_kept:
+        return Seen(list(view.activity.recent)[::-1][:SHOWN], False, False)
+    shown = [each for each in map(of_entry, page.entries) if not each.is_ours and _may_see(view, each)]
+    return Seen(shown[:SHOWN], True, True)
+
+
+async def seen_of(view: View, subject: str, *, is_owner: bool = False) -> Seen:
+    """Return what happened to a session, token or owner."""
+    wanted = AuditFilter(owner=subject) if is_owner else AuditFilter(subject=subject)
+    page = await read(view.tokens.store, searched(EVENTS_OF_SUBJECT_MAX, None, wanted, LOOKED_AT))
+    if not page.is_kept:
+        return Seen(view.activity.timeline(subject, is_owner=is_owner), False, False)
+    shown = [each for each in map(of_entry, page.entries) if _may_see(view, each)]
+    return Seen(shown, True, page.next is None or len(page.entries) == EVENTS_OF_SUBJECT_MAX)
+
+
+def _may_see(view: View, happening: Happening) -> bool:
+    return happening.kind.startswith(OF_OPERATORS) or view.visitor.may("read_audit")
+
+
+async def timeline(view: View, subject: str, seen: Seen | None = None, *, is_owner: bool = False) -> Child:
+    """Return what happened to a session, token or owner, the newest first, and how far that goes."""
+    seen = await seen_of(view, subject, is_owner=is_owner) if seen is None else seen
+    shown = _listed(seen.happened[:SHOWN], view, names_subject=is_owner)
+    all_of_it: Child = None
+    if len(seen.happened) > SHOWN and seen.is_kept and view.visitor.may("read_audit"):
+        where = address("/console/audit", **{"owner" if is_owner else "subject": subject})
+        all_of_it = h("a", "All of it in the audit log", href=where)
+    return [shown, h("p", how_far(seen, view), " ", all_of_it, class_="muted small")]
+
+
+def how_far(seen: Seen, view: View) -> str:
+    """Return in words where happenings come from, and how far back they go."""
+    if not seen.is_kept:
+        since = exact(view.activity.began_ms)
+        return (
+            f"No audit log is kept: this is what this process saw since it started at {since}. Start it with --audit."
+        )
+    if not seen.is_whole:
+        return f"From the last {LOOKED_AT:,} entries of the audit log; session-tokens audit list looks further."
+    return "From the audit log."
+
+
+def latest_listed(seen: Seen, view: View) -> Html:
+    """Return happenings of all kinds, each with what it happened to."""
+    return _listed(seen.happened, view, names_subject=True)
+
+
+def _listed(happened: Sequence[Happening], view: View, *, names_subject: bool) -> Html:
+    if not happened:
+        return h("p", "Nothing is known to have happened.", class_="empty")
+    return h("ol", [_line(each, view, names_subject=names_subject) for each in happened], class_="timeline")
+
+
+def _line(happening: Happening, view: View, *, names_subject: bool) -> Html:
+    subject = happening.subject_id
+    of_what: Child = None
+    if names_subject and subject != happening.owner:
+        of_what = h("span", subject[:10] + "…" + subject[-4:] if len(subject) > 18 else subject, class_="id")
+        place = {"ses_": "sessions", "tok_": "tokens"}.get(subject[:4])
+        if place is not None:
+            of_what = h("a", of_what, href=f"/console/{place}/{subject}")
+    given = happening.previous_owner is not None and happening.owner is not None
+    to_owner: Child = None
+    if happening.owner is not None and (names_subject or given):
+        word = " to " if given else " of " if of_what is not None else ""
+        to_owner = [word, owner_link(happening.owner)]
+    reason = f" ({happening.reason})" if happening.reason else None
+    return h(
+        "li", h("strong", said_of(happening.kind)), " ", of_what, to_owner, reason, " ",
+        h("span", instant(happening.at, view), class_="muted"),
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""What a page of the console costs over 1,000 sessions and over 100,000: CPU of this process, in one run.
+
+``python -m benchmarks.console_pages [few] [many]`` prints a line for each page: both medians, and how much more the
+second is. A page looks at a bounded stretch, so that the ratio stays at about one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from session_tokens import AsyncSessionTokens
+from session_tokens.service.app import Options, Service
+from session_tokens.service.console.app import Console
+from session_tokens.service_keys.keys import create_key
+
+RATIO_MAX = 1.3
+ROUNDS = 15
+AT_ONCE = 200
+PAGES = (
+    "/console/overview", "/console/sessions", "/console/sessions?sort=oldest", "/console/sessions?sort=ends",
+    "/console/sessions?q=nobody", "/console/sessions?state=detached", "/console/tokens", "/console/unassigned",
+    "/console/owners", "/console/owners/owner%201", "/console/find?q=nobody",
+)  # fmt: skip
+
+
+class Desk:
+    """A console over so many sessions, and a browser in it."""
+
+    def __init__(self, tokens: AsyncSessionTokens, browser: httpx.AsyncClient) -> None:
+        self._tokens, self._browser = tokens, browser
+
+    @classmethod
+    async def over(cls, count: int, folder: Path) -> Desk:
+        """Open a store of so many sessions, a hundredth of them with a token."""
+        tokens = await AsyncSessionTokens.open(f"sqlite:///{folder}/{count}.db", sweep=False)
+        for first in range(0, count, AT_ONCE):
+            opened = await asyncio.gather(
+                *(tokens.open_session(f"owner {number}", max_age=86_400) for number in range(first, first + AT_ONCE))
+            )
+            for issued in opened[::100]:
+                await tokens.issue_token(issued.id, "seat", transferable=True)
+        transport = httpx.ASGITransport(Service(tokens, Options(more_routes=Console(tokens).routes)))
+        browser = httpx.AsyncClient(transport=transport, base_url="https://desk.test")
+        key = await create_key(tokens.store, "admin")
+        entered = await browser.post("/console/enter", data={"secret": key.secret})
+        assert entered.status_code == 303, entered.text
+        return cls(tokens, browser)
+
+    async def cost_of(self, page: str) -> float:
+        """Return the CPU seconds that one answer takes."""
+        began = time.process_time()
+        answer = await self._browser.get(page)
+        assert answer.status_code in (200, 404), (page, answer.status_code)
+        return time.process_time() - began
+
+    async def close(self) -> None:
+        """Close both."""
+        await self._browser.aclose()
+        await self._tokens.close()
+
+
+async def compared(few: int, many: int) -> int:
+    """Print what each page costs over few and over many; return how many cost too much."""
+    over = 0
+    with tempfile.TemporaryDirectory() as folder:
+        desks = [await Desk.over(count, Path(folder)) for count in (few, many)]
+        print(f"{'page':34} {few:>9,} {many:>9,}  ratio   (median CPU ms of {ROUNDS})")
+        for page in PAGES:
+            costs: list[list[float]] = [[], []]
+            for _ in range(ROUNDS):
+                for desk, times in zip(desks, costs, strict=True):
+                    times.append(await desk.cost_of(page))
+            small, large = (statistics.median(times) * 1000 for times in costs)
+            over += large > RATIO_MAX * small
+            print(f"{page:34} {small:9.2f} {large:9.2f}  {large / small:5.2f}")
+        for desk in desks:
+            await desk.close()
+    return over
+
+
+def main() -> None:
+    """Compare, and fail where a page costs more than it may."""
+    few, many = [int(given) for given in sys.argv[1:3]] or (1_000, 100_000)
+    sys.exit(1 if asyncio.run(compared(few, many)) else 0)
+
+
+if __name__ == "__main__":
+    main()

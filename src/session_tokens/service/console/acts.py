@@ -1,0 +1,166 @@
+"""What is done in the console, and what is said about it afterwards."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl, quote
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ...crypto.minting import SESSION_ID, is_id
+from ...errors import SessionTokensError, StoreError
+from ...service_keys.keys import revoke_key
+from ..reserved import refuse_to_disable
+from . import sessions
+from .confirming import done
+from .explaining import answer
+from .html import h
+from .lists import looked_through
+from .owners import owner_in
+from .pieces import button_link, card, counted, form, hidden, owner_address, typed
+from .view import View
+
+Fields = dict[str, str]
+
+BULK_MAX = 500
+"""Sessions that one act ends at the most."""
+
+
+async def end_session(view: View, fields: Fields) -> Response:
+    """End a session."""
+    id = view.request.path_params["id"]
+    was_living = await view.tokens.destroy_session(id, reason="revoked")
+    words = f"Ended the session {id}." if was_living else "Nothing was done: no session lives under that id."
+    return done(f"{sessions.PATH}/{quote(id)}", view.visitor, words, is_done=was_living)
+
+
+async def detach(view: View, fields: Fields) -> Response:
+    """Detach a session."""
+    session = await view.tokens.detach_session(view.request.path_params["id"])
+    words = "Detached the session: its secret is dead, the session goes on."
+    return done(f"{sessions.PATH}/{session.id}", view.visitor, words)
+
+
+async def attach(view: View, fields: Fields) -> Response:
+    """Attach a session; nobody is shown its new secret."""
+    issued = await view.tokens.attach_session(view.request.path_params["id"])
+    words = "Attached the session with a new secret that nobody has seen; its owner gets one by logging in."
+    return done(f"{sessions.PATH}/{issued.id}", view.visitor, words)
+
+
+async def end_token(view: View, fields: Fields) -> Response:
+    """End a token."""
+    id = view.request.path_params["id"]
+    was_living = await view.tokens.destroy_token(id)
+    words = f"Ended the token {id}." if was_living else "Nothing was done: no token lives under that id."
+    return done(f"/console/tokens/{quote(id)}", view.visitor, words, is_done=was_living)
+
+
+# --- many sessions ---
+
+
+async def end_many(view: View, fields: Fields) -> Response:
+    """End sessions that were ticked, or all that match; first say which, and have their number typed."""
+    if "typed" not in fields:
+        return _asked_first(view, await _chosen(view, fields))
+    ids = [id for id in fields.get("ids", "").split() if is_id(SESSION_ID, id)][:BULK_MAX]
+    if not ids or fields["typed"].strip() != str(len(ids)):
+        return said(view, 422, f"The number was not typed as it is: {len(ids)}. Nothing was done.")
+    ended = 0
+    for id in ids:
+        try:
+            ended += await view.tokens.destroy_session(id, reason="revoked")
+        except SessionTokensError as error:
+            status = 503 if isinstance(error, StoreError) else 409
+            return said(view, status, f"{ended} of {len(ids)} sessions were ended, then this went wrong: {error}")
+    over = len(ids) - ended
+    words = f"Ended {counted(ended, 'session')}."
+    if over:
+        words += f" {over} {'was' if over == 1 else 'were'} over already."
+    return done(sessions.PATH, view.visitor, words, is_done=bool(ended))
+
+
+async def _chosen(view: View, fields: Fields) -> list[str]:
+    if "matching" not in fields:
+        return [id for id in dict.fromkeys(fields.get("id", "").split()) if is_id(SESSION_ID, id)][:BULK_MAX]
+    given = QueryParams(parse_qsl(fields["matching"][:2_000], max_num_fields=8))
+    asked = view._replace(request=Request({**view.request.scope, "query_string": str(given).encode("ascii")}))
+    call, takes = sessions.listing_of(asked, sessions.query_of(asked))
+    window = await looked_through(call, takes, after=None, newest=True, enough=BULK_MAX)
+    return [session.id for session in window.items[:BULK_MAX]]
+
+
+def _asked_first(view: View, ids: list[str]) -> Response:
+    """Return the page that says what would be ended and asks for the number."""
+    if not ids:
+        return said(view, 422, "No session was ticked, so that there is nothing to end.")
+    many = counted(len(ids), "session")
+    field = typed("typed", f"Type {len(ids)} to end {many}", required=True, inputmode="numeric", autofocus=True)
+    asking = form(
+        sessions.PATH + "/end", view.visitor, hidden("ids", " ".join(ids)), field,
+        h("button", f"End {many}", class_="danger"), button_link("Do nothing", sessions.PATH, quiet=True), class_="act",
+    )  # fmt: skip
+    listed = h("ul", [h("li", h("span", id, class_="id")) for id in ids], class_="ids", tabindex="0", aria_label="Ids")
+    words = (
+        "They end at once: their bound tokens with them, their transferable ones become unassigned. Nothing undoes it."
+    )
+    most = h("p", f"One act ends {BULK_MAX} at the most.", class_="muted small") if len(ids) == BULK_MAX else None
+    inside = h("div", h("h1", f"End {many}?"), card("Which", h("p", words), most, asking, listed, class_="danger"))
+    return answer(view, f"End {many}?", inside, 200)
+
+
+# --- owners ---
+
+
+async def end_all(view: View, fields: Fields) -> Response:
+    """End all sessions of an owner."""
+    owner = owner_in(view)
+    if fields.get("typed") != owner:
+        return _not_typed(view)
+    count = await view.tokens.destroy_sessions(owner, reason="revoked")
+    words = f"Ended {counted(count, 'session')} of {owner}." if count else f"Nothing was done: {owner} had no session."
+    return done(owner_address(owner), view.visitor, words, is_done=bool(count))
+
+
+async def disable(view: View, fields: Fields) -> Response:
+    """Disable an owner."""
+    owner = owner_in(view)
+    refuse_to_disable(owner)
+    if fields.get("typed") != owner:
+        return _not_typed(view)
+    is_new = await view.tokens.disable_owner(owner)
+    words = (
+        f"Disabled {owner}: all their sessions are over, none is opened."
+        if is_new
+        else f"{owner} was disabled already."
+    )
+    return done(owner_address(owner), view.visitor, words, is_done=is_new)
+
+
+async def enable(view: View, fields: Fields) -> Response:
+    """Enable an owner again."""
+    owner = owner_in(view)
+    is_new = await view.tokens.enable_owner(owner)
+    words = f"Enabled {owner}: sessions are opened for them again." if is_new else f"{owner} was not disabled."
+    return done(owner_address(owner), view.visitor, words, is_done=is_new)
+
+
+def _not_typed(view: View) -> Response:
+    return said(view, 422, "The owner was not typed as it is written; nothing was done.")
+
+
+# --- keys ---
+
+
+async def revoke(view: View, fields: Fields) -> Response:
+    """Revoke a service key."""
+    id = view.request.path_params["id"]
+    await revoke_key(view.tokens.store, id, audit=view.tokens.audit)
+    return done("/console/keys", view.visitor, f"Revoked the key {id}: nothing answers to it any more.")
+
+
+def said(view: View, status: int, words: str) -> Response:
+    """Return a page that says why something is not done."""
+    inside = h("div", h("h1", "Not done"), h("p", words, class_="notice bad", role="alert"))
+    return answer(view, "Not done", inside, status)

@@ -1,0 +1,129 @@
+"""What runs the service: its keys, and the audit log."""
+
+from __future__ import annotations
+
+from ...audit.reader import AuditFilter, AuditPage, read, searched
+from ...events import KINDS
+from ...service_keys.keys import list_keys
+from ...service_keys.last_use import last_used
+from ...service_keys.networks import networks_of
+from .activity import LOOKED_AT, said_of
+from .explaining import is_any_id
+from .html import Child, h
+from .lists import SHOWN, exports
+from .pieces import button_link, card, copy, counted, form, id_link, instant, owner_link, picked, table, typed
+from .view import View, address
+
+AUDIT = "/console/audit"
+
+
+async def keys_page(view: View) -> Child:
+    """Return the service keys; they are made and rotated at the command line, where their secret is shown once."""
+    keys = await list_keys(view.tokens.store)
+    used = await last_used(view.tokens.store, keys)
+    rows: list[list[Child]] = []
+    for key in sorted(keys, key=lambda key: (-key.created_at, key.id)):
+        act: Child = None
+        if key.id == view.visitor.key.id:
+            act = h("span", "yours", class_="muted")
+        elif view.visitor.may("manage_keys"):
+            act = form(f"/console/keys/{key.id}/revoke", view.visitor, h("button", "Revoke", class_="danger"))
+        rows.append(
+            [
+                h("span", h("span", key.id, class_="id"), copy(key.id), class_="copied"),
+                key.role,
+                key.label or "",
+                ", ".join(map(str, networks_of(key))) or h("span", "everywhere", class_="muted"),
+                instant(key.created_at, view),
+                instant(used.get(key.id), view),
+                instant(key.expires_at, view) if key.alive(view.now_ms) else h("span", "ended", class_="badge ended"),
+                act,
+            ]
+        )
+    listed = table(
+        "Service keys",
+        ("Key", "Role", "Label", "From", "Made", "Last used", "Ends", "Act"),
+        rows,
+        empty="There is no key.",
+    )
+    how = h(
+        "p",
+        "Make or rotate one at the command line: ",
+        h("code", "session-tokens keys create --role verify"),
+        class_="muted",
+    )
+    head = h("div", h("span", counted(len(rows), "key"), class_="tally"), class_="over")
+    return h("div", h("h1", "Service keys"), card("Programs that may call the service", head, listed, how))
+
+
+def query_of(view: View) -> dict[str, str]:
+    """Return what an address narrows the audit log by."""
+    kind = view.given("kind")
+    return {
+        "kind": kind if kind in KINDS else "",
+        "owner": view.request.query_params.get("owner", ""),
+        "subject": view.given("subject"),
+        "actor": view.given("actor"),
+    }
+
+
+async def entries_of(view: View, query: dict[str, str], after: str | None, limit: int, looked_at: int) -> AuditPage:
+    """Return entries of the audit log, the newest first."""
+    wanted = AuditFilter(**{name: value or None for name, value in query.items()})  # type: ignore[arg-type]  # all texts
+    return await read(view.tokens.store, searched(limit, after, wanted, looked_at))
+
+
+async def audit_page(view: View) -> Child:
+    """Return the last entries of the audit log."""
+    query = query_of(view)
+    page = await entries_of(view, query, view.given("after") or None, SHOWN, LOOKED_AT)
+    rows: list[list[Child]] = [
+        [
+            f"{entry.get('n')} / {entry['chain']}" if entry.get("chain") else entry.get("n"),
+            instant(entry.get("at"), view),
+            said_of(str(entry.get("kind"))),
+            _subject(str(entry.get("subject_id") or "")),
+            owner_link(entry.get("owner")),
+            entry.get("reason") or "",
+            h("span", str(entry.get("actor") or ""), class_="id"),
+        ]
+        for entry in page.entries
+    ]
+    columns = ("No.", "When", "What", "Of", "Owner", "Why", "By")
+    if not page.is_kept:
+        empty = "No audit log is kept: start the service with --audit."
+    else:
+        empty = "No such entry." if page.next is None else f"None among {page.looked_at:,} entries; look further."
+    listed = table("Audit log", columns, rows, empty=empty)
+    how = h(
+        "p", "Verify it at the command line: ", h("code", "session-tokens audit verify --anchor FILE"), class_="muted"
+    )
+    kinds = [("", "anything"), *((kind, said_of(kind)) for kind in KINDS)]
+    filters = h(
+        "form",
+        picked("kind", "What", query["kind"], kinds),
+        typed("owner", "Owner is", query["owner"], type="search"),
+        typed("subject", "Of (an id, an owner, a setting)", query["subject"], type="search", maxlength=200),
+        typed("actor", "By (a key, or os: and a user)", query["actor"], type="search", maxlength=200),
+        h("button", "Apply"),
+        button_link("Reset", AUDIT, quiet=True),
+        action=AUDIT,
+        class_="filters",
+    )
+    older = None
+    if page.next is not None:
+        words = "Older entries →" if rows else "Look further →"
+        link = button_link(words, address(AUDIT, **query, after=page.next), quiet=True, id="next-page")
+        looked = f"Looked through {page.looked_at:,} entries." if page.looked_at > len(rows) else ""
+        older = h("div", link, h("span", looked, class_="muted small"), class_="pager")
+    head = h(
+        "div", h("span", counted(len(rows), "entry", "entries"), class_="tally"), exports(AUDIT, query), class_="over"
+    )
+    return h("div", h("h1", "Audit log"), card("State changes, the newest first", filters, head, listed, older, how))
+
+
+def _subject(subject: str) -> Child:
+    place = {"ses_": "sessions", "tok_": "tokens"}.get(subject[:4])
+    if place is None or not is_any_id(subject):
+        return h("span", subject, class_="id")
+    return id_link(place, subject)

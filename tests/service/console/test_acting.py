@@ -1,0 +1,173 @@
+"""What is done in the console: many at once, what is said afterwards, and where a log-in leads."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+import httpx
+import pytest
+
+from session_tokens.service.console.access import RECENT_S
+from session_tokens.service.console.acts import BULK_MAX
+from session_tokens.service.console.confirming import SAID
+from session_tokens.service_keys.keys import create_key
+from tests.helpers.console_desk import Desk, act, csrf_of
+
+END = "/console/sessions/end"
+
+
+async def after(browser: httpx.AsyncClient, answer: httpx.Response) -> str:
+    """Return the text of the page to which an act leads."""
+    assert answer.status_code == 303, answer.text
+    return unescape((await browser.get(answer.headers["location"])).text)
+
+
+def ids_in(answer: httpx.Response) -> str:
+    found = re.search(r'name="ids" value="([^"]*)"', answer.text)
+    assert found is not None, answer.text
+    return found[1]
+
+
+async def test_those_ticked_are_ended_when_their_number_is_typed(desk: Desk) -> None:
+    ids = [(await desk.tokens.open_session("ann")).id for _ in range(3)]
+    kept = await desk.tokens.open_session("bob")
+    browser = await desk.entered("operator")
+    csrf = await csrf_of(browser)
+    asked = await browser.post(END, data={"csrf": csrf, "id": ids})
+    wrong = await act(browser, END, ids=ids_in(asked), typed="2")
+    living = len(await desk.tokens.list_sessions("ann"))
+    await desk.tokens.destroy_session(ids[0])
+    done = await act(browser, END, ids=ids_in(asked), typed="3")
+    said = await after(browser, done)
+
+    assert asked.status_code == 200 and "Type 3 to end 3 sessions" in asked.text
+    assert (wrong.status_code, living) == (422, 3)
+    assert "Ended 2 sessions. 1 was over already." in said
+    assert "Ended 2 sessions" not in (await browser.get("/console/sessions")).text  # said once
+    assert await desk.tokens.get_session(kept.id) is not None
+    assert (await desk.tokens.list_sessions("ann")).items == []
+
+
+async def test_all_that_match_are_ended_beyond_the_page(desk: Desk) -> None:
+    for number in range(60):
+        await desk.tokens.open_session("ann", address=f"203.0.113.{number}")
+    kept = await desk.tokens.open_session("ann", address="198.51.100.1")
+    browser = await desk.entered("operator")
+    page = (await browser.get("/console/sessions?q=203.0.113")).text
+    button = re.search(r'name="matching" value="([^"]*)"[^>]*>End all that match \(60\)', page)
+    assert button is not None
+    asked = await act(browser, END, matching=unescape(button[1]))
+    said = await after(browser, await act(browser, END, ids=ids_in(asked), typed="60"))
+
+    assert "Ended 60 sessions." in said
+    assert [session.id for session in await desk.tokens.list_sessions("ann")] == [kept.id]
+
+
+async def test_one_act_ends_so_many_and_no_more(desk: Desk) -> None:
+    for _ in range(BULK_MAX + 1):
+        await desk.tokens.open_session("ann")
+    asked = await act(await desk.entered(), END, matching="owner=ann")
+
+    assert len(ids_in(asked).split()) == BULK_MAX
+    assert f"One act ends {BULK_MAX} at the most." in asked.text
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"id": "junk"}, {"matching": "q=nobody"}, {"matching": "%%%"}, {"ids": "junk", "typed": "1"}]
+)
+async def test_nothing_ticked_ends_nothing(desk: Desk, fields: dict[str, str]) -> None:
+    answer = await act(await desk.entered(), END, **fields)
+
+    assert answer.status_code == 422
+
+
+async def test_who_only_looks_has_no_boxes_and_ends_none(desk: Desk) -> None:
+    ann = await desk.tokens.open_session("ann")
+    browser = await desk.entered("audit")
+    page = (await browser.get("/console/sessions")).text
+
+    assert ann.id in page and 'type="checkbox"' not in page and "End those ticked" not in page
+    assert (await act(browser, END, ids=ann.id, typed="1")).status_code == 403
+    assert await desk.tokens.get_session(ann.id) is not None
+
+
+async def test_ending_many_asks_for_a_recent_proof(desk: Desk) -> None:
+    ann = await desk.tokens.open_session("ann")
+    browser = await desk.entered()
+    desk.clock.advance(RECENT_S + 1)
+
+    assert "Prove your key" in (await act(browser, END, ids=ann.id, typed="1")).text
+    assert await desk.tokens.get_session(ann.id) is not None
+
+
+async def test_each_act_says_what_happened_and_to_how_many(desk: Desk) -> None:
+    sessions = [await desk.tokens.open_session("ann", detachable=True) for _ in range(3)]
+    token = await desk.tokens.issue_token(sessions[0].id, 1)
+    spare = await create_key(desk.tokens.store, "verify")
+    browser = await desk.entered()
+    first = f"/console/sessions/{sessions[0].id}"
+    for path, fields, words in (
+        (f"{first}/detach", {}, "Detached the session"),
+        (f"{first}/attach", {}, "Attached the session with a new secret that nobody has seen"),
+        (f"/console/tokens/{token.id}/end", {}, f"Ended the token {token.id}."),
+        (f"/console/tokens/{token.id}/end", {}, "Nothing was done: no token lives under that id."),
+        ("/console/owners/ann/end", {"typed": "ann"}, "Ended 3 sessions of ann."),
+        ("/console/owners/ann/end", {"typed": "ann"}, "Nothing was done: ann had no session."),
+        (f"{first}/end", {}, "Nothing was done: no session lives under that id."),
+        ("/console/owners/ann/disable", {"typed": "ann"}, "Disabled ann"),
+        ("/console/owners/ann/disable", {"typed": "ann"}, "ann was disabled already."),
+        ("/console/owners/ann/enable", {}, "Enabled ann"),
+        ("/console/owners/ann/enable", {}, "ann was not disabled."),
+        (f"/console/keys/{spare.key.id}/revoke", {}, f"Revoked the key {spare.key.id}"),
+    ):
+        location = (await act(browser, path, **fields)).headers["location"]
+        assert words in unescape((await browser.get(location)).text), path
+
+
+@pytest.mark.parametrize("forged", ["x", "x.y", "WyJiYWQiLCB0cnVlXQ==." + "0" * 64, "."])
+async def test_nobody_else_has_the_console_say_something(desk: Desk, forged: str) -> None:
+    browser = await desk.entered()
+    browser.cookies.set(SAID.name, forged, domain="desk.test", path="/console")
+    page = await browser.get("/console")
+
+    assert page.status_code == 200
+    assert 'role="status"' not in page.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/console/sessions?q=a%26b&sort=oldest",
+        "/console/owners/a%2Fe",
+        "/console/owners?owner=..",
+        "/console/audit",
+    ],
+)
+async def test_a_deep_link_survives_the_log_in(desk: Desk, path: str) -> None:
+    desk.keys["admin"] = await create_key(desk.tokens.store, "admin")
+    browser = desk.browser()
+    entrance = await browser.get(path)
+    back = re.search(r'name="back" value="([^"]*)"', entrance.text)
+    assert back is not None
+    wrong = await browser.post("/console/enter", data={"secret": "stk_wrong", "back": unescape(back[1])})
+    entered = await browser.post(
+        "/console/enter", data={"secret": desk.keys["admin"].secret, "back": unescape(back[1])}
+    )
+
+    assert back[0] in wrong.text
+    assert entered.headers["location"] == path
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "https://evil.test/", "//evil.test/console", "/console//evil.test", "/console/..\\evil", "/consolex",
+        "/v1/sessions", "/console/\r\nSet-Cookie: a=b", "/console/é", "/console/#x", "/console/?" + "x" * 3_000, "",
+    ],
+)  # fmt: skip
+async def test_a_log_in_leads_nowhere_else(desk: Desk, back: str) -> None:
+    key = await create_key(desk.tokens.store, "admin")
+    entered = await desk.browser().post("/console/enter", data={"secret": key.secret, "back": back})
+
+    assert entered.headers["location"] == "/console"
