@@ -12,8 +12,9 @@ import pytest
 
 from session_tokens import InvalidInput
 from session_tokens.service.app import Options
-from session_tokens.service.forward_auth import LogIn, check_owner_header
+from session_tokens.service.forward_auth import LogIn
 from session_tokens.service.framing import HEAD_BYTES_MAX
+from session_tokens.service.identity import Identity, check_header
 from tests.helpers.running_service import RunningService, received, request, status_of
 from tests.helpers.service_world import World
 
@@ -244,7 +245,7 @@ async def with_options(world: World, **options: object) -> AsyncIterator[World]:
 
 async def test_the_header_of_the_owner_can_be_named(world: World) -> None:
     opened = await world.open_session("alice")
-    async for other in with_options(world, owner_header="Remote-User"):
+    async for other in with_options(world, identity=Identity.told_in("Remote-User")):
         answer = await other.http.get("/forward-auth", headers={"Cookie": f"session={opened['secret']}"})
 
         assert (answer.status_code, answer.headers["remote-user"]) == (204, "alice")
@@ -256,7 +257,7 @@ async def test_the_header_of_the_owner_can_be_named(world: World) -> None:
 )
 def test_a_header_that_means_something_else_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match="Remote-User"):
-        check_owner_header(name)
+        check_header(name)
 
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

@@ -280,6 +280,9 @@ def _operating_commands(command: Callable[[str, str, str], ArgumentParser]) -> N
     serve.add_argument(
         "--owner-header", default="X-Session-Owner", metavar="NAME", help="in which /forward-auth names the owner"
     )
+    serve.add_argument(
+        "--identity-header", action="append", metavar="NAME=FIELD", help="what else it says of who is let in"
+    )
     serve.add_argument("--login-url", metavar="URL", help="where /forward-auth sends browsers, such as /log-in")
 
     keys = command("keys", "operating:keys", "manage service keys")

@@ -168,6 +168,7 @@ def serve(options: Namespace) -> int:
         tls_key=options.tls_key,
         session_cookie=options.session_cookie,
         owner_header=options.owner_header,
+        identity_headers=options.identity_header or (),
         login_url=options.login_url,
         console_host=options.console_host,
         console_port=options.console_port,

@@ -37,9 +37,10 @@ from .calls import Call, Operation, Snapshot
 from .counted import Counted
 from .event_stream import EventStreams, asks_for_stream
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send, body_bytes_max_of
-from .forward_auth import ASKED_ONCE, OWNER_HEADER, SESSION_COOKIE, ForwardAuth, LogIn
+from .forward_auth import ASKED_ONCE, SESSION_COOKIE, ForwardAuth, LogIn
 from .framing import BEHIND_FORWARD_AUTH, FORWARD_AUTH
 from .front import front_page
+from .identity import PLAIN, Identity
 from .logs import log_answer
 from .metrics import CONTENT_TYPE, Metrics
 from .oauth import OAuth, metadata
@@ -78,7 +79,7 @@ class Options:
 
     Attributes:
         session_cookie: the cookie that ``/forward-auth`` looks into.
-        owner_header: the header in which it names the owner.
+        identity: the headers in which it says who was let in.
         log_in: where it sends browsers without a session; nowhere if ``None``.
         trusted_proxies: networks whose ``X-Forwarded-For`` is trusted.
         allowed_hosts: names in ``Host`` that are answered, in lower case without port; all where empty.
@@ -88,7 +89,7 @@ class Options:
     """
 
     session_cookie: str = SESSION_COOKIE
-    owner_header: str = OWNER_HEADER
+    identity: Identity = PLAIN
     log_in: LogIn | None = None
     trusted_proxies: Sequence[Network] = ()
     allowed_hosts: Sequence[str] = ()
@@ -127,7 +128,7 @@ class Service:
         self.answer_at_once = None if quick.waits else quick.answer
         self.answer_later = quick.later if quick.waits else None
         oauth = OAuth(tokens, self.callers, self.scopes, quick)
-        forward_auth = ForwardAuth(tokens, self.options.session_cookie, self.options.owner_header, self.options.log_in)
+        forward_auth = ForwardAuth(tokens, self.options.session_cookie, self.options.identity, self.options.log_in)
         described = openapi.document(version_of("session-tokens"))
         self._openapi, self._docs = msgspec.json.encode(described), openapi.page(described)
         self._hot: dict[str, tuple[tuple[str, ...] | None, bool, Work]] = {

@@ -2,8 +2,8 @@
 
 nginx (``auth_request``), Caddy (``forward_auth``), Traefik (``ForwardAuth``) and HAProxy (with Lua) send the head of
 each request here and let it pass on 204. No service key is asked for: who shows a session's secret learns no more than
-they hold. Only the head is read: the method, the query and a path behind the address are the page's own, and a
-body that is announced may never come.
+they hold. Only the head is read: the method and a path behind the address are the page's own, and a body that is
+announced may never come. The query may demand more than a living session (``demands``).
 """
 
 from __future__ import annotations
@@ -13,34 +13,24 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from .._async.api import AsyncSessionTokens
-from ..crypto.minting import SECRET_BEGINNINGS
+from ..crypto.minting import SECRET_BEGINNINGS, TOKEN_SECRET
 from ..errors import InvalidInput
+from ..records import Session, Token
 from ..rules.reserved import applications
 from ..web.cookies import Cookie
 from .callers import REALM
+from .demands import Demands, demands_of
 from .exchange import Exchange
-from .problems import Headers, Problem
+from .identity import PLAIN, Identity
+from .problems import Problem
 
 SESSION_COOKIE: Final = "session"
-OWNER_HEADER: Final = "X-Session-Owner"
-ID_HEADER: Final = "X-Session-Id"
 WAY_BACK_BYTES_MAX: Final = 2_048
-READABLE: Final = "@+:"
-"""What is not encoded in the owner's header beside letters, digits and ``-._~``: an e-mail address arrives readable."""
 OURS: Final = tuple(prefix.encode("ascii") for prefix in SECRET_BEGINNINGS)
 """How a Bearer begins that is meant for us; any other is the application's."""
 
 ASKED_ONCE: Final = frozenset({b"authorization", b"host"})
 """Headers that may not stand in a question twice: two readers could take two meanings."""
-
-HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
-SPOKEN_FOR: Final = frozenset({
-    "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-type", "cookie",
-    "date", "host", "keep-alive", "location", "proxy-authenticate", "referrer-policy", "retry-after", "server",
-    "set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "vary", "www-authenticate", "x-content-type-options",
-    "x-request-id", ID_HEADER.lower(),
-})  # fmt: skip
-"""Headers that mean something else on an answer."""
 
 OF_NGINX: Final = frozenset({b"x-original-uri", b"x-original-url"})
 """How nginx is usually configured to name the page; Caddy and Traefik send ``X-Forwarded-Uri`` by themselves."""
@@ -48,18 +38,6 @@ OF_NGINX: Final = frozenset({b"x-original-uri", b"x-original-url"})
 # One slash and no back-slash at its beginning: browsers take "//host" and "/\host" for another host.
 WAY_BACK: Final = re.compile(rb"/(?![/\\])[!-~]*")
 LOG_IN_URL: Final = re.compile(r"(?:https?://[A-Za-z0-9._\[\]:-]+)?/(?![/\\])[!-\[\]-~]*")
-
-
-def check_owner_header(name: str) -> None:
-    """Check the name of a header that will hold the owner.
-
-    Raises:
-        InvalidInput: it is no name, or means something else.
-    """
-    if not HEADER_NAME.fullmatch(name):
-        raise InvalidInput("the name of a header is letters, digits and hyphens, such as Remote-User")
-    if name.lower() in SPOKEN_FOR:
-        raise InvalidInput(f"the header {name} means something else; take another name, such as Remote-User")
 
 
 class LogIn(NamedTuple):
@@ -90,7 +68,7 @@ class LogIn(NamedTuple):
         parts = urlsplit(url)
         return cls(url, parts.netloc.lower().encode("ascii") or None, parts.path.encode("ascii"))
 
-    def for_page(self, host: bytes, target: bytes) -> bytes | None:
+    def for_page(self, host: bytes, target: bytes, wanted: str = "") -> bytes | None:
         """Return the address to send somebody to who asked for a page; ``None`` where that is the log-in page itself.
 
         The way back is carried as ``next``, a path and query, and only on the log-in page's own host: so it leads
@@ -99,14 +77,16 @@ class LogIn(NamedTuple):
         Args:
             host: that the page is on, as the client sees it.
             target: path and query of the page; empty where the proxy does not send it.
+            wanted: parameters that say what the log-in must be like.
         """
         is_here = self.host is None or self.host == host.lower()
         if is_here and target.partition(b"?")[0] == self.path:
             return None
-        if not is_here or len(target) > WAY_BACK_BYTES_MAX or not WAY_BACK.fullmatch(target):
-            return self.url.encode("ascii")
+        parameters = [wanted] if wanted else []
+        if is_here and len(target) <= WAY_BACK_BYTES_MAX and WAY_BACK.fullmatch(target):
+            parameters.append(f"next={quote(target, safe='/')}")
         joined = "&" if "?" in self.url else "?"
-        return f"{self.url}{joined}next={quote(target, safe='/')}".encode("ascii")
+        return (self.url + (joined if parameters else "") + "&".join(parameters)).encode("ascii")
 
 
 class ForwardAuth:
@@ -115,7 +95,7 @@ class ForwardAuth:
     Args:
         tokens: where sessions are.
         cookie: the name of the cookie that holds a session's secret.
-        owner_header: the header that names the owner.
+        identity: the headers that say who was let in.
         log_in: where browsers are sent that show no living session; nowhere if ``None``.
     """
 
@@ -123,49 +103,53 @@ class ForwardAuth:
         self,
         tokens: AsyncSessionTokens,
         cookie: str = SESSION_COOKIE,
-        owner_header: str = OWNER_HEADER,
+        identity: Identity = PLAIN,
         log_in: LogIn | None = None,
     ) -> None:
         self._tokens = tokens
         self._cookie = Cookie(cookie)
-        self._owner_header = owner_header.lower().encode("ascii")
+        self._identity = identity
         self._log_in = log_in
 
     async def check(self, exchange: Exchange) -> None:
-        """Return 204 with the owner, percent-encoded UTF-8, and the session's id; or 401.
+        """Return 204 with the owner, percent-encoded UTF-8, and the id; 401, or 403 where a token's scope is too small.
 
         The secret stands in ``Authorization: Bearer`` or in the cookie. A Bearer of ours goes first; any other is the
-        application's, such as a JWT, and the cookie is read instead. A check is a use of the session.
+        application's, such as a JWT, and the cookie is read instead. A check is a use of the session. A token's secret
+        opens what demands a scope or an audience, and nothing else.
         """
+        demands = demands_of(exchange.scope["query_string"])
         secret = self._secret_of(exchange.fields)
-        session = None if not secret else applications(await self._tokens.verify_session(secret.decode("latin-1")))
-        if session is None:
-            await self._turn_away(exchange, bool(secret))
+        record = None if not secret else await self._shown(secret.decode("latin-1"), demands)
+        if record is None or record.owner is None:
+            await self._turn_away(exchange, _unknown(was_shown=bool(secret)))
             return
-        owner = quote(session.owner, safe=READABLE).encode("ascii")
-        headers = [(self._owner_header, owner), (b"x-session-id", session.id.encode("ascii"))]
-        await exchange.answer(204, b"", headers)
+        lacking = demands.lacking(record)
+        if lacking is not None:
+            await self._turn_away(exchange, lacking, demands.of_log_in)
+            return
+        await exchange.answer(204, b"", self._identity.headers(record, record.owner))
 
-    async def _turn_away(self, exchange: Exchange, was_shown: bool) -> None:
-        """Return 401, or send a browser to the log-in page."""
-        error = b', error="invalid_token"' if was_shown else b""
-        headers: Headers = [(b"www-authenticate", b"Bearer " + REALM + error)]
-        if self._log_in is not None and _is_browser(exchange):
+    async def _shown(self, secret: str, demands: Demands) -> Session | Token | None:
+        """Return what a secret opens here, if it is for here."""
+        if secret.startswith(TOKEN_SECRET):
+            token = await self._tokens.verify_token(secret) if demands.take_tokens else None
+            return token if token is not None and demands.are_for(token) else None
+        session = applications(await self._tokens.verify_session(secret))
+        return session if session is not None and demands.are_for(session) else None
+
+    async def _turn_away(self, exchange: Exchange, refusal: Problem, wanted: str = "") -> None:
+        """Return a refusal, or send a browser to the log-in page where another log-in helps."""
+        if refusal.status == 401 and self._log_in is not None and _is_browser(exchange):
             fields = exchange.fields
-            where = self._log_in.for_page(*_page_of(fields))
+            where = self._log_in.for_page(*_page_of(fields), wanted)
             if where is not None:
-                headers.append((b"location", where))
                 # nginx lets no redirect through: it is given one with the 401, to put in place itself.
                 if not OF_NGINX & fields.keys():
-                    await exchange.answer(303, b"", headers[1:], None)
+                    await exchange.answer(303, b"", [(b"location", where)], None)
                     return
-        raise Problem(
-            401,
-            "unauthenticated",
-            "no living session was shown; log in",
-            headers=headers,
-            title="A log-in is needed",
-        )
+                refusal.headers.append((b"location", where))
+        raise refusal
 
     def _secret_of(self, fields: dict[bytes, bytes]) -> bytes:
         """Return what was shown as secret, empty where nothing was."""
@@ -173,6 +157,17 @@ class ForwardAuth:
         if scheme.lower() == b"bearer" and credentials.lstrip(b" \t").startswith(OURS):
             return credentials  # as it stands: with white space before it, it is meant for us and opens nothing
         return self._cookie.value_in(fields.get(b"cookie", b""))
+
+
+def _unknown(*, was_shown: bool) -> Problem:
+    error = b', error="invalid_token"' if was_shown else b""
+    return Problem(
+        401,
+        "unauthenticated",
+        "no living session was shown; log in",
+        headers=[(b"www-authenticate", b"Bearer " + REALM + error)],
+        title="A log-in is needed",
+    )
 
 
 def _is_browser(exchange: Exchange) -> bool:

@@ -34,6 +34,13 @@ IF_MATCH = {
     "schema": {"type": "string", "pattern": '^("[0-9]{1,18}"|\\*)$'},
 }
 
+DEMANDS = (
+    ("recent", "integer", "How many seconds ago the log-in may have been; else 401 (RFC 9470)."),
+    ("acr", "string", "Values of which the log-in must have proved one."),
+    ("scope", "string", "Words that a token's scope must hold; a session's is session. Tokens are taken then."),
+    ("audience", "string", "For whom a token must have been issued."),
+)
+
 
 def document(version: str, operations: Sequence[Operation] = OPERATIONS) -> dict[str, Any]:
     """Return the whole document."""
@@ -184,6 +191,10 @@ def _read(name: str, summary: str, media_type: str, security: list[dict[str, lis
     }
 
 
+def _demand(name: str, kind: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": kind}}
+
+
 def _standard_paths() -> dict[str, Any]:
     """Return the addresses that no handler of the table serves."""
     introspection = {
@@ -197,9 +208,10 @@ def _standard_paths() -> dict[str, Any]:
         "/forward-auth": {
             "get": {
                 "operationId": "forward_auth",
-                "summary": "Say to a reverse proxy whether a request carries a living session; any method, query and "
-                "path behind the address is answered the same, before a body.",
+                "summary": "Say to a reverse proxy whether a request carries a living session; any method and path "
+                "behind the address is answered the same, before a body.",
                 "security": [{"session": []}, {}],
+                "parameters": [_demand(*each) for each in DEMANDS],
                 "responses": {
                     "204": {
                         "description": "It does.",
@@ -208,12 +220,16 @@ def _standard_paths() -> dict[str, Any]:
                                 "description": "The owner in percent-encoded UTF-8; --owner-header names it otherwise.",
                                 "schema": {"type": "string"},
                             },
-                            "X-Session-Id": {"description": "The session's id.", "schema": {"type": "string"}},
+                            "X-Session-Id": {
+                                "description": "The id of the session, or of the token that was shown.",
+                                "schema": {"type": "string"},
+                            },
                         },
                     },
                     "303": {"description": "It does not, and a browser asks: to --login-url."},
                     "400": _problem(400, problem_json),
                     "401": _problem(401, problem_json),
+                    "403": _problem(403, problem_json),
                     "503": _problem(503, problem_json),
                 },
             }

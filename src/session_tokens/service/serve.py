@@ -36,7 +36,8 @@ from .app import Options, Service
 from .binding import bound_sockets, explained
 from .connections import CONSOLE_CONNECTIONS_MAX, Connections, Place, allowed_connections
 from .console.app import Console
-from .forward_auth import OWNER_HEADER, SESSION_COOKIE, LogIn, check_owner_header
+from .forward_auth import SESSION_COOKIE, LogIn
+from .identity import OWNER_HEADER, Identity
 from .logs import log_to
 from .protocol import StrictHTTP
 from .service_manager import STANDARD_OUTPUT, ServiceManager, Sockets, is_journal, sockets_given
@@ -69,6 +70,7 @@ def serve(
     tls_key: str | Path | None = None,
     session_cookie: str = SESSION_COOKIE,
     owner_header: str = OWNER_HEADER,
+    identity_headers: Sequence[str] = (),
     login_url: str | None = None,
     allowed_hosts: Sequence[str] = (),
     public_url: str | None = None,
@@ -91,10 +93,9 @@ def serve(
         pepper: see ``AsyncSessionTokens.open``.
         behind_proxy: whether a reverse proxy that speaks TLS stands in front; its ``X-Forwarded-For`` is trusted.
         trusted_proxies: the networks that this proxy is in.
-        tls_certificate: a PEM file with the chain, to speak TLS here.
-        tls_key: its key, if that is not in the same file.
+        tls_certificate, tls_key: PEM files to speak TLS here: the chain, and its key if not in the same file.
         session_cookie: the cookie that ``/forward-auth`` looks into.
-        owner_header: the header in which it names the owner.
+        owner_header, identity_headers: the headers in which it says who was let in; see ``Identity.told_in``.
         login_url: where it sends browsers without a session, such as ``/log-in`` or ``https://app.example/log-in``.
         allowed_hosts: names in ``Host`` that are answered; all where empty.
         public_url: how others reach the service, such as ``https://tokens.example``.
@@ -113,10 +114,10 @@ def serve(
     _check_ports(port, console_host, console_port)
     given, is_private = _check_places(host, console_host, tls=tls_certificate is not None, behind_proxy=behind_proxy)
     _check_tls(tls_certificate, tls_key)
-    _check_names(session_cookie, owner_header, public_url)
+    _check_names(session_cookie, public_url)
     options = Options(
         session_cookie=session_cookie,
-        owner_header=owner_header,
+        identity=Identity.told_in(owner_header, identity_headers),
         log_in=None if login_url is None else LogIn.at(login_url),
         trusted_proxies=proxies_of(trusted_proxies) if behind_proxy else (),
         allowed_hosts=[name.lower() for name in allowed_hosts],
@@ -417,8 +418,7 @@ def _check_places(host: str, console_host: str | None, *, tls: bool, behind_prox
     return given, not behind_proxy and all(map(is_loopback, hosts))
 
 
-def _check_names(session_cookie: str, owner_header: str, public_url: str | None) -> None:
-    check_owner_header(owner_header)
+def _check_names(session_cookie: str, public_url: str | None) -> None:
     if not COOKIE_NAME.fullmatch(session_cookie):
         raise InvalidInput("the name of a cookie is letters, digits and !#$%&'*+.^_`|~- only")
     if public_url is not None and not PUBLIC_URL.fullmatch(public_url):
