@@ -1,16 +1,17 @@
 -- Asks session-tokens whether a request carries a living session. HAProxy 2.6 or later, and nothing else installed.
 --
--- http-request lua.living_session ADDRESS OWNER_HEADER
+-- http-request lua.living_session ADDRESS OWNER_HEADER DEMANDS
 --
--- asks at ADDRESS, such as 127.0.0.1:8080 or unix@/run/session-tokens/http.sock, and sets txn.session_owner and
--- txn.session_id where it does; else txn.session_refused to the status to answer (401, 303, or 503 where session-tokens
--- could not be asked) and txn.session_log_in to where a 303 leads.
+-- asks at ADDRESS, such as 127.0.0.1:8080 or unix@/run/session-tokens/http.sock, for DEMANDS, such as recent=600, or -
+-- for none. It sets txn.session_owner and txn.session_id where it does; else txn.session_refused to the status to answer
+-- (401, 403, 303, or 503 where session-tokens could not be asked) with txn.session_challenge (WWW-Authenticate),
+-- txn.session_log_in (where a 303 leads) and txn.session_retry_after.
 -- The page's method is told in a header; its body stays where it is.
 
 local ASKED_WITH = { "authorization", "cookie", "accept", "host" }
 local TIMEOUT_MS = 5000
 
-core.register_action("living_session", { "http-req" }, function(txn, address, owner_header)
+core.register_action("living_session", { "http-req" }, function(txn, address, owner_header, demands)
     local page, headers = txn.http:req_get_headers(), {}
     for _, name in ipairs(ASKED_WITH) do
         if page[name] then
@@ -24,9 +25,10 @@ core.register_action("living_session", { "http-req" }, function(txn, address, ow
     headers["x-forwarded-uri"] = { txn.f:pathq() }
 
     local is_socket = address:sub(1, 5) == "unix@"
+    local query = demands == "-" and "" or "?" .. demands
     local answer = core.httpclient():get({
-        url = "http://" .. (is_socket and "127.0.0.1" or address) .. "/forward-auth", dst = is_socket and address or nil,
-        headers = headers, timeout = TIMEOUT_MS
+        url = "http://" .. (is_socket and "127.0.0.1" or address) .. "/forward-auth" .. query,
+        dst = is_socket and address or nil, headers = headers, timeout = TIMEOUT_MS
     })
     local function told(name)
         for _, value in pairs((answer.headers or {})[name] or {}) do
@@ -34,6 +36,8 @@ core.register_action("living_session", { "http-req" }, function(txn, address, ow
         end
     end
 
+    txn:set_var("txn.session_retry_after", told("retry-after") or "1")
+    txn:set_var("txn.session_challenge", told("www-authenticate") or "Bearer")
     if answer.status == 204 and told(owner_header:lower()) then
         txn:set_var("txn.session_owner", told(owner_header:lower()))
         txn:set_var("txn.session_id", told("x-session-id"))
@@ -41,6 +45,6 @@ core.register_action("living_session", { "http-req" }, function(txn, address, ow
         txn:set_var("txn.session_refused", 303)
         txn:set_var("txn.session_log_in", told("location"))
     else
-        txn:set_var("txn.session_refused", answer.status == 401 and 401 or 503)
+        txn:set_var("txn.session_refused", (answer.status == 401 or answer.status == 403) and answer.status or 503)
     end
-end, 2)
+end, 3)

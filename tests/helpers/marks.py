@@ -20,8 +20,8 @@ STARTING_SERVERS = frozenset({
 STORES_ON_SERVERS = ("postgres", "mariadb", "valkey")
 """How a parameter begins that names a store on a server."""
 SERVERS_OF_DEBIAN = frozenset({
-    "needs_chromium", "needs_nginx", "needs_caddy", "needs_haproxy", "needs_pgbouncer", "needs_redis",
-    "needs_postgresql",
+    "needs_chromium", "needs_nginx", "needs_njs", "needs_apache", "needs_dovecot", "needs_caddy", "needs_haproxy",
+    "needs_pgbouncer", "needs_redis", "needs_postgresql",
 })  # fmt: skip
 """Marks of programs that are servers or browsers."""
 STARTING_PROCESSES = frozenset({"process", "other_process"})

@@ -27,6 +27,9 @@ FILES = {
     "caddy": "deploy/caddy/Caddyfile",
     "haproxy": "deploy/haproxy/haproxy.cfg",
 }
+NJS = "deploy/nginx/forward-auth-njs.conf"
+"""nginx with njs in place of ``auth_request``."""
+NJS_MODULE = "/usr/lib/nginx/modules/ngx_http_js_module.so"
 KINDS = [pytest.param(kind, marks=getattr(pytest.mark, f"needs_{kind}")) for kind in FILES]
 
 
@@ -111,12 +114,16 @@ def running_proxy(kind: str, text: str, port: int, folder: Path) -> Iterator[str
     program = shutil.which(kind, path=SEARCH_PATH)
     assert program is not None
     if kind == "nginx":
-        (folder / "site.conf").write_text(text.replace("/var/log/nginx", str(folder)))
+        text = text.replace("/var/log/nginx", str(folder))
+        script = folder / "session-tokens.js"
+        shutil.copy(ROOT / "deploy/nginx/session-tokens.js", script)
+        (folder / "site.conf").write_text(text.replace("/etc/nginx/session-tokens.js", str(script)))
+        modules = f"load_module {NJS_MODULE}; " if "js_import" in text else ""
         temporary = "".join(
             f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         (folder / "nginx.conf").write_text(
-            f"daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}} "
+            f"{modules}daemon off; master_process off; pid {folder}/pid; error_log stderr; events {{}} "
             f"http {{ {temporary} include {folder}/site.conf; }}"
         )
         argv = [program, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
