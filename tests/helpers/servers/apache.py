@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,12 +32,14 @@ class Apache:
         self.url = url
         self.log = log
 
-    def ask(self, path: str, secret: str | None = None, *, in_cookie: bool = False, **headers: str) -> httpx.Response:
+    def ask(
+        self, path: str, secret: str | None = None, headers: Mapping[str, str] | None = None, *, in_cookie: bool = False
+    ) -> httpx.Response:
         """Send a request that shows a secret."""
         shown = {} if secret is None else {"Authorization": f"Bearer {secret}"}
         if in_cookie:
             shown = {"Cookie": f"a=b; session={secret}"}
-        return httpx.get(self.url + path, headers={**headers, **shown}, timeout=60)
+        return httpx.get(self.url + path, headers={**(headers or {}), **shown}, timeout=60)
 
 
 @contextmanager
