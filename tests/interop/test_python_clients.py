@@ -125,6 +125,23 @@ async def main():
         await verifier.verify_token(right.secret)
     except StoreUnavailable:
         print("unavailable")
+    await verifier.close()
+
+    own = SessionTokensVerifier(sys.argv[1])
+    async with await AsyncSessionTokens.open(sys.argv[1]) as st:
+        issued = await st.issue_token((await st.open_session("ann")).id, scope="read", for_client="app")
+    seen = []
+    for _ in range(2):  # closed, it opens its store anew
+        seen.append((await own.verify_token(issued.secret)).claims["client_id"])
+        await own.close()
+        await own.close()
+    asked = await AsyncSessionTokens.connect(sys.argv[3], key=sys.argv[2])
+    lent = SessionTokensVerifier(asked)
+    await lent.close()
+    seen.append(await lent.verify_token("stt_nonsense"))  # what was given stays open
+    seen.append((await asked.list_sessions(limit=1)).items)
+    await asked.close()
+    print(json.dumps([len(__import__("threading").enumerate()), *seen]))
 
 asyncio.run(main())
 """
@@ -132,10 +149,11 @@ asyncio.run(main())
 
 def test_the_sdk_alone_takes_the_verifier_too(service: RunningService, tmp_path: Path) -> None:
     python = python_with("mcp==2.3.0")
-    lines = told_by(python, SDK, f"sqlite:///{tmp_path / 's.db'}", service.secret).splitlines()
+    lines = told_by(python, SDK, f"sqlite:///{tmp_path / 's.db'}", service.secret, service.url).splitlines()
 
     by_agent = [["ann", ["read"]], {"sub": "agent:1"}, None]
-    assert [[[None, ["read"]], None, None, *by_agent], "unavailable"] == [json.loads(lines[-2]), lines[-1]]
+    assert [[[None, ["read"]], None, None, *by_agent], "unavailable"] == [json.loads(lines[-3]), lines[-2]]
+    assert ["app", "app", None, []] == json.loads(lines[-1])[1:]
 
 
 AUTHLIB = """

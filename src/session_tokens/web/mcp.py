@@ -78,6 +78,17 @@ class SessionTokensVerifier(_Base):  # type: ignore[misc, valid-type]  # it is F
         elif not isinstance(store, str):
             self._remote = store
 
+    async def close(self) -> None:
+        """Close what was opened here: the store, or the connections to the service; an API that was given stays open.
+
+        It may be used again afterwards, and opens them anew. Calling it again does nothing.
+        """
+        if self._shared is not None:
+            await self._shared.close()
+        elif self._url is not None and self._remote is not None:
+            remote, self._remote = self._remote, None
+            await remote.close()
+
     async def verify_token(self, token: str) -> Any:
         """Return what the SDK knows of a living token or session, ``None`` for everything else.
 
@@ -116,6 +127,8 @@ def _access(record: Token | Session, secret: str, scopes: list[str], audience: s
     if isinstance(record, Token):
         if record.borrower is not None:
             claims["act"] = {"sub": record.borrower}
+        if record.for_client is not None:
+            claims["client_id"] = record.for_client
         claims |= {"st_kind": record.kind.value, "st_value": record.to_dict()["value"]}
     return _AccessToken(
         token=secret,
