@@ -104,7 +104,10 @@ SHELL_REPLACEMENTS = (
     (r"\bawait ", ""),
 )
 
-CLIENTS = {"client/async_client.py": "client/blocking_client.py"}
+CLIENTS = {
+    "client/async_client.py": "client/blocking_client.py",
+    "client/async_following.py": "client/blocking_following.py",
+}
 CLIENT_REPLACEMENTS = (
     (r"await asyncio\.sleep\(", "time.sleep("),
     (r"import asyncio\n", "import time\n"),
@@ -114,6 +117,12 @@ CLIENT_REPLACEMENTS = (
     (r"\bAsync(BaseTransport)\b", r"\1"),
     (r"\bAsyncClient\b", "Client"),
     (r"\baclose\(\)", "close()"),
+    (r"\baread\(\)", "read()"),
+    (r"\baiter_bytes\(\)", "iter_bytes()"),
+    (r"\banext\(", "next("),
+    (r"\bAsyncIterator\b", "Iterator"),
+    (r"\basync_following\b", "blocking_following"),
+    (r"\bAsyncRemoteEvents\b", "RemoteEvents"),
     (r"tasks", "threads"),
     *REPLACEMENTS,
 )

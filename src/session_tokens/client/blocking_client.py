@@ -14,9 +14,11 @@ import httpx2
 
 from .._sync.commands import SyncCommands
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
+from ..errors import InvalidInput
 from ..records import Session, Token
 from ..settings import Duration
-from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, Request
+from .blocking_following import RemoteEvents
+from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, Request, request_of
 from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
 from .records import ServiceClock
 from .service_address import ServiceAddress
@@ -46,8 +48,8 @@ def remote(
 class RemoteTokens:
     """``SessionTokens`` over HTTP: the same names, records and errors; made by ``SessionTokens.connect``.
 
-    It may be shared by any number of threads. What works on the inside of a store (settings, peppers, sweeping,
-    following events) is not here.
+    It may be shared by any number of threads. What works on the inside of a store (settings, peppers, sweeping) is not
+    here.
     """
 
     def __init__(
@@ -147,6 +149,27 @@ class RemoteTokens:
     def get_token(self, id: str) -> Token | None:
         """Return the living token of an id, ``None`` for everything else; see ``SessionTokens``."""
         return _get_token(self, id) if is_id(TOKEN_ID, id) else None
+
+    def follow_events(
+        self, *, after: str | None = None, name: str | None = None, owner: str | None = None
+    ) -> RemoteEvents:
+        """Return an iterator over events that waits for those to come; it never ends by itself.
+
+        Each event comes at least once, those of one session or token in order, also where the service was restarted
+        meanwhile. It is an error where the service does not answer for ``retry_for``; iterating goes on after that.
+
+        Args:
+            after: the id of the last event that you have; without it, it begins with the oldest that is kept.
+            name: not offered over HTTP: keep ``Event.id``, and begin ``after`` it.
+            owner: only what concerns them, as owner or as the one before.
+
+        Raises:
+            InvalidInput: a name, or what can be no event or owner; on the first step: the store keeps no events.
+        """
+        if name is not None:
+            raise InvalidInput("a service remembers no followers; keep Event.id and begin after= it")
+        asked = request_of(CALLS["events"], {"after": after, "owner": owner}, None)
+        return RemoteEvents(self._http, self._retry_for_s, asked.path)
 
     open_session = remote(SyncCommands.open_session)
     log_in = remote(SyncCommands.log_in)
