@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -59,8 +60,9 @@ def compared(url: str, key: str) -> dict[str, float]:
     return {"processor": statistics.median(cpu), "time": statistics.median(time_ratio)}
 
 
-def main() -> None:
-    """Start a service and print the ratios."""
+@contextmanager
+def running_service() -> Iterator[tuple[str, str]]:
+    """Yield the address of a service of this run, and its admin key."""
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{Path(folder) / 's.db'}"
         service = subprocess.Popen(
@@ -75,10 +77,16 @@ def main() -> None:
             if "Ctrl-C" in line:
                 break
         try:
-            ratios = compared(url.removesuffix("/console"), key)
+            yield url.removesuffix("/console"), key
         finally:
             service.terminate()
             service.wait()
+
+
+def main() -> None:
+    """Start a service and print the ratios."""
+    with running_service() as (url, key):
+        ratios = compared(url, key)
     print(f"connect: {ratios['time']:.2f}x of a bare request (processor time here: {ratios['processor']:.2f}x)")
 
 
