@@ -23,6 +23,8 @@ from session_tokens.service_keys.keys import create_key
 RATIO_MAX = 1.3
 ROUNDS = 15
 AT_ONCE = 200
+TOKENS_MIN = 1_000
+"""Tokens at the least: as many as one page looks at."""
 PAGES = (
     "/console/overview", "/console/sessions", "/console/sessions?sort=oldest", "/console/sessions?sort=ends",
     "/console/sessions?q=nobody", "/console/sessions?state=detached", "/console/tokens", "/console/unassigned",
@@ -38,14 +40,14 @@ class Desk:
 
     @classmethod
     async def over(cls, count: int, folder: Path) -> Desk:
-        """Open a store of so many sessions, a hundredth of them with a token."""
+        """Open a store of so many sessions, of which the first thousand, or twentieth, hold a token each."""
         tokens = await AsyncSessionTokens.open(f"sqlite:///{folder}/{count}.db", sweep=False)
         for first in range(0, count, AT_ONCE):
             opened = await asyncio.gather(
                 *(tokens.open_session(f"owner {number}", max_age=86_400) for number in range(first, first + AT_ONCE))
             )
-            for issued in opened[::100]:
-                await tokens.issue_token(issued.id, "seat", transferable=True)
+            if first < max(TOKENS_MIN, count // 20):
+                await asyncio.gather(*(tokens.issue_token(one.id, "seat", transferable=True) for one in opened))
         transport = httpx.ASGITransport(Service(tokens, Options(more_routes=Console(tokens).routes)))
         browser = httpx.AsyncClient(transport=transport, base_url="https://desk.test")
         key = await create_key(tokens.store, "admin")

@@ -123,6 +123,8 @@ async def test_finding_takes_any_part_of_what_somebody_knows(desk: Desk) -> None
     for part in ("tablet", "100.4", ann.id[5:15]):
         page = await text_of(browser, f"/console/find?q={part}")
         assert ann.id in page and annika.id not in page, part
+    for chance in (ann.id[5:8], ann.id[5:15].swapcase()):  # what is in ids by chance finds none
+        await text_of(browser, f"/console/find?q={chance}", 404)
     by_tag = await text_of(browser, "/console/find?q=a+seat")
     exactly = await browser.get("/console/find?q=annika@example.org")
 

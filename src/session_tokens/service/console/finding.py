@@ -30,20 +30,19 @@ async def find(view: View) -> Child | Response:
     if asked.startswith(SECRET_BEGINNINGS):
         words = "That looks like a secret. Search for ids or owners; secrets belong nowhere here."
         return answer(view, "Not done", h("div", h("h1", "Not done"), h("p", words, class_="notice")), 422)
-    text = asked.casefold()
     opened = await looked_through(
         view.tokens.list_sessions,
-        lambda session: not is_console_owner(session.owner) and sessions.matches(session, text),
+        lambda session: not is_console_owner(session.owner) and sessions.matches(session, asked),
         after=None,
         newest=True,
     )
     issued = await looked_through(
-        view.tokens.list_tokens, lambda token: tokens.matches(token, text), after=None, newest=True
+        view.tokens.list_tokens, lambda token: tokens.matches(token, asked), after=None, newest=True
     )
     named = {session.owner for session in opened.items} | {
         owner for token in issued.items for owner in (token.owner, token.previous_owner) if owner is not None
     }
-    owners = sorted(owner for owner in named if text in owner.casefold())
+    owners = sorted(owner for owner in named if asked.casefold() in owner.casefold())
     exactly = await known(view, asked)
     if exactly is not None:
         owners = [asked, *(owner for owner in owners if owner != asked)]

@@ -25,6 +25,8 @@ READ = 500
 """Records of one read."""
 LOOKED_AT = 1_000
 """Records that one page looks at, at the most about."""
+ID_PART_MIN = 4
+"""Characters of an id that are looked for at least."""
 EXPORTED_MAX = 10_000
 """Rows of one export at the most."""
 
@@ -240,6 +242,12 @@ def exports(path: str, query: dict[str, str]) -> Html:
     )
 
 
-def has(text: str, *texts: str | None) -> bool:
-    """Whether one of some texts has a text in it, letters being alike in both cases."""
-    return any(each is not None and text in each.casefold() for each in texts)
+def has(text: str, texts: Sequence[str | None], ids: Sequence[str | None] = ()) -> bool:
+    """Whether one of some texts has a text in it, letters being alike in both cases, or one of some ids as it is.
+
+    Three letters are in many an id by chance; of those, four are asked for at least.
+    """
+    folded = text.casefold()
+    return any(each is not None and folded in each.casefold() for each in texts) or (
+        len(text) >= ID_PART_MIN and any(each is not None and text in each for each in ids)
+    )

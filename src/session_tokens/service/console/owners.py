@@ -56,8 +56,8 @@ async def page_of(view: View, query: dict[str, str], after: str | None, limit: i
         page = await view.tokens.list_disabled_owners(after=after, limit=limit)
     else:
         page = await view.tokens.list_owners(after=after, limit=limit)
-    text = query["q"].casefold()
-    shown = [each for each in page if not is_console_owner(each.owner) and (not text or has(text, each.owner))]
+    text = query["q"]
+    shown = [each for each in page if not is_console_owner(each.owner) and (not text or has(text, (each.owner,)))]
     return Page(shown, page.after, page.unreadable)
 
 

@@ -63,7 +63,7 @@ def query_of(view: View) -> dict[str, str]:
 
 def listing_of(view: View, query: dict[str, str]) -> tuple[Call[Session], Callable[[Session], bool]]:
     """Return what reads a list of sessions, and whether one of them matches."""
-    text, who, owner = query["q"].casefold(), query["who"], query["owner"]
+    text, who, owner = query["q"], query["who"], query["owner"]
     detached = {"attached": False, "detached": True}.get(query["state"])
     call = partial(view.tokens.list_sessions, owner or None, detached=detached, anonymous=who == "visitors")
 
@@ -76,8 +76,8 @@ def listing_of(view: View, query: dict[str, str]) -> tuple[Call[Session], Callab
 
 
 def matches(session: Session, text: str) -> bool:
-    """Whether a session has a text, in small letters, in what it is known by."""
-    return has(text, session.owner, session.label, session.address, session.id, session.user_agent)
+    """Whether a session has a text in what it is known by."""
+    return has(text, (session.owner, session.label, session.address, session.user_agent), (session.id,))
 
 
 def sorted_by(sort: str) -> Callable[[Session], Any] | None:

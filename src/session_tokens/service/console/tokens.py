@@ -70,7 +70,7 @@ def listing_of(view: View, which: str, query: dict[str, str]) -> tuple[Call[Toke
     for name in ("owner", "session", "tag"):
         if query[name]:
             filters[name] = query[name]
-    text, kind = query["q"].casefold(), query["kind"]
+    text, kind = query["q"], query["kind"]
     call = partial(view.tokens.list_tokens, **filters)
 
     def takes(token: Token) -> bool:
@@ -80,8 +80,8 @@ def listing_of(view: View, which: str, query: dict[str, str]) -> tuple[Call[Toke
 
 
 def matches(token: Token, text: str) -> bool:
-    """Whether a token has a text, in small letters, in what it is known by."""
-    return has(text, token.owner, token.previous_owner, token.tag, token.id, token.session_id)
+    """Whether a token has a text in what it is known by."""
+    return has(text, (token.owner, token.previous_owner, token.tag), (token.id, token.session_id))
 
 
 def sorted_by(sort: str) -> Callable[[Token], Any] | None:
