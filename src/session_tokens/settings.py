@@ -84,6 +84,7 @@ PAGE_LIMIT_MAX = 500
 RECORDS_LIMIT_MAX = 1_000_000
 """How many records one call may be told to sweep or to hand over."""
 ENDED_RETENTION_MS = 3_600_000
+GRACE_MS_MAX = 3_600_000
 """How long the id of an ended session is still answered with ``SessionEnded``."""
 CLEANING_BATCH = 500
 """How many tokens of one ended session are cleaned in one transaction, or join a session that was opened."""

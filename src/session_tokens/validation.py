@@ -15,6 +15,7 @@ from .records import JSON
 from .settings import (
     AUDIENCES_MAX,
     DURATION_MS_MAX,
+    GRACE_MS_MAX,
     IDEMPOTENCY_KEY_BYTES_MAX,
     JSON_DEPTH_MAX,
     LABEL_BYTES_MAX,
@@ -391,6 +392,14 @@ def version_of(name: str, given: object) -> int | None:
     if not 0 <= given <= INTEGER_MAX:
         raise InvalidInput(f"{name} is a number that a record has shown you")
     return given
+
+
+def grace_of(given: Duration | None) -> int | None:
+    """Return for how long a previous secret is good, in milliseconds: up to an hour; ``None``: not at all."""
+    grace_ms = duration_ms("grace", given)
+    if grace_ms is not None and grace_ms > GRACE_MS_MAX:
+        raise InvalidInput("grace is at most an hour: it is for requests that are under way; a few seconds will do")
+    return grace_ms
 
 
 def limit_of(given: object, limit_max: int = PAGE_LIMIT_MAX) -> int:

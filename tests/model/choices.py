@@ -51,6 +51,10 @@ def when_sessions_live(machine: MachineCore) -> bool:
     return bool(machine.model.living_sessions())
 
 
+def when_secrets_are_former(machine: MachineCore) -> bool:
+    return bool(machine.former_secrets_now())
+
+
 def when_tokens_live(machine: MachineCore) -> bool:
     return bool(machine.model.living_tokens())
 

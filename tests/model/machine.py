@@ -26,6 +26,7 @@ from tests.model.choices import (
     when_all_stores_are_durable,
     when_commands_are_kept,
     when_owners_are_disabled,
+    when_secrets_are_former,
     when_sessions_are_detached,
     when_sessions_live,
 )
@@ -60,9 +61,22 @@ class SessionsAndTokens(TokenRules):
             self.move_to(self.model.now + wait_ms)
 
     @precondition(when_sessions_live)
-    @rule(key=session_keys)
-    def rotate_session(self, key: str) -> None:
-        self.give("rotate_session", key)
+    @rule(key=session_keys, grace=st.sampled_from([None, 1_000, 5_000, 60_000]), times=st.integers(1, 6))
+    def rotate_session(self, key: str, grace: int | None, times: int) -> None:
+        """With grace also again, and so often that the oldest secrets are forgotten."""
+        for _ in range(1 if grace is None else times):
+            issued = self.give("rotate_session", key, **({} if grace is None else {"grace": grace}))
+            if times > 2 and isinstance(issued, dict):
+                key = issued["secret"]
+
+    @precondition(when_secrets_are_former)
+    @rule(key=drawn("former_secrets_now"), renewed=st.booleans())
+    def use_a_former_secret(self, key: str, renewed: bool) -> None:
+        """It is good for a while, and then ends the session."""
+        if renewed:
+            self.give("rotate_session", key, grace=5_000)
+        else:
+            self.give("verify_session", key)
 
     @precondition(when_sessions_live)
     @rule(key=session_keys, twice=st.booleans())
@@ -199,8 +213,10 @@ class SessionsAndTokens(TokenRules):
             return
         self.same_listing("list_sessions", 500, {})
         self.same_listing("list_tokens", 500, {})
+        stolen = self.model.stolen_secrets()  # to look with one of these would end a session
         for world in self.worlds:
-            for name, string in [*world.strings.items(), *world.strangers.items(), ("", "")]:
+            strings = [(name, string) for name, string in world.strings.items() if name not in stolen]
+            for name, string in [*strings, *world.strangers.items(), ("", "")]:
                 for command in ("verify_session", "verify_token", "get_session", "get_token"):
                     quietly = {"touch": False} if command == "verify_session" else {}
                     got = world.in_model_terms(getattr(world.store, command)(string, **quietly))
@@ -210,4 +226,5 @@ class SessionsAndTokens(TokenRules):
     @invariant()
     def invariants_hold(self) -> None:
         for watch in getattr(self, "watches", []):
+            watch.left_alone = self.model.stolen_secrets()
             watch.check(self.most_sessions)

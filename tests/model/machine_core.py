@@ -114,12 +114,16 @@ class MachineCore(RuleBasedStateMachine):
     def detached_keys_now(self) -> list[str]:
         return [session.id for session in self.model.living_sessions() if session.detached_at is not None]
 
+    def former_secrets_now(self) -> list[str]:
+        return [secret for session in self.model.living_sessions() for secret, _ in session.former]
+
     def deadlines_now(self) -> list[int]:
         """All instants to come at which something will change by itself."""
         ends = [at for session in self.model.living_sessions() for at, _ in self.model.session_deadlines(session)]
         ends += [at for token in self.model.living_tokens() for at in self.model.token_deadlines(token)]
         ends += [loan.until for _, loan in self.model.living_loans() if loan.until is not None]
         ends += [token.reserved_until for token in self.model.living_tokens() if token.reserved_until is not None]
+        ends += [until for session in self.model.living_sessions() for _, until in session.former]
         ends += [s.last_seen_at + s.idle_timeout // 16 for s in self.model.living_sessions() if s.idle_timeout]
         return sorted({at for at in ends if at > self.model.now}) or [self.model.now + 1]
 

@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 RETENTION_MS = 3_600_000  # how long an ended session is still known by its id
 LIVING_MAX = 10_000  # sessions of one owner, whatever the settings say
 SESSION_FIELDS = (
-    "id owner created_at last_seen_at idle_timeout max_age detachable detached_at label data version".split()
-)
+    "id owner created_at last_seen_at idle_timeout max_age detachable detached_at label data version "
+    "rotated_at secret_until"
+).split()
 TOKEN_FIELDS = (
     "id kind owner session_id value epoch price currency gift tag uses_left reserved_for reserved_until borrower"
 ).split()
@@ -23,6 +24,7 @@ NOT_OFFERED: dict[str, Any] = {
     "listed": False, "price": None, "currency": None, "gift": False, "reserved_for": None, "reserved_until": None,
 }  # fmt: skip
 LOANS_MAX = 16  # living loans of one token
+FORMER_MAX = 4  # secrets of a session before its present one that are still known
 Record = dict[str, Any]
 
 
@@ -134,11 +136,26 @@ class NaiveSessions:
 
     def session_of(self, key: str) -> Thing:
         for session in self.living_sessions():
-            if key in (session.id, session.secret):
+            if key in (session.id, session.secret) or self.good_until(session, key) is not None:
                 return session
+        self.end_stolen(key)
         if key in self.sessions and self.now < self.sessions[key].ended_at + RETENTION_MS:
             raise Refusal("SessionEnded")
         raise Refusal("UnknownSession")
+
+    def good_until(self, session: Thing, secret: str) -> int | None:
+        """Return until when a former secret is good; `None` for one that is not."""
+        return next((until for former, until in session.former if former == secret and self.now < until), None)
+
+    def stolen_secrets(self) -> list[str]:
+        """Return the former secrets whose use ends a session."""
+        living = [s for s in self.living_sessions() if s.detached_at is None]
+        return [secret for session in living for secret, until in session.former if until <= self.now]
+
+    def end_stolen(self, key: str) -> None:
+        for session in self.living_sessions():
+            if key in self.stolen_secrets() and key in dict(session.former):
+                self.end_now(session, "theft")
 
     def token_of(self, key: str) -> Thing:
         for token in self.living_tokens():
@@ -190,6 +207,7 @@ class NaiveSessions:
             id=f"s{len(self.sessions) + 1}", owner=owner, created_at=max(self.now, 1 + max(others, default=0)),
             opened_at=self.now, last_seen_at=self.now, detached_at=None,
             ended_at=None, version=1, changed={}, secrets=0, secret=None,
+            former=[], rotated_at=None, secret_until=None,
             **{"data": {}, "label": None, "detachable": False} | general | options,
         )  # fmt: skip
         self.sessions[session.id] = session
@@ -216,19 +234,26 @@ class NaiveSessions:
         return sorted(living, key=lambda s: (s.detached_at is not None, s.created_at))[: len(living) - cap + 1]
 
     def verify_session(self, secret: str, *, touch: bool = True) -> Record | None:
+        self.end_stolen(secret)
         for session in self.living_sessions():
-            if session.secret == secret:
+            until = self.good_until(session, secret)
+            if session.secret == secret or until is not None:
                 unseen = self.now - session.last_seen_at
                 if touch and session.idle_timeout is not None and unseen >= session.idle_timeout / 16:
                     session.last_seen_at = self.now
-                return self.session_record(session)
+                return self.session_record(session) | {"secret_until": until}
         return None
 
-    def rotate_session(self, key: str) -> Record:
+    def rotate_session(self, key: str, *, grace: int | None = None) -> Record:
         session = self.session_of(key)
         if session.detached_at is not None:
             raise Refusal("Conflict")
+        if grace is not None and self.good_until(session, key) is not None:
+            return self.session_record(session) | {"secret": session.secret}
         self.say("session_rotated", session.id)
+        session.rotated_at = None if grace is None else self.now
+        former = [] if grace is None else [*session.former, (session.secret, self.now + grace)]
+        session.former = former[-FORMER_MAX:]
         return self.with_new_secret(session)
 
     def detach_session(self, key: str) -> Record:
@@ -237,6 +262,7 @@ class NaiveSessions:
             if not session.detachable:
                 raise Refusal("NotDetachable")
             session.detached_at, session.secret = self.now, None
+            session.former, session.rotated_at = [], None
             self.say("session_detached", session.id)
         return self.session_record(session)
 

@@ -14,7 +14,16 @@ from session_tokens import Issued, Session, SessionTokens, SessionTokensError, S
 from session_tokens.clock import ManualClock
 from tests.model.naive import SESSION_FIELDS, TOKEN_FIELDS, NaiveTokens, Record
 
-DURATIONS = ("idle_timeout", "max_age", "detached_timeout", "timeout", "token_timeout", "disownment_timeout", "until")
+DURATIONS = (
+    "idle_timeout",
+    "max_age",
+    "detached_timeout",
+    "timeout",
+    "token_timeout",
+    "disownment_timeout",
+    "until",
+    "grace",
+)
 KEYS = ("session_key", "session", "except_session")
 FIRST_IS_A_KEY = frozenset({
     "verify_session", "rotate_session", "detach_session", "attach_session", "change_session", "update_session_data",

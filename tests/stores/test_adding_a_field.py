@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from session_tokens.stores.common.migrations import NEWEST
 from tests.helpers.project import copy_of_source
 
 SERVERS = ["memory", "sqlite", "postgres", "valkey", "mariadb"]
@@ -26,8 +27,8 @@ EDITS = {
 """The field of a service key in its record, and its column."""
 MIGRATION = {
     "stores/common/migrations.py": (
-        '(Migration(1, "tables"),)',
-        '(Migration(1, "tables"), Migration(2, "colour of keys", (("service key", "colour"),)))',
+        ")\nNEWEST: Final",
+        f'    Migration({NEWEST + 1}, "colour of keys", (("service key", "colour"),)),\n)\nNEWEST: Final',
     ),
 }
 

@@ -593,6 +593,8 @@ export interface RotateKey {
 
 /** Give a session a new secret. */
 export interface RotateSession {
+  /** Seconds for which the old secret stays good, up to an hour; its use after that ends the session. With the old secret as the key, the same new one is answered again. null: it is dead at once. */
+  grace?: number | null;
   /** Whether its owner has just proved who they are. */
   authenticated?: boolean;
   /** How surely the owner has just proved who they are (OpenID Connect Core 1.0). */
@@ -638,6 +640,10 @@ export interface SessionShape {
   data: Record<string, unknown>;
   version: number;
   client_id: string | null;
+  /** When it got its present secret, if that was with grace. */
+  rotated_at: number | null;
+  /** Until when the secret is good that was verified, if that is a previous one. */
+  secret_until: number | null;
 }
 
 /** Keep a general setting with the store. */

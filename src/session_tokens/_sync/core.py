@@ -36,7 +36,8 @@ from ..rules import events as event_rules
 from ..rules.audit import Audited, audited, begin_audit, head_queries, heads_in
 from ..rules.idempotency import Ticket, once
 from ..rules.listing import stretch, what_follows
-from ..rules.lookup import Key
+from ..rules.lookup import Key, Stolen
+from ..rules.rotation import end_stolen_session
 from ..settings import DEFAULTS, FROM_DB, RECORDS_LIMIT_MAX, UNSET, Policy, Settings
 from ..stored_settings import STORED, settings_in, settings_kept
 from ..sweeper import PassedOver, ThreadSweeper
@@ -309,6 +310,9 @@ class SyncCore:
         except (UnknownSession, UnknownToken):
             self.store.insist_on_peppers_now()
             raise
+        except Stolen as stolen:
+            self._run(end_stolen_session, stolen.id, stolen.former_id)
+            raise UnknownSession("no living session answers to that key; open a new one") from None
 
     def _do(
         self, command: str, idempotency_key: str | None, request: Sequence[object], rule: Rule[T], *args: object
@@ -357,7 +361,7 @@ class SyncCore:
         try:
             return secret_of(prefix, self._keyring.derive(key_id, ascii((command, key, nonce)).encode("ascii")))
         except KeyError:
-            raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
+            raise CorruptRecord(f"that secret was made with the pepper {key_id}; give it to open()") from None
 
 
 def run_audited(store: BlockingStore, audit: Audit, rule: Rule[T], *args: object) -> T:

@@ -182,6 +182,9 @@ class SyncPassingCommands(SyncTokenCommands):
         while len(ids) < wanted:
             now, (named, found) = self.store.read_now([whose, Scan("waiting", after, wanted, tag=tag)])
             session: Session | None = named.value[0]
+            if session is not None and session.former_of is not None:
+                whose = Get("session", session.former_of)
+                continue
             if session is None:
                 return []
             ids += pool.claimable([waiting.token for waiting in found.value], session.owner, now)

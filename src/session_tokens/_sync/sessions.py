@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, get_args
 
 from .. import validation as inputs
@@ -19,8 +19,8 @@ from ..rules import sessions as rules
 from ..rules.expiry import Uncleaned, sweep_owner, touch_is_due
 from ..rules.listing import sessions_listed, users_sessions_listed
 from ..settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Policy, Unset, duration_ms
-from ..touching import PATIENCE_S
-from .core import CHUNK, SyncCore
+from .core import CHUNK
+from .session_secrets import SyncSecretCommands
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ log = logging.getLogger("session_tokens.sessions")
 REASONS = frozenset(get_args(Reason))
 
 
-class SyncSessionCommands(SyncCore):
+class SyncSessionCommands(SyncSecretCommands):
     """Sessions and owners."""
 
     def open_session(
@@ -135,55 +135,13 @@ class SyncSessionCommands(SyncCore):
             return None
         lookups = self._keyring.lookups(secret)
         now, session, entry = self.store.find_session_now(lookups)
-        if session is None or not session.authenticates(now, entry):
+        if session is None:
             return None
+        if not session.authenticates(now, entry):
+            return None if session.former_of is None else self._by_former_secret(session, session.former_of, touch)
         if touch and (touch_is_due(session, now) or session.lookup != lookups[0]):
             return self._touched(session, lookups[0])
         return session
-
-    def _touched(self, session: Session, lookup: str) -> Session | None:
-        """Write a use of a session down; return it, ``None`` if it ended meanwhile, as it was read if that fails."""
-        if not self._touches.may_try():
-            return session
-        try:
-            return self.store.run_within_now(PATIENCE_S, rules.touch_session, session.id, lookup)
-        except StoreError as error:
-            self._touches.could_not(error)
-            return session
-
-    def rotate_session(
-        self,
-        key: str,
-        *,
-        authenticated: bool = False,
-        acr: str | None = None,
-        amr: Collection[str] = (),
-        idempotency_key: str | None = None,
-    ) -> Issued:
-        """Give a session a new secret at log-in or a change of privileges; the old one is dead at once.
-
-        Args:
-            authenticated: whether its owner has just proved who they are: restarts the idle and step-up clocks.
-            acr, amr: how they did it this time, as for ``log_in``; what was kept of the last time is gone.
-
-        Raises:
-            UnknownSession, SessionEnded: no living session answers to ``key``.
-            Conflict: it is detached; ``attach_session`` gives it a new secret.
-            InvalidInput: it is one of the service's console, which alone gives those a new secret; or ``acr`` or
-                ``amr`` without ``authenticated``.
-        """
-        named = self._session_key(key)
-        proven = inputs.flag_of("authenticated", authenticated)
-        how = inputs.class_of(acr), inputs.methods_of(amr)
-        if not proven and how != (None, None):
-            raise InvalidInput("acr and amr say how the owner has just proved who they are; give authenticated=True")
-        return self._reissue(
-            "rotate_session",
-            idempotency_key,
-            (named, proven, *how),
-            rules.rotate_session,
-            lambda lookup, kind: (named, lookup, proven, kind, self._own_owners, *how),
-        )
 
     def detach_session(self, key: str, *, idempotency_key: str | None = None) -> Session:
         """Log a detachable session out but let it and its tokens go on; its secret is dead. Twice changes nothing.
@@ -194,46 +152,6 @@ class SyncSessionCommands(SyncCore):
         """
         named = self._session_key(key)
         return self._do("detach_session", idempotency_key, (named,), rules.detach_session, named)
-
-    def attach_session(self, id: str, *, idempotency_key: str | None = None) -> Issued:
-        """Log a detached session in again: a new secret, its idle clock restarted.
-
-        Args:
-            id: its public id; the old secret is dead and names nothing.
-
-        Raises:
-            UnknownSession, SessionEnded: no living session has that id.
-            Conflict: it is attached.
-            InvalidInput: as ``rotate_session``.
-        """
-        named = self._session_key(id)
-        if not isinstance(named, str):
-            raise UnknownSession("a session is attached by its id; the secret died when it was detached")
-        return self._reissue(
-            "attach_session",
-            idempotency_key,
-            (named,),
-            rules.attach_session,
-            lambda lookup, kind: (named, lookup, kind, self._own_owners),
-        )
-
-    def _reissue(
-        self,
-        command: str,
-        idempotency_key: str | None,
-        request: Sequence[object],
-        rule: Rule[Session],
-        args_with: Callable[[str, str], tuple[object, ...]],
-    ) -> Issued:
-        """Give a session a new secret of the kind that it has, which its record knows."""
-
-        def issued(kind: str) -> Issued:
-            return self._issue(command, idempotency_key, request, kind, rule, lambda lookup: args_with(lookup, kind))
-
-        try:
-            return issued(self._secret_kind)
-        except rules.OtherKind as other:
-            return issued(other.kind)
 
     def change_session(
         self,

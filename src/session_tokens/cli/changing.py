@@ -15,10 +15,11 @@ TOKEN_CHANGES = ("timeout", "disownment_timeout", "value")
 
 
 def rotate(options: Namespace) -> int:
-    """Give a session a new secret and print it; the old one is dead."""
+    """Give a session a new secret and print it; the old one is dead, or good for a grace."""
     with opened(options) as tokens:
         rotated = tokens.rotate_session(
             options.id,
+            grace=options.grace,
             authenticated=options.authenticated,
             acr=options.acr,
             amr=options.amr,

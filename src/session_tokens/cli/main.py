@@ -158,6 +158,9 @@ def _token_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
 def _changing_commands(command: Callable[[str, str, str], ArgumentParser]) -> None:
     rotate = command("rotate", "changing:rotate", "give a session a new secret; prints it once")
     rotate.add_argument("id", metavar="SESSION_ID")
+    rotate.add_argument(
+        "--grace", type=duration, metavar="DURATION", help="how long the old secret is good all the same"
+    )
     rotate.add_argument("--authenticated", action="store_true", help="its owner has just proved who they are")
     _proof_options(rotate)
     rotate.add_argument("--idempotency-key", metavar="KEY")

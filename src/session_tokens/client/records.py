@@ -12,6 +12,7 @@ from typing import Any
 from ..clock import NEVER
 from ..events import Event
 from ..records.details import Offer, TokenDetails
+from ..records.rotation import Rotation
 from ..records.session import Session, SessionDetails
 from ..records.token import Token, TokenKind
 
@@ -49,6 +50,7 @@ def session_of(answer: Answer, clock: ServiceClock) -> Session:
         data_text=_text(answer["data"]),
         acr=answer.get("acr"),
         amr_text=_text(answer["amr"]) if answer.get("amr") else None,
+        rotation=_rotation_of(answer.get("rotated_at"), answer.get("secret_until")),
     )
     return Session(
         answer["id"], answer["owner"], None, answer["created_at"], answer["last_seen_at"], answer["authenticated_at"],
@@ -56,6 +58,10 @@ def session_of(answer: Answer, clock: ServiceClock) -> Session:
         _ms(answer["detached_timeout"]), answer["detachable"], answer["detached_at"], None, None, 0, 0,
         answer["version"], details, answer["client_id"], None, clock,
     )  # fmt: skip
+
+
+def _rotation_of(rotated_at: int | None, secret_until: int | None) -> Rotation | None:
+    return None if rotated_at is None else Rotation(at=rotated_at, presented_until=secret_until)
 
 
 def token_of(answer: Answer) -> Token:

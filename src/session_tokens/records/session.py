@@ -15,6 +15,7 @@ from ..crypto.minting import SESSION_SECRET
 from ..errors import ReauthenticationRequired
 from ..settings import Duration, duration_ms
 from .read_only import read_only
+from .rotation import Rotation
 
 JSON = str | int | float | bool | None | list["JSON"] | dict[str, "JSON"]
 """Any JSON value."""
@@ -142,6 +143,7 @@ class SessionDetails(NamedTuple):
         timed_from: since when the maximum age counts that an application gave it in its life, in milliseconds;
             ``None`` where none was given since its opening.
         db_hash: the hash that an application's own DB made of the session, for ``TokenTables`` over such a DB.
+        rotation: how it came to its present secret, where that was with grace.
     """
 
     label: str | None = None
@@ -157,6 +159,7 @@ class SessionDetails(NamedTuple):
     amr_text: str | None = None
     timed_from: int | None = None
     db_hash: str | None = None
+    rotation: Rotation | None = None
 
 
 DATA_REMEDY = (
@@ -303,6 +306,43 @@ class Session(_SessionAtHand):
         return self.details.secret_kind or SESSION_SECRET
 
     @property
+    def rotated_at(self) -> int | None:
+        """When it got its present secret by a rotation with grace, in milliseconds; ``None`` in any other way."""
+        rotation = self.details.rotation
+        return None if rotation is None or rotation.of is not None else rotation.at
+
+    @property
+    def secret_until(self) -> int | None:
+        """Until when the secret is good with which it was just verified, in milliseconds, if that is a previous one.
+
+        Give the client the present secret then: ``rotate_session`` with the previous one and ``grace`` returns it.
+        ``None`` for the present secret, which is good for as long as the session is.
+        """
+        rotation = self.details.rotation
+        return None if rotation is None else rotation.presented_until
+
+    @property
+    def secret_since(self) -> int:
+        """Since when it has its present secret, as far as is known: its log-in or a later rotation with grace."""
+        return max(self.authenticated_at, self.rotated_at or 0)
+
+    @property
+    def former_of(self) -> str | None:
+        """The id of the session of which this is no more than a previous secret; ``None`` for a session."""
+        rotation = self.details.rotation
+        return None if rotation is None else rotation.of
+
+    def former_until(self, id: str) -> int | None:
+        """Return until when a previous secret is good that leads to the record of that id; ``None``: it is unknown."""
+        rotation = self.details.rotation
+        return None if rotation is None else rotation.until_of(id)
+
+    def presented(self, until: int) -> Session:
+        """Return the session as it is answered to a previous secret that is good until then."""
+        rotation = (self.details.rotation or Rotation())._replace(presented_until=until)
+        return self.replace(details=self.details._replace(rotation=rotation))
+
+    @property
     def label(self) -> str | None:
         """A name for the owner to tell sessions apart."""
         return self.details.label
@@ -385,6 +425,8 @@ class Session(_SessionAtHand):
             "data": json.loads(self.details.data_text),
             "version": self.version,
             "client_id": self.client_id,
+            "rotated_at": self.rotated_at,
+            "secret_until": self.secret_until,
         }
 
     @property

@@ -8,6 +8,7 @@ from ..contract.transaction import Transaction, reads
 from ..events import SESSION_ENDED, TOKEN_ENDED
 from ..records import BOUND, OwnerEntry, Session, Token
 from ..settings import Policy
+from .former_secrets import sweep_former, without_former
 from .lookup import lasts, lives, only_ends
 
 TOUCH_PARTS = 16
@@ -146,6 +147,10 @@ def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
     session = tx.session(id)
     if session is None or (session.ended_at is not None and session.sweep_at > tx.now):
         return False
+    if session.former_of is not None:
+        sweep_former(tx, session)
+        only_ends(tx)
+        return True
     entry = tx.entry(session.owner)
     if session.alive(tx.now, entry):
         if entry is None and session.needs_entry:
@@ -205,7 +210,8 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
         kept: Session | None = ended
     else:
         forget_at = ended_at + policy.ended_retention_ms
-        details = ended.details if successor is None else ended.details._replace(successor=None, moves=0)
+        details = without_former(tx, ended)
+        details = details if successor is None else details._replace(successor=None, moves=0)
         kept = None if forget_at <= tx.now else ended.replace(sweep_at=forget_at, details=details)
     if kept is not stored:
         tx.put_session(stored, kept)

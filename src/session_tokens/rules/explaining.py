@@ -35,7 +35,7 @@ def when(at: int) -> str:
 def explained_session(id: str, now: int, found: SessionResult) -> Explanation:
     """Explain what a store knows of a session, ended ones too."""
     session, entry = found
-    if session is None:
+    if session is None or session.former_of is not None:
         return unknown(id)
     if session.alive(now, entry):
         return _living_session(session)
@@ -63,9 +63,14 @@ def _living_session(session: Session) -> Explanation:
             (f"It was detached at {when(session.detached_at)}.", said, ends),
         )  # fmt: skip
     opened = f"It was opened at {when(session.opened_at)} and last used at about {when(session.last_seen_at)}."
+    secret = "A secret that is refused is not its present one: rotating and attaching make a new one."
+    if session.rotated_at is not None:
+        secret = (
+            f"It got its present secret at {when(session.rotated_at)}; one before that still opens it for a grace, and "
+            "ends it when it is used after that."
+        )
     return Explanation(
-        session.id, "session", "active", None, session.opened_at, session.owner,
-        (opened, ends, "A secret that is refused is not its present one: rotating and attaching make a new one."),
+        session.id, "session", "active", None, session.opened_at, session.owner, (opened, ends, secret)
     )  # fmt: skip
 
 

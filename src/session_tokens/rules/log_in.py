@@ -13,7 +13,7 @@ from ..events import SESSION_ENDED, TOKEN_TRANSFERRED
 from ..records import JSON, Session, SessionDetails
 from ..settings import Policy
 from .expiry import end_session, replace_session
-from .lookup import Key, lasts, lives, session_queries
+from .lookup import Key, Stolen, lasts, lives, of_secret, session_queries
 from .reserved import is_anonymous
 from .sessions import Opening, open_session, opening_queries
 
@@ -39,7 +39,8 @@ def log_in(
     The session before, if it lives, ends: its session-bound tokens too. Of a visitor, or of the same owner, it is
     ``replaced``: its data is carried over and its transferable tokens are in the new session, with their secrets; of
     a visitor they come into the user's hands (epoch + 1). Of another owner it is a ``logout``: nothing is carried over,
-    its transferable tokens become unassigned. One that is over, or unknown, hinders no log-in.
+    its transferable tokens become unassigned; and of one that a previous secret names after its grace, a ``theft``. One
+    that is over, or unknown, hinders no log-in.
 
     Args:
         former: the session before: its id, or what its secret is looked up by (empty: there is none).
@@ -52,7 +53,7 @@ def log_in(
         AlreadyExists: another session has the secret; it is never adopted.
         InvalidInput: the data would be too large.
     """
-    stored = _former(tx, former)
+    stored, is_stolen = _former(tx, former)
     for lookup in lookups:
         present = tx.session_by_lookup(lookup)
         if present is not None and (stored is None or present.id != stored.id):
@@ -65,11 +66,14 @@ def log_in(
         else:
             end = stored.end(tx.now, entry)
             end_session(tx, stored, end.at, end.reason)
-    is_carried = leaving is not None and (leaving.owner == opening.owner or is_anonymous(leaving.owner))
+    is_known = leaving is not None and (leaving.owner == opening.owner or is_anonymous(leaving.owner))
+    is_carried = is_known and not is_stolen
     carried: dict[str, JSON] = json.loads(leaving.details.data_text) if leaving is not None and is_carried else {}
     details = _with_data(opening.details, carried, changes, policy.max_data_bytes)
     if leaving is not None:  # before the opening: both may have the same secret, one after the other
-        if leaving.owner == opening.owner:
+        if is_stolen:
+            end_session(tx, leaving, tx.now, "theft")
+        elif leaving.owner == opening.owner:
             replace_session(tx, policy, leaving, opening.id)
         elif is_carried:
             _hand_over(tx, leaving, opening)
@@ -96,12 +100,19 @@ def _with_data(
     return details._replace(data_text=data_text, data_versions=dict.fromkeys(carried, 1))
 
 
-def _former(tx: Transaction, key: Key) -> Session | None:
-    """Return the session that a browser had before, dead or alive; ``None`` if it was ended or is unknown."""
+def _former(tx: Transaction, key: Key) -> tuple[Session | None, bool]:
+    """Return the session that a browser had before, dead or alive, and whether it came with a secret of long ago.
+
+    ``None`` if it was ended or is unknown.
+    """
     if isinstance(key, str):
         session = tx.session(key)
-        return session if session is not None and session.ended_at is None else None
-    return next(filter(None, map(tx.session_by_lookup, key)), None)
+        return (session if session is not None and session.ended_at is None else None), False
+    found = next(filter(None, map(tx.session_by_lookup, key)), None)
+    try:
+        return (None if found is None else of_secret(tx, found)), False
+    except Stolen as stolen:
+        return tx.session(stolen.id), True
 
 
 def _hand_over(tx: Transaction, visitor: Session, user: Opening) -> None:

@@ -72,12 +72,27 @@ def only_ends(tx: Transaction) -> None:
     tx.changes.only_ends = True
 
 
+class Stolen(Exception):
+    """A previous secret of a living session came after its grace; nothing was done, the session is to be ended.
+
+    Attributes:
+        id: of the session.
+        former_id: of the record to which that secret leads.
+    """
+
+    def __init__(self, id: str, former_id: str) -> None:
+        super().__init__(id)
+        self.id = id
+        self.former_id = former_id
+
+
 def living_session(tx: Transaction, key: Key) -> Session:
     """Return the living session that ``key`` names; by a secret only an attached one.
 
     Raises:
         SessionEnded: it is over, with its reason (by id only, while it is remembered).
         UnknownSession: there is none.
+        Stolen: it was named by a previous secret whose grace is over.
     """
     session = tx.session(key) if isinstance(key, str) else _by_lookups(tx, key)
     if session is None:
@@ -96,7 +111,7 @@ def living_session(tx: Transaction, key: Key) -> Session:
 def _over(now: int, session: Session, entry: OwnerEntry | None) -> UnknownSession | SessionEnded:
     """Return the error for the id of a session that is over: with its reason, while it is remembered."""
     end = session.end(now, entry)
-    if now >= end.at + ENDED_RETENTION_MS:
+    if now >= end.at + ENDED_RETENTION_MS or session.former_of is not None:
         return UnknownSession("no living session answers to that key; open a new one")
     return SessionEnded(
         f"the session ended ({end.reason}); open a new one", id=session.id, reason=end.reason, at=end.at
@@ -122,8 +137,30 @@ def _by_lookups(tx: Transaction, lookups: Sequence[str]) -> Session | None:
     for lookup in lookups:
         session = tx.session_by_lookup(lookup)
         if session is not None and session.detached_at is None:
-            return session
+            return session if session.details is NO_DETAILS else of_secret(tx, session)
     return None
+
+
+def of_secret(tx: Transaction, found: Session) -> Session | None:
+    """Return the session of what a secret leads to: the very one, or that of which it is a previous secret.
+
+    Raises:
+        Stolen: it is one, and its grace is over.
+    """
+    if found.former_of is None:
+        return found
+    session = tx.session(found.former_of)
+    if session is None or not session.authenticates(tx.now, tx.entry(session.owner)):
+        return None
+    until = session.former_until(found.id)
+    if until is None:
+        return None
+    if tx.now >= until:
+        raise Stolen(session.id, found.id)
+    changes = tx.changes
+    if until < changes.not_after:
+        changes.not_after = until
+    return session
 
 
 def followed(tx: Transaction, stored: Token) -> tuple[Token, Session | None]:

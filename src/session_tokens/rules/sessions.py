@@ -40,8 +40,10 @@ from .expiry import (
     replace_session,
     touch_is_due,
 )
-from .lookup import Key, lasts, lives, living_session, only_ends, session_queries
+from .former_secrets import without_former
+from .lookup import Key, Stolen, lasts, lives, living_session, only_ends, session_queries
 from .reserved import may_have_new_secret
+from .rotation import OtherKind, end_stolen_session
 
 
 class Opening:
@@ -188,15 +190,21 @@ def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
     clean_up(tx, policy, former, ended)
 
 
-@reads(lambda id, lookup: [Get("session", id)])
-def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
+@reads(lambda id, lookup, read_under=None: [Get("session", id)])
+def touch_session(tx: Transaction, id: str, lookup: str, read_under: str | None = None) -> Session | None:
     """Write down that an attached living session was used, and under which current pepper its secret is looked up.
 
     Return the session, ``None`` if it no longer authenticates. No event, and the version stays.
+
+    Args:
+        lookup: the present secret's look-up key under the current pepper.
+        read_under: the one under which it was found. Where it has got another secret since, nothing is written.
     """
     session = tx.session(id)
     if session is None or session.detached_at is not None or not lives(tx, session, tx.entry(session.owner)):
         return None
+    if read_under is not None and session.lookup not in (lookup, read_under):
+        return None if session.details.rotation is None else session  # with grace, the secret is good all the same
     seen_at = tx.now if touch_is_due(session, tx.now) else session.last_seen_at
     deadline = attached_deadline(session.opened_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
     if seen_at == session.last_seen_at and lookup == session.lookup:
@@ -206,18 +214,6 @@ def touch_session(tx: Transaction, id: str, lookup: str) -> Session | None:
     )
     tx.put_session(session, touched)
     return touched
-
-
-class OtherKind(Exception):
-    """A new secret was minted for a session whose secrets are of another kind; nothing was changed.
-
-    Attributes:
-        kind: how its secrets begin.
-    """
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
 
 
 @reads(lambda key, lookup, authenticated, kind=None, own="", acr=None, amr_text=None: session_queries(key))
@@ -231,7 +227,7 @@ def rotate_session(
     acr: str | None = None,
     amr_text: str | None = None,
 ) -> Session:
-    """Give a session a new secret, the old one dead at once.
+    """Give a session a new secret, the old one and those before it dead at once.
 
     Args:
         authenticated: whether its owner has just proved who they are, which restarts idle and step-up clocks.
@@ -252,12 +248,13 @@ def rotate_session(
         raise Conflict("a detached session has no secret to rotate; attach_session() gives it one", id=session.id)
     seen_at = tx.now if authenticated else session.last_seen_at
     deadline = attached_deadline(session.opened_at, session.max_age_ms, seen_at, session.idle_timeout_ms)
+    details = without_former(tx, session)
     rotated = session.replace(
         lookup=lookup,
         version=session.version + 1,
         last_seen_at=seen_at,
         authenticated_at=tx.now if authenticated else session.authenticated_at,
-        details=session.details._replace(acr=acr, amr_text=amr_text) if authenticated else session.details,
+        details=details._replace(acr=acr, amr_text=amr_text) if authenticated else details,
         deadline=deadline,
         sweep_at=look_at(session, deadline),
     )
@@ -286,6 +283,7 @@ def detach_session(tx: Transaction, key: Key) -> Session:
         deadline=deadline,
         sweep_at=look_at(session, deadline),
         version=session.version + 1,
+        details=without_former(tx, session),
     )
     tx.put_session(session, detached)
     tx.note((SESSION_DETACHED, detached, None))
@@ -435,6 +433,9 @@ def destroy_session(tx: Transaction, key: Key, reason: str, version: int | None)
     try:
         session = living_session(tx, key)
     except (UnknownSession, SessionEnded):
+        return False
+    except Stolen as stolen:
+        end_stolen_session(tx, stolen.id, stolen.former_id)
         return False
     _check_version(session.version, version)
     end_session(tx, session, tx.now, reason)

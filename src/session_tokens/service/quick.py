@@ -29,7 +29,7 @@ from .callers import Callers
 from .exchange import COMMON, JSON_TYPE, Exchange, new_request_id
 from .introspected import told_of_session, told_of_token
 from .metrics import Metrics
-from .verifying import is_loan, session_in, token_in, use_is_due, verification
+from .verifying import is_former_secret, is_loan, session_in, token_in, use_is_due, verification
 
 log = logging.getLogger("session_tokens.service")
 
@@ -172,7 +172,9 @@ def _told(asked: _Asked, snapshot: Snapshot) -> bytes | None:
     """Return the body of an answer to a key that may ask; ``None`` where more is to be read, or written."""
     if asked.secret.startswith(TOKEN_SECRET):
         return None if is_loan(snapshot) else told_of_token(token_in(snapshot))
-    return None if use_is_due(asked.queries, snapshot) else told_of_session(session_in(snapshot))
+    if use_is_due(asked.queries, snapshot) or is_former_secret(snapshot):
+        return None
+    return told_of_session(session_in(snapshot))
 
 
 def _is_plain(key: ServiceKey) -> bool:

@@ -145,7 +145,7 @@ async def end_session(call: Call) -> Snapshot:
 
 
 async def rotate_session(call: Call) -> Snapshot:
-    """Give a session a new secret at log-in or a change of privileges; the old one is dead at once."""
+    """Give a session a new secret; the old one is dead at once, or after a grace, when its use ends the session."""
     issued = await call.tokens.rotate_session(
         await _applications_session_id(call),
         **given(call.body),

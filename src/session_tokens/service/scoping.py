@@ -141,6 +141,8 @@ class Scopes:
             return None
         _, found = await self._tokens.store.read(queries)
         record: Session | Token | None = next((one.value[0] for one in found if one.value[0] is not None), None)
+        if isinstance(record, Session) and record.former_of is not None:
+            return await self._record(record.former_of)
         return record
 
     async def _maker_of(self, client_id: str | None) -> Scope:

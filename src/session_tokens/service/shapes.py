@@ -24,6 +24,13 @@ HowSurely = Annotated[
     str | None, Meta(description="How surely the owner has just proved who they are (OpenID Connect Core 1.0).")
 ]
 Methods = Annotated[list[str], Meta(description="By which methods, such as pwd and otp (RFC 8176).")]
+Grace = Annotated[
+    int | float | None,
+    Meta(
+        description="Seconds for which the old secret stays good, up to an hour; its use after that ends the session. "
+        "With the old secret as the key, the same new one is answered again. null: it is dead at once."
+    ),
+]
 Secret = Annotated[str, Meta(description="The bearer string: shown this once and kept nowhere.")]
 
 
@@ -63,6 +70,7 @@ class ChangeSession(Body):
 class RotateSession(Body):
     """Give a session a new secret."""
 
+    grace: Grace = None
     authenticated: Annotated[bool, Meta(description="Whether its owner has just proved who they are.")] = False
     acr: HowSurely = None
     amr: Methods = []
@@ -238,6 +246,10 @@ class SessionShape(Struct, kw_only=True):
     data: dict[str, Any]
     version: int
     client_id: str | None
+    rotated_at: Annotated[Instant | None, Meta(description="When it got its present secret, if that was with grace.")]
+    secret_until: Annotated[
+        Instant | None, Meta(description="Until when the secret is good that was verified, if that is a previous one.")
+    ]
 
 
 class TokenShape(Struct, kw_only=True):

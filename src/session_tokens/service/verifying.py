@@ -63,13 +63,19 @@ async def verified_session(
     """As ``verify_session``, on the answer to ``verification`` where there is one.
 
     Where the use has to be written down, it is verified by itself: its idle clock starts anew, or the secret is under
-    an older pepper.
+    an older pepper; and where it is a previous secret.
     """
-    if snapshot is None or not queries:
+    if snapshot is None or not queries or is_former_secret(snapshot):
         return await tokens.verify_session(secret, touch=touch)
     if touch and use_is_due(queries, snapshot):
         return await tokens.verify_session(secret)
     return session_in(snapshot)
+
+
+def is_former_secret(snapshot: Snapshot) -> bool:
+    """Whether the answer to ``verification`` is what a previous secret leads to: its session has to be read too."""
+    session = snapshot.found[0].value.session
+    return session is not None and session.former_of is not None
 
 
 def use_is_due(queries: Sequence[Query], snapshot: Snapshot) -> bool:

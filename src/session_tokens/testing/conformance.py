@@ -194,6 +194,7 @@ from .checks.moving import EndingChecks, MovingChecks
 from .checks.passing import PassingChecks
 from .checks.queries import OtherQueryChecks, SessionQueryChecks, TokenQueryChecks
 from .checks.races import RaceChecks
+from .checks.rotation import RotationChecks
 from .checks.sessions import SessionChecks
 from .checks.threads import ThreadChecks
 from .checks.tokens import TokenChecks
@@ -214,6 +215,7 @@ class StoreConformance(
     IndexChecks,
     UnreadableChecks,
     SessionChecks,
+    RotationChecks,
     LogInChecks,
     TokenChecks,
     MovingChecks,

@@ -184,7 +184,7 @@ async def session_page(view: View) -> Child | Response:
 
 def about(session: Session, view: View) -> Html:
     """Return what there is to know of a session."""
-    methods = ", ".join(session.amr)
+    methods, rotated_at = ", ".join(session.amr), session.rotated_at
     proven: Child = [moment(session.authenticated_at, view), h("br"), f"{session.acr or ''} {methods}".strip() or None]
     return facts(
         [
@@ -199,6 +199,7 @@ def about(session: Session, view: View) -> Html:
             ("Idle timeout", seconds(session.idle_timeout)),
             ("Maximum age", seconds(session.max_age)),
             ("Detached timeout", seconds(session.detached_timeout)),
+            ("Rotated with grace", "never" if rotated_at is None else moment(rotated_at, view)),
             ("Detachable", "yes" if session.detachable else "no"),
             ("Opened by key", _key(session.client_id)),
             ("Version", session.version),

@@ -178,6 +178,7 @@ _SESSION: Final = _columns("""
     amr                     text?
     timed_from              number?
     db_hash                 text?
+    rotation                text?
 """)
 _TOKEN: Final = _columns("""
     id                      name

@@ -40,7 +40,10 @@ class Migration(NamedTuple):
             yield table, name, f"ALTER TABLE {table} ADD COLUMN {name} {dialect.types[column.type]}"
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (Migration(1, "tables"),)
+MIGRATIONS: Final[tuple[Migration, ...]] = (
+    Migration(1, "tables"),
+    Migration(2, "rotation with grace", (("session", "rotation"),)),
+)
 NEWEST: Final = MIGRATIONS[-1].number
 
 

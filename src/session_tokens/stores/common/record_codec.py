@@ -28,6 +28,7 @@ from ...records import (
     TokenDetails,
     TokenKind,
 )
+from ...records.rotation import rotation_of, rotation_text
 
 Row = tuple[str | int | None, ...]
 
@@ -93,7 +94,8 @@ def session_row(session: Session) -> Row:
             else (
                 *details[:4],
                 _as_json(details.data_versions) if details.data_versions else "{}",
-                *details[5:],
+                *details[5:-1],
+                rotation_text(details.rotation),
             )
         ),
     )  # fmt: skip
@@ -144,7 +146,9 @@ def _session_details(
     if secret_kind not in (None, SHORT_SECRET) or not isinstance(data, str) or not isinstance(moves + ahead_ms, int):
         raise ValueError("a kind of secret, data or a number is none")
     versions = {} if data_versions == "{}" else json.loads(data_versions)
-    return SessionDetails(label, user_agent, address, data, versions, successor, moves, ahead_ms, secret_kind, *rest)
+    return SessionDetails(
+        label, user_agent, address, data, versions, successor, moves, ahead_ms, secret_kind, *rest[:-1]
+    )._replace(rotation=rotation_of(rest[-1]))
 
 
 def token_row(token: Token) -> Row:
