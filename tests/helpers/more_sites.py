@@ -27,10 +27,10 @@ def apart(store: SessionTokens) -> AsyncSessionTokens:
     return AsyncSessionTokens(store.store, store.settings)
 
 
-def quart_site(store: SessionTokens, gates: list[Gate]) -> Any:
+def quart_site(store: SessionTokens, gates: list[Gate], **options: Any) -> Any:
     """Make it in Quart."""
     app = quart.Quart("site")
-    interface: Any = with_quart.QuartSessionTokensInterface(apart(store))
+    interface: Any = with_quart.QuartSessionTokensInterface(apart(store), **options)
     app.session_interface = interface
 
     @app.get("/show")
@@ -72,7 +72,7 @@ def quart_site(store: SessionTokens, gates: list[Gate]) -> Any:
     return app
 
 
-def litestar_site(store: SessionTokens, gates: list[Gate]) -> Any:
+def litestar_site(store: SessionTokens, gates: list[Gate], **options: Any) -> Any:
     """Make it in Litestar."""
 
     @get("/show", sync_to_thread=False)
@@ -111,12 +111,12 @@ def litestar_site(store: SessionTokens, gates: list[Gate]) -> Any:
         await asyncio.to_thread(gates[0].wait)
         return seen
 
-    config = with_litestar.SessionTokensConfig(apart(store))
+    config = with_litestar.SessionTokensConfig(apart(store), **options)
     views = [show, untouched, put, log_in, log_out, slow_put, slow_show]
     return Litestar(views, middleware=[config.middleware], openapi_config=None, logging_config=None)
 
 
-def aiohttp_site(store: SessionTokens, gates: list[Gate]) -> web.Application:
+def aiohttp_site(store: SessionTokens, gates: list[Gate], **options: Any) -> web.Application:
     """Make it in aiohttp."""
 
     async def show(request: web.Request) -> web.Response:
@@ -151,7 +151,7 @@ def aiohttp_site(store: SessionTokens, gates: list[Gate]) -> web.Application:
         return web.json_response(seen)
 
     app = web.Application()
-    aiohttp_session.setup(app, with_aiohttp.SessionTokensStorage(apart(store)))
+    aiohttp_session.setup(app, with_aiohttp.SessionTokensStorage(apart(store), **options))
     app.add_routes(
         [
             web.get("/show", show), web.get("/untouched", untouched), web.post("/put", put),
@@ -162,7 +162,7 @@ def aiohttp_site(store: SessionTokens, gates: list[Gate]) -> web.Application:
     return app
 
 
-def bottle_site(store: SessionTokens, gates: list[Gate]) -> Any:
+def bottle_site(store: SessionTokens, gates: list[Gate], **options: Any) -> Any:
     """Make it in Bottle, which has no sessions of its own, as any application of WSGI."""
     app = bottle.Bottle()
     app.config["catchall"] = False
@@ -210,7 +210,7 @@ def bottle_site(store: SessionTokens, gates: list[Gate]) -> Any:
         gates[0].wait()
         return seen
 
-    return wsgi.SessionMiddleware(app, store)
+    return wsgi.SessionMiddleware(app, store, **options)
 
 
 @contextmanager

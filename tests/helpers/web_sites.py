@@ -12,7 +12,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -95,11 +95,13 @@ class Site:
         return finish
 
 
-def flask_site(store: SessionTokens, gates: list[Gate], **configuration: Any) -> Any:
-    """Make it in Flask, with settings of Flask's."""
+def flask_site(
+    store: SessionTokens, gates: list[Gate], *, options: Mapping[str, Any] | None = None, **configuration: Any
+) -> Any:
+    """Make it in Flask, with settings of Flask's, and options of our interface."""
     app = Flask("site")
     app.config.update(configuration)
-    app.session_interface = SessionTokensInterface(store)
+    app.session_interface = SessionTokensInterface(store, **(options or {}))
 
     @app.get("/show")
     def show() -> dict[str, Any]:

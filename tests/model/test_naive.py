@@ -154,6 +154,35 @@ def test_an_ended_session_is_known_by_its_id_for_a_while_and_its_secret_is_not()
         model.rotate_session("s1")
 
 
+def test_a_former_secret_is_good_for_its_grace_and_ends_the_session_after_it() -> None:
+    model = model_with()
+    first = model.open_session("ann")["secret"]
+    second = model.rotate_session(first, grace=1_000)["secret"]
+
+    assert model.rotate_session(first, grace=1_000)["secret"] == second
+    assert model.verify_session(first)["secret_until"] == model.now + 1_000  # type: ignore[index]
+    model.advance(model.now + 1_000)
+    assert model.stolen_secrets() == [first]
+    assert model.verify_session(second) is not None
+    with pytest.raises(Refusal, match="UnknownSession"):
+        model.rotate_session(first)
+    assert model.events[-1] == ("session_ended", "s1", "theft")
+    assert model.verify_session(second) is None
+
+
+def test_a_rotation_without_grace_and_a_detaching_forget_all_former_secrets() -> None:
+    model = model_with()
+    for forget in ("rotate_session", "detach_session"):
+        secret = model.open_session("ann", detachable=True)["secret"]
+        id = secret.partition("#")[0]
+        model.rotate_session(secret, grace=1_000)
+        getattr(model, forget)(id)
+        assert model.verify_session(secret) is None
+        model.advance(model.now + 1_000)
+        assert model.verify_session(secret) is None
+        assert id in {session.id for session in model.living_sessions()}
+
+
 def test_data_written_since_a_version_conflicts_field_by_field() -> None:
     model = model_with()
     model.open_session("ann", data={"a": 1, "b": 1})

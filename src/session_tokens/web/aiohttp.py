@@ -24,6 +24,7 @@ from .incoming import Incoming
 from .keeping import RETRY_AFTER_S, UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_with
 from .moving_in import Peer
 from .origins import FORGED
+from .rotating import GRACE_S
 from .session import drive_async
 
 log = logging.getLogger("session_tokens.web")
@@ -90,6 +91,9 @@ class SessionTokensStorage(AbstractStorage):
             answered 403 where they bring our cookie, or log somebody in.
         trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
         migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
+            ``None``: with a log-in alone.
+        rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -110,6 +114,8 @@ class SessionTokensStorage(AbstractStorage):
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
         migrate_from: Peer | Sequence[Peer] | None = None,
+        rotate_every: Duration | None = None,
+        rotation_grace: Duration = GRACE_S,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
     ) -> None:
@@ -125,6 +131,8 @@ class SessionTokensStorage(AbstractStorage):
             trusted_origins=trusted_origins,
             trusted_proxies=trusted_proxies,
             migrate_from=migrate_from,
+            rotate_every=rotate_every,
+            rotation_grace=rotation_grace,
         )
         super().__init__(cookie_name=self.keeping.cookie.name(is_https=secure), path=path, domain=domain)
 

@@ -28,6 +28,7 @@ from .incoming import Incoming
 from .keeping import UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_of_answer, headers_with
 from .moving_in import Peer
 from .origins import FORGED
+from .rotating import GRACE_S
 from .session import WebSession, drive_async
 from .sockets import SESSION_ENDED
 
@@ -221,7 +222,10 @@ class KeptSessions:
                 session = AsyncWebSession(None, None, *given)
             else:
                 steps = self.keeping.loading(
-                    lambda record, secret: AsyncWebSession(record, secret, *given), secret, response
+                    lambda record, secret: AsyncWebSession(record, secret, *given),
+                    secret,
+                    response,
+                    sets_cookie=kind == "http",
                 )
                 session = await drive_async(tokens, steps)
         except (StoreUnavailable, StoreBusy) as error:
@@ -278,6 +282,9 @@ class SessionMiddleware(KeptSessions):
             answered 403 where they bring our cookie, or log somebody in.
         trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
         migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
+            ``None``: with a log-in alone.
+        rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -300,6 +307,8 @@ class SessionMiddleware(KeptSessions):
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
         migrate_from: Peer | Sequence[Peer] | None = None,
+        rotate_every: Duration | None = None,
+        rotation_grace: Duration = GRACE_S,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
     ) -> None:
@@ -314,6 +323,8 @@ class SessionMiddleware(KeptSessions):
             trusted_origins=trusted_origins,
             trusted_proxies=trusted_proxies,
             migrate_from=migrate_from,
+            rotate_every=rotate_every,
+            rotation_grace=rotation_grace,
         )
         super().__init__(app, SharedStore(store, settings, pepper), keeping)
 

@@ -13,6 +13,7 @@ from ..settings import UNSET, Duration, Unset, duration_ms
 from .cookies import SameSite, SessionCookie
 from .incoming import Incoming, Trust
 from .moving_in import Peer, moving_in, peers_of
+from .rotating import GRACE_S, rotating
 from .session import Command, CookieChange, WebSession, loading_as
 
 S = TypeVar("S", bound=WebSession)
@@ -64,6 +65,7 @@ class Keeping:
         path, same_site, https_only, domain, partitioned: of the cookie, as for ``SessionCookie``.
         trusted_origins, trusted_proxies: as for ``Trust``.
         migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        rotate_every, rotation_grace: as for ``Rotating``; without ``rotate_every`` a cookie stays until a log-in.
 
     Raises:
         InvalidInput: an argument that can never be right.
@@ -82,7 +84,10 @@ class Keeping:
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
         migrate_from: Peer | Sequence[Peer] | None = None,
+        rotate_every: Duration | None = None,
+        rotation_grace: Duration = GRACE_S,
     ) -> None:
+        self.rotating = rotating(rotate_every, rotation_grace)
         self.peers = peers_of(migrate_from)
         self.cookie = SessionCookie(
             session_cookie,
@@ -100,7 +105,7 @@ class Keeping:
         self.options: dict[str, Any] = {} if self._lasts_s is None else {"max_age": self._lasts_s}
 
     def loading(
-        self, make: Callable[[Any, Any], S], secret: str | None, request: Arriving
+        self, make: Callable[[Any, Any], S], secret: str | None, request: Arriving, *, sets_cookie: bool = True
     ) -> Generator[Command, Any, S]:
         """Read the session of a request; of one that brings another library's cookie alone, the one it moves into.
 
@@ -108,6 +113,7 @@ class Keeping:
             make: makes a session of a record and a secret, both ``None`` where there is none.
             secret: what our cookie holds, if there is one.
             request: where other cookies are, and whose they are.
+            sets_cookie: whether the response can set one: that of a WebSocket cannot, and replaces none.
         """
         session = yield from loading_as(make, secret)
         if session.record is None and self.peers and not request.incoming.is_forged:
@@ -115,6 +121,8 @@ class Keeping:
             if issued is not None:
                 session = make(issued.session, issued.secret)
                 session.rotated(issued)
+        elif self.rotating is not None and sets_cookie:
+            yield from self.rotating.take(session)
         return session
 
     def settling(self, session: WebSession, status: int) -> Generator[Command, Any, CookieChange]:

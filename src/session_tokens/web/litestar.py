@@ -27,6 +27,7 @@ from ..settings import UNSET, Duration, Settings
 from .asgi import SESSION, AsyncWebSession, Connection, KeptSessions, Message, Send, SharedStore
 from .keeping import Keeping
 from .moving_in import Peer
+from .rotating import GRACE_S
 from .session import drive_async, loading_as
 from .step_up import StepUp
 
@@ -105,6 +106,9 @@ class SessionTokensConfig(BaseBackendConfig[SessionTokensBackend]):
         trusted_origins: origins whose pages may send requests that change something, beside our own.
         trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
         migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
+            ``None``: with a log-in alone.
+        rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
         settings, pepper: as for ``AsyncSessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -126,6 +130,8 @@ class SessionTokensConfig(BaseBackendConfig[SessionTokensBackend]):
     trusted_origins: Collection[str] = ()
     trusted_proxies: Collection[str] = ()
     migrate_from: Peer | Sequence[Peer] | None = None
+    rotate_every: Duration | None = None
+    rotation_grace: Duration = GRACE_S
     settings: Settings | None = None
     pepper: Pepper | None = field(default=None, repr=False)
 
@@ -147,6 +153,8 @@ class SessionTokensConfig(BaseBackendConfig[SessionTokensBackend]):
             trusted_origins=self.trusted_origins,
             trusted_proxies=self.trusted_proxies,
             migrate_from=self.migrate_from,
+            rotate_every=self.rotate_every,
+            rotation_grace=self.rotation_grace,
         )
 
     @property

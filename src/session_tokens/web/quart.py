@@ -14,7 +14,7 @@ from flask.sessions import SessionMixin
 from quart import Quart, current_app, has_request_context, request
 from quart import session as quart_session
 from quart.sessions import SessionInterface
-from quart.wrappers import Response
+from quart.wrappers import Request, Response
 from quart.wrappers.base import BaseRequestWebsocket
 from werkzeug.exceptions import Forbidden
 
@@ -22,7 +22,7 @@ from .._async.api import AsyncSessionTokens
 from ..crypto.minting import Pepper
 from ..errors import InvalidInput, StoreError
 from ..records import Session
-from ..settings import Settings
+from ..settings import Duration, Settings
 from .asgi import SharedStore
 from .cookies import cookie_named
 from .flask.by_flask import SessionsByFlask, unavailable
@@ -30,13 +30,20 @@ from .flask.session import FlaskSession, decode, encode
 from .flask.settings import store_url
 from .moving_in import Peer, moving_in, peers_of
 from .origins import FORGED
+from .rotating import GRACE_S, rotating
 from .session import WebSession, drive_async, loading_as
 
 REMEDY = "set app.session_interface = QuartSessionTokensInterface(…) first"
 
 
 class QuartSession(FlaskSession):
-    """What ``quart.session`` is: the fields of a ``WebSession``, and who is logged in."""
+    """What ``quart.session`` is: the fields of a ``WebSession``, and who is logged in.
+
+    Attributes:
+        has_moved: whether the browser is to be given another cookie, though nobody may read the session.
+    """
+
+    has_moved = False
 
     @property
     def accessed(self) -> bool:
@@ -61,6 +68,9 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
             session is a 403, and they log nobody in.
         trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
         migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
+            ``None``: with a log-in alone.
+        rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
         settings, pepper: as for ``AsyncSessionTokens.open``.
 
     Raises:
@@ -76,11 +86,14 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
         migrate_from: Peer | Sequence[Peer] | None = None,
+        rotate_every: Duration | None = None,
+        rotation_grace: Duration = GRACE_S,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
     ) -> None:
         super().__init__(owner_key, owner_of, trusted_origins, trusted_proxies)
         self._peers = peers_of(migrate_from)
+        self._rotating = rotating(rotate_every, rotation_grace)
         self._settings, self._pepper = settings, pepper
         self._store = None if store is None else SharedStore(store, settings, pepper)
 
@@ -129,6 +142,8 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
                     if issued is not None:
                         web = made(issued.session, issued.secret)
                         web.rotated(issued)
+                elif self._rotating is not None and isinstance(request, Request):
+                    await drive_async(tokens, self._rotating.take(web))
             except StoreError as error:
                 return error
             return web
@@ -142,7 +157,10 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
                 raise unavailable(outcome) from outcome
             return outcome
 
-        return QuartSession(load, bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of)
+        given = bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of
+        session = QuartSession(load, *given)
+        session.has_moved = isinstance(outcome, WebSession) and outcome.has_moved
+        return session
 
     async def save_session(self, app: Quart, session: SessionMixin, response: Any) -> None:
         """Write what a request changed, in one command, and set or clear the cookie."""
@@ -151,6 +169,8 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
         if response is None:
             await self._save_socket(app, session)
             return
+        if session.has_moved:
+            session.read()
         if session.accessed:
             response.vary.add("Cookie")
         if self._is_of_no_concern(app, session):

@@ -30,6 +30,7 @@ from .keeping import UNREADABLE, UNWRITABLE, Arriving, Keeping, headers_of_answe
 from .moving_in import Peer
 from .origins import FORGED
 from .process_store import ProcessStore
+from .rotating import GRACE_S
 from .session import WebSession, drive
 
 Environ = dict[str, Any]
@@ -169,6 +170,9 @@ class SessionMiddleware:
             answered 403 where they bring our cookie, or log somebody in.
         trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
         migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
+            ``None``: with a log-in alone.
+        rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
         settings, pepper: as for ``SessionTokens.open``, where ``store`` is a URL.
 
     Raises:
@@ -191,6 +195,8 @@ class SessionMiddleware:
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
         migrate_from: Peer | Sequence[Peer] | None = None,
+        rotate_every: Duration | None = None,
+        rotation_grace: Duration = GRACE_S,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
     ) -> None:
@@ -208,6 +214,8 @@ class SessionMiddleware:
             trusted_origins=trusted_origins,
             trusted_proxies=trusted_proxies,
             migrate_from=migrate_from,
+            rotate_every=rotate_every,
+            rotation_grace=rotation_grace,
         )
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -12,7 +12,7 @@ from django.core.checks import Warning as Doubt
 from django.core.exceptions import ImproperlyConfigured
 
 from .moving_in import peer
-from .opened import address, general_settings, trust
+from .opened import address, general_settings, replaced, trust
 
 ENGINE = "session_tokens.web.django"
 MIDDLEWARE = "session_tokens.web.django.SessionMiddleware"
@@ -28,6 +28,7 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
         url = address()
         general_settings()
         trust()
+        is_replaced = replaced() is not None
         peer()
     except ImproperlyConfigured as error:
         return [Error(str(error), id="session_tokens.E001")]
@@ -65,6 +66,15 @@ def check_settings(app_configs: Sequence[Any] | None, **_: Any) -> list[CheckMes
                 f"SESSION_SERIALIZER is {settings.SESSION_SERIALIZER}, which is not used: sessions hold JSON",
                 hint="remove SESSION_SERIALIZER, and keep only what JSON can hold in sessions",
                 id="session_tokens.W004",
+            )
+        )
+    if is_replaced and MIDDLEWARE not in settings.MIDDLEWARE:
+        said.append(
+            Doubt(
+                "SESSION_TOKENS has rotate_every, and Django's own middleware does not always hand a new cookie out: "
+                "none is replaced",
+                hint=f'replace "{DJANGOS}" in MIDDLEWARE by "{MIDDLEWARE}"',
+                id="session_tokens.W005",
             )
         )
     return said

@@ -28,7 +28,7 @@ from ...settings import ANONYMOUS_OWNERS
 from ..moving_in import moving_in_as
 from ..session import Command, drive, drive_async
 from .moving_in import ReadingOnThread, peer
-from .opened import opened
+from .opened import opened, replaced
 
 T = TypeVar("T")
 Data = dict[str, Any]
@@ -78,6 +78,7 @@ class SessionStore(SessionBase):
     """
 
     _unsaved: ClassVar[WeakValueDictionary[str, SessionStore]] = WeakValueDictionary()
+    _has_response = False  # that hands another key out: only our middleware surely does
     _session_cache: Data
     _session_key: str | None  # Django's property, which refuses what is no key
 
@@ -213,6 +214,8 @@ class SessionStore(SessionBase):
         record = None if key is None else (yield ask("verify_session", key))
         if record is None and key is not None and not is_session_secret(key):
             record = yield from self._move_in(key)
+        else:
+            record = yield from self._rotated(record, key)
         if record is None:
             self._forget()
             self._session_key = None
@@ -223,6 +226,16 @@ class SessionStore(SessionBase):
             self._seen = dict(self._kept)
         data: Data = json.loads(record.details.data_text)
         return data
+
+    def _rotated(self, record: Session | None, key: str | None) -> Steps[Session | None]:
+        """Give the session a new key where that is due; the response hands it out."""
+        how = replaced() if self._has_response else None
+        issued = None if how is None else (yield from how.steps(record, key))
+        if issued is None:
+            return record
+        self._session_key = issued.secret
+        self._is_marked = True
+        return issued.session
 
     def _move_in(self, key: str) -> Steps[Session | None]:
         """Return the session into which the key of another engine moves, whose secret is the key from now on."""

@@ -132,6 +132,7 @@ def _begin(request: Any) -> str | None:
     request.session = SessionStoreById(
         shown if shown is not None and is_session_secret(shown) else _others_key(request)
     )
+    request.session._has_response = True
     return shown
 
 

@@ -32,6 +32,7 @@ from ...stores.memory.store import MemoryStore
 from ...stores.sqlite.store import SqliteStore
 from ..ends import Ends
 from ..incoming import Trust
+from ..rotating import GRACE_S, Rotating, rotating
 
 STORE = "SESSION_TOKENS_STORE"
 OPTIONS = "SESSION_TOKENS"
@@ -39,7 +40,7 @@ WATCHED = frozenset({STORE, OPTIONS, "SESSION_COOKIE_AGE", "DEBUG", "BASE_DIR"})
 EMBEDDED = ("memory:", "sqlite:")
 """How the addresses begin of stores in this process."""
 FIELDS = frozenset(field.name for field in fields(Settings))
-OTHERS = frozenset({"migrate_from", "pepper", "trusted_proxies"})
+OTHERS = frozenset({"migrate_from", "pepper", "rotate_every", "rotation_grace", "trusted_proxies"})
 """What ``SESSION_TOKENS`` holds beside fields of ``Settings``."""
 
 
@@ -192,6 +193,19 @@ def general_settings() -> Settings:
         given.setdefault("idle_timeout", django_settings.SESSION_COOKIE_AGE)
     try:
         return Settings(**given)
+    except (InvalidInput, TypeError) as error:
+        raise ImproperlyConfigured(f"{OPTIONS}: {error}") from error
+
+
+def replaced() -> Rotating | None:
+    """Return how Django's settings have cookies replaced, ``None`` where not.
+
+    Raises:
+        ImproperlyConfigured: one of them can never be right.
+    """
+    given = options()
+    try:
+        return rotating(given.get("rotate_every"), given.get("rotation_grace", GRACE_S))
     except (InvalidInput, TypeError) as error:
         raise ImproperlyConfigured(f"{OPTIONS}: {error}") from error
 

@@ -14,11 +14,12 @@ from ..._sync.api import SessionTokens
 from ...clock import Clock
 from ...crypto.minting import Pepper
 from ...errors import StoreError
-from ...settings import Settings
+from ...settings import Duration, Settings
 from ..cookies import cookie_named
 from ..moving_in import Peer, moving_in, peers_of
 from ..origins import FORGED
 from ..process_store import ProcessStore
+from ..rotating import GRACE_S, rotating
 from ..session import WebSession, drive, loading
 from .by_flask import SessionsByFlask, unavailable
 from .session import FlaskSession, decode, encode
@@ -42,6 +43,9 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
             session is a 403, and they log nobody in.
         trusted_proxies: networks of proxies that are trusted when they say from where a request comes.
         migrate_from: where users come from who bring no cookie of ours: one of ``moving_in.peers``, or a list.
+        rotate_every: a browser gets a new cookie with the first request after so long, in seconds or a ``timedelta``;
+            ``None``: with a log-in alone.
+        rotation_grace: for how long the cookie before is good all the same; its use after that ends the session.
         settings, pepper, clock: as for ``SessionTokens.open``.
 
     Raises:
@@ -57,12 +61,15 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
         trusted_origins: Collection[str] = (),
         trusted_proxies: Collection[str] = (),
         migrate_from: Peer | Sequence[Peer] | None = None,
+        rotate_every: Duration | None = None,
+        rotation_grace: Duration = GRACE_S,
         settings: Settings | None = None,
         pepper: Pepper | None = None,
         clock: Clock | None = None,
     ) -> None:
         super().__init__(owner_key, owner_of, trusted_origins, trusted_proxies)
         self._peers = peers_of(migrate_from)
+        self._rotating = rotating(rotate_every, rotation_grace)
         self._store = ProcessStore(store, settings=settings, pepper=pepper, clock=clock)
 
     def tokens_of(self, app: Flask) -> SessionTokens:
@@ -121,6 +128,8 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
             try:
                 steps = loading(presented or None, encode=encode, decode=decode, client=client)
                 web = drive(self.tokens_of(app), steps)
+                if self._rotating is not None:
+                    drive(self.tokens_of(app), self._rotating.take(web))
                 moved = self._moved_in(app, header, client) if web.record is None and others else None
                 return web if moved is None else moved
             except StoreError as error:

@@ -1,0 +1,139 @@
+"""Cookies that are replaced in passing: two tabs go on, and a cookie that comes back late ends the session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import pytest
+from django.test.utils import override_settings
+
+from session_tokens import InvalidInput, SessionTokens
+from session_tokens.testing import ManualClock
+from session_tokens.web.django.opened import opened
+from session_tokens.web.rotating import Rotating
+from session_tokens.web.session import drive, loading
+from tests.helpers import django_project as _  # noqa: F401  # it makes the settings
+from tests.helpers import django_sites
+from tests.helpers.more_sites import aiohttp_site, bottle_site, litestar_site, quart_site, serving_aiohttp
+from tests.helpers.web_sites import Gate, Site, flask_site, serving, shown, starlette_site
+
+pytestmark = pytest.mark.share(3)
+
+EVERY_S, GRACE_S = 600, 60
+OPTIONS = {"rotate_every": EVERY_S, "rotation_grace": GRACE_S}
+MADE: dict[str, Callable[..., Any]] = {
+    "flask": lambda tokens, gates: flask_site(tokens, gates, options=OPTIONS),
+    "starlette": lambda tokens, gates: starlette_site(tokens, gates, **OPTIONS),
+    "quart": lambda tokens, gates: quart_site(tokens, gates, **OPTIONS),
+    "litestar": lambda tokens, gates: litestar_site(tokens, gates, **OPTIONS),
+    "aiohttp": lambda tokens, gates: aiohttp_site(tokens, gates, **OPTIONS),
+    "bottle": lambda tokens, gates: bottle_site(tokens, gates, **OPTIONS),
+}
+OF_WSGI = ("flask", "bottle", "django")
+
+
+@pytest.fixture(params=[*MADE, "django", "django-async"])
+def site(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Site]:
+    """Serve a site whose cookies are replaced every ten minutes."""
+    name: str = request.param
+    gates: list[Gate] = django_sites.GATES if name.startswith("django") else []
+    is_asgi = name not in OF_WSGI
+    owner_of: Callable[[str], str] = lambda name: name  # noqa: E731
+    with ExitStack() as stack:
+        tokens = stack.enter_context(SessionTokens.open("memory://", clock=clock, sweep=False))
+        if name.startswith("django"):
+            project = {"SESSION_TOKENS_STORE": "memory://", "SESSION_TOKENS": OPTIONS, "ALLOWED_HOSTS": ["*"]}
+            stack.enter_context(override_settings(ROOT_URLCONF="tests.helpers.django_sites", **project))
+            opened.use(tokens)
+            stack.callback(opened.close)
+            stack.callback(django_sites.forget_users)
+            app = django_sites.made(is_asgi=is_asgi, is_ours=True)
+            address = stack.enter_context(serving(app, is_asgi=is_asgi)) + ("/async" if is_asgi else "")
+            owner_of = django_sites.owner_of
+        else:
+            app = MADE[name](tokens, gates)
+            served = serving_aiohttp(app) if name == "aiohttp" else serving(app, is_asgi=is_asgi)
+            address = stack.enter_context(served)
+        yield Site(address, tokens, gates, owner_of)
+
+
+def cookie_of(browser: httpx.Client | httpx.Response) -> str | None:
+    return next(iter(browser.cookies.values()), None)
+
+
+def test_two_tabs_that_come_with_one_old_cookie_get_one_new_one(site: Site, clock: ManualClock) -> None:
+    with site.browser() as browser:
+        browser.post("/put?a=1")
+        browser.post("/log-in?name=ann")
+        before = cookie_of(browser)
+        browser.post("/put?b=2")
+        assert cookie_of(browser) == before
+
+        clock.advance(EVERY_S)
+        finish = site.beside(browser, "POST", "/slow-put?late=3")
+        first = browser.get("/show")
+        second = finish()
+
+        assert (first.status_code, second.status_code) == (200, 200)
+        assert cookie_of(first) == cookie_of(second) == cookie_of(browser) != before
+        assert ("ann", {"a": "1", "b": "2", "late": "3", "note": "of the log-in"}) == shown(browser)
+        assert len(site.tokens.list_sessions(site.owner_of("ann")).items) == 1
+
+
+def test_a_cookie_that_comes_back_after_its_grace_logs_everybody_of_that_session_out(
+    site: Site, clock: ManualClock
+) -> None:
+    with site.browser() as browser, site.browser() as phone:
+        browser.post("/log-in?name=ann")
+        phone.post("/log-in?name=ann")
+        stolen = dict(browser.cookies)
+        (mine,) = {site.tokens.verify_session(str(cookie_of(browser)), touch=False).id}  # type: ignore[union-attr]
+        clock.advance(EVERY_S)
+        assert "ann" == shown(browser)[0]
+        clock.advance(GRACE_S)
+        assert "ann" == shown(browser)[0]
+
+        with site.browser(stolen) as thief:
+            assert (None, {}) == shown(thief)
+        assert (None, {}) == shown(browser)
+        assert "ann" == shown(phone)[0]
+        assert "theft" == site.tokens.explain(mine).reason
+
+
+def test_a_log_in_kills_the_cookies_before_at_once(site: Site, clock: ManualClock) -> None:
+    with site.browser() as browser:
+        browser.post("/put?cart=pen")
+        first = dict(browser.cookies)
+        clock.advance(EVERY_S)
+        browser.get("/show")
+        second = dict(browser.cookies)
+        browser.post("/log-in?name=ann")
+
+        assert first != second
+        for old in (first, second):
+            with site.browser(old) as other:
+                assert (None, {}) == shown(other)
+        assert "ann" == shown(browser)[0]
+
+
+@pytest.mark.parametrize(("every", "grace"), [(0, 60), (600, 0), (60, 60), (7200, 7200), (600, None)])
+def test_what_can_never_be_right_is_refused(every: Any, grace: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"rotat|grace"):
+        Rotating(every, grace)
+
+
+def test_what_hinders_a_rotation_hinders_no_request(clock: ManualClock) -> None:
+    """A session that ended after it was read, and a store that was closed: the cookie stays as it is."""
+    rotating = Rotating(EVERY_S, GRACE_S)
+    with SessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
+        opened_now = tokens.open_session("ann")
+        clock.advance(EVERY_S)
+        session = drive(tokens, loading(opened_now.secret))
+        tokens.destroy_session(opened_now.id)
+        drive(tokens, rotating.take(session))
+        assert (session.secret, session.has_moved) == (opened_now.secret, False)
+    drive(tokens, rotating.take(session))
+    assert not session.has_moved
