@@ -25,3 +25,14 @@ def test_how_it_was_proved_is_said_with_a_proof_alone(cli: Cli) -> None:
     refused = cli("rotate", id, "--acr", STRONG)
 
     assert refused.code == 2 and "authenticated" in refused.err
+
+
+def test_a_grace_keeps_the_old_secret_good(cli: Cli) -> None:
+    opened = json.loads(cli("open", "ann", "--json").out)
+    rotated = json.loads(cli("rotate", opened["id"], "--grace", "1m", "--json").out)
+    refused = cli("rotate", opened["id"], "--grace", "1m", "--authenticated")
+
+    assert rotated["rotated_at"] is not None
+    for secret in (opened["secret"], rotated["secret"]):
+        assert cli("verify", stdin=secret.encode()).code == 0
+    assert refused.code == 2 and "log-in" in refused.err

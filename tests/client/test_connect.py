@@ -76,6 +76,16 @@ def test_a_life_over_http_is_as_it_is_here(st: Any) -> None:
     assert st.destroy_session(opened.id) is False
 
 
+def test_a_rotation_with_grace_is_as_it_is_here(st: Any) -> None:
+    opened = st.open_session("ann")
+    first, second = (st.rotate_session(opened.secret, grace=60) for _ in range(2))
+    seen = st.verify_session(opened.secret)
+
+    assert first.secret == second.secret != opened.secret
+    assert seen.secret_until == seen.rotated_at + 60_000
+    assert st.verify_session(first.secret).secret_until is None
+
+
 def test_errors_are_the_librarys_own(st: Any) -> None:
     opened = st.open_session("eve")
     ticket = st.issue_token(opened.id, transferable=True)

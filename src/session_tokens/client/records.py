@@ -13,7 +13,8 @@ from ..clock import NEVER
 from ..events import Event
 from ..records.details import Offer, TokenDetails
 from ..records.rotation import Rotation
-from ..records.session import Session, SessionDetails
+from ..records.session import Session
+from ..records.session_details import SessionDetails
 from ..records.token import Token, TokenKind
 
 Answer = Mapping[str, Any]

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, overload
 
 from ..compiled_core import COMPILED
 from .details import NO_TOKEN_DETAILS, Offer, TokenDetails
-from .session import JSON, NO_DETAILS, End, FrozenSession, OwnerEntry, Reason, Session, SessionDetails
+from .session import JSON, End, FrozenSession, OwnerEntry, Reason, Session
+from .session_details import NO_DETAILS, SessionDetails
 from .token import BOUND, FREE, TRANSFERABLE, FrozenToken, Token, TokenKind
 
 R = TypeVar("R")
