@@ -12,7 +12,7 @@ from tests.helpers.service_world import World
 
 FIELDS = {
     "id", "owner", "created_at", "last_seen_at", "authenticated_at", "expires_at", "idle_timeout", "max_age",
-    "detached_timeout", "detachable", "detached_at", "label", "user_agent", "address", "data", "version", "client_id",
+    "detached_timeout", "detachable", "detached_at", "label", "user_agent", "address", "data", "version", "client_id", "rotated_at", "secret_until",
     "acr", "amr",
 }  # fmt: skip
 
