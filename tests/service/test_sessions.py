@@ -12,8 +12,8 @@ from tests.helpers.service_world import World
 
 FIELDS = {
     "id", "owner", "created_at", "last_seen_at", "authenticated_at", "expires_at", "idle_timeout", "max_age",
-    "detached_timeout", "detachable", "detached_at", "label", "user_agent", "address", "data", "version", "client_id", "rotated_at", "secret_until",
-    "acr", "amr",
+    "detached_timeout", "detachable", "detached_at", "label", "user_agent", "address", "data", "version", "client_id",
+    "acr", "amr", "rotated_at", "secret_until",
 }  # fmt: skip
 
 
