@@ -64,9 +64,10 @@ STORES = {
 SHELL_REPLACEMENTS = (
     # Methods of a store that a ``BlockingStore`` has under a name of its own.
     (
-        r"\basync def (read|look|run|due|close|commit|check|dump|count|clear|find_\w+|\w+_events)\(self",
+        r"\basync def (read|look|run|due|close|check|dump|count|clear|find_\w+|\w+_events)\(self",
         r"def \1_now(self",
     ),
+    (r"\bdef commit\(self, commit:", "def commit_now(self, commit:"),
     (r"await (self|super\(\))\.(read|look|run|close|insist_on_peppers|find_\w+)\(", r"\1.\2_now("),
     # What travels together there goes alone here.
     (r"from (\.+)(contract\.)?coalesce import .*", r"from \1\2batch import Direct"),

@@ -16,7 +16,5 @@ GRANT USAGE ON SCHEMA session_tokens, session_tokens_tt TO session_tokens;
 ALTER DEFAULT PRIVILEGES FOR ROLE session_tokens_migrate IN SCHEMA session_tokens, session_tokens_tt
     GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO session_tokens;
 ALTER DEFAULT PRIVILEGES FOR ROLE session_tokens_migrate IN SCHEMA session_tokens, session_tokens_tt
-    GRANT USAGE ON SEQUENCES TO session_tokens;
-ALTER DEFAULT PRIVILEGES FOR ROLE session_tokens_migrate IN SCHEMA session_tokens, session_tokens_tt
     GRANT EXECUTE ON FUNCTIONS TO session_tokens;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;

@@ -64,10 +64,10 @@ class OnPostgres(ByUrl):
 
     def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
         mac = "'?' || mac" if key_id is None else f"'{key_id}' || substr(mac, strpos(mac, ':'))"
-        self._do(f"UPDATE session_tokens.{kind}s SET mac = {mac} WHERE id = '{id}'")
+        self._do(f"UPDATE session_tokens.{kind}s SET mac = {mac}, stamp = stamp + 1 WHERE id = '{id}'")
 
     def damage_all(self, kind: str) -> None:
-        self._do(f"UPDATE session_tokens.{kind}s SET mac = replace(mac, ':', ':0')")
+        self._do(f"UPDATE session_tokens.{kind}s SET mac = replace(mac, ':', ':0'), stamp = stamp + 1")
 
     def _do(self, statement: str) -> None:
         with psycopg.connect(self.database) as connection:
@@ -99,10 +99,10 @@ class OnMariaDB(ByUrl):
 
     def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
         mac = "CONCAT('?', mac)" if key_id is None else f"CONCAT('{key_id}', SUBSTR(mac, LOCATE(':', mac)))"
-        self._do(f"UPDATE session_tokens_{kind}s SET mac = {mac} WHERE id = '{id}'")
+        self._do(f"UPDATE session_tokens_{kind}s SET mac = {mac}, stamp = stamp + 1 WHERE id = '{id}'")
 
     def damage_all(self, kind: str) -> None:
-        self._do(f"UPDATE session_tokens_{kind}s SET mac = REPLACE(mac, ':', ':0')")
+        self._do(f"UPDATE session_tokens_{kind}s SET mac = REPLACE(mac, ':', ':0'), stamp = stamp + 1")
 
     def _do(self, statement: str) -> None:
         from tests.helpers.servers.mariadb import shared_server

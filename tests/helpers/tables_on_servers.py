@@ -82,6 +82,7 @@ def opened(url: str, clock: ToldClock, *, for_asyncio: bool) -> Any:
     """Open tables whose own notes (the hints) are judged by our clock too."""
     tables: Any = InALoop(url) if for_asyncio else TokenTables.open(url, pepper=PEPPER, sweep=False)
     tables.store.clock = clock
+    tables.store.record_cache.now = clock.now
     return tables
 
 
@@ -128,7 +129,6 @@ def on_valkey(clock: ToldClock, *, for_asyncio: bool) -> Callable[[], Any]:
             )
         core = tables.store._core
         core.now_of = lambda time: clock.now()  # TIME is the server's own
-        core.codec.record_cache.now = clock.now
         return tables
 
     return make

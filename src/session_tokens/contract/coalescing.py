@@ -6,7 +6,7 @@ A store that subclasses ``CoalescingStore`` writes ``read_batch`` and ``commit_b
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from .batch import Batch, snapshot_of
 from .coalesce import SHARE_FROM, Coalescer
@@ -41,9 +41,9 @@ class CoalescingStore(OptimisticStore):
         """Return the results of all queries as of one instant, together with what others ask in this turn."""
         return await self._reads.ask(queries)
 
-    async def commit(self, commit: Commit) -> bool:
+    def commit(self, commit: Commit) -> Awaitable[bool]:
         """Write all changes if every stamp is as given, in one round trip with the other commits of this turn."""
-        return await self._commits.ask(commit)
+        return self._commits.ask(commit)
 
     async def close_queues(self) -> None:
         """Refuse further calls and wait for those under way; ``close`` calls this first."""

@@ -1,5 +1,6 @@
 """Runs rules with optimistic locking: read, run the rule, commit if nothing that was read has changed, else retry.
 
+Where a store has a ``RecordCache``, a command on what was seen lately commits at once, and reads where that is refused.
 ``attempts`` is the one loop of it, for tasks and for threads, with and without a conflict queue. ``OptimisticStore``
 and ``BlockingOptimisticStore`` drive it; their authors write ``read``, ``commit``, ``due`` and ``close``.
 """
@@ -7,7 +8,7 @@ and ``BlockingOptimisticStore`` drive it; their authors write ``read``, ``commit
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from typing import Any, NamedTuple, TypeVar
 
 from ..errors import StoreBusy
@@ -16,6 +17,7 @@ from .changes import Changes
 from .conflict_queue import ConflictQueue, Pause, pause_after, paused, paused_now
 from .drive import drive, drive_now
 from .queries import Query, Snapshot, Stamp
+from .record_cache import RecordCache
 from .store import BlockingStore, Store
 from .transaction import Missing, ReadAhead, Rule, queries_of
 
@@ -99,14 +101,16 @@ class OptimisticStore(Store):
     Attributes:
         conflicts: how many commits were refused because a stamp had moved or it was too late.
         conflict_queue: where its commands take turns after a refusal; else they wait a little, each by itself.
+        record_cache: what was seen lately, for stores that tell it what they read and wrote.
     """
 
     side_by_side = True
     conflicts = 0
     conflict_queue: ConflictQueue | None = None
+    record_cache: RecordCache | None = None
 
     @abstractmethod
-    async def commit(self, commit: Commit) -> bool:
+    def commit(self, commit: Commit) -> Awaitable[bool]:
         """Write all changes atomically if every stamp is as given and now is before ``not_after``; return whether.
 
         Raises:
@@ -115,6 +119,17 @@ class OptimisticStore(Store):
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
+        cache = self.record_cache
+        if cache is not None and (cached := cache.cached_run(rule, args, self.conflict_queue)) is not None:
+            guess, tx = cached
+            if self.listeners.kept:
+                tx.changes.keep_events(tx.now)
+            if await self.commit(Commit(tx.changes, tx.used, tx.now)):
+                cache.was_right()
+                self.listeners.tell(tx.changes.notes, tx.now)
+                return guess
+            cache.was_wrong()
+            self.conflicts += 1
         result, changes, now = await drive(attempts(rule, args, self.conflict_queue), self._take)
         self.listeners.tell(changes.notes, now)
         return result
@@ -139,6 +154,7 @@ class BlockingOptimisticStore(BlockingStore):
     side_by_side = True
     conflicts = 0
     conflict_queue: ConflictQueue | None = None
+    record_cache: RecordCache | None = None
 
     @abstractmethod
     def commit_now(self, commit: Commit) -> bool:
@@ -146,6 +162,17 @@ class BlockingOptimisticStore(BlockingStore):
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
         """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
+        cache = self.record_cache
+        if cache is not None and (cached := cache.cached_run(rule, args, self.conflict_queue)) is not None:
+            guess, tx = cached
+            if self.listeners.kept:
+                tx.changes.keep_events(tx.now)
+            if self.commit_now(Commit(tx.changes, tx.used, tx.now)):
+                cache.was_right()
+                self.listeners.tell(tx.changes.notes, tx.now)
+                return guess
+            cache.was_wrong()
+            self.conflicts += 1
         result, changes, now = drive_now(attempts(rule, args, self.conflict_queue), self._take_now)
         self.listeners.tell(changes.notes, now)
         return result

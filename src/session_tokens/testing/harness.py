@@ -76,7 +76,7 @@ class StoreBench:
         raise NotImplementedError("say how your store is opened: write open_store(), or open_store_now()")
 
     def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
-        """Change a stored record behind the back of every open store, so that it can be read no more.
+        """Change a stored record behind the back of every open store, so that it can be read no more; its stamp too.
 
         Only for stores whose records outlive them.
 

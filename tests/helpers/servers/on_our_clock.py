@@ -60,6 +60,7 @@ class PostgresOnOurClock(BlockingPostgresStore):
     def __init__(self, address: Address, clock: ManualClock) -> None:
         super().__init__(address, PepperKeyring(PEPPER))
         self._pool = PoolOnOurClock(address, clock)
+        self._core.decoder.seen.now = clock.now
 
 
 class MySQLLinkOnOurClock(MySQLLink):
@@ -90,6 +91,7 @@ def mysql_on_our_clock(address: MySQLAddress, clock: ManualClock) -> ServerStore
     """Return a store in MariaDB whose server tells the time that a test sets."""
     backend = MySQLBackend(address, PepperKeyring(PEPPER))
     backend.links = MySQLLinksOnOurClock(address, clock)
+    backend.record_cache.now = clock.now
     return ServerStore(backend)
 
 

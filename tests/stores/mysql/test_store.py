@@ -25,6 +25,7 @@ from session_tokens.contract.drive import drive_now
 from session_tokens.contract.optimistic import Commit
 from session_tokens.errors import CorruptRecord
 from session_tokens.stores.common.async_server_store import AsyncServerStore
+from session_tokens.stores.common.seen_parts import SeenParts
 from session_tokens.stores.common.server_store import ServerStore
 from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.stores.mysql.address import address_of
@@ -300,7 +301,8 @@ async def test_a_connection_that_the_server_closed_as_idle_fails_nobody(mariadb_
 def test_of_commands_that_travel_together_each_is_whole_by_itself(mariadb_url: str) -> None:
     """One that comes too late takes nothing of the others with it, also if it only becomes late on the way."""
     store = opened(mariadb_url)
-    link = store.backend.links.connect(5, 5)
+    link, seen = store.backend.links.connect(5, 5), store.record_cache
+    assert isinstance(seen, SeenParts)
     now = store.read_now([]).now
 
     def setting(name: str, not_after: int = NEVER, **stamps: str) -> Commit:
@@ -310,7 +312,10 @@ def test_of_commands_that_travel_together_each_is_whole_by_itself(mariadb_url: s
         return Commit(changes, {("setting", part): stamp for part, stamp in stamps.items()}, now)
 
     commits = [setting("a", a="0"), setting("late", now), setting("moved", b="17"), setting("a", a="0"), setting("c")]
-    written = drive_now(committing("session_tokens_", store.keyring, commits), lambda step: link.ask(step, 5))
+    written = drive_now(
+        committing("session_tokens_", store.keyring, commits, seen),
+        lambda step: link.ask(step, 5),
+    )
     names = execute(mariadb_url, "SELECT name FROM session_tokens_settings WHERE text = 'text' ORDER BY name")
 
     assert [True, False, False, False, True] == written
@@ -323,7 +328,8 @@ def test_of_commands_that_travel_together_each_is_whole_by_itself(mariadb_url: s
 def test_what_becomes_late_between_its_packets_is_taken_back(mariadb_url: str, late: str) -> None:
     """The clock is asked once more within the last packet; the others of the turn are written one by one then."""
     store = opened(mariadb_url)
-    link = store.backend.links.connect(5, 5)
+    link, seen = store.backend.links.connect(5, 5), store.record_cache
+    assert isinstance(seen, SeenParts)
     not_after = store.read_now([]).now + 300
 
     def setting(name: str) -> Commit:
@@ -339,7 +345,7 @@ def test_what_becomes_late_between_its_packets_is_taken_back(mariadb_url: str, l
         return link.ask(packet, 5)
 
     commits = [setting("first"), setting("second")]
-    written = drive_now(committing("session_tokens_", store.keyring, commits), slowly)
+    written = drive_now(committing("session_tokens_", store.keyring, commits, seen), slowly)
 
     assert [late != "first", late != "second"] == written
     assert 1 == len(execute(mariadb_url, "SELECT name FROM session_tokens_settings WHERE text = 'text'"))

@@ -144,18 +144,6 @@ def test_an_owners_lost_entry_is_written_anew_and_nobody_who_was_disabled_comes_
     assert tokens.verify_session(tokens.open_session("ann").secret) is not None
 
 
-def test_a_sequence_that_is_behind_its_records_is_set_forward(tokens: SessionTokens, postgres_url: str) -> None:
-    """As after a restore of rows without their sequence: a stamp given out twice would hide a change."""
-    for number in range(5):
-        tokens.open_session(f"owner{number}")
-    execute(postgres_url, "SELECT setval('session_tokens.stamps', 1)")
-
-    assert [("sequence", "stamps")] == mended(tokens)
-    highest = execute(postgres_url, "SELECT max(stamp) FROM session_tokens.sessions")[0][0]
-    tokens.open_session("one more")
-    assert highest < execute(postgres_url, "SELECT max(stamp) FROM session_tokens.sessions")[0][0]
-
-
 def test_indexes_that_are_not_there_are_made_anew(tokens: SessionTokens, postgres_url: str) -> None:
     """All of them, as after a restore of nothing but the rows."""
     fill(tokens)
@@ -275,15 +263,14 @@ def test_the_running_role_mends_rows_and_names_what_only_the_owner_may(
         assert [] == found(tokens)
         execute(postgres_url, "DROP INDEX session_tokens.tokens_listed")
         execute(postgres_url, "UPDATE session_tokens.sessions SET label = 'root' WHERE owner = 'ann'")
-        execute(postgres_url, "SELECT setval('session_tokens.stamps', 1)")
         told = {problem.id: problem for problem in found(tokens, fix=True)}
 
-        assert {"tokens_listed", ann.id, "stamps"} == set(told)
+        assert {"tokens_listed", ann.id} == set(told)
         assert "quarantine" in str(told[ann.id])
-        for id in ("tokens_listed", "stamps"):
-            assert told[id].fixed is None and "role that owns" in told[id].message
-        assert {"tokens_listed", "stamps"} == {problem.id for problem in found(tokens)}
-        assert [("index", "tokens_listed"), ("sequence", "stamps")] == mended(owner)
+        index = told["tokens_listed"]
+        assert index.fixed is None and "role that owns" in index.message
+        assert ["tokens_listed"] == [problem.id for problem in found(tokens)]
+        assert [("index", "tokens_listed")] == mended(owner)
 
 
 async def test_the_check_for_asyncio_is_the_same(postgres_url: str) -> None:

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from session_tokens import SessionTokens
+from session_tokens import CorruptRecord, SessionTokens
 from session_tokens.records import JSON
 from session_tokens.stores.valkey.store import open_valkey_blocking
 from tests.helpers.servers.valkey import client_of
@@ -61,3 +61,18 @@ def test_a_new_look_up_key_expires_with_its_record(valkey_url: str) -> None:
             assert client.pttl(prefix + name) == -1
         gone = (f"S:{session.session.lookup}", f"T:{token.token.lookup}", f"T:{free.token.lookup}")
         assert client.exists(*(prefix + name for name in gone)) == 0
+
+
+def test_a_record_copied_over_another_is_not_believed(valkey_url: str) -> None:
+    prefix = "{" + valkey_url.partition("namespace=")[2] + ":00}:"
+    with (
+        SessionTokens(open_valkey_blocking(valkey_url, pepper=PEPPER)) as opener,
+        SessionTokens(open_valkey_blocking(valkey_url, pepper=PEPPER)) as tokens,
+    ):
+        victim, mallory = opener.open_session("victim").session, opener.open_session("mallory").session
+        with client_of(valkey_url) as client:
+            client.copy(f"{prefix}s:{victim.id}", f"{prefix}s:{mallory.id}", replace=True)
+        for _ in range(2):
+            with pytest.raises(CorruptRecord):
+                tokens.issue_token(mallory.id, "v")
+        assert tokens.list_tokens(owner="victim").items == []

@@ -45,6 +45,7 @@ class AsyncServerStore(CoalescingStore):
         self.listeners = Listeners()
         self.unreadables = backend.unreadables
         self.clock = backend.clock
+        self.record_cache = backend.record_cache
         self.retrying = Retrying(RetryPolicy(timeout_s=backend.links.timeout_s))
         self.conflict_queue = ConflictQueue(Lock, backend.links.timeout_s)
         self._pool = AsyncPool(backend.links) if pool is None else pool

@@ -15,6 +15,7 @@ from ...contract.batch import Batch
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Query
+from ...contract.record_cache import RecordCache
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import PepperKeyring
 from ...events import Place
@@ -35,7 +36,11 @@ class Backend(ABC):
     Attributes:
         clock: the server's clock, as well as it is known.
         unreadables: told of each record that is left out because it cannot be read.
+        record_cache: what was seen lately, for backends that tell it what they read and wrote; then most commands are
+            a ``commit`` alone.
     """
+
+    record_cache: RecordCache | None = None
 
     def __init__(self, links: Links, keyring: PepperKeyring) -> None:
         self.links = links
@@ -55,8 +60,9 @@ class Backend(ABC):
     def commit(self, commits: Sequence[Commit]) -> Exchange[Sequence[bool | Exception]]:
         """Write each command whole or not at all; return for each whether it was, or its error.
 
-        ``Changes.events`` are written with it. A command is refused (``False``) if a stamp has moved, or if at the last
-        step before it is written the server's clock is at or after its ``not_after``. Where an error says that nothing
+        ``Changes.events`` are written with it. A command is refused (``False``) if a stamp has moved, if the server's
+        clock is before its ``now``, or if at the last step before it is written the clock is at or after its
+        ``not_after``. Where an error says that nothing
         was written, it is a ``NotExecuted``: then the same is asked once more.
         """
 

@@ -46,6 +46,7 @@ class ServerStore(DirectStore):
         self.listeners = Listeners()
         self.unreadables = backend.unreadables
         self.clock = backend.clock
+        self.record_cache = backend.record_cache
         self.retrying = Retrying(RetryPolicy(timeout_s=backend.links.timeout_s))
         self.conflict_queue = ConflictQueue(Lock, backend.links.timeout_s)
         self._pool = Pool(backend.links) if pool is None else pool

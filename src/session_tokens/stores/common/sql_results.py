@@ -28,9 +28,10 @@ from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord
 from ...records import OwnerEntry, Session, Token
-from .kinds import OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
+from .kinds import IDEMPOTENCY, OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from .locking import ABSENT, Part, part_asked
 from .record_codec import unreadable_of
+from .seen_parts import SeenParts
 
 R = TypeVar("R")
 Line = Sequence[Any]
@@ -44,12 +45,16 @@ class Results(ABC, Generic[R]):
         keyring: holds the peppers that the MACs were made with.
         clock: goes into sessions, for their time left.
         unreadables: gets each record that is left out of a list because it cannot be read.
+
+    Attributes:
+        seen: remembers what was read.
     """
 
     def __init__(self, keyring: Keyring, clock: Clock, unreadables: Unreadables) -> None:
         self.keyring = keyring
         self.clock = clock
         self.unreadables = unreadables
+        self.seen = SeenParts(clock.now, self.set_stamp)
 
     @abstractmethod
     def record(self, kind: Kind, raw: R) -> tuple[Any, Any]:
@@ -89,23 +94,35 @@ class Results(ABC, Generic[R]):
 
     def _one(self, query: Get, kind: Kind, part: Part, lines: Sequence[Line]) -> Result:
         if not lines:
+            if kind is OWNER or kind is SETTING:
+                self.seen.saw(part, ABSENT, None)
             return Result(None, ((part, ABSENT),))
         record, stamp = self.record(kind, lines[0][0])
         same(record.lookup if query.what == "key_lookup" else record[0], query.key)
-        return Result(record.text if kind is SETTING else record, ((part, str(stamp)),))
+        value = record.text if kind is SETTING else record
+        if kind is not IDEMPOTENCY:
+            length = len(value) if kind is SETTING else 0
+            self.seen.saw(("key", record.id) if kind is SERVICE_KEY else part, str(stamp), value, length)
+        return Result(value, ((part, str(stamp)),))
 
     def session(self, line: Line, asked: Part | None) -> Result:
         """Return a session with its owner's entry, and the stamps of both."""
         session, stamp = self.record(SESSION, line[0])
         _compare(asked, session)
         entry, of_entry = self.entry_of(session, line[1])
-        return Result(SessionResult(session, entry), ((("session", session.id), str(stamp)), of_entry))
+        text = str(stamp)
+        part = self.seen.saw_session(session, text)
+        self._led(asked, part, session)
+        return Result(SessionResult(session, entry), ((part, text), of_entry))
 
     def token(self, line: Line, asked: Part | None) -> Result:
         """Return a token with its session, that one's owner's entry and its successor, and the stamps of all."""
         token, stamp = self.record(TOKEN, line[0])
         _compare(asked, token)
-        stamps: list[tuple[Part, str]] = [(("token", token.id), str(stamp))]
+        text = str(stamp)
+        part = self.seen.saw_token(token, text)
+        self._led(asked, part, token)
+        stamps = [(part, text)]
         if line[1] is None:
             if token.session_id is not None:
                 stamps.append((("session", token.session_id), ABSENT))
@@ -113,23 +130,36 @@ class Results(ABC, Generic[R]):
         session, session_stamp = self.record(SESSION, line[1])
         same(session.id, token.session_id)
         entry, of_entry = self.entry_of(session, line[2])
-        stamps += [(("session", session.id), str(session_stamp)), of_entry]
+        text = str(session_stamp)
+        stamps += [(self.seen.saw_session(session, text), text), of_entry]
         heir, successor = None, session.details.successor
         if successor is not None:
-            heir_stamp: object = ABSENT
-            if line[3] is not None:
+            if line[3] is None:
+                stamps.append((("session", successor), ABSENT))
+            else:
                 heir, heir_stamp = self.record(SESSION, line[3])
                 same((heir.id, heir.owner), (successor, session.owner))
-            stamps.append((("session", successor), str(heir_stamp)))
+                text = str(heir_stamp)
+                stamps.append((self.seen.saw_session(heir, text), text))
         return Result(TokenResult(token, session, entry, heir), stamps)
+
+    def _led(self, asked: Part | None, part: Part, record: Session | Token) -> None:
+        """Remember that a look-up key led to a record: the one asked for, or that of a listing or a look."""
+        if asked is None:
+            if record.lookup is not None:
+                self.seen.led((f"{part[0]}_lookup", record.lookup), part)
+        elif asked[0].endswith("_lookup"):
+            self.seen.led(asked, part)
 
     def entry_of(self, session: Session, raw: R | None) -> tuple[OwnerEntry | None, tuple[Part, str]]:
         """Return the entry of a session's owner, if there is one, and its stamp."""
         part = ("entry", session.owner)
         if raw is None:
+            self.seen.saw(part, ABSENT, None)
             return None, (part, ABSENT)
         entry, stamp = self.record(OWNER, raw)
         same(entry.owner, session.owner)
+        self.seen.saw(part, str(stamp), entry)
         return entry, (part, str(stamp))
 
     def _members(self, query: Members, part: Part, raws: Sequence[R]) -> Result:
@@ -140,6 +170,9 @@ class Results(ABC, Generic[R]):
         members = [(record.id, stamp) for record, stamp in pairs]
         if left_out:  # what cannot be read is a member too
             members = [(columns[0], columns[-1]) for columns in map(self.columns, raws)]
+        elif query.what == "sessions_of" and (query.limit is None or len(pairs) < query.limit):
+            parts = [self.seen.saw_session(session, str(stamp)) for session, stamp in pairs]
+            self.seen.saw_set(("sessions_of", query.whose), None, parts)
         return Result([record for record, _ in pairs], ((part, self.set_stamp(members)),), left_out)
 
     def _scanned(self, query: Scan, lines: Sequence[Line]) -> Result:

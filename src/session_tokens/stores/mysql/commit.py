@@ -13,7 +13,6 @@ end the transaction: at or after it, one of them fails by the key of a slot that
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -25,10 +24,11 @@ from ...contract.optimistic import Commit
 from ...crypto.minting import Keyring
 from ...errors import CorruptRecord, StoreError, StoreUnavailable
 from ..common.kinds import IDEMPOTENCY, OWNER, RECORDS, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
-from ..common.locking import ABSENT, COUNTS, SETS, Locks, Part
+from ..common.locking import ABSENT, COUNTS, SETS, Locks, Part, part_of
 from ..common.pools import Exchange
 from ..common.record_codec import Row, Setting, mac_of
 from ..common.sealed_rows import kept_row
+from ..common.seen_parts import SeenParts, new_stamp
 from ..common.sql_tables import SIGNED
 from .errors import CLASH, number_of
 from .event_log import event_statements
@@ -64,14 +64,23 @@ def lock_statements(prefix: str, locks: Locks) -> Iterator[str]:
         yield f"{select} IN ({literals(run)}) {'FOR UPDATE' if is_exclusive else 'LOCK IN SHARE MODE'}"
 
 
-def committing(prefix: str, keyring: Keyring, commits: Sequence[Commit]) -> Exchange[Sequence[bool | Exception]]:
-    """Write each command whole or not at all, all in one transaction; see ``Backend.commit``."""
+def committing(
+    prefix: str, keyring: Keyring, commits: Sequence[Commit], seen: SeenParts
+) -> Exchange[Sequence[bool | Exception]]:
+    """Write each command whole or not at all, all in one transaction; see ``Backend.commit``.
+
+    Args:
+        prefix: how the names of the tables begin.
+        keyring: makes the MACs.
+        commits: the commands.
+        seen: told of what was written.
+    """
     try:
         accepted = yield from _accepted(prefix, commits)
         if not accepted:
             yield ROLLBACK
         else:
-            yield from _written(prefix, keyring, [commits[place] for place in accepted])
+            yield from _written(prefix, keyring, [commits[place] for place in accepted], seen)
         return [place in accepted for place in range(len(commits))]
     except StoreUnavailable:
         raise
@@ -82,7 +91,7 @@ def committing(prefix: str, keyring: Keyring, commits: Sequence[Commit]) -> Exch
     # Nothing was written. One by one, each command gets its own answer.
     outcomes: list[bool | Exception] = []
     for commit in commits:
-        outcomes += yield from committing(prefix, keyring, [commit])
+        outcomes += yield from committing(prefix, keyring, [commit], seen)
     return outcomes
 
 
@@ -111,7 +120,7 @@ def _accepted(prefix: str, commits: Sequence[Commit]) -> Exchange[set[int]]:
     for place, commit in enumerate(commits):
         read, written = own[place].names()
         is_as_read = all(present.get(part, ABSENT) == stamp for part, stamp in commit.stamps.items())
-        if is_as_read and now < commit.not_after and moved.isdisjoint(read | written):
+        if is_as_read and commit.now <= now < commit.not_after and moved.isdisjoint(read | written):
             accepted.add(place)
             moved |= written
     return accepted
@@ -143,11 +152,12 @@ def _stamps(looking: Sequence[tuple[Part | str, str]], answers: Sequence[Rows]) 
     return present
 
 
-def _written(prefix: str, keyring: Keyring, commits: Sequence[Commit]) -> Exchange[None]:
+def _written(prefix: str, keyring: Keyring, commits: Sequence[Commit], seen: SeenParts) -> Exchange[None]:
     """Write commands down and end the transaction, if it is not too late by then."""
     statements, length = list[str](), 0
-    for commit in commits:
-        for statement in Writing(prefix, keyring).statements(commit.changes):
+    writings = [Writing(prefix, keyring) for _ in commits]
+    for commit, writing in zip(commits, writings, strict=True):
+        for statement in writing.statements(commit.changes):
             if length + len(statement) > PACKET_LENGTH_MAX and statements:
                 yield Packet(statements)
                 statements, length = [], 0
@@ -159,19 +169,21 @@ def _written(prefix: str, keyring: Keyring, commits: Sequence[Commit]) -> Exchan
     if not_after != NEVER:
         statements.append(f"INSERT INTO {prefix}slots SELECT 0 FROM DUAL WHERE {NOW} >= {not_after}")
     yield Packet([*statements, "COMMIT"], lasts=True)
-
-
-def new_stamp() -> int:
-    """Return a stamp that no record ever had: 62 random bits, never 0."""
-    return int.from_bytes(os.urandom(8), "big") >> 2 | 1
+    for commit, writing in zip(commits, writings, strict=True):
+        seen.wrote(commit, writing.stamps)
 
 
 class Writing:
-    """What the changes of one command are in statements: to create, to replace and to delete are different ones."""
+    """What the changes of one command are in statements: to create, to replace and to delete are different ones.
+
+    Attributes:
+        stamps: of each record that is put. No two are alike: that of a set is their exclusive or.
+    """
 
     def __init__(self, prefix: str, keyring: Keyring) -> None:
         self._prefix = prefix
         self._keyring = keyring
+        self.stamps: dict[Part, int] = {}
 
     def statements(self, changes: Changes) -> Iterator[str]:
         """Yield what writes a change set; what goes goes first, so that its look-up key is free."""
@@ -190,7 +202,8 @@ class Writing:
         yield from (self._put(SETTING, Setting(name, text)) for name, text in changes.settings if text is not None)
 
     def _signed(self, kind: Kind, row: Row) -> list[Any]:
-        return [*row, mac_of(self._keyring, kind.table, row), new_stamp()]
+        stamp = self.stamps[part_of(kind), str(row[0])] = new_stamp()
+        return [*row, mac_of(self._keyring, kind.table, row), stamp]
 
     def _created(self, kind: Kind, row: Row) -> str:
         columns = ", ".join(map(_quoted, (*kind.names, SIGNED, STAMP)))

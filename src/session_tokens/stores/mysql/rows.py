@@ -11,9 +11,9 @@ from operator import xor
 from typing import Any
 
 from ...clock import Clock
+from ...contract.generational_cache import GenerationalCache
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
-from ..common.generational_cache import GenerationalCache
 from ..common.kinds import Kind
 from ..common.locking import ABSENT
 from ..common.record_codec import check_mac

@@ -28,6 +28,7 @@ from ..common.backend import Backend
 from ..common.findings import Finding, Progress
 from ..common.kinds import Kind
 from ..common.pools import Exchange
+from ..common.seen_parts import SeenParts
 from ..common.server_store import ServerStore
 from ..common.sql_upkeep import Rows, SqlUpkeep, Words
 from .address import Address, address_of
@@ -57,6 +58,7 @@ class MySQLBackend(SqlUpkeep, Backend):
         self.prefix = address.table_prefix
         self.address = address
         self._decoder = Decoder(keyring, self.clock, self.unreadables)
+        self.record_cache: SeenParts = self._decoder.seen
         self._asker = Asker(self.prefix, self._decoder)
 
     def asking(self, text: str, *values: object, lasts: bool = False) -> Exchange[Rows]:
@@ -102,7 +104,7 @@ class MySQLBackend(SqlUpkeep, Backend):
 
     def commit(self, commits: Sequence[Commit]) -> Exchange[Sequence[bool | Exception]]:
         """Write each command whole or not at all."""
-        return committing(self.prefix, self.keyring, commits)
+        return committing(self.prefix, self.keyring, commits, self._decoder.seen)
 
     def prepare(self) -> Exchange[None]:
         """Make the tables if there are none and the user may; see that they and the peppers are the right ones."""

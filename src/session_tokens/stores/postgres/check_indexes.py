@@ -22,6 +22,13 @@ from .schema import PlainStatement, Script, in_schema
 
 NOT_THE_OWNER = "it can be mended by the role that owns the tables"
 _FUNCTION = re.compile(r"CREATE OR REPLACE (?:FUNCTION|PROCEDURE) \{schema\}\.(\w+)\(.*?\bAS \$\$(.*?)\$\$;", re.DOTALL)
+_LATEST_FIRST = {
+    "session": "o.version DESC",
+    "token": "o.version DESC",
+    "owner": "o.epoch DESC, o.watermark DESC, o.disabled_at",
+    "service key": "o.expires_at",
+}
+"""Kind → in which order the latest of several rows comes first (a key is only ever ended sooner); else by writing."""
 _BY_TABLE = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 _BY_INDEX = ("enable_seqscan", "enable_indexonlyscan", "enable_bitmapscan", "enable_sort", "enable_incremental_sort")
 
@@ -47,7 +54,7 @@ def expected_indexes() -> Iterator[_Index]:
 
 
 class Foundations:
-    """A look at the functions, the indexes and the sequence of one name space.
+    """A look at the functions and the indexes of one name space.
 
     Args:
         address: where they are.
@@ -149,6 +156,7 @@ class Foundations:
     def _twins(self, index: _Index) -> Script:
         """Find rows that share a key, as when a table without its primary key was restored twice; keep the latest."""
         key, table = index.columns, f"{self._schema}.{index.kind.table}"
+        order = _LATEST_FIRST.get(index.kind.name, "age(o.xmin)")
         query = f"SELECT {key}, count(*) FROM {table} GROUP BY 1 HAVING count(*) > 1 ORDER BY 1"
         for id, count in (yield Statement(query, ())):
             done = None
@@ -156,7 +164,8 @@ class Foundations:
                 query = f"""
                     WITH gone AS (
                         DELETE FROM {table} AS t WHERE t.{key} = %s AND t.ctid <> (
-                            SELECT o.ctid FROM {table} o WHERE o.{key} = %s ORDER BY o.stamp DESC, o.ctid LIMIT 1)
+                            SELECT o.ctid FROM {table} o WHERE o.{key} = %s
+                            ORDER BY {order}, o.ctid LIMIT 1)
                         RETURNING t.*)
                     INSERT INTO {self._schema}.quarantine
                     SELECT {self._schema}.now_v1(), %s, %s, 'a row of the same key was written later',
@@ -165,19 +174,6 @@ class Foundations:
                 yield Statement(query, (id, id, index.kind.table, id))
                 done = "kept the latest, moved the others to quarantine"
             self._findings.add(Finding(index.kind.name, id, f"it is there {count} times", done, "twin"))
-
-    def stamps(self, highest: int) -> Script:
-        """See that the sequence of stamps is ahead of all that were given out: a repeated one would hide a change."""
-        name = f"{self._schema}.stamps"
-        query = "SELECT pg_sequence_last_value(%s::regclass), has_sequence_privilege(%s, 'UPDATE')"
-        rows = yield Statement(query, (name, name))
-        last, may = rows[0][0] or 0, rows[0][1]
-        if last >= highest:
-            return
-        if self._fix and may:
-            yield Statement("SELECT setval(%s::regclass, %s)", (name, highest))
-        self._owns = may
-        self._tell("sequence", "stamps", f"it is at {last}, and a record has the stamp {highest}", "set to that")
 
 
 def _names_in(plan: Any) -> set[str]:

@@ -53,16 +53,28 @@ def _locks(batch: Locks, lock_timeout_ms: int) -> Columns:
     return locks
 
 
-def commit_statement(schema: str, keyring: Keyring, commits: Sequence[Commit], lock_timeout_ms: int) -> Statement:
-    """Return the one call that commits a batch of commands, each whole or not at all."""
+def commit_statement(
+    schema: str, keyring: Keyring, commits: Sequence[Commit], stamps: Sequence[int], lock_timeout_ms: int
+) -> Statement:
+    """Return the one call that commits a batch of commands, each whole or not at all.
+
+    Args:
+        schema: the quoted name of the schema.
+        keyring: makes the MACs.
+        commits: the commands.
+        stamps: of each of them that of all records which it writes.
+        lock_timeout_ms: how long it waits for what others hold.
+    """
     batch = Locks()
     commands = []
-    for commit in commits:
+    for commit, own_stamp in zip(commits, stamps, strict=True):
         for part, stamp in commit.stamps.items():
             batch.read(part, stamp)
         batch.write(commit.changes, commit.stamps)
         command = _written(keyring, commit.changes)
+        command["stamp"] = own_stamp
         command["stamps"] = [(*part, stamp) for part, stamp in commit.stamps.items()]
+        command["judged_at"] = commit.now
         if commit.not_after != NEVER:
             command["not_after"] = commit.not_after
         commands.append(command)

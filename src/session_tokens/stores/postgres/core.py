@@ -17,6 +17,7 @@ from ..common.backend import Backend
 from ..common.findings import Finding, Progress
 from ..common.kinds import Kind
 from ..common.pools import Exchange
+from ..common.seen_parts import new_stamp
 from ..common.sql_upkeep import Rows, SqlUpkeep, Words
 from .address import Address
 from .check import checking
@@ -49,6 +50,7 @@ class PostgresBackend(SqlUpkeep, Backend):
         self.address = address
         self.schema = address.schema
         self.decoder = Decoder(keyring, self.clock, self.unreadables)
+        self.record_cache = self.decoder.seen
         # Locks are given up before the client gives up, so that a commit that waited is surely not carried out.
         self._lock_timeout_ms = max(1, int(address.timeout_s * 800))
 
@@ -80,7 +82,7 @@ class PostgresBackend(SqlUpkeep, Backend):
 
     def writing(self, changes: Changes) -> Exchange[None]:
         """Write changes, within a transaction in which everything is locked."""
-        yield commit_statement(self.schema, self.keyring, [Commit(changes, {}, 0)], LOCK_TIMEOUT_MS)
+        yield commit_statement(self.schema, self.keyring, [Commit(changes, {}, 0)], [new_stamp()], LOCK_TIMEOUT_MS)
 
     def clearing_events(self) -> Exchange[None]:
         """Delete all events within a transaction, and note up to where."""
@@ -93,8 +95,9 @@ class PostgresBackend(SqlUpkeep, Backend):
 
     def commit(self, commits: Sequence[Commit]) -> Exchange[Sequence[bool | Exception]]:
         """Commit several commands in one statement and one transaction, each whole or not at all, in their order."""
+        stamps = [new_stamp() for _ in commits]
         try:
-            rows = yield commit_statement(self.schema, self.keyring, commits, self._lock_timeout_ms)
+            rows = yield commit_statement(self.schema, self.keyring, commits, stamps, self._lock_timeout_ms)
         except StoreUnavailable:
             raise
         except StoreError as error:
@@ -102,6 +105,9 @@ class PostgresBackend(SqlUpkeep, Backend):
                 return [False if _not_written(error) else error]
         else:
             written: Sequence[bool] = rows[0][0]
+            for commit, is_written, stamp in zip(commits, written, stamps, strict=True):
+                if is_written:
+                    self.decoder.seen.wrote(commit, stamp)
             return written
         # Nothing was written. One by one, each command gets its own answer.
         outcomes: list[bool | Exception] = []

@@ -12,11 +12,11 @@ from hashlib import sha256
 from typing import Any
 
 from ...clock import Clock
+from ...contract.generational_cache import GenerationalCache
 from ...contract.queries import SessionResult, TokenResult
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...records import ServiceKey
-from ..common.generational_cache import GenerationalCache
 from ..common.kinds import SERVICE_KEY, SESSION, TOKEN, Kind
 from ..common.locking import ABSENT
 from ..common.record_codec import check_mac
@@ -25,8 +25,6 @@ from ..common.sql_results import Results, not_asked_for
 
 _from_json = json.JSONDecoder().raw_decode
 
-NUMBERS = 2**44 - 1
-"""The part of a stamp that is a number of the sequence; what stands before it is the server's timeline."""
 ESCAPE = "\x1a"
 
 KNOWN_MAX = 4_096

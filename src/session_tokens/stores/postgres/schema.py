@@ -149,7 +149,6 @@ def _grants(address: Address, role: str) -> str:
     return (
         f"GRANT USAGE ON SCHEMA {address.schema} TO {quoted};"
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {address.schema} TO {quoted};"
-        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {address.schema} TO {quoted};"
         f"GRANT EXECUTE ON ALL ROUTINES IN SCHEMA {address.schema} TO {quoted};"
     )
 

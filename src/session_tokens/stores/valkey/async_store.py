@@ -13,7 +13,6 @@ from ...contract.drive import drive
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Get, Query, Snapshot, is_lost
-from ...contract.transaction import Rule
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
 from ...events import Listeners, Place
@@ -53,6 +52,7 @@ class ValkeyStore(CoalescingStore):
         self.listeners = Listeners()
         self.unreadables = self._core.codec.unreadables
         codec = self._core.codec
+        self.record_cache = codec.record_cache
         self._connections = AsyncConnections(
             pool,
             codec.last_stamp_key,
@@ -67,22 +67,6 @@ class ValkeyStore(CoalescingStore):
         self._chains: Coalescer[KeyChain, Seen | None] = Coalescer(self._carry_chains)
         self._unseen: Coalescer[Query, Seen | None] = Coalescer(self._carry_unseen, share_from=SHARE_FROM)
         self._chains_together: Coalescer[Sequence[KeyChain], Snapshot | None] = Coalescer(self._carry_together)
-
-    async def run(self, rule: Rule[T], *args: object) -> T:
-        """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
-        record_cache = self._core.codec.record_cache
-        cached_run = record_cache.cached_run(rule, args)
-        if cached_run is not None:
-            answer, commit = cached_run
-            if self.listeners.kept:
-                commit.changes.keep_events(commit.now)
-            if await self._commits.ask(commit):
-                record_cache.was_right()
-                self.listeners.tell(commit.changes.notes, commit.now)
-                return answer
-            record_cache.was_wrong()
-            self.conflicts += 1
-        return await super().run(rule, *args)
 
     async def look(self, queries: Sequence[Query]) -> Snapshot:
         """Return the results of all queries as of one instant; over chains that are known all in one plain command.

@@ -13,7 +13,6 @@ from ...contract.drive import drive_now
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Get, Query, Snapshot, is_lost
-from ...contract.transaction import Rule
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
 from ...events import Listeners, Place
@@ -53,6 +52,7 @@ class BlockingValkeyStore(DirectStore):
         self.listeners = Listeners()
         self.unreadables = self._core.codec.unreadables
         codec = self._core.codec
+        self.record_cache = codec.record_cache
         self._connections = BlockingConnections(
             pool,
             codec.last_stamp_key,
@@ -67,22 +67,6 @@ class BlockingValkeyStore(DirectStore):
         self._chains: Direct[KeyChain, Seen | None] = Direct(self._carry_chains)
         self._unseen: Direct[Query, Seen | None] = Direct(self._carry_unseen)
         self._chains_together: Direct[Sequence[KeyChain], Snapshot | None] = Direct(self._carry_together)
-
-    def run_now(self, rule: Rule[T], *args: object) -> T:
-        """Run a rule atomically: on what was seen lately, and where that is not what is there, on what is read."""
-        record_cache = self._core.codec.record_cache
-        cached_run = record_cache.cached_run(rule, args)
-        if cached_run is not None:
-            answer, commit = cached_run
-            if self.listeners.kept:
-                commit.changes.keep_events(commit.now)
-            if self._commits.ask(commit):
-                record_cache.was_right()
-                self.listeners.tell(commit.changes.notes, commit.now)
-                return answer
-            record_cache.was_wrong()
-            self.conflicts += 1
-        return super().run_now(rule, *args)
 
     def look_now(self, queries: Sequence[Query]) -> Snapshot:
         """Return the results of all queries as of one instant; over chains that are known all in one plain command.

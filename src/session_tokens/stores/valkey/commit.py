@@ -54,7 +54,7 @@ class Writes:
     Attributes:
         checks: name → stamp that it must still have, empty for what must not be there.
         words: the writes.
-        bodies: name, value without stamp, and record of what is put of sessions, tokens and entries.
+        bodies: name, value without stamp, and record of what is put and remembered.
         gone: names and buckets of which nothing is known afterwards.
         kept: names of sessions that must not expire by themselves.
     """
@@ -65,7 +65,7 @@ class Writes:
         self.codec = codec
         self.checks: dict[bytes, bytes] = dict(commit.stamps)
         self.words: list[bytes] = []
-        self.bodies: list[tuple[bytes, bytes, Session | Token | OwnerEntry | str]] = []
+        self.bodies: list[tuple[bytes, bytes, Session | Token | OwnerEntry | ServiceKey | str]] = []
         self.gone: list[bytes] = []
         self.kept: list[bytes] = []
         self._put: set[bytes] = set()
@@ -80,6 +80,14 @@ class Writes:
             self._rest(changes)
         for event in changes.events:
             self.words += (b"e", event_body(codec, event))
+
+    def remember(self, stamp: bytes) -> None:
+        """Take in what was written under a stamp, once it is confirmed."""
+        saw, forget = self.codec.saw, self.codec.record_cache.forget
+        for name, body, record in self.bodies:
+            saw(name, stamp + body, record)
+        for name in self.gone:
+            forget(name)
 
     def _check(self, name: bytes, old: object) -> None:
         """What is created must not be there; what is replaced must be as it was read."""
@@ -210,9 +218,12 @@ class Writes:
         name = b"k:" + id
         self._check(name, old)
         if new is None:
+            self.gone.append(name)
             self.words += (b"d", name)
         else:
-            self.words += (b"p", name, b"0", self.codec.body(SERVICE_KEY, new))
+            body = self.codec.body(SERVICE_KEY, new)
+            self.bodies.append((name, body, new))
+            self.words += (b"p", name, b"0", body)
         self._lead(b"K:", None if old is None else old.lookup, None if new is None else new.lookup, b"0", name)
         self._move(service_key_places(old), service_key_places(new), id)
 

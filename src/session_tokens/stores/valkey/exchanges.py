@@ -186,10 +186,9 @@ class ValkeyCore:
             raise StoreUnavailable(
                 f"{confirmed[0]} of {self.replicas} replicas have confirmed in time; {UNKNOWN_OUTCOME}"
             )
-        wrote = self.codec.record_cache.wrote
         for stamp, writes in zip(stamps, all_writes, strict=True):
             if stamp:
-                wrote(b"%d" % stamp, writes)
+                writes.remember(b"%d" % stamp)
         return [stamp != 0 for stamp in stamps]
 
     def due_words(self, now: int, limit: int) -> list[bytes]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...contract.generational_cache import GenerationalCache
 from ...contract.queries import Get, Query, Result
-from ..common.generational_cache import GenerationalCache
 from .keys import STAMP_LENGTH
 from .queries import FOLLOWED, name_of
 

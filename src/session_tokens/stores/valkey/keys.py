@@ -48,6 +48,7 @@ from ...contract.places import (
     WAITING_TAGGED,
     Place,
 )
+from ...contract.record_cache import PartNames
 from ...crypto.minting import PARTITION
 from ...errors import InvalidInput
 from ...records import Session, Token
@@ -153,3 +154,18 @@ def entry_at(place: Place, id: bytes) -> tuple[bytes, bytes, int]:
 def expires_at(deadline: int) -> bytes:
     """Return when the server may throw a record away, in milliseconds; ``0`` for never."""
     return b"0" if deadline in (0, NEVER) else b"%d" % (deadline + GRACE_MS)
+
+
+NAMES = PartNames(
+    session=lambda id: b"s:" + part_of(id),
+    token=lambda id: b"t:" + part_of(id),
+    entry=lambda owner: b"e:" + owner_part(owner),
+    setting=lambda name: b"c:" + part_of(name),
+    service_key=lambda id: b"k:" + part_of(id),
+    idempotency=lambda key: b"i:" + part_of(key),
+    session_lookup=lambda lookup: b"S:" + lookup_part(lookup),
+    token_lookup=lambda lookup: b"T:" + lookup_part(lookup),
+    sessions_of=lambda owner: b"bo:" + owner_part(owner),
+    absent=b"",
+)
+"""The names of what is remembered."""

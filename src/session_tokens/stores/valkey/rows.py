@@ -20,6 +20,7 @@ from ...contract.queries import (
     TokenResult,
     Unreadable,
 )
+from ...contract.record_cache import RecordCache
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
@@ -29,14 +30,15 @@ from ..common.record_codec import SET_ASIDE, not_written, padded, trimmed
 from ..common.sealed_rows import kept_row, record_in
 from .json_rows import as_json, from_json
 from .key_chains import CHAIN_KINDS, KeyChains
-from .keys import LINKS, STAMP_LENGTH, owner_part, part_of
+from .keys import LINKS, NAMES, STAMP_LENGTH, owner_part, part_of
 from .queries import bucket_of, name_of
-from .record_cache import RecordCache
 
 Reply = Any
 """What a server answered: nested lists of ``bytes``, ``int`` and ``None``."""
 Stamps = Sequence[tuple[bytes, bytes]]
 """Names and their stamps, the stamp of nothing empty."""
+VALUE_MAX = 2_048
+"""Bytes of the largest value that is remembered."""
 _KINDS = {b"s": "session", b"t": "token", b"k": "service key"}
 """What a record is, by the first letter of its name."""
 
@@ -58,9 +60,18 @@ class ValkeyCodec:
         self.clock = clock
         self.prefix = prefix
         self.last_stamp_key = prefix + b"n"
-        self.record_cache = RecordCache(clock.now)
+        self.record_cache = RecordCache(clock.now, NAMES)
         self.paths = KeyChains(prefix)
         self.unreadables = Unreadables()
+
+    def saw(self, name: bytes, value: bytes | None, said: Any) -> None:
+        """Remember the value of a name, ``None`` for its absence, and what it says."""
+        if value is None:
+            self.record_cache.keep(name, (None, b"", said))
+        elif len(value) <= VALUE_MAX:
+            self.record_cache.keep(name, (value, value[:STAMP_LENGTH], said))
+        else:
+            self.record_cache.forget(name)
 
     # --- bodies ---
 
@@ -117,7 +128,7 @@ class ValkeyCodec:
         else:
             session = self.record(SESSION, value)
             if b"s:" + part_of(session.id) == name:
-                self.record_cache.saw(name, value, session)
+                self.saw(name, value, session)
             else:
                 raise _forged("session")
         if not isinstance(session, Session):
@@ -132,7 +143,7 @@ class ValkeyCodec:
         else:
             token = self.record(TOKEN, value)
             if b"t:" + part_of(token.id) == name:
-                self.record_cache.saw(name, value, token)
+                self.saw(name, value, token)
             else:
                 raise _forged("token")
         if not isinstance(token, Token):
@@ -148,7 +159,7 @@ class ValkeyCodec:
             entry = None if value is None else self.record(OWNER, value)
             if entry is not None and b"e:" + owner_part(entry.owner) != name:
                 raise _forged("entry")
-            self.record_cache.saw(name, value, entry)
+            self.saw(name, value, entry)
         if entry is not None and not isinstance(entry, OwnerEntry):
             raise _forged("entry")
         return entry
@@ -199,7 +210,7 @@ class ValkeyCodec:
         if record is not None:
             if record.lookup != query.key:
                 raise _forged(RECORDS[query.what][0].name)
-            self.record_cache.saw(stamps[0][0], reply[0], stamps[1][0])
+            self.record_cache.keep(stamps[0][0], (None, b"", stamps[1][0]))
         return Result(found, stamps)
 
     def _session_found(self, stamps: Stamps, reply: Reply, at: int) -> SessionResult:
@@ -234,7 +245,7 @@ class ValkeyCodec:
     def _setting(self, query: Get, reply: Reply) -> Result:
         found = self._kept(query, reply)
         text = None if found.value is None else found.value.text
-        self.record_cache.saw(found.stamps[0][0], reply[0], text)
+        self.saw(found.stamps[0][0], reply[0], text)
         return found._replace(value=text)
 
     def _kept(self, query: Get, reply: Reply) -> Result:
@@ -245,12 +256,19 @@ class ValkeyCodec:
             raise _forged(kind.name)
         return Result(record, ((name_of(query), _stamp(reply[0])),))
 
+    def _key(self, query: Get, reply: Reply) -> Result:
+        found = self._kept(query, reply)
+        self.saw(found.stamps[0][0], reply[0], found.value)
+        return found
+
     def _key_by_lookup(self, query: Get, reply: Reply) -> Result:
         value = reply[1] if len(reply) > 1 else None
-        key = None if value is None else self.record(SERVICE_KEY, value)
-        if key is not None and key.lookup != query.key:
-            raise _forged(SERVICE_KEY.name)
-        return Result(key, _stamps(name_of(query), reply))
+        key, stamps = None if value is None else self.record(SERVICE_KEY, value), _stamps(name_of(query), reply)
+        if key is not None:
+            if key.lookup != query.key:
+                raise _forged(SERVICE_KEY.name)
+            self.saw(b"k:" + part_of(key.id), value, key)
+        return Result(key, stamps)
 
     def _members(self, query: Members, reply: Reply) -> Result:
         """Return the records of a bucket; a bucket may hold more than belongs there, never less."""
@@ -274,7 +292,7 @@ class ValkeyCodec:
             records.reverse()
             ids = ids[::-1]
         if query.what == "sessions_of" and (query.limit is None or len(ids) < query.limit):
-            self.record_cache.saw_bucket(bucket, reply[0] or b"", ids)
+            self.record_cache.saw_set(bucket, reply[0] or b"", [beginning + id for id in ids])
         return Result(records, stamps, left_out)
 
     def _left_out(self, name: bytes, error: CorruptRecord | UnknownPepper) -> Unreadable:
@@ -315,7 +333,7 @@ _GOT: dict[str, Callable[[ValkeyCodec, Get, Reply], Result]] = {
     "entry": ValkeyCodec._entry,
     "setting": ValkeyCodec._setting,
     "idempotency": ValkeyCodec._kept,
-    "key": ValkeyCodec._kept,
+    "key": ValkeyCodec._key,
     "key_lookup": ValkeyCodec._key_by_lookup,
 }
 """What is got → what takes its reply apart."""

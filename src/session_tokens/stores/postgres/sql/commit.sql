@@ -87,10 +87,10 @@ BEGIN
 END $$;
 
 -- Answers for each command of the batch whether it was written. One that comes at or after its not_after (milliseconds)
--- is not: what it judged alive is over. The clock is asked after the locks, and again when all is written, as the last
--- step before the commit: if one became late by then, the whole batch is taken back.
--- A stamp is the number of the server's timeline, which each promotion raises, before a number of the sequence (44 bits):
--- a standby knows of the sequence no further than what reached it, and would give out what was lost once more.
+-- is not: what it judged alive is over; nor one that comes before the instant at which it was judged, for then whoever
+-- sent it was wrong about the time. The clock is asked after the locks, and again when all is written, as the last step
+-- before the commit: if one became late by then, the whole batch is taken back.
+-- What a command writes has its stamp, a random number: none is ever given out twice, on whatever server.
 CREATE OR REPLACE FUNCTION {schema}.commit_v1(batch jsonb) RETURNS boolean[] LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     change jsonb;
@@ -98,18 +98,19 @@ DECLARE
     written boolean[] := '{}';
     least bigint;
     told integer := 0;
-    branch CONSTANT bigint := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint << 44;
+    now bigint;
 BEGIN
     PERFORM {schema}.lock_v1(batch);
+    now := {schema}.now_v1();
     FOR change IN SELECT jsonb_array_elements(batch->'commands') LOOP
-        IF EXISTS (
+        IF now < (change->>'judged_at')::bigint OR now >= (change->>'not_after')::bigint OR EXISTS (
             SELECT FROM jsonb_array_elements(change->'stamps') AS was
             WHERE {schema}.stamp_v1(was->>0, was->>1) <> was->>2
-        ) OR {schema}.now_v1() >= (change->>'not_after')::bigint THEN
+        ) THEN
             written := written || false;
             CONTINUE;
         END IF;
-        mark := jsonb_build_object('stamp', branch + nextval('{schema}.stamps'));
+        mark := jsonb_build_object('stamp', change->'stamp');
         IF change ? 'tokens_gone' THEN
             DELETE FROM {schema}.tokens
             WHERE id = ANY(ARRAY(SELECT jsonb_array_elements_text(change->'tokens_gone')));

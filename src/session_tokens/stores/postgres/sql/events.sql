@@ -1,10 +1,10 @@
 -- The log of events: the event of a change is a row of the same commit.
 --
--- {schema} is the name space. A row's place is the timeline (as in a stamp) before the transaction's number, and then
--- how many the transaction wrote before. Transactions commit in another order than that of their numbers, so the log is
--- shown only below the oldest number that is still under way on the server: nothing can come to stand there any more.
--- The events of one subject stand in the order of their commits all the same: who changes it has read what the one
--- before committed (else the stamp had moved), and only then begun the transaction that writes.
+-- {schema} is the name space. A row's place is the server's timeline, which each promotion raises, before the
+-- transaction's number, and then how many the transaction wrote before. Transactions commit in another order than that of
+-- their numbers, so the log is shown only below the oldest number that is still under way on the server: nothing can come
+-- to stand there any more. The events of one subject stand in the order of their commits all the same: who changes it has
+-- seen what the one before committed (else the stamp had moved), and only then begun the transaction that writes.
 
 -- The place of a transaction of that number on the server as it is now.
 CREATE OR REPLACE FUNCTION {schema}.place_v1(number xid8) RETURNS bigint LANGUAGE sql STABLE AS $$

@@ -23,8 +23,6 @@ CREATE TABLE {schema}.peppers (
     used_at bigint
 );
 
-CREATE SEQUENCE {schema}.stamps AS bigint CACHE 1;
-
 -- What a check set aside: rows that nobody with the pepper wrote, and rows that lead nowhere, as they were.
 -- Nothing of ours reads it; operators may delete from it.
 CREATE TABLE {schema}.quarantine (
