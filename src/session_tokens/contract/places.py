@@ -11,7 +11,16 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..clock import NEVER
-from ..records import NO_TOKEN_DETAILS, TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from ..records import (
+    NO_DETAILS,
+    NO_TOKEN_DETAILS,
+    TRANSFERABLE,
+    IdempotencyRecord,
+    OwnerEntry,
+    ServiceKey,
+    Session,
+    Token,
+)
 
 Place = tuple[str, str, int]
 """The index, whose part of it (empty in one that has no parts), and where in the order of that: an instant."""
@@ -46,15 +55,16 @@ def session_places(session: Session | None) -> Sequence[Place]:
     """Return where a session stands: as one of its owner until it was ended, as a predecessor until that is over."""
     if session is None:
         return NOWHERE
-    at, places = session.created_at, list[Place]()
+    at, sweep_at, details = session.created_at, session.sweep_at, session.details
+    places: list[Place] = []
     if session.ended_at is None:
-        places += ((SESSIONS_OF, session.owner, at), (SESSIONS, "", at))
+        places = [(SESSIONS_OF, session.owner, at), (SESSIONS, "", at)]
         if session.detached_at is not None:
             places.append((DETACHED, "", at))
-    if session.details.successor is not None:
-        places.append((PREDECESSORS_OF, session.details.successor, at))
-    if session.sweep_at != NEVER:
-        places.append((SESSION_DUE, "", session.sweep_at))
+    if details is not NO_DETAILS and details.successor is not None:
+        places.append((PREDECESSORS_OF, details.successor, at))
+    if sweep_at != NEVER:
+        places.append((SESSION_DUE, "", sweep_at))
     return places
 
 

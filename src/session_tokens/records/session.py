@@ -54,9 +54,9 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
-        values = list(self._values(self))
+        values, places = list(self._values(self)), self._places
         for name, value in changes.items():
-            values[self._places[name]] = value
+            values[places[name]] = value
         return self._of(*values)
 
     @classmethod

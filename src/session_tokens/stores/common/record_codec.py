@@ -43,7 +43,9 @@ _KINDS = {kind.value: kind for kind in TokenKind}
 _NO_DETAILS_ROW = (None,) * len(SessionDetails._fields)
 _NO_OFFER_ROW = (None,) * len(Offer._fields)
 _NO_TOKEN_DETAILS_ROW = (*_NO_OFFER_ROW, *(None,) * (len(TokenDetails._fields) - 1))
-_RARE = len(_NO_DETAILS_ROW)
+_USUALLY_ABSENT = sorted({len(_NO_DETAILS_ROW) + 2, len(_NO_TOKEN_DETAILS_ROW) + 2, 5}, reverse=True)
+"""How many columns at the end of a session or token are mostly absent: details and what only clients bring, or less."""
+_ABSENT = tuple((length, (None,) * length) for length in _USUALLY_ABSENT)
 _OWN = 19
 """Columns of a session, and of a token, before those of their details."""
 _SESSION_WIDTH = _OWN + len(_NO_DETAILS_ROW)
@@ -68,8 +70,10 @@ def trimmed(row: tuple[Any, ...]) -> tuple[Any, ...]:
     What most sessions and tokens lack is taken away at once: a step for each costs as much as making a message of it.
     """
     end = len(row)
-    if row[-_RARE:] == _NO_DETAILS_ROW:
-        end -= _RARE
+    for length, absent in _ABSENT:
+        if row[-length:] == absent:
+            end -= length
+            break
     while end and row[end - 1] is None:
         end -= 1
     return row[:end]
@@ -213,7 +217,16 @@ def message_of(table: str, row: Sequence[Any]) -> bytes:
 
     What is absent at the end of a row is left out, so that a MAC holds when a column is added there.
     """
-    return (table + ascii(trimmed(tuple(row)))).encode("ascii")
+    return _message_of_trimmed(table, trimmed(tuple(row)))
+
+
+def _message_of_trimmed(table: str, row: Row) -> bytes:
+    return (table + ascii(row)).encode("ascii")
+
+
+def mac_of_trimmed(keyring: Keyring, table: str, row: Row) -> str:
+    """As ``mac_of``, for a row from whose end ``trimmed`` has taken what is absent."""
+    return keyring.mac(_message_of_trimmed(table, row))
 
 
 def mac_of(keyring: Keyring, table: str, row: Sequence[Any]) -> str:

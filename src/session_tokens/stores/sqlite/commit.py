@@ -13,7 +13,7 @@ from typing import Any
 from ...contract.changes import Changes
 from ...crypto.minting import Keyring
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
-from ..common.record_codec import Row, mac_of, trimmed
+from ..common.record_codec import Row, mac_of, mac_of_trimmed, trimmed
 from ..common.sealed_rows import kept_row
 from ..common.sql_tables import SIGNED
 from .event_log import append_events
@@ -116,7 +116,7 @@ class Applier:
             marks = ", ".join("?" * (len(row) + 1))
             statement = f"{verb} INTO {self._beginning}{kind.table} ({columns}) VALUES ({marks})"
             self._inserts[verb, kind.name, len(row)] = statement
-        mac = self._mac(kind, row)
+        mac = mac_of_trimmed(self._keyring, self._beginning + kind.table, row)
         self._execute(statement, (*row, mac))
         return mac
 

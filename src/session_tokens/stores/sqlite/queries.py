@@ -238,16 +238,16 @@ class Records(Rows):
         However many cannot be read, as many are answered as there are others.
         """
         statement, decode = self._sets[what][newest]
-        asked = -1 if limit is None else limit
-        while True:
-            before = len(self.left_out)
-            records = self._readable(statement, (whose, asked), decode)
-            left_out = len(self.left_out) - before
-            if limit is None or len(records) >= limit or len(records) + left_out < asked:
-                if limit is not None:
-                    del records[limit:]
-                return records[::-1] if newest else records
+        asked, before = -1 if limit is None else limit, len(self.left_out)
+        records = self._readable(statement, (whose, asked), decode)
+        while limit is not None and (left_out := len(self.left_out) - before) and len(records) < limit:
+            if len(records) + left_out < asked:
+                break
             asked, self.left_out[before:] = asked + left_out, []
+            records = self._readable(statement, (whose, asked), decode)
+        if limit is not None and asked > limit:
+            del records[limit:]
+        return records[::-1] if newest else records
 
     def count(self, what: SetName, whose: str) -> int:
         """How many records are in a set."""

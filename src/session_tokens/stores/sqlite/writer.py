@@ -49,34 +49,32 @@ LATE_MAX = 16
 STOP_WAIT_S = 30.0
 
 
+READS = (
+    "ahead", "entry", "idempotency", "parked_tokens", "predecessors_of", "service_key", "session",
+    "session_by_lookup", "session_count_of", "sessions_of", "setting", "token", "token_by_lookup",
+    "token_count_of", "tokens_of", "transferables_of",
+)  # fmt: skip
+"""What a rule reads with."""
+
+
 class SqliteTransaction(WriteSet):
-    """What a rule works on: reads go straight to the writer's connection, writes into the change set."""
+    """What a rule works on: reads go straight to the writer's connection, writes into the change set.
 
-    __slots__ = (
-        "ahead", "entry", "idempotency", "now", "parked_tokens", "predecessors_of", "service_key", "session",
-        "session_by_lookup", "session_count_of", "sessions_of", "setting", "token", "token_by_lookup",
-        "token_count_of", "tokens_of", "transferables_of",
-    )  # fmt: skip
+    Args:
+        now: its instant, in milliseconds.
+    """
 
-    def __init__(self, records: Records, now: int) -> None:
+    __slots__ = ("now",)
+
+    def __init__(self, now: int) -> None:
         super().__init__()
         self.now = now
-        self.ahead = records.ahead
-        self.entry = records.entry
-        self.idempotency = records.idempotency
-        self.parked_tokens = records.parked_tokens
-        self.predecessors_of = records.predecessors_of
-        self.service_key = records.service_key
-        self.session = records.session
-        self.session_by_lookup = records.session_by_lookup
-        self.session_count_of = records.session_count_of
-        self.sessions_of = records.sessions_of
-        self.setting = records.setting
-        self.token = records.token
-        self.token_by_lookup = records.token_by_lookup
-        self.token_count_of = records.token_count_of
-        self.tokens_of = records.tokens_of
-        self.transferables_of = records.transferables_of
+
+
+def transactions_on(records: Records) -> Callable[[int], Any]:
+    """Return what makes transactions over a connection; how they read is bound once, and not for each command."""
+    reads = {name: staticmethod(getattr(records, name)) for name in READS}
+    return type(SqliteTransaction.__name__, (SqliteTransaction,), {"__slots__": (), **reads})
 
 
 class QueuedCommand(Generic[T]):
@@ -171,6 +169,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._connection: sqlite3.Connection | None = None
         self._records: Records | None = None
+        self._transaction: Callable[[int], Any] | None = None
         self._applier: Applier | None = None
         self._closed: str | None = None
 
@@ -300,7 +299,7 @@ class Writer:
 
     def _run_group(self, group: list[QueuedCommand[Any]], *, scarce: bool = False) -> int:
         """Run a group to its commit; where space is scarce, refuse what makes the file grow."""
-        connection, records, applier = self._connected()
+        connection, transaction, applier = self._connected()
         self._options.begin_writing(connection)
         try:
             for _ in range(LATE_MAX):
@@ -309,7 +308,7 @@ class Writer:
                 now = self._clock.now()
                 wrote, not_after = False, NEVER
                 for command in group:
-                    tx = SqliteTransaction(records, now)
+                    tx = transaction(now)
                     if self._run_one(command, connection, tx, applier, scarce):
                         wrote, not_after = True, min(not_after, tx.changes.not_after)
                 if wrote and now > mark:
@@ -333,7 +332,7 @@ class Writer:
         self,
         command: QueuedCommand[Any],
         connection: sqlite3.Connection,
-        tx: SqliteTransaction,
+        tx: Any,
         applier: Applier,
         scarce: bool,
     ) -> bool:
@@ -377,18 +376,20 @@ class Writer:
             return self._options.meant_by(error)
         return error or StoreUnavailable("the transaction was lost; try again")
 
-    def _connected(self) -> tuple[sqlite3.Connection, Records, Applier]:
-        if self._connection is None or self._records is None or self._applier is None:
+    def _connected(self) -> tuple[sqlite3.Connection, Callable[[int], Any], Applier]:
+        if self._connection is None or self._transaction is None or self._applier is None:
             self._connection = self._file.connect(writing=True)
             checked = CheckedRows()
             self._records = Records(
                 self._connection, self._beginning, self._keyring, self._clock, checked, self._unreadables
             )
+            self._transaction = transactions_on(self._records)
             self._applier = Applier(self._connection, self._beginning, self._keyring, checked)
-        return self._connection, self._records, self._applier
+        return self._connection, self._transaction, self._applier
 
     def _disconnect(self) -> None:
-        connection, self._connection, self._records, self._applier = self._connection, None, None, None
+        connection, self._connection, self._records = self._connection, None, None
+        self._transaction = self._applier = None
         if connection is not None:
             connection.close()
 
