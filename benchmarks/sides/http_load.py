@@ -177,7 +177,7 @@ async def fill_store(where: str, sessions: int) -> Filled:
     from session_tokens import AsyncSessionTokens, Settings
 
     create_key = _keys_module().create_key
-    url = where if "://" in where else f"sqlite:///{Path(where) / 'tokens.db'}"
+    url = f"{where}?timeout=30" if "://" in where else f"sqlite:///{Path(where) / 'tokens.db'}"
     os.environ["SESSION_TOKENS_PEPPER"] = bytes(range(32)).hex()  # a file makes its own where none is given
     settings = Settings(max_age=86_400)
     async with await AsyncSessionTokens.open(url, settings=settings, sweep=False) as tokens:

@@ -26,7 +26,7 @@ class Measured:
     st: AsyncSessionTokens
 
     def __init__(self, url: str, anchor: str | None = None) -> None:
-        self.url = f"{url}?namespace={'ours' if anchor is None else 'logged'}"
+        self.url = f"{url}?namespace={'ours' if anchor is None else 'logged'}&timeout=30"
         self.audit = None if anchor is None else Audit(anchor)
         self.loop = Loop()
         self.sessions: list[str] = []
