@@ -27,6 +27,7 @@ SESSION_ENDED = "session_ended"
 OWNER_DISABLED = "owner_disabled"
 OWNER_ENABLED = "owner_enabled"
 OWNER_RENAMED = "owner_renamed"
+OWNER_FORGOTTEN = "owner_forgotten"
 TOKEN_ISSUED = "token_issued"
 TOKEN_CHANGED = "token_changed"
 TOKEN_TRANSFERRED = "token_transferred"
@@ -53,15 +54,16 @@ GAP = "gap"
 
 KINDS = (
     SESSION_OPENED, SESSION_ROTATED, SESSION_DETACHED, SESSION_ATTACHED, SESSION_CHANGED, SESSION_ENDED,
-    OWNER_DISABLED, OWNER_ENABLED, OWNER_RENAMED, TOKEN_ISSUED, TOKEN_CHANGED, TOKEN_TRANSFERRED, TOKEN_CLAIMED,
-    TOKEN_REISSUED, TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, TOKEN_CONSUMED, TOKEN_RELEASED, TOKEN_LENT,
-    TOKEN_RECALLED, KEY_CREATED, KEY_ROTATED, KEY_REVOKED, WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED,
+    OWNER_DISABLED, OWNER_ENABLED, OWNER_RENAMED, OWNER_FORGOTTEN, TOKEN_ISSUED, TOKEN_CHANGED, TOKEN_TRANSFERRED,
+    TOKEN_CLAIMED, TOKEN_REISSUED, TOKEN_OFFERED, TOKEN_WITHDRAWN, TOKEN_ENDED, TOKEN_CONSUMED, TOKEN_RELEASED,
+    TOKEN_LENT, TOKEN_RECALLED, KEY_CREATED, KEY_ROTATED, KEY_REVOKED, WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED,
     WEBHOOK_REPLAYED, WEBHOOK_REMOVED, SETTING_CHANGED,
 )  # fmt: skip
 """What happens; a gap is none of it."""
 
 WEBHOOK_KINDS = frozenset({WEBHOOK_ADDED, WEBHOOK_CHANGED, WEBHOOK_ROTATED, WEBHOOK_REPLAYED, WEBHOOK_REMOVED})
 _OF_NO_OWNER = WEBHOOK_KINDS | {SETTING_CHANGED}
+_OF_OWNERS = frozenset({OWNER_DISABLED, OWNER_ENABLED, OWNER_RENAMED, OWNER_FORGOTTEN})
 
 Place = tuple[int, int]
 """Where an event stands in a store's log; later ones have greater places."""
@@ -77,8 +79,8 @@ class Event(NamedTuple):
     Attributes:
         kind: one of the names of this module, such as ``session_ended``.
         at: when, on the store's clock, in milliseconds since the epoch.
-        subject_id: the public id of the session, token, service key or webhook, the owner for ``owner_*``, the name for
-            ``setting_changed``; empty for ``gap``.
+        subject_id: the public id of the session, token, service key or webhook, the owner for ``owner_*`` (a pseudonym
+            for ``owner_forgotten``), the name for ``setting_changed``; empty for ``gap``.
         owner: the owner afterwards, ``None`` where there is none.
         reason: why a session or token ended or events are missing, the role for ``key_*``, what was changed for
             ``webhook_changed``, what is stored, or ``unset``, for ``setting_changed``; ``None`` for all others.
@@ -86,7 +88,8 @@ class Event(NamedTuple):
             ``None``.
         id: its own, by which a follower goes on and knows it again; empty where the store keeps no events.
         terms: on what an offer was accepted (``price`` as text, ``currency``, ``settlement``), or a token lent
-            (``borrower``, ``until`` in milliseconds); ``None`` for all others.
+            (``borrower``, ``until`` in milliseconds); for ``owner_forgotten`` the owner's pseudonyms under other keys
+            (``also``), where there are such; ``None`` for all others.
     """
 
     kind: str
@@ -126,6 +129,21 @@ reason or previous owner."""
 Listener = Callable[[Event], None]
 
 
+def owners_replaced(event: Event, replaced: Callable[[str | None], str | None]) -> Event:
+    """Return an event with other owners in it: its own and the one before, its subject, whom a token was lent to."""
+    subject_id, terms = event.subject_id, event.terms
+    if event.kind in _OF_OWNERS:
+        subject_id = replaced(subject_id) or subject_id
+    if terms is not None and isinstance(borrower := terms.get("borrower"), str):
+        terms = {**terms, "borrower": replaced(borrower)}
+    return event._replace(
+        subject_id=subject_id,
+        owner=replaced(event.owner),
+        previous_owner=replaced(event.previous_owner),
+        terms=terms,
+    )
+
+
 def events_of(notes: Iterable[Note], now: int) -> list[Event]:
     """Make the events of one commit from what its rules noted down."""
     events = []
@@ -136,6 +154,8 @@ def events_of(notes: Iterable[Note], now: int) -> list[Event]:
         elif isinstance(subject, str):
             if kind is OWNER_RENAMED:
                 events.append(Event(kind, now, subject, subject, None, extra))
+            elif kind is OWNER_FORGOTTEN:
+                events.append(Event(kind, now, subject, subject, None, None, "", terms))
             else:
                 has_owner = kind not in _OF_NO_OWNER
                 events.append(

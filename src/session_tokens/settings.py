@@ -68,6 +68,8 @@ LOANS_MAX = 16
 SETTLEMENT_BYTES_MAX = 255
 HANDED_AT_ONCE = 100
 """How many tokens of a leaving owner are handed over in one transaction."""
+WAITING_LOOKED_AT = 1_000
+"""At how many of those that wait one search for the next token looks at the most, where nearly all are others'."""
 WAITING_READ = 16
 """How many of those that wait longest are tried to claim the next, and how many more where others were faster."""
 SCOPE_BYTES_MAX = 1_024
@@ -114,7 +116,9 @@ CONSOLE_OWNERS = "console:"
 """How the owners begin for whom the console opens its sessions."""
 ANONYMOUS_OWNERS = "anonymous:"
 """How the owners begin for whom frameworks open sessions before a log-in."""
-RESERVED_BEGINNINGS = (CONSOLE_OWNERS, ANONYMOUS_OWNERS)
+FORGOTTEN_OWNERS = "forgotten:"
+"""How the pseudonyms begin that stand in place of owners who were forgotten."""
+RESERVED_BEGINNINGS = (CONSOLE_OWNERS, ANONYMOUS_OWNERS, FORGOTTEN_OWNERS)
 """Nobody else opens sessions for such owners, hands them tokens or disables them."""
 
 

@@ -66,7 +66,9 @@ def parts_changed(changes: Changes) -> Iterator[Part]:
     for pair in (*changes.sessions, *changes.tokens):
         for record in pair:
             yield from parts_of_record(record)
-    for _, entry in changes.entries:
+    for old_entry, new_entry in changes.entries:
+        entry = new_entry or old_entry
+        assert entry is not None, "a change from nothing to nothing"
         yield "entry", entry.owner
     for outcome in changes.idempotency:
         yield "outcome", outcome.key
@@ -236,6 +238,9 @@ class OptimisticMemoryStore(_Handle, OptimisticStore):
     async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
         return self.open_server().memory.due_now(now, limit)
 
+    async def dump(self, kind: str, after: str, limit: int) -> tuple[Sequence[Any], str | None]:
+        return self.open_server().memory.dump_now(kind, after, limit)
+
     async def close(self) -> None:
         self.closed = True
 
@@ -254,6 +259,9 @@ class BlockingOptimisticMemoryStore(_Handle, BlockingOptimisticStore):
 
     def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         return self.open_server().memory.due_now(now, limit)
+
+    def dump_now(self, kind: str, after: str, limit: int) -> tuple[Sequence[Any], str | None]:
+        return self.open_server().memory.dump_now(kind, after, limit)
 
     def close_now(self) -> None:
         self.closed = True

@@ -18,7 +18,7 @@ class Changes:
     Attributes:
         sessions: pairs of sessions of the same id.
         tokens: pairs of tokens of the same id.
-        entries: pairs of owners' entries.
+        entries: pairs of entries of the same owner.
         idempotency: records to keep.
         forgotten: keys of idempotency records to delete.
         settings: name and text (``None`` deletes).
@@ -38,7 +38,7 @@ class Changes:
     def __init__(self) -> None:
         self.sessions: list[tuple[Session | None, Session | None]] = []
         self.tokens: list[tuple[Token | None, Token | None]] = []
-        self.entries: list[tuple[OwnerEntry | None, OwnerEntry]] = []
+        self.entries: list[tuple[OwnerEntry | None, OwnerEntry | None]] = []
         self.idempotency: list[IdempotencyRecord] = []
         self.forgotten: list[str] = []
         self.settings: list[tuple[str, str | None]] = []

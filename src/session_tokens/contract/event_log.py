@@ -23,6 +23,8 @@ LATE_MS = 5_000
 """After how long it is told that events are held back, in milliseconds."""
 BEYOND: Place = (2**63 - 1, 0)
 """A place that no log reaches: reading from there tells of the log and brings no event."""
+LOOKED_AT_ONCE = 500
+"""Events that are read at once where some are rewritten."""
 TRIMMED_AT_ONCE = 2_000
 """Events that one write takes away, so that no command waits for long behind it."""
 
@@ -106,6 +108,16 @@ class EventLog:
         events = self._events[start : start + limit]
         last = self._places[start + len(events) - 1] if events else after
         return LogRead(events, last, len(events) == limit, self._trimmed, self._last)
+
+    def rewrite(self, change: Callable[[Event], Event]) -> int:
+        """Put changed events in the place of others; return how many."""
+        count = 0
+        for at, event in enumerate(self._events):
+            changed = change(event)
+            if changed != event:
+                self._events[at] = changed
+                count += 1
+        return count
 
     def trim(self, keep: int) -> int:
         """Take the oldest events away."""

@@ -10,8 +10,9 @@ A store keeps records and commits change sets; it knows stamps, not rules. To wr
   way the last step before a change set is written is to compare the store's own clock with ``Changes.not_after``, under
   the locks: at or after it nothing is written and the rule is run again, so that nothing dead is written alive.
 - ``due(now, limit)``: what the sweeper should look at.
-- ``read_events`` and ``trim_events``, if it can keep events (``keeps_events``, ``contract.event_log``): then each
-  commit writes its ``Changes.events`` too.
+- ``read_events``, ``trim_events`` and ``rewrite_events``, if it can keep events (``keeps_events``,
+  ``contract.event_log``): then each commit writes its ``Changes.events`` too.
+- ``dump(kind, after, limit)``: all records of a kind, batch by batch: renaming and forgetting an owner ask for it.
 - ``close()``: idempotent.
 
 A record that cannot be read stops nothing but itself: who asks for it by its id or look-up key gets the error, lists
@@ -25,16 +26,16 @@ from __future__ import annotations
 
 import time
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..clock import Clock
 from ..compiler_hints import mypyc_attr
 from ..crypto.minting import Keyring
 from ..crypto.sealing import named_key
 from ..errors import UNREADABLE, InvalidInput, StoreUnavailable, UnknownPepper
-from ..events import Listeners, Place
+from ..events import Event, Listeners, Place
 from ..records import OwnerEntry, Session, Token
 from .brief import awaited_within, done_within
 from .event_log import EVENT_POLL_S, LogRead
@@ -154,17 +155,35 @@ class Store(metaclass=ABCMeta):
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
         raise _no_events()
 
-    async def owner_entries(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
-        """Return about ``limit`` owners' entries after a place (``""``: from the first one), and where they go on.
+    async def rewrite_events(self, change: Callable[[Event], Event]) -> int:
+        """Put what ``change`` returns in the place of each event that it changes; return how many those were.
+
+        Those that are written meanwhile may be left as they are. Ids, places and instants stay.
 
         Raises:
-            InvalidInput: the store cannot list them; one with ``dump`` can.
+            CorruptRecord, UnknownPepper: one cannot be read; the others were rewritten.
         """
-        dump = getattr(self, "dump", None)
-        if dump is None:
-            raise _no_entries()
-        batch = await dump("owner", after, limit)
-        return batch.records, batch.after
+        raise _no_events()
+
+    async def dump(self, kind: str, after: str, limit: int) -> tuple[Sequence[Any], str | None]:
+        """Return about ``limit`` records of a kind after a place (``""``: from the first one), and where they go on.
+
+        What was there from the first batch to the last is in one of them, ended ones too; one may come twice.
+
+        Args:
+            kind: ``session``, ``token``, ``owner`` or ``idempotency``.
+            after: the place that the batch before named; ``None`` is after the last.
+            limit: about how many.
+
+        Raises:
+            InvalidInput: the store cannot tell all its records.
+            CorruptRecord, UnknownPepper: one of them cannot be read; ``session-tokens check`` names it.
+        """
+        raise _no_dump()
+
+    async def owner_entries(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
+        """Return about ``limit`` owners' entries after a place, as ``dump`` does."""
+        return await self.dump("owner", after, limit)
 
     @abstractmethod
     async def close(self) -> None:
@@ -215,8 +234,8 @@ def _no_events() -> InvalidInput:
     return InvalidInput("this store cannot keep events; use one of session-tokens' own")
 
 
-def _no_entries() -> InvalidInput:
-    return InvalidInput("this store cannot list owners' entries; use one of session-tokens' own")
+def _no_dump() -> InvalidInput:
+    return InvalidInput("this store cannot tell all its records; use one of session-tokens' own")
 
 
 def unknown_while_missing(missing: Sequence[str]) -> StoreUnavailable:
@@ -265,13 +284,17 @@ class BlockingStore(Store):
         """As ``trim_events``, at once."""
         raise _no_events()
 
+    def rewrite_events_now(self, change: Callable[[Event], Event]) -> int:
+        """As ``rewrite_events``, at once."""
+        raise _no_events()
+
+    def dump_now(self, kind: str, after: str, limit: int) -> tuple[Sequence[Any], str | None]:
+        """As ``dump``, at once."""
+        raise _no_dump()
+
     def owner_entries_now(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
         """As ``owner_entries``, at once."""
-        dump = getattr(self, "dump_now", None)
-        if dump is None:
-            raise _no_entries()
-        batch = dump("owner", after, limit)
-        return batch.records, batch.after
+        return self.dump_now("owner", after, limit)
 
     @abstractmethod
     def close_now(self) -> None:
@@ -341,6 +364,14 @@ class BlockingStore(Store):
     async def owner_entries(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
         """Return owners' entries after a place."""
         return self.owner_entries_now(after, limit)
+
+    async def dump(self, kind: str, after: str, limit: int) -> tuple[Sequence[Any], str | None]:
+        """Return records of a kind after a place."""
+        return self.dump_now(kind, after, limit)
+
+    async def rewrite_events(self, change: Callable[[Event], Event]) -> int:
+        """Put changed events in the place of others."""
+        return self.rewrite_events_now(change)
 
     async def trim_events(self, keep: int) -> int:
         """Take the oldest events away."""

@@ -116,8 +116,8 @@ class Transaction(Protocol):
         """Create, replace or delete a token."""
         ...
 
-    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
-        """Create or replace an owner's entry."""
+    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
+        """Create, replace or delete an owner's entry."""
         ...
 
     def put_idempotency(self, record: IdempotencyRecord) -> None:
@@ -192,8 +192,8 @@ class WriteSet:
         """Create, replace or delete a token."""
         self.changes.tokens.append((old, new))
 
-    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
-        """Create or replace an owner's entry."""
+    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
+        """Create, replace or delete an owner's entry."""
         self.changes.entries.append((old, new))
 
     def put_idempotency(self, record: IdempotencyRecord) -> None:

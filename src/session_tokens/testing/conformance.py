@@ -48,8 +48,8 @@ slow. A store for many users has a stamp for each record and each index, and ind
                 for kind, pairs in (("sessions", changes.sessions), ("tokens", changes.tokens), ("keys", changes.keys)):
                     for old, new in pairs:
                         self.put(kind, (new or old).id, new)
-                for _, entry in changes.entries:
-                    self.put("entries", entry.owner, entry)
+                for old, entry in changes.entries:
+                    self.put("entries", (entry or old).owner, entry)
                 for record in changes.idempotency:
                     self.put("outcomes", record.key, record)
                 for key in changes.forgotten:
@@ -155,6 +155,16 @@ slow. A store for many users has a stamp for each record and each index, and ind
 
         def trim_events_now(self, keep):
             return self.log.trim(keep)
+
+        def rewrite_events_now(self, change):
+            return self.log.rewrite(change)
+
+        def dump_now(self, kind, after, limit):                      # all records of a kind, in some order
+            name = {"session": "sessions", "token": "tokens", "owner": "entries", "idempotency": "outcomes"}[kind]
+            with self.lock:
+                keys = sorted(key for key in self.kept[name] if key > after)
+                following = keys[limit - 1] if len(keys) > limit else None
+                return [self.kept[name][key] for key in keys[:limit]], following
 
         def close_now(self):
             self.closed = True

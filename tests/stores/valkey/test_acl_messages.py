@@ -20,7 +20,7 @@ from tests.helpers.servers.valkey import ValkeyServer
 
 README = Path(__file__).parents[3] / "deploy" / "valkey" / "README.md"
 PEPPER = bytes(range(32))
-OPTIONS = {"COUNT", "KEEPTTL", "LIMIT", "MAXLEN", "PXAT", "WITHSCORES"}
+OPTIONS = {"COUNT", "KEEPTTL", "LIMIT", "MAXLEN", "MINID", "PXAT", "WITHSCORES"}
 BY_CALL = {word.lower() for word in set(re.findall(r"'([A-Z]{3,})'", library_text().decode())) - OPTIONS}
 """Every command that stands in the library, called by its name or by a variable."""
 BY_CLIENT = ["fcall", "fcall_ro", "info", "mget", "persist", "scan", "time"]

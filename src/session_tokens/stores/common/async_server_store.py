@@ -12,7 +12,7 @@ from ...contract.conflict_queue import ConflictQueue
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Query
-from ...events import Listeners, Place
+from ...events import Event, Listeners, Place
 from .backend import Backend
 from .copying import Dump
 from .findings import Finding, Progress
@@ -69,6 +69,10 @@ class AsyncServerStore(CoalescingStore):
     async def trim_events(self, keep: int) -> int:
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
         return await self._ask(True, self.backend.trim_events, keep)
+
+    async def rewrite_events(self, change: Callable[[Event], Event]) -> int:
+        """Put what ``change`` returns in the place of each event that it changes; return how many those were."""
+        return await self._pool.run_script(WHOLE_TIMEOUT_S, self.backend.rewrite_events, change)
 
     async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Finding]:
         """Look at every record and what they rest on: are they as they were written, do they agree?

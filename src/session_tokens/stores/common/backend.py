@@ -9,7 +9,7 @@ breaker (``retry``), and run rules optimistically on them. ``docs/how-to/write-a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ...contract.batch import Batch
 from ...contract.event_log import LogRead
@@ -18,7 +18,7 @@ from ...contract.queries import DueRecord, Query
 from ...contract.record_cache import RecordCache
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import PepperKeyring
-from ...events import Place
+from ...events import Event, Place
 from .copying import Dump
 from .findings import Finding, Progress
 from .pepper_records import Mark
@@ -110,6 +110,10 @@ class Backend(ABC):
     @abstractmethod
     def trim_events(self, keep: int) -> Exchange[int]:
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
+
+    @abstractmethod
+    def rewrite_events(self, change: Callable[[Event], Event]) -> Exchange[int]:
+        """Put what ``change`` returns in the place of each event that it changes; return how many those were."""
 
     @abstractmethod
     def pepper_marks(self) -> Exchange[dict[str, Mark]]:

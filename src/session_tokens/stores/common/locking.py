@@ -106,7 +106,7 @@ class Locks:
         for old_token, new_token in changes.tokens:
             self._write_sets(token_places(old_token), token_places(new_token))
             self._write_row("token", self.tokens_written, old_token, new_token)
-        exclusive.update(f"entry:{entry.owner}" for _, entry in changes.entries)
+        exclusive.update(f"entry:{entry.owner}" for pair in changes.entries for entry in pair if entry is not None)
         exclusive.update(f"idempotency:{record.key}" for record in changes.idempotency)
         exclusive.update(f"idempotency:{key}" for key in changes.forgotten)
         # A setting that is written unread (an entry of an audit log) is not locked by its name: who read that it was

@@ -317,7 +317,7 @@ def outcome_text(record: IdempotencyRecord) -> str:
     return _as_json({"plain": outcome})
 
 
-def outcome_of(text: str, clock: Clock) -> Session | Token | bool | int | None:
+def outcome_of(text: str, clock: Clock) -> Session | Token | bool | int | Sequence[int] | None:
     """Return the outcome in ``outcome_text``'s answer.
 
     Raises:
@@ -329,7 +329,7 @@ def outcome_of(text: str, clock: Clock) -> Session | Token | bool | int | None:
             return session_of(padded(outcome["session"], _SESSION_WIDTH), clock)
         if "token" in outcome:
             return token_of(padded(outcome["token"], _TOKEN_WIDTH))
-        plain: bool | int | None = outcome["plain"]
+        plain: bool | int | Sequence[int] | None = outcome["plain"]
         return plain
     except (ValueError, TypeError, KeyError) as error:
         raise CorruptRecord("a stored outcome of an idempotency key is not as it was written") from error

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import hmac
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ...contract.changes import Changes
+from ...contract.event_log import LOOKED_AT_ONCE
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord
 from ...crypto.minting import PepperKeyring
 from ...crypto.sealing import named_key
-from ...errors import InvalidInput, StoreError
+from ...errors import UNREADABLE, InvalidInput, StoreError
+from ...events import NOWHERE, Event, Place, event_text
 from .copying import Dump
 from .kinds import KINDS, Kind
 from .migrations import NEWEST
 from .pepper_records import CLEAR, SEALED, VALUES, Mark, missing_error, not_given
 from .pools import Exchange
+from .record_codec import mac_of, signed_event
 from .sql_tables import pepper_ranges
 
 Rows = Sequence[Sequence[Any]]
@@ -174,6 +177,54 @@ class SqlUpkeep(ABC):
             )
         rows = yield from self.asking(f"{' UNION ALL '.join(parts)} ORDER BY at LIMIT {limit:d}")
         return [DueRecord(str(self.plain(kind)), self.plain(id)) for kind, id, _ in rows]
+
+    def event_rows(self, after: Place) -> Exchange[Sequence[tuple[Place, str, str]]]:
+        """Return place, text and MAC of some events after a place, those that are not shown yet too."""
+        rows = yield from self.asking(
+            f"SELECT place, minor, text, mac FROM {self.prefix}events "
+            f"WHERE place > {after[0]:d} OR (place = {after[0]:d} AND minor > {after[1]:d}) "
+            f"ORDER BY place, minor LIMIT {LOOKED_AT_ONCE}"
+        )
+        return [((place, minor), self.plain(text), self.plain(mac)) for place, minor, text, mac in rows]
+
+    def event_in(self, place: Place, text: str, mac: str) -> Event:
+        """Return the event in a row.
+
+        Raises:
+            CorruptRecord, UnknownPepper: it cannot be read.
+        """
+        return signed_event(self.keyring, place, text, mac)
+
+    def putting_event(self, place: Place, text: str) -> Exchange[Rows]:
+        """Write the text of an event in the place of another."""
+        put = f"UPDATE {self.prefix}events SET text = %s, mac = %s WHERE place = {place[0]:d} AND minor = {place[1]:d}"
+        return self.asking(put, text, mac_of(self.keyring, "events", (text,)))
+
+    def rewrite_events(self, change: Callable[[Event], Event]) -> Exchange[int]:
+        """Put changed events in the place of others, each batch in one transaction; see ``Store.rewrite_events``."""
+        place, count, unread = NOWHERE, 0, None
+        while True:
+            rows = yield from self.event_rows(place)
+            changed: list[tuple[Place, str]] = []
+            for place, text, mac in rows:
+                try:
+                    event = self.event_in(place, text, mac)
+                except UNREADABLE as error:
+                    unread = unread or error
+                    continue
+                if (put := change(event)) != event:
+                    changed.append((place, event_text(put)))
+            if changed:
+                yield from self.begin()
+                for at, text in changed:
+                    yield from self.putting_event(at, text)
+                yield from self.end()
+                count += len(changed)
+            if len(rows) < LOOKED_AT_ONCE:
+                break
+        if unread is not None:
+            raise unread
+        return count
 
     def count(self) -> Exchange[int]:
         """Return how many records there are."""

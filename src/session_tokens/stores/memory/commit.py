@@ -212,8 +212,11 @@ class MemoryTables(BlockingStore):
 
     def apply_rest(self, changes: Changes) -> None:
         """Write what a change set says of everything but sessions and tokens."""
-        for _, entry in changes.entries:
-            self.entries[entry.owner] = entry
+        for old_entry, entry in changes.entries:
+            if entry is not None:
+                self.entries[entry.owner] = entry
+            elif old_entry is not None:
+                self.entries.pop(old_entry.owner, None)
         for record in changes.idempotency:
             self.outcomes[record.key] = record
         for key in changes.forgotten:

@@ -37,7 +37,7 @@ from ...contract.transaction import Rule
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import PlainKeyring
 from ...errors import StoreUnavailable
-from ...events import Listeners, Place
+from ...events import Event, Listeners, Place
 from ...records import NO_DETAILS, OwnerEntry, ServiceKey, Session, Token
 from .commit import MemoryTables
 from .indexes import members, place_of
@@ -163,6 +163,11 @@ class MemoryStore(MemoryTables):
         """Take the oldest events away."""
         with self._lock:
             return self._event_log.trim(keep)
+
+    def rewrite_events_now(self, change: Callable[[Event], Event]) -> int:
+        """Put changed events in the place of others."""
+        with self._lock:
+            return self._event_log.rewrite(change)
 
     def adopt_now(self, rule: Rule[None], *args: object) -> None:
         """Run a rule that takes over records that were created elsewhere, maybe long ago."""
@@ -331,14 +336,17 @@ class MemoryStore(MemoryTables):
                 keys.append(DueRecord("idempotency", record.key))
             return keys
 
-    def owner_entries_now(self, after: str, limit: int) -> tuple[Sequence[OwnerEntry], str | None]:
-        """Return owners' entries after a place."""
+    def dump_now(self, kind: str, after: str, limit: int) -> tuple[Sequence[Any], str | None]:
+        """Return records of a kind after a place."""
+        tables: dict[str, dict[str, Any]] = {
+            "owner": self.entries, "session": self.sessions, "token": self.tokens, "idempotency": self.outcomes
+        }  # fmt: skip
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")
-            owners = sorted(owner for owner in self.entries if owner > after)
-            following = owners[limit - 1] if len(owners) > limit else None
-            return [self.entries[owner] for owner in owners[:limit]], following
+            keys = sorted(key for key in tables[kind] if key > after)
+            following = keys[limit - 1] if len(keys) > limit else None
+            return [tables[kind][key] for key in keys[:limit]], following
 
     def close_now(self) -> None:
         """Refuse further work; what was stored is gone with this object."""

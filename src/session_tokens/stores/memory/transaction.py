@@ -116,7 +116,7 @@ class MemoryTransaction:
         """Create, replace or delete a token."""
         self.tokens.append((old, new))
 
-    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry) -> None:
+    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
         """Create or replace an owner's entry."""
         self.rare = True
         self.changes.entries.append((old, new))

@@ -191,13 +191,15 @@ class Writing:
         pairs += [(TOKEN, old, new) for old, new in changes.tokens]
         pairs += [(SERVICE_KEY, old, new) for old, new in changes.keys]
         yield from (self._deleted(kind, old.id) for kind, old, new in pairs if new is None and old is not None)
+        gone = (old.owner for old, new in changes.entries if old is not None and new is None)
+        yield from (self._deleted(OWNER, owner) for owner in gone)
         yield from (self._deleted(IDEMPOTENCY, key) for key in changes.forgotten)
         yield from (self._deleted(SETTING, name) for name, text in changes.settings if text is None)
         for kind, old, new in pairs:
             if new is not None:
                 row = kept_row(self._keyring, kind, new)
                 yield self._created(kind, row) if old is None else self._replaced(kind, kind.row(old), row)
-        yield from (self._put(OWNER, entry) for _, entry in changes.entries)
+        yield from (self._put(OWNER, entry) for _, entry in changes.entries if entry is not None)
         yield from (self._put(IDEMPOTENCY, record) for record in changes.idempotency)
         yield from (self._put(SETTING, Setting(name, text)) for name, text in changes.settings if text is not None)
 

@@ -96,13 +96,14 @@ def _written(keyring: Keyring, changes: Changes) -> Columns:
     if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
         rows["rest"] = [True]
         put: Sequence[tuple[Kind, Sequence[Any]]] = (
-            (OWNER, [new for _, new in changes.entries]),
+            (OWNER, [new for _, new in changes.entries if new is not None]),
             (IDEMPOTENCY, changes.idempotency),
             (SETTING, [Setting(name, text) for name, text in changes.settings if text is not None]),
             (SERVICE_KEY, [new for _, new in changes.keys if new is not None]),
         )
         for kind, records in put:
             rows[f"{kind.table}_put"] = [_columns(keyring, kind, record) for record in records]
+        rows["owners_gone"] = [old.owner for old, new in changes.entries if old is not None and new is None]
         rows["idempotency_gone"] = changes.forgotten
         rows["settings_gone"] = [name for name, text in changes.settings if text is None]
         rows["service_keys_gone"] = [old.id for old, new in changes.keys if old is not None and new is None]

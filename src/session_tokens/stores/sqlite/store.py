@@ -34,7 +34,7 @@ from ...crypto.key_file import Keys, keyring_of
 from ...crypto.minting import Pepper, PepperKeyring
 from ...crypto.safe_places import insist_on_own_database, insist_on_safe_folder
 from ...errors import UNREADABLE, CorruptRecord, StoreUnavailable, UnknownPepper
-from ...events import Listeners, Place
+from ...events import Event, Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.findings import Finding, Progress
@@ -295,6 +295,18 @@ class SqliteStore(BlockingStore):
     async def trim_events(self, keep: int) -> int:
         """Take the oldest events away, without holding the loop."""
         return await asyncio.to_thread(self.trim_events_now, keep)
+
+    def rewrite_events_now(self, change: Callable[[Event], Event]) -> int:
+        """Put changed events in the place of others."""
+        return self._writer.alone(lambda to: self._keeping_up(to, lambda upkeep: upkeep.rewrite_events(change)))
+
+    async def rewrite_events(self, change: Callable[[Event], Event]) -> int:
+        """Put changed events in the place of others, without holding the loop."""
+        return await asyncio.to_thread(self.rewrite_events_now, change)
+
+    async def dump(self, kind: str, after: str, limit: int) -> Dump:
+        """Return a batch of all records of a kind, without holding the loop."""
+        return await asyncio.to_thread(self.dump_now, kind, after, limit)
 
     # Care.
 

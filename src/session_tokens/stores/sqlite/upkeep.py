@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 from ...clock import Clock
 from ...contract.changes import Changes
 from ...contract.drive import drive_now
+from ...contract.event_log import LOOKED_AT_ONCE
 from ...contract.optimistic import Commit
 from ...crypto.minting import PepperKeyring
+from ...events import Event, Place, event_id, event_of
 from ..common.checking import shown
 from ..common.kinds import Kind
 from ..common.pools import Exchange
-from ..common.record_codec import check_mac
+from ..common.record_codec import check_mac, mac_of
 from ..common.sealed_rows import record_in
 from ..common.sql_tables import SIGNED, columns_of
 from ..common.sql_upkeep import Rows, SqlUpkeep, Words
@@ -113,6 +115,24 @@ class SqliteUpkeep(SqlUpkeep):
         for commit in commits:
             yield from self.writing(commit.changes)
         return [True] * len(commits)
+
+    def event_rows(self, after: Place) -> Exchange[Sequence[tuple[Place, str, str]]]:
+        """Return place, text and MAC of some events after a place."""
+        rows = yield from self.asking(
+            f"SELECT number, text, mac FROM {self.prefix}events WHERE number > {after[0]:d} "
+            f"ORDER BY number LIMIT {LOOKED_AT_ONCE}"
+        )
+        return [((number, 0), text, mac) for number, text, mac in rows]
+
+    def event_in(self, place: Place, text: str, mac: str) -> Event:
+        """Return the event in a row, whose MAC covers its place."""
+        check_mac(self.keyring, f"{self.prefix}events", (event_id(place), text), mac)
+        return event_of(place, text)
+
+    def putting_event(self, place: Place, text: str) -> Exchange[Rows]:
+        """Write the text of an event in the place of another."""
+        mac = mac_of(self.keyring, f"{self.prefix}events", (event_id(place), text))
+        return self.asking(f"UPDATE {self.prefix}events SET text = %s, mac = %s WHERE number = {place[0]:d}", text, mac)
 
     def clearing_events(self) -> Exchange[None]:
         """Delete all events, and note up to where."""

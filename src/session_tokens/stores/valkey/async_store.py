@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Get, Query, Snapshot, is_lost
 from ...crypto.minting import PepperKeyring
 from ...errors import StoreUnavailable
-from ...events import Listeners, Place
+from ...events import Event, Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
 from ..common.findings import Finding, Progress
@@ -25,7 +25,7 @@ from .async_connections import AsyncConnections
 from .check import checking
 from .connections import DriverPool, Moved, Steps, pack
 from .dump import clearing, counting, dumping
-from .event_log import log_read, read_words, trim_words
+from .event_log import log_read, read_words, rewriting, trim_words
 from .exchanges import IN_USE, Seen, ValkeyCore, snapshots_on
 from .key_chains import KeyChain
 from .key_chains import packed as packed_chains
@@ -158,6 +158,10 @@ class ValkeyStore(CoalescingStore):
     async def trim_events(self, keep: int) -> int:
         """Take away the oldest of the events beyond ``keep``, ``TRIMMED_AT_ONCE`` at most; return how many were."""
         return int(await self._ask_once(trim_words(self._core.codec, keep)))
+
+    async def rewrite_events(self, change: Callable[[Event], Event]) -> int:
+        """Put what ``change`` returns in the place of each event that it changes; return how many those were."""
+        return await self.driven(rewriting(self._core.codec, change))
 
     async def check(self, *, fix: bool = False, progress: Progress | None = None) -> Sequence[Finding]:
         """Compare indexes and links with the records; ``fix`` mends these, and sets aside records that cannot be read.

@@ -203,13 +203,20 @@ class Writes:
         for old_key, key_record in changes.keys:
             self._service_key(old_key, key_record)
 
-    def _entry(self, old: OwnerEntry | None, entry: OwnerEntry) -> None:
-        owner = owner_part(entry.owner)
-        self._check(b"e:" + owner, old)
-        body = self.codec.body(OWNER, entry)
-        self.bodies.append((b"e:" + owner, body, entry))
-        self.words += (b"p", b"e:" + owner, b"0", body)
-        self._move(entry_places(old), entry_places(entry), owner)
+    def _entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
+        record = old or new
+        assert record is not None
+        owner = owner_part(record.owner)
+        name = b"e:" + owner
+        self._check(name, old)
+        if new is None:
+            self.words += (b"d", name)
+            self.gone.append(name)
+        else:
+            body = self.codec.body(OWNER, new)
+            self.bodies.append((name, body, new))
+            self.words += (b"p", name, b"0", body)
+        self._move(entry_places(old), entry_places(new), owner)
 
     def _service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
         record = old or new

@@ -16,6 +16,7 @@ without a body that brings its session or token along, so a secret is followed t
     lw  lw:tag                                   unassigned tokens by when they became so; those with that tag
     dus dut dui  n  m                            who is due when; the last stamp; what is recorded of peppers
     ev  et                                       the log of events, a stream; up to where it was taken away
+    ew  er                                       the log as it is being rewritten; by whom
 """
 
 from __future__ import annotations

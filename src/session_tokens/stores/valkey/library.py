@@ -14,7 +14,7 @@ NEEDED = (
     "GET *", "MGET *", "SET * x", "MSET * x", "DEL *", "EXISTS *", "PERSIST *", "PTTL *", "ZADD * 1 x", "ZREM * x",
     "ZSCORE * x", "ZCARD *", "ZRANGE * 0 1", "ZRANGEBYSCORE * 0 1", "ZREVRANGE * 0 1",
     "ZREVRANGEBYSCORE * 1 0", "HGETALL *", "HSET * x x", "XADD * 1-1 e x", "XRANGE * - +", "XLEN *",
-    "XTRIM * MAXLEN 1", "TIME", "SCAN 0", "FCALL_RO x 1 *",
+    "XTRIM * MAXLEN 1", "RENAME * *", "TIME", "SCAN 0", "FCALL_RO x 1 *",
 )  # fmt: skip
 """Commands that the library and the store give, each with as many words as it has; ``*`` is a key of the store."""
 

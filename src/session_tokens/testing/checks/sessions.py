@@ -232,6 +232,23 @@ class SessionChecks(StoreBench):
         assert [await other.verify_session(issued.secret or "") for issued in opened] == [None, None]
 
     @check
+    async def test_an_owner_is_forgotten(self) -> None:
+        opened = await self.tokens.open_session("ann", label="desk")
+        held = await self.tokens.issue_token(opened.id, "held", transferable=True)
+        waiting = await self.tokens.issue_token(None, "offered", transferable=True)
+        await self.tokens.offer_token(waiting.id, to="ann")
+        forgotten = await self.tokens.forget_owner("ann")
+
+        other = await self.another()
+        assert await other.verify_session(opened.secret or "") is None
+        left, free = await other.get_token(held.id), await other.get_token(waiting.id)
+        assert left is not None and (left.owner, left.previous_owner) == (None, forgotten.pseudonym)
+        assert free is not None and free.reserved_for is None
+        assert (forgotten.sessions, forgotten.tokens) == (1, 2)
+        assert list(await other.list_disabled_owners()) == []
+        assert (await other.open_session("ann")).session.owner == "ann"
+
+    @check
     async def test_sweeping_tells_each_expiry_once_and_forgets_nothing_that_lives(self) -> None:
         over = await self.tokens.open_session("ann", max_age=self.moment_s)
         living = await self.tokens.open_session("ann")
