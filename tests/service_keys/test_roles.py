@@ -15,9 +15,9 @@ from tests.helpers.service_world import World
 
 S, T, K, W = new_id("ses_"), new_id("tok_"), new_id("key_"), new_id("whk_")
 FORM = {"data": {"token": "x"}}
-# v: verify, i: issue, t: transfer, r: revoke, a: audit, o: operator, A: admin
+# v: verify, i: issue, t: transfer, w: worker, r: revoke, a: audit, o: operator, A: admin
 MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
-    ("POST", "/introspect"): ("vitA", FORM),
+    ("POST", "/introspect"): ("vitwA", FORM),
     ("POST", "/revoke"): ("itroA", FORM),
     ("POST", "/v1/sessions"): ("iA", {"json": {"owner": "alice"}}),
     ("GET", "/v1/sessions"): ("iaoA", {}),
@@ -43,16 +43,16 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("POST", f"/v1/tokens/{T}/reissue"): ("itA", {"json": {"owner": "alice"}}),
     ("POST", f"/v1/tokens/{T}/offer"): ("tA", {"json": {}}),
     ("POST", f"/v1/tokens/{T}/withdraw"): ("tA", {"json": {}}),
-    ("POST", f"/v1/tokens/{T}/accept"): ("A", {"json": {"receiver": "alice"}}),
-    ("POST", f"/v1/tokens/{T}/lend"): ("A", {"json": {"borrower": "alice"}}),
-    ("POST", f"/v1/tokens/{T}/recall"): ("A", {"json": {}}),
-    ("POST", f"/v1/tokens/{T}/consume"): ("A", {"json": {}}),
-    ("POST", f"/v1/tokens/{T}/release"): ("A", {"json": {"owner": "alice"}}),
-    ("POST", "/v1/tokens/claim-next"): ("A", {"json": {"session": S}}),
-    ("POST", "/v1/owners/alice/hand-over"): ("A", {"json": {"receiver": "bob"}}),
-    ("POST", "/v1/owners/hand-over?owner=alice"): ("A", {"json": {"receiver": "bob"}}),
+    ("POST", f"/v1/tokens/{T}/accept"): ("tA", {"json": {"receiver": "alice"}}),
+    ("POST", f"/v1/tokens/{T}/lend"): ("tA", {"json": {"borrower": "alice"}}),
+    ("POST", f"/v1/tokens/{T}/recall"): ("tA", {"json": {}}),
+    ("POST", f"/v1/tokens/{T}/consume"): ("wA", {"json": {}}),
+    ("POST", f"/v1/tokens/{T}/release"): ("twA", {"json": {"owner": "alice"}}),
+    ("POST", "/v1/tokens/claim-next"): ("wA", {"json": {"session": S}}),
+    ("POST", "/v1/owners/alice/hand-over"): ("tA", {"json": {"receiver": "bob"}}),
+    ("POST", "/v1/owners/hand-over?owner=alice"): ("tA", {"json": {"receiver": "bob"}}),
     ("POST", "/v1/log-in"): ("iA", {"json": {"owner": "alice"}}),
-    ("POST", "/v1/verify"): ("vitA", {"json": {"secret": "x"}}),
+    ("POST", "/v1/verify"): ("vitwA", {"json": {"secret": "x"}}),
     ("POST", "/v1/tables/add_token"): ("A", {"json": {}}),
     ("GET", "/v1/events"): ("A", {}),
     ("GET", "/v1/keys"): ("aA", {}),
@@ -68,6 +68,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("PATCH", f"/v1/webhooks/{W}"): ("A", {"json": {}}),
     ("GET", "/v1/owners"): ("aoA", {}),
     ("POST", "/v1/owners/rename"): ("A", {"json": {"owner": "alice", "to": "alicia"}}),
+    ("POST", "/v1/owners/forget"): ("A", {"json": {"owner": "alice"}}),
     ("GET", "/v1/settings"): ("A", {}),
     ("PUT", "/v1/settings/max_age"): ("A", {"json": {"value": 60}}),
     ("DELETE", "/v1/settings/max_age"): ("A", {}),
@@ -75,7 +76,7 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("GET", "/v1/audit"): ("aA", {}),
     ("GET", "/metrics"): ("aoA", {}),
 }
-LETTERS = dict(zip(ROLES, "vitraoA", strict=True))
+LETTERS = dict(zip(ROLES, "vitwraoA", strict=True))
 OPEN = [
     "/forward-auth", "/livez", "/readyz", "/openapi.json", "/docs", "/.well-known/oauth-authorization-server",
 ]  # fmt: skip

@@ -1,7 +1,8 @@
 """Who may do what over HTTP: one table of roles, default deny, with no role that contains another by accident.
 
 A role says what a *program* is for. ``verify`` only asks. ``issue`` opens sessions and issues tokens. ``transfer``
-moves tokens. ``revoke`` ends things and never makes any, which makes it safe for a program that reacts to incidents.
+moves tokens: hands them over, lends them, accepts offers. ``worker`` takes what waits in the pool, uses it up and puts
+it back. ``revoke`` ends things and never makes any, which makes it safe for a program that reacts to incidents.
 ``audit`` reads. ``operator`` reads and ends, for the people who run the service. ``admin`` does all of it and is the
 only role that manages service keys.
 """
@@ -10,10 +11,10 @@ from __future__ import annotations
 
 from ..errors import InvalidInput
 
-ROLES = ("verify", "issue", "transfer", "revoke", "audit", "operator", "admin")
+ROLES = ("verify", "issue", "transfer", "worker", "revoke", "audit", "operator", "admin")
 
 PERMISSIONS: dict[str, frozenset[str]] = {
-    "introspect": frozenset({"verify", "issue", "transfer", "admin"}),
+    "introspect": frozenset({"verify", "issue", "transfer", "worker", "admin"}),
     # Those who issue may revoke what they made; the others whatever they are shown (``revokes_all``).
     "revoke": frozenset({"issue", "transfer", "revoke", "operator", "admin"}),
     "revoke_all": frozenset({"revoke", "operator", "admin"}),
@@ -32,12 +33,12 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "destroy_token": frozenset({"revoke", "operator", "admin"}),
     "reissue_token": frozenset({"issue", "transfer", "admin"}),
     "move_token": frozenset({"transfer", "admin"}),
-    "accept_offer": frozenset({"admin"}),
-    "lend_token": frozenset({"admin"}),
-    "consume_token": frozenset({"admin"}),
-    "release_token": frozenset({"admin"}),
-    "claim_next": frozenset({"admin"}),
-    "hand_over": frozenset({"admin"}),
+    "accept_offer": frozenset({"transfer", "admin"}),
+    "lend_token": frozenset({"transfer", "admin"}),
+    "consume_token": frozenset({"worker", "admin"}),
+    "release_token": frozenset({"transfer", "worker", "admin"}),
+    "claim_next": frozenset({"worker", "admin"}),
+    "hand_over": frozenset({"transfer", "admin"}),
     "read_keys": frozenset({"audit", "admin"}),
     "manage_keys": frozenset({"admin"}),
     "call_tables": frozenset({"admin"}),
@@ -45,6 +46,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     "manage_webhooks": frozenset({"admin"}),
     "read_owners": frozenset({"audit", "operator", "admin"}),
     "rename_owner": frozenset({"admin"}),
+    "forget_owner": frozenset({"admin"}),
     "read_audit": frozenset({"audit", "admin"}),
     "explain": frozenset({"audit", "operator", "admin"}),
     "read_settings": frozenset({"admin"}),
