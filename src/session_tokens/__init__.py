@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         UnknownToken,
     )
     from .events import Event
-    from .records import Issued, OwnerSummary, Page, Session, Token, TokenKind
+    from .records import Forgotten, Issued, OwnerSummary, Page, Session, Token, TokenKind
     from .records.explanation import Explanation
     from .settings import FROM_DB, Settings
     from .stored_settings import GeneralSetting
@@ -62,6 +62,7 @@ _HOMES = {
     "NotOwner": "errors",
     "NotTransferable": "errors",
     "OwnerDisabled": "errors",
+    "Forgotten": "records",
     "OwnerSummary": "records",
     "Page": "records",
     "ReauthenticationRequired": "errors",
@@ -107,6 +108,7 @@ __all__ = [
     "CorruptRecord",
     "Event",
     "Explanation",
+    "Forgotten",
     "GeneralSetting",
     "IdempotencyMismatch",
     "InvalidInput",

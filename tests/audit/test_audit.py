@@ -11,7 +11,8 @@ from session_tokens import AsyncSessionTokens, InvalidInput, NotOwner, SessionTo
 from session_tokens.audit.log import Anchor, Audit, acting, read_anchors
 from session_tokens.audit.reader import Verdict, latest, read_now, verifying
 from session_tokens.cli.main import main
-from session_tokens.rules.audit import Act, Audited, AuditKey, Head
+from session_tokens.contract.queries import Get
+from session_tokens.rules.audit import Act, Audited, AuditKey, Head, entry_name
 from session_tokens.testing import ManualClock
 
 
@@ -284,3 +285,18 @@ def test_what_could_not_be_anchored_is_tried_again(tmp_path: Path, url: str) -> 
 
         assert [one.heads[0].number for one in read_anchors(folder / "anchor")] == [2]
         assert verdict_of(st, read_anchors(folder / "anchor")) == (2, 1, [])
+
+
+def test_names_that_were_exchanged_or_taken_away_are_found(url: str) -> None:
+    with SessionTokens.open(url, sweep=False, audit=Audit()) as st:
+        for owner in ("alice", "bob", "carol"):
+            st.open_session(owner)
+        st.forget_owner("carol")
+        whole = verdict_of(st, []).findings
+        stored = [st.store.read_now([Get("setting", entry_name(number))]).found[0].value for number in (1, 2)]
+        for number, text in ((1, stored[0].replace("alice", "mallory")), (2, stored[1].partition("\n")[0])):
+            st.store.run_now(lambda tx, number=number, text=text: tx.put_setting(entry_name(number), text))
+        wrong = verdict_of(st, []).findings
+
+    assert [] == whole
+    assert ["entry 1 names an owner who is not the one", "the name of an owner was taken away from entry 2"] == wrong

@@ -394,6 +394,7 @@ def test_settings_and_owners_are_the_stores_own(st: Any) -> None:
     assert (None, False) == (gone.value, gone.is_stored)
     assert 1 == st.rename_owner("renata", "renate")
     assert "renate" in {owner.owner for owner in st.list_owners(limit=500)}
+    assert 1 == st.forget_owner("renate").sessions
     assert "mallory the second" in {owner.owner for owner in st.list_disabled_owners()}
     with pytest.raises(InvalidInput):
         st.set_setting("token_timeout", 0)

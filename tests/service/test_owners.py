@@ -23,7 +23,19 @@ async def test_owners_are_listed_and_renamed(world: World) -> None:
     assert disabled["owners"][0]["disabled_at"] is not None
 
 
-@pytest.mark.parametrize("role", ["verify", "issue", "transfer", "revoke", "audit", "operator", "admin"])
+async def test_an_owner_is_forgotten_and_the_answer_says_how_much(world: World) -> None:
+    await world.open_session("maja")
+    forgotten = await world.ask("POST", "/v1/owners/forget", json={"owner": "maja"})
+    listed = (await world.ask("GET", "/v1/owners")).json()
+
+    assert 1 == forgotten.json()["sessions"] and forgotten.json()["pseudonym"].startswith("forgotten:")
+    assert [] == [one for one in listed["owners"] if one["owner"] == "maja"]
+    for reserved in (forgotten.json()["pseudonym"], "anonymous:x"):
+        refused = await world.ask("POST", "/v1/owners/forget", json={"owner": reserved})
+        assert (422, "invalid_input") == (refused.status_code, refused.json()["code"])
+
+
+@pytest.mark.parametrize("role", ["verify", "issue", "transfer", "worker", "revoke", "audit", "operator", "admin"])
 async def test_only_some_roles_may(world: World, role: str) -> None:
     await world.open_session("ann")
     listed = await world.ask("GET", "/v1/owners", role=role)

@@ -24,8 +24,8 @@ STEPS = 260
 NOT_COMMANDS = {
     "open", "close", "subscribe", "general_timeouts", "log_in", "verify_token_until", "events", "follow_events",
     "forget_follower", "record_events", "last_event_id", "refresh_settings", "list_audit", "explain",
-    "list_owners", "list_disabled_owners", "rename_owner", "connect", "move_in", "finish_moving_in", "events_are_late",
-    "claim_next_token",
+    "list_owners", "list_disabled_owners", "rename_owner", "forget_owner", "connect", "move_in", "finish_moving_in",
+    "events_are_late", "claim_next_token",
 }  # fmt: skip
 """Those on events, `log_in`, `claim_next_token` and `verify_token_until` have checks of their own in the shipped suite:
 the last answers an instant on the store's own clock, and so does `explain`; which of two that wait equally long comes

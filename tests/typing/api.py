@@ -13,6 +13,7 @@ from session_tokens import (
     AsyncTokenTables,
     Event,
     Explanation,
+    Forgotten,
     GeneralSetting,
     Issued,
     OwnerSummary,
@@ -253,6 +254,7 @@ def operate(st: SessionTokens) -> None:
     assert_type(st.list_owners(anonymous=True, limit=5), Page[OwnerSummary])
     assert_type(st.list_disabled_owners(limit=5), Page[OwnerSummary])
     assert_type(st.rename_owner("ann", "anna"), int)
+    assert_type(st.forget_owner("anna"), Forgotten)
     assert_type(st.set_general_session_timeout(60), None)
     assert_type(st.set_setting("max_sessions", 3), GeneralSetting)
     assert_type(st.unset_setting("max_sessions"), GeneralSetting)
@@ -267,6 +269,7 @@ async def operate_for_asyncio(st: AsyncSessionTokens) -> None:
     assert_type(await st.list_owners(anonymous=True, limit=5), Page[OwnerSummary])
     assert_type(await st.list_disabled_owners(limit=5), Page[OwnerSummary])
     assert_type(await st.rename_owner("ann", "anna"), int)
+    assert_type(await st.forget_owner("anna"), Forgotten)
     assert_type(await st.set_general_session_timeout(60), None)
     assert_type(await st.set_setting("max_sessions", 3), GeneralSetting)
     assert_type(await st.unset_setting("max_sessions"), GeneralSetting)

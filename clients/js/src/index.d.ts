@@ -7,6 +7,7 @@ import type {
   ConsumeToken,
   EventPage,
   ExplanationShape,
+  ForgottenShape,
   HandOver,
   IssueToken,
   IssuedSession,
@@ -137,6 +138,7 @@ export class SessionTokens {
   listOwners(query?: ListOwners): Promise<OwnerPage>;
   /** Returns how many sessions and tokens have the other name now. */
   renameOwner(owner: string, options: Omit<RenameOwner, "owner"> & Once): Promise<number>;
+  forgetOwner(owner: string, options?: Once): Promise<ForgottenShape>;
   listSettings(): Promise<SettingShape[]>;
   /** `null` is never, or no cap. */
   setSetting(name: string, value: SettingShape["value"], options?: Once): Promise<SettingShape>;

@@ -62,6 +62,7 @@ const COMMANDS = {
   listAudit: ["GET", "/v1/audit", whole, null],
   listOwners: ["GET", "/v1/owners", whole, null],
   renameOwner: ["POST", "/v1/owners/rename", (body) => body.renamed, "owner"],
+  forgetOwner: ["POST", "/v1/owners/forget", whole, "owner"],
   listSettings: ["GET", "/v1/settings", (body) => body.settings, null],
 };
 

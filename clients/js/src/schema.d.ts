@@ -222,6 +222,27 @@ export interface ExplanationShape {
   because: string[];
 }
 
+/** Forget an owner. */
+export interface ForgetOwner {
+  /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */
+  owner: string;
+}
+
+/** In how much an owner's name was replaced by a pseudonym, or taken away. */
+export interface ForgottenShape {
+  /** What stands in their place from now on. */
+  pseudonym: string;
+  sessions: number;
+  /** Theirs, offered to them, and loans to them. */
+  tokens: number;
+  /** Of commands with an idempotency key. */
+  outcomes: number;
+  events: number;
+  /** Events that wait for a webhook or were given up. */
+  webhook_events: number;
+  audit_entries: number;
+}
+
 /** Hand on what an owner may hand on. */
 export interface HandOver {
   /** The application's identity string: 1 to 255 bytes of UTF-8 in NFC. */

@@ -79,6 +79,8 @@ test("an operator looks, renames and sets", async () => {
   assert.equal(await st.renameOwner("kim", { to: "kit" }), 1);
   assert.deepEqual((await st.listOwners()).owners.filter(({ owner }) => owner.startsWith("ki")).map(({ owner }) => owner), ["kit"]);
   assert.equal(await st.disableOwner("kit"), true);
+  const forgotten = await st.forgetOwner("kim");
+  assert.match(forgotten.pseudonym, /^forgotten:[0-9a-f]{32}$/);
   assert.ok((await st.listOwners({ disabled: true })).owners.some(({ owner }) => owner === "kit"));
   assert.equal((await st.setSetting("max_tokens_per_session", 400)).stored, 400);
   assert.ok((await st.listSettings()).some(({ name, stored }) => name === "max_tokens_per_session" && stored === 400));

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .auditing import AsyncAuditCommands
 from .events import AsyncEventCommands
 from .log_in import AsyncLogInCommands
+from .names import AsyncNameCommands
 from .owners import AsyncOwnerCommands
 from .passing import AsyncPassingCommands
 from .settings import AsyncSettingCommands
@@ -17,5 +18,6 @@ class AsyncCommands(
     AsyncSettingCommands,
     AsyncAuditCommands,
     AsyncOwnerCommands,
+    AsyncNameCommands,
 ):
     """Every command on one store."""

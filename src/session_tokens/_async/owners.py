@@ -1,4 +1,4 @@
-"""Owners as such, for asyncio: who there is, who is disabled, and giving one another name."""
+"""Owners as such, for asyncio: who there is, and who is disabled."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from ..contract.queries import Count, Get, Members, Query, Scan
 from ..crypto.minting import SESSION_ID
 from ..errors import InvalidInput
 from ..records import OwnerSummary, Page, Session
-from ..rules.expiry import Uncleaned, sweep_session
 from ..rules.listing import sessions_listed, users_sessions_listed
 from ..rules.owners import leads_in_lists
-from ..rules.renaming import rename_owner
 from ..settings import NEWEST_READ
 from .core import AsyncCore
 
@@ -110,28 +108,3 @@ class AsyncOwnerCommands(AsyncCore):
             if following is None or disabled:
                 break
         return Page(list(disabled.values()), following)
-
-    async def rename_owner(self, owner: str, to: str, *, idempotency_key: str | None = None) -> int:
-        """Give an owner another name: their living sessions and tokens go with them, secrets and ids stay.
-
-        One commit decides. Loans to their sessions name them anew. Sessions that are over keep the name that they had
-        for the hour in which they are remembered, and so do offers to them, and loans to them that end by time alone;
-        events and the audit log tell of this change.
-
-        Returns:
-            How many sessions and tokens were moved; 0 where there is nothing, also when it is done once more.
-
-        Raises:
-            Conflict: the other name has living sessions or tokens: end those of one, or hand its tokens over.
-            OwnerDisabled: the other name is disabled.
-            LimitReached: there are more than 1,000 sessions and tokens.
-            InvalidInput: one of them can never be an owner or is reserved, or both are the same.
-        """
-        owner, to = inputs.receiver_of("owner", owner), inputs.receiver_of("to", to)
-        if owner == to:
-            raise InvalidInput("both names are the same")
-        while True:
-            try:
-                return await self._do("rename_owner", idempotency_key, (owner, to), rename_owner, owner, to)
-            except Uncleaned as left:
-                await self._run(sweep_session, self._policy, left.id)

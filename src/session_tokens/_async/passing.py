@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from random import shuffle
 
 from .. import validation as inputs
@@ -10,13 +11,27 @@ from ..crypto.minting import TOKEN_ID, TOKEN_SECRET, new_id
 from ..errors import InvalidInput, StoreBusy
 from ..records import Issued, Session, Token
 from ..rules import loans, offers, pool, uses
-from ..rules.idempotency import earlier_outcome, known_outcome
+from ..rules.idempotency import known_outcome
 from ..rules.listing import tokens_listed
 from ..rules.lookup import Key
 from ..rules.tokens import hand_over as hand_over_some
-from ..settings import ATTEMPTS_MAX, HANDED_AT_ONCE, RECORDS_LIMIT_MAX, WAITING_READ, Duration, duration_ms
+from ..settings import (
+    ATTEMPTS_MAX,
+    HANDED_AT_ONCE,
+    RECORDS_LIMIT_MAX,
+    WAITING_LOOKED_AT,
+    WAITING_READ,
+    Duration,
+    duration_ms,
+)
 from ..terms import currency_of, price_of, settlement_of, span_of, uses_of
+from .core import CHUNK
 from .tokens import AsyncTokenCommands
+
+PASSED_BY_S = 5.0
+"""For how long a search for the next token may go on where the one before was broken off, in seconds."""
+PASSED_BY_MAX = 1_000
+"""Searches that were broken off and are remembered."""
 
 
 class AsyncPassingCommands(AsyncTokenCommands):
@@ -151,7 +166,8 @@ class AsyncPassingCommands(AsyncTokenCommands):
 
         Raises:
             UnknownSession, SessionEnded: no living session answers to ``session_key``.
-            StoreBusy: others were faster, each time.
+            StoreBusy: others were faster, each time; or the 1,000 that have waited for longest are all offered to
+                somebody else alone: the next call goes on behind them.
         """
         holder, wanted = self._session_key(session_key), inputs.tag_of(tag)
         for attempt in range(1, ATTEMPTS_MAX + 1):
@@ -174,14 +190,28 @@ class AsyncPassingCommands(AsyncTokenCommands):
         raise StoreBusy("others claimed every token first, each time; try again")
 
     async def _waiting_for(self, holder: Key, tag: str | None, wanted: int) -> list[str]:
-        """Return the ids of at most so many tokens that the owner of a session may claim, longest unassigned first."""
+        """Return the ids of at most so many tokens that the owner of a session may claim, longest unassigned first.
+
+        Raises:
+            StoreBusy: none was found among so many that it is broken off; the next search goes on there.
+        """
         whose = (
             Get("session", holder) if isinstance(holder, str) else Get("session_lookup", holder[0], tuple(holder[1:]))
         )
         ids: list[str] = []
-        after: tuple[int, str] | None = None
+        after, until_s = self._passed_by.pop((holder, tag), (None, 0.0))
+        after = after if time.monotonic() < until_s else None
+        looked_at, most = 0, wanted
         while len(ids) < wanted:
-            now, (named, found) = await self.store.read([whose, Scan("waiting", after, wanted, tag=tag)])
+            if looked_at >= WAITING_LOOKED_AT:
+                if ids:
+                    break
+                assert after is not None, "some were looked at"
+                if len(self._passed_by) >= PASSED_BY_MAX:
+                    self._passed_by.clear()
+                self._passed_by[holder, tag] = after, time.monotonic() + PASSED_BY_S
+                raise StoreBusy("those that have waited for longest are all offered to others alone; try again")
+            now, (named, found) = await self.store.read([whose, Scan("waiting", after, most, tag=tag)])
             session: Session | None = named.value[0]
             if session is not None and session.former_of is not None:
                 whose = Get("session", session.former_of)
@@ -189,8 +219,10 @@ class AsyncPassingCommands(AsyncTokenCommands):
             if session is None:
                 return []
             ids += pool.claimable([waiting.token for waiting in found.value], session.owner, now)
-            if len(found.value) + len(found.unreadable) < wanted or not found.value:
+            looked_at += most
+            if len(found.value) + len(found.unreadable) < most or not found.value:
                 break
+            most = max(most, CHUNK)
             last: Token = found.value[-1].token
             if not pool.waits_by(last, now):
                 break
@@ -286,7 +318,7 @@ class AsyncPassingCommands(AsyncTokenCommands):
         most = None if limit is None else inputs.limit_of(limit, RECORDS_LIMIT_MAX)
         request = (leaving, to, most)
         if idempotency_key is not None:
-            known = await self._known("hand_over", idempotency_key, request)
+            known: int | None = await self._known("hand_over", idempotency_key, request)
             if known is not None:
                 return known
         handed = await self._run(hand_over_some, leaving, to, ())  # refuses a receiver that can get nothing
@@ -305,11 +337,5 @@ class AsyncPassingCommands(AsyncTokenCommands):
             last = found[0].value[-1].token
             after = (last.created_at, last.id)
         if idempotency_key is not None:
-            return await self._do("hand_over", idempotency_key, request, known_outcome, handed)
+            handed = await self._do("hand_over", idempotency_key, request, known_outcome, handed)
         return handed
-
-    async def _known(self, command: str, idempotency_key: str, request: tuple[object, ...]) -> int | None:
-        """Return the number that a command answered under that key before, if it did."""
-        ticket = self._ticket(command, inputs.idempotency_key_of(idempotency_key), request)
-        outcome: int | None = await self._run(earlier_outcome, ticket)
-        return outcome

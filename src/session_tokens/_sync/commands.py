@@ -6,6 +6,7 @@ from __future__ import annotations
 from .auditing import SyncAuditCommands
 from .events import SyncEventCommands
 from .log_in import SyncLogInCommands
+from .names import SyncNameCommands
 from .owners import SyncOwnerCommands
 from .passing import SyncPassingCommands
 from .settings import SyncSettingCommands
@@ -18,5 +19,6 @@ class SyncCommands(
     SyncSettingCommands,
     SyncAuditCommands,
     SyncOwnerCommands,
+    SyncNameCommands,
 ):
     """Every command on one store."""

@@ -34,7 +34,7 @@ from ..events import Listener
 from ..records import Issued, Page, Session, Token
 from ..rules import events as event_rules
 from ..rules.audit import Audited, audited, begin_audit, head_queries, heads_in
-from ..rules.idempotency import Ticket, once
+from ..rules.idempotency import Ticket, earlier_outcome, once
 from ..rules.listing import stretch, what_follows
 from ..rules.lookup import Key, Stolen
 from ..rules.rotation import end_stolen_session
@@ -84,6 +84,7 @@ class SyncCore:
         self._closed = False
         self._audit = audit
         self._touches = Touches()
+        self._passed_by: dict[tuple[Key, str | None], tuple[tuple[int, str], float]] = {}
 
     @classmethod
     def open(
@@ -325,6 +326,10 @@ class SyncCore:
         record = self._run(once, ticket, rule, args)
         outcome: Any = record.outcome
         return outcome  # type: ignore[no-any-return]  # it is what the rule answered the first time
+
+    def _known(self, command: str, idempotency_key: str, request: Sequence[object]) -> Any:
+        """Return what a command of several steps answered under that key before; ``None`` if it did not."""
+        return self._run(earlier_outcome, self._ticket(command, inputs.idempotency_key_of(idempotency_key), request))
 
     def _issue(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from heapq import heapify, heappop, heapreplace
 from typing import Any, NamedTuple, TypeVar
@@ -19,6 +18,7 @@ from ..rules.audit import (
     Head,
     anchor_mac,
     broken_link,
+    entry_in,
     entry_name,
     first_head,
     head_name,
@@ -27,6 +27,7 @@ from ..rules.audit import (
     heads_in,
     key_id_of,
     named_entry,
+    pseudonyms_in,
 )
 from .log import Anchor, audit_keys
 
@@ -79,13 +80,49 @@ def verifying(keyring: Keyring, anchors: Sequence[Anchor], progress: Callable[[i
             findings.append(wrong)
         for chain, head in anchor.heads.items():
             anchored.setdefault(chain, {}).setdefault(head.number, set()).add(head.link)
-    entries = 0
+    entries, names = 0, _Names()
     for chain in sorted({*ends, *anchored, *(yield from _begun(ends))}):
         if len(findings) < FINDINGS_MAX:
             told = _told(progress, entries)
-            findings += yield from _walk(keys, chain, ends.get(chain), anchored.get(chain, {}), told)
+            findings += yield from _walk(keys, chain, ends.get(chain), anchored.get(chain, {}), names, told)
         entries += ends[chain].number if chain in ends else 0
+    if len(findings) < FINDINGS_MAX:
+        findings += yield from _missing_names(names, ends)
     return Verdict(entries, len(anchors), findings[:FINDINGS_MAX])
+
+
+class _Names:
+    """What a verification meets of owners' names.
+
+    Attributes:
+        unnamed: pseudonym without a name → the entry in which it was met first.
+        forgotten: the pseudonyms of those who were forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.unnamed: dict[str, str] = {}
+        self.forgotten: set[str] = set()
+
+    def meet(self, stored: str | None, entry: str) -> None:
+        unnamed, forgotten = pseudonyms_in(stored or "")
+        self.forgotten |= forgotten
+        for pseudonym in unnamed:
+            self.unnamed.setdefault(pseudonym, entry)
+
+    def unexplained(self) -> list[str]:
+        return [entry for pseudonym, entry in self.unnamed.items() if pseudonym not in self.forgotten]
+
+
+def _missing_names(names: _Names, ends: Mapping[int, Head]) -> AuditRead[list[str]]:
+    """Return which names are missing though their owners were not forgotten, not even since the walk began."""
+    if names.unexplained():
+        later, _ = yield from _heads()
+        for chain, head in later.items():
+            begun = ends[chain].number if chain in ends else 0
+            numbers = range(begun + 1, min(head.number, begun + BATCH) + 1)
+            for stored in (yield from _entries([(chain, number) for number in numbers])):
+                names.meet(stored, "")
+    return [f"the name of an owner was taken away from {entry}" for entry in names.unexplained() if entry]
 
 
 def _told(progress: Callable[[int], None], before: int) -> Callable[[int], None]:
@@ -132,6 +169,7 @@ def _walk(
     chain: int,
     end: Head | None,
     anchored: Mapping[int, set[str]],
+    names: _Names,
     progress: Callable[[int], None],
 ) -> AuditRead[list[str]]:
     """Walk one chain to its end and beyond; return what is wrong with it."""
@@ -143,6 +181,7 @@ def _walk(
         numbers = range(at.number + 1, min(at.number + BATCH, end.number) + 1)
         for stored in (yield from _entries([(chain, number) for number in numbers])):
             at, wrong = broken_link(keys.get(key_id_of(stored) or ""), chain, at, stored)
+            names.meet(stored, named_entry(at.number, chain))
             if at.number in anchored:
                 links[at.number] = at.link
             if wrong is not None:
@@ -355,7 +394,7 @@ def _newest_first(entry: Mapping[str, Any]) -> Place:
 
 def _entry_in(text: str | None, chain: int, number: int) -> dict[str, Any]:
     try:
-        entry: dict[str, Any] = json.loads((text or "").partition(":")[2])
+        entry = entry_in(text or "")
         return {**entry, "chain": chain, "n": number, "at": int(entry["at"])}
     except (ValueError, KeyError, TypeError):
         return {"n": number, "chain": chain, "kind": "unreadable"}

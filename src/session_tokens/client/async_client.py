@@ -208,6 +208,7 @@ class AsyncRemoteTokens:
     list_owners = remote(AsyncCommands.list_owners)
     list_disabled_owners = remote(AsyncCommands.list_disabled_owners)
     rename_owner = remote(AsyncCommands.rename_owner)
+    forget_owner = remote(AsyncCommands.forget_owner)
     list_settings = remote(AsyncCommands.list_settings)
     set_setting = remote(AsyncCommands.set_setting)
     unset_setting = remote(AsyncCommands.unset_setting)

@@ -205,6 +205,7 @@ class RemoteTokens:
     list_owners = remote(SyncCommands.list_owners)
     list_disabled_owners = remote(SyncCommands.list_disabled_owners)
     rename_owner = remote(SyncCommands.rename_owner)
+    forget_owner = remote(SyncCommands.forget_owner)
     list_settings = remote(SyncCommands.list_settings)
     set_setting = remote(SyncCommands.set_setting)
     unset_setting = remote(SyncCommands.unset_setting)

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, holds_secret, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput, UnknownSession, UnknownToken
-from ..records import Issued, OwnerSummary, Page
+from ..records import Forgotten, Issued, OwnerSummary, Page
 from ..records.explanation import Explanation
 from ..settings import UNSET
 from ..stored_settings import GeneralSetting, stored_name_of
@@ -139,6 +139,11 @@ def renamed(reply: Reply) -> int:
     return int(reply.body["renamed"])
 
 
+def forgotten(reply: Reply) -> Forgotten:
+    """Return what forgetting an owner came to."""
+    return Forgotten(**{name: reply.body[name] for name in Forgotten._fields})
+
+
 def _setting_of(answer: Mapping[str, Any]) -> GeneralSetting:
     return GeneralSetting(**{name: answer[name] for name in GeneralSetting._fields})
 
@@ -191,6 +196,7 @@ CALLS = {
     "list_owners": Call("GET", "/v1/owners", owners),
     "list_disabled_owners": Call("GET", "/v1/owners?disabled=true", owners),
     "rename_owner": Call("POST", "/v1/owners/rename", renamed),
+    "forget_owner": Call("POST", "/v1/owners/forget", forgotten),
     "list_settings": Call("GET", "/v1/settings", settings),
     "set_setting": Call("PUT", "/v1/settings/{name}", setting),
     "unset_setting": Call("DELETE", "/v1/settings/{name}", setting),

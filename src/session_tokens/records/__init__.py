@@ -98,7 +98,7 @@ class IdempotencyRecord(NamedTuple):
         request: digest of the request; another request under the same key is a conflict.
         nonce: 128 random bits in hex, from which the new secret was derived.
         key_id: the pepper that it was derived with.
-        outcome: the record, flag or number that was answered.
+        outcome: the record, flag, number or numbers that were answered.
         expires_at: when it may be forgotten, in milliseconds.
     """
 
@@ -106,7 +106,7 @@ class IdempotencyRecord(NamedTuple):
     request: str
     nonce: str
     key_id: str
-    outcome: Session | Token | bool | int | None
+    outcome: Session | Token | bool | int | Sequence[int] | None
     expires_at: int
 
 
@@ -170,6 +170,28 @@ class OwnerSummary(NamedTuple):
     sessions: int
     since: int | None
     disabled_at: int | None
+
+
+class Forgotten(NamedTuple):
+    """What forgetting an owner came to: in how much their name was replaced by a pseudonym, or taken away.
+
+    Attributes:
+        pseudonym: what stands in their place from now on; the same each time, and for nobody else.
+        sessions: sessions that were ended, now or before.
+        tokens: tokens that were theirs or offered to them, and loans to them.
+        outcomes: what commands with an idempotency key had answered.
+        events: events that the store keeps.
+        webhook_events: events that wait for a webhook or were given up.
+        audit_entries: entries of the audit log.
+    """
+
+    pseudonym: str
+    sessions: int
+    tokens: int
+    outcomes: int
+    events: int
+    webhook_events: int
+    audit_entries: int
 
 
 class Page(Sequence[R]):

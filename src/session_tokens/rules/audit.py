@@ -6,6 +6,10 @@ setting ``audit_head`` for each chain holds its last number and link. Each link 
 entry), so that an entry that was edited, left out or moved breaks its chain for whoever holds the key. A chain cut
 short at its end is whole in itself: only an anchor that was kept elsewhere shows it, and it names the heads of all
 chains.
+
+An entry names owners by pseudonyms, HMACs of their names; which name each of them stands for is kept beside it, on a
+line of its own that no link covers. So an owner's name can be taken out of the log, and every chain stays whole. A name
+that was put beside a pseudonym of another is found, and so is one that is missing though nobody was forgotten.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from typing import Any, NamedTuple, TypeVar
 from ..contract.queries import Get, Query, Snapshot
 from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..errors import CorruptRecord
-from ..events import Event, events_of
+from ..events import OWNER_FORGOTTEN, Event, events_of, owners_replaced
+from ..settings import FORGOTTEN_OWNERS
+from .lookup import only_ends
 
 T = TypeVar("T")
 
@@ -128,6 +134,13 @@ def heads_in(answer: Snapshot) -> dict[int, Head]:
     return {chain: head_of(found.value, chain) for chain, found in enumerate(answer.found) if found.value is not None}
 
 
+def pseudonym_of(key: AuditKey, owner: str) -> str:
+    """Return what stands in an owner's place where they are not to be named; a pseudonym stands for itself."""
+    if owner.startswith(FORGOTTEN_OWNERS):
+        return owner
+    return FORGOTTEN_OWNERS + key.keyed(b"owner\n" + owner.encode("utf-8", "surrogatepass"))[:32]
+
+
 def anchor_mac(key: AuditKey, text: str) -> str:
     """Return the signature of an anchor, in hex."""
     return key.keyed(b"anchor\n" + text.encode())
@@ -174,11 +187,93 @@ def _with_entries(
     number, link = head_of(tx.setting(head_name(chain)), chain)
     for event in events:
         number += 1
-        text = _entry_text(number, chain, key.id, act, event)
+        names: dict[str, str] = {}
+        text = _entry_text(number, chain, key.id, act, _unnamed(key, event, names))
         link = link_of(key, link, text)
-        tx.put_setting(entry_name(number, chain), f"{link}:{text}")
+        tx.put_setting(entry_name(number, chain), _stored(link, text, names))
     tx.put_setting(head_name(chain), f"{number}:{link}")
     return Audited(outcome, len(events), Head(number, link))
+
+
+def _unnamed(key: AuditKey, event: Event, names: dict[str, str]) -> Event:
+    """Return an event with pseudonyms for owners, and add for whom they stand to ``names``."""
+
+    def hidden(owner: Any) -> Any:
+        if owner is None:
+            return None
+        pseudonym = pseudonym_of(key, owner)
+        if pseudonym != owner:
+            names[pseudonym] = owner
+        return pseudonym
+
+    return owners_replaced(event, hidden)
+
+
+def _stored(link: str, text: str, names: Mapping[str, str]) -> str:
+    """Return an entry as it is kept."""
+    return (
+        f"{link}:{text}\n{json.dumps(names, ensure_ascii=False, separators=(',', ':'))}" if names else f"{link}:{text}"
+    )
+
+
+def names_in(stored: str) -> dict[str, str]:
+    """Return which names stand beside an entry, by their pseudonyms; none where that cannot be read."""
+    try:
+        names = json.loads(stored.partition("\n")[2] or "{}")
+        return {str(pseudonym): str(name) for pseudonym, name in names.items()}
+    except (ValueError, AttributeError):
+        return {}
+
+
+def entry_in(stored: str) -> dict[str, Any]:
+    """Return an entry with the names that stand beside it in the place of pseudonyms.
+
+    Raises:
+        ValueError: it is none.
+    """
+    entry: dict[str, Any] = json.loads(stored.partition("\n")[0].partition(":")[2])
+    names = names_in(stored)
+    if not names:
+        return entry
+    terms = entry.get("terms")
+    if isinstance(terms, dict):
+        entry["terms"] = {name: _named(names, value) for name, value in terms.items()}
+    return {field: _named(names, value) for field, value in entry.items()}
+
+
+def _named(names: Mapping[str, str], value: Any) -> Any:
+    return names.get(value, value) if isinstance(value, str) else value
+
+
+def pseudonyms_in(stored: str) -> tuple[set[str], set[str]]:
+    """Return the pseudonyms of an entry for which no name stands beside it, and those that it says are forgotten."""
+    try:
+        entry = json.loads(stored.partition("\n")[0].partition(":")[2])
+        terms = entry.get("terms") or {}
+        told = {entry.get(field) for field in ("subject_id", "owner", "previous_owner")} | {terms.get("borrower")}
+        others = terms.get("also", []) if entry.get("kind") == OWNER_FORGOTTEN else []
+    except (ValueError, AttributeError):
+        return set(), set()
+    unnamed = {each for each in told if isinstance(each, str) and each.startswith(FORGOTTEN_OWNERS)}
+    unnamed -= names_in(stored).keys()
+    return (set(), {*unnamed, *others}) if entry.get("kind") == OWNER_FORGOTTEN else (unnamed, set())
+
+
+@reads(lambda owner, places: [Get("setting", name) for name in places])
+def forget_in_entries(tx: Transaction, owner: str, places: Sequence[str]) -> int:
+    """Take an owner's name away from beside entries, of which the names of the settings are given; return how many."""
+    count = 0
+    for name in places:
+        stored = tx.setting(name)
+        names = {} if stored is None else names_in(stored)
+        left = {pseudonym: each for pseudonym, each in names.items() if each != owner}
+        if stored is None or len(left) == len(names):
+            continue
+        link, _, text = stored.partition("\n")[0].partition(":")
+        tx.put_setting(name, _stored(link, text, left))
+        count += 1
+    only_ends(tx)
+    return count
 
 
 def _entry_text(number: int, chain: int, key_id: str, act: Act, event: Event) -> str:
@@ -219,7 +314,7 @@ def broken_link(key: AuditKey | None, chain: int, before: Head, stored: str | No
     named = named_entry(number, chain)
     if stored is None:
         return Head(number, before.link), f"{named} is missing"
-    link, _, text = stored.partition(":")
+    link, _, text = stored.partition("\n")[0].partition(":")
     after = Head(number, link)
     if key is None and text:
         return after, f"{named} names a key that is not held"
@@ -227,6 +322,9 @@ def broken_link(key: AuditKey | None, chain: int, before: Head, stored: str | No
         link_of(key, before.link, text).encode(), link.encode("utf-8", "replace")
     ):
         return after, f"{named} was edited, or is not the one that stood there"
+    for pseudonym, name in names_in(stored).items():
+        if pseudonym_of(key, name) != pseudonym:
+            return after, f"{named} names an owner who is not the one"
     return after, None
 
 
@@ -238,6 +336,6 @@ def named_entry(number: int, chain: int) -> str:
 def key_id_of(stored: str | None) -> str | None:
     """Return the id of the key that an entry names; ``None`` where there is no such entry or it is unreadable."""
     try:
-        return str(json.loads((stored or "").partition(":")[2])["key"])
+        return str(json.loads((stored or "").partition("\n")[0].partition(":")[2])["key"])
     except (ValueError, KeyError, TypeError):
         return None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..contract.queries import Get, Query
 from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..errors import IdempotencyMismatch
 from ..records import IdempotencyRecord
 from ..settings import IDEMPOTENCY_RETENTION_MS
+
+T = TypeVar("T", int, Sequence[int])
 
 
 class Ticket(NamedTuple):
@@ -32,7 +34,7 @@ def _queries(ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> Seque
     return [Get("idempotency", ticket.key), *queries_of(rule, args)]
 
 
-def known_outcome(tx: Transaction, outcome: int) -> int:
+def known_outcome(tx: Transaction, outcome: T) -> T:
     """Return what a command of several steps has come to, to be kept as the outcome of all of them."""
     return outcome
 

@@ -14,20 +14,26 @@ from .expiry import Uncleaned, end_session, look_at
 from .lookup import lasts, lives
 
 
-def _queries(owner: str, to: str) -> list[Query]:
+def _queries(owner: str, to: str, mark: str, stands_for: str) -> list[Query]:
     most = RENAMED_AT_ONCE + 1
     return [
+        Get("setting", mark),
         Get("entry", owner), Get("entry", to), Members("sessions_of", owner, most), Members("sessions_of", to, most),
         Members("parked_tokens", owner, most), Members("parked_tokens", to, most),
     ]  # fmt: skip
 
 
 @reads(_queries)
-def rename_owner(tx: Transaction, owner: str, to: str) -> int:
+def rename_owner(tx: Transaction, owner: str, to: str, mark: str, stands_for: str) -> int:
     """Give all living sessions and tokens of an owner to another name of theirs; return how many records those are.
 
-    Sessions that are over keep the name that they had, until they are forgotten; so does who is named as the previous
-    owner of a token. An owner who is disabled is so under both names.
+    What else names them is renamed afterwards (``names``); a mark says until then that both names are one owner's. An
+    owner who is disabled is so under both names.
+
+    Args:
+        owner, to: the old and the new name.
+        mark: the setting that says that the old name's owner was given another one.
+        stands_for: its text, for this new name.
 
     Raises:
         Conflict: the other name has living sessions or tokens: who they belong to could not be told any more.
@@ -36,6 +42,11 @@ def rename_owner(tx: Transaction, owner: str, to: str) -> int:
         Uncleaned: ``sweep_session`` has to clean up behind a session that was replaced first.
     """
     entry, other = tx.entry(owner), tx.entry(to)
+    sessions = [session for session in tx.sessions_of(owner, RENAMED_AT_ONCE + 1) if lives(tx, session, entry)]
+    parked = [token for token in tx.parked_tokens(owner, RENAMED_AT_ONCE + 1) if lasts(tx, token)]
+    marked = tx.setting(mark)
+    if marked == stands_for and not (sessions or parked):
+        return 0
     if other is not None and other.disabled_at is not None:
         raise OwnerDisabled("the other name is disabled; enable it first, or choose another one", owner=to)
     over = tx.sessions_of(to, RENAMED_AT_ONCE + 1)
@@ -46,9 +57,9 @@ def rename_owner(tx: Transaction, owner: str, to: str) -> int:
             "both names have living sessions or tokens, and whose is whose could not be told afterwards; end those of "
             "one, or hand its tokens over"
         )
-    sessions = [session for session in tx.sessions_of(owner, RENAMED_AT_ONCE + 1) if lives(tx, session, entry)]
-    parked = [token for token in tx.parked_tokens(owner, RENAMED_AT_ONCE + 1) if lasts(tx, token)]
     held = _held(tx, sessions, len(sessions) + len(parked))
+    if marked != stands_for:
+        tx.put_setting(mark, stands_for)
     for session in over:  # that ran out of time and were not swept
         end = session.end(tx.now, other)
         end_session(tx, session, end.at, end.reason)

@@ -85,6 +85,24 @@ class Renamed(Struct):
     renamed: int
 
 
+class ForgetOwner(shapes.Body):
+    """Forget an owner."""
+
+    owner: shapes.Owner
+
+
+class ForgottenShape(Struct, kw_only=True):
+    """In how much an owner's name was replaced by a pseudonym, or taken away."""
+
+    pseudonym: Annotated[str, Meta(description="What stands in their place from now on.")]
+    sessions: int
+    tokens: Annotated[int, Meta(description="Theirs, offered to them, and loans to them.")]
+    outcomes: Annotated[int, Meta(description="Of commands with an idempotency key.")]
+    events: int
+    webhook_events: Annotated[int, Meta(description="Events that wait for a webhook or were given up.")]
+    audit_entries: int
+
+
 async def list_owners(call: Call) -> Snapshot:
     """List owners who have living sessions, or those who are disabled, a page at a time."""
     query = shapes.given(call.query)
@@ -103,6 +121,12 @@ async def rename_owner(call: Call) -> Snapshot:
     return Snapshot(Renamed(await call.tokens.rename_owner(body.owner, body.to, idempotency_key=call.idempotency_key)))
 
 
+async def forget_owner(call: Call) -> Snapshot:
+    """Forget an owner: end what is theirs, and put a pseudonym in place of their name wherever it is kept."""
+    forgotten = await call.tokens.forget_owner(call.body.owner, idempotency_key=call.idempotency_key)
+    return Snapshot(ForgottenShape(**forgotten._asdict()))
+
+
 async def explain(call: Call) -> Snapshot:
     """Say why a session, token or service key is as it is, since when, and who ended it."""
     explained = await call.tokens.explain(call.subject)
@@ -119,5 +143,6 @@ OPERATOR_OPERATIONS = (
     Operation("GET", EXPLAIN, "explain", explain, ExplanationShape),
     Operation("GET", OWNERS, "read_owners", list_owners, OwnerPage, query=ListOwners),
     Operation("POST", OWNERS + "/rename", "rename_owner", rename_owner, Renamed, body=RenameOwner),
+    Operation("POST", OWNERS + "/forget", "forget_owner", forget_owner, ForgottenShape, body=ForgetOwner),
     Operation("GET", AUDIT, "read_audit", list_audit, AuditEntries, query=ListAudit),
 )

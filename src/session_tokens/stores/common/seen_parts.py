@@ -123,8 +123,12 @@ class SeenParts(RecordCache):
                 self.forget(part)
             else:
                 self.saw_token(token, _stamp_of(part, stamps))
-        for _, entry in changes.entries:
-            self.saw(("entry", entry.owner), _stamp_of(("entry", entry.owner), stamps), entry)
+        for old_entry, entry in changes.entries:
+            part = ("entry", (entry or old_entry).owner)  # type: ignore[union-attr]
+            if entry is None:
+                self.forget(part)
+            else:
+                self.saw(part, _stamp_of(part, stamps), entry)
         for name, text in changes.settings:
             part = ("setting", name)
             if text is None or part not in commit.stamps:  # what was not read before it is written will not be
