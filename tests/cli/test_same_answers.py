@@ -11,7 +11,7 @@ import pytest
 
 from session_tokens import SessionTokens
 from session_tokens.audit.log import Audit
-from session_tokens.cli.main import parser
+from session_tokens.cli.arguments import parser
 from tests.helpers.command_line import Cli
 
 OURS = re.compile(r"\b(?:ses|tok|key|sts|stt|stk)_[0-9A-Za-z]{20,}")
@@ -181,6 +181,7 @@ SCRIPT: list[tuple[str, ...]] = [
     ("", "owners", "disable", "mallory"),
     ("", "owners", "disable", "mallory"),
     ("", "open", "mallory"),
+    ("", "log-in", "dora", "--label", "desk", "--remember", "--idempotency-key", "log-in"),
     ("", "owners", "enable", "mallory"),
     ("", "owners", "enable", "mallory"),
     ("", "owners", "list"),

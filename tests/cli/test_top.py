@@ -13,7 +13,7 @@ import pytest
 
 from session_tokens import SessionTokens, Settings
 from session_tokens.audit.log import Audit
-from session_tokens.cli.main import parser
+from session_tokens.cli.arguments import parser
 from session_tokens.cli.top import Watched
 from tests.helpers.command_line import Cli
 from tests.helpers.waiting import wait_until

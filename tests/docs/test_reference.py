@@ -7,7 +7,7 @@ from pathlib import Path
 
 from session_tokens import errors
 from session_tokens.cli import exits
-from session_tokens.cli.main import parser
+from session_tokens.cli.arguments import parser
 
 COMMAND_LINE = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
 ERRORS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"

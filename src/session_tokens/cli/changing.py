@@ -31,7 +31,7 @@ def rotate(options: Namespace) -> int:
 def detach(options: Namespace) -> int:
     """Log a detachable session out and let it go on."""
     with opened(options) as tokens:
-        return told(options, tokens.detach_session(options.id).to_dict())
+        return told(options, tokens.detach_session(options.id, idempotency_key=options.idempotency_key).to_dict())
 
 
 def attach(options: Namespace) -> int:
@@ -49,7 +49,7 @@ def change(options: Namespace) -> int:
     has_data = options.data is not None or bool(options.remove)
     if is_id(TOKEN_ID, options.id) and of_token and not (given or has_data):
         with opened(options) as tokens:
-            return told(options, tokens.change_token(options.id, version=options.expected, **of_token).to_dict())
+            return told(options, tokens.change_token(options.id, **_how(options), **of_token).to_dict())
     if not is_id(SESSION_ID, options.id) or of_token or has_data == bool(given):
         raise UsageError(
             "of a session (ses_…) change either its data (--data, --remove) or the rest; of a token (tok_…) --value, "
@@ -58,12 +58,17 @@ def change(options: Namespace) -> int:
     with opened(options) as tokens:
         if has_data:
             return told(options, _with_data(tokens, options).to_dict())
-        return told(options, tokens.change_session(options.id, version=options.expected, **given).to_dict())
+        return told(options, tokens.change_session(options.id, **_how(options), **given).to_dict())
+
+
+def _how(options: Namespace) -> dict[str, Any]:
+    """Return which version is to be changed, and under which idempotency key."""
+    return {"version": options.expected, "idempotency_key": options.idempotency_key}
 
 
 def _with_data(tokens: Any, options: Namespace) -> Any:
     changes = {} if options.data is None else options.data
-    return tokens.update_session_data(options.id, changes, removed=options.remove or (), version=options.expected)
+    return tokens.update_session_data(options.id, changes, removed=options.remove or (), **_how(options))
 
 
 def reissue(options: Namespace) -> int:
@@ -83,6 +88,7 @@ def offer(options: Namespace) -> int:
             gift=options.gift,
             to=options.to,
             until=options.until,
+            idempotency_key=options.idempotency_key,
         )
         return told(options, offered.to_dict())
 
@@ -90,4 +96,5 @@ def offer(options: Namespace) -> int:
 def withdraw(options: Namespace) -> int:
     """Take a token's offer away."""
     with opened(options) as tokens:
-        return told(options, tokens.withdraw_token(options.token).to_dict())
+        withdrawn = tokens.withdraw_token(options.token, idempotency_key=options.idempotency_key)
+        return told(options, withdrawn.to_dict())

@@ -85,6 +85,29 @@ def open_session(options: Namespace) -> int:
         )
 
 
+def log_in(options: Namespace) -> int:
+    """Open a session for who has logged in, end the one that they had, and print the new one with its secret."""
+    with opened(options, make=True) as tokens:
+        return issued(
+            options,
+            tokens.log_in(
+                options.owner,
+                former=options.former,
+                data=options.data,
+                removed=options.remove or (),
+                remember=options.remember,
+                idle_timeout=options.idle_timeout,
+                max_age=options.max_age,
+                label=options.label,
+                user_agent=options.user_agent,
+                address=options.address,
+                acr=options.acr,
+                amr=options.amr,
+                idempotency_key=options.idempotency_key,
+            ),
+        )
+
+
 def verify(options: Namespace) -> int:
     """Say whether a secret is that of a living session or token; exit code 1 if it is not."""
     secret = secret_from(options.secret_file)
@@ -208,17 +231,17 @@ def end(options: Namespace) -> int:
     if (options.id is None) == (options.owner is None):
         raise UsageError("name one: the id of a session or token, or --owner")
     if options.owner is not None and not options.yes:
-        if not sys.stdin.isatty():
-            raise UsageError("this ends all sessions of an owner, and nobody can be asked here; add --yes")
-        if not _confirmed(options.owner):
-            raise UsageError("not confirmed; nothing was ended")
+        insist_on("ends all sessions of", options.owner)
+    key = options.idempotency_key
     with opened(options) as tokens:
         if options.owner is not None:
-            count = tokens.destroy_sessions(options.owner, except_session=options.except_session, reason=options.reason)
+            count = tokens.destroy_sessions(
+                options.owner, except_session=options.except_session, reason=options.reason, idempotency_key=key
+            )
         elif is_id(SESSION_ID, options.id):
-            count = int(tokens.destroy_session(options.id, reason=options.reason))
+            count = int(tokens.destroy_session(options.id, reason=options.reason, idempotency_key=key))
         elif is_id(TOKEN_ID, options.id):
-            count = int(tokens.destroy_token(options.id))
+            count = int(tokens.destroy_token(options.id, idempotency_key=key))
         else:
             raise UsageError("that is no id of a session (ses_…) or token (tok_…)")
     if options.json:
@@ -228,9 +251,17 @@ def end(options: Namespace) -> int:
     return exits.OK if count or options.owner is not None else exits.INACTIVE
 
 
-def _confirmed(owner: str) -> bool:
-    print(f"This ends all sessions of {owner!r}. Type the owner to go on: ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().rstrip("\n") == owner
+def insist_on(what: str, owner: str) -> None:
+    """Ask at a terminal for an owner's name before something that cannot be taken back.
+
+    Raises:
+        UsageError: nobody can be asked, or the answer is another one.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"this {what} an owner, and nobody can be asked here; add --yes")
+    print(f"This {what} {owner!r}. Type the owner to go on: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().rstrip("\n") != owner:
+        raise UsageError("not confirmed; nothing was changed")
 
 
 def sweep(options: Namespace) -> int:

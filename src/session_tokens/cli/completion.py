@@ -15,7 +15,7 @@ def completion(options: Namespace) -> int:
         import shtab
     except ImportError:
         raise UsageError("completion needs the extra: pip install 'session-tokens[cli]'") from None
-    from .main import parser
+    from .arguments import parser
 
     script: str = shtab.complete(parser(), shell=options.shell)
     if options.json:

@@ -1,4 +1,4 @@
-"""The command on owners as such: who there is, disabling one, enabling one again, giving one another name."""
+"""The command on owners as such: who there is, disabling and enabling one, giving one another name, forgetting one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from . import exits
-from .commands import opened
+from .commands import insist_on, opened
 from .exits import UsageError
 from .output import print_json, print_table
 
@@ -15,10 +15,11 @@ COLUMNS = ("owner", "sessions", "since_at", "disabled_at")
 
 
 def owners(options: Namespace) -> int:
-    """List owners, disable one, whose sessions are dead at once, enable one again, or give one another name."""
+    """List owners, disable one, enable one again, give one another name, or forget one."""
     if (options.owner is None) != (options.action == "list") or (options.to is None) != (options.action != "rename"):
         raise UsageError(
-            "say owners list, owners disable OWNER, owners enable OWNER, or owners rename OWNER --to OTHER"
+            "say owners list, owners disable OWNER, owners enable OWNER, owners rename OWNER --to OTHER, "
+            "or owners forget OWNER"
         )
     if options.action != "list" and (options.disabled or options.anonymous or options.after is not None):
         raise UsageError("--disabled, --anonymous and --after go with owners list")
@@ -26,9 +27,11 @@ def owners(options: Namespace) -> int:
         return _list(options)
     if options.action == "rename":
         return _rename(options)
+    if options.action == "forget":
+        return _forget(options)
     with opened(options, make=options.action == "disable") as tokens:
         act = tokens.disable_owner if options.action == "disable" else tokens.enable_owner
-        changed = act(options.owner)
+        changed = act(options.owner, idempotency_key=options.idempotency_key)
     if options.json:
         print_json({"owner": options.owner, "disabled": options.action == "disable", "changed": changed})
     else:
@@ -55,9 +58,22 @@ def _list(options: Namespace) -> int:
 
 def _rename(options: Namespace) -> int:
     with opened(options) as tokens:
-        count = tokens.rename_owner(options.owner, options.to)
+        count = tokens.rename_owner(options.owner, options.to, idempotency_key=options.idempotency_key)
     if options.json:
         print_json({"owner": options.to, "renamed": count})
     else:
         print(f"sessions and tokens renamed: {count}")
     return exits.OK if count else exits.INACTIVE
+
+
+def _forget(options: Namespace) -> int:
+    if not options.yes:
+        insist_on("ends all that is theirs, for good, and forgets", options.owner)
+    with opened(options) as tokens:
+        forgotten = tokens.forget_owner(options.owner, idempotency_key=options.idempotency_key)._asdict()
+    if options.json:
+        print_json(forgotten)
+    else:
+        for name, value in forgotten.items():
+            print(f"{name.replace('_', ' ')}: {value}")
+    return exits.OK

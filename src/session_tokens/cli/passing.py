@@ -41,7 +41,10 @@ def lend(options: Namespace) -> int:
 def recall(options: Namespace) -> int:
     """End the loans of a token."""
     with opened(options) as tokens:
-        return told(options, tokens.recall_token(options.token, borrower=options.borrower).to_dict())
+        recalled = tokens.recall_token(
+            options.token, borrower=options.borrower, idempotency_key=options.idempotency_key
+        )
+        return told(options, recalled.to_dict())
 
 
 def consume(options: Namespace) -> int:
@@ -57,19 +60,21 @@ def consume(options: Namespace) -> int:
 def release(options: Namespace) -> int:
     """Put a token back among the unassigned ones."""
     with opened(options) as tokens:
-        return told(options, tokens.release_token(options.token, owner=options.owner).to_dict())
+        released = tokens.release_token(options.token, owner=options.owner, idempotency_key=options.idempotency_key)
+        return told(options, released.to_dict())
 
 
 def hand_over(options: Namespace) -> int:
-    """Hand all transferable tokens of a leaving owner to another, a batch at a time."""
-    handed = 0
+    """Hand all transferable tokens of a leaving owner to another: a batch at a time, at once under a key."""
+    handed, key = 0, options.idempotency_key
     with opened(options) as tokens, progress("handed over", quiet=options.json) as show:
         while options.limit is None or handed < options.limit:
             step = HANDED_STEP if options.limit is None else min(HANDED_STEP, options.limit - handed)
-            done = tokens.hand_over(options.owner, receiver=options.receiver, limit=step)
+            most = step if key is None else options.limit
+            done = tokens.hand_over(options.owner, receiver=options.receiver, limit=most, idempotency_key=key)
             handed += done
             show(handed)
-            if done < step:
+            if key is not None or done < step:
                 break
     if options.json:
         print_json({"handed": handed})
