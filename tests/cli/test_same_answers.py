@@ -18,7 +18,7 @@ OURS = re.compile(r"\b(?:ses|tok|key|sts|stt|stk)_[0-9A-Za-z]{20,}")
 """Ids and secrets."""
 INSTANTS = ("at", "held_since", "since", "reserved_until", "until")
 TIMES = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8} UTC")
-ELSEWHERE = {"completion", "import", "pepper", "serve", "store", "top"}
+ELSEWHERE = {"completion", "import", "pepper", "sealed", "serve", "store", "top"}
 """Commands that have tests of their own on each store."""
 
 
