@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from session_tokens import (
 from session_tokens.contract.changes import Changes
 from session_tokens.contract.optimistic import Commit
 from session_tokens.contract.queries import Get
+from session_tokens.contract.transaction import Transaction
 from session_tokens.stores.connect import open_store, open_store_now
 
 PEPPER = bytes(range(32))
@@ -196,6 +198,25 @@ def test_two_who_write_the_same_record_in_turn_soon_read_first(url: str) -> None
 
         assert here.get_session(session.id).version == 201  # type: ignore[union-attr]  # it lives
         assert 0 < one.conflicts < 12 and 0 < other.conflicts < 12
+
+
+def test_what_another_thread_changes_between_two_looks_of_a_rule_is_not_written_over(url: str) -> None:
+    with opened(url) as (tokens, store):
+        id = tokens.open_session("alice").id
+        changing = Thread(target=tokens.change_session, args=(id,), kwargs={"label": "desk"}, daemon=True)
+
+        def look_twice(tx: Transaction) -> None:
+            session = tx.session(id)
+            if changing.ident is None:
+                changing.start()
+                changing.join(30)
+            assert session is not None and tx.session(id) is not None
+            tx.put_session(session, session.replace(version=session.version + 1))
+
+        store.run_now(look_twice)
+        present = tokens.get_session(id)
+
+        assert present is not None and (present.label, present.version) == ("desk", 3)
 
 
 # --- time ---

@@ -11,6 +11,8 @@ So nothing here has to be right, and nobody has to be notified when others write
   the server's clock must lie between them. What is dead by then is not brought back.
 - A part is content and stamp that were read, or written, together. A set with a stamp of its own that a commit of ours
   changes is forgotten: others may have added to it meanwhile, and a new stamp with old content would be wrong.
+- What a reading finds changed is remembered anew, and what it finds gone is forgotten, sets too: else each command on
+  it would guess wrong once more, and have others read first.
 - What is not confirmed is not taken in. Where a stamp may come back after a fail-over, all is forgotten when the
   store's address leads to another run of a server (``drop``): there other writes may stand.
 - An outcome under an idempotency key is taken to be absent, which it is unless a command is sent again.
@@ -197,8 +199,13 @@ class CachedTransaction(WriteSet):
         part = self._part(name)
         if part is None:
             raise Unseen
-        self.used[name] = part[1]
+        self._use(name, part[1])
         return part[2]
+
+    def _use(self, name: Any, stamp: Stamp) -> None:
+        """Note what an answer rests on: what another thread changed between two of them is not taken for one."""
+        if self.used.setdefault(name, stamp) != stamp:
+            raise Unseen
 
     def session(self, id: str) -> Session | None:
         """The session of an id."""
@@ -245,7 +252,7 @@ class CachedTransaction(WriteSet):
         if kept is None:
             raise Unseen
         if self._set_part is None:
-            self.used[name] = kept[1]
+            self._use(name, kept[1])
             sessions = [each for each in map(self._asked, kept[2]) if _is_of(each, owner)]
             return sessions if limit is None else sessions[-limit:] if newest else sessions[:limit]
         parts = [part for part in map(self._part, kept[2]) if part is not None and _is_of(part[2], owner)]
@@ -255,7 +262,7 @@ class CachedTransaction(WriteSet):
             parts = parts[-limit:] if newest else parts[:limit]
         members = [(session.id, stamp) for _, stamp, session in parts]
         part, stamp = self._set_part(Members("sessions_of", owner, limit, newest), members)
-        self.used[part] = stamp
+        self._use(part, stamp)
         return [session for _, _, session in parts]
 
     def setting(self, name: str) -> str | None:
