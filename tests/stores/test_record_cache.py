@@ -17,11 +17,13 @@ from session_tokens import (
     SessionEnded,
     SessionTokens,
     Settings,
+    UnknownToken,
 )
 from session_tokens.contract.changes import Changes
 from session_tokens.contract.optimistic import Commit
 from session_tokens.contract.queries import Get
 from session_tokens.contract.transaction import Transaction
+from session_tokens.settings import NEWEST_READ
 from session_tokens.stores.connect import open_store, open_store_now
 
 PEPPER = bytes(range(32))
@@ -217,6 +219,50 @@ def test_what_another_thread_changes_between_two_looks_of_a_rule_is_not_written_
         present = tokens.get_session(id)
 
         assert present is not None and (present.label, present.version) == ("desk", 3)
+
+
+# --- a guess that was wrong is not made again ---
+
+
+def test_sessions_that_others_opened_are_wrongly_guessed_once(url: str) -> None:
+    with opened(url) as (here, store), opened(url) as (there, _):
+        for _ in range(NEWEST_READ - 1):
+            there.open_session("bob")
+        token = here.issue_token(here.open_session("alice").id, "v", transferable=True)
+        here.transfer_token(token.id, giver="alice", receiver="bob")
+        here.transfer_token(token.id, giver="bob", receiver="alice")
+        there.open_session("bob")
+        for _ in range(6):
+            here.transfer_token(token.id, giver="alice", receiver="bob")
+            here.transfer_token(token.id, giver="bob", receiver="alice")
+
+        assert store.conflicts == 1
+
+
+def test_a_token_that_others_took_away_is_wrongly_guessed_once(url: str) -> None:
+    with opened(url) as (here, store), opened(url) as (there, _):
+        here.open_session("bob")
+        token = here.issue_token(here.open_session("alice").id, "v", transferable=True)
+        here.transfer_token(token.id, giver="alice", receiver="bob")
+        here.transfer_token(token.id, giver="bob", receiver="alice")
+        assert there.destroy_token(token.id)
+        for _ in range(8):
+            with pytest.raises(UnknownToken):
+                here.transfer_token(token.id, giver="alice", receiver="bob")
+
+        assert store.conflicts == 1
+
+
+def test_a_secret_that_others_took_back_is_wrongly_guessed_once_at_most(url: str) -> None:
+    with opened(url) as (here, store), opened(url) as (there, _):
+        token = here.issue_token(here.open_session("alice").id, "v", transferable=True)
+        assert here.verify_token(token.secret) is not None
+        there.transfer_token(token.id, giver="alice", receiver="bob")
+        for _ in range(8):
+            with pytest.raises(UnknownToken):
+                here.transfer_token(token.secret, giver="alice", receiver="bob")
+
+        assert store.conflicts <= 1
 
 
 # --- time ---

@@ -85,20 +85,44 @@ class SeenParts(RecordCache):
         self.saw(part, stamp, token, len(token.text))
         return part
 
+    def saw_sessions_of(self, query: Members, parts: Sequence[Part], are_whole: bool) -> None:
+        """Remember the sessions of an owner where all are known; forget what was, where it was other ones.
+
+        Args:
+            query: what was asked.
+            parts: those that could be read, oldest first.
+            are_whole: whether these are all that were asked for.
+        """
+        name, limit = ("sessions_of", query.whose), query.limit
+        if are_whole and (limit is None or len(parts) < limit):
+            self.saw_set(name, None, parts)
+            return
+        part = self.get(name)
+        known = [] if part is None else part[2]
+        if not are_whole or limit is None or (known[-limit:] if query.newest else known[:limit]) != parts:
+            self.forget(name)
+
     def led(self, asked: Part, part: Part) -> None:
         """Remember what a look-up key led to."""
         self.keep(asked, (None, None, part))
 
-    def _moved(self, part: Part, before: str | None, after: str | None) -> None:
-        """Take a session out of the set of one owner's and into another's; one that was opened is the newest there."""
+    def _moved(self, part: Part, before: str | None, after: str | None, created: tuple[int, str]) -> None:
+        """Take a session out of the set of one owner's and into another's, where it is the newest by what is known."""
         if before is not None and (kept := self.get(("sessions_of", before))) is not None:
             self.saw_set(("sessions_of", before), None, [member for member in kept[2] if member != part])
         if after is None:
             return
-        if before is None and (kept := self.get(("sessions_of", after))) is not None:
+        if (kept := self.get(("sessions_of", after))) is not None and self._is_newest(created, kept[2]):
             self.saw_set(("sessions_of", after), None, [*kept[2], part])
         else:
             self.forget(("sessions_of", after))
+
+    def _is_newest(self, created: tuple[int, str], members: Sequence[Part]) -> bool:
+        """Whether what was created then, by instant and id, comes after all members of a set in its order."""
+        if not members:
+            return True
+        last = self.get(members[-1])
+        return last is not None and (last[2].created_at, last[2].id) < created
 
     def wrote(self, commit: Commit, stamps: int | Mapping[Part, int]) -> None:
         """Take in what a commit of ours has written, once it is confirmed.
@@ -112,7 +136,8 @@ class SeenParts(RecordCache):
             part = ("session", (session or old_session).id)  # type: ignore[union-attr]  # one of them is there
             before, after = owner_of_living(old_session), owner_of_living(session)
             if before != after:
-                self._moved(part, before, after)
+                created = (0, "") if session is None else (session.created_at, session.id)
+                self._moved(part, before, after, created)
             if session is None:
                 self.forget(part)
             else:

@@ -81,9 +81,9 @@ class Results(ABC, Generic[R]):
         if isinstance(query, Get):
             kind, asked = RECORDS[query.what][0], (query.what, query.key)
             if kind is SESSION:
-                return self.session(lines[0], asked) if lines else Result(NO_SESSION, ((asked, ABSENT),))
+                return self.session(lines[0], asked) if lines else Result(NO_SESSION, (self._gone(asked),))
             if kind is TOKEN:
-                return self.token(lines[0], asked) if lines else Result(NO_TOKEN, ((asked, ABSENT),))
+                return self.token(lines[0], asked) if lines else Result(NO_TOKEN, (self._gone(asked),))
             return self._one(query, kind, asked, lines)
         if isinstance(query, Scan):
             return self._scanned(query, lines)
@@ -94,8 +94,9 @@ class Results(ABC, Generic[R]):
 
     def _one(self, query: Get, kind: Kind, part: Part, lines: Sequence[Line]) -> Result:
         if not lines:
-            if kind is OWNER or kind is SETTING:
-                self.seen.saw(part, ABSENT, None)
+            if kind is not OWNER and kind is not SETTING:
+                return Result(None, (self._gone(part),))
+            self.seen.saw(part, ABSENT, None)
             return Result(None, ((part, ABSENT),))
         record, stamp = self.record(kind, lines[0][0])
         same(record.lookup if query.what == "key_lookup" else record[0], query.key)
@@ -125,7 +126,7 @@ class Results(ABC, Generic[R]):
         stamps = [(part, text)]
         if line[1] is None:
             if token.session_id is not None:
-                stamps.append((("session", token.session_id), ABSENT))
+                stamps.append(self._gone(("session", token.session_id)))
             return Result(TokenResult(token, None, None), stamps)
         session, session_stamp = self.record(SESSION, line[1])
         same(session.id, token.session_id)
@@ -135,13 +136,18 @@ class Results(ABC, Generic[R]):
         heir, successor = None, session.details.successor
         if successor is not None:
             if line[3] is None:
-                stamps.append((("session", successor), ABSENT))
+                stamps.append(self._gone(("session", successor)))
             else:
                 heir, heir_stamp = self.record(SESSION, line[3])
                 same((heir.id, heir.owner), (successor, session.owner))
                 text = str(heir_stamp)
                 stamps.append((self.seen.saw_session(heir, text), text))
         return Result(TokenResult(token, session, entry, heir), stamps)
+
+    def _gone(self, part: Part) -> tuple[Part, str]:
+        """Forget what is not there, as it was; return its stamp."""
+        self.seen.forget(part)
+        return part, ABSENT
 
     def _led(self, asked: Part | None, part: Part, record: Session | Token) -> None:
         """Remember that a look-up key led to a record: the one asked for, or that of a listing or a look."""
@@ -170,9 +176,9 @@ class Results(ABC, Generic[R]):
         members = [(record.id, stamp) for record, stamp in pairs]
         if left_out:  # what cannot be read is a member too
             members = [(columns[0], columns[-1]) for columns in map(self.columns, raws)]
-        elif query.what == "sessions_of" and (query.limit is None or len(pairs) < query.limit):
+        if query.what == "sessions_of":
             parts = [self.seen.saw_session(session, str(stamp)) for session, stamp in pairs]
-            self.seen.saw_set(("sessions_of", query.whose), None, parts)
+            self.seen.saw_sessions_of(query, parts, not left_out)
         return Result([record for record, _ in pairs], ((part, self.set_stamp(members)),), left_out)
 
     def _scanned(self, query: Scan, lines: Sequence[Line]) -> Result:

@@ -193,16 +193,24 @@ class ValkeyCodec:
         return answer
 
     def _session(self, query: Get, reply: Reply) -> Result:
-        stamps = _stamps(name_of(query), reply)
+        stamps = self._followed(query, reply)
         if query.what == "session":
             return Result(self._session_found(stamps, reply, 0), stamps)
         return self._led_to(query, self._session_found(stamps, reply, 1), stamps, reply)
 
     def _token(self, query: Get, reply: Reply) -> Result:
-        stamps = _stamps(name_of(query), reply)
+        stamps = self._followed(query, reply)
         if query.what == "token":
             return Result(self._token_found(stamps, reply, 0), stamps)
         return self._led_to(query, self._token_found(stamps, reply, 1), stamps, reply)
+
+    def _followed(self, query: Get, reply: Reply) -> Stamps:
+        """Return the stamps of what was got; forget what is not there any more."""
+        stamps = _stamps(name_of(query), reply)
+        name, stamp = stamps[-1]
+        if not stamp and not name.startswith(b"e:"):  # that an owner has no entry is remembered
+            self.record_cache.forget(name)
+        return stamps
 
     def _led_to(self, query: Get, found: SessionResult | TokenResult, stamps: Stamps, reply: Reply) -> Result:
         """Return what was found; remember where a look-up key leads, which must be to a record that has it."""
@@ -293,6 +301,10 @@ class ValkeyCodec:
             ids = ids[::-1]
         if query.what == "sessions_of" and (query.limit is None or len(ids) < query.limit):
             self.record_cache.saw_set(bucket, reply[0] or b"", [beginning + id for id in ids])
+        elif query.what == "sessions_of":
+            kept = self.record_cache.get(bucket)
+            if kept is not None and kept[1] != (reply[0] or b""):
+                self.record_cache.forget(bucket)
         return Result(records, stamps, left_out)
 
     def _left_out(self, name: bytes, error: CorruptRecord | UnknownPepper) -> Unreadable:
