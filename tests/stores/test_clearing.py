@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +42,40 @@ def test_a_follower_is_told_of_what_went_with_a_store_that_was_emptied(url: str)
         assert (told[0].kind, told[-1].owner) == (GAP, "dan")
         assert [event.id for event in told] == sorted(event.id for event in told)
         assert last.id < told[-1].id
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda store: copyable(store).clear_now(),
+        lambda store: store.trim_events_now(0),
+        lambda store: store.check(fix=True),
+        lambda store: store.forget_pepper("other"),
+        lambda store: store.fix_clock(),
+    ],
+    ids=["clear", "trim", "fix", "forget", "clock"],
+)
+def test_care_of_a_file_waits_for_whoever_writes(tmp_path: Path, act: Callable[[Any], object]) -> None:
+    path, ends = tmp_path / "sessions.db", list[BaseException | None]()
+    with SessionTokens(open_store_now(f"sqlite:///{path}?busy_timeout=30"), Settings(events="durable")) as tokens:
+        tokens.record_events()
+        tokens.open_session("ann")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+
+        def care() -> None:
+            try:
+                act(tokens.store)
+                ends.append(None)
+            except BaseException as error:
+                ends.append(error)
+
+        thread = threading.Thread(target=care)
+        thread.start()
+        thread.join(0.1)  # one that does not wait has failed by now
+        assert ends == []
+        other.execute("ROLLBACK")
+        other.close()
+        thread.join(30)
+
+        assert ends == [None]

@@ -29,10 +29,11 @@ def check_file(
     *,
     fix: bool,
 ) -> list[Finding]:
-    """Return what is wrong with a file, and mend it where asked; see ``SqliteStore.check``."""
+    """Return what is wrong with a file, and mend it where asked, in a transaction; see ``SqliteStore.check``."""
     findings = Findings(fix)
     foundations = _Foundations(connection, findings, fix)
-    connection.execute("BEGIN IMMEDIATE" if fix else "BEGIN")
+    if not fix:
+        connection.execute("BEGIN")
     connection.text_factory = any_text  # a text that is not UTF-8 is found, and stops nothing
     try:
         for table_prefix in spaces_of(connection):
@@ -54,7 +55,8 @@ def check_file(
         raise
     finally:
         connection.text_factory = str
-    connection.execute("COMMIT")
+    if not fix:
+        connection.execute("COMMIT")
     return findings.all
 
 

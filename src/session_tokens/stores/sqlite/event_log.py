@@ -55,9 +55,8 @@ def cut_of(records: Records, keep: int) -> int | None:
 
 
 def trim_events(connection: sqlite3.Connection, table_prefix: str, cut: int) -> int:
-    """Delete the oldest events up to ``cut``, at most ``TRIMMED_AT_ONCE``; return how many."""
+    """Delete the oldest events up to ``cut``, at most ``TRIMMED_AT_ONCE``, in a transaction; return how many."""
     name = f"{table_prefix}events"
-    connection.execute("BEGIN IMMEDIATE")
     (last, count) = connection.execute(
         f"SELECT max(number), count(*) FROM (SELECT number FROM {name} WHERE number <= ? ORDER BY number LIMIT ?)",
         (cut, TRIMMED_AT_ONCE),
@@ -65,7 +64,6 @@ def trim_events(connection: sqlite3.Connection, table_prefix: str, cut: int) -> 
     if count:
         connection.execute(f"DELETE FROM {name} WHERE number <= ?", (last,))
         connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (_mark(table_prefix), last))
-    connection.execute("COMMIT")
     return int(count)
 
 

@@ -288,9 +288,9 @@ class SqliteStore(BlockingStore):
     def trim_events_now(self, keep: int) -> int:
         """Take the oldest events away."""
         cut = self._read(cut_of, keep)
-        return (
-            0 if cut is None else self._writer.alone(lambda connection: trim_events(connection, self._beginning, cut))
-        )
+        if cut is None:
+            return 0
+        return self._writer.alone_writing(lambda connection: trim_events(connection, self._beginning, cut))
 
     async def trim_events(self, keep: int) -> int:
         """Take the oldest events away, without holding the loop."""
@@ -327,7 +327,7 @@ class SqliteStore(BlockingStore):
             StoreUnavailable: the file cannot be read.
         """
         if fix:
-            return self._writer.alone(
+            return self._writer.alone_writing(
                 lambda connection: check_file(connection, self.keyring, self.clock, progress, fix=True)
             )
         return self._read(lambda records: check_file(records.connection, self.keyring, self.clock, progress, fix=False))
@@ -346,7 +346,7 @@ class SqliteStore(BlockingStore):
 
     def clear_now(self) -> None:
         """Delete every record of the store's name space, all or none."""
-        self._writer.alone(lambda connection: self._keeping_up(connection, SqliteUpkeep.clear))
+        self._writer.alone_writing(lambda connection: self._keeping_up(connection, SqliteUpkeep.clear))
 
     def pepper_marks(self) -> dict[str, Mark]:
         """Return what is recorded of each pepper, by its key id."""
@@ -354,17 +354,13 @@ class SqliteStore(BlockingStore):
 
     def forget_pepper(self, key_id: str) -> None:
         """Record of a pepper nothing any more."""
-
-        def forgetting(connection: sqlite3.Connection) -> None:
-            self._options.begin_writing(connection)  # which waits for whoever writes
-            self._keeping_up(connection, lambda upkeep: upkeep.forget_pepper(key_id))
-            connection.execute("COMMIT")
-
-        self._writer.alone(forgetting)
+        self._writer.alone_writing(
+            lambda connection: self._keeping_up(connection, lambda upkeep: upkeep.forget_pepper(key_id))
+        )
 
     def fix_clock(self) -> None:
         """Take this store's clock for the instant of the last commit, should that be ahead of it."""
-        self._writer.alone(lambda connection: set_clock_mark(connection, self.clock.now()))
+        self._writer.alone_writing(lambda connection: set_clock_mark(connection, self.clock.now()))
 
     def close_now(self) -> None:
         """Finish the commands that wait, then let go of the file; calling it again does nothing."""

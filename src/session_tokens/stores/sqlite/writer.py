@@ -408,6 +408,17 @@ class Writer:
                 self._failed(connection, error)
                 raise
 
+    def alone_writing(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """As ``alone``, in a transaction that waits for whoever writes to the file, and is committed if ``act`` is."""
+
+        def writing(connection: sqlite3.Connection) -> T:
+            self._options.begin_writing(connection)
+            answer = act(connection)
+            connection.execute("COMMIT")
+            return answer
+
+        return self.alone(writing)
+
     def pause(self, give_up_at: float) -> bool:
         """Close the connection and begin nothing until ``resume``; return whether that was reached in time."""
         self._paused = self._busy.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
