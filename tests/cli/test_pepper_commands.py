@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from session_tokens import Conflict, InvalidInput, SessionTokens, Settings, Toke
 from session_tokens.cli.main import main
 from session_tokens.crypto.key_file import read_key_file
 from session_tokens.rules.data_keys import data_keys_of
+from session_tokens.stores.connect import check_store, open_store_now
 from session_tokens.stores.key_changes import PEPPER, add_key, promote_key, retire_key
+from session_tokens.testing import ManualClock
 from tests.helpers.recorded_keys import added_long_ago
 from tests.helpers.servers.mariadb import shared_server as mariadb
 from tests.helpers.sqlite_files import behind
@@ -109,6 +112,38 @@ def test_a_pepper_is_added_promoted_and_the_old_one_retired(url: str, file: Path
     file.write_text(OLD + "\n")
     with pytest.raises(InvalidInput, match=new):
         opened(url)
+
+
+def test_what_a_rotation_with_grace_left_holds_a_pepper_up_for_an_hour(tmp_path: Path, file: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'sessions.db'}"
+    clock = ManualClock(time.time_ns() // 1_000_000 - 2 * 3_600_000)
+    with SessionTokens(open_store_now(url, clock=clock)) as tokens:
+        before = tokens.open_session("ann", idle_timeout=None, max_age=None)
+        rotated = tokens.rotate_session(before.secret, grace=60)
+        lately = tokens.open_session("bob", idle_timeout=None, max_age=None)
+    (old,) = peppers_of(file)
+    with opened(url) as tokens:
+        moved = tokens.rotate_session(lately.secret, grace=60)
+    added_long_ago(url, new := add_pepper(url))
+    promote_pepper(url, new)
+    with opened(url) as tokens:
+        for secret in (rotated.secret, moved.secret):
+            assert tokens.verify_session(secret) is not None
+    with pytest.raises(Conflict, match=r"2 of kind session.*needed for an hour"):  # both of bob
+        retire_pepper(url, old, quiet)
+    with opened(url) as tokens:
+        assert tokens.verify_session(lately.secret) is not None
+        tokens.destroy_session(lately.secret)
+        while tokens.sweep():
+            pass
+    retire_pepper(url, old, quiet)
+
+    with opened(url) as tokens:
+        assert tokens.verify_session(before.secret) is None, "it is unknown by now, and ends nothing"
+        present = tokens.verify_session(rotated.secret)
+        assert present is not None
+        assert tokens.rotate_session(rotated.secret, grace=60).session.version == present.version + 1
+    assert check_store(url, fix=False, progress=quiet) == []
 
 
 def forget_ended(url: str) -> None:

@@ -23,6 +23,7 @@ from ..crypto.minting import PEPPER_BYTES_MIN, checked_peppers
 from ..crypto.sealing import DATA_PREFIX, Sealer
 from ..errors import Conflict, InvalidInput
 from ..records import Session, Token
+from ..settings import GRACE_MS_MAX
 from ..tables.strings import SETTING, sealed_anew
 from .common.copying import ACCESS, SPACES, batches
 from .common.kinds import KINDS
@@ -172,7 +173,7 @@ def retire_key(url: str, kind: KindOfKey, key_id: str, progress: Progress, neede
 
 _REMEDY: Final = {
     PEPPER.name: "each moves when its secret is used or renewed, a service key when it is rotated and the old one "
-    "revoked, or ends. Try again then",
+    "revoked, or ends; and what a rotation with grace left is needed for an hour. Try again then",
     DATA_KEY.name: "settings are webhooks, whose signing keys are derived from it, and entries of the audit log, which "
     "are signed under it: it stays for as long as they do. For all others start every process anew, and try again",
 }
@@ -227,14 +228,14 @@ def _write_anew(tx: Transaction, kind: str, keys: Sequence[str], sealer: Sealer 
 def _still_under(store: BlockingStore, kind: KindOfKey, key_id: str, needed_by: NeededBy) -> dict[str, int]:
     """Return how many records of each kind are under a key; values sealed under it count as one."""
     needs = {}
-    sealer = store.keyring.sealer
+    sealer, now = store.keyring.sealer, store.read_now([]).now
     for what in KINDS:
         if sealer is not None:
             sealer.met.clear()
         count = 0
         for records in batches(store, what):
             if kind is PEPPER:
-                count += sum(_is_looked_up_under(key_id, record) for record in records.values())
+                count += sum(_is_looked_up_under(key_id, record, now) for record in records.values())
             else:
                 count += sum(_needs_data_key(key_id, record, needed_by) for record in records.values())
         if kind is DATA_KEY and sealer is not None and key_id in sealer.met:
@@ -243,8 +244,19 @@ def _still_under(store: BlockingStore, kind: KindOfKey, key_id: str, needed_by: 
     return needs
 
 
-def _is_looked_up_under(key_id: str, record: Any) -> bool:
-    """Whether a record is found, or its secret derived, under a pepper."""
+def _is_looked_up_under(key_id: str, record: Any, now: int) -> bool:
+    """Whether a record is found, or its secret derived, under a pepper.
+
+    A previous secret of a session needs it for its grace alone: it never moves, and afterwards does no more than end
+    the session. So does what the present one was made of, which is asked for by previous ones.
+    """
+    if isinstance(record, Session) and record.details.rotation is not None:
+        rotation = record.details.rotation
+        if rotation.of is None:
+            if rotation.key_id == key_id and now < rotation.at + GRACE_MS_MAX:
+                return True
+        elif now >= record.created_at + GRACE_MS_MAX:
+            return False
     found_by = (getattr(record, "lookup", None), getattr(record, "id", None))
     return getattr(record, "key_id", None) == key_id or any(
         text is not None and text.startswith(key_id + ":") for text in found_by
