@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import valkey
 
 from session_tokens import (
     CorruptRecord,
     InvalidInput,
     SessionTokens,
     Settings,
+    StoreError,
     StoreUnavailable,
     TokenTables,
     UnknownPepper,
@@ -177,6 +179,7 @@ def test_a_field_that_was_moved_is_refused_though_the_row_is_signed(tmp_path: Pa
     names = ", ".join(KINDS["token"].names)
     (row,) = rows_behind(path, f"SELECT {names} FROM tokens WHERE id = ?", bad.id)
     keyring = PepperKeyring(read_key_file(key_file).peppers)
+    keyring.settle(True)
     behind(path, "UPDATE tokens SET mac = ? WHERE id = ?", mac_of(keyring, "tokens", row), bad.id)
     with opened(url) as tokens:
         assert tokens.verify_token(bad.secret) is None
@@ -215,6 +218,47 @@ async def test_the_data_keys_of_bare_peppers_seal_too(url: str, monkeypatch: pyt
         assert held is not None and held.value == "v"
     with pytest.raises(InvalidInput, match="old"):
         await open_store(url, pepper=new)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM peppers WHERE key_id = 'values:'",
+        "UPDATE peppers SET check_value = 'clear' WHERE key_id = 'values:'",
+        "UPDATE peppers SET check_value = '' WHERE key_id = 'values:'",
+    ],
+)
+def test_a_store_that_does_not_say_how_it_keeps_values_is_not_opened(
+    tmp_path: Path, key_file: Path, change: str
+) -> None:
+    url = f"sqlite:///{tmp_path / 'sessions.db'}"
+    opened(url, True).close()
+    behind(tmp_path / "sessions.db", change)
+    for sealed in (None, True, False):
+        with pytest.raises(StoreError, match="does not say whether it keeps its values sealed"):
+            opened(url, sealed)
+
+
+def test_nor_is_one_on_valkey(valkey_url: str, key_file: Path) -> None:
+    opened(valkey_url, True).close()
+    address, _, name = valkey_url.partition("?")
+    with valkey.Valkey.from_url(address) as client:
+        assert client.hdel(f"{{{name.partition('=')[2]}:00}}:m", "values:") == 1
+    with pytest.raises(StoreError, match="does not say whether it keeps its values sealed"):
+        opened(valkey_url)
+
+
+def test_what_was_sealed_never_passes_for_a_value_in_clear(tmp_path: Path, key_file: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'sessions.db'}"
+    with opened(url, True) as tokens:
+        session, token = filled(tokens, "word")
+    behind(tmp_path / "sessions.db", "DELETE FROM peppers")
+    with opened(url) as tokens:
+        assert tokens.store.keyring.sealer is None, "nothing tells any more that it was sealed"
+        with pytest.raises(CorruptRecord):
+            tokens.verify_session(session.secret)
+        with pytest.raises(CorruptRecord):
+            tokens.verify_token(token.secret)
 
 
 def test_the_keyring_of_a_key_file_says_what_is_recorded(key_file: Path) -> None:

@@ -273,7 +273,7 @@ class PepperKeyring:
         TypeError: for anything that is neither bytes nor a mapping.
     """
 
-    __slots__ = ("_keyed", "_prefixes", "_sealed", "current", "data_keys", "index_keys", "peppers", "sealer")
+    __slots__ = ("_keyed", "_mac_of", "_prefixes", "_sealed", "current", "data_keys", "index_keys", "peppers", "sealer")
 
     def __init__(
         self,
@@ -284,6 +284,7 @@ class PepperKeyring:
         sealed: bool | None = None,
     ) -> None:
         self._sealed = sealed
+        self._mac_of = b"mac"
         self.sealer: Sealer | None = None
         self.peppers = checked_peppers(pepper)
         self.data_keys = data or self._derived(b"data key")
@@ -303,6 +304,8 @@ class PepperKeyring:
     def settle(self, is_sealed: bool) -> None:
         """Seal what goes into the store from now on, and unseal what comes from it, or neither: as it was made.
 
+        MACs differ, so that no sealed record passes for one in clear, whatever was done to what the store records.
+
         Raises:
             InvalidInput: something else was asked for, or what sealing needs is not installed.
         """
@@ -313,6 +316,7 @@ class PepperKeyring:
                 f"open it as it is, or copy it into a new one: session-tokens store copy FROM TO --sealed {wanted}"
             )
         self.sealer = Sealer(self.data_keys) if is_sealed else None
+        self._mac_of = b"mac of sealed" if is_sealed else b"mac"
 
     @property
     def recorded(self) -> tuple[str, ...]:
@@ -350,13 +354,13 @@ class PepperKeyring:
     def mac(self, message: bytes) -> str:
         """Return ``key-id:hex`` of a MAC over a stored record under the current pepper."""
         prefix, keyed = self._prefixes[0]
-        return prefix + keyed(b"mac" + message)
+        return prefix + keyed(self._mac_of + message)
 
     def mac_is_right(self, mac: str, message: bytes) -> bool:
         """Whether ``mac`` was made over ``message`` under one of the live peppers; compares in constant time."""
         key_id, _, digest = mac.partition(":")
         keyed = self._keyed.get(key_id)
-        return keyed is not None and digest.isascii() and hmac.compare_digest(keyed(b"mac" + message), digest)
+        return keyed is not None and digest.isascii() and hmac.compare_digest(keyed(self._mac_of + message), digest)
 
     def check_of(self, key_id: str) -> str:
         """Return what a store records of a key, to recognise a wrong one at open: hex HMAC of ``check``."""

@@ -15,12 +15,32 @@ from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple, Protocol, cast
 
 from ...crypto.minting import is_pepper_id
-from ...crypto.sealing import named_key
-from ...errors import InvalidInput
+from ...crypto.sealing import DATA_PREFIX, named_key
+from ...errors import InvalidInput, StoreError
 
 VALUES: Final = "values:"
 """Under this name stands, beside the keys, how the store keeps values; no key has such an id."""
 SEALED, CLEAR = "sealed", "clear"
+
+
+def is_recorded_as_sealed(recorded: Mapping[str, str], store: str) -> bool:
+    """Return how a store keeps values.
+
+    Args:
+        recorded: what it records of its keys and of that, by their ids.
+        store: which one, for people.
+
+    Raises:
+        StoreError: it does not say, or says something else than its keys: whoever can write to it took that away.
+    """
+    how = recorded.get(VALUES)
+    has_data_keys = any(key_id.startswith(DATA_PREFIX) for key_id in recorded)
+    if how not in (SEALED, CLEAR) or (has_data_keys and how == CLEAR):
+        raise StoreError(
+            f"{store} does not say whether it keeps its values sealed, as each does from its first opening on: "
+            f"somebody changed what stands beside its keys under {VALUES!r}. Restore that, or the store, from a backup"
+        )
+    return how == SEALED
 
 
 class Mark(NamedTuple):

@@ -23,7 +23,7 @@ from ...events import NOWHERE, Event, Place, event_text
 from .copying import Dump
 from .kinds import KINDS, Kind
 from .migrations import NEWEST
-from .pepper_records import CLEAR, SEALED, VALUES, Mark, missing_error, not_given
+from .pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, missing_error, not_given
 from .pools import Exchange
 from .record_codec import mac_of, signed_event
 from .sql_tables import pepper_ranges
@@ -306,7 +306,7 @@ class SqlUpkeep(ABC):
         if not recorded:
             yield from self._record(VALUES, SEALED if keyring.wants_sealing else CLEAR)
             recorded = yield from self._checks()
-        keyring.settle(recorded.get(VALUES, (CLEAR,))[0] == SEALED)
+        keyring.settle(is_recorded_as_sealed({key_id: said for key_id, (said, _) in recorded.items()}, self.name))
         yield from self._retired({key_id: used_at for key_id, (_, used_at) in recorded.items()})
         new = [key_id for key_id in keyring.recorded if key_id not in recorded]
         for key_id in new:

@@ -26,3 +26,23 @@ local function now(keys)
 end
 
 redis.register_function{function_name = 'session_tokens_now_v1', callback = now, flags = {'allow-oom'}}
+
+-- Forget a field of a hash, in one step; to delete one field is not among the rights that are needed.
+-- hash field
+local function forget(keys, args)
+  local key, kept = prefix_of(keys) .. args[1], {}
+  local rows = redis.call('HGETALL', key)
+  for place = 1, #rows, 2 do
+    if rows[place] ~= args[2] then
+      kept[#kept + 1] = rows[place]
+      kept[#kept + 1] = rows[place + 1]
+    end
+  end
+  redis.call('DEL', key)
+  if #kept > 0 then
+    redis.call('HSET', key, unpack(kept))
+  end
+  return #rows / 2 - #kept / 2
+end
+
+redis.register_function{function_name = 'session_tokens_forget_v1', callback = forget, flags = {'allow-oom'}}

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from ...crypto.minting import PepperKeyring
 from ...crypto.sealing import named_key
 from ...errors import InvalidInput, StoreError
-from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, missing_error
+from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, missing_error
 from ..common.retry import RetryPolicy
 from ..common.store_url import StoreURL, store_url_of
 from .connections import Steps, fields_of
@@ -69,13 +69,13 @@ def _enrolled(codec: ValkeyCodec, keyring: PepperKeyring) -> Generator[list[byte
     Return ``False`` if another process has just recorded how values are kept.
     """
     recorded = yield from _recorded(codec)
-    how = recorded.get(VALUES.encode("ascii"), b"").partition(b" ")[0].decode("ascii", "replace")
-    if not recorded:
-        how = SEALED if keyring.wants_sealing else CLEAR
-    keyring.settle(how == SEALED)
+    said = {
+        field.decode("ascii", "replace"): row.partition(b" ")[0].decode("ascii", "replace")
+        for field, row in recorded.items()
+    } or {VALUES: SEALED if keyring.wants_sealing else CLEAR}
+    keyring.settle(is_recorded_as_sealed(said, "the store"))
     checks = {key_id: keyring.check_of(key_id) for key_id in keyring.recorded}
-    if how:
-        checks[VALUES] = how
+    checks[VALUES] = said[VALUES]
     for current in keyring.written_under:  # the first one that is given is recorded to be in use
         marks = [b"FCALL", b"session_tokens_enrol_v1", b"1", codec.last_stamp_key, PEPPERS]
         for key_id in sorted(checks, key=lambda key_id: key_id != current):
@@ -105,11 +105,8 @@ def marking(codec: ValkeyCodec) -> Generator[list[bytes], Reply, dict[str, Mark]
 
 
 def forgetting(codec: ValkeyCodec, key_id: str) -> Generator[list[bytes], Reply, None]:
-    """Yield what records of a pepper nothing any more; to delete one field is not among the rights that we need."""
-    recorded = yield from _recorded(codec)
-    recorded.pop(key_id.encode("ascii"), None)
-    yield [b"DEL", codec.prefix + PEPPERS]
-    yield [b"HSET", codec.prefix + PEPPERS, *(word for pair in recorded.items() for word in pair)]
+    """Yield what records of a pepper nothing any more."""
+    yield [b"FCALL", b"session_tokens_forget_v1", b"1", codec.last_stamp_key, PEPPERS, key_id.encode("ascii")]
 
 
 def _recorded(codec: ValkeyCodec) -> Generator[list[bytes], Reply, dict[bytes, bytes]]:
