@@ -32,7 +32,7 @@ READING = [
     ("hand-over", "a", "--receiver", "b"), ("claim", "--next", "--session", SESSION), ("owners", "list"),
     ("owners", "rename", "a", "--to", "b"), ("audit", "export"), ("settings", "list"),
     ("settings", "unset", "max_age"), ("events",), ("top", "--once"), ("import", "--finish"), ("webhooks", "list"),
-    ("store", "backup", "/nowhere/file"),
+    ("store", "backup", "/nowhere/file"), ("store", "export", "-"),
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 def add_store_commands(commands: Any, parser: type[ArgumentParser]) -> None:
     """Add them to the parser of the command line, whose parsers are of a class of its own."""
-    summary = "migrate, check, copy, back up or restore a store, or give a copy up"
+    summary = "migrate, check, copy, back up, restore, export or import a store, or give a copy up"
     store = commands.add_parser("store", help=summary, description=summary, allow_abbrev=False)
     store.set_defaults(store=None)
     actions = store.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=parser)
@@ -41,6 +41,17 @@ def add_store_commands(commands: Any, parser: type[ArgumentParser]) -> None:
     restore.add_argument("file", metavar="FILE", help="what store backup made")
     restore.add_argument("--store", metavar="URL", help="else SESSION_TOKENS_STORE")
     _sealed(restore)
+
+    export = action("export", "write everything that a store holds as lines of JSON, values opened")
+    export.add_argument("file", metavar="FILE", help="the file to make, or - for standard output")
+    export.add_argument("--store", metavar="URL", help="else SESSION_TOKENS_STORE")
+
+    what = "put what store export wrote into an empty store (the command import brings users from other libraries)"
+    importing = action("import", what)
+    importing.add_argument("file", metavar="FILE", help="what store export made")
+    importing.add_argument("--store", metavar="URL", help="else SESSION_TOKENS_STORE")
+    importing.set_defaults(function="stores:import_")
+    _sealed(importing)
 
     abandon = action("abandon", "empty a store into which a copy was begun and not finished")
     _one_store(abandon)

@@ -1,4 +1,4 @@
-"""The commands on a whole store: migrate its tables, check it, copy it into another, give such a copy up."""
+"""The commands on a whole store: migrate its tables, check it, copy it into another by several ways, give that up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import exits
 from .operating import check, store_url
 from .output import print_json, print_record, progress
 
-__all__ = ["abandon", "backup", "check", "copy", "migrate", "restore"]
+__all__ = ["abandon", "backup", "check", "copy", "export", "import_", "migrate", "restore"]
 
 
 def migrate(options: Namespace) -> int:
@@ -86,6 +86,47 @@ def restore(options: Namespace) -> int:
         print_json({"records": made.records, "key_file": made.key_file})
     else:
         print(f"{made.records} records were put back")
+    return exits.OK
+
+
+def export(options: Namespace) -> int:
+    """Write everything that a store holds as lines of JSON, into a new file or onto standard output."""
+    from ..rules.moving import ENDS, setting_moved, within_ends
+    from ..stores.backup import Moving
+    from ..stores.export import export_store, export_to_file
+
+    moving, is_shown = Moving(setting_moved, ENDS, within_ends), options.file == "-"
+    with progress("exported", quiet=options.json) as show:
+        if is_shown:
+            made = export_store(store_url(options), sys.stdout.buffer.write, show, moving)
+            sys.stdout.buffer.flush()
+        else:
+            made = export_to_file(store_url(options), options.file, show, moving)
+    if options.json:
+        if not is_shown:
+            print_json({"file": options.file, **made._asdict()})
+        return exits.OK
+    print(
+        f"{made.records} records and {made.events} events are in {options.file}",
+        file=sys.stderr if is_shown else sys.stdout,
+    )
+    opened = "Values are in clear in it, which the store seals. " if made.unsealed else ""
+    keys = f"the keys in {made.keys}" if made.keys is not None else "the keys that the store was opened with"
+    print(f"{opened}An import needs {keys}; they are not in it", file=sys.stderr)
+    return exits.OK
+
+
+def import_(options: Namespace) -> int:
+    """Put what was exported into a store that is empty, or not there; exit code 4 where it holds something."""
+    from ..rules.moving import setting_moved
+    from ..stores.export import import_store
+
+    with progress("put in", quiet=options.json) as show:
+        made = import_store(options.file, store_url(options), show, setting_moved, sealed=_sealed(options))
+    if options.json:
+        print_json({"records": made.records, "events": made.events})
+    else:
+        print(f"{made.records} records and {made.events} events were put in")
     return exits.OK
 
 

@@ -70,7 +70,7 @@ def backup_store(url: str, file: str, progress: Progress, moving: Moving) -> Bac
     if named.kind == "memory":
         raise InvalidInput("a store in memory ends with its process and cannot be backed up; name one that outlives it")
     insist_it_is_there(url)
-    _insist_it_is_new(path)
+    insist_it_is_new(path)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     try:
         if named.kind == "sqlite":
@@ -80,10 +80,9 @@ def backup_store(url: str, file: str, progress: Progress, moving: Moving) -> Bac
         else:
             _dumped(url, draft, progress, moving)
             keys = None
-        return BackedUp(_put_in_place(draft, path, keys), None if keys is None else str(key_file_of(path)))
+        return BackedUp(put_in_place(draft, path, keys), None if keys is None else str(key_file_of(path)))
     finally:
-        for rest in ("", "-wal", "-shm", "-journal", ".reserve"):
-            draft.with_name(draft.name + rest).unlink(missing_ok=True)
+        remove_draft(draft)
 
 
 def restore_store(
@@ -110,18 +109,24 @@ def restore_store(
         counts, _, _ = copy_store(f"sqlite:///{path}", url, progress, move, sealed=sealed)
         return BackedUp(sum(counts.values()), None)
     target = Path(os.path.abspath(named.path))
-    _insist_it_is_new(target)
+    insist_it_is_new(target)
     draft = target.with_name(f"{target.name}.{secrets.token_hex(8)}.new")
     beside = key_file_of(path)
     keys = beside if given_keys(None) is None and beside.exists() else None
     try:
         _copied_file(path, draft, progress)
-        return BackedUp(_put_in_place(draft, target, keys), None if keys is None else str(key_file_of(target)))
+        return BackedUp(put_in_place(draft, target, keys), None if keys is None else str(key_file_of(target)))
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _insist_it_is_new(path: Path) -> None:
+def insist_it_is_new(path: Path) -> None:
+    """Refuse a place that a file may not be in, or where there is one.
+
+    Raises:
+        InvalidInput: others can write to its folder.
+        Conflict: there is a file.
+    """
     insist_on_safe_folder(path, "database")
     for there in (path, path.with_name(path.name + "-wal")):
         if there.exists() or there.is_symlink():
@@ -158,8 +163,8 @@ def _dumped(url: str, draft: Path, progress: Progress, moving: Moving) -> None:
     backing_up.run()
 
 
-def _put_in_place(draft: Path, path: Path, keys: Path | None) -> int:
-    """Give a whole file its name, after its keys have theirs; return how many records it holds."""
+def put_in_place(draft: Path, path: Path, keys: Path | None) -> int:
+    """Give a whole database its name, after its keys have theirs; return how many records it holds."""
     count = _alone(draft)
     if keys is not None:
         beside = key_file_of(path)
@@ -170,6 +175,23 @@ def _put_in_place(draft: Path, path: Path, keys: Path | None) -> int:
                 raise Conflict(f"the key file {beside} holds other keys; move it away, or name another file")
         else:
             replace_key_file(beside, held)
+    give_name(draft, path)
+    return count
+
+
+def remove_draft(draft: Path) -> None:
+    """Remove a database that was not given its name, and what SQLite made beside it."""
+    for rest in ("", "-wal", "-shm", "-journal", "-reserve"):
+        draft.with_name(draft.name + rest).unlink(missing_ok=True)
+
+
+def give_name(draft: Path, path: Path) -> None:
+    """Give a file that is whole, and on the disk, the name that nothing has.
+
+    Raises:
+        Conflict: there is a file of that name.
+        StoreUnavailable: it cannot be made.
+    """
     try:
         os.link(draft, path, follow_symlinks=False)
     except FileExistsError:
@@ -177,8 +199,7 @@ def _put_in_place(draft: Path, path: Path, keys: Path | None) -> int:
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be made: {error.strerror}") from error
     draft.unlink()
-    _sync(path.parent)
-    return count
+    sync(path.parent)
 
 
 def _alone(draft: Path) -> int:
@@ -190,11 +211,12 @@ def _alone(draft: Path) -> int:
             raise CorruptRecord(f"the copy is not whole ({said}); session-tokens check names what is wrong")
         tables = [f"{space}{kind.table}" for space in spaces_of(connection) for kind in KINDS.values()]
         count: int = sum(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
-    _sync(draft)
+    sync(draft)
     return count
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what was written to a file, or the names in a folder, be on the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -315,7 +315,7 @@ def copy_store(
         return open_as_it_is_now(source, space)
 
     def open_target(space: str, is_sealed: bool) -> BlockingStore:
-        return open_copy(target, space, _wanted(sealed), is_sealed)
+        return open_copy(target, space, sealed, is_sealed)
 
     copying = Copying(open_source, open_target, copy_mark_of(source), progress, move)
     copying.run()
@@ -328,10 +328,11 @@ def open_copy(target: str, space: str, sealed: bool | None, is_sealed: bool) -> 
     Args:
         target: its URL.
         space: the name space.
-        sealed: what was asked for.
+        sealed: what was asked for; ``None``: as the environment says.
         is_sealed: whether the source is sealed.
     """
-    return open_anyway_now(target, space=space, sealed=(is_sealed or None) if sealed is None else sealed)
+    wanted = _wanted(sealed)
+    return open_anyway_now(target, space=space, sealed=(is_sealed or None) if wanted is None else wanted)
 
 
 def abandon_store(url: str) -> None:

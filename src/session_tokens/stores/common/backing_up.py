@@ -9,13 +9,13 @@ whose ends are read first and put in last.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ...contract.queries import Get
 from ...contract.store import BlockingStore
 from ...errors import Conflict
-from .copied_events import events_of_now
+from .copied_events import log_of, put_log
 from .copying import (
     BATCH,
     MARK,
@@ -65,30 +65,33 @@ class BackingUp(Copying):
             raise Conflict("a backup goes into an empty store; name a file that is not there")
         self._total = sum(copyable(source).count_now() for source, _ in self._pairs.values())
         self._mark(SPACES, Setting(MARK, self._name))
-        self._moved, self.events = events_of_now(*self._pairs[SPACES[0]], MARK, self._name)
+        log = log_of(self._pairs[SPACES[0]].source)  # of now: events that come meanwhile are left out
+        self._moved, self.events = put_log(log, self._pairs[SPACES[0]].target, MARK, self._name), len(log.events)
         for source, target in self._pairs.values():
-            ends = self._ends_of(source)
-            for kind in KINDS:
-                for records in batches(source, kind):
-                    self._put(target, kind, self._taken(kind, records, ends))
-                    self._tell(len(records))
-            names = list(ends)
-            for at in range(0, len(names), BATCH):
-                self._put(target, SETTING, {name: Setting(name, ends[name]) for name in names[at : at + BATCH]})
+            for kind, records in records_of_now(source, self._ends, self._within):
+                self.counts[kind] += len(records)
+                self.written += target.run_now(put_records, kind, self._as_moved(records))
+                self._tell(len(records))
         self._mark(SPACES[::-1], None)
 
-    def _ends_of(self, source: BlockingStore) -> dict[str, str]:
-        """Return where chains end now, as of one instant."""
-        found = source.read_now([Get("setting", name) for name in self._ends]).found
-        return {name: one.value for name, one in zip(self._ends, found, strict=True) if one.value is not None}
 
-    def _taken(self, kind: str, records: dict[str, Copied | None], ends: Mapping[str, str]) -> dict[str, Copied | None]:
-        moved = self._as_moved(records)
-        if kind != SETTING:
-            return moved
-        return {name: record for name, record in moved.items() if self._within(name, ends)}
+def records_of_now(
+    store: BlockingStore, ends: Sequence[str], within: Within
+) -> Iterator[tuple[str, dict[str, Copied | None]]]:
+    """Return all records of a store in use, in batches of a kind, by key; see the theory of operation above.
 
-    def _put(self, target: BlockingStore, kind: str, records: dict[str, Copied | None]) -> None:
-        if records:
-            self.counts[kind] += len(records)
-            self.written += target.run_now(put_records, kind, records)
+    Args:
+        store: to read; what is there from now to the last batch is in one of them.
+        ends: names of the settings that say where chains end, which come last, as they are now.
+        within: says which settings are within them.
+    """
+    found = store.read_now([Get("setting", name) for name in ends]).found
+    texts = {name: one.value for name, one in zip(ends, found, strict=True) if one.value is not None}
+    for kind in KINDS:
+        for batch in batches(store, kind):
+            records = batch if kind != SETTING else {name: one for name, one in batch.items() if within(name, texts)}
+            if records:
+                yield kind, records
+    last = [Setting(name, text) for name, text in texts.items()]
+    for at in range(0, len(last), BATCH):
+        yield SETTING, {setting.name: setting for setting in last[at : at + BATCH]}

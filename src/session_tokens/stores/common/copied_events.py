@@ -17,7 +17,7 @@ from ...contract.queries import Get
 from ...contract.store import BlockingStore
 from ...contract.transaction import Transaction, reads
 from ...errors import StoreError
-from ...events import NOWHERE, Event, Place, event_id, place_of_event
+from ...events import NOWHERE, Event, Place, event_id, kept_of, place_of_event
 from ...settings import PAGE_LIMIT_MAX
 
 NOT_THERE: Final = event_id(BEYOND)
@@ -38,23 +38,34 @@ def put_events(tx: Transaction, events: Sequence[Event], name: str, text: str) -
 class Log:
     """All events that a store can show, and where they stand.
 
-    Raises:
-        StoreError: some are held back by a transaction that others have left open.
+    Args:
+        events: in their order.
+        trimmed, newest: as in ``LogRead``.
     """
 
-    def __init__(self, store: BlockingStore) -> None:
-        self.events: list[Event] = []
-        place, is_full = NOWHERE, True
-        while is_full:
-            stretch = _shown(store, place)
-            self.events += stretch.events
-            place, is_full = stretch.last, stretch.is_full
-            self.trimmed, self.newest = stretch.trimmed, stretch.newest
-        self.places = [place_of_event(event.id) for event in self.events]
+    def __init__(self, events: Sequence[Event], trimmed: Place, newest: Place) -> None:
+        self.events, self.trimmed, self.newest = events, trimmed, newest
+        self.places = [place_of_event(event.id) for event in events]
 
     def said(self) -> list[Sequence[object]]:
         """Return the events without their ids."""
-        return [event[:6] for event in self.events]
+        return [kept_of(event) for event in self.events]
+
+
+def log_of(store: BlockingStore) -> Log:
+    """Return all events that a store can show.
+
+    Raises:
+        StoreError: some are held back by a transaction that others have left open.
+    """
+    events: list[Event] = []
+    place = NOWHERE
+    while True:
+        stretch = _shown(store, place)
+        events += stretch.events
+        if not stretch.is_full:
+            return Log(events, stretch.trimmed, stretch.newest)
+        place = stretch.last
 
 
 def _shown(store: BlockingStore, after: Place) -> LogRead:
@@ -108,7 +119,7 @@ def compared_events(source: BlockingStore, target: BlockingStore) -> MovedEvents
         DifferentLog: it does not.
         StoreError: events are held back.
     """
-    ours, theirs = Log(source), Log(target)
+    ours, theirs = log_of(source), log_of(target)
     if ours.said() != theirs.said():
         raise DifferentLog
     return MovedEvents(ours, theirs)
@@ -124,8 +135,8 @@ def copied_events(source: BlockingStore, target: BlockingStore, mark: str, name:
     Raises:
         StoreError: events are held back, or a store is in use.
     """
-    ours = Log(source)
-    wanted, there = ours.said(), Log(target).said()
+    ours = log_of(source)
+    wanted, there = ours.said(), log_of(target).said()
     begun = next(at for at in range(len(there) + 1) if there[at:] == wanted[: len(there) - at])
     while begun and (gone := target.trim_events_now(len(there) - begun)):  # the source has forgotten them since
         there, begun = there[gone:], begun - gone
@@ -138,17 +149,13 @@ def copied_events(source: BlockingStore, target: BlockingStore, mark: str, name:
         raise StoreError("the events in the copy are not those of the source: stop what uses either of them") from None
 
 
-def events_of_now(source: BlockingStore, target: BlockingStore, mark: str, name: str) -> tuple[MovedEvents, int]:
-    """Copy the events that there are now into an empty store; those that come meanwhile are left out.
+def put_log(ours: Log, target: BlockingStore, mark: str, name: str) -> MovedEvents:
+    """Write the events of a log, as of one instant, into an empty store; return where they stand there.
 
     Args:
-        source: of the events; it may be in use.
+        ours: the log.
         target: empty, and marked by the setting ``mark`` with the text ``name``.
-
-    Raises:
-        StoreError: events are held back.
     """
-    ours = Log(source)
     for at in range(0, len(ours.events), BATCH):
         target.run_now(put_events, ours.events[at : at + BATCH], mark, name)
-    return MovedEvents(ours, Log(target)), len(ours.events)
+    return MovedEvents(ours, log_of(target))

@@ -16,7 +16,7 @@ Events come first (``copied_events``): their ids are others in the target, and s
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -188,6 +188,8 @@ CopyOpener = Callable[[str, bool], BlockingStore]
 """Opens a store to copy into for a name space, where the source is sealed or is not."""
 MoveSetting = Callable[[str, str, MovedEvents], str]
 """``move(name, text, moved)``: the text of a setting where the events have other ids."""
+Checks = Mapping[str, Mapping[str, str]]
+"""What kind of key → key id → what tells that key from any other."""
 Progress = Callable[[int, int], None]
 """``progress(done, total)``: how many records were written or compared, and how many that will be at the end."""
 PASSES_OF_A_COPY, PASSES_OF_A_COMPARISON = 4, 2
@@ -374,13 +376,28 @@ def check_keys(source: Keyring, target: Keyring) -> None:
     """
     if not isinstance(source, PepperKeyring) or not isinstance(target, PepperKeyring):
         raise InvalidInput("a store in memory ends with its process and cannot be copied; name one that outlives it")
-    for what, of_source, of_target in (
-        ("pepper", source.peppers, target.peppers),
-        ("data key", source.data_keys, target.data_keys),
-        ("index key", source.index_keys, target.index_keys),
-    ):
-        for key_id, key in of_source.items():
-            if not hmac.compare_digest(key, of_target.get(key_id, b"")):
+    check_checks(checks_of(source), target)
+
+
+def checks_of(keyring: PepperKeyring) -> Checks:
+    """Return by what another process knows that it holds the same keys: of each a digest, no key."""
+    kinds = {"pepper": keyring.peppers, "data key": keyring.data_keys, "index key": keyring.index_keys}
+    return {
+        what: {key_id: hmac.digest(key, b"check of a copy", "sha256").hex() for key_id, key in keys.items()}
+        for what, keys in kinds.items()
+    }
+
+
+def check_checks(of_source: Checks, target: PepperKeyring) -> None:
+    """Accept the keys of a store that records come from where a store that they go to holds every one of them.
+
+    Raises:
+        InvalidInput: it does not.
+    """
+    of_target = checks_of(target)
+    for what, checks in of_source.items():
+        for key_id, check in checks.items():
+            if not hmac.compare_digest(check, of_target.get(what, {}).get(key_id, "")):
                 raise InvalidInput(
                     f"the target is opened without the {what} {key_id} of the source, so no secret would be valid "
                     "there; name the source's key file for both: SESSION_TOKENS_PEPPER_FILE=<database>.key",
