@@ -1,17 +1,17 @@
 -- Asks session-tokens whether a request carries a living session. HAProxy 2.6 or later, and nothing else installed.
 --
--- http-request lua.living_session ADDRESS OWNER_HEADER DEMANDS
+-- http-request lua.living_session ADDRESS OWNER_HEADER ASKED
 --
--- asks at ADDRESS, such as 127.0.0.1:8080 or unix@/run/session-tokens/http.sock, for DEMANDS, such as recent=600, or -
--- for none. It sets txn.session_owner and txn.session_id where it does; else txn.session_refused to the status to answer
--- (401, 403, 303, or 503 where session-tokens could not be asked) with txn.session_challenge (WWW-Authenticate),
--- txn.session_log_in (where a 303 leads) and txn.session_retry_after.
+-- asks at ADDRESS, such as 127.0.0.1:8080 or unix@/run/session-tokens/http.sock, for ASKED, such as forward-auth or
+-- forward-auth?recent=600. It sets txn.session_owner and txn.session_id where it does; else txn.session_refused to the
+-- status to answer (401, 403, 303, or 503 where session-tokens could not be asked) with txn.session_challenge
+-- (WWW-Authenticate), txn.session_log_in (where a 303 leads) and txn.session_retry_after.
 -- The page's method is told in a header; its body stays where it is.
 
 local ASKED_WITH = { "authorization", "cookie", "accept", "host" }
 local TIMEOUT_MS = 5000
 
-core.register_action("living_session", { "http-req" }, function(txn, address, owner_header, demands)
+core.register_action("living_session", { "http-req" }, function(txn, address, owner_header, asked)
     local page, headers = txn.http:req_get_headers(), {}
     for _, name in ipairs(ASKED_WITH) do
         if page[name] then
@@ -25,9 +25,8 @@ core.register_action("living_session", { "http-req" }, function(txn, address, ow
     headers["x-forwarded-uri"] = { txn.f:pathq() }
 
     local is_socket = address:sub(1, 5) == "unix@"
-    local query = demands == "-" and "" or "?" .. demands
     local answer = core.httpclient():get({
-        url = "http://" .. (is_socket and "127.0.0.1" or address) .. "/forward-auth" .. query,
+        url = "http://" .. (is_socket and "127.0.0.1" or address) .. "/" .. asked,
         dst = is_socket and address or nil, headers = headers, timeout = TIMEOUT_MS
     })
     local function told(name)

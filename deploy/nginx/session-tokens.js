@@ -4,7 +4,7 @@
 const TOLD = ['Retry-After', 'WWW-Authenticate'];
 
 async function guard(r) {
-    const answer = await r.subrequest('/-/session', { args: r.variables.session_demands, method: 'GET' });
+    const answer = await r.subrequest('/-/session', { method: 'GET' });
     if (answer.status === 204) {
         r.variables.session_owner = answer.headersOut['X-Session-Owner'];
         r.variables.session_id = answer.headersOut['X-Session-Id'];

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,11 +15,16 @@ from session_tokens.service.forward_auth import LogIn
 from session_tokens.service.identity import VALUE_BYTES_MAX, Identity
 from tests.helpers.service_world import World
 
+Asking = Callable[[World, str, str], Awaitable[httpx.Response]]
 BROWSER = {"Accept": "text/html", "X-Forwarded-Host": "app.example", "X-Forwarded-Uri": "/admin/?a=b"}
 
 
 async def asked(world: World, query: str, secret: str, **headers: str) -> httpx.Response:
     return await world.http.get(f"/forward-auth{query}", headers={"Authorization": f"Bearer {secret}", **headers})
+
+
+async def asked_for_tokens(world: World, query: str, secret: str) -> httpx.Response:
+    return await world.http.get(f"/forward-auth-tokens{query}", headers={"Authorization": f"Bearer {secret}"})
 
 
 async def test_a_log_in_longer_ago_than_a_location_allows_is_refused_in_the_words_of_rfc_9470(world: World) -> None:
@@ -80,21 +85,33 @@ async def test_tokens_open_what_demands_their_scope_and_nothing_else(world: Worl
     opened = await world.open_session("alice")
     token = await world.issue_token(opened["session"]["id"], scope="read write")
     queries = ["", "?recent=600", "?scope=read", "?scope=write+read", "?scope=read&scope=write", "?scope=rea",
-               "?scope=read&scope=admin"]  # fmt: skip
-    answers = [await asked(world, query, token["secret"]) for query in queries]
+               "?scope=read&scope=admin", "/page?scope=read"]  # fmt: skip
+    answers = [await asked_for_tokens(world, query, token["secret"]) for query in queries]
 
-    assert [answer.status_code for answer in answers] == [401, 401, 204, 204, 204, 403, 403]
+    assert [answer.status_code for answer in answers] == [400, 400, 204, 204, 204, 403, 403, 204]
+    assert "such as /forward-auth-tokens?scope=read" in answers[0].json()["detail"]
     assert answers[2].headers["x-session-owner"] == "alice"
     assert answers[2].headers["x-session-id"] == token["token"]["id"]
     assert 'error="insufficient_scope"' in answers[6].headers["www-authenticate"]
     assert 'scope="admin read"' in answers[6].headers["www-authenticate"]
 
 
-async def test_a_sessions_scope_is_session(world: World) -> None:
+@pytest.mark.parametrize("query", ["", "?scope=read", "?audience=https://api", "/page?scope=read&recent=600"])
+async def test_a_page_that_writes_a_demand_does_not_let_a_token_in(world: World, query: str) -> None:
+    """Caddy sends the page's own query along where it is told no other: ``/?scope=read`` must stay without effect."""
+    session = (await world.open_session("alice"))["session"]["id"]
+    named: list[dict[str, Any]] = [{}, {"audience": ["https://api"]}]
+    tokens = [await world.issue_token(session, scope="read", **fields) for fields in named]
+
+    assert [(await asked(world, query, token["secret"])).status_code for token in tokens] == [401, 401]
+
+
+@pytest.mark.parametrize("asking", [asked, asked_for_tokens])
+async def test_a_sessions_scope_is_session(world: World, asking: Asking) -> None:
     opened = await world.open_session("alice")
 
-    assert (await asked(world, "?scope=session", opened["secret"])).status_code == 204
-    assert (await asked(world, "?scope=read", opened["secret"])).status_code == 403
+    assert (await asking(world, "?scope=session", opened["secret"])).status_code == 204
+    assert (await asking(world, "?scope=read", opened["secret"])).status_code == 403
 
 
 async def test_a_token_for_an_audience_opens_only_what_names_it(world: World) -> None:
@@ -105,23 +122,25 @@ async def test_a_token_for_an_audience_opens_only_what_names_it(world: World) ->
     naming, silent = "?scope=read&audience=https://api", "?scope=read"
     other = "?scope=read&audience=https://api&audience=https://c"
 
-    assert [(await asked(world, query, ours["secret"])).status_code for query in (naming, silent, other)] == [
+    asking = asked_for_tokens
+
+    assert [(await asking(world, query, ours["secret"])).status_code for query in (naming, silent, other)] == [
         204, 401, 401,
     ]  # fmt: skip
-    assert [(await asked(world, query, plain["secret"])).status_code for query in (naming, silent)] == [401, 204]
-    assert (await asked(world, "?audience=https://api", opened["secret"])).status_code == 401
+    assert [(await asking(world, query, plain["secret"])).status_code for query in (naming, silent)] == [401, 204]
+    assert (await asking(world, "?audience=https://api", opened["secret"])).status_code == 401
 
 
 async def test_a_token_of_nobody_and_one_whose_session_ended_open_nothing(world: World) -> None:
     opened = await world.open_session("alice")
     free = await world.issue_token(None, scope="read")
     bound = await world.issue_token(opened["session"]["id"], scope="read")
-    before = await asked(world, "?scope=read", bound["secret"])
+    before = await asked_for_tokens(world, "?scope=read", bound["secret"])
     await world.ask("DELETE", f"/v1/sessions/{opened['session']['id']}")
-    after = await asked(world, "?scope=read", bound["secret"])
+    after = await asked_for_tokens(world, "?scope=read", bound["secret"])
 
     assert (before.status_code, after.status_code) == (204, 401)
-    assert (await asked(world, "?scope=read", free["secret"])).status_code == 401
+    assert (await asked_for_tokens(world, "?scope=read", free["secret"])).status_code == 401
 
 
 async def with_options(world: World, **options: Any) -> AsyncIterator[World]:
@@ -181,8 +200,8 @@ async def test_of_a_token_its_scope_client_and_borrower_are_told(world: World) -
     loan = await world.tokens.lend_token(token.id, borrower="agent:1", until=60)
     more = ["X-Scope=scope", "X-Client=for_client", "X-By=borrower", "X-Email=data.email"]
     async for other in with_options(world, identity=Identity.told_in("Remote-User", more)):
-        own = (await asked(other, "?scope=read", token.secret)).headers
-        lent = (await asked(other, "?scope=read", loan.secret)).headers
+        own = (await asked_for_tokens(other, "?scope=read", token.secret)).headers
+        lent = (await asked_for_tokens(other, "?scope=read", loan.secret)).headers
 
         assert [own[name] for name in ("x-scope", "x-client", "x-by", "x-email")] == ["read,write", "app%201", "", ""]
         assert [lent[name] for name in ("remote-user", "x-by")] == ["alice", "agent:1"]

@@ -41,8 +41,8 @@ async def test_the_document_names_every_address(world: World) -> None:
     assert described["openapi"] == "3.1.0"
     assert served <= named
     assert {path for _, path in named - served} == {
-        "/introspect", "/revoke", "/forward-auth", "/.well-known/oauth-authorization-server", "/openapi.json", "/docs",
-        "/livez", "/readyz", "/metrics",
+        "/introspect", "/revoke", "/forward-auth", "/forward-auth-tokens", "/.well-known/oauth-authorization-server",
+        "/openapi.json", "/docs", "/livez", "/readyz", "/metrics",
     }  # fmt: skip
 
 

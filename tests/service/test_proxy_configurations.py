@@ -71,7 +71,7 @@ http://127.0.0.1:LISTENER {
 HAPROXY_QUESTIONS = {
     "the page's method": ('core.httpclient():get({', 'ASK({'),
     "the page's method and all its headers": ('core.httpclient():get({', 'ASK({', "ipairs(ASKED_WITH)", "pairs(NAMES)"),
-    "the page's path and query behind ours": ('"/forward-auth"', '"/forward-auth" .. txn.f:pathq()'),
+    "the page's path and query behind ours": ('"/" .. asked', '"/" .. asked .. txn.f:pathq()'),
 }  # fmt: skip
 BY_METHOD = """
 local function ASK(question)

@@ -78,7 +78,8 @@ MATRIX: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
 }
 LETTERS = dict(zip(ROLES, "vitwraoA", strict=True))
 OPEN = [
-    "/forward-auth", "/livez", "/readyz", "/openapi.json", "/docs", "/.well-known/oauth-authorization-server",
+    "/forward-auth", "/forward-auth-tokens", "/livez", "/readyz", "/openapi.json", "/docs",
+    "/.well-known/oauth-authorization-server",
 ]  # fmt: skip
 
 

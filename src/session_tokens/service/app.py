@@ -38,7 +38,7 @@ from .counted import Counted
 from .event_stream import EventStreams, asks_for_stream
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send, body_bytes_max_of
 from .forward_auth import ASKED_ONCE, SESSION_COOKIE, ForwardAuth, LogIn
-from .framing import BEHIND_FORWARD_AUTH, FORWARD_AUTH
+from .framing import FORWARD_AUTH, FORWARD_AUTH_TOKENS, HEADS_ALONE, asked_by_proxies
 from .front import front_page
 from .identity import PLAIN, Identity
 from .logs import log_answer
@@ -133,7 +133,9 @@ class Service:
         self._openapi, self._docs = msgspec.json.encode(described), openapi.page(described)
         self._hot: dict[str, tuple[tuple[str, ...] | None, bool, Work]] = {
             INTROSPECT: (("POST",), True, oauth.introspect),
-            FORWARD_AUTH: (None, False, forward_auth.check),  # a proxy asks with the page's own method
+            # A proxy asks with the page's own method.
+            FORWARD_AUTH: (None, False, forward_auth.check),
+            FORWARD_AUTH_TOKENS: (None, False, forward_auth.check_with_tokens),
         }
         cold: list[tuple[str, dict[str, Work], bool]] = [
             ("/", {"GET": self._front_page}, False),
@@ -179,8 +181,8 @@ class Service:
             scope = as_sent(scope)
             path = scope["path"]
             hot = self._hot.get(path)
-            if hot is None and path.startswith(BEHIND_FORWARD_AUTH):
-                path = FORWARD_AUTH
+            if hot is None and (address := asked_by_proxies(path)) is not None:
+                path = address
                 hot = self._hot[path]
             if hot is not None:
                 methods, oauth, work = hot
@@ -195,7 +197,7 @@ class Service:
         """Do the work of one request; whatever is raised becomes a problem."""
         began_s = time.perf_counter()
         try:
-            if exchange.route == FORWARD_AUTH:
+            if exchange.route in HEADS_ALONE:
                 exchange.read_headers(ASKED_ONCE)  # all the rest is the page's own, and so are its host and origin
             else:
                 exchange.read_headers()

@@ -1,7 +1,8 @@
 """What a location demands beside a living session: a recent log-in, one that proved enough, a token with a scope.
 
-A proxy says so in the query with which it asks ``/forward-auth``. Some send the query of the page along, so whoever
-asks may add demands: each that stands there must be met, and none takes another one away.
+A proxy says so in the query with which it asks. Some send the query of the page along, so whoever asks may add demands:
+each that stands there must be met, and none takes another one away. None lets a token in either: that is what another
+address says, which no page can write.
 """
 
 from __future__ import annotations
@@ -37,10 +38,14 @@ class Demands(NamedTuple):
     scope: frozenset[str] = frozenset()
     audience: frozenset[str] = frozenset()
 
-    @property
-    def take_tokens(self) -> bool:
-        """Whether a token may be shown in place of a session."""
-        return bool(self.scope or self.audience)
+    def check_for_tokens(self) -> None:
+        """Check that they say which tokens do.
+
+        Raises:
+            Problem: 400 where any token would do.
+        """
+        if not (self.scope or self.audience):
+            raise bad_request("tokens are taken for a scope or an audience, such as /forward-auth-tokens?scope=read")
 
     def are_for(self, record: Session | Token) -> bool:
         """Whether something was issued for here: a token for an audience opens only what demands that one.

@@ -116,11 +116,24 @@ class ForwardAuth:
 
         The secret stands in ``Authorization: Bearer`` or in the cookie. A Bearer of ours goes first; any other is the
         application's, such as a JWT, and the cookie is read instead. A check is a use of the session. A token's secret
-        opens what demands a scope or an audience, and nothing else.
+        opens nothing, whatever is demanded: a page may have written that.
+        """
+        await self._check(exchange, demands_of(exchange.scope["query_string"]), take_tokens=False)
+
+    async def check_with_tokens(self, exchange: Exchange) -> None:
+        """Return the same, and take a token in place of a session for the scope or audience that is demanded.
+
+        Raises:
+            Problem: 400 where neither is demanded.
         """
         demands = demands_of(exchange.scope["query_string"])
+        demands.check_for_tokens()
+        await self._check(exchange, demands, take_tokens=True)
+
+    async def _check(self, exchange: Exchange, demands: Demands, *, take_tokens: bool) -> None:
         secret = self._secret_of(exchange.fields)
-        record = None if not secret else await self._shown(secret.decode("latin-1"), demands)
+        shown = secret.decode("latin-1")
+        record = None if not secret else await self._shown(shown, demands, take_tokens=take_tokens)
         if record is None or record.owner is None:
             await self._turn_away(exchange, _unknown(was_shown=bool(secret)))
             return
@@ -130,10 +143,10 @@ class ForwardAuth:
             return
         await exchange.answer(204, b"", self._identity.headers(record, record.owner))
 
-    async def _shown(self, secret: str, demands: Demands) -> Session | Token | None:
+    async def _shown(self, secret: str, demands: Demands, *, take_tokens: bool) -> Session | Token | None:
         """Return what a secret opens here, if it is for here."""
         if secret.startswith(TOKEN_SECRET):
-            token = await self._tokens.verify_token(secret) if demands.take_tokens else None
+            token = await self._tokens.verify_token(secret) if take_tokens else None
             return token if token is not None and demands.are_for(token) else None
         session = applications(await self._tokens.verify_session(secret))
         return session if session is not None and demands.are_for(session) else None

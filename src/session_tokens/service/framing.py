@@ -13,8 +13,9 @@ HEADERS_MAX = 100
 CHUNK_LINE_BYTES_MAX = 10
 NAMES_KEPT_MAX = 256
 FORWARD_AUTH: Final = "/forward-auth"
-"""The address where proxies ask about a head; what stands behind it, and a body that is announced, is never read."""
-BEHIND_FORWARD_AUTH: Final = FORWARD_AUTH + "/"
+FORWARD_AUTH_TOKENS: Final = "/forward-auth-tokens"
+HEADS_ALONE: Final = (FORWARD_AUTH, FORWARD_AUTH_TOKENS)
+"""Where proxies ask about a head; what stands behind these addresses, and a body that is announced, is never read."""
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([!-~]+) HTTP/1\.([01])")
@@ -32,8 +33,6 @@ PATH = re.compile(rb"/[!\"$-~]*")
 SPACE, CARRIAGE_RETURN = 0x20, 0x0D
 NO_REQUEST_LINE = "that is no request line of HTTP/1.1"
 CONTROLS_IN_HEADER = "a header holds control characters or a bare line feed"
-
-_BEHIND: Final = BEHIND_FORWARD_AUTH.encode("ascii")
 
 _names: dict[bytes, bytes] = {}
 """Names of headers as they were sent → in lower case; few exist, so they are checked once."""
@@ -61,7 +60,15 @@ class Head(NamedTuple):
     @property
     def leaves_body(self) -> bool:
         """Whether a body is announced that is not read: it may never come, because the proxy that asks keeps it."""
-        return (self.length > 0 or self.is_chunked) and self.path == FORWARD_AUTH
+        return (self.length > 0 or self.is_chunked) and self.path in HEADS_ALONE
+
+
+def asked_by_proxies(path: str) -> str | None:
+    """Return the address of forward authentication that a path is or stands behind; ``None`` for any other path."""
+    if not path.startswith(FORWARD_AUTH):
+        return None
+    address = path[: path.find("/", 1)] if "/" in path[1:] else path
+    return address if address in HEADS_ALONE else None
 
 
 def refusal(detail: str) -> Problem:
@@ -173,8 +180,9 @@ def _header(line: bytes) -> tuple[bytes, bytes]:
 def _path(raw_path: bytes) -> str:
     if not PATH.fullmatch(raw_path):
         raise refusal("the target is no path; send it from its first slash on")
-    if raw_path.startswith(_BEHIND):
-        return FORWARD_AUTH
+    address = asked_by_proxies(raw_path.decode("ascii"))
+    if address is not None:
+        return address
     if b"%" not in raw_path:
         return raw_path.decode("ascii")
     try:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from ..service_keys.roles import PERMISSIONS
 from .calls import Operation
+from .framing import FORWARD_AUTH, FORWARD_AUTH_TOKENS
 from .problems import TITLES, ProblemBody
 from .routes import OPERATIONS
 from .shapes import Introspection, NoQuery
@@ -37,7 +38,7 @@ IF_MATCH = {
 DEMANDS = (
     ("recent", "integer", "How many seconds ago the log-in may have been; else 401 (RFC 9470)."),
     ("acr", "string", "Values of which the log-in must have proved one."),
-    ("scope", "string", "Words that a token's scope must hold; a session's is session. Tokens are taken then."),
+    ("scope", "string", "Words that a token's scope must hold; a session's is session."),
     ("audience", "string", "For whom a token must have been issued."),
 )
 
@@ -195,6 +196,37 @@ def _demand(name: str, kind: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": {"type": kind}}
 
 
+def _forward_auth(id: str, summary: str, problem_json: str) -> dict[str, Any]:
+    return {
+        "get": {
+            "operationId": id,
+            "summary": f"{summary}; any method and path behind the address is answered the same, before a body.",
+            "security": [{"session": []}, {}],
+            "parameters": [_demand(*each) for each in DEMANDS],
+            "responses": {
+                "204": {
+                    "description": "It does.",
+                    "headers": {
+                        "X-Session-Owner": {
+                            "description": "The owner in percent-encoded UTF-8; --owner-header names it otherwise.",
+                            "schema": {"type": "string"},
+                        },
+                        "X-Session-Id": {
+                            "description": "The id of the session, or of the token that was shown.",
+                            "schema": {"type": "string"},
+                        },
+                    },
+                },
+                "303": {"description": "It does not, and a browser asks: to --login-url."},
+                "400": _problem(400, problem_json),
+                "401": _problem(401, problem_json),
+                "403": _problem(403, problem_json),
+                "503": _problem(503, problem_json),
+            },
+        }
+    }
+
+
 def _standard_paths() -> dict[str, Any]:
     """Return the addresses that no handler of the table serves."""
     introspection = {
@@ -205,35 +237,14 @@ def _standard_paths() -> dict[str, Any]:
     return {
         "/introspect": _form("introspect", "Introspect a secret (RFC 7662).", introspection),
         "/revoke": _form("revoke", "Revoke a secret (RFC 7009).", {"description": "Revoked, or not alive before."}),
-        "/forward-auth": {
-            "get": {
-                "operationId": "forward_auth",
-                "summary": "Say to a reverse proxy whether a request carries a living session; any method and path "
-                "behind the address is answered the same, before a body.",
-                "security": [{"session": []}, {}],
-                "parameters": [_demand(*each) for each in DEMANDS],
-                "responses": {
-                    "204": {
-                        "description": "It does.",
-                        "headers": {
-                            "X-Session-Owner": {
-                                "description": "The owner in percent-encoded UTF-8; --owner-header names it otherwise.",
-                                "schema": {"type": "string"},
-                            },
-                            "X-Session-Id": {
-                                "description": "The id of the session, or of the token that was shown.",
-                                "schema": {"type": "string"},
-                            },
-                        },
-                    },
-                    "303": {"description": "It does not, and a browser asks: to --login-url."},
-                    "400": _problem(400, problem_json),
-                    "401": _problem(401, problem_json),
-                    "403": _problem(403, problem_json),
-                    "503": _problem(503, problem_json),
-                },
-            }
-        },
+        FORWARD_AUTH: _forward_auth(
+            "forward_auth", "Say to a reverse proxy whether a request carries a living session", problem_json
+        ),
+        FORWARD_AUTH_TOKENS: _forward_auth(
+            "forward_auth_tokens",
+            "Say the same of a session or a token with the scope or audience that is demanded",
+            problem_json,
+        ),
         "/.well-known/oauth-authorization-server": _read("metadata", "Metadata (RFC 8414).", "application/json", []),
         "/openapi.json": _read("openapi", "This document.", "application/json", []),
         "/docs": _read("docs", "This document for people.", "text/html", []),
