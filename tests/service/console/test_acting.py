@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -80,6 +81,18 @@ async def test_nothing_ticked_ends_nothing(desk: Desk, fields: dict[str, str]) -
     answer = await act(await desk.entered(), END, **fields)
 
     assert answer.status_code == 422
+
+
+async def test_all_that_match_is_never_more_than_what_was_asked_for(desk: Desk) -> None:
+    """A text that is long in an address is not cut short, so that nothing behind it goes unread."""
+    label = "𝔸" * 200
+    theirs = await desk.tokens.open_session("ann", label="𝔸" * 63)
+    browser = await desk.entered()
+    asked = await act(browser, END, matching=urlencode({"q": label, "owner": "ann", "state": "detached"}))
+    many = await act(browser, END, matching="&".join(f"q{n}=1" for n in range(500)))
+
+    assert (asked.status_code, many.status_code) == (422, 422)
+    assert await desk.tokens.get_session(theirs.id) is not None
 
 
 async def test_who_only_looks_has_no_boxes_and_ends_none(desk: Desk) -> None:
@@ -164,6 +177,7 @@ async def test_a_deep_link_survives_the_log_in(desk: Desk, path: str) -> None:
     [
         "https://evil.test/", "//evil.test/console", "/console//evil.test", "/console/..\\evil", "/consolex",
         "/v1/sessions", "/console/\r\nSet-Cookie: a=b", "/console/é", "/console/#x", "/console/?" + "x" * 3_000, "",
+        "/console/../v1/sessions", "/console/x/%2e%2E/../docs", "/console/.%2e", "/console/./x",
     ],
 )  # fmt: skip
 async def test_a_log_in_leads_nowhere_else(desk: Desk, back: str) -> None:

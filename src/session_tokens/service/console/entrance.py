@@ -28,7 +28,9 @@ def way_back(given: str) -> str:
     is_ours = path == "/console" or path.startswith("/console/")
     if not is_ours or len(given) > BACK_MAX or not given.isascii() or not given.isprintable():
         return "/console"
-    return "/console" if "//" in path or "\\" in given or "#" in given else given
+    # Browsers go up at dots, also where they are percent-encoded.
+    climbs = any(part.lower().replace("%2e", ".") in (".", "..") for part in path.split("/"))
+    return "/console" if climbs or "//" in path or "\\" in given or "#" in given else given
 
 
 def asked_for(request: Request) -> str:
