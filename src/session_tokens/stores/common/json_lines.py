@@ -81,7 +81,8 @@ class Writing:
     """
 
     def __init__(self, keyring: PepperKeyring, write: Callable[[bytes], object]) -> None:
-        self._keyring, self._write, self._mac = keyring, write, ""
+        self._keyring = PepperKeyring(keyring.peppers)  # that of a sealed store makes MACs of its own
+        self._write, self._mac = write, ""
         self.records = self.events = 0
 
     def head(self, head: Head) -> None:
