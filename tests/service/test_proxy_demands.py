@@ -87,6 +87,7 @@ def test_a_location_demands_what_its_line_says(
     assert f"x-session-owner=alice x-session-id={read['token']['id']}" in told
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_log_in_that_is_too_old_is_sent_to_log_in_again(
     service: RunningService, application: int, tmp_path: Path, kind: str
@@ -123,6 +124,7 @@ class _Busy(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_outage_reaches_browsers_as_503_with_the_time_to_wait(application: int, tmp_path: Path, kind: str) -> None:
     busy = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Busy)
