@@ -132,10 +132,29 @@ async def test_each_act_says_what_happened_and_to_how_many(desk: Desk) -> None:
         ("/console/owners/ann/disable", {"typed": "ann"}, "ann was disabled already."),
         ("/console/owners/ann/enable", {}, "Enabled ann"),
         ("/console/owners/ann/enable", {}, "ann was not disabled."),
+        ("/console/owners/ann/forget", {"typed": "ann"}, "Forgotten: they are "),
         (f"/console/keys/{spare.key.id}/revoke", {}, f"Revoked the key {spare.key.id}"),
     ):
         location = (await act(browser, path, **fields)).headers["location"]
         assert words in unescape((await browser.get(location)).text), path
+
+
+async def test_forgetting_an_owner_is_for_admins_who_type_the_name(desk: Desk) -> None:
+    session = await desk.tokens.open_session("ann of the attic")
+    admin, operator = await desk.entered("admin"), await desk.entered("operator")
+    path = "/console/owners/ann%20of%20the%20attic"
+    refused = await act(operator, f"{path}/forget", typed="ann of the attic")
+    mistyped = await act(admin, f"{path}/forget", typed="ann")
+    kept = await desk.tokens.get_session(session.id)
+    is_offered = ["Forget" in (await browser.get(path)).text for browser in (admin, operator)]
+    answer = await act(admin, f"{path}/forget", typed="ann of the attic")
+    told = unescape((await admin.get(answer.headers["location"])).text)
+
+    assert (refused.status_code, mistyped.status_code, answer.status_code) == (403, 422, 303)
+    assert kept is not None
+    assert is_offered == [True, False]
+    assert "ann of the attic" not in told
+    assert (await desk.tokens.list_sessions("ann of the attic")).items == []
 
 
 @pytest.mark.parametrize("forged", ["x", "x.y", "WyJiYWQiLCB0cnVlXQ==." + "0" * 64, "."])

@@ -149,6 +149,21 @@ async def enable(view: View, fields: Fields) -> Response:
     return done(owner_address(owner), view.visitor, words, is_done=is_new)
 
 
+async def forget(view: View, fields: Fields) -> Response:
+    """Forget an owner: from then on a pseudonym stands wherever they were named."""
+    owner = owner_in(view)
+    refuse_to_disable(owner)
+    if fields.get("typed") != owner:
+        return _not_typed(view)
+    forgotten = await view.tokens.forget_owner(owner)
+    words = (
+        f"Forgotten: they are {forgotten.pseudonym} now in {counted(forgotten.sessions, 'session')}, "
+        f"{counted(forgotten.tokens, 'token')}, {counted(forgotten.events + forgotten.webhook_events, 'event')} and "
+        f"{counted(forgotten.audit_entries, 'audit entry', 'audit entries')}."
+    )
+    return done("/console/owners", view.visitor, words)
+
+
 def _not_typed(view: View) -> Response:
     return said(view, 422, "The owner was not typed as it is written; nothing was done.")
 

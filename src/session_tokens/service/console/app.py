@@ -104,6 +104,7 @@ class Console:
             "end": act("end_session", acts.end_all, destructive=True),
             "disable": act("disable_owner", acts.disable, destructive=True),
             "enable": act("enable_owner", acts.enable),
+            "forget": act("forget_owner", acts.forget, destructive=True),
         }
         return {
             "/enter": self._enter,

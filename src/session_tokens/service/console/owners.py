@@ -167,6 +167,12 @@ def _acts(view: View, owner: str, *, is_disabled: bool) -> Html:
         field = typed("typed", "Type the owner to disable them: all their sessions end, none is opened", required=True)
         button = h("button", "Disable", class_="danger")
         shown.append(form(owner_address(owner, "disable"), visitor, field, button, class_="act"))
+    if not is_console_owner(owner) and visitor.may("forget_owner"):
+        words = "Type the owner to forget them: all of theirs ends, and a pseudonym stands for them, for ever"
+        button = h("button", "Forget", class_="danger")
+        shown.append(
+            form(owner_address(owner, "forget"), visitor, typed("typed", words, required=True), button, class_="act")
+        )
     return card(
         "Acts", h("div", shown or h("p", "Your role only looks.", class_="muted"), class_="acts"), class_="danger"
     )
