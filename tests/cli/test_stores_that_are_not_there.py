@@ -149,7 +149,7 @@ def test_ending_all_of_an_owner_asks_at_a_terminal(tmp_path: Path) -> None:
     ended, told = at_a_terminal(tmp_path, "alice", *words)
 
     assert (refused, ended) == (BAD_INPUT, OK)
-    assert "nothing was ended" in shown and "ended: 1" in told
+    assert "nothing was changed" in shown and "ended: 1" in told
 
 
 @pytest.mark.process
