@@ -123,8 +123,9 @@ def test_of_many_buyers_one_gets_the_ticket(site: RunningSite) -> None:
         for thread in threads:
             thread.join()
 
-    said = ("is yours for", "Somebody was quicker")
-    assert [sum(words in answer for answer in answers) for words in said] == [1, 7]
+    said = ("is yours for", "Somebody was quicker", "is yours already")  # the last to the winner's other browsers
+    counts = [sum(words in answer for answer in answers) for words in said]
+    assert (counts[0], sum(counts[1:])) == (1, 7)
 
 
 def test_a_ticket_outlives_the_log_in(site: RunningSite) -> None:

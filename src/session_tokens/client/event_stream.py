@@ -14,7 +14,7 @@ EVENT_BYTES_MAX = 1 << 20
 
 
 class EventReader:
-    """Reads a stream piece by piece; each byte is looked at once."""
+    """Reads a stream piece by piece; each byte is read once."""
 
     def __init__(self) -> None:
         self._line = bytearray()

@@ -6,8 +6,8 @@ from starlette.responses import HTMLResponse, Response
 
 from ...crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID, is_id
 from ...records.explanation import Explanation
-from .activity import timeline
 from .confirming import forget, said_to
+from .happened import timeline
 from .html import Child, Html, h
 from .layout import document
 from .pieces import button_link, card, copy, facts, moment, owner_link, typed

@@ -9,12 +9,13 @@ from starlette.responses import RedirectResponse, Response
 from ...crypto.minting import KEY_ID, SECRET_BEGINNINGS, SESSION_ID, TOKEN_ID, is_id
 from ..reserved import is_console_owner
 from . import sessions, tokens
+from .addresses import address
 from .explaining import NOTHING, answer
 from .html import Child, h
 from .lists import LOOKED_AT, Window, looked_through
 from .owners import known
 from .pieces import button_link, card, counted, exact, missing, owner_address, owner_link
-from .view import View, address, disabled_among
+from .view import View, disabled_among
 
 SHOWN = 10
 

@@ -13,9 +13,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ...records import Page
 from ...validation import cursor_of
+from .addresses import address
 from .html import Child, Html, h
 from .pieces import Column, button_link, counted, exact
-from .view import View, address
+from .view import View
 
 R = TypeVar("R")
 
@@ -35,7 +36,7 @@ NEWEST, OLDEST = "newest", "oldest"
 
 
 class Window(NamedTuple, Generic[R]):
-    """What was looked at of a list.
+    """What was read of a list.
 
     Attributes:
         items: what matches, in the order in which it was read.
@@ -122,7 +123,7 @@ async def cut(
         query: what narrows and orders it.
         call: reads it.
         takes: whether something matches.
-        sorted_by: the order within what was looked at, where it is not that of the list.
+        sorted_by: the order within what was read, where it is not that of the list.
         things: what they are called.
     """
     is_newest = query.get("sort", "") != OLDEST
@@ -225,7 +226,7 @@ def by_creation(name: str, path: str, query: dict[str, str]) -> Column:
 
 
 def by_other(name: str, sort: str, way: str, path: str, query: dict[str, str]) -> Column:
-    """Return a column by which what was looked at can be sorted."""
+    """Return a column by which what was read can be sorted."""
     return Column(name, address(path, **{**query, "sort": sort}), way if query.get("sort") == sort else None)
 
 

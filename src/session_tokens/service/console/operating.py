@@ -8,11 +8,12 @@ from ...service_keys.keys import list_keys
 from ...service_keys.last_use import last_used
 from ...service_keys.networks import networks_of
 from .activity import LOOKED_AT, said_of
+from .addresses import address
 from .explaining import is_any_id
 from .html import Child, h
 from .lists import SHOWN, exports
 from .pieces import button_link, card, copy, counted, form, id_link, instant, owner_link, picked, table, typed
-from .view import View, address
+from .view import View
 
 AUDIT = "/console/audit"
 

@@ -9,7 +9,7 @@ from ...events import SESSION_ENDED, SESSION_OPENED, TOKEN_ENDED, TOKEN_ISSUED, 
 from ...records import Page
 from ...rules.reserved import is_anonymous
 from ..reserved import is_console_owner
-from .activity import how_far, latest, latest_listed
+from .happened import how_far, latest, latest_listed
 from .html import Child, Html, h
 from .pieces import card, exact, id_link, instant, missing, owner_link, state_of, table
 from .view import View

@@ -9,8 +9,9 @@ from ...records import OwnerSummary, Page
 from ..addresses import decoded
 from ..reserved import is_console_owner
 from . import sessions, tokens
-from .activity import seen_of, timeline
+from .addresses import address
 from .explaining import NOTHING, answer
+from .happened import seen_of, timeline
 from .html import Child, Html, h
 from .lists import exports, has
 from .pieces import (
@@ -29,7 +30,7 @@ from .pieces import (
     table,
     typed,
 )
-from .view import View, address
+from .view import View
 
 PATH = "/console/owners"
 WHICH = (("", "with living sessions"), ("disabled", "disabled"))

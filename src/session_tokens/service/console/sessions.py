@@ -12,8 +12,9 @@ from starlette.responses import Response
 from ...records import Session
 from ..reserved import is_console_owner
 from . import tokens as token_pages
-from .activity import timeline
+from .addresses import address
 from .explaining import gone
+from .happened import timeline
 from .html import Child, Html, h
 from .lists import OLDEST, Call, Cut, by_creation, by_other, cut, exports, has, pager, tally
 from .pieces import (
@@ -36,7 +37,7 @@ from .pieces import (
     title,
     typed,
 )
-from .view import View, address
+from .view import View
 
 PATH = "/console/sessions"
 STATES = (("", "any state"), ("attached", "attached"), ("detached", "detached"))

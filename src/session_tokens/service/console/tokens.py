@@ -10,8 +10,9 @@ from typing import Any
 from starlette.responses import Response
 
 from ...records import Token
-from .activity import seen_of, timeline
+from .addresses import address
 from .explaining import gone
+from .happened import seen_of, timeline
 from .html import Child, Html, h
 from .lists import OLDEST, Call, by_creation, by_other, cut, exports, has, pager, tally
 from .pieces import (
@@ -34,7 +35,7 @@ from .pieces import (
     title,
     typed,
 )
-from .view import View, address, disabled_among
+from .view import View, disabled_among
 
 ALL, MARKET, UNASSIGNED = "tokens", "market", "unassigned"
 TITLES = {ALL: "Tokens", MARKET: "Market", UNASSIGNED: "Unassigned tokens"}

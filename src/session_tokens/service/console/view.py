@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 
@@ -19,7 +18,7 @@ THEME = Cookie("console-theme")
 TIMES = Cookie("console-times")
 AGO, UTC_TIMES, LOCAL = "ago", "utc", "local"
 QUERY_MAX = 200
-"""Characters of what somebody searches for; no owner, label or address that is kept is looked at beyond them."""
+"""Characters of what somebody searches for; no owner, label or address that is kept is compared beyond them."""
 
 
 class Look(NamedTuple):
@@ -71,12 +70,6 @@ class View(NamedTuple):
         """Return what the address says under a name where it is one of these words, else the first of them."""
         given = self.request.query_params.get(name, "")
         return given if given in words else words[0]
-
-
-def address(path: str, **query: str | int | None) -> str:
-    """Return an address with what of its query is not empty."""
-    kept = {name.rstrip("_"): value for name, value in query.items() if value not in ("", None)}
-    return f"{path}?{urlencode(kept)}" if kept else path
 
 
 async def disabled_among(tokens: AsyncSessionTokens, owners: set[str]) -> dict[str, int]:
