@@ -144,10 +144,12 @@ class StoreUnavailable(StoreError):
 
     Attributes:
         told: whether the log says already that the store is away.
+        did_nothing: whether the store answered that it has no room and did nothing.
     """
 
     code = "store_unavailable"
     told: bool = False
+    did_nothing: bool = False
 
 
 class StoreBusy(StoreError):

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Generator
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import StoreBusy
+from ..errors import StoreBusy, StoreUnavailable
 from ..settings import ATTEMPTS_MAX
 from .changes import Changes
 from .conflict_queue import ConflictQueue, Pause, pause_after, paused, paused_now
@@ -124,7 +124,13 @@ class OptimisticStore(Store):
             guess, tx = cached
             if self.listeners.kept:
                 tx.changes.keep_events(tx.now)
-            if await self.commit(Commit(tx.changes, tx.used, tx.now)):
+            try:
+                is_written = await self.commit(Commit(tx.changes, tx.used, tx.now))
+            except StoreUnavailable as error:
+                if not error.did_nothing:
+                    raise
+                is_written = False  # what is there may need no room, as a command that was carried out before
+            if is_written:
                 cache.was_right()
                 self.listeners.tell(tx.changes.notes, tx.now)
                 return guess
@@ -167,7 +173,13 @@ class BlockingOptimisticStore(BlockingStore):
             guess, tx = cached
             if self.listeners.kept:
                 tx.changes.keep_events(tx.now)
-            if self.commit_now(Commit(tx.changes, tx.used, tx.now)):
+            try:
+                is_written = self.commit_now(Commit(tx.changes, tx.used, tx.now))
+            except StoreUnavailable as error:
+                if not error.did_nothing:
+                    raise
+                is_written = False  # what is there may need no room, as a command that was carried out before
+            if is_written:
                 cache.was_right()
                 self.listeners.tell(tx.changes.notes, tx.now)
                 return guess

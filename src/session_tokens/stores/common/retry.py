@@ -48,6 +48,8 @@ class Declined(StoreUnavailable):
 class Full(Declined):
     """The server has no room for more, and did nothing; what only ends things or frees space it may still do."""
 
+    did_nothing = True
+
 
 class ReadOnly(Declined, Elsewhere):
     """The server answers reads and writes for nobody; where another one took over, the next connection may find it."""
