@@ -95,6 +95,25 @@ def attempts(
     raise StoreBusy(f"others changed the same records first, {ATTEMPTS_MAX} times; try again later")
 
 
+def guess_then_attempts(
+    cache: RecordCache | None, rule: Rule[T], args: tuple[object, ...], queue: ConflictQueue | None
+) -> Generator[Step, Any, tuple[T, Changes, int]]:
+    """Run a rule on what was seen lately, where there is a cache, and where that was wrong as ``attempts`` does."""
+    if cache is not None and (cached := cache.cached_run(rule, args, queue)) is not None:
+        guess, tx = cached
+        try:
+            was_right = yield Commit(tx.changes, tx.used, tx.now)
+        except StoreUnavailable as error:
+            if not error.did_nothing:
+                raise
+            was_right = False  # what is there may need no room, as a command that was carried out before
+        if was_right:
+            cache.was_right()
+            return guess, tx.changes, tx.now
+        cache.was_wrong()
+    return (yield from attempts(rule, args, queue))
+
+
 class OptimisticStore(Store):
     """A store that commits a change set if no stamp moved since it was read, and nothing judged alive has died.
 
@@ -119,24 +138,8 @@ class OptimisticStore(Store):
 
     async def run(self, rule: Rule[T], *args: object) -> T:
         """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
-        cache = self.record_cache
-        if cache is not None and (cached := cache.cached_run(rule, args, self.conflict_queue)) is not None:
-            guess, tx = cached
-            if self.listeners.kept:
-                tx.changes.keep_events(tx.now)
-            try:
-                is_written = await self.commit(Commit(tx.changes, tx.used, tx.now))
-            except StoreUnavailable as error:
-                if not error.did_nothing:
-                    raise
-                is_written = False  # what is there may need no room, as a command that was carried out before
-            if is_written:
-                cache.was_right()
-                self.listeners.tell(tx.changes.notes, tx.now)
-                return guess
-            cache.was_wrong()
-            self.conflicts += 1
-        result, changes, now = await drive(attempts(rule, args, self.conflict_queue), self._take)
+        steps = guess_then_attempts(self.record_cache, rule, args, self.conflict_queue)
+        result, changes, now = await drive(steps, self._take)
         self.listeners.tell(changes.notes, now)
         return result
 
@@ -168,24 +171,8 @@ class BlockingOptimisticStore(BlockingStore):
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
         """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
-        cache = self.record_cache
-        if cache is not None and (cached := cache.cached_run(rule, args, self.conflict_queue)) is not None:
-            guess, tx = cached
-            if self.listeners.kept:
-                tx.changes.keep_events(tx.now)
-            try:
-                is_written = self.commit_now(Commit(tx.changes, tx.used, tx.now))
-            except StoreUnavailable as error:
-                if not error.did_nothing:
-                    raise
-                is_written = False  # what is there may need no room, as a command that was carried out before
-            if is_written:
-                cache.was_right()
-                self.listeners.tell(tx.changes.notes, tx.now)
-                return guess
-            cache.was_wrong()
-            self.conflicts += 1
-        result, changes, now = drive_now(attempts(rule, args, self.conflict_queue), self._take_now)
+        steps = guess_then_attempts(self.record_cache, rule, args, self.conflict_queue)
+        result, changes, now = drive_now(steps, self._take_now)
         self.listeners.tell(changes.notes, now)
         return result
 
