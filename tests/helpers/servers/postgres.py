@@ -21,7 +21,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +158,15 @@ class PostgresServer:
         if self._process is None:
             return
         os.kill(self.pid, how)
+        self._process.wait(START_TIMEOUT_S)
+        self._process = None
+
+    def kill(self) -> None:
+        """End all its processes at once, as the loss of its machine does."""
+        assert self._process is not None
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait(START_TIMEOUT_S)
         self._process = None
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -18,6 +16,7 @@ from tests.helpers.at_once import at_once
 from tests.helpers.servers.pgbouncer import running_bouncer
 from tests.helpers.servers.postgres import PostgresServer, running_server
 from tests.helpers.servers.proxy import Proxy, proxy_to
+from tests.helpers.servers.standbys import cut_off, standby_of
 
 pytestmark = pytest.mark.server
 
@@ -28,13 +27,6 @@ PEPPER = bytes(range(32))
 def primary() -> Iterator[PostgresServer]:
     with running_server() as server:
         yield server
-
-
-@contextmanager
-def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
-    with running_server(primary) as standby:
-        standby.catch_up(primary)
-        yield standby
 
 
 def through(proxy: Proxy, url: str, options: str = "timeout=10") -> str:
@@ -162,17 +154,6 @@ def commit_of(store: BlockingPostgresStore, rule: Any, *args: object) -> Commit:
         step = steps.send(store.read_now(step))
     assert isinstance(step, Commit)
     return step
-
-
-def cut_off(standby: PostgresServer) -> None:
-    """Let a standby receive nothing more: what its primary commits from now on is lost with that."""
-    with psycopg.connect(standby.url(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
-        connection.execute("SELECT pg_reload_conf()")
-        until_s = time.monotonic() + 30
-        while connection.execute("SELECT FROM pg_stat_wal_receiver").fetchone() is not None:
-            assert time.monotonic() < until_s, "it still receives"
-            time.sleep(0.01)
 
 
 def test_what_a_lost_branch_said_is_not_believed(primary: PostgresServer) -> None:

@@ -6,7 +6,7 @@ answer (``contract.drive``). Whoever has one takes an idle connection, the one u
 comes when it is back connects anew. An idle connection on which something can be read has been closed by the server,
 and is not used: so a restart of the server does not fail the next command. One that was left within a transaction, or
 with an answer unread, is closed. A server that turns out not to be the primary (``Elsewhere``) is left with all
-connections made so far, so that the next one may lead to that.
+connections made so far, so that the next one may lead to that; so is one that is silent, where there are others.
 
 What differs from server to server is ``Links``.
 """
@@ -23,7 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ...contract.drive import drive, drive_now
 from ...errors import StoreUnavailable
-from .retry import Elsewhere, NotExecuted
+from .retry import Elsewhere, NotExecuted, Silent
 
 CONNECTING_MAX = 2
 """Connections that one pool makes at once."""
@@ -88,6 +88,7 @@ class Links(Protocol):
         server: its name, for people.
         size: connections at most.
         timeout_s: seconds in which a connection must be made.
+        has_other_hosts: whether another server may take the place of the one that is asked.
     """
 
     @property
@@ -96,6 +97,8 @@ class Links(Protocol):
     def size(self) -> int: ...  # noqa: D102
     @property
     def timeout_s(self) -> float: ...  # noqa: D102
+    @property
+    def has_other_hosts(self) -> bool: ...  # noqa: D102
 
     def connect(self, timeout_s: float, step_s: float) -> Link:
         """Make a connection.
@@ -242,8 +245,9 @@ class Pool:
         link = self.take(timeout_s)
         try:
             return drive_now(make(*args), lambda step: link.ask(step, _left_s(until_s)))
-        except Elsewhere:
-            self._idle.turn(link)
+        except (Elsewhere, Silent) as error:
+            if isinstance(error, Elsewhere) or self._links.has_other_hosts:
+                self._idle.turn(link)
             raise
         finally:
             self.give(link)
@@ -254,8 +258,9 @@ class Pool:
         link = self.take(timeout_s)
         try:
             return link.ask(step, _left_s(until_s))
-        except Elsewhere:
-            self._idle.turn(link)
+        except (Elsewhere, Silent) as error:
+            if isinstance(error, Elsewhere) or self._links.has_other_hosts:
+                self._idle.turn(link)
             raise
         finally:
             self.give(link)
@@ -362,8 +367,9 @@ class AsyncPool:
         link = await self.take(timeout_s)
         try:
             return await drive(make(*args), lambda step: link.ask(step, _left_s(until_s)))
-        except Elsewhere:
-            self._idle.turn(link)
+        except (Elsewhere, Silent) as error:
+            if isinstance(error, Elsewhere) or self._links.has_other_hosts:
+                self._idle.turn(link)
             raise
         finally:
             link.when_free(self._give)
@@ -374,8 +380,9 @@ class AsyncPool:
         link = await self.take(timeout_s)
         try:
             return await link.ask(step, _left_s(until_s))
-        except Elsewhere:
-            self._idle.turn(link)
+        except (Elsewhere, Silent) as error:
+            if isinstance(error, Elsewhere) or self._links.has_other_hosts:
+                self._idle.turn(link)
             raise
         finally:
             link.when_free(self._give)

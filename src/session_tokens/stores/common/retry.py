@@ -41,6 +41,10 @@ class Elsewhere(NotExecuted):
     """The server did nothing because it is not the primary (any more); the next connection may lead to that one."""
 
 
+class Silent(StoreUnavailable):
+    """The server said nothing in time; where there are others, one of them may have taken its place."""
+
+
 class Declined(StoreUnavailable):
     """The server answers, and refuses this one thing; that is no reason to stop asking it others."""
 

@@ -185,6 +185,7 @@ class MySQLLinks:
         self.address = address
         self.size = address.pool_size
         self.timeout_s = address.timeout_s
+        self.has_other_hosts = len(address.hosts) > 1
 
     def connect(self, timeout_s: float, step_s: float) -> MySQLLink:
         """Connect to the first server that takes writes."""

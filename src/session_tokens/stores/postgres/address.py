@@ -15,6 +15,13 @@ from ..common.store_url import StoreURL, store_url_of
 DEFAULT_NAMESPACE = "session_tokens"
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _SWITCH = {"on": True, "off": False}
+_DEFAULTS = {
+    "namespace": DEFAULT_NAMESPACE, "timeout": "", "pool_size": "", "prepared": "on", "durability": "server",
+    "replicas": "",
+}  # fmt: skip
+"""The store's own options."""
+_DURABILITY = ("server", "replicated")
+REPLICAS_MAX = 100
 _TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "channel_binding": ("disable", "prefer", "require"),
@@ -44,6 +51,7 @@ class Address(NamedTuple):
         timeout_s: seconds in which one round trip, and one connection, must be done.
         pool_size: connections at most.
         prepared: whether statements are prepared on the server.
+        replicas: how many synchronous standbys must have a commit before it is answered; 0: as the server is set.
     """
 
     conninfo: str
@@ -52,6 +60,7 @@ class Address(NamedTuple):
     timeout_s: float
     pool_size: int
     prepared: bool
+    replicas: int
 
     @property
     def schema(self) -> str:
@@ -66,7 +75,8 @@ def address_of(url: str, space: str = "") -> Address:
     """Return the address in a URL ``postgresql://user@host:port/database?namespace=…&timeout=…``.
 
     Of the query, these are the store's: ``namespace`` (the schema; ``session_tokens``), ``timeout`` (seconds of one
-    round trip; 1), ``pool_size`` (connections; 10), ``prepared`` (``on`` or ``off``; on). All else is the driver's.
+    round trip; 1), ``pool_size`` (connections; 10), ``prepared`` (``on`` or ``off``; on), ``durability`` (``server`` or
+    ``replicated``; server) and with the latter ``replicas`` (standbys; 1). All else is the driver's.
 
     Args:
         url: as above; ``postgres://`` is the same.
@@ -78,7 +88,7 @@ def address_of(url: str, space: str = "") -> Address:
     named = store_url_of(url)
     if named.kind != "postgres":
         raise InvalidInput("a PostgreSQL store's URL begins with postgresql://")
-    ours = {"namespace": DEFAULT_NAMESPACE, "timeout": "", "pool_size": "", "prepared": "on"}
+    ours = {**_DEFAULTS}
     theirs = {name.keyword.decode("ascii") for name in Conninfo.get_defaults()} | {"ssl"}
     named.known_options(frozenset(theirs | set(ours)))
     ours.update((name, value) for name, value in named.options.items() if name in ours)
@@ -95,7 +105,19 @@ def address_of(url: str, space: str = "") -> Address:
         timeout_s=named.number("timeout", 1, 0.01, 3600),
         pool_size=int(named.number("pool_size", 10, 1, 1000)),
         prepared=_SWITCH[ours["prepared"]],
+        replicas=_replicas(named, ours["durability"]),
     )
+
+
+def _replicas(named: StoreURL, durability: str) -> int:
+    """Return how many standbys must have a commit."""
+    if durability not in _DURABILITY:
+        raise InvalidInput("the option durability of the store's URL is server (as PostgreSQL is set) or replicated")
+    if durability == "replicated":
+        return int(named.number("replicas", 1, 1, REPLICAS_MAX))
+    if "replicas" in named.options:
+        raise InvalidInput("the option replicas of the store's URL goes with durability=replicated")
+    return 0
 
 
 def _check_options(options: dict[str, str]) -> None:

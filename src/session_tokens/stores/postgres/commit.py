@@ -54,7 +54,12 @@ def _locks(batch: Locks, lock_timeout_ms: int) -> Columns:
 
 
 def commit_statement(
-    schema: str, keyring: Keyring, commits: Sequence[Commit], stamps: Sequence[int], lock_timeout_ms: int
+    schema: str,
+    keyring: Keyring,
+    commits: Sequence[Commit],
+    stamps: Sequence[int],
+    lock_timeout_ms: int,
+    replicas: int = 0,
 ) -> Statement:
     """Return the one call that commits a batch of commands, each whole or not at all.
 
@@ -64,6 +69,7 @@ def commit_statement(
         commits: the commands.
         stamps: of each of them that of all records which it writes.
         lock_timeout_ms: how long it waits for what others hold.
+        replicas: how many synchronous standbys must have it before it is answered; else nothing is written.
     """
     batch = Locks()
     commands = []
@@ -79,6 +85,8 @@ def commit_statement(
             command["not_after"] = commit.not_after
         commands.append(command)
     whole = {**_locks(batch, lock_timeout_ms), "commands": commands}
+    if replicas:
+        whole["replicas"] = replicas
     return Statement(f"CALL {schema}.committing_v1(%s::jsonb, NULL)", (_json(whole),))
 
 

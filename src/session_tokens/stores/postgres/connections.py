@@ -17,7 +17,7 @@ import logging
 import select
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,11 +29,12 @@ from psycopg.types.numeric import IntLoader
 from psycopg.types.string import TextLoader
 
 from ..common.retry import NotExecuted
-from .errors import FAILURES, Refused, TimedOut, is_unprepared, store_error
+from .errors import FAILURES, Refused, TimedOut, Unconfirmed, is_unprepared, store_error, waited_in_vain
 from .queries import Statement
 
 if TYPE_CHECKING:
     from psycopg.abc import Buffer
+    from psycopg.errors import Diagnostic
     from psycopg.pq.abc import PGconn, PGresult
 
 log = logging.getLogger("session_tokens.stores")
@@ -110,6 +111,11 @@ def _loaders() -> AdaptersMap:
 _LOADERS = _loaders()
 
 
+def _note(unconfirmed: list[str], notice: Diagnostic) -> None:
+    if waited_in_vain(notice):
+        unconfirmed.append(f"PostgreSQL says: {notice.message_primary}")
+
+
 class _Replies:
     """What has come of the replies over one connection: the last result, and the first that is an error.
 
@@ -117,12 +123,14 @@ class _Replies:
     that is done for a verification.
     """
 
-    __slots__ = ("_transformer", "adapters", "connection", "error", "result")
+    __slots__ = ("_transformer", "_unconfirmed", "adapters", "connection", "error", "result")
 
     def __init__(self, connection: Connection[Any] | AsyncConnection[Any]) -> None:
         self.adapters = _LOADERS
         self.connection = connection
         self._transformer = Transformer(self)
+        self._unconfirmed: list[str] = []
+        connection.add_notice_handler(partial(_note, self._unconfirmed))  # a method would be a circle
         self.result: PGresult | None = None
         self.error: PGresult | None = None
 
@@ -137,6 +145,10 @@ class _Replies:
         """Return the rows of the reply that is complete now, or raise what the server said instead."""
         result, error = self.result, self.error
         self.result = self.error = None
+        if self._unconfirmed:
+            waits = "; ".join(self._unconfirmed)
+            self._unconfirmed.clear()
+            raise Unconfirmed(waits)
         if error is not None:
             state = error.error_field(pq.DiagnosticField.SQLSTATE)
             said = error.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or error.error_message

@@ -97,7 +97,9 @@ class PostgresBackend(SqlUpkeep, Backend):
         """Commit several commands in one statement and one transaction, each whole or not at all, in their order."""
         stamps = [new_stamp() for _ in commits]
         try:
-            rows = yield commit_statement(self.schema, self.keyring, commits, stamps, self._lock_timeout_ms)
+            rows = yield commit_statement(
+                self.schema, self.keyring, commits, stamps, self._lock_timeout_ms, self.address.replicas
+            )
         except StoreUnavailable:
             raise
         except StoreError as error:

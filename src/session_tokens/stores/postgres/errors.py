@@ -7,9 +7,10 @@ from collections.abc import Generator
 from typing import Any
 
 import psycopg
+from psycopg.errors import Diagnostic
 
 from ...errors import StoreBusy, StoreError, StoreUnavailable
-from ..common.retry import Elsewhere, Full, NotExecuted, ReadOnly
+from ..common.retry import Declined, Elsewhere, Full, NotExecuted, ReadOnly, Silent
 
 CLASH = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock: PostgreSQL took everything back, and the command is run again."""
@@ -26,6 +27,10 @@ _NOT_RUN = frozenset({"57P03", "53300"})
 _FULL = frozenset({"53100", "53200"})
 """Disk full, out of memory: the statement was taken back, and the server goes on answering others."""
 READ_ONLY = "25006"
+NOT_CONFIRMED = "STR01"
+"""What ``commit_v1`` raises where fewer standbys confirm a commit than the store's URL asks for."""
+_WAITS_FOR_STANDBYS = "SyncRepWaitForLSN"
+"""The place in the server that tells that a wait for synchronous standbys was given up; its words are translated."""
 _OF_ANOTHER_ROLE = frozenset({READ_ONLY, "55000"})
 """A read-only transaction; and what ``now_v1`` raises on a standby."""
 NO_PRIMARY = "PostgreSQL is read-only here (a standby?); give the address of the primary"
@@ -37,6 +42,15 @@ _NOT_THERE = frozenset({"08", "28", "3D", "53", "57", "58"})
 
 class TimedOut(psycopg.OperationalError):
     """The server did not answer in time; its connection is given up."""
+
+
+class Unconfirmed(psycopg.OperationalError):
+    """The statement is committed, and its wait for a synchronous standby was cancelled."""
+
+
+def waited_in_vain(notice: Diagnostic) -> bool:
+    """Whether a notice says that a commit is not known to be on the standbys that should have it."""
+    return notice.source_function == _WAITS_FOR_STANDBYS
 
 
 class Refused(psycopg.DatabaseError):
@@ -111,6 +125,13 @@ def store_error(error: Exception, *, sent: bool) -> StoreError:
         return ReadOnly(NO_PRIMARY, sqlstate=state)
     if is_of_another_role(error):
         return Elsewhere(NO_PRIMARY, sqlstate=state)
+    if state == NOT_CONFIRMED:
+        return Declined(f"{first_line(error)}; nothing was written", sqlstate=state)
+    if isinstance(error, Unconfirmed):
+        return StoreUnavailable(
+            f"{first_line(error)}: the command is written, and lost with the server if that is; its outcome is "
+            "unknown: repeat it with the same idempotency key"
+        )
     if state in _FULL:
         return Full(f"PostgreSQL has no room: {first_line(error)}; make some and try again", sqlstate=state)
     if state is not None and state[:2] not in _NOT_THERE:
@@ -123,7 +144,8 @@ def store_error(error: Exception, *, sent: bool) -> StoreError:
         )
     if not sent or state in _NOT_RUN:
         return NotExecuted(f"PostgreSQL cannot be asked: {first_line(error)}", sqlstate=state)
-    return StoreUnavailable(
+    kind = Silent if isinstance(error, TimedOut) else StoreUnavailable
+    return kind(
         f"PostgreSQL did not answer: {first_line(error)}; if it was a command, its outcome is unknown: "
         "repeat it with the same idempotency key",
         sqlstate=state,

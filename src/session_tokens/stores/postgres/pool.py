@@ -17,13 +17,11 @@ from ...contract.drive import drive, drive_now
 from ..common import pools
 from ..common.pools import Exchange
 from .address import Address
+from .connecting import LOOK_IN_S, Hosts
 from .connections import AsyncTalk, Preparing, Rows, Talk
 from .errors import FAILURES, bounded, store_error
 from .queries import Statement
 from .schema import PlainStatement
-
-LOOK_IN_S = 0.1
-"""How often a waiting driver looks whether its time is over."""
 
 T = TypeVar("T")
 
@@ -74,7 +72,9 @@ class PostgresLinks:
         self.address = address
         self.size = address.pool_size
         self.timeout_s = address.timeout_s
+        self.has_other_hosts = address.hosts > 1
         self.preparing = Preparing(address.prepared)
+        self._hosts = Hosts(address.conninfo)
         self.loop: asyncio.AbstractEventLoop | None = None
 
     def connect(self, timeout_s: float, step_s: float) -> Talk:
@@ -88,27 +88,25 @@ class PostgresLinks:
         return talk
 
     def connection(self, timeout_s: float) -> BoundedConnection:
-        """Make a connection of the driver's."""
+        """Make a connection of the driver's, within that many seconds."""
         try:
-            return BoundedConnection.connect(self.address.conninfo, **self._options(timeout_s))
+            connection = BoundedConnection(self._hosts.connect(timeout_s))
+            connection.autocommit = True
         except FAILURES as error:
             raise store_error(error, sent=False) from error
+        connection.prepare_threshold = None  # scripts are run once
+        return connection
 
     async def async_connection(self, timeout_s: float) -> BoundedAsyncConnection:
         """As ``connection``, for the running event loop."""
         try:
-            async with asyncio.timeout(timeout_s * self.address.hosts):
-                return await BoundedAsyncConnection.connect(self.address.conninfo, **self._options(timeout_s))
+            async with asyncio.timeout(timeout_s):  # finding a host's address has no time-out of its own
+                connection = BoundedAsyncConnection(await self._hosts.connect_async(timeout_s))
+            await connection.set_autocommit(True)
         except FAILURES as error:
             raise store_error(error, sent=False) from error
-
-    @staticmethod
-    def _options(timeout_s: float) -> dict[str, Any]:
-        return {
-            "autocommit": True,
-            "prepare_threshold": None,  # scripts are run once
-            "connect_timeout": max(1, round(timeout_s)),
-        }
+        connection.prepare_threshold = None
+        return connection
 
 
 def _params_of(step: Statement | PlainStatement) -> Any:

@@ -8,6 +8,7 @@ one that is there: that is ``migrate``'s, which wants a role that owns the table
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ from .queries import Statement
 log = logging.getLogger("session_tokens.stores")
 
 SERVER_VERSION_MIN = 14_00_00
+PROBED_LOCK = 0x5E55_10_70_4E
+"""An advisory lock that nobody else takes, to see whether such locks lock."""
+_OF_ANOTHER_MAKE = re.compile(r"CockroachDB|YB-|Yugabyte|Redshift|Greenplum|Materialize|CrateDB", re.IGNORECASE)
+"""How servers that speak as PostgreSQL does call themselves, some of them beside its name."""
 
 
 class PlainStatement(NamedTuple):
@@ -81,6 +86,7 @@ def opening(backend: SqlUpkeep, address: Address) -> Script:
         StoreError: the tables are not there and the role may not make them, or they are older or newer than this
             library.
     """
+    yield from _insisting_on_postgresql()
     state = yield from _checked_state(address)
     if state.may_lose is not None:
         log.warning(
@@ -102,6 +108,56 @@ def opening(backend: SqlUpkeep, address: Address) -> Script:
             "grant it as deploy/postgres/roles.sql does"
         )
     yield from backend.checked()
+    if address.replicas:
+        yield from _insisting_on_standbys(address)
+
+
+def _insisting_on_postgresql() -> Script:
+    """Refuse what speaks like PostgreSQL and does not lock: two commits would go past each other unseen.
+
+    Raises:
+        InvalidInput: it is another server, or its advisory locks lock nothing.
+    """
+    ((version,),) = yield Statement("SELECT version()", ())
+    named = _OF_ANOTHER_MAKE.search(version)
+    if not version.startswith("PostgreSQL ") or named is not None:
+        make = named.group() if named is not None else version.split(" ", 1)[0]
+        raise InvalidInput(
+            f"the server is {make}, not PostgreSQL; what a commit relies on was not seen to hold there: use PostgreSQL"
+        )
+    ((held,),) = yield Statement(
+        """
+        SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = taken.pid)
+        FROM (SELECT pg_backend_pid() AS pid, pg_advisory_xact_lock_shared(%s) OFFSET 0) AS taken
+        """,
+        (PROBED_LOCK,),
+    )
+    if not held:
+        raise InvalidInput("advisory locks of this server lock nothing, and commits rely on them: use PostgreSQL")
+
+
+def _insisting_on_standbys(address: Address) -> Script:
+    """See that standbys confirm commits as the store's URL asks, and that they still could after the loss of a server.
+
+    Raises:
+        StoreError: they do not.
+    """
+    ((confirming, standbys),) = yield Statement(
+        f"SELECT {address.schema}.confirming_v1(), (SELECT count(*) FROM pg_stat_replication)", ()
+    )
+    wanted = address.replicas
+    if confirming < wanted:
+        raise StoreError(
+            f"the store's URL says durability=replicated&replicas={wanted}, and PostgreSQL waits for {confirming} "
+            "standbys: set synchronous_standby_names, and synchronous_commit to on for the database and the role"
+        )
+    if standbys <= wanted:
+        log.warning(
+            "%d of %d standbys are there that durability=replicated needs to go on after the loss of one server: until "
+            "another one is back, no command would be confirmed then",
+            standbys,
+            wanted + 1,
+        )
 
 
 def looking(address: Address) -> Script:

@@ -56,7 +56,7 @@ class BlockingValkeyStore(DirectStore):
         self._connections = BlockingConnections(
             pool,
             codec.last_stamp_key,
-            partial(preparing, codec, keyring),
+            partial(preparing, codec, keyring, address.replicas),
             codec.record_cache.drop,
             address.replicas,
             address.policy.timeout_s,
@@ -205,7 +205,7 @@ class BlockingValkeyStore(DirectStore):
             StoreError: it cannot hold the store.
             InvalidInput: a pepper is missing, or another one.
         """
-        self._connections.carry_out_first(preparing(self._core.codec, self._core.keyring))
+        self._connections.carry_out_first(preparing(self._core.codec, self._core.keyring, self._core.replicas))
 
     def is_there(self) -> bool:
         """Whether the server holds the records of the name space; makes nothing."""

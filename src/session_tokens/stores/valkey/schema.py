@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Generator
 from typing import Any
@@ -18,6 +19,8 @@ from .errors import NotPermitted, not_permitted
 from .keys import PEPPERS, keys_of
 from .library import LIBRARY, NEEDED, library_text
 from .rows import Reply, ValkeyCodec
+
+log = logging.getLogger("session_tokens.stores")
 
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
 """The first versions with function libraries."""
@@ -43,8 +46,13 @@ _TAKEN = {
 """What the values of these options are; the drivers raise errors of many kinds for others, or take them for true."""
 
 
-def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Steps:
+def preparing(codec: ValkeyCodec, keyring: PepperKeyring, replicas: int) -> Steps:
     """Make sure that a server can hold the store and knows its functions and peppers.
+
+    Args:
+        codec: of the store.
+        keyring: its peppers.
+        replicas: how many are to confirm each commit.
 
     Raises:
         StoreError: the server is too old, would throw records away, or holds another text of the library.
@@ -53,6 +61,8 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Steps:
     _check_server(fields_of((yield [b"INFO", b"server"])))
     _check_memory(fields_of((yield [b"INFO", b"memory"])))
     _check_cluster(fields_of((yield [b"INFO", b"cluster"])))
+    if replicas:
+        _look_for_replicas(fields_of((yield [b"INFO", b"replication"])), replicas)
     yield from loading()
     allowed = yield [
         b"FCALL", b"session_tokens_allowed_v1", b"1", codec.last_stamp_key, *(words.encode() for words in NEEDED),
@@ -61,6 +71,18 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring) -> Steps:
         raise not_permitted(missing, NEEDED, keys_of(codec.last_stamp_key))
     while not (yield from _enrolled(codec, keyring)):
         pass  # another first process was faster, and what it recorded stays
+
+
+def _look_for_replicas(told: dict[str, str], wanted: int) -> None:
+    """Say where commits could not be confirmed any more after the loss of one server."""
+    connected = int(told.get("connected_slaves", "0"))
+    if connected <= wanted:
+        log.warning(
+            "%d of %d replicas are there that durability=replicated needs to go on after the loss of one server: until "
+            "another one is back, no command would be confirmed then",
+            connected,
+            wanted + 1,
+        )
 
 
 def _enrolled(codec: ValkeyCodec, keyring: PepperKeyring) -> Generator[list[bytes], Reply, bool]:

@@ -86,6 +86,13 @@ BEGIN
 {rest}
 END $$;
 
+-- How many standbys have a commit before it is answered, as this server and this session are set.
+CREATE OR REPLACE FUNCTION {schema}.confirming_v1() RETURNS integer LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN names = '' OR current_setting('synchronous_commit') IN ('local', 'off') THEN 0
+        ELSE coalesce((regexp_match(names, '^\s*(?:first|any)?\s*(\d+)\s*\(', 'i'))[1]::integer, 1) END
+    FROM current_setting('synchronous_standby_names') AS names
+$$;
+
 -- Answers for each command of the batch whether it was written. One that comes at or after its not_after (milliseconds)
 -- is not: what it judged alive is over; nor one that comes before the instant at which it was judged, for then whoever
 -- sent it was wrong about the time. The clock is asked after the locks, and again when all is written, as the last step
@@ -100,6 +107,10 @@ DECLARE
     told integer := 0;
     now bigint;
 BEGIN
+    IF batch ? 'replicas' AND {schema}.confirming_v1() < (batch->>'replicas')::integer THEN
+        RAISE EXCEPTION '% of % synchronous standbys confirm what PostgreSQL commits here',
+            {schema}.confirming_v1(), batch->>'replicas' USING ERRCODE = 'STR01';
+    END IF;
     PERFORM {schema}.lock_v1(batch);
     now := {schema}.now_v1();
     FOR change IN SELECT jsonb_array_elements(batch->'commands') LOOP
