@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from session_tokens import AsyncSessionTokens
+from session_tokens.audit.log import Audit
 from session_tokens.service.app import Options, Service
 from session_tokens.service.console.app import Console
 from session_tokens.service_keys.keys import create_key
@@ -28,7 +29,9 @@ TOKENS_MIN = 1_000
 PAGES = (
     "/console/overview", "/console/sessions", "/console/sessions?sort=oldest", "/console/sessions?sort=ends",
     "/console/sessions?q=nobody", "/console/sessions?state=detached", "/console/tokens", "/console/unassigned",
-    "/console/owners", "/console/owners/owner%201", "/console/find?q=nobody",
+    "/console/owners", "/console/owners?sort=sessions", "/console/owners?which=disabled", "/console/owners?q=nobody",
+    "/console/owners/owner%201", "/console/market", "/console/tokens?q=nobody", "/console/audit", "/console/keys",
+    "/console/find?q=nobody",
 )  # fmt: skip
 
 
@@ -40,14 +43,21 @@ class Desk:
 
     @classmethod
     async def over(cls, count: int, folder: Path) -> Desk:
-        """Open a store of so many sessions, of which the first thousand, or twentieth, hold a token each."""
-        tokens = await AsyncSessionTokens.open(f"sqlite:///{folder}/{count}.db", sweep=False)
+        """Open a store of so many sessions with an audit log; the first thousand, or twentieth, hold a token each.
+
+        For each of these there is an unassigned token too, every other one is on offer, and a tenth as many owners are
+        disabled.
+        """
+        tokens = await AsyncSessionTokens.open(f"sqlite:///{folder}/{count}.db", sweep=False, audit=Audit())
         for first in range(0, count, AT_ONCE):
             opened = await asyncio.gather(
                 *(tokens.open_session(f"owner {number}", max_age=86_400) for number in range(first, first + AT_ONCE))
             )
             if first < max(TOKENS_MIN, count // 20):
-                await asyncio.gather(*(tokens.issue_token(one.id, "seat", transferable=True) for one in opened))
+                held = await asyncio.gather(*(tokens.issue_token(one.id, "seat", transferable=True) for one in opened))
+                await asyncio.gather(*(tokens.offer_token(one.id, price=1, currency="EUR") for one in held[::2]))
+                await asyncio.gather(*(tokens.issue_token(None, "job", transferable=True) for _ in opened))
+                await asyncio.gather(*(tokens.disable_owner(f"gone {first + one}") for one in range(AT_ONCE // 10)))
         transport = httpx.ASGITransport(Service(tokens, Options(more_routes=Console(tokens).routes)))
         browser = httpx.AsyncClient(transport=transport, base_url="https://desk.test")
         key = await create_key(tokens.store, "admin")

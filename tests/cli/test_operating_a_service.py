@@ -55,3 +55,15 @@ def test_what_lives_is_shown_without_what_a_service_does_not_keep(cli: Cli) -> N
 
     assert ("1", "", []) == (shown["figures"]["sessions"], shown["source"], shown["happened"])
     assert 0 == cli("audit", "list").code
+
+
+@pytest.mark.parametrize(
+    "said", [("create", "--role", "verify"), ("list",), ("find",), ("rotate", "key_1"), ("revoke", "key_1")]
+)
+def test_what_works_on_keys_names_where_it_works(said: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody is asked: there is no such service."""
+    code = main(["keys", *said, "--store", "https://tokens.invalid", "--key-file", "/nowhere"])
+    told = capsys.readouterr().err
+
+    assert 2 == code
+    assert f"keys {said[0]} works on the store itself" in told and "/v1/keys" in told

@@ -18,7 +18,7 @@ def owners(st: SessionTokens, **given: object) -> list[str]:
     named: list[str] = []
     after: str | None = None
     while True:
-        page = st.list_owners(after=after, limit=2, **given)  # type: ignore[arg-type]  # anonymous alone
+        page = st.list_owners(after=after, limit=2, **given)  # type: ignore[arg-type]  # anonymous and newest alone
         named += [owner.owner for owner in page]
         if page.after is None:
             return named
@@ -166,6 +166,8 @@ def test_owners_are_listed_once_in_order_of_their_oldest_living_session(
     everybody = owners(st, anonymous=True)
 
     assert ["ann", "bob", "carol", "dora"] == owners(st)
+    assert ["dora", "carol", "bob", "ann"] == owners(st, newest=True)
+    assert everybody[::-1] == owners(st, anonymous=True, newest=True)
     assert 5 == len(everybody) and everybody[-1].startswith("anonymous:")
     assert 3 == next(owner.sessions for owner in st.list_owners() if owner.owner == "ann")
 

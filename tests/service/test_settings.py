@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -59,11 +62,19 @@ async def test_a_larger_body_is_taken_when_the_setting_says_so(world: World) -> 
     assert (413, 200) == (refused.status_code, taken.status_code)
 
 
+def typed(url: str, *words: str) -> dict[str, object]:
+    """Return what the command line says as JSON, in a process of its own."""
+    command = [sys.executable, "-m", "session_tokens", *words, "--store", url, "--json"]
+    said: dict[str, object] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    return said
+
+
+@pytest.mark.process
 @pytest.mark.server
-def test_a_change_in_one_process_holds_in_a_service_and_a_library_that_are_open(
+def test_a_change_in_one_process_holds_in_a_service_a_library_and_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others look every 100 ms here, and every 30 s by default."""
+    """Each of them changes one. Those that are open look every 100 ms here, and every 30 s by default."""
     monkeypatch.setenv("SESSION_TOKENS_REFRESH_INTERVAL", "0.1")
     url = f"sqlite:///{tmp_path}/store.db"
     service = RunningService(url, tmp_path / "log")
@@ -71,13 +82,16 @@ def test_a_change_in_one_process_holds_in_a_service_and_a_library_that_are_open(
         with service.http() as http, SessionTokens.open(url, sweep=False) as library:
             large = {"owner": "ann", "data": {"text": "x" * 100_000}}
             assert 413 == http.post("/v1/sessions", json=large).status_code
-            with SessionTokens.open(url, sweep=False) as other:
-                other.set_setting("idle_timeout", 77)
-                other.set_setting("max_data_bytes", 200_000)
+            typed(url, "settings", "set", "idle_timeout", "77s")
+            library.set_setting("max_data_bytes", 200_000)
+            http.put("/v1/settings/max_age", json={"value": 999}).raise_for_status()
 
             until(lambda: 77 == library.open_session("ann").session.idle_timeout)
+            until(lambda: 999 == library.open_session("ann").session.max_age)
             until(lambda: 77 == opened_by(http)["idle_timeout"])
             until(lambda: 201 == http.post("/v1/sessions", json=large).status_code)
+            opened = typed(url, "open", "ann")
+            assert (77, 999) == (opened["idle_timeout"], opened["max_age"])
     finally:
         service.stop()
 

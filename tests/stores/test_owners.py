@@ -30,19 +30,23 @@ def test_pages_name_each_owner_once(st: SessionTokens) -> None:
         st.disable_owner(name)
     st.enable_owner("gina")
     st.rename_owner("bob", "robert")
-    listed, disabled = [], []
+    ways: dict[bool, list[tuple[str, int]]] = {False: [], True: []}
+    for newest, listed in ways.items():
+        after = None
+        while True:
+            page = st.list_owners(newest=newest, after=after, limit=2)
+            listed += [(owner.owner, owner.sessions) for owner in page]
+            if (after := page.after) is None:
+                break
+    disabled: list[str] = []
     after = None
-    while True:
-        page = st.list_owners(after=after, limit=2)
-        listed += [(owner.owner, owner.sessions) for owner in page]
-        if (after := page.after) is None:
-            break
     while True:
         page = st.list_disabled_owners(after=after, limit=1)
         disabled += [owner.owner for owner in page]
         if (after := page.after) is None:
             break
 
-    assert [("ann", 3), ("carol", 1), ("dora", 1), ("robert", 1)] == sorted(listed)
+    assert [("ann", 3), ("carol", 1), ("dora", 1), ("robert", 1)] == sorted(ways[False])
+    assert ways[False] == ways[True][::-1]
     assert {"eve {☂}", "fred"} == set(disabled)
     assert "owner_renamed" == st.list_audit(kind="owner_renamed")[0]["kind"]

@@ -251,7 +251,7 @@ async def call_all_for_asyncio(st: AsyncSessionTokens) -> None:
 
 
 def operate(st: SessionTokens) -> None:
-    assert_type(st.list_owners(anonymous=True, limit=5), Page[OwnerSummary])
+    assert_type(st.list_owners(anonymous=True, newest=True, limit=5), Page[OwnerSummary])
     assert_type(st.list_disabled_owners(limit=5), Page[OwnerSummary])
     assert_type(st.rename_owner("ann", "anna"), int)
     assert_type(st.forget_owner("anna"), Forgotten)
@@ -266,7 +266,7 @@ def operate(st: SessionTokens) -> None:
 
 
 async def operate_for_asyncio(st: AsyncSessionTokens) -> None:
-    assert_type(await st.list_owners(anonymous=True, limit=5), Page[OwnerSummary])
+    assert_type(await st.list_owners(anonymous=True, newest=True, limit=5), Page[OwnerSummary])
     assert_type(await st.list_disabled_owners(limit=5), Page[OwnerSummary])
     assert_type(await st.rename_owner("ann", "anna"), int)
     assert_type(await st.forget_owner("anna"), Forgotten)

@@ -401,6 +401,8 @@ export interface ListOwners {
   disabled?: boolean;
   /** Also visitors before a log-in. */
   anonymous?: boolean;
+  /** Whose oldest session was opened last first, on each page. */
+  newest?: boolean;
   /** The next of the page before. */
   after?: string;
   /** 1 to 500. */

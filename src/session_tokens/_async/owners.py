@@ -25,24 +25,26 @@ class AsyncOwnerCommands(AsyncCore):
     """Owners as such."""
 
     async def list_owners(
-        self, *, anonymous: bool = False, after: str | None = None, limit: int = 100
+        self, *, anonymous: bool = False, newest: bool = False, after: str | None = None, limit: int = 100
     ) -> Page[OwnerSummary]:
         """Return owners who have living sessions, in order of their oldest one's opening, a page at a time.
 
         Args:
             anonymous: also those of visitors who have not logged in.
+            newest: the last of that order first; each page of one listing is asked for in the same order.
             after: the ``after`` of the page before.
             limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
                 sessions at the most, and many of them may be of the same owner.
         """
         limit = inputs.limit_of(limit)
         judged = sessions_listed if inputs.flag_of("anonymous", anonymous) else users_sessions_listed
-        rest = Scan("sessions", inputs.place_of_cursor(SESSION_ID, after), OWNERS_READ)
+        place = inputs.place_of_cursor(SESSION_ID, after)
+        rest = Scan("sessions", place, OWNERS_READ, newest=inputs.flag_of("newest", newest))
         listed: list[tuple[Session, OwnerSummary]] = []
         left_out: list[str] = []
         for _ in range(STEPS_MAX):
             now, (found,) = await self.store.read([rest])
-            listed += await self._led_by(judged(rest, found.value, now))
+            listed += await self._led_by(judged(rest, found.value, now), newest=rest.newest)
             left_out += [each.id for each in found.unreadable]
             if len(found.value) + len(found.unreadable) < rest.limit:
                 if len(listed) <= limit:
@@ -60,10 +62,10 @@ class AsyncOwnerCommands(AsyncCore):
             following = inputs.cursor_of((session.created_at, session.id))
         return Page([owner for _, owner in listed[:limit]], following, left_out)
 
-    async def _led_by(self, sessions: list[Session]) -> list[tuple[Session, OwnerSummary]]:
-        """Return the owners of whom one of these sessions is the oldest living one, with that."""
+    async def _led_by(self, sessions: list[Session], *, newest: bool) -> list[tuple[Session, OwnerSummary]]:
+        """Return the owners of whom one of these sessions is the oldest living one, with that, in their order."""
         firsts: dict[str, Session] = {}
-        for session in sessions:
+        for session in reversed(sessions) if newest else sessions:
             firsts.setdefault(session.owner, session)
         if not firsts:
             return []
@@ -81,7 +83,7 @@ class AsyncOwnerCommands(AsyncCore):
             if leads_in_lists(session, oldest, now, entry):
                 disabled_at = None if entry is None else entry.disabled_at
                 leading.append((session, OwnerSummary(owner, count, session.opened_at, disabled_at)))
-        return leading
+        return leading[::-1] if newest else leading
 
     async def list_disabled_owners(self, *, after: str | None = None, limit: int = 100) -> Page[OwnerSummary]:
         """Return owners who are disabled, a page at a time, in no order of theirs.

@@ -25,23 +25,27 @@ ENTRY_STEPS_MAX = 50
 class SyncOwnerCommands(SyncCore):
     """Owners as such."""
 
-    def list_owners(self, *, anonymous: bool = False, after: str | None = None, limit: int = 100) -> Page[OwnerSummary]:
+    def list_owners(
+        self, *, anonymous: bool = False, newest: bool = False, after: str | None = None, limit: int = 100
+    ) -> Page[OwnerSummary]:
         """Return owners who have living sessions, in order of their oldest one's opening, a page at a time.
 
         Args:
             anonymous: also those of visitors who have not logged in.
+            newest: the last of that order first; each page of one listing is asked for in the same order.
             after: the ``after`` of the page before.
             limit: 1 to 500. A page may hold less, even nothing, and name a next one: one call looks at about 1,000
                 sessions at the most, and many of them may be of the same owner.
         """
         limit = inputs.limit_of(limit)
         judged = sessions_listed if inputs.flag_of("anonymous", anonymous) else users_sessions_listed
-        rest = Scan("sessions", inputs.place_of_cursor(SESSION_ID, after), OWNERS_READ)
+        place = inputs.place_of_cursor(SESSION_ID, after)
+        rest = Scan("sessions", place, OWNERS_READ, newest=inputs.flag_of("newest", newest))
         listed: list[tuple[Session, OwnerSummary]] = []
         left_out: list[str] = []
         for _ in range(STEPS_MAX):
             now, (found,) = self.store.read_now([rest])
-            listed += self._led_by(judged(rest, found.value, now))
+            listed += self._led_by(judged(rest, found.value, now), newest=rest.newest)
             left_out += [each.id for each in found.unreadable]
             if len(found.value) + len(found.unreadable) < rest.limit:
                 if len(listed) <= limit:
@@ -59,10 +63,10 @@ class SyncOwnerCommands(SyncCore):
             following = inputs.cursor_of((session.created_at, session.id))
         return Page([owner for _, owner in listed[:limit]], following, left_out)
 
-    def _led_by(self, sessions: list[Session]) -> list[tuple[Session, OwnerSummary]]:
-        """Return the owners of whom one of these sessions is the oldest living one, with that."""
+    def _led_by(self, sessions: list[Session], *, newest: bool) -> list[tuple[Session, OwnerSummary]]:
+        """Return the owners of whom one of these sessions is the oldest living one, with that, in their order."""
         firsts: dict[str, Session] = {}
-        for session in sessions:
+        for session in reversed(sessions) if newest else sessions:
             firsts.setdefault(session.owner, session)
         if not firsts:
             return []
@@ -80,7 +84,7 @@ class SyncOwnerCommands(SyncCore):
             if leads_in_lists(session, oldest, now, entry):
                 disabled_at = None if entry is None else entry.disabled_at
                 leading.append((session, OwnerSummary(owner, count, session.opened_at, disabled_at)))
-        return leading
+        return leading[::-1] if newest else leading
 
     def list_disabled_owners(self, *, after: str | None = None, limit: int = 100) -> Page[OwnerSummary]:
         """Return owners who are disabled, a page at a time, in no order of theirs.

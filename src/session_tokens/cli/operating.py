@@ -61,6 +61,11 @@ def keys(options: Namespace) -> int:
 
     from ..stores.connect import insist_it_is_there
 
+    if is_service(options):
+        raise UsageError(
+            f"keys {options.action} works on the store itself: run it where the service runs, with --store and the URL "
+            "of its store; from elsewhere an admin key makes, lists, rotates and revokes keys over HTTP, at /v1/keys"
+        )
     if options.action != "create":
         insist_it_is_there(store_url(options))
     return asyncio.run(_keys(options))

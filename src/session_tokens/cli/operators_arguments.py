@@ -64,6 +64,7 @@ def _looking_commands(command: Command) -> None:
     owners.add_argument("--idempotency-key", metavar="KEY", help="the same again answers what was done the first time")
     owners.add_argument("--disabled", action="store_true", help="list those who are disabled")
     owners.add_argument("--anonymous", action="store_true", help="list visitors who have not logged in too")
+    owners.add_argument("--newest", action="store_true", help="list those first whose oldest session was opened last")
     owners.add_argument("--after", metavar="CURSOR", help="the next of the page before")
     owners.add_argument("--limit", type=whole_number, default=100, metavar="N", help="1 to 500")
 

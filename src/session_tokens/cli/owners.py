@@ -44,7 +44,9 @@ def _list(options: Namespace) -> int:
         if options.disabled:
             page = tokens.list_disabled_owners(after=options.after, limit=options.limit)
         else:
-            page = tokens.list_owners(anonymous=options.anonymous, after=options.after, limit=options.limit)
+            page = tokens.list_owners(
+                anonymous=options.anonymous, newest=options.newest, after=options.after, limit=options.limit
+            )
     rows: list[dict[str, Any]] = [owner._asdict() for owner in page]
     if options.json:
         print_json({"items": rows, "next": page.after, "unreadable": list(page.unreadable)})

@@ -51,6 +51,9 @@ class ListOwners(shapes.Body):
 
     disabled: Annotated[bool, Meta(description="Those who are disabled; else those with living sessions.")] = False
     anonymous: Annotated[bool, Meta(description="Also visitors before a log-in.")] | UnsetType = UNSET
+    newest: (
+        Annotated[bool, Meta(description="Whose oldest session was opened last first, on each page.")] | UnsetType
+    ) = UNSET
     after: Annotated[str, Meta(description="The next of the page before.")] | UnsetType = UNSET
     limit: Annotated[int, Meta(description="1 to 500.")] = 100
 
@@ -108,6 +111,7 @@ async def list_owners(call: Call) -> Snapshot:
     query = shapes.given(call.query)
     if query.pop("disabled"):
         query.pop("anonymous", None)
+        query.pop("newest", None)
         page = await call.tokens.list_disabled_owners(**query)
     else:
         page = await call.tokens.list_owners(**query)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from html import unescape
+from html import escape, unescape
 from urllib.parse import urlencode
 
 import httpx
@@ -12,7 +12,7 @@ import pytest
 from session_tokens.service.console.access import RECENT_S
 from session_tokens.service.console.acts import BULK_MAX
 from session_tokens.service.console.confirming import SAID
-from session_tokens.service_keys.keys import create_key
+from session_tokens.service_keys.keys import create_key, get_key
 from tests.helpers.console_desk import Desk, act, csrf_of
 
 END = "/console/sessions/end"
@@ -22,6 +22,22 @@ async def after(browser: httpx.AsyncClient, answer: httpx.Response) -> str:
     """Return the text of the page to which an act leads."""
     assert answer.status_code == 303, answer.text
     return unescape((await browser.get(answer.headers["location"])).text)
+
+
+def action_in(answer: httpx.Response) -> str:
+    """Return where the form of an act on a page leads."""
+    found = re.search(r'action="([^"]*)"[^>]*class="acts?"', answer.text)
+    assert found is not None, answer.text
+    return unescape(found[1])
+
+
+def fields_in(answer: httpx.Response) -> dict[str, str]:
+    """Return what the form of an act on a page sends along unseen."""
+    form = answer.text.partition(f'action="{escape(action_in(answer))}"')[2].partition("</form>")[0]
+    return {
+        unescape(name): unescape(value)
+        for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', form)
+    }
 
 
 def ids_in(answer: httpx.Response) -> str:
@@ -114,6 +130,55 @@ async def test_ending_many_asks_for_a_recent_proof(desk: Desk) -> None:
     assert await desk.tokens.get_session(ann.id) is not None
 
 
+async def test_what_was_asked_for_is_done_with_the_proof(desk: Desk) -> None:
+    """What was ticked, typed or narrowed to need not be said again at three in the morning."""
+    ids = [(await desk.tokens.open_session("ann/of .. the")).id for _ in range(3)]
+    browser = await desk.entered()
+    desk.clock.advance(RECENT_S + 1)
+    asked = await browser.post(END, data={"csrf": await csrf_of(browser), "id": ids})
+    again = await browser.post(action_in(asked), data={**fields_in(asked), "proof": "stk_wrong"})
+    counting = await browser.post(action_in(again), data={**fields_in(again), "proof": desk.keys["admin"].secret})
+    desk.clock.advance(RECENT_S + 1)
+    late = await browser.post(action_in(counting), data={**fields_in(counting), "typed": "3"})
+    said = await after(
+        browser, await browser.post(action_in(late), data={**fields_in(late), "proof": desk.keys["admin"].secret})
+    )
+    await desk.tokens.open_session("ann/of .. the")
+    desk.clock.advance(RECENT_S + 1)
+    owner = await act(browser, "/console/owners/ann%2Fof%20..%20the/end", typed="ann/of .. the")
+    ended = await after(
+        browser, await browser.post(action_in(owner), data={**fields_in(owner), "proof": desk.keys["admin"].secret})
+    )
+
+    assert [403, 401, 200, 403] == [each.status_code for each in (asked, again, counting, late)]
+    assert "Type 3 to end 3 sessions" in counting.text
+    assert "Ended 3 sessions." in said
+    assert "Ended 1 session of ann/of .. the." in ended
+
+
+async def test_an_act_that_fails_after_the_proof_leaves_its_visitor_in(desk: Desk) -> None:
+    session = await desk.tokens.open_session("ann")
+    browser = await desk.entered()
+    desk.clock.advance(RECENT_S + 1)
+    proof = desk.keys["admin"].secret
+    refused = await act(browser, "/console/owners/anonymous:x/forget", typed="anonymous:x", proof=proof)
+
+    assert refused.status_code == 422
+    assert (await act(browser, f"/console/sessions/{session.id}/end")).status_code == 303
+
+
+async def test_what_is_not_done_leads_back(desk: Desk) -> None:
+    spare = await create_key(desk.tokens.store, "verify")
+    browser = await desk.entered()
+    for path, back in (
+        (END, "/console/sessions"),
+        ("/console/owners/ann/end", "/console/owners/ann"),
+        (f"/console/keys/{spare.key.id}/revoke", "/console/keys"),
+    ):
+        answer = await browser.post(path, data={"csrf": "stale"})
+        assert answer.status_code == 403 and f'href="{back}"' in answer.text, path
+
+
 async def test_each_act_says_what_happened_and_to_how_many(desk: Desk) -> None:
     sessions = [await desk.tokens.open_session("ann", detachable=True) for _ in range(3)]
     token = await desk.tokens.issue_token(sessions[0].id, 1)
@@ -133,10 +198,27 @@ async def test_each_act_says_what_happened_and_to_how_many(desk: Desk) -> None:
         ("/console/owners/ann/enable", {}, "Enabled ann"),
         ("/console/owners/ann/enable", {}, "ann was not disabled."),
         ("/console/owners/ann/forget", {"typed": "ann"}, "Forgotten: they are "),
-        (f"/console/keys/{spare.key.id}/revoke", {}, f"Revoked the key {spare.key.id}"),
+        (f"/console/keys/{spare.key.id}/revoke", {"confirmed": "yes"}, f"Revoked the key {spare.key.id}"),
+        (f"/console/keys/{spare.key.id}/revoke", {"confirmed": "yes"}, "Nothing was done: there is no key of that id."),
+        (f"/console/keys/{spare.key.id}/revoke", {}, "Nothing was done: there is no key of that id."),
     ):
         location = (await act(browser, path, **fields)).headers["location"]
         assert words in unescape((await browser.get(location)).text), path
+
+
+async def test_a_key_is_revoked_when_it_was_said_whose_it_is(desk: Desk) -> None:
+    """One wrong tap on a list must not shut a program out."""
+    spare = await create_key(desk.tokens.store, "verify", label="the shop")
+    browser = await desk.entered()
+    path = f"/console/keys/{spare.key.id}/revoke"
+    asked = await act(browser, path)
+    kept = await get_key(desk.tokens.store, spare.key.id)
+    said = await after(browser, await act(browser, path, confirmed="yes"))
+
+    assert asked.status_code == 200 and "the shop" in asked.text and "Revoke this key" in asked.text
+    assert kept is not None
+    assert f"Revoked the key {spare.key.id}" in said
+    assert await get_key(desk.tokens.store, spare.key.id) is None
 
 
 async def test_forgetting_an_owner_is_for_admins_who_type_the_name(desk: Desk) -> None:

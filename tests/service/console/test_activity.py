@@ -8,6 +8,8 @@ from pathlib import Path
 
 from session_tokens import AsyncSessionTokens
 from session_tokens.audit.log import Audit
+from session_tokens.events import KINDS
+from session_tokens.service.console.activity import WORDS
 from session_tokens.testing import ManualClock
 from tests.helpers.console_desk import Desk
 
@@ -77,3 +79,28 @@ async def test_times_are_written_as_the_browser_asks(desk: Desk) -> None:
     assert re.search(r"<time[^>]*>0 s ago</time>", ago)
     assert re.search(r"<time[^>]*>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC</time>", exact)
     assert '<option value="utc" selected>' in exact
+
+
+async def test_what_this_process_saw_of_an_owner_names_them_no_more_when_they_are_forgotten(desk: Desk) -> None:
+    session = await desk.tokens.open_session("ann of the attic")
+    token = await desk.tokens.issue_token(session.id, 1, transferable=True)
+    await desk.tokens.transfer_token(token.id, giver="ann of the attic", receiver="bob")
+    await desk.tokens.disable_owner("ann of the attic")
+    browser = await desk.entered()
+    before = (await browser.get("/console")).text
+    pseudonym = (await desk.tokens.forget_owner("ann of the attic")).pseudonym
+    pages = ["/console", f"/console/sessions/{session.id}", f"/console/tokens/{token.id}", "/console/owners/bob"]
+    after = [(await browser.get(path)).text for path in pages]
+    nobody = await browser.get("/console/owners/ann%20of%20the%20attic")
+    await desk.tokens.open_session("ann of the attic")
+    anew = (await browser.get("/console")).text
+
+    assert "ann of the attic" in before
+    assert [] == [path for path, text in zip(pages, after, strict=True) if "ann of the attic" in text]
+    assert pseudonym in after[0] and "owner forgotten" in after[0]
+    assert 404 == nobody.status_code and "Nothing is known under that." in nobody.text
+    assert "ann of the attic" in anew
+
+
+def test_every_kind_of_event_has_its_words() -> None:
+    assert set(KINDS) == set(WORDS)

@@ -10,9 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
+from session_tokens import AsyncSessionTokens
+from session_tokens.audit.log import Audit
 from session_tokens.contract.queries import Query
 from session_tokens.crypto.minting import SESSION_ID, TOKEN_ID, new_id
 from session_tokens.service.console.lists import LOOKED_AT, SHOWN
+from session_tokens.testing import ManualClock
 from tests.helpers.console_desk import Desk
 
 FEW, MANY = LOOKED_AT + 100, 2 * LOOKED_AT + 100
@@ -20,7 +23,8 @@ PATHS = [
     "/console", "/console/overview", "/console/sessions", "/console/sessions?sort=oldest",
     "/console/sessions?sort=ends", "/console/sessions?q=nobody", "/console/sessions?state=detached",
     "/console/sessions?who=visitors", "/console/tokens", "/console/tokens?q=nobody", "/console/market",
-    "/console/unassigned", "/console/owners", "/console/owners?which=disabled", "/console/owners/owner%201",
+    "/console/unassigned", "/console/owners", "/console/owners?sort=oldest", "/console/owners?sort=sessions",
+    "/console/owners?q=nobody", "/console/owners?which=disabled", "/console/owners/owner%201",
     "/console/find?q=nobody", "/console/audit",
 ]  # fmt: skip
 
@@ -110,6 +114,63 @@ async def test_the_consoles_own_sessions_are_listed_when_asked_for_and_in_no_fig
     assert "<strong>0</strong><span>Sessions alive</span>" in overview
     assert own.id not in overview and "opened <b>0</b>" in overview
     assert "console:" not in await text_of(browser, "/console/owners")
+
+
+def owners_on(text: str) -> list[str]:
+    """Return who is in a list of owners, in its order."""
+    return re.findall(r'data-label="Owner"><div><a href="[^"]*">([^<]*)</a>', text)
+
+
+async def test_owners_are_listed_the_newest_first_both_ways_and_sorted(desk: Desk) -> None:
+    count = 2 * SHOWN + 7
+    await opened(desk, count)
+    for number in range(count):  # their oldest session is what counts
+        desk.clock.advance(ms=1)
+        for _ in range(3 if number == 30 else 1):
+            await desk.tokens.open_session(f"owner {number}")
+    names = [f"owner {number}" for number in range(count - 1, -1, -1)]
+    browser = await desk.entered("operator")
+    pages = [await text_of(browser, "/console/owners")]
+    while (way := link_on(pages[-1], "next-page")) is not None:
+        pages.append(await text_of(browser, way))
+    back = await text_of(browser, link_on(pages[-1], "previous-page") or "")
+    front = await text_of(browser, link_on(back, "previous-page") or "")
+    narrowed = owners_on(await text_of(browser, "/console/owners?q=OWNER+10&sort=oldest"))
+    by_name = owners_on(await text_of(browser, "/console/owners?sort=name"))
+
+    assert names == [name for page in pages for name in owners_on(page)]
+    assert [owners_on(back), owners_on(front)] == [owners_on(pages[-2]), owners_on(pages[0])]
+    assert link_on(pages[0], "previous-page") is None and link_on(front, "previous-page") is None
+    assert "1–50 of 107<" in pages[0] and "101–107 of 107<" in pages[2]
+    assert ["owner 10", "owner 100"] == narrowed[:2] and 8 == len(narrowed)
+    assert owners_on(await text_of(browser, "/console/owners?sort=oldest")) == names[::-1][:SHOWN]
+    assert "owner 30" == owners_on(await text_of(browser, "/console/owners?sort=sessions"))[0]
+    assert sorted(names)[:SHOWN] == by_name
+
+
+async def test_disabled_owners_beyond_the_first_page_are_reached_and_left(desk: Desk) -> None:
+    for number in range(SHOWN + 3):
+        await desk.tokens.disable_owner(f"owner {number}")
+    browser = await desk.entered("operator")
+    first = await text_of(browser, "/console/owners?which=disabled")
+    second = await text_of(browser, link_on(first, "next-page") or "")
+    again = await text_of(browser, link_on(second, "previous-page") or "")
+
+    assert SHOWN + 3 == len({*owners_on(first), *owners_on(second)})
+    assert owners_on(again) == owners_on(first)
+
+
+async def test_the_audit_log_is_left_for_its_newest_entries() -> None:
+    clock = ManualClock()
+    async with await AsyncSessionTokens.open("memory://", clock=clock, sweep=False, audit=Audit()) as tokens:
+        desk = Desk(tokens, clock)
+        await opened(desk, SHOWN + 3)
+        browser = await desk.entered()
+        first = await text_of(browser, "/console/audit")
+        second = await text_of(browser, link_on(first, "next-page") or "")
+
+        assert link_on(first, "previous-page") is None
+        assert "/console/audit" == link_on(second, "previous-page")
 
 
 async def test_finding_takes_any_part_of_what_somebody_knows(desk: Desk) -> None:

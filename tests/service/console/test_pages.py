@@ -263,15 +263,19 @@ async def test_destructive_acts_ask_for_a_recent_proof(desk: Desk) -> None:
     browser = await desk.entered()
     desk.clock.advance(RECENT_S + 1)
     asked = await act(browser, f"/console/sessions/{made['session'].id}/end")
-    wrong = await act(browser, "/console/prove", secret="stk_wrong", back="/console")
-    proven = await act(browser, "/console/prove", secret=desk.keys["admin"].secret, back="//evil.test/console/")
-    done = await act(browser, f"/console/sessions/{made['session'].id}/end")
+    wrong = await act(browser, f"/console/sessions/{made['session'].id}/end", proof="stk_wrong")
+    kept = await desk.tokens.get_session(made["session"].id)
+    old = browser.cookies[COOKIE.name]
+    done = await act(browser, f"/console/sessions/{made['session'].id}/end", proof=desk.keys["admin"].secret)
+    after = await act(browser, f"/console/sessions/{made['other'].id}/end")
 
     assert asked.status_code == 403 and "Prove your key" in asked.text
-    assert wrong.status_code == 401
-    assert proven.headers["location"] == "/console"
+    assert wrong.status_code == 401 and "That is not the secret of your key." in wrong.text
+    assert kept is not None
     assert done.status_code == 303
     assert await desk.tokens.get_session(made["session"].id) is None
+    assert browser.cookies[COOKIE.name] != old and await desk.tokens.verify_session(old) is None
+    assert after.status_code == 303  # it is proved for what comes next
 
 
 async def test_a_console_session_ends_when_idle_and_with_its_key(desk: Desk) -> None:

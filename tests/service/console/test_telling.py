@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from session_tokens.service.callers import FAILURES_PER_MINUTE_MAX
-from session_tokens.service.console.access import COOKIE
+from session_tokens.service.console.access import COOKIE, RECENT_S
 from session_tokens.service_keys.keys import create_key
 from tests.helpers.console_desk import Desk
 
@@ -57,7 +57,7 @@ async def test_what_is_done_is_told_and_counted(desk: Desk, caplog: pytest.LogCa
         ("owners/bob/disable", {"typed": "bob"}),
         ("owners/bob/disable", {"typed": "somebody else"}),
         ("owners/bob/enable", {}),
-        (f"keys/{spare.key.id}/revoke", {}),
+        (f"keys/{spare.key.id}/revoke", {"confirmed": "yes"}),
         ("leave", {}),
     ):
         answer = await browser.post(f"/console/{path}", data={"csrf": csrf, **more})
@@ -122,13 +122,16 @@ async def test_what_is_refused_is_told_and_counted(desk: Desk, caplog: pytest.Lo
 async def test_proving_a_key_is_throttled(desk: Desk) -> None:
     """A right secret goes through all the same: nobody locks an operator out by failing in their name."""
     browser = await desk.entered("admin")
+    session = await desk.tokens.open_session("ann")
+    end = f"/console/sessions/{session.id}/end"
+    desk.clock.advance(RECENT_S + 1)
     csrf = await csrf_of(browser)
     answers = [
-        await browser.post("/console/prove", data={"csrf": csrf, "secret": f"wrong {number}"})
+        await browser.post(end, data={"csrf": csrf, "proof": f"wrong {number}"})
         for number in range(FAILURES_PER_MINUTE_MAX + 5)
     ]
     at_the_entrance = await browser.post("/console/enter", data={"secret": "wrong"})
-    right = await browser.post("/console/prove", data={"csrf": csrf, "secret": desk.keys["admin"].secret})
+    right = await browser.post(end, data={"csrf": csrf, "proof": desk.keys["admin"].secret})
 
     assert [answer.status_code for answer in answers] == [401] * FAILURES_PER_MINUTE_MAX + [429] * 5
     assert int(answers[-1].headers["retry-after"]) >= 1

@@ -92,7 +92,7 @@ class Access:
             return None
         self._uses.saw(key.id)
         acting.set(Act(key.id, None))
-        return Visitor(session, key, sha256(b"console csrf" + secret.encode()).hexdigest())
+        return Visitor(session, key, csrf_of(secret))
 
     def source_of(self, request: Request) -> str:
         """Return the address that a request comes from."""
@@ -134,16 +134,22 @@ class Access:
         session = await self.sessions.verify_session(secret, touch=touch) if secret else None
         return session if session is not None and is_console(session) else None
 
-    async def prove_again(self, visitor: Visitor, key_secret: str) -> str | None:
-        """Return a new secret for the session of a visitor who proved their key again; ``None`` if they did not."""
+    async def prove_again(self, visitor: Visitor, key_secret: str) -> tuple[Visitor, str] | None:
+        """Give the session of a visitor who proves their key again a new secret; ``None`` if they do not."""
         key = await authenticate(self.store, key_secret.strip(), visitor.key.id)
         if key is None:
             return None
-        return (await self.sessions.rotate_session(visitor.session.id, authenticated=True)).secret
+        issued = await self.sessions.rotate_session(visitor.session.id, authenticated=True)
+        return Visitor(issued.session, key, csrf_of(issued.secret)), issued.secret
 
     async def leave(self, visitor: Visitor) -> None:
         """End a visitor's session."""
         await self.sessions.destroy_session(visitor.session.id)
+
+
+def csrf_of(secret: str) -> str:
+    """Return the CSRF token that goes with the secret of a console session."""
+    return sha256(b"console csrf" + secret.encode()).hexdigest()
 
 
 def is_same_site(request: Request) -> bool:

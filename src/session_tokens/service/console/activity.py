@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from ..._async.api import AsyncSessionTokens
 from ...audit.reader import AuditFilter, read, searched
-from ...events import SESSION_ENDED, Event
+from ...events import OWNER_FORGOTTEN, SESSION_ENDED, SESSION_OPENED, Event
 from ..reserved import is_console_owner
+from .forgotten import ForgottenNames
 
 MINUTES = 60
 SUBJECTS_MAX = 5_000
@@ -34,7 +35,7 @@ WORDS = {
     "session_opened": "opened", "session_rotated": "new secret", "session_detached": "detached",
     "session_attached": "attached", "session_changed": "changed", "session_ended": "ended",
     "owner_disabled": "disabled", "owner_enabled": "enabled",
-    "owner_renamed": "renamed", "token_issued": "issued", "token_changed": "changed",
+    "owner_renamed": "renamed", "owner_forgotten": "forgotten", "token_issued": "issued", "token_changed": "changed",
     "token_transferred": "transferred", "token_claimed": "claimed", "token_reissued": "new secret",
     "token_offered": "offered", "token_withdrawn": "withdrawn", "token_ended": "ended", "key_created": "key made",
     "key_rotated": "key rotated", "key_revoked": "key revoked", "webhook_added": "webhook added",
@@ -113,6 +114,7 @@ class Activity:
 
     def __init__(self, tokens: AsyncSessionTokens) -> None:
         self._tokens = tokens
+        self._names = ForgottenNames(tokens.store.keyring)
         self._minutes: dict[int, Counter[str]] = {}
         self._subjects: Timelines = OrderedDict()
         self._owners: Timelines = OrderedDict()
@@ -144,13 +146,41 @@ class Activity:
             self._count(of_entry(entry))
 
     def _note(self, event: Event) -> None:
-        happening = of_event(event)
+        if event.kind == OWNER_FORGOTTEN:
+            self._names.note(event)
+            self._forget()
+        elif event.kind == SESSION_OPENED:
+            self._names.begins_anew(event.owner)
+        happening = self._shown(of_event(event))
         self._count(happening)
         if not happening.is_ours:
             self.recent.append(happening)
         _remember(self._subjects, event.subject_id, happening)
-        for owner in {event.owner, event.previous_owner}:
+        for owner in {happening.owner, happening.previous_owner}:
             _remember(self._owners, owner, happening)
+
+    def _shown(self, happening: Happening) -> Happening:
+        """Return a happening that names nobody who was forgotten."""
+        owner, previous = self._names.shown(happening.owner), self._names.shown(happening.previous_owner)
+        if (owner, previous) == (happening.owner, happening.previous_owner):
+            return happening
+        named = {happening.owner: owner, happening.previous_owner: previous}
+        subject = named.get(happening.subject_id) or happening.subject_id
+        return happening._replace(subject_id=subject, owner=owner, previous_owner=previous)
+
+    def _forget(self) -> None:
+        """Put the pseudonym of who was forgotten in the place of their name in all that this process saw."""
+        kept = (self.recent, *self._subjects.values(), *self._owners.values())
+        named = {name for each in kept for happening in each for name in (happening.owner, happening.previous_owner)}
+        gone = {name for name in named if name is not None and self._names.shown(name) != name}
+        for each in kept:
+            if any(happening.owner in gone or happening.previous_owner in gone for happening in each):
+                shown = [self._shown(happening) for happening in each]
+                each.clear()
+                each.extend(shown)
+        for name in gone & self._owners.keys():
+            self._owners[self._names.shown(name) or ""] = self._owners.pop(name)
+            self._subjects.pop(name, None)
 
     def _count(self, happening: Happening) -> None:
         if happening.is_ours:

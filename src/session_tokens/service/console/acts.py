@@ -10,10 +10,11 @@ from starlette.responses import Response
 
 from ...crypto.minting import SESSION_ID, is_id
 from ...errors import SessionTokensError, StoreError
-from ...service_keys.keys import revoke_key
+from ...service_keys.keys import get_key, revoke_key
 from ..reserved import refuse_to_disable
-from . import sessions
+from . import operating, sessions
 from .confirming import done
+from .entrance import asked_for
 from .explaining import answer
 from .html import h
 from .lists import looked_through
@@ -64,7 +65,7 @@ async def end_many(view: View, fields: Fields) -> Response:
     """End sessions that were ticked, or all that match; first say which, and have their number typed."""
     if "typed" not in fields:
         return _asked_first(view, await _chosen(view, fields))
-    ids = [id for id in fields.get("ids", "").split() if is_id(SESSION_ID, id)][:BULK_MAX]
+    ids = _ids_in(fields.get("ids", ""))
     if not ids or fields["typed"].strip() != str(len(ids)):
         return said(view, 422, f"The number was not typed as it is: {len(ids)}. Nothing was done.")
     ended = 0
@@ -81,9 +82,14 @@ async def end_many(view: View, fields: Fields) -> Response:
     return done(sessions.PATH, view.visitor, words, is_done=bool(ended))
 
 
+def _ids_in(text: str) -> list[str]:
+    """Return the ids of sessions that stand in a field, each once."""
+    return [id for id in dict.fromkeys(text.split()) if is_id(SESSION_ID, id)][:BULK_MAX]
+
+
 async def _chosen(view: View, fields: Fields) -> list[str]:
     if "matching" not in fields:
-        return [id for id in dict.fromkeys(fields.get("id", "").split()) if is_id(SESSION_ID, id)][:BULK_MAX]
+        return _ids_in(fields.get("id", ""))
     try:
         given = QueryParams(parse_qsl(fields["matching"], max_num_fields=8))
     except ValueError:  # no list is narrowed by as many
@@ -170,15 +176,23 @@ def _not_typed(view: View) -> Response:
 
 # --- keys ---
 
+NO_KEY = "Nothing was done: there is no key of that id."
+
 
 async def revoke(view: View, fields: Fields) -> Response:
-    """Revoke a service key."""
+    """Revoke a service key; first say whose it is, and have that confirmed."""
     id = view.request.path_params["id"]
-    await revoke_key(view.tokens.store, id, audit=view.tokens.audit)
-    return done("/console/keys", view.visitor, f"Revoked the key {id}: nothing answers to it any more.")
+    if "confirmed" not in fields:
+        key = await get_key(view.tokens.store, id)
+        if key is not None:
+            return answer(view, "Revoke a key?", await operating.asked_before_revoking(view, key), 200)
+    was_there = await revoke_key(view.tokens.store, id, audit=view.tokens.audit)
+    words = f"Revoked the key {id}: nothing answers to it any more." if was_there else NO_KEY
+    return done(operating.KEYS, view.visitor, words, is_done=was_there)
 
 
 def said(view: View, status: int, words: str) -> Response:
     """Return a page that says why something is not done."""
-    inside = h("div", h("h1", "Not done"), h("p", words, class_="notice bad", role="alert"))
+    way = h("p", button_link("Back", asked_for(view.request), quiet=True)) if view.request.method == "POST" else None
+    inside = h("div", h("h1", "Not done"), h("p", words, class_="notice bad", role="alert"), way)
     return answer(view, "Not done", inside, status)

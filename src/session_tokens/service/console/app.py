@@ -14,9 +14,9 @@ from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...web.addresses import Network
 from ..app import HSTS
 from . import acts, explaining, exporting, operating, owners, sessions, telling, tokens
-from .access import Access, Visitor, has_token, is_same_site
+from .access import Access, Visitor, has_token, is_same_site, set_cookie
 from .activity import Activity
-from .entrance import Entrance
+from .entrance import PROOF, Entrance, asked_for
 from .finding import find
 from .forms import fields_of, static_files
 from .html import Child, h
@@ -109,7 +109,6 @@ class Console:
         return {
             "/enter": self._enter,
             "/leave": act("read_sessions", self.entrance.leave),
-            "/prove": act("read_sessions", self.entrance.prove),
             "/sessions/end": act("end_session", acts.end_many, destructive=True),
             "/sessions/{id}/end": act("end_session", acts.end_session, destructive=True),
             "/sessions/{id}/detach": act("detach_session", acts.detach),
@@ -170,14 +169,27 @@ class Console:
         if not visitor.may(act):
             return telling.ROLE_REFUSED, acts.said(view, 403, "Your role may not do this.")
         if destructive and not visitor.is_recent:
-            return telling.PROOF_ASKED, self.entrance.prove_first(request, visitor)
-        response = await work(view, fields)
+            if PROOF not in fields:
+                return telling.PROOF_ASKED, self.entrance.prove_first(view, fields)
+            proven = await self.entrance.proven(view, fields)
+            response = proven if isinstance(proven, Response) else await self._with_proof(*proven, work, fields)
+        else:
+            response = await work(view, fields)
         if response.status_code == 200:
             return telling.ASKED_FIRST, response
         if response.status_code < 400:
             return telling.DONE, response
         outcomes = {401: telling.KEY_REFUSED, 429: telling.THROTTLED, 503: telling.FAILED}
         return outcomes.get(response.status_code, telling.NOT_DONE), response
+
+    async def _with_proof(self, view: View, secret: str, work: FormHandler, fields: dict[str, str]) -> Response:
+        """Do what a visitor who proved their key again asks for; however it goes, they get their new secret."""
+        try:
+            response = await work(view, fields)
+        except SessionTokensError as error:
+            response = self._failed(view.request, error)
+        set_cookie(response, secret)
+        return response
 
     def _view(self, request: Request, visitor: Visitor) -> View:
         now_ms = self.tokens.store.clock.now()
@@ -189,7 +201,7 @@ class Console:
             "main",
             h("h1", "Not done"),
             h("p", str(error), class_="notice bad"),
-            h("a", "Back", href="/console"),
+            h("a", "Back", href=asked_for(request) if request.method == "POST" else "/console"),
             class_="page",
         )
         return HTMLResponse(document("Not done", inside, look=look_of(request)), status)

@@ -10,14 +10,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from ...errors import SessionTokensError
 from ..callers import Throttle
 from . import telling
-from .access import Access, Visitor, drop_cookie, is_same_site, set_cookie
+from .access import Access, drop_cookie, is_same_site, set_cookie
 from .forms import fields_of
 from .html import h
 from .layout import document
-from .pieces import card, form, hidden
+from .pieces import button_link, card, form, hidden
 from .telling import tell
 from .view import View, look_of
 
+PROOF = "proof"
+"""The field in which a key is proved again."""
 BACK_MAX = 2_000
 """Characters of an address that is kept through a log-in."""
 
@@ -33,12 +35,20 @@ def way_back(given: str) -> str:
     return "/console" if climbs or "//" in path or "\\" in given or "#" in given else given
 
 
+def act_of(request: Request) -> str:
+    """Return the address of an act as it was sent."""
+    raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
+    path, query = raw.decode("latin-1").partition("?")[0], request.scope["query_string"].decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
 def asked_for(request: Request) -> str:
     """Return the address that a request asks for, to be gone on with after a log-in."""
-    raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
-    path = raw.decode("latin-1").partition("?")[0]
+    path = act_of(request).partition("?")[0]
     if request.method == "POST":  # of an act, whose page is the one above
         path = path.rpartition("/")[0]
+        if path.startswith("/console/keys/"):  # none has a page of its own
+            path = "/console/keys"
     query = request.scope["query_string"].decode("latin-1")
     return way_back(f"{path}?{query}" if query else path)
 
@@ -126,35 +136,38 @@ class Entrance:
         response.headers["Clear-Site-Data"] = '"cache", "storage"'
         return response
 
-    def prove_first(self, request: Request, visitor: Visitor) -> Response:
-        """Return the page that asks for the key again."""
-        field = h("input", type="password", name="secret", required=True, autocomplete="off", autofocus=True)
-        proving = form(
-            "/console/prove",
-            visitor,
-            hidden("back", asked_for(request)),
-            h("label", "Secret of your service key", field),
-            h("button", "Go on"),
-            class_="act",
-        )
-        said = h(
-            "p", "You entered more than five minutes ago. Prove your key again, then repeat what you wanted to do."
-        )
-        inside = h("div", h("h1", "Prove your key"), card("For this act", said, proving))
-        page = document("Prove your key", inside, look=look_of(request), visitor=visitor, path=request.url.path)
-        return HTMLResponse(page, 403)
+    def prove_first(
+        self, view: View, fields: dict[str, str], *, words: str | None = None, status: int = 403
+    ) -> Response:
+        """Return the page that asks for the key again, and goes on with the act when it is given.
 
-    async def prove(self, view: View, fields: dict[str, str]) -> Response:
-        """Take the key of a visitor who proves it again."""
-        secret = await self._access.prove_again(view.visitor, fields.get("secret", ""))
-        if secret is None:
-            wait_s = self._failures.failed(self._access.source_of(view.request), time.monotonic())
-            if wait_s:
-                return self._waiting(view.request, wait_s)
-            inside = h("div", h("h1", "Not done"), h("p", "That is not the secret of your key.", class_="notice bad"))
-            path = view.request.url.path
-            page = document("Not done", inside, look=look_of(view.request), visitor=view.visitor, path=path)
-            return HTMLResponse(page, 401)
-        response = RedirectResponse(way_back(fields.get("back", "")), 303)
-        set_cookie(response, secret)
-        return response
+        Args:
+            view: of who asks for the act.
+            fields: of its form, which are sent once more with the proof.
+            words: why it is asked for again.
+            status: of the answer.
+        """
+        request, visitor = view.request, view.visitor
+        field = h("input", type="password", name=PROOF, required=True, autocomplete="off", autofocus=True)
+        kept = [hidden(name, value) for name, value in fields.items() if name != "csrf"]
+        # As it was sent: an owner in it may hold a slash.
+        proving = form(
+            act_of(request), visitor, kept, h("label", "Secret of your service key", field),
+            h("button", "Prove it and go on"), button_link("Do nothing", asked_for(request), quiet=True), class_="act",
+        )  # fmt: skip
+        said = h("p", "You entered more than five minutes ago. Prove your key again; what you asked for is done then.")
+        wrong = None if words is None else h("p", words, class_="notice bad", role="alert")
+        inside = h("div", h("h1", "Prove your key"), wrong, card("For this act", said, proving))
+        page = document("Prove your key", inside, look=look_of(request), visitor=visitor, path=request.url.path)
+        return HTMLResponse(page, status)
+
+    async def proven(self, view: View, fields: dict[str, str]) -> tuple[View, str] | Response:
+        """Take the key that a visitor proves again with an act; return them and their new secret, or why not."""
+        proved = await self._access.prove_again(view.visitor, fields.pop(PROOF))
+        if proved is not None:
+            visitor, secret = proved
+            return view._replace(visitor=visitor), secret
+        wait_s = self._failures.failed(self._access.source_of(view.request), time.monotonic())
+        if wait_s:
+            return self._waiting(view.request, wait_s)
+        return self.prove_first(view, fields, words="That is not the secret of your key.", status=401)

@@ -10,8 +10,9 @@ from typing import Any
 
 from starlette.responses import Response
 
+from ...records import OwnerSummary, Page
 from . import operating, owners, sessions, tokens
-from .lists import EXPORTED_MAX, OLDEST, looked_through
+from .lists import EXPORTED_MAX, OLDEST, Call, looked_through
 from .view import View
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0", "＝", "＋", "－", "＠")  # noqa: RUF001  # spreadsheets take wide ones too
@@ -75,15 +76,24 @@ async def export_tokens(view: View, kind: str, which: str) -> Response:
 
 async def export_owners(view: View, kind: str) -> Response:
     """Return the owners of a list."""
-    query, rows = owners.query_of(view), list[dict[str, Any]]()
-    after: str | None = None
-    for _ in range(EXPORTED_MAX // 500):
-        page = await owners.page_of(view, query, after, 500)
-        rows += [each._asdict() for each in page]
-        after = page.after
-        if after is None:
-            break
-    return answered("owners", rows, kind, is_whole=after is None)
+    query = owners.query_of(view)
+    call: Call[OwnerSummary] = view.tokens.list_owners
+    if query["which"] == "disabled":
+        call = _in_one_order(view.tokens.list_disabled_owners)
+    newest = query["sort"] != OLDEST
+    window = await looked_through(call, owners.takes_of(query), after=None, newest=newest, most=EXPORTED_MAX)
+    order = owners.sorted_by(query["sort"])
+    items = sorted(window.items, key=order) if order is not None else window.items
+    return answered("owners", [each._asdict() for each in items], kind, is_whole=window.rest is None)
+
+
+def _in_one_order(call: Call[OwnerSummary]) -> Call[OwnerSummary]:
+    """Return a list that goes one way alone, whichever is asked for."""
+
+    async def read(*, after: str | None, newest: bool, limit: int) -> Page[OwnerSummary]:
+        return await call(after=after, limit=limit)
+
+    return read
 
 
 async def export_audit(view: View, kind: str) -> Response:

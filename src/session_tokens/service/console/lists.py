@@ -59,6 +59,7 @@ async def looked_through(
     newest: bool,
     most: int = LOOKED_AT,
     enough: int | None = None,
+    at_once: int = READ,
 ) -> Window[R]:
     """Look through a list from a place on.
 
@@ -69,12 +70,13 @@ async def looked_through(
         newest: in which order.
         most: how many records to look at.
         enough: after how many that match to stop.
+        at_once: how many records one read asks for.
     """
     items: list[R] = []
     unreadable: dict[str, None] = {}
     looked_at, rest = 0, after
-    for _ in range(-(-most // READ)):
-        page = await call(after=rest, newest=newest, limit=READ)
+    for _ in range(-(-most // at_once)):
+        page = await call(after=rest, newest=newest, limit=at_once)
         items += [item for item in page.items if takes(item)]
         unreadable.update(dict.fromkeys(page.unreadable))
         looked_at, rest = looked_at + len(page.items), page.after
@@ -106,6 +108,10 @@ class Cut(NamedTuple):
     unreadable: Sequence[str]
 
 
+async def _place_of(item: Any) -> str:
+    return cursor_of((item.created_at, item.id))
+
+
 async def cut(
     view: View,
     path: str,
@@ -114,6 +120,10 @@ async def cut(
     takes: Callable[[Any], bool],
     sorted_by: Callable[[Any], Any] | None,
     things: str,
+    *,
+    place_of: Callable[[Any], Awaitable[str]] = _place_of,
+    most: int = LOOKED_AT,
+    at_once: int = READ,
 ) -> Cut:
     """Read a list as an address asks for it, and cut out the page that is shown.
 
@@ -125,32 +135,38 @@ async def cut(
         takes: whether something matches.
         sorted_by: the order within what was read, where it is not that of the list.
         things: what they are called.
+        place_of: answers the place of something in the list.
+        most: how many records are read at the most.
+        at_once: how many records one read asks for; where it is less than usual, no more are read than are shown.
     """
     is_newest = query.get("sort", "") != OLDEST
     first = max(1, _number(view.given("from")))
     if sorted_by is not None:
-        window = await looked_through(call, takes, after=None, newest=True)
+        window = await looked_through(call, takes, after=None, newest=True, most=most, at_once=at_once)
         return _cut_sorted(path, query, window, sorted_by, first, things)
     before, after = view.given("before") or None, view.given("after") or None
     is_back = before is not None
-    window = await looked_through(call, takes, after=before or after, newest=is_newest is not is_back)
+    window = await looked_through(
+        call, takes, after=before or after, newest=is_newest is not is_back,
+        most=most, enough=None if at_once == READ else SHOWN + 1, at_once=at_once,
+    )  # fmt: skip
     items, more = window.items[:SHOWN], len(window.items) > SHOWN
     if is_back:
         items.reverse()
         at_begin = not more and window.rest is None
         first = 1 if at_begin else max(1, first - len(items))
-        preceding = None if at_begin else cursor_of(_place(items[0])) if items else window.rest
-        following = cursor_of(_place(items[-1])) if items else before
+        preceding = None if at_begin else await place_of(items[0]) if items else window.rest
+        following = await place_of(items[-1]) if items else before
         return Cut(
             items, first, first - 1 + len(items), False,
             address(path, **query, before=preceding, from_=first) if preceding else None,
             address(path, **query, after=following, from_=first + len(items)),
             "", window.unreadable,
         )  # fmt: skip
-    following = cursor_of(_place(items[-1])) if more else window.rest
+    following = await place_of(items[-1]) if more else window.rest
     preceding = None
     if after is not None:
-        preceding = cursor_of(_place(items[0])) if items else after
+        preceding = await place_of(items[0]) if items else after
     return Cut(
         items, first, first - 1 + len(window.items), window.rest is None,
         address(path, **query, before=preceding, from_=first) if preceding else None,
@@ -179,10 +195,6 @@ def _looked(window: Window[Any], is_newest: bool, things: str) -> str:
     at_ms = int(window.rest.partition(".")[0])
     back = "back to" if is_newest else "up to"
     return f"Looked through {window.looked_at:,} {things}, {back} {exact(at_ms)}."
-
-
-def _place(item: Any) -> tuple[int, str]:
-    return item.created_at, item.id
 
 
 def _number(text: str) -> int:

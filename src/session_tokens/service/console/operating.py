@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...audit.reader import AuditFilter, AuditPage, read, searched
 from ...events import KINDS
+from ...records import ServiceKey
 from ...service_keys.keys import list_keys
 from ...service_keys.last_use import last_used
 from ...service_keys.networks import networks_of
@@ -12,10 +13,25 @@ from .addresses import address
 from .explaining import is_any_id
 from .html import Child, h
 from .lists import SHOWN, exports
-from .pieces import button_link, card, copy, counted, form, id_link, instant, owner_link, picked, table, typed
+from .pieces import (
+    button_link,
+    card,
+    copy,
+    counted,
+    facts,
+    form,
+    hidden,
+    id_link,
+    instant,
+    moment,
+    owner_link,
+    picked,
+    table,
+    typed,
+)
 from .view import View
 
-AUDIT = "/console/audit"
+AUDIT, KEYS = "/console/audit", "/console/keys"
 
 
 async def keys_page(view: View) -> Child:
@@ -28,7 +44,7 @@ async def keys_page(view: View) -> Child:
         if key.id == view.visitor.key.id:
             act = h("span", "yours", class_="muted")
         elif view.visitor.may("manage_keys"):
-            act = form(f"/console/keys/{key.id}/revoke", view.visitor, h("button", "Revoke", class_="danger"))
+            act = form(f"{KEYS}/{key.id}/revoke", view.visitor, h("button", "Revoke …", class_="danger"))
         rows.append(
             [
                 h("span", h("span", key.id, class_="id"), copy(key.id), class_="copied"),
@@ -55,6 +71,29 @@ async def keys_page(view: View) -> Child:
     )
     head = h("div", h("span", counted(len(rows), "key"), class_="tally"), class_="over")
     return h("div", h("h1", "Service keys"), card("Programs that may call the service", head, listed, how))
+
+
+async def asked_before_revoking(view: View, key: ServiceKey) -> Child:
+    """Return the page that says which key is to be revoked and asks whether it shall be."""
+    used = await last_used(view.tokens.store, [key])
+    about = facts(
+        [
+            ("Key", h("span", key.id, class_="id")),
+            ("Role", key.role),
+            ("Label", key.label or h("span", "none", class_="muted")),
+            ("From", ", ".join(map(str, networks_of(key))) or "everywhere"),
+            ("Made", moment(key.created_at, view)),
+            ("Last used", moment(used.get(key.id), view)),
+        ]
+    )
+    words = "Whatever uses it is refused from now on, and who entered the console with it is out. Nothing undoes it."
+    asking = form(
+        f"{KEYS}/{key.id}/revoke", view.visitor, hidden("confirmed", "yes"),
+        h("button", "Revoke this key", class_="danger"), button_link("Do nothing", KEYS, quiet=True), class_="acts",
+    )  # fmt: skip
+    return h(
+        "div", h("h1", "Revoke this key?"), card("Which", about, h("p", words, class_="asked"), asking, class_="danger")
+    )
 
 
 def query_of(view: View) -> dict[str, str]:
@@ -111,16 +150,19 @@ async def audit_page(view: View) -> Child:
         action=AUDIT,
         class_="filters",
     )
-    older = None
+    links: list[Child] = []
+    if view.given("after"):
+        links.append(button_link("← Newest entries", address(AUDIT, **query), quiet=True, id="previous-page"))
     if page.next is not None:
         words = "Older entries →" if rows else "Look further →"
-        link = button_link(words, address(AUDIT, **query, after=page.next), quiet=True, id="next-page")
-        looked = f"Looked through {page.looked_at:,} entries." if page.looked_at > len(rows) else ""
-        older = h("div", link, h("span", looked, class_="muted small"), class_="pager")
+        links.append(button_link(words, address(AUDIT, **query, after=page.next), quiet=True, id="next-page"))
+        if page.looked_at > len(rows):
+            links.append(h("span", f"Looked through {page.looked_at:,} entries.", class_="muted small"))
+    way = h("div", links, class_="pager") if links else None
     head = h(
         "div", h("span", counted(len(rows), "entry", "entries"), class_="tally"), exports(AUDIT, query), class_="over"
     )
-    return h("div", h("h1", "Audit log"), card("State changes, the newest first", filters, head, listed, older, how))
+    return h("div", h("h1", "Audit log"), card("State changes, the newest first", filters, head, listed, way, how))
 
 
 def _subject(subject: str) -> Child:

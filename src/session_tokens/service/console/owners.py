@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from starlette.responses import Response
 
 from ...contract.queries import Count, Get
-from ...records import OwnerSummary, Page
+from ...crypto.minting import SESSION_ID
+from ...records import OwnerSummary
+from ...validation import cursor_of
 from ..addresses import decoded
 from ..reserved import is_console_owner
 from . import sessions, tokens
@@ -13,8 +18,9 @@ from .addresses import address
 from .explaining import NOTHING, answer
 from .happened import seen_of, timeline
 from .html import Child, Html, h
-from .lists import exports, has
+from .lists import OLDEST, SHOWN, by_creation, by_other, cut, exports, has, pager, tally
 from .pieces import (
+    Column,
     button_link,
     card,
     copy,
@@ -34,6 +40,18 @@ from .view import View
 
 PATH = "/console/owners"
 WHICH = (("", "with living sessions"), ("disabled", "disabled"))
+SORTS = (
+    ("", "newest first"),
+    (OLDEST, "oldest first"),
+    ("sessions", "most sessions first"),
+    ("name", "by name"),
+)
+AT_ONCE = 150
+"""Owners of one read: a little less than the sessions of one step of such a list, so that one step is enough."""
+LOOKED_AT = 3 * AT_ONCE
+"""Owners that one page looks at: each of them is four records."""
+OLDEST_ID = SESSION_ID + 24 * "0"
+"""Stands for the id of a session that is gone."""
 
 
 def owner_in(view: View) -> str:
@@ -47,19 +65,27 @@ def owner_in(view: View) -> str:
 
 
 def query_of(view: View) -> dict[str, str]:
-    """Return what an address narrows a list of owners by."""
-    return {"q": view.given("q"), "which": view.one_of("which", "", "disabled")}
+    """Return what an address narrows and orders a list of owners by."""
+    return {
+        "q": view.given("q"),
+        "which": view.one_of("which", *(which for which, _ in WHICH)),
+        "sort": view.one_of("sort", *(sort for sort, _ in SORTS)),
+    }
 
 
-async def page_of(view: View, query: dict[str, str], after: str | None, limit: int) -> Page[OwnerSummary]:
-    """Return a page of owners, those of the console left out."""
-    if query["which"] == "disabled":
-        page = await view.tokens.list_disabled_owners(after=after, limit=limit)
-    else:
-        page = await view.tokens.list_owners(after=after, limit=limit)
+def takes_of(query: dict[str, str]) -> Callable[[OwnerSummary], bool]:
+    """Return whether an owner belongs in a list; those of the console belong in none."""
     text = query["q"]
-    shown = [each for each in page if not is_console_owner(each.owner) and (not text or has(text, (each.owner,)))]
-    return Page(shown, page.after, page.unreadable)
+    return lambda each: not is_console_owner(each.owner) and (not text or has(text, (each.owner,)))
+
+
+def sorted_by(sort: str) -> Callable[[OwnerSummary], Any] | None:
+    """Return the order of a list of owners; ``None`` for that in which their oldest sessions were opened."""
+    if sort == "sessions":
+        return lambda each: (-each.sessions, each.owner)
+    if sort == "name":
+        return lambda each: (each.owner.casefold(), each.owner)
+    return None
 
 
 async def owners(view: View) -> Child | Response:
@@ -67,40 +93,87 @@ async def owners(view: View) -> Child | Response:
     if "owner" in view.request.query_params:
         return await owner_page(view)
     query = query_of(view)
-    page = await page_of(view, query, view.given("after") or None, 50)
-    rows: list[list[Child]] = [
-        [
-            owner_link(each.owner),
-            _state(each.disabled_at),
-            each.sessions,
-            instant(each.since, view, never="none lives"),
-            instant(each.disabled_at, view, never=""),
-        ]
-        for each in page
+    inside = await (_disabled(view, query) if query["which"] == "disabled" else _living(view, query))
+    return h("div", h("h1", "Owners"), inside)
+
+
+async def _living(view: View, query: dict[str, str]) -> Html:
+    """Return a page of the owners who have living sessions."""
+
+    async def place_of(each: OwnerSummary) -> str:
+        """Return where in the list an owner is: at the oldest of their sessions."""
+        oldest = (await view.tokens.list_sessions(each.owner, limit=1)).items
+        return cursor_of((oldest[0].created_at, oldest[0].id) if oldest else (each.since or 0, OLDEST_ID))
+
+    call, takes = view.tokens.list_owners, takes_of(query)
+    shown = await cut(
+        view,
+        PATH,
+        query,
+        call,
+        takes,
+        sorted_by(query["sort"]),
+        "owners",
+        place_of=place_of,
+        most=LOOKED_AT,
+        at_once=AT_ONCE,
+    )
+    empty = "No owner has a living session."
+    if query["q"] or shown.after is not None:
+        empty = "No owner here." if shown.after is None else "None in the part that was looked through; look further."
+    columns: list[str | Column] = [
+        by_other("Owner", "name", "ascending", PATH, query),
+        "State",
+        by_other("Sessions", "sessions", "descending", PATH, query),
+        by_creation("Oldest opened", PATH, query),
     ]
-    is_disabled = query["which"] == "disabled"
-    empty = "No owner is disabled." if is_disabled else "No owner has a living session."
-    if query["q"] or page.after is not None:
-        empty = "None in this part of the list." if page.after is None else "None in this part of the list; go on."
-    listed = table("Owners", ("Owner", "State", "Sessions", "Oldest opened", "Disabled since"), rows, empty=empty)
-    filters = h(
+    rows: list[list[Child]] = [
+        [owner_link(each.owner), _state(each.disabled_at), f"{each.sessions:,}", instant(each.since, view)]
+        for each in shown.items
+    ]
+    head = h("div", tally(shown, "owner"), exports(PATH, query), class_="over")
+    said = "With living sessions, in order of the oldest of them"
+    listed = table("Owners", columns, rows, empty=empty)
+    return card(said, _filters(query), head, listed, missing(shown.unreadable), pager(shown))
+
+
+async def _disabled(view: View, query: dict[str, str]) -> Html:
+    """Return a page of the owners who are disabled; the store lists them in an order of its own, one way."""
+    after, takes = view.given("after") or None, takes_of(query)
+    page = await view.tokens.list_disabled_owners(after=after, limit=SHOWN)
+    found = sorted(filter(takes, page), key=lambda each: -(each.disabled_at or 0))
+    rows: list[list[Child]] = [
+        [owner_link(each.owner), _state(each.disabled_at), instant(each.disabled_at, view)] for each in found
+    ]
+    empty = "No owner is disabled."
+    if query["q"] or after is not None or page.after is not None:
+        empty = "None in this part of the list" + ("." if page.after is None else "; go on.")
+    links: list[Child] = []
+    if after is not None:
+        links.append(button_link("← To the beginning", address(PATH, **query), quiet=True, id="previous-page"))
+    if page.after is not None:
+        links.append(button_link("Next page →", address(PATH, **query, after=page.after), quiet=True, id="next-page"))
+    on_page = "" if after is None and page.after is None else " on this page"
+    head = h(
+        "div", h("span", counted(len(rows), "owner") + on_page, class_="tally"), exports(PATH, query), class_="over"
+    )
+    listed = table("Owners", ("Owner", "State", "Disabled since"), rows, empty=empty)
+    way = h("div", links, class_="pager") if links else None
+    return card("Disabled: nothing is opened for them", _filters(query), head, listed, missing(page.unreadable), way)
+
+
+def _filters(query: dict[str, str]) -> Html:
+    """Return the fields that narrow and order a list of owners."""
+    return h(
         "form",
         typed("q", "Owner has", query["q"], type="search", maxlength=200),
         picked("which", "Which", query["which"], WHICH),
+        picked("sort", "Order", query["sort"], SORTS) if query["which"] != "disabled" else None,
         h("button", "Apply"),
         button_link("Reset", PATH, quiet=True),
         action=PATH,
         class_="filters",
     )
-    following = None
-    if page.after is not None:
-        words = h("span", "A page looks at about 1,000 sessions.", class_="muted small")
-        link = button_link("Next page →", address(PATH, **query, after=page.after), quiet=True, id="next-page")
-        following = h("div", link, words, class_="pager")
-    tally = h("span", counted(len(rows), "owner") + (" on this page" if page.after is not None else ""), class_="tally")
-    head = h("div", tally, exports(PATH, query), class_="over")
-    said = "Disabled: nothing is opened for them" if is_disabled else "By the opening of their oldest session"
-    return h("div", h("h1", "Owners"), card(said, filters, head, listed, missing(page.unreadable), following))
 
 
 def _state(disabled_at: int | None) -> Html:

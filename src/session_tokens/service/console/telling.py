@@ -39,7 +39,7 @@ _WORDS = {
     THROTTLED: "a source failed to enter the console too often",
     FAILED: "an act in the console failed",
     NOT_DONE: "an act in the console was not done",
-    ASKED_FIRST: "an act in the console waits for its number to be typed",
+    ASKED_FIRST: "an act in the console waits to be confirmed",
 }
 _EVENTS = {KEY_REFUSED: "authentication_failed", THROTTLED: "throttled"}
 
