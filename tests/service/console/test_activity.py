@@ -9,6 +9,7 @@ from pathlib import Path
 from session_tokens import AsyncSessionTokens
 from session_tokens.audit.log import Audit
 from session_tokens.events import KINDS
+from session_tokens.rules.audit import STARTED
 from session_tokens.service.console.activity import WORDS
 from session_tokens.testing import ManualClock
 from tests.helpers.console_desk import Desk
@@ -102,5 +103,5 @@ async def test_what_this_process_saw_of_an_owner_names_them_no_more_when_they_ar
     assert "ann of the attic" in anew
 
 
-def test_every_kind_of_event_has_its_words() -> None:
-    assert set(KINDS) == set(WORDS)
+def test_all_that_is_told_has_its_words() -> None:
+    assert {*KINDS, STARTED} == set(WORDS)

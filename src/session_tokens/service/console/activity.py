@@ -41,8 +41,8 @@ WORDS = {
     "key_rotated": "key rotated", "key_revoked": "key revoked", "webhook_added": "webhook added",
     "webhook_changed": "webhook changed", "webhook_rotated": "webhook key rotated",
     "webhook_replayed": "webhook replayed", "webhook_removed": "webhook removed",
-    "setting_changed": "setting changed", "token_consumed": "used", "token_released": "put back",
-    "token_lent": "lent", "token_recalled": "loans ended",
+    "setting_changed": "setting changed", "service_started": "service started", "token_consumed": "used",
+    "token_released": "put back", "token_lent": "lent", "token_recalled": "loans ended",
 }  # fmt: skip
 
 

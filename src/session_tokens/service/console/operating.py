@@ -22,6 +22,7 @@ from .pieces import (
     form,
     hidden,
     id_link,
+    id_shown,
     instant,
     moment,
     owner_link,
@@ -125,7 +126,7 @@ async def audit_page(view: View) -> Child:
             _subject(str(entry.get("subject_id") or "")),
             owner_link(entry.get("owner")),
             entry.get("reason") or "",
-            h("span", str(entry.get("actor") or ""), class_="id"),
+            _actor(str(entry.get("actor") or "")),
         ]
         for entry in page.entries
     ]
@@ -170,3 +171,7 @@ def _subject(subject: str) -> Child:
     if place is None or not is_any_id(subject):
         return h("span", subject, class_="id")
     return id_link(place, subject)
+
+
+def _actor(actor: str) -> Child:
+    return id_shown(actor) if is_any_id(actor) else h("span", actor, class_="id")

@@ -248,5 +248,5 @@ def _acts(view: View, owner: str, *, is_disabled: bool) -> Html:
             form(owner_address(owner, "forget"), visitor, typed("typed", words, required=True), button, class_="act")
         )
     return card(
-        "Acts", h("div", shown or h("p", "Your role only looks.", class_="muted"), class_="acts"), class_="danger"
+        "Acts", h("div", shown or h("p", "Your role only looks.", class_="muted"), class_="acts each"), class_="danger"
     )

@@ -128,6 +128,11 @@ def id_link(kind: str, id: str | None) -> Child:
     return h("span", short, copy(id), class_="copied")
 
 
+def id_shown(id: str) -> Html:
+    """Return an id that leads nowhere, cut short, and a button to copy it."""
+    return h("span", h("span", id[:10] + "…" + id[-4:], class_="id", title=id), copy(id), class_="copied")
+
+
 def copy(text: str, named: str | None = None) -> Html:
     """Return a button that copies a text; without the script it is not shown."""
     return h("button", "Copy", type="button", class_="copy", data_copy=text, aria_label=f"Copy {named or text}")
