@@ -22,6 +22,15 @@ local function prefix_of(keys)
   return string.sub(keys[1], 1, -2)
 end
 
+-- As prefix_of, for what writes. While a cluster moves the slot of these keys from node to node, key by key, a key that
+-- is not on the one is an error, in the midst of a function too, whose first writes stay. So a key that never is comes
+-- first, and what would be half is nothing.
+local function prefix_to_write(keys)
+  local prefix = prefix_of(keys)
+  redis.call('EXISTS', prefix .. '0')
+  return prefix
+end
+
 local function milliseconds(time)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
@@ -408,7 +417,7 @@ local function commit(keys, args)
   local now, at = milliseconds(time), 1
   local stored = redis.call('GET', keys[1])
   local number = first_stamp(keys[1], stored, time)
-  prefix, puts, gone = prefix_of(keys), {}, {}
+  prefix, puts, gone = prefix_to_write(keys), {}, {}
   local answers, last, has_written = {now}, number + read_stamps(args), false
   while args[at] do
     local holds = tonumber(args[at]) <= now and now < tonumber(args[at + 1])
@@ -440,7 +449,7 @@ end
 -- taken out, of the listings named as well.
 -- now limit, listing…
 local function due(keys, args)
-  local prefix, now, limit = prefix_of(keys), args[1], tonumber(args[2])
+  local prefix, now, limit = prefix_to_write(keys), args[1], tonumber(args[2])
   local rows = {}
   for letter in string.gmatch('sti', '.') do
     local key, before, offset = prefix .. 'du' .. letter, #rows, 0
@@ -467,34 +476,8 @@ local function due(keys, args)
   return answer
 end
 
--- Compare the marks of the peppers given with those recorded, record new ones, and that the first is in use:
--- field → mark, since when it is recorded, and since when in use (0: only added, which is in nobody's way).
--- name, (field, mark)…; answer "" or the first field that was given otherwise, or is in use and was not given.
-local function enrol(keys, args)
-  local now, key, given, recorded = milliseconds(redis.call('TIME')), prefix_of(keys) .. args[1], {}, {}
-  for place = 2, #args, 2 do
-    given[args[place]] = args[place + 1]
-  end
-  local rows = redis.call('HGETALL', key)
-  for place = 1, #rows, 2 do
-    local field, mark, added, used = rows[place], string.match(rows[place + 1], '(%S+) (%d+) (%d+)')
-    if given[field] and given[field] ~= mark or not given[field] and used ~= '0' then
-      return field
-    end
-    recorded[field] = {added, used}
-  end
-  for place = 2, #args, 2 do
-    local field, used, before = args[place], place == 2 and now or 0, recorded[args[place]]
-    if not before or used ~= 0 and before[2] == '0' then
-      redis.call('HSET', key, field, string.format('%s %.0f %.0f', given[field], before and before[1] or now, used))
-    end
-  end
-  return ''
-end
-
 redis.register_function{function_name = 'session_tokens_read_v1', callback = read, flags = {'no-writes'}}
 redis.register_function('session_tokens_commit_v1', commit)
 -- What ends things or frees space, and what is needed for it, is done by a server that is out of memory too.
 redis.register_function{function_name = 'session_tokens_end_v1', callback = commit, flags = {'allow-oom'}}
 redis.register_function{function_name = 'session_tokens_due_v1', callback = due, flags = {'allow-oom'}}
-redis.register_function{function_name = 'session_tokens_enrol_v1', callback = enrol, flags = {'allow-oom'}}

@@ -11,7 +11,7 @@ end
 -- Take away the oldest events beyond keep, at most so many; answer how many.
 -- keep most
 local function trim_events(keys, args)
-  local prefix = prefix_of(keys)
+  local prefix = prefix_to_write(keys)
   local key, length = prefix .. 'ev', redis.call('XLEN', prefix .. 'ev')
   local count = math.min(length - tonumber(args[1]), tonumber(args[2]))
   if count <= 0 then return 0 end
@@ -26,7 +26,7 @@ end
 -- twice.
 -- what token [after last (id body)…]; what is begin, copy or end. Answer whether it is the turn of that token.
 local function rewrite_events(keys, args)
-  local prefix = prefix_of(keys)
+  local prefix = prefix_to_write(keys)
   local log, copy, turn = prefix .. 'ev', prefix .. 'ew', prefix .. 'er'
   local whose, done = redis.call('GET', turn) or 'done', 'done ' .. args[2]
   if whose == done then return 1 end
