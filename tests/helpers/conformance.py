@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import psycopg
+import valkey
 from psycopg import sql
 
 from session_tokens.contract.store import BlockingStore, Store
@@ -13,6 +14,7 @@ from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.testing.conformance import BlockingStoreConformance
 from session_tokens.testing.harness import checks_of
 from tests.helpers.effort import PROVING
+from tests.helpers.servers.valkey import client_of
 
 S = TypeVar("S")
 
@@ -22,7 +24,11 @@ TABLES = ("sessions", "tokens", "owners", "idempotency", "settings", "service_ke
 
 def patient(url: str) -> str:
     """Return a server's URL with a time-out that no machine exceeds that is only slow: the suite is not about it."""
-    if not url.startswith(("postgresql:", "valkey:", "mysql:", "mariadb:")) or "?timeout=" in url or "&timeout=" in url:
+    if (
+        not url.startswith(("postgresql:", "valkey:", "valkey+", "mysql:", "mariadb:"))
+        or "?timeout=" in url
+        or "&timeout=" in url
+    ):
         return url
     return f"{url}{'&' if '?' in url else '?'}timeout=10"
 
@@ -44,6 +50,38 @@ class ByUrl(BlockingStoreConformance):
     def open_store_now(self) -> BlockingStore:
         clock = self.clock if self.clock_is_manual else None
         return open_store_now(patient(self.url), pepper=PEPPER, clock=clock, sealed=self.sealed)
+
+
+class OnValkey(ByUrl):
+    """A store on a Valkey server, under a prefix of its own."""
+
+    clock_is_manual = False
+
+    def client(self) -> valkey.Valkey:
+        """Return a client of the server."""
+        return client_of(self.url)
+
+    def _prefix(self) -> str:
+        return f"{{{self.url.partition('?namespace=')[2]}:00}}:"
+
+    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
+        with self.client() as client:
+            self._damage(client, f"{self._prefix()}{kind[0]}:{id}".encode(), key_id)
+
+    def damage_all(self, kind: str) -> None:
+        with self.client() as client:
+            for key in client.keys(f"{self._prefix()}{kind[0]}:*"):
+                self._damage(client, key, None)
+
+    @staticmethod
+    def _damage(client: valkey.Valkey, key: bytes, key_id: str | None) -> None:
+        """Another stamp, so that nobody believes what they remember; another MAC, or one under another pepper."""
+        value = client.get(key)
+        assert isinstance(value, bytes)
+        head, mac, row = value.split(b"\n", 2)
+        digest = mac.partition(b":")[2]
+        damaged = b"?" + mac if key_id is None else key_id.encode() + b":" + digest
+        client.set(key, b"%016d%b\n%b\n%b" % (int(head[:16]) - 1, head[16:], damaged, row))
 
 
 class OnPostgres(ByUrl):

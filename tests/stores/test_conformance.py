@@ -6,7 +6,6 @@ import unittest
 from pathlib import Path
 
 import pytest
-import valkey
 
 from session_tokens.contract.store import BlockingStore
 from session_tokens.testing.checks.events import EventChecks
@@ -18,7 +17,7 @@ from session_tokens.testing.checks.tokens import TokenChecks
 from session_tokens.testing.checks.transactions import IsolationChecks
 from session_tokens.testing.conformance import BlockingStoreConformance
 from session_tokens.testing.harness import checks_of
-from tests.helpers.conformance import ByUrl, OnMariaDB, OnPostgres, only_checks_of
+from tests.helpers.conformance import ByUrl, OnMariaDB, OnPostgres, OnValkey, only_checks_of
 from tests.helpers.sqlite_files import behind
 from tests.helpers.tiny_store import tiny_store_class
 
@@ -44,37 +43,10 @@ class TestSqlite(ByUrl):
         behind(self.path, f"UPDATE {kind}s SET mac = replace(mac, ':', ':0')")
 
 
-class TestValkey(ByUrl):
-    clock_is_manual = False
-
+class TestValkey(OnValkey):
     @pytest.fixture(autouse=True)
     def _on_a_real_server(self, valkey_url: str) -> None:
         self.url = valkey_url
-
-    def damage(self, kind: str, id: str, *, key_id: str | None = None) -> None:
-        address, _, prefix = self.url.partition("?namespace=")
-        with valkey.Valkey.from_url(address) as client:
-            self._damage(client, f"{{{prefix}:00}}:{kind[0]}:{id}".encode(), key_id)
-
-    def damage_all(self, kind: str) -> None:
-        address, _, prefix = self.url.partition("?namespace=")
-        with valkey.Valkey.from_url(address) as client:
-            for key in client.keys(f"{{{prefix}:00}}:{kind[0]}:*"):
-                self._damage(client, key, None)
-
-    @staticmethod
-    def _damage(client: valkey.Valkey, key: bytes, key_id: str | None) -> None:
-        """Another stamp, so that nobody believes what they remember; another MAC, or one under another pepper."""
-        head, mac, row = _value_of(client, key).split(b"\n", 2)
-        digest = mac.partition(b":")[2]
-        damaged = b"?" + mac if key_id is None else key_id.encode() + b":" + digest
-        client.set(key, b"%016d%b\n%b\n%b" % (int(head[:16]) - 1, head[16:], damaged, row))
-
-
-def _value_of(client: valkey.Valkey, key: bytes) -> bytes:
-    value = client.get(key)
-    assert isinstance(value, bytes)
-    return value
 
 
 class TestPostgres(OnPostgres):

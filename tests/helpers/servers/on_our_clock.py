@@ -23,8 +23,8 @@ from session_tokens.stores.mysql.store import MySQLBackend
 from session_tokens.stores.postgres.address import Address
 from session_tokens.stores.postgres.pool import Pool
 from session_tokens.stores.postgres.store import BlockingPostgresStore
-from session_tokens.stores.valkey.connections import pack
 from session_tokens.stores.valkey.library import library_text
+from session_tokens.stores.valkey.packing import pack
 from session_tokens.stores.valkey.schema import Address as ValkeyAddress
 from session_tokens.stores.valkey.store import BlockingValkeyStore, _pool_of_url
 from tests.helpers.servers.postgres import shared_server

@@ -69,17 +69,19 @@ class ValkeyServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [
-            str(program()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
-            "--loglevel", "warning", *self._words,
-        ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until_s = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until_s:
                 raise RuntimeError(f"the server did not start: {(self.folder / 'log').read_text()}")
             time.sleep(0.01)
+
+    def _command(self) -> list[str]:
+        return [
+            str(program()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
+            "--loglevel", "warning", *self._words,
+        ]  # fmt: skip
 
     def _answers(self) -> bool:
         try:
@@ -90,6 +92,11 @@ class ValkeyServer:
                 return answer.startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
+
+    def signal(self, number: int) -> None:
+        """Send its process a signal, such as ``SIGSTOP``."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """End it as a crash would, and wait until it is gone."""

@@ -5,6 +5,7 @@ budget lasts. A commit is only sent again when it certainly was not carried out 
 lost may have been, so its caller gets ``StoreUnavailable``, and an idempotency key shows later which it was.
 After ``failures_max`` failures in a row the breaker opens: calls fail at once instead of queueing up before a dead
 server, and one probe is let through each ``open_ms`` until one succeeds.
+What is on the move between the nodes of a cluster is asked for as long as the budget lasts.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ log = logging.getLogger("session_tokens.stores")
 RETRIES_MAX = 2
 PAUSE_MS = 10
 """The longest pause before the first retry; it doubles with each."""
+LONGEST_AFTER = 3
+"""The retry after which pauses grow no more, where there are many."""
 TOLD_EVERY_S = 60.0
 """How often the log tells of a store that comes and goes."""
 TIMEOUT_S_DEFAULT = 1.0
@@ -43,6 +46,10 @@ class Elsewhere(NotExecuted):
 
 class Silent(StoreUnavailable):
     """The server said nothing in time; where there are others, one of them may have taken its place."""
+
+
+class OnTheMove(NotExecuted):
+    """The server did nothing, for what it was asked is on its way to another; it is asked until the time is over."""
 
 
 class Declined(StoreUnavailable):
@@ -229,6 +236,11 @@ class Retrying:
         Raises:
             StoreUnavailable: the error, where the call is not made again.
         """
+        if isinstance(error, OnTheMove):
+            pause_s = pause_before_s(min(retry, LONGEST_AFTER))
+            if time.monotonic() + pause_s < until_s:
+                self.retries += 1
+                return pause_s
         sent_on = isinstance(error, Elsewhere) and not retry  # a server that sends us on is not a dead one
         if isinstance(error, Declined):
             self.breaker.succeeded()

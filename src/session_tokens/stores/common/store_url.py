@@ -17,15 +17,17 @@ from ...errors import InvalidInput
 
 KINDS = {
     "memory": "memory", "sqlite": "sqlite", "valkey": "valkey", "valkeys": "valkey", "redis": "valkey",
-    "rediss": "valkey", "valkey+unix": "valkey", "postgresql": "postgres", "postgres": "postgres",
+    "rediss": "valkey", "valkey+unix": "valkey", "valkey+sentinel": "valkey", "valkeys+sentinel": "valkey",
+    "redis+sentinel": "valkey", "rediss+sentinel": "valkey", "valkey+cluster": "valkey", "valkeys+cluster": "valkey",
+    "redis+cluster": "valkey", "rediss+cluster": "valkey", "postgresql": "postgres", "postgres": "postgres",
     "mysql": "mysql", "mariadb": "mysql",
 }  # fmt: skip
-LATER = ("valkey+cluster", "valkey+sentinel", "redis+cluster", "redis+sentinel")
 PORTS = {"valkey": 6379, "postgres": 5432, "mysql": 3306}
 """The kinds that are servers, and where they listen by default."""
+SENTINEL_PORT = 26379
 KNOWN = (
-    "memory://, sqlite:///path, valkey://host:port/db, redis://host:port/db, postgresql://host:port/name, "
-    "mysql://host:port/name, mariadb://host:port/name"
+    "memory://, sqlite:///path, valkey://host:port/db, redis://host:port/db, valkey+sentinel://host,host/name, "
+    "valkey+cluster://host,host, postgresql://host:port/name, mysql://host:port/name, mariadb://host:port/name"
 )
 ESCAPES = "write % as %25, ? as %3F, # as %23, and in user or password / as %2F and @ as %40"
 
@@ -33,6 +35,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,30}")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^\[\]:@]*)(?::([0-9]{0,6}))?", re.ASCII)
 _OPTION = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MONITORED = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +84,21 @@ class StoreURL:
         return number
 
     @property
+    def way(self) -> str:
+        """How the server is found, as the scheme says behind a plus: ``unix``, ``sentinel``, ``cluster`` or nothing."""
+        return self.scheme.partition("+")[2]
+
+    @property
     def place(self) -> str:
         """What identifies a store: without users, passwords and time-outs."""
         if self.kind == "sqlite":
             return f"sqlite {Path(self.path).resolve()}"
-        options, usual = self.options, PORTS.get(self.kind)
+        options, usual = self.options, SENTINEL_PORT if self.way == "sentinel" else PORTS.get(self.kind)
         hosts = self.hosts or ((options.get("host", ""), None),)
         servers = ",".join(f"{host.lower()}:{port or options.get('port') or usual}" for host, port in hosts)
         if self.kind == "valkey":
-            name = options.get("db") or ("0" if self.scheme == "valkey+unix" else self.path or "0")
-            servers = self.path if self.scheme == "valkey+unix" else servers
+            name = options.get("db") or (self.path if not self.way else "") or "0"
+            servers = self.path if self.way == "unix" else f"{servers}/{self.path}" if self.way else servers
         else:
             name = options.get("dbname") or self.path or self.user or ""
         return f"{self.kind} {servers} {name} {options.get('namespace', '')}"
@@ -107,8 +115,6 @@ def store_url_of(url: object) -> StoreURL:
         raise TypeError(f"a store's URL is a str, not {type(url).__name__}")
     scheme, colon, rest = url.partition("://")
     scheme = scheme.lower()
-    if colon and scheme in LATER:
-        raise InvalidInput(f"{scheme}:// is not served by this version; name the one server with valkey://host:port/db")
     if not colon or scheme not in KINDS:
         named = f"{scheme}://" if colon and _SCHEME.fullmatch(scheme) else "that URL"
         raise InvalidInput(f"no store is named by {named}; use one of {KNOWN}")
@@ -197,10 +203,29 @@ def _refuse_misplaced(url: StoreURL, has_credentials: bool) -> None:
         if not url.path or url.path == ":memory:":
             raise InvalidInput("sqlite:/// needs a path to a file; for a store in memory use memory://")
     if url.kind == "valkey":
-        if len(url.hosts) > 1:
-            raise InvalidInput("a Valkey store is on one server in this version; name one host and port")
-        if url.scheme == "valkey+unix":
-            if url.hosts or url.path == "/":
-                raise InvalidInput("valkey+unix:// takes the path of a socket (valkey+unix:///run/valkey.sock?db=0)")
-        elif url.path and not (url.path.isascii() and url.path.isdigit()):
-            raise InvalidInput("the path of a Valkey store's URL is the number of its database, such as /0")
+        _refuse_misplaced_of_valkey(url)
+
+
+def _refuse_misplaced_of_valkey(url: StoreURL) -> None:
+    if url.way == "unix":
+        if url.hosts or url.path == "/":
+            raise InvalidInput("valkey+unix:// takes the path of a socket (valkey+unix:///run/valkey.sock?db=0)")
+        return
+    if url.way and not all(host for host, _ in url.hosts or (("", None),)):
+        raise InvalidInput(f"{url.scheme}:// takes one host or more ({url.scheme}://host:port,host:port)")
+    if url.way == "sentinel":
+        if not _MONITORED.fullmatch(url.path):
+            raise InvalidInput(
+                f"the path of a {url.scheme}:// URL is the name under which its Sentinels watch the primary "
+                f"({url.scheme}://host:26379,host:26379/name)"
+            )
+    elif url.way == "cluster":
+        if url.path not in ("", "0") or url.options.get("db", "0") != "0":
+            raise InvalidInput("a cluster's databases are one; leave path and db out of the store's URL")
+    elif len(url.hosts) > 1:
+        raise InvalidInput(
+            "valkey:// takes one host; name several Sentinels with valkey+sentinel://host,host/name, several nodes of "
+            "a cluster with valkey+cluster://host,host"
+        )
+    elif url.path and not (url.path.isascii() and url.path.isdigit()):
+        raise InvalidInput("the path of a Valkey store's URL is the number of its database, such as /0")

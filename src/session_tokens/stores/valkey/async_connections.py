@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any, Protocol
 
 from ...contract.drive import drive
-from ..common.retry import NotExecuted
+from ..common.retry import NotExecuted, OnTheMove
 from .connections import (
+    ASKED_AT_LEAST,
     GREETING,
     GREETING_REPLIES,
     IDLE_MAX,
@@ -18,11 +20,12 @@ from .connections import (
     Moved,
     Steps,
     leaves_nothing,
-    milliseconds,
-    pack,
 )
-from .errors import LibraryLost, NotReached, is_driver_error, is_of_a_primary, is_of_another_role, trouble
+from .errors import LibraryLost, NotReached, is_driver_error, is_of_a_primary, trouble
+from .packing import milliseconds, pack
+from .primaries import Question
 from .rows import Reply
+from .survey import surveying
 
 
 class _AsyncConnection(Protocol):
@@ -45,13 +48,13 @@ class AsyncConnections(Connections):
         """As ``exchange``; a server that has lost the function library gets it again first.
 
         Raises:
-            NotExecuted: nothing was carried out, for it had lost it.
+            OnTheMove: nothing was carried out, for it had lost it.
         """
         try:
             return await self.exchange(packed, replies, timeout_s, probe)
         except LibraryLost as lost:
             await self.carry_out(self._preparing(), timeout_s)
-            raise NotExecuted(str(lost)) from lost
+            raise OnTheMove(str(lost)) from lost
 
     async def carry_out(self, steps: Steps, timeout_s: float) -> None:
         """Send one command after another, each of which may be sent twice."""
@@ -77,6 +80,18 @@ class AsyncConnections(Connections):
             await self.close_all()
             raise
 
+    async def look_around(self) -> None:
+        """Look at all servers that may be the primary one day, where they are known; if one is unfit, close all.
+
+        Raises:
+            StoreError: one cannot hold the store, or is replaced sooner than the store would wait for it.
+        """
+        try:
+            await drive(surveying(self._primary), partial(self._ask_another, self._timeout_s))
+        except BaseException:
+            await self.close_all()
+            raise
+
     async def exchange(self, packed: bytes, replies: int, timeout_s: float, probe: bytes = b"") -> list[Reply]:
         """Send packed commands and return their replies, and of a read what the probe told.
 
@@ -97,7 +112,7 @@ class AsyncConnections(Connections):
         connection: _AsyncConnection | None = None
         try:
             with self._deadlines.within(timeout_s):
-                run_before = self._run
+                run_before = self.run
                 connection, run = await self._connection(timeout_s)
                 if not probe:
                     await self._insist(connection, run_before, run)
@@ -120,7 +135,7 @@ class AsyncConnections(Connections):
             if connection is not None:
                 await connection.disconnect(nowait=True)
             raise
-        if run == self._run and not self._closed and len(self._idle) < IDLE_MAX:
+        if run == self.run and not self._closed and len(self._idle) < IDLE_MAX:
             self._idle.append((connection, run, time.monotonic()))
         else:
             await connection.disconnect(nowait=True)
@@ -139,11 +154,12 @@ class AsyncConnections(Connections):
     async def _let_go(self, connection: _AsyncConnection | None, run: str, error: Exception, *, is_whole: bool) -> None:
         """Keep a connection after an error, or close it; all idle ones too, where the server may be no primary."""
         if connection is not None:
-            if is_whole and run == self._run:
+            if is_whole and run == self.run:
                 self._idle.append((connection, run, time.monotonic()))
             else:
                 await connection.disconnect(nowait=True)
-        if is_of_another_role(error):
+        if self._is_led_astray(error):
+            self._primary.led_astray(error)
             await self._drop_idle()
 
     async def _told_otherwise(self, connection: _AsyncConnection, error: Exception) -> Reply:
@@ -159,6 +175,33 @@ class AsyncConnections(Connections):
         server, replication = [await connection.read_response(disable_decoding=True) for _ in range(GREETING_REPLIES)]
         return self._greeted(server, replication)
 
+    async def _greet_again(self, connection: _AsyncConnection) -> None:
+        try:
+            await self._greet(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def _ask_another(self, timeout_s: float, question: Question) -> list[Reply]:
+        """Ask another server than the primary something, over a connection of its own.
+
+        Raises:
+            StoreError: it did not answer, or with an error.
+        """
+        connection: _AsyncConnection = self._new(question.options)
+        limit_s = min(timeout_s, self._timeout_s / ASKED_AT_LEAST)
+        connection.socket_timeout = connection.socket_connect_timeout = limit_s
+        try:
+            await connection.connect()
+            await connection.send_packed_command([question.packed], check_health=False)
+            return [await connection.read_response(disable_decoding=True) for _ in range(question.replies)]
+        except Exception as error:
+            if not is_driver_error(error):
+                raise
+            raise trouble(error, sent=False, keys=self._keys) from error
+        finally:
+            await connection.disconnect(nowait=True)
+
     async def _connection(self, timeout_s: float) -> tuple[_AsyncConnection, str]:
         connection: _AsyncConnection
         while self._idle:
@@ -166,12 +209,15 @@ class AsyncConnections(Connections):
                 connection, run, since_s = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if time.monotonic() - since_s < LOOK_AFTER_S or await _is_usable(connection):
+            silent_s = time.monotonic() - since_s
+            if silent_s < LOOK_AFTER_S or await _is_usable(connection):
+                if silent_s > self._primary.trusted_s:
+                    await self._greet_again(connection)
                 return connection, run
-        connection = self._new()
+        connection = self._new(await drive(self._primary.locating(), partial(self._ask_another, timeout_s)))
         connection.socket_timeout = None  # the exchange has a time-out as a whole
         connection.socket_connect_timeout = timeout_s
-        run_before = self._run
+        run_before = self.run
         try:
             await connection.connect()
             run = await self._greet(connection)

@@ -23,13 +23,15 @@ from ..common.pepper_records import Mark
 from ..common.retry import Full
 from .blocking_connections import BlockingConnections
 from .check import checking
-from .connections import DriverPool, Moved, Steps, pack
+from .connections import Moved, Steps
 from .dump import clearing, counting, dumping
 from .event_log import log_read, read_words, rewriting, trim_words
 from .exchanges import IN_USE, Seen, ValkeyCore, snapshots_on
 from .key_chains import KeyChain
 from .key_chains import packed as packed_chains
 from .keys import PEPPERS
+from .packing import pack
+from .primaries import DriverPool
 from .rows import Reply
 from .schema import Address, forgetting, marking, preparing
 
@@ -55,6 +57,7 @@ class BlockingValkeyStore(DirectStore):
         self.record_cache = codec.record_cache
         self._connections = BlockingConnections(
             pool,
+            address.primary(pool, codec.last_stamp_key),
             codec.last_stamp_key,
             partial(preparing, codec, keyring, address.replicas),
             codec.record_cache.drop,
@@ -171,19 +174,21 @@ class BlockingValkeyStore(DirectStore):
         Raises:
             StoreUnavailable: the server cannot be asked.
         """
-        return self.driven(checking(self._core.codec, fix, progress))
+        return self._read_through(checking(self._core.codec, fix, progress))
 
     def dump_now(self, kind: str, after: str, limit: int) -> Dump:
         """Return a batch of all records of a kind; see ``copying.Copyable``."""
-        return self.driven(dumping(self._core.codec, kind, after, limit))
+        run, _, cursor = after.rpartition(" ")
+        dump = self._read_through(dumping(self._core.codec, kind, cursor, limit), run)
+        return dump if dump.after is None else dump._replace(after=f"{self._connections.run} {dump.after}")
 
     def count_now(self) -> int:
         """Return how many records there are in the name space; about, where others write meanwhile."""
-        return self.driven(counting(self._core.codec))
+        return self._read_through(counting(self._core.codec))
 
     def clear_now(self) -> None:
         """Delete every key of the name space; the mark of a copy goes last, so that this can be begun again."""
-        self.driven(clearing(self._core.codec))
+        self._read_through(clearing(self._core.codec))
 
     def pepper_marks(self) -> dict[str, Mark]:
         """Return what is recorded of each pepper, by its key id."""
@@ -197,6 +202,27 @@ class BlockingValkeyStore(DirectStore):
         """Ask one question after another, each of which may be asked twice; return what the last step returns."""
         return drive_now(steps, self._ask_once)
 
+    def _read_through(self, steps: Generator[list[bytes], Reply, T], run: str = "") -> T:
+        """As ``driven``, for what has places that hold on one server alone: those of ``SCAN``.
+
+        Args:
+            steps: yields what to ask.
+            run: of the server on which this was begun, if it was.
+
+        Raises:
+            StoreUnavailable: another one is the primary by now.
+        """
+
+        def ask(words: list[bytes]) -> Reply:
+            nonlocal run
+            reply = self._ask_once(words)
+            run = run or self._connections.run
+            if run != self._connections.run:
+                raise StoreUnavailable("another server became the primary while this one was read through; begin again")
+            return reply
+
+        return drive_now(steps, ask)
+
     def open(self) -> None:
         """Make sure that the server can hold the store; why a server is not reached is found out.
 
@@ -206,6 +232,7 @@ class BlockingValkeyStore(DirectStore):
             InvalidInput: a pepper is missing, or another one.
         """
         self._connections.carry_out_first(preparing(self._core.codec, self._core.keyring, self._core.replicas))
+        self._connections.look_around()
 
     def is_there(self) -> bool:
         """Whether the server holds the records of the name space; makes nothing."""

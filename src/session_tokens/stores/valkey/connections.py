@@ -8,28 +8,30 @@ So each new connection asks which run of which server it leads to, and whether t
 probe, a command that changes nothing but may write, so that a replica refuses it: the library's function for
 the time, or ``PERSIST`` of a key that never expires. Who is refused like that closes this connection and all idle ones.
 Where a new connection leads to another run than those before, they are closed too, what was remembered of records is
-forgotten, and a commit that was judged on the other run is not sent.
+forgotten, and a commit that was judged on the other run is not sent. In a cluster the probe is ``EXISTS`` of a key
+that never is: a replica refuses it, and a node from which the slot is moved away key by key does.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
-from importlib import import_module
-from typing import Any, Protocol
+from collections.abc import Callable, Generator
+from typing import Any
 from weakref import WeakSet
 
-from ...errors import StoreError, StoreUnavailable
+from ...errors import StoreUnavailable
 from ..common.retry import Declined, Elsewhere
 from ..common.waits import Deadlines
 from .diagnosis import diagnosis
 from .errors import (
     UNKNOWN_OUTCOME,
+    is_driver_error,
     is_of_another_role,
     is_refusal,
-    not_a_primary,
 )
 from .keys import keys_of
+from .packing import pack
+from .primaries import DriverPool, Options, Primary
 
 IDLE_MAX = 16
 """Connections kept for later exchanges."""
@@ -41,41 +43,11 @@ class Moved(Exception):
     """A commit was not sent: the address leads to another server than the one on which it was judged."""
 
 
-def _pack(words: Sequence[bytes]) -> bytes:
-    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
-
-
-def _packer() -> Callable[[Sequence[bytes]], bytes]:
-    """Return what packs words: the C code that the drivers' fast parsers bring along, else our own line."""
-    for name in ("libvalkey", "hiredis"):
-        try:
-            packer: Callable[[tuple[bytes, ...]], bytes] = import_module(name).pack_command
-        except (ImportError, AttributeError):
-            continue
-        return lambda words: packer(tuple(words))
-    return _pack
-
-
-pack = _packer()
-"""Return a command as the server reads it."""
-
-
-class DriverPool(Protocol):
-    """Where a client keeps how its connections are made."""
-
-    connection_class: Any
-    connection_kwargs: Any
-
-
-def fields_of(info: bytes) -> dict[str, str]:
-    """Return what a reply to ``INFO`` says: name → text."""
-    lines = info.decode("utf-8", "replace").splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
-
-
 TIME = pack([b"TIME"])
 GREETING = pack([b"INFO", b"server"]) + pack([b"INFO", b"replication"])
 GREETING_REPLIES = 2
+ASKED_AT_LEAST = 3
+"""Of other servers, so many can be asked for where the primary is, though all but the last keep silent."""
 
 Steps = Generator[list[bytes], Any, None]
 """Yields commands; the reply is sent in, or thrown in as ``StoreError``."""
@@ -102,11 +74,13 @@ class Connections:
     A forked process makes its own.
 
     Attributes:
+        run: of the server to which the last new connection led; empty before the first.
         probe: what a read ends with that knows the time, or does not care.
         timed_probe: what another ends with; it returns the instant in milliseconds.
 
     Args:
         pool: the connection pool of a client; only how it makes connections is used.
+        primary: finds where they lead.
         key: of the store, one that has no expiry.
         preparing: makes the steps by which a server is made ready for the store.
         when_moved: called when a connection leads to another server run than those before.
@@ -117,6 +91,7 @@ class Connections:
     def __init__(
         self,
         pool: DriverPool,
+        primary: Primary,
         key: bytes,
         preparing: Callable[[], Steps],
         when_moved: Callable[[], None],
@@ -124,15 +99,17 @@ class Connections:
         timeout_s: float,
     ) -> None:
         self._pool = pool
+        self._primary = primary
+        self._options: Options = primary.options  # of the connection that was made last
         self._preparing = preparing
         self._timeout_s = timeout_s
         self._replicas = replicas
         self._was_followed = False
-        self.probe = pack([b"PERSIST", key])
+        self.probe = pack([b"EXISTS", key[:-1] + b"0"] if primary.in_cluster else [b"PERSIST", key])
         self.timed_probe = pack([b"FCALL", b"session_tokens_now_v1", b"1", key])
         self._keys = keys_of(key)
         self._when_moved = when_moved
-        self._run = ""
+        self.run = ""
         self._idle: list[_Idle] = []
         self._closed = False
         self._deadlines = Deadlines()  # of those for asyncio; the others have it from their sockets
@@ -142,22 +119,12 @@ class Connections:
         """Return the run to which a new connection leads; what is known of another one is forgotten.
 
         Raises:
-            StoreError: it leads to a Sentinel.
+            StoreError: it leads to no server of the kind that was named.
             Elsewhere: it leads to a replica.
         """
-        told = fields_of(server)
-        if "sentinel" in (told.get("redis_mode"), told.get("server_mode")):
-            raise StoreError(
-                "the address is that of a Sentinel, not of a server; give the primary's, which it knows: "
-                "SENTINEL GET-PRIMARY-ADDR-BY-NAME (on Redis GET-MASTER-ADDR-BY-NAME)"
-            )
-        told_of_replicas = fields_of(replication)
-        if told_of_replicas.get("role", "master") != "master":
-            raise not_a_primary()
-        self._was_followed = told_of_replicas.get("master_repl_offset", "0") != "0"
-        run = told.get("run_id", "")
-        if run != self._run:
-            is_first, self._run = not self._run, run
+        run, self._was_followed = self._primary.insist(server, replication)
+        if run != self.run:
+            is_first, self.run = not self.run, run
             if not is_first:
                 self._when_moved()
         return run
@@ -172,20 +139,27 @@ class Connections:
     def why_not_reached(self) -> str | None:
         """Ask the port what is wrong with how it was spoken to; takes up to three seconds."""
         tls = any(kind.__name__ == "SSLConnection" for kind in self._pool.connection_class.__mro__)
-        return diagnosis(self._pool.connection_kwargs, wants_tls=tls)
+        return diagnosis(self._options, wants_tls=tls)
 
     def _taken_idle(self) -> list[_Idle]:
         """Return the idle connections, which nobody takes any more, to be closed."""
         taken, self._idle = self._idle, []
         return taken
 
-    def _new(self) -> Any:
+    def _new(self, options: Options) -> Any:
         """Return a connection that is yet to be made."""
-        return self._pool.connection_class(**self._pool.connection_kwargs)
+        self._options = options
+        return self._pool.connection_class(**options)
+
+    def _is_led_astray(self, error: BaseException) -> bool:
+        """Whether an error says that the primary may be elsewhere: so may silence, where there are others to ask."""
+        if is_of_another_role(error) or isinstance(error, Elsewhere):
+            return True
+        return self._primary.can_move and is_driver_error(error) and not is_refusal(error)
 
     def _believe(self, run: str, probe: bytes) -> None:
         """Refuse answers of another server than the one to which the address leads by now."""
-        if run != self._run:
+        if run != self.run:
             raise Elsewhere(_MOVED) if probe else StoreUnavailable(f"{_MOVED}; {UNKNOWN_OUTCOME}")
 
 
@@ -197,9 +171,3 @@ def leaves_nothing(error: BaseException, replies: int, probe: bytes) -> bool:
     return isinstance(error, Moved | Declined) or (
         replies == 1 and not probe and is_refusal(error) and not is_of_another_role(error)
     )
-
-
-def milliseconds(time: Any) -> int:
-    """Return the instant of a reply to ``TIME``."""
-    seconds, microseconds = time
-    return int(seconds) * 1000 + int(microseconds) // 1000

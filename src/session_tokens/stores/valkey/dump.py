@@ -21,7 +21,7 @@ Dumping = Generator[list[bytes], Reply, Dump]
 def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
     """Yield commands, take their replies, answer a batch of records; see ``Copyable.dump_now``.
 
-    A place is a cursor of ``SCAN``, which holds as long as the server runs.
+    A place is a cursor of ``SCAN``, which holds on one server as long as it runs.
     """
     pattern = codec.prefix + LETTERS[kind] + b":*"
     cursor, keys = yield [b"SCAN", (after or "0").encode("ascii"), b"MATCH", pattern, b"COUNT", b"%d" % limit]

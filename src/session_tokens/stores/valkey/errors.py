@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ...errors import StoreError, StoreUnavailable
-from ..common.retry import Declined, Elsewhere, Full, NotExecuted
+from ..common.retry import Declined, Elsewhere, Full, NotExecuted, OnTheMove
 from .library import library_text
 
 UNKNOWN_OUTCOME = "the outcome of a command is unknown, the same idempotency key shows it when it is sent again"
@@ -22,13 +22,13 @@ _NOT_DONE = {
     "NOAUTH": "the server wants a password; put user and password into the URL",
     "AUTHENTICATION": "the server refused user or password; correct the URL",
     "WRONGPASS": "the server refused user or password; correct the URL",
-    "MOVED": "the server belongs to a cluster and another node holds these keys; give the address of a single server",
-    "ASK": "the server belongs to a cluster and is moving these keys; give the address of a single server",
-    "CLUSTERDOWN": "the cluster is down",
-    "CROSSSLOT": "the server belongs to a cluster; give the address of a single server",
+    "MOVED": "another node of the cluster holds these keys; it will be found when the nodes agree",
+    "ASK": "the cluster is moving these keys from one node to another; it will answer when they are there",
+    "CLUSTERDOWN": "the cluster is down: too many of its nodes are, or nobody holds some of its slots",
+    "CROSSSLOT": "the server belongs to a cluster; name it with valkey+cluster://host:port",
     "NOREPLICAS": "the server has too few replicas to accept writes",
     "BUSY": "the server is held up by another script; it will answer later",
-    "TRYAGAIN": "the server is moving keys; it will answer later",
+    "TRYAGAIN": "the cluster is moving these keys from one node to another; it will answer when they are there",
     "MAXCLIENTS": "the server has no connection to spare; raise maxclients",
     "UNBLOCKED": "the server was demoted meanwhile; give the address of the primary",
 }
@@ -44,9 +44,12 @@ _OF_ANOTHER_ROLE = frozenset(
 _OF_A_PRIMARY = frozenset({"MISCONF", "NOREPLICAS", "OOM", "OUTOFMEMORY"})
 """Those with which a primary refuses to write: for others to ask, it still is one."""
 
+_ON_THE_MOVE = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"})
+
 _COMMAND = re.compile(r"permissions to run the '([^' ]+)")
 _IN_LIBRARY = re.compile(r"can't run this command .*on @user_function:([0-9]+)")
 _UNKNOWN = re.compile(r"unknown command '(\w+)'")
+_HALF_MOVED = re.compile(r"(?i:attempted) to access (a non local key|keys that do not hash to the same slot)")
 _KEYS = re.compile(r"permissions to access (a|one of the) key|can't access at least one of the keys")
 
 
@@ -84,6 +87,8 @@ def trouble(error: BaseException, *, sent: bool, is_done: bool = False, keys: st
         return LibraryLost("the server lost the function library; it is being loaded again")
     if forbidden:
         return NotPermitted(forbidden)
+    if word in _ON_THE_MOVE or _HALF_MOVED.search(text):
+        return OnTheMove(_NOT_DONE.get(word, _NOT_DONE["ASK"]))
     if word in _FULL:
         return Full(_NOT_DONE[word])
     if word:
@@ -118,11 +123,6 @@ def is_of_another_role(error: BaseException) -> bool:
 def is_of_a_primary(error: BaseException) -> bool:
     """Whether it says that the server does not write now, for a reason that a primary may have."""
     return is_driver_error(error) and word_of(error) in _OF_A_PRIMARY
-
-
-def not_a_primary() -> Elsewhere:
-    """Return the error for a server that is a replica."""
-    return Elsewhere(_NOT_DONE["READONLY"])
 
 
 def not_permitted(missing: Sequence[str], needed: Sequence[str], keys: str) -> NotPermitted:

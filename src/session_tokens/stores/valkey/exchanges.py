@@ -24,11 +24,11 @@ from ...errors import StoreUnavailable
 from ..common.retry import Retrying
 from ..common.server_clock import ServerClock
 from .commit import commit_words
-from .connections import pack
 from .errors import UNKNOWN_OUTCOME
 from .key_chains import KeyChain
 from .key_chains import packed as packed_chains
 from .keys import prefix_of
+from .packing import pack
 from .queries import ask_words
 from .rows import Reply, ValkeyCodec
 from .schema import Address

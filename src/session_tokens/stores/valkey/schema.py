@@ -13,11 +13,13 @@ from ...crypto.sealing import named_key
 from ...errors import InvalidInput, StoreError
 from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, missing_error
 from ..common.retry import RetryPolicy
-from ..common.store_url import StoreURL, store_url_of
-from .connections import Steps, fields_of
+from ..common.store_url import PORTS, SENTINEL_PORT, StoreURL, store_url_of
+from .connections import Steps
 from .errors import NotPermitted, not_permitted
 from .keys import PEPPERS, keys_of
 from .library import LIBRARY, NEEDED, library_text
+from .packing import fields_of
+from .primaries import ClusterPrimary, DriverPool, Host, Primary, WatchedPrimary
 from .rows import Reply, ValkeyCodec
 
 log = logging.getLogger("session_tokens.stores")
@@ -27,6 +29,7 @@ OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
 
 TLS_SCHEMES = ("valkeys", "rediss")
 OURS = frozenset({"timeout", "durability", "replicas", "namespace"})
+OF_SENTINELS = frozenset({"sentinel_user", "sentinel_password"})
 DRIVERS_OWN = frozenset({
     "client_name", "db", "health_check_interval", "protocol", "socket_keepalive", "ssl_ca_certs", "ssl_ca_path",
     "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile", "ssl_password",
@@ -58,9 +61,8 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring, replicas: int) -> Step
         StoreError: the server is too old, would throw records away, or holds another text of the library.
         InvalidInput: a pepper under which records may be was not given, or is not the one that the store knows.
     """
-    _check_server(fields_of((yield [b"INFO", b"server"])))
-    _check_memory(fields_of((yield [b"INFO", b"memory"])))
-    _check_cluster(fields_of((yield [b"INFO", b"cluster"])))
+    check_server(fields_of((yield [b"INFO", b"server"])))
+    check_memory(fields_of((yield [b"INFO", b"memory"])))
     if replicas:
         _look_for_replicas(fields_of((yield [b"INFO", b"replication"])), replicas)
     yield from loading()
@@ -166,7 +168,8 @@ def _flat(listed: Any) -> list[bytes]:
     return list(listed.values()) if isinstance(listed, dict) else listed
 
 
-def _check_server(fields: dict[str, str]) -> None:
+def check_server(fields: dict[str, str]) -> None:
+    """Refuse a server without function libraries."""
     kind = "valkey" if "valkey_version" in fields else "redis"
     version = fields.get(f"{kind}_version", "0")
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
@@ -174,7 +177,8 @@ def _check_server(fields: dict[str, str]) -> None:
         raise StoreError(f"the server is {kind} {version}; the store needs Valkey 7.2 or Redis 7.0, or a later one")
 
 
-def _check_memory(fields: dict[str, str]) -> None:
+def check_memory(fields: dict[str, str]) -> None:
+    """Refuse a server that throws keys away."""
     policy = fields.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         raise StoreError(
@@ -183,9 +187,8 @@ def _check_memory(fields: dict[str, str]) -> None:
         )
 
 
-def _check_cluster(fields: dict[str, str]) -> None:
-    if fields.get("cluster_enabled") == "1":
-        raise StoreError("the server is a node of a cluster, which this version does not use; give a single server")
+def _speaks_tls(named: StoreURL) -> bool:
+    return named.scheme.partition("+")[0] in TLS_SCHEMES
 
 
 def _check_options(named: StoreURL) -> None:
@@ -194,8 +197,7 @@ def _check_options(named: StoreURL) -> None:
     for name, (form, told) in _TAKEN.items():
         if name in options and not form.fullmatch(options[name]):
             raise InvalidInput(f"the option {name} of the store's URL is {told}")
-    speaks_tls = named.scheme in TLS_SCHEMES
-    if not speaks_tls and (misplaced := [name for name in options if name.startswith("ssl_")]):
+    if not _speaks_tls(named) and (misplaced := [name for name in options if name.startswith("ssl_")]):
         raise InvalidInput(f"the option {misplaced[0]} of the store's URL is for TLS; write valkeys:// or leave it out")
     if options.get("ssl_cert_reqs") == "none" and "ssl_check_hostname" in options:
         raise InvalidInput("with ssl_cert_reqs=none nothing is checked; leave ssl_check_hostname out, or ssl_cert_reqs")
@@ -208,6 +210,7 @@ class Address:
         driver_url: the URL without our options.
         namespace: what key names begin with; stores of two of them know nothing of each other.
         replicas: how many replicas must have a commit before it is answered; 0 for durability ``fast``.
+        sentinel_credentials: user and password that Sentinels take: the server's, where no others are given.
         policy: time-outs.
     """
 
@@ -215,7 +218,7 @@ class Address:
         self._named = store_url_of(url if "://" in url else f"valkey://{url}")
         if self._named.kind != "valkey":
             raise InvalidInput("a Valkey store's URL begins with valkey:// or redis://")
-        self._named.known_options(OURS | DRIVERS_OWN)
+        self._named.known_options(OURS | DRIVERS_OWN | (OF_SENTINELS if self.way == "sentinel" else frozenset()))
         _check_options(self._named)
         options = dict(self._named.options)
         self.namespace = options.pop("namespace", "st")
@@ -233,14 +236,41 @@ class Address:
             if isinstance(error, InvalidInput):
                 raise
             raise InvalidInput("the option timeout of the store's URL is a number of seconds") from None
+        self.sentinel_credentials = (
+            options.pop("sentinel_user", self._named.user or "") or None,
+            options.pop("sentinel_password", self._named.password or "") or None,
+        )
         self._options = options
+
+    @property
+    def way(self) -> str:
+        """How the server is found: ``sentinel``, ``cluster``, or by itself (``unix``, or empty)."""
+        return self._named.way
+
+    @property
+    def hosts(self) -> list[Host]:
+        """The hosts of the URL with their ports."""
+        usual = SENTINEL_PORT if self.way == "sentinel" else PORTS["valkey"]
+        return [(host, port or usual) for host, port in self._named.hosts]
+
+    def primary(self, pool: DriverPool, key: bytes) -> Primary:
+        """Return what finds the primary.
+
+        Args:
+            pool: how connections to it are made.
+            key: one of the store's.
+        """
+        timeout_s = self.policy.timeout_s
+        if self.way == "sentinel":
+            return WatchedPrimary(pool, self.hosts, self._named.path, self.sentinel_credentials, timeout_s)
+        return ClusterPrimary(pool, self.hosts, key, timeout_s) if self.way == "cluster" else Primary(pool)
 
     def driver_url(self, scheme: str) -> str:
         """Return the URL for a driver whose schemes are ``scheme`` and ``scheme + "s"``."""
         named, options = self._named, dict(self._options)
-        if named.scheme == "valkey+unix":
+        if self.way == "unix":
             scheme = "unix"
-        elif named.scheme in TLS_SCHEMES:
+        elif _speaks_tls(named):
             scheme += "s"
             if options.get("ssl_cert_reqs") != "none":
                 # Not every driver checks for whom a certificate was made, unless asked to.
@@ -250,6 +280,6 @@ class Address:
             credentials += ":" + quote(named.password, safe="")
         host, port = named.hosts[0] if named.hosts else ("", None)
         where = (f"[{host}]" if ":" in host else quote(host, safe="")) + (f":{port}" if port else "")
-        path = named.path if scheme == "unix" else f"/{named.path}"
+        path = named.path if self.way == "unix" else "/" if self.way else f"/{named.path}"
         query = "&".join(f"{name}={quote(value, safe='')}" for name, value in options.items())
         return f"{scheme}://{credentials}{'@' if credentials else ''}{where}{quote(path)}{'?' if query else ''}{query}"

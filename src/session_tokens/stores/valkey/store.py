@@ -30,7 +30,7 @@ from ...crypto.minting import Pepper
 from ...errors import InvalidInput
 from .async_store import ValkeyStore
 from .blocking_store import BlockingValkeyStore
-from .connections import DriverPool
+from .primaries import DriverPool
 from .schema import Address
 
 __all__ = ["BlockingValkeyStore", "ValkeyStore", "is_there", "open_valkey", "open_valkey_blocking"]
@@ -45,8 +45,10 @@ async def open_valkey(
 
     Args:
         url: ``valkey://user:password@host:port/db`` (also ``valkeys://``, ``redis://``, ``rediss://``,
-            ``valkey+unix:///path``), with ``?timeout=`` (seconds, default 1), ``durability=fast`` or ``replicated``,
-            ``replicas=``, ``namespace=`` (what key names begin with, default ``st``) and the driver's own options.
+            ``valkey+unix:///path``, ``valkey+sentinel://host:port,host:port/name`` with the hosts of Sentinels, and
+            ``valkey+cluster://host:port,host:port`` with those of nodes), with ``?timeout=`` (seconds, default 1),
+            ``durability=fast`` or ``replicated``, ``replicas=``, ``namespace=`` (what key names begin with, default
+            ``st``) and the driver's own options.
         pepper: at least 32 bytes, or key id → bytes of which the first is the current one. It is kept apart from the
             server: whoever holds only one of them can do nothing.
         space: a name space beside the main one: keys of its own.

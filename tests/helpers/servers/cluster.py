@@ -1,0 +1,209 @@
+"""A real cluster of Valkey servers, made with plain commands, and what moves a slot from node to node."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+
+import valkey
+
+from session_tokens.stores.valkey.primaries import slot_of
+from tests.helpers.servers.failover import info
+from tests.helpers.servers.ports import free_port
+from tests.helpers.servers.valkey import ValkeyServer
+from tests.helpers.waiting import wait_until
+
+SLOTS = 16_384
+NODE_TIMEOUT_MS = 2500
+"""After which the nodes of a cluster that is there to fail replace one; the time-out of a store is shorter."""
+CALM_TIMEOUT_MS = 60_000
+"""That of a cluster in which nobody is to be replaced, on a busy machine either."""
+
+
+class Node(ValkeyServer):
+    """One server of a cluster.
+
+    Attributes:
+        client: the driver's, to look behind the store's back; it follows nobody elsewhere.
+        is_frozen: whether it was stopped in the midst of what it did, and was not woken.
+    """
+
+    def __init__(self, timeout_ms: int, *words: str) -> None:
+        super().__init__(
+            "--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", str(timeout_ms),
+            "--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no", *words,
+        )  # fmt: skip
+        self.bus = self._words[3]
+        self.client = valkey.Valkey(port=self.port)
+        self.is_frozen = False
+
+    @functools.cached_property
+    def id(self) -> str:
+        """Its name in the cluster."""
+        return self.say("CLUSTER", "MYID").decode()
+
+    def say(self, *words: object) -> bytes:
+        """Return its reply to a command."""
+        reply: bytes = self.ask(*words)
+        return reply
+
+    def ask(self, *words: object) -> Any:
+        """Return its reply to a command, which is no word."""
+        return self.client.execute_command(*words)  # type: ignore[no-untyped-call]  # the driver's
+
+    def dump(self, key: bytes) -> bytes:
+        """Return what stands under a key, though its slot is on the move to here."""
+        pipeline: Any = self.client.pipeline(transaction=False)
+        with pipeline as asking:
+            asking.execute_command("ASKING")
+            asking.execute_command("DUMP", key)
+            there: bytes = asking.execute()[1]
+            return there
+
+    @property
+    def answers(self) -> bool:
+        """Whether it can be asked."""
+        return bool(self.pids()) and not self.is_frozen
+
+    def freeze(self) -> None:
+        """Stop it as a machine does that pages, or whose hypervisor has other things to do."""
+        self.signal(SIGSTOP)
+        self.is_frozen = True
+
+    def wake(self) -> None:
+        """Let it go on."""
+        self.signal(SIGCONT)
+        self.is_frozen = False
+
+    def remove(self) -> None:
+        self.client.close()  # type: ignore[no-untyped-call]  # the driver's
+        super().remove()
+
+
+class Cluster:
+    """Primaries that share all slots, and replicas of them.
+
+    Attributes:
+        nodes: all, the first primaries first.
+        url: of a store that knows two of them.
+    """
+
+    def __init__(self, primaries: int, replicas: Sequence[int], timeout_ms: int, *words: str) -> None:
+        """Make the nodes; ``replicas`` are the numbers of the primaries that they follow."""
+        self.nodes = [Node(timeout_ms, *words) for _ in range(primaries + len(replicas))]
+        self._primaries, self._follow = primaries, replicas
+        self.url = "valkey+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+
+    def start(self) -> None:
+        """Start all nodes, and wait until the cluster is whole."""
+        for node in self.nodes:
+            node.start()
+        primaries = self.nodes[: self._primaries]
+        bounds = [number * SLOTS // len(primaries) for number in range(len(primaries) + 1)]
+        for number, node in enumerate(primaries):
+            node.say("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
+        for number, node in enumerate(self.nodes):
+            node.say("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            if number:
+                node.say("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus)
+        ids = {node.id for node in self.nodes}
+        wait_until(lambda: all(ids <= set(_known(node)) for node in self.nodes))
+        for node, followed in zip(self.nodes[self._primaries :], self._follow, strict=True):
+            node.say("CLUSTER", "REPLICATE", primaries[followed].id)
+        wait_until(self.is_whole)
+
+    def is_whole(self) -> bool:
+        """Whether every node that answers says that all slots are held, and every replica has what its primary has."""
+        return all(_is_well(node) for node in self.nodes if node.answers)
+
+    def holder(self, slot: int) -> Node:
+        """Return the node that holds a slot, as the most recent configuration says that any node knows of."""
+        seen: dict[str, tuple[int, str]] = {}
+        for node in self.nodes:
+            if node.answers:
+                for id, fields in _known(node).items():
+                    holds = any(_covers(part, slot) for part in fields[8:])
+                    if holds and "master" in fields[2]:
+                        seen[id] = int(fields[6]), id
+        latest = max(seen.values())[1]
+        return next(node for node in self.nodes if node.id == latest)
+
+    def followers(self, node: Node) -> list[Node]:
+        """Return the replicas of a node that run."""
+        id = node.id
+        return [one for one in self.nodes if one.answers and _known(one)[one.id][3] == id]
+
+    def move(self, slot: int, target: Node) -> None:
+        """Move a slot with all its keys in one step, as Valkey 9 can, and wait until it is there."""
+        source = self.holder(slot)
+        source.say("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target.id)
+        wait_until(lambda: self.holder(slot) is target)
+
+    def begin_move(self, slot: int, target: Node) -> Node:
+        """Begin to move a slot key by key, as clusters did before; return the node that it is moved from."""
+        source = self.holder(slot)
+        target.say("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.say("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        return source
+
+    @staticmethod
+    def move_keys(source: Node, target: Node, keys: Sequence[bytes]) -> None:
+        """Move some keys of a slot on the move."""
+        source.say("MIGRATE", "127.0.0.1", target.port, "", 0, 30_000, "KEYS", *keys)
+
+    def end_move(self, slot: int, source: Node, target: Node) -> None:
+        """Give a slot to where its keys are, all of which were moved."""
+        target.say("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        source.say("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        wait_until(lambda: self.holder(slot) is target)
+
+    def remove(self) -> None:
+        """End all nodes."""
+        for node in self.nodes:
+            node.remove()
+
+
+def slot_of_namespace(namespace: str) -> int:
+    """Return the slot in which all keys of a name space lie."""
+    return slot_of(f"{{{namespace}:00}}:n".encode())
+
+
+def _known(node: Node) -> dict[str, list[str]]:
+    """Return what a node says of each node that it knows, itself too: id → the fields of ``CLUSTER NODES``."""
+    lines = node.say("CLUSTER", "NODES").decode().splitlines()
+    return {fields[0]: fields for fields in map(str.split, lines) if "handshake" not in fields[2]}
+
+
+def _covers(part: str, slot: int) -> bool:
+    first, _, last = part.partition("-")
+    return first.isdecimal() and int(first) <= slot <= int(last or first)
+
+
+def _is_well(node: Node) -> bool:
+    told = info(node, "replication")
+    is_linked = told["role"] == "master" or told["master_link_status"] == "up"
+    return is_linked and b"cluster_state:ok" in node.say("CLUSTER", "INFO")
+
+
+@contextmanager
+def cluster_of(primaries: int, replicas: Sequence[int], *words: str) -> Iterator[Cluster]:
+    """Run a cluster whose nodes replace each other soon; ``replicas`` are the numbers of the primaries they follow."""
+    cluster = Cluster(primaries, replicas, NODE_TIMEOUT_MS, *words)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@functools.cache
+def shared_cluster() -> Cluster:
+    """Return the one cluster of this process of tests, 3 primaries with a replica each; none of them is to be hurt."""
+    cluster = Cluster(3, (0, 1, 2), CALM_TIMEOUT_MS)
+    atexit.register(cluster.remove)
+    cluster.start()
+    return cluster
