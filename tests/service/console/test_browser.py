@@ -161,6 +161,7 @@ def test_an_operator_ends_those_ticked_and_is_told_how_many(page: Page, service:
     page.goto("/console/sessions?q=stolen")
     page.get_by_label("All on this page").check()
     press(page.get_by_role("button", name="End those ticked"))
+    assert faults_of(page) == []
     page.get_by_label("Type 3 to end 3 sessions").fill("3")
     press(page.get_by_role("button", name="End 3 sessions"))
 
@@ -227,6 +228,40 @@ def test_a_deep_link_survives_the_log_in(service: RunningService, browser: Brows
 
     expect(page).to_have_url(f"{service.url}/console/sessions?q=alice&sort=oldest")
     context.close()
+
+
+def test_a_key_is_revoked_and_who_entered_with_it_is_out(page: Page, service: RunningService, browser: Browser) -> None:
+    """Also in a window that nobody touches: it renews itself."""
+    with service.http() as http:
+        made = http.post("/v1/keys", json={"role": "operator", "label": "the night shift"}).json()
+    context = browser.new_context(base_url=service.url)
+    other = context.new_page()
+    other.goto("/console")
+    other.get_by_label("Secret of the service key").fill(made["secret"])
+    press(other.get_by_role("button", name="Enter"))
+    page.goto("/console/keys")
+    press(page.get_by_role("row").filter(has_text="the night shift").get_by_role("button", name="Revoke"))
+    assert faults_of(page) == []
+    expect(page.get_by_text("the night shift")).to_be_visible()
+    press(page.get_by_role("button", name="Revoke this key"))
+
+    expect(page.get_by_role("status")).to_contain_text(f"Revoked the key {made['id']}")
+    expect(other.get_by_label("Secret of the service key")).to_be_visible(timeout=30_000)
+    context.close()
+
+
+def test_a_list_of_owners_goes_both_ways(page: Page, service: RunningService) -> None:
+    with service.http() as http:
+        for number in range(60):
+            http.post("/v1/sessions", json={"owner": f"way {number}"}).raise_for_status()
+    page.goto("/console/owners?q=way")
+    expect(page.get_by_role("link", name="way 59", exact=True)).to_be_visible()
+    with page.expect_navigation():
+        page.keyboard.press("n")
+    expect(page.get_by_role("link", name="way 0", exact=True)).to_be_visible()
+    with page.expect_navigation():
+        page.keyboard.press("p")
+    expect(page.get_by_role("link", name="way 59", exact=True)).to_be_visible()
 
 
 def test_leaving_ends_it(page: Page) -> None:
