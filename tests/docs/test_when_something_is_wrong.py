@@ -145,7 +145,9 @@ def leaked_key(night: Night, request: pytest.FixtureRequest) -> None:
     service = night.serve("--audit", "--audit-anchor", str(night.folder / "anchors"))
     made = service.call("POST", "/v1/keys", json={"role": "issue", "label": "shop"}).json()
     written(night.folder / "leaked", made["secret"])
-    stolen, honest = service.open("ann", secret=made["secret"]), service.open("bob")
+    stolen, honest, taken = service.open("ann", secret=made["secret"]), service.open("bob"), service.open("carol")
+    rotated = service.call("POST", f"/v1/sessions/{taken['session']['id']}/rotate", secret=made["secret"]).json()
+    voucher = service.call("POST", "/v1/tokens", secret=made["secret"], json={"value": "voucher"}).json()["token"]
 
     found = night.paste("A service key leaked", slice(0, 2), KEY_ID=made["id"])
     (renewed,) = set(re.findall(r"stk_\w+", found))
@@ -155,8 +157,8 @@ def leaked_key(night: Night, request: pytest.FixtureRequest) -> None:
     assert made["id"] in found and "shop" in found
     assert [200, 200] == during
     assert 401 == service.call("GET", "/v1/sessions", secret=made["secret"]).status_code
-    assert "inactive" in told and stolen["session"]["id"] in told
-    assert [False, True] == [service.lives(each["secret"]) for each in (stolen, honest)]
+    assert "inactive" in told and stolen["session"]["id"] in told and voucher["id"] in told
+    assert [False, False, True] == [service.lives(each["secret"]) for each in (stolen, rotated, honest)]
 
 
 def full_disk(night: Night, request: pytest.FixtureRequest) -> None:

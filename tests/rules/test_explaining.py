@@ -62,7 +62,7 @@ def test_a_detached_session_says_how_it_is_logged_in_again(st: SessionTokens, cl
     ("how", "reason", "words"),
     [
         (lambda st, clock, id: st.destroy_session(id), "logout", "logged out"),
-        (lambda st, clock, id: st.destroy_session(id, reason="theft"), "theft", "looks like theft"),
+        (lambda st, clock, id: st.destroy_session(id, reason="theft"), "theft", "taken to be stolen"),
         (lambda st, clock, id: st.disable_owner("ann"), "owner_disabled", "owner is disabled"),
         (lambda st, clock, id: clock.advance(60), "idle", "idle timeout"),
     ],

@@ -19,7 +19,7 @@ WHY = {
     "replaced": "a newer session of its owner took its place",
     "evicted": "it had to make room",
     "revoked": "it was ended by somebody who may end the sessions of others",
-    "theft": "an old secret of it was used again, which looks like theft",
+    "theft": "it is taken to be stolen: an old secret of it was used again, or whoever ended it said so",
     "owner_disabled": "its owner was disabled",
     "used": "all its uses were spent",
 }

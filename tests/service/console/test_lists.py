@@ -272,7 +272,7 @@ async def test_what_ended_is_explained(desk: Desk) -> None:
     browser = await desk.entered()
     for path, status in ((f"/console/sessions/{ann.id}", 404), (f"/console/explain?id={ann.id}", 200)):
         page = await text_of(browser, path, status)
-        assert "an old secret of it was used again, which looks like theft" in page, path
+        assert "it is taken to be stolen" in page, path
     assert "Nothing is known under that." in await text_of(browser, f"/console/explain?id={new_id(SESSION_ID)}")
     assert "That is no id" in await text_of(browser, "/console/explain?id=alice")
 
