@@ -10,7 +10,8 @@ import pytest
 
 from session_tokens import InvalidInput
 from session_tokens.records import ServiceKey
-from session_tokens.service.quotas import COUNTED_MAX, Quotas
+from session_tokens.service.quotas import Quotas
+from session_tokens.service.tallies import NAMES_MAX, OwnTallies
 from session_tokens.service_keys import keys
 from tests.helpers.service_world import World
 
@@ -303,12 +304,13 @@ def test_a_bucket_fills_as_fast_as_its_rate_and_holds_no_more_than_a_second() ->
 
 
 def test_what_is_counted_is_forgotten_at_last() -> None:
-    quotas = Quotas()
-    for number in range(COUNTED_MAX + 50):
+    buckets, made = OwnTallies(), OwnTallies()
+    quotas = Quotas(buckets, made)
+    for number in range(NAMES_MAX + 50):
         quotas.asked(bucket_of(rate=1, id=f"key_{number}"), 0.0)
         quotas.makes(bucket_of(owner_creations=1), f"owner-{number}", 0.0)
 
-    assert len(quotas._buckets) == len(quotas._made) == COUNTED_MAX
+    assert len(buckets) == len(made) == NAMES_MAX
 
 
 @pytest.mark.parametrize("role", ["audit", "operator", "admin"])

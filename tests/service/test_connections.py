@@ -347,16 +347,13 @@ async def test_a_handshake_has_its_time_from_accepting_on(tmp_path: Path) -> Non
     async with await AsyncSessionTokens.open("memory://", sweep=False) as tokens:
         config = uvicorn.Config(Service(tokens), lifespan="off", log_config=None)
         config.load()
-        loop = asyncio.get_running_loop()
-        async with await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, start_serving=False) as server:
-            door = Door(
-                server.sockets[0], connections, lambda place: Hasty(config, ServerState(), {}, place=place), tls, 0.2
-            )
-            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-            async with asyncio.timeout(10):
-                answer = await reader.read()
-            writer.close()
-            door.close()
+        listening = socket.create_server(("127.0.0.1", 0))
+        door = Door(listening, connections, lambda place: Hasty(config, ServerState(), {}, place=place), tls, 0.2)
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        door.close()
 
     assert answer == b""
     assert connections.idle == {}

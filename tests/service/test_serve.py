@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from session_tokens import InvalidInput
-from session_tokens.service.serve import check_address, serve
+from session_tokens.service.checks import check_address
+from session_tokens.service.serve import serve
 from session_tokens.web.addresses import proxies_of
 from tests.helpers.running_service import RunningService, received, status_of
 from tests.helpers.service_world import World

@@ -20,7 +20,8 @@ import httpx
 import pytest
 
 from session_tokens import InvalidInput
-from session_tokens.service.serve import check_address, serve
+from session_tokens.service.checks import check_address
+from session_tokens.service.serve import serve
 from session_tokens.service.service_manager import ServiceManager
 from session_tokens.service.unix_listener import UnixListener
 from tests.helpers.managed_service import Managed

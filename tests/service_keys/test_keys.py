@@ -9,6 +9,7 @@ import pytest
 from session_tokens import AsyncSessionTokens, InvalidInput
 from session_tokens.clock import ManualClock
 from session_tokens.service.callers import Throttle
+from session_tokens.service.tallies import OwnTallies
 from session_tokens.service_keys import keys
 from tests.helpers.service_world import World
 
@@ -139,8 +140,9 @@ def test_a_source_has_new_tries_after_a_minute_and_others_their_own() -> None:
 
 
 def test_a_throttle_remembers_a_bounded_number_of_sources() -> None:
-    throttle = Throttle(failures_max=1, sources_max=100)
+    tallies = OwnTallies(100)
+    throttle = Throttle(failures_max=1, tallies=tallies)
     for number in range(1_000):
         throttle.failed(f"source{number}", 0.0)
 
-    assert len(throttle._failures) == 100
+    assert len(tallies) == 100

@@ -22,10 +22,14 @@ from .operators_arguments import ROLES
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 ok, 1 inactive, 2 bad input, 3 unavailable, 4 conflict, 5 denied."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    return exit_code_of(lambda: _run(words), as_json="--json" in words)
+
+
+def exit_code_of(run: Callable[[], int], *, as_json: bool) -> int:
+    """Run something and return its exit code; what it raises is told on standard error."""
     _mend_closed_streams()
-    as_json = "--json" in words
     try:
-        code = _run(words)
+        code = run()
         sys.stdout.flush()
     except SessionTokensError as error:
         return _failed(exits.code_of(error), error.code, str(error), as_json)
@@ -66,7 +70,7 @@ def _run(words: list[str]) -> int:
         options.store = os.environ.get("SESSION_TOKENS_STORE") or None
     if options.command == "keys":
         _check_key_options(options)
-    _say(quiet=options.command not in ("serve", "check", "store"))
+    warn(quiet=options.command not in ("serve", "check", "store"))
     module, _, function = options.function.partition(":")
     run: Callable[[Namespace], int] = getattr(import_module(f".{module}", __package__), function)
     if options.command == "serve":  # which acts for those who ask it
@@ -85,7 +89,7 @@ class _ToStandardError(logging.Handler):
         print(f"session-tokens: {_printable(record.getMessage())}", file=sys.stderr)
 
 
-def _say(*, quiet: bool) -> None:
+def warn(*, quiet: bool) -> None:
     """Print the library's warnings on standard error; known defects of SQLite only where one can act on them."""
     root = logging.getLogger("session_tokens")
     if not any(isinstance(handler, _ToStandardError) for handler in root.handlers):

@@ -103,10 +103,13 @@ def _serving_commands(command: Command) -> None:
     check.add_argument("--fix", action="store_true", help="set aside what is corrupt, mend what can be mended")
     check.add_argument("--fix-clock", action="store_true", help="clear a clock mark that lies in the future")
 
-    serve = command("serve", "operating:serve", "serve HTTP")
+    serve = command("serve", "serving:serve", "serve HTTP")
     serve.add_argument("--max-data-bytes", **MAX_DATA)
     serve.add_argument("--host", default="127.0.0.1", help="an address, or unix: and the path of a socket")
     serve.add_argument("--port", type=whole_number, default=8080, help="0 takes a free one")
+    serve.add_argument(
+        "--workers", type=whole_number, default=1, metavar="N", help="processes that serve from the same sockets"
+    )
     serve.add_argument("--behind-proxy", action="store_true", help="a reverse proxy that speaks TLS stands in front")
     serve.add_argument(
         "--trusted-proxy", action="append", metavar="NETWORK", help="where that proxy is, if not on this machine; again"

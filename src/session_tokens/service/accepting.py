@@ -1,7 +1,10 @@
 """Accepts connections: each is counted before anything of it is read, and given its time from then on.
 
 asyncio accepts until there are no more files and then writes a traceback for each connection that waits, and it counts
-a connection with TLS only once its handshake is done. Here a listener that asyncio or systemd opened is taken over.
+a connection with TLS only once its handshake is done.
+
+Where several workers accept from one socket, all of them wake up for a connection. One that holds more than another
+leaves it to the others for a moment, and takes it if none of them did.
 """
 
 from __future__ import annotations
@@ -20,10 +23,13 @@ from .connections import Connections, Place
 log = logging.getLogger("session_tokens.service")
 
 BACKLOG: Final = 2_048
-ACCEPTED_AT_ONCE: Final = 100
 OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S: Final = 0.1
 """After which a listener looks again when there was no file for a connection, and none that could make room."""
+LEFT_S: Final = 0.0005
+"""For how long connections are left to workers that hold fewer."""
+ANYWAY_MAX: Final = 4
+"""How many are taken after that, whatever the others hold."""
 
 MakeProtocol = Callable[[Place], asyncio.Protocol]
 
@@ -32,7 +38,7 @@ class Door:
     """Accepts the connections of one listening socket.
 
     Args:
-        listening: a bound socket; it stays its owner's to close.
+        listening: a bound socket, which is closed with the door.
         connections: where each connection gets its place.
         make_protocol: makes what reads the connection that has a place.
         tls: how to speak TLS, if it is spoken.
@@ -54,24 +60,44 @@ class Door:
         self._handshake_timeout_s = handshake_timeout_s
         self._tasks: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._loop.remove_reader(listening.fileno())
-        self._socket = listening.dup()
+        self._socket = listening
         self._socket.setblocking(False)
         self._socket.listen(BACKLOG)
         self._loop.add_reader(self._socket.fileno(), self._accept)
 
-    def close(self) -> None:
-        """Accept no more, and end handshakes that are under way; twice is the same."""
-        if self._pause is not None:
-            self._pause.cancel()
+    def close(self, *, takes_rest: bool = False) -> None:
+        """Accept no more; twice is the same.
+
+        Args:
+            takes_rest: whether to take what waits first, for nobody else will.
+        """
         if self._socket.fileno() >= 0:
+            if takes_rest:
+                self._take_some(BACKLOG)
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def end_handshakes(self) -> None:
+        """End what was accepted and cannot be read yet."""
         for task in self._tasks:
             task.cancel()
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
+        if self._connections.load.is_above_others:
+            self._loop.remove_reader(self._socket.fileno())
+            self._pause = self._loop.call_later(LEFT_S, self._accept_anyway)
+        else:
+            self._take_some(self._connections.load.accepts_at_once)
+
+    def _accept_anyway(self) -> None:
+        self._look_again()
+        self._take_some(ANYWAY_MAX)
+
+    def _take_some(self, most: int) -> None:
+        """Accept what waits, up to so many."""
+        for _ in range(most):
             try:
                 accepted, peer = self._socket.accept()
             except OSError as error:

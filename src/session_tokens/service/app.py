@@ -35,6 +35,7 @@ from .addresses import as_sent, decoded
 from .callers import Callers
 from .calls import Call, Operation, Snapshot
 from .counted import Counted
+from .crew import Alone, Crew
 from .event_stream import EventStreams, asks_for_stream
 from .exchange import JSON_TYPE, ClientGone, Exchange, Receive, Scope, Send, body_bytes_max_of
 from .forward_auth import ASKED_ONCE, SESSION_COOKIE, ForwardAuth, LogIn
@@ -86,6 +87,7 @@ class Options:
         tables: opens ``TokenTables`` on the same store, for ``/v1/tables``; not offered if ``None``.
         public_url: how others reach the service, for its metadata; taken from the request where ``None``.
         more_routes: further routes of Starlette, such as a console's.
+        crew: the workers of the service.
     """
 
     session_cookie: str = SESSION_COOKIE
@@ -96,6 +98,7 @@ class Options:
     tables: Callable[[], Awaitable[AsyncTokenTables]] | None = None
     public_url: str | None = None
     more_routes: Sequence[BaseRoute] = field(default=())
+    crew: Crew = field(default_factory=Alone)
 
     @property
     def is_https(self) -> bool:
@@ -119,11 +122,11 @@ class Service:
     def __init__(self, tokens: AsyncSessionTokens, options: Options | None = None) -> None:
         self.tokens = tokens
         self.options = options or Options()
-        self.callers = Callers(tokens.store, self.options.trusted_proxies)
-        self.metrics = Metrics()
+        self.callers = Callers(tokens.store, self.options.trusted_proxies, self.options.crew)
+        self.metrics = Metrics(self.options.crew)
         self.metrics.watch(tokens)
         self.scopes = Scopes(tokens, self.callers.quotas)
-        self._streams = EventStreams()
+        self._streams = EventStreams(self.options.crew.load)
         quick = QuickIntrospection(tokens, self.callers, self.metrics)
         self.answer_at_once = None if quick.waits else quick.answer
         self.answer_later = quick.later if quick.waits else None
@@ -292,7 +295,16 @@ class Service:
     async def _metrics(self, exchange: Exchange) -> None:
         _query(exchange, None)
         await self.callers.key_for(exchange, "read_metrics")
-        await exchange.answer(200, self.metrics.text(), content_type=CONTENT_TYPE)
+        try:
+            text = await self.metrics.text_of_all()
+        except TimeoutError:  # one worker's counts alone would look like a restart
+            raise Problem(
+                503,
+                "workers_unavailable",
+                "the other workers did not say what they counted",
+                headers=[(b"retry-after", b"1")],
+            ) from None
+        await exchange.answer(200, text, content_type=CONTENT_TYPE)
 
     async def _metadata(self, exchange: Exchange) -> None:
         _query(exchange, None)

@@ -6,11 +6,12 @@ import errno
 import socket
 
 
-def bound_sockets(host: str, port: int) -> list[socket.socket]:
-    """Return a socket for each address that a host has, bound to one port.
+def bound_sockets(host: str, port: int, option: str) -> list[socket.socket]:
+    """Return a listening socket for each address that a host has, on one port.
 
     Args:
         port: 0 for a free one.
+        option: what the port was given by.
 
     Raises:
         OSError: the address cannot be had; the message says why and what to do.
@@ -26,15 +27,16 @@ def bound_sockets(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listening.bind((address[0], port, *address[2:]))
+            listening.listen()  # else another process could bind it too
             port = listening.getsockname()[1]  # a free one is the same for all of them
     except OSError as error:
         for listening in made:
             listening.close()
-        raise explained(error, host, port, "--port") from None
+        raise _explained(error, host, port, option) from None
     return made
 
 
-def explained(error: OSError, host: str, port: int, option: str) -> OSError:
+def _explained(error: OSError, host: str, port: int, option: str) -> OSError:
     """Return why an address cannot be listened on, and what to do about it, in place of the system's own words."""
     if isinstance(error, socket.gaierror):
         text = f"the host {host} is no address of this machine and no name of one"

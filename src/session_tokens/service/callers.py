@@ -26,35 +26,40 @@ from ..service_keys.last_use import Uses
 from ..service_keys.networks import may_come_from
 from ..service_keys.roles import PERMISSIONS, may
 from ..web.addresses import Network, source_of
+from .crew import Alone, Crew
 from .exchange import Exchange
 from .problems import Headers, Problem, bad_request
 from .quotas import Quotas
+from .tallies import OwnTallies, Tallies, Tally
 
 log = logging.getLogger("session_tokens.service")
 
 REALM = b'realm="session-tokens"'
 FAILURES_PER_MINUTE_MAX = 20
-SOURCES_MAX = 10_000
 LOOKUPS_MAX = 1_000
 
 
 class Throttle:
-    """Counts failures of each source within a minute; forgets the longest known source when there are too many."""
+    """Counts failures of each source within a minute.
 
-    def __init__(self, failures_max: int = FAILURES_PER_MINUTE_MAX, sources_max: int = SOURCES_MAX) -> None:
+    Args:
+        failures_max: after how many a source should wait.
+        tallies: the counts; of this process if not given.
+    """
+
+    def __init__(self, failures_max: int = FAILURES_PER_MINUTE_MAX, tallies: Tallies | None = None) -> None:
         self.failures_max = failures_max
-        self._sources_max = sources_max
-        self._failures: dict[str, tuple[float, int]] = {}
+        self._failures = OwnTallies() if tallies is None else tallies
 
     def failed(self, source: str, now_s: float) -> int:
         """Count a failure; return for how many seconds the source should wait, 0 while it has tries left."""
-        since_s, count = self._failures.pop(source, (now_s, 0))
-        if now_s - since_s >= 60:
-            since_s, count = now_s, 0
-        elif len(self._failures) >= self._sources_max:
-            self._failures.pop(next(iter(self._failures)))
-        self._failures[source] = (since_s, count + 1)
-        return 0 if count < self.failures_max else max(1, round(60 - (now_s - since_s)))
+
+        def count(before: Tally | None) -> Tally:
+            since_s, failures = before or (now_s, 0)
+            return (now_s, 1) if now_s - since_s >= 60 else (since_s, failures + 1)
+
+        since_s, failures = self._failures.change(source, count)
+        return 0 if failures <= self.failures_max else max(1, round(60 - (now_s - since_s)))
 
 
 class Callers:
@@ -63,13 +68,15 @@ class Callers:
     Args:
         store: where service keys are kept.
         trusted_proxies: networks whose ``X-Forwarded-For`` is trusted; nobody's if empty.
+        crew: the workers that count together.
     """
 
-    def __init__(self, store: Store, trusted_proxies: Sequence[Network] = ()) -> None:
+    def __init__(self, store: Store, trusted_proxies: Sequence[Network] = (), crew: Crew | None = None) -> None:
         self._store = store
         self._trusted_proxies = tuple(trusted_proxies)
-        self.throttle = Throttle()
-        self.quotas = Quotas()
+        crew = crew or Alone()
+        self.throttle = Throttle(tallies=crew.tallies("failures"))
+        self.quotas = Quotas(crew.tallies("rates"), crew.tallies("makings"))
         self.uses = Uses(store)
         self._lookups: dict[str, Sequence[str]] = {}
 

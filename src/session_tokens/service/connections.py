@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ..web.addresses import Network
+from .crew import Load, OwnLoad
 
 log = logging.getLogger("session_tokens.service")
 
@@ -112,17 +113,21 @@ class Connections:
     Args:
         most: how many there are. One source takes three quarters of them at most.
         trusted_proxies: networks whose connections are many people's and count against no source.
+        load: where they are counted for other workers to see.
 
     Attributes:
-        most, trusted_proxies: as given.
+        most, trusted_proxies, load: as given.
         idle: of connections without a request, the longest idle one first.
         ending: of those that read no more: their client closed its half and may be gone, or must take an answer.
         coming: of those whose request has not come whole.
         requests: under way.
     """
 
-    def __init__(self, most: int = CONNECTIONS_MAX, trusted_proxies: Sequence[Network] = ()) -> None:
+    def __init__(
+        self, most: int = CONNECTIONS_MAX, trusted_proxies: Sequence[Network] = (), load: Load | None = None
+    ) -> None:
         self.most = most
+        self.load = OwnLoad() if load is None else load
         self.of_source_max = max(1, most * 3 // 4)
         self.requests_max = 2 * most
         self.requests = 0
@@ -159,6 +164,7 @@ class Connections:
             self._refused += 1
             return Place(self, source, now_s, is_refused=True)
         self._held += 1
+        self.load.connections += 1
         if source is not None:
             self._sources[source] += 1
         place = Place(self, source, now_s)
@@ -171,6 +177,7 @@ class Connections:
             self._refused -= 1
             return
         self._held -= 1
+        self.load.connections -= 1
         if place.source is not None:
             self._sources[place.source] -= 1
             if not self._sources[place.source]:

@@ -15,13 +15,14 @@ from ..contract.queries import Get
 from ..errors import SessionTokensError
 from ..events import KEY_REVOKED, Event
 from .calls import Call
+from .crew import Load
 from .exchange import Exchange
 from .problems import Problem, bad_request
 from .shapes import event_shape, given
 
 TYPE = b"text/event-stream"
 STREAMS_MAX = 64
-"""Streams of one process at a time: each looks for news by itself."""
+"""Streams of one service at a time: each looks for news by itself."""
 BEAT_S = 10.0
 """How often something is sent where nothing happens, in seconds: shows who has gone, and keeps proxies from cutting."""
 RETRY_MS = 1_000
@@ -34,10 +35,14 @@ def asks_for_stream(exchange: Exchange) -> bool:
 
 
 class EventStreams:
-    """Answers those who ask for events as they come."""
+    """Answers those who ask for events as they come.
 
-    def __init__(self) -> None:
-        self.open = 0
+    Args:
+        load: where the streams of this worker are counted.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
 
     async def answer(self, exchange: Exchange, call: Call) -> None:
         """Send events until the stream ends.
@@ -54,18 +59,18 @@ class EventStreams:
         await call.tokens.events(**query, limit=1)  # what is wrong is answered before the stream begins
         if exchange.method == "HEAD":
             raise bad_request("a stream has no head of its own; send GET")
-        if self.open >= STREAMS_MAX:
+        if self._load.all_streams >= STREAMS_MAX:
             raise Problem(
                 503, "too_many_streams", f"{STREAMS_MAX} streams are open; try again", headers=[(b"retry-after", b"5")]
             )
-        self.open += 1
+        self._load.streams += 1
         gone = asyncio.create_task(_gone(exchange))
         try:
             await exchange.begin(TYPE)
             await exchange.piece(b"retry: %d\n\n" % RETRY_MS)
             await self._send(exchange, call, query, gone)
         finally:
-            self.open -= 1
+            self._load.streams -= 1
             gone.cancel()
             with suppress(asyncio.CancelledError):
                 await gone

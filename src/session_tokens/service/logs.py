@@ -26,6 +26,7 @@ LINES_MAX: Final = 2_000
 LINES_AT_ONCE: Final = 200
 TOGETHER_S: Final = 0.02
 """For how long lines are gathered: were each written by itself, two threads would hand each other the interpreter."""
+WHOLE_BYTES_MAX: Final = select.PIPE_BUF
 CLOSING_S_MAX: Final = 1.0
 
 FIELDS = (
@@ -126,9 +127,15 @@ class WrittenBeside(logging.Handler):
         left = memoryview(text.encode("ascii"))
         while left:
             try:
-                left = left[os.write(self._file, left) :]
+                left = left[os.write(self._file, _lines_at_once(left)) :]
             except BlockingIOError:
                 select.select((), (self._file,), ())
+
+
+def _lines_at_once(left: memoryview) -> memoryview:
+    """Return the lines at the beginning that a pipe takes in one piece: other workers write to the same one."""
+    end = bytes(left[:WHOLE_BYTES_MAX]).rfind(b"\n") + 1
+    return left[:end] if end else left
 
 
 def _gap(missing: int) -> logging.LogRecord:

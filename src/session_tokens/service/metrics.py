@@ -15,8 +15,10 @@ from .._async.api import AsyncSessionTokens
 from .._async.sessions import REASONS
 from ..errors import CorruptRecord, StoreUnavailable, UnknownPepper
 from ..events import SESSION_ENDED, SETTING_CHANGED, Event
+from .crew import METRICS, Alone, Crew
 from .exchange import Exchange
 from .logs import lines_dropped
+from .workers.sums import Counts, added_up
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -70,9 +72,14 @@ class Metrics:
     """The counters of one service; each has a registry of its own, so that several can live in one process.
 
     Labels are templates of addresses, methods, statuses, codes, kinds of events and reasons: sets that do not grow.
+
+    Args:
+        crew: the workers whose counters are added up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, crew: Crew | None = None) -> None:
+        self._crew = crew or Alone()
+        self._crew.answer(METRICS, lambda _: self._counts())
         self.registry = CollectorRegistry()
         self._answers = Answers()
         self.registry.register(self._answers)
@@ -104,6 +111,9 @@ class Metrics:
             registry=self.registry,
         )  # fmt: skip
 
+        Gauge("session_tokens_workers", "Workers that answer.", registry=self.registry).set(1)
+        Counter("session_tokens_workers_died", "Workers that died and were started anew.", registry=self.registry)
+
     def counted(self, route: str, method: str, status: int, duration_s: float) -> None:
         """Count an answered request of a route that is not the service's own."""
         self._answers.add(route, method, status, duration_s)
@@ -133,5 +143,42 @@ class Metrics:
         self._events.labels(event.kind, reason).inc()
 
     def text(self) -> bytes:
-        """Return everything counted in Prometheus' text form."""
+        """Return everything that this process counted in Prometheus' text form."""
         return generate_latest(self.registry)
+
+    async def text_of_all(self) -> bytes:
+        """Return the same of all workers together.
+
+        Raises:
+            TimeoutError: they do not say what they counted.
+        """
+        if self._crew.size == 1:
+            return self.text()
+        own = self._counts()
+        return generate_latest(_Sums(added_up([own, *await self._crew.ask(METRICS, own)])))
+
+    def _counts(self) -> Counts:
+        """Return everything that this process counted in plain values."""
+        return [
+            [
+                family.name, family.documentation, family.type,
+                [[sample.name, sample.labels, sample.value] for sample in family.samples],
+            ]
+            for family in self.registry.collect()
+        ]  # fmt: skip
+
+
+class _Sums(CollectorRegistry):
+    """What several workers counted, as a registry that is asked once."""
+
+    def __init__(self, counts: Counts) -> None:
+        super().__init__()
+        self._sums = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the sums."""
+        for name, words, kind, samples in self._sums:
+            metric = Metric(name, words, kind)
+            for sample, labels, value in samples:
+                metric.add_sample(sample, labels, value)
+            yield metric

@@ -73,6 +73,7 @@ class StrictHTTP(asyncio.Protocol):
         self.failure: Exception | None = None
         self._closing = False
         self._has_ended = False
+        self._is_leaving = False
         self._discards = False
         self._discarded = 0
         self._writable: asyncio.Future[None] | None = None
@@ -203,6 +204,24 @@ class StrictHTTP(asyncio.Protocol):
             self._writable.set_result(None)
         self._writable = None
 
+    def take_last(self) -> None:
+        """Close after one more answer, the one under way if there is one; twice is the same."""
+        if not self._is_leaving:
+            self._is_leaving = True
+            self._has_quick_ways = False
+            if self._cycle is not None:
+                self._cycle.keep_alive = False
+                self._cycle.lost()  # an answer that would never end by itself ends
+
+    def may_ask_within(self, wait_s: float) -> bool:
+        """Whether a request is under way, or had an answer so short ago that the next one may come."""
+        if self._closing:
+            return False
+        if self._cycle is not None or self._buffer or self._head is not None:
+            return True
+        asked_s = max(self._place.since_s, self._deadline_s - self.idle_timeout_s)
+        return self._loop.time() < asked_s + wait_s
+
     def shutdown(self) -> None:
         """Close when idle, else after the answer under way."""
         if self._cycle is None:
@@ -228,6 +247,8 @@ class StrictHTTP(asyncio.Protocol):
             assert self._head is not None
             head, self._head, self._chunks = self._head, None, None
             self._cycle = Cycle(self, head, body, self._raw_head)
+            if self._is_leaving:
+                self._cycle.keep_alive = False
             task = self._loop.create_task(self._cycle.run(self._app))
             self._state.tasks.add(task)
             task.add_done_callback(self._state.tasks.discard)

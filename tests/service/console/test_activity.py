@@ -36,7 +36,7 @@ async def test_activity_survives_a_restart_where_an_audit_log_is_kept(tmp_path: 
     for shown in (overview, operators):
         assert re.search(r"session ended</strong>.*\(theft\)", shown)
         assert "opened <b>2</b>" in shown and "ended <b>1</b>" in shown
-        assert "what the audit log says, then what this process commits" in shown
+        assert "what the audit log says, then what this service commits" in shown
     assert "key made" not in operators  # whose role may not read the log
     assert "session opened" in session and "From the audit log." in session
     assert "session opened" in owner
@@ -50,7 +50,7 @@ async def test_without_an_audit_log_it_says_since_when_it_saw(desk: Desk) -> Non
     assert "no audit log is kept, so that a restart begins anew" in overview
     assert "opened <b>1</b>" in overview  # and not the console's own
     assert "session opened" in session
-    assert "No audit log is kept: this is what this process saw since it started at" in session
+    assert "No audit log is kept: this is what this service saw since it started at" in session
 
 
 async def test_the_audit_log_is_narrowed(tmp_path: Path) -> None:

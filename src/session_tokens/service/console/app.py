@@ -13,6 +13,7 @@ from ..._async.api import AsyncSessionTokens
 from ...errors import InvalidInput, SessionTokensError, StoreError
 from ...web.addresses import Network
 from ..app import HSTS
+from ..crew import Alone, Crew
 from . import acts, explaining, exporting, operating, owners, sessions, telling, tokens
 from .access import Access, Visitor, has_token, is_same_site, set_cookie
 from .activity import Activity
@@ -51,16 +52,23 @@ class Console:
         tokens: the library.
         trusted_proxies: networks whose ``X-Forwarded-For`` is trusted.
         is_https: whether browsers reach it by https, though a proxy may speak it.
+        crew: the workers of the service.
     """
 
     def __init__(
-        self, tokens: AsyncSessionTokens, trusted_proxies: Sequence[Network] = (), *, is_https: bool = False
+        self,
+        tokens: AsyncSessionTokens,
+        trusted_proxies: Sequence[Network] = (),
+        *,
+        is_https: bool = False,
+        crew: Crew | None = None,
     ) -> None:
+        crew = crew or Alone()
         self.tokens = tokens
         self._is_https = is_https
         self.access = Access(tokens, trusted_proxies)
-        self.activity = Activity(tokens)
-        self.entrance = Entrance(self.access)
+        self.activity = Activity(tokens, crew)
+        self.entrance = Entrance(self.access, crew)
         self._static = static_files()
 
     @property

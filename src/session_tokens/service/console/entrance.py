@@ -9,6 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ...errors import SessionTokensError
 from ..callers import Throttle
+from ..crew import Crew
 from . import telling
 from .access import Access, drop_cookie, is_same_site, set_cookie
 from .forms import fields_of
@@ -58,11 +59,12 @@ class Entrance:
 
     Args:
         access: opens and ends their sessions.
+        crew: the workers that count failures together.
     """
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, crew: Crew) -> None:
         self._access = access
-        self._failures = Throttle()
+        self._failures = Throttle(tallies=crew.tallies("entrance"))
 
     def page(
         self, request: Request, *, status: int = 200, words: str | None = None, back: str | None = None

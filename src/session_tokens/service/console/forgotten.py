@@ -20,17 +20,26 @@ class ForgottenNames:
         self._keyring = keyring
         self._gone: OrderedDict[str, str] = OrderedDict()
 
-    def note(self, event: Event) -> None:
-        """Take note of an owner who is being forgotten."""
-        also = (event.terms or {}).get("also", ())
-        for pseudonym in (event.subject_id, *(also if isinstance(also, Sequence) else ())):
-            self._gone[str(pseudonym)] = event.subject_id
+    def note(self, pseudonyms: Sequence[str]) -> None:
+        """Take note of an owner who is being forgotten, by all their pseudonyms; the first one stands for the name."""
+        for pseudonym in pseudonyms:
+            self._gone[pseudonym] = pseudonyms[0]
         while len(self._gone) > FORGOTTEN_MAX:
             self._gone.popitem(last=False)
 
-    def begins_anew(self, owner: str | None) -> None:
-        """Take note that somebody has a name again: until an owner is forgotten, nothing is opened for them."""
-        for pseudonym in self._pseudonyms(owner):
+    def begins_anew(self, owner: str | None) -> list[str]:
+        """Take note that somebody has a name again: until an owner is forgotten, nothing is opened for them.
+
+        Returns:
+            The pseudonyms that stood for them.
+        """
+        pseudonyms = [each for each in self._pseudonyms(owner) if each in self._gone]
+        self.remove(pseudonyms)
+        return pseudonyms
+
+    def remove(self, pseudonyms: Sequence[str]) -> None:
+        """Take note that the owner of these pseudonyms has a name again."""
+        for pseudonym in pseudonyms:
             self._gone.pop(pseudonym, None)
 
     def shown(self, owner: str | None) -> str | None:
@@ -41,3 +50,9 @@ class ForgottenNames:
         if owner is None or not self._gone:
             return []
         return [pseudonym_of(key, owner) for key in audit_keys(self._keyring).values()]
+
+
+def pseudonyms_in(event: Event) -> list[str]:
+    """Return the pseudonyms of an owner who was forgotten, the one that stands for the name first."""
+    also = (event.terms or {}).get("also", ())
+    return [event.subject_id, *map(str, also if isinstance(also, Sequence) else ())]

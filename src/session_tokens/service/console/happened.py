@@ -26,7 +26,8 @@ async def latest(view: View) -> Seen:
     """Return what happened last, whatever it was."""
     page = await read(view.tokens.store, searched(RECENT_MAX, None, AuditFilter(), RECENT_MAX))
     if not page.is_kept:
-        return Seen(list(view.activity.recent)[::-1][:SHOWN], False, False)
+        seen = await view.activity.recent()
+        return seen._replace(happened=seen.happened[:SHOWN])
     shown = [each for each in map(of_entry, page.entries) if not each.is_ours and _may_see(view, each)]
     return Seen(shown[:SHOWN], True, True)
 
@@ -36,7 +37,7 @@ async def seen_of(view: View, subject: str, *, is_owner: bool = False) -> Seen:
     wanted = AuditFilter(owner=subject) if is_owner else AuditFilter(subject=subject)
     page = await read(view.tokens.store, searched(EVENTS_OF_SUBJECT_MAX, None, wanted, LOOKED_AT))
     if not page.is_kept:
-        return Seen(view.activity.timeline(subject, is_owner=is_owner), False, False)
+        return await view.activity.timeline(subject, is_owner=is_owner)
     shown = [each for each in map(of_entry, page.entries) if _may_see(view, each)]
     return Seen(shown, True, page.next is None or len(page.entries) == EVENTS_OF_SUBJECT_MAX)
 
@@ -53,15 +54,15 @@ async def timeline(view: View, subject: str, seen: Seen | None = None, *, is_own
     if len(seen.happened) > SHOWN and seen.is_kept and view.visitor.may("read_audit"):
         where = address("/console/audit", **{"owner" if is_owner else "subject": subject})
         all_of_it = h("a", "All of it in the audit log", href=where)
-    return [shown, h("p", how_far(seen, view), " ", all_of_it, class_="muted small")]
+    return [shown, h("p", how_far(seen), " ", all_of_it, class_="muted small")]
 
 
-def how_far(seen: Seen, view: View) -> str:
+def how_far(seen: Seen) -> str:
     """Return in words where happenings come from, and how far back they go."""
     if not seen.is_kept:
-        since = exact(view.activity.began_ms)
+        since = exact(seen.since_ms)
         return (
-            f"No audit log is kept: this is what this process saw since it started at {since}. Start it with --audit."
+            f"No audit log is kept: this is what this service saw since it started at {since}. Start it with --audit."
         )
     if not seen.is_whole:
         return f"From the last {LOOKED_AT:,} entries of the audit log; session-tokens audit list looks further."

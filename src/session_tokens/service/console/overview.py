@@ -9,6 +9,7 @@ from ...events import SESSION_ENDED, SESSION_OPENED, TOKEN_ENDED, TOKEN_ISSUED, 
 from ...records import Page
 from ...rules.reserved import is_anonymous
 from ..reserved import is_console_owner
+from .activity import Charts
 from .happened import how_far, latest, latest_listed
 from .html import Child, Html, h
 from .pieces import card, exact, id_link, instant, missing, owner_link, state_of, table
@@ -20,8 +21,8 @@ COUNT_MAX = 500
 
 async def overview(view: View) -> Html:
     """Return the part of the overview that is asked for again and again."""
-    tokens, now_ms, activity = view.tokens, view.now_ms, view.activity
-    await activity.begin()
+    tokens, now_ms = view.tokens, view.now_ms
+    charts = await view.activity.charts()
     page = await tokens.list_sessions(anonymous=True, newest=True, limit=COUNT_MAX)
     detached = await tokens.list_sessions(detached=True, limit=COUNT_MAX)
     issued = await tokens.list_tokens(newest=True, limit=COUNT_MAX)
@@ -47,8 +48,8 @@ async def overview(view: View) -> Html:
         [(id_link("sessions", s.id), owner_link(s.owner), state_of(s), instant(s.expires_at, view)) for s in soon],
         empty="No session has a deadline.",
     )
-    opened = activity.per_minute(now_ms // 1000, SESSION_OPENED, SESSION_ENDED)
-    moved = activity.per_minute(now_ms // 1000, TOKEN_ISSUED, TOKEN_TRANSFERRED, TOKEN_ENDED)
+    opened = charts.per_minute(now_ms // 1000, SESSION_OPENED, SESSION_ENDED)
+    moved = charts.per_minute(now_ms // 1000, TOKEN_ISSUED, TOKEN_TRANSFERRED, TOKEN_ENDED)
     seen = await latest(view)
     return h(
         "div",
@@ -62,14 +63,14 @@ async def overview(view: View) -> Html:
         ),
         h(
             "div",
-            card("Sessions ended, by reason", _bars(dict(activity.ended_by_reason.most_common()), "None ended yet.")),
+            card("Sessions ended, by reason", _bars(dict(charts.ended_by_reason.most_common()), "None ended yet.")),
             card("Tokens, by kind", _bars(kinds, "No token lives.")),
             class_="grid wide",
         ),
-        h("p", _counted_since(view), class_="muted small"),
+        h("p", _counted_since(charts), class_="muted small"),
         h(
             "div",
-            card("Recent activity", latest_listed(seen, view), h("p", how_far(seen, view), class_="muted small")),
+            card("Recent activity", latest_listed(seen, view), h("p", how_far(seen), class_="muted small")),
             card(
                 "Next to end" if not plus else f"Next to end, of the {COUNT_MAX} opened last",
                 expiries,
@@ -84,12 +85,12 @@ async def overview(view: View) -> Html:
     )
 
 
-def _counted_since(view: View) -> str:
-    since = exact(max(view.activity.counts_since_ms, 0))
-    if view.activity.is_kept:
-        return f"Charts and reasons count since {since}: what the audit log says, then what this process commits."
+def _counted_since(charts: Charts) -> str:
+    since = exact(max(charts.since_ms, 0))
+    if charts.is_kept:
+        return f"Charts and reasons count since {since}: what the audit log says, then what this service commits."
     return (
-        f"Charts and reasons count what this process committed since {since}: no audit log is kept, so that a restart "
+        f"Charts and reasons count what this service committed since {since}: no audit log is kept, so that a restart "
         "begins anew. Start it with --audit."
     )
 

@@ -1,0 +1,115 @@
+"""What the service is told, judged before anything is opened: addresses, ports, files, names."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from pathlib import Path
+
+from ..errors import InvalidInput
+from .service_manager import Sockets
+from .unix_listener import PREFIX, path_of
+
+LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain"})
+COOKIE_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
+PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or a Unix socket, is reached from this machine alone."""
+    if path_of(host) is not None:
+        return True
+    try:
+        return host in LOOPBACK_NAMES or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_of(listening: socket.socket) -> str:
+    """Return the address of a socket that was handed over; one that is no network's is this machine's own."""
+    name = listening.getsockname()
+    return str(name[0]) if listening.family in (socket.AF_INET, socket.AF_INET6) else LOOPBACK
+
+
+def check_address(host: str, *, tls: bool, behind_proxy: bool) -> None:
+    """Accept an address to listen on.
+
+    Raises:
+        InvalidInput: it can be reached from other machines, and there is neither TLS nor a proxy that speaks it.
+    """
+    if tls or behind_proxy or is_loopback(host):
+        return
+    raise InvalidInput(
+        "that address may be reached from other machines, where secrets would travel in the clear; listen on "
+        "127.0.0.1, give a TLS certificate, or say --behind-proxy when a proxy in front speaks TLS"
+    )
+
+
+def check_places(given: Sockets, host: str, console_host: str | None, *, tls: bool, behind_proxy: bool) -> bool:
+    """Accept where to listen; return whether others than this machine reach the service.
+
+    Args:
+        given: sockets that were handed over, in place of ``host``.
+        host: the service's address.
+        console_host: the console's own.
+        tls: whether TLS is spoken there.
+        behind_proxy: whether a proxy speaks it.
+
+    Raises:
+        InvalidInput: see ``check_address``.
+    """
+    hosts = [_host_of(one) for one in given.service] or [host]
+    consoles = [] if given.console is None else [_host_of(given.console)]
+    for one in [*hosts, *consoles, console_host or LOOPBACK]:
+        check_address(one, tls=tls, behind_proxy=behind_proxy)
+    return behind_proxy or not all(map(is_loopback, hosts))
+
+
+def check_tls(certificate: str | Path | None, key: str | Path | None) -> None:
+    """Accept the files to speak TLS with.
+
+    Raises:
+        InvalidInput: a key without its certificate, or a file that is not there.
+    """
+    if key is not None and certificate is None:
+        raise InvalidInput("a TLS key without its certificate; give both")
+    for file in (certificate, key):
+        if file is not None and not Path(file).is_file():
+            raise InvalidInput(f"the TLS file {file} is not there; name a PEM file")
+
+
+def check_names(session_cookie: str, public_url: str | None) -> None:
+    """Accept the name of a cookie and the URL by which others reach the service.
+
+    Raises:
+        InvalidInput: they can be none.
+    """
+    if not COOKIE_NAME.fullmatch(session_cookie):
+        raise InvalidInput("the name of a cookie is letters, digits and !#$%&'*+.^_`|~- only")
+    if public_url is not None and not PUBLIC_URL.fullmatch(public_url):
+        raise InvalidInput("a public URL is like https://tokens.example, without a slash at its end")
+
+
+def check_ports(port: int, console_host: str | None, console_port: int | None) -> None:
+    """Accept the ports of the service and of the console's own listener.
+
+    Raises:
+        InvalidInput: they are none, or the same.
+    """
+    _check_port(port)
+    if console_port is None:
+        if console_host is not None:
+            raise InvalidInput("--console-host goes with --console-port")
+        return
+    _check_port(console_port)
+    if console_host is not None and console_host.startswith(PREFIX):
+        raise InvalidInput("the console's own listener takes an address and a port, no Unix socket")
+    if console_port and console_port == port:
+        raise InvalidInput("the console's own listener needs a port of its own")
+
+
+def _check_port(port: int) -> None:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535:
+        raise InvalidInput("a port is 0 to 65535; 0 takes a free one")
