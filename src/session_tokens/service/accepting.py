@@ -26,7 +26,7 @@ BACKLOG: Final = 2_048
 OUT_OF_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_S: Final = 0.1
 """After which a listener looks again when there was no file for a connection, and none that could make room."""
-LEFT_S: Final = 0.0005
+LEFT_S: Final = 0.002
 """For how long connections are left to workers that hold fewer."""
 ANYWAY_MAX: Final = 4
 """How many are taken after that, whatever the others hold."""
