@@ -253,7 +253,7 @@ def test_an_address_of_another_machine_is_named() -> None:
 def test_localhost_is_one_port_on_each_of_its_addresses() -> None:
     from session_tokens.service.binding import bound_sockets
 
-    made = bound_sockets("localhost", 0)
+    made = bound_sockets("localhost", 0, "--port")
     try:
         assert len({one.getsockname()[1] for one in made}) == 1
     finally:

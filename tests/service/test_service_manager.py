@@ -63,7 +63,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[so
 
 def ask_unix(path: str, target: str = "/livez") -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(15)
+        connection.settimeout(30)
         connection.connect(path)
         connection.sendall(request("GET", target))
         return received(connection)

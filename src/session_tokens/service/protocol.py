@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
@@ -85,9 +85,8 @@ class StrictHTTP(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to read."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self._place.cut = transport.abort
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's have another parent
+        self._place.cut = self.transport.abort
         self.client = _address(transport.get_extra_info("peername"))
         self.server = _address(transport.get_extra_info("sockname"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 WAITING_BYTES_MAX: Final = 4_194_304
 """What waits to be read by the other side; more is dropped: it hangs, and will be ended."""
@@ -26,18 +26,17 @@ class Channel(asyncio.Protocol):
         self._take = take
         self._lost = lost
         self._parts: list[bytes] = []
-        self._transport: asyncio.WriteTransport | None = None
+        self._transport: asyncio.Transport | None = None
         self._is_closed = asyncio.get_running_loop().create_future()
 
     async def begin(self, control: socket.socket) -> None:
         """Read and write over a socket from now on; it is closed with the channel."""
         control.setblocking(False)
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=control)
+        await asyncio.get_running_loop().create_unix_connection(lambda: self, sock=control)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's have another parent
 
     def data_received(self, data: bytes) -> None:
         """Take the messages that are whole."""
