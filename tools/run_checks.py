@@ -52,6 +52,8 @@ def still_checks() -> list[tuple[str, list[str]]]:
         ("style", [str(BIN / "ruff"), "check"]),
         ("layout", [str(BIN / "ruff"), "format", "--check"]),
         ("generated twin", [python, "tools/generate_sync.py", "--check"]),
+        # Loads every test once, and keeps what pytest makes of it: else each worker of the run makes it anew.
+        ("tests load", [python, "-m", "pytest", "--collect-only", "-qq"]),
     ]
 
 

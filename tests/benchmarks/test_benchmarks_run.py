@@ -15,6 +15,7 @@ from tests.helpers.effort import PROVING
 pytestmark = pytest.mark.process
 
 
+@pytest.mark.share(5)
 @pytest.mark.parametrize("question", KNOWN)
 def test_a_smoke_run_measures_work_that_was_done_on_every_side(question: str, tmp_path: Path) -> None:
     """A missing peer (no node, no network) is written into the result by name; our side is measured all the same."""

@@ -249,12 +249,13 @@ def on_sqlite(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     return played(cli, "sqlite:///script.db", tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["postgres", "valkey"])
 def test_every_command_answers_as_on_sqlite(
-    cli: Cli, on_sqlite: list[Any], postgres_url: str, valkey_url: str, tmp_path: Path
+    cli: Cli, on_sqlite: list[Any], kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    for url in (postgres_url, valkey_url):
-        for expected, answer in zip(on_sqlite, played(cli, url, tmp_path), strict=True):
-            assert answer == expected, url
+    url = request.getfixturevalue(f"{kind}_url")
+    for expected, answer in zip(on_sqlite, played(cli, url, tmp_path), strict=True):
+        assert answer == expected
 
 
 def test_the_script_means_something(on_sqlite: list[Any]) -> None:

@@ -58,6 +58,7 @@ def what_is_there(url: str) -> list[Any]:
         return list(client.scan_iter("{" + prefix + "*"))
 
 
+@pytest.mark.share(3)
 def test_a_command_that_reads_or_changes_makes_no_store(cli: Cli, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_TOKENS_PEPPER", "ab" * 32)
 

@@ -12,6 +12,7 @@ from tests.helpers.project import ROOT
 pytestmark = pytest.mark.process
 
 
+@pytest.mark.proof
 def test_python_blocks_are_well_typed(tmp_path: Path) -> None:
     names = []
     for page in PAGES:

@@ -42,6 +42,7 @@ def test_it_runs_on_servers(tmp_path: Path, server_store: dict[str, str]) -> Non
     assert is_told(run(tmp_path, sys.executable, APP, **server_store))
 
 
+@pytest.mark.proof
 def test_the_command_of_the_examples_runs_it(tmp_path: Path) -> None:
     store = f"STORE=sqlite:///{tmp_path / 'work.db'}"
     assert is_told(run(ROOT, "make", "example", "NAME=detached_work", store))

@@ -34,6 +34,7 @@ def log_in(page: Page, example: str) -> None:
     press(page.get_by_role("button", name=button))
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("example", SITES)
 def test_going_back_and_forward_after_the_log_out_shows_a_visitor(
     example: str, browser: Browser, tmp_path: Path

@@ -82,6 +82,7 @@ def django_allauth(page: Page, seen: Seen) -> None:
     seen()
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("tour", [flask_devices, fastapi_tickets, django_allauth], ids=lambda tour: tour.__name__)
 def test_everyone_can_use_every_page(browser: Browser, tmp_path: Path, tour: Callable[[Page, Seen], None]) -> None:
     with RunningSite(tour.__name__, tmp_path) as site:

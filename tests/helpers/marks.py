@@ -1,4 +1,4 @@
-"""Which tests start servers or other processes, and carry `server` or `process`; of which only a share runs."""
+"""Which tests start servers or other processes, and carry `server` or `process`; what is left to `make prove`."""
 
 import re
 import sys
@@ -27,6 +27,8 @@ SERVERS_OF_DEBIAN = frozenset({
 STARTING_PROCESSES = frozenset({"process", "other_process"})
 """Fixtures that start another Python."""
 CASES_QUICK = 5
+SERVERS_SHARE = 3
+"""Of the cases of a test that differ in the store on a server, about one in so many runs where not all is proven."""
 NAMED_MAX = 400
 """Tests up to which a run is one of a few files, not of the whole suite: then nothing is left out."""
 STARTERS = ("server", "process")
@@ -65,29 +67,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def shares_of(items: list[pytest.Item]) -> dict[pytest.Item, None]:
-    """Return the items without those that are left to `make prove`.
+    """Return the items without those that are left to `make prove`; who names a few tests gets all of them.
 
-    Of a test with several cases each n-th is kept; it begins with another one than the next test does. Of a suite
-    whose tests have one case each, about one test in n is. Who names a few tests gets all of them.
+    What is marked `proof` is left out. Of a test with several cases that is marked `share`, each n-th is kept; it
+    begins with another one than the next test does. Of a suite whose tests have one case each, about one test in n is.
+    Of a test that is asked of several stores on servers, each third of these cases is kept, in the same way, and one at
+    least where it has no others.
     """
+    if len(items) <= NAMED_MAX:
+        return dict.fromkeys(items)
+    cases = Counter(map(test_of, items))
+    on_servers = Counter(test_of(item) for item in items if names_a_store_on_a_server(item))
     kept: dict[pytest.Item, None] = {}
     seen: Counter[str] = Counter()
     for item in items:
+        test = test_of(item)
         mark = item.get_closest_marker("share")
-        if mark is not None and len(items) > NAMED_MAX:
-            test = item.nodeid.partition("[")[0]
-            seen[test] += 1
-            if (seen[test] + crc32(test.encode())) % (mark.args[0] * (QUICK_PART if QUICK else 1)):
-                continue
-        kept[item] = None
+        share = 1 if mark is None else int(mark.args[0]) * (QUICK_PART if QUICK else 1)
+        if mark is None and on_servers[test] > 1 and names_a_store_on_a_server(item):
+            share = SERVERS_SHARE if on_servers[test] < cases[test] else min(SERVERS_SHARE, cases[test])
+        seen[test] += share > 1
+        is_left_out = share > 1 and (seen[test] + crc32(test.encode())) % share
+        if not is_left_out and item.get_closest_marker("proof") is None:
+            kept[item] = None
     return kept
+
+
+def test_of(item: pytest.Item) -> str:
+    """Return what the cases of a test have in common."""
+    return item.nodeid.partition("[")[0]
 
 
 def a_few_cases(items: list[pytest.Item]) -> dict[pytest.Item, None]:
     """Return the items without most cases of those tests that have more than `CASES_QUICK`."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
-        cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+        cases.setdefault(test_of(item), []).append(item)
     return {item: None for of_one in cases.values() for item in of_one[:: -(-len(of_one) // CASES_QUICK)]}
 
 
@@ -95,8 +110,11 @@ def starts_a_server(item: pytest.Function) -> bool:
     """Tell it from what the test asks for: a fixture that starts one, a store on one, or a program that is one."""
     if not STARTING_SERVERS.isdisjoint(item.fixturenames):
         return True
-    if any(mark.name in SERVERS_OF_DEBIAN for mark in item.iter_markers()):
-        return True
+    return any(mark.name in SERVERS_OF_DEBIAN for mark in item.iter_markers()) or names_a_store_on_a_server(item)
+
+
+def names_a_store_on_a_server(item: pytest.Item) -> bool:
+    """Whether one of its parameters names a store on a server."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     words = [word for given in parameters for word in (given if isinstance(given, tuple) else (given,))]
     return any(isinstance(word, str) and word.startswith(STORES_ON_SERVERS) for word in words)

@@ -140,7 +140,7 @@ def play(kind: StoreKind, beginning: str, order: tuple[str, ...], *, swept: bool
 
 def test_no_order_of_two_commands_and_an_end_revives_or_loses_a_token(kind: StoreKind) -> None:
     everything = list(orders())
-    some = times(400, proving=len(everything)) if kind is MEMORY else times(20, proving=len(everything) // 20)
+    some = times(200, proving=len(everything)) if kind is MEMORY else times(12, proving=len(everything) // 20)
     for number, order in enumerate(Random(74).sample(everything, some)):
         play(kind, ("held", "claimed")[number % 2], order, swept=number % 3 == 0)
 

@@ -25,10 +25,10 @@ class MariaDBBesideMemory(SessionsAndTokens):
 
 
 TestPostgresBesideMemory = PostgresBesideMemory.TestCase
-TestPostgresBesideMemory.settings = machine(3, proving=PROVEN)
+TestPostgresBesideMemory.settings = machine(2, proving=PROVEN)
 
 TestValkeyBesideMemory = ValkeyBesideMemory.TestCase
-TestValkeyBesideMemory.settings = machine(5, proving=PROVEN)
+TestValkeyBesideMemory.settings = machine(3, proving=PROVEN)
 
 TestMariaDBBesideMemory = MariaDBBesideMemory.TestCase
 TestMariaDBBesideMemory.settings = machine(1, proving=PROVEN)

@@ -16,7 +16,7 @@ class SqliteAgainstTheModel(SessionsAndTokens):
 
 
 TestMemoryAgainstTheModel = MemoryAgainstTheModel.TestCase
-TestMemoryAgainstTheModel.settings = machine(150, proving=5000)
+TestMemoryAgainstTheModel.settings = machine(60, proving=5000)
 
 TestSqliteAgainstTheModel = SqliteAgainstTheModel.TestCase
-TestSqliteAgainstTheModel.settings = machine(30, proving=PROVEN)
+TestSqliteAgainstTheModel.settings = machine(12, proving=PROVEN)

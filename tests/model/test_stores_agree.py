@@ -12,4 +12,4 @@ class SqliteBesideMemory(SessionsAndTokens):
 
 
 TestSqliteBesideMemory = SqliteBesideMemory.TestCase
-TestSqliteBesideMemory.settings = machine(25, proving=1000)
+TestSqliteBesideMemory.settings = machine(12, proving=1000)

@@ -67,6 +67,7 @@ def test_what_is_neither_yes_nor_no_is_refused(monkeypatch: pytest.MonkeyPatch) 
         is_asked_for()
 
 
+@pytest.mark.proof
 @pytest.mark.process
 def test_the_core_is_written_as_c_with_its_docstrings(tmp_path: Path) -> None:
     """No compiler is needed to see that mypyc takes the files as they are."""

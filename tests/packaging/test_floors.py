@@ -18,6 +18,7 @@ def test_the_floors_hold() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize(
     ("module", "line"),
     [

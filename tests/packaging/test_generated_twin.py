@@ -10,6 +10,7 @@ CHECK = ("tools/generate_sync.py", "--check")
 ASYNC_API = Path("src/session_tokens/_async/api.py")
 
 
+@pytest.mark.proof
 @pytest.mark.process
 def test_the_generated_twin_is_up_to_date() -> None:
     result = run_in(ROOT, *CHECK)

@@ -18,8 +18,8 @@ from tests.helpers.races.processes import judge, race_of_processes
 from tests.helpers.servers.proxy import proxy_to, sometimes, through
 from tests.helpers.waiting import until_answered, values_listed
 
-COMMANDS = times(10_000, proving=100_000)
-CANCELLATIONS = times(10_000, proving=1_000_000)
+COMMANDS = times(4_000, proving=100_000)
+CANCELLATIONS = times(4_000, proving=1_000_000)
 PROCESSES, MOVES = 8, 12
 
 

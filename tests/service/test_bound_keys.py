@@ -111,6 +111,7 @@ async def test_a_session_of_another_application_is_as_if_it_were_missing(
     assert mine.json()["session"] == session["session"]
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("kind", ["bound", "transferable", "unassigned", "free"])
 @pytest.mark.parametrize(("role", "method", "path", "body"), TOKEN_CALLS)
 async def test_a_token_of_another_application_is_as_if_it_were_missing(

@@ -79,6 +79,7 @@ def test_cookies_are_read_up_to_what_a_head_holds(running: RunningService, size:
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"]
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("behind", ["", "?a=b", "?a=%zz&a&token=1", "/", "/page/7?a=b", "/caf%C3%A9", "/%2Fetc"])
 async def test_every_method_query_and_path_behind_is_answered_the_same(world: World, method: str, behind: str) -> None:

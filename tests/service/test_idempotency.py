@@ -75,6 +75,7 @@ ANSWERED_ANEW = {"verify", "call_tables"}
 """What reads, and the names of TokenTables, of which each is the same when it is done twice."""
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("name", [name for name in POSTS if name not in ANSWERED_ANEW])
 async def test_every_post_answers_its_first_outcome_again(world: World, name: str) -> None:
     path, body, other = (await places(world))[name]

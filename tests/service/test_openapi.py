@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance, unsupported_method
@@ -18,6 +19,7 @@ from tests.helpers.service_world import World
 schema = schemathesis.openapi.from_dict(document("0"))
 
 
+@pytest.mark.share(3)
 @schema.parametrize()
 @settings(max_examples=times(5, proving=400), suppress_health_check=list(HealthCheck), deadline=None)
 def test_the_service_answers_as_it_is_described(case: schemathesis.Case[Any], running: RunningService) -> None:

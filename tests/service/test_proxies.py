@@ -72,6 +72,7 @@ def expected(method: str, target: str, session: dict[str, str], bearer: str = "-
     return "" if method == "HEAD" else f"{method} {target} {who} bearer={bearer}: {told_of(body)}"
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("target", ["/", "/page", "/page?a=b&c=%zz", "/caf%C3%A9/%2Fx?x=%FF", "/forward-auth/page"])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_request_passes_with_a_living_session_and_none_without(

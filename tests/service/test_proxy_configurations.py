@@ -127,6 +127,7 @@ def text_of(kind: str, name: str, listener: int, service: int, application: int,
     return text
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(("kind", "name"), CASES)
 def test_a_page_is_answered_alike_however_the_question_is_put(
     running: RunningService, admin: httpx.Client, application: int, tmp_path: Path, kind: str, name: str

@@ -83,6 +83,7 @@ OPEN = [
 ]  # fmt: skip
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("place", MATRIX)
 async def test_a_role_may_do_what_the_table_says_and_nothing_else(world: World, place: tuple[str, str]) -> None:
     method, path = place

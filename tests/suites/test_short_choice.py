@@ -31,6 +31,7 @@ def check(place: str, run: Callable[[Path], list[Run]]) -> None:
     assert outcome.faults == []
 
 
+@pytest.mark.share(3)
 @pytest.mark.process
 @pytest.mark.parametrize("suite", SHORT, ids=lambda suite: suite.project)
 def test_their_tests_of_sessions_pass(suite: Suite) -> None:

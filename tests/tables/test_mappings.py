@@ -8,6 +8,8 @@ from session_tokens import AsyncTokenTables, TokenTables
 from session_tokens.testing import ManualClock
 from tests.helpers.tables_on_servers import Maker
 
+pytestmark = pytest.mark.share(3)
+
 
 def test_each_mapping_is_answered_by_name(tables: TokenTables) -> None:
     tables.add_session("s1", "alice", "first")

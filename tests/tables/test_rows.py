@@ -9,6 +9,8 @@ import pytest
 from session_tokens import FROM_DB, InvalidInput, TokenTables
 from session_tokens.testing import ManualClock
 
+pytestmark = pytest.mark.share(3)
+
 HOUR_MS = 3_600_000
 
 

@@ -302,6 +302,7 @@ PROGRAMS = {
 """Name → a test module, and how many of its tests pass."""
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize(("program", "passed"), PROGRAMS.values(), ids=PROGRAMS)
 @pytest.mark.process
 def test_a_test_run_with_the_plugin(pytester: pytest.Pytester, program: str, passed: int) -> None:

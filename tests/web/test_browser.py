@@ -107,6 +107,7 @@ def shown(page: Page) -> tuple[Any, Any]:
     return body["user"], body["fields"]
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("shop", EVERYWHERE, indirect=True, ids="-on-".join)
 def test_the_browser_keeps_our_cookie_as_it_should(shop: tuple[str, Scheme, BrowserContext]) -> None:
     framework, scheme, context = shop

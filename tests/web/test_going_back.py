@@ -72,6 +72,7 @@ def who(page: Page) -> str:
     return page.locator("#who").inner_text()
 
 
+@pytest.mark.share(3)
 @pytest.mark.parametrize("is_elsewhere", [False, True])
 @pytest.mark.parametrize("path", ["/plain", "/private"])
 def test_going_back_after_the_log_out(browser: Browser, site: str, path: str, is_elsewhere: bool) -> None:

@@ -22,7 +22,7 @@ from tests.helpers.servers import postgres, valkey
 from tests.helpers.servers.proxy import Proxy, always, proxy_to
 from tests.helpers.web_sites import PEPPER, Gate, Site, flask_site, serving, shown, starlette_site
 
-pytestmark = pytest.mark.share(3)
+pytestmark = pytest.mark.share(6)
 
 MADE: dict[str, Callable[[SessionTokens, list[Gate]], Any]] = {
     "flask": flask_site,

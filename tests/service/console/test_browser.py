@@ -67,6 +67,7 @@ SOME_LOOKS = [("desktop", "light"), ("phone", "dark")]
 """Each size and each scheme; all pairs of them where everything is proven."""
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("page", LOOKS if PROVING else SOME_LOOKS, indirect=True, ids="-".join)
 def test_everyone_can_use_every_page(page: Page, tmp_path: Path) -> None:
     """No violation that axe knows of, nothing wider than the screen, and the page is not blank."""
@@ -75,7 +76,7 @@ def test_everyone_can_use_every_page(page: Page, tmp_path: Path) -> None:
     for path in (
         "/console", "/console/sessions", "/console/tokens", "/console/unassigned", "/console/audit", "/console/keys",
         "/console/owners", "/console/owners/alice", "/console/find?q=a", f"{session}?data=shown",
-        f"{token}?value=shown",        f"/console/explain?id={str(session).rpartition('/')[2]}",
+        f"{token}?value=shown", f"/console/explain?id={str(session).rpartition('/')[2]}",
     ):  # fmt: skip
         page.goto(path)
         assert faults_of(page) == [], path

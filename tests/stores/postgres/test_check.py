@@ -72,6 +72,7 @@ CORRUPTIONS = {
 }
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("what", CORRUPTIONS)
 def test_a_row_edited_by_hand_is_named_and_set_aside(tokens: SessionTokens, postgres_url: str, what: str) -> None:
     ann = tokens.open_session("ann", idempotency_key="k")

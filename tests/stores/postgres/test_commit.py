@@ -178,6 +178,7 @@ CASES: dict[str, tuple[Callable[[Scene], Query], Callable[[Scene], Any]]] = {
 }
 
 
+@pytest.mark.share(4)
 @pytest.mark.parametrize("case", CASES)
 def test_a_commit_is_refused_when_what_it_rests_on_has_changed(
     tokens: SessionTokens, store: BlockingPostgresStore, case: str

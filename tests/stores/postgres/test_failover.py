@@ -95,6 +95,7 @@ def test_a_primary_that_is_read_only_answers_verifications(primary: PostgresServ
             set_read_only(primary, "off")
 
 
+@pytest.mark.share(2)
 @pytest.mark.parametrize("options", ["timeout=5", "timeout=5&target_session_attrs=any"])
 def test_a_standby_is_told_to_be_one_and_never_asked(primary: PostgresServer, options: str) -> None:
     url = primary.new_database()
@@ -121,6 +122,7 @@ async def test_of_several_hosts_the_primary_is_taken(primary: PostgresServer) ->
             assert await tokens.verify_session(issued.secret) == issued.session
 
 
+@pytest.mark.share(2)
 @pytest.mark.needs_pgbouncer
 @pytest.mark.parametrize("prepared", ["on", "off"])
 async def test_no_pooler_that_leads_to_a_standby_by_now_makes_it_answer(primary: PostgresServer, prepared: str) -> None:

@@ -23,8 +23,8 @@ from tests.helpers.waiting import until_answered, values_listed
 T = TypeVar("T")
 
 PEPPER = bytes(range(32))
-COMMANDS = times(10_000, proving=100_000)
-CANCELLATIONS = times(10_000, proving=1_000_000)
+COMMANDS = times(4_000, proving=100_000)
+CANCELLATIONS = times(4_000, proving=1_000_000)
 PATIENCE_S = 30
 
 
