@@ -91,8 +91,9 @@ class SessionsByFlask:
         if session.is_forged and web.is_logging_in:
             answer(response, 403, FORGED + "\n")
             return
-        has_changed, before = web.modified, web.id
+        before, read = web.id, web.record
         change = yield from web.settling(status)
+        has_changed = web.record is not read
         is_same = before is not None and web.id == before and web.secret is not None
         if is_same and has_turned and status < 500:
             yield from self._change_lifetime(app, session, settings)
