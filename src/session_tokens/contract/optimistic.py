@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Generator
 from typing import Any, NamedTuple, TypeVar
 
-from ..errors import StoreBusy, StoreUnavailable
+from ..errors import UNREADABLE, StoreBusy, StoreError, StoreUnavailable
 from ..settings import ATTEMPTS_MAX
 from .changes import Changes
 from .conflict_queue import ConflictQueue, Pause, pause_after, paused, paused_now
@@ -67,14 +67,20 @@ def attempts(
     queries = list(dict.fromkeys(queries_of(rule, args)))
     turn = None if queue is None else queue.turn_of(queries)
     refused, has_turn = 0, False
+    unread: dict[Query, StoreError] = {}
     try:
         if queue is not None and turn is not None and turn.locked():
             has_turn = yield Pause(queue.patience_s, turn)
         for _ in range(4 * ATTEMPTS_MAX):  # a run that only found what else to read is none of its own
             if refused == ATTEMPTS_MAX:
                 break
-            snapshot: Snapshot = yield queries
-            tx = ReadAhead(snapshot.now, dict(zip(queries, snapshot.found, strict=True)))
+            try:
+                snapshot: Snapshot = yield queries
+            except UNREADABLE:
+                if not (yield from _told_apart(queries, unread)):
+                    raise
+                continue
+            tx = ReadAhead(snapshot.now, dict(zip(queries, snapshot.found, strict=True)), unread)
             try:
                 result = rule(tx, *args)
             except Missing as missing:
@@ -93,6 +99,21 @@ def attempts(
         if has_turn and turn is not None:
             turn.release()
     raise StoreBusy(f"others changed the same records first, {ATTEMPTS_MAX} times; try again later")
+
+
+def _told_apart(queries: list[Query], unread: dict[Query, StoreError]) -> Generator[Step, Any, bool]:
+    """Take out of queries those whose records cannot be read, and keep their errors; return whether any was.
+
+    So a rule that can do without such a record goes on, and every other one gets the error where it asks for it.
+    """
+    before = len(unread)
+    for query in tuple(queries):
+        try:
+            yield [query]
+        except UNREADABLE as error:
+            unread[query] = error
+            queries.remove(query)
+    return len(unread) > before
 
 
 def guess_then_attempts(

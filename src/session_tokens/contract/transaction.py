@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..compiler_hints import mypyc_attr
+from ..errors import StoreError
 from ..events import Note
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .changes import Changes
@@ -223,19 +224,23 @@ class ReadAhead(WriteSet):
     Args:
         now: the instant of the reads on the store's clock, in milliseconds.
         found: what was read: query → answer.
+        unread: what could not be read: query → the error, which is raised for who asks for that.
     """
 
-    __slots__ = ("_found", "now", "used")
+    __slots__ = ("_found", "_unread", "now", "used")
 
-    def __init__(self, now: int, found: dict[Query, Result]) -> None:
+    def __init__(self, now: int, found: dict[Query, Result], unread: dict[Query, StoreError] | None = None) -> None:
         super().__init__()
         self.now = now
         self._found = found
+        self._unread = unread
         self.used: dict[Any, Stamp] = {}
 
     def _answer(self, query: Query) -> Any:
         found = self._found.get(query) or self._brought_along(query)
         if found is None:
+            if self._unread is not None and query in self._unread:
+                raise self._unread[query]
             raise Missing([query])
         self.used.update(found.stamps)
         return found.value
@@ -280,7 +285,8 @@ class ReadAhead(WriteSet):
 
     def ahead(self, queries: Sequence[Query]) -> None:
         """Say what will be read next."""
-        missing = [query for query in queries if query not in self._found]
+        unread = self._unread or ()
+        missing = [query for query in queries if query not in self._found and query not in unread]
         if missing:
             raise Missing(missing)
 

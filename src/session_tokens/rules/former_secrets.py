@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ..contract.transaction import Transaction
+from ..errors import UNREADABLE
 from ..records import Session, SessionDetails
 from ..records.rotation import Former, Rotation
 from ..records.session import Session as NewSession
@@ -37,9 +38,12 @@ def without_former(tx: Transaction, session: Session) -> SessionDetails:
 
 
 def drop_former(tx: Transaction, former: Iterable[Former]) -> None:
-    """Delete what previous secrets lead to."""
+    """Delete what previous secrets lead to; what cannot be read is left, for no session tells of it any more."""
     for each in former:
-        record = tx.session(each.id)
+        try:
+            record = tx.session(each.id)
+        except UNREADABLE:
+            continue
         if record is not None:
             tx.put_session(record, None)
 

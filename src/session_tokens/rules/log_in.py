@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..clock import Clock
 from ..contract.queries import Get, Query
 from ..contract.transaction import Transaction, reads
-from ..errors import AlreadyExists, InvalidInput
+from ..errors import AlreadyExists, CorruptRecord, InvalidInput
 from ..events import SESSION_ENDED, TOKEN_TRANSFERRED
 from ..records import JSON, Session, SessionDetails
 from ..settings import Policy
@@ -103,16 +103,18 @@ def _with_data(
 def _former(tx: Transaction, key: Key) -> tuple[Session | None, bool]:
     """Return the session that a browser had before, dead or alive, and whether it came with a secret of long ago.
 
-    ``None`` if it was ended or is unknown.
+    ``None`` if it was ended, is unknown or damaged.
     """
-    if isinstance(key, str):
-        session = tx.session(key)
-        return (session if session is not None and session.ended_at is None else None), False
-    found = next(filter(None, map(tx.session_by_lookup, key)), None)
     try:
+        if isinstance(key, str):
+            session = tx.session(key)
+            return (session if session is not None and session.ended_at is None else None), False
+        found = next(filter(None, map(tx.session_by_lookup, key)), None)
         return (None if found is None else of_secret(tx, found)), False
     except Stolen as stolen:
         return tx.session(stolen.id), True
+    except CorruptRecord:
+        return None, False
 
 
 def _hand_over(tx: Transaction, visitor: Session, user: Opening) -> None:

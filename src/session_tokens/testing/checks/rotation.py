@@ -149,6 +149,30 @@ class RotationChecks(StoreBench):
         assert await self.tokens.verify_session(opened.secret) is None
         assert await self.tokens.verify_session(rotated.secret) is not None
 
+    @check
+    async def test_an_old_secret_whose_record_is_damaged_stops_nothing_but_itself(self) -> None:
+        if not self.store.durable:
+            return
+        detached, renewed, ended, by_old, by_new = [await self.rotated(grace_s=GRACE_S) for _ in range(5)]
+        oldest = await self.tokens.open_session("ann")
+        last = [await self.tokens.rotate_session(oldest.id, grace=GRACE_S) for _ in range(FORMER_MAX)][-1]
+        for issued in (detached[1], renewed[1], ended[1], by_old[1], by_new[1], last):
+            assert issued.session.details.rotation is not None
+            self.damage("session", issued.session.details.rotation.former[0].id)
+
+        assert await self.tokens.verify_session(by_old[0].secret) is None
+        assert (await self.tokens.detach_session(detached[1].secret)).detached_at is not None
+        authenticated = await self.tokens.rotate_session(renewed[1].secret, authenticated=True)
+        again = await self.tokens.rotate_session(last.secret, grace=GRACE_S)
+        assert await self.tokens.destroy_session(ended[1].id) is True
+        logged_in = [await self.tokens.log_in("ann", former=each) for each in (by_old[0].secret, by_new[1].secret)]
+        while await self.tokens.sweep():
+            pass
+        for good in (authenticated, again, by_old[1], *logged_in):
+            assert await self.tokens.verify_session(good.secret) is not None
+        for over in (detached[1], renewed[1], ended[1], by_new[1]):
+            assert await self.tokens.verify_session(over.secret) is None
+
     async def rotated(self, *, grace_s: float) -> Sequence[Issued]:
         """Return a session as it was opened, and with its next secret."""
         opened = await self.tokens.open_session("ann", detachable=True)
