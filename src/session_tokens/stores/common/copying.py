@@ -156,6 +156,18 @@ ACCESS: Final[dict[str, Access]] = {
 }  # fmt: skip
 
 
+PREVIOUS_SECRET, LOAN = "previous secret", "loan"
+COUNTED: Final = (*KINDS, PREVIOUS_SECRET, LOAN)
+"""What is counted: records by their kinds, and two that are none of what people call so."""
+
+
+def counted_as(kind: str, record: Copied | None) -> str:
+    """Return as what people count a record of a kind."""
+    if isinstance(record, Session) and record.former_of is not None:
+        return PREVIOUS_SECRET
+    return LOAN if isinstance(record, Token) and record.is_loan else kind
+
+
 def _same(kind: str, one: Copied | None, other: Copied | None) -> bool:
     if one is None or other is None:
         return one is other
@@ -173,6 +185,26 @@ def put_records(tx: Transaction, kind: str, records: dict[str, Copied | None]) -
             access.put(tx, there, record)
             changed += 1
     return changed
+
+
+LOOKED_UP: Final[dict[str, tuple[What, Callable[[Transaction, str], Session | Token | None]]]] = {
+    "session": ("session_lookup", lambda tx, lookup: tx.session_by_lookup(lookup)),
+    "token": ("token_lookup", lambda tx, lookup: tx.token_by_lookup(lookup)),
+}
+"""How records of the kinds are asked for whose look-up keys go from one to the next."""
+
+
+def _lookups(records: Mapping[str, Any]) -> dict[str, str]:
+    return {record.lookup: key for key, record in records.items() if record.lookup is not None}
+
+
+@reads(lambda kind, records: [Get(LOOKED_UP[kind][0], lookup) for lookup in _lookups(records)])
+def free_lookups(tx: Transaction, kind: str, records: dict[str, Any]) -> None:
+    """Take from records that were copied earlier the look-up keys that others have by now: they get theirs later."""
+    for lookup, key in _lookups(records).items():
+        holder: Any = LOOKED_UP[kind][1](tx, lookup)
+        if holder is not None and holder.id != key:
+            ACCESS[kind].put(tx, holder, holder.replace(lookup=None))
 
 
 class _Pair(NamedTuple):
@@ -217,7 +249,7 @@ class Copying:
         move: moves what names an event of the source.
 
     Attributes:
-        counts: kind → how many records the source has.
+        counts: each of ``COUNTED`` → how many records the source has.
         written: how many records this run created, replaced or deleted in the target.
         events: how many events this run wrote into the target.
     """
@@ -230,7 +262,7 @@ class Copying:
         self._pairs: dict[str, _Pair] = {}
         self._move = move
         self._moved: MovedEvents | None = None
-        self.counts = dict.fromkeys(KINDS, 0)
+        self.counts = dict.fromkeys(COUNTED, 0)
         self.written = self.events = 0
 
     def run(self) -> None:
@@ -276,7 +308,7 @@ class Copying:
         self._moved, self.events = copied_events(*self._pairs[SPACES[0]], MARK, self._name)
         for source, target in self._pairs.values():
             for kind in KINDS:
-                self._put_all(source, target, kind)
+                self._put_all(source, target, kind, is_resumed=mark is not None)
                 self._delete_others(source, target, kind)
         self._compare(
             StoreError(
@@ -295,8 +327,10 @@ class Copying:
     def _is_empty(self) -> bool:
         return not any(True for _, target in self._pairs.values() for kind in KINDS for _ in batches(target, kind))
 
-    def _put_all(self, source: BlockingStore, target: BlockingStore, kind: str) -> None:
+    def _put_all(self, source: BlockingStore, target: BlockingStore, kind: str, *, is_resumed: bool) -> None:
         for records in map(self._as_moved, batches(source, kind)):
+            if is_resumed and kind in LOOKED_UP:
+                target.run_now(free_lookups, kind, records)
             self.written += target.run_now(put_records, kind, records)
             self._tell(len(records))
 
@@ -311,7 +345,7 @@ class Copying:
 
     def _compare(self, difference: Exception) -> None:
         """Accept two stores that hold the same, and count it; raise ``difference`` for others."""
-        self.counts = dict.fromkeys(KINDS, 0)
+        self.counts = dict.fromkeys(COUNTED, 0)
         for source, target in self._pairs.values():
             for kind in KINDS:
                 for one, other, count in ((source, target, True), (target, source, False)):
@@ -321,7 +355,8 @@ class Copying:
                         ours = self._as_moved(ours)
                         if not all(_same(kind, record, theirs[key]) for key, record in ours.items()):
                             raise difference
-                        self.counts[kind] += len(records) if count else 0
+                        for record in records.values() if count else ():
+                            self.counts[counted_as(kind, record)] += 1
                         self._tell(len(records))
 
     def _as_moved(self, records: dict[str, Copied | None]) -> dict[str, Copied | None]:
