@@ -67,7 +67,10 @@ def test_what_is_exported_from_any_kind_of_store_goes_into_any(cli: Cli, store_o
     expected, listed, events = everything(SEALED), listings(SEALED), said_in_events(SEALED)
     assert len(events) > 10
 
-    way = [(SEALED, None), (store_of("postgres"), "no"), (store_of("valkey"), "yes"), (store_of("sqlite"), None)]
+    way = [
+        (SEALED, None), (store_of("postgres"), "no"), (store_of("valkey"), "yes"), (store_of("mariadb"), None),
+        (store_of("sqlite"), "no"),
+    ]  # fmt: skip
     for number, ((source, _), (target, sealed)) in enumerate(pairwise(way)):
         file = f"{number}.jsonl"
         said = cli("store", "export", file, "--store", source, "--json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from session_tokens.crypto.sealing import Sealer
 from session_tokens.stores.common.kinds import KINDS
 from session_tokens.stores.common.record_codec import mac_of
 from session_tokens.stores.connect import check_store, open_store
+from tests.helpers.rows_behind import Row, lose_keys, put_behind, row_behind
 from tests.helpers.sqlite_files import behind, rows_behind
 from tests.helpers.whole_store import stolen
 
@@ -168,6 +169,50 @@ async def test_a_process_without_a_data_key_in_use_denies_nothing(url: str, key_
     before.close()
 
 
+Attack = Callable[[Row, Row], Row]
+ATTACKS: dict[str, Attack] = {
+    "a value is copied over another": lambda dear, cheap: {**cheap, "value": dear["value"]},
+    "a row is copied over another": lambda dear, cheap: {**dear, "id": cheap["id"], "lookup": cheap["lookup"]},
+    "a row is copied and keeps its MAC": lambda dear, cheap: {**cheap, "value": dear["value"], "mac": dear["mac"]},
+    "a MAC is moved": lambda dear, cheap: {**cheap, "mac": dear["mac"]},
+    "a value is taken away": lambda dear, cheap: {**cheap, "value": ""},
+}
+
+
+def test_whoever_has_the_database_alone_makes_a_record_say_nothing_else(url: str, key_file: Path) -> None:
+    """What was written so is refused and named, beside what is whole; a check takes it away."""
+    with opened(url, True) as tokens:
+        session = tokens.open_session("ann")
+        dear = tokens.issue_token(session.id, "dear", transferable=True)
+        attacked = [tokens.issue_token(session.id, "cheap", transferable=True) for _ in ATTACKS]
+    row = row_behind(url, "token", dear.id)
+    for token, attack in zip(attacked, ATTACKS.values(), strict=True):
+        put_behind(url, "token", token.id, attack(row, row_behind(url, "token", token.id)))
+    with opened(url) as tokens:
+        for token, name in zip(attacked, ATTACKS, strict=True):
+            assert tokens.verify_token(token.secret) is None, name
+            with pytest.raises(CorruptRecord):
+                tokens.get_token(token.id)
+        page = tokens.list_tokens(session=session.id)
+        assert ([token.value for token in page], set(page.unreadable)) == (["dear"], {one.id for one in attacked})
+        assert tokens.verify_token(dear.secret) is not None
+    findings = check_store(url, fix=True, progress=lambda done, total: None)
+    assert {one.id for one in attacked} == {one.id for one in attacked if any(one.id in str(said) for said in findings)}
+    assert check_store(url, fix=False, progress=lambda done, total: None) == []
+
+
+def test_a_whole_row_that_was_put_back_is_as_it_was(url: str, key_file: Path) -> None:
+    """Which sealing does not hinder, and the docs say so; it is that state and no mixture."""
+    with opened(url, True) as tokens:
+        token = tokens.issue_token(None, "before")
+        row = row_behind(url, "token", token.id)
+        tokens.change_token(token.id, value="after")
+    put_behind(url, "token", token.id, row)
+    with opened(url) as tokens:
+        held = tokens.verify_token(token.secret)
+        assert held is not None and (held.value, held.version) == ("before", 1)
+
+
 def test_a_field_that_was_moved_is_refused_though_the_row_is_signed(tmp_path: Path, key_file: Path) -> None:
     """By someone who has the pepper and not the data key; it stops nothing but that record, and a check names it."""
     path = tmp_path / "sessions.db"
@@ -248,18 +293,17 @@ def test_nor_is_one_on_valkey(valkey_url: str, key_file: Path) -> None:
         opened(valkey_url)
 
 
-def test_what_was_sealed_never_passes_for_a_value_in_clear(tmp_path: Path, key_file: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'sessions.db'}"
-    with opened(url, True) as tokens:
-        session, token = filled(tokens, "word")
-    behind(tmp_path / "sessions.db", "DELETE FROM peppers")
-    with opened(url) as tokens:
-        assert tokens.store.keyring.sealer is None, "nothing tells any more that it was sealed"
-        assert tokens.verify_session(session.secret) is None
-        with pytest.raises(CorruptRecord):
-            tokens.get_session(session.id)
-        with pytest.raises(CorruptRecord):
-            tokens.get_token(token.id)
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_store_whose_keys_were_taken_away_is_not_taken_for_a_new_one(url: str, key_file: Path, sealed: bool) -> None:
+    """Else it would be one in clear from then on, of which nothing that was sealed could be read."""
+    with opened(url, sealed) as tokens:
+        tokens.issue_token(None, "v")
+    lose_keys(url)
+    for wanted in (None, True, False):
+        with pytest.raises(StoreError, match=r"nothing is left of what each store records.*from a backup"):
+            opened(url, wanted)
+    with pytest.raises(StoreError, match="nothing is left of what each store records"):
+        check_store(url, fix=True, progress=lambda done, total: None)
 
 
 def test_the_keyring_of_a_key_file_says_what_is_recorded(key_file: Path) -> None:

@@ -43,6 +43,14 @@ def is_recorded_as_sealed(recorded: Mapping[str, str], store: str) -> bool:
     return how == SEALED
 
 
+def keys_lost(store: str) -> StoreError:
+    """Return the error for a store that holds records and says of no key that it has any."""
+    return StoreError(
+        f"{store} holds records, and nothing is left of what each store records beside them of its keys from its first "
+        "opening on: somebody took that away. Restore that, or the store, from a backup"
+    )
+
+
 class Mark(NamedTuple):
     """What a store records of a pepper.
 

@@ -23,7 +23,7 @@ from ...events import NOWHERE, Event, Place, event_text
 from .copying import Dump
 from .kinds import KINDS, Kind
 from .migrations import NEWEST
-from .pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, missing_error, not_given
+from .pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, keys_lost, missing_error, not_given
 from .pools import Exchange
 from .record_codec import mac_of, signed_event
 from .sql_tables import pepper_ranges
@@ -226,6 +226,12 @@ class SqlUpkeep(ABC):
             raise unread
         return count
 
+    def holds_records(self) -> Exchange[bool]:
+        """Whether there is any record, of which no key was recorded where none is."""
+        rows = " OR ".join(f"EXISTS (SELECT 1 FROM {self.prefix}{kind.table})" for kind in KINDS.values())
+        found = yield from self.asking(f"SELECT {rows}")
+        return bool(found[0][0])
+
     def count(self) -> Exchange[int]:
         """Return how many records there are."""
         counts = ", ".join(f"(SELECT COUNT(*) FROM {self.prefix}{kind.table})" for kind in KINDS.values())
@@ -303,6 +309,10 @@ class SqlUpkeep(ABC):
         """Compare the keys with those recorded, and record new ones; the first to record an id is right."""
         keyring, now = self.keyring, self.words.now
         recorded = yield from self._checks()
+        if not recorded and (yield from self.holds_records()):
+            recorded = yield from self._checks()  # unless another first process has just recorded its own
+            if not recorded:
+                raise keys_lost(self.name)
         if not recorded:
             yield from self._record(VALUES, SEALED if keyring.wants_sealing else CLEAR)
             recorded = yield from self._checks()

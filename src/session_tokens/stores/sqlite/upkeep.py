@@ -144,13 +144,22 @@ class SqliteUpkeep(SqlUpkeep):
         if not self.prefix:
             yield from super().forgetting_peppers()
 
+    def holds_records(self) -> Exchange[bool]:
+        """Whether there is any record in any name space."""
+        for space in spaces_of(self.connection):
+            if (yield from super(SqliteUpkeep, self._of(space)).holds_records()):
+                return True
+        return False
+
     def is_needed(self, key_id: str) -> Exchange[bool]:
         """Whether any row of any name space needs a pepper; reads the whole file when none does."""
         for space in spaces_of(self.connection):
-            others = SqliteUpkeep(self.connection, space, self.keyring, self._clock)
-            if (yield from super(SqliteUpkeep, others).is_needed(key_id)):
+            if (yield from super(SqliteUpkeep, self._of(space)).is_needed(key_id)):
                 return True
         return False
+
+    def _of(self, space: str) -> SqliteUpkeep:
+        return SqliteUpkeep(self.connection, space, self.keyring, self._clock)
 
 
 def spaces_of(connection: sqlite3.Connection) -> Iterator[str]:

@@ -236,13 +236,14 @@ class ValkeyStore(CoalescingStore):
 
     async def is_there(self) -> bool:
         """Whether the server holds the records of the name space; makes nothing."""
-        peppers: list[Reply] = []
+        counted: list[Reply] = []
 
         def asking() -> Steps:
-            peppers.append((yield [b"HGETALL", self._core.codec.prefix + PEPPERS]))
+            codec = self._core.codec
+            counted.append((yield [b"EXISTS", codec.prefix + PEPPERS, codec.last_stamp_key]))
 
         await self._connections.carry_out_first(asking())
-        return any(peppers)
+        return any(counted)
 
     async def close(self) -> None:
         """Wait for what is under way and close the connections; calling it again does nothing."""

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from ..common.copying import MARK, Dump
 from ..common.kinds import KINDS
 from .event_log import trim_words
-from .keys import LETTERS, part_of
+from .keys import LETTERS, PEPPERS, part_of
 from .rows import Reply, ValkeyCodec
 
 SCAN_COUNT = b"1000"
@@ -42,11 +42,15 @@ def counting(codec: ValkeyCodec) -> Generator[list[bytes], Reply, int]:
 
 
 def clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
-    """Yield the commands that delete every key but that of where the log of events ended, the mark of a copy last."""
+    """Yield the commands that delete every key but that of where the log of events ended; see ``Copyable.clear_now``.
+
+    What is recorded of peppers goes with the mark: without it, what is left could not be opened to go on.
+    """
     while (yield trim_words(codec, 0)):
         pass
     mark = codec.prefix + LETTERS["setting"] + b":" + part_of(MARK)
-    kept = {mark, codec.prefix + b"et"}
+    last = [codec.prefix + PEPPERS, codec.last_stamp_key, mark]
+    kept = {*last, codec.prefix + b"et"}
     cursor = b"0"
     while True:
         cursor, keys = yield [b"SCAN", cursor, b"MATCH", codec.prefix + b"*", b"COUNT", SCAN_COUNT]
@@ -55,4 +59,4 @@ def clearing(codec: ValkeyCodec) -> Generator[list[bytes], Reply, None]:
             yield [b"DEL", *others]  # UNLINK is not among the rights that deploy/valkey gives
         if cursor == b"0":
             break
-    yield [b"DEL", mark]
+    yield [b"DEL", *last]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from ...crypto.minting import PepperKeyring
 from ...crypto.sealing import named_key
 from ...errors import InvalidInput, StoreError
-from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, missing_error
+from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, keys_lost, missing_error
 from ..common.retry import RetryPolicy
 from ..common.store_url import PORTS, SENTINEL_PORT, StoreURL, store_url_of
 from .connections import Steps
@@ -93,6 +93,10 @@ def _enrolled(codec: ValkeyCodec, keyring: PepperKeyring) -> Generator[list[byte
     Return ``False`` if another process has just recorded how values are kept.
     """
     recorded = yield from _recorded(codec)
+    if not recorded and (yield [b"EXISTS", codec.last_stamp_key]):
+        recorded = yield from _recorded(codec)  # unless another first process has just recorded its own
+        if not recorded:
+            raise keys_lost("the store")
     said = {
         field.decode("ascii", "replace"): row.partition(b" ")[0].decode("ascii", "replace")
         for field, row in recorded.items()
