@@ -31,6 +31,7 @@ from tests.model.choices import (
     when_sessions_live,
 )
 from tests.model.naive import Record
+from tests.model.naive_sessions import pseudonym_of
 from tests.model.token_rules import TokenRules
 from tests.model.worlds import Refused, in_order_of
 
@@ -139,6 +140,18 @@ class SessionsAndTokens(TokenRules):
     def enable_owner(self, owner: str) -> None:
         self.give("enable_owner", owner)
 
+    @rule(owner=owners, to=st.one_of(st.none(), owners))
+    def call_otherwise(self, owner: str, to: str | None) -> None:
+        """An owner gets another name, or is forgotten; what was answered before names them so too."""
+        if owner == to:
+            return
+        if to is None:
+            self.give("forget_owner", owner)
+        elif isinstance(self.give("rename_owner", owner, to), Refused):
+            return
+        for kept in self.kept:
+            kept.rename(owner, to or pseudonym_of(owner), is_forgotten=to is None)
+
     # Retries: for a day the first answer, its secret too, whatever has happened since; and nothing changes.
 
     @precondition(when_commands_are_kept)
@@ -147,7 +160,7 @@ class SessionsAndTokens(TokenRules):
         kept = self.kept[which]
         for world, first in zip(self.worlds, kept.answers, strict=True):
             again = world.ask(kept.command, *kept.positional, **kept.named)
-            self.same(world, f"retry of {kept.command}", world.in_model_terms(first), world.in_model_terms(again))
+            self.same(world, f"retry of {kept.command}", first, world.in_model_terms(again))
         self.tell_events()
 
     @precondition(when_commands_are_kept)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from session_tokens import Forgotten
 from session_tokens import settings as library_settings
 from session_tokens.clock import ManualClock
 from tests.model.choices import (
@@ -26,16 +27,27 @@ from tests.model.invariants import Watch
 from tests.model.naive import NaiveTokens, Record, Refusal
 from tests.model.worlds import Refused, StoreKind, World
 
+NAMED = ("owner", "previous_owner", "reserved_for", "borrower")
+"""The fields of records that name owners."""
+
 
 @dataclass
 class Kept:
-    """A command that was given with an idempotency key, and what each world answered first."""
+    """A command that was given with an idempotency key, and what was answered first, in the model's terms."""
 
     command: str
     positional: tuple[Any, ...]
     named: Record
     given_at: int
     answers: list[Any]
+
+    def rename(self, owner: str, to: str, *, is_forgotten: bool) -> None:
+        """Name an owner anew in what was answered; of who is forgotten it tells no more than that."""
+        for answer in self.answers:
+            if isinstance(answer, dict):
+                is_theirs = answer.get("owner") == owner and "data" in answer
+                named = {field: to for field in NAMED if answer.get(field) == owner}
+                answer.update(named | ({"data": {}, "label": None} if is_theirs and is_forgotten else {}))
 
 
 class MachineCore(RuleBasedStateMachine):
@@ -147,7 +159,8 @@ class MachineCore(RuleBasedStateMachine):
         errors = {answer for answer in answers if isinstance(answer, Refused)}
         assert len(errors) <= 1, f"{command}: the stores refuse it with {errors}"
         if "idempotency_key" in named and not errors and answers[0] is not None:  # None: nothing to claim
-            self.kept.append(Kept(command, positional, named, self.model.now, answers))
+            first = [world.in_model_terms(answer) for world, answer in zip(self.worlds, answers, strict=True)]
+            self.kept.append(Kept(command, positional, named, self.model.now, first))
         self.tell_events()
         self.model.advance(self.model.now)  # a changed clock may have run out already
         return expected
@@ -163,6 +176,8 @@ class MachineCore(RuleBasedStateMachine):
             return
         if isinstance(expected, dict) and "secret" in expected and not isinstance(answer, Refused):
             world.learn_issued(expected, answer)
+        if isinstance(answer, Forgotten):
+            world.learn(expected["pseudonym"], answer.pseudonym)
         self.same(world, command, expected, world.in_model_terms(answer))
         if isinstance(expected, dict) and "data" in expected:
             record = getattr(answer, "record", answer)

@@ -102,10 +102,7 @@ class NaiveTokens(NaiveSessions):
         token = self.transferable(key)
         if token.owner != owner:
             raise Refusal("NotOwner")
-        self.say("token_released", token.id)
-        token.previous_owner, token.owner, token.session_id, token.unassigned_at = owner, None, None, self.now
-        token.secret = None
-        vars(token).update(NOT_OFFERED)
+        self.put_back(token)
         return self.token_record(token)
 
     def hand_over(self, owner: str, *, receiver: str) -> int:
@@ -134,18 +131,9 @@ class NaiveTokens(NaiveSessions):
         self.say("token_offered", token.id)
         return self.token_record(token)
 
-    def reserve(self, token: Thing, owner: str | None, span: int | None) -> None:
-        if token.unassigned_at is not None and token.reserved_for is not None:
-            token.unassigned_at = self.now  # it was for one owner alone until now
-        token.reserved_for = owner
-        token.reserved_until = None if owner is None or span is None else self.now + span
-
     def withdraw_token(self, key: str) -> Record:
         token = self.transferable(key)
-        if token.listed:
-            self.say("token_withdrawn", token.id)
-        self.reserve(token, None, None)
-        vars(token).update(NOT_OFFERED)
+        self.withdraw(token)
         return self.token_record(token)
 
     def accept_offer(self, key: str, *, receiver: str, price: Any = None, currency: str | None = None) -> Record:

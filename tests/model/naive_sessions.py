@@ -49,6 +49,11 @@ def every(*looks: Callable[[], Any]) -> list[Any]:
     return found
 
 
+def pseudonym_of(owner: str) -> str:
+    """Return what stands for an owner who was forgotten."""
+    return f"forgotten {owner}"
+
+
 class NaiveSessions:
     """All sessions of one store, and their hold on its tokens, and the events that are owed for their changes.
 
@@ -121,6 +126,24 @@ class NaiveSessions:
                 token.session_id = successor
             else:
                 token.previous_owner, token.owner, token.session_id, token.unassigned_at = token.owner, None, None, at
+
+    def put_back(self, token: Thing) -> None:
+        self.say("token_released", token.id)
+        token.previous_owner, token.owner, token.session_id, token.unassigned_at = token.owner, None, None, self.now
+        token.secret = None
+        vars(token).update(NOT_OFFERED)
+
+    def withdraw(self, token: Thing) -> None:
+        if token.listed:
+            self.say("token_withdrawn", token.id)
+        self.reserve(token, None, None)
+        vars(token).update(NOT_OFFERED)
+
+    def reserve(self, token: Thing, owner: str | None, span: int | None) -> None:
+        if token.unassigned_at is not None and token.reserved_for is not None:
+            token.unassigned_at = self.now  # it was for one owner alone until now
+        token.reserved_for = owner
+        token.reserved_until = None if owner is None or span is None else self.now + span
 
     def end_now(self, session: Thing, reason: str, successor: str | None = None) -> None:
         self.end(session, self.now, successor)
@@ -331,3 +354,42 @@ class NaiveSessions:
         self.disabled.remove(owner)
         self.say("owner_enabled", owner)
         return True
+
+    # Names.
+
+    def rename_owner(self, owner: str, to: str) -> int:
+        """All that is theirs goes with them; who is disabled is so under both names."""
+        moved = self.living_sessions(owner)
+        held = [token for token in self.living_tokens() if token.owner == owner]
+        if to in self.disabled:
+            raise Refusal("OwnerDisabled")
+        if self.living_sessions(to) or self.parked(to):
+            raise Refusal("Conflict")
+        for session in moved:
+            session.owner = to
+        self.name_anew(owner, to)
+        if owner in self.disabled:
+            self.disabled.add(to)
+        if moved or held or owner in self.disabled:
+            self.say("owner_renamed", to)
+        return len(moved) + len(held)
+
+    def name_anew(self, owner: str, to: str) -> None:
+        for thing in [thing for token in self.living_tokens() for thing in (token, *token.loans)]:
+            for field in {"owner", "previous_owner", "reserved_for", "borrower"} & vars(thing).keys():
+                if getattr(thing, field) == owner:
+                    setattr(thing, field, to)
+
+    def forget_owner(self, owner: str) -> Record:
+        """Nothing of theirs lives afterwards, and a pseudonym stands where their name did."""
+        self.disable_owner(owner)
+        self.say("owner_forgotten", pseudonym_of(owner))
+        for token in self.living_tokens():
+            token.loans = [loan for loan in token.loans if loan.borrower != owner]
+            if token.owner == owner:
+                self.put_back(token)
+            elif token.reserved_for == owner:
+                self.withdraw(token)
+        self.name_anew(owner, pseudonym_of(owner))
+        self.disabled.remove(owner)
+        return {"pseudonym": pseudonym_of(owner)}

@@ -262,3 +262,39 @@ def test_a_loan_ends_with_the_epoch_of_the_token_and_with_either_session() -> No
 
         assert seen is not None and (seen["owner"], seen["borrower"]) == ("ann", "agent")
         assert model.verify_token(loan["secret"]) is None
+
+
+def test_a_renamed_owner_takes_everything_along_and_a_name_that_lives_is_refused() -> None:
+    model = model_with()
+    secret = model.open_session("ann")["secret"]
+    model.open_session("bob")
+    for _ in range(2):
+        model.issue_token("s1", transferable=True)
+    model.transfer_token("t2", giver="ann", receiver="cyn")
+    model.offer_token("t2", price=5, to="ann")
+    with pytest.raises(Refusal, match="Conflict"):
+        model.rename_owner("ann", "cyn")
+    moved = model.rename_owner("ann", "anna")
+    session, token, offered = model.verify_session(secret), model.get_token("t1"), model.get_token("t2")
+
+    assert moved == 2
+    assert session is not None and session["owner"] == "anna"
+    assert token is not None and token["owner"] == "anna"
+    assert offered is not None and offered["reserved_for"] == "anna"
+
+
+def test_of_a_forgotten_owner_nothing_lives_and_no_name_is_left() -> None:
+    model = model_with()
+    secret = model.open_session("ann")["secret"]
+    model.open_session("bob")
+    model.issue_token("s1", transferable=True)
+    model.issue_token("s2", transferable=True)
+    model.offer_token("t2", to="ann")
+    loan = model.lend_token("t2", borrower="ann", until=9_000)["secret"]
+    pseudonym = model.forget_owner("ann")["pseudonym"]
+    left, offered = model.get_token("t1"), model.get_token("t2")
+
+    assert model.verify_session(secret) is None and model.verify_token(loan) is None
+    assert left is not None and (left["owner"], left["previous_owner"]) == (None, pseudonym)
+    assert offered is not None and (offered["owner"], offered["reserved_for"]) == ("bob", None)
+    assert model.open_session("ann")["owner"] == "ann", "the name is free"

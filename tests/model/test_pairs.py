@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from session_tokens import Forgotten
 from session_tokens.clock import ManualClock
 from tests.helpers.effort import times
 from tests.model.choices import START_MS
@@ -44,6 +45,9 @@ COMMANDS: dict[str, Step] = {
     "change": ("change_token", ("t1",), {"timeout": 60_000}),
     "destroy": ("destroy_token", ("t1",), {}),
     "hand over": ("hand_over", ("ann",), {"receiver": "bob"}),
+    "rename": ("rename_owner", ("ann", "anna"), {}),
+    "forget": ("forget_owner", ("ann",), {}),
+    "forget the other": ("forget_owner", ("bob",), {}),
 }
 ENDS: dict[str, Step] = {
     "log-out": ("destroy_session", ("s1",), {}),
@@ -82,6 +86,8 @@ class Pair:
         answer = self.world.ask(command, *positional, **named)
         if isinstance(expected, dict) and "secret" in expected and not isinstance(answer, Refused):
             self.world.learn_issued(expected, answer)
+        if isinstance(answer, Forgotten):
+            self.world.learn(expected["pseudonym"], answer.pseudonym)
         got = self.world.in_model_terms(answer)
         if isinstance(expected, Refused):
             assert isinstance(got, Refused) and got.name in expected.name.split(" or "), (command, expected, got)

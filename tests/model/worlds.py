@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from session_tokens import Issued, Session, SessionTokens, SessionTokensError, Settings, Token
+from session_tokens import Forgotten, Issued, Session, SessionTokens, SessionTokensError, Settings, Token
 from session_tokens.clock import ManualClock
 from tests.model.naive import SESSION_FIELDS, TOKEN_FIELDS, NaiveTokens, Record
 
@@ -24,7 +24,7 @@ DURATIONS = (
     "until",
     "grace",
 )
-KEYS = ("session_key", "session", "except_session")
+KEYS = ("session_key", "session", "except_session", "giver")
 FIRST_IS_A_KEY = frozenset({
     "verify_session", "rotate_session", "detach_session", "attach_session", "change_session", "update_session_data",
     "destroy_session", "get_session", "issue_token", "verify_token", "transfer_token", "claim_token", "reissue_token",
@@ -95,6 +95,10 @@ class World:
     def name_of(self, id: str | None) -> str | None:
         return None if id is None else self.names[id]
 
+    def owner_of(self, owner: str | None) -> str | None:
+        """Return an owner as the model calls them: a pseudonym has a name there."""
+        return None if owner is None else self.names.get(owner, owner)
+
     def ask(self, command: str, *positional: Any, **named: Any) -> Any:
         """Give the command to the library; answer what it answered, or the name of its error as `Refused(name)`."""
         if command in FIRST_IS_A_KEY:
@@ -124,16 +128,18 @@ class World:
         if isinstance(answer, Session):
             record = {name: getattr(answer, name) for name in SESSION_FIELDS} | {"expires_at": answer.expires_at}
             return record | {
-                "id": self.name_of(answer.id), "idle_timeout": in_ms(answer.idle_timeout),
-                "max_age": in_ms(answer.max_age), "data": dict(answer.data),
+                "id": self.name_of(answer.id), "owner": self.owner_of(answer.owner), "data": dict(answer.data),
+                "idle_timeout": in_ms(answer.idle_timeout), "max_age": in_ms(answer.max_age),
             }  # fmt: skip
         if isinstance(answer, Token):
             record = {name: getattr(answer, name) for name in TOKEN_FIELDS} | {"expires_at": answer.expires_at}
             return record | {
                 "id": self.name_of(answer.id), "session_id": self.name_of(answer.session_id),
-                "kind": str(answer.kind),
-                "previous_owner": answer.previous_owner if answer.is_unassigned else None,
+                "kind": str(answer.kind), "owner": self.owner_of(answer.owner),
+                "previous_owner": self.owner_of(answer.previous_owner) if answer.is_unassigned else None,
             }  # fmt: skip
+        if isinstance(answer, Forgotten):
+            return {"pseudonym": self.names[answer.pseudonym]}
         return answer
 
     # Listings.

@@ -22,6 +22,7 @@ from session_tokens.rules.names import mark_of
 from session_tokens.rules.renaming import rename_owner
 from session_tokens.rules.webhooks import STATE, Dead, Hook, State, Waiting, add_hook, state_of, text_of_state
 from session_tokens.stores.common.kinds import KINDS
+from tests.helpers.whole_store import stolen
 
 PEPPER = bytes(range(32))
 STORES = ("memory", "sqlite", "postgres", "valkey", "mariadb")
@@ -37,11 +38,15 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return urls.get(kind) or str(request.getfixturevalue(f"{kind}_url"))
 
 
-@pytest.fixture
-def st(url: str) -> Iterator[SessionTokens]:
+def opened(url: str, sealed: bool | None = None) -> SessionTokens:
     pepper = None if url.startswith("memory") else PEPPER
     settings = Settings(events="durable", disownment_timeout=None)
-    with SessionTokens.open(url, pepper=pepper, settings=settings, sweep=False, audit=Audit()) as tokens:
+    return SessionTokens.open(url, pepper=pepper, settings=settings, sealed=sealed, sweep=False, audit=Audit())
+
+
+@pytest.fixture
+def st(url: str) -> Iterator[SessionTokens]:
+    with opened(url) as tokens:
         yield tokens
 
 
@@ -148,6 +153,34 @@ def test_who_is_forgotten_is_named_nowhere(st: SessionTokens, url: str) -> None:
     assert {pseudonym} == {state.waiting[0].event.owner, state.dead[0].event.owner}
     assert pseudonym == st.open_session(MAJA, detachable=True, label="phone", idempotency_key="opening").session.owner
     assert [] == list(st.list_disabled_owners())
+
+
+@pytest.mark.parametrize("url", STORES[1:], indirect=True)
+def test_nor_in_a_sealed_store_which_stays_sealed(url: str) -> None:
+    with opened(url, sealed=True) as st:
+        ids = filled(st)
+        moved = st.rename_owner("bob", "robert")
+        opening = st.open_session(MAJA, detachable=True, label="phone", idempotency_key="opening")
+        st.open_session(MAJA, label="still there")
+        assert MAJA.encode() in stolen(url) and b"still there" not in stolen(url)
+        forgotten = st.forget_owner(MAJA)
+
+        assert moved > 1 and min(forgotten[1:]) > 0
+        for name in (MAJA, "Maja", "still there", "bob"):
+            assert name not in read_in_clear(st), name
+        assert MAJA not in kept(st, url)
+        again = st.open_session(MAJA, detachable=True, label="phone", idempotency_key="opening")
+        assert (again.secret, again.session.owner) == (opening.secret, forgotten.pseudonym)
+        held, offered = st.get_token(ids["held"]), st.get_token(ids["offered"])
+        assert held is not None and (held.value, held.previous_owner) == ("seat", forgotten.pseudonym)
+        assert offered is not None and (offered.owner, offered.reserved_for) == ("robert", None)
+        assert [] == findings(st)
+
+
+def read_in_clear(st: SessionTokens) -> str:
+    """Return all records as the store itself reads them."""
+    kinds = ("owner", "session", "token", "idempotency")
+    return repr([[KINDS[kind].row(one) for one in st.store.dump_now(kind, "", 500)[0]] for kind in kinds])
 
 
 @EMBEDDED

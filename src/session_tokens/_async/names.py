@@ -61,6 +61,9 @@ class AsyncNameCommands(AsyncCore):
                 moved = await self._do("rename_owner", idempotency_key, (owner, to), rename_owner, *args)
             except Uncleaned as left:
                 await self._run(sweep_session, self._policy, left.id)
+        _, (mark,) = await self.store.read([Get("setting", rules.mark_of(old))])
+        if mark.value != new:  # a retry of what was done long ago: who has the old name now is somebody else
+            return moved
         await self._sweep_behind(owner)
         await self._name_anew(NewName(owner, to, is_pseudonym=False))
         await self._run(rules.settle_renaming, old)

@@ -62,6 +62,9 @@ class SyncNameCommands(SyncCore):
                 moved = self._do("rename_owner", idempotency_key, (owner, to), rename_owner, *args)
             except Uncleaned as left:
                 self._run(sweep_session, self._policy, left.id)
+        _, (mark,) = self.store.read_now([Get("setting", rules.mark_of(old))])
+        if mark.value != new:  # a retry of what was done long ago: who has the old name now is somebody else
+            return moved
         self._sweep_behind(owner)
         self._name_anew(NewName(owner, to, is_pseudonym=False))
         self._run(rules.settle_renaming, old)

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 from ..contract.queries import Count, Get
 from ..contract.transaction import Transaction, reads
-from ..errors import Conflict
+from ..errors import Conflict, UnknownToken
 from ..events import OWNER_FORGOTTEN, TOKEN_ENDED, TOKEN_RELEASED, TOKEN_WITHDRAWN, Event, Told, owners_replaced
 from ..records import BOUND, JSON, NO_DETAILS, IdempotencyRecord, OwnerEntry, Session, Token
 from ..records.details import shared
 from .expiry import Uncleaned
-from .lookup import lasts, only_ends
+from .lookup import lasts, living_token, only_ends
 from .owners import disable_owner, ending_queries
 from .webhooks import STATE, state_of, text_of_state
 
@@ -70,7 +70,7 @@ class NewName(NamedTuple):
         before = session.details
         details = NO_DETAILS._replace(
             successor=before.successor, moves=before.moves, ahead_ms=before.ahead_ms, secret_kind=before.secret_kind,
-            timed_from=before.timed_from,
+            timed_from=before.timed_from, rotation=before.rotation,
         )  # fmt: skip
         return session.replace(
             owner=self.to, owner_epoch=0, end_reason=reason, version=session.version + 1,
@@ -188,12 +188,22 @@ def _forget_in(tx: Transaction, name: NewName, token: Token) -> None:
         tx.put_token(token, released)
         tx.note((TOKEN_RELEASED, released, name.to))
     else:
-        is_offered = token.details.reserved_for == name.owner
-        left = token.reserved(None, None, None, tx.now) if is_offered else token.replace(version=token.version + 1)
-        named = name.token(left)
+        left = _offer_withdrawn(tx, name, token)
+        named = name.token(left or token.replace(version=token.version + 1))
         tx.put_token(token, named)
-        if is_offered:
+        if left is not None:
             tx.note((TOKEN_WITHDRAWN, named, None))
+
+
+def _offer_withdrawn(tx: Transaction, name: NewName, token: Token) -> Token | None:
+    """Return a token that is offered to the owner alone without that offer, ``None`` for every other one."""
+    if token.details.reserved_for != name.owner:
+        return None
+    try:
+        _, standing, _ = living_token(tx, token.id)  # maybe unassigned since its session ended, or the offer is over
+    except UnknownToken:
+        return None
+    return standing.reserved(None, None, None, tx.now) if standing.details.reserved_for == name.owner else None
 
 
 @reads(lambda name, keys: [Get("idempotency", key) for key in keys])

@@ -25,7 +25,7 @@ def _queries(owner: str, to: str, mark: str, stands_for: str) -> list[Query]:
 
 @reads(_queries)
 def rename_owner(tx: Transaction, owner: str, to: str, mark: str, stands_for: str) -> int:
-    """Give all living sessions and tokens of an owner to another name of theirs; return how many records those are.
+    """Give all living sessions and tokens of an owner to another name of theirs; return how many those are.
 
     What else names them is renamed afterwards (``names``); a mark says until then that both names are one owner's. An
     owner who is disabled is so under both names.
@@ -70,10 +70,11 @@ def rename_owner(tx: Transaction, owner: str, to: str, mark: str, stands_for: st
     for token in (*parked, *held):
         details = token.details._replace(borrower=to) if token.is_loan else token.details
         tx.put_token(token, token.replace(owner=to, details=details, version=token.version + 1))
-    if entry is not None and entry.disabled_at is not None:
-        tx.put_entry(other, OwnerEntry(to, 1 if other is None else other.epoch + 1, entry.disabled_at, tx.now))
-    count = len(sessions) + len(parked) + len(held)
-    if count:
+    disabled_at = None if entry is None else entry.disabled_at
+    if disabled_at is not None:
+        tx.put_entry(other, OwnerEntry(to, 1 if other is None else other.epoch + 1, disabled_at, tx.now))
+    count = len(sessions) + len(parked) + sum(not token.is_loan for token in held)
+    if count or disabled_at is not None:
         tx.note((OWNER_RENAMED, to, owner))
     return count
 
