@@ -43,6 +43,26 @@ def _goes_on(tx: Transaction, loan: Token) -> bool:
     return loan.authenticates(tx.now, session, None if session is None else tx.entry(session.owner))
 
 
+def borrowers_of(token: Token, now: int, loans: Sequence[TokenResult]) -> list[str]:
+    """Return to whom a living token is lent now.
+
+    Args:
+        token: as it stands at ``now``.
+        now: the instant for which all of it was read.
+        loans: what was found under ``loan_ids(token)``.
+    """
+    if token.unassigned_at is not None:
+        return []
+    return [
+        loan.details.borrower
+        for loan, session, entry in (found.followed() for found in loans)
+        if loan is not None
+        and loan.details.borrower is not None
+        and loan.epoch == token.epoch
+        and loan.authenticates(now, session, entry)
+    ]
+
+
 class Lending:
     """What a new loan brings along: its minted id and look-up key, for whom and for how many milliseconds it is."""
 

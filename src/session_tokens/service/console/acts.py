@@ -26,6 +26,8 @@ Fields = dict[str, str]
 
 BULK_MAX = 500
 """Sessions that one act ends at the most."""
+HANDED_MAX = 10_000
+"""Tokens that one act hands over at the most."""
 
 
 async def end_session(view: View, fields: Fields) -> Response:
@@ -56,6 +58,26 @@ async def end_token(view: View, fields: Fields) -> Response:
     was_living = await view.tokens.destroy_token(id)
     words = f"Ended the token {id}." if was_living else "Nothing was done: no token lives under that id."
     return done(f"/console/tokens/{quote(id)}", view.visitor, words, is_done=was_living)
+
+
+async def withdraw(view: View, fields: Fields) -> Response:
+    """Take a token's offer back."""
+    token = await view.tokens.withdraw_token(view.request.path_params["id"])
+    return done(f"/console/tokens/{token.id}", view.visitor, "Withdrew the offer: nobody can accept it any more.")
+
+
+async def recall(view: View, fields: Fields) -> Response:
+    """End all loans of a token."""
+    token = await view.tokens.recall_token(view.request.path_params["id"])
+    return done(f"/console/tokens/{token.id}", view.visitor, "Recalled it: no borrower's secret opens it any more.")
+
+
+async def release(view: View, fields: Fields) -> Response:
+    """Take a token from its owner, as whom the page showed: it waits for a claim or a transfer."""
+    owner = fields.get("owner", "")
+    token = await view.tokens.release_token(view.request.path_params["id"], owner=owner)
+    words = f"Took it from {owner}: its secret is dead, and it waits for a claim or a transfer."
+    return done(f"/console/tokens/{token.id}", view.visitor, words)
 
 
 # --- many sessions ---
@@ -153,6 +175,20 @@ async def enable(view: View, fields: Fields) -> Response:
     is_new = await view.tokens.enable_owner(owner)
     words = f"Enabled {owner}: sessions are opened for them again." if is_new else f"{owner} was not disabled."
     return done(owner_address(owner), view.visitor, words, is_done=is_new)
+
+
+async def hand_over(view: View, fields: Fields) -> Response:
+    """Hand all that an owner can hand on to another one."""
+    owner, receiver = owner_in(view), fields.get("receiver", "")
+    if fields.get("typed") != owner:
+        return _not_typed(view)
+    count = await view.tokens.hand_over(owner, receiver=receiver, limit=HANDED_MAX)
+    words = f"Handed {counted(count, 'token')} of {owner} over to {receiver}, who gets new secrets by asking for them."
+    if count == HANDED_MAX:
+        words += " There may be more: do it once more."
+    if not count:
+        words = f"Nothing was done: {owner} has no token to hand over."
+    return done(owner_address(owner), view.visitor, words, is_done=bool(count))
 
 
 async def forget(view: View, fields: Fields) -> Response:

@@ -113,6 +113,7 @@ class Console:
             "disable": act("disable_owner", acts.disable, destructive=True),
             "enable": act("enable_owner", acts.enable),
             "forget": act("forget_owner", acts.forget, destructive=True),
+            "hand-over": act("hand_over", acts.hand_over, destructive=True),
         }
         return {
             "/enter": self._enter,
@@ -122,6 +123,9 @@ class Console:
             "/sessions/{id}/detach": act("detach_session", acts.detach),
             "/sessions/{id}/attach": act("attach_session", acts.attach),
             "/tokens/{id}/end": act("destroy_token", acts.end_token, destructive=True),
+            "/tokens/{id}/withdraw": act("move_token", acts.withdraw),
+            "/tokens/{id}/recall": act("lend_token", acts.recall),
+            "/tokens/{id}/release": act("release_token", acts.release, destructive=True),
             **{f"{at}/{name}": work for at in ("/owners", "/owners/{owner:path}") for name, work in of_owners.items()},
             "/keys/{id}/revoke": act("manage_keys", acts.revoke, destructive=True),
         }

@@ -241,6 +241,11 @@ def _acts(view: View, owner: str, *, is_disabled: bool) -> Html:
         field = typed("typed", "Type the owner to disable them: all their sessions end, none is opened", required=True)
         button = h("button", "Disable", class_="danger")
         shown.append(form(owner_address(owner, "disable"), visitor, field, button, class_="act"))
+    if not is_console_owner(owner) and visitor.may("hand_over"):
+        receiver = typed("receiver", "Hand all their transferable tokens over to", required=True, maxlength=255)
+        field = typed("typed", "Type the owner who gives them", required=True)
+        button = h("button", "Hand over", class_="danger")
+        shown.append(form(owner_address(owner, "hand-over"), visitor, receiver, field, button, class_="act"))
     if not is_console_owner(owner) and visitor.may("forget_owner"):
         words = "Type the owner to forget them: all of theirs ends, and a pseudonym stands for them, for ever"
         button = h("button", "Forget", class_="danger")

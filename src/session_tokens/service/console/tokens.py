@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 
+from ...contract.queries import Get
+from ...errors import UNREADABLE
 from ...records import Token
+from ...rules.loans import borrowers_of, loan_ids
 from .addresses import address
 from .explaining import gone
 from .happened import seen_of, timeline
@@ -175,20 +178,34 @@ async def token_page(view: View) -> Child | Response:
         return await gone(view, id)
     named = {owner for owner in (token.owner, token.previous_owner) if owner is not None}
     disabled = await disabled_among(view.tokens, named)
+    lent_to = await _borrowers(token, view)
     seen = await seen_of(view, id)
     chain = [happening.owner or "nobody" for happening in reversed(seen.happened) if happening.kind in HANDS]
     return h(
         "div",
         title("Token", token.id),
-        card("What it is", about(token, view, disabled)),
-        card("Acts", _acts(token, view)),
+        card("What it is", about(token, view, disabled, lent_to)),
+        card("Acts", _acts(token, view, is_lent=bool(lent_to))),
         card("Value", _value(token, view)),
         card("Owners, as far as is known", h("p", " → ".join(chain) or "No change of hands seen.", class_="muted")),
         card("What happened", await timeline(view, id, seen)),
     )
 
 
-def about(token: Token, view: View, disabled: dict[str, int]) -> Html:
+async def _borrowers(token: Token, view: View) -> list[str]:
+    """Return to whom a token is lent."""
+    named: list[str] = []
+    for id in loan_ids(token):
+        try:
+            now, (found,) = await view.tokens.store.read([Get("token", id)])
+        except UNREADABLE:
+            named.append(f"somebody whose loan {id} cannot be read")
+        else:
+            named += borrowers_of(token, now, [found.value])
+    return named
+
+
+def about(token: Token, view: View, disabled: dict[str, int], lent_to: Sequence[str]) -> Html:
     """Return what there is to know of a token."""
     none = h("span", "none", class_="muted")
     return facts(
@@ -205,6 +222,7 @@ def about(token: Token, view: View, disabled: dict[str, int]) -> Html:
             ("Changes of hands", token.epoch),
             ("Price", price_of(token)),
             ("Offered to", offered_to(token)),
+            ("Lent to", ", ".join(lent_to) or none),
             ("Tag", token.tag or none),
             ("Scope", token.scope or none),
             ("Audience", ", ".join(token.audience) or none),
@@ -216,9 +234,16 @@ def about(token: Token, view: View, disabled: dict[str, int]) -> Html:
     )
 
 
-def _acts(token: Token, view: View) -> Html:
+def _acts(token: Token, view: View, *, is_lent: bool) -> Html:
     at, visitor = f"/console/tokens/{token.id}", view.visitor
     shown: list[Child] = []
+    if token.is_sellable and visitor.may("move_token"):
+        shown.append(form(f"{at}/withdraw", visitor, h("button", "Withdraw the offer", class_="quiet")))
+    if is_lent and visitor.may("lend_token"):
+        shown.append(form(f"{at}/recall", visitor, h("button", "Recall all loans", class_="quiet")))
+    if token.is_transferable and token.owner is not None and visitor.may("release_token"):
+        owner = hidden("owner", token.owner)
+        shown.append(form(f"{at}/release", visitor, owner, h("button", "Take it from its owner", class_="danger")))
     if visitor.may("destroy_token"):
         shown.append(form(f"{at}/end", visitor, h("button", "End this token", class_="danger")))
     if visitor.may("explain"):
