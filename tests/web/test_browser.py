@@ -13,6 +13,7 @@ from django.test.utils import override_settings
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from session_tokens import SessionTokens
+from session_tokens.testing import ManualClock
 from session_tokens.web.django.opened import opened
 from tests.helpers import django_project, django_sites
 from tests.helpers.servers.certificates import Authority, Certificate
@@ -246,3 +247,44 @@ def test_a_page_of_another_site_logs_nobody_in_or_out(shop: tuple[str, Scheme, B
     page.wait_for_url(there)
 
     assert shown(page)[0] == "ann", (framework, scheme)
+
+
+@pytest.mark.parametrize("framework", ["flask", "starlette"])
+def test_a_tab_that_holds_the_cookie_before_goes_on_and_a_thief_ends_it_for_all(
+    framework: str, browser: Browser
+) -> None:
+    clock, gates = ManualClock(), list[Gate]()
+    options: dict[str, Any] = {"rotate_every": 600, "rotation_grace": 60}
+    with ExitStack() as stack:
+        tokens = stack.enter_context(SessionTokens.open("memory://", clock=clock, sweep=False))
+        is_flask = framework == "flask"
+        app = flask_site(tokens, gates, options=options) if is_flask else starlette_site(tokens, gates, **options)
+        address = stack.enter_context(serving(app, is_asgi=not is_flask))
+        context, thief = (browser.new_context(base_url=address) for _ in range(2))
+        stack.callback(context.close)
+        stack.callback(thief.close)
+        one, two = context.new_page(), context.new_page()
+        for page in (one, two):
+            page.goto("/untouched")
+        assert post(one, "/log-in?name=ann") == 200
+        (before,) = context.cookies()
+        (session,) = tokens.list_sessions("ann")
+
+        clock.advance(600)
+        gates[:] = [Gate()]
+        two.evaluate("() => { window.late = fetch('/slow-put?late=3', {method: 'POST'}).then(told => told.status) }")
+        assert gates[0].entered.wait(30), "the slow request did not come to its gate"
+        assert shown(one) == ("ann", {"note": "of the log-in"})
+        (renewed,) = context.cookies()
+        gates[0].opened.set()
+        assert two.evaluate("() => window.late") == 200
+        assert context.cookies() == [renewed] and renewed["value"] != before["value"]
+        assert shown(one) == shown(two) == ("ann", {"note": "of the log-in", "late": "3"})
+        assert [each.id for each in tokens.list_sessions("ann")] == [session.id]
+
+        clock.advance(60)
+        assert shown(two)[0] == "ann"
+        thief.add_cookies([{"name": before["name"], "value": before["value"], "url": address}])
+        assert shown(thief.new_page()) == (None, {})
+        assert shown(one) == shown(two) == (None, {})
+        assert tokens.explain(session.id).reason == "theft"

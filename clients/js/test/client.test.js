@@ -26,6 +26,21 @@ test("a session lives until it is ended", async () => {
   await assert.rejects(st.rotateSession(session.id), (error) => error.code === "session_ended" && error.reason === "logout");
 });
 
+test("two tabs with one old secret get one new one, and late use of it is theft", async () => {
+  const { session, secret } = await st.openSession("kim");
+  const [one, two] = await Promise.all([1, 2].map(() => st.rotateSession(secret, { grace: 60 })));
+  assert.equal(one.secret, two.secret);
+  assert.notEqual((await st.verifySession(secret)).secret_until, null);
+  assert.equal((await st.verifySession(one.secret)).secret_until, null);
+  const last = await st.rotateSession(one.secret, { grace: 0.05 });
+  for (let tries = 0; (await st.verifySession(one.secret)) !== null; tries += 1) {
+    assert.ok(tries < 600, "it is good for longer than its grace");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.equal(await st.verifySession(last.secret), null);
+  assert.equal((await st.explain(session.id)).reason, "theft");
+});
+
 test("a secret is sent in no address, not even by mistake", async () => {
   const asked = [];
   const fetch = (...request) => asked.push(request);

@@ -120,7 +120,7 @@ def explained_token(id: str, now: int, found: TokenResult) -> Explanation:
 
 def _offered(token: Token) -> list[str]:
     if token.reserved_for is None:
-        return []
+        return ["It is offered to everybody: who accepts first takes it."] if token.is_sellable else []
     until = "" if token.reserved_until is None else f" until {when(token.reserved_until)}"
     return [f"It is offered to {token.reserved_for!r} alone{until}: nobody else can take it."]
 
