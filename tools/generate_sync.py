@@ -84,6 +84,7 @@ SHELL_REPLACEMENTS = (
     (r"Awaitable\[(list\[\w+\]|\w+)\]", r"\1"),
     (r"Awaitable, ", ""),
     (r"await asyncio\.to_thread\((.*?)\)", r"\1()"),
+    (r"await asyncio\.sleep\(", "time.sleep("),
     (r"with self\._deadlines\.within\(timeout_s\):", "if True:  # the socket has a time-out"),
     (r"import asyncio\n", ""),
     (r"\.socket_timeout = None .*", ".socket_timeout = self._timeout_s"),

@@ -33,13 +33,13 @@ class Acknowledged:
         return cls(url, tokens, blocking)
 
     async def write(self, turns: int) -> None:
-        """Open nine sessions as tasks and one on a thread, so many times; whatever is refused is asked for again."""
+        """Open four sessions as tasks and one on a thread, so many times; whatever is refused is asked for again."""
 
         async def open_one() -> None:
             self.issued.append(await until_answered(lambda: self._tokens.open_session("task")))
 
         for _ in range(turns):
-            await asyncio.gather(*(open_one() for _ in range(9)))
+            await asyncio.gather(*(open_one() for _ in range(4)))
             self.issued.append(await asyncio.to_thread(eventually, lambda: self._blocking.open_session("thread")))
 
     async def lost(self) -> list[Issued]:

@@ -22,6 +22,7 @@ from tests.helpers.servers.mariadb import shared_server as shared_mariadb
 from tests.helpers.servers.on_our_clock import (
     PostgresOnOurClock,
     ValkeyOnOurClock,
+    cluster_on_our_clock,
     mysql_on_our_clock,
     valkey_on_our_clock,
 )
@@ -58,6 +59,13 @@ class ValkeyKind(StoreKind):
         return SessionTokens(ValkeyOnOurClock(address, clock), settings)
 
 
+class ClusterKind(StoreKind):
+    def open(self, folder: Path, settings: Settings, clock: ManualClock) -> SessionTokens:
+        """Open the store in a cluster, under a name space of this folder's own."""
+        address = ValkeyAddress(f"{cluster_on_our_clock().url}?timeout=20&namespace={_word_of(folder)}")
+        return SessionTokens(ValkeyOnOurClock(address, clock), settings)
+
+
 class MariaDBKind(StoreKind):
     def open(self, folder: Path, settings: Settings, clock: ManualClock) -> SessionTokens:
         """Open the store in a database that is this class's, under a name space of this folder's own."""
@@ -80,4 +88,5 @@ def _word_of(folder: Path) -> str:
 
 MARIADB = MariaDBKind("mariadb", str, durable=True)
 POSTGRES = PostgresKind("postgres", str, durable=True)
+CLUSTER = ClusterKind("cluster", str, durable=True)
 VALKEY = ValkeyKind("valkey", str, durable=True)

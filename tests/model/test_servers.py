@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.effort import PROVEN, machine
+from tests.helpers.effort import PROVEN, PROVING, machine
 from tests.model.machine import SessionsAndTokens
-from tests.model.servers import MARIADB, POSTGRES, VALKEY
+from tests.model.servers import CLUSTER, MARIADB, POSTGRES, VALKEY
 from tests.model.worlds import MEMORY
 
 pytestmark = pytest.mark.server
@@ -20,6 +20,10 @@ class ValkeyBesideMemory(SessionsAndTokens):
     kinds = (MEMORY, VALKEY)
 
 
+class ClusterBesideMemory(SessionsAndTokens):
+    kinds = (MEMORY, CLUSTER)
+
+
 class MariaDBBesideMemory(SessionsAndTokens):
     kinds = (MEMORY, MARIADB)
 
@@ -29,6 +33,10 @@ TestPostgresBesideMemory.settings = machine(2, proving=PROVEN)
 
 TestValkeyBesideMemory = ValkeyBesideMemory.TestCase
 TestValkeyBesideMemory.settings = machine(3, proving=PROVEN)
+
+if PROVING:
+    TestClusterBesideMemory = ClusterBesideMemory.TestCase
+    TestClusterBesideMemory.settings = machine(1, proving=PROVEN // 10)
 
 TestMariaDBBesideMemory = MariaDBBesideMemory.TestCase
 TestMariaDBBesideMemory.settings = machine(1, proving=PROVEN)

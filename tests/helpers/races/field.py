@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from session_tokens.contract.store import BlockingStore, Store
 from session_tokens.stores.connect import open_store, open_store_now
 from session_tokens.stores.memory.store import MemoryStore
 from tests.helpers.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
+from tests.helpers.servers.cluster import shared_cluster
 
 PEPPER = bytes(range(32))
 ALL = Settings(max_sessions=None)
@@ -66,6 +68,8 @@ def field_of(name: str, request: pytest.FixtureRequest) -> Field:
     if name == "sqlite":
         path: Path = request.getfixturevalue("tmp_path")
         return Field(f"sqlite:///{path / 'race.db'}")
+    if name == "cluster":
+        return Field(f"{shared_cluster().url}?timeout=20&namespace=r{uuid.uuid4().hex[:12]}")
     url = request.getfixturevalue(f"{name}_url")
     # A race is about orders: with a second for each round trip it would measure how busy the machine is.
     return Field(f"{url}?timeout=20" if name in ("postgres", "mariadb") else url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from signal import SIGCONT, SIGSTOP
@@ -20,6 +21,8 @@ from tests.helpers.waiting import wait_until
 SLOTS = 16_384
 NODE_TIMEOUT_MS = 2500
 """After which the nodes of a cluster that is there to fail replace one; the time-out of a store is shorter."""
+PAUSE_S = 0.2
+"""Between two moves of a slot."""
 CALM_TIMEOUT_MS = 60_000
 """That of a cluster in which nobody is to be replaced, on a busy machine either."""
 
@@ -165,6 +168,44 @@ class Cluster:
         """End all nodes."""
         for node in self.nodes:
             node.remove()
+
+
+class Mover:
+    """Moves a slot from primary to primary, with a pause between, until it is told to stop.
+
+    Attributes:
+        moves: how often it has done so.
+        has_moved_enough: set when it has so often as was wanted, or cannot any more.
+    """
+
+    def __init__(self, cluster: Cluster, slot: int, wanted: int) -> None:
+        self._cluster, self._slot, self._wanted = cluster, slot, wanted
+        self._thread = threading.Thread(target=self._run)
+        self._is_told = threading.Event()
+        self.has_moved_enough = threading.Event()
+        self.moves = 0
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Move it in the background of a block."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._is_told.set()
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            primaries = self._cluster.nodes[:3]
+            at = primaries.index(self._cluster.holder(self._slot))
+            while not self._is_told.wait(PAUSE_S):
+                self._cluster.move(self._slot, primaries[(at + self.moves + 1) % 3])
+                self.moves += 1
+                if self.moves == self._wanted:
+                    self.has_moved_enough.set()
+        finally:  # who waits for it is not left waiting
+            self.has_moved_enough.set()
 
 
 def slot_of_namespace(namespace: str) -> int:

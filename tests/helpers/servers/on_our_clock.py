@@ -27,6 +27,7 @@ from session_tokens.stores.valkey.library import library_text
 from session_tokens.stores.valkey.packing import pack
 from session_tokens.stores.valkey.schema import Address as ValkeyAddress
 from session_tokens.stores.valkey.store import BlockingValkeyStore, _pool_of_url
+from tests.helpers.servers.cluster import CALM_TIMEOUT_MS, Cluster
 from tests.helpers.servers.postgres import shared_server
 from tests.helpers.servers.valkey import ValkeyServer
 
@@ -102,6 +103,15 @@ def valkey_on_our_clock() -> ValkeyServer:
     atexit.register(server.remove)
     server.start()
     return server
+
+
+@functools.cache
+def cluster_on_our_clock() -> Cluster:
+    """As ``valkey_on_our_clock``, a cluster of one node."""
+    cluster = Cluster(1, (), CALM_TIMEOUT_MS)
+    atexit.register(cluster.remove)
+    cluster.start()
+    return cluster
 
 
 def library_on_our_clock() -> bytes:

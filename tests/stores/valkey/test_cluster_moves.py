@@ -18,7 +18,7 @@ from session_tokens.stores.valkey.schema import Address
 from session_tokens.stores.valkey.store import BlockingValkeyStore, _pool_of_url, open_valkey, open_valkey_blocking
 from tests.helpers.acknowledged import ALL, Acknowledged
 from tests.helpers.effort import PROVING, times
-from tests.helpers.servers.cluster import SLOTS, Cluster, Node, cluster_of, shared_cluster, slot_of_namespace
+from tests.helpers.servers.cluster import SLOTS, Cluster, Mover, Node, cluster_of, shared_cluster, slot_of_namespace
 from tests.helpers.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.server
@@ -26,8 +26,6 @@ pytestmark = pytest.mark.server
 PEPPER = bytes(range(32))
 MOVES = times(8, proving=300)
 TURNS = times(5, proving=50)
-PAUSE_S = 0.2
-"""Between two moves of the slot."""
 
 
 @pytest.fixture
@@ -48,26 +46,6 @@ def slot(namespace: str) -> int:
 # --- as a whole, as Valkey 9 moves slots ---
 
 
-class Mover:
-    """Moves a slot from primary to primary until it has done so often enough."""
-
-    def __init__(self, cluster: Cluster, slot: int) -> None:
-        self._cluster, self._slot = cluster, slot
-        self.is_done = threading.Event()
-        self.moves = 0
-
-    def run(self) -> None:
-        try:
-            primaries = self._cluster.nodes[:3]
-            at = primaries.index(self._cluster.holder(self._slot))
-            for number in range(1, MOVES + 1):
-                self._cluster.move(self._slot, primaries[(at + number) % 3])
-                self.moves += 1
-                self.is_done.wait(PAUSE_S)
-        finally:
-            self.is_done.set()
-
-
 async def test_commands_go_on_while_the_slot_moves(cluster: Cluster, namespace: str, slot: int) -> None:
     """Tokens go from hand to hand by tasks and threads, and none of the commands fails."""
     url = f"{cluster.url}?timeout=30&namespace={namespace}"
@@ -75,13 +53,13 @@ async def test_commands_go_on_while_the_slot_moves(cluster: Cluster, namespace: 
     tokens, blocking = AsyncSessionTokens(store, ALL), SessionTokens(open_valkey_blocking(url, pepper=PEPPER), ALL)
     for owner in ("alice", "bob"):
         await tokens.open_session(owner)
-    mover = Mover(cluster, slot)
+    mover = Mover(cluster, slot, MOVES)
     handed_on: dict[str, tuple[str, int]] = {}
 
     async def hand_on(session_id: str) -> None:
         issued = await tokens.issue_token(session_id, "v", transferable=True)
         hands = ["alice", "bob"]
-        while not mover.is_done.is_set():
+        while not mover.has_moved_enough.is_set():
             issued = await tokens.transfer_token(issued.secret, giver=hands[0], receiver=hands[1])
             hands.reverse()
             found = await tokens.verify_token(issued.secret)
@@ -90,7 +68,7 @@ async def test_commands_go_on_while_the_slot_moves(cluster: Cluster, namespace: 
 
     def open_and_end() -> int:
         count = 0
-        while not mover.is_done.is_set():
+        while not mover.has_moved_enough.is_set():
             issued = blocking.open_session("carol")
             assert blocking.verify_session(issued.secret) == issued.session
             blocking.destroy_session(issued.secret)
@@ -98,22 +76,14 @@ async def test_commands_go_on_while_the_slot_moves(cluster: Cluster, namespace: 
             count += 1
         return count
 
-    async def on_a_thread(act: Callable[[], int]) -> int:
-        try:
-            return await asyncio.to_thread(act)
-        finally:
-            mover.is_done.set()
-
-    moving = asyncio.create_task(asyncio.to_thread(mover.run))
     session = (await tokens.list_sessions("alice")).items[0]
-    *_, first, second = await asyncio.gather(
-        *(hand_on(session.id) for _ in range(4)), on_a_thread(open_and_end), on_a_thread(open_and_end)
-    )
-    await moving
+    with mover.going_on():
+        *_, first, second = await asyncio.gather(
+            *(hand_on(session.id) for _ in range(4)), *(asyncio.to_thread(open_and_end) for _ in range(2))
+        )
 
-    assert mover.moves == MOVES
     assert len(handed_on) == 4 and min(epoch for _, epoch in handed_on.values()) > MOVES
-    assert min(first or 0, second or 0) > MOVES
+    assert mover.moves >= MOVES and min(first or 0, second or 0) > MOVES
     for id, (owner, epoch) in handed_on.items():
         token = await tokens.get_token(id)
         assert token is not None and (token.owner, token.epoch) == (owner, epoch)
@@ -262,7 +232,7 @@ async def test_no_acknowledged_write_is_lost_when_the_primary_of_the_slot_dies(n
         cluster.followers(survivor)[0].say("CLUSTER", "FAILOVER")
         await store.write(TURNS)
 
-        assert len(store.issued) == 40 * TURNS
+        assert len(store.issued) == 20 * TURNS
         await asyncio.to_thread(wait_until, lambda: cluster.holder(slot) is not survivor)
         assert await store.lost() == []
         await store.close()

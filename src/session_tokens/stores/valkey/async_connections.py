@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
 from ...contract.drive import drive
-from ..common.retry import NotExecuted, OnTheMove
+from ...errors import StoreError
+from ..common.retry import LONGEST_AFTER, NotExecuted, OnTheMove, pause_before_s
 from .connections import (
     ASKED_AT_LEAST,
     GREETING,
@@ -64,14 +66,26 @@ class AsyncConnections(Connections):
 
         await drive(steps, send)
 
-    async def carry_out_first(self, steps: Steps) -> None:
+    async def carry_out_first(self, begin: Callable[[], Steps]) -> None:
         """As ``carry_out``, on a server never spoken to before: where it fails, all connections are closed.
+
+        Args:
+            begin: makes the steps, anew where the keys have moved to another server meanwhile.
 
         Raises:
             NotExecuted: it was not reached; the port was asked why.
         """
+        retry, until_s = 0, time.monotonic() + self._timeout_s
         try:
-            await self.carry_out(steps, self._timeout_s)
+            while True:
+                try:
+                    await self.carry_out(begin(), self._timeout_s)
+                    return
+                except (OnTheMove, LibraryLost):
+                    if time.monotonic() > until_s:
+                        raise
+                await asyncio.sleep(pause_before_s(min(retry, LONGEST_AFTER)))
+                retry += 1
         except NotReached as error:
             await self.close_all()
             why: str | None = await asyncio.to_thread(self.why_not_reached)
@@ -175,6 +189,15 @@ class AsyncConnections(Connections):
         server, replication = [await connection.read_response(disable_decoding=True) for _ in range(GREETING_REPLIES)]
         return self._greeted(server, replication)
 
+    async def _ask_whether_it_moved(self, timeout_s: float) -> None:
+        """Close all idle connections if the primary is not where it was; where nobody tells, it stays where it is."""
+        try:
+            is_at = await drive(self._primary.locating(), partial(self._ask_another, timeout_s))
+        except StoreError:
+            return
+        if is_at != self._at:
+            await self._drop_idle()
+
     async def _greet_again(self, connection: _AsyncConnection) -> None:
         try:
             await self._greet(connection)
@@ -204,6 +227,8 @@ class AsyncConnections(Connections):
 
     async def _connection(self, timeout_s: float) -> tuple[_AsyncConnection, str]:
         connection: _AsyncConnection
+        if time.monotonic() > self._primary.ask_at_s:
+            await self._ask_whether_it_moved(timeout_s)
         while self._idle:
             try:
                 connection, run, since_s = self._idle.pop()
@@ -214,7 +239,8 @@ class AsyncConnections(Connections):
                 if silent_s > self._primary.trusted_s:
                     await self._greet_again(connection)
                 return connection, run
-        connection = self._new(await drive(self._primary.locating(), partial(self._ask_another, timeout_s)))
+        self._at = await drive(self._primary.locating(), partial(self._ask_another, timeout_s))
+        connection = self._new(self._at)
         connection.socket_timeout = None  # the exchange has a time-out as a whole
         connection.socket_connect_timeout = timeout_s
         run_before = self.run

@@ -231,7 +231,8 @@ class ValkeyStore(CoalescingStore):
             StoreError: it cannot hold the store.
             InvalidInput: a pepper is missing, or another one.
         """
-        await self._connections.carry_out_first(preparing(self._core.codec, self._core.keyring, self._core.replicas))
+        core = self._core
+        await self._connections.carry_out_first(partial(preparing, core.codec, core.keyring, core.replicas))
         await self._connections.look_around()
 
     async def is_there(self) -> bool:
@@ -242,7 +243,7 @@ class ValkeyStore(CoalescingStore):
             codec = self._core.codec
             counted.append((yield [b"EXISTS", codec.prefix + PEPPERS, codec.last_stamp_key]))
 
-        await self._connections.carry_out_first(asking())
+        await self._connections.carry_out_first(asking)
         return any(counted)
 
     async def close(self) -> None:

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
 from ...contract.drive import drive_now
-from ..common.retry import NotExecuted, OnTheMove
+from ...errors import StoreError
+from ..common.retry import LONGEST_AFTER, NotExecuted, OnTheMove, pause_before_s
 from .connections import (
     ASKED_AT_LEAST,
     GREETING,
@@ -64,14 +66,26 @@ class BlockingConnections(Connections):
 
         drive_now(steps, send)
 
-    def carry_out_first(self, steps: Steps) -> None:
+    def carry_out_first(self, begin: Callable[[], Steps]) -> None:
         """As ``carry_out``, on a server never spoken to before: where it fails, all connections are closed.
+
+        Args:
+            begin: makes the steps, anew where the keys have moved to another server meanwhile.
 
         Raises:
             NotExecuted: it was not reached; the port was asked why.
         """
+        retry, until_s = 0, time.monotonic() + self._timeout_s
         try:
-            self.carry_out(steps, self._timeout_s)
+            while True:
+                try:
+                    self.carry_out(begin(), self._timeout_s)
+                    return
+                except (OnTheMove, LibraryLost):
+                    if time.monotonic() > until_s:
+                        raise
+                time.sleep(pause_before_s(min(retry, LONGEST_AFTER)))
+                retry += 1
         except NotReached as error:
             self.close_all()
             why: str | None = self.why_not_reached()
@@ -175,6 +189,15 @@ class BlockingConnections(Connections):
         server, replication = [connection.read_response(disable_decoding=True) for _ in range(GREETING_REPLIES)]
         return self._greeted(server, replication)
 
+    def _ask_whether_it_moved(self, timeout_s: float) -> None:
+        """Close all idle connections if the primary is not where it was; where nobody tells, it stays where it is."""
+        try:
+            is_at = drive_now(self._primary.locating(), partial(self._ask_another, timeout_s))
+        except StoreError:
+            return
+        if is_at != self._at:
+            self._drop_idle()
+
     def _greet_again(self, connection: _BlockingConnection) -> None:
         try:
             self._greet(connection)
@@ -204,6 +227,8 @@ class BlockingConnections(Connections):
 
     def _connection(self, timeout_s: float) -> tuple[_BlockingConnection, str]:
         connection: _BlockingConnection
+        if time.monotonic() > self._primary.ask_at_s:
+            self._ask_whether_it_moved(timeout_s)
         while self._idle:
             try:
                 connection, run, since_s = self._idle.pop()
@@ -214,7 +239,8 @@ class BlockingConnections(Connections):
                 if silent_s > self._primary.trusted_s:
                     self._greet_again(connection)
                 return connection, run
-        connection = self._new(drive_now(self._primary.locating(), partial(self._ask_another, timeout_s)))
+        self._at = drive_now(self._primary.locating(), partial(self._ask_another, timeout_s))
+        connection = self._new(self._at)
         connection.socket_timeout = self._timeout_s
         connection.socket_connect_timeout = timeout_s
         run_before = self.run

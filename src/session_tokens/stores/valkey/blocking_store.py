@@ -231,7 +231,8 @@ class BlockingValkeyStore(DirectStore):
             StoreError: it cannot hold the store.
             InvalidInput: a pepper is missing, or another one.
         """
-        self._connections.carry_out_first(preparing(self._core.codec, self._core.keyring, self._core.replicas))
+        core = self._core
+        self._connections.carry_out_first(partial(preparing, core.codec, core.keyring, core.replicas))
         self._connections.look_around()
 
     def is_there(self) -> bool:
@@ -242,7 +243,7 @@ class BlockingValkeyStore(DirectStore):
             codec = self._core.codec
             counted.append((yield [b"EXISTS", codec.prefix + PEPPERS, codec.last_stamp_key]))
 
-        self._connections.carry_out_first(asking())
+        self._connections.carry_out_first(asking)
         return any(counted)
 
     def close_now(self) -> None:

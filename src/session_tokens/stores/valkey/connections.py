@@ -101,6 +101,7 @@ class Connections:
         self._pool = pool
         self._primary = primary
         self._options: Options = primary.options  # of the connection that was made last
+        self._at: Options = primary.options  # of the one that was made last to the primary
         self._preparing = preparing
         self._timeout_s = timeout_s
         self._replicas = replicas

@@ -7,15 +7,17 @@ heard of is passed over, and whoever led astray is asked last the next time. The
 that it is a primary, and with each command of a cluster's that the keys are its own.
 
 A primary that was frozen, replaced and woken answers what lies in its sockets before it learns that it is none. It is
-replaced no sooner than its supervisors have waited for it (``down-after-milliseconds``, ``cluster-node-timeout``). So
-a store waits for answers less long than they do, and a connection that was silent for the rest of that time is greeted
-before it is used again.
+replaced no sooner than its supervisors have waited for it (``down-after-milliseconds``, ``cluster-node-timeout``), so
+a store waits for answers less long than they do. A node of a cluster learns it soon after: there a connection that was
+silent for the rest of that time is greeted before it is used again. Nobody tells a server that Sentinels watch, before
+one of them does, some seconds later: there a Sentinel is asked once a second whether the primary is where it was.
 """
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from binascii import crc_hqx
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -25,6 +27,8 @@ from ..common.retry import Elsewhere, NotExecuted, OnTheMove
 from .packing import fields_of, mapping_of, pack
 
 SLOTS = 16_384
+ASK_EVERY_S = 1.0
+"""Seconds after which a Sentinel is asked again whether the primary is where it was."""
 
 _MOVED = re.compile(r"MOVED \d+ (.*):(\d+)$")
 _NO_SENTINEL = "the command sentinel"
@@ -60,12 +64,14 @@ class Primary:
         options: how a connection to the first host is made.
         can_move: whether there are others to ask when it does not answer.
         trusted_s: seconds for which a connection may be silent and is used again without a greeting.
+        ask_at_s: the instant, on the monotonic clock, from which on it is to be asked whether it has moved.
         in_cluster: whether it is a node of one.
         why_replica: what is said of a server that is found and is a replica.
     """
 
     can_move = False
     trusted_s = math.inf
+    ask_at_s = math.inf
     in_cluster = False
     why_replica = "the server is a read-only replica; give the address of the primary"
 
@@ -151,11 +157,12 @@ class WatchedPrimary(Primary):
         self._sentinels = list(sentinels)
         self._name = name.encode("ascii")
         self._timeout_s = timeout_s
-        self._epoch = -1
+        self._epoch, self._ask_every_s = -1, ASK_EVERY_S
         self._found: Options = self.options
 
     def locating(self) -> Locating:
         """Ask the Sentinels in turn, all of them the first time: one may not have heard yet of a fail-over."""
+        self.ask_at_s = time.monotonic() + self._ask_every_s
         troubles: list[StoreError] = []
         is_first, found = self._epoch < 0, False
         for sentinel in tuple(self._sentinels):
@@ -183,7 +190,7 @@ class WatchedPrimary(Primary):
         wait_s = int(fields["down-after-milliseconds"]) / 1000
         if wait_s <= self._timeout_s:
             raise StoreError(too_impatient("the Sentinels", "down-after-milliseconds", wait_s, self._timeout_s))
-        self._epoch, self.trusted_s = epoch, max(0.0, wait_s - 2 * self._timeout_s)
+        self._epoch, self._ask_every_s = epoch, min(ASK_EVERY_S, wait_s / 2)
         self._found = self._at((address[0].decode(), int(address[1])))
         return True
 

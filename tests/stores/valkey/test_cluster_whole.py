@@ -1,0 +1,91 @@
+"""What goes through a whole store, on a cluster: copies, backups, checks, events, the audit log."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from session_tokens import SessionTokens, Settings, StoreUnavailable
+from session_tokens.audit.log import Audit
+from session_tokens.audit.reader import read_now, verifying
+from session_tokens.rules.moving import ENDS, setting_moved, within_ends
+from session_tokens.stores.backup import Moving, backup_store, restore_store
+from session_tokens.stores.connect import check_store, copy_store
+from session_tokens.stores.valkey.store import open_valkey_blocking
+from tests.helpers.effort import times
+from tests.helpers.servers.cluster import shared_cluster, slot_of_namespace
+
+pytestmark = pytest.mark.server
+
+PEPPER = bytes(range(32))
+SESSIONS = times(10, proving=2_000)
+IN_BATCHES = 40
+"""Sessions that are not read in one step."""
+
+
+def quiet(done: int, total: int) -> None:
+    """Say nothing."""
+
+
+def namespace_url(namespace: str) -> str:
+    return f"{shared_cluster().url}?timeout=10&namespace={namespace}"
+
+
+def assert_it_is_all_there(url: str, living: list[str], ended: str) -> None:
+    with SessionTokens.open(url, sweep=False) as tokens:
+        assert all(tokens.verify_session(secret) for secret in living)
+        assert tokens.verify_session(ended) is None
+        assert read_now(tokens.store, verifying(tokens.store.keyring, [], lambda number: None)).findings == []
+        kinds = [event.kind for event in tokens.events(limit=500)]
+        assert (kinds.count("session_opened"), kinds.count("session_ended")) == (SESSIONS + 1, 1)
+    assert check_store(url, fix=False, progress=quiet) == []
+
+
+def test_a_store_is_copied_backed_up_checked_and_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a name space of a cluster to another, to a file, and back."""
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", PEPPER.hex())
+    names = [f"t{uuid.uuid4().hex[:12]}" for _ in range(3)]
+    first, second, third = map(namespace_url, names)
+    file = f"sqlite:///{tmp_path}/copy.db"
+    with SessionTokens.open(
+        first, settings=Settings(events="durable"), audit=Audit(tmp_path / "anchor"), sweep=False
+    ) as tokens:
+        living = [str(tokens.open_session(f"owner {number}").secret) for number in range(SESSIONS)]
+        ended = tokens.open_session("mallory")
+        tokens.destroy_session(ended.id)
+        assert "session_ended" in {entry["kind"] for entry in tokens.list_audit(limit=500)}
+    copy_store(first, file, quiet, setting_moved)
+    copy_store(file, second, quiet, setting_moved)
+    made = backup_store(second, str(tmp_path / "backup.db"), quiet, Moving(setting_moved, ENDS, within_ends))
+    again = restore_store(str(tmp_path / "backup.db"), third, quiet, setting_moved)
+
+    assert made.records == again.records > SESSIONS
+    for url in (second, third):
+        assert_it_is_all_there(url, living, str(ended.secret))
+
+
+def test_what_reads_a_store_through_is_broken_off_where_its_slot_moves() -> None:
+    """A place of one server means nothing to the next, which would pass over what stands before it."""
+    cluster, namespace = shared_cluster(), f"t{uuid.uuid4().hex[:12]}"
+    slot = slot_of_namespace(namespace)
+    store = open_valkey_blocking(namespace_url(namespace), pepper=PEPPER)
+    with SessionTokens(store, Settings(max_sessions=None)) as tokens:
+        for _ in range(IN_BATCHES):
+            tokens.open_session("alice")
+        first = store.dump_now("session", "", 1)
+        assert first.after is not None
+        assert store.dump_now("session", first.after, 1) == store.dump_now("session", first.after, 1)
+        cluster.move(slot, next(node for node in cluster.nodes[:3] if node is not cluster.holder(slot)))
+        with pytest.raises(StoreUnavailable, match="begin again"):
+            store.dump_now("session", first.after, 1)
+
+        found, place = set(), ""
+        while True:
+            dump = store.dump_now("session", place, 10)
+            found |= {record.id for record in dump.records}  # type: ignore[union-attr]  # sessions
+            if dump.after is None:
+                break
+            place = dump.after
+        assert len(found) == IN_BATCHES == len(tokens.list_sessions("alice", limit=500).items)
