@@ -27,7 +27,7 @@ QUESTIONS = (
 )
 """The modules of this package that answer one question each, in the order in which they are run and shown."""
 
-ON_REQUEST = ("baseline",)
+ON_REQUEST = ("baseline", "http_workers")
 """Those that are only asked by name: what they measure has to be named too."""
 
 BASELINE_PARTS = ("tables", "memory", "sqlite", "http", "valkey", "postgres")

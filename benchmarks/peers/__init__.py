@@ -41,6 +41,18 @@ def npm_side(heap_mib: int = 12_000) -> Side:
     return Side("npm session_tokens", argv)
 
 
+def npm_introspection(sessions: int) -> list[str]:
+    """Return the command of node's own server over the npm package with so many sessions.
+
+    Raises:
+        PeerMissing: if node or npm is not installed or the package cannot be fetched.
+    """
+    node = shutil.which("node")
+    if node is None:
+        raise PeerMissing("node is not installed: install Node.js 18 or newer to measure the npm package")
+    return [node, str(HERE / "npm_introspection.cjs"), str(_npm_package()), str(sessions)]
+
+
 def django_side(journal: str, folder: Path) -> Side:
     """Start Django's `db` sessions on a new SQLite file in `folder`.
 

@@ -48,16 +48,18 @@ def empty_lists_side(url: str) -> Side:
     return _start("SessionTokens", "benchmarks.sides.empty_lists", url)
 
 
-def http_side(what: str, where: Path | str, sources: Path | None = None) -> Side:
-    """Start `what` (session-tokens, fastapi) as a server with one worker, and a client that loads it.
+def http_side(what: str, where: Path | str, sources: Path | None = None, workers: int = 1) -> Side:
+    """Start `what` (session-tokens, fastapi, node) as a server, and a client that loads it.
 
     Args:
         what: the server.
         where: a folder for its files, or the URL of a store on a server.
         sources: the tree whose package is served; the program that loads it is always this tree's.
+        workers: processes that serve, of session-tokens.
     """
-    label = {"session-tokens": "session-tokens serve", "fastapi": "FastAPI"}[what]
-    return _start(label, "benchmarks.sides.http_load", what, str(where), sources=sources)
+    label = {"session-tokens": "session-tokens serve", "fastapi": "FastAPI", "node": "node, npm session_tokens"}[what]
+    label += f", {workers} workers" if workers > 1 else ""
+    return _start(label, "benchmarks.sides.http_load", what, str(where), str(workers), sources=sources)
 
 
 def valkey_side(what: str, url: str, *anchor: str, root: Path = ROOT) -> Side:

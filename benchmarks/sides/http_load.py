@@ -1,17 +1,19 @@
 """Ask an introspection endpoint over kept-open connections, as fast as it answers; the server is a child of this side.
 
-Arguments: `session-tokens` or `fastapi`, and a folder for its files or the URL of a store on a server. The client is a
-bare asyncio protocol that sends ready-made requests and compares the answers, so that it costs less than what it
-measures.
+Arguments: `session-tokens`, `fastapi` or `node`, a folder for its files or the URL of a store on a server, and for
+`session-tokens` how many workers serve. The client is a bare asyncio protocol that sends ready-made requests and
+compares the answers, so that it costs less than what it measures; where that is still too much, it is wrk.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from importlib import import_module
@@ -23,6 +25,10 @@ from benchmarks.sides.names import owner_name, picks
 from benchmarks.sides.serving import serve
 
 READY_WITHIN_S = 30.0
+WRK_REQUESTS = 1_000
+"""Different requests that wrk sends, one after another."""
+CHECKED = 200
+"""Requests whose answers are looked at before wrk sends as many as it can, of which it counts those refused."""
 
 
 class Filled(NamedTuple):
@@ -36,28 +42,39 @@ class Filled(NamedTuple):
 class Load:
     """One server and the requests to it."""
 
-    def __init__(self, kind: str, where: str) -> None:
+    def __init__(self, kind: str, where: str, workers: int = 1) -> None:
         self._kind = kind
         self._where = where
+        self._workers = workers
         self._server: subprocess.Popen[str] | None = None
         self._port = 0
         self._requests: list[tuple[bytes, bytes]] = []
 
     def prepare(self, sessions: int) -> dict[str, Any]:
         """Make the sessions, start the server, and write the requests down."""
-        if self._kind == "session-tokens":
+        if self._kind == "node":
+            from benchmarks.peers import npm_introspection
+
+            authorization, secrets = "Bearer benchmark", [f"token-{number}" for number in range(sessions)]
+            self._start(npm_introspection(sessions))
+        elif self._kind == "session-tokens":
             where, authorization, secrets = asyncio.run(fill_store(self._where, sessions))
+            server = [sys.executable, "-m", "benchmarks.sides.http_server", self._kind, where]
+            if self._workers > 1:
+                many = ["serve", "--store", where, "--port", "0", "--workers", str(self._workers)]
+                server = [sys.executable, "-m", "session_tokens.cli.main", *many]
+            self._start(server)
         else:
             where, authorization, secrets = _fill_fastapi(Path(self._where), sessions)
-        self._start("benchmarks.sides.http_server", self._kind, where)
+            self._start([sys.executable, "-m", "benchmarks.sides.http_server", self._kind, where])
         for number, secret in enumerate(secrets):
-            expected = b'"sub":"' + owner_name(number).encode() + b'"'
+            owner = f"owner-{number}" if self._kind == "node" else owner_name(number)
+            expected = b'"sub":"' + owner.encode() + b'"'
             self._requests.append((request_of(authorization, secret), expected))
         return {"sessions": len(self._requests)}
 
-    def _start(self, *module: str) -> None:
-        """Start the server, a module with its arguments, and wait until it says where it is."""
-        argv = [sys.executable, "-m", *module]
+    def _start(self, argv: Sequence[str]) -> None:
+        """Start the server and wait until it says where it is."""
         self._server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._server.stdout is not None
         for line in self._server.stdout:
@@ -86,15 +103,41 @@ class Load:
         right = sum(protocol.right for protocol in protocols)
         return {"seconds": seconds, "cpu_seconds": cpu_seconds, "operations": count, "right": right}
 
+    def wrk(self, seconds: int, connections: int) -> dict[str, Any]:
+        """Let wrk introspect for so many seconds, by one thread; an answer that is refused is not right."""
+        checked = self.introspect(CHECKED, 1)
+        if checked["right"] != CHECKED:
+            return checked
+        with tempfile.TemporaryDirectory() as folder:
+            script = Path(folder) / "requests.lua"
+            step = max(1, len(self._requests) // WRK_REQUESTS)
+            asked = (json.dumps(request.decode()) for request, _ in self._requests[::step])
+            script.write_text(
+                f"local asked, n = {{{', '.join(asked)}}}, 0\n"
+                "function request() n = n % #asked + 1; return asked[n] end\n"
+            )
+            argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script)]
+            cpu = self._cpu_seconds()
+            said = subprocess.run(
+                [*argv, f"http://127.0.0.1:{self._port}/"], capture_output=True, text=True, check=True
+            ).stdout
+            cpu_seconds = self._cpu_seconds() - cpu
+        done = re.search(r"(\d+) requests in ([\d.]+)(m?s),", said)
+        refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
+        assert done is not None, said
+        took_s = float(done[2]) / (1000 if done[3] == "ms" else 1)
+        count, wrong = int(done[1]), int(refused[1]) if refused else 0
+        return {"seconds": took_s, "cpu_seconds": cpu_seconds, "operations": count, "right": count - wrong}
+
     def _cpu_seconds(self) -> float:
-        """Return the processor time of all threads of the server so far; 0 where the system does not tell (Linux does).
+        """Return the processor time of the server and its workers; 0 where the system does not tell (Linux does).
 
         The ticks of `/proc/…/stat` are 10 ms, as long as a short turn; the scheduler counts nanoseconds.
         """
         assert self._server is not None
-        threads = Path(f"/proc/{self._server.pid}/task").glob("*/schedstat")
         try:
-            return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
+            threads = [thread for process in _tree_of(self._server.pid) for thread in _threads_of(process)]
+            return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
         except OSError:
             return 0.0
 
@@ -158,6 +201,16 @@ class _Asking(asyncio.Protocol):
             self.done.set_result(None)
 
 
+def _threads_of(process: int) -> list[Path]:
+    return list(Path(f"/proc/{process}/task").iterdir())
+
+
+def _tree_of(process: int) -> list[int]:
+    """Return a process and those that it started."""
+    started = [int(word) for thread in _threads_of(process) for word in (thread / "children").read_text().split()]
+    return [process, *(one for child in started for one in _tree_of(child))]
+
+
 def request_of(authorization: str, secret: str) -> bytes:
     """Write down the request that introspects a secret."""
     body = f"token={secret}"
@@ -203,8 +256,8 @@ def _fill_fastapi(folder: Path, sessions: int) -> Filled:
 
 
 if __name__ == "__main__":
-    load = Load(sys.argv[1], sys.argv[2])
+    load = Load(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
     try:
-        serve({"prepare": load.prepare, "introspect": load.introspect, "describe": load.describe})
+        serve({"prepare": load.prepare, "introspect": load.introspect, "wrk": load.wrk, "describe": load.describe})
     finally:
         load.stop()
