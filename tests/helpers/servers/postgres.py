@@ -215,7 +215,7 @@ class PostgresServer:
 def _emptied(url: str) -> bool:
     """Take every schema out of a database; a fifth of the work of making another. Return whether it is as a new one.
 
-    It is not where it was given settings, privileges or extensions of its own.
+    It is not where it was given settings, privileges, extensions or roles of its own, which bear its name.
     """
     with psycopg.connect(url, autocommit=True, options="-c client_min_messages=warning") as connection:
         connection.execute(
@@ -225,6 +225,7 @@ def _emptied(url: str) -> bool:
         row = connection.execute(
             "SELECT datacl IS NULL AND datconnlimit = -1 AND datallowconn"
             " AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = d.oid)"
+            " AND NOT EXISTS (SELECT FROM pg_roles WHERE strpos(rolname, datname) > 0)"
             " AND (SELECT count(*) = 1 FROM pg_extension) AND NOT EXISTS (SELECT FROM pg_event_trigger)"
             " AND NOT EXISTS (SELECT FROM pg_default_acl) AND NOT EXISTS (SELECT FROM pg_prepared_xacts)"
             " FROM pg_database d WHERE datname = current_database()"
