@@ -122,6 +122,7 @@ CLIENT_REPLACEMENTS = (
     (r"\baread\(\)", "read()"),
     (r"\baiter_bytes\(\)", "iter_bytes()"),
     (r"\banext\(", "next("),
+    (r"\btried\b", "tried_now"),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\basync_following\b", "blocking_following"),
     (r"\bAsyncRemoteEvents\b", "RemoteEvents"),

@@ -155,9 +155,9 @@ export class SessionTokens {
       throw new SessionTokensError("invalid_input", `${mistaken[0]} looks like a secret, and goes into an address, which others log; give an id`);
     }
     const search = given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
-    const sent = { Authorization: `Bearer ${this.#key}`, Accept: "application/json", ...headers };
-    if (body !== undefined) sent["Content-Type"] = "application/json";
-    if (once) sent["Idempotency-Key"] = idempotencyKey ?? crypto.randomUUID();
+    const sent = new Headers({ Authorization: `Bearer ${this.#key}`, Accept: "application/json", ...headers });
+    if (body !== undefined) sent.set("Content-Type", "application/json");
+    if (once) sent.set("Idempotency-Key", idempotencyKey ?? crypto.randomUUID());
     const content = body === undefined ? undefined : JSON.stringify(body);
     const endsAt = Date.now() + this.#retryForMs;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
@@ -167,19 +167,19 @@ export class SessionTokens {
           method,
           headers: sent,
           body: content,
-          redirect: "error",
+          redirect: "manual", // who is led elsewhere sends no key there
           signal: AbortSignal.timeout(this.#timeoutMs),
         });
         const text = await answer.text();
-        if (answer.ok) return { status: answer.status, headers: answer.headers, body: text ? JSON.parse(text) : null };
+        if (answer.ok) return readOf(answer, text);
         error = errorOf(answer, text);
-        const isLasting = error.retryAfterS === null && error.code !== "unanswered";
-        if (!AGAIN.has(answer.status) || isLasting) throw error;
+        if (!AGAIN.has(answer.status) || error.retryAfterS === null) throw error;
       } catch (failure) {
         if (failure instanceof SessionTokensError) {
           if (failure !== error || !AGAIN.has(failure.status) || failure.retryAfterS === null) throw failure;
         } else {
-          error = new Unavailable("store_unavailable", `the service does not answer (${failure.name}); try again`);
+          const why = failure === FOREIGN ? FOREIGN.message : failure.name;
+          error = new Unavailable("store_unavailable", `the service does not answer (${why}); try again`);
         }
       }
       const waitMs = Math.max((error.retryAfterS ?? 0) * 1000, pauseMs * (0.5 + Math.random() / 2));
@@ -247,6 +247,20 @@ function addressed(path, key) {
   throw new SessionTokensError(`unknown_${kind}`, `that is neither the id nor the secret of a ${kind}`, { status: 404 });
 }
 
+const FOREIGN = new Error("what answers there is no session-tokens service of this version");
+
+/** Reads an answer of the service; one of something on the way, such as a page that says to wait, is `FOREIGN`. */
+function readOf(answer, text) {
+  try {
+    if (answer.headers.has("session-tokens-now")) {
+      return { status: answer.status, headers: answer.headers, body: text ? JSON.parse(text) : null };
+    }
+  } catch {
+    // no JSON
+  }
+  throw FOREIGN;
+}
+
 function errorOf(answer, text) {
   let problem = {};
   try {
@@ -261,7 +275,10 @@ function errorOf(answer, text) {
     retryAfterS: retryAfter !== null && /^\d{1,5}$/.test(retryAfter) ? Number(retryAfter) : problem.code ? null : 0,
   };
   const code = problem.code ?? (answer.status >= 500 ? "store_unavailable" : "not_found");
-  const message = problem.detail ?? `the service answers ${answer.status}`;
+  const isForeign = !problem.code && answer.status < 500 && answer.status !== 429;
+  const message = isForeign
+    ? `there is no session-tokens service of this version at that address (${answer.status})`
+    : problem.detail ?? `the service answers ${answer.status}`;
   return answer.status >= 500 || answer.status === 429
     ? new Unavailable(code, message, details)
     : new SessionTokensError(code, message, details);

@@ -17,8 +17,9 @@ from ..errors import InvalidInput
 from ..records import Session, Token
 from ..settings import Duration
 from .async_following import AsyncRemoteEvents
-from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, Request, request_of
+from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, request_of
 from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
+from .in_time import tried
 from .records import ServiceClock
 from .service_address import ServiceAddress
 
@@ -75,11 +76,13 @@ class AsyncRemoteTokens:
             InvalidInput: an address, key or duration that can never be right.
         """
         address = ServiceAddress(url, key, timeout, retry_for)
-        self._retry_for_s = address.retry_for_s
+        self._timeout_s, self._retry_for_s = address.timeout_s, address.retry_for_s
         self._clock = ServiceClock()
         options: dict[str, Any] = {"verify": True if tls is None else tls}
         if transport is not None:
             options = {"transport": transport}
+        if not address.is_secure:
+            options["trust_env"] = False  # a proxy of the environment, on another machine, would read along
         self._http = httpx2.AsyncClient(
             base_url=address.url, headers=address.headers, timeout=address.timeout_s, **options
         )
@@ -116,16 +119,7 @@ class AsyncRemoteTokens:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
-        return await self._send(step)
-
-    async def _send(self, request: Request) -> Sent | Unanswered:
-        try:
-            answer = await self._http.request(
-                request.method, request.path, headers=request.headers, content=request.content
-            )
-        except httpx2.TransportError as error:
-            return Unanswered(type(error).__name__)
-        return Sent(answer.status_code, answer.headers, answer.content)
+        return await tried(self._http, step, self._timeout_s)
 
     async def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
         """Return the living session of a secret, ``None`` for everything else; see ``SessionTokens``."""

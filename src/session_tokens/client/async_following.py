@@ -42,11 +42,23 @@ class AsyncRemoteEvents:
         while not self._fetched:
             if self._closed:
                 raise StopAsyncIteration
-            if self._pieces is None:
-                await self._begin()
-            else:
-                await self._read(self._pieces)
+            await self._fetch()
         return self._fetched.popleft()
+
+    async def next_few(self) -> list[Event]:
+        """Return the events that have come by now; none after a moment in which none came."""
+        if not self._fetched and not self._closed:
+            await self._fetch()
+        events = list(self._fetched)
+        self._fetched.clear()
+        return events
+
+    async def _fetch(self) -> None:
+        """Begin the stream, or take what comes next of it, which may be no event but a sign of life."""
+        if self._pieces is None:
+            await self._begin()
+        else:
+            await self._read(self._pieces)
 
     async def _read(self, pieces: AsyncIterator[bytes]) -> None:
         """Take the next piece; where there is none, the stream is over."""

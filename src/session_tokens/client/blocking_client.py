@@ -18,8 +18,9 @@ from ..errors import InvalidInput
 from ..records import Session, Token
 from ..settings import Duration
 from .blocking_following import RemoteEvents
-from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, Request, request_of
+from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, request_of
 from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
+from .in_time import tried_now
 from .records import ServiceClock
 from .service_address import ServiceAddress
 
@@ -68,7 +69,7 @@ class RemoteTokens:
             url: where the service is; https, or http on this machine.
             key: the secret of a service key (``stk_…``), whose role says what may be done.
             timeout: seconds for one try.
-            retry_for: for how many seconds a command is tried again where the service does not answer, or is busy.
+            retry_for: for how many seconds a command is tried_now again where the service does not answer, or is busy.
             tls: how the service is recognised; as the system does if not given.
             transport: how requests are sent, for tests.
 
@@ -76,11 +77,13 @@ class RemoteTokens:
             InvalidInput: an address, key or duration that can never be right.
         """
         address = ServiceAddress(url, key, timeout, retry_for)
-        self._retry_for_s = address.retry_for_s
+        self._timeout_s, self._retry_for_s = address.timeout_s, address.retry_for_s
         self._clock = ServiceClock()
         options: dict[str, Any] = {"verify": True if tls is None else tls}
         if transport is not None:
             options = {"transport": transport}
+        if not address.is_secure:
+            options["trust_env"] = False  # a proxy of the environment, on another machine, would read along
         self._http = httpx2.Client(base_url=address.url, headers=address.headers, timeout=address.timeout_s, **options)
 
     def close(self) -> None:
@@ -115,14 +118,7 @@ class RemoteTokens:
         if isinstance(step, Pause):
             time.sleep(step.seconds)
             return None
-        return self._send(step)
-
-    def _send(self, request: Request) -> Sent | Unanswered:
-        try:
-            answer = self._http.request(request.method, request.path, headers=request.headers, content=request.content)
-        except httpx2.TransportError as error:
-            return Unanswered(type(error).__name__)
-        return Sent(answer.status_code, answer.headers, answer.content)
+        return tried_now(self._http, step, self._timeout_s)
 
     def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:
         """Return the living session of a secret, ``None`` for everything else; see ``SessionTokens``."""

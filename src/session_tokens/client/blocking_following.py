@@ -43,11 +43,23 @@ class RemoteEvents:
         while not self._fetched:
             if self._closed:
                 raise StopIteration
-            if self._pieces is None:
-                self._begin()
-            else:
-                self._read(self._pieces)
+            self._fetch()
         return self._fetched.popleft()
+
+    def next_few(self) -> list[Event]:
+        """Return the events that have come by now; none after a moment in which none came."""
+        if not self._fetched and not self._closed:
+            self._fetch()
+        events = list(self._fetched)
+        self._fetched.clear()
+        return events
+
+    def _fetch(self) -> None:
+        """Begin the stream, or take what comes next of it, which may be no event but a sign of life."""
+        if self._pieces is None:
+            self._begin()
+        else:
+            self._read(self._pieces)
 
     def _read(self, pieces: Iterator[bytes]) -> None:
         """Take the next piece; where there is none, the stream is over."""

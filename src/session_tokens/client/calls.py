@@ -88,7 +88,7 @@ def token(reply: Reply) -> Any:
 
 def has_changed(reply: Reply) -> bool:
     """Return whether there was something to end."""
-    return reply.headers.get("session-tokens-changed") == "true"
+    return reply.headers["session-tokens-changed"] == "true"
 
 
 def changed(reply: Reply) -> bool:

@@ -51,6 +51,13 @@ class Unanswered(NamedTuple):
     why: str
 
 
+FOREIGN = Unanswered("what answers there is no session-tokens service of this version")
+
+
+class _Foreign(Exception):
+    """An answer that is not the service's."""
+
+
 class Pause(NamedTuple):
     """What to wait for before the next try."""
 
@@ -100,12 +107,16 @@ def exchange(
         assert sent is not None
         error: SessionTokensError
         least_s = 0.0
+        if isinstance(sent, Sent):
+            _set(clock, sent.headers)
+            if 200 <= sent.status < 300:
+                try:
+                    return _answered(call, sent, clock)
+                except _Foreign:
+                    sent = FOREIGN
         if isinstance(sent, Unanswered):
             error = StoreUnavailable(f"the service does not answer ({sent.why}); try again")
         else:
-            _set(clock, sent.headers)
-            if 200 <= sent.status < 300:
-                return call.answer(Reply(sent.status, sent.headers, json.loads(sent.content or b"null"), clock))
             if sent.status == 404 and call.missing_is_none and _code(sent) in NOTHING_LIVES:
                 return None
             error = error_of(sent)
@@ -117,6 +128,20 @@ def exchange(
             raise error
         yield Pause(wait_s)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+def _answered(call: Call, sent: Sent, clock: ServiceClock) -> Any:
+    """Return what a command returns, by its answer.
+
+    Raises:
+        _Foreign: the answer is not the service's: of something on the way, such as a page that says to wait.
+    """
+    if NOW not in sent.headers:
+        raise _Foreign
+    try:
+        return call.answer(Reply(sent.status, sent.headers, json.loads(sent.content or b"null"), clock))
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise _Foreign from error
 
 
 def error_of(sent: Sent) -> SessionTokensError:
@@ -143,7 +168,7 @@ def error_of(sent: Sent) -> SessionTokensError:
 def _problem(sent: Sent) -> dict[str, Any]:
     try:
         problem = json.loads(sent.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return problem if isinstance(problem, dict) else {}
 

@@ -34,6 +34,7 @@ class ServiceAddress:
             raise InvalidInput("over http everybody on the way reads along; give an address that begins with https://")
         if not is_secret(KEY_SECRET, key):
             raise InvalidInput("key is the secret of a service key (stk_…), as session-tokens keys create shows it")
+        self.is_secure = parts.scheme == "https"
         self.url = url.rstrip("/")
         self.headers = {
             "Authorization": f"Bearer {key}",
