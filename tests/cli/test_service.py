@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,11 +87,66 @@ def test_a_key_that_is_none_is_told_and_shown_nowhere(
     assert wrong not in json.dumps(error)
 
 
-@pytest.mark.parametrize("words", [["check"], ["keys", "list"], ["sweep"], ["store", "migrate"]])
-def test_what_works_on_a_store_itself_says_so(
-    service: RunningService, key_file: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["check"], "name its URL"),
+        (["sweep"], "name its URL"),
+        (["store", "migrate"], "name its URL"),
+        (["store", "backup", "x"], "name its URL"),
+        (["serve"], "name its URL"),
+        (["import", "--finish"], "name its URL"),
+        (["audit", "verify"], "name its URL"),
+        (["pepper", "add"], "name its URL"),
+        (["keys", "create", "--role", "verify"], "at /v1/keys"),
+        (["keys", "list"], "at /v1/keys"),
+        (["keys", "find"], "at /v1/keys"),
+        (["keys", "rotate", "key_1"], "at /v1/keys"),
+        (["keys", "revoke", "key_1"], "at /v1/keys"),
+        (["webhooks", "list"], "at /v1/webhooks"),
+    ],
+)
+def test_what_works_on_a_store_itself_says_so_and_where_the_service_does_it(
+    service: RunningService, key_file: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--store", service.url] if words[0] == "store" else ["--store", service.url, "--key-file", str(key_file)]
+    given = ["--store", service.url.replace("http", "HTTP" if words[0] == "check" else "http", 1)]
+    given += [] if words[0] == "store" else ["--key-file", str(key_file)]
 
     assert main([*words, *given]) == exits.BAD_INPUT
-    assert "store" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert says in error and "works on the store itself" in error
+
+
+def test_events_are_switched_on_shown_and_followed(
+    service: RunningService, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ("--store", service.url, "--key-file", str(key_file))
+    none = told(capsys, "events", *there, code=exits.BAD_INPUT)
+    switched = told(capsys, "events", "--on", *there)
+    first = told(capsys, "open", "ann", *there)["id"]
+    shown = told(capsys, "events", *there)["events"]
+    named = told(capsys, "events", "--follow", "--name", "mailer", *there, code=exits.BAD_INPUT)
+    command = [sys.executable, "-m", "session_tokens", "events", "--follow", "--json", *there]
+    following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert following.stdout is not None
+    too_late = threading.Timer(60, following.kill)
+    too_late.start()
+    try:
+        seen = [json.loads(following.stdout.readline())["subject_id"]]
+        second = told(capsys, "open", "bob", *there)["id"]
+        while second not in seen:
+            seen.append(json.loads(following.stdout.readline())["subject_id"])
+        following.send_signal(signal.SIGINT)
+        code = following.wait(30)
+    finally:
+        too_late.cancel()
+        following.kill()
+        following.wait(30)
+        following.stdout.close()
+
+    assert "events --on" in str(none["message"])
+    assert {"events": "durable"} == switched
+    assert [first] == [each["subject_id"] for each in shown if each["owner"] == "ann"]  # type: ignore[attr-defined]
+    assert "begin after= it" in str(named["message"])
+    assert {first, second} <= set(seen)
+    assert exits.INTERRUPTED == code

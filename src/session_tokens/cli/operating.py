@@ -16,20 +16,25 @@ KEY_COLUMNS = (
     "id", "role", "label", "networks", "owner_prefix", "namespace", "created_at", "expires_at", "last_used_at",
 )  # fmt: skip
 
+SERVED = {"keys": "/v1/keys", "webhooks": "/v1/webhooks"}
+"""Commands that a service offers under an address, though not through this command line."""
+
 
 def store_url(options: Namespace) -> str:
     """Return the URL of the store that a command is for; raise ``UsageError`` where none is named."""
     if options.store is None:
         raise UsageError("no store is named; give --store URL or set SESSION_TOKENS_STORE (such as sqlite:///file.db)")
     if is_service(options):
-        raise UsageError("this works on the store itself: name its URL, not that of a service")
+        address = SERVED.get(options.command)
+        instead = "" if address is None else f"; with an admin key the service does it at {address}"
+        raise UsageError(f"this works on the store itself: name its URL, not that of a service{instead}")
     url: str = options.store
     return url
 
 
 def is_service(options: Namespace) -> bool:
     """Whether what the options name as store is a service, which is asked over HTTP."""
-    return options.store is not None and options.store.startswith(("https://", "http://"))
+    return options.store is not None and options.store.lower().startswith(("https://", "http://"))
 
 
 def check(options: Namespace) -> int:
