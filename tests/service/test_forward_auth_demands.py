@@ -214,8 +214,20 @@ async def test_of_a_token_its_scope_client_and_borrower_are_told(world: World) -
         (["Remote-Email=data."], "NAME=FIELD"), (["Set-Cookie=acr"], "means something else"),
         (["X-Session-Id=acr"], "means something else"), (["X Y=acr"], "letters, digits"),
         (["X-Session-Owner=acr"], "twice"), (["X-A=acr", "x-a=amr"], "twice"),
+        *(([f"{name}=acr"], "means something else") for name in (
+            "X-Forwarded-For", "x-forwarded-host", "X-Forwarded-Proto", "X-Forwarded-Anything", "Forwarded", "Via",
+            "Proxy-Authorization", "X-Accel-Redirect", "X-Accel-Expires", "X-Original-URI", "X-Real-IP", "X-Sendfile",
+            "Content-Type", "Accept-Encoding", "If-Match", "Origin", "User-Agent", "Access-Control-Allow-Origin",
+        )),
     ],
 )  # fmt: skip
 def test_a_header_that_can_say_nothing_is_refused(more: list[str], says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         Identity.told_in(more=more)
+
+
+def test_an_owner_is_named_under_customary_names_and_none_that_proxies_and_frameworks_believe() -> None:
+    for name in ("Remote-User", "X-Forwarded-User", "X-Auth-Request-User", "X-WEBAUTH-USER"):
+        assert Identity.told_in(name).owner_header == name.lower().encode()
+    with pytest.raises(InvalidInput, match="such as Remote-User"):
+        Identity.told_in("X-Forwarded-For")

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.helpers.running_service import ROOT, RunningService
 from tests.helpers.servers.ports import free_port
@@ -212,16 +213,19 @@ def test_another_header_tells_the_owner_where_both_sides_name_it(tmp_path: Path,
     assert "remote-user=alice " in answer.text
 
 
-def test_traefiks_file_asks_the_same_address_and_passes_the_same_headers() -> None:
-    """There is no Traefik on Debian to run; its file is held to the names that the others are tested with."""
-    text = (ROOT / "deploy/traefik/dynamic.yml").read_text()
+def test_traefiks_file_asks_the_same_addresses_and_passes_the_same_headers() -> None:
+    """There is no Traefik on Debian to run; its file is held to what the others ask and are tested with."""
+    http = yaml.safe_load((ROOT / "deploy/traefik/dynamic.yml").read_text())["http"]
+    guards = {name: middleware["forwardAuth"] for name, middleware in http["middlewares"].items()}
+    routes = {route["rule"]: guards[route["middlewares"][0]]["address"] for route in http["routers"].values()}
+    service, host = "http://127.0.0.1:8080", "Host(`app.example`)"
 
-    for name in (
-        "http://127.0.0.1:8080/forward-auth",
-        "X-Session-Owner",
-        "X-Session-Id",
-        "Authorization",
-        "Cookie",
-        "Accept",
-    ):
-        assert name in text
+    assert routes == {
+        host: f"{service}/forward-auth",
+        f"{host} && PathPrefix(`/admin/`)": f"{service}/forward-auth?recent=600",
+        f"{host} && PathPrefix(`/api/`)": f"{service}/forward-auth-tokens?scope=read",
+    }
+    for guard in guards.values():
+        assert guard["authRequestHeaders"] == ["Authorization", "Cookie", "Accept"]
+        assert guard["authResponseHeaders"] == ["X-Session-Owner", "X-Session-Id"]
+        assert "trustForwardHeader" not in guard

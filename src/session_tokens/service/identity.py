@@ -25,12 +25,20 @@ VALUE_BYTES_MAX: Final = 1_024
 
 HEADER_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 SPOKEN_FOR: Final = frozenset({
-    "authorization", "cache-control", "connection", "content-encoding", "content-length", "content-type", "cookie",
-    "date", "host", "keep-alive", "location", "proxy-authenticate", "referrer-policy", "retry-after", "server",
-    "set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "vary", "www-authenticate", "x-content-type-options",
-    "x-request-id", ID_HEADER.lower(),
+    "authorization", "cache-control", "connection", "cookie", "date", "expect", "forwarded", "host", "keep-alive",
+    "location", "max-forwards", "origin", "range", "referer", "referrer-policy", "retry-after", "server", "set-cookie",
+    "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "vary", "via", "www-authenticate",
+    "x-content-type-options", "x-real-ip", "x-request-id", "x-sendfile", ID_HEADER.lower(),
 })  # fmt: skip
-"""Headers that mean something else on an answer."""
+"""Headers that mean something else, on the answer or on the request that the proxy passes on."""
+SPOKEN_FOR_SO: Final = (
+    "accept", "access-control-", "content-", "if-", "proxy-", "sec-", "x-accel-", "x-forwarded-", "x-original-",
+)  # fmt: skip
+"""How such headers begin: an application or the proxy would take an owner's name for where a request is from."""
+CUSTOMARY: Final = frozenset({
+    "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username", "x-forwarded-user",
+})  # fmt: skip
+"""Headers that begin so and are the custom for saying who was let in."""
 
 FIELDS: Final[dict[str, Callable[[Session | Token], object]]] = {
     "acr": lambda record: record.acr if isinstance(record, Session) else None,
@@ -54,7 +62,8 @@ def check_header(name: str) -> None:
     """
     if not HEADER_NAME.fullmatch(name):
         raise InvalidInput("the name of a header is letters, digits and hyphens, such as Remote-User")
-    if name.lower() in SPOKEN_FOR:
+    low = name.lower()
+    if low in SPOKEN_FOR or (low.startswith(SPOKEN_FOR_SO) and low not in CUSTOMARY):
         raise InvalidInput(f"the header {name} means something else; take another name, such as Remote-User")
 
 
