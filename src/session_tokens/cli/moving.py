@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 from typing import Any
 
-from ..errors import Refused
 from . import exits
 from .commands import opened
 from .exits import UsageError
@@ -38,24 +38,12 @@ def import_sessions(options: Namespace) -> int:
 
 
 def _imported(options: Namespace) -> dict[str, Any]:
-    from ..web.moving_in import moving_in_as
+    from ..web.moving_in import moving_in_stored
     from ..web.session import drive
 
     peer = _peer_of(options)
-    counts = {"moved": 0, "empty_or_unreadable": 0, "refused": 0}
     with opened(options, make=True) as tokens, progress("read", quiet=options.json) as show:
-        for number, id in enumerate(peer.ids(), 1):
-            former = peer.stored(id)
-            if former is None:
-                counts["empty_or_unreadable"] += 1
-            else:
-                try:
-                    issued = drive(tokens, moving_in_as(former, options={"presented": False}))
-                except Refused:
-                    issued = None
-                counts["refused" if issued is None else "moved"] += 1
-            show(number)
-    return counts
+        return dict(moving_in_stored(peer, partial(drive, tokens), show))
 
 
 def _peer_of(options: Namespace) -> Any:

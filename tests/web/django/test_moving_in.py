@@ -12,7 +12,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore as TableStore
 from django.contrib.sessions.models import Session as Row
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext, override_settings
@@ -210,6 +210,44 @@ def test_what_cannot_be_read_is_refused_and_told_by_the_check(path: Any) -> None
         with pytest.raises(ImproperlyConfigured, match="migrate_from"):
             peer()
         assert ["session_tokens.E001"] == [message.id for message in check_settings(None) if message.level >= 40]
+
+
+@pytest.mark.parametrize("engine", ["db", "cached_db"])
+@pytest.mark.usefixtures("middleware")
+def test_the_command_moves_in_what_is_stored_which_then_waits_for_its_cookie(
+    tokens: BlockingSessions, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user, cookie = logged_in(engine, cart=[1])
+    empty, over = TableStore(), TableStore()
+    empty.save()
+    over["n"] = 1
+    over.save()
+    Row.objects.filter(session_key=over.session_key).update(expire_date=timezone.now() - timedelta(seconds=1))
+    with moving_from(engine):
+        for _ in range(2):
+            call_command("session_tokens", "move-in")
+        (before,) = opened.blocking().list_sessions(str(user.pk))
+        seen = with_cookie(cookie).get("/show").json()
+        (after,) = opened.blocking().list_sessions(str(user.pk))
+
+    assert capsys.readouterr().out.splitlines() == ["1 moved, 1 empty or unreadable, 0 refused"] * 2
+    assert (before.id, before.data["cart"], [1]) == (after.id, [1], seen["data"]["cart"])
+
+
+def test_the_command_says_where_there_is_nothing_to_move(tokens: BlockingSessions) -> None:
+    with pytest.raises(CommandError, match="migrate_from"):
+        call_command("session_tokens", "move-in")
+    with moving_from("signed_cookies"), pytest.raises(CommandError, match="in its browser"):
+        call_command("session_tokens", "move-in")
+
+
+@pytest.mark.parametrize("cookie", ["\x00" * 32, "k\x00" * 8, "ü" * 32, "k" * 5_000])
+def test_a_cookie_that_no_database_takes_is_nobodys(tokens: BlockingSessions, cookie: str) -> None:
+    for engine in ENGINES:
+        with moving_from(engine), CaptureQueriesContext(connection) as queries:
+            former = peer()
+            assert former is not None and former.read(cookie) is None
+        assert len(queries) == 0
 
 
 def test_the_command_finishes_it(tokens: BlockingSessions) -> None:

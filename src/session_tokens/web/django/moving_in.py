@@ -23,8 +23,9 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from ... import AsyncSessionTokens
-from ...errors import StoreUnavailable
+from ...errors import InvalidInput, StoreUnavailable
 from ..moving_in import Former, Reading, owner_in
+from ..moving_in.plain import Unreadable
 from .opened import options
 
 log = logging.getLogger("session_tokens.moving_in")
@@ -55,21 +56,45 @@ class _Engine:
         Raises:
             StoreUnavailable: the database cannot be asked.
         """
-        if len(value) > COOKIE_KEY_MAX:
-            return None
+        if len(value) > COOKIE_KEY_MAX or not (value.isascii() and value.isprintable()):
+            return None  # a database would refuse some of it, such as NUL, with an error
         try:
             found = self._reads(self._kind, value)
         except DatabaseError as error:
-            raise StoreUnavailable(
-                f"the sessions of {self._path} cannot be read ({type(error).__name__}); try again"
-            ) from error
+            raise self._unavailable(error) from error
         if found is None:
             return None
         data, left_s, key = found
         fields = {name: field for name, field in data.items() if name not in OWN_FIELDS}
+        try:
+            owner = owner_in(fields, USER)
+        except Unreadable:
+            return None
         if not fields or left_s < 0.001:
             return None
-        return Former(f"django {key}", fields, owner_in(fields, USER), left_s, left_s)
+        return Former(f"django {key}", fields, owner, left_s, left_s)
+
+    stored = read
+
+    def ids(self) -> list[str]:
+        """Return the keys of all that is stored and not over.
+
+        Raises:
+            InvalidInput: nothing is stored: the sessions are in cookies.
+            StoreUnavailable: the database cannot be asked.
+        """
+        if not issubclass(self._kind, db.SessionStore):
+            raise InvalidInput(
+                f"{self._path} stores nothing: each session is in its browser, and moves when that comes"
+            )
+        living = self._kind.get_model_class().objects.filter(expire_date__gt=timezone.now())
+        try:
+            return list(living.order_by("session_key").values_list("session_key", flat=True))
+        except DatabaseError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(f"the sessions of {self._path} cannot be read ({type(error).__name__}); try again")
 
 
 class ReadingOnThread(Reading):
@@ -89,7 +114,8 @@ def _in_table(kind: Any, key: str) -> tuple[dict[str, Any], float, str] | None:
     if row is None:
         return None
     left_s = (row.expire_date - timezone.now()).total_seconds()
-    return store.decode(row.session_data), left_s, key
+    data = store.decode(row.session_data)
+    return (data, left_s, key) if isinstance(data, dict) else None
 
 
 def _in_cookie(kind: Any, value: str) -> tuple[dict[str, Any], float, str] | None:

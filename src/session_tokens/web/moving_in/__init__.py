@@ -14,15 +14,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+from uuid import UUID
 
 from ..._async.api import AsyncSessionTokens
 from ...crypto.minting import is_session_secret
 from ...errors import InvalidInput, Refused
 from ...records import Issued, Session
 from ..session import Command
-from .plain import as_json
+from .plain import Unreadable, as_json
 
 log = logging.getLogger("session_tokens.moving_in")
 
@@ -34,12 +36,16 @@ __all__ = [
     "Reading",
     "moving_in",
     "moving_in_as",
+    "moving_in_stored",
     "owner_in",
     "peers_of",
+    "time_left_s",
 ]
 
 KEPT_S = 31 * 86_400
 """For how long a mark stands at the least: old workers may prolong the life of what was moved."""
+INSTANT_MAX_S = 1e11
+"""Beyond the year 5000: not even a number of milliseconds is an instant in seconds."""
 ENDLESS_KEPT_S = 400 * 86_400
 """For how long it stands where a session never ended: as long as browsers keep a cookie (RFC 6265bis)."""
 
@@ -88,9 +94,36 @@ OwnerOf = str | Callable[[Mapping[str, Any]], object]
 
 
 def owner_in(fields: Mapping[str, Any], owner: OwnerOf) -> str | None:
-    """Return who is logged in by the fields of a session; ``None`` for a visitor."""
+    """Return who is logged in by the fields of a session; ``None`` for a visitor.
+
+    Raises:
+        Unreadable: what is there names nobody: several users might be one by it, such as ``True``.
+    """
     found = fields.get(owner) if isinstance(owner, str) else owner(fields)
-    return None if found is None or found == "" else str(found)
+    if found is None or found == "":
+        return None
+    if isinstance(found, bool) or not isinstance(found, str | int | UUID):
+        log.warning(
+            "a session of another library was not moved in: the field that says who is logged in holds a %s, and an "
+            "owner is a text or a whole number; owner= may be a function of the fields", type(found).__name__,
+        )  # fmt: skip
+        raise Unreadable("its owner is no text and no whole number")
+    return str(found)
+
+
+def time_left_s(since: object, lasts_s: float) -> float:
+    """Return for how many seconds more something lasts, by the instant in a record that it counts from.
+
+    Args:
+        since: seconds since the epoch, as the record has them.
+        lasts_s: how long it lasts from then on.
+
+    Raises:
+        Unreadable: that is no instant.
+    """
+    if isinstance(since, bool) or not isinstance(since, int | float) or not abs(since) < INSTANT_MAX_S:
+        raise Unreadable("it has no instant where one should be")
+    return since + lasts_s - time.time()
 
 
 def peers_of(given: object) -> tuple[Peer, ...]:
@@ -178,3 +211,33 @@ def moving_in_as(
         return None
     record: Session | None = yield Command("verify_session", (issued.secret,))
     return None if record is None else Issued(record, issued.secret)
+
+
+def moving_in_stored(
+    peer: Any,
+    do: Callable[[Generator[Command, Any, Issued | None]], Issued | None],
+    show: Callable[[int], object] = lambda number: None,
+    *,
+    encode: Callable[[Any], Any] = as_json,
+) -> dict[str, int]:
+    """Move in all that a peer has stored, before any cookie is presented; return how many were moved, or were not.
+
+    Args:
+        peer: has ``ids()``, and ``stored(id)`` as ``Peer.read``.
+        do: takes the steps on a store.
+        show: is told how many were looked at.
+        encode: makes JSON of a field.
+
+    Raises:
+        StoreUnavailable: one of the stores cannot be asked; what was moved by then stays.
+    """
+    counts = {"moved": 0, "empty_or_unreadable": 0, "refused": 0}
+    for number, id in enumerate(peer.ids(), 1):
+        former = peer.stored(id)
+        if former is None:
+            counts["empty_or_unreadable"] += 1
+        else:
+            issued = do(moving_in_as(former, encode=encode, options={"presented": False}))
+            counts["refused" if issued is None else "moved"] += 1
+        show(number)
+    return counts

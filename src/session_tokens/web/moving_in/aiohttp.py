@@ -13,7 +13,7 @@ from typing import Any
 
 from ...errors import InvalidInput
 from ...settings import Duration
-from . import ENDLESS_KEPT_S, Former, OwnerOf, owner_in
+from . import ENDLESS_KEPT_S, Former, OwnerOf, owner_in, time_left_s
 from .plain import Unreadable, json_object
 from .redis import RedisPeer
 from .signed import COOKIE_BYTES_MAX, Keys, seconds_of
@@ -29,10 +29,10 @@ def _session_in(record: Mapping[str, Any], lifetime_s: float | None) -> tuple[di
     Raises:
         Unreadable: it is not what the library writes.
     """
-    fields, changed_at = record.get("session", {}), record.get("created", 0)
-    if not isinstance(fields, dict) or isinstance(changed_at, bool) or not isinstance(changed_at, int | float):
-        raise Unreadable("it has no fields, or no time")
-    return fields, None if lifetime_s is None else changed_at + lifetime_s - time.time()
+    fields = record.get("session", {})
+    if not isinstance(fields, dict):
+        raise Unreadable("it has no fields")
+    return fields, None if lifetime_s is None else time_left_s(record.get("created", 0), lifetime_s)
 
 
 def _lifetime_s(lifetime: Duration | None) -> float | None:
@@ -80,13 +80,14 @@ class AiohttpCookie:
             fields, left_s = _session_in(json_object(text), self._lifetime_s)
             # Many spellings of base64 stand for the same bytes, and so for the same session.
             key = f"{type(self).__name__} {urlsafe_b64encode(urlsafe_b64decode(token)).decode('ascii')}"
+            owner = owner_in(fields, self._owner)
         except (Unreadable, self._invalid):
             return None
         if self._lifetime_s is not None and left_s is not None:
             left_s = min(left_s, signed_at + self._lifetime_s - time.time())
         if not fields or (left_s is not None and left_s < 0.001):
             return None
-        return Former(key, fields, owner_in(fields, self._owner), left_s, ENDLESS_KEPT_S if left_s is None else left_s)
+        return Former(key, fields, owner, left_s, ENDLESS_KEPT_S if left_s is None else left_s)
 
 
 class AiohttpRedis(RedisPeer):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import binascii
 import hmac
 import re
-import time
 from base64 import b64decode
 from collections.abc import Mapping
 from hashlib import sha1
@@ -19,7 +18,7 @@ from typing import Any
 
 from ...errors import InvalidInput, StoreUnavailable
 from ...settings import Duration
-from . import ENDLESS_KEPT_S, Former, OwnerOf, owner_in
+from . import ENDLESS_KEPT_S, Former, OwnerOf, owner_in, time_left_s
 from .plain import BYTES_MAX, Unreadable, inflated, json_object, plain_pickle
 from .redis import RedisReader
 from .signed import Keys, keys_of, seconds_of
@@ -60,20 +59,20 @@ class _Beaker:
     def stored(self, id: str) -> Former | None:
         """Return the session of an id, as ``read``."""
         try:
-            fields = self._fields(id)
+            all_fields = self._fields(id)
+            if all_fields is None:
+                return None
+            used_at, left_s = all_fields.get("_accessed_time", 0), float(ENDLESS_KEPT_S)
+            if self._timeout_s is not None:
+                left_s = time_left_s(used_at, self._timeout_s)
+            fields = {name: field for name, field in all_fields.items() if name not in NOT_FIELDS}
+            owner = owner_in(fields, self._owner)
         except Unreadable:
             return None
-        if fields is None:
-            return None
-        used_at = fields.get("_accessed_time", 0)
-        if isinstance(used_at, bool) or not isinstance(used_at, int | float):
-            return None
-        left_s = ENDLESS_KEPT_S if self._timeout_s is None else used_at + self._timeout_s - time.time()
-        fields = {name: field for name, field in fields.items() if name not in NOT_FIELDS}
         if not fields or left_s < 0.001:
             return None
         # Each use puts the end off; it is not one that would hold with us too.
-        return Former(f"Beaker {id}", fields, owner_in(fields, self._owner), None, left_s)
+        return Former(f"Beaker {id}", fields, owner, None, left_s)
 
     def _fields(self, id: str) -> dict[str, Any] | None:
         """Return all that a record holds; ``None`` where there is none.

@@ -31,6 +31,8 @@ TIMEOUT_S = 5
 def id_in_cookie(value: str, keys: tuple[bytes, ...]) -> str | None:
     """Return the id in a cookie, percent-encoded or not, whose signature must be right; ``None``: it can be none."""
     value = unquote(value)
+    if not value.isascii():
+        return None
     if not value.startswith("s:"):
         return None
     id, _, signature = value[2:].rpartition(".")
@@ -129,7 +131,7 @@ class ExpressPostgres:
         self._table = sql.Identifier(*(name for name in (schema, table) if name is not None))
         self._one = sql.SQL(
             "SELECT sess::text, extract(epoch FROM expire AT TIME ZONE %s - clock_timestamp())::float8 FROM {}"
-            " WHERE sid = %s"
+            " WHERE sid = %s AND isfinite(expire) AND length(sess::text) <= %s"
         ).format(self._table)
         self._turn = BoundedSemaphore(CONNECTIONS_MAX)
 
@@ -144,28 +146,29 @@ class ExpressPostgres:
 
     def stored(self, id: str) -> Former | None:
         """Return the session of an id, as ``read``."""
-        found = self._asked(self._one, (self._zone, id))
+        found = self._asked(self._one, (self._zone, id, BYTES_MAX))
         if not found:
             return None
         text, left_s = found[0]
-        if left_s < 0.001 or len(text) > BYTES_MAX:
+        if left_s < 0.001:
             return None
         try:
             fields = json_object(text)
+            fields = {name: field for name, field in fields.items() if name not in NOT_FIELDS}
+            owner = owner_in(fields, self._owner)
         except Unreadable:
             return None
-        fields = {name: field for name, field in fields.items() if name not in NOT_FIELDS}
         if not fields:
             return None
         # Each request puts the end off; it is not one that would hold with us too.
-        return Former(f"{type(self).__name__} {id}", fields, owner_in(fields, self._owner), None, left_s)
+        return Former(f"{type(self).__name__} {id}", fields, owner, None, left_s)
 
     def ids(self) -> list[str]:
         """Return the ids of all that is stored."""
         query = self._driver.sql.SQL("SELECT sid FROM {} ORDER BY sid").format(self._table)
         return [id for (id,) in self._asked(query, ())]
 
-    def _asked(self, query: Any, values: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    def _asked(self, query: Any, values: tuple[str | int, ...]) -> list[tuple[Any, ...]]:
         unavailable = "the sessions of the library before cannot be read"
         if not self._turn.acquire(timeout=TIMEOUT_S):
             raise StoreUnavailable(f"{unavailable}: {CONNECTIONS_MAX} connections are busy; try again")

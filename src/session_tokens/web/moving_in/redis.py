@@ -15,6 +15,8 @@ from .plain import BYTES_MAX, Unreadable, json_object, plain_pickle
 from .signed import Keys, keys_of, signed_part
 
 SID = re.compile(r"[A-Za-z0-9_-]{20,86}")
+NOT_THERE = -2
+"""How long a key is kept that is not there."""
 
 
 class RedisReader:
@@ -43,17 +45,20 @@ class RedisReader:
         """
         try:
             with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.get(key)
+                pipeline.getrange(key, 0, BYTES_MAX)  # one byte more than is read; a value may be half a gigabyte
                 pipeline.pttl(key)
-                value, left_ms = pipeline.execute()
+                value, left_ms = pipeline.execute(raise_on_error=False)
+            if isinstance(value, Exception) and str(value).startswith("WRONGTYPE"):
+                return None  # a list, a hash: somebody else's
+            for answer in (value, left_ms):
+                if isinstance(answer, Exception):
+                    raise answer
         except Exception as error:  # two clients, each with a tree of errors of its own
             raise StoreUnavailable(
                 f"the sessions of the library before cannot be read ({type(error).__name__}); try again"
             ) from error
-        if value is None or left_ms == 0:
-            return None
-        content = value.encode() if isinstance(value, str) else bytes(value)
-        if len(content) > BYTES_MAX:
+        content = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
+        if left_ms in (0, NOT_THERE) or len(content) > BYTES_MAX:
             return None
         return content, None if left_ms < 0 else left_ms / 1000
 
@@ -106,13 +111,14 @@ class RedisPeer:
         content, left_s = found
         try:
             fields, time_left_s = self._session_in(content, left_s)
+            fields = {name: field for name, field in fields.items() if name not in self.NOT_FIELDS}
+            owner = owner_in(fields, self._owner)
         except Unreadable:
             return None
-        fields = {name: field for name, field in fields.items() if name not in self.NOT_FIELDS}
         if not (fields.keys() - self.NOTHING) or (time_left_s is not None and time_left_s < 0.001):
             return None
         kept_s = ENDLESS_KEPT_S if left_s is None else left_s
-        return Former(f"{type(self).__name__} {id}", fields, owner_in(fields, self._owner), time_left_s, kept_s)
+        return Former(f"{type(self).__name__} {id}", fields, owner, time_left_s, kept_s)
 
     def ids(self) -> list[str]:
         """Return the ids of all that is stored, those of users who logged out too where the library leaves them."""
@@ -188,6 +194,8 @@ class FlaskSessionRedis(RedisPeer):
         fields: Any
         try:  # in the order in which Flask-Session tries
             fields = self._unpack(content)
+        except RecursionError:
+            raise Unreadable("it is nested too deep") from None
         except ValueError:
             fields = json_object(content) if content[:1] == b"{" else plain_pickle(content)
         if not isinstance(fields, dict):

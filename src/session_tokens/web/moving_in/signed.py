@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import binascii
 import hmac
-import time
 from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha1
@@ -17,11 +16,13 @@ from typing import Any
 
 from ...errors import InvalidInput
 from ...settings import Duration, duration_ms
-from . import Former, OwnerOf, owner_in
+from . import Former, OwnerOf, owner_in, time_left_s
 from .plain import BYTES_MAX, Unreadable, inflated, json_object
 
 Keys = str | bytes | Sequence[str | bytes]
 COOKIE_BYTES_MAX = 8_192
+CLOCKS_APART_S = 60
+"""How far in the future a cookie may have been signed, by a clock that is ahead."""
 
 
 def keys_of(given: Keys) -> tuple[bytes, ...]:
@@ -82,17 +83,18 @@ class _SignedCookie:
         try:
             signed = signed_part(value.encode("ascii", "replace")[:COOKIE_BYTES_MAX], self._keys)
             text, _, stamp = signed.rpartition(b".")
-            age_s = time.time() - int.from_bytes(unpadded(stamp), "big")
-            if not 0 - 60 <= age_s < self._lifetime_s:
+            left_s = time_left_s(int.from_bytes(unpadded(stamp), "big"), self._lifetime_s)
+            if left_s > self._lifetime_s + CLOCKS_APART_S:
                 return None
             fields = self._fields(text)
+            owner = owner_in(fields, self._owner)
         except Unreadable:
             return None
-        left_s = self._lifetime_s - max(0, age_s)
+        left_s = min(left_s, self._lifetime_s)
         if not _holds_something(fields) or left_s < 0.001:
             return None
         key = f"{type(self).__name__} {signed.decode('ascii')}"
-        return Former(key, fields, owner_in(fields, self._owner), left_s, left_s)
+        return Former(key, fields, owner, left_s, left_s)
 
     def _fields(self, text: bytes) -> dict[str, Any]:
         raise NotImplementedError
@@ -132,7 +134,7 @@ class FlaskCookie(_SignedCookie):
             return fields
         try:
             untagged = TaggedJSONSerializer().loads(inflated(content).decode() if is_compressed else content.decode())
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, LookupError, AttributeError):
             raise Unreadable("a tag in it says what cannot be") from None
         if not isinstance(untagged, dict):
             raise Unreadable("it is no JSON object")

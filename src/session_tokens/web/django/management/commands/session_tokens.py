@@ -1,4 +1,4 @@
-"""``manage.py session_tokens``: list the sessions of a user, end them, finish moving in."""
+"""``manage.py session_tokens``: list the sessions of a user, end them, move in what was stored, finish moving in."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from .....errors import InvalidInput, StoreError
+from ....moving_in import moving_in_stored
 from ...devices import owner_of, sessions_of
+from ...engine import as_in_django, run
+from ...moving_in import peer
 from ...opened import opened
 
 
 class Command(BaseCommand):
-    """Lists and ends sessions, and finishes moving in; ids only, a secret is never shown and never an argument."""
+    """Lists and ends sessions, moves in and finishes that; ids only, a secret is never shown and never an argument."""
 
     help = "List the sessions of a user, or end them."
 
@@ -26,10 +30,14 @@ class Command(BaseCommand):
         ending = acts.add_parser("end", help="end sessions by their ids, or all of a user")
         ending.add_argument("ids", nargs="*", metavar="ses_…", help="public ids")
         ending.add_argument("--user", help="end all sessions of this user")
+        acts.add_parser("move-in", help="move in all that the engine stored that migrate_from names, before they come")
         acts.add_parser("finish-moving-in", help="take no more cookies of the engine that migrate_from names")
 
     def handle(self, **options: Any) -> None:
         """Do it, and say what was done."""
+        if options["act"] == "move-in":
+            self.stdout.write(", ".join(f"{count} {what.replace('_', ' ')}" for what, count in _moved_in().items()))
+            return
         if options["act"] == "finish-moving-in":
             opened.blocking().finish_moving_in()
             self.stdout.write("nobody moves in any more; take migrate_from out of SESSION_TOKENS")
@@ -50,6 +58,16 @@ class Command(BaseCommand):
         if options["user"] is not None:
             ended += opened.blocking().destroy_sessions(owner_of(_user(options["user"])), reason="revoked")
         self.stdout.write(f"{ended} ended")
+
+
+def _moved_in() -> dict[str, int]:
+    engine = peer()
+    if engine is None:
+        raise CommandError("nobody moves in: name the engine that you had as migrate_from in SESSION_TOKENS")
+    try:
+        return moving_in_stored(engine, run, encode=as_in_django)
+    except (InvalidInput, StoreError) as error:
+        raise CommandError(str(error)) from error
 
 
 def _user(name: str) -> Any:
