@@ -13,6 +13,7 @@ from ..rules.log_in import log_in as log_in_rule
 from ..rules.lookup import Key
 from ..rules.moving_in import finish_moving_in
 from ..rules.moving_in import move_in as move_in_rule
+from ..rules.sessions import SessionChange
 from ..settings import ANONYMOUS_OWNERS, UNSET, Duration, Unset, duration_ms
 from .sessions import AsyncSessionCommands, details_of
 
@@ -117,7 +118,8 @@ class AsyncLogInCommands(AsyncSessionCommands):
                 where the general settings say so. ``None``: as the general settings say.
             kept: how long it is remembered that the cookie was moved: at least as long as the other library would
                 take it.
-            presented: whether a browser brought it. Without, it is moved before any does.
+            presented: whether a browser brought it. Without, it is moved before any does, and waits for that as long
+                as the other library would take the cookie; its clocks run from then on.
             idle_timeout, max_age, user_agent, address: as for ``open_session``.
 
         Returns:
@@ -139,13 +141,16 @@ class AsyncLogInCommands(AsyncSessionCommands):
             raise InvalidInput("kept is how long a cookie is remembered, in seconds; for ever is too long")
         if left_ms is not None and (opening.max_age_ms is None or left_ms < opening.max_age_ms):
             opening.max_age_ms = left_ms
+        clocks = SessionChange(opening.idle_timeout_ms, opening.max_age_ms, from_now=True)
+        if not inputs.flag_of("presented", presented):
+            opening.idle_timeout_ms, opening.max_age_ms = kept_ms, left_ms
         changes = inputs.data_changes_of({} if data is None else data, (), policy.max_data_bytes, "data")
         key = inputs.digest_of("cookie", cookie)
         ticket = self._ticket("move_in", key, ())
         secret = self._derived(self._secret_kind, "move_in", key, ticket.nonce, ticket.key_id)
         lookup = self._keyring.lookup(secret)
         args = (policy, opening.looked_up_by(lookup), (), (lookup,), changes, self.store.clock)
-        mark = await self._run(move_in_rule, ticket, kept_ms, inputs.flag_of("presented", presented), log_in_rule, args)
+        mark = await self._run(move_in_rule, ticket, kept_ms, presented, log_in_rule, args, clocks)
         if mark is None:
             return None
         session: Any = mark.outcome

@@ -9,12 +9,15 @@ its session again (the answer with the new cookie may have been lost), then neve
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..contract.queries import Get, Query
 from ..contract.transaction import Rule, Transaction, queries_of, reads
+from ..errors import SessionEnded, UnknownSession
 from ..records import IdempotencyRecord
 from .idempotency import Ticket
+from .sessions import SessionChange, change_session
 
 FINISHED = "moved_in"
 """The setting that says since when nothing is moved in any more, in milliseconds."""
@@ -25,14 +28,25 @@ WAITING = "waiting"
 
 
 def _queries(
-    ticket: Ticket, kept_ms: int, is_presented: bool, rule: Rule[Any], args: tuple[object, ...]
+    ticket: Ticket,
+    kept_ms: int,
+    is_presented: bool,
+    rule: Rule[Any],
+    args: tuple[object, ...],
+    change: SessionChange | None = None,
 ) -> Sequence[Query]:
     return [Get("idempotency", ticket.key), Get("setting", FINISHED), *queries_of(rule, args)]
 
 
 @reads(_queries)
 def move_in(
-    tx: Transaction, ticket: Ticket, kept_ms: int, is_presented: bool, rule: Rule[Any], args: tuple[object, ...]
+    tx: Transaction,
+    ticket: Ticket,
+    kept_ms: int,
+    is_presented: bool,
+    rule: Rule[Any],
+    args: tuple[object, ...],
+    change: SessionChange | None = None,
 ) -> IdempotencyRecord | None:
     """Open a session for a peer's cookie with ``rule``, or return the mark of the one that it has got; ``None``: none.
 
@@ -43,6 +57,7 @@ def move_in(
         is_presented: whether a browser brought it; else it is moved before any does.
         rule: opens the session.
         args: of the rule.
+        change: the clocks of a session that was moved before any browser brought its cookie, from when one does.
     """
     if tx.setting(FINISHED) is not None:
         return None
@@ -55,6 +70,9 @@ def move_in(
     elif mark.request == WAITING:
         if is_presented:
             tx.put_idempotency(mark._replace(request=when))
+            with suppress(UnknownSession, SessionEnded):  # it is over by now, and stays so
+                if change is not None:
+                    change_session(tx, mark.outcome.id, change)
     elif is_presented and tx.now - int(mark.request) > AGAIN_MS:
         return None
     return mark

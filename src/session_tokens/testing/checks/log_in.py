@@ -114,11 +114,16 @@ class LogInChecks(StoreBench):
 
     @check
     async def test_one_that_was_moved_before_it_is_presented_waits_for_that(self) -> None:
-        waiting = await self.tokens.move_in("cookie", "ann", presented=False)
-        presented = await self.tokens.move_in("cookie", "ann")
+        short = await self.another(Settings(idle_timeout=600, max_age=3_600))
+        waiting = await short.move_in("cookie", "ann", kept=86_400, presented=False)
         assert waiting is not None
+        assert (waiting.session.idle_timeout, waiting.session.max_age) == (86_400, None)
+        presented = await short.move_in("cookie", "ann", kept=86_400)
         assert presented is not None
         assert waiting.secret == presented.secret
+        seen = await self.tokens.verify_session(presented.secret)
+        assert seen is not None
+        assert (seen.idle_timeout, 3_600 <= seen.max_age < 7_200) == (600, True)  # type: ignore[operator]
         assert await self.tokens.finish_moving_in()
         assert await self.tokens.move_in("another", "bob") is None
         assert await self.tokens.verify_session(waiting.secret) is not None
