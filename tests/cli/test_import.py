@@ -95,6 +95,16 @@ def test_an_audit_log_that_the_store_has_is_gone_on_with(
     assert ("session_opened", "ann") in kept
 
 
+@pytest.mark.parametrize("kind", [("flask-session",), ("beaker", "--owner", "user", "--lifetime", "30d")])
+def test_a_server_that_is_not_there_is_told_so(
+    store: str, kind: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["import", "--from", *kind, "--server", "redis://127.0.0.1:1/0", "--store", store]
+
+    assert main(words) == exits.UNAVAILABLE
+    assert "cannot be read" in capsys.readouterr().err
+
+
 def test_it_is_finished_once(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"finished": True, "new": True} == told(capsys, "--finish", "--store", store)
     assert {"finished": True, "new": False} == told(capsys, "--finish", "--store", store)

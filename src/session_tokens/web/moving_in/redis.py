@@ -54,19 +54,28 @@ class RedisReader:
                 if isinstance(answer, Exception):
                     raise answer
         except Exception as error:  # two clients, each with a tree of errors of its own
-            raise StoreUnavailable(
-                f"the sessions of the library before cannot be read ({type(error).__name__}); try again"
-            ) from error
+            raise _unavailable(error) from error
         content = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
         if left_ms in (0, NOT_THERE) or len(content) > BYTES_MAX:
             return None
         return content, None if left_ms < 0 else left_ms / 1000
 
     def keys(self, prefix: str, suffix: str = "") -> list[str]:
-        """Return the keys that begin and end so, found step by step so that the server goes on serving others."""
+        """Return the keys that begin and end so, found step by step so that the server goes on serving others.
+
+        Raises:
+            StoreUnavailable: the server cannot be asked.
+        """
         before, after = (re.sub(r"([*?\[\]\\])", r"\\\1", literal) for literal in (prefix, suffix))
-        found = self._client.scan_iter(match=f"{before}*{after}", count=1_000)
+        try:
+            found = set(self._client.scan_iter(match=f"{before}*{after}", count=1_000))
+        except Exception as error:
+            raise _unavailable(error) from error
         return sorted({key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key) for key in found})
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"the sessions of the library before cannot be read ({type(error).__name__}); try again")
 
 
 def _client_of(url: str) -> Any:
