@@ -225,7 +225,7 @@ def moving_in_stored(
     Args:
         peer: has ``ids()``, and ``stored(id)`` as ``Peer.read``.
         do: takes the steps on a store.
-        show: is told how many were looked at.
+        show: is told how many were read.
         encode: makes JSON of a field.
 
     Raises:
