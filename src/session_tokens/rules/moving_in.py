@@ -15,7 +15,7 @@ from typing import Any
 from ..contract.queries import Get, Query
 from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..errors import SessionEnded, UnknownSession
-from ..records import IdempotencyRecord
+from ..records import IdempotencyRecord, Session
 from .idempotency import Ticket
 from .sessions import SessionChange, change_session
 
@@ -71,7 +71,7 @@ def move_in(
         if is_presented:
             tx.put_idempotency(mark._replace(request=when))
             with suppress(UnknownSession, SessionEnded):  # it is over by now, and stays so
-                if change is not None:
+                if change is not None and isinstance(mark.outcome, Session):
                     change_session(tx, mark.outcome.id, change)
     elif is_presented and tx.now - int(mark.request) > AGAIN_MS:
         return None
