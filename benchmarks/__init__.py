@@ -17,6 +17,7 @@ QUESTIONS = (
     "empty_lists",
     "http_introspection",
     "valkey_server",
+    "near_cache",
     "postgres_server",
     "audit_log",
     "durable_events",

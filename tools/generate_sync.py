@@ -87,6 +87,8 @@ SHELL_REPLACEMENTS = (
     (r"await asyncio\.sleep\(", "time.sleep("),
     (r"with self\._deadlines\.within\(timeout_s\):", "if True:  # the socket has a time-out"),
     (r"import asyncio\n", ""),
+    (r"from asyncio import wrap_future\n", ""),
+    (r"await wrap_future\((\w+)\)", r"\1.result()"),
     (r"\.socket_timeout = None .*", ".socket_timeout = self._timeout_s"),
     (r"\.can_read_destructive\(\)", ".can_read(timeout=0)"),
     (r"\bcan_read_destructive\(self\)", "can_read(self, timeout: float = 0)"),

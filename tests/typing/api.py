@@ -44,7 +44,7 @@ def open_them() -> None:
     settings = Settings(max_age=FROM_DB, idle_timeout=timedelta(minutes=5), max_sessions=None, session_policy="refuse")
     st = SessionTokens.open("memory://", settings=settings, pepper=bytes(32), clock=ManualClock(), sweep=False)
     assert_type(st, SessionTokens)
-    with SessionTokens.open() as opened:
+    with SessionTokens.open(near_cache=timedelta(seconds=2)) as opened:
         assert_type(opened, SessionTokens)
     tables = TokenTables.open("memory://", create, token_strings="clear", pepper={"a": bytes(32)}, sweep=False)
     TokenTables.open("memory://", migrate_from=object())

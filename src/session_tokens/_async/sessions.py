@@ -130,16 +130,19 @@ class AsyncSessionCommands(AsyncSecretCommands):
         """
         if not isinstance(secret, str):
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
-        if not is_session_secret(secret):
+        near = self.store.near_cache
+        if near is not None and (kept := near.session(secret, self._keyring)) is not None:
+            lookups, now, session = kept
+        elif not is_session_secret(secret):
             return None
-        lookups = self._keyring.lookups(secret)
-        now, session, entry = await self.store.find_session(lookups)
-        if session is None:
-            return None
-        if not session.authenticates(now, entry):
-            return (
-                None if session.former_of is None else await self._by_former_secret(session, session.former_of, touch)
-            )
+        else:
+            lookups = self._keyring.lookups(secret)
+            now, found, entry = await self.store.find_session(lookups)
+            if found is None:
+                return None
+            if not found.authenticates(now, entry):
+                return None if found.former_of is None else await self._by_former_secret(found, found.former_of, touch)
+            session = found
         if touch and (touch_is_due(session, now) or session.lookup != lookups[0]):
             return await self._touched(session, lookups[0])
         return session

@@ -14,6 +14,7 @@ from ..audit.log import Audit, acting, alerts
 from ..clock import Clock
 from ..contract.drive import drive_now
 from ..contract.event_log import TRIMMED_AT_ONCE
+from ..contract.near_cache import bound_of
 from ..contract.queries import Get, Scan
 from ..contract.store import BlockingStore
 from ..contract.transaction import Rule
@@ -38,7 +39,7 @@ from ..rules.idempotency import Ticket, earlier_outcome, once
 from ..rules.listing import stretch, what_follows
 from ..rules.lookup import Key, Stolen
 from ..rules.rotation import end_stolen_session
-from ..settings import DEFAULTS, FROM_DB, RECORDS_LIMIT_MAX, UNSET, Policy, Settings
+from ..settings import DEFAULTS, FROM_DB, RECORDS_LIMIT_MAX, UNSET, Duration, Policy, Settings
 from ..stored_settings import STORED, settings_in, settings_kept
 from ..sweeper import PassedOver, ThreadSweeper
 from ..touching import Touches
@@ -97,6 +98,7 @@ class SyncCore:
         sealed: bool | None = None,
         sweep: bool = True,
         audit: Audit | None = None,
+        near_cache: Duration | None = None,
     ) -> Self:
         """Open a store and return the API on it.
 
@@ -110,14 +112,20 @@ class SyncCore:
                 as ``SESSION_TOKENS_SEALED`` in the environment says, else as the store was made, a new one in clear.
             sweep: whether a background sweeper runs; without it, call ``sweep()`` yourself.
             audit: keeps an audit log on the store: an entry for each state change, in the same commit.
+            near_cache: seconds that the answer of a verification may be older than a change made elsewhere; then most
+                are answered without the store. 0: every one asks it. If not given, as ``SESSION_TOKENS_NEAR_CACHE`` in
+                the environment says, else 0. See ``docs/how-to/near-cache.md``.
 
         Raises:
             InvalidInput: a URL or pepper that can never be right.
             StoreUnavailable: the store cannot be reached.
             StoreError: it is of a newer version, or its pepper is missing or wrong.
         """
+        bound_s = bound_of(near_cache, os.environ)
         store = _open_store(url, pepper, clock, sealed)
         try:
+            if bound_s:
+                store.begin_near_cache(bound_s)
             tokens = cls(store, settings, audit=audit)
             tokens.record_events()
             tokens.refresh_settings()

@@ -137,11 +137,16 @@ class SyncTokenCommands(SyncCore):
         """Return the token that a secret opens, and the session that holds it."""
         if not isinstance(secret, str):
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
-        if not is_secret(TOKEN_SECRET, secret):
+        near = self.store.near_cache
+        if near is not None and (kept := near.token(secret, self._keyring)) is not None:
+            now, token, session = kept
+        elif not is_secret(TOKEN_SECRET, secret):
             return NOBODY
-        now, token, session, entry = self.store.find_token_now(self._keyring.lookups(secret))
-        if token is None or not token.authenticates(now, session, entry):
-            return NOBODY
+        else:
+            now, found, session, entry = self.store.find_token_now(self._keyring.lookups(secret))
+            if found is None or not found.authenticates(now, session, entry):
+                return NOBODY
+            token = found
         return token if token.details is NO_TOKEN_DETAILS else token.offered_at(now), session
 
     def transfer_token(

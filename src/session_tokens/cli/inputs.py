@@ -25,6 +25,7 @@ ENVIRONMENT = frozenset(
         "PEPPER_FILE",
         "PROVE",
         "SEALED",
+        "NEAR_CACHE",
         *(name.removeprefix("SESSION_TOKENS_") for name in VARIABLES),
     }
 )

@@ -125,6 +125,9 @@ def _serving_commands(command: Command) -> None:
         "--webhook-allow", action="append", metavar="HOST",
         help="to which webhooks may lead by http, or where it is not public; with or without a port; again",
     )  # fmt: skip
+    serve.add_argument(
+        "--near-cache", type=seconds, metavar="DURATION", help="how old the answer to a verification may be, such as 2s"
+    )
     serve.add_argument("--no-first-key", action="store_true", help="make and print no first admin key")
     serve.add_argument("--audit", action="store_true", help="keep an audit log on the store")
     serve.add_argument("--audit-anchor", metavar="FILE", help="where its heads are anchored; else in the log")

@@ -71,6 +71,7 @@ def _serve_alone(options: Namespace, member: Member | None) -> int:
         webhook_allow=options.webhook_allow or (),
         first_key=not options.no_first_key,
         settings=settings_of(options),
+        near_cache=options.near_cache,
         member=member,
     )
     return exits.OK

@@ -42,7 +42,7 @@ def webhooks(options: Namespace) -> int:
 
 
 async def _webhooks(options: Namespace) -> int:
-    async with await AsyncSessionTokens.open(store_url(options), sweep=False) as plain:
+    async with await AsyncSessionTokens.open(store_url(options), sweep=False, near_cache=0) as plain:
         tokens = AsyncSessionTokens(plain.store, audit=Audit()) if await read(plain.store, is_kept()) else plain
         subject = options.subject
         if options.action == "add":

@@ -60,4 +60,9 @@ class CoalescingStore(OptimisticStore):
         return [snapshot_of(now, [found[place] for place in call_places]) for call_places in calls_places]
 
     async def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
-        return await self.commit_batch(commits)
+        try:
+            return await self.commit_batch(commits)
+        finally:
+            if self.near_cache is not None:  # also where the outcome is unknown
+                for commit in commits:
+                    self.near_cache.wrote(commit.changes)

@@ -39,6 +39,7 @@ from ..events import Event, Listeners, Place
 from ..records import OwnerEntry, Session, Token
 from .brief import awaited_within, done_within
 from .event_log import EVENT_POLL_S, LogRead
+from .near_cache import NearCache
 from .queries import DueRecord, Get, Query, Scan, Snapshot, TokenResult, is_lost
 from .transaction import Rule
 from .unreadable import Unreadables
@@ -60,6 +61,7 @@ class Store(metaclass=ABCMeta):
         listeners: the callbacks of this process, called after each commit made through this object, and whether the
             store keeps events.
         unreadables: gets each record that is left out of a list or set because it cannot be read.
+        near_cache: what verifications found lately, once it was begun.
     """
 
     blocking: ClassVar[bool] = False
@@ -70,6 +72,17 @@ class Store(metaclass=ABCMeta):
     keyring: Keyring
     listeners: Listeners
     unreadables: Unreadables
+    near_cache: NearCache | None = None
+
+    def begin_near_cache(self, bound_s: float) -> None:
+        """Keep what verifications find in this process, so that an answer is at most ``bound_s`` seconds old.
+
+        A store in this process, or in a file, is near already and does nothing.
+
+        Raises:
+            InvalidInput: nobody can follow what changes in this store.
+        """
+        del bound_s
 
     @abstractmethod
     async def read(self, queries: Sequence[Query]) -> Snapshot:

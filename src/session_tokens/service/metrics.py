@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from .._async.api import AsyncSessionTokens
 from .._async.sessions import REASONS
+from ..contract.near_cache import NearCache
 from ..errors import CorruptRecord, StoreUnavailable, UnknownPepper
 from ..events import SESSION_ENDED, SETTING_CHANGED, Event
 from .crew import METRICS, Alone, Crew
@@ -68,6 +69,32 @@ class Answers(Collector):
         yield dropped
 
 
+class NearAnswers(Collector):
+    """Tells what a near cache answered.
+
+    Attributes:
+        cache: that of the store; ``None`` where there is none.
+    """
+
+    def __init__(self) -> None:
+        self.cache: NearCache | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what was counted."""
+        if self.cache is None:
+            return
+        verifications = CounterMetricFamily(
+            "session_tokens_near_cache_verifications", "Verifications, by whether the near cache answered them.",
+            labels=["answered"],
+        )  # fmt: skip
+        verifications.add_metric(["near"], self.cache.hits)
+        verifications.add_metric(["store"], self.cache.misses)
+        yield verifications
+        drops = CounterMetricFamily("session_tokens_near_cache_drops", "How often the near cache was emptied.")
+        drops.add_metric([], self.cache.drops)
+        yield drops
+
+
 class Metrics:
     """The counters of one service; each has a registry of its own, so that several can live in one process.
 
@@ -83,6 +110,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._answers = Answers()
         self.registry.register(self._answers)
+        self._near = NearAnswers()
+        self.registry.register(self._near)
         self._problems = Counter(
             "session_tokens_http_problems", "Problems answered, by code.", ["code"], registry=self.registry
         )
@@ -134,6 +163,7 @@ class Metrics:
         self._unreadable.set_function(lambda: unreadables.count)
         self._unwritten.set_function(lambda: touches.failed)
         self._held_back.set_function(lambda: tokens.events_held_back_ms / 1000)
+        self._near.cache = tokens.store.near_cache
         return tokens.subscribe(self._happened)
 
     def _happened(self, event: Event) -> None:

@@ -21,7 +21,7 @@ from ..audit.log import Audit, act_of_user, acting
 from ..contract.store import Store
 from ..crypto.minting import Pepper
 from ..service_keys.keys import ensure_admin_key, list_keys
-from ..settings import Settings
+from ..settings import Duration, Settings
 from ..web.addresses import proxies_of
 from ..webhooks.background import webhooks_sent
 from .app import Options, Service
@@ -68,6 +68,7 @@ def serve(
     console_port: int | None = None,
     webhook_allow: Sequence[str] = (),
     first_key: bool = True,
+    near_cache: Duration | None = None,
     announce: Callable[[str], object] = say,
     member: Member | None = None,
 ) -> None:
@@ -76,11 +77,9 @@ def serve(
     Sockets that a service manager hands over (``LISTEN_FDS``) take the place of ``host`` and ``port``.
 
     Args:
-        store_url: see ``AsyncSessionTokens.open``.
+        store_url, settings, pepper, audit, near_cache: see ``AsyncSessionTokens.open``.
         host: where to listen. An address of other than this machine needs TLS or ``behind_proxy``; or ``unix:/a/path``.
         port: 0 for a free one.
-        settings: the general defaults of sessions and tokens.
-        pepper: see ``AsyncSessionTokens.open``.
         behind_proxy: whether a reverse proxy that speaks TLS stands in front; its ``X-Forwarded-For`` is trusted.
         trusted_proxies: the networks that this proxy is in.
         tls_certificate, tls_key: PEM files to speak TLS here: the chain, and its key if not in the same file.
@@ -89,7 +88,6 @@ def serve(
         login_url: where it sends browsers without a session, such as ``/log-in`` or ``https://app.example/log-in``.
         allowed_hosts: names in ``Host`` that are answered; all where empty.
         public_url: how others reach the service, such as ``https://tokens.example``.
-        audit: keeps an audit log on the store.
         console_host: the address of the console's own listener; this machine's own if not given.
         console_port: its port, 0 for a free one; else ``/console`` of the service, if only this machine reaches that.
         webhook_allow: hosts to which webhooks may lead by http, or where they are not public; see ``destination_of``.
@@ -116,8 +114,9 @@ def serve(
         public_url=public_url,
         crew=Alone() if member is None else member,
     )
+    opened = partial(AsyncSessionTokens.open, store_url, settings=settings, pepper=pepper, audit=audit)
     running = _Running(
-        open=partial(AsyncSessionTokens.open, store_url, settings=settings, pepper=pepper, audit=audit),
+        open=partial(opened, near_cache=near_cache),
         tables=partial(Tables, store_url, pepper),
         audit=audit,
         options=options,

@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -104,6 +105,16 @@ class ValkeyServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+    def pause(self) -> None:
+        """Let it hang: it keeps its connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a hanging server go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
         """End it and remove its folder."""

@@ -12,6 +12,7 @@ from ...contract.conflict_queue import ConflictQueue
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Query
+from ...errors import InvalidInput
 from ...events import Event, Listeners, Place
 from .backend import Backend
 from .copying import Dump
@@ -49,6 +50,14 @@ class AsyncServerStore(CoalescingStore):
         self.retrying = Retrying(RetryPolicy(timeout_s=backend.links.timeout_s))
         self.conflict_queue = ConflictQueue(Lock, backend.links.timeout_s)
         self._pool = AsyncPool(backend.links) if pool is None else pool
+
+    def begin_near_cache(self, bound_s: float) -> None:
+        """Refuse: nobody follows what changes in this store.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(f"a store in {self.backend.links.server} has no near cache; leave near_cache out")
 
     async def read_batch(self, queries: Sequence[Query]) -> Batch:
         """Return the results of distinct queries as of one instant."""

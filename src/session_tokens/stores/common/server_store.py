@@ -13,6 +13,7 @@ from ...contract.direct import DirectStore
 from ...contract.event_log import LogRead
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Query
+from ...errors import InvalidInput
 from ...events import Event, Listeners, Place
 from .backend import Backend
 from .copying import Dump
@@ -50,6 +51,14 @@ class ServerStore(DirectStore):
         self.retrying = Retrying(RetryPolicy(timeout_s=backend.links.timeout_s))
         self.conflict_queue = ConflictQueue(Lock, backend.links.timeout_s)
         self._pool = Pool(backend.links) if pool is None else pool
+
+    def begin_near_cache(self, bound_s: float) -> None:
+        """Refuse: nobody follows what changes in this store.
+
+        Raises:
+            InvalidInput: always.
+        """
+        raise InvalidInput(f"a store in {self.backend.links.server} has no near cache; leave near_cache out")
 
     def read_batch(self, queries: Sequence[Query]) -> Batch:
         """Return the results of distinct queries as of one instant."""

@@ -254,6 +254,10 @@ class AsyncConnections(Connections):
             await self._drop_idle()
         return connection, run
 
+    async def take(self) -> _AsyncConnection:
+        """Return a new connection to the primary, for somebody who closes it."""
+        return (await self._connection(self._timeout_s))[0]
+
     async def _drop_idle(self) -> None:
         for connection, _, _ in self._taken_idle():
             await connection.disconnect(nowait=True)

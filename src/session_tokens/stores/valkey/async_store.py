@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import wrap_future
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -11,10 +13,11 @@ from ...contract.coalesce import SHARE_FROM, Coalescer
 from ...contract.coalescing import CoalescingStore
 from ...contract.drive import drive
 from ...contract.event_log import LogRead
+from ...contract.near_cache import NOT_KEPT, NearCache
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Get, Query, Snapshot, is_lost
 from ...crypto.minting import PepperKeyring
-from ...errors import StoreUnavailable
+from ...errors import InvalidInput, StoreUnavailable
 from ...events import Event, Listeners, Place
 from ...records import OwnerEntry, Session, Token
 from ..common.copying import Dump
@@ -29,11 +32,12 @@ from .event_log import log_read, read_words, rewriting, trim_words
 from .exchanges import IN_USE, Seen, ValkeyCore, snapshots_on
 from .key_chains import KeyChain
 from .key_chains import packed as packed_chains
-from .keys import PEPPERS
+from .keys import NAMES, PEPPERS
 from .packing import pack
 from .primaries import DriverPool
 from .rows import Reply
 from .schema import Address, forgetting, marking, preparing
+from .tracking import Tracking, tracking_of
 
 T = TypeVar("T")
 
@@ -42,12 +46,18 @@ class ValkeyStore(CoalescingStore):
     """Sessions and tokens on one Valkey or Redis server, for asyncio: one event loop, any number of tasks.
 
     Made by ``open_valkey``.
+
+    Attributes:
+        tracked_pool: returns how blocking connections to the server are made, which a near cache follows it over.
     """
 
     keeps_events = True
+    tracked_pool: Callable[[], DriverPool] | None = None
+    _tracking: Tracking | None = None
 
     def __init__(self, address: Address, pool: DriverPool, keyring: PepperKeyring, space: str) -> None:
         super().__init__()
+        self._address = address
         self._core = ValkeyCore(address, keyring, space)
         self.keyring = keyring
         self.clock = self._core.clock
@@ -60,7 +70,7 @@ class ValkeyStore(CoalescingStore):
             address.primary(pool, codec.last_stamp_key),
             codec.last_stamp_key,
             partial(preparing, codec, keyring, address.replicas),
-            codec.record_cache.drop,
+            self._moved,
             address.replicas,
             address.policy.timeout_s,
         )
@@ -70,6 +80,26 @@ class ValkeyStore(CoalescingStore):
         self._chains: Coalescer[KeyChain, Seen | None] = Coalescer(self._carry_chains)
         self._unseen: Coalescer[Query, Seen | None] = Coalescer(self._carry_unseen, share_from=SHARE_FROM)
         self._chains_together: Coalescer[Sequence[KeyChain], Snapshot | None] = Coalescer(self._carry_together)
+
+    def begin_near_cache(self, bound_s: float) -> None:
+        """Keep what verifications find, and follow what changes of it over a connection of its own.
+
+        Raises:
+            InvalidInput: the store was made with a client, which tells nobody how it connects.
+        """
+        if self.tracked_pool is None:
+            raise InvalidInput("a near cache needs a store that was opened by its URL, without client=")
+        self.near_cache = NearCache(NAMES, self.clock.now, bound_s)
+        self._tracking = tracking_of(
+            self._address, self.tracked_pool(), self._core.codec, self.near_cache, self._core.clock.heard
+        )
+        self._tracking.start()
+
+    def _moved(self) -> None:
+        """Forget what was said by another run of a server than the one to which the address leads now."""
+        self._core.codec.record_cache.drop()
+        if self.near_cache is not None:
+            self.near_cache.drop()
 
     async def look(self, queries: Sequence[Query]) -> Snapshot:
         """Return the results of all queries as of one instant; over chains that are known all in one plain command.
@@ -89,34 +119,42 @@ class ValkeyStore(CoalescingStore):
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        near = self.near_cache
+        since = NOT_KEPT if near is None else near.begin()
         path = self._paths.of_one("S:", lookups)
+        seen = None
         if path is not None:  # as ``look``, on the way of every verification
             seen = await self._chains.ask(path)
-            if seen is not None:
-                return (seen[0], *seen[1].value)
-        seen = await self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
+        if seen is None:
+            seen = await self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
+            if near is not None:
+                near.keep_session(since, lookups[0], seen[1].value)
             return (seen[0], *seen[1].value)
         return await super().find_session(lookups)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
+        near = self.near_cache
+        since = NOT_KEPT if near is None else near.begin()
         path = self._paths.of_one("T:", lookups)
+        seen = None
         if path is not None:
             seen = await self._chains.ask(path)
-            if seen is not None:
-                token, session, entry, heir = seen[1].value
-                if heir is None:
-                    return seen[0], token, session, entry
-                return (seen[0], *seen[1].value.followed())
-        seen = await self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
+        if seen is None:
+            seen = await self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
+            if near is not None:
+                near.keep_token(since, lookups[0], seen[1].value)
+            token, session, entry, heir = seen[1].value
+            if heir is None:
+                return seen[0], token, session, entry
             return (seen[0], *seen[1].value.followed())
         return await super().find_token(lookups)
 
     async def _carry_unseen(self, asked: Sequence[Query]) -> Sequence[Seen | Exception | None]:
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
-        reply, _ = await self._ask(self._core.asked_first(each), 1, self._connections.probe)
+        reply, _ = await self._ask_tracked(self._core.asked_first(each), self._connections.probe)
         return self._core.seen_first(asked, each, reply)
 
     async def _carry_together(self, asked: Sequence[Sequence[KeyChain]]) -> Sequence[Snapshot | None]:
@@ -125,7 +163,7 @@ class ValkeyStore(CoalescingStore):
 
     async def _carry_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
-        values, now = await self._ask(packed_chains(each), 1, self._connections.timed_probe)
+        values, now = await self._ask_tracked(packed_chains(each), self._connections.timed_probe)
         return self._core.seen_on(asked, each, values, now)
 
     async def read_batch(self, queries: Sequence[Query]) -> Batch:
@@ -250,11 +288,19 @@ class ValkeyStore(CoalescingStore):
         """Wait for what is under way and close the connections; calling it again does nothing."""
         if not self._closed:
             self._closed = True
+            if self._tracking is not None:
+                await asyncio.to_thread(self._tracking.stop)
             await self._chains.close()
             await self._unseen.close()
             await self._chains_together.close()
             await self.close_queues()
             await self._connections.close_all()
+
+    async def _ask_tracked(self, packed: bytes, probe: bytes) -> list[Reply]:
+        """Ask over the connection whose reads are tracked, where there is one."""
+        asked = None if self._tracking is None else self._tracking.ask(packed, probe)
+        answers = None if asked is None else await wrap_future(asked)
+        return await self._ask(packed, 1, probe) if answers is None else answers
 
     def _ask(self, packed: bytes, replies: int, probe: bytes) -> Awaitable[list[Reply]]:
         if self._closed and probe:

@@ -254,6 +254,10 @@ class BlockingConnections(Connections):
             self._drop_idle()
         return connection, run
 
+    def take(self) -> _BlockingConnection:
+        """Return a new connection to the primary, for somebody who closes it."""
+        return (self._connection(self._timeout_s))[0]
+
     def _drop_idle(self) -> None:
         for connection, _, _ in self._taken_idle():
             connection.disconnect()

@@ -22,6 +22,7 @@ such a server can prevent that. Where this matters use ``appendfsync always``.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -65,6 +66,8 @@ async def open_valkey(
     keyring = given_keyring(pepper, "Valkey", sealed)
     pool = _pool_of(client, "asyncio") if client is not None else _pool_of_url(address, ".asyncio")
     store = ValkeyStore(address, pool, keyring, space)
+    if client is None:
+        store.tracked_pool = partial(_pool_of_url, address, "")
     await store.open()
     return store
 
@@ -77,6 +80,8 @@ def open_valkey_blocking(
     keyring = given_keyring(pepper, "Valkey", sealed)
     pool = _pool_of(client, "") if client is not None else _pool_of_url(address, "")
     store = BlockingValkeyStore(address, pool, keyring, space)
+    if client is None:
+        store.tracked_pool = partial(_pool_of_url, address, "")
     store.open()
     return store
 

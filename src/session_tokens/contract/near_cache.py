@@ -1,0 +1,272 @@
+"""What verifications found, kept in this process for as long as nothing of it can have changed unnoticed.
+
+Theory of operation. A verification that was read is kept with the *parts* that it rests on: session, token, owner's
+entry (a record says its look-up key itself). Somebody follows the changes of the store (``stores.common.following``)
+and says two things here:
+
+- *these parts have changed* (``changed``): what rests on them is not answered any more. What this process writes is
+  said in the same way, before the command is answered, so that own writes are seen at once.
+- *I asked the store at that instant, and have said everything that had changed by then* (``renew``): what is kept may
+  be answered until ``lease_s`` after that instant of asking. No clock is compared but this process's own steady one, so
+  a store that is frozen, cut off or gone is not trusted for longer, whatever it says late.
+
+So an answer is at most ``bound_s`` older than a change that was acknowledged to whoever made it. Of that the lease is
+all but ``MARGIN_S``, which the verification itself may take between looking at the lease and being answered.
+
+- Only what authenticates is answered from here, judged at that moment by the store's clock; anything else is asked for.
+  So nothing is absent because it was, and a deadline that was moved elsewhere is not taken for over.
+- A reading may be under way while its parts change, and arrive after that was said. So each reading begins with
+  ``begin``, and what changed since then is not kept.
+- On any doubt everything is dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
+from weakref import WeakSet, WeakValueDictionary
+
+from ..crypto.minting import SECRET_LENGTH, Keyring
+from ..errors import InvalidInput
+from ..records import Session, Token
+from .changes import Changes
+from .generational_cache import GenerationalCache
+from .queries import SessionResult, TokenResult
+from .record_cache import PartNames
+
+KEPT_MAX: Final = 16_384
+"""Sessions, and tokens, that are kept in each of two generations."""
+RECENT_MAX: Final = 8_192
+"""Changed parts that are remembered for readings that are under way."""
+NEAR_CACHE_VARIABLE: Final = "SESSION_TOKENS_NEAR_CACHE"
+MARGIN_S: Final = 0.05
+BOUND_S_MIN: Final = 0.2
+BOUND_S_MAX: Final = 60.0
+NOT_KEPT: Final = -1
+"""What ``begin`` returns where what is read now will not be kept."""
+
+
+class _Part:
+    """Something that kept verifications rest on.
+
+    Attributes:
+        has_changed: whether it is not any more what it was.
+    """
+
+    __slots__ = ("__weakref__", "has_changed")
+
+    def __init__(self) -> None:
+        self.has_changed = False
+
+
+class _Kept(NamedTuple):
+    found: Any
+    parts: Sequence[_Part]
+
+
+_of_this_process: WeakSet[NearCache] = WeakSet()
+
+
+def _begin_anew() -> None:
+    """Forget everything in a forked process: who follows the changes is a thread of the other one."""
+    for near in list(_of_this_process):
+        near._lock = threading.Lock()  # another thread may have held it
+        near.drop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+def bound_of(near_cache: object, environment: Mapping[str, str]) -> float:
+    """Return how many seconds old an answer may be; 0 where there is to be no near cache.
+
+    Args:
+        near_cache: a number of seconds, a ``timedelta`` or 0; ``None``: as the environment says.
+        environment: ``SESSION_TOKENS_NEAR_CACHE`` in it is that number.
+
+    Raises:
+        TypeError: it is nothing of that.
+        InvalidInput: it is out of bounds, or the variable says no number.
+    """
+    name, bound_s = "near_cache", near_cache
+    if near_cache is None:
+        text = environment.get(NEAR_CACHE_VARIABLE)
+        if text is None:
+            return 0.0
+        name = NEAR_CACHE_VARIABLE
+        try:
+            bound_s = float(text)
+        except ValueError:
+            bound_s = float("nan")
+    elif isinstance(near_cache, timedelta):
+        bound_s = near_cache.total_seconds()
+    if isinstance(bound_s, bool) or not isinstance(bound_s, int | float):
+        raise TypeError(f"near_cache is a number of seconds or a timedelta, not {type(near_cache).__name__}")
+    if bound_s != 0 and not BOUND_S_MIN <= bound_s <= BOUND_S_MAX:
+        raise InvalidInput(f"{name} is a number of seconds from {BOUND_S_MIN:g} to {BOUND_S_MAX:g}, or 0 for none")
+    return float(bound_s)
+
+
+class NearCache:
+    """Verifications of one store; safe for threads.
+
+    Args:
+        names: of the parts.
+        now: the store's time as well as it is known, in milliseconds.
+        bound_s: seconds that an answer may be older than an acknowledged change.
+        monotonic_s: seconds on a clock that never goes back.
+
+    Attributes:
+        hits: verifications that were answered from here.
+        misses: those that were not.
+        drops: how often all that was kept was dropped.
+    """
+
+    def __init__(
+        self,
+        names: PartNames,
+        now: Callable[[], int],
+        bound_s: float,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.names = names
+        self.lease_s = bound_s - MARGIN_S
+        self.hits = self.misses = self.drops = 0
+        self._now = now
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._sessions: GenerationalCache[str, _Kept] = GenerationalCache(KEPT_MAX)
+        self._tokens: GenerationalCache[str, _Kept] = GenerationalCache(KEPT_MAX)
+        self._parts: WeakValueDictionary[Any, _Part] = WeakValueDictionary()
+        self._lease_until_s = float("-inf")
+        self._serial = self._forgotten = 0
+        self._recent: dict[Any, int] = {}
+        _of_this_process.add(self)
+
+    def session(self, secret: str, keyring: Keyring) -> tuple[Sequence[str], int, Session] | None:
+        """Return a secret's look-up keys, now and the session that it opens; ``None`` where the store is to be asked.
+
+        What is kept was well-formed, so it need not be checked again, which takes longer than all else here.
+
+        Args:
+            secret: any string.
+            keyring: looks it up.
+        """
+        if len(secret) <= SECRET_LENGTH and secret.isascii():
+            lookups = keyring.lookups(secret)
+            kept = self._sessions.get(lookups[0])
+            if kept is not None and self._holds(kept):
+                session, entry = kept.found
+                now = self._now()
+                if session.authenticates(now, entry):
+                    self.hits += 1
+                    return lookups, now, session
+        self.misses += 1
+        return None
+
+    def token(self, secret: str, keyring: Keyring) -> tuple[int, Token, Session | None] | None:
+        """Return now, the token that a secret opens and the session that holds it; as ``session``."""
+        if len(secret) <= SECRET_LENGTH and secret.isascii():
+            kept = self._tokens.get(keyring.lookups(secret)[0])
+            if kept is not None and self._holds(kept):
+                token, session, entry = kept.found
+                now = self._now()
+                if token.authenticates(now, session, entry):
+                    self.hits += 1
+                    return now, token, session
+        self.misses += 1
+        return None
+
+    def _holds(self, kept: _Kept) -> bool:
+        """Whether nothing of it has changed, as far as can be known now."""
+        if self._monotonic_s() >= self._lease_until_s:
+            return False
+        for part in kept.parts:  # noqa: SIM110  # all() would take as long as everything else here
+            if part.has_changed:
+                return False
+        return True
+
+    def begin(self) -> int:
+        """Return what ``keep_…`` is given once what is asked for now is answered."""
+        return self._serial if self._monotonic_s() < self._lease_until_s else NOT_KEPT
+
+    def keep_session(self, since: int, lookup: str, found: SessionResult) -> None:
+        """Keep what a look-up key led to, if it is a session and nothing of it has changed since."""
+        session, names = found.session, self.names
+        if since == NOT_KEPT or session is None or session.former_of is not None:
+            return
+        parts = (names.session(session.id), names.entry(session.owner))
+        self._keep(self._sessions, since, lookup, found, parts)
+
+    def keep_token(self, since: int, lookup: str, found: TokenResult) -> None:
+        """Keep what a look-up key led to, if it is a token and no loan; as ``keep_session``."""
+        token, names = found.token, self.names
+        if since == NOT_KEPT or token is None or token.is_loan:
+            return
+        parts = [names.token(token.id)]
+        for session in (found.session, found.heir):
+            if session is not None:
+                parts += (names.session(session.id), names.entry(session.owner))
+        self._keep(self._tokens, since, lookup, found.followed(), parts)
+
+    def _keep(
+        self, kept: GenerationalCache[str, _Kept], since: int, lookup: str, found: Any, names: Sequence[Any]
+    ) -> None:
+        with self._lock:
+            if since < self._forgotten or any(self._recent.get(name, 0) > since for name in names):
+                return
+            parts = []
+            for name in names:
+                part = self._parts.get(name)
+                if part is None:
+                    part = self._parts[name] = _Part()
+                parts.append(part)
+            kept.keep(lookup, _Kept(found, parts))
+
+    def changed(self, names: Iterable[Any]) -> None:
+        """Answer nothing any more that rests on these parts, nor what is being read of them."""
+        with self._lock:
+            for name in names:
+                self._serial += 1
+                self._recent[name] = self._serial
+                part = self._parts.pop(name, None)
+                if part is not None:
+                    part.has_changed = True
+            if len(self._recent) > RECENT_MAX:
+                self._recent.clear()
+                self._forgotten = self._serial
+
+    def wrote(self, changes: Changes) -> None:
+        """Take note that a change set of this process was written, or may have been."""
+        names = self.names
+        parts = [names.session((new or old).id) for old, new in changes.sessions]  # type: ignore[union-attr]  # one is there
+        parts += [names.token((new or old).id) for old, new in changes.tokens]  # type: ignore[union-attr]
+        parts += [names.entry((new or old).owner) for old, new in changes.entries]  # type: ignore[union-attr]
+        self.changed(parts)
+
+    def renew(self, asked_at_s: float, drops: int) -> None:
+        """All changes were said that were acknowledged before the store was asked.
+
+        Args:
+            asked_at_s: when it was, on the steady clock.
+            drops: how many there had been when the connection was made over which it was asked.
+        """
+        with self._lock:
+            if drops == self.drops:
+                self._lease_until_s = asked_at_s + self.lease_s
+
+    def drop(self) -> None:
+        """Forget everything, and what is being read too."""
+        with self._lock:
+            self._lease_until_s = float("-inf")
+            self._serial += 1
+            self._forgotten = self._serial
+            self._recent.clear()
+            self._sessions.clear()
+            self._tokens.clear()
+            self.drops += 1

@@ -1,0 +1,112 @@
+"""Follows the changes of a store on a server for a near cache: on a thread and a connection of its own.
+
+Theory of operation. It is a thread for asyncio too: an event loop that is busy for a while must not keep anyone from
+hearing that something has changed. Whatever goes wrong, an error of any kind or silence, ends what is followed: the
+near cache is emptied, verifications ask the store as if there were none, and a new connection is made. A forked process
+begins to follow when it first asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from typing import Final
+from weakref import WeakSet
+
+from ...contract.near_cache import NearCache
+
+log = logging.getLogger("session_tokens.stores")
+
+BEAT_S: Final = 0.05
+"""How often the server is asked, which is what the lease of what is kept rests on."""
+PAUSE_S_MAX: Final = 1.0
+"""The longest pause before a new connection."""
+TOLD_EVERY_S: Final = 60.0
+
+_of_this_process: WeakSet[Following] = WeakSet()
+
+
+def _begin_anew() -> None:
+    for following in list(_of_this_process):
+        following.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+class Following(ABC):
+    """One thread that keeps one near cache right.
+
+    Args:
+        near: is told what has changed.
+        timeout_s: seconds after which a server that says nothing is left.
+    """
+
+    def __init__(self, near: NearCache, timeout_s: float) -> None:
+        self.near = near
+        self._timeout_s = timeout_s
+        self._tell_again_at_s = float("-inf")
+        self._stopping = threading.Event()
+        self.begin_anew()
+        _of_this_process.add(self)
+
+    def begin_anew(self) -> None:
+        """Be as if nothing had been followed yet: a thread that does is one of the process before a fork."""
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @abstractmethod
+    def follow(self, drops: int) -> None:
+        """Connect, and follow until ``is_stopping`` or ``near.drops`` grows; it is called again after any exception.
+
+        Args:
+            drops: for ``NearCache.renew``.
+        """
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Have ``follow`` look whether it is to end."""
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the store is being closed."""
+        return self._stopping.is_set()
+
+    def start(self) -> None:
+        """Begin to follow; calling it again does nothing."""
+        if self._thread is not None:
+            return
+        with self._starting:
+            if self._thread is None and not self.is_stopping:
+                self._thread = threading.Thread(target=self._run, name="session-tokens near cache", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait for it; calling it again does nothing."""
+        self._stopping.set()
+        self.wake()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        pause_s = 0.0
+        while not self._stopping.wait(pause_s):
+            began_s = time.monotonic()
+            try:
+                self.follow(self.near.drops)
+            except Exception as error:
+                self._tell(error)
+            finally:
+                self.near.drop()
+            lasted = time.monotonic() - began_s > PAUSE_S_MAX
+            pause_s = BEAT_S if lasted else min(PAUSE_S_MAX, 2 * pause_s + BEAT_S)
+
+    def _tell(self, error: Exception) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._tell_again_at_s:
+            self._tell_again_at_s = now_s + TOLD_EVERY_S
+            log.warning("the near cache was emptied; verifications ask the store until it can follow again: %s", error)

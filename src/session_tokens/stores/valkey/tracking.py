@@ -1,0 +1,249 @@
+"""Follows the changes of a Valkey or Redis store: one connection that tracks what was read over it for a near cache.
+
+Theory of operation. The server remembers which keys were read over this connection after ``CLIENT CACHING YES``
+(``OPTIN``), keys that a function reads and absent ones too, and says (RESP3) when one of them changes. Reads and what
+is said share the connection, so their order is the server's: a reading that was answered before a change is followed
+by word of it. All reads that are kept go over it, and no writes: what a connection changes itself is tracked no more.
+
+Each beat reads a key of the partition and ends with the probe of every read (``connections``), which a replica and a
+server that holds the partition no more refuse. Its answer comes after word of all changes before it; so what is kept
+holds from when it was *asked*. A ``PING`` instead would be answered by a server that was demoted or cut off, too.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final
+
+from ...contract.near_cache import NearCache
+from ...errors import StoreUnavailable
+from ..common.following import BEAT_S, Following
+from .blocking_connections import BlockingConnections
+from .connections import Steps
+from .packing import pack
+from .primaries import DriverPool, Primary
+from .resp3 import ErrorReply, Push, Replies
+from .rows import ValkeyCodec
+from .schema import Address
+
+BEATS_MAX: Final = 8
+"""Beats that may be under way at once."""
+CACHING = pack([b"CLIENT", b"CACHING", b"YES"])
+SETTING_UP = pack([b"HELLO", b"3"]) + pack([b"CLIENT", b"TRACKING", b"ON", b"OPTIN"])
+
+Answer = list[Any] | None
+"""The replies to a reading and its probe; ``None`` where it was not carried out."""
+
+
+class _Asked:
+    """What was sent and is not answered yet.
+
+    Attributes:
+        replies: that have come of it, out of ``count``.
+        future: gets them; ``None`` for a beat.
+    """
+
+    __slots__ = ("at_s", "count", "future", "replies")
+
+    def __init__(self, count: int, future: Future[Answer] | None) -> None:
+        self.count = count
+        self.future = future
+        self.replies: list[Any] = []
+        self.at_s = time.monotonic()
+
+
+class Tracking(Following):
+    """One tracked connection and what is asked over it; ``ask`` is safe for threads.
+
+    Args:
+        near: is told what has changed.
+        heard: is told the server's time, in milliseconds.
+        primary: finds where the server is.
+        connections: makes the connections to it.
+        prefix: what the store's keys begin with.
+        key: one of them, which a beat reads.
+        timeout_s: seconds after which a server that says nothing is left.
+    """
+
+    def __init__(
+        self,
+        near: NearCache,
+        heard: Callable[[int], None],
+        primary: Primary,
+        connections: BlockingConnections,
+        prefix: bytes,
+        key: bytes,
+        timeout_s: float,
+    ) -> None:
+        super().__init__(near, timeout_s)
+        self._beat, self._beat_replies = self.beat_of(key, connections.timed_probe)
+        self._heard = heard
+        self._primary = primary
+        self._connections = connections
+        self._prefix = prefix
+
+    def begin_anew(self) -> None:
+        """Be as if nothing had been followed yet."""
+        super().begin_anew()
+        self._lock = threading.Lock()
+        self._queue: deque[tuple[bytes, Future[Answer]]] = deque()
+        self._waker: socket.socket | None = None
+        self._pending: deque[_Asked] = deque()
+
+    @staticmethod
+    def beat_of(key: bytes, timed_probe: bytes) -> tuple[bytes, int]:
+        """Return what a beat asks, packed, and how many replies it has."""
+        return pack([b"GET", key]) + timed_probe, 2
+
+    def ask(self, packed: bytes, probe: bytes) -> Future[Answer] | None:
+        """Send a reading of one reply and its probe; ``None`` where nothing is followed now."""
+        self.start()
+        future: Future[Answer] = Future()
+        with self._lock:
+            if self._waker is None:
+                return None
+            self._queue.append((packed + probe, future))
+            if len(self._queue) == 1:
+                self._waker.send(b"x")
+        return future
+
+    def wake(self) -> None:
+        """Have ``follow`` look whether it is to end."""
+        with self._lock:
+            if self._waker is not None:
+                self._waker.send(b"x")
+
+    def follow(self, drops: int) -> None:
+        """Connect and follow; any exception ends it."""
+        try:
+            self._follow(self._connections.take(), drops)
+        except Exception as error:
+            self._primary.led_astray(error)
+            raise
+
+    def _follow(self, connection: Any, drops: int) -> None:
+        waker, woken = socket.socketpair()
+        waker.setblocking(False)
+        try:
+            wire: socket.socket = connection._sock
+            wire.settimeout(self._timeout_s)
+            replies = Replies(wire)
+            self._set_up(wire, replies)
+            with self._lock:
+                self._waker = waker
+            self._serve(wire, replies, woken, drops)
+        finally:
+            self._leave()
+            connection.disconnect()
+            waker.close()
+            woken.close()
+
+    def _leave(self) -> None:
+        """Give those who asked nothing; they ask over another connection."""
+        with self._lock:
+            self._waker = None
+            left = [future for _, future in self._queue]
+            left += [asked.future for asked in self._pending if asked.future is not None]
+            self._queue.clear()
+            self._pending.clear()
+        for future in left:
+            if not future.done():
+                future.set_result(None)
+
+    @staticmethod
+    def _set_up(wire: socket.socket, replies: Replies) -> None:
+        wire.sendall(SETTING_UP)
+        for answer in (replies.read(), replies.read()):
+            if isinstance(answer, ErrorReply):
+                raise StoreUnavailable(
+                    f"the server does not let changes be followed ({answer}); grant its user +hello +client|tracking "
+                    "+client|caching, as in deploy/valkey"
+                )
+
+    def _serve(self, wire: socket.socket, replies: Replies, woken: socket.socket, drops: int) -> None:
+        poll = select.poll()
+        poll.register(wire, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        next_beat_s = time.monotonic()
+        while not self.is_stopping and self.near.drops == drops:
+            now_s = time.monotonic()
+            if self._pending and now_s - self._pending[0].at_s > self._timeout_s:
+                raise StoreUnavailable(f"the server said nothing for {self._timeout_s:g} s")
+            if now_s >= next_beat_s:
+                next_beat_s = now_s + BEAT_S
+                if len(self._pending) < BEATS_MAX or self._pending[-1].future is not None:
+                    self._send(wire, self._beat, _Asked(self._beat_replies, None))
+            ready = {} if replies.has_more else dict(poll.poll(max(0.0, next_beat_s - time.monotonic()) * 1000))
+            if woken.fileno() in ready:
+                woken.recv(4096)
+            self._send_queued(wire)
+            if replies.has_more or wire.fileno() in ready:
+                self._take(replies.read(), drops)
+
+    def _send_queued(self, wire: socket.socket) -> None:
+        while self._queue:
+            with self._lock:
+                packed, future = self._queue.popleft()
+            if future.set_running_or_notify_cancel():
+                self._send(wire, CACHING + packed, _Asked(3, future))
+
+    def _send(self, wire: socket.socket, packed: bytes, asked: _Asked) -> None:
+        self._pending.append(asked)
+        wire.sendall(packed)
+
+    def _take(self, said: Any, drops: int) -> None:
+        if isinstance(said, Push):
+            if said and said[0] == b"invalidate":
+                self._changed(said[1])
+            return
+        if isinstance(said, ErrorReply):
+            raise StoreUnavailable(f"the server refused what a near cache asks: {said}")
+        asked = self._pending[0]
+        asked.replies.append(said)
+        if len(asked.replies) < asked.count:
+            return
+        self._pending.popleft()
+        if asked.future is not None:
+            asked.future.set_result(asked.replies[1:])
+            return
+        if isinstance(said, int):
+            self._heard(said)
+        self.near.renew(asked.at_s, drops)
+
+    def _changed(self, keys: list[bytes] | None) -> None:
+        if keys is None:
+            raise StoreUnavailable("the server was emptied")
+        start = len(self._prefix)
+        self.near.changed([key[start:] for key in keys if key.startswith(self._prefix)])
+
+
+def tracking_of(
+    address: Address, pool: DriverPool, codec: ValkeyCodec, near: NearCache, heard: Callable[[int], None]
+) -> Tracking:
+    """Return what follows the changes of a store.
+
+    Args:
+        address: where it is.
+        pool: how blocking connections to its server are made.
+        codec: knows its keys.
+        near: is told what has changed.
+        heard: is told the server's time.
+    """
+    timeout_s, key = address.policy.timeout_s, codec.last_stamp_key
+    primary = address.primary(pool, key)
+    connections = BlockingConnections(pool, primary, key, _nothing, _moved, 0, timeout_s)
+    return Tracking(near, heard, primary, connections, codec.prefix, key, timeout_s)
+
+
+def _nothing() -> Steps:
+    yield from ()
+
+
+def _moved() -> None:
+    """Whatever was kept was dropped with the connection before."""

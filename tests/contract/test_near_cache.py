@@ -1,0 +1,214 @@
+"""What a near cache answers, and for how long: judged by a lease, by deadlines, and by what it was told has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from session_tokens import InvalidInput, Issued, SessionTokens
+from session_tokens.contract.changes import Changes
+from session_tokens.contract.near_cache import KEPT_MAX, MARGIN_S, NEAR_CACHE_VARIABLE, RECENT_MAX, NearCache, bound_of
+from session_tokens.contract.queries import SessionResult, TokenResult
+from session_tokens.crypto.minting import PepperKeyring, PlainKeyring
+from session_tokens.records import OwnerEntry, Session
+from session_tokens.stores.common.seen_parts import NAMES
+from session_tokens.testing import ManualClock
+
+BOUND_S = 2.0
+
+
+@dataclass
+class World:
+    """A near cache on clocks that move when they are moved, and records of a store in memory."""
+
+    near: NearCache
+    clock: ManualClock
+    tokens: SessionTokens
+    steady_s: list[float]
+
+    def renew(self) -> None:
+        self.near.renew(self.steady_s[0], self.near.drops)
+
+    def answer(self, lookup: str) -> Session | None:
+        """Return what is answered for a secret that is its own look-up key."""
+        kept = self.near.session(lookup, PlainKeyring())
+        return None if kept is None else kept[2]
+
+    def keep(self, issued: Issued, since: int | None = None, entry: OwnerEntry | None = None) -> str:
+        """Keep a session as if it had just been verified; return its look-up key."""
+        lookup = issued.session.lookup
+        assert lookup is not None
+        begun = self.near.begin() if since is None else since
+        self.near.keep_session(begun, lookup, SessionResult(issued.session, entry))
+        return lookup
+
+
+@pytest.fixture
+def world(clock: ManualClock) -> World:
+    steady_s = [1000.0]
+    near = NearCache(NAMES, clock.now, BOUND_S, lambda: steady_s[0])
+    made = World(near, clock, SessionTokens.open("memory://", clock=clock, sweep=False), steady_s)
+    made.renew()
+    return made
+
+
+def test_what_was_verified_is_answered_until_the_lease_is_over(world: World) -> None:
+    issued = world.tokens.open_session("ann")
+    lookup = world.keep(issued)
+    world.steady_s[0] += BOUND_S - MARGIN_S - 0.001
+    assert world.near.session(lookup, PlainKeyring()) == ((lookup,), world.clock.now(), issued.session)
+    world.steady_s[0] += 0.002
+    assert world.answer(lookup) is None
+    world.renew()
+
+    assert world.answer(lookup) is not None
+    assert (world.near.hits, world.near.misses) == (2, 1)
+
+
+def test_a_lease_counts_from_when_it_was_asked_for(world: World) -> None:
+    lookup, asked_s = world.keep(world.tokens.open_session("ann")), world.steady_s[0]
+    world.steady_s[0] += 10
+    world.near.renew(asked_s, world.near.drops)
+
+    assert world.answer(lookup) is None
+
+
+def test_nothing_is_answered_at_its_deadline(world: World) -> None:
+    lookup = world.keep(world.tokens.open_session("ann", max_age=60))
+    world.clock.advance(59.999)
+    assert world.answer(lookup) is not None
+    world.clock.advance(0.001)
+
+    assert world.answer(lookup) is None
+
+
+def test_nothing_is_answered_that_its_owners_entry_has_ended(world: World) -> None:
+    issued = world.tokens.open_session("ann")
+    lookup = world.keep(issued, entry=OwnerEntry("ann", issued.session.owner_epoch + 1, None, 0))
+
+    assert world.answer(lookup) is None
+
+
+@pytest.mark.parametrize("part", ["session", "entry"])
+def test_what_rests_on_something_that_changed_is_not_answered(world: World, part: str) -> None:
+    issued, other = world.tokens.open_session("ann"), world.tokens.open_session("bea")
+    lookup, others = world.keep(issued), world.keep(other)
+    name = NAMES.session(issued.id) if part == "session" else NAMES.entry("ann")
+    world.near.changed([name])
+    assert world.answer(lookup) is None
+    assert world.answer(others) is not None
+    world.keep(issued)
+
+    assert world.answer(lookup) is not None
+
+
+@pytest.mark.parametrize("many", [1, RECENT_MAX + 1])
+def test_a_reading_that_was_under_way_while_something_changed_is_not_kept(world: World, many: int) -> None:
+    issued = world.tokens.open_session("ann")
+    since = world.near.begin()
+    world.near.changed([NAMES.session(issued.id), *range(many)])
+    lookup = world.keep(issued, since)
+    assert world.answer(lookup) is None
+    since = world.near.begin()
+    world.near.changed(["something else"])
+
+    world.keep(issued, since)
+    assert world.answer(lookup) is not None
+
+
+def test_everything_is_dropped_and_what_was_being_read_too(world: World) -> None:
+    issued = world.tokens.open_session("ann")
+    lookup, since, drops = world.keep(issued), world.near.begin(), world.near.drops
+    world.near.drop()
+    assert world.answer(lookup) is None
+    world.near.renew(world.steady_s[0], drops)  # of a connection that was made before
+    assert world.answer(lookup) is None
+    world.renew()
+    world.keep(issued, since)
+    assert world.answer(lookup) is None
+
+    world.keep(issued)
+    assert world.answer(lookup) is not None
+
+
+def test_nothing_is_kept_while_nobody_follows(world: World) -> None:
+    issued = world.tokens.open_session("ann")
+    world.steady_s[0] += 10
+    since = world.near.begin()
+    world.renew()
+
+    assert world.answer(world.keep(issued, since)) is None
+
+
+def test_what_this_process_writes_is_not_answered_as_it_was(world: World) -> None:
+    issued = world.tokens.open_session("ann")
+    token = world.tokens.issue_token(issued.id, "deed")
+    lookup, since = world.keep(issued), world.near.begin()
+    world.near.keep_token(since, "a look-up key", TokenResult(token.token, issued.session, None))
+    assert world.near.token("a look-up key", PlainKeyring()) == (world.clock.now(), token.token, issued.session)
+    changes = Changes()
+    changes.sessions.append((issued.session, issued.session.ended(world.clock.now(), "logout")))
+    world.near.wrote(changes)
+
+    assert world.answer(lookup) is None
+    assert world.near.token("a look-up key", PlainKeyring()) is None
+
+
+def test_a_token_is_no_session_and_a_session_no_token(world: World) -> None:
+    issued = world.tokens.open_session("ann")
+    token = world.tokens.issue_token(issued.id, "deed")
+    world.near.keep_token(world.near.begin(), "one", TokenResult(token.token, issued.session, None))
+    world.near.keep_session(world.near.begin(), "other", SessionResult(issued.session, None))
+
+    assert world.answer("one") is None
+    assert world.near.token("other", PlainKeyring()) is None
+
+
+@pytest.mark.parametrize("secret", ["", "x" * 1_000_000, "\ud800", "ä"])
+def test_a_string_that_can_be_no_secret_is_not_looked_up(world: World, secret: str) -> None:
+    keyring = PepperKeyring(bytes(32))
+
+    assert world.near.session(secret, keyring) is None
+    assert world.near.token(secret, keyring) is None
+
+
+def test_what_is_kept_is_bounded(world: World) -> None:
+    issued = world.tokens.open_session("ann")
+    found = SessionResult(issued.session, None)
+    for number in range(3 * KEPT_MAX):
+        world.near.keep_session(world.near.begin(), str(number), found)
+
+    assert sum(world.answer(str(number)) is not None for number in range(3 * KEPT_MAX)) <= 2 * KEPT_MAX
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "bound_s"),
+    [
+        (None, {}, 0.0),
+        (None, {NEAR_CACHE_VARIABLE: "2.5"}, 2.5),
+        (0, {NEAR_CACHE_VARIABLE: "2.5"}, 0.0),
+        (1, {}, 1.0),
+        (timedelta(milliseconds=500), {}, 0.5),
+    ],
+)
+def test_the_bound_is_what_is_given_else_what_the_environment_says(
+    given: Any, environment: dict[str, str], bound_s: float
+) -> None:
+    assert bound_of(given, environment) == bound_s
+
+
+@pytest.mark.parametrize("given", [-1, 0.1, 61, float("nan"), float("inf")])
+def test_a_bound_that_cannot_be_kept_is_refused(given: float) -> None:
+    with pytest.raises(InvalidInput, match=r"near_cache is a number of seconds from 0\.2 to 60"):
+        bound_of(given, {})
+    with pytest.raises(InvalidInput, match=NEAR_CACHE_VARIABLE):
+        bound_of(None, {NEAR_CACHE_VARIABLE: str(given)})
+
+
+@pytest.mark.parametrize("given", ["2", True, [2]])
+def test_a_bound_of_another_type_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="near_cache is a number"):
+        bound_of(given, {})
