@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import valkey
 
 from session_tokens import SessionTokens, StoreError, StoreUnavailable
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
@@ -18,6 +19,7 @@ from tests.helpers.servers.certificates import Authority
 from tests.helpers.servers.failover import command
 from tests.helpers.servers.ports import free_port
 from tests.helpers.servers.valkey import ValkeyServer
+from tests.helpers.waiting import wait_until
 
 Start = Callable[..., ValkeyServer]
 PEPPER = bytes(range(32))
@@ -134,3 +136,43 @@ async def test_the_port_of_a_sentinel_is_told_to_be_one(tmp_path: Path, private_
 
     assert kind is StoreError
     assert "Sentinel" in said and "give the" in said and "primary" in said
+
+
+# --- several servers, over TLS ---
+
+
+def works(url: str) -> bool:
+    """Whether a store opens at a URL and answers."""
+    with SessionTokens(open_valkey_blocking(url, pepper=PEPPER)) as tokens:
+        issued = tokens.open_session("alice")
+        return tokens.verify_session(issued.secret) == issued.session
+
+
+@pytest.mark.needs_redis
+def test_sentinels_and_nodes_speak_tls_like_the_server(tmp_path: Path) -> None:
+    authority, ports = Authority(tmp_path, "authority"), (free_port(), free_port(), free_port())
+    own, (server, sentinel, node) = authority.issue("127.0.0.1"), ports
+    tls = {
+        "tls-cert-file": own.certificate, "tls-key-file": own.key, "tls-ca-cert-file": authority.certificate,
+        "tls-auth-clients": "no", "tls-replication": "yes", "tls-cluster": "yes", "port": "0",
+    }  # fmt: skip
+    words = [word for name, value in tls.items() for word in (f"--{name}", str(value))]
+    lines = [*(f"{name} {value}" for name, value in tls.items()), f"tls-port {sentinel}"]
+    settings = tmp_path / "sentinel.conf"
+    settings.write_text("\n".join([*lines, f"sentinel monitor main 127.0.0.1 {server} 1", ""]))
+    trusting = f"?timeout=5&ssl_ca_certs={authority.certificate}"
+    with (
+        running(tmp_path, server, *words, "--tls-port", str(server), "--save", ""),
+        running(tmp_path, sentinel, str(settings), "--sentinel"),
+    ):
+        assert works(f"valkeys+sentinel://127.0.0.1:{sentinel}/main{trusting}")
+        with pytest.raises(StoreUnavailable, match="no Sentinel tells where the primary is"):
+            works(f"valkey+sentinel://127.0.0.1:{sentinel}/main")
+    cluster = ["--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--tls-port", str(node), "--save", ""]
+    with (
+        running(tmp_path, node, *words, *cluster),
+        valkey.Valkey(port=node, ssl=True, ssl_ca_certs=str(authority.certificate)) as client,
+    ):
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16_383)
+        wait_until(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
+        assert works(f"valkeys+cluster://127.0.0.1:{node}{trusting}")
