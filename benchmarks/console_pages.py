@@ -48,7 +48,8 @@ class Desk:
         For each of these there is an unassigned token too, every other one is on offer, and a tenth as many owners are
         disabled.
         """
-        tokens = await AsyncSessionTokens.open(f"sqlite:///{folder}/{count}.db", sweep=False, audit=Audit())
+        audit = Audit(folder / f"{count}.anchors")
+        tokens = await AsyncSessionTokens.open(f"sqlite:///{folder}/{count}.db", sweep=False, audit=audit)
         for first in range(0, count, AT_ONCE):
             opened = await asyncio.gather(
                 *(tokens.open_session(f"owner {number}", max_age=86_400) for number in range(first, first + AT_ONCE))

@@ -151,6 +151,8 @@ async def test_what_was_asked_for_is_done_with_the_proof(desk: Desk) -> None:
     )
 
     assert [403, 401, 200, 403] == [each.status_code for each in (asked, again, counting, late)]
+    assert "End the sessions that were chosen" in asked.text
+    assert "End all sessions of ann/of .. the" in owner.text
     assert "Type 3 to end 3 sessions" in counting.text
     assert "Ended 3 sessions." in said
     assert "Ended 1 session of ann/of .. the." in ended

@@ -109,25 +109,25 @@ class Console:
     def _acts(self) -> dict[str, Answer]:
         act = self._act
         of_owners = {
-            "end": act("end_session", acts.end_all, destructive=True),
-            "disable": act("disable_owner", acts.disable, destructive=True),
+            "end": act("end_session", acts.end_all, destructive="End all sessions of"),
+            "disable": act("disable_owner", acts.disable, destructive="Disable"),
             "enable": act("enable_owner", acts.enable),
-            "forget": act("forget_owner", acts.forget, destructive=True),
-            "hand-over": act("hand_over", acts.hand_over, destructive=True),
+            "forget": act("forget_owner", acts.forget, destructive="Forget"),
+            "hand-over": act("hand_over", acts.hand_over, destructive="Hand over all tokens of"),
         }
         return {
             "/enter": self._enter,
             "/leave": act("read_sessions", self.entrance.leave),
-            "/sessions/end": act("end_session", acts.end_many, destructive=True),
-            "/sessions/{id}/end": act("end_session", acts.end_session, destructive=True),
+            "/sessions/end": act("end_session", acts.end_many, destructive="End the sessions that were chosen"),
+            "/sessions/{id}/end": act("end_session", acts.end_session, destructive="End the session"),
             "/sessions/{id}/detach": act("detach_session", acts.detach),
             "/sessions/{id}/attach": act("attach_session", acts.attach),
-            "/tokens/{id}/end": act("destroy_token", acts.end_token, destructive=True),
+            "/tokens/{id}/end": act("destroy_token", acts.end_token, destructive="End the token"),
             "/tokens/{id}/withdraw": act("move_token", acts.withdraw),
             "/tokens/{id}/recall": act("lend_token", acts.recall),
-            "/tokens/{id}/release": act("release_token", acts.release, destructive=True),
+            "/tokens/{id}/release": act("release_token", acts.release, destructive="Put back the token"),
             **{f"{at}/{name}": work for at in ("/owners", "/owners/{owner:path}") for name, work in of_owners.items()},
-            "/keys/{id}/revoke": act("manage_keys", acts.revoke, destructive=True),
+            "/keys/{id}/revoke": act("manage_keys", acts.revoke, destructive="Revoke the key"),
         }
 
     # --- frames ---
@@ -150,7 +150,9 @@ class Console:
 
         return answer
 
-    def _act(self, act: str, work: FormHandler, *, destructive: bool = False) -> Answer:
+    def _act(self, act: str, work: FormHandler, *, destructive: str | None = None) -> Answer:
+        """Return what answers an act; what it does in words, where it ends something and so asks for a recent proof."""
+
         async def answer(request: Request) -> Response:
             source = self.access.source_of(request)
             visitor: Visitor | None = None
@@ -171,7 +173,7 @@ class Console:
         return answer
 
     async def _judged(
-        self, request: Request, visitor: Visitor, act: str, work: FormHandler, *, destructive: bool
+        self, request: Request, visitor: Visitor, act: str, work: FormHandler, *, destructive: str | None
     ) -> tuple[str, Response]:
         """Do what a visitor asks for, if they may; return how that went, and what they are shown."""
         fields = await fields_of(request)
@@ -180,10 +182,10 @@ class Console:
             return telling.CSRF_REFUSED, acts.said(view, 403, "The form is stale; load the page again.")
         if not visitor.may(act):
             return telling.ROLE_REFUSED, acts.said(view, 403, "Your role may not do this.")
-        if destructive and not visitor.is_recent:
+        if destructive is not None and not visitor.is_recent:
             if PROOF not in fields:
-                return telling.PROOF_ASKED, self.entrance.prove_first(view, fields)
-            proven = await self.entrance.proven(view, fields)
+                return telling.PROOF_ASKED, self.entrance.prove_first(view, fields, destructive)
+            proven = await self.entrance.proven(view, fields, destructive)
             response = proven if isinstance(proven, Response) else await self._with_proof(*proven, work, fields)
         else:
             response = await work(view, fields)

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ...errors import SessionTokensError
+from ..addresses import decoded
 from ..callers import Throttle
 from ..crew import Crew
 from . import telling
@@ -139,13 +140,14 @@ class Entrance:
         return response
 
     def prove_first(
-        self, view: View, fields: dict[str, str], *, words: str | None = None, status: int = 403
+        self, view: View, fields: dict[str, str], what: str, *, words: str | None = None, status: int = 403
     ) -> Response:
         """Return the page that asks for the key again, and goes on with the act when it is given.
 
         Args:
             view: of who asks for the act.
             fields: of its form, which are sent once more with the proof.
+            what: what is done then, in words that the id or owner follows.
             words: why it is asked for again.
             status: of the answer.
         """
@@ -157,13 +159,13 @@ class Entrance:
             act_of(request), visitor, kept, h("label", "Secret of your service key", field),
             h("button", "Prove it and go on"), button_link("Do nothing", asked_for(request), quiet=True), class_="act",
         )  # fmt: skip
-        said = h("p", "You entered more than five minutes ago. Prove your key again; what you asked for is done then.")
+        said = h("p", "You entered more than five minutes ago. Prove your key again to go on.")
         wrong = None if words is None else h("p", words, class_="notice bad", role="alert")
-        inside = h("div", h("h1", "Prove your key"), wrong, card("For this act", said, proving))
+        inside = h("div", h("h1", "Prove your key"), wrong, card(f"{what} {_subject_of(view)}".rstrip(), said, proving))
         page = document("Prove your key", inside, look=look_of(request), visitor=visitor, path=request.url.path)
         return HTMLResponse(page, status)
 
-    async def proven(self, view: View, fields: dict[str, str]) -> tuple[View, str] | Response:
+    async def proven(self, view: View, fields: dict[str, str], what: str) -> tuple[View, str] | Response:
         """Take the key that a visitor proves again with an act; return them and their new secret, or why not."""
         proved = await self._access.prove_again(view.visitor, fields.pop(PROOF))
         if proved is not None:
@@ -172,4 +174,10 @@ class Entrance:
         wait_s = self._failures.failed(self._access.source_of(view.request), time.monotonic())
         if wait_s:
             return self._waiting(view.request, wait_s)
-        return self.prove_first(view, fields, words="That is not the secret of your key.", status=401)
+        return self.prove_first(view, fields, what, words="That is not the secret of your key.", status=401)
+
+
+def _subject_of(view: View) -> str:
+    """Return the id or the owner that an act is about, as its address names it."""
+    given = view.request.path_params
+    return given.get("id") or decoded(given.get("owner", "")) or view.request.query_params.get("owner", "")
