@@ -39,7 +39,7 @@ from .pieces import (
 from .view import View
 
 PATH = "/console/owners"
-WHICH = (("", "with living sessions"), ("disabled", "disabled"))
+WHICH = (("", "with sessions"), ("disabled", "disabled"))
 SORTS = (
     ("", "newest first"),
     (OLDEST, "oldest first"),
