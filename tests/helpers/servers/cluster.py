@@ -7,6 +7,7 @@ import functools
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Any
 
@@ -242,9 +243,16 @@ def cluster_of(primaries: int, replicas: Sequence[int], *words: str) -> Iterator
 
 
 @functools.cache
-def shared_cluster() -> Cluster:
-    """Return the one cluster of this process of tests, 3 primaries with a replica each; none of them is to be hurt."""
+def shared_cluster(program: str = "") -> Cluster:
+    """Return the one cluster of this process of tests, 3 primaries with a replica each; none of them is to be hurt.
+
+    Args:
+        program: what its nodes run, if not what all tests do.
+    """
     cluster = Cluster(3, (0, 1, 2), CALM_TIMEOUT_MS)
+    if program:
+        for node in cluster.nodes:
+            node.program = Path(program)
     atexit.register(cluster.remove)
     cluster.start()
     return cluster

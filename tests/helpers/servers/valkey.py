@@ -51,11 +51,15 @@ class ValkeyServer:
 
     Args:
         words: further settings, as on its command line, such as ``--maxmemory-policy allkeys-lru``.
+
+    Attributes:
+        program: what runs; to be set before it starts.
     """
 
     def __init__(self, *words: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="valkey-"))
         self.port = free_port()
+        self.program = program()
         self._words = words
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -80,7 +84,7 @@ class ValkeyServer:
 
     def _command(self) -> list[str]:
         return [
-            str(program()), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
+            str(self.program), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
             "--loglevel", "warning", *self._words,
         ]  # fmt: skip
 

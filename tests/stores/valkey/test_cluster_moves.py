@@ -158,8 +158,13 @@ def is_refused(store: BlockingValkeyStore, command: Callable[[], object]) -> boo
     return False
 
 
+REDIS = pytest.param("/usr/bin/redis-server", marks=pytest.mark.needs_redis, id="redis")
+
+
+@pytest.mark.parametrize("program", ["", REDIS] if PROVING else [""])
 @pytest.mark.parametrize("share", ["none", "the stamp", "half", "all"] if PROVING else ["none", "half"])
-def test_a_slot_that_moves_key_by_key_halves_nothing(cluster: Cluster, namespace: str, slot: int, share: str) -> None:
+def test_a_slot_that_moves_key_by_key_halves_nothing(namespace: str, slot: int, share: str, program: str) -> None:
+    cluster = shared_cluster(program)
     url = f"{cluster.url}?namespace={namespace}"
     with holding_back(url) as (tokens, store):
         for owner in ("alice", "bob"):  # so that they have an entry: else a commit reads first that they have none
@@ -236,6 +241,28 @@ async def test_no_acknowledged_write_is_lost_when_the_primary_of_the_slot_dies(n
         await asyncio.to_thread(wait_until, lambda: cluster.holder(slot) is not survivor)
         assert await store.lost() == []
         await store.close()
+
+
+if PROVING:
+
+    async def test_without_a_replica_that_confirms_writes_are_lost_and_it_is_seen(namespace: str, slot: int) -> None:
+        """What the test above finds nothing of: the replica stands still, and the primary dies meanwhile."""
+        with cluster_of(3, (slot * 3 // SLOTS,)) as cluster:
+            store = await Acknowledged.at(f"{cluster.url}?namespace={namespace}")
+            await store.write(TURNS)
+            holder = await asyncio.to_thread(cluster.holder, slot)
+            await asyncio.to_thread(wait_until, lambda: cluster.is_whole() and cluster.followers(holder))
+            (replica,) = cluster.followers(holder)
+            replica.freeze()
+            holder.say("CLIENT", "KILL", "TYPE", "replica")  # else what was sent is read when it wakes
+            before = len(store.issued)
+            await store.write(2)
+            holder.kill()
+            replica.wake()
+            await asyncio.to_thread(wait_until, lambda: cluster.holder(slot) is replica)
+
+            assert await store.lost() == store.issued[before:]
+            await store.close()
 
 
 def test_a_woken_primary_that_was_replaced_is_not_believed(namespace: str, slot: int) -> None:
