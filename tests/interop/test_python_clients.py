@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.project import ROOT
 from tests.helpers.published import python_with, told_by
 from tests.helpers.running_service import RunningService
 
@@ -154,6 +155,54 @@ def test_the_sdk_alone_takes_the_verifier_too(service: RunningService, tmp_path:
     by_agent = [["ann", ["read"]], {"sub": "agent:1"}, None]
     assert [[[None, ["read"]], None, None, *by_agent], "unavailable"] == [json.loads(lines[-3]), lines[-2]]
     assert ["app", "app", None, []] == json.loads(lines[-1])[1:]
+
+
+# What the page says, word by word: its server and its agent, after its user, on one store.
+DELEGATING = """
+import asyncio, json, re, socket, sys, threading, time
+import httpx2, uvicorn
+
+page, folder = sys.argv[1:]
+blocks = re.findall(r"```(python|py)\\n(.*?)```", open(page).read(), re.S)
+lending, recalling = (text for kind, text in blocks if kind == "python")
+serving, asking = (text for kind, text in blocks if kind == "py")
+names = {}
+for text in (lending, serving.replace('host="mail.example"', 'host="127.0.0.1"'), asking):
+    exec(text.replace("sqlite:///agents.db", f"sqlite:///{folder}/agents.db"), names)
+listener = socket.create_server(("127.0.0.1", 0))
+address = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+server = uvicorn.Server(uvicorn.Config(names["app"], log_level="error"))
+threading.Thread(target=lambda: server.run(sockets=[listener]), daemon=True).start()
+until = time.monotonic() + 60
+while not server.started:
+    assert time.monotonic() < until
+    time.sleep(0.01)
+
+def asked(secret):
+    return asyncio.run(names["ask"](address, secret))
+
+def status(secret):
+    headers = {"Authorization": "Bearer " + secret, "Accept": "application/json, text/event-stream"}
+    return httpx2.post(address, headers=headers, json={}).status_code
+
+st, mailbox = names["st"], names["mailbox"]
+small = st.issue_token(names["alice"].id, scope="mail.send", audience="https://mail.example")
+other = st.issue_token(names["alice"].id, scope="mail.read", audience="https://other.example")
+told = [asked(names["loan"].secret), asked(mailbox.secret), status(small.secret), status(other.secret)]
+st.recall_token(mailbox.id)
+told.append(status(names["loan"].secret))
+exec(recalling, names)
+told.append(status(names["again"].secret))
+print(json.dumps(told))
+server.should_exit = True
+"""
+
+
+def test_the_page_about_agents_works_word_by_word(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "how-to" / "delegate-to-an-agent.md"
+    told = json.loads(told_by(python_with("mcp==2.3.0"), DELEGATING, str(page), str(tmp_path)).splitlines()[-1])
+
+    assert [{"user": "alice", "agent": "agent:summary"}, {"user": "alice", "agent": None}, 403, 401, 401, 401] == told
 
 
 AUTHLIB = """
