@@ -293,7 +293,11 @@ def test_nor_is_one_on_valkey(valkey_url: str, key_file: Path) -> None:
         opened(valkey_url)
 
 
-@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize(
+    ("url", "sealed"),
+    [("sqlite", True), ("sqlite", False), ("valkey", True), ("postgres", True), ("mariadb", False)],
+    indirect=["url"],
+)
 def test_a_store_whose_keys_were_taken_away_is_not_taken_for_a_new_one(url: str, key_file: Path, sealed: bool) -> None:
     """Else it would be one in clear from then on, of which nothing that was sealed could be read."""
     with opened(url, sealed) as tokens:
