@@ -10,7 +10,15 @@ import pytest
 
 from session_tokens import InvalidInput, Issued, SessionTokens
 from session_tokens.contract.changes import Changes
-from session_tokens.contract.near_cache import KEPT_MAX, MARGIN_S, NEAR_CACHE_VARIABLE, RECENT_MAX, NearCache, bound_of
+from session_tokens.contract.near_cache import (
+    KEPT_MAX,
+    MARGIN_S,
+    NEAR_CACHE_VARIABLE,
+    RECENT_MAX,
+    NearCache,
+    Reading,
+    bound_of,
+)
 from session_tokens.contract.queries import SessionResult, TokenResult
 from session_tokens.crypto.minting import PepperKeyring, PlainKeyring
 from session_tokens.records import OwnerEntry, Session
@@ -37,7 +45,7 @@ class World:
         kept = self.near.session(lookup, PlainKeyring())
         return None if kept is None else kept[2]
 
-    def keep(self, issued: Issued, since: int | None = None, entry: OwnerEntry | None = None) -> str:
+    def keep(self, issued: Issued, since: Reading | None = None, entry: OwnerEntry | None = None) -> str:
         """Keep a session as if it had just been verified; return its look-up key."""
         lookup = issued.session.lookup
         assert lookup is not None
@@ -49,7 +57,7 @@ class World:
 @pytest.fixture
 def world(clock: ManualClock) -> World:
     steady_s = [1000.0]
-    near = NearCache(NAMES, clock.now, BOUND_S, lambda: steady_s[0])
+    near = NearCache(NAMES, clock.now, BOUND_S, monotonic_s=lambda: steady_s[0])
     made = World(near, clock, SessionTokens.open("memory://", clock=clock, sweep=False), steady_s)
     made.renew()
     return made
@@ -72,6 +80,23 @@ def test_a_lease_counts_from_when_it_was_asked_for(world: World) -> None:
     lookup, asked_s = world.keep(world.tokens.open_session("ann")), world.steady_s[0]
     world.steady_s[0] += 10
     world.near.renew(asked_s, world.near.drops)
+
+    assert world.answer(lookup) is None
+
+
+def test_where_nobody_tells_of_changes_an_answer_is_kept_from_when_it_was_asked_for(world: World) -> None:
+    world.near = NearCache(NAMES, world.clock.now, BOUND_S, is_followed=False, monotonic_s=lambda: world.steady_s[0])
+    issued = world.tokens.open_session("ann")
+    reading = world.near.begin()
+    world.steady_s[0] += 1
+    lookup = world.keep(issued, reading)
+    world.steady_s[0] += BOUND_S - MARGIN_S - 1.001
+    assert world.answer(lookup) is not None
+    world.steady_s[0] += 0.002
+    assert world.answer(lookup) is None
+    world.keep(issued)
+    assert world.answer(lookup) is not None
+    world.near.drop()
 
     assert world.answer(lookup) is None
 

@@ -10,6 +10,8 @@ and says two things here:
   be answered until ``lease_s`` after that instant of asking. No clock is compared but this process's own steady one, so
   a store that is frozen, cut off or gone is not trusted for longer, whatever it says late.
 
+Of a store whose changes nobody tells, what was verified is answered for ``lease_s`` after it was asked for.
+
 So an answer is at most ``bound_s`` older than a change that was acknowledged to whoever made it. Of that the lease is
 all but ``MARGIN_S``, which the verification itself may take between looking at the lease and being answered.
 
@@ -47,7 +49,7 @@ MARGIN_S: Final = 0.05
 BOUND_S_MIN: Final = 0.2
 BOUND_S_MAX: Final = 60.0
 NOT_KEPT: Final = -1
-"""What ``begin`` returns where what is read now will not be kept."""
+_NEVER_S: Final = float("inf")
 
 
 class _Part:
@@ -66,6 +68,19 @@ class _Part:
 class _Kept(NamedTuple):
     found: Any
     parts: Sequence[_Part]
+    until_s: float
+
+
+class Reading(NamedTuple):
+    """A reading that begins.
+
+    Attributes:
+        since: how many changes had been told of; ``NOT_KEPT`` where it will not be kept.
+        until_s: until when its answer may be kept, on the steady clock.
+    """
+
+    since: int
+    until_s: float
 
 
 _of_this_process: WeakSet[NearCache] = WeakSet()
@@ -119,6 +134,7 @@ class NearCache:
         names: of the parts.
         now: the store's time as well as it is known, in milliseconds.
         bound_s: seconds that an answer may be older than an acknowledged change.
+        is_followed: whether somebody tells what changes in the store.
         monotonic_s: seconds on a clock that never goes back.
 
     Attributes:
@@ -132,6 +148,8 @@ class NearCache:
         names: PartNames,
         now: Callable[[], int],
         bound_s: float,
+        *,
+        is_followed: bool = True,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.names = names
@@ -143,7 +161,8 @@ class NearCache:
         self._sessions: GenerationalCache[str, _Kept] = GenerationalCache(KEPT_MAX)
         self._tokens: GenerationalCache[str, _Kept] = GenerationalCache(KEPT_MAX)
         self._parts: WeakValueDictionary[Any, _Part] = WeakValueDictionary()
-        self._lease_until_s = float("-inf")
+        self._is_followed = is_followed
+        self._lease_until_s = -_NEVER_S if is_followed else _NEVER_S
         self._serial = self._forgotten = 0
         self._recent: dict[Any, int] = {}
         _of_this_process.add(self)
@@ -184,41 +203,45 @@ class NearCache:
 
     def _holds(self, kept: _Kept) -> bool:
         """Whether nothing of it has changed, as far as can be known now."""
-        if self._monotonic_s() >= self._lease_until_s:
+        now_s = self._monotonic_s()
+        if now_s >= self._lease_until_s or now_s >= kept.until_s:
             return False
         for part in kept.parts:  # noqa: SIM110  # all() would take as long as everything else here
             if part.has_changed:
                 return False
         return True
 
-    def begin(self) -> int:
+    def begin(self) -> Reading:
         """Return what ``keep_…`` is given once what is asked for now is answered."""
-        return self._serial if self._monotonic_s() < self._lease_until_s else NOT_KEPT
+        now_s = self._monotonic_s()
+        if not self._is_followed:
+            return Reading(self._serial, now_s + self.lease_s)
+        return Reading(self._serial if now_s < self._lease_until_s else NOT_KEPT, _NEVER_S)
 
-    def keep_session(self, since: int, lookup: str, found: SessionResult) -> None:
+    def keep_session(self, reading: Reading, lookup: str, found: SessionResult) -> None:
         """Keep what a look-up key led to, if it is a session and nothing of it has changed since."""
         session, names = found.session, self.names
-        if since == NOT_KEPT or session is None or session.former_of is not None:
+        if reading.since == NOT_KEPT or session is None or session.former_of is not None:
             return
         parts = (names.session(session.id), names.entry(session.owner))
-        self._keep(self._sessions, since, lookup, found, parts)
+        self._keep(self._sessions, reading, lookup, found, parts)
 
-    def keep_token(self, since: int, lookup: str, found: TokenResult) -> None:
+    def keep_token(self, reading: Reading, lookup: str, found: TokenResult) -> None:
         """Keep what a look-up key led to, if it is a token and no loan; as ``keep_session``."""
         token, names = found.token, self.names
-        if since == NOT_KEPT or token is None or token.is_loan:
+        if reading.since == NOT_KEPT or token is None or token.is_loan:
             return
         parts = [names.token(token.id)]
         for session in (found.session, found.heir):
             if session is not None:
                 parts += (names.session(session.id), names.entry(session.owner))
-        self._keep(self._tokens, since, lookup, found.followed(), parts)
+        self._keep(self._tokens, reading, lookup, found.followed(), parts)
 
     def _keep(
-        self, kept: GenerationalCache[str, _Kept], since: int, lookup: str, found: Any, names: Sequence[Any]
+        self, kept: GenerationalCache[str, _Kept], reading: Reading, lookup: str, found: Any, names: Sequence[Any]
     ) -> None:
         with self._lock:
-            if since < self._forgotten or any(self._recent.get(name, 0) > since for name in names):
+            if reading.since < self._forgotten or any(self._recent.get(name, 0) > reading.since for name in names):
                 return
             parts = []
             for name in names:
@@ -226,7 +249,7 @@ class NearCache:
                 if part is None:
                     part = self._parts[name] = _Part()
                 parts.append(part)
-            kept.keep(lookup, _Kept(found, parts))
+            kept.keep(lookup, _Kept(found, parts, reading.until_s))
 
     def changed(self, names: Iterable[Any]) -> None:
         """Answer nothing any more that rests on these parts, nor what is being read of them."""
@@ -263,7 +286,8 @@ class NearCache:
     def drop(self) -> None:
         """Forget everything, and what is being read too."""
         with self._lock:
-            self._lease_until_s = float("-inf")
+            if self._is_followed:
+                self._lease_until_s = -_NEVER_S
             self._serial += 1
             self._forgotten = self._serial
             self._recent.clear()

@@ -10,16 +10,18 @@ from ...contract.batch import Batch
 from ...contract.coalescing import CoalescingStore
 from ...contract.conflict_queue import ConflictQueue
 from ...contract.event_log import LogRead
+from ...contract.near_cache import NearCache
 from ...contract.optimistic import Commit
-from ...contract.queries import DueRecord, Query
-from ...errors import InvalidInput
+from ...contract.queries import DueRecord, Query, SessionResult, TokenResult
 from ...events import Event, Listeners, Place
+from ...records import OwnerEntry, Session, Token
 from .backend import Backend
 from .copying import Dump
 from .findings import Finding, Progress
 from .pepper_records import Mark
 from .pools import AsyncPool, Exchange
 from .retry import Retrying, RetryPolicy
+from .seen_parts import NAMES
 
 SCRIPT_TIMEOUT_S: Final = 30.0
 """For each step of an opening; connecting has the store's time-out."""
@@ -52,12 +54,26 @@ class AsyncServerStore(CoalescingStore):
         self._pool = AsyncPool(backend.links) if pool is None else pool
 
     def begin_near_cache(self, bound_s: float) -> None:
-        """Refuse: nobody follows what changes in this store.
+        """Keep what verifications find, each for as long as the bound allows; nobody tells what changes elsewhere."""
+        self.near_cache = NearCache(NAMES, self.clock.now, bound_s, is_followed=False)
 
-        Raises:
-            InvalidInput: always.
-        """
-        raise InvalidInput(f"a store in {self.backend.links.server} has no near cache; leave near_cache out")
+    async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
+        """Return now and the session of a secret with its owner's entry."""
+        near = self.near_cache
+        reading = None if near is None else near.begin()
+        now, session, entry = await super().find_session(lookups)
+        if near is not None and reading is not None:
+            near.keep_session(reading, lookups[0], SessionResult(session, entry))
+        return now, session, entry
+
+    async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
+        """Return now and the token of a secret with its session and that owner's entry."""
+        near = self.near_cache
+        reading = None if near is None else near.begin()
+        now, token, session, entry = await super().find_token(lookups)
+        if near is not None and reading is not None:
+            near.keep_token(reading, lookups[0], TokenResult(token, session, entry))
+        return now, token, session, entry
 
     async def read_batch(self, queries: Sequence[Query]) -> Batch:
         """Return the results of distinct queries as of one instant."""

@@ -45,18 +45,26 @@ class PostgresStore(AsyncServerStore):
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        near = self.near_cache
+        reading = None if near is None else near.begin()
         try:
             now, found = await self._find("session_lookup", lookups)
         except UNREADABLE:
             return await super().find_session(lookups)
+        if near is not None and reading is not None:
+            near.keep_session(reading, lookups[0], found)
         return (now, *found)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
+        near = self.near_cache
+        reading = None if near is None else near.begin()
         try:
             now, found = await self._find("token_lookup", lookups)
         except UNREADABLE:
             return await super().find_token(lookups)
+        if near is not None and reading is not None:
+            near.keep_token(reading, lookups[0], found)
         return (now, *found.followed())
 
     async def _find(self, what: str, lookups: Sequence[str]) -> tuple[int, Any]:

@@ -46,18 +46,26 @@ class BlockingPostgresStore(ServerStore):
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
+        near = self.near_cache
+        reading = None if near is None else near.begin()
         try:
             now, found = self._find("session_lookup", lookups)
         except UNREADABLE:
             return super().find_session_now(lookups)
+        if near is not None and reading is not None:
+            near.keep_session(reading, lookups[0], found)
         return (now, *found)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
+        near = self.near_cache
+        reading = None if near is None else near.begin()
         try:
             now, found = self._find("token_lookup", lookups)
         except UNREADABLE:
             return super().find_token_now(lookups)
+        if near is not None and reading is not None:
+            near.keep_token(reading, lookups[0], found)
         return (now, *found.followed())
 
     def _find(self, what: str, lookups: Sequence[str]) -> tuple[int, Any]:

@@ -13,7 +13,7 @@ from ...contract.coalesce import SHARE_FROM, Coalescer
 from ...contract.coalescing import CoalescingStore
 from ...contract.drive import drive
 from ...contract.event_log import LogRead
-from ...contract.near_cache import NOT_KEPT, NearCache
+from ...contract.near_cache import NearCache
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Get, Query, Snapshot, is_lost
 from ...crypto.minting import PepperKeyring
@@ -120,7 +120,7 @@ class ValkeyStore(CoalescingStore):
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         near = self.near_cache
-        since = NOT_KEPT if near is None else near.begin()
+        reading = None if near is None else near.begin()
         path = self._paths.of_one("S:", lookups)
         seen = None
         if path is not None:  # as ``look``, on the way of every verification
@@ -128,15 +128,15 @@ class ValkeyStore(CoalescingStore):
         if seen is None:
             seen = await self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
-            if near is not None:
-                near.keep_session(since, lookups[0], seen[1].value)
+            if near is not None and reading is not None:
+                near.keep_session(reading, lookups[0], seen[1].value)
             return (seen[0], *seen[1].value)
         return await super().find_session(lookups)
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         near = self.near_cache
-        since = NOT_KEPT if near is None else near.begin()
+        reading = None if near is None else near.begin()
         path = self._paths.of_one("T:", lookups)
         seen = None
         if path is not None:
@@ -144,8 +144,8 @@ class ValkeyStore(CoalescingStore):
         if seen is None:
             seen = await self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
-            if near is not None:
-                near.keep_token(since, lookups[0], seen[1].value)
+            if near is not None and reading is not None:
+                near.keep_token(reading, lookups[0], seen[1].value)
             token, session, entry, heir = seen[1].value
             if heir is None:
                 return seen[0], token, session, entry

@@ -11,7 +11,7 @@ from ...contract.batch import Batch, Direct
 from ...contract.direct import DirectStore
 from ...contract.drive import drive_now
 from ...contract.event_log import LogRead
-from ...contract.near_cache import NOT_KEPT, NearCache
+from ...contract.near_cache import NearCache
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Get, Query, Snapshot, is_lost
 from ...crypto.minting import PepperKeyring
@@ -118,7 +118,7 @@ class BlockingValkeyStore(DirectStore):
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         near = self.near_cache
-        since = NOT_KEPT if near is None else near.begin()
+        reading = None if near is None else near.begin()
         path = self._paths.of_one("S:", lookups)
         seen = None
         if path is not None:  # as ``look``, on the way of every verification
@@ -126,15 +126,15 @@ class BlockingValkeyStore(DirectStore):
         if seen is None:
             seen = self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
-            if near is not None:
-                near.keep_session(since, lookups[0], seen[1].value)
+            if near is not None and reading is not None:
+                near.keep_session(reading, lookups[0], seen[1].value)
             return (seen[0], *seen[1].value)
         return super().find_session_now(lookups)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         near = self.near_cache
-        since = NOT_KEPT if near is None else near.begin()
+        reading = None if near is None else near.begin()
         path = self._paths.of_one("T:", lookups)
         seen = None
         if path is not None:
@@ -142,8 +142,8 @@ class BlockingValkeyStore(DirectStore):
         if seen is None:
             seen = self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
-            if near is not None:
-                near.keep_token(since, lookups[0], seen[1].value)
+            if near is not None and reading is not None:
+                near.keep_token(reading, lookups[0], seen[1].value)
             token, session, entry, heir = seen[1].value
             if heir is None:
                 return seen[0], token, session, entry
