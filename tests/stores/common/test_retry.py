@@ -13,6 +13,7 @@ from session_tokens.stores.common.retry import (
     CircuitBreaker,
     Declined,
     NotExecuted,
+    OnTheMove,
     Retrying,
     RetryPolicy,
     pause_before_s,
@@ -68,6 +69,20 @@ def test_a_commit_that_was_certainly_not_carried_out_is_sent_again() -> None:
 
     assert answer == "answer"
     assert len(calls) == 2
+
+
+def test_what_is_on_the_move_is_asked_for_until_it_is_there_or_the_time_is_over() -> None:
+    """It is no failure of the server before that, however often it is asked."""
+    calls: list[float] = []
+    retrying = Retrying(RetryPolicy(timeout_s=60))
+    answer = retrying.ask_now(failing(9, OnTheMove, calls), idempotent=False)
+
+    assert (answer, len(calls), retrying.breaker.failures) == ("answer", 10, 0)
+
+    hurried = Retrying(RetryPolicy(timeout_s=0.1))
+    with pytest.raises(OnTheMove):
+        hurried.ask_now(failing(10_000, OnTheMove, calls), idempotent=False)
+    assert hurried.breaker.failures == 1
 
 
 async def test_async_calls_follow_the_same_policy() -> None:

@@ -227,16 +227,18 @@ class AsyncConnections(Connections):
 
     async def _connection(self, timeout_s: float) -> tuple[_AsyncConnection, str]:
         connection: _AsyncConnection
-        if time.monotonic() > self._primary.ask_at_s:
+        now_s = time.monotonic()
+        if now_s > self._primary.ask_at_s:
             await self._ask_whether_it_moved(timeout_s)
         while self._idle:
             try:
                 connection, run, since_s = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            silent_s = time.monotonic() - since_s
-            if silent_s < LOOK_AFTER_S or await _is_usable(connection):
-                if silent_s > self._primary.trusted_s:
+            if now_s - since_s < LOOK_AFTER_S:
+                return connection, run
+            if await _is_usable(connection):
+                if now_s - since_s > self._primary.trusted_s:
                     await self._greet_again(connection)
                 return connection, run
         self._at = await drive(self._primary.locating(), partial(self._ask_another, timeout_s))

@@ -227,16 +227,18 @@ class BlockingConnections(Connections):
 
     def _connection(self, timeout_s: float) -> tuple[_BlockingConnection, str]:
         connection: _BlockingConnection
-        if time.monotonic() > self._primary.ask_at_s:
+        now_s = time.monotonic()
+        if now_s > self._primary.ask_at_s:
             self._ask_whether_it_moved(timeout_s)
         while self._idle:
             try:
                 connection, run, since_s = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            silent_s = time.monotonic() - since_s
-            if silent_s < LOOK_AFTER_S or _is_usable(connection):
-                if silent_s > self._primary.trusted_s:
+            if now_s - since_s < LOOK_AFTER_S:
+                return connection, run
+            if _is_usable(connection):
+                if now_s - since_s > self._primary.trusted_s:
                     self._greet_again(connection)
                 return connection, run
         self._at = drive_now(self._primary.locating(), partial(self._ask_another, timeout_s))
