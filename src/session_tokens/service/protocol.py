@@ -212,11 +212,11 @@ class StrictHTTP(asyncio.Protocol):
                 self._cycle.keep_alive = False
                 self._cycle.lost()  # an answer that would never end by itself ends
 
-    def may_ask_within(self, wait_s: float) -> bool:
-        """Whether a request is under way, or had an answer so short ago that the next one may come."""
+    def may_ask_within(self, wait_s: float | None) -> bool:
+        """Whether a request is under way, or had an answer so short ago that the next one may come; ``None``: ever."""
         if self._closing:
             return False
-        if self._cycle is not None or self._buffer or self._head is not None:
+        if wait_s is None or self._cycle is not None or self._buffer or self._head is not None:
             return True
         asked_s = max(self._place.since_s, self._deadline_s - self.idle_timeout_s)
         return self._loop.time() < asked_s + wait_s

@@ -26,7 +26,7 @@ log = logging.getLogger("session_tokens.service")
 STOP_S: Final = 0.25
 """For how long a connection that had an answer just now may ask once more when the service stops."""
 LEAVE_S: Final = 10.0
-"""The same where another process has taken this one's place."""
+"""For how long every connection may, where another process has taken this one's place."""
 LOOK_S: Final = 0.01
 
 
@@ -73,8 +73,7 @@ class Server(uvicorn.Server):
         self._watched: asyncio.TimerHandle | None = None
         self._doors: list[Door] = []
         self._tell = started
-        self._takes_rest = True
-        self._last_request_s = STOP_S
+        self._is_leaving = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; a second Ctrl-C does not wait for requests under way.
@@ -86,8 +85,7 @@ class Server(uvicorn.Server):
 
     def leave(self) -> None:
         """Stop, as slowly as clients ask: another process accepts from the same sockets by now."""
-        self._last_request_s = LEAVE_S
-        self._takes_rest = False
+        self._is_leaving = True
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -149,7 +147,7 @@ class Server(uvicorn.Server):
         """Accept no more, then finish what is under way; who asks again at once is answered once more."""
         self._manager.is_stopping()
         for door in self._doors:
-            door.close(takes_rest=self._takes_rest)
+            door.close(takes_rest=not self._is_leaving)
         await self._answer_last()
         for door in self._doors:
             door.end_handshakes()
@@ -163,13 +161,14 @@ class Server(uvicorn.Server):
         A connection that closes while a request is on its way to it loses that request.
         """
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + self._last_request_s
+        until_s = loop.time() + (LEAVE_S if self._is_leaving else STOP_S)
+        within_s = None if self._is_leaving else STOP_S
         await asyncio.sleep(0)  # what was accepted just now is read from its next turn on
         while not self.force_exit:
             connections = list(cast("set[StrictHTTP]", self.server_state.connections))
             for connection in connections:
                 connection.take_last()
-            if loop.time() >= until_s or not any(one.may_ask_within(self._last_request_s) for one in connections):
+            if loop.time() >= until_s or not any(one.may_ask_within(within_s) for one in connections):
                 return
             await asyncio.sleep(LOOK_S)
 

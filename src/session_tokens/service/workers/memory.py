@@ -99,13 +99,17 @@ class SharedLoad:
         self._slots = range(0, slots * 4, 4)
 
     def begin(self) -> None:
-        """Say that there is a worker, which carries nothing yet."""
-        self._numbers[self._at + 1] = self._numbers[self._at + 2] = 0.0
+        """Say that there is a worker that takes connections."""
         self._numbers[self._at] = 1.0
 
     def end(self) -> None:
-        """Say that there is none, or that it takes nothing more."""
+        """Say that it takes nothing more."""
         self._numbers[self._at] = 0.0
+
+    def clear(self) -> None:
+        """Say that there is no worker; of one that died, what it carried stands here still."""
+        self.end()
+        self._numbers[self._at + 1] = self._numbers[self._at + 2] = 0.0
 
     @property
     def connections(self) -> int:

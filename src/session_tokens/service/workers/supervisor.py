@@ -62,7 +62,7 @@ class Supervisor:
         self._gone: Counts = []
         self._died = 0
         self._stops = asyncio.Event()
-        self._reloading: asyncio.Task[None] | None = None
+        self._reloads = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> int:
@@ -101,9 +101,10 @@ class Supervisor:
             worker.signal(signal.SIGTERM if is_first else which)
 
     def _asked_to_reload(self) -> None:
-        if self._reloading is None and self._seats and not self._stops.is_set():
-            self._reloading = self._task(self._reload())
-            self._reloading.add_done_callback(lambda _: setattr(self, "_reloading", None))
+        if self._seats:
+            self._reloads += 1
+            if self._reloads == 1:
+                self._task(self._reload_as_asked())
 
     def _live_on(self) -> None:
         """Send signs of life to the service manager while the loop turns, if it wants them."""
@@ -166,7 +167,7 @@ class Supervisor:
         """Wait for the end of a worker; start another one in its place if nobody asked it to go."""
         code = await worker.ends()
         self._all.discard(worker)
-        self._handed.memory.load(worker.slot).end()
+        self._handed.memory.load(worker.slot).clear()
         self._slots.append(worker.slot)
         self._gone = without_gauges(added_up([self._gone, worker.counts or []]))
         worker.counts = None
@@ -204,6 +205,13 @@ class Supervisor:
                 return await self._stops.wait()
         except TimeoutError:
             return False
+
+    async def _reload_as_asked(self) -> None:
+        """Reload, and once more if that was asked for meanwhile: what was read may be old by then."""
+        while self._reloads and not self._stops.is_set():
+            self._reloads = 1
+            await self._reload()
+            self._reloads -= 1
 
     async def _reload(self) -> None:
         """Put new workers into the places of all; the old ones stay if one does not come up."""
