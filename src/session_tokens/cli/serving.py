@@ -22,16 +22,13 @@ WORKER = (sys.executable, "-P", "-m", "session_tokens.cli.serving")
 
 def serve(options: Namespace) -> int:
     """Serve HTTP until the process is stopped."""
-    _service("serve")
     if options.audit_anchor is not None and not options.audit:
         raise UsageError("--audit-anchor goes with --audit")
     if options.trusted_proxy and not options.behind_proxy:
         raise UsageError("--trusted-proxy goes with --behind-proxy")
     if options.workers == 1:
         return _serve_alone(options, None)
-    from ..service.workers.serving import serve_by_workers
-
-    return serve_by_workers(
+    code: int = _service("workers.serving").serve_by_workers(
         store_url(options),
         options.workers,
         WORKER,
@@ -44,6 +41,7 @@ def serve(options: Namespace) -> int:
         tls_key=options.tls_key,
         behind_proxy=options.behind_proxy,
     )
+    return code
 
 
 def _serve_alone(options: Namespace, member: Member | None) -> int:
