@@ -19,6 +19,7 @@ from session_tokens.testing.checks.listings import ListingChecks
 from session_tokens.testing.checks.log_in import LogInChecks
 from session_tokens.testing.checks.passing import PassingChecks
 from session_tokens.testing.checks.races import RaceChecks
+from session_tokens.testing.checks.rotation import RotationChecks
 from session_tokens.testing.checks.sessions import SessionChecks
 from session_tokens.testing.checks.tokens import TokenChecks
 from session_tokens.testing.harness import checks_of
@@ -26,7 +27,7 @@ from tests.helpers.conformance import ByUrl
 
 ADDRESS = "http://localhost"
 SUITES: tuple[type, ...] = (
-    SessionChecks, TokenChecks, PassingChecks, LogInChecks, ListingChecks, RaceChecks,
+    SessionChecks, TokenChecks, PassingChecks, LogInChecks, RotationChecks, ListingChecks, RaceChecks,
 )  # fmt: skip
 """The checks of what the API does; the others look into a store."""
 

@@ -33,7 +33,9 @@ def db() -> PlainDB:
     return db
 
 
-@pytest.fixture(params=["memory", "sqlite", "valkey", "postgres"])
+@pytest.fixture(
+    params=["memory", "sqlite", "valkey", "postgres", pytest.param("mariadb", marks=pytest.mark.needs_mariadb)]
+)
 def again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens tables on one store, as another process would; in memory they are others."""
     kind, made = str(request.param), list[TokenTables]()
