@@ -41,6 +41,7 @@ def test_one_order_explains_what_eight_processes_saw(server: Field, seed: int, t
 
 if PROVING:
 
+    @pytest.mark.server
     def test_one_order_explains_what_processes_saw_while_their_slot_moved(tmp_path: Path) -> None:
         cluster = shared_cluster()
         mover = Mover(cluster, slot_of_namespace("moving"), MOVES)
