@@ -264,7 +264,7 @@ def running_server(primary: PostgresServer | None = None) -> Iterator[PostgresSe
         server.start()
         yield server
     finally:
-        server.stop()
+        server.stop(signal.SIGQUIT)  # nothing of it is kept, and an orderly end writes everything to disk first
         shutil.rmtree(above, ignore_errors=True)
 
 
