@@ -15,6 +15,8 @@ from session_tokens.stores.valkey.primaries import Question, WatchedPrimary
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from tests.helpers.acknowledged import Acknowledged
 from tests.helpers.effort import PROVING, times
+from tests.helpers.near_caches import answers_near
+from tests.helpers.servers.failover import command
 from tests.helpers.servers.ports import free_port
 from tests.helpers.servers.sentinels import DOWN_AFTER_MS, NAME, Sentinel, watched
 from tests.helpers.servers.valkey import ValkeyServer
@@ -68,6 +70,20 @@ def test_a_woken_primary_that_was_replaced_is_not_believed(private_valkey: Start
             old.signal(SIGCONT)
 
         assert eventually(lambda: idle.verify_session(issued.secret)) is None
+
+
+def test_a_near_cache_follows_no_primary_that_the_sentinels_name_no_more(private_valkey: Start) -> None:
+    """The server itself is not told: it goes on as a primary, and as far as it knows nothing has changed."""
+    first, second = private_valkey(), private_valkey()
+    with one_sentinel(first) as sentinel:
+        url = f"valkey+sentinel://127.0.0.1:{sentinel.port}/{NAME}"
+        with SessionTokens.open(url, pepper=PEPPER, near_cache=1, sweep=False) as reader:
+            issued = reader.open_session("ann")
+            wait_until(lambda: answers_near(reader, issued.secret))
+            command(sentinel, "SENTINEL", "REMOVE", NAME)
+            command(sentinel, "SENTINEL", "MONITOR", NAME, "127.0.0.1", str(second.port), "1")
+
+            wait_until(lambda: eventually(lambda: reader.verify_session(issued.secret)) is None)
 
 
 # --- what does not open, and why ---

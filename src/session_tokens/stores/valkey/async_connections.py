@@ -189,14 +189,12 @@ class AsyncConnections(Connections):
         server, replication = [await connection.read_response(disable_decoding=True) for _ in range(GREETING_REPLIES)]
         return self._greeted(server, replication)
 
-    async def _ask_whether_it_moved(self, timeout_s: float) -> None:
-        """Close all idle connections if the primary is not where it was; where nobody tells, it stays where it is."""
+    async def has_moved(self, timeout_s: float) -> bool:
+        """Whether the primary is not where the last connection led; where nobody tells, it is there."""
         try:
-            is_at = await drive(self._primary.locating(), partial(self._ask_another, timeout_s))
+            return await drive(self._primary.locating(), partial(self._ask_another, timeout_s)) != self._at
         except StoreError:
-            return
-        if is_at != self._at:
-            await self._drop_idle()
+            return False
 
     async def _greet_again(self, connection: _AsyncConnection) -> None:
         try:
@@ -228,8 +226,8 @@ class AsyncConnections(Connections):
     async def _connection(self, timeout_s: float) -> tuple[_AsyncConnection, str]:
         connection: _AsyncConnection
         now_s = time.monotonic()
-        if now_s > self._primary.ask_at_s:
-            await self._ask_whether_it_moved(timeout_s)
+        if now_s > self._primary.ask_at_s and await self.has_moved(timeout_s):
+            await self._drop_idle()
         while self._idle:
             try:
                 connection, run, since_s = self._idle.pop()

@@ -189,14 +189,12 @@ class BlockingConnections(Connections):
         server, replication = [connection.read_response(disable_decoding=True) for _ in range(GREETING_REPLIES)]
         return self._greeted(server, replication)
 
-    def _ask_whether_it_moved(self, timeout_s: float) -> None:
-        """Close all idle connections if the primary is not where it was; where nobody tells, it stays where it is."""
+    def has_moved(self, timeout_s: float) -> bool:
+        """Whether the primary is not where the last connection led; where nobody tells, it is there."""
         try:
-            is_at = drive_now(self._primary.locating(), partial(self._ask_another, timeout_s))
+            return drive_now(self._primary.locating(), partial(self._ask_another, timeout_s)) != self._at
         except StoreError:
-            return
-        if is_at != self._at:
-            self._drop_idle()
+            return False
 
     def _greet_again(self, connection: _BlockingConnection) -> None:
         try:
@@ -228,8 +226,8 @@ class BlockingConnections(Connections):
     def _connection(self, timeout_s: float) -> tuple[_BlockingConnection, str]:
         connection: _BlockingConnection
         now_s = time.monotonic()
-        if now_s > self._primary.ask_at_s:
-            self._ask_whether_it_moved(timeout_s)
+        if now_s > self._primary.ask_at_s and self.has_moved(timeout_s):
+            self._drop_idle()
         while self._idle:
             try:
                 connection, run, since_s = self._idle.pop()

@@ -117,8 +117,7 @@ class BlockingValkeyStore(DirectStore):
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
-        near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if self.near_cache is None else self.near_cache.begin()
         path = self._paths.of_one("S:", lookups)
         seen = None
         if path is not None:  # as ``look``, on the way of every verification
@@ -126,15 +125,14 @@ class BlockingValkeyStore(DirectStore):
         if seen is None:
             seen = self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
-            if near is not None and reading is not None:
-                near.keep_session(reading, lookups[0], seen[1].value)
+            if reading is not None and self.near_cache is not None:
+                self.near_cache.keep_session(reading, lookups[0], seen[1].value)
             return (seen[0], *seen[1].value)
         return super().find_session_now(lookups)
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
-        near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if self.near_cache is None else self.near_cache.begin()
         path = self._paths.of_one("T:", lookups)
         seen = None
         if path is not None:
@@ -142,8 +140,8 @@ class BlockingValkeyStore(DirectStore):
         if seen is None:
             seen = self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
         if seen is not None:
-            if near is not None and reading is not None:
-                near.keep_token(reading, lookups[0], seen[1].value)
+            if reading is not None and self.near_cache is not None:
+                self.near_cache.keep_token(reading, lookups[0], seen[1].value)
             token, session, entry, heir = seen[1].value
             if heir is None:
                 return seen[0], token, session, entry
@@ -152,7 +150,8 @@ class BlockingValkeyStore(DirectStore):
 
     def _carry_unseen(self, asked: Sequence[Query]) -> Sequence[Seen | Exception | None]:
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
-        reply, _ = self._ask_tracked(self._core.asked_first(each), self._connections.probe)
+        ask = self._ask if self._tracking is None else self._ask_tracked
+        reply, _ = ask(self._core.asked_first(each), 1, self._connections.probe)
         return self._core.seen_first(asked, each, reply)
 
     def _carry_together(self, asked: Sequence[Sequence[KeyChain]]) -> Sequence[Snapshot | None]:
@@ -161,7 +160,8 @@ class BlockingValkeyStore(DirectStore):
 
     def _carry_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
-        values, now = self._ask_tracked(packed_chains(each), self._connections.timed_probe)
+        ask = self._ask if self._tracking is None else self._ask_tracked
+        values, now = ask(packed_chains(each), 1, self._connections.timed_probe)
         return self._core.seen_on(asked, each, values, now)
 
     def read_batch(self, queries: Sequence[Query]) -> Batch:
@@ -294,11 +294,11 @@ class BlockingValkeyStore(DirectStore):
             self.close_queues()
             self._connections.close_all()
 
-    def _ask_tracked(self, packed: bytes, probe: bytes) -> list[Reply]:
+    def _ask_tracked(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         """Ask over the connection whose reads are tracked, where there is one."""
         asked = None if self._tracking is None else self._tracking.ask(packed, probe)
         answers = None if asked is None else asked.result()
-        return self._ask(packed, 1, probe) if answers is None else answers
+        return self._ask(packed, replies, probe) if answers is None else answers
 
     def _ask(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         if self._closed and probe:

@@ -7,7 +7,8 @@ by word of it. All reads that are kept go over it, and no writes: what a connect
 
 Each beat reads a key of the partition and ends with the probe of every read (``connections``), which a replica and a
 server that holds the partition no more refuse. Its answer comes after word of all changes before it; so what is kept
-holds from when it was *asked*. A ``PING`` instead would be answered by a server that was demoted or cut off, too.
+holds from when it was *asked*. A ``PING`` instead would be answered by a server that was demoted or cut off, too. A
+primary that was cut off from its Sentinels alone answers beats as well: so one of them is asked once a second.
 """
 
 from __future__ import annotations
@@ -176,6 +177,8 @@ class Tracking(Following):
             if self._pending and now_s - self._pending[0].at_s > self._timeout_s:
                 raise StoreUnavailable(f"the server said nothing for {self._timeout_s:g} s")
             if now_s >= next_beat_s:
+                if now_s > self._primary.ask_at_s and self._connections.has_moved(self._timeout_s):
+                    raise StoreUnavailable("the primary is another server by now")
                 next_beat_s = now_s + BEAT_S
                 if len(self._pending) < BEATS_MAX or self._pending[-1].future is not None:
                     self._send(wire, self._beat, _Asked(self._beat_replies, None))
