@@ -101,7 +101,7 @@ class PassingChecks(StoreBench):
     async def test_an_offer_to_one_owner_is_theirs_alone_until_it_is_over(self) -> None:
         ann, bob = await self.tokens.open_session("ann"), await self.tokens.open_session("bob")
         token = await self.tokens.issue_token(ann.id, "ticket", transferable=True)
-        await self.tokens.offer_token(token.id, price="12.50", currency="EUR", to="cyn", until=self.moment_s)
+        await self.tokens.offer_token(token.id, price="12.50", currency="EUR", to="cyn", until=3600)
         for turn in ("held", "unassigned"):
             with refused(Conflict):
                 await self.tokens.accept_offer(token.id, receiver="bob", price="12.50", currency="EUR")
@@ -112,12 +112,17 @@ class PassingChecks(StoreBench):
         with refused(Conflict):
             await self.tokens.claim_token(token.id, session_key=bob.id)
         assert await self.tokens.claim_next_token(session_key=bob.id) is None
+
+        dee = await self.tokens.open_session("dee")
+        other = await self.tokens.issue_token(dee.id, "ticket", transferable=True)
+        await self.tokens.offer_token(other.id, price="12.50", currency="EUR", to="cyn", until=self.moment_s)
+        await self.tokens.destroy_session(dee.id)
         await self.pass_moment()
-        over = await self.tokens.get_token(token.id)
+        over = await self.tokens.get_token(other.id)
 
         assert over is not None
         assert (over.reserved_for, over.is_sellable, over.is_unassigned) == (None, False, True)
-        assert (await self.tokens.claim_token(token.id, session_key=bob.id)).token.owner == "bob"
+        assert (await self.tokens.claim_token(other.id, session_key=bob.id)).token.owner == "bob"
 
     @check
     async def test_of_64_who_accept_at_once_one_gets_it_for_what_was_seen(self) -> None:
