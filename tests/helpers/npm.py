@@ -28,7 +28,7 @@ def run(*command: str, cwd: Path, environment: Mapping[str, str] | None = None) 
     """Run a command and return what it printed; what it says is shown when it fails."""
     result = subprocess.run(
         command, cwd=cwd, env=None if environment is None else dict(environment), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
