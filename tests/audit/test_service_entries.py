@@ -79,7 +79,7 @@ async def test_what_is_done_in_the_console_is_an_entry(desk: Desk) -> None:
     await desk.http.post("/console/enter", data={"secret": desk.first.secret})
     page = (await desk.http.get("/console/keys")).text
     csrf = page.partition('name="csrf" value="')[2][:64]
-    await desk.http.post(f"/console/keys/{spare.key.id}/revoke", data={"csrf": csrf})
+    await desk.http.post(f"/console/keys/{spare.key.id}/revoke", data={"csrf": csrf, "confirmed": "yes"})
     audit_page = (await desk.http.get("/console/audit")).text
     await desk.http.post("/console/leave", data={"csrf": csrf})
     entries = await desk.entries()

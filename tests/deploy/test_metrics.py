@@ -65,9 +65,8 @@ def expressions_of_dashboard() -> list[str]:
     return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
-def test_the_page_names_every_metric_with_its_type_and_labels(service: RunningService) -> None:
-    use(service)
-    text = scraped(service)
+def counted_in(text: str) -> dict[str, tuple[str, set[str]]]:
+    """Return the names in what was scraped, with type and labels."""
     counted = {
         name: kind for name, kind in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE)
         if not name.endswith("_created")
@@ -76,12 +75,33 @@ def test_the_page_names_every_metric_with_its_type_and_labels(service: RunningSe
     for name, given in re.findall(r"^(\w+?)(?:_bucket|_sum|_count)?\{(.*)\} ", text, re.MULTILINE):
         if name in labels:
             labels[name] |= set(re.findall(r"(\w+)=", given)) - {"le"}
+    return {name: (kind, labels[name]) for name, kind in counted.items()}
+
+
+def test_the_page_names_every_metric_with_its_type_and_labels(
+    service: RunningService, valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(service)
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", bytes(range(32)).hex())
+    near = RunningService(valkey_url, tmp_path / "log", near_cache=1)
+    try:
+        with near.http() as http:
+            secret = http.post("/v1/sessions", json={"owner": "ann"}).json()["secret"]
+            for _ in range(3):
+                assert http.post("/v1/verify", json={"secret": secret}).status_code == 200
+        counted = counted_in(scraped(near)) | counted_in(scraped(service))
+        of_near = re.findall(
+            r"^session_tokens_near_cache_verifications_total\{.*\} ([0-9.]+)$", scraped(near), re.MULTILINE
+        )
+    finally:
+        near.stop()
     told = {
         name: (kind, set(re.findall(r"`(\w+)`", named)))
         for name, kind, named in re.findall(r"^\| `(session_tokens_\w+)` \| (\w+) \| (.*?) \|", PAGE, re.MULTILINE)
     }
 
-    assert {name: (kind, labels[name]) for name, kind in counted.items()} == told
+    assert counted == told
+    assert sum(map(float, of_near)) >= 3
 
 
 def test_promtool_has_nothing_to_say_of_what_is_counted(service: RunningService) -> None:

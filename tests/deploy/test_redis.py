@@ -73,7 +73,7 @@ def test_the_applications_user_does_the_main_job_on_redis(port: int) -> None:
 def test_the_library_is_loaded_as_the_manual_says(port: int) -> None:
     """With the line that stands there, but for the server's place and the name of the program."""
     manual = (ACL.parent / "README.md").read_text()
-    (line,) = re.findall(r"^python -m session_tokens.stores.valkey.library .*$", manual, re.MULTILINE)
+    (line,) = re.findall(r"^python -m session_tokens.stores.valkey.library \|.*$", manual, re.MULTILINE)
     command = line.replace("python ", f"{sys.executable} ").replace("valkey-cli", f"redis-cli -p {port}")
     environment = {**os.environ, "REDISCLI_AUTH": ADMIN_PASSWORD}
     done = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=True, timeout=60)  # noqa: S602  # the manual's line is for a shell

@@ -121,8 +121,10 @@ class Cluster:
         wait_until(self.is_whole)
 
     def is_whole(self) -> bool:
-        """Whether every node that answers says that all slots are held, and every replica has what its primary has."""
-        return all(_is_well(node) for node in self.nodes if node.answers)
+        """Whether every node that answers says who holds all slots and who follows, and replicas have everything."""
+        answering = [node for node in self.nodes if node.answers]
+        ports = {node.port for node in answering}
+        return all(_is_well(node) and ports <= _in_its_map(node) for node in answering)
 
     def holder(self, slot: int) -> Node:
         """Return the node that holds a slot, as the most recent configuration says that any node knows of."""
@@ -218,6 +220,11 @@ def _known(node: Node) -> dict[str, list[str]]:
     """Return what a node says of each node that it knows, itself too: id → the fields of ``CLUSTER NODES``."""
     lines = node.say("CLUSTER", "NODES").decode().splitlines()
     return {fields[0]: fields for fields in map(str.split, lines) if "handshake" not in fields[2]}
+
+
+def _in_its_map(node: Node) -> set[int]:
+    """Return the ports of all nodes in a node's slot map."""
+    return {told[1] for shard in node.ask("CLUSTER", "SLOTS") for told in shard[2:]}
 
 
 def _covers(part: str, slot: int) -> bool:

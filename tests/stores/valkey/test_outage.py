@@ -66,7 +66,7 @@ async def test_commands_with_lost_replies_and_idempotency_keys_are_applied_exact
         issued = dict(done)
 
         assert proxy.lost > 50
-        assert unsure > 1_000
+        assert unsure > COMMANDS // 10
         assert len({answer.id for answer in issued.values()}) == COMMANDS
         assert sorted(await values_listed(tokens)) == list(range(COMMANDS))
         for number in chance.sample(range(COMMANDS), 200):
