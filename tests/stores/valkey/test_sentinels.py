@@ -39,7 +39,7 @@ async def test_a_fail_over_is_followed_and_loses_nothing_that_a_replica_confirme
         await asyncio.sleep(0)
         old.kill()
         await writing
-        assert await asyncio.to_thread(group.primary) is not old
+        await asyncio.to_thread(wait_until, lambda: group.primary() is not old)  # one Sentinel hears it of another
         old.start()  # as it was started: for some seconds it says that it is a primary
         await store.write(TURNS)
 
