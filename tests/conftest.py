@@ -1,7 +1,8 @@
 """What holds for every test: how far random tests go, and what happens when a program is not on the machine."""
 
+import gc
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -31,6 +32,17 @@ settings.register_profile(
 settings.register_profile("prove", settings.get_profile("test"), max_examples=3000, stateful_step_count=80)
 settings.register_profile("quick", settings.get_profile("test"), max_examples=12, stateful_step_count=20)
 settings.load_profile("prove" if PROVING else "quick" if QUICK else "test")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while tests are loaded, nor among them later: a third of that time, and nothing is found."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def loggers() -> dict[str, logging.Logger]:
