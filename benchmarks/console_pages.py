@@ -26,7 +26,7 @@ RATIO_MAX = 1.3
 ROUNDS = 15
 AT_ONCE = 200
 TOKENS_MIN = 1_000
-"""Tokens at the least: as many as one page looks at."""
+"""Tokens, and of these on offer, at the least: as many as one page looks at."""
 PAGES = (
     "/console/overview", "/console/sessions", "/console/sessions?sort=oldest", "/console/sessions?sort=ends",
     "/console/sessions?q=nobody", "/console/sessions?state=detached", "/console/tokens", "/console/unassigned",
@@ -46,8 +46,7 @@ class Desk:
     async def over(cls, count: int, folder: Path) -> Desk:
         """Open a store of so many sessions with an audit log; the first thousand, or twentieth, hold a token each.
 
-        For each of these there is an unassigned token too, every other one is on offer, and a tenth as many owners are
-        disabled.
+        For each of these, which is on offer, there is an unassigned token too, and a tenth as many owners are disabled.
         """
         audit = Audit(folder / f"{count}.anchors")
         tokens = await AsyncSessionTokens.open(f"sqlite:///{folder}/{count}.db", sweep=False, audit=audit)
@@ -57,7 +56,7 @@ class Desk:
             )
             if first < max(TOKENS_MIN, count // 20):
                 held = await asyncio.gather(*(tokens.issue_token(one.id, "seat", transferable=True) for one in opened))
-                await asyncio.gather(*(tokens.offer_token(one.id, price=1, currency="EUR") for one in held[::2]))
+                await asyncio.gather(*(tokens.offer_token(one.id, price=1, currency="EUR") for one in held))
                 await asyncio.gather(*(tokens.issue_token(None, "job", transferable=True) for _ in opened))
                 await asyncio.gather(*(tokens.disable_owner(f"gone {first + one}") for one in range(AT_ONCE // 10)))
         for _ in range(LOOKED_AT // 2):  # what a timeline looks through is the same for few and for many

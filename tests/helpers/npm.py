@@ -39,7 +39,8 @@ def packages(**wanted: str) -> Path:
     versions = {name.replace("__", "/"): version for name, version in sorted(wanted.items())}
     folder = HERE / ("npm-" + hashlib.sha256(json.dumps(versions).encode()).hexdigest()[:12])
     if not (folder / "done").exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)  # one that was broken off is not made whole by another
+        folder.mkdir(parents=True)
         (folder / "package.json").write_text(json.dumps({"type": "module", "dependencies": versions}))
         run(node("npm"), "install", "--no-package-lock", "--no-audit", "--no-fund", cwd=folder)
         (folder / "done").touch()
