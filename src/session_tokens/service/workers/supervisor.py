@@ -151,7 +151,8 @@ class Supervisor:
             return None
         if await worker.comes_up():
             return worker
-        log.error("%s did not come up", worker.name, extra={"event": "worker_failed"})
+        if not self._stops.is_set():
+            log.error("%s did not come up", worker.name, extra={"event": "worker_failed"})
         return None
 
     async def _end(self) -> None:
@@ -220,7 +221,9 @@ class Supervisor:
         if started[0] is not None:
             started += await asyncio.gather(*map(self._started, range(1, self._handed.size)))
         fresh = [worker for worker in started if worker is not None]
-        if len(fresh) < self._handed.size or self._stops.is_set():
+        if self._stops.is_set():
+            return  # all workers were told to go, these too
+        if len(fresh) < self._handed.size:
             for worker in fresh:
                 worker.signal(signal.SIGTERM)
             log.error("new workers did not come up, the earlier ones stay", extra={"event": "not_reloaded"})
