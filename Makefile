@@ -47,7 +47,7 @@ test: setup  ## Run every check: style, types, floors, generated twin, tests
 	@$(bin)/python tools/run_checks.py
 
 .PHONY: quick
-quick: setup  ## Run the tests that start no server, no browser and no other process (below a minute on two cores)
+quick: setup  ## Run the tests that start no server, no browser and no other process
 	@$(bin)/python tools/run_checks.py --quick
 
 .PHONY: prove

@@ -213,7 +213,7 @@ class PostgresServer:
 
 
 def _emptied(url: str) -> bool:
-    """Take every schema out of a database; a fifth of the work of making another. Return whether it is as a new one.
+    """Take every schema out of a database; a third of the work of another. Return whether it is as a new one.
 
     It is not where it was given settings, privileges, extensions or roles of its own, which bear its name.
     """
