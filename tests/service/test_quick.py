@@ -13,14 +13,20 @@ from typing import Any
 import msgspec
 import pytest
 import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
-from session_tokens import AsyncSessionTokens
+from session_tokens import AsyncSessionTokens, SessionTokens
 from session_tokens.crypto.minting import SESSION_SECRET, TOKEN_SECRET, new_secret
+from session_tokens.rules.expiry import same_until, touch_is_due
+from session_tokens.service import quick
 from session_tokens.service.app import Service
+from session_tokens.service.introspected import told_of_session
 from session_tokens.service.protocol import StrictHTTP
 from session_tokens.service.quick import HEAD_BYTES_MAX, HEADS_MAX
 from session_tokens.service_keys.keys import IssuedKey, create_key, revoke_key
+from session_tokens.stores.sqlite.store import SqliteStore
 from session_tokens.testing import ManualClock
 
 
@@ -297,3 +303,100 @@ async def test_few_heads_are_kept(asked: Asked) -> None:
     assert asked.taken() == 1
     await asked.ask(session.secret, more=b"X-Number: 0\r\n")
     assert asked.taken() == 0
+
+
+async def test_an_answer_is_given_again_for_as_long_as_nothing_changes(
+    embedded: Asked, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an idle timeout the second in which to ask again moves on; else nothing does until a use is due."""
+    tokens = embedded.tokens
+    used = await tokens.open_session("alice", idle_timeout=600, max_age=None)
+    aged = await tokens.open_session("bob", max_age=600)
+    token = await tokens.issue_token(aged.id, "seat", timeout=500)
+    secrets = [str(one.secret) for one in (used, aged, token)]
+    await embedded.ask(secrets[0])
+    reads = 0
+    look = tokens.store.look_now  # type: ignore[attr-defined]
+
+    def counting(queries: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return look(queries)
+
+    monkeypatch.setattr(tokens.store, "look_now", counting)
+    for step_ms in (0, 0, 1, 499, 300, 200, 9_000, 20_000, 7_000, 499_000):
+        clock.advance(ms=step_ms)
+        for number, secret in enumerate(secrets):
+            whole = await embedded.ask(secret, more=b"X-Number: %d\r\n" % number)
+            for _ in range(2):
+                assert await embedded.ask(secret) == whole
+    if isinstance(tokens.store, SqliteStore):
+        assert reads < 60  # of which each second makes some, and each use that was written
+
+
+async def test_a_commit_of_another_connection_is_seen_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    async with asked_over(url) as asked, await AsyncSessionTokens.open(url, sweep=False) as other:
+        sessions = [await asked.tokens.open_session(f"owner/{number}") for number in range(20)]
+        token = await asked.tokens.issue_token(sessions[0].id, "seat", transferable=True)
+        for one in (*sessions, token, *sessions, token):
+            assert (await asked.ask(str(one.secret)))[2]["active"] is True
+
+        moved = await other.transfer_token(token.id, giver="owner/0", receiver="owner/1")
+        assert (await asked.ask(str(token.secret)))[2] == {"active": False}
+        assert (await asked.ask(str(moved.secret)))[2]["sub"] == "owner/1"
+        for session in sessions:
+            await other.destroy_session(session.id)
+            assert (await asked.ask(session.secret))[2] == {"active": False}
+        await other.disable_owner("owner/1")
+        assert (await asked.ask(str(moved.secret)))[2] == {"active": False}
+
+
+async def test_an_offer_that_lapses_is_told_as_the_whole_way_tells_it(embedded: Asked, clock: ManualClock) -> None:
+    session = await embedded.tokens.open_session("alice", max_age=None)
+    token = await embedded.tokens.issue_token(session.id, "seat", transferable=True)
+    await embedded.tokens.offer_token(token.id, to="bob", until=5)
+    await embedded.ask(session.secret)
+
+    for number in range(3):
+        whole = await embedded.ask(str(token.secret), more=b"X-Number: %d\r\n" % number)
+        assert await embedded.ask(str(token.secret)) == whole
+        clock.advance(2.5)
+
+
+async def test_as_many_answers_are_kept_as_there_is_room_for(embedded: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick, "ANSWERS_MAX", 3)
+    sessions = [await embedded.tokens.open_session(f"owner/{number}") for number in range(8)]
+    await embedded.ask(sessions[0].secret)
+
+    for _ in range(2):
+        for opened in sessions:
+            assert (await embedded.ask(opened.secret))[2]["sub"] == opened.session.owner
+    assert embedded.taken() == 16
+
+
+@given(
+    idle_ms=st.none() | st.integers(1, 40_000), age_ms=st.none() | st.integers(1, 40_000),
+    begun=st.integers(0, 2_000), steps=st.lists(st.integers(0, 3_000), min_size=1, max_size=8),
+)  # fmt: skip
+def test_what_is_told_of_a_session_stays_the_same_for_as_long_as_was_said(
+    idle_ms: int | None, age_ms: int | None, begun: int, steps: list[int]
+) -> None:
+    clock = ManualClock(1_700_000_000_000 + begun)
+    with SessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
+        opened = tokens.open_session(
+            "alice", idle_timeout=None if idle_ms is None else idle_ms / 1000,
+            max_age=None if age_ms is None else age_ms / 1000,
+        )  # fmt: skip
+        session = opened.session
+        for step in steps:
+            if not session.authenticates(clock.now(), None) or touch_is_due(session, clock.now()):
+                return
+            told, until = told_of_session(session), same_until(session, clock.now())
+            if idle_ms is None:
+                assert until > clock.now()
+            clock.advance(ms=step)
+            if clock.now() < until:
+                assert session.authenticates(clock.now(), None)
+                assert not touch_is_due(session, clock.now())
+                assert told_of_session(session) == told

@@ -57,6 +57,20 @@ def good_until(session: Session, now: int) -> int:
     return min(session.deadline, now + max(session.idle_timeout_ms // 2, LEAST_GOOD_MS))
 
 
+def same_until(session: Session, now: int) -> int:
+    """Return until when a session that is verified at ``now`` is told of in the same way, if nothing is written.
+
+    It is over by then, its use has to be written down, or it is good until another second.
+    """
+    window_ms, idle_ms = session.idle_timeout_ms or session.max_age_ms, session.idle_timeout_ms
+    until = session.deadline
+    if window_ms is not None:
+        until = min(until, session.last_seen_at - (-window_ms // TOUCH_PARTS))
+    if idle_ms is not None:
+        until = min(until, now + 1000 - good_until(session, now) % 1000) if idle_ms >= 4 * LEAST_GOOD_MS else now
+    return until
+
+
 def secret_dies_at(token: Token, session: Session | None) -> int:
     """Return when a token's secret stops to open anything, by time alone: with the session that holds it at the latest.
 
@@ -74,6 +88,12 @@ def shown_until(token: Token, session: Session | None) -> tuple[Token, int | Non
     """
     until = secret_dies_at(token, session)
     return token.seen_with(session), None if until == NEVER else until
+
+
+def token_same_until(token: Token, session: Session | None) -> int:
+    """Return until when a token that is verified is told of in the same way, if nothing is written."""
+    until = secret_dies_at(token, session)
+    return until if token.details.reserved_until is None else min(until, token.details.reserved_until)
 
 
 class Uncleaned(Exception):

@@ -49,6 +49,7 @@ class Records(Rows):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._version: int | None = None
+        self._state = object()
         self._sessions_lately: dict[str, SessionResult] = {}
         self._tokens_lately: dict[str, TokenNow] = {}
         self._results_lately: dict[Get, Result] = {}
@@ -90,10 +91,16 @@ class Records(Rows):
         if version == self._version:
             return True
         self._version = version
+        self._state = object()
         self._sessions_lately.clear()
         self._tokens_lately.clear()
         self._results_lately.clear()
         return False
+
+    def state(self) -> object:
+        """Return another object than before if anything was committed since."""
+        self._is_unchanged()
+        return self._state
 
     def found(self, queries: Sequence[Query], now: int) -> list[Result]:
         """Return the results of queries as of one instant."""

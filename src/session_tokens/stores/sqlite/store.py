@@ -238,6 +238,10 @@ class SqliteStore(BlockingStore):
             self.insist_on_peppers_now()
         return Snapshot(now, found)
 
+    def state_now(self) -> tuple[int, object]:
+        """Return now, and what stands for all that was committed to the file, by any process."""
+        return self.clock.now(), self._read(Records.state)
+
     def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
         """Return what should be swept, longest due first."""
         return self._read(lambda to: self._keeping_up(to.connection, lambda upkeep: upkeep.due(now, limit)))
