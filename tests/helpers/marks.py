@@ -26,7 +26,22 @@ SERVERS_OF_DEBIAN = frozenset({
 """Marks of programs that are servers or browsers."""
 STARTING_PROCESSES = frozenset({"process", "other_process"})
 """Fixtures that start another Python."""
-CASES_QUICK = 5
+CASES_QUICK = 2
+"""Of a test with several cases, or of a suite that several stores pass, so many run in a quick run."""
+LONG = frozenset({
+    "test_a_backup_of_a_live_sqlite_file_holds_what_was_acknowledged_before_it_began",
+    "test_a_list_of_which_nothing_matches_costs_the_same_over_many",
+    "test_a_listing_reads_far_beyond_what_does_not_match",
+    "test_a_python_file_begins_by_saying_why_it_exists", "test_docstrings_of_the_package_say_it_plainly",
+    "test_more_than_fills_an_answer_may_be_unreadable", "test_no_file_imports_a_test_file_or_a_conftest",
+    "test_no_order_of_two_commands_and_an_end_revives_or_loses_a_token",
+    "test_of_a_damaged_file_it_says_what_can_be_read_and_to_restore_it",
+    "test_of_a_session_with_very_many_tokens_none_lives_on", "test_row_66_very_many_fields_of_data",
+    "test_secrets_are_all_different_and_favour_no_letter_at_any_place",
+    "test_sessions_of_an_epoch_of_which_no_entry_tells_are_found_and_end", "test_signs_of_life_pile_up_nowhere",
+    "test_the_measure_finds_what_is_quadratic", "test_the_script_means_something",
+})  # fmt: skip
+"""Tests that take a second and more, as long as a hundred others: a quick run leaves them out."""
 SERVERS_SHARE = 3
 """Of the cases of a test that differ in the store on a server, about one in so many runs where not all is proven."""
 NAMED_MAX = 400
@@ -99,11 +114,19 @@ def test_of(item: pytest.Item) -> str:
 
 
 def a_few_cases(items: list[pytest.Item]) -> dict[pytest.Item, None]:
-    """Return the items without most cases of those tests that have more than `CASES_QUICK`."""
-    cases: dict[str, list[pytest.Item]] = {}
+    """Return the items without long tests and without most cases of those that have more than `CASES_QUICK`.
+
+    A test of a suite that several stores pass is a case for each of them. Which stores it keeps follows from its name.
+    """
+    cases: dict[object, list[pytest.Item]] = {}
     for item in items:
-        cases.setdefault(test_of(item), []).append(item)
-    return {item: None for of_one in cases.values() for item in of_one[:: -(-len(of_one) // CASES_QUICK)]}
+        if test_of(item).rpartition("::")[2] not in LONG:
+            cases.setdefault(getattr(item, "function", item), []).append(item)
+    kept: dict[pytest.Item, None] = {}
+    for of_one in cases.values():
+        step = -(-len(of_one) // CASES_QUICK)
+        kept |= dict.fromkeys(of_one[crc32(of_one[0].name.encode()) % step :: step])
+    return {item: None for item in items if item in kept}
 
 
 def starts_a_server(item: pytest.Function) -> bool:
