@@ -1,6 +1,6 @@
 #!lua name=session_tokens_v1
 -- Reads and commits records for session-tokens, each call as of one instant. It knows stamps and links, not rules.
--- The library goes on in library_v1_events.lua and library_v1_rights.lua; library.py puts the parts together.
+-- The library goes on in library_v1_joint.lua, _events.lua and _rights.lua; library.py puts the parts together.
 --
 -- KEYS[1] is the last stamp given out; what precedes its final "n" is the prefix of every key of the partition.
 -- A record is a string: a stamp of 16 digits, the name of the record to bring along with it (or nothing), a line
@@ -229,10 +229,10 @@ end
 local prefix, stamp, stamps, puts, gone
 
 -- Read the stamps of all records that commits check, as they are before the first of them; answer how many commits.
-local function read_stamps(args)
+local function read_stamps(args, first)
   local names, keys = {}, {}
   stamps = {}
-  local at, count = 3, 0
+  local at, count = first + 2, 0
   while args[at] do
     count = count + 1
     local checks_end = at + 2 * tonumber(args[at])
@@ -408,26 +408,31 @@ local function write_stamp(key, stored, last)
   lasts[key .. text], highest[key] = true, math.max(last, highest[key] or 0)
 end
 
+local holder_of -- see library_v1_joint.lua
+
 -- Carry out commits one after another, each whole or not at all:
 -- judged_at, holds_until, how many checks, (name, stamp)…, how many words of writes, words…
 -- Answer now, then the stamp of each that was written, and 0 for each that was refused because a stamp had moved or
--- now is not between its instants.
-local function commit(keys, args)
+-- now is not between its instants; for one that met what a commit over several partitions holds, who holds it.
+local function commit(keys, args, first)
   local time = redis.call('TIME')
-  local now, at = milliseconds(time), 1
+  local now, at = milliseconds(time), first or 1
   local stored = redis.call('GET', keys[1])
   local number = first_stamp(keys[1], stored, time)
-  prefix, puts, gone = prefix_to_write(keys), {}, {}
-  local answers, last, has_written = {now}, number + read_stamps(args), false
+  prefix, puts, gone = prefix_of(keys), {}, {}
+  local are_held = redis.call('EXISTS', prefix .. '0', prefix .. 'hq') == 1 -- as prefix_to_write
+  local answers, last, has_written = {now}, number + read_stamps(args, at), false
   while args[at] do
     local holds = tonumber(args[at]) <= now and now < tonumber(args[at + 1])
     local checks_end = at + 2 + 2 * tonumber(args[at + 2])
     for place = at + 3, checks_end, 2 do
       holds = holds and is_unchanged(args[place], args[place + 1])
     end
+    local checks_from = at + 3
     at = checks_end + 2
     local words_end = at + tonumber(args[checks_end + 1])
-    if holds then
+    local holder = are_held and holder_of(now, args, checks_from, at, words_end)
+    if holds and not holder then
       if not has_written then
         has_written = true
         write_stamp(keys[1], stored, last)
@@ -438,7 +443,7 @@ local function commit(keys, args)
       end
     end
     at = words_end
-    answers[#answers + 1] = holds and number or 0
+    answers[#answers + 1] = holder or holds and number or 0
     number = number + 1
   end
   finish()
