@@ -1,6 +1,6 @@
 """Commits over several partitions, each carried out at one instant: hold, decide, finish. No I/O.
 
-Theory of operation. A commit is cut by partition (``split``). One of its partitions decides; at the others what it
+Theory of operation. A commit is cut by partition. One of its partitions decides; at the others what it
 checks and writes is *held* first: it stands as it was, marked, and nobody else changes it. Then the deciding partition
 checks and writes its own part and records in the same call that the transaction is *done*: this is the instant of the
 whole. The others are *finished* afterwards, by who committed or by whoever meets what is held.
@@ -17,29 +17,31 @@ stands the ``StoreError`` of a call that failed.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from ...contract.queries import Query
-from ...errors import StoreBusy, StoreError
+from ...errors import StoreError
 from ..common.retry import Declined, NotExecuted
-from .held import held_in, is_listing, unheld_reply
-from .queries import words_of
-from .rows import Reply
-from .splitting import Part
 
 T = TypeVar("T")
 
 DECIDE_WITHIN_MS = 60_000
 """A hold or a decision that comes later is refused; far less than a transaction that is void is remembered."""
-RECALLED_S = 30.0
-"""What was read is judged by decisions that are asked for sooner than that; those that are done are kept for longer."""
 HOLDS_AT_ONCE = 1000
 """Holds that are looked for at once in one partition."""
-LOOKS_MAX = 20
-"""How often what others hold is resolved before a read gives up."""
 DONE, VOID = b"done", b"void"
+
+
+class Part(Protocol):
+    """What one commit checks and writes in one partition."""
+
+    @property
+    def checks(self) -> Mapping[bytes, bytes]:
+        """Name → stamp that it must still have, empty for what must not be there."""
+
+    @property
+    def words(self) -> Sequence[bytes]:
+        """The writes."""
 
 
 class Call(NamedTuple):
@@ -50,7 +52,7 @@ class Call(NamedTuple):
             and where replicas are to confirm, an answer that they did not confirm is an error.
     """
 
-    partition: str
+    partition: int
     words: list[bytes]
     writes: bool
 
@@ -62,7 +64,7 @@ Joining = Generator[list[Call], Sequence[Any], T]
 class Met(NamedTuple):
     """A transaction that holds something in a partition, and for how long it has, in milliseconds."""
 
-    partition: str
+    partition: int
     txn: bytes
     age_ms: int
 
@@ -81,15 +83,22 @@ class Outcome(NamedTuple):
     met: Sequence[Met]
 
 
-def met_in(partition: str, said: bytes) -> Met:
+def met_in(partition: int, said: bytes) -> Met:
     """Return who was in the way, as a commit in one partition or a hold is answered."""
     txn, age = said.split()
     return Met(partition, txn, int(age))
 
 
-def decider_of(txn: bytes) -> str:
+def decider_of(txn: bytes) -> int:
     """Return the partition in which a transaction is decided."""
-    return txn.rpartition(b".")[0].decode("ascii")
+    return int(txn.partition(b".")[0])
+
+
+def _words_of(part: Part) -> list[bytes]:
+    words = [b"%d" % len(part.checks)]
+    for check in part.checks.items():
+        words += check
+    return [*words, b"%d" % len(part.words), *part.words]
 
 
 def is_undone(error: StoreError) -> bool:
@@ -101,32 +110,30 @@ class Joint:
     """What one store does over its partitions.
 
     Args:
-        key_of: returns the key of the last stamp of a partition.
+        prefix_of: returns what the keys of a partition begin with.
         patience_ms: after so long somebody else's undecided transaction is given up.
         is_replicated: whether replicas confirm what is written: then a decision is before it is relied upon.
     """
 
     def __init__(
         self,
-        key_of: Callable[[str], bytes],
+        prefix_of: Callable[[int], bytes],
         patience_ms: int,
         *,
         is_replicated: bool = False,
-        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._key_of = key_of
+        self._prefix_of = prefix_of
         self._patience_ms = patience_ms
         self._is_replicated = is_replicated
-        self._monotonic_s = monotonic_s
 
     # --- commits ---
 
     def committing(
         self,
-        parts: Mapping[str, Part],
-        decider: str,
+        parts: Mapping[int, Part],
+        decider: int,
         not_after: int,
-        nows: Mapping[str, int],
+        nows: Mapping[int, int],
         now: int,
         *,
         though_full: bool = False,
@@ -147,14 +154,14 @@ class Joint:
             StoreError: it was not carried out, where the error is one of ``NotExecuted`` or ``Declined``; else its
                 outcome is unknown.
         """
-        txn = b"%b.%b" % (decider.encode("ascii"), os.urandom(8).hex().encode("ascii"))
+        txn = b"%d.%b" % (decider, os.urandom(8).hex().encode("ascii"))
         others = [partition for partition in parts if partition != decider]
         how = b"_end_v1" if though_full else b"_v1"
 
-        def words(partition: str) -> list[bytes]:
+        def words(partition: int) -> list[bytes]:
             judged_at = nows.get(partition, 0)
             until = min(not_after, (judged_at or now) + DECIDE_WITHIN_MS)
-            return [b"%d" % judged_at, b"%d" % until, *parts[partition].call_words()]
+            return [b"%d" % judged_at, b"%d" % until, *_words_of(parts[partition])]
 
         answers = yield [self._call(b"hold" + how, one, txn, *words(one)) for one in others]
         errors = [answer for answer in answers if isinstance(answer, StoreError)]
@@ -173,7 +180,7 @@ class Joint:
             if errors:
                 raise _undone(errors)
             return Outcome(0, txn, met)
-        partitions = b",".join(one.encode("ascii") for one in others)
+        partitions = b",".join([b"%d" % one for one in others])
         (said,) = yield [self._call(b"decide" + how, decider, txn, partitions, *words(decider))]
         if isinstance(said, StoreError) and not is_undone(said):
             stamp = yield from self._found_out(txn, said)
@@ -199,7 +206,7 @@ class Joint:
             raise error
         return int(said.split()[1]) if said.startswith(DONE) else 0
 
-    def _given_up(self, txn: bytes, held: Sequence[str], *, void: bool = False) -> Joining[None]:
+    def _given_up(self, txn: bytes, held: Sequence[int], *, void: bool = False) -> Joining[None]:
         """Release what was held for a transaction that is not decided and will not be; who cannot be asked is left."""
         calls = [self._call(b"release_v1", one, txn) for one in held]
         if void:  # a hold whose answer was lost may yet be carried out
@@ -207,7 +214,7 @@ class Joint:
         if calls:
             yield calls
 
-    def finishing(self, txn: bytes, partitions: Iterable[str]) -> Joining[dict[str, int]]:
+    def finishing(self, txn: bytes, partitions: Iterable[int]) -> Joining[dict[int, int]]:
         """Finish a transaction that is done; return the stamps of partitions in which nobody else had done so.
 
         What could not be asked is left to whoever meets it, or to ``sweeping``.
@@ -250,77 +257,65 @@ class Joint:
 
     # --- reads ---
 
-    def reading(self, asked: Mapping[str, Sequence[Query]]) -> Joining[dict[str, tuple[int, list[Reply]]]]:
-        """Return for each partition its instant and replies without holds, each partition as of one instant.
+    def looking(self, met: Mapping[int, Mapping[bytes, bytes]]) -> Joining[bool]:
+        """Return whether a read that met what is in doubt is to be made again; if not, what it found was right.
 
-        A listing has no stamps: where one is asked for, all holds of its partition are resolved first.
+        Args:
+            met: by partition the names of records and buckets that are in doubt, each with its stamp as it was read,
+                mark and all.
 
         Raises:
             StoreError: a partition cannot be asked.
         """
-        found: dict[str, tuple[int, list[Reply]]] = {}
-        names: dict[str, list[bytes]] = {partition: [] for partition in asked}
-        for _ in range(LOOKS_MAX):
-            since_s = self._monotonic_s()
-            left = [partition for partition in asked if partition not in found]
-            replies = _all((yield [self._look(one, asked[one], names[one]) for one in left]))
-            met: dict[str, list[Met]] = {}
-            for partition, (now, *answers) in zip(left, replies, strict=True):
-                queries = asked[partition]
-                *values, holders, all_holders = answers
-                held = [
-                    name
-                    for query, value in zip(queries, values, strict=True)
-                    for name in held_in(query, value)
-                    if name not in names[partition]
-                ]
-                if held:  # it is not known yet by whom
-                    names[partition] += held
-                    continue
-                met[partition] = _met(partition, holders, all_holders)
-                found[partition] = now, [unheld_reply(*pair) for pair in zip(queries, values, strict=True)]
-            some = [one for each in met.values() for one in each]
-            if some:
-                said = yield from self._verdicts(some)
-                is_late = self._monotonic_s() - since_s > RECALLED_S
-                for partition, each in met.items():
-                    if any(is_late or said[one.txn] == DONE for one in each):
-                        del found[partition]
-            if len(found) == len(asked):
-                return found
-        raise StoreBusy(f"others went on changing what was read, {LOOKS_MAX} times; try again later")
+        replies = _all((yield [self._look(one, b"w", b"%d" % len(names), *names) for one, names in met.items()]))
+        is_another, some = False, set[Met]()
+        for (partition, names), (_, holders) in zip(met.items(), replies, strict=True):
+            for stamp, holder in zip(names.values(), holders, strict=True):
+                txn, _, age, *found = holder.split() if holder else (b"", b"", b"0")
+                if found != [stamp]:
+                    is_another = True  # it was finished or released since, and may be held by somebody else
+                else:
+                    some.add(Met(partition, txn, int(age)))
+        return (yield from self.looking_at(list(some))) or is_another
 
-    def _look(self, partition: str, queries: Sequence[Query], names: Sequence[bytes]) -> Call:
-        words = [b"FCALL_RO", b"session_tokens_read_v1", b"1", self._key_of(partition)]
-        for query in queries:
-            words += words_of(query)
-        limit = b"%d" % (HOLDS_AT_ONCE if any(map(is_listing, queries)) else 0)
-        words += (b"w", b"%d" % len(names), *names, b"v", limit)
-        return Call(partition, words, writes=False)
+    def looking_at(self, met: Sequence[Met]) -> Joining[bool]:
+        """As ``looking``, for all who hold anything where a listing was read, which has no stamps.
+
+        Args:
+            met: who did at the very instant at which it was read.
+        """
+        if not met:
+            return False
+        said = yield from self._verdicts(met)
+        return DONE in said.values()
 
     # --- what nobody came for ---
 
-    def sweeping(self, partition: str) -> Joining[int]:
+    def sweeping(self, partition: int) -> Joining[int]:
         """Resolve what was held or decided in a partition long ago; return how many transactions that were.
 
         Raises:
             StoreError: a partition cannot be asked.
         """
-        words = [b"FCALL_RO", b"session_tokens_read_v1", b"1", self._key_of(partition)]
-        words += (b"v", b"%d" % HOLDS_AT_ONCE, b"u", b"%d" % self._patience_ms, b"%d" % HOLDS_AT_ONCE)
-        ((_, holders, decided),) = _all((yield [Call(partition, words, writes=False)]))
-        met = [one for one in _met(partition, (), holders) if one.age_ms > self._patience_ms]
+        limit = b"%d" % HOLDS_AT_ONCE
+        asked = self._look(partition, b"v", limit, b"u", b"%d" % self._patience_ms, limit)
+        ((_, holders, decided),) = _all((yield [asked]))
+        met = [one for one in (met_in(partition, said) for said in holders) if one.age_ms > self._patience_ms]
         if met:
             yield from self._verdicts(met)
         for txn, said in zip(decided[::2], decided[1::2], strict=True):
             named = said.split(b" ")[2:]
-            yield from self.finishing(txn, named[0].decode("ascii").split(",") if named else ())
+            yield from self.finishing(txn, map(int, named[0].split(b",")) if named else ())
         return len(met) + len(decided) // 2
 
     # --- calls ---
 
-    def _call(self, function: bytes, partition: str, *words: bytes) -> Call:
-        key = self._key_of(partition)
+    def _look(self, partition: int, *asks: bytes) -> Call:
+        key = self._prefix_of(partition) + b"n"
+        return Call(partition, [b"FCALL_RO", b"session_tokens_read_v1", b"1", key, *asks], writes=False)
+
+    def _call(self, function: bytes, partition: int, *words: bytes) -> Call:
+        key = self._prefix_of(partition) + b"n"
         return Call(partition, [b"FCALL", b"session_tokens_" + function, b"1", key, *words], writes=True)
 
     def _decision(self, txn: bytes, how: bytes) -> Call:
@@ -331,15 +326,7 @@ class Joint:
         if self._is_replicated:
             return self._decision(txn, b"keep")
         partition = decider_of(txn)
-        return Call(partition, [b"GET", self._key_of(partition)[:-1] + b"d:" + txn], writes=False)
-
-
-def _met(partition: str, holders: Sequence[bytes], all_holders: Sequence[Any]) -> list[Met]:
-    """Return who holds something against a reader: those who only rest on it change nothing."""
-    some = [holder.split() for holder in holders if holder]
-    met = {txn: Met(partition, txn, int(age)) for txn, how, age in some if how == b"w"}
-    met |= {txn: Met(partition, txn, age) for txn, age in zip(all_holders[::2], all_holders[1::2], strict=True)}
-    return list(met.values())
+        return Call(partition, [b"GET", self._prefix_of(partition) + b"d:" + txn], writes=False)
 
 
 def _all(answers: Sequence[Any]) -> Sequence[Any]:

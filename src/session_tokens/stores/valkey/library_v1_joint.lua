@@ -221,22 +221,32 @@ local function decision(keys, args)
   return said or ''
 end
 
--- w count name…: who holds each name, as "txn how age", empty for nobody.
+-- w count name…: who holds each name, how, for how long, and the stamp that it has meanwhile: "txn how age stamp", empty
+-- for nobody.
 function asks.w(partition, args, at, now)
   local answer, last = {}, at + tonumber(args[at])
   for place = at + 1, last do
-    local holder = redis.call('GET', partition .. 'x:' .. args[place])
-    local since = holder and redis.call('ZSCORE', partition .. 'hq', string.match(holder, '^%S+'))
-    answer[#answer + 1] = holder and string.format('%s %.0f', holder, now - (since or now)) or ''
+    local name, said = args[place], ''
+    local holder = redis.call('GET', partition .. 'x:' .. name)
+    if holder then
+      local found = is_bucket(name) and redis.call('ZSCORE', partition .. name, MARK)
+        or not is_bucket(name) and redis.call('GET', partition .. name) or ''
+      local since = redis.call('ZSCORE', partition .. 'hq', string.match(holder, '^%S+'))
+      said = string.format('%s %.0f %s', holder, now - (since or now), string.match(found, '^%S*'))
+    end
+    answer[#answer + 1] = said
   end
   return answer, last + 1
 end
 
--- v limit: transactions that hold something here, the oldest first, and for how long they have.
+-- v limit: who holds something here and for how long, each as "txn age", the oldest first.
 function asks.v(partition, args, at, now)
   local rows = redis.call('ZRANGEBYSCORE', partition .. 'hq', '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, args[at])
-  for place = 2, #rows, 2 do rows[place] = now - rows[place] end
-  return rows, at + 1
+  local answer = {}
+  for place = 1, #rows, 2 do
+    answer[#answer + 1] = string.format('%s %.0f', rows[place], now - rows[place + 1])
+  end
+  return answer, at + 1
 end
 
 -- u age limit: transactions that were decided here as long ago and are not settled, and what is recorded of each.
