@@ -1,6 +1,6 @@
 """Several partitions without a store over them: tokens that change hands between owners who lie in different ones.
 
-What lies where stands in the names: of ``t:02-hat`` in partition ``02``. A token is a record that says whose it is,
+What lies where stands in the names: ``t:02-hat`` in partition 2. A token is a record that says whose it is,
 under which secret, and how often it changed hands; its secret's look-up key lies with its owner, as does the owner's
 session with the bucket of the tokens that it holds. So each transfer writes in two partitions or three, and a half one
 would show: as a token with two living secrets or none, or with a session that ended before.
@@ -11,22 +11,20 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import valkey
 
 from session_tokens import StoreBusy, StoreError, StoreUnavailable
 from session_tokens.clock import NEVER
-from session_tokens.contract.queries import Count, Get, Query
 from session_tokens.stores.common.retry import NotExecuted, OnTheMove
-from session_tokens.stores.valkey.commit import Writes
 from session_tokens.stores.valkey.errors import trouble
-from session_tokens.stores.valkey.joint import Call, Joining, Joint, Met, Outcome, met_in
+from session_tokens.stores.valkey.held import is_in_doubt, unheld
+from session_tokens.stores.valkey.joint import Call, Joining, Joint, Met, Outcome, met_in, words_of
 from session_tokens.stores.valkey.packing import pack
 from session_tokens.stores.valkey.primaries import slot_of
-from session_tokens.stores.valkey.splitting import Part, split
 
 T = TypeVar("T")
 Words = Sequence[bytes]
@@ -36,9 +34,47 @@ PAUSE_S = 0.005
 LIVING, ENDED = "living", "ended"
 
 
-def partition_of(name: bytes) -> str:
+LENGTHS = {b"p": 4, b"k": 3, b"d": 2, b"a": 4, b"h": 6}
+"""How many words each write has."""
+
+
+def partition_of(name: bytes) -> int:
     """Return where something lies."""
-    return name.partition(b":")[2][:2].decode()
+    return int(name.partition(b":")[2][:2])
+
+
+class Part(NamedTuple):
+    """What a commit checks and writes in one partition."""
+
+    checks: dict[bytes, bytes]
+    words: list[bytes]
+
+
+def cut(checks: Mapping[bytes, bytes], words: Words) -> tuple[int, dict[int, Part]]:
+    """Return which partition decides, that of the first token or record that is written, and the part of each."""
+    parts: dict[int, Part] = {}
+    written: list[bytes] = []
+
+    def part(name: bytes) -> Part:
+        return parts.setdefault(partition_of(name), Part({}, []))
+
+    for name, stamp in checks.items():
+        part(name).checks[name] = stamp
+    at = 0
+    while at < len(words):
+        write = words[at : at + LENGTHS[words[at]]]
+        at += len(write)
+        if write[0] != b"h":
+            part(write[1]).words.extend(write)
+            written.append(write[1])
+            continue
+        _, id, score, was_in, is_in, how = write
+        if was_in:
+            part(b"bh:" + was_in).words.extend((b"h", id, score, was_in, b"", how))
+        if is_in:
+            part(b"bh:" + is_in).words.extend((b"h", id, score, b"", is_in, how))
+    first = next((name for name in written if name[:2] == b"t:"), written[0])
+    return partition_of(first), parts
 
 
 def body_of(*said: object) -> bytes:
@@ -79,28 +115,28 @@ class Partitions:
         replicas: int = 0,
         on_call: Callable[[Call, int, bool], None] | None = None,
     ) -> None:
-        self.joint = Joint(self.key_of, patience_ms, is_replicated=replicas > 0)
+        self.joint = Joint(self.prefix_of, patience_ms, is_replicated=replicas > 0)
         self._ports, self._namespace, self._timeout_s, self._replicas = ports, namespace, timeout_s, replicas
         self._on_call = on_call or (lambda call, number, is_done: None)
         self._mine = threading.local()
         self._map: list[tuple[int, int, int]] = []
         self.calls = 0
 
-    def key_of(self, partition: str) -> bytes:
-        """Return the key of the last stamp of a partition."""
-        return f"{{{self._namespace}:{partition}}}:n".encode()
+    def prefix_of(self, partition: int) -> bytes:
+        """Return what the keys of a partition begin with."""
+        return f"{{{self._namespace}:{partition:02}}}:".encode()
 
     def key(self, name: str) -> bytes:
         """Return the key of a name."""
-        return self.key_of(partition_of(name.encode()))[:-1] + name.encode()
+        return self.prefix_of(partition_of(name.encode())) + name.encode()
 
     # --- calls ---
 
-    def port_of(self, partition: str) -> int:
+    def port_of(self, partition: int) -> int:
         """Return the port of the node that holds a partition, as far as is known."""
         if len(self._ports) == 1:
             return self._ports[0]
-        slot = slot_of(self.key_of(partition))
+        slot = slot_of(self.prefix_of(partition))
         return next(port for first, last, port in self._map or self._looked_up() if first <= slot <= last)
 
     def _looked_up(self) -> list[tuple[int, int, int]]:
@@ -151,7 +187,7 @@ class Partitions:
 
     def _ask_once(self, call: Call) -> Any:
         waiting = [[b"WAIT", b"%d" % self._replicas, b"500"]] if call.writes and self._replicas else []
-        probe = [[b"EXISTS", self.key_of(call.partition)[:-1] + b"0"]] if not call.writes else []
+        probe = [[b"EXISTS", self.prefix_of(call.partition) + b"0"]] if not call.writes else []
         sent = False
         try:
             port = self.port_of(call.partition)
@@ -184,40 +220,56 @@ class Partitions:
 
     # --- reads ---
 
-    def read(self, queries: Sequence[Query]) -> list[Any]:
-        """Return the replies to some queries, each partition as of one instant."""
-        asked: dict[str, list[Query]] = {}
-        for query in queries:
-            asked.setdefault(_home(query), []).append(query)
-        found = self.carry(self.joint.reading(asked))
-        return [found[_home(query)][1][asked[_home(query)].index(query)] for query in queries]
+    def look(self, names: Sequence[str]) -> list[bytes | None]:
+        """Return what stands under some names, or the stamps of buckets, each as of one instant, without any mark."""
+        found: dict[str, bytes | None] = {}
+        for _ in range(TRIES):
+            met: dict[int, dict[bytes, bytes]] = {}
+            for name in names:
+                if name not in found:
+                    value = self._stands(name)
+                    if value is not None and is_in_doubt(value):
+                        met.setdefault(partition_of(name.encode()), {})[name.encode()] = value if name[0] == "b" else value[:16]
+                    found[name] = unheld(value)
+            if not met or not self.carry(self.joint.looking(met)):
+                return [found[name] for name in names]
+            for partition in met:
+                for name in met[partition]:
+                    del found[name.decode()]
+        raise StoreBusy("others went on changing what was read")
+
+    def _stands(self, name: str) -> bytes | None:
+        key, bucket = self.key(name), name.startswith("b")
+        words = [b"ZSCORE", key, b"#"] if bucket else [b"GET", key]
+        answer = self.ask(Call(partition_of(name.encode()), words, writes=False))
+        if isinstance(answer, StoreError):
+            raise answer
+        value: bytes | None = answer
+        return value
 
     def token(self, id: str) -> Token:
         """Return a token."""
-        (chain,) = self.read([Get("token", id)])
-        owner, secret, epoch = words_in(chain[0])
-        return Token(chain[0][:16], owner, secret, int(epoch))
+        (value,) = self.look([f"t:{id}"])
+        assert value is not None
+        owner, secret, epoch = words_in(value)
+        return Token(value[:16], owner, secret, int(epoch))
 
     def session(self, owner: str) -> tuple[bytes, str]:
         """Return the stamp of an owner's session, and how it is."""
-        (chain,) = self.read([Get("session", owner)])
-        return chain[0][:16], words_in(chain[0])[0]
+        (value,) = self.look([f"s:{owner}"])
+        assert value is not None
+        return value[:16], words_in(value)[0]
 
     def leads_to(self, secret: str) -> str | None:
         """Return the id of the token to which a secret leads, ``None`` for a dead one."""
-        (chain,) = self.read([Get("token_lookup", secret)])
-        return words_in(chain[0])[0] if chain[0] is not None else None
+        (value,) = self.look([f"T:{secret}"])
+        return None if value is None else words_in(value)[0]
 
     def held_by(self, owner: str) -> list[str]:
-        """Return the ids of the tokens in the bucket of an owner's session, whose records lie elsewhere."""
-        self.count_of(owner)  # what is decided there is finished
-        ids = self.ask(Call(owner[:2], [b"ZRANGE", self.key(f"bh:{owner}"), b"0", b"-1"], writes=False))
+        """Return the ids of the tokens in the bucket of an owner's session."""
+        self.look([f"bh:{owner}"])  # what is decided there is finished
+        ids = self.ask(Call(int(owner[:2]), [b"ZRANGE", self.key(f"bh:{owner}"), b"0", b"-1"], writes=False))
         return [id.decode() for id in ids if id != b"#"]
-
-    def count_of(self, owner: str) -> int:
-        """Return how many tokens the bucket of an owner's session holds."""
-        (reply,) = self.read([Count("tokens_of", owner)])
-        return int(reply[1])
 
     # --- commits ---
 
@@ -231,23 +283,18 @@ class Partitions:
         finishes: bool = True,
     ) -> Outcome:
         """Carry out a commit, over as many partitions as it takes."""
-        writes = Writes.__new__(Writes)
-        writes.checks = {name.encode(): stamp for name, stamp in checks.items()}
-        writes.words, writes.bodies, writes.gone = list(words), [], []
-        decider, parts = split(writes, partition_of)
+        decider, parts = cut({name.encode(): stamp for name, stamp in checks.items()}, words)
         if len(parts) == 1:
             return self._commit_alone(decider, parts[decider], not_after)
         now = int(time.time() * 1000)
-        outcome = self.carry(
-            self.joint.committing(parts, decider, not_after, {}, now, though_full=though_full)
-        )
+        outcome = self.carry(self.joint.committing(parts, decider, not_after, {}, now, though_full=though_full))
         if outcome.stamp and finishes:
             self.carry(self.joint.finishing(outcome.txn, parts))
         return outcome
 
-    def _commit_alone(self, partition: str, part: Part, not_after: int) -> Outcome:
-        words = [b"FCALL", b"session_tokens_commit_v1", b"1", self.key_of(partition), b"0", b"%d" % not_after]
-        answer = self.ask(Call(partition, [*words, *part.call_words()], writes=True))
+    def _commit_alone(self, partition: int, part: Part, not_after: int) -> Outcome:
+        words = [b"FCALL", b"session_tokens_commit_v1", b"1", self.prefix_of(partition) + b"n", b"0", b"%d" % not_after]
+        answer = self.ask(Call(partition, [*words, *words_of(part)], writes=True))
         if isinstance(answer, StoreError):
             raise answer
         if isinstance(answer[1], bytes):
@@ -324,11 +371,6 @@ class Partitions:
 
         return self.until_committed(attempt)
 
-    def sweep(self, partitions: Sequence[str]) -> int:
+    def sweep(self, partitions: Sequence[int]) -> int:
         """Resolve what nobody came for; return how many transactions that were."""
         return sum(self.carry(self.joint.sweeping(partition)) for partition in partitions)
-
-
-def _home(query: Query) -> str:
-    key = query.key if isinstance(query, Get) else query.whose  # type: ignore[union-attr]  # the test asks no other
-    return key[:2]

@@ -1,7 +1,7 @@
 """How a value or the stamp of a bucket shows that a commit over several partitions holds it; see ``joint``.
 
-The first digit of a stamp is a letter: of ``a`` to ``j`` where it is in doubt what stands there, as the commit writes it
-and may be done by now; of ``k`` to ``t`` where the commit only rests on it. What is to stay absent until then has a
+The first digit of a stamp is a letter: of ``a`` to ``j`` where it is in doubt what stands there, as the commit writes
+it and may be done by now; of ``k`` to ``t`` where the commit only rests on it. What is to stay absent until then has a
 placeholder, whose letter is ``z`` or ``y``. The stamp of a bucket is negative, and -1 where there is none.
 """
 
@@ -19,7 +19,7 @@ def is_held(value: bytes | None) -> bool:
 
 def is_in_doubt(value: bytes | None) -> bool:
     """Whether something else may stand there by now: a bucket does not show whether it is written."""
-    return value is not None and ((b"a" <= value[:1] <= b"j") or value[:1] in (b"z", b"-"))  # noqa: SIM300  # a range
+    return value is not None and ((b"a" <= value[:1] <= b"j") or value[:1] in (b"z", b"-"))
 
 
 def unheld(value: bytes | None) -> bytes | None:

@@ -94,7 +94,8 @@ def decider_of(txn: bytes) -> int:
     return int(txn.partition(b".")[0])
 
 
-def _words_of(part: Part) -> list[bytes]:
+def words_of(part: Part) -> list[bytes]:
+    """Return the checks and writes of a part as words of a call."""
     words = [b"%d" % len(part.checks)]
     for check in part.checks.items():
         words += check
@@ -161,7 +162,7 @@ class Joint:
         def words(partition: int) -> list[bytes]:
             judged_at = nows.get(partition, 0)
             until = min(not_after, (judged_at or now) + DECIDE_WITHIN_MS)
-            return [b"%d" % judged_at, b"%d" % until, *_words_of(parts[partition])]
+            return [b"%d" % judged_at, b"%d" % until, *words_of(parts[partition])]
 
         answers = yield [self._call(b"hold" + how, one, txn, *words(one)) for one in others]
         errors = [answer for answer in answers if isinstance(answer, StoreError)]
