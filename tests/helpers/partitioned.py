@@ -154,11 +154,11 @@ class Partitions:
         lines = self._mine.__dict__.setdefault("lines", {})
         line = lines.get(port)
         if line is None:
-            line = valkey.Connection(
+            line = valkey.Connection(  # type: ignore[no-untyped-call]  # the driver's
                 host="127.0.0.1", port=port, socket_timeout=self._timeout_s, socket_connect_timeout=self._timeout_s,
                 retry_on_timeout=False,
             )  # fmt: skip
-            line.connect()
+            line.connect()  # type: ignore[no-untyped-call]  # the driver's
             lines[port] = line
         try:
             line.send_packed_command([b"".join(map(pack, (words, *more)))], check_health=False)
@@ -229,13 +229,15 @@ class Partitions:
                 if name not in found:
                     value = self._stands(name)
                     if value is not None and is_in_doubt(value):
-                        met.setdefault(partition_of(name.encode()), {})[name.encode()] = value if name[0] == "b" else value[:16]
+                        met.setdefault(partition_of(name.encode()), {})[name.encode()] = (
+                            value if name[0] == "b" else value[:16]
+                        )
                     found[name] = unheld(value)
             if not met or not self.carry(self.joint.looking(met)):
                 return [found[name] for name in names]
-            for partition in met:
-                for name in met[partition]:
-                    del found[name.decode()]
+            for some in met.values():
+                for doubted in some:
+                    del found[doubted.decode()]
         raise StoreBusy("others went on changing what was read")
 
     def _stands(self, name: str) -> bytes | None:
