@@ -9,21 +9,8 @@ from typing import Any
 import pytest
 
 from tests.helpers.effort import PROVING
-from tests.model.joint_commits import (
-    DONE,
-    STEPS,
-    VOID,
-    Cell,
-    Done,
-    Program,
-    Protocol,
-    Step,
-    Steps,
-    World,
-    histories,
-    is_explained,
-    step,
-)
+from tests.model.joint_commits import DONE, STEPS, VOID, Cell, Protocol, Step, Steps, World, step
+from tests.model.joint_histories import Done, Program, histories, is_explained
 
 A_TO_B, B_TO_C = ("transfer", "a", "b", "t1"), ("transfer", "b", "c", "t2")
 Scenario = tuple[list[Program], int]
