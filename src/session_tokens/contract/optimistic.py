@@ -116,25 +116,6 @@ def _told_apart(queries: list[Query], unread: dict[Query, StoreError]) -> Genera
     return len(unread) > before
 
 
-def guess_then_attempts(
-    cache: RecordCache | None, rule: Rule[T], args: tuple[object, ...], queue: ConflictQueue | None
-) -> Generator[Step, Any, tuple[T, Changes, int]]:
-    """Run a rule on what was seen lately, where there is a cache, and where that was wrong as ``attempts`` does."""
-    if cache is not None and (cached := cache.cached_run(rule, args, queue)) is not None:
-        guess, tx = cached
-        try:
-            was_right = yield Commit(tx.changes, tx.used, tx.now)
-        except StoreUnavailable as error:
-            if not error.did_nothing:
-                raise
-            was_right = False  # what is there may need no room, as a command that was carried out before
-        if was_right:
-            cache.was_right()
-            return guess, tx.changes, tx.now
-        cache.was_wrong()
-    return (yield from attempts(rule, args, queue))
-
-
 class OptimisticStore(Store):
     """A store that commits a change set if no stamp moved since it was read, and nothing judged alive has died.
 
@@ -158,11 +139,35 @@ class OptimisticStore(Store):
         """
 
     async def run(self, rule: Rule[T], *args: object) -> T:
-        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
-        steps = guess_then_attempts(self.record_cache, rule, args, self.conflict_queue)
-        result, changes, now = await drive(steps, self._take)
-        self.listeners.tell(changes.notes, now)
+        """Commit on what was seen lately, or read ahead, run, commit; again while a stamp moved, with jitter."""
+        cache, queue = self.record_cache, self.conflict_queue
+        if cache is not None and (cached := cache.cached_run(rule, args, queue)) is not None:
+            result, tx = cached  # most commands are done by this one step, so it is taken without a generator
+            changes, now = tx.changes, tx.now
+            if not await self._written(Commit(changes, tx.used, now)):
+                cache.was_wrong()
+                result, changes, now = await drive(attempts(rule, args, queue), self._take)
+            elif cache.refusals:
+                cache.was_right()
+        else:
+            result, changes, now = await drive(attempts(rule, args, queue), self._take)
+        if self.listeners.callbacks:
+            self.listeners.tell(changes.notes, now)
         return result
+
+    async def _written(self, guess: Commit) -> bool:
+        """Commit what was judged on what was seen lately; return whether that was right."""
+        if self.listeners.kept:
+            guess.changes.keep_events(guess.now)
+        try:
+            if await self.commit(guess):
+                return True
+        except StoreUnavailable as error:
+            if not error.did_nothing:
+                raise
+            return False  # what is there may need no room, as a command that was carried out before
+        self.conflicts += 1
+        return False
 
     async def _take(self, step: Step) -> Any:
         """Take one step of a command."""
@@ -191,11 +196,35 @@ class BlockingOptimisticStore(BlockingStore):
         """As ``OptimisticStore.commit``, at once."""
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
-        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter."""
-        steps = guess_then_attempts(self.record_cache, rule, args, self.conflict_queue)
-        result, changes, now = drive_now(steps, self._take_now)
-        self.listeners.tell(changes.notes, now)
+        """Commit on what was seen lately, or read ahead, run, commit; again while a stamp moved, with jitter."""
+        cache, queue = self.record_cache, self.conflict_queue
+        if cache is not None and (cached := cache.cached_run(rule, args, queue)) is not None:
+            result, tx = cached
+            changes, now = tx.changes, tx.now
+            if not self._written_now(Commit(changes, tx.used, now)):
+                cache.was_wrong()
+                result, changes, now = drive_now(attempts(rule, args, queue), self._take_now)
+            elif cache.refusals:
+                cache.was_right()
+        else:
+            result, changes, now = drive_now(attempts(rule, args, queue), self._take_now)
+        if self.listeners.callbacks:
+            self.listeners.tell(changes.notes, now)
         return result
+
+    def _written_now(self, guess: Commit) -> bool:
+        """As ``OptimisticStore._written``, at once."""
+        if self.listeners.kept:
+            guess.changes.keep_events(guess.now)
+        try:
+            if self.commit_now(guess):
+                return True
+        except StoreUnavailable as error:
+            if not error.did_nothing:
+                raise
+            return False
+        self.conflicts += 1
+        return False
 
     def _take_now(self, step: Step) -> Any:
         """Take one step of a command."""

@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ..records import IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
+from .changes import Changes
 from .conflict_queue import ConflictQueue
 from .generational_cache import GenerationalCache
 from .queries import Members, Query, Stamp
@@ -90,6 +91,9 @@ class RecordCache:
         names: of the parts.
         set_part: of stores whose stamp of a set follows from its members: returns the part that a question asks for,
             from the ids and stamps of these. Of others a set is a part by itself, and so is each member.
+
+    Attributes:
+        refusals: how many more commits on it were refused than written, of late.
     """
 
     def __init__(
@@ -105,7 +109,7 @@ class RecordCache:
         self._unheld: set[Rule[Any]] = set()
         self._misses: dict[Rule[Any], int] = {}
         self._passed: dict[Rule[Any], int] = {}
-        self._refusals = self._doubts = 0
+        self.refusals = self._doubts = 0
         self.get = self._parts.get
         self.keep = self._parts.keep
         self.forget = self._parts.forget
@@ -131,11 +135,12 @@ class RecordCache:
         if self._doubts:
             self._doubts -= 1
             return None
-        if self._refusals and queue is not None and queue.turn_of(queries_of(rule, args)).locked():
+        if self.refusals and queue is not None and queue.turn_of(queries_of(rule, args)).locked():
             return None
-        if rule in self._unheld or self._is_passed(rule):
+        if rule in self._unheld or (rule in self._passed and self._is_passed(rule)):
             return None
-        tx = CachedTransaction(self, self.now())
+        now = self.now()
+        tx = CachedTransaction(self, now)
         try:
             answer = rule(tx, *args)
         except NeverSeen:
@@ -150,28 +155,28 @@ class RecordCache:
             return None
         if self._misses:
             self._misses.pop(rule, None)
-        changes = tx.changes
+        changes, not_after = tx.changes, now + BELIEVED_MS
         if not changes:
             return None
-        changes.not_after = min(changes.not_after, tx.now + BELIEVED_MS)
+        if not_after < changes.not_after:
+            changes.not_after = not_after
         return answer, tx
 
     def _is_passed(self, rule: Rule[Any]) -> bool:
         """Whether a rule is not tried this time, for it asked for what was not seen the last times."""
-        if self._passed.get(rule):
-            self._passed[rule] -= 1
-            return True
-        return False
+        left = self._passed.pop(rule, 0)
+        if left > 1:
+            self._passed[rule] = left - 1
+        return left > 0
 
     def was_right(self) -> None:
-        """A commit on cached records is written."""
-        if self._refusals:
-            self._refusals -= 1
+        """A commit on cached records is written, after some were refused."""
+        self.refusals = max(0, self.refusals - 1)
 
     def was_wrong(self) -> None:
         """A commit on cached records is refused."""
-        self._refusals = min(self._refusals + 1, REFUSALS_MAX)
-        self._doubts = 2**self._refusals - 1
+        self.refusals = min(self.refusals + 1, REFUSALS_MAX)
+        self._doubts = 2**self.refusals - 1
 
 
 class CachedTransaction(WriteSet):
@@ -188,7 +193,7 @@ class CachedTransaction(WriteSet):
     __slots__ = ("_names", "_part", "_set_part", "now", "used")
 
     def __init__(self, record_cache: RecordCache, now: int) -> None:
-        super().__init__()
+        self.changes = Changes()  # as ``WriteSet`` does, without another call
         self._names = record_cache.names
         self._part = record_cache.get
         self._set_part = record_cache.set_part
@@ -199,8 +204,10 @@ class CachedTransaction(WriteSet):
         part = self._part(name)
         if part is None:
             raise Unseen
-        self._use(name, part[1])
-        return part[2]
+        _, stamp, said = part
+        if self.used.setdefault(name, stamp) != stamp:  # as ``_use``
+            raise Unseen
+        return said
 
     def _use(self, name: Any, stamp: Stamp) -> None:
         """Note what an answer rests on: what another thread changed between two of them is not taken for one."""
