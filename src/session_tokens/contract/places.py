@@ -68,6 +68,18 @@ def session_places(session: Session | None) -> Sequence[Place]:
     return places
 
 
+def stand_alike(old: Session, new: Session) -> bool:
+    """Whether a session stands where it stood, as most that are changed do: then its places need not be listed."""
+    return (
+        old.sweep_at == new.sweep_at
+        and old.ended_at is new.ended_at is None
+        and old.detached_at == new.detached_at
+        and (old.details is new.details or old.details.successor == new.details.successor)
+        and old.created_at == new.created_at
+        and old.owner == new.owner
+    )
+
+
 def token_places(token: Token | None) -> Sequence[Place]:
     """Return where a token stands: with its session, or parked with its owner, and in the listings that show it."""
     if token is None:

@@ -8,7 +8,7 @@ another, change an owner or lengthen a deadline. Rolling a whole row back to an 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
@@ -39,6 +39,8 @@ SET_ASIDE = (
 NAMED_CHARACTERS_MAX = 80
 
 _as_json = json.JSONEncoder(separators=(",", ":")).encode  # made once: dumps() makes one for each call
+_value_in = json.JSONDecoder().raw_decode
+_quoted = json.encoder.encode_basestring_ascii
 _KINDS = {kind.value: kind for kind in TokenKind}
 _NO_DETAILS_ROW = (None,) * len(SessionDetails._fields)
 _NO_OFFER_ROW = (None,) * len(Offer._fields)
@@ -97,12 +99,25 @@ def session_row(session: Session) -> Row:
             if details is NO_DETAILS
             else (
                 *details[:4],
-                _as_json(details.data_versions) if details.data_versions else "{}",
+                _versions_text(details.data_versions) if details.data_versions else "{}",
                 *details[5:-1],
                 rotation_text(details.rotation),
             )
         ),
     )  # fmt: skip
+
+
+def _versions_text(versions: Mapping[str, int]) -> str:
+    """Return versions of fields as JSON, as ``_as_json`` would, which takes four times as long to begin."""
+    return f"{{{','.join([f'{_quoted(name)}:{version}' for name, version in versions.items()])}}}"
+
+
+def _versions_in(text: str) -> dict[str, int]:
+    """Return versions of fields; ``json.loads`` would take three times as long to begin."""
+    versions, end = _value_in(text)
+    if end != len(text) or not isinstance(versions, dict):
+        raise ValueError("versions of fields are none")
+    return versions
 
 
 def session_of(row: Sequence[Any], clock: Clock) -> Session:
@@ -144,15 +159,20 @@ def _session_details(
     moves: int,
     ahead_ms: int,
     secret_kind: str | None,
-    *rest: Any,
+    acr: str | None,
+    amr_text: str | None,
+    timed_from: int | None,
+    db_hash: str | None,
+    rotation: str | None,
 ) -> SessionDetails:
     """Return the details in the columns of a session that has some."""
     if secret_kind not in (None, SHORT_SECRET) or not isinstance(data, str) or not isinstance(moves + ahead_ms, int):
         raise ValueError("a kind of secret, data or a number is none")
-    versions = {} if data_versions == "{}" else json.loads(data_versions)
     return SessionDetails(
-        label, user_agent, address, data, versions, successor, moves, ahead_ms, secret_kind, *rest[:-1]
-    )._replace(rotation=rotation_of(rest[-1]))
+        label, user_agent, address, data, {} if data_versions == "{}" else _versions_in(data_versions), successor,
+        moves, ahead_ms, secret_kind, acr, amr_text, timed_from, db_hash,
+        None if rotation is None else rotation_of(rotation),
+    )  # fmt: skip
 
 
 def token_row(token: Token) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from ...contract.changes import Changes
 from ...contract.optimistic import Commit
@@ -16,6 +17,7 @@ from ...contract.places import (
     outcome_places,
     service_key_places,
     session_places,
+    stand_alike,
     token_places,
 )
 from ...errors import InvalidInput
@@ -24,6 +26,8 @@ from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TO
 from .event_log import event_body
 from .keys import entry_at, expires_at, lookup_part, owner_part, part_of
 from .rows import ValkeyCodec
+
+_HELD = frozenset({BOUND_OF, TRANSFERABLES_OF})
 
 
 def commit_words(
@@ -40,11 +44,11 @@ def commit_words(
     for commit in commits:
         writes = Writes(codec, commit)
         all_writes.append(writes)
-        words += (b"%d" % commit.now, b"%d" % commit.not_after, b"%d" % len(writes.checks))
-        for check in writes.checks.items():
-            words += check
-        words.append(b"%d" % len(writes.words))
-        words += writes.words
+        checks, written = writes.checks, writes.words
+        words += (b"%d" % commit.now, b"%d" % commit.changes.not_after, b"%d" % len(checks))
+        words += chain.from_iterable(checks.items())
+        words.append(b"%d" % len(written))
+        words += written
     return words, all_writes
 
 
@@ -104,7 +108,7 @@ class Writes:
     def _move(self, old: Sequence[Place], new: Sequence[Place], id: bytes) -> None:
         """Move a record in the indexes: of those that it leaves, enters or stands in elsewhere."""
         for index, former, present in moves(old, new):
-            if index in (BOUND_OF, TRANSFERABLES_OF):
+            if index in _HELD:
                 self._hold(index, former, present, id)
                 continue
             entry = None if present is None else entry_at(present, id)
@@ -155,6 +159,8 @@ class Writes:
                 self.words += (b"q", name, until, body)
         if old is None or new is None or old.lookup != new.lookup or was_needed != needed:
             self._lead(b"S:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
+        if old is not None and new is not None and stand_alike(old, new):
+            return
         self._move(session_places(old), session_places(new), id)
         successor = None if new is None else new.details.successor
         if successor is not None and (old is None or old.details.successor != successor):

@@ -138,19 +138,17 @@ _PARTS: dict[str, tuple[bytes, Callable[[str], bytes]]] = {
     WAITING_TAGGED: (b"lw:", owner_part),
 }  # fmt: skip
 _WHOLE = {SESSIONS: b"ls", DETACHED: b"ld", TOKENS: b"lt", LISTED: b"lv", UNASSIGNED: b"lu", WAITING: b"lw",
-          OWNERS: b"le", SERVICE_KEYS: b"lk"}  # fmt: skip
-_DUE = {SESSION_DUE: b"dus", TOKEN_DUE: b"dut", OUTCOME_DUE: b"dui"}
+          OWNERS: b"le", SERVICE_KEYS: b"lk", SESSION_DUE: b"dus", TOKEN_DUE: b"dut", OUTCOME_DUE: b"dui"}  # fmt: skip
 
 
 def entry_at(place: Place, id: bytes) -> tuple[bytes, bytes, int]:
     """Return the sorted set of a place, and the member and score there of a record whose id has this part of a key."""
     index, whose, at = place
-    if index in _DUE:
-        return _DUE[index], id, at
-    if index in _PARTS:
+    whole = _WHOLE.get(index)
+    if whole is None:
         beginning, part = _PARTS[index]
-        return beginning + part(whose), id, at
-    return _WHOLE[index], id, at
+        whole = beginning + part(whose)
+    return whole, id, at
 
 
 def expires_at(deadline: int) -> bytes:
