@@ -38,11 +38,14 @@ class Direct(Generic[Q, A]):
     """Carries each question by itself, at once: what a ``Coalescer`` is for threads, each of which has a connection.
 
     Args:
-        carry: as for ``Coalescer``.
+        carry, alone: as for ``Coalescer``.
     """
 
-    def __init__(self, carry: Callable[[Sequence[Q]], Sequence[A | Exception]]) -> None:
+    def __init__(
+        self, carry: Callable[[Sequence[Q]], Sequence[A | Exception]], *, alone: Callable[[Q], A] | None = None
+    ) -> None:
         self._carry = carry
+        self._alone = alone
         self._closed = False
 
     def ask(self, question: Q) -> A:
@@ -53,6 +56,8 @@ class Direct(Generic[Q, A]):
         """
         if self._closed:
             raise StoreUnavailable("the store is closed; open it again")
+        if self._alone is not None:
+            return self._alone(question)
         (answer,) = self._carry((question,))
         if isinstance(answer, Exception):
             raise answer

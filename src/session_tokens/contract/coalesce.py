@@ -46,6 +46,7 @@ class Coalescer(Generic[Q, A]):
         waiting_max: questions that may wait; further callers wait until there is room.
         share_from: questions from which on two workers share them, so that the server works on one half while this
             process works on the other; 0 for never, where the server's part is small.
+        alone: answers one question that travels by itself, where that is less work; raises what is for its caller.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Coalescer(Generic[Q, A]):
         batch_max: int = BATCH_MAX,
         waiting_max: int = WAITING_MAX,
         share_from: int = 0,
+        alone: Callable[[Q], Awaitable[A]] | None = None,
     ) -> None:
         self._carry = carry
+        self._alone = alone
         self._share_from = share_from
         self._batch_max = batch_max
         self._waiting_max = waiting_max
@@ -174,8 +177,12 @@ class Coalescer(Generic[Q, A]):
 
     async def _travel(self, batch: Sequence[tuple[Q, asyncio.Future[A]]]) -> None:
         try:
-            answers = await self._carry([question for question, _ in batch])
-            assert len(answers) == len(batch)
+            answers: Sequence[A | Exception]
+            if self._alone is not None and len(batch) == 1:
+                answers = [await self._alone(batch[0][0])]
+            else:
+                answers = await self._carry([question for question, _ in batch])
+                assert len(answers) == len(batch)
         except BaseException as error:
             ended = isinstance(error, Exception)
             for _, future in batch:

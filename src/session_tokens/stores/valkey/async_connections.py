@@ -133,7 +133,8 @@ class AsyncConnections(Connections):
                 sent = True
                 await connection.send_packed_command([packed + probe], check_health=False)
                 read = connection.read_response
-                for _ in range(replies):
+                answers = [await read(disable_decoding=True)]
+                while len(answers) < replies:
                     answers.append(await read(disable_decoding=True))  # what came before an error counts
                 if probe:
                     try:

@@ -77,7 +77,7 @@ class ValkeyStore(CoalescingStore):
         self._paths = codec.paths
         self._retrying = self._core.retrying
         self._closed = False
-        self._chains: Coalescer[KeyChain, Seen | None] = Coalescer(self._carry_chains)
+        self._chains: Coalescer[KeyChain, Seen | None] = Coalescer(self._carry_chains, alone=self._carry_chain)
         self._unseen: Coalescer[Query, Seen | None] = Coalescer(self._carry_unseen, share_from=SHARE_FROM)
         self._chains_together: Coalescer[Sequence[KeyChain], Snapshot | None] = Coalescer(self._carry_together)
 
@@ -119,36 +119,36 @@ class ValkeyStore(CoalescingStore):
 
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
-        reading = None if self.near_cache is None else self.near_cache.begin()
+        near = self.near_cache
+        reading = None if near is None else near.begin()
         path = self._paths.of_one("S:", lookups)
-        seen = None
-        if path is not None:  # as ``look``, on the way of every verification
-            seen = await self._chains.ask(path)
+        # As ``look``, on the way of every verification.
+        seen = None if path is None else await self._chains.ask(path)
         if seen is None:
             seen = await self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
-        if seen is not None:
-            if reading is not None and self.near_cache is not None:
-                self.near_cache.keep_session(reading, lookups[0], seen[1].value)
-            return (seen[0], *seen[1].value)
-        return await super().find_session(lookups)
+            if seen is None:
+                return await super().find_session(lookups)
+        now, answer = seen
+        if near is not None and reading is not None:
+            near.keep_session(reading, lookups[0], answer.value)
+        session, entry = answer.value
+        return now, session, entry
 
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
-        reading = None if self.near_cache is None else self.near_cache.begin()
+        near = self.near_cache
+        reading = None if near is None else near.begin()
         path = self._paths.of_one("T:", lookups)
-        seen = None
-        if path is not None:
-            seen = await self._chains.ask(path)
+        seen = None if path is None else await self._chains.ask(path)
         if seen is None:
             seen = await self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
-        if seen is not None:
-            if reading is not None and self.near_cache is not None:
-                self.near_cache.keep_token(reading, lookups[0], seen[1].value)
-            token, session, entry, heir = seen[1].value
-            if heir is None:
-                return seen[0], token, session, entry
-            return (seen[0], *seen[1].value.followed())
-        return await super().find_token(lookups)
+            if seen is None:
+                return await super().find_token(lookups)
+        now, answer = seen
+        if near is not None and reading is not None:
+            near.keep_token(reading, lookups[0], answer.value)
+        token, session, entry, heir = answer.value
+        return (now, token, session, entry) if heir is None else (now, *answer.value.followed())
 
     async def _carry_unseen(self, asked: Sequence[Query]) -> Sequence[Seen | Exception | None]:
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
@@ -160,8 +160,16 @@ class ValkeyStore(CoalescingStore):
         seen = await self._carry_chains([path for chains in asked for path in chains])
         return snapshots_on(map(len, asked), seen)
 
+    async def _carry_chain(self, path: KeyChain) -> Seen | None:
+        to = self._connections
+        if self._tracking is None:  # as ``_ask``
+            values, now = await self._retrying.ask(to.ask, path.alone, 1, to.timed_probe, idempotent=True)
+        else:
+            values, now = await self._ask_tracked(path.alone, 1, to.timed_probe)
+        return self._core.seen_alone(path, values, now)
+
     async def _carry_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
-        each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
+        each = [*dict.fromkeys(asked)]
         ask = self._ask if self._tracking is None else self._ask_tracked
         values, now = await ask(packed_chains(each), 1, self._connections.timed_probe)
         return self._core.seen_on(asked, each, values, now)

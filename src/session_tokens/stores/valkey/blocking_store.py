@@ -75,7 +75,7 @@ class BlockingValkeyStore(DirectStore):
         self._paths = codec.paths
         self._retrying = self._core.retrying
         self._closed = False
-        self._chains: Direct[KeyChain, Seen | None] = Direct(self._carry_chains)
+        self._chains: Direct[KeyChain, Seen | None] = Direct(self._carry_chains, alone=self._carry_chain)
         self._unseen: Direct[Query, Seen | None] = Direct(self._carry_unseen)
         self._chains_together: Direct[Sequence[KeyChain], Snapshot | None] = Direct(self._carry_together)
 
@@ -117,36 +117,36 @@ class BlockingValkeyStore(DirectStore):
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
-        reading = None if self.near_cache is None else self.near_cache.begin()
+        near = self.near_cache
+        reading = None if near is None else near.begin()
         path = self._paths.of_one("S:", lookups)
-        seen = None
-        if path is not None:  # as ``look``, on the way of every verification
-            seen = self._chains.ask(path)
+        # As ``look``, on the way of every verification.
+        seen = None if path is None else self._chains.ask(path)
         if seen is None:
             seen = self._unseen.ask(Get("session_lookup", lookups[0], tuple(lookups[1:])))
-        if seen is not None:
-            if reading is not None and self.near_cache is not None:
-                self.near_cache.keep_session(reading, lookups[0], seen[1].value)
-            return (seen[0], *seen[1].value)
-        return super().find_session_now(lookups)
+            if seen is None:
+                return super().find_session_now(lookups)
+        now, answer = seen
+        if near is not None and reading is not None:
+            near.keep_session(reading, lookups[0], answer.value)
+        session, entry = answer.value
+        return now, session, entry
 
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
-        reading = None if self.near_cache is None else self.near_cache.begin()
+        near = self.near_cache
+        reading = None if near is None else near.begin()
         path = self._paths.of_one("T:", lookups)
-        seen = None
-        if path is not None:
-            seen = self._chains.ask(path)
+        seen = None if path is None else self._chains.ask(path)
         if seen is None:
             seen = self._unseen.ask(Get("token_lookup", lookups[0], tuple(lookups[1:])))
-        if seen is not None:
-            if reading is not None and self.near_cache is not None:
-                self.near_cache.keep_token(reading, lookups[0], seen[1].value)
-            token, session, entry, heir = seen[1].value
-            if heir is None:
-                return seen[0], token, session, entry
-            return (seen[0], *seen[1].value.followed())
-        return super().find_token_now(lookups)
+            if seen is None:
+                return super().find_token_now(lookups)
+        now, answer = seen
+        if near is not None and reading is not None:
+            near.keep_token(reading, lookups[0], answer.value)
+        token, session, entry, heir = answer.value
+        return (now, token, session, entry) if heir is None else (now, *answer.value.followed())
 
     def _carry_unseen(self, asked: Sequence[Query]) -> Sequence[Seen | Exception | None]:
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
@@ -158,8 +158,16 @@ class BlockingValkeyStore(DirectStore):
         seen = self._carry_chains([path for chains in asked for path in chains])
         return snapshots_on(map(len, asked), seen)
 
+    def _carry_chain(self, path: KeyChain) -> Seen | None:
+        to = self._connections
+        if self._tracking is None:  # as ``_ask``
+            values, now = self._retrying.ask_now(to.ask, path.alone, 1, to.timed_probe, idempotent=True)
+        else:
+            values, now = self._ask_tracked(path.alone, 1, to.timed_probe)
+        return self._core.seen_alone(path, values, now)
+
     def _carry_chains(self, asked: Sequence[KeyChain]) -> Sequence[Seen | None]:
-        each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
+        each = [*dict.fromkeys(asked)]
         ask = self._ask if self._tracking is None else self._ask_tracked
         values, now = ask(packed_chains(each), 1, self._connections.timed_probe)
         return self._core.seen_on(asked, each, values, now)

@@ -130,8 +130,6 @@ class ValkeyCore:
             now: when.
         """
         self.clock.heard(now)
-        if len(asked) == 1:
-            return [self._seen_on(asked[0], values, now)]
         seen: list[Seen | None] = []
         at = 0
         for path in each:
@@ -143,6 +141,12 @@ class ValkeyCore:
             return seen
         on_path = dict(zip(each, seen, strict=True))
         return [on_path[path] for path in asked]
+
+    def seen_alone(self, path: KeyChain, there: Values, now: int) -> Seen | None:
+        """As ``seen_on``, for one chain."""
+        self.clock.heard(now)
+        known = path.seen
+        return (now, known[1]) if known is not None and known[0] == there else self._seen_on(path, there, now)
 
     def _seen_on(self, path: KeyChain, there: Values, now: int) -> Seen | None:
         """Return what values on a known chain say; ``None`` where one has to ask anew, and gets the error if any."""
