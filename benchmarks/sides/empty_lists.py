@@ -10,10 +10,12 @@ from benchmarks.sides.serving import Stopwatch, serve
 from session_tokens import SessionTokens, Settings
 from session_tokens.crypto.minting import TOKEN_ID, TOKEN_SECRET, new_id, new_secret
 from session_tokens.records import BOUND
+from session_tokens.records.traits import token_traits
 from session_tokens.rules.tokens import Issue
 from session_tokens.settings import Policy
 
 SESSIONS = 10
+TRAITS = token_traits(BOUND, False, None, None, None)
 LOADED_AT_ONCE = 100  # all of one millisecond, which no application does with many
 
 
@@ -30,10 +32,7 @@ class Measured:
         lookup = self.st.store.keyring.lookup
         for turn, first in enumerate(range(0, tokens, LOADED_AT_ONCE)):
             count = min(LOADED_AT_ONCE, tokens - first)
-            issues = [
-                Issue(new_id(TOKEN_ID), lookup(new_secret(TOKEN_SECRET)), BOUND, "value", False, None, None)
-                for _ in range(count)
-            ]
+            issues = [Issue(new_id(TOKEN_ID), lookup(new_secret(TOKEN_SECRET)), "value", TRAITS) for _ in range(count)]
             self.st.store.run_now(load, Policy(self.st.settings), sessions[turn % SESSIONS], issues)
         return {"tokens": tokens}
 

@@ -10,11 +10,13 @@ from session_tokens import SessionTokens, Settings
 from session_tokens.contract.transaction import Transaction
 from session_tokens.crypto.minting import TOKEN_ID, TOKEN_SECRET, new_id, new_secret
 from session_tokens.records import TRANSFERABLE
+from session_tokens.records.traits import token_traits
 from session_tokens.rules.tokens import Issue, issue_under
 from session_tokens.settings import Policy
 
 OWNER = "collector"
 LOADED_AT_ONCE = 1_000
+TRAITS = token_traits(TRANSFERABLE, False, None, None, None)
 PEPPER = bytes(range(32))
 
 
@@ -38,9 +40,7 @@ class Measured:
         session, lookup = self.st.open_session(OWNER), self.st.store.keyring.lookup
         for first in range(0, tokens, LOADED_AT_ONCE):
             secrets = [new_secret(TOKEN_SECRET) for _ in range(min(LOADED_AT_ONCE, tokens - first))]
-            issues = [
-                Issue(new_id(TOKEN_ID), lookup(secret), TRANSFERABLE, "value", False, None, None) for secret in secrets
-            ]
+            issues = [Issue(new_id(TOKEN_ID), lookup(secret), "value", TRAITS) for secret in secrets]
             self.st.store.run_now(load, Policy(self.st.settings), session.id, issues)
             self.samples = [*self.samples[:2], secrets[-1]]
         return {"tokens": tokens}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import valkey
 
-from session_tokens.clock import NEVER
+from session_tokens.clock import NEVER, SteadyClock
 from session_tokens.contract import places
 from session_tokens.contract.places import Place, moves, session_places, token_places
 from session_tokens.contract.store import BlockingStore
@@ -34,6 +34,7 @@ from session_tokens.stores.memory.store import MemoryStore
 from session_tokens.stores.sqlite.rows import DIALECT
 
 CHANGES = 10_000
+CLOCK = SteadyClock()
 OWNERS = ("ann", "bob", "cy")
 SESSION_IDS = tuple(f"s{number}" for number in range(12))
 TOKEN_IDS = tuple(f"t{number}" for number in range(30))
@@ -89,7 +90,7 @@ class Chance:
             self._counted if old is None else old.created_at, 1, 1, 0 if has_ended else self._some(NEVER, self._later),
             None, None, None, True, self._some(None, 9), 9 if has_ended else None, "logout" if has_ended else None,
             self._some(NEVER, 0, self._later, self._later + 5), 0, 1 if old is None else old.version + 1,
-            details, None, None, None,
+            details, None, None, CLOCK,
         )  # fmt: skip
 
     def _token(self, id: str, old: Any) -> Token:

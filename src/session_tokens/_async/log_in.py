@@ -73,7 +73,8 @@ class AsyncLogInCommands(AsyncSessionCommands):
         user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
         opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
         if max_age is UNSET and (remember or owner is None):
-            opening.max_age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
+            age_ms = policy.remember_max_age_ms if remember else policy.anonymous_max_age_ms
+            opening.traits = opening.traits.replace(max_age_ms=age_ms)
         changes = inputs.data_changes_of({} if data is None else data, removed, policy.max_data_bytes, "data")
         before = self._former_key(former)
         clocks = inputs.asked_of(idle_timeout, max_age, UNSET)
@@ -135,15 +136,15 @@ class AsyncLogInCommands(AsyncSessionCommands):
         user = ANONYMOUS_OWNERS + new_id("", "") if owner is None else inputs.receiver_of("owner", owner)
         opening = self._opening(user, idle_timeout, max_age, UNSET, False, details)
         if owner is None and max_age is UNSET:
-            opening.max_age_ms = policy.anonymous_max_age_ms
+            opening.traits = opening.traits.replace(max_age_ms=policy.anonymous_max_age_ms)
         left_ms, kept_ms = duration_ms("time_left", time_left), duration_ms("kept", kept)
         if kept_ms is None:
             raise InvalidInput("kept is how long a cookie is remembered, in seconds; for ever is too long")
-        if left_ms is not None and (opening.max_age_ms is None or left_ms < opening.max_age_ms):
-            opening.max_age_ms = left_ms
-        clocks = SessionChange(opening.idle_timeout_ms, opening.max_age_ms, from_now=True)
+        if left_ms is not None and (opening.traits.max_age_ms is None or left_ms < opening.traits.max_age_ms):
+            opening.traits = opening.traits.replace(max_age_ms=left_ms)
+        clocks = SessionChange(opening.traits.idle_timeout_ms, opening.traits.max_age_ms, from_now=True)
         if not inputs.flag_of("presented", presented):
-            opening.idle_timeout_ms, opening.max_age_ms = kept_ms, left_ms
+            opening.traits = opening.traits.replace(idle_timeout_ms=kept_ms, max_age_ms=left_ms)
         changes = inputs.data_changes_of({} if data is None else data, (), policy.max_data_bytes, "data")
         key = inputs.digest_of("cookie", cookie)
         ticket = self._ticket("move_in", key, ())

@@ -17,6 +17,7 @@ from ..contract.transaction import Rule
 from ..crypto.minting import Pepper
 from ..errors import AdapterError, CorruptRecord, InvalidInput, Refused
 from ..records import BOUND, FREE, JSON, OwnerEntry, Session, SessionDetails, Token, TokenKind
+from ..records.traits import TokenTraits, session_traits, token_traits
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
 from ..rules.listing import sessions_listed, stretch, tokens_listed, what_follows
@@ -95,6 +96,7 @@ class AsyncTablesCore:
         self._sessions: dict[Any, Session] = {} if memory is None else memory.sessions
         self._tokens = {} if memory is None else memory.tokens
         self._entries = {} if memory is None else memory.entries
+        self._owners = {} if memory is None else memory.owners
         self._now = store.clock.now
         self._naming = naming
         # An application's DB knows no successors, and the hot reads of a memory store do not look for them.
@@ -103,6 +105,8 @@ class AsyncTablesCore:
         self._creator = checked_creator(token_creator)
         self._timeout_from_db = False
         self._refreshed_at_s: float | None = None
+        self._usual_traits = session_traits(None, None, None, False, None)
+        self._usual_first = token_traits(BOUND, False, None, None, None)
         self._hints: dict[str, tuple[str, int]] = {}
         self._hints_full = 0
         self._closed = False
@@ -164,7 +168,7 @@ class AsyncTablesCore:
         if self._closed:
             return
         self._closed = True
-        self._memory, self._sessions, self._tokens, self._entries = None, {}, {}, {}
+        self._memory, self._sessions, self._tokens, self._entries, self._owners = None, {}, {}, {}, {}
         if self._sweeper is not None:
             await self._sweeper.stop()
         if self._former is not None:
@@ -290,7 +294,8 @@ class AsyncTablesCore:
             id, left_ms, most_ms = await self._session_id(string), found.left_ms, self._policy.max_age_ms
             age_ms = most_ms if left_ms is None or (most_ms is not None and most_ms < left_ms) else left_ms
             kept = self._naming.kept("session", id, string)
-            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, found.is_detachable, name=kept)
+            traits = session_traits(None, age_ms, age_ms, found.is_detachable, None)
+            opening = sessions.Opening(id, None, owner, traits, name=kept)
             try:
                 mark = self._naming.hash_of(string, FORMER_SESSION)
                 await former.move(mark, named.add_session, self._policy, opening, None, self.store.clock)
@@ -310,25 +315,20 @@ class AsyncTablesCore:
             return await self._answered(tokens.issue_token, self._policy, None, issue)
         return await self._answered(named.add_owned_token, self._policy, owner, issue)
 
+    def _token_traits(self, kind: TokenKind, is_json: bool) -> TokenTraits:
+        """Return what a new token has like others of these tables."""
+        policy = self._policy
+        return token_traits(kind, is_json, policy.token_timeout_ms, policy.disownment_timeout_ms, None)
+
     def _issue_of(self, string: str, id: str, kind: TokenKind, text: str, is_json: bool) -> tokens.Issue:
-        return tokens.Issue(
-            id,
-            None,
-            kind,
-            text,
-            is_json,
-            self._policy.token_timeout_ms,
-            self._policy.disownment_timeout_ms,
-            None,
-            self._naming.kept("token", id, string),
-        )
+        return tokens.Issue(id, None, text, self._token_traits(kind, is_json), self._naming.kept("token", id, string))
 
     async def _add_in_db(self, id: str, owner: str, age_ms: int | None, first_id: str | None) -> str:
         """Open a session over the application's DB, which makes its hash, and return that."""
 
         def args_with(link: str) -> tuple[object, ...]:
             details = SessionDetails(db_hash=link)
-            opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, details=details)
+            opening = sessions.Opening(id, None, owner, session_traits(None, age_ms, age_ms, False, None), details)
             issue = None if first_id is None else self._issue_of(first_id, first_id, BOUND, link, False)
             return self._policy, opening, issue, self.store.clock
 

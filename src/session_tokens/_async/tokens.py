@@ -9,6 +9,7 @@ from ..contract.queries import Get, Scan
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, new_id
 from ..errors import InvalidInput, UnknownToken
 from ..records import JSON, NO_TOKEN_DETAILS, Issued, Page, Session, Token, TokenDetails, TokenKind
+from ..records.traits import token_traits
 from ..rules import tokens as rules
 from ..rules.expiry import shown_until
 from ..rules.listing import tokens_listed
@@ -71,17 +72,17 @@ class AsyncTokenCommands(AsyncCore):
         policy, is_waiting = self._policy, transferable and named is None
         kind = TokenKind.TRANSFERABLE if transferable else TokenKind.FREE if named is None else TokenKind.BOUND
         text, is_json = inputs.token_value_of("value", value)
-        issue = rules.Issue(
-            new_id(TOKEN_ID), None, kind, text, is_json,
-            _chosen("timeout", timeout, policy.token_timeout_ms),
+        traits = token_traits(
+            kind, is_json, _chosen("timeout", timeout, policy.token_timeout_ms),
             _chosen("disownment_timeout", disownment_timeout, None if is_waiting else policy.disownment_timeout_ms),
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
-            details=_details_of(tag, scope, audience, uses, for_client),
         )  # fmt: skip
+        details = _details_of(tag, scope, audience, uses, for_client)
+        issue = rules.Issue(new_id(TOKEN_ID), None, text, traits, details=details)
         asked = () if idempotency_key is None else inputs.asked_of(timeout, disownment_timeout)
         if issue.details is not NO_TOKEN_DETAILS:
             asked = (*asked, *issue.details[1:5], issue.details.for_client)
-        request = (named, kind, text, is_json, *asked, issue.client_id)
+        request = (named, kind, text, is_json, *asked, issue.traits.client_id)
         if is_waiting:
             waiting = await self._do("issue_token", idempotency_key, request, rules.issue_token, policy, None, issue)
             return Issued(waiting, None)

@@ -14,6 +14,7 @@ from ..contract.transaction import Rule
 from ..crypto.minting import SESSION_ID, SESSION_SECRET, is_id, is_session_secret, new_id
 from ..errors import InvalidInput, StoreError, UnknownSession
 from ..records import JSON, NO_DETAILS, Issued, Page, Reason, Session, SessionDetails
+from ..records.traits import session_traits
 from ..rules import owners as owner_rules
 from ..rules import sessions as rules
 from ..rules.expiry import Uncleaned, sweep_owner, touch_is_due
@@ -82,7 +83,7 @@ class SyncSessionCommands(SyncSecretCommands):
         return self._issue(
             "open_session",
             idempotency_key,
-            (opening.owner, *asked, opening.detachable, *opening.details[:4], opening.client_id),
+            (opening.owner, *asked, opening.traits.detachable, *opening.details[:4], opening.traits.client_id),
             self._secret_kind,
             rules.open_session,
             lambda lookup: (self._policy, opening.looked_up_by(lookup), self.store.clock),
@@ -109,12 +110,14 @@ class SyncSessionCommands(SyncSecretCommands):
             new_id(SESSION_ID),
             None,
             owner,
-            policy.idle_timeout_ms if idle_timeout is UNSET else duration_ms("idle_timeout", idle_timeout),
-            age_ms,
-            detached_ms,
-            inputs.flag_of("detachable", detachable),
+            session_traits(
+                policy.idle_timeout_ms if idle_timeout is UNSET else duration_ms("idle_timeout", idle_timeout),
+                age_ms,
+                detached_ms,
+                inputs.flag_of("detachable", detachable),
+                inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
+            ),
             details,
-            inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
         )
 
     def verify_session(self, secret: str, *, touch: bool = True) -> Session | None:

@@ -13,7 +13,8 @@ from ..clock import NEVER, ManualClock
 from ..compiler_hints import mypyc_attr
 from ..crypto.minting import TOKEN_SECRET, begins_with_secret, new_secret
 from ..errors import InvalidInput, Refused
-from ..records import BOUND, FREE, JSON, NO_DETAILS, TRANSFERABLE
+from ..records import BOUND, FREE, JSON, TRANSFERABLE
+from ..records.traits import session_traits
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
 from ..rules.expiry import Uncleaned, sweep_session
@@ -113,7 +114,8 @@ class SyncTablesCommands(SyncTablesCore):
                 if first is not None and first_id is not None:
                     issue = self._issue_of(first, first_id, BOUND, link, False)
                 kept = self._naming.kept("session", id, string)
-                opening = sessions.Opening(id, None, owner, None, age_ms, age_ms, False, NO_DETAILS, None, kept)
+                traits = session_traits(None, age_ms, age_ms, False, None)
+                opening = sessions.Opening(id, None, owner, traits, name=kept)
                 self._add_named(opening, issue)
         except Refused as refusal:
             log.warning("a session was not added: %s", refusal.code)
@@ -134,12 +136,18 @@ class SyncTablesCommands(SyncTablesCore):
     ) -> str | None:
         """Add a session where the strings are the ids and nothing waits."""
         link = self._naming.hash_of(string, owner) if shared or first is not None else ""
-        policy = self._policy
-        age_ms = policy.max_age_ms
-        opening = sessions.Opening(string, None, owner, None, age_ms, age_ms)
+        policy, age_ms = self._policy, self._policy.max_age_ms
+        traits = self._usual_traits
+        if traits.max_age_ms != age_ms:
+            traits = self._usual_traits = session_traits(None, age_ms, age_ms, False, None)
+        opening = sessions.Opening(string, None, owner, traits)
         issue = None
         if first is not None:
-            issue = tokens.Issue(first, None, BOUND, link, False, policy.token_timeout_ms, policy.disownment_timeout_ms)
+            alike = self._usual_first
+            timeout_ms, disownment_ms = policy.token_timeout_ms, policy.disownment_timeout_ms
+            if alike.timeout_ms != timeout_ms or alike.disownment_timeout_ms != disownment_ms:
+                alike = self._usual_first = self._token_traits(BOUND, False)
+            issue = tokens.Issue(first, None, link, alike)
         try:
             memory.run_now(named.add_session, policy, opening, issue, memory.clock)
         except Refused as refusal:
@@ -275,7 +283,8 @@ class SyncTablesCommands(SyncTablesCore):
         """
         if yielder_key.__class__ is not str:
             given_owner(yielder_key)
-        receiver = inputs.owner_of("receiver_key", receiver_key)
+        is_known = receiver_key.__class__ is str and receiver_key in self._owners  # it was asked whether it can be one
+        receiver = receiver_key if is_known else inputs.owner_of("receiver_key", receiver_key)
         if self._mirror is not None:
             self._refresh_token(t_token)
         id = t_token if self._memory is not None and t_token.__class__ is str else self._token_id(t_token)

@@ -15,7 +15,8 @@ from ..records.details import Offer, TokenDetails
 from ..records.rotation import Rotation
 from ..records.session import Session
 from ..records.session_details import SessionDetails
-from ..records.token import Token, TokenKind
+from ..records.token import Token
+from ..records.traits import TokenKind
 
 Answer = Mapping[str, Any]
 
@@ -53,7 +54,7 @@ def session_of(answer: Answer, clock: ServiceClock) -> Session:
         amr_text=_text(answer["amr"]) if answer.get("amr") else None,
         rotation=_rotation_of(answer.get("rotated_at"), answer.get("secret_until")),
     )
-    return Session(
+    return Session._of(
         answer["id"], answer["owner"], None, answer["created_at"], answer["last_seen_at"], answer["authenticated_at"],
         _deadline(answer["expires_at"]), _ms(answer["idle_timeout"]), _ms(answer["max_age"]),
         _ms(answer["detached_timeout"]), answer["detachable"], answer["detached_at"], None, None, 0, 0,
@@ -83,7 +84,7 @@ def token_of(answer: Answer) -> Token:
         borrower=answer.get("borrower"),
     )
     deadline = _deadline(answer["expires_at"])
-    return Token(
+    return Token._of(
         answer["id"], answer["owner"], None, TokenKind(answer["kind"]), answer["session_id"],
         value if isinstance(value, str) else _text(value), not isinstance(value, str), answer["created_at"],
         _ms(answer["timeout"]), deadline, deadline, _ms(answer["disownment_timeout"]), answer["held_since"],

@@ -71,6 +71,6 @@ def owner_of_living(session: Session | None) -> str | None:
 
 def parked_owner(token: Token | None) -> str | None:
     """Return the owner in whose index of parked tokens a token stands, if in any."""
-    if token is None or token.session_id is not None or token.kind is not TRANSFERABLE:
+    if token is None or token.session_id is not None or token.traits.kind is not TRANSFERABLE:
         return None
     return token.owner

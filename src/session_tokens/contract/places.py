@@ -84,7 +84,7 @@ def token_places(token: Token | None) -> Sequence[Place]:
     """Return where a token stands: with its session, or parked with its owner, and in the listings that show it."""
     if token is None:
         return NOWHERE
-    at, is_transferable = token.created_at, token.kind is TRANSFERABLE
+    at, is_transferable = token.created_at, token.traits.kind is TRANSFERABLE
     places: list[Place] = [(TOKENS, "", at)]
     if token.session_id is not None:
         places.append((TRANSFERABLES_OF if is_transferable else BOUND_OF, token.session_id, at))

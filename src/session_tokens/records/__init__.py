@@ -22,7 +22,8 @@ from ..compiled_core import COMPILED
 from .details import NO_TOKEN_DETAILS, Offer, TokenDetails
 from .session import JSON, End, FrozenSession, OwnerEntry, Reason, Session
 from .session_details import NO_DETAILS, SessionDetails
-from .token import BOUND, FREE, TRANSFERABLE, FrozenToken, Token, TokenKind
+from .token import FrozenToken, Token
+from .traits import BOUND, FREE, TRANSFERABLE, TokenKind
 
 R = TypeVar("R")
 

@@ -6,17 +6,18 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, ClassVar, Final, Literal, NamedTuple, NoReturn, Self, TypeVar
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from ..clock import NEVER, Clock
 from ..compiled_core import COMPILED
-from ..compiler_hints import mypyc_attr
 from ..crypto.minting import SESSION_SECRET
 from ..errors import ReauthenticationRequired
 from ..settings import Duration, duration_ms
 from .read_only import read_only
+from .record import Record, frozen_kind
 from .rotation import Rotation
 from .session_details import SessionDetails
+from .traits import SessionTraits, session_traits
 
 JSON = str | int | float | bool | None | list["JSON"] | dict[str, "JSON"]
 """Any JSON value."""
@@ -32,56 +33,6 @@ class End(NamedTuple):
 
     at: int
     reason: str
-
-
-@mypyc_attr(acyclic=True)
-class Record:
-    """What the records share: named slots, equality by content, a copy with changes."""
-
-    __slots__ = ()
-    _fields: ClassVar[tuple[str, ...]] = ()
-    _compared: ClassVar[tuple[str, ...]] = ()
-    _values: ClassVar[attrgetter[tuple[Any, ...]]]
-    _places: ClassVar[dict[str, int]] = {}
-
-    def __eq__(self, other: object) -> bool:
-        if other.__class__ is not self.__class__:
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self._compared)
-
-    def __hash__(self) -> int:
-        return hash((self.__class__, getattr(self, self._compared[0])))
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed."""
-        values, places = list(self._values(self)), self._places
-        for name, value in changes.items():
-            values[places[name]] = value
-        return self._of(*values)
-
-    @classmethod
-    def _of(cls, *values: Any) -> Self:
-        raise NotImplementedError
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, _: object) -> Self:
-        return self
-
-
-def frozen(self: object, name: str, value: object = None) -> NoReturn:
-    """Refuse to assign to a record; stands where Python looks for assignment."""
-    raise AttributeError(f"{type(self).__name__} is frozen; change it through the API (no {name} = …)")
-
-
-Kind = TypeVar("Kind", bound=Record)
-
-
-def frozen_kind(kind: type[Kind]) -> type[Kind]:
-    """Return the class that a record takes as its last step in being made: the same, but it refuses assignment."""
-    names = {"__slots__": (), "__doc__": kind.__doc__, "__module__": __package__}
-    return type(kind.__name__, (kind,), {**names, "__setattr__": frozen, "__delattr__": frozen})
 
 
 EPOCH_MAX: Final = 2**53
@@ -137,11 +88,16 @@ class _SessionAtHand(Record):
     __slots__ = ("deadline", "detached_at", "owner", "owner_epoch")
 
 
+_OWN = (
+    "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "detached_at", "ended_at",
+    "end_reason", "sweep_at", "owner_epoch", "version", "details", "name", "clock", "traits",
+)  # fmt: skip
 _FIELDS = (
     "id", "owner", "lookup", "created_at", "last_seen_at", "authenticated_at", "deadline", "idle_timeout_ms",
     "max_age_ms", "detached_timeout_ms", "detachable", "detached_at", "ended_at", "end_reason", "sweep_at",
     "owner_epoch", "version", "details", "client_id", "name", "clock",
 )  # fmt: skip
+"""With those of its traits."""
 _NOT_COMPARED = ("clock", "sweep_at")
 
 
@@ -156,22 +112,65 @@ class Session(_SessionAtHand):
         created_at: when it was opened; of two sessions of one owner the later opened one has the greater.
         last_seen_at: when it was last used, up to 1/16 of the idle window late.
         authenticated_at: when its owner last proved who they are.
-        detachable: whether it may be detached.
         detached_at: since when it is detached, ``None`` while it is attached.
         ended_at: when it ended; ``None`` while it lives or only ran out of time and is not swept.
         end_reason: why it ended.
         version: grows with each change other than use.
-        client_id: the id of the service key that opened it, if one did.
     """
 
-    __slots__ = tuple(name for name in _FIELDS if name not in _SessionAtHand.__slots__)
-    _fields = _FIELDS
-    _compared = tuple(name for name in _FIELDS if name not in _NOT_COMPARED)
-    _values = attrgetter(*_FIELDS)
-    _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_FIELDS)}
+    __slots__ = tuple(name for name in _OWN if name not in _SessionAtHand.__slots__)
+    _compared = tuple(name for name in _OWN if name not in _NOT_COMPARED)
+    _values = attrgetter(*_OWN)
+    _all_values = attrgetter(*_FIELDS)
+    _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_OWN)}
 
     def __init__(
         self,
+        id: str,
+        owner: str,
+        lookup: str | None,
+        created_at: int,
+        last_seen_at: int,
+        authenticated_at: int,
+        deadline: int,
+        detached_at: int | None,
+        ended_at: int | None,
+        end_reason: str | None,
+        sweep_at: int,
+        owner_epoch: int,
+        version: int,
+        details: SessionDetails,
+        name: str | None,
+        clock: Clock,
+        traits: SessionTraits,
+    ) -> None:
+        self.id: Final = id
+        self.owner: Final = owner
+        self.lookup: Final = lookup
+        self.created_at: Final = created_at
+        self.last_seen_at: Final = last_seen_at
+        self.authenticated_at: Final = authenticated_at
+        self.deadline: Final = deadline
+        self.detached_at: Final = detached_at
+        self.ended_at: Final = ended_at
+        self.end_reason: Final = end_reason
+        self.sweep_at: Final = sweep_at
+        self.owner_epoch: Final = owner_epoch
+        self.version: Final = version
+        self.details: Final = details
+        self.name: Final = name
+        self.clock: Final = clock
+        self.traits: Final = traits
+        if not COMPILED:
+            self.__class__ = FrozenSession
+
+    @classmethod
+    def _made(cls, *values: Any) -> Session:
+        return Session(*values)
+
+    @classmethod
+    def _of(
+        cls,
         id: str,
         owner: str,
         lookup: str | None,
@@ -193,37 +192,16 @@ class Session(_SessionAtHand):
         client_id: str | None,
         name: str | None,
         clock: Clock,
-    ) -> None:
-        self.id: Final = id
-        self.owner: Final = owner
-        self.lookup: Final = lookup
-        self.created_at: Final = created_at
-        self.last_seen_at: Final = last_seen_at
-        self.authenticated_at: Final = authenticated_at
-        self.deadline: Final = deadline
-        self.idle_timeout_ms: Final = idle_timeout_ms
-        self.max_age_ms: Final = max_age_ms
-        self.detached_timeout_ms: Final = detached_timeout_ms
-        self.detachable: Final = detachable
-        self.detached_at: Final = detached_at
-        self.ended_at: Final = ended_at
-        self.end_reason: Final = end_reason
-        self.sweep_at: Final = sweep_at
-        self.owner_epoch: Final = owner_epoch
-        self.version: Final = version
-        self.details: Final = details
-        self.client_id: Final = client_id
-        self.name: Final = name
-        self.clock: Final = clock
-        if not COMPILED:
-            self.__class__ = FrozenSession
-
-    @classmethod
-    def _of(cls, *values: Any) -> Session:
-        return Session(*values)
+    ) -> Session:
+        """Return the session of all that is to be known of one."""
+        return Session(
+            id, owner, lookup, created_at, last_seen_at, authenticated_at, deadline, detached_at, ended_at, end_reason,
+            sweep_at, owner_epoch, version, details, name, clock,
+            session_traits(idle_timeout_ms, max_age_ms, detached_timeout_ms, detachable, client_id),
+        )  # fmt: skip
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Session._of, self._values(self)
+        return Session._of, self._all_values(self)
 
     def __repr__(self) -> str:
         state = "ended" if self.ended_at is not None else "detached" if self.detached_at is not None else "active"
@@ -233,6 +211,31 @@ class Session(_SessionAtHand):
     def told_scope(self) -> str:
         """What whoever asks is told that it allows."""
         return "session"
+
+    @property
+    def idle_timeout_ms(self) -> int | None:
+        """Milliseconds without use after which it ends, ``None`` for never."""
+        return self.traits.idle_timeout_ms
+
+    @property
+    def max_age_ms(self) -> int | None:
+        """Milliseconds from its opening after which it ends, whatever its use; ``None`` for never."""
+        return self.traits.max_age_ms
+
+    @property
+    def detached_timeout_ms(self) -> int | None:
+        """Milliseconds after which it ends when detached, ``None`` for never."""
+        return self.traits.detached_timeout_ms
+
+    @property
+    def detachable(self) -> bool:
+        """Whether it may be detached."""
+        return self.traits.detachable
+
+    @property
+    def client_id(self) -> str | None:
+        """The id of the service key that opened it, if one did."""
+        return self.traits.client_id
 
     @property
     def idle_timeout(self) -> float | None:
@@ -430,9 +433,8 @@ class Session(_SessionAtHand):
     def ended(self, at: int, reason: str) -> Session:
         """Return the session ended at ``at``: no clock brings it back, no secret finds it, the sweeper is next."""
         return Session(
-            self.id, self.owner, None, self.created_at, self.last_seen_at, self.authenticated_at, 0,
-            self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms, self.detachable, self.detached_at, at,
-            reason, 0, self.owner_epoch, self.version + 1, self.details, self.client_id, self.name, self.clock,
+            self.id, self.owner, None, self.created_at, self.last_seen_at, self.authenticated_at, 0, self.detached_at,
+            at, reason, 0, self.owner_epoch, self.version + 1, self.details, self.name, self.clock, self.traits,
         )  # fmt: skip
 
     def followed_by(self, heir_id: str) -> Session:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from operator import attrgetter
 from typing import Any, ClassVar, Final
 
@@ -14,29 +13,9 @@ from ..compiled_core import COMPILED
 from ..compiler_hints import mypyc_attr
 from .details import NO_TOKEN_DETAILS, Offer, TokenDetails, shared
 from .read_only import read_only
-from .session import (
-    JSON,
-    OwnerEntry,
-    Record,
-    Session,
-    as_datetime,
-    frozen_kind,
-    in_seconds,
-    optional_datetime,
-)
-
-
-class TokenKind(StrEnum):
-    """The three kinds of token; a token keeps its kind for life."""
-
-    FREE = "free"
-    BOUND = "session-bound"
-    TRANSFERABLE = "transferable"
-
-
-FREE, BOUND, TRANSFERABLE = TokenKind.FREE, TokenKind.BOUND, TokenKind.TRANSFERABLE
-"""The kinds as plain names: an attribute of an enumeration costs four times as much to read."""
-
+from .record import Record, frozen_kind
+from .session import JSON, OwnerEntry, Session, as_datetime, in_seconds, optional_datetime
+from .traits import BOUND, TRANSFERABLE, TokenKind, TokenTraits, token_traits
 
 VALUE_REMEDY = (
     "a token's value is read only, a change of it would be lost: write change_token(token.id, value=…), with "
@@ -51,11 +30,16 @@ class _TokenAtHand(Record):
     __slots__ = ("deadline", "owner", "session_id", "text", "unassigned_at")
 
 
+_OWN = (
+    "id", "owner", "lookup", "session_id", "text", "created_at", "own_deadline", "deadline", "held_since",
+    "unassigned_at", "previous_owner", "epoch", "version", "details", "name", "traits",
+)  # fmt: skip
 _FIELDS = (
     "id", "owner", "lookup", "kind", "session_id", "text", "is_json", "created_at", "timeout_ms", "own_deadline",
     "deadline", "disownment_timeout_ms", "held_since", "unassigned_at", "previous_owner", "epoch", "version",
     "details", "client_id", "name",
 )  # fmt: skip
+"""With those of its traits."""
 
 
 @mypyc_attr(acyclic=True)
@@ -66,7 +50,6 @@ class Token(_TokenAtHand):
 
     Attributes:
         id: the public id; it manages the token and never authenticates.
-        kind: ``free``, ``session-bound`` or ``transferable``.
         owner: whose it is; ``None`` for free and unassigned tokens.
         session_id: the session that holds it; ``None`` for free, parked and unassigned tokens.
         created_at: when it was issued.
@@ -75,17 +58,59 @@ class Token(_TokenAtHand):
         previous_owner: who owned it before, where it has changed hands or is unassigned.
         epoch: grows with each change of hands.
         version: grows with each change.
-        client_id: the id of the service key that issued it, if one did.
     """
 
-    __slots__ = tuple(name for name in _FIELDS if name not in _TokenAtHand.__slots__)
-    _fields = _FIELDS
-    _compared = _FIELDS
-    _values = attrgetter(*_FIELDS)
-    _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_FIELDS)}
+    __slots__ = tuple(name for name in _OWN if name not in _TokenAtHand.__slots__)
+    _compared = _OWN
+    _values = attrgetter(*_OWN)
+    _all_values = attrgetter(*_FIELDS)
+    _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_OWN)}
 
     def __init__(
         self,
+        id: str,
+        owner: str | None,
+        lookup: str | None,
+        session_id: str | None,
+        text: str,
+        created_at: int,
+        own_deadline: int,
+        deadline: int,
+        held_since: int,
+        unassigned_at: int | None,
+        previous_owner: str | None,
+        epoch: int,
+        version: int,
+        details: TokenDetails,
+        name: str | None,
+        traits: TokenTraits,
+    ) -> None:
+        self.id: Final = id
+        self.owner: Final = owner
+        self.lookup: Final = lookup
+        self.session_id: Final = session_id
+        self.text: Final = text
+        self.created_at: Final = created_at
+        self.own_deadline: Final = own_deadline
+        self.deadline: Final = deadline
+        self.held_since: Final = held_since
+        self.unassigned_at: Final = unassigned_at
+        self.previous_owner: Final = previous_owner
+        self.epoch: Final = epoch
+        self.version: Final = version
+        self.details: Final = details
+        self.name: Final = name
+        self.traits: Final = traits
+        if not COMPILED:
+            self.__class__ = FrozenToken
+
+    @classmethod
+    def _made(cls, *values: Any) -> Token:
+        return Token(*values)
+
+    @classmethod
+    def _of(
+        cls,
         id: str,
         owner: str | None,
         lookup: str | None,
@@ -106,36 +131,16 @@ class Token(_TokenAtHand):
         details: TokenDetails,
         client_id: str | None,
         name: str | None,
-    ) -> None:
-        self.id: Final = id
-        self.owner: Final = owner
-        self.lookup: Final = lookup
-        self.kind: Final = kind
-        self.session_id: Final = session_id
-        self.text: Final = text
-        self.is_json: Final = is_json
-        self.created_at: Final = created_at
-        self.timeout_ms: Final = timeout_ms
-        self.own_deadline: Final = own_deadline
-        self.deadline: Final = deadline
-        self.disownment_timeout_ms: Final = disownment_timeout_ms
-        self.held_since: Final = held_since
-        self.unassigned_at: Final = unassigned_at
-        self.previous_owner: Final = previous_owner
-        self.epoch: Final = epoch
-        self.version: Final = version
-        self.details: Final = details
-        self.client_id: Final = client_id
-        self.name: Final = name
-        if not COMPILED:
-            self.__class__ = FrozenToken
-
-    @classmethod
-    def _of(cls, *values: Any) -> Token:
-        return Token(*values)
+    ) -> Token:
+        """Return the token of all that is to be known of one."""
+        return Token(
+            id, owner, lookup, session_id, text, created_at, own_deadline, deadline, held_since, unassigned_at,
+            previous_owner, epoch, version, details, name,
+            token_traits(kind, is_json, timeout_ms, disownment_timeout_ms, client_id),
+        )  # fmt: skip
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Token._of, self._values(self)
+        return Token._of, self._all_values(self)
 
     def __repr__(self) -> str:
         return f"Token(id={self.id!r}, kind={self.kind.value!r}, owner={self.owner!r}, epoch={self.epoch})"
@@ -200,6 +205,31 @@ class Token(_TokenAtHand):
             "borrower": self.details.borrower,
             "client_id": self.client_id,
         }
+
+    @property
+    def kind(self) -> TokenKind:
+        """``free``, ``session-bound`` or ``transferable``."""
+        return self.traits.kind
+
+    @property
+    def is_json(self) -> bool:
+        """Whether its value is JSON, and no text that is kept verbatim."""
+        return self.traits.is_json
+
+    @property
+    def timeout_ms(self) -> int | None:
+        """Its own timeout in milliseconds, ``None`` for never."""
+        return self.traits.timeout_ms
+
+    @property
+    def disownment_timeout_ms(self) -> int | None:
+        """Milliseconds that it may wait unassigned, ``None`` for ever."""
+        return self.traits.disownment_timeout_ms
+
+    @property
+    def client_id(self) -> str | None:
+        """The id of the service key that issued it, if one did."""
+        return self.traits.client_id
 
     @property
     def expires_at(self) -> int | None:
@@ -326,7 +356,7 @@ class Token(_TokenAtHand):
                 return self._as_of_lapsed(now, session, entry)
         if self.session_id is None or (session is not None and session.alive(now, entry)):
             return self
-        if self.kind is BOUND:
+        if self.traits.kind is BOUND:
             return None
         token = self.unassigned(self._left_at(now, session, entry))
         return token if now < token.deadline else None
@@ -363,13 +393,12 @@ class Token(_TokenAtHand):
         """Return the token without an owner since ``at``, its disownment clock running, or waiting for an offer's."""
         details = self.details
         since = at if details.reserved_until is None else max(at, details.reserved_until)
-        disownment = (
-            NEVER if self.disownment_timeout_ms is None or since == NEVER else since + self.disownment_timeout_ms
-        )
+        disownment_ms = self.traits.disownment_timeout_ms
+        disownment = NEVER if disownment_ms is None or since == NEVER else since + disownment_ms
         return Token(
-            self.id, None, self.lookup, self.kind, None, self.text, self.is_json, self.created_at, self.timeout_ms,
-            self.own_deadline, min(self.own_deadline, disownment), self.disownment_timeout_ms, at, at, self.owner,
-            self.epoch, self.version + 1, details, self.client_id, self.name,
+            self.id, None, self.lookup, None, self.text, self.created_at, self.own_deadline,
+            min(self.own_deadline, disownment), at, at, self.owner, self.epoch, self.version + 1, details, self.name,
+            self.traits,
         )  # fmt: skip
 
     def released(self, now: int) -> Token:
@@ -397,9 +426,8 @@ class Token(_TokenAtHand):
         giver = self.owner if self.owner is not None else self.previous_owner
         details = NO_TOKEN_DETAILS if self.details is NO_TOKEN_DETAILS else self.details.in_new_hands()
         return Token(
-            self.id, owner, lookup, self.kind, session_id, self.text, self.is_json, self.created_at, self.timeout_ms,
-            self.own_deadline, self.own_deadline, self.disownment_timeout_ms, now, None, giver, self.epoch + 1,
-            self.version + 1, details, self.client_id, self.name,
+            self.id, owner, lookup, session_id, self.text, self.created_at, self.own_deadline, self.own_deadline, now,
+            None, giver, self.epoch + 1, self.version + 1, details, self.name, self.traits,
         )  # fmt: skip
 
     def offered(self, offer: Offer | None) -> Token:
@@ -429,9 +457,9 @@ class Token(_TokenAtHand):
     def in_session(self, session_id: str | None, moves: int = 1) -> Token:
         """Return the token held in another session of the same owner, after so many moves; its hands stay the same."""
         return Token(
-            self.id, self.owner, self.lookup, self.kind, session_id, self.text, self.is_json, self.created_at,
-            self.timeout_ms, self.own_deadline, self.own_deadline, self.disownment_timeout_ms, self.held_since, None,
-            self.previous_owner, self.epoch, self.version + moves, self.details, self.client_id, self.name,
+            self.id, self.owner, self.lookup, session_id, self.text, self.created_at, self.own_deadline,
+            self.own_deadline, self.held_since, None, self.previous_owner, self.epoch, self.version + moves,
+            self.details, self.name, self.traits,
         )  # fmt: skip
 
     def followed(self, session: Session | None, heir: Session | None) -> tuple[Token, Session | None]:
@@ -441,18 +469,17 @@ class Token(_TokenAtHand):
             session: the one that its record names.
             heir: the successor of that one, where it was replaced.
         """
-        if session is None or heir is None or self.kind is not TRANSFERABLE:
+        if session is None or heir is None or self.traits.kind is not TRANSFERABLE:
             return self, session
         return self.in_session(heir.id, session.details.moves), heir
 
     def seen_with(self, session: Session | None) -> Token:
         """Return the token as callers see it: a session-bound one expires with its session at the latest."""
-        if session is not None and self.kind is BOUND and session.deadline < self.deadline:
+        if session is not None and self.traits.kind is BOUND and session.deadline < self.deadline:
             return Token(
-                self.id, self.owner, self.lookup, self.kind, self.session_id, self.text, self.is_json, self.created_at,
-                self.timeout_ms, self.own_deadline, session.deadline, self.disownment_timeout_ms, self.held_since,
-                self.unassigned_at, self.previous_owner, self.epoch, self.version, self.details, self.client_id,
-                self.name,
+                self.id, self.owner, self.lookup, self.session_id, self.text, self.created_at, self.own_deadline,
+                session.deadline, self.held_since, self.unassigned_at, self.previous_owner, self.epoch, self.version,
+                self.details, self.name, self.traits,
             )  # fmt: skip
         return self
 

@@ -42,7 +42,7 @@ def deadline_of(session: Session) -> int:
 
 def touch_is_due(session: Session, now: int) -> bool:
     """Whether a use at ``now`` should be written down: 1/16 of the idle window (else of the age) has passed."""
-    window_ms = session.idle_timeout_ms or session.max_age_ms
+    window_ms = session.traits.idle_timeout_ms or session.traits.max_age_ms
     return window_ms is not None and (now - session.last_seen_at) * TOUCH_PARTS >= window_ms
 
 
@@ -52,9 +52,10 @@ def good_until(session: Session, now: int) -> int:
     Only asking keeps a session with an idle timeout alive. So it is half of that time from now, in which there is time
     to ask again; at least a second, and never past the session's end. ``NEVER`` where it does not end.
     """
-    if session.idle_timeout_ms is None:
+    idle_timeout_ms = session.traits.idle_timeout_ms
+    if idle_timeout_ms is None:
         return session.deadline
-    return min(session.deadline, now + max(session.idle_timeout_ms // 2, LEAST_GOOD_MS))
+    return min(session.deadline, now + max(idle_timeout_ms // 2, LEAST_GOOD_MS))
 
 
 def same_until(session: Session, now: int) -> int:
@@ -216,7 +217,7 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
     successor = ended.details.successor
     heir = None if successor is None else tx.session(successor)
     for token in tokens:
-        if token.kind is BOUND:
+        if token.traits.kind is BOUND:
             kept_token = None
         elif heir is None:
             kept_token = _left_behind(token, ended_at, tx.now)
@@ -224,7 +225,7 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
             moved, holder = token.followed(ended, heir)
             kept_token = moved.as_of(tx.now, holder, tx.entry(heir.owner))
         tx.put_token(token, kept_token)
-        if kept_token is None and not token.is_loan and (token.kind is not BOUND or token.deadline <= ended_at):
+        if kept_token is None and not token.is_loan and (token.traits.kind is not BOUND or token.deadline <= ended_at):
             tx.note((TOKEN_ENDED, token, "expired"))  # not by its session's end, which has an event of its own
     if policy.cleaning_batch is not None and len(tokens) >= policy.cleaning_batch:
         kept: Session | None = ended
@@ -255,7 +256,7 @@ def sweep_token(tx: Transaction, policy: Policy, id: str) -> bool:
     token = tx.token(id)
     if token is None or tx.now < token.deadline:
         return False
-    session = tx.session(token.session_id) if token.kind is BOUND and token.session_id is not None else None
+    session = tx.session(token.session_id) if token.traits.kind is BOUND and token.session_id is not None else None
     tx.put_token(token, None)
     is_told = not (token.is_used_up or token.is_loan)  # when it was used up; a loan's end with its lending
     if is_told and (session is None or not _ended_before(tx, session, token.deadline)):

@@ -9,7 +9,7 @@ from ..contract.queries import SessionResult, TokenResult
 from ..records import OwnerEntry, ServiceKey, Session, Token
 from ..records.explanation import Explanation
 from ..records.session import as_datetime
-from ..records.token import BOUND
+from ..records.traits import BOUND
 
 WHY = {
     "logout": "it was logged out",
@@ -148,7 +148,7 @@ def _unassigned_token(token: Token, session: Session | None, now: int, entry: Ow
 
 
 def _ended_token(token: Token, now: int, session: Session | None, entry: OwnerEntry | None) -> Explanation:
-    if session is not None and token.kind is BOUND and not session.alive(now, entry):
+    if session is not None and token.traits.kind is BOUND and not session.alive(now, entry):
         end = session.end(now, entry)
         if end.at <= token.deadline:
             because = f"It ended with the session {session.id} at {when(end.at)}: {_why(end.reason)}."

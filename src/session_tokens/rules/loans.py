@@ -108,7 +108,7 @@ def lend_token(tx: Transaction, key: Key, lending: Lending) -> Token:
     if len(living) >= LOANS_MAX:
         raise LimitReached(f"the token has {len(living)} loans, the most there can be; recall_token()", id=token.id)
     until = NEVER if lending.until_ms is None else tx.now + lending.until_ms
-    loan = NewToken(
+    loan = NewToken._of(
         lending.id, None if holder is None else holder.owner, lending.lookup, FREE if holder is None else BOUND,
         None if holder is None else holder.id, "", False, tx.now, lending.until_ms, until, until, None, tx.now, None,
         None, token.epoch, 1, TokenDetails(borrower=lending.borrower, lent=token.id), token.client_id, None,

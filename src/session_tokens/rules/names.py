@@ -177,7 +177,7 @@ def name_in_tokens(tx: Transaction, name: NewName, ids: Sequence[str]) -> int:
 
 
 def _forget_in(tx: Transaction, name: NewName, token: Token) -> None:
-    if token.is_loan or (token.owner == name.owner and token.kind is BOUND):
+    if token.is_loan or (token.owner == name.owner and token.traits.kind is BOUND):
         tx.put_token(token, None)
     elif not lasts(tx, token):
         tx.put_token(token, None)

@@ -64,7 +64,7 @@ def claim_first(tx: Transaction, session_key: Key, ids: Sequence[str], lookup: s
 
 def may_claim(token: Token, owner: str) -> bool:
     """Whether an owner may take a living token that nobody owns."""
-    is_free = token.kind is TRANSFERABLE and token.unassigned_at is not None
+    is_free = token.traits.kind is TRANSFERABLE and token.unassigned_at is not None
     return is_free and token.details.reserved_for in (None, owner)
 
 

@@ -28,6 +28,7 @@ from ..events import (
 )
 from ..records import JSON, NO_DETAILS, Session, SessionDetails
 from ..records.session import Session as NewSession
+from ..records.traits import SessionTraits
 from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, Policy, Unset
 from .caps import at_the_cap, refuse_too_many
 from .expiry import (
@@ -47,39 +48,28 @@ from .rotation import OtherKind, end_stolen_session
 
 
 class Opening:
-    """What an opening brings along: its minted id and look-up key, its clocks (milliseconds) and its details.
+    """What an opening brings along: its minted id and look-up key, its clocks and its details.
 
     Its fields are read often, which costs a fraction of what it would of a tuple. A dataclass would be as quick, but
     not where the core is compiled.
     """
 
-    __slots__ = (
-        "client_id", "detachable", "detached_timeout_ms", "details", "id", "idle_timeout_ms", "lookup", "max_age_ms",
-        "name", "owner",
-    )  # fmt: skip
+    __slots__ = ("details", "id", "lookup", "name", "owner", "traits")
 
     def __init__(
         self,
         id: str,
         lookup: str | None,
         owner: str,
-        idle_timeout_ms: int | None,
-        max_age_ms: int | None,
-        detached_timeout_ms: int | None,
-        detachable: bool = False,
+        traits: SessionTraits,
         details: SessionDetails = NO_DETAILS,
-        client_id: str | None = None,
         name: str | None = None,
     ) -> None:
         self.id = id
         self.lookup = lookup
         self.owner = owner
-        self.idle_timeout_ms = idle_timeout_ms
-        self.max_age_ms = max_age_ms
-        self.detached_timeout_ms = detached_timeout_ms
-        self.detachable = detachable
+        self.traits = traits
         self.details = details
-        self.client_id = client_id
         self.name = name
 
     def looked_up_by(self, lookup: str) -> Opening:
@@ -89,10 +79,7 @@ class Opening:
 
     def with_details(self, details: SessionDetails) -> Opening:
         """Return the same opening with other details."""
-        return Opening(
-            self.id, self.lookup, self.owner, self.idle_timeout_ms, self.max_age_ms, self.detached_timeout_ms,
-            self.detachable, details, self.client_id, self.name,
-        )  # fmt: skip
+        return Opening(self.id, self.lookup, self.owner, self.traits, details, self.name)
 
 
 def opening_queries(policy: Policy, owner: str) -> list[Query]:
@@ -146,12 +133,12 @@ def open_session(
         created_at = others[-1].created_at + 1
         details = details._replace(ahead_ms=created_at - now)
     parked = tx.parked_tokens(owner, policy.cleaning_batch)
-    deadline = attached_deadline(now, opening.max_age_ms, now, opening.idle_timeout_ms)
+    traits = opening.traits
+    deadline = attached_deadline(now, traits.max_age_ms, now, traits.idle_timeout_ms)
     session = NewSession(
-        opening.id, owner, opening.lookup, created_at, now, now, deadline,
-        opening.idle_timeout_ms, opening.max_age_ms, opening.detached_timeout_ms, opening.detachable,
-        None, None, None, now if parked and len(parked) == policy.cleaning_batch else deadline,
-        epoch, 1, details, opening.client_id, opening.name, clock,
+        opening.id, owner, opening.lookup, created_at, now, now, deadline, None, None, None,
+        now if parked and len(parked) == policy.cleaning_batch else deadline, epoch, 1, details, opening.name, clock,
+        traits,
     )  # fmt: skip
     if replaced or parked:
         for other in replaced:

@@ -64,7 +64,7 @@ def _ended_with_opening(tx: Transaction, former: Session | None, opening: Openin
     present = standing(tx, *followed(tx, held))
     if held.session_id == opening.id:
         return former is not None and present is None
-    if present is None or present.kind is not BOUND or present.owner != opening.owner:
+    if present is None or present.traits.kind is not BOUND or present.owner != opening.owner:
         return False
     tx.put_token(held, None)
     return True
@@ -117,7 +117,7 @@ def acquire_token(tx: Transaction, id: str, session_id: str, owner: str) -> bool
         return False
     if token.owner == owner and token.session_id == session.id:
         return True
-    if token.kind is not TRANSFERABLE:
+    if token.traits.kind is not TRANSFERABLE:
         return False
     if token.unassigned_at is not None:
         claim_token(tx, id, session_id, None)

@@ -26,8 +26,9 @@ from ..events import (
     TOKEN_TRANSFERRED,
     Told,
 )
-from ..records import JSON, NO_TOKEN_DETAILS, TRANSFERABLE, Session, Token, TokenDetails, TokenKind
+from ..records import JSON, NO_TOKEN_DETAILS, TRANSFERABLE, Session, Token, TokenDetails
 from ..records.token import Token as NewToken
+from ..records.traits import TokenTraits
 from ..settings import UNSET, Policy, Unset
 from .loans import give_back, loans_of
 from .lookup import (
@@ -45,36 +46,25 @@ from .reserved import may_hold_tokens
 
 
 class Issue:
-    """What a new token brings along: its minted id and look-up key, its value and clocks (milliseconds)."""
+    """What a new token brings along: its minted id and look-up key, its value, kind and clocks."""
 
-    __slots__ = (
-        "client_id", "details", "disownment_timeout_ms", "id", "is_json", "kind", "lookup", "name", "text",
-        "timeout_ms",
-    )  # fmt: skip
+    __slots__ = ("details", "id", "lookup", "name", "text", "traits")
 
     def __init__(
         self,
         id: str,
         lookup: str | None,
-        kind: TokenKind,
         text: str,
-        is_json: bool,
-        timeout_ms: int | None,
-        disownment_timeout_ms: int | None,
-        client_id: str | None = None,
+        traits: TokenTraits,
         name: str | None = None,
         details: TokenDetails = NO_TOKEN_DETAILS,
     ) -> None:
         self.id = id
         self.lookup = lookup
-        self.kind = kind
         self.text = text
-        self.is_json = is_json
-        self.timeout_ms = timeout_ms
-        self.disownment_timeout_ms = disownment_timeout_ms
-        self.client_id = client_id
         self.name = name
         self.details = details
+        self.traits = traits
 
     def looked_up_by(self, lookup: str) -> Issue:
         """Take the look-up key of its secret, once that is minted, and return itself."""
@@ -116,16 +106,16 @@ def issue_under(
         count += sum(tx.token_count_of(former.id, True) for former in tx.predecessors_of(session.id))
         if count >= policy.max_tokens_per_session:
             raise LimitReached(f"the session holds {count} tokens, the cap; destroy one first", cap=count)
-    own_deadline = NEVER if issue.timeout_ms is None else now + issue.timeout_ms
+    traits = issue.traits
+    own_deadline = NEVER if traits.timeout_ms is None else now + traits.timeout_ms
     deadline, unassigned_at = own_deadline, None
-    if session is None and issue.kind is TRANSFERABLE:
+    if session is None and traits.kind is TRANSFERABLE:
         unassigned_at = now
-        if issue.disownment_timeout_ms is not None:
-            deadline = min(deadline, now + issue.disownment_timeout_ms)
+        if traits.disownment_timeout_ms is not None:
+            deadline = min(deadline, now + traits.disownment_timeout_ms)
     token = NewToken(
-        issue.id, owner, issue.lookup, issue.kind, None if session is None else session.id, issue.text, issue.is_json,
-        now, issue.timeout_ms, own_deadline, deadline, issue.disownment_timeout_ms, now, unassigned_at, None, 0, 1,
-        issue.details, issue.client_id, issue.name,
+        issue.id, owner, issue.lookup, None if session is None else session.id, issue.text, now, own_deadline,
+        deadline, now, unassigned_at, None, 0, 1, issue.details, issue.name, traits,
     )  # fmt: skip
     tx.put_token(None, token)
     tx.note((TOKEN_ISSUED, token, None))
@@ -145,9 +135,9 @@ def _same_again(tx: Transaction, former: Token, owner: str | None, issue: Issue)
         tx.put_token(former, None)
         tx.note((TOKEN_ENDED, former, "expired"))
         return None
-    if present.owner != owner or present.kind is not issue.kind:
+    if present.owner != owner or present.traits.kind is not issue.traits.kind:
         raise AlreadyExists("a living token has that name; destroy it first, or use another", id=issue.id)
-    updated = present.replace(text=issue.text, is_json=issue.is_json, version=present.version + 1)
+    updated = present.replace(text=issue.text, is_json=issue.traits.is_json, version=present.version + 1)
     tx.put_token(former, updated)
     tx.note((TOKEN_CHANGED, updated, None))
     return updated
@@ -161,7 +151,7 @@ def transferable(tx: Transaction, key: Key) -> tuple[Token, Token]:
         NotTransferable: its kind stays where it is.
     """
     stored, token, _ = living_token(tx, key)
-    if token.kind is not TRANSFERABLE:
+    if token.traits.kind is not TRANSFERABLE:
         raise _not_transferable(token)
     return stored, token
 
@@ -187,7 +177,7 @@ def transfer_token(
         Conflict: ``epoch`` is given and the token has changed hands since, or it is offered to another owner alone.
     """
     stored, token, _ = living_token(tx, key)
-    if token.kind is not TRANSFERABLE:
+    if token.traits.kind is not TRANSFERABLE:
         raise _not_transferable(token)
     if epoch is not None and epoch != token.epoch:
         raise Conflict(f"the token's epoch is {token.epoch}, not {epoch}; read it again", id=token.id)
@@ -250,7 +240,7 @@ def hand_over(tx: Transaction, owner: str, receiver: str, ids: Sequence[str]) ->
     for id in ids:
         stored = tx.token(id)
         token = None if stored is None else standing(tx, *followed(tx, stored))
-        if stored is None or token is None or token.kind is not TRANSFERABLE or token.owner != owner:
+        if stored is None or token is None or token.traits.kind is not TRANSFERABLE or token.owner != owner:
             continue
         if token.details.reserved_for in (None, receiver):
             hand_to(tx, stored, token, receiver, None, None)
@@ -327,7 +317,7 @@ def change_token(tx: Transaction, key: Key, change: TokenChange) -> Token:
         own_deadline = NEVER if timeout_ms is None else tx.now + timeout_ms
     disownment_ms = token.disownment_timeout_ms
     if change.disownment_timeout_ms is not UNSET:
-        if token.kind is not TRANSFERABLE:
+        if token.traits.kind is not TRANSFERABLE:
             raise InvalidInput(f"a {token.kind.value} token is never unassigned; leave disownment_timeout away")
         disownment_ms = change.disownment_timeout_ms
     deadline = own_deadline

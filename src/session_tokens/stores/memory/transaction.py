@@ -92,8 +92,8 @@ class MemoryTransaction:
             return ()
         tokens = self._store.tokens
         if bucket.__class__ is str:
-            return [token] if (token := tokens[bucket]).kind is TRANSFERABLE else ()
-        held = (token for id in bucket if (token := tokens[id]).kind is TRANSFERABLE)
+            return [token] if (token := tokens[bucket]).traits.kind is TRANSFERABLE else ()
+        held = (token for id in bucket if (token := tokens[id]).traits.kind is TRANSFERABLE)
         return list(held if limit is None else islice(held, limit))
 
     def token_count_of(self, session_id: str, transferable: bool = False) -> int:

@@ -12,6 +12,7 @@ from ...contract.transaction import Transaction
 from ...errors import SessionEnded, SessionTokensError, UnknownKey, UnknownSession, UnknownToken
 from ...records import TRANSFERABLE, Issued, ServiceKey, Session, Token
 from ...records.session import Reason
+from ...records.traits import session_traits, token_traits
 from ...rules import offers, owners, sessions, tokens
 from ...rules.service_keys import create_service_key, rotate_service_key
 from ...rules.sessions import Opening, SessionChange
@@ -92,7 +93,7 @@ class LateChecks(StoreBench):
     @check
     async def test_a_token_is_not_issued_under_a_session_that_is_over(self) -> None:
         issued = await self.brief()
-        issue = Issue("tok_" + "0" * 24, self.lookup(), TRANSFERABLE, "", False, None, None)
+        issue = Issue("tok_" + "0" * 24, self.lookup(), "", token_traits(TRANSFERABLE, False, None, None, None))
         await self.is_judged_again(tokens.issue_token, Policy(Settings()), issued.id, issue)
         assert (await self.ask(Get("token", issue.id))).token is None
 
@@ -158,7 +159,7 @@ class LateChecks(StoreBench):
     async def test_a_session_that_ended_meanwhile_is_not_replaced(self) -> None:
         brief = await self.brief()
         token = await self.tokens.issue_token(brief.id, transferable=True)
-        opening = Opening("ses_" + "0" * 24, self.lookup(), "ann", None, None, None)
+        opening = Opening("ses_" + "0" * 24, self.lookup(), "ann", session_traits(None, None, None, False, None))
         policy = Policy(Settings(max_sessions=1))
         await self.late(sessions.open_session, policy, opening, self.store.clock)
 

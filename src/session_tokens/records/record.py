@@ -1,0 +1,69 @@
+"""What the kinds of record share: equality by content, a copy with changes, and that nobody assigns to one."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import Any, ClassVar, NoReturn, Self, TypeVar
+
+from ..compiler_hints import mypyc_attr
+
+
+@mypyc_attr(acyclic=True)
+class Record:
+    """Named slots, equality by content, a copy with changes.
+
+    What many records of a kind have alike is kept once, in their ``traits`` (``records/traits.py``), which are the last
+    of a record's own fields.
+    """
+
+    __slots__ = ()
+    _compared: ClassVar[tuple[str, ...]] = ()
+    _values: ClassVar[attrgetter[tuple[Any, ...]]]
+    _places: ClassVar[dict[str, int]] = {}
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self._compared)
+
+    def __hash__(self) -> int:
+        return hash((self.__class__, getattr(self, self._compared[0])))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        values, places = list(self._values(self)), self._places
+        traits: dict[str, Any] = {}
+        for name, value in changes.items():
+            place = places.get(name)
+            if place is None:
+                traits[name] = value
+            else:
+                values[place] = value
+        if traits:
+            values[-1] = values[-1].replace(**traits)
+        return self._made(*values)
+
+    @classmethod
+    def _made(cls, *values: Any) -> Self:
+        """Return the record of its own fields."""
+        raise NotImplementedError
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+
+def frozen(self: object, name: str, value: object = None) -> NoReturn:
+    """Refuse to assign to a record; stands where Python looks for assignment."""
+    raise AttributeError(f"{type(self).__name__} is frozen; change it through the API (no {name} = …)")
+
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def frozen_kind(kind: type[Kind]) -> type[Kind]:
+    """Return the class that a record takes as its last step in being made: the same, but it refuses assignment."""
+    names = {"__slots__": (), "__doc__": kind.__doc__, "__module__": __package__}
+    return type(kind.__name__, (kind,), {**names, "__setattr__": frozen, "__delattr__": frozen})
