@@ -49,10 +49,10 @@ class Naming(Protocol):
 class PlainNaming:
     """In memory: the string is the id."""
 
-    __slots__ = ("_index_key",)
+    __slots__ = ("_begun",)
 
     def __init__(self) -> None:
-        self._index_key = os.urandom(32)
+        self._begun = blake2b(os.urandom(32), digest_size=32)
 
     def ids(self, string: str) -> Sequence[str]:
         """Return the string itself."""
@@ -69,9 +69,12 @@ class PlainNaming:
     def hash_of(self, string: str, owner: str) -> str:
         """Return a keyed hash of string and owner in hex, under a key of this process.
 
-        The key is simply put in front: BLAKE2 cannot be extended (RFC 7693), and one block less is hashed.
+        The key is simply put in front: BLAKE2 cannot be extended (RFC 7693), and one block less is hashed. To copy a
+        hash that has begun with it takes two thirds of the time of beginning one.
         """
-        return blake2b(self._index_key + f"{string}\0{owner}".encode(), digest_size=32).hexdigest()
+        begun = self._begun.copy()
+        begun.update(f"{string}\0{owner}".encode())
+        return begun.hexdigest()
 
 
 class KeyedNaming:
