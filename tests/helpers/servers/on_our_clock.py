@@ -128,7 +128,7 @@ end
 """
     first_line, rest = text.split("\n", 1)
     replaced = rest.replace("redis.call('TIME')", "our_time(keys[1])").replace(", 'PXAT', args[at + 1]", "")
-    assert replaced.count("our_time(keys[1])") == 5 and "PXAT" not in replaced.replace("--", "")
+    assert replaced.count("our_time(keys[1])") == 8 and "PXAT" not in replaced.replace("--", "")
     return f"{first_line}\n{ours}{replaced}".encode()
 
 
