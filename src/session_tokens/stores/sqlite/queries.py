@@ -29,6 +29,7 @@ from ..common.kinds import IDEMPOTENCY, OWNER, RECORDS, SERVICE_KEY, SESSION, SE
 from ..common.record_codec import Setting
 from ..common.sql_tables import columns_of
 from .rows import PLACE_OF, Rows, asked_for, remember
+from .wal_index import WalIndex
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -50,6 +51,9 @@ class Records(Rows):
         super().__init__(*args)
         self._version: int | None = None
         self._state = object()
+        self._is_mapped = False
+        self._index: WalIndex | None = None
+        self._header = b""
         self._sessions_lately: dict[str, SessionResult] = {}
         self._tokens_lately: dict[str, TokenNow] = {}
         self._results_lately: dict[Get, Result] = {}
@@ -84,11 +88,21 @@ class Records(Rows):
     def _is_unchanged(self) -> bool:
         """Whether no other connection, of any process, has committed since this was last asked.
 
-        It costs a third of a look-up, so it is asked only where something is remembered. All of that was found after
-        it was asked the last time, so it is at least as new as that answer, and a commit since makes the next another.
+        All that is remembered was found after it was asked the last time, so it is at least as new as that answer, and
+        a commit since makes the next another. SQLite takes longer to tell than to look something up, so where nothing
+        changes for long the header of the WAL index is compared instead.
         """
+        index, header = self._index, b""
+        if index is not None:
+            header = index.header.raw  # before SQLite is asked: what changes it meanwhile is asked for the next time
+            if header == self._header:
+                return True
         (version,) = self._execute("PRAGMA data_version").fetchone()
+        self._header = header
         if version == self._version:
+            if index is None and not self._is_mapped:
+                self._is_mapped = True
+                self._index = WalIndex.of(self._execute("PRAGMA database_list").fetchone()[2])
             return True
         self._version = version
         self._state = object()
