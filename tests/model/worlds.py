@@ -137,6 +137,7 @@ class World:
                 "id": self.name_of(answer.id), "session_id": self.name_of(answer.session_id),
                 "kind": str(answer.kind), "owner": self.owner_of(answer.owner),
                 "previous_owner": self.owner_of(answer.previous_owner) if answer.is_unassigned else None,
+                "reserved_for": self.owner_of(answer.reserved_for), "borrower": self.owner_of(answer.borrower),
             }  # fmt: skip
         if isinstance(answer, Forgotten):
             return {"pseudonym": self.names[answer.pseudonym]}
