@@ -210,10 +210,11 @@ def _unnamed(key: AuditKey, event: Event, names: dict[str, str]) -> Event:
 
 
 def _stored(link: str, text: str, names: Mapping[str, str]) -> str:
-    """Return an entry as it is kept."""
-    return (
-        f"{link}:{text}\n{json.dumps(names, ensure_ascii=False, separators=(',', ':'))}" if names else f"{link}:{text}"
-    )
+    """Return an entry as it is kept; names as JSON by hand, as the entry itself."""
+    if not names:
+        return f"{link}:{text}"
+    said = ",".join([f"{encode_basestring(one)}:{encode_basestring(name)}" for one, name in names.items()])
+    return f"{link}:{text}\n{{{said}}}"
 
 
 def names_in(stored: str) -> dict[str, str]:

@@ -71,6 +71,8 @@ def trimmed(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
     What most sessions and tokens lack is taken away at once: a step for each costs as much as making a message of it.
     """
+    if row[-1] is not None:  # as of a setting
+        return row
     end = len(row)
     for length, absent in _ABSENT:
         if row[-length:] == absent:
