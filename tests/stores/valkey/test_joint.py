@@ -18,12 +18,12 @@ from session_tokens.stores.common.retry import Full, NotExecuted
 from session_tokens.stores.valkey.joint import Call
 from session_tokens.stores.valkey.library import library_text
 from tests.helpers.effort import times
-from tests.helpers.partitioned import PATIENCE_MS, Partitions, body_of
+from tests.helpers.partitioned import LIVING, PATIENCE_MS, Partitions, body_of
 from tests.helpers.servers.valkey import ValkeyServer
 
 pytestmark = pytest.mark.server
 
-HAT, ANN, BEN, CAT = "02-hat", "00-ann", "01-ben", "03-cat"
+HAT, CAP, ANN, BEN, CAT = "02-hat", "02-cap", "00-ann", "01-ben", "03-cat"
 ALL = range(4)
 RACERS = 64
 
@@ -135,6 +135,54 @@ def test_nobody_changes_what_is_held(parts: Partitions, name: str) -> None:
     assert parts.until_committed(lambda: parts.commit({}, write)) == ""
     assert parts.transfer(HAT, ANN, CAT).startswith("03-")
     assert parts.token(HAT).owner == CAT
+
+
+def test_what_several_need_alike_they_hold_beside_each_other(parts: Partitions, client: valkey.Valkey) -> None:
+    """Two tokens for one receiver: neither waits, and who reads sees what is decided of each."""
+    other = parts.issue(CAP, CAT)
+    with pytest.raises(Stop):
+        another(parts, stopping_at("decide", is_done=False)).transfer(HAT, ANN, BEN)
+    begun = parts.calls
+
+    assert parts.transfer(CAP, CAT, BEN).startswith("01-")
+    assert parts.calls - begun == 8
+    assert parts.held_by(BEN) == [CAP] and parts.leads_to(other) is None
+    assert parts.token(HAT).owner == ANN and parts.session(BEN)[1] == LIVING
+    assert float(str(client.zscore(parts.key(f"bh:{BEN}"), "#"))) < 0
+
+    assert parts.end(BEN) == ""
+    assert float(str(client.zscore(parts.key(f"bh:{BEN}"), "#"))) > 0
+    assert parts.transfer(CAP, BEN, ANN).startswith("00-")
+    assert (parts.held_by(ANN), parts.held_by(BEN)) == ([CAP, HAT], [])
+
+
+def test_of_two_who_hold_the_same_one_may_be_finished_and_one_given_up(
+    parts: Partitions, client: valkey.Valkey
+) -> None:
+    parts.issue(CAP, CAT)
+    with pytest.raises(Stop):
+        another(parts, stopping_at("decide", is_done=False)).transfer(HAT, ANN, BEN)
+    with pytest.raises(Stop):
+        another(parts, stopping_at("decide", is_done=True)).transfer(CAP, CAT, BEN)
+
+    assert parts.held_by(BEN) == [CAP]
+    assert parts.commit({}, [b"a", f"bh:{BEN}".encode(), b"5", b"02-tie"]).stamp == 0
+    time.sleep(PATIENCE_MS / 1000)
+    assert parts.sweep(ALL) > 0
+    assert parts.commit({}, [b"a", f"bh:{BEN}".encode(), b"5", b"02-tie"]).stamp
+    assert (sorted(parts.held_by(BEN)), parts.held_by(ANN), parts.held_by(CAT)) == ([CAP, "02-tie"], [HAT], [])
+    assert not [key for key in stands(client, parts) if key.partition(b"}:")[2].startswith((b"h:", b"hq", b"x:"))]
+
+
+def test_many_tokens_change_hands_at_once_to_one_receiver(parts: Partitions, client: valkey.Valkey) -> None:
+    for number in range(16):
+        parts.issue(f"02-cap{number}", CAT)
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(lambda number: another(parts).transfer(f"02-cap{number}", CAT, BEN), range(16)))
+
+    assert all(said.startswith("01-") for said in told)
+    assert len(parts.held_by(BEN)) == 16 and parts.held_by(CAT) == []
+    assert not [key for key in stands(client, parts) if key.partition(b"}:")[2].startswith((b"h:", b"hq", b"x:"))]
 
 
 def test_what_was_read_while_it_was_held_is_no_ground_for_a_commit(parts: Partitions, client: valkey.Valkey) -> None:

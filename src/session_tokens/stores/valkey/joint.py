@@ -5,6 +5,8 @@ checks and writes is *held* first: it stands as it was, marked, and nobody else 
 checks and writes its own part and records in the same call that the transaction is *done*: this is the instant of the
 whole. The others are *finished* afterwards, by who committed or by whoever meets what is held.
 
+Commits that only rest on the same record, or only add to the same bucket or take out of it, hold that side by side.
+
 Who meets something held asks the deciding partition what became of it. Is it done, he finishes it there; is it void, he
 releases it; is nothing recorded although it was asked for after the value was read, then it was undecided when that was
 read, and what stands there is right. What stays undecided for too long is recorded to be void by whoever waits for it,
@@ -271,12 +273,12 @@ class Joint:
         replies = _all((yield [self._look(one, b"w", b"%d" % len(names), *names) for one, names in met.items()]))
         is_another, some = False, set[Met]()
         for (partition, names), (_, holders) in zip(met.items(), replies, strict=True):
-            for stamp, holder in zip(names.values(), holders, strict=True):
-                txn, _, age, *found = holder.split() if holder else (b"", b"", b"0")
-                if found != [stamp]:
+            for stamp, said in zip(names.values(), holders, strict=True):
+                how, *found = said.split(b" ")
+                if found[:1] != [stamp]:
                     is_another = True  # it was finished or released since, and may be held by somebody else
-                else:
-                    some.add(Met(partition, txn, int(age)))
+                elif how != b"r":
+                    some.update(Met(partition, *each) for each in zip(found[1::2], map(int, found[2::2]), strict=True))
         return (yield from self.looking_at(list(some))) or is_another
 
     def looking_at(self, met: Sequence[Met]) -> Joining[bool]:
