@@ -1,6 +1,6 @@
 """Commits over several partitions, step by step: what each round trip does, and what may come of it in any order.
 
-A token lies in partition ``P``; the sessions of its owners, and what each of them holds, in ``Q``, ``R`` and so on.
+Tokens lie in partition ``P``; the sessions of its owners, and what each of them holds, in ``Q``, ``R`` and so on.
 Each partition does one thing at a time, nothing is done in two at once, processes die between any two steps, and what
 was sent may be carried out long after its sender gave up. Commands are generators that yield one step on one partition
 at a time, as ``stores/valkey/joint.py`` does.
@@ -24,18 +24,47 @@ class Cell(NamedTuple):
 
     Attributes:
         version: the stamp, which never comes back.
-        txn: the transaction that holds it, if any.
-        is_written: whether that one writes it.
+        txns: the transactions that hold it.
+        how: ``r`` where they only rest on it, ``a`` where they add members or take them out, ``w`` where one writes it.
+        members: which members they add or take out.
     """
 
     said: Any
     version: int = 0
-    txn: str = ""
-    is_written: bool = False
+    txns: tuple[str, ...] = ()
+    how: str = ""
+    members: tuple[str, ...] = ()
 
     @property
     def is_in_doubt(self) -> bool:
-        return bool(self.txn) and self.is_written
+        return bool(self.txns) and self.how != "r"
+
+    def stops(self, how: str, member: str) -> bool:
+        """Whether somebody else may not hold it in a way."""
+        return bool(self.txns) and (how == "w" or self.how != how or member in self.members)
+
+    def held(self, txn: str, how: str, member: str) -> Cell:
+        return self._replace(txns=(*self.txns, txn), how=how, members=(*self.members, member))
+
+    def let_go(self, txn: str) -> Cell:
+        if txn not in self.txns:
+            return self
+        at = self.txns.index(txn)
+        txns, members = self.txns[:at] + self.txns[at + 1 :], self.members[:at] + self.members[at + 1 :]
+        return self._replace(txns=txns, members=members, how=self.how if txns else "")
+
+    def written(self, said: Any) -> Cell:
+        """Return it with something else, or with a member more (``+``) or less (``-``)."""
+        if isinstance(said, Move):
+            said = self.said | {said.member} if said.sign == "+" else self.said - {said.member}
+        return self._replace(said=said, version=self.version + 1)
+
+
+class Move(NamedTuple):
+    """A member that is added to what stands there or taken out of it, whatever else that is."""
+
+    sign: str
+    member: str
 
 
 class World(NamedTuple):
@@ -51,9 +80,10 @@ class World(NamedTuple):
     """
 
     cells: tuple[tuple[str, Cell], ...] = (
-        ("P:token", Cell(("a", 0))), ("O:a session", Cell(LIVING)), ("O:a holds", Cell(0)),
-        ("Q:b session", Cell(LIVING)), ("Q:b holds", Cell(None)), ("Q:d session", Cell(LIVING)),
-        ("Q:d holds", Cell(None)), ("R:c session", Cell(LIVING)), ("R:c holds", Cell(None)),
+        ("P:hat", Cell(("a", 0))), ("P:cap", Cell(("d", 0))),
+        ("O:a session", Cell(LIVING)), ("O:a holds", Cell(frozenset({"hat"}))),
+        ("Q:b session", Cell(LIVING)), ("Q:b holds", Cell(frozenset())), ("Q:d session", Cell(LIVING)),
+        ("Q:d holds", Cell(frozenset({"cap"}))), ("R:c session", Cell(LIVING)), ("R:c holds", Cell(frozenset())),
     )  # fmt: skip
     kept: tuple[tuple[tuple[str, str], tuple[tuple[str, Any], ...]], ...] = ()
     verdicts: tuple[tuple[str, str], ...] = ()
@@ -66,7 +96,7 @@ class World(NamedTuple):
 
     def written(self, writes: Sequence[tuple[str, Any]]) -> World:
         cells = dict(self.cells)
-        return self.put({name: Cell(said, cells[name].version + 1) for name, said in writes})
+        return self.put({name: cells[name].written(said) for name, said in writes})
 
     def verdict(self, txn: str) -> str:
         return dict(self.verdicts).get(txn, "")
@@ -101,7 +131,7 @@ def read(world: World, names: tuple[str, ...]) -> tuple[World, Any]:
 def alone(world: World, checks: Checks, writes: Writes) -> tuple[World, Any]:
     """Commit in one partition: nothing that somebody holds is written or was read."""
     cells = dict(world.cells)
-    if holder := next((cells[name].txn for name, _ in (*checks, *writes) if cells[name].txn), ""):
+    if holder := next((cells[name].txns[0] for name, _ in (*checks, *writes) if cells[name].txns), ""):
         return world, holder
     if any(cells[name].version != version for name, version in checks):
         return world, False
@@ -109,14 +139,22 @@ def alone(world: World, checks: Checks, writes: Writes) -> tuple[World, Any]:
 
 
 def hold(world: World, where: str, txn: str, checks: Checks, writes: Writes, hour: int) -> tuple[World, Any]:
-    cells = dict(world.cells)
-    names = dict.fromkeys(name for name, _ in (*checks, *writes))
-    if holder := next((cells[name].txn for name in names if cells[name].txn), ""):
+    cells, needs = dict(world.cells), needed(checks, writes)
+    if holder := next((cells[name].txns[0] for name, need in needs.items() if cells[name].stops(*need)), ""):
         return world, holder
     if world.hours > hour or any(cells[name].version != version for name, version in checks):
         return world, False
-    held = {name: cells[name]._replace(txn=txn, is_written=name in dict(writes)) for name in names}
-    return world.put(held)._replace(kept=tuple(sorted((*world.kept, ((where, txn), writes))))), True
+    held = {name: cells[name].held(txn, *need) for name, need in needs.items()}
+    return world.put(held)._replace(kept=tuple(sorted((*world.kept, ((where, txn), writes)), key=repr))), True
+
+
+def needed(checks: Checks, writes: Writes) -> dict[str, tuple[str, str]]:
+    """Return how each name is to be held, and for which member."""
+    needs = {name: ("r", "") for name, _ in checks}
+    for name, said in writes:
+        is_moved = isinstance(said, Move) and name not in needs
+        needs[name] = ("a", said.member) if is_moved else ("w", "")
+    return needs
 
 
 def decide(world: World, txn: str, checks: Checks, writes: Writes, hour: int) -> tuple[World, Any]:
@@ -139,11 +177,7 @@ def release(world: World, where: str, txn: str) -> tuple[World, Any]:
 
 
 def _let_go(world: World, where: str, txn: str) -> World:
-    free = {
-        name: cell._replace(txn="", is_written=False)
-        for name, cell in world.cells
-        if cell.txn == txn and name[0] == where
-    }
+    free = {name: cell.let_go(txn) for name, cell in world.cells if name[0] == where}
     return world.put(free)._replace(kept=tuple(kept for kept in world.kept if kept[0] != (where, txn)))
 
 
@@ -225,10 +259,10 @@ class Protocol:
     def look_again(self, where: str, names: Sequence[str], versions: Mapping[str, int]) -> Steps:
         """Return whether what was read in doubt is to be read again: else it was right."""
         cells = yield step("read", tuple(names))
-        if any(not cell.txn or cell.version != versions[name] for name, cell in zip(names, cells, strict=True)):
+        if any(not cell.txns or cell.version != versions[name] for name, cell in zip(names, cells, strict=True)):
             return True
         is_done = False
-        for txn in dict.fromkeys(cell.txn for cell in cells):
+        for txn in dict.fromkeys(txn for cell in cells for txn in cell.txns):
             is_done |= (yield from self.resolve(where, txn)) == DONE
         return is_done
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from tests.model.joint_commits import DONE, ENDED, HOME, LIVING, Protocol, Steps, World, step
+from tests.model.joint_commits import DONE, ENDED, HOME, LIVING, Move, Protocol, Steps, World, step
 
 NOT_OWNER, NO_SESSION, BUSY, ENDED_BEFORE = "not owner", "no session", "busy", "ended before"
 
@@ -22,27 +22,27 @@ def names_of(owner: str) -> tuple[str, str]:
     return f"{HOME[owner]}:{owner} session", f"{HOME[owner]}:{owner} holds"
 
 
-def transfer(protocol: Protocol, giver: str, receiver: str, txn: str, lost: str = "") -> Steps:
+def transfer(protocol: Protocol, giver: str, receiver: str, txn: str, lost: str = "", token: str = "hat") -> Steps:
     """Judge what stands in two partitions; commit, and answer before it is finished everywhere."""
-    session, holds = names_of(receiver)
+    (session, holds), name = names_of(receiver), f"P:{token}"
     for attempt in range(2):
-        tokens = yield from protocol.read(("P:token",))
+        tokens = yield from protocol.read((name,))
         sessions = yield from protocol.read((session,))
         if tokens is None or sessions is None:
             return BUSY
         owner, epoch = tokens[0].said
         refusal = NOT_OWNER if owner != giver else NO_SESSION if sessions[0].said != LIVING else ""
         if refusal:
-            if (yield from protocol.is_still((tokens, ("P:token",)), (sessions, (session,)))):
+            if (yield from protocol.is_still((tokens, (name,)), (sessions, (session,)))):
                 return refusal
             continue
-        checks = {"P:token": tokens[0].version, session: sessions[0].version}
-        writes = {"P:token": (receiver, epoch + 1), names_of(giver)[1]: None, holds: epoch + 1}
-        name = f"{txn}.{attempt}"
-        answer = yield from protocol.commit(name, checks, writes, lost)
+        checks = {name: tokens[0].version, session: sessions[0].version}
+        writes = {name: (receiver, epoch + 1), names_of(giver)[1]: Move("-", token), holds: Move("+", token)}
+        this = f"{txn}.{attempt}"
+        answer = yield from protocol.commit(this, checks, writes, lost)
         if answer is True:
             others = [where for where in dict.fromkeys(name[0] for name in (*writes, *checks)) if where != "P"]
-            return Answered(epoch + 1, protocol.finish(name, others))
+            return Answered(epoch + 1, protocol.finish(this, others))
         if answer:
             yield from protocol.resolve(*answer)
     return BUSY
@@ -73,7 +73,7 @@ def end(protocol: Protocol, owner: str) -> Steps:
 
 def give_back(protocol: Protocol, owner: str) -> Steps:
     """Write what a session holds without having read it."""
-    answer = yield from protocol.commit("", {}, {names_of(owner)[1]: "x"})
+    answer = yield from protocol.commit("", {}, {names_of(owner)[1]: Move("+", "tie")})
     return "given" if answer is True else BUSY
 
 
@@ -86,10 +86,10 @@ def look(protocol: Protocol, owner: str) -> Steps:
 def verify(protocol: Protocol) -> Steps:
     """Read the token, then the session that holds it where that lies; once more, so that both stood there at once."""
     for _ in range(2):
-        tokens = yield from protocol.read(("P:token",))
+        tokens = yield from protocol.read(("P:hat",))
         names = names_of(tokens[0].said[0])
         cells = yield from protocol.read(names)
-        if cells is not None and (yield from protocol.is_still((tokens, ("P:token",)), (cells, names))):
+        if cells is not None and (yield from protocol.is_still((tokens, ("P:hat",)), (cells, names))):
             return (*tokens[0].said, *(cell.said for cell in cells))
     return BUSY
 
@@ -124,43 +124,42 @@ COMMANDS: dict[str, Callable[..., Steps]] = {
 class Ideal(NamedTuple):
     """All of it as those see it who think that there is one partition."""
 
-    owner: str = "a"
-    epoch: int = 0
+    hat: tuple[str, int] = ("a", 0)
+    cap: tuple[str, int] = ("d", 0)
     living: frozenset[str] = frozenset("abcd")
-    holds: tuple[tuple[str, Any], ...] = (("a", 0), ("b", None), ("c", None), ("d", None))
+    ties: frozenset[str] = frozenset()
 
-    def of(self, owner: str) -> tuple[Any, Any]:
-        return LIVING if owner in self.living else ENDED, dict(self.holds)[owner]
-
-    def holding(self, **holds: Any) -> Ideal:
-        return self._replace(holds=tuple(sorted({**dict(self.holds), **holds}.items())))
+    def of(self, owner: str) -> tuple[str, frozenset[str]]:
+        held = {token for token, told in (("hat", self.hat), ("cap", self.cap)) if told[0] == owner}
+        return LIVING if owner in self.living else ENDED, frozenset(held | ({"tie"} if owner in self.ties else set()))
 
     def all(self) -> tuple[Any, ...]:
-        return self.owner, self.epoch, *(self.of(owner) for owner in "abcd")
+        return self.hat, self.cap, *(self.of(owner) for owner in "abcd")
 
     def after(self, name: str, args: Sequence[str]) -> tuple[Ideal, Any]:
         """Return what a command makes of it at one instant, and what it answers."""
         if name == "all":
             return self, self.all()
         if name == "verify":
-            return self, (self.owner, self.epoch, *self.of(self.owner))
+            return self, (*self.hat, *self.of(self.hat[0]))
         if name == "look":
             return self, self.of(args[0])
         if name == "give back":
-            return self.holding(**{args[0]: "x"}), "given"
+            return self._replace(ties=self.ties | {args[0]}), "given"
         if name == "end":
             if args[0] not in self.living:
                 return self, ENDED_BEFORE
             return self._replace(living=self.living - {args[0]}), ENDED
         if name != "transfer":
             return self, None
-        giver, receiver, *_ = args
-        if self.owner != giver:
+        giver, receiver, token = args[0], args[1], args[4] if len(args) > 4 else "hat"
+        owner, epoch = self.cap if token == "cap" else self.hat
+        if owner != giver:
             return self, NOT_OWNER
         if receiver not in self.living:
             return self, NO_SESSION
-        moved = self._replace(owner=receiver, epoch=self.epoch + 1)
-        return moved.holding(**{giver: None}).holding(**{receiver: self.epoch + 1}), self.epoch + 1
+        told = receiver, epoch + 1
+        return (self._replace(cap=told) if token == "cap" else self._replace(hat=told)), epoch + 1
 
 
 class Done(NamedTuple):
@@ -270,7 +269,7 @@ def _all_in(protocol: Protocol, world: World) -> tuple[Any, ...]:
         except StopIteration:
             pass
     cells = {name: cell.said for name, cell in world.cells}
-    return (*cells["P:token"], *(tuple(cells[name] for name in names_of(owner)) for owner in "abcd"))
+    return (cells["P:hat"], cells["P:cap"], *(tuple(cells[name] for name in names_of(owner)) for owner in "abcd"))
 
 
 def _next(
