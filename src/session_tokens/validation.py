@@ -12,6 +12,7 @@ from hashlib import sha256
 from .crypto.minting import SECRET_LIKE, SECRET_LIKE_LENGTH_MIN, begins_with_secret, holds_secret, is_id
 from .errors import InvalidInput
 from .records import JSON
+from .records.compact import compact, read_compact
 from .settings import (
     AUDIENCES_MAX,
     DURATION_MS_MAX,
@@ -294,8 +295,8 @@ def token_value_of(name: str, given: object) -> tuple[str, bool]:
 def json_text(name: str, given: object, bytes_max: int = VALUE_BYTES_MAX) -> str:
     """Return any JSON value as compact JSON text of at most ``bytes_max``; see ``value_of`` for what is refused."""
     _check_json(name, given, 1, bytes_max)
-    text = json.dumps(given, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    size = encoded_size(name, text)
+    text = compact(given)
+    size = len(text) if text.isascii() else encoded_size(name, text)
     if size > bytes_max:
         raise InvalidInput(f"{name} is {size} bytes of JSON; at most {bytes_max} are kept, store a reference")
     return text
@@ -366,14 +367,15 @@ def data_changes_of(
 def _check_field(field: object) -> None:
     if not isinstance(field, str):
         raise TypeError("a field's name is a str")
-    encoded_size("a field's name", field)
+    if not field.isascii():
+        encoded_size("a field's name", field)
 
 
 def data_of(given: object, bytes_max: int) -> dict[str, JSON]:
     """Return the data of a new session: a JSON object of at most ``bytes_max``; see ``data_changes_of``."""
     changes = data_changes_of(given, (), bytes_max, "data")
     json_text("data", dict(given), bytes_max)  # type: ignore[call-overload]  # data_changes_of takes mappings only
-    return {field: json.loads(text) for field, text in changes.items() if text is not None}
+    return {field: read_compact(text) for field, text in changes.items() if text is not None}
 
 
 def flag_of(name: str, given: object) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from ..clock import Clock
@@ -11,6 +10,7 @@ from ..contract.transaction import Transaction, reads
 from ..errors import AlreadyExists, CorruptRecord, InvalidInput
 from ..events import SESSION_ENDED, TOKEN_TRANSFERRED
 from ..records import JSON, Session, SessionDetails
+from ..records.compact import compact, read_compact
 from ..settings import Policy
 from .expiry import end_session, replace_session
 from .lookup import Key, Stolen, lasts, lives, of_secret, session_queries
@@ -68,7 +68,7 @@ def log_in(
             end_session(tx, stored, end.at, end.reason)
     is_known = leaving is not None and (leaving.owner == opening.owner or is_anonymous(leaving.owner))
     is_carried = is_known and not is_stolen
-    carried: dict[str, JSON] = json.loads(leaving.details.data_text) if leaving is not None and is_carried else {}
+    carried: dict[str, JSON] = read_compact(leaving.details.data_text) if leaving is not None and is_carried else {}
     details = _with_data(opening.details, carried, changes, policy.max_data_bytes)
     if leaving is not None:  # before the opening: both may have the same secret, one after the other
         if is_stolen:
@@ -89,10 +89,10 @@ def _with_data(
         if text is None:
             carried.pop(field, None)
         else:
-            carried[field] = json.loads(text)
+            carried[field] = read_compact(text)
     if not carried:
         return details
-    data_text = json.dumps(carried, ensure_ascii=False, separators=(",", ":"))
+    data_text = compact(carried)
     if len(data_text.encode()) > bytes_max:
         raise InvalidInput(
             f"the session's data would pass {bytes_max} bytes of JSON; keep large data elsewhere, or set max_data_bytes"

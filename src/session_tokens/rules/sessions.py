@@ -27,6 +27,7 @@ from ..events import (
     SESSION_ROTATED,
 )
 from ..records import JSON, NO_DETAILS, Session, SessionDetails
+from ..records.compact import compact, read_compact
 from ..records.session import Session as NewSession
 from ..records.traits import SessionTraits
 from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, Policy, Unset
@@ -391,15 +392,15 @@ def update_session_data(
             raise Conflict(
                 f"changed meanwhile: {', '.join(stale)}; read the session again", id=session.id, fields=stale
             )
-    data: dict[str, JSON] = json.loads(session.details.data_text)
+    data: dict[str, JSON] = read_compact(session.details.data_text)
     for field, text in changes.items():
         versions[field] = session.version + 1
         if text is None:
             data.pop(field, None)
         else:
-            data[field] = json.loads(text)
-    data_text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    if len(data_text.encode()) > bytes_max or len(json.dumps(versions).encode()) > 2 * bytes_max:
+            data[field] = read_compact(text)
+    data_text = compact(data)
+    if len(data_text.encode()) > bytes_max or _versions_pass(versions, 2 * bytes_max):
         raise InvalidInput(
             f"the session's data would pass {bytes_max} bytes of JSON; keep large data elsewhere, or set max_data_bytes"
         )
@@ -428,6 +429,12 @@ def destroy_session(tx: Transaction, key: Key, reason: str, version: int | None)
     end_session(tx, session, tx.now, reason)
     only_ends(tx)
     return True
+
+
+def _versions_pass(versions: dict[str, int], bytes_max: int) -> bool:
+    """Whether the versions of the fields are too long as JSON; most are so few that nobody needs to write them down."""
+    at_most = 12 * sum(map(len, versions)) + len('"": , ') * len(versions) + 20 * len(versions)
+    return at_most > bytes_max and len(json.dumps(versions)) > bytes_max
 
 
 def _check_version(present: int, expected: int | None) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, Final, Self
 
 from ..records import JSON
+from ..records.compact import compact
 
 SCALARS: Final = frozenset({str, int, bool, type(None)})
 """Types with nothing within that could change, whose values are alike where their JSON is."""
@@ -134,6 +134,6 @@ def is_kept(kept: JSON, value: JSON) -> bool:
 def text_of(value: JSON) -> str:
     """Return a field as it is compared; what is no JSON is refused when it is written, by the field's name."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return compact(value)
     except (TypeError, ValueError):
         return ""

@@ -23,7 +23,6 @@ of the session before is lost; a log-out is done all the same.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Collection, Generator, Mapping
 from enum import Enum
@@ -34,10 +33,11 @@ from ..contract.drive import drive_now
 from ..crypto.minting import SESSION_SECRET, is_session_secret, new_secret
 from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
+from ..records.compact import compact, read_compact
 from ..rules.reserved import applications, is_anonymous
 from ..settings import ATTEMPTS_MAX, Duration
 from .cookies import LONGEST_S
-from .fields import Text, TrackedFields, is_kept, kept_of, text_of
+from .fields import SCALARS, Text, TrackedFields, is_kept, kept_of, text_of
 from .steps import Step, all_taken, taken
 
 T = TypeVar("T")
@@ -128,12 +128,13 @@ class WebSession(TrackedFields):
             self._take(record, decode)
 
     def _take(self, record: Session, decode: Encode) -> None:
-        for field, value in json.loads(record.details.data_text).items():
-            self._kept[field] = kept_of(value)
+        kept, put = self._kept, super().__setitem__
+        for field, value in read_compact(record.details.data_text).items():
+            kept[field] = kept_of(value)
             if field.startswith(HIDDEN):
                 self._hidden[field] = value
             else:
-                dict.__setitem__(self, field, decode(value))
+                put(field, value if type(value) in SCALARS else decode(value))
 
     # Who it is.
 
@@ -280,7 +281,7 @@ class WebSession(TrackedFields):
         if field.startswith(HIDDEN):
             raise InvalidInput(f"fields that begin with {HIDDEN} are the session's own; use another name")
         try:
-            json.dumps(self._encode(value), allow_nan=False)
+            compact(self._encode(value))
         except (TypeError, ValueError) as error:
             raise TypeError(f"the session's field {field[:40]!r} cannot be kept as JSON: {error}") from None
         dict.__setitem__(self, field, value)
@@ -339,12 +340,17 @@ class WebSession(TrackedFields):
         """Return the fields that are new or another than they were, and the names of those that are gone."""
         if not self.accessed and self._log_in is None:
             return {}, []
-        present = {field: self._encode(value) for field, value in dict.items(self)} | self._hidden
-        kept = self._kept
-        changes = {
-            field: value for field, value in present.items() if field not in kept or not is_kept(kept[field], value)
-        }
-        return changes, [field for field in kept if field not in present]
+        kept, hidden, changes = self._kept, self._hidden, {}
+        for fields, encode in ((dict.items(self), self._encode), (hidden.items(), as_it_is)):
+            for field, value in fields:
+                if type(value) in SCALARS:
+                    if field not in kept or type(kept[field]) is not type(value) or kept[field] != value:
+                        changes[field] = value
+                else:
+                    encoded = encode(value)
+                    if field not in kept or not is_kept(kept[field], encoded):
+                        changes[field] = encoded
+        return changes, [field for field in kept if not (dict.__contains__(self, field) or field in hidden)]
 
     # What becomes of it.
 
@@ -396,7 +402,7 @@ class WebSession(TrackedFields):
                 found: Session | None = yield Command("get_session", (record.id,))
             if found is None:
                 raise UnknownSession("the session ended meanwhile")
-            data, version = json.loads(found.details.data_text), found.version
+            data, version = read_compact(found.details.data_text), found.version
             changes |= {field: _retaken(data.get(field), each, changes[field]) for field, each in steps.items()}
         raise StoreBusy("other requests change the same fields of the session all the time; try again")
 
@@ -405,7 +411,7 @@ class WebSession(TrackedFields):
         if field not in self._steps:
             return False
         kept = self._kept.get(field)
-        base = json.loads(kept) if isinstance(kept, Text) else kept
+        base = read_compact(kept) if isinstance(kept, Text) else kept
         return text_of(_retaken(base, self._steps[field], None)) == text_of(value)
 
     def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
