@@ -36,7 +36,8 @@ class Cookie:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._header = re.compile(rb"(?:^|;)[ \t]*" + re.escape(name.encode("ascii")) + rb"=([^;]*)")
+        self._pair = name.encode("ascii") + b"="
+        self._header = re.compile(rb"(?:^|;)[ \t]*" + re.escape(self._pair) + rb"([^;]*)")
 
     def value_in(self, header: bytes) -> bytes:
         """Return the value in a ``Cookie`` header, without the white space around it; empty where there is none.
@@ -44,6 +45,9 @@ class Cookie:
         Two different values under one name are none: one of them was put there by somebody else. A cookie without a
         name (``=name=value``) is never taken for one with that name, nor is one in other letters.
         """
+        if header.count(self._pair) < 2:
+            only = self._header.search(header)
+            return b"" if only is None else only[1].strip(b" \t")
         found = b""
         for match in self._header.finditer(header):
             value = match[1].strip(b" \t")

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ..contract.drive import drive as drive_awaiting
 from ..contract.drive import drive_now
-from ..crypto.minting import SESSION_SECRET, is_session_secret, new_secret
+from ..crypto.minting import SESSION_SECRET, new_secret
 from ..errors import Conflict, InvalidInput, ReauthenticationRequired, SessionEnded, StoreBusy, UnknownSession
 from ..records import JSON, Issued, Session
 from ..records.compact import compact, read_compact
@@ -476,7 +476,7 @@ def loading(secret: str | None, **options: Any) -> Generator[Command, Any, WebSe
 def loading_as(make: Callable[..., S], secret: str | None, **options: Any) -> Generator[Command, Any, S]:
     """As ``loading``, for a session of a class of its own."""
     record: Session | None = None
-    if secret is not None and is_session_secret(secret):
+    if secret is not None:  # what is no session's secret is told from one by its form, once, where it is verified
         record = applications((yield Command("verify_session", (secret,))))
     return make(record, secret, **options)
 

@@ -146,7 +146,9 @@ class SessionsByFlask:
     def _is_secure(self, app: Any, request: Any) -> bool:
         if request is None or self.get_cookie_secure(app):
             return self.get_cookie_secure(app)
-        return self._trust.is_https(request.remote_addr, request.headers.get, is_https=request.is_secure)
+        if request.is_secure:
+            return True
+        return self._trust.is_https(request.remote_addr, request.headers.get, is_https=False)
 
     def _set_cookie(self, app: Any, session: FlaskSession, response: Any, request: Any) -> None:
         age_s = session.web.cookie_age_s(is_kept=session.web.remember)
@@ -183,8 +185,16 @@ def unavailable(error: StoreError) -> ServiceUnavailable:
     return ServiceUnavailable(f"{told} ({error.code})", retry_after=RETRY_AFTER_S)
 
 
+def vary_by_cookie(response: Any) -> None:
+    """Say that the response depends on the cookie, which most responses say of nothing else."""
+    if "Vary" in response.headers:
+        response.vary.add("Cookie")
+    else:
+        response.headers.add("Vary", "Cookie")
+
+
 def _keep_out_of_caches(response: Any) -> None:
-    response.vary.add("Cookie")
+    vary_by_cookie(response)
     cache = response.cache_control
     if not (cache.no_store or cache.private or cache.no_cache):
         response.headers["Cache-Control"] = "no-store"

@@ -17,11 +17,11 @@ from ...errors import StoreError
 from ...settings import Duration, Settings
 from ..cookies import cookie_named
 from ..moving_in import Peer, moving_in, peers_of
-from ..origins import FORGED
+from ..origins import FORGED, SAFE
 from ..process_store import ProcessStore
 from ..rotating import GRACE_S, rotating
 from ..session import WebSession, drive, loading
-from .by_flask import SessionsByFlask, unavailable
+from .by_flask import SessionsByFlask, unavailable, vary_by_cookie
 from .session import FlaskSession, decode, encode
 from .settings import store_url
 
@@ -113,17 +113,18 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
     def open_session(self, app: Flask, request: Request) -> FlaskSession:
         """Return the session of a request; the store is asked when it is first read."""
         header = request.environ.get("HTTP_COOKIE", "").encode("latin-1", "replace")
-        presented = cookie_named(self.cookie_name(app, request)).value_in(header).decode("latin-1")
-        others = [
-            each for peer in self._peers if (each := cookie_named(peer.cookie).value_in(header).decode("latin-1"))
-        ]
-        incoming = self._incoming(request)
+        presented, others = "", False
+        if header:
+            presented = cookie_named(self.cookie_name(app, request)).value_in(header).decode("latin-1")
+            others = any(cookie_named(peer.cookie).value_in(header) for peer in self._peers)
+        is_presented = bool(presented or others)
+        is_forged = request.method not in SAFE and self._incoming(request).is_forged
 
         def client() -> tuple[str | None, str | None]:
-            return request.headers.get("User-Agent"), incoming.address
+            return request.headers.get("User-Agent"), self._incoming(request).address
 
         def load() -> WebSession:
-            if (presented or others) and incoming.is_forged:
+            if is_presented and is_forged:
                 raise Forbidden(FORGED)
             try:
                 steps = loading(presented or None, encode=encode, decode=decode, client=client)
@@ -135,7 +136,7 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
             except StoreError as error:
                 raise unavailable(error) from error
 
-        return FlaskSession(load, bool(presented or others), incoming.is_forged, self.owner_key, self._owner_of)
+        return FlaskSession(load, is_presented, is_forged, self.owner_key, self._owner_of)
 
     def _moved_in(
         self, app: Flask, header: bytes, client: Callable[[], tuple[str | None, str | None]]
@@ -157,7 +158,7 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
         if not isinstance(session, FlaskSession):
             raise TypeError(f"that session is not of this interface: {type(session).__name__}")
         if session.accessed:
-            response.vary.add("Cookie")
+            vary_by_cookie(response)
         if self._is_of_no_concern(app, session):
             return
         request = request_ctx.request if request_ctx else None

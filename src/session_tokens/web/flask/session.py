@@ -78,8 +78,9 @@ class FlaskSession(SessionMixin):
     @property
     def web(self) -> WebSession:
         """The session without what is Flask's own, read from the store the first time."""
-        self.read()
-        assert self._web is not None
+        if self._web is None:
+            self.read()
+            assert self._web is not None
         return self._web
 
     @property
@@ -117,6 +118,13 @@ class FlaskSession(SessionMixin):
 
     def __len__(self) -> int:
         return len(self.web)
+
+    def __contains__(self, field: object) -> bool:
+        return field in self.web
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """Return a field, ``default`` where it is not there."""
+        return self.web.get(field, default)
 
     def __repr__(self) -> str:
         return "<FlaskSession, not read>" if self._web is None else f"<FlaskSession {self._web!r}>"
@@ -169,7 +177,7 @@ class FlaskSession(SessionMixin):
             rest = dict(web)
             web.logout()
             web.update(rest)
-        if set(web) == {PERMANENT}:
+        if len(web) == 1 and PERMANENT in web:
             del web[PERMANENT]
         web.options = dict(lifetime)
         if owner is not None:
