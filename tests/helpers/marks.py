@@ -17,7 +17,7 @@ STARTING_SERVERS = frozenset({
     "admin",
 })  # fmt: skip
 """Who asks for one of these starts a server, and gets the mark `server`."""
-STORES_ON_SERVERS = ("postgres", "mariadb", "valkey")
+STORES_ON_SERVERS = ("postgres", "mariadb", "valkey", "cluster")
 """How a parameter begins that names a store on a server."""
 SERVERS_OF_DEBIAN = frozenset({
     "needs_chromium", "needs_nginx", "needs_njs", "needs_apache", "needs_dovecot", "needs_caddy", "needs_haproxy",

@@ -12,10 +12,11 @@ import pytest
 from session_tokens import AsyncSessionTokens, Issued
 from session_tokens.stores.connect import open_store
 from session_tokens.stores.postgres.store import open_postgres
+from session_tokens.stores.valkey.placement import Placement
 from tests.helpers.effort import PROVING, times
 from tests.helpers.races.field import ALL, PEPPER, Field, field_of
 from tests.helpers.races.processes import judge, race_of_processes
-from tests.helpers.servers.cluster import Mover, shared_cluster, slot_of_namespace
+from tests.helpers.servers.cluster import Mover, shared_cluster
 from tests.helpers.servers.proxy import proxy_to, sometimes, through
 from tests.helpers.waiting import until_answered, values_listed
 
@@ -24,7 +25,7 @@ CANCELLATIONS = times(4_000, proving=1_000_000)
 PROCESSES, MOVES = 8, 12
 
 
-@pytest.fixture(params=["postgres", "mariadb", "valkey", *(["cluster"] if PROVING else [])])
+@pytest.fixture(params=["postgres", "mariadb", "valkey", "cluster"])
 def server(request: pytest.FixtureRequest) -> Iterator[Field]:
     field = field_of(request.param, request)
     yield field
@@ -44,7 +45,7 @@ if PROVING:
     @pytest.mark.server
     def test_one_order_explains_what_processes_saw_while_their_slot_moved(tmp_path: Path) -> None:
         cluster = shared_cluster()
-        mover = Mover(cluster, slot_of_namespace("moving"), MOVES)
+        mover = Mover(cluster, Placement("moving").slots, MOVES)
         field = Field(f"{cluster.url}?timeout=30&namespace=moving")
         with mover.going_on():
             operations, start = race_of_processes(field, PROCESSES, 1, tmp_path, 4 * MOVES)

@@ -14,6 +14,7 @@ from ..clock import Clock
 from ..contract.drive import drive
 from ..contract.event_log import TRIMMED_AT_ONCE
 from ..contract.near_cache import bound_of
+from ..contract.partitioning import named_by_lookup
 from ..contract.queries import Get, Scan
 from ..contract.store import Store
 from ..contract.transaction import Rule
@@ -348,19 +349,25 @@ class AsyncCore:
         prefix: str,
         rule: Rule[Any],
         args_with: Callable[[str], tuple[object, ...]],
+        place: str,
     ) -> Issued:
-        """Run a command that mints a secret: a random one, or one derived so that a retry gets the same."""
+        """Run a command that mints a secret: a random one, or one derived so that a retry gets the same.
+
+        Args:
+            place: the partition that it names, where the record lies that it opens.
+        """
         if idempotency_key is None:
-            secret = new_secret(prefix)
+            secret = new_secret(prefix, place)
             return Issued(await self._run(rule, *args_with(self._keyring.lookup(secret))), secret)
         key = inputs.idempotency_key_of(idempotency_key)
         ticket = self._ticket(command, key, request)
-        secret = self._derived(prefix, command, key, ticket.nonce, ticket.key_id)
+        secret = self._derived(prefix, command, key, ticket.nonce, ticket.key_id, place)
         record = await self._run(once, ticket, rule, args_with(self._keyring.lookup(secret)))
         outcome: Any = record.outcome
         if record.nonce != ticket.nonce:
             kind = outcome.secret_kind if isinstance(outcome, Session) else prefix
-            secret = self._derived(kind, command, key, record.nonce, record.key_id)
+            place = named_by_lookup(outcome.lookup)
+            secret = self._derived(kind, command, key, record.nonce, record.key_id, place)
         return Issued(outcome, secret)
 
     def _ticket(self, command: str, key: str, request: Sequence[object]) -> Ticket:
@@ -371,9 +378,10 @@ class AsyncCore:
             self._keyring.current,
         )
 
-    def _derived(self, prefix: str, command: str, key: str, nonce: str, key_id: str) -> str:
+    def _derived(self, prefix: str, command: str, key: str, nonce: str, key_id: str, place: str) -> str:
         try:
-            return secret_of(prefix, self._keyring.derive(key_id, ascii((command, key, nonce)).encode("ascii")))
+            number = self._keyring.derive(key_id, ascii((command, key, nonce)).encode("ascii"))
+            return secret_of(prefix, number, place)
         except KeyError:
             raise CorruptRecord(f"that secret was made with the pepper {key_id}; give it to open()") from None
 

@@ -134,6 +134,7 @@ class AsyncPassingCommands(AsyncTokenCommands):
             TOKEN_SECRET,
             offers.accept_offer,
             lambda lookup: (named, acceptance, lookup),
+            self.store.partitioning.of_key(named),
         )
 
     async def release_token(self, key: str, *, owner: str, idempotency_key: str | None = None) -> Token:
@@ -183,6 +184,7 @@ class AsyncPassingCommands(AsyncTokenCommands):
                     TOKEN_SECRET,
                     pool.claim_first,
                     lambda lookup, ids=tuple(ids): (holder, ids, lookup),  # type: ignore[misc]
+                    self.store.partitioning.of_key(ids[0] if ids else holder),
                 )
             except pool.NothingWaits:
                 if not ids:
@@ -252,8 +254,9 @@ class AsyncPassingCommands(AsyncTokenCommands):
             OwnerDisabled: the borrower is disabled.
         """
         named = self._token_key(key)
+        place = self.store.partitioning.of_key(named)
         lending = loans.Lending(
-            new_id(TOKEN_ID), None, inputs.receiver_of("borrower", borrower), duration_ms("until", until)
+            new_id(TOKEN_ID, place), None, inputs.receiver_of("borrower", borrower), duration_ms("until", until)
         )
         return await self._issue(
             "lend_token",
@@ -262,6 +265,7 @@ class AsyncPassingCommands(AsyncTokenCommands):
             TOKEN_SECRET,
             loans.lend_token,
             lambda lookup: (named, lending.looked_up_by(lookup)),
+            place,
         )
 
     async def recall_token(self, key: str, *, borrower: str | None = None, idempotency_key: str | None = None) -> Token:

@@ -86,6 +86,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
             self._secret_kind,
             rules.open_session,
             lambda lookup: (self._policy, opening.looked_up_by(lookup), self.store.clock),
+            opening.id[4:6],
         )
 
     def _opening(
@@ -106,7 +107,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
         else:
             detached_ms = policy.max_age_ms if policy.detached_as_max_age else policy.detached_timeout_ms
         return rules.Opening(
-            new_id(SESSION_ID),
+            new_id(SESSION_ID, self.store.partitioning.of_owner(owner)),
             None,
             owner,
             session_traits(

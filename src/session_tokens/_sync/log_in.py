@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from .. import validation as inputs
+from ..contract.partitioning import named_by_lookup
 from ..crypto.minting import is_session_secret, new_id
 from ..errors import InvalidInput, UnknownSession
 from ..records import JSON, Issued
@@ -86,7 +87,9 @@ class SyncLogInCommands(SyncSessionCommands):
             return policy, opening.looked_up_by(lookups[0]), before, lookups, changes, self.store.clock
 
         if secret is None:
-            return self._issue("log_in", idempotency_key, request, kind, log_in_rule, lambda lookup: args((lookup,)))
+            return self._issue(
+                "log_in", idempotency_key, request, kind, log_in_rule, lambda lookup: args((lookup,)), opening.id[4:6]
+            )
         lookups = tuple(self._keyring.lookups(secret))
         request = (*request, lookups[0])
         return Issued(self._do("log_in", idempotency_key, request, log_in_rule, *args(lookups)), secret)
@@ -147,7 +150,8 @@ class SyncLogInCommands(SyncSessionCommands):
         changes = inputs.data_changes_of({} if data is None else data, (), policy.max_data_bytes, "data")
         key = inputs.digest_of("cookie", cookie)
         ticket = self._ticket("move_in", key, ())
-        secret = self._derived(self._secret_kind, "move_in", key, ticket.nonce, ticket.key_id)
+        place = opening.id[4:6]
+        secret = self._derived(self._secret_kind, "move_in", key, ticket.nonce, ticket.key_id, place)
         lookup = self._keyring.lookup(secret)
         args = (policy, opening.looked_up_by(lookup), (), (lookup,), changes, self.store.clock)
         mark = self._run(move_in_rule, ticket, kept_ms, presented, log_in_rule, args, clocks)
@@ -155,7 +159,8 @@ class SyncLogInCommands(SyncSessionCommands):
             return None
         session: Any = mark.outcome
         if mark.nonce != ticket.nonce:
-            secret = self._derived(session.secret_kind, "move_in", key, mark.nonce, mark.key_id)
+            place = named_by_lookup(session.lookup)
+            secret = self._derived(session.secret_kind, "move_in", key, mark.nonce, mark.key_id, place)
         return Issued(session, secret)
 
     def finish_moving_in(self) -> bool:

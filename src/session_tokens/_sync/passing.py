@@ -133,6 +133,7 @@ class SyncPassingCommands(SyncTokenCommands):
             TOKEN_SECRET,
             offers.accept_offer,
             lambda lookup: (named, acceptance, lookup),
+            self.store.partitioning.of_key(named),
         )
 
     def release_token(self, key: str, *, owner: str, idempotency_key: str | None = None) -> Token:
@@ -182,6 +183,7 @@ class SyncPassingCommands(SyncTokenCommands):
                     TOKEN_SECRET,
                     pool.claim_first,
                     lambda lookup, ids=tuple(ids): (holder, ids, lookup),  # type: ignore[misc]
+                    self.store.partitioning.of_key(ids[0] if ids else holder),
                 )
             except pool.NothingWaits:
                 if not ids:
@@ -251,8 +253,9 @@ class SyncPassingCommands(SyncTokenCommands):
             OwnerDisabled: the borrower is disabled.
         """
         named = self._token_key(key)
+        place = self.store.partitioning.of_key(named)
         lending = loans.Lending(
-            new_id(TOKEN_ID), None, inputs.receiver_of("borrower", borrower), duration_ms("until", until)
+            new_id(TOKEN_ID, place), None, inputs.receiver_of("borrower", borrower), duration_ms("until", until)
         )
         return self._issue(
             "lend_token",
@@ -261,6 +264,7 @@ class SyncPassingCommands(SyncTokenCommands):
             TOKEN_SECRET,
             loans.lend_token,
             lambda lookup: (named, lending.looked_up_by(lookup)),
+            place,
         )
 
     def recall_token(self, key: str, *, borrower: str | None = None, idempotency_key: str | None = None) -> Token:

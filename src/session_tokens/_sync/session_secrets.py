@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 
 from .. import validation as inputs
+from ..contract.partitioning import named_by_lookup
 from ..contract.queries import Get
 from ..contract.transaction import Rule
 from ..crypto.minting import SESSION_ID, new_id
@@ -72,15 +73,17 @@ class SyncSecretCommands(SyncCore):
             (named, proven, *how),
             rules.rotate_session,
             lambda lookup, kind: (named, lookup, proven, kind, self._own_owners, *how),
+            self.store.partitioning.of_key(named),
         )
 
     def _renew(self, named: Key, grace_ms: int, idempotency_key: str | None) -> Issued:
         """Rotate with grace: the new secret is made of what the session tells, so that it can be handed out again."""
+        place = self.store.partitioning.of_key(named)
 
         def renewed(kind: str) -> Session:
             nonce, key_id = os.urandom(16).hex(), self._keyring.current
-            lookup = self._keyring.lookup(self._derived(kind, "rotate_session", "", nonce, key_id))
-            renewal = rotation_rules.Renewal(lookup, nonce, key_id, new_id(SESSION_ID), grace_ms)
+            lookup = self._keyring.lookup(self._derived(kind, "rotate_session", "", nonce, key_id, place))
+            renewal = rotation_rules.Renewal(lookup, nonce, key_id, new_id(SESSION_ID, place), grace_ms)
             args = named, renewal, kind, self._own_owners
             return self._do("rotate_session", idempotency_key, (named, grace_ms), rotation_rules.renew_session, *args)
 
@@ -91,8 +94,12 @@ class SyncSecretCommands(SyncCore):
         rotation = session.details.rotation
         assert rotation is not None, "it was rotated so"
         return Issued(
-            session, self._derived(session.secret_kind, "rotate_session", "", rotation.nonce, rotation.key_id)
-        )
+            session,
+            self._derived(
+                session.secret_kind, "rotate_session", "", rotation.nonce, rotation.key_id,
+                named_by_lookup(session.lookup),
+            ),
+        )  # fmt: skip
 
     def attach_session(self, id: str, *, idempotency_key: str | None = None) -> Issued:
         """Log a detached session in again: a new secret, its idle clock restarted.
@@ -114,6 +121,7 @@ class SyncSecretCommands(SyncCore):
             (named,),
             rules.attach_session,
             lambda lookup, kind: (named, lookup, kind, self._own_owners),
+            self.store.partitioning.of_key(named),
         )
 
     def _reissue(
@@ -123,11 +131,14 @@ class SyncSecretCommands(SyncCore):
         request: Sequence[object],
         rule: Rule[Session],
         args_with: Callable[[str, str], tuple[object, ...]],
+        place: str,
     ) -> Issued:
         """Give a session a new secret of the kind that it has, which its record knows."""
 
         def issued(kind: str) -> Issued:
-            return self._issue(command, idempotency_key, request, kind, rule, lambda lookup: args_with(lookup, kind))
+            return self._issue(
+                command, idempotency_key, request, kind, rule, lambda lookup: args_with(lookup, kind), place
+            )
 
         try:
             return issued(self._secret_kind)

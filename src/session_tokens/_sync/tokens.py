@@ -79,7 +79,9 @@ class SyncTokenCommands(SyncCore):
             inputs.optional_text("client_id", client_id, bytes_max=LABEL_BYTES_MAX),
         )  # fmt: skip
         details = _details_of(tag, scope, audience, uses, for_client)
-        issue = rules.Issue(new_id(TOKEN_ID), None, text, traits, details=details)
+        issue = rules.Issue(
+            new_id(TOKEN_ID, self.store.partitioning.of_key(named)), None, text, traits, details=details
+        )
         asked = () if idempotency_key is None else inputs.asked_of(timeout, disownment_timeout)
         if issue.details is not NO_TOKEN_DETAILS:
             asked = (*asked, *issue.details[1:5], issue.details.for_client)
@@ -88,13 +90,9 @@ class SyncTokenCommands(SyncCore):
             waiting = self._do("issue_token", idempotency_key, request, rules.issue_token, policy, None, issue)
             return Issued(waiting, None)
         return self._issue(
-            "issue_token",
-            idempotency_key,
-            request,
-            TOKEN_SECRET,
-            rules.issue_token,
-            lambda lookup: (policy, named, issue.looked_up_by(lookup)),
-        )
+            "issue_token", idempotency_key, request, TOKEN_SECRET, rules.issue_token,
+            lambda lookup: (policy, named, issue.looked_up_by(lookup)), issue.id[4:6],
+        )  # fmt: skip
 
     def verify_token(self, secret: str) -> Token | None:
         """Return the living, owned (or free) token of a secret, ``None`` for every other string.
@@ -184,6 +182,7 @@ class SyncTokenCommands(SyncCore):
             TOKEN_SECRET,
             rules.transfer_token,
             lambda lookup: (named, giver, receiver, lookup, expected),
+            self.store.partitioning.of_key(named),
         )
 
     def claim_token(self, key: str, *, session_key: str, idempotency_key: str | None = None) -> Issued:
@@ -203,6 +202,7 @@ class SyncTokenCommands(SyncCore):
             TOKEN_SECRET,
             rules.claim_token,
             lambda lookup: (named, holder, lookup),
+            self.store.partitioning.of_key(named),
         )
 
     def reissue_token(self, key: str, *, owner: str | None, idempotency_key: str | None = None) -> Issued:
@@ -224,6 +224,7 @@ class SyncTokenCommands(SyncCore):
             TOKEN_SECRET,
             rules.reissue_token,
             lambda lookup: (named, owner, lookup),
+            self.store.partitioning.of_key(named),
         )
 
     def change_token(

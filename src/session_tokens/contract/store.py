@@ -40,6 +40,7 @@ from ..records import OwnerEntry, Session, Token
 from .brief import awaited_within, done_within
 from .event_log import EVENT_POLL_S, LogRead
 from .near_cache import NearCache
+from .partitioning import ONE_PLACE, Partitioning
 from .queries import DueRecord, Get, Query, Scan, Snapshot, TokenResult, is_lost
 from .transaction import Rule
 from .unreadable import Unreadables
@@ -62,6 +63,7 @@ class Store(metaclass=ABCMeta):
             store keeps events.
         unreadables: gets each record that is left out of a list or set because it cannot be read.
         near_cache: what verifications found lately, once it was begun.
+        partitioning: names the partitions in which ids and secrets are minted.
     """
 
     blocking: ClassVar[bool] = False
@@ -73,6 +75,7 @@ class Store(metaclass=ABCMeta):
     listeners: Listeners
     unreadables: Unreadables
     near_cache: NearCache | None = None
+    partitioning: Partitioning = ONE_PLACE
 
     def begin_near_cache(self, bound_s: float) -> None:
         """Keep what verifications find in this process, so that an answer is at most ``bound_s`` seconds old.

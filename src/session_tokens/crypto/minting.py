@@ -61,6 +61,17 @@ _FORMS = {
 _ID_BODY_MAX = base62(2**128 - 1, 22)  # begins with a 7: three bits choose the first letter
 
 
+PARTITIONS: Final = 64
+"""How many partitions a store has that has several; a power of two."""
+PARTITION_NAMES: Final = tuple(base62(number + 1 + number // 61, 2) for number in range(PARTITIONS))
+"""Their names, as ids and secrets have them. None ends as ``PARTITION`` does, that of a store in one place."""
+PARTITION_MARK: Final = "-"
+"""What precedes a partition's name at the end of a look-up key."""
+_NAMED = frozenset(PARTITION_NAMES)
+_UNPLACED: Final = PARTITION[1]
+"""The end of the name of a partition in a secret that names none."""
+
+
 def _checksum(covered: bytes) -> str:
     number = crc32(covered)
     return _PAIRS[number // 3844**2] + _PAIRS[number // 3844 % 3844] + _PAIRS[number % 3844]
@@ -259,10 +270,16 @@ class Hmac:
         return outer.hexdigest()
 
 
+def _named_by(secret: str) -> str:
+    name = secret[4:6]
+    return PARTITION_MARK + name if name in _NAMED and secret.startswith(SECRET_BEGINNINGS) else ""
+
+
 class PepperKeyring:
     """For stores that outlive the process: a secret is looked up by HMAC-SHA256 under a pepper that is kept apart.
 
-    A look-up key is written ``key-id:hex digest``, so that it shows which peppers are still needed.
+    A look-up key is written ``key-id:hex digest``, so that it shows which peppers are still needed. That of a secret
+    which names a partition ends with it, in every store: so it is known where the record lies, and copies are found.
 
     Args:
         pepper: bytes of at least 32, or a mapping key id → bytes of which the first is the current one.
@@ -279,17 +296,9 @@ class PepperKeyring:
     """
 
     __slots__ = (
-        "_keyed",
-        "_mac_of",
-        "_only",
-        "_prefixes",
-        "_sealed",
-        "current",
-        "data_keys",
-        "index_keys",
-        "peppers",
-        "sealer",
-    )
+        "_alone", "_digest", "_keyed", "_mac_of", "_prefix", "_prefixes", "_sealed", "current", "data_keys",
+        "index_keys", "peppers", "sealer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -308,7 +317,8 @@ class PepperKeyring:
         self.current = next(iter(self.peppers))
         self._keyed = {key_id: Hmac(secret).hex for key_id, secret in self.peppers.items()}
         self._prefixes = tuple((key_id + ":", keyed) for key_id, keyed in self._keyed.items())
-        self._only = self._prefixes[0] if len(self._prefixes) == 1 else None
+        self._prefix, self._digest = self._prefixes[0]
+        self._alone = _UNPLACED if len(self._prefixes) == 1 else "several"
 
     def _derived(self, use: bytes) -> dict[str, bytes]:
         return {key_id: hmac.digest(pepper, use, "sha256") for key_id, pepper in self.peppers.items()}
@@ -353,16 +363,15 @@ class PepperKeyring:
 
     def lookup(self, secret: str) -> str:
         """Return the look-up key under the current pepper."""
-        prefix, keyed = self._prefixes[0]
-        return prefix + keyed(secret.encode())
+        lookup = self._prefix + self._digest(secret.encode())
+        return lookup if secret[5:6] == _UNPLACED else lookup + _named_by(secret)
 
     def lookups(self, secret: str) -> Sequence[str]:
         """Return the look-up keys under every pepper, the current first."""
-        if self._only is not None:  # as it mostly is
-            prefix, keyed = self._only
-            return (prefix + keyed(secret.encode()),)
-        message = secret.encode()
-        return [prefix + keyed(message) for prefix, keyed in self._prefixes]
+        if secret[5:6] == self._alone:  # as it mostly is
+            return (self._prefix + self._digest(secret.encode()),)
+        message, named = secret.encode(), _named_by(secret)
+        return tuple([prefix + keyed(message) + named for prefix, keyed in self._prefixes])
 
     def derive(self, key_id: str, message: bytes) -> bytes:
         """Return HMAC-SHA256 under that pepper."""

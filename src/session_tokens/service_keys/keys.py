@@ -221,26 +221,27 @@ async def _issue(
     args_with: Callable[[str, str], tuple[object, ...]],
 ) -> IssuedKey:
     """Mint a secret and run the rule that keeps its key; a repeated request gets the first one's secret again."""
-    keyring, id = store.keyring, new_id(KEY_ID)
+    keyring, place = store.keyring, store.partitioning.of_owner(idempotency_key)
+    id = new_id(KEY_ID, place)
     if idempotency_key is None:
-        secret = new_secret(KEY_SECRET)
+        secret = new_secret(KEY_SECRET, place)
         await _run(store, audit, rule, *args_with(id, keyring.lookup(secret)))
     else:
         name = inputs.idempotency_key_of(idempotency_key)
         digest = inputs.digest_of(command, *map(repr, request))
         ticket = Ticket(inputs.digest_of(command, name), digest, os.urandom(16).hex(), keyring.current)
-        secret = _derived(keyring, command, name, ticket.nonce, ticket.key_id)
+        secret = _derived(keyring, command, name, ticket.nonce, ticket.key_id, place)
         record = await _run(store, audit, once, ticket, rule, args_with(id, keyring.lookup(secret)))
-        secret = _derived(keyring, command, name, record.nonce, record.key_id)
+        secret = _derived(keyring, command, name, record.nonce, record.key_id, place)
     key = await authenticate(store, secret)
     if key is None:
         raise Conflict("that key was made and has ended since; use a new idempotency key")
     return IssuedKey(key, secret)
 
 
-def _derived(keyring: Keyring, command: str, idempotency_key: str, nonce: str, key_id: str) -> str:
+def _derived(keyring: Keyring, command: str, idempotency_key: str, nonce: str, key_id: str, place: str) -> str:
     try:
         number = keyring.derive(key_id, ascii((command, idempotency_key, nonce)).encode("ascii"))
     except KeyError:
         raise CorruptRecord(f"the outcome was kept under the pepper {key_id}; give it to open()") from None
-    return secret_of(KEY_SECRET, number)
+    return secret_of(KEY_SECRET, number, place)

@@ -174,15 +174,15 @@ class Cluster:
 
 
 class Mover:
-    """Moves a slot from primary to primary, with a pause between, until it is told to stop.
+    """Moves a slot from primary to primary, of several one after another, with a pause between, until told to stop.
 
     Attributes:
         moves: how often it has done so.
         has_moved_enough: set when it has so often as was wanted, or cannot any more.
     """
 
-    def __init__(self, cluster: Cluster, slot: int, wanted: int) -> None:
-        self._cluster, self._slot, self._wanted = cluster, slot, wanted
+    def __init__(self, cluster: Cluster, slots: Sequence[int], wanted: int, pause_s: float = PAUSE_S) -> None:
+        self._cluster, self._slots, self._wanted, self._pause_s = cluster, slots, wanted, pause_s
         self._thread = threading.Thread(target=self._run)
         self._is_told = threading.Event()
         self.has_moved_enough = threading.Event()
@@ -201,9 +201,10 @@ class Mover:
     def _run(self) -> None:
         try:
             primaries = self._cluster.nodes[:3]
-            at = primaries.index(self._cluster.holder(self._slot))
-            while not self._is_told.wait(PAUSE_S):
-                self._cluster.move(self._slot, primaries[(at + self.moves + 1) % 3])
+            while not self._is_told.wait(self._pause_s):
+                slot = self._slots[self.moves % len(self._slots)]
+                at = primaries.index(self._cluster.holder(slot))
+                self._cluster.move(slot, primaries[(at + 1) % 3])
                 self.moves += 1
                 if self.moves == self._wanted:
                     self.has_moved_enough.set()

@@ -25,6 +25,7 @@ def test_a_check_sets_aside_what_cannot_be_read_and_leaves_what_another_process_
     address, _, name = valkey_url.partition("?namespace=")
     prefix = f"{{{name}:00}}:"
     store = open_valkey_blocking(valkey_url, pepper=PEPPER)
+    assert isinstance(store, BlockingValkeyStore)
     client: valkey.Valkey = valkey.Valkey.from_url(address)
     with SessionTokens(store, Settings(max_sessions=None)) as tokens, client:
         whole = tokens.open_session("ann")

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 import valkey
 
-from session_tokens import SessionTokens, StoreError
+from session_tokens import AsyncSessionTokens, InvalidInput, SessionTokens, StoreError
 from session_tokens.contract.drive import drive_now
+from session_tokens.contract.partitioning import partition_of_owner
 from session_tokens.stores.valkey.packing import pack
+from session_tokens.stores.valkey.placement import Placement
 from session_tokens.stores.valkey.primaries import ClusterPrimary, Question, slot_of
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from session_tokens.stores.valkey.survey import surveying
 from session_tokens.testing.checks.transactions import IsolationChecks
 from tests.helpers.conformance import OnValkey, only_checks_of
+from tests.helpers.partitions import OnPartitions
 from tests.helpers.servers.cluster import CALM_TIMEOUT_MS, Cluster, shared_cluster, slot_of_namespace
 from tests.helpers.servers.ports import free_port
 from tests.helpers.servers.valkey import ValkeyServer
@@ -38,14 +42,28 @@ def namespace() -> str:
 
 
 @only_checks_of(IsolationChecks)
-class TestCluster(OnValkey):
+class TestOneSlot(OnValkey):
+    """A name space in one slot."""
+
     @pytest.fixture(autouse=True)
     def _on_a_real_cluster(self, namespace: str) -> None:
         self.slot = slot_of_namespace(namespace)
-        self.url = f"{shared_cluster().url}?namespace={namespace}"
+        self.url = f"{shared_cluster().url}?partitions=1&namespace={namespace}"
+
+    def _prefix(self) -> str:
+        return f"{{{self.url.partition('namespace=')[2]}:00}}:"
 
     def client(self) -> valkey.Valkey:
         return valkey.Valkey(port=shared_cluster().holder(self.slot).port)
+
+
+class TestPartitions(OnPartitions):
+    """A name space in 64 partitions."""
+
+    @pytest.fixture(autouse=True)
+    def _on_a_real_cluster(self, namespace: str) -> None:
+        self.cluster = shared_cluster()
+        self.url = f"{self.cluster.url}?namespace={namespace}"
 
 
 @pytest.mark.parametrize("key", [b"{st:00}:n", b"123456789", b"{}n", b"a{b}c{d}", b"{b", b"}b{c}", b""])
@@ -53,21 +71,35 @@ def test_a_key_lies_where_the_server_says(cluster: Cluster, key: bytes) -> None:
     assert slot_of(key) == cluster.nodes[0].ask("CLUSTER", "KEYSLOT", key)
 
 
-def test_name_spaces_lie_on_different_nodes(cluster: Cluster) -> None:
-    """The cluster spreads them, and finds each through any of its nodes, a replica too."""
-    seen = set()
-    for number in range(6):
-        node = cluster.nodes[number % len(cluster.nodes)]
-        name = f"spread{number}"
-        url = f"valkey+cluster://127.0.0.1:{free_port()},127.0.0.1:{node.port}?timeout=10&namespace={name}"
+def test_a_name_space_is_spread_over_all_nodes(cluster: Cluster, namespace: str) -> None:
+    """It is found through any of them, a replica too, and each has the owners whose partitions it holds."""
+    owners = [f"owner {number}" for number in range(120)]
+    for number, node in enumerate(cluster.nodes):
+        url = f"valkey+cluster://127.0.0.1:{free_port()},127.0.0.1:{node.port}?timeout=10&namespace={namespace}"
         with SessionTokens(open_valkey_blocking(url, pepper=PEPPER)) as tokens:
-            issued = tokens.open_session("alice")
-            assert tokens.verify_session(issued.secret) == issued.session
-        holder = cluster.holder(slot_of_namespace(name))
-        assert holder.client.keys(f"{{{name}:00}}:s:*")
-        seen.add(holder.port)
+            for owner in owners[number::6]:
+                issued = tokens.open_session(owner)
+                assert tokens.verify_session(issued.secret) == issued.session
+    found = {node.port: len(list(node.client.scan_iter(f"{{{namespace}:*}}:s:*"))) for node in cluster.nodes[:3]}
 
-    assert seen == {node.port for node in cluster.nodes[:3]}
+    slots = Placement(namespace).slots
+    assert found == Counter(cluster.holder(slots[partition_of_owner(owner)]).port for owner in owners)
+
+
+@pytest.mark.parametrize(("made", "opened"), [("64", "1"), ("1", "64")])
+async def test_a_name_space_is_opened_as_it_was_made(cluster: Cluster, namespace: str, made: str, opened: str) -> None:
+    url = f"{cluster.url}?timeout=10&namespace={namespace}"
+    open_valkey_blocking(f"{url}&partitions={made}", pepper=PEPPER).close_now()
+
+    assert f"name it with partitions={made}, or copy it" in str(await refusal(f"{url}&partitions={opened}"))
+
+
+async def test_a_near_cache_is_refused(cluster: Cluster, namespace: str) -> None:
+    url = f"{cluster.url}?timeout=10&namespace={namespace}"
+    with pytest.raises(InvalidInput, match="leave near_cache out"):
+        SessionTokens.open(url, pepper=PEPPER, near_cache=0.5)
+    with pytest.raises(InvalidInput, match="leave near_cache out"):
+        await AsyncSessionTokens.open(url, pepper=PEPPER, near_cache=0.5)
 
 
 # --- what does not open, and why ---

@@ -1,4 +1,4 @@
-"""A store's slot moves to other nodes while it is used: no commit is halved, and nothing is read as absent."""
+"""The slot of a store in one moves to other nodes while it is used: no commit is halved, nothing read as absent."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.helpers.waiting import eventually, until_answered, wait_until
 pytestmark = pytest.mark.server
 
 PEPPER = bytes(range(32))
+REPLICATED = "&durability=replicated&replicas=1"
 MOVES = times(8, proving=300)
 TURNS = times(5, proving=50)
 
@@ -48,12 +49,12 @@ def slot(namespace: str) -> int:
 
 async def test_commands_go_on_while_the_slot_moves(cluster: Cluster, namespace: str, slot: int) -> None:
     """By tasks and threads. A commit answered as others find the keys elsewhere is not believed, and its key tells."""
-    url = f"{cluster.url}?timeout=30&namespace={namespace}"
+    url = f"{cluster.url}?partitions=1&timeout=30&namespace={namespace}"
     store = await open_valkey(url, pepper=PEPPER)
     tokens, blocking = AsyncSessionTokens(store, ALL), SessionTokens(open_valkey_blocking(url, pepper=PEPPER), ALL)
     for owner in ("alice", "bob"):
         await tokens.open_session(owner)
-    mover = Mover(cluster, slot, MOVES)
+    mover = Mover(cluster, [slot], MOVES)
     handed_on: dict[str, tuple[str, int]] = {}
 
     async def hand_on(session_id: str) -> None:
@@ -169,7 +170,7 @@ REDIS = pytest.param("/usr/bin/redis-server", marks=pytest.mark.needs_redis, id=
 @pytest.mark.parametrize("share", ["none", "the stamp", "half", "all"] if PROVING else ["none", "half"])
 def test_a_slot_that_moves_key_by_key_halves_nothing(namespace: str, slot: int, share: str, program: str) -> None:
     cluster = shared_cluster(program)
-    url = f"{cluster.url}?namespace={namespace}"
+    url = f"{cluster.url}?partitions=1&namespace={namespace}"
     with holding_back(url) as (tokens, store):
         for owner in ("alice", "bob"):  # so that they have an entry: else a commit reads first that they have none
             tokens.disable_owner(owner)
@@ -228,7 +229,9 @@ async def test_no_acknowledged_write_is_lost_when_the_primary_of_the_slot_dies(n
     """With a replica that confirms each commit, and another so that writes go on; then a fail-over in order."""
     followed = slot * 3 // SLOTS
     with cluster_of(3, (followed, followed)) as cluster:
-        store = await Acknowledged.at(f"{cluster.url}?namespace={namespace}&durability=replicated&replicas=1")
+        store = await Acknowledged.at(
+            f"{cluster.url}?partitions=1&namespace={namespace}&durability=replicated&replicas=1"
+        )
         await store.write(TURNS)
         holder = await asyncio.to_thread(cluster.holder, slot)
         writing = asyncio.create_task(store.write(2 * TURNS))
@@ -252,7 +255,7 @@ if PROVING:
     async def test_without_a_replica_that_confirms_writes_are_lost_and_it_is_seen(namespace: str, slot: int) -> None:
         """What the test above finds nothing of: the replica stands still, and the primary dies meanwhile."""
         with cluster_of(3, (slot * 3 // SLOTS,)) as cluster:
-            store = await Acknowledged.at(f"{cluster.url}?namespace={namespace}")
+            store = await Acknowledged.at(f"{cluster.url}?partitions=1&namespace={namespace}")
             await store.write(TURNS)
             holder = await asyncio.to_thread(cluster.holder, slot)
             await asyncio.to_thread(wait_until, lambda: cluster.is_whole() and cluster.followers(holder))
@@ -272,7 +275,7 @@ if PROVING:
 def test_a_woken_primary_that_was_replaced_is_not_believed(namespace: str, slot: int) -> None:
     """It carries out what lies in its sockets before it learns that it is no primary any more."""
     with cluster_of(3, (slot * 3 // SLOTS,)) as cluster:
-        url = f"{cluster.url}?namespace={namespace}"
+        url = f"{cluster.url}?partitions=1&namespace={namespace}"
         with SessionTokens(open_valkey_blocking(url, pepper=PEPPER)) as idle:
             issued = idle.open_session("alice")
             assert idle.verify_session(issued.secret) == idle.verify_session(issued.secret) == issued.session

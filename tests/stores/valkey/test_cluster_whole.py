@@ -13,9 +13,10 @@ from session_tokens.audit.reader import read_now, verifying
 from session_tokens.rules.moving import ENDS, setting_moved, within_ends
 from session_tokens.stores.backup import Moving, backup_store, restore_store
 from session_tokens.stores.connect import check_store, copy_store
+from session_tokens.stores.valkey.placement import Placement
 from session_tokens.stores.valkey.store import open_valkey_blocking
 from tests.helpers.effort import times
-from tests.helpers.servers.cluster import shared_cluster, slot_of_namespace
+from tests.helpers.servers.cluster import Mover, shared_cluster, slot_of_namespace
 
 pytestmark = pytest.mark.server
 
@@ -29,8 +30,8 @@ def quiet(done: int, total: int) -> None:
     """Say nothing."""
 
 
-def namespace_url(namespace: str) -> str:
-    return f"{shared_cluster().url}?timeout=10&namespace={namespace}"
+def namespace_url(namespace: str, partitions: int = 64) -> str:
+    return f"{shared_cluster().url}?timeout=10&partitions={partitions}&namespace={namespace}"
 
 
 def assert_it_is_all_there(url: str, living: list[str], ended: str) -> None:
@@ -43,11 +44,14 @@ def assert_it_is_all_there(url: str, living: list[str], ended: str) -> None:
     assert check_store(url, fix=False, progress=quiet) == []
 
 
-def test_a_store_is_copied_backed_up_checked_and_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From a name space of a cluster to another, to a file, and back."""
+@pytest.mark.parametrize("partitions", [(64, 64, 64), (64, 1, 64), (1, 64, 1)])
+def test_a_store_is_copied_backed_up_checked_and_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitions: tuple[int, int, int]
+) -> None:
+    """From a name space of a cluster to a file, from there to another, and by a backup to a third."""
     monkeypatch.setenv("SESSION_TOKENS_PEPPER", PEPPER.hex())
     names = [f"t{uuid.uuid4().hex[:12]}" for _ in range(3)]
-    first, second, third = map(namespace_url, names)
+    first, second, third = map(namespace_url, names, partitions)
     file = f"sqlite:///{tmp_path}/copy.db"
     with SessionTokens.open(
         first, settings=Settings(events="durable"), audit=Audit(tmp_path / "anchor"), sweep=False
@@ -70,7 +74,7 @@ def test_what_reads_a_store_through_is_broken_off_where_its_slot_moves() -> None
     """A place of one server means nothing to the next, which would pass over what stands before it."""
     cluster, namespace = shared_cluster(), f"t{uuid.uuid4().hex[:12]}"
     slot = slot_of_namespace(namespace)
-    store = open_valkey_blocking(namespace_url(namespace), pepper=PEPPER)
+    store = open_valkey_blocking(namespace_url(namespace, 1), pepper=PEPPER)
     with SessionTokens(store, Settings(max_sessions=None)) as tokens:
         for _ in range(IN_BATCHES):
             tokens.open_session("alice")
@@ -89,3 +93,27 @@ def test_what_reads_a_store_through_is_broken_off_where_its_slot_moves() -> None
                 break
             place = dump.after
         assert len(found) == IN_BATCHES == len(tokens.list_sessions("alice", limit=500).items)
+
+
+def test_what_reads_64_partitions_through_goes_on_where_their_slots_move() -> None:
+    """The partition that went elsewhere is gone through once more, and no other."""
+    cluster, namespace = shared_cluster(), f"t{uuid.uuid4().hex[:12]}"
+    store = open_valkey_blocking(namespace_url(namespace), pepper=PEPPER)
+    with SessionTokens(store, Settings(max_sessions=None)) as tokens:
+        opened = {tokens.open_session(f"owner {number % 9}").id for number in range(4 * IN_BATCHES)}
+        mover = Mover(cluster, Placement(namespace).slots, 1, 0.02)
+        with mover.going_on():
+            for _ in range(3):
+                found, place = set(), ""
+                while True:
+                    dump = store.dump_now("session", place, 1)
+                    found |= {record.id for record in dump.records}  # type: ignore[union-attr]  # sessions
+                    if dump.after is None:
+                        break
+                    place = dump.after
+                assert found == opened
+                assert store.check_now() == []
+        assert mover.moves > 3
+        assert store.count_now() >= len(opened)
+        store.clear_now()
+        assert store.count_now() == 0

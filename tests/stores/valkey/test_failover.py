@@ -26,7 +26,9 @@ AHEAD_US = 60_000_000
 
 
 def open_store(pair: Pair, options: str = "") -> BlockingValkeyStore:
-    return open_valkey_blocking(f"{pair.url}?timeout=5{options}", pepper=PEPPER)
+    store = open_valkey_blocking(f"{pair.url}?timeout=5{options}", pepper=PEPPER)
+    assert isinstance(store, BlockingValkeyStore)
+    return store
 
 
 def answered(ask: Callable[[], T]) -> T:

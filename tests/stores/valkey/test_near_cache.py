@@ -199,7 +199,7 @@ def test_a_ping_would_prove_nothing(private_valkey: Start, monkeypatch: pytest.M
 def test_no_answer_is_older_than_the_bound_where_a_slot_was_moved_to_another_node() -> None:
     """Connections to the node that held the slot stay open, and it tells of the keys that it gave away at the most."""
     cluster, namespace = shared_cluster(), f"near{uuid.uuid4().hex[:8]}"
-    slot, url = slot_of_namespace(namespace), f"{cluster.url}?namespace={namespace}&timeout=5"
+    slot, url = slot_of_namespace(namespace), f"{cluster.url}?partitions=1&namespace={namespace}&timeout=5"
     target = next(node for node in map(cluster.holder, (0, SLOTS - 1)) if node is not cluster.holder(slot))
     with near_to(url) as reader, far_from(url) as writer:
         issued = writer.open_session("ann")

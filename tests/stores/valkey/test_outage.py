@@ -11,7 +11,7 @@ import pytest
 import valkey
 
 from session_tokens import AsyncSessionTokens, Issued, Session, SessionTokens, Settings, StoreUnavailable
-from session_tokens.stores.valkey.store import ValkeyStore, open_valkey, open_valkey_blocking
+from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from tests.helpers.effort import times
 from tests.helpers.servers.proxy import Fate, always, proxy_to, sometimes, through
 from tests.helpers.servers.valkey import (
@@ -292,7 +292,7 @@ async def test_a_replicated_commit_is_answered_when_a_replica_has_it(
 async def test_cancelled_calls_never_cross_answers(valkey_url: str) -> None:
     """Each owner is a canary: a verification that answers another owner's session has crossed."""
     chance = random.Random(5)
-    store: ValkeyStore = await open_valkey(valkey_url + "&timeout=20", pepper=PEPPER)
+    store = await open_valkey(valkey_url + "&timeout=20", pepper=PEPPER)
     tokens = AsyncSessionTokens(store, Settings(max_sessions=None))
     issued = [await tokens.open_session(f"canary {number}") for number in range(64)]
     crossed = cancelled = answered = 0

@@ -21,7 +21,7 @@ from ..common.findings import Finding, Findings, Progress
 from ..common.kinds import KINDS, OWNER, Kind
 from .commit import Writes
 from .json_rows import from_json
-from .keys import LETTERS, PEPPERS, STAMP_LENGTH, entry_at, key_part, part_of
+from .keys import LETTERS, PEPPERS, STAMP_LENGTH, entry_at, key_part, part_of, record_at
 from .rows import Reply, ValkeyCodec
 
 SCAN_COUNT = b"500"
@@ -221,7 +221,7 @@ class _Indexes:
         expected = {place: record for record in self._records.read.values() for place in record.places}
         found = yield from self._held(names)
         for place in sorted(found - expected.keys()):
-            if _record_at(place) not in self._records.unreadable:
+            if record_at(*place) not in self._records.unreadable:
                 yield from self._superfluous(place)
         for place in expected.keys() - found:
             yield from self._missing(place, expected[place])
@@ -244,7 +244,7 @@ class _Indexes:
         return bool(now == stamp)
 
     def _superfluous(self, place: _Member) -> Steps[None]:
-        name = _record_at(place)
+        name = record_at(*place)
         stamp = self._records.read[name].stamp if name in self._records.read else b""
         there = yield [b"ZSCORE", self._codec.prefix + place.bucket, place.member]
         if there is None or not (yield from self._still(name, stamp)):
@@ -277,11 +277,3 @@ class _Indexes:
         said = f"{verb} {name.decode('ascii', 'replace')} against its record"
         fixed = "made right" if self._fix else None
         self._findings.add(Finding("index", place.bucket.decode("ascii", "replace"), said, fixed))
-
-
-def _record_at(place: _Member) -> bytes:
-    """Return the name of the record that stands in a place."""
-    if place.bucket[:2] == b"du":
-        return place.bucket[2:] + b":" + place.member
-    kinds = {b"bo": b"s:", b"bs": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
-    return kinds.get(place.bucket[:2], b"t:") + place.member

@@ -17,6 +17,7 @@ without a body that brings its session or token along, so a secret is followed t
     dus dut dui  n  m                            who is due when; the last stamp; what is recorded of peppers
     ev  et                                       the log of events, a stream; up to where it was taken away
     ew  er                                       the log as it is being rewritten; by whom
+    es  z:moved                                  events on their way to the log; up to where they were moved there
     h:…  x:…  d:…  hq  dq                        commits over several partitions; see library_v1_joint.lua
 """
 
@@ -149,6 +150,17 @@ def entry_at(place: Place, id: bytes) -> tuple[bytes, bytes, int]:
         beginning, part = _PARTS[index]
         whole = beginning + part(whose)
     return whole, id, at
+
+
+def record_at(bucket: bytes, member: bytes) -> bytes:
+    """Return the name of the record that stands in a sorted set."""
+    if bucket[:2] == b"du":
+        return bucket[2:] + b":" + member
+    return _KINDS_IN.get(bucket[:2], b"t:") + member
+
+
+_KINDS_IN = {b"bo": b"s:", b"bs": b"s:", b"ls": b"s:", b"ld": b"s:", b"le": b"e:", b"lk": b"k:"}
+"""How the name of a set begins → those of its records, where these are not tokens."""
 
 
 def expires_at(deadline: int) -> bytes:

@@ -19,7 +19,10 @@ NEEDED = (
 """Commands that the library and the store give, each with as many words as it has; ``*`` is a key of the store."""
 
 
-_PARTS = ("library_v1.lua", "library_v1_joint.lua", "library_v1_events.lua", "library_v1_rights.lua")
+_PARTS = (
+    "library_v1.lua", "library_v1_joint.lua", "library_v1_events.lua", "library_v1_rights.lua",
+    "library_v1_partitions.lua",
+)  # fmt: skip
 
 
 @cache

@@ -30,7 +30,7 @@ SLOTS = 16_384
 ASK_EVERY_S = 1.0
 """Seconds after which a Sentinel is asked again whether the primary is where it was."""
 
-_MOVED = re.compile(r"MOVED \d+ (.*):(\d+)$")
+MOVED = re.compile(r"MOVED \d+ (.*):(\d+)$")
 _NO_SENTINEL = "the command sentinel"
 
 Host = tuple[str, int]
@@ -284,10 +284,8 @@ class ClusterPrimary(Primary):
                     raise StoreError("the server is no node of a cluster; name it with valkey://host:port") from error
                 trouble = error
             else:
-                known = {host: None for shard in shards for host in _hosts_of(shard, node[0])}
-                holders = [_hosts_of(shard, node[0])[0] for shard in shards if shard[0] <= self._slot <= shard[1]]
-                if holders:
-                    self._found = holders[0]
+                known = {host: None for shard in shards for host in hosts_of(shard, node[0])}
+                if self._take_in(shards, node[0]):
                     self._nodes = [*dict.fromkeys((node, *known, *self._named))]
                     return [*known]
                 trouble = OnTheMove(f"no node of the cluster holds slot {self._slot}, in which the store's keys lie")
@@ -295,12 +293,19 @@ class ClusterPrimary(Primary):
         assert trouble is not None
         raise trouble
 
+    def _take_in(self, shards: Sequence[Sequence[Any]], asked: str) -> bool:
+        """Remember who holds the slot, as a node says that was asked; return whether anybody does."""
+        holders = [hosts_of(shard, asked)[0] for shard in shards if shard[0] <= self._slot <= shard[1]]
+        if holders:
+            self._found = holders[0]
+        return bool(holders)
+
     def _put_last(self, node: Host) -> None:
         self._nodes = [*(one for one in self._nodes if one != node), node]
 
     def led_astray(self, error: BaseException) -> None:
         """Go where the error says, or ask another node first the next time."""
-        moved = _MOVED.search(str(error))
+        moved = MOVED.search(str(error))
         if moved and moved[1] not in ("", "?"):
             self._found = moved[1], int(moved[2])
         else:
@@ -323,6 +328,6 @@ def too_impatient(who: str, setting: str, wait_s: float, timeout_s: float) -> st
     )
 
 
-def _hosts_of(shard: Sequence[Any], asked: str) -> list[Host]:
+def hosts_of(shard: Sequence[Any], asked: str) -> list[Host]:
     """Return primary and replicas of an entry of ``CLUSTER SLOTS``; one without a host is on that which was asked."""
     return [(asked if node[0] in (None, b"", b"?") else node[0].decode(), int(node[1])) for node in shard[2:]]

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from typing import Any
 from urllib.parse import quote
 
-from ...crypto.minting import PepperKeyring
+from ...crypto.minting import PARTITIONS, PepperKeyring
 from ...crypto.sealing import named_key
 from ...errors import InvalidInput, StoreError
 from ..common.pepper_records import CLEAR, SEALED, VALUES, Mark, is_recorded_as_sealed, keys_lost, missing_error
@@ -30,6 +30,7 @@ OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
 TLS_SCHEMES = ("valkeys", "rediss")
 OURS = frozenset({"timeout", "durability", "replicas", "namespace"})
 OF_SENTINELS = frozenset({"sentinel_user", "sentinel_password"})
+OF_CLUSTERS = frozenset({"partitions"})
 DRIVERS_OWN = frozenset({
     "client_name", "db", "health_check_interval", "protocol", "socket_keepalive", "ssl_ca_certs", "ssl_ca_path",
     "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers", "ssl_keyfile", "ssl_password",
@@ -61,6 +62,12 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring, replicas: int) -> Step
         StoreError: the server is too old, would throw records away, or holds another text of the library.
         InvalidInput: a pepper under which records may be was not given, or is not the one that the store knows.
     """
+    yield from fitting(codec, replicas)
+    yield from enrolling(codec, keyring)
+
+
+def fitting(codec: ValkeyCodec, replicas: int) -> Steps:
+    """Make sure that a server can hold keys of the store, and knows its functions; as ``preparing``."""
     check_server(fields_of((yield [b"INFO", b"server"])))
     check_memory(fields_of((yield [b"INFO", b"memory"])))
     if replicas:
@@ -71,6 +78,10 @@ def preparing(codec: ValkeyCodec, keyring: PepperKeyring, replicas: int) -> Step
     ]  # fmt: skip
     if missing := [words for words, may in zip(NEEDED, allowed, strict=True) if not may]:
         raise not_permitted(missing, NEEDED, keys_of(codec.last_stamp_key))
+
+
+def enrolling(codec: ValkeyCodec, keyring: PepperKeyring) -> Steps:
+    """Make sure that the store knows its peppers; as ``preparing``."""
     while not (yield from _enrolled(codec, keyring)):
         pass  # another first process was faster, and what it recorded stays
 
@@ -214,6 +225,7 @@ class Address:
         driver_url: the URL without our options.
         namespace: what key names begin with; stores of two of them know nothing of each other.
         replicas: how many replicas must have a commit before it is answered; 0 for durability ``fast``.
+        partitions: how many the keys lie in.
         sentinel_credentials: user and password that Sentinels take: the server's, where no others are given.
         policy: time-outs.
     """
@@ -222,13 +234,19 @@ class Address:
         self._named = store_url_of(url if "://" in url else f"valkey://{url}")
         if self._named.kind != "valkey":
             raise InvalidInput("a Valkey store's URL begins with valkey:// or redis://")
-        self._named.known_options(OURS | DRIVERS_OWN | (OF_SENTINELS if self.way == "sentinel" else frozenset()))
+        of_way = {"sentinel": OF_SENTINELS, "cluster": OF_CLUSTERS}.get(self.way, frozenset())
+        self._named.known_options(OURS | DRIVERS_OWN | of_way)
         _check_options(self._named)
         options = dict(self._named.options)
         self.namespace = options.pop("namespace", "st")
         durability = options.pop("durability", "fast")
         replicas = options.pop("replicas", "1" if durability == "replicated" else "0")
         timeout = options.pop("timeout", None)
+        several = str(PARTITIONS)
+        partitions = options.pop("partitions", several if self.way == "cluster" else "1")
+        if partitions not in ("1", several):
+            raise InvalidInput(f"the option partitions of the store's URL is {several}, or 1 for one slot")
+        self.partitions = int(partitions)
         if durability not in ("fast", "replicated"):
             raise InvalidInput("the option durability of the store's URL is fast or replicated")
         if not replicas.isdecimal() or not replicas.isascii() or (durability == "replicated") != (int(replicas) > 0):

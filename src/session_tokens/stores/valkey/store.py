@@ -28,20 +28,25 @@ from typing import Any
 
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper
-from ...errors import InvalidInput
+from ...errors import InvalidInput, StoreError
+from .async_cluster import ClusterStore
 from .async_store import ValkeyStore
+from .blocking_cluster import BlockingClusterStore
 from .blocking_store import BlockingValkeyStore
 from .primaries import DriverPool
 from .schema import Address
 
-__all__ = ["BlockingValkeyStore", "ValkeyStore", "is_there", "open_valkey", "open_valkey_blocking"]
+__all__ = [
+    "BlockingClusterStore", "BlockingValkeyStore", "ClusterStore", "ValkeyStore", "is_there", "open_valkey",
+    "open_valkey_blocking",
+]  # fmt: skip
 
 DRIVERS = ("valkey", "redis")
 
 
 async def open_valkey(
     url: str = "", *, pepper: Pepper | None, space: str = "", client: Any = None, sealed: bool | None = None
-) -> ValkeyStore:
+) -> ValkeyStore | ClusterStore:
     """Open the store on the Valkey or Redis server that a URL names, for asyncio.
 
     Args:
@@ -49,7 +54,7 @@ async def open_valkey(
             ``valkey+unix:///path``, ``valkey+sentinel://host:port,host:port/name`` with the hosts of Sentinels, and
             ``valkey+cluster://host:port,host:port`` with those of nodes), with ``?timeout=`` (seconds, default 1),
             ``durability=fast`` or ``replicated``, ``replicas=``, ``namespace=`` (what key names begin with, default
-            ``st``) and the driver's own options.
+            ``st``), ``partitions=1`` (all in one slot of a cluster) and the driver's own options.
         pepper: at least 32 bytes, or key id → bytes of which the first is the current one. It is kept apart from the
             server: whoever holds only one of them can do nothing.
         space: a name space beside the main one: keys of its own.
@@ -65,6 +70,17 @@ async def open_valkey(
     address = Address(url)
     keyring = given_keyring(pepper, "Valkey", sealed)
     pool = _pool_of(client, "asyncio") if client is not None else _pool_of_url(address, ".asyncio")
+    if address.way == "cluster":
+        spread = ClusterStore(address, pool, keyring, space)
+        try:
+            insist_on_partitions(address.partitions, await spread.found_in())
+            if address.partitions > 1:
+                await spread.open()
+                return spread
+            await spread.close()
+        except BaseException:
+            await spread.close()
+            raise
     store = ValkeyStore(address, pool, keyring, space)
     if client is None:
         store.tracked_pool = partial(_pool_of_url, address, "")
@@ -74,11 +90,22 @@ async def open_valkey(
 
 def open_valkey_blocking(
     url: str = "", *, pepper: Pepper | None, space: str = "", client: Any = None, sealed: bool | None = None
-) -> BlockingValkeyStore:
+) -> BlockingValkeyStore | BlockingClusterStore:
     """As ``open_valkey``, for threads; ``client`` is then a ``valkey.Valkey`` or ``redis.Redis``."""
     address = Address(url)
     keyring = given_keyring(pepper, "Valkey", sealed)
     pool = _pool_of(client, "") if client is not None else _pool_of_url(address, "")
+    if address.way == "cluster":
+        spread = BlockingClusterStore(address, pool, keyring, space)
+        try:
+            insist_on_partitions(address.partitions, spread.found_in())
+            if address.partitions > 1:
+                spread.open()
+                return spread
+            spread.close_now()
+        except BaseException:
+            spread.close_now()
+            raise
     store = BlockingValkeyStore(address, pool, keyring, space)
     if client is None:
         store.tracked_pool = partial(_pool_of_url, address, "")
@@ -94,11 +121,25 @@ def is_there(url: str, space: str = "") -> bool:
         StoreUnavailable: the server cannot be reached, or refuses user or password.
     """
     address = Address(url)
-    store = BlockingValkeyStore(address, _pool_of_url(address, ""), given_keyring(None, "Valkey"), space)
+    pool, keyring = _pool_of_url(address, ""), given_keyring(None, "Valkey")
+    store: BlockingValkeyStore | BlockingClusterStore
+    if address.way == "cluster" and address.partitions > 1:
+        store = BlockingClusterStore(address, pool, keyring, space)
+    else:
+        store = BlockingValkeyStore(address, pool, keyring, space)
     try:
         return store.is_there()
     finally:
         store.close_now()
+
+
+def insist_on_partitions(wanted: int, found: list[int]) -> None:
+    """Raise ``StoreError`` if a name space lies in another number of partitions than is wanted."""
+    if found and wanted not in found:
+        raise StoreError(
+            f"the records of this name space lie in {found[0]} partition{'s' if found[0] > 1 else ''}, as it was made; "
+            f"name it with partitions={found[0]}, or copy it into another name space (session-tokens store copy)"
+        )
 
 
 def _pool_of(client: Any, kind: str) -> DriverPool:

@@ -1,0 +1,87 @@
+"""What a store does behind its answers, for threads; see ``async_behind``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from ...errors import StoreError
+
+log = logging.getLogger("session_tokens.stores")
+
+Work = Callable[[Callable[[], None]], None]
+"""Is given what to call when the part is over that somebody may wait for."""
+
+
+class BlockingBehind:
+    """A thread that lives as long as there is something to do. A forked process has none of it."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._work: deque[Work] = deque()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._waited_for = 0
+        self._process = os.getpid()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is something to wait for."""
+        return self._waited_for > 0 and self._process == os.getpid()
+
+    def do(self, work: Work) -> None:
+        """Begin some work; what fails of it is done by whoever needs it done."""
+        if self._process != os.getpid():
+            self._begin()
+        with self._changed:
+            self._work.append(work)
+            self._waited_for += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="session-tokens finish", daemon=True)
+                self._thread.start()
+
+    def settle(self, patience_s: float | None = None) -> None:
+        """Wait for what was begun, for so many seconds at the most."""
+        until_s = None if patience_s is None else time.monotonic() + patience_s
+        with self._changed:
+            while self.is_busy:
+                left_s = None if until_s is None else until_s - time.monotonic()
+                if left_s is not None and left_s <= 0:
+                    return
+                self._changed.wait(left_s)
+
+    def close(self) -> None:
+        """Wait for everything."""
+        thread = self._thread
+        if thread is not None and self._process == os.getpid():
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._work:
+                    self._thread = None
+                    return
+                work = self._work.popleft()
+            is_waited_for = True
+
+            def is_over() -> None:
+                nonlocal is_waited_for
+                if is_waited_for:
+                    is_waited_for = False
+                    with self._changed:
+                        self._waited_for -= 1
+                        self._changed.notify_all()
+
+            try:
+                work(is_over)
+            except StoreError as error:
+                log.info("a commit over several partitions is left to others to be finished: %s", error)
+            finally:
+                is_over()
