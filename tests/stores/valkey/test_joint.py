@@ -15,7 +15,7 @@ import valkey
 from session_tokens import StoreError, StoreUnavailable
 from session_tokens.clock import NEVER
 from session_tokens.stores.common.retry import Full, NotExecuted
-from session_tokens.stores.valkey.joint import Call
+from session_tokens.stores.valkey.joint import Call, Outcome
 from session_tokens.stores.valkey.library import library_text
 from tests.helpers.effort import times
 from tests.helpers.partitioned import LIVING, PATIENCE_MS, Partitions, body_of
@@ -172,6 +172,31 @@ def test_of_two_who_hold_the_same_one_may_be_finished_and_one_given_up(
     assert parts.commit({}, [b"a", f"bh:{BEN}".encode(), b"5", b"02-tie"]).stamp
     assert (sorted(parts.held_by(BEN)), parts.held_by(ANN), parts.held_by(CAT)) == ([CAP, "02-tie"], [HAT], [])
     assert not [key for key in stands(client, parts) if key.partition(b"}:")[2].startswith((b"h:", b"hq", b"x:"))]
+
+
+def test_a_commit_over_partitions_does_not_hold_what_another_holds_otherwise(parts: Partitions) -> None:
+    parts.issue(CAP, CAT)
+    with pytest.raises(Stop):
+        another(parts, stopping_at("decide", is_done=False)).transfer(HAT, ANN, BEN)
+    words = [b"k", f"t:{CAP}".encode(), body_of("x"), b"k", f"s:{BEN}".encode(), body_of("x")]
+
+    refused = parts.commit({f"t:{CAP}": parts.token(CAP).stamp}, words)
+
+    assert refused.stamp == 0 and [one.partition for one in refused.met] == [1]
+    assert parts.session(BEN)[1] == LIVING
+
+
+def test_a_token_that_came_and_was_handed_on_is_finished_in_that_order(parts: Partitions) -> None:
+    def hand_on(giver: str, receiver: str, *, finishes: bool) -> Outcome:
+        token = parts.token(HAT)
+        words = [b"p", f"t:{HAT}".encode(), b"0", body_of(receiver, token.secret, token.epoch + 1)]
+        words += [b"h", HAT.encode(), b"5", giver.encode(), receiver.encode(), b"x"]
+        return parts.commit({f"t:{HAT}": token.stamp}, words, finishes=finishes)
+
+    assert hand_on(ANN, BEN, finishes=False).stamp
+    assert parts.until_committed(lambda: hand_on(BEN, CAT, finishes=True)) == ""
+
+    assert [parts.held_by(owner) for owner in (ANN, BEN, CAT)] == [[], [], [HAT]]
 
 
 def test_many_tokens_change_hands_at_once_to_one_receiver(parts: Partitions, client: valkey.Valkey) -> None:
