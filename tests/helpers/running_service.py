@@ -16,12 +16,17 @@ from pathlib import Path
 
 import httpx
 
+from tests.helpers.effort import one_of
+
 QUIET_S = 0.2
+LOOPS = ("asyncio", "uvloop")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class RunningService:
     """`serve()` in a child process on a free port of 127.0.0.1; `open_files` limits it, softly and hard.
+
+    It runs on asyncio's loop or on uvloop's, one that falls to the test by its name where none is asked for.
 
     Attributes:
         url: where it is.
@@ -29,13 +34,16 @@ class RunningService:
         log_path: everything that it wrote to standard error.
     """
 
-    def __init__(self, store_url: str, log_path: Path, secret: str = "", **options: object) -> None:
+    def __init__(
+        self, store_url: str, log_path: Path, secret: str = "", loop: object = None, **options: object
+    ) -> None:
         self.store_url = store_url
         self.log_path = log_path
         self._log = log_path.open("ab")
         argv = [sys.executable, "-m", "tests.helpers.running_service", store_url, json.dumps(options)]
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": paths}
+        loop = loop or one_of(LOOPS, os.environ.get("PYTEST_CURRENT_TEST", ""))
+        environment = {**os.environ, "PYTHONPATH": paths, "TESTS_LOOP": str(loop)}
         self.process = subprocess.Popen(
             argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log, text=True,
             env=environment,
@@ -132,6 +140,8 @@ if __name__ == "__main__":
     from session_tokens import Settings
     from session_tokens.service.serve import serve
 
+    if os.environ["TESTS_LOOP"] == "asyncio":
+        sys.modules["uvloop"] = None  # type: ignore[assignment]  # as if it were not installed
     given = json.loads(sys.argv[2])
     if "open_files" in given:
         resource.setrlimit(resource.RLIMIT_NOFILE, given.pop("open_files"))

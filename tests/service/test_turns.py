@@ -12,7 +12,7 @@ import pytest
 from session_tokens import SessionTokens
 from session_tokens.service.turns import NumberedLoop
 from tests.helpers.effort import times
-from tests.helpers.running_service import RunningService
+from tests.helpers.running_service import LOOPS, RunningService
 
 ENDED = times(100, proving=3_000)
 SIDE_BY_SIDE = 8
@@ -60,9 +60,11 @@ class Client:
 
 
 @pytest.mark.process
-def test_what_another_process_ended_is_never_active_again_however_busy_the_service(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_another_process_ended_is_never_active_again_however_busy_the_service(tmp_path: Path, loop: str) -> None:
     url = f"sqlite:///{tmp_path}/sessions.db"
-    service = RunningService(url, tmp_path / "log")
+    service = RunningService(url, tmp_path / "log", loop=loop)
+    assert ("uvloop" in Path(f"/proc/{service.process.pid}/maps").read_text()) == (loop == "uvloop")
     clients = [Client(service) for _ in range(SIDE_BY_SIDE + 1)]
     try:
         with SessionTokens.open(url, sweep=False) as tokens:

@@ -38,7 +38,7 @@ from .server import Listener, Server
 from .service_manager import STANDARD_OUTPUT, is_journal, sockets_given
 from .table_routes import Tables
 from .terminal import is_at_terminal, say
-from .turns import NumberedLoop
+from .turns import service_loop
 from .workers.member import Member
 
 TRUSTED_PROXIES = ("127.0.0.0/8", "::1/128")
@@ -132,7 +132,7 @@ def serve(
     with (
         closing(log_to()),
         suppress(KeyboardInterrupt),  # a Ctrl-C before the server listens
-        asyncio.Runner(loop_factory=NumberedLoop) as runner,
+        asyncio.Runner(loop_factory=service_loop) as runner,
     ):
         runner.run(running.serve())
 
