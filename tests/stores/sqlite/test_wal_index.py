@@ -146,8 +146,14 @@ def test_the_locks_of_sqlite_stay_when_a_header_is_mapped_and_let_go(store: Sqli
     assert len(files) == len(set(os.listdir(wal_index.FILES)))
 
 
-def test_where_nothing_can_be_mapped_sqlite_is_asked(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wal_index, "FILES", "/nowhere")
+@pytest.mark.parametrize("lacking", ["/proc", "ctypes"])
+def test_where_nothing_can_be_mapped_sqlite_is_asked(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    if lacking == "/proc":
+        monkeypatch.setattr(wal_index, "FILES", "/nowhere")
+    else:
+        monkeypatch.setitem(sys.modules, "ctypes", None)
     for number in range(5):
         store.run_now(relabel, "s1", f"label {number}")
         assert [f"label {number}"] * 3 == [label_of(store) for _ in range(3)]

@@ -56,9 +56,12 @@ class WalIndex:
             return None
         if shared.st_size < HEADER_BYTES:
             return None
-        import ctypes  # a program that asks once never pays for it
+        try:
+            import ctypes  # a program that asks once never pays for it
 
-        library = ctypes.CDLL(None)
+            library = ctypes.CDLL(None)
+        except (ImportError, OSError):  # a Python without it, or a library that is linked in
+            return None
         library.mmap.restype = ctypes.c_void_p
         library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
         library.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
