@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -16,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from session_tokens import AsyncSessionTokens, InvalidInput, Settings
-from session_tokens.web.asgi import SessionMiddleware
+from session_tokens.web.asgi import AsyncWebSession, SessionMiddleware
 from tests.helpers.servers.valkey import ValkeyServer
 
 Client = httpx.AsyncClient
@@ -124,6 +125,20 @@ async def test_a_visitor_without_data_leaves_no_record_and_gets_no_cookie(st: As
     assert [None] * 3 == [answer.headers.get("set-cookie") for answer in answers]
     assert {"Cookie"} == {answer.headers.get("vary") for answer in answers}
     assert [] == (await st.list_sessions(anonymous=True)).items
+
+
+async def test_a_visitors_session_waits_for_no_garbage_collector(st: AsyncSessionTokens) -> None:
+    async with browser(application(st)) as client:
+        await client.get("/untouched")
+        gc.collect()
+        gc.disable()
+        try:
+            await client.get("/untouched")
+            left = [each for each in gc.get_objects() if isinstance(each, AsyncWebSession)]
+        finally:
+            gc.enable()
+
+    assert [] == left
 
 
 async def test_fields_stay_from_request_to_request_and_the_cookie_holds_the_secret_alone(

@@ -72,7 +72,7 @@ class AsyncWebSession(WebSession):
         request: Arriving,
         options: dict[str, Any],
     ) -> None:
-        super().__init__(record, secret, client=request.client, options=options)
+        WebSession.__init__(self, record, secret, client=request.client, options=options)
         self.tokens = tokens
         self._ends, self._request = ends, request
 
@@ -217,10 +217,10 @@ class KeptSessions:
             return
         try:
             tokens = self.store.at_hand() or await self.store.tokens()
-            given = tokens, self.store.ends, response, self.keeping.options
             if secret is None and not self.keeping.peers:
-                session = AsyncWebSession(None, None, *given)
+                session = AsyncWebSession(None, None, tokens, self.store.ends, response, self.keeping.options)
             else:
+                given = tokens, self.store.ends, response, self.keeping.options
                 steps = self.keeping.loading(
                     lambda record, secret: AsyncWebSession(record, secret, *given),
                     secret,
@@ -239,6 +239,8 @@ class KeptSessions:
             return
         try:
             await self.app(scope, receive, response.send)
+            if response.has_begun:
+                del response.session  # else both wait for the garbage collector, and the scope with them
         except Exception as error:
             if not response.has_begun:
                 await _settle_error(session)
@@ -367,26 +369,33 @@ class Connection(Arriving):
     _fields: Mapping[bytes, bytes] = {}
 
     def __init__(self, keeping: Keeping, scope: Scope) -> None:
-        self._keeping, self._scope = keeping, scope
+        self._keeping = keeping
+        self._take(scope)
+
+    def _take(self, scope: Scope) -> None:
+        """Keep what is needed of a scope, and not the scope: it holds the session, which holds this."""
+        self._headers = scope["headers"]
+        self._method = scope.get("method", "POST")  # a WebSocket may change anything, whatever its handshake says
+        self._peer, self._scheme = scope.get("client"), scope.get("scheme")
 
     def secret(self) -> str | None:
         """Return what our cookie holds."""
-        sent = [value for name, value in self._scope["headers"] if name == b"cookie"]
-        return self._keeping.cookie.value_among(sent, is_https=self.incoming.is_https) if sent else None
+        if b"cookie" not in dict(self._headers):  # a visitor's request, which this is to cost next to nothing
+            return None
+        sent = [value for name, value in self._headers if name == b"cookie"]
+        return self._keeping.cookie.value_among(sent, is_https=self.incoming.is_https)
 
     def cookie(self, name: str) -> str | None:
         """Return the value of a cookie, of another library for example."""
-        return cookie_named(name).value_of(self._scope["headers"]).decode("latin-1") or None
+        return cookie_named(name).value_of(self._headers).decode("latin-1") or None
 
     def _look(self) -> Incoming:
-        scope = self._scope
-        client = scope.get("client")
-        self._fields = {name: value for name, value in scope["headers"] if name in _READ}
+        self._fields = {name: value for name, value in self._headers if name in _READ}
         return self._keeping.trust.look_at(
-            scope.get("method", "POST"),  # a WebSocket may change anything, whatever its handshake says
-            client[0] if client else None,
+            self._method,
+            self._peer[0] if self._peer else None,
             self._header,
-            is_https=scope.get("scheme") in ("https", "wss"),
+            is_https=self._scheme in ("https", "wss"),
         )
 
     def _header(self, name: str) -> str | None:
@@ -401,7 +410,8 @@ class Response(Connection):
     has_begun = _is_refused = False
 
     def __init__(self, keeping: Keeping, scope: Scope, send: Send) -> None:
-        self._keeping, self._scope, self._send = keeping, scope, send
+        self._keeping, self._send = keeping, send
+        self._take(scope)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send a message of the application."""
