@@ -1,18 +1,21 @@
 """Call a Flask application as a server does, request by request; the sessions are those that the argument names.
 
-Arguments: `session-tokens`, `flask-session` or `none`, and the URL of a Valkey server. A request is one call of the
-WSGI application with an environment of its own: no sockets and no client are measured. One request in the benchmark
-looks at the session (`read`), or counts in it (`change`), or does not touch it (`bare`).
+Arguments: `session-tokens`, `flask-session`, `floor` or `none`, and the URL of a Valkey server. A request is one call
+of the WSGI application with an environment of its own: no sockets and no client are measured. One request in the
+benchmark looks at the session (`read`), or counts in it (`change`), or does not touch it (`bare`).
 """
 
 from __future__ import annotations
 
+import json
+import secrets
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from typing import Any
 
-from flask import Flask, session
+from flask import Flask, request, session
+from flask.sessions import SecureCookieSession, SessionInterface
 
 from benchmarks.sides.names import owner_name, picks
 from benchmarks.sides.serving import Stopwatch, serve
@@ -36,6 +39,8 @@ def application(kind: str, url: str) -> Flask:
 
         app.config.update(SESSION_TYPE="redis", SESSION_REDIS=Redis.from_url(url.replace("valkey:", "redis:")))
         Session(app)
+    elif kind == "floor":
+        app.session_interface = BareInterface(url)
 
     @app.post("/log-in/<name>")
     def log_in(name: str) -> str:
@@ -58,6 +63,26 @@ def application(kind: str, url: str) -> Flask:
     return app
 
 
+class BareInterface(SessionInterface):
+    """The least that keeps a session: a GET, and a SET where it was changed, by the client library that ours is on."""
+
+    def __init__(self, url: str) -> None:
+        from valkey import Valkey
+
+        self._client = Valkey.from_url(url)
+
+    def open_session(self, app: Flask, request: Any) -> SecureCookieSession:
+        key = request.cookies.get("session")
+        kept = None if key is None else self._client.get(key)
+        return SecureCookieSession({} if kept is None else json.loads(kept))
+
+    def save_session(self, app: Flask, session: Any, response: Any) -> None:
+        if session.modified:
+            key = request.cookies.get("session") or secrets.token_urlsafe(32)
+            self._client.set(key, json.dumps(dict(session)), ex=86_400)
+            response.set_cookie("session", key)
+
+
 class Requests:
     """An application, and the cookies of the browsers that are logged in."""
 
@@ -73,26 +98,26 @@ class Requests:
     def prepare(self, sessions: int) -> dict[str, Any]:
         """Log so many browsers in."""
         for number in range(sessions):
-            _, headers = self._call(self._environ("POST", f"/log-in/{owner_name(number)}"))
+            _, headers = self.call(self.environ("POST", f"/log-in/{owner_name(number)}"))
             self.cookies.append(next(value.partition(";")[0] for name, value in headers if name == "Set-Cookie"))
         return {"sessions": len(self.cookies)}
 
     def request(self, what: str, count: int) -> dict[str, Any]:
         """Send so many requests, one after another, of browsers at random, or of visitors where it is `visitor`."""
         if what == "visitor":
-            asked = [(self._environ("GET", "/bare"), b"bare") for _ in range(count)]
+            asked = [(self.environ("GET", "/bare"), b"bare") for _ in range(count)]
         else:
             numbers = picks(count, len(self.cookies))
             method = "POST" if what == "change" else "GET"
             asked = [
-                (self._environ(method, f"/{what}", "".join(self.cookies[number])), owner_name(number).encode())
+                (self.environ(method, f"/{what}", "".join(self.cookies[number])), owner_name(number).encode())
                 for number in numbers
             ]
         before = self._visits() if what == "change" else 0
         right = 0
         watch = Stopwatch()
         for environ, expected in asked:
-            body, _ = self._call(environ)
+            body, _ = self.call(environ)
             right += body == expected
         watch.stop()
         if what == "change" and self._visits() - before != count:
@@ -107,7 +132,7 @@ class Requests:
         return total
 
     @staticmethod
-    def _environ(method: str, path: str, cookie: str | None = None) -> dict[str, Any]:
+    def environ(method: str, path: str, cookie: str | None = None) -> dict[str, Any]:
         given = {} if cookie is None else {"HTTP_COOKIE": cookie}
         return {
             "REQUEST_METHOD": method, "PATH_INFO": path, "SCRIPT_NAME": "", "QUERY_STRING": "", "CONTENT_LENGTH": "0",
@@ -117,7 +142,7 @@ class Requests:
             "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False, **given,
         }  # fmt: skip
 
-    def _call(self, environ: dict[str, Any]) -> tuple[bytes, list[tuple[str, str]]]:
+    def call(self, environ: dict[str, Any]) -> tuple[bytes, list[tuple[str, str]]]:
         sent: list[tuple[str, str]] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
