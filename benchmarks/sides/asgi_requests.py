@@ -49,7 +49,7 @@ class Visitors(Load):
 
     def prepare(self, sessions: int) -> dict[str, Any]:
         """Start the server; a visitor has no session."""
-        self._start("benchmarks.sides.asgi_requests", self._kind, "serve")
+        self._start([sys.executable, "-m", "benchmarks.sides.asgi_requests", self._kind, "serve"])
         self._requests = [(REQUEST, b"a page")]
         return {"sessions": sessions}
 
