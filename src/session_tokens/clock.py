@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from time import monotonic_ns, time_ns
-from typing import Protocol
+from typing import Final, Protocol
 
 from .compiler_hints import mypyc_attr
 from .errors import InvalidInput
 
-NEVER = 2**63 - 1
+NEVER: Final = 2**63 - 1
 """The deadline of what has no deadline, in milliseconds: later than any instant."""
 
 LOCK_TIMEOUT_S = 0.1

@@ -52,7 +52,7 @@ Unset = Literal[_Unset.UNSET]
 DURATION_MS_MAX = 100 * 366 * 86_400_000
 """The longest duration but never: a hundred years."""
 
-OWNER_BYTES_MAX = 255
+OWNER_BYTES_MAX: Final = 255
 VALUE_BYTES_MAX = 16_384
 """Of a token's value, and by default of a session's data."""
 DATA_BYTES_MAX = 1_048_576
@@ -77,7 +77,7 @@ AUDIENCES_MAX = 16
 METHODS_MAX = 16
 """How many methods of a log-in are kept."""
 USER_AGENT_BYTES_MAX = 1_024
-NAME_BYTES_MAX = 1_024
+NAME_BYTES_MAX: Final = 1_024
 """Of the strings by which ``TokenTables`` knows sessions and tokens."""
 IDEMPOTENCY_KEY_BYTES_MAX = 255
 IDEMPOTENCY_RETENTION_MS = 86_400_000
@@ -100,7 +100,7 @@ SESSIONS_OF_OWNER_MAX = 10_000
 """Living sessions of one owner, whatever the settings say."""
 RENAMED_AT_ONCE = 1_000
 """Sessions and tokens of an owner that is given another name, which is done in one commit."""
-NEWEST_READ = 16
+NEWEST_READ: Final = 16
 """How many of an owner's newest sessions are read to find the newest that lives."""
 SETTING_REFRESH_MS = 30_000
 """How old what was read of the settings that a store keeps may be."""
@@ -111,7 +111,7 @@ EVENTS_KEPT = 100_000
 EVENTS_SETTING = "events"
 """The shared setting that says whether a store keeps events: ``durable``, ``off`` or nothing."""
 SESSION_TIMEOUT_SETTING = "general_session_timeout"
-RESERVED_OWNERS = frozenset({"orphan", "system", "unassigned"})
+RESERVED_OWNERS: Final = frozenset({"orphan", "system", "unassigned"})
 CONSOLE_OWNERS = "console:"
 """How the owners begin for whom the console opens its sessions."""
 ANONYMOUS_OWNERS = "anonymous:"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class Offer(NamedTuple):
@@ -60,7 +60,7 @@ class TokenDetails(NamedTuple):
         return shared(self._replace(offer=None, reserved_for=None, reserved_until=None))
 
 
-NO_TOKEN_DETAILS = TokenDetails()
+NO_TOKEN_DETAILS: Final = TokenDetails()
 
 
 def shared(details: TokenDetails) -> TokenDetails:

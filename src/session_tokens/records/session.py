@@ -121,7 +121,7 @@ class Session(_SessionAtHand):
     __slots__ = tuple(name for name in _OWN if name not in _SessionAtHand.__slots__)
     _compared = tuple(name for name in _OWN if name not in _NOT_COMPARED)
     _values = attrgetter(*_OWN)
-    _all_values = attrgetter(*_FIELDS)
+    _all_values: ClassVar[attrgetter[tuple[Any, ...]]] = attrgetter(*_FIELDS)
     _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_OWN)}
 
     def __init__(

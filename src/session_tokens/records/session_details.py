@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .rotation import Rotation
 
@@ -46,4 +46,4 @@ class SessionDetails(NamedTuple):
     rotation: Rotation | None = None
 
 
-NO_DETAILS = SessionDetails()
+NO_DETAILS: Final = SessionDetails()

@@ -63,7 +63,7 @@ class Token(_TokenAtHand):
     __slots__ = tuple(name for name in _OWN if name not in _TokenAtHand.__slots__)
     _compared = _OWN
     _values = attrgetter(*_OWN)
-    _all_values = attrgetter(*_FIELDS)
+    _all_values: ClassVar[attrgetter[tuple[Any, ...]]] = attrgetter(*_FIELDS)
     _places: ClassVar[dict[str, int]] = {name: place for place, name in enumerate(_OWN)}
 
     def __init__(

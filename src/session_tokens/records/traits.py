@@ -24,7 +24,9 @@ class TokenKind(StrEnum):
     TRANSFERABLE = "transferable"
 
 
-FREE, BOUND, TRANSFERABLE = TokenKind.FREE, TokenKind.BOUND, TokenKind.TRANSFERABLE
+FREE: Final = TokenKind.FREE
+BOUND: Final = TokenKind.BOUND
+TRANSFERABLE: Final = TokenKind.TRANSFERABLE
 """The kinds as plain names: an attribute of an enumeration costs four times as much to read."""
 
 KNOWN_MAX: Final = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Collection, Iterator
 from heapq import heappop, heappush
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ...clock import NEVER
 from ...records import Token
@@ -16,8 +16,8 @@ Bucket = str | tuple[str, ...] | dict[str, None]
 A list keeps room for members to come, and its places apart from itself: for five it takes 120 bytes, a tuple 80.
 """
 
-FEW = 16
-BUCKET_BITS = 10
+FEW: Final = 16
+BUCKET_BITS: Final = 10
 """Deadlines share a bucket for 2**10 ms."""
 
 
