@@ -35,10 +35,10 @@ class Record:
         traits: dict[str, Any] = {}
         for name, value in changes.items():
             place = places.get(name)
-            if place is None:
-                traits[name] = value
-            else:
+            if place is not None:
                 values[place] = value
+            elif getattr(values[-1], name) != value:  # mostly they stay, and looking for others takes long
+                traits[name] = value
         if traits:
             values[-1] = values[-1].replace(**traits)
         return self._made(*values)
