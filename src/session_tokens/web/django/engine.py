@@ -24,7 +24,9 @@ from django.core.exceptions import PermissionDenied
 from ...crypto.minting import SESSION_ID, SHORT_SECRET, is_id, is_session_secret, new_secret
 from ...errors import AlreadyExists, Conflict, LimitReached, OwnerDisabled, SessionEnded, UnknownSession
 from ...records import Session
+from ...records.compact import compact, read_compact
 from ...settings import ANONYMOUS_OWNERS
+from ..fields import SCALARS
 from ..moving_in import moving_in_as
 from ..session import Command, drive, drive_async
 from .moving_in import ReadingOnThread, peer
@@ -58,10 +60,18 @@ async def arun(steps: Steps[T]) -> T:
     return await drive_async(tokens, steps)
 
 
+_sorted = json.JSONEncoder(sort_keys=True).encode
+
+
 def texts_of(data: Mapping[Any, Any]) -> dict[str, str]:
     """Return field → JSON text of its value; ``TypeError`` for what JSON cannot hold."""
-    plain: Data = json.loads(json.dumps(dict(data)))  # names that are numbers become text, as they always did in Django
-    return {field: json.dumps(value, sort_keys=True) for field, value in plain.items()}
+    texts = {}
+    for field, value in data.items():
+        if type(field) is not str:  # names that are numbers become text, as they always did in Django
+            return texts_of(json.loads(json.dumps(dict(data))))
+        plain = value if type(value) in SCALARS else json.loads(json.dumps(value))
+        texts[field] = compact(plain) if type(plain) in SCALARS else _sorted(plain)
+    return texts
 
 
 def as_in_django(value: Any) -> Any:
@@ -210,7 +220,7 @@ class SessionStore(SessionBase):
     def _load(self) -> Steps[Data]:
         key = self._session_key
         if key is not None and key == self._minted:
-            return {field: json.loads(text) for field, text in self._kept.items()}
+            return {field: read_compact(text) for field, text in self._kept.items()}
         record = None if key is None else (yield ask("verify_session", key))
         if record is None and key is not None and not is_session_secret(key):
             record = yield from self._move_in(key)
@@ -224,7 +234,7 @@ class SessionStore(SessionBase):
         self._take(record)
         if not self._is_marked:
             self._seen = dict(self._kept)
-        data: Data = json.loads(record.details.data_text)
+        data: Data = read_compact(record.details.data_text)
         return data
 
     def _rotated(self, record: Session | None, key: str | None) -> Steps[Session | None]:
@@ -252,7 +262,7 @@ class SessionStore(SessionBase):
 
     def _take(self, record: Session) -> None:
         self._record = record
-        self._kept = texts_of(json.loads(record.details.data_text))
+        self._kept = texts_of(read_compact(record.details.data_text))
 
     def exists(self, session_key: str | None) -> bool:
         """Whether a living session has that key, or that id."""
@@ -380,7 +390,7 @@ class SessionStore(SessionBase):
             if record is not None:
                 yield ask("destroy_session", self._left or key, reason="expired")
             return
-        changes = {field: json.loads(text) for field, text in texts.items() if text != self._kept.get(field)}
+        changes = {field: read_compact(text) for field, text in texts.items() if text != self._kept.get(field)}
         removed = [field for field in self._kept if field not in texts]
         owner = None if data.get(USER) is None else str(data[USER])
         if record is None or owner != _user_of(record):
@@ -390,7 +400,7 @@ class SessionStore(SessionBase):
                 owner,
                 former=None if record is None else self._left or key,
                 secret=key,
-                data=changes if is_carried else {field: json.loads(text) for field, text in texts.items()},
+                data=changes if is_carried else {field: read_compact(text) for field, text in texts.items()},
                 removed=removed if is_carried else (),
                 **self._clocks(data, is_anonymous=owner is None),
                 **self._client,
