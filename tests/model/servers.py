@@ -20,6 +20,7 @@ from session_tokens.stores.postgres.store import migrate_postgres
 from session_tokens.stores.valkey.schema import Address as ValkeyAddress
 from tests.helpers.servers.mariadb import shared_server as shared_mariadb
 from tests.helpers.servers.on_our_clock import (
+    ClusterOnOurClock,
     PostgresOnOurClock,
     ValkeyOnOurClock,
     cluster_on_our_clock,
@@ -61,9 +62,9 @@ class ValkeyKind(StoreKind):
 
 class ClusterKind(StoreKind):
     def open(self, folder: Path, settings: Settings, clock: ManualClock) -> SessionTokens:
-        """Open the store in a cluster, under a name space of this folder's own."""
+        """Open the store in 64 partitions, under a name space of this folder's own."""
         address = ValkeyAddress(f"{cluster_on_our_clock().url}?timeout=20&namespace={_word_of(folder)}")
-        return SessionTokens(ValkeyOnOurClock(address, clock), settings)
+        return SessionTokens(ClusterOnOurClock(address, clock), settings)
 
 
 class MariaDBKind(StoreKind):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.effort import PROVEN, PROVING, machine
+from tests.helpers.effort import PROVEN, machine
 from tests.model.machine import SessionsAndTokens
 from tests.model.servers import CLUSTER, MARIADB, POSTGRES, VALKEY
 from tests.model.worlds import MEMORY
@@ -34,9 +34,8 @@ TestPostgresBesideMemory.settings = machine(2, proving=PROVEN)
 TestValkeyBesideMemory = ValkeyBesideMemory.TestCase
 TestValkeyBesideMemory.settings = machine(3, proving=PROVEN)
 
-if PROVING:
-    TestClusterBesideMemory = ClusterBesideMemory.TestCase
-    TestClusterBesideMemory.settings = machine(1, proving=PROVEN // 10)
+TestClusterBesideMemory = ClusterBesideMemory.TestCase
+TestClusterBesideMemory.settings = machine(1, proving=PROVEN // 10)
 
 TestMariaDBBesideMemory = MariaDBBesideMemory.TestCase
 TestMariaDBBesideMemory.settings = machine(1, proving=PROVEN)

@@ -13,8 +13,9 @@ from typing import Any, cast
 import psycopg
 
 from session_tokens.clock import ManualClock
-from session_tokens.crypto.minting import PepperKeyring
+from session_tokens.crypto.minting import PARTITIONS, PepperKeyring
 from session_tokens.stores.common.pools import Link
+from session_tokens.stores.common.retry import NotExecuted
 from session_tokens.stores.common.server_store import ServerStore
 from session_tokens.stores.mysql.address import Address as MySQLAddress
 from session_tokens.stores.mysql.connections import MySQLLink, MySQLLinks
@@ -23,8 +24,14 @@ from session_tokens.stores.mysql.store import MySQLBackend
 from session_tokens.stores.postgres.address import Address
 from session_tokens.stores.postgres.pool import Pool
 from session_tokens.stores.postgres.store import BlockingPostgresStore
+from session_tokens.stores.valkey.blocking_cluster import BlockingClusterStore
+from session_tokens.stores.valkey.blocking_nodes import BlockingNodes
+from session_tokens.stores.valkey.cluster_map import Pending
+from session_tokens.stores.valkey.connections import Steps
+from session_tokens.stores.valkey.joint import Call
 from session_tokens.stores.valkey.library import library_text
 from session_tokens.stores.valkey.packing import pack
+from session_tokens.stores.valkey.primaries import Host
 from session_tokens.stores.valkey.schema import Address as ValkeyAddress
 from session_tokens.stores.valkey.store import BlockingValkeyStore, _pool_of_url
 from tests.helpers.servers.cluster import CALM_TIMEOUT_MS, Cluster
@@ -150,3 +157,45 @@ class ValkeyOnOurClock(BlockingValkeyStore):
             super()._ask(setting, 1, self._connections.probe)
             self._set_to = now
         return super()._ask(packed, replies, probe)
+
+
+class NodesOnOurClock(BlockingNodes):
+    """The nodes of a cluster that tell the time that a test sets."""
+
+    ours: ManualClock
+    _set_to: int | None = None
+
+    def read_at(self, host: Host | None, packed: bytes, count: int) -> list[Any]:
+        """Let whoever asks take the way on which the time is ours."""
+        raise NotExecuted("the time of the node is not ours")
+
+    def ask_packed(self, pending: list[Pending], clock: bytes = b"") -> tuple[list[Any], int]:
+        now = self.ours.now()
+        if now != self._set_to:
+            self._set_to = now
+            prefixes = self._placement.prefixes[:PARTITIONS]
+            words = [[b"SET", prefix + b"clock", b"%d" % now] for prefix in prefixes]
+            calls = [Call(number, each, writes=False) for number, each in enumerate(words)]
+            super().ask_packed([Pending(at, call, pack(call.words)) for at, call in enumerate(calls)])
+        answers, told = super().ask_packed(pending, clock)
+        return answers, now if told else 0
+
+
+class ClusterOnOurClock(BlockingClusterStore):
+    """A store in 64 partitions whose nodes tell the time that a test sets."""
+
+    def __init__(self, address: ValkeyAddress, clock: ManualClock) -> None:
+        pool = _pool_of_url(address, "")
+        super().__init__(address, pool, PepperKeyring(PEPPER), "")
+        codec = self._core.codec
+        codec.record_cache.now = clock.now
+        self._nodes = NodesOnOurClock(
+            pool, address.hosts, self._core.placement, address.policy, 0, _no_steps, codec.record_cache.drop
+        )
+        self._nodes.ours = clock
+        for node in cluster_on_our_clock().nodes:
+            node.say("FUNCTION", "LOAD", "REPLACE", library_on_our_clock())
+
+
+def _no_steps(partition: int) -> Steps:
+    yield from ()
