@@ -18,6 +18,12 @@ from session_tokens.stores.valkey.placement import Placement
 from session_tokens.stores.valkey.primaries import ClusterPrimary, Question, slot_of
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from session_tokens.stores.valkey.survey import surveying
+from session_tokens.testing.checks.care import DueChecks
+from session_tokens.testing.checks.events import EventChecks
+from session_tokens.testing.checks.listings import ListingChecks
+from session_tokens.testing.checks.log_in import LogInChecks
+from session_tokens.testing.checks.passing import PassingChecks
+from session_tokens.testing.checks.queries import OtherQueryChecks
 from session_tokens.testing.checks.transactions import IsolationChecks
 from tests.helpers.conformance import OnValkey, only_checks_of
 from tests.helpers.partitions import OnPartitions
@@ -57,6 +63,7 @@ class TestOneSlot(OnValkey):
         return valkey.Valkey(port=shared_cluster().holder(self.slot).port)
 
 
+@only_checks_of(IsolationChecks, PassingChecks, ListingChecks, EventChecks, DueChecks, OtherQueryChecks, LogInChecks)
 class TestPartitions(OnPartitions):
     """A name space in 64 partitions."""
 

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from session_tokens.stores.valkey.placement import Placement
+from session_tokens.testing.checks.transactions import IsolationChecks
+from tests.helpers.conformance import only_checks_of
 from tests.helpers.partitions import OnPartitions
 from tests.helpers.servers.cluster import Mover, shared_cluster
 
 pytestmark = pytest.mark.server
 
 
+@only_checks_of(IsolationChecks)
 class TestPartitionsOnTheMove(OnPartitions):
     @pytest.fixture(autouse=True)
     def _on_a_cluster_that_moves(self) -> Iterator[None]:
