@@ -18,6 +18,7 @@ QUESTIONS = (
     "http_introspection",
     "valkey_server",
     "near_cache",
+    "partitions",
     "postgres_server",
     "audit_log",
     "durable_events",

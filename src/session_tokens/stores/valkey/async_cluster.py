@@ -326,8 +326,8 @@ class ClusterStore(OptimisticStore):
             raise
 
     async def is_there(self) -> bool:
-        """Whether the cluster holds the records of the name space; makes nothing."""
-        return PARTITIONS in await self.found_in()
+        """Whether the cluster holds the records of the name space, in how many partitions ever; makes nothing."""
+        return bool(await self.found_in())
 
     async def found_in(self) -> list[int]:
         """Return in how many partitions the name space lies: 1, or all; none if it is not there, both if it is twice.

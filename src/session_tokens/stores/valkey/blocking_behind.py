@@ -13,12 +13,15 @@ from ...errors import StoreError
 
 log = logging.getLogger("session_tokens.stores")
 
+IDLE_S = 5.0
+"""Seconds for which a thread without work waits for more: starting one costs more than the work."""
+
 Work = Callable[[Callable[[], None]], None]
 """Is given what to call when the part is over that somebody may wait for."""
 
 
 class BlockingBehind:
-    """A thread that lives as long as there is something to do. A forked process has none of it."""
+    """A thread that ends when there was nothing to do for a while. A forked process has none of it."""
 
     def __init__(self) -> None:
         self._begin()
@@ -28,6 +31,7 @@ class BlockingBehind:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._waited_for = 0
+        self._closing = False
         self._process = os.getpid()
 
     @property
@@ -45,6 +49,7 @@ class BlockingBehind:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="session-tokens finish", daemon=True)
                 self._thread.start()
+            self._changed.notify_all()
 
     def settle(self, patience_s: float | None = None) -> None:
         """Wait for what was begun, for so many seconds at the most."""
@@ -58,13 +63,20 @@ class BlockingBehind:
 
     def close(self) -> None:
         """Wait for everything."""
-        thread = self._thread
-        if thread is not None and self._process == os.getpid():
+        if self._process != os.getpid():
+            return
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
             thread.join()
 
     def _run(self) -> None:
         while True:
             with self._changed:
+                if not self._work and not self._closing:
+                    self._changed.wait_for(lambda: self._work or self._closing, IDLE_S)
                 if not self._work:
                     self._thread = None
                     return

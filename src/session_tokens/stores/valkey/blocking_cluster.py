@@ -326,8 +326,8 @@ class BlockingClusterStore(BlockingOptimisticStore):
             raise
 
     def is_there(self) -> bool:
-        """Whether the cluster holds the records of the name space; makes nothing."""
-        return PARTITIONS in self.found_in()
+        """Whether the cluster holds the records of the name space, in how many partitions ever; makes nothing."""
+        return bool(self.found_in())
 
     def found_in(self) -> list[int]:
         """Return in how many partitions the name space lies: 1, or all; none if it is not there, both if it is twice.

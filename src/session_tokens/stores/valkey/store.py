@@ -123,7 +123,7 @@ def is_there(url: str, space: str = "") -> bool:
     address = Address(url)
     pool, keyring = _pool_of_url(address, ""), given_keyring(None, "Valkey")
     store: BlockingValkeyStore | BlockingClusterStore
-    if address.way == "cluster" and address.partitions > 1:
+    if address.way == "cluster":
         store = BlockingClusterStore(address, pool, keyring, space)
     else:
         store = BlockingValkeyStore(address, pool, keyring, space)
