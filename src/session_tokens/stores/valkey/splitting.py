@@ -51,26 +51,24 @@ class Part:
 def only_partition(writes: Writes) -> int | None:
     """Return the partition in which all of a commit lies, ``None`` where it is of several."""
     partitions = {partition_of(name) for name in writes.checks}
-    if len(partitions) == 1:
-        partitions.update(map(partition_of, _names_in(writes.words)))
-    return partitions.pop() if len(partitions) == 1 else None
-
-
-def _names_in(words: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the names by which writes are placed."""
-    at, end = 0, len(words)
+    if len(partitions) != 1:
+        return None
+    words, at, add = writes.words, 0, partitions.add
+    end = len(words)
     while at < end:
         letter = words[at]
-        length = LENGTHS[letter]
         if letter == b"h":
             for session in words[at + 3 : at + 5]:
                 if session:
-                    yield b"bh:" + session
-        elif letter in _LISTED:
-            yield placed_by(words[at + 1], words[at + length - 1])
+                    add(partition_of(b"bh:" + session))
+        elif letter == b"a" or letter == b"r":
+            bucket = words[at + 1]
+            if bucket[:1] == b"b":  # of what is listed the record is written too
+                add(partition_of(bucket))
         elif letter != b"e":
-            yield words[at + 1]
-        at += length
+            add(partition_of(words[at + 1]))
+        at += LENGTHS[letter]
+    return partitions.pop() if len(partitions) == 1 else None
 
 
 _LISTED = frozenset({b"a", b"r"})
