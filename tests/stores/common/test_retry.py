@@ -165,6 +165,18 @@ def outage_log(caplog: pytest.LogCaptureFixture) -> list[str]:
     return said
 
 
+def test_of_one_server_of_many_the_log_and_errors_say_which(caplog: pytest.LogCaptureFixture) -> None:
+    clock, policy = Seconds(), RetryPolicy(failures_max=1)
+    retrying = Retrying(policy, CircuitBreaker(policy, clock, "the node a:1"))
+    with pytest.raises(StoreUnavailable):
+        retrying.ask_now(failing(99, StoreUnavailable, []), idempotent=False)
+    with pytest.raises(StoreUnavailable, match="^the node a:1 failed 1 times"):
+        retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True)
+    clock.now_s += 2
+    retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True)
+    assert outage_log(caplog) == ["the node a:1 is away: gone", "the node a:1 is back after 2.0 s"]
+
+
 def test_one_line_says_that_the_store_is_away_and_one_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
     """Also where so little is asked of it that the breaker never opens."""
     clock, policy = Seconds(), RetryPolicy(failures_max=5)

@@ -93,14 +93,18 @@ class CircuitBreaker:
     Args:
         policy: when it opens and for how long.
         monotonic_s: seconds on a clock that never goes back.
+        name: what the log and errors call that server.
 
     Attributes:
         failures: how many calls failed in a row.
         away_since_s: since when the store is away, as the log was told; ``None`` while it is not.
     """
 
-    def __init__(self, policy: RetryPolicy, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, policy: RetryPolicy, monotonic_s: Callable[[], float] = time.monotonic, name: str = "the store"
+    ) -> None:
         self._policy = policy
+        self._name = name
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self.failures = 0
@@ -127,7 +131,7 @@ class CircuitBreaker:
                 if now_s < self._closed_again_at_s:
                     left_ms = round((self._closed_again_at_s - now_s) * 1000)
                     stopped = NotExecuted(
-                        f"the store failed {self.failures} times in a row; it is asked again in {left_ms} ms",
+                        f"{self._name} failed {self.failures} times in a row; it is asked again in {left_ms} ms",
                         retry_after_ms=left_ms,
                     )
                     stopped.told = True
@@ -141,7 +145,7 @@ class CircuitBreaker:
             with self._lock:
                 self.failures, since_s, self.away_since_s = 0, self.away_since_s, None
             if since_s is not None:
-                log.warning("the store is back after %.1f s", self._monotonic_s() - since_s)
+                log.warning("%s is back after %.1f s", self._name, self._monotonic_s() - since_s)
 
     def failed(self, error: StoreUnavailable) -> None:
         """An attempt was not answered; the breaker may open."""
@@ -164,7 +168,7 @@ class CircuitBreaker:
             if goes:
                 self.away_since_s, self._told_again_at_s = now_s, now_s + TOLD_EVERY_S
         if goes:
-            log.warning("the store is away: %s", error)
+            log.warning("%s is away: %s", self._name, error)
 
 
 def pause_before_s(retry: int) -> float:

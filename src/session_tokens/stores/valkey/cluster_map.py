@@ -181,7 +181,7 @@ class Router:
         for host in [*groups]:
             breaker = self._breakers.get(host)
             if breaker is None:
-                breaker = self._breakers[host] = CircuitBreaker(self._policy)
+                breaker = self._breakers[host] = CircuitBreaker(self._policy, name=f"the node {host[0]}:{host[1]}")
             elif breaker.failures:
                 try:
                     breaker.enter()
