@@ -37,6 +37,13 @@ def loans_of(tx: Transaction, token: Token) -> Sequence[Token]:
     return [loan for id in ids if (loan := tx.token(id)) is not None and loan.epoch == token.epoch]
 
 
+def _living_loans(tx: Transaction, token: Token) -> list[Token]:
+    """Return the loans of a living token that live; an unassigned one has none, for they ended with its session."""
+    if token.unassigned_at is not None:
+        return []
+    return [loan for loan in loans_of(tx, token) if _goes_on(tx, loan)]
+
+
 def _goes_on(tx: Transaction, loan: Token) -> bool:
     """Whether a loan is not over by itself."""
     session = None if loan.session_id is None else tx.session(loan.session_id)
@@ -104,7 +111,7 @@ def lend_token(tx: Transaction, key: Key, lending: Lending) -> Token:
     holder = receiving_session(tx, lending.borrower)
     if holder is None and lending.until_ms is None:
         raise Conflict("the borrower has no session with which the loan would end; give until=", id=token.id)
-    living = [loan for loan in loans_of(tx, token) if _goes_on(tx, loan)]
+    living = _living_loans(tx, token)
     if len(living) >= LOANS_MAX:
         raise LimitReached(f"the token has {len(living)} loans, the most there can be; recall_token()", id=token.id)
     until = NEVER if lending.until_ms is None else tx.now + lending.until_ms
@@ -132,12 +139,11 @@ def recall_token(tx: Transaction, key: Key, borrower: str | None) -> Token:
         UnknownToken: no living token answers to ``key``.
     """
     stored, token, session = living_token(tx, key)
-    loans = loans_of(tx, token)
-    ending = [loan for loan in loans if borrower in (None, loan.details.borrower) and _goes_on(tx, loan)]
+    ending = [loan for loan in _living_loans(tx, token) if borrower in (None, loan.details.borrower)]
     if not ending:
         return token.seen_with(session)
     over = {loan.id for loan in ending}
-    recalled = _with_loans(token, [loan.id for loan in loans if loan.id not in over])
+    recalled = _with_loans(token, [loan.id for loan in loans_of(tx, token) if loan.id not in over])
     for loan in ending:
         tx.put_token(loan, None)
     tx.put_token(stored, recalled)

@@ -224,6 +224,18 @@ class PassingChecks(StoreBench):
         assert [await self.tokens.verify_token(loan.secret) for loan in lent] == [None] * len(lent)
 
     @check
+    async def test_a_loan_that_ended_with_the_holder_s_session_is_not_recalled(self) -> None:
+        token, loan, session, _ = await self.lent()
+        await self.tokens.destroy_session(session.id)
+        unassigned = await self.tokens.get_token(token.id)
+        recalled = await self.tokens.recall_token(token.id)
+
+        assert unassigned is not None
+        assert (recalled.version, recalled.unassigned_at) == (unassigned.version, unassigned.unassigned_at)
+        assert await self.tokens.get_token(token.id) == unassigned
+        assert await self.tokens.verify_token(loan.secret) is None
+
+    @check
     async def test_all_that_a_leaving_owner_can_hand_on_is_handed_over(self) -> None:
         ann, bob = await self.tokens.open_session("ann"), await self.tokens.open_session("bob")
         held = [await self.tokens.issue_token(ann.id, number, transferable=True) for number in range(12)]
