@@ -140,7 +140,7 @@ if __name__ == "__main__":
     from session_tokens import Settings
     from session_tokens.service.serve import serve
 
-    if os.environ["TESTS_LOOP"] == "asyncio":
+    if os.environ.get("TESTS_LOOP", "asyncio") == "asyncio":
         sys.modules["uvloop"] = None  # type: ignore[assignment]  # as if it were not installed
     given = json.loads(sys.argv[2])
     if "open_files" in given:

@@ -86,7 +86,7 @@ async def test_commands_with_lost_replies_and_idempotency_keys_are_applied_exact
         issued = dict(pair for pairs in await asyncio.gather(*map(work, range(tasks_count))) for pair in pairs)
         proxy.heal()
 
-        assert proxy.lost > 30
+        assert proxy.lost > 15
         assert repeated > 300
         assert len({answer.id for answer in issued.values()}) == COMMANDS
         assert sorted(await values_listed(tokens)) == list(range(COMMANDS))

@@ -229,7 +229,7 @@ async def test_a_file_that_nobody_wrote_to_is_asked_for_its_version_alone(tmp_pa
         for issued in (first, second):
             status, body, asked = await introspect(issued.secret)
             assert (status, body["active"], body["st_id"]) == (200, True, issued.id)
-            assert asked == ["PRAGMA"]
+            assert set(asked) <= {"PRAGMA"}  # not even that where the system shows that nobody wrote
         await other.open_session("bob")
         assert "SELECT" in (await introspect(first.secret))[2]
 

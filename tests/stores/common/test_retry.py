@@ -170,7 +170,7 @@ def test_of_one_server_of_many_the_log_and_errors_say_which(caplog: pytest.LogCa
     retrying = Retrying(policy, CircuitBreaker(policy, clock, "the node a:1"))
     with pytest.raises(StoreUnavailable):
         retrying.ask_now(failing(99, StoreUnavailable, []), idempotent=False)
-    with pytest.raises(StoreUnavailable, match="^the node a:1 failed 1 times"):
+    with pytest.raises(StoreUnavailable, match=r"^the node a:1 failed 1 times"):
         retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True)
     clock.now_s += 2
     retrying.ask_now(failing(0, StoreUnavailable, []), idempotent=True)
