@@ -84,7 +84,7 @@ def test_going_back_after_the_log_out(browser: Browser, site: str, path: str, is
     page.goto("/elsewhere")
     (other if is_elsewhere else page).goto("/log-out")
     assert context.cookies() == []
-    page.evaluate("steps => { history.go(steps) }", -1 if is_elsewhere else -2)
+    page.evaluate("steps => { setTimeout(() => history.go(steps)) }", -1 if is_elsewhere else -2)
     page.wait_for_url("**" + path, wait_until="commit")
 
     is_kept = path == "/plain"
@@ -109,7 +109,7 @@ def test_going_back_to_where_the_log_in_led(browser: Browser, site: str, is_else
     assert who(page) == "ann"
     page.goto("/elsewhere")
     (other if is_elsewhere else page).goto("/log-out?clears=1")
-    page.evaluate("steps => { history.go(steps) }", -1 if is_elsewhere else -2)
+    page.evaluate("steps => { setTimeout(() => history.go(steps)) }", -1 if is_elsewhere else -2)
     page.wait_for_url("**/private", wait_until="commit")
 
     page.wait_for_function("window.wasKept === false")
