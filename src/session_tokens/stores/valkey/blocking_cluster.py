@@ -101,7 +101,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
         Raises:
             InvalidInput: always.
         """
-        raise InvalidInput("a store on a cluster keeps no near cache; leave near_cache out, or name one server")
+        raise InvalidInput("a store on a cluster keeps no near cache; leave near_cache out, or use partitions=1")
 
     # --- reads ---
 
