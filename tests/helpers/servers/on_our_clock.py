@@ -28,7 +28,9 @@ from session_tokens.stores.valkey.blocking_cluster import BlockingClusterStore
 from session_tokens.stores.valkey.blocking_nodes import BlockingNodes
 from session_tokens.stores.valkey.cluster_map import Pending
 from session_tokens.stores.valkey.connections import Steps
+from session_tokens.stores.valkey.exchanges import Seen
 from session_tokens.stores.valkey.joint import Call
+from session_tokens.stores.valkey.key_chains import KeyChain
 from session_tokens.stores.valkey.library import library_text
 from session_tokens.stores.valkey.packing import pack
 from session_tokens.stores.valkey.primaries import Host
@@ -151,12 +153,20 @@ class ValkeyOnOurClock(BlockingValkeyStore):
         assert self._connections.exchange(loading, 1, 20, self._connections.probe)[0] == b"session_tokens_v1"
 
     def _ask(self, packed: bytes, replies: int, probe: bytes) -> list[Any]:
+        self._set_the_time()
+        return super()._ask(packed, replies, probe)
+
+    def _carry_chain(self, path: KeyChain) -> Seen | None:
+        """Set the time here too: one look-up alone does not go by ``_ask``."""
+        self._set_the_time()
+        return super()._carry_chain(path)
+
+    def _set_the_time(self) -> None:
         now = self._ours.now()
         if now != self._set_to:
             setting = pack([b"SET", self._core.codec.prefix + b"clock", b"%d" % now])
             super()._ask(setting, 1, self._connections.probe)
             self._set_to = now
-        return super()._ask(packed, replies, probe)
 
 
 class NodesOnOurClock(BlockingNodes):
