@@ -163,7 +163,7 @@ def whole_ms(name: str, milliseconds: object) -> int | None:
         return None
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int):
         raise TypeError(f"{name} is whole milliseconds (int) or None for never, not {_kind(milliseconds)}")
-    return checked_ms(name, milliseconds)
+    return checked_ms(name, int(milliseconds))
 
 
 def _kind(given: object) -> str:

@@ -26,6 +26,7 @@ from .settings import (
     Settings,
     duration_ms,
 )
+from .validation import plain
 
 log = logging.getLogger("session_tokens.settings")
 
@@ -109,7 +110,9 @@ def kept_text(name: str, value: object) -> str:
     if name in DURATIONS:
         milliseconds = duration_ms(name, checked)
         return NEVER if milliseconds is None else str(milliseconds)
-    return NO_CAP if checked is None else str(checked)
+    if checked is None:
+        return NO_CAP
+    return str(int(checked)) if isinstance(checked, int) else plain(checked)
 
 
 def value_kept(name: str, text: str) -> Any:

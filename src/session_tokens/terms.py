@@ -63,7 +63,7 @@ def uses_of(name: str, given: object) -> int | None:
         raise TypeError(f"{name} is an int, not {type(given).__name__}")
     if not 1 <= given <= USES_MAX:
         raise InvalidInput(f"{name} is 1 to {USES_MAX}; where uses are not counted leave uses away")
-    return given
+    return int(given)
 
 
 def span_of(given: Duration | None) -> int | Unset:

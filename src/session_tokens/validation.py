@@ -54,6 +54,14 @@ MARKS_MAX = 30
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
+def plain(text: str) -> str:
+    """Return a text as a ``str`` and nothing more: of a ``StrEnum`` or any other subclass, what it holds.
+
+    What is kept is written, signed and compared as it is seen, and a subclass may show itself otherwise.
+    """
+    return text if text.__class__ is str else str.__str__(text)
+
+
 def text_of(name: str, given: object, *, bytes_max: int) -> str:
     """Return a text that is safe to store, log and show.
 
@@ -66,7 +74,7 @@ def text_of(name: str, given: object, *, bytes_max: int) -> str:
         raise TypeError(f"{name} is a str, not {type(given).__name__}")
     if given.isascii():
         if len(given) <= bytes_max and given.isprintable() and given[:1] != " " and given[-1:] != " ":
-            return given
+            return plain(given)
         size = len(given)
     else:
         size = encoded_size(name, given)
@@ -82,7 +90,7 @@ def text_of(name: str, given: object, *, bytes_max: int) -> str:
         raise InvalidInput(f"{name} begins or ends with white space; strip it")
     if not unicodedata.is_normalized("NFC", given):
         raise InvalidInput(f"{name} is not in Unicode NFC; normalise it with unicodedata.normalize('NFC', …)")
-    return given
+    return plain(given)
 
 
 def optional_text(name: str, given: object, *, bytes_max: int) -> str | None:
@@ -278,7 +286,7 @@ def value_of(name: str, given: object) -> tuple[str, bool]:
             raise InvalidInput(
                 f"{name} is {size} bytes of UTF-8; at most {VALUE_BYTES_MAX} are kept, store a reference"
             )
-        return given, False
+        return plain(given), False
     return json_text(name, given), True
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from enum import Enum, IntEnum
 from typing import Any
 
 import pytest
@@ -67,6 +68,41 @@ def test_a_string_that_can_name_nothing_is_unknown(tables: TokenTables, string: 
     assert tables.acquire_token("t1", string, "alice") is False
     assert tables.transfer_token(string, "alice", "bob") is False
     assert tables.discard_quick_insert(string) is False
+
+
+class Name(str, Enum):  # noqa: UP042  # shows itself by another text than it holds
+    """Names as an application may have them."""
+
+    SESSION = "s1"
+    OWNER = "alice"
+    TOKEN = "t1"
+    OTHER = "t2"
+    VALUE = "seat 12"
+
+
+class Milliseconds(IntEnum):
+    """A number as an application may have it."""
+
+    MINUTE = 60_000
+
+
+def test_names_and_numbers_that_an_application_has_words_for_are_kept_as_what_they_hold(again: Maker) -> None:
+    tables = again()
+    link = tables.add_session(Name.SESSION, Name.OWNER, Name.TOKEN, shared=True)
+    tables.set_session_timeout(Name.SESSION, Milliseconds.MINUTE)
+    assert tables.add_transferable_token(Name.OTHER, Name.VALUE, Name.OWNER)
+    assert tables.set_token_timeout(Name.OTHER, Milliseconds.MINUTE)
+    other = again()
+
+    assert other.reload_session_info("s1", "alice", link or "")
+    assert other.reload_token_info("t1") and other.reload_token_info("t2")
+    assert other.active_session("s1", "alice") is True
+    assert (other.transition_token_is_active("t2"), other.get_token_timeout("t2")) == ("seat 12", 60_000)
+    held = other.tokens_from_session("s1")
+    assert sorted(held) == ["t1", "t2"]
+    assert {type(string) for string in held} == {str}
+    assert other.destroy_session(Name.SESSION) is True
+    assert other.from_token("t2") == ""
 
 
 def test_an_owner_that_is_no_string_is_a_type_error(tables: TokenTables) -> None:

@@ -26,7 +26,19 @@ T = TypeVar("T")
 
 log = logging.getLogger("session_tokens.sessions")
 
-REASONS = frozenset(get_args(Reason))
+REASONS: Mapping[str, Reason] = {reason: reason for reason in get_args(Reason)}
+
+
+def reason_of(given: str) -> Reason:
+    """Return why a session is ended.
+
+    Raises:
+        InvalidInput: it is none of the agreed reasons.
+    """
+    reason = REASONS.get(given)
+    if reason is None:
+        raise InvalidInput(f"reason is one of {', '.join(sorted(REASONS))}")
+    return reason
 
 
 class AsyncSessionCommands(AsyncSecretCommands):
@@ -246,8 +258,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
             Conflict: ``version`` is given and is not its version any more.
             InvalidInput: a reason that is none of the agreed ones.
         """
-        if reason not in REASONS:
-            raise InvalidInput(f"reason is one of {', '.join(sorted(REASONS))}")
+        reason = reason_of(reason)
         try:
             named = self._session_key(key)
         except UnknownSession:
@@ -282,8 +293,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
             UnknownSession, SessionEnded: the session to keep is not a living one; nothing was ended.
             NotOwner: the session to keep is another owner's; nothing was ended.
         """
-        if reason not in REASONS:
-            raise InvalidInput(f"reason is one of {', '.join(sorted(REASONS))}")
+        reason = reason_of(reason)
         kept = None if except_session is None else self._session_key(except_session)
         owner = inputs.owner_of("owner", owner)
         request = (owner, kept, reason)

@@ -221,7 +221,7 @@ class SyncTablesCore:
         if not isinstance(string, str):
             raise TypeError(f"a token is a str, not {type(string).__name__}")
         try:
-            return self._naming.ids(string)
+            return self._naming.ids(inputs.plain(string))
         except UnicodeEncodeError:
             return ("",)  # a lone surrogate names nothing
 
@@ -426,7 +426,7 @@ def written_name(name: str, string: object) -> str:
     size = inputs.encoded_size(name, string)
     if size > NAME_BYTES_MAX:
         raise InvalidInput(f"{name} is {size} bytes of UTF-8; at most {NAME_BYTES_MAX} are kept")
-    return string
+    return inputs.plain(string)
 
 
 def can_be_name(string: object) -> bool:
@@ -470,7 +470,7 @@ def given_owner(owner: object) -> str:
     """
     if not isinstance(owner, str):
         raise TypeError(f"an owner is a str, not {type(owner).__name__}")
-    return owner
+    return inputs.plain(owner)
 
 
 def checked_creator(token_creator: object) -> TokenCreator | None:

@@ -84,7 +84,7 @@ def _namespace_of(given: object) -> str:
         raise TypeError(f"namespace is a str, not {type(given).__name__}")
     if not NAMESPACE.fullmatch(given):
         raise InvalidInput("a name space is 1 to 64 ASCII letters, digits, '_', '.' or '-', a letter or digit first")
-    return given
+    return inputs.plain(given)
 
 
 def _audience_of(given: object) -> str:
@@ -101,4 +101,4 @@ def _amount_of(name: str, given: object) -> int | None:
         raise TypeError(f"{name} is an int, not {type(given).__name__}")
     if not 1 <= given <= AMOUNT_MAX:
         raise InvalidInput(f"{name} is 1 to {AMOUNT_MAX}; leave it out for no limit")
-    return given
+    return int(given)

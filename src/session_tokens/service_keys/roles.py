@@ -10,6 +10,7 @@ only role that manages service keys.
 from __future__ import annotations
 
 from ..errors import InvalidInput
+from ..validation import plain
 
 ROLES = ("verify", "issue", "transfer", "worker", "revoke", "audit", "operator", "admin")
 
@@ -72,4 +73,4 @@ def role_of(given: object) -> str:
         raise TypeError(f"a role is a str, not {type(given).__name__}")
     if given not in ROLES:
         raise InvalidInput(f"there is no such role; use one of {', '.join(ROLES)}")
-    return given
+    return plain(given)

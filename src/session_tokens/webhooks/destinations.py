@@ -16,6 +16,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import InvalidInput
+from ..validation import plain
 
 URL_LENGTH_MAX = 2_048
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
@@ -66,7 +67,7 @@ def url_of(given: object) -> str:
         raise InvalidInput("a webhook's URL holds no user, password, fragment or backslash")
     if len(given) > URL_LENGTH_MAX or not given.isascii() or not given.isprintable() or " " in given:
         raise InvalidInput(f"a webhook's URL is at most {URL_LENGTH_MAX} printable ASCII characters without blanks")
-    return given
+    return plain(given)
 
 
 async def destination_of(url: str, allowed: Collection[str] = (), threads: Executor | None = None) -> Destination:

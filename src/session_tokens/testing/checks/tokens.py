@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum, IntEnum, StrEnum
+
 from ...errors import (
     Conflict,
     IdempotencyMismatch,
@@ -14,6 +16,27 @@ from ...errors import (
 from ...records import Issued
 from ...settings import Settings
 from ..harness import StoreBench, check, refused
+
+
+class Word(StrEnum):
+    """Texts as an application may name them."""
+
+    ANN = "ann"
+    BOB = "bob"
+    SEAT = "seat"
+    REVOKED = "revoked"
+
+
+class Mixed(str, Enum):  # noqa: UP042  # shows itself by another text than it holds
+    """The same of an older kind."""
+
+    SEAT = "seat"
+
+
+class Number(IntEnum):
+    """A number as an application may name it."""
+
+    TWO = 2
 
 
 class TokenChecks(StoreBench):
@@ -208,3 +231,27 @@ class TokenChecks(StoreBench):
         assert await self.tokens.verify_token(given.secret) == given.record
         with refused(IdempotencyMismatch):
             await other.transfer_token(token.id, giver="ann", receiver="cyn", idempotency_key="once")
+
+    @check
+    async def test_texts_and_numbers_that_an_application_names_are_kept_as_what_they_hold(self) -> None:
+        opened = await self.tokens.open_session(Word.ANN, label=Word.SEAT, acr=Mixed.SEAT, data={Word.SEAT: Mixed.SEAT})
+        issued = await self.tokens.issue_token(
+            opened.id, Mixed.SEAT, transferable=True, uses=Number.TWO, tag=Mixed.SEAT, scope=Word.SEAT,
+            for_client=Mixed.SEAT,
+        )  # fmt: skip
+        await self.tokens.offer_token(issued.id, price=Number.TWO, currency=Mixed.SEAT, to=Word.BOB)
+        other = await self.another()
+        session, token = await other.verify_session(opened.secret), await other.verify_token(issued.secret)
+
+        assert session is not None and token is not None
+        texts = (session.owner, session.label, session.acr, token.value, token.tag, token.scope, token.for_client)
+        assert texts == ("ann", "seat", "seat", "seat", "seat", "seat", "seat")
+        more = (token.currency, token.reserved_for)
+        assert more == ("seat", "bob")
+        assert {type(each) for each in (*texts, *more)} == {str}
+        assert (token.uses_left, type(token.uses_left)) == (2, int)
+        assert session.data == {"seat": "seat"}
+        assert [each.id for each in (await other.list_tokens(tag="seat")).items] == [issued.id]
+        await other.destroy_session(opened.id, reason=Word.REVOKED)  # type: ignore[arg-type]
+        left = await self.tokens.get_token(issued.id)
+        assert left is not None and left.previous_owner == "ann"
