@@ -26,7 +26,6 @@ from .settings import (
     Settings,
     duration_ms,
 )
-from .validation import plain
 
 log = logging.getLogger("session_tokens.settings")
 
@@ -112,7 +111,7 @@ def kept_text(name: str, value: object) -> str:
         return NEVER if milliseconds is None else str(milliseconds)
     if checked is None:
         return NO_CAP
-    return str(int(checked)) if isinstance(checked, int) else plain(checked)
+    return str(int(checked)) if isinstance(checked, int) else str.__str__(checked)
 
 
 def value_kept(name: str, text: str) -> Any:
