@@ -90,6 +90,30 @@ def transfer_money(request: HttpRequest) -> HttpResponse:
     return HttpResponse("transferred")
 
 
+def reopen(request: Any) -> HttpResponse:
+    """Go on with another object of the session's class, made from its key, as allauth does."""
+    for _ in range(2):
+        request.session.save()
+        request.session = request.session.__class__(request.session.session_key)
+        request.session.modified = True
+    if "name" in request.GET:
+        login(request, _user(request))
+    return HttpResponse("reopened")
+
+
+async def reopen_async(request: Any) -> HttpResponse:
+    await request.session.asave()
+    request.session = request.session.__class__(request.session.session_key)
+    request.session.modified = True
+    await request.session.aset("b", 2)
+    return HttpResponse("reopened")
+
+
+def end_in(request: HttpRequest) -> HttpResponse:
+    request.session.set_expiry(int(request.GET["seconds"]))
+    return HttpResponse("set")
+
+
 def put_late(request: HttpRequest) -> HttpResponse:
     """Change the session while somebody else ends it."""
     request.session["a"] = request.GET["a"]
@@ -113,6 +137,7 @@ urlpatterns = [
     path("delete-account", delete_account), path("delete-account-async", delete_account_async),
     path("account/devices/", include("session_tokens.web.django.urls")),
     path("show", show), path("untouched", untouched), path("put", put), path("append", append),
+    path("reopen", reopen), path("reopen-async", reopen_async), path("end-in", end_in),
     path("log-in", log_in), path("log-in-async", log_in_async), path("show-async", show_async),
     path("log-out", log_out), path("change-password", change_password),
 ]  # fmt: skip

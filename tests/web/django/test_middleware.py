@@ -14,6 +14,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import modify_settings, override_settings
 
 from session_tokens.web.django.checks import DJANGOS, MIDDLEWARE
+from session_tokens.web.django.middleware import SessionStoreById
 from session_tokens.web.django.opened import BlockingSessions, opened
 from tests.helpers.servers.valkey import ValkeyServer
 
@@ -65,6 +66,44 @@ def test_an_id_in_the_cookie_opens_nothing(tokens: BlockingSessions, ann: Any) -
 
     assert thief.get("/show").json()["user"] == ""
     assert thief.cookies[COOKIE].value == found.id, "what is not ours is left alone"
+
+
+def test_another_object_is_made_from_the_key_in_the_request_that_opened_the_session(
+    tokens: BlockingSessions, ann: Any
+) -> None:
+    """As allauth does when a log-in with another service begins, and when it comes back."""
+    client = Client(headers={"User-Agent": "phone"})
+    client.get("/append?item=pen")
+    first = client.cookies[COOKIE].value
+    client.get("/reopen")
+    assert client.get("/show").json() == {"user": "", "data": {"cart": ["pen"]}}
+    assert client.cookies[COOKIE].value == first
+    client.get("/reopen?name=ann")
+    client.get("/reopen")
+
+    assert client.get("/show").json() == {"user": "ann", "data": {"cart": ["pen"]}}
+    (session,) = tokens.list_sessions(anonymous=True).items
+    assert (session.owner, session.user_agent) == (str(ann.pk), "phone"), "no visitor's is left behind"
+    assert SessionStoreById(session.id).load() == {}, "outside of the request an id opens nothing"
+
+
+async def test_another_object_is_made_from_the_key_on_an_event_loop(tokens: BlockingSessions) -> None:
+    client = AsyncClient()
+    await client.get("/append?item=pen")
+    await client.get("/reopen-async")
+
+    assert client.cookies[COOKIE].value != ""
+    assert (await client.get("/show")).json()["data"] == {"cart": ["pen"], "b": 2}
+
+
+def test_an_end_in_the_past_clears_the_cookie(tokens: BlockingSessions) -> None:
+    client = Client()
+    client.get("/append?item=pen")
+    client.get("/end-in?seconds=-5")
+
+    assert client.cookies[COOKIE].value == ""
+    assert tokens.list_sessions(anonymous=True).items == []
+    assert COOKIE not in Client().get("/end-in?seconds=-5").cookies, "there was none"
 
 
 def test_nothing_is_kept_or_set_for_those_who_only_read(tokens: BlockingSessions) -> None:

@@ -3,6 +3,10 @@
 On what it does at a response: a session that ended meanwhile clears the cookie and lets the response go out, where
 Django answers 400; a store that cannot be asked is a 503 with ``Retry-After``, and the cookie stays as it is. Under an
 event loop nothing is handed to a thread, where the store has connections for it.
+
+Packages make another object of the session's class from its key in the middle of a request (allauth does at a log-in
+with another service). The key is an id here, which opens nothing. So a request knows the secrets of the sessions that
+it has opened itself, by their ids, and forgets them with the response.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from http.cookies import Morsel
 from typing import Any
 
@@ -22,18 +27,37 @@ from django.utils.http import http_date
 
 from ...crypto.minting import is_session_secret
 from ...errors import StoreError
+from ...records import Session
 from .engine import SessionStore
 from .moving_in import peer
 from .outages import unavailable
 
 log = logging.getLogger("session_tokens.web.django")
 
+_of_request: ContextVar[dict[str, str] | None] = ContextVar("session_tokens_of_request", default=None)
+"""Id → secret, of the sessions that the present request has opened by their secrets."""
+
 
 class SessionStoreById(SessionStore):
     """A session whose key is its public id, good for other people's tables; the secret is in the cookie alone.
 
     A log-in has no id before it is written: who asks for the key of one writes it.
+
+    Args:
+        session_key: its secret, or the id of a session that the same request has opened by its secret. Every other id
+            opens nothing.
     """
+
+    def __init__(self, session_key: str | None = None) -> None:
+        self._secrets = _of_request.get()
+        if session_key is not None and self._secrets is not None:
+            session_key = self._secrets.get(session_key, session_key)
+        super().__init__(session_key)
+
+    def _take(self, record: Session) -> None:
+        super()._take(record)
+        if self._secrets is not None and self._session_key is not None:
+            self._secrets[record.id] = self._session_key
 
     @property
     def session_key(self) -> str | None:
@@ -91,6 +115,22 @@ class SessionMiddleware:
         """Give the request its session, and write it down when there is a response."""
         if self.is_async:
             return self._acall(request)
+        before = _of_request.get()
+        _of_request.set({})
+        try:
+            return self._answer(request)
+        finally:
+            _of_request.set(before)
+
+    async def _acall(self, request: Any) -> HttpResponse:
+        before = _of_request.get()
+        _of_request.set({})
+        try:
+            return await self._aanswer(request)
+        finally:
+            _of_request.set(before)
+
+    def _answer(self, request: Any) -> HttpResponse:
         shown = _begin(request)
         response = self.get_response(request)
         session = request.session
@@ -100,13 +140,14 @@ class SessionMiddleware:
         if _is_to_be_saved(session, response):
             try:
                 session.save()
+                ended = not session.is_written
             except UpdateError:
-                ended = True
+                ended = _is_ended()
             except StoreError as error:
                 return unavailable(error)
         return _settle(session, shown, response, ended=ended)
 
-    async def _acall(self, request: Any) -> HttpResponse:
+    async def _aanswer(self, request: Any) -> HttpResponse:
         shown = _begin(request)
         response = await self.get_response(request)
         session = request.session
@@ -116,8 +157,9 @@ class SessionMiddleware:
         if _is_to_be_saved(session, response):
             try:
                 await session.asave()
+                ended = not session.is_written
             except UpdateError:
-                ended = True
+                ended = _is_ended()
             except StoreError as error:
                 return unavailable(error)
         return _settle(session, shown, response, ended=ended)
@@ -152,11 +194,14 @@ def _is_to_be_saved(session: SessionStoreById, response: HttpResponse) -> bool:
     return bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
 
 
+def _is_ended() -> bool:
+    log.info("a session ended while a request was answered; its changes are dropped")
+    return True
+
+
 def _settle(session: SessionStoreById, shown: str | None, response: HttpResponse, *, ended: bool) -> HttpResponse:
     """Write the cookie as the session is now."""
     is_changed = bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
-    if ended:
-        log.info("a session ended while a request was answered; its changes are dropped")
     if ended or session.is_empty():
         if shown is not None and is_session_secret(shown):  # what is not ours may be somebody else's
             _put(response, "", max_age=0)
