@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from session_tokens import SessionTokens
+from session_tokens import InvalidInput, SessionTokens
 from session_tokens.audit.log import Audit
 
 PEPPER = bytes(range(32))
@@ -50,3 +52,16 @@ def test_pages_name_each_owner_once(st: SessionTokens) -> None:
     assert ways[False] == ways[True][::-1]
     assert {"eve {☂}", "fred"} == set(disabled)
     assert "owner_renamed" == st.list_audit(kind="owner_renamed")[0]["kind"]
+
+
+@pytest.mark.parametrize("after", ["", "é", "١", "\ud800", "nowhere", "-1", "9" * 21, 5, ["eve"]])
+def test_a_place_that_no_page_gave_is_bad_input_or_a_place_and_no_outage(st: SessionTokens, after: Any) -> None:
+    st.disable_owner("eve")
+    wrong = TypeError if not isinstance(after, str) else InvalidInput
+    for listing in (st.list_owners, st.list_audit):
+        with pytest.raises(wrong):
+            listing(after=after)
+    with contextlib.suppress(wrong):  # where owners are in order, each text is a place
+        assert st.list_disabled_owners(after=after).after is None
+
+    assert [owner.owner for owner in st.list_disabled_owners()] == ["eve"]

@@ -93,12 +93,12 @@ class AsyncOwnerCommands(AsyncCore):
             limit: 1 to 500, about: a page may hold less, even nothing, and name a next one.
 
         Raises:
-            InvalidInput: the store cannot list them.
+            InvalidInput: ``after`` is no place in such a list, or the store cannot list them.
         """
         limit = inputs.limit_of(limit)
         if after is not None and not isinstance(after, str):
             raise TypeError(f"after is a str, not {type(after).__name__}")
-        if after == "":
+        if after is not None and not inputs.encoded_size("after", after):
             raise InvalidInput("that is no place in a list; take the one that a page of it gave")
         disabled: dict[str, OwnerSummary] = {}
         following: str | None = after or ""

@@ -244,7 +244,9 @@ def cursor_of(entry: Mapping[str, Any]) -> str | None:
     return f"{at}.{chain}.{number}"
 
 
-def _place_of(cursor: str) -> Place:
+def _place_of(cursor: object) -> Place:
+    if not isinstance(cursor, str):
+        raise TypeError(f"after is a page's .after or None, not {type(cursor).__name__}")
     parts = cursor.split(".")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) < 17 for part in parts):
         raise InvalidInput("that is no place in the audit log; take the one that a page of it gave")

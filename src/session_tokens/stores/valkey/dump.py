@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
+from ...errors import InvalidInput
 from ..common.copying import MARK, Dump
 from ..common.kinds import KINDS
 from .event_log import trim_words
@@ -14,6 +15,8 @@ from .keys import LETTERS, PEPPERS, part_of
 from .rows import Reply, ValkeyCodec
 
 SCAN_COUNT = b"1000"
+CURSOR_MAX = 2**64 - 1
+"""A server refuses what is none, as it would a command of ours that is wrong."""
 
 Dumping = Generator[list[bytes], Reply, Dump]
 
@@ -22,7 +25,13 @@ def dumping(codec: ValkeyCodec, kind: str, after: str, limit: int) -> Dumping:
     """Yield commands, take their replies, answer a batch of records; see ``Copyable.dump_now``.
 
     A place is a cursor of ``SCAN``, which holds on one server as long as it runs.
+
+    Raises:
+        InvalidInput: ``after`` is no such cursor.
     """
+    is_number = after.isascii() and after.isdigit() and len(after) <= len(str(CURSOR_MAX))
+    if after and not (is_number and int(after) <= CURSOR_MAX):
+        raise InvalidInput("that is no place in a list of this store; take the one that a page of it gave")
     pattern = codec.prefix + LETTERS[kind] + b":*"
     cursor, keys = yield [b"SCAN", (after or "0").encode("ascii"), b"MATCH", pattern, b"COUNT", b"%d" % limit]
     values = (yield [b"MGET", *keys]) if keys else []
