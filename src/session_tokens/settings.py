@@ -187,7 +187,8 @@ class Settings:
         session_policy: what happens at the cap: ``replace_oldest`` (the default), ``replace_all`` or ``refuse``.
         token_timeout: seconds after which a token ends: never.
         disownment_timeout: seconds that a token may wait unassigned: 3600.
-        max_tokens_per_session: tokens that one session may hold, ``None`` for no cap, which is the default.
+        max_tokens_per_session: living tokens that a session may hold for one more to be issued under it, borrowed ones
+            not counted; ``None`` for no cap, which is the default. Tokens that change hands are not refused.
         max_data_bytes: what one session's data may be as JSON text, up to 1 MiB: 16,384.
         anonymous_max_age: seconds after which the session of a visitor who has not logged in ends: 3600.
         remember_max_age: seconds after which a session that is to be remembered ends: 30 days.

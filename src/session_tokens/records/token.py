@@ -418,7 +418,7 @@ class Token(_TokenAtHand):
         return self.replace(
             owner=None, session_id=None, own_deadline=forget_at, deadline=forget_at, held_since=now,
             unassigned_at=forget_at, previous_owner=self.owner, text="", is_json=False,
-            details=TokenDetails(uses_left=0),
+            details=TokenDetails(uses_left=0, loans=self.details.loans),
         )  # fmt: skip
 
     def held_by(self, owner: str, session_id: str | None, lookup: str | None, now: int) -> Token:

@@ -1,4 +1,4 @@
-"""The most sessions that an owner may have: who gives way to one more, or that it is refused."""
+"""The most sessions of an owner and tokens of a session: who gives way to one more, or that it is refused."""
 
 from __future__ import annotations
 
@@ -84,3 +84,18 @@ def _to_replace(tx: Transaction, policy: Policy, cap: int, living: Sequence[Sess
     if few is not None:
         tx.ahead([query for session in living for query in replacing_queries(few, session.id)])
     return living
+
+
+def refuse_too_many_tokens(tx: Transaction, session_id: str, cap: int) -> None:
+    """Refuse one more token to a session that holds as many as it may; what is over, or borrowed, does not count.
+
+    Raises:
+        LimitReached: it does.
+    """
+    former = tx.predecessors_of(session_id)
+    if tx.token_count_of(session_id) + sum(tx.token_count_of(each.id, True) for each in former) < cap:
+        return
+    held = [*tx.tokens_of(session_id, None), *(token for each in former for token in tx.transferables_of(each.id))]
+    living = sum(tx.now < token.deadline and not token.is_loan for token in held)
+    if living >= cap:
+        raise LimitReached(f"the session holds {living} tokens, the cap; destroy one first", cap=cap)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..clock import NEVER
 from ..contract.queries import Count, Get, Members
 from ..contract.transaction import Transaction, reads
 from ..events import SESSION_ENDED, TOKEN_ENDED
-from ..records import BOUND, OwnerEntry, Session, Token
+from ..records import BOUND, NO_TOKEN_DETAILS, OwnerEntry, Session, Token
 from ..settings import Policy
 from .former_secrets import sweep_former, without_former
+from .loans import loan_ids, take_loans_away
 from .lookup import lasts, lives, only_ends
 
 TOUCH_PARTS = 16
@@ -204,6 +207,7 @@ def join_parked(tx: Transaction, policy: Policy, session: Session) -> bool:
             tx.put_token(token, token.in_session(session.id))
         else:
             tx.put_token(token, None)
+            take_loans_away(tx, token)
             tx.note((TOKEN_ENDED, token, "expired"))
     if policy.cleaning_batch is None or len(tokens) < policy.cleaning_batch:
         tx.put_session(session, session.replace(sweep_at=session.deadline))
@@ -216,7 +220,8 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
     ended_at = ended.ended_at if ended.ended_at is not None else tx.now
     successor = ended.details.successor
     heir = None if successor is None else tx.session(successor)
-    for token in tokens:
+    cleaned = _few_with_loans(tx, tokens, policy.cleaning_batch)
+    for token in cleaned:
         if token.traits.kind is BOUND:
             kept_token = None
         elif heir is None:
@@ -225,9 +230,11 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
             moved, holder = token.followed(ended, heir)
             kept_token = moved.as_of(tx.now, holder, tx.entry(heir.owner))
         tx.put_token(token, kept_token)
+        if kept_token is None or kept_token.unassigned_at is not None:
+            take_loans_away(tx, token, lambda loan: loan.session_id == ended.id)
         if kept_token is None and not token.is_loan and (token.traits.kind is not BOUND or token.deadline <= ended_at):
             tx.note((TOKEN_ENDED, token, "expired"))  # not by its session's end, which has an event of its own
-    if policy.cleaning_batch is not None and len(tokens) >= policy.cleaning_batch:
+    if policy.cleaning_batch is not None and (len(tokens) >= policy.cleaning_batch or len(cleaned) < len(tokens)):
         kept: Session | None = ended
     else:
         forget_at = ended_at + policy.ended_retention_ms
@@ -236,6 +243,20 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
         kept = None if forget_at <= tx.now else ended.replace(sweep_at=forget_at, details=details)
     if kept is not stored:
         tx.put_session(stored, kept)
+
+
+def _few_with_loans(tx: Transaction, tokens: Sequence[Token], most: int | None) -> Sequence[Token]:
+    """Return as many of some tokens as make no more than ``most`` records with their loans, which are read at once."""
+    ids: list[str] = []
+    for at, token in enumerate(tokens):
+        lent = () if token.details is NO_TOKEN_DETAILS else loan_ids(token)
+        if at and most is not None and at + len(ids) + len(lent) >= most:
+            tokens = tokens[:at]
+            break
+        ids += lent
+    if ids:
+        tx.ahead([Get("token", id) for id in ids])
+    return tokens
 
 
 def _left_behind(token: Token, at: int, now: int) -> Token | None:
@@ -258,6 +279,7 @@ def sweep_token(tx: Transaction, policy: Policy, id: str) -> bool:
         return False
     session = tx.session(token.session_id) if token.traits.kind is BOUND and token.session_id is not None else None
     tx.put_token(token, None)
+    take_loans_away(tx, token)
     is_told = not (token.is_used_up or token.is_loan)  # when it was used up; a loan's end with its lending
     if is_told and (session is None or not _ended_before(tx, session, token.deadline)):
         tx.note((TOKEN_ENDED, token, "expired"))

@@ -4,19 +4,20 @@ Theory of operation. A loan is a record of its own in the table of tokens, found
 to the session of the borrower, or free where there was none, so that it ends with that session by itself. It names the
 token (``lent``) and that one's epoch; the token names its loans. A loan lives while its own record does, the token is
 held by somebody under the same epoch, and names it: so a transfer, a release, a recall and each end of the lender's
-session are one write of something else, and nothing is counted that does not live.
+session decide by one write of something else, and nothing is counted that does not live. Whoever writes that takes the
+records of the loans away too, behind the end of a session the sweeper does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..clock import NEVER
 from ..contract.queries import Get, Query, TokenResult
 from ..contract.transaction import Transaction, reads
 from ..errors import Conflict, LimitReached, NotOwner, UnknownToken
 from ..events import TOKEN_LENT, TOKEN_RECALLED, Told
-from ..records import BOUND, FREE, Session, Token, TokenDetails
+from ..records import BOUND, FREE, NO_TOKEN_DETAILS, Session, Token, TokenDetails
 from ..records.token import Token as NewToken
 from ..settings import LOANS_MAX
 from .lookup import Key, lasts, lives, living_token, only_ends, stored_token, token_queries
@@ -35,6 +36,21 @@ def loans_of(tx: Transaction, token: Token) -> Sequence[Token]:
         return ()
     tx.ahead([Get("token", id) for id in ids])
     return [loan for id in ids if (loan := tx.token(id)) is not None and loan.epoch == token.epoch]
+
+
+def take_loans_away(tx: Transaction, token: Token, staying: Callable[[Token], bool] | None = None) -> None:
+    """Take the records of a token's loans away, which are over with what happens to it.
+
+    They would open nothing any more, and stay for as long as the sessions of those who borrowed.
+
+    Args:
+        staying: of which this transaction disposes by itself.
+    """
+    if token.details is NO_TOKEN_DETAILS or token.details.loans is None:
+        return
+    for loan in loans_of(tx, token):
+        if staying is None or not staying(loan):
+            tx.put_token(loan, None)
 
 
 def _living_loans(tx: Transaction, token: Token) -> list[Token]:

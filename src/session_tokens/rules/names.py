@@ -19,6 +19,7 @@ from ..events import OWNER_FORGOTTEN, TOKEN_ENDED, TOKEN_RELEASED, TOKEN_WITHDRA
 from ..records import BOUND, JSON, NO_DETAILS, IdempotencyRecord, OwnerEntry, Session, Token
 from ..records.details import shared
 from .expiry import Uncleaned
+from .loans import take_loans_away
 from .lookup import lasts, living_token, only_ends
 from .owners import disable_owner, ending_queries
 from .webhooks import STATE, state_of, text_of_state
@@ -184,6 +185,7 @@ def _forget_in(tx: Transaction, name: NewName, token: Token) -> None:
         if not token.is_used_up:
             tx.note((TOKEN_ENDED, name.token(token), "expired"))
     elif token.owner == name.owner:
+        take_loans_away(tx, token, name.concerns)
         released = name.token(token.released(tx.now))
         tx.put_token(token, released)
         tx.note((TOKEN_RELEASED, released, name.to))

@@ -9,6 +9,7 @@ from ..contract.transaction import Transaction, reads
 from ..errors import NotOwner
 from ..events import TOKEN_RELEASED
 from ..records import TRANSFERABLE, Token
+from .loans import take_loans_away
 from .lookup import Key, living_session, session_queries, standing, token_queries
 from .reserved import may_hold_tokens
 from .tokens import claimed_by, transferable
@@ -26,6 +27,7 @@ def release_token(tx: Transaction, key: Key, owner: str) -> Token:
     stored, token = transferable(tx, key)
     if token.owner != owner:
         raise NotOwner("only its owner puts a token back; get_token() shows who that is", id=token.id)
+    take_loans_away(tx, token)
     released = token.released(tx.now)
     tx.put_token(stored, released)
     tx.note((TOKEN_RELEASED, released, owner))

@@ -12,7 +12,6 @@ from ..errors import (
     AlreadyExists,
     Conflict,
     InvalidInput,
-    LimitReached,
     NotOwner,
     NotTransferable,
     UnknownToken,
@@ -30,7 +29,8 @@ from ..records import JSON, NO_TOKEN_DETAILS, TRANSFERABLE, Session, Token, Toke
 from ..records.token import Token as NewToken
 from ..records.traits import TokenTraits
 from ..settings import UNSET, Policy, Unset
-from .loans import give_back, loans_of
+from .caps import refuse_too_many_tokens
+from .loans import give_back, take_loans_away
 from .lookup import (
     Key,
     followed,
@@ -102,10 +102,7 @@ def issue_under(
             if known is not None:
                 return known
     if session is not None and policy.max_tokens_per_session is not None:
-        count = tx.token_count_of(session.id)
-        count += sum(tx.token_count_of(former.id, True) for former in tx.predecessors_of(session.id))
-        if count >= policy.max_tokens_per_session:
-            raise LimitReached(f"the session holds {count} tokens, the cap; destroy one first", cap=count)
+        refuse_too_many_tokens(tx, session.id, policy.max_tokens_per_session)
     traits = issue.traits
     own_deadline = NEVER if traits.timeout_ms is None else now + traits.timeout_ms
     deadline, unassigned_at = own_deadline, None
@@ -186,6 +183,7 @@ def transfer_token(
         raise NotOwner("the giver does not own the token; get_token() shows its owner", id=token.id)
     if token.details is not NO_TOKEN_DETAILS:
         refuse_others(token, receiver)
+        take_loans_away(tx, token)
     session = receiving_session(tx, receiver)  # as in hand_to(), on the way of every transfer
     held = token.held_by(receiver, None if session is None else session.id, lookup, tx.now)
     tx.put_token(stored, held)
@@ -219,6 +217,7 @@ def hand_to(
         OwnerDisabled: the receiver is disabled.
     """
     session = receiving_session(tx, receiver)
+    take_loans_away(tx, token)
     held = token.held_by(receiver, None if session is None else session.id, lookup, tx.now)
     tx.put_token(stored, held)
     giver = held.previous_owner
@@ -268,6 +267,7 @@ def claim_token(tx: Transaction, key: Key, session_key: Key, lookup: str | None)
 
 def claimed_by(tx: Transaction, stored: Token, token: Token, session: Session, lookup: str | None) -> Token:
     """Take an unassigned token into a session that lives."""
+    take_loans_away(tx, token)
     held = token.held_by(session.owner, session.id, lookup, tx.now)
     tx.put_token(stored, held)
     tx.note((TOKEN_CLAIMED, held, held.previous_owner))
@@ -348,8 +348,7 @@ def destroy_token(tx: Transaction, key: Key, version: int | None) -> bool:
     except UnknownToken:
         return give_back(tx, key)
     check_version(token, version)
-    for loan in loans_of(tx, token):
-        tx.put_token(loan, None)
+    take_loans_away(tx, token)
     tx.put_token(stored, None)
     tx.note((TOKEN_ENDED, token, "revoked"))
     only_ends(tx)

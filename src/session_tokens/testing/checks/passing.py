@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...contract.queries import Scan
+from ...contract.queries import Count, Scan
 from ...errors import Conflict, InvalidInput, LimitReached, NotOwner, UnknownToken
 from ...records import Issued, Token
 from ...settings import LOANS_MAX
@@ -280,3 +280,39 @@ class PassingChecks(StoreBench):
         await self.tokens.destroy_session(agent.id)
         with refused(UnknownToken):
             await self.tokens.consume_token(loan.secret)
+
+    @check
+    async def test_no_record_of_a_loan_outlives_what_it_rested_on(self) -> None:
+        agent, ann = await self.tokens.open_session("agent", max_age=None), await self.tokens.open_session("ann")
+
+        async def lent(session: Issued, timeout: float | None = None) -> Issued:
+            token = await self.tokens.issue_token(session.id, transferable=True, timeout=timeout)
+            await self.tokens.lend_token(token.id, borrower="agent")
+            return token
+
+        await self.tokens.transfer_token((await lent(ann)).id, giver="ann", receiver="bob")
+        await self.tokens.release_token((await lent(ann)).id, owner="ann")
+        await self.tokens.destroy_token((await lent(ann)).id)
+        offered = await lent(ann)
+        await self.tokens.offer_token(offered.id)
+        await self.tokens.accept_offer(offered.id, receiver="bob")
+        await lent(ann)
+        await self.tokens.hand_over("ann", receiver="bob")
+        assert await self.ask(Count("tokens_of", agent.id)) == 0
+
+        await lent(ann, self.moment_s)
+        bound = await self.tokens.issue_token(ann.id)
+        await self.tokens.lend_token(bound.id, borrower="agent")
+        left, claimed = await lent(ann), await lent(ann)
+        await self.tokens.lend_token(left.id, borrower="ann")
+        await self.pass_moment()
+        await self.tokens.destroy_session(ann.id)
+        cyd = await self.tokens.open_session("cyd")
+        await self.tokens.claim_token(claimed.id, session_key=cyd.id)
+        while await self.tokens.sweep():
+            pass
+
+        assert await self.ask(Count("tokens_of", agent.id)) == 0
+        assert await self.ask(Count("tokens_of", ann.id)) == 0
+        waiting = (await self.tokens.list_tokens(unassigned=True)).items
+        assert left.id in {token.id for token in waiting}

@@ -211,6 +211,21 @@ class TokenChecks(StoreBench):
         await capped.issue_token(opened.id)
 
     @check
+    async def test_what_is_over_and_what_is_borrowed_do_not_count_at_the_cap_of_tokens(self) -> None:
+        capped = await self.another(Settings(max_tokens_per_session=2))
+        opened, lender = await capped.open_session("ann"), await capped.open_session("bob")
+        for token in [await capped.issue_token(lender.id) for _ in range(2)]:
+            await capped.lend_token(token.id, borrower="ann")
+        for _ in range(2):
+            await capped.issue_token(opened.id, timeout=self.moment_s)
+        await self.pass_moment()
+
+        for _ in range(2):
+            await capped.issue_token(opened.id)
+        with refused(LimitReached):
+            await capped.issue_token(opened.id)
+
+    @check
     async def test_a_destroyed_token_stays_dead(self) -> None:
         _, token = await self.transferable()
         assert await self.tokens.destroy_token(token.secret) is True
