@@ -126,12 +126,17 @@ settings.configure(
 django.setup()
 from django.core.management import call_command
 from django.http import JsonResponse
-from django.test import Client
+from django.test import AsyncClient, Client
+from django.test.utils import override_settings
 from django.urls import path
 from django.contrib.auth import get_user_model
 
+async def cart(request):
+    return JsonResponse({"cart": await request.session.aget("cart")})
+
 urlpatterns = [
-    path("me", lambda request: JsonResponse({"user": request.user.username, "cart": request.session.get("cart")}))
+    path("me", lambda request: JsonResponse({"user": request.user.username, "cart": request.session.get("cart")})),
+    path("cart", cart),
 ]
 
 def test_who_is_logged_in(logged_in, session_tokens, session_clock):
@@ -146,7 +151,20 @@ def test_who_is_logged_in(logged_in, session_tokens, session_clock):
     session_tokens.destroy_sessions(made.owner)
     assert client.get("/me").json()["user"] == ""
     logged_in(client, user)
+    with override_settings(DEBUG=True, SESSION_TOKENS_STORE="valkey://127.0.0.1:1"):
+        assert client.get("/me").json()["user"] == "alice"
     assert client.get("/me").json()["user"] == "alice"
+
+@pytest.fixture
+def in_the_store_of_the_test(logged_in):
+    client = AsyncClient()
+    with override_settings(SESSION_TOKENS_STORE="valkey://127.0.0.1:1"):
+        logged_in(client, get_user_model().objects.create_user("bob"), data={"cart": 1})
+        yield client
+
+@pytest.mark.asyncio
+async def test_an_event_loop_asks_no_other_store(in_the_store_of_the_test):
+    assert (await in_the_store_of_the_test.get("/cart")).json() == {"cart": 1}
 """
 )
 
@@ -296,7 +314,7 @@ def test_an_application_without_our_sessions_is_refused(logged_in):
 )
 
 PROGRAMS = {
-    "flask": (FLASK, 4), "asgi": (ASGI, 5), "django": (DJANGO, 1), "quart": (QUART, 4), "litestar": (LITESTAR, 5),
+    "flask": (FLASK, 4), "asgi": (ASGI, 5), "django": (DJANGO, 2), "quart": (QUART, 4), "litestar": (LITESTAR, 5),
     "aiohttp": (AIOHTTP, 2), "wsgi": (WSGI, 4),
 }  # fmt: skip
 """Name → a test module, and how many of its tests pass."""

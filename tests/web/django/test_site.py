@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,6 +113,21 @@ def test_a_new_password_keeps_this_session_and_ends_what_others_can_do(tokens: B
     assert here.cookies[COOKIE].value != key
     assert here.get("/show").json()["user"] == "ann"
     assert elsewhere.get("/show").json()["user"] == ""
+
+
+@pytest.mark.parametrize("store_url", ["memory"], indirect=True)
+def test_settings_that_a_test_changes_log_nobody_out(tokens: BlockingSessions, ann: Any, tmp_path: Path) -> None:
+    client = Client()
+    client.force_login(ann)
+
+    with override_settings(DEBUG=True, SESSION_COOKIE_AGE=60):
+        assert client.get("/show").json()["user"] == "ann"
+        assert opened.blocking().settings.idle_timeout == 60
+    with override_settings(SESSION_TOKENS={"max_sessions": 5}):
+        assert client.get("/show").json()["user"] == "ann"
+    assert opened.blocking().settings.max_sessions != 5
+    with override_settings(SESSION_TOKENS_STORE=f"sqlite:///{tmp_path}/other.db"):
+        assert client.get("/show").json()["user"] == "", "another store"
 
 
 def test_the_test_client_logs_in_and_out(tokens: BlockingSessions, ann: Any) -> None:

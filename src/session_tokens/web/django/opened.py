@@ -13,6 +13,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ class BlockingSessions(SessionTokens):
         lookup, how = self._keyring.lookup(secret), (inputs.class_of(acr), inputs.methods_of(amr))
         return self._run(rotate_session, self._session_key(key), lookup, authenticated, None, "", *how)
 
+    def under(self, settings: Settings) -> BlockingSessions:
+        """Return what takes the place of this one, with other general settings on the same store."""
+        other = BlockingSessions(self.store, settings)
+        other._sweeper, self._sweeper = self._sweeper, None
+        return other
+
 
 class AsyncSessions(AsyncSessionTokens):
     """The same for asyncio."""
@@ -71,11 +78,12 @@ class AsyncSessions(AsyncSessionTokens):
 
 
 class Opened:
-    """What is open in this process; reopened when the settings change, or the process was forked."""
+    """What is open in this process; reopened when the settings name another store, or the process was forked."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._blocking: BlockingSessions | None = None
+        self._address: str | None = None  # what it was opened at; None where it was given by ``use``
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncSessions] = WeakKeyDictionary()
         self._ends: WeakKeyDictionary[asyncio.AbstractEventLoop, Ends] = WeakKeyDictionary()
         self._pid = 0
@@ -93,8 +101,9 @@ class Opened:
         with self._lock:
             if self._blocking is None or not self._is_ours(self._blocking):
                 try:
+                    self._address = address()
                     self._blocking = BlockingSessions.open(
-                        address(), settings=general_settings(), pepper=options().get("pepper")
+                        self._address, settings=general_settings(), pepper=options().get("pepper")
                     )
                 except InvalidInput as error:
                     raise ImproperlyConfigured(f"{STORE} or {OPTIONS}: {error}") from error
@@ -115,7 +124,7 @@ class Opened:
         ready = self._by_loop.get(loop)
         if ready is not None:
             return ready
-        if address().startswith(EMBEDDED):
+        if self._serves_every_loop():
             return self._by_loop.setdefault(loop, AsyncSessions(self.blocking().store, general_settings()))
         if loop in AsyncToSync.loop_thread_executors:
             return None
@@ -125,12 +134,37 @@ class Opened:
             await made.close()
         return kept
 
+    def _is_given(self) -> bool:
+        return self._blocking is not None and self._address is None
+
+    def _is_memory_of(self, ready: BlockingSessions, url: str) -> bool:
+        return isinstance(ready.store, MemoryStore) and self._address == url
+
+    def _serves_every_loop(self) -> bool:
+        if self._is_given():
+            return isinstance(self.blocking().store, MemoryStore | SqliteStore)
+        return address().startswith(EMBEDDED)
+
     def use(self, tokens: SessionTokens) -> BlockingSessions:
         """Keep sessions in the store of another API until ``close()``, as tests do; return ours on it."""
         if self._blocking is None or self._blocking.store is not tokens.store:
             self.close()
             self._blocking, self._pid = BlockingSessions(tokens.store, general_settings()), os.getpid()
+            self._address = None
         return self._blocking
+
+    def look_again(self) -> None:
+        """Take in that settings have changed, as in a test: what is kept in memory alone goes on under them."""
+        before, settings = self._blocking, None
+        with suppress(ImproperlyConfigured):
+            if before is not None and (self._is_given() or self._is_memory_of(before, address())):
+                settings = general_settings()
+        if before is None or settings is None:
+            self.close()
+            return
+        with self._lock:
+            self._blocking = before.under(settings)
+            self._by_loop, self._ends = WeakKeyDictionary(), WeakKeyDictionary()
 
     async def ends(self) -> Ends | None:
         """Return what notifies the running loop of the ends of sessions; ``None`` as ``on_this_loop``."""
@@ -241,7 +275,7 @@ def address() -> str:
 
 def _reopen(*, setting: str, **_: object) -> None:
     if setting in WATCHED:
-        opened.close()
+        opened.look_again()
 
 
 setting_changed.connect(_reopen, dispatch_uid="session_tokens")
