@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -64,6 +65,23 @@ def test_a_record_is_made_with_the_first_data(app: Flask, client: FlaskClient) -
     assert "no-store" in answer.headers["Cache-Control"] and "Cookie" in answer.headers["Vary"]
     assert "HttpOnly" in answer.headers["Set-Cookie"] and "apple" not in answer.headers["Set-Cookie"]
     assert client.get("/read").json == {"cart": ["apple"]}
+
+
+def test_it_does_what_a_dictionary_does() -> None:
+    with shop("memory://").test_request_context():
+        fields: Any = session  # a dictionary with Flask's own sessions, which types do not tell
+        fields.update(a=1, b=[2])
+        kept = fields.copy()
+        fields.clear()
+        fields |= kept
+        fields["c"] = 3
+
+        assert type(kept) is dict and fields | {"d": 4} == {**kept, "c": 3, "d": 4}
+        assert {"a": 0, "z": 5} | fields == {**kept, "c": 3, "z": 5}
+        assert fields.popitem() == ("c", 3) and session == kept
+        fields.clear()
+        with pytest.raises(KeyError, match="empty"):
+            fields.popitem()
 
 
 def test_a_chosen_cookie_is_never_adopted(app: Flask) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
@@ -125,6 +125,27 @@ class FlaskSession(SessionMixin):
     def get(self, field: str, default: Any = None) -> Any:
         """Return a field, ``default`` where it is not there."""
         return self.web.get(field, default)
+
+    def popitem(self) -> tuple[str, Any]:
+        """Take the field out that was put in last."""
+        field = next(reversed(list(self.web)), None)
+        if field is None:
+            raise KeyError("the session is empty")
+        return field, self.pop(field)
+
+    def copy(self) -> dict[str, Any]:
+        """Return the fields as a dictionary of its own."""
+        return dict(self.web)
+
+    def __or__(self, other: Any) -> dict[str, Any]:
+        return self.copy() | dict(other)
+
+    def __ror__(self, other: Any) -> dict[str, Any]:
+        return dict(other) | self.copy()
+
+    def __ior__(self, other: Any) -> Self:
+        self.update(other)
+        return self
 
     def __repr__(self) -> str:
         return "<FlaskSession, not read>" if self._web is None else f"<FlaskSession {self._web!r}>"
