@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tests.helpers.servers.postgres import PostgresServer
@@ -55,6 +55,11 @@ DATABASES = {{"default": {{"ENGINE": "django.db.backends.postgresql", "HOST": "1
 SESSION_ENGINE = "session_tokens.web.django"
 SESSION_TOKENS_STORE = "memory://"
 """
+ALLAUTH_MIDDLEWARE = """
+from suite_settings import *
+
+MIDDLEWARE = ("session_tokens.web.django.SessionMiddleware", *MIDDLEWARE[1:])
+"""
 ALLAUTH = Suite(
     "its list of sessions with PostgreSQL",
     "django-allauth[mfa,socialaccount,headless,openid,saml,steam,headless-spec,idp-oidc]",
@@ -68,6 +73,18 @@ ALLAUTH = Suite(
         "tests/apps/headless/account/test_session.py",
     ),
     {"test_activity.py::test_authentication_query_counts": "expects a query for the session in Django's database"},
+)  # fmt: skip
+
+ALLAUTH_WITH_OURS = replace(
+    ALLAUTH,
+    name="log-ins with other services, with our middleware and PostgreSQL",
+    chosen=(
+        "--ds=suite_settings_with_ours", "tests/apps/socialaccount/internal", "tests/apps/socialaccount/test_login.py",
+        "tests/apps/socialaccount/test_connect.py", "tests/apps/socialaccount/test_signup.py",
+        *(f"tests/apps/socialaccount/providers/{name}" for name in ("dummy", "google", "openid_connect", "saml")),
+        "tests/apps/headless/socialaccount", "tests/apps/headless/account/test_session.py",
+    ),
+    cannot={},
 )  # fmt: skip
 
 
@@ -111,6 +128,7 @@ def run_allauth(place: Path) -> list[Run]:
         try:
             place.mkdir(parents=True, exist_ok=True)
             (place / "suite_settings.py").write_text(ALLAUTH_SETTINGS.format(port=server.port))
-            return run_pytest(ALLAUTH, place, python=sys.executable)
+            (place / "suite_settings_with_ours.py").write_text(ALLAUTH_MIDDLEWARE)
+            return [run for suite in (ALLAUTH, ALLAUTH_WITH_OURS) for run in run_pytest(suite, place)]
         finally:
             server.stop()
