@@ -1,7 +1,7 @@
-"""Count the steps of the interpreter (bytecodes) that one call on a server's store takes, function by function.
+"""Count the steps of the interpreter (bytecodes) that one call on a store takes, function by function.
 
-`python -m benchmarks.steps [--on SERVER] [--commit COMMIT] [--functions N] [OPERATION ...]`; the server is a Valkey
-unless PostgreSQL is asked for. A program under valgrind is too slow for a server that answers at once; steps are
+`python -m benchmarks.steps [--on STORE] [--commit COMMIT] [--functions N] [OPERATION ...]`; the store is on a
+Valkey unless another is asked for. A program under valgrind is too slow for a server that answers at once; steps are
 counted in a second and come out the same on a busy machine, within a hundredth or two. Where a step is a call into C it
 may take long: a change that takes steps away from Python is seen here, one that makes C work more is not. Nothing here
 is kept or published.
@@ -17,9 +17,11 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,11 +45,13 @@ async def _tasks(url: str, operation: str, counted: Counter[str]) -> None:
     """Let tasks call at once, and count the steps of one such turn."""
     from session_tokens import AsyncSessionTokens
 
+    in_threads: list[Callable[[FrameType, str, Any], Any]] = []  # that of SQLite begins before anything is counted
+    threading.settrace(lambda *called: in_threads[0](*called) if in_threads else None)
     async with await AsyncSessionTokens.open(url, pepper=PEPPER, sweep=False) as tokens:
         sessions = [await tokens.open_session(f"owner/{n}", data={"visits": 0}) for n in range(AT_ONCE)]
         bound = [await tokens.issue_token(session.id, "value") for session in sessions]
         handed = [await tokens.issue_token(session.id, "value", transferable=True) for session in sessions]
-        holders = list(range(AT_ONCE))
+        holders, owners = list(range(AT_ONCE)), count()
 
         async def transfer(n: int) -> object:
             giver, holders[n] = holders[n], (holders[n] + 1) % AT_ONCE
@@ -58,6 +62,7 @@ async def _tasks(url: str, operation: str, counted: Counter[str]) -> None:
                 "verify_session": lambda n: tokens.verify_session("".join(sessions[n].secret)),
                 "verify_session_unseen": lambda n: anew.verify_session("".join(sessions[n].secret)),
                 "verify_token": lambda n: tokens.verify_token("".join(str(bound[n].secret))),
+                "open_session": lambda n: tokens.open_session(f"new owner/{next(owners)}"),
                 "change_session": lambda n: tokens.change_session(sessions[n].id, label=f"desk {n}"),
                 "issue_token": lambda n: tokens.issue_token(sessions[n].id, "value"),
                 "transfer_token": transfer,
@@ -70,9 +75,12 @@ async def _tasks(url: str, operation: str, counted: Counter[str]) -> None:
                 for _ in range(WARM):
                     await asyncio.gather(*map(call, range(AT_ONCE)))
             gc.disable()
-            sys.settrace(_tracer(counted))
+            trace = _tracer(counted)
+            in_threads.append(trace)
+            sys.settrace(trace)
             answers = await asyncio.gather(*map(call, range(AT_ONCE)))
             sys.settrace(None)
+            in_threads.clear()
             assert None not in answers
 
 
@@ -109,14 +117,25 @@ def _tracer(counted: Counter[str]) -> Callable[[FrameType, str, Any], Any]:
 
 
 OPERATIONS = (
-    "verify_session", "verify_session_unseen", "verify_session_blocking", "verify_token", "change_session",
-    "issue_token", "transfer_token",
+    "verify_session", "verify_session_unseen", "verify_session_blocking", "verify_token", "open_session",
+    "change_session", "issue_token", "transfer_token",
 )  # fmt: skip
+
+
+STORES = ("valkey", "postgres", "sqlite", "memory")
 
 
 @contextmanager
 def new_stores(name: str) -> Iterator[Callable[[], str]]:
-    """Run a server, and hand out what makes the URL of an empty store on it."""
+    """Run a server where one is needed, and hand out what makes the URL of an empty store."""
+    if name == "memory":
+        yield lambda: "memory://"
+        return
+    if name == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            numbers = count()
+            yield lambda: f"sqlite:///{folder}/{next(numbers)}.db"
+        return
     if name == "postgres":
         from tests.helpers.servers.postgres import running_server
 
@@ -150,7 +169,7 @@ def main() -> None:
     """Print the steps of each operation, in this tree and if wanted at an earlier commit."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__)
     parser.add_argument("operations", nargs="*", metavar="OPERATION", help=f"of: {', '.join(OPERATIONS)}")
-    parser.add_argument("--on", choices=("valkey", "postgres"), default="valkey", help="the server; valkey by default")
+    parser.add_argument("--on", choices=STORES, default="valkey", help="the store; valkey by default")
     parser.add_argument("--commit", help="also those of an earlier commit")
     parser.add_argument("--functions", type=int, default=0, help="show so many functions with the most steps")
     parser.add_argument("--of", choices=OPERATIONS, help=argparse.SUPPRESS)

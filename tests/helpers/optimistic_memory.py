@@ -142,8 +142,7 @@ def write_all(tx: Transaction, changes: Changes) -> None:
 def write_over(tx: Transaction, changes: Changes) -> None:
     """Write a change set over whatever is there by now, as a store does that does not look."""
     blind = Changes()
-    blind.entries, blind.idempotency, blind.forgotten = changes.entries, changes.idempotency, changes.forgotten
-    blind.settings, blind.keys = changes.settings, changes.keys
+    blind.rare = changes.rare
     for old_session, new_session in changes.sessions:
         present_session = tx.session(id_of(new_session or old_session))
         if present_session is not None or new_session is not None:

@@ -9,6 +9,27 @@ from ..events import Event, Note, events_of
 from ..records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 
 
+class Rare:
+    """The changes of a change set that most have none of.
+
+    Attributes:
+        entries: pairs of entries of the same owner.
+        idempotency: records to keep.
+        forgotten: keys of idempotency records to delete.
+        settings: name and text (``None`` deletes).
+        keys: pairs of service keys.
+    """
+
+    __slots__ = ("entries", "forgotten", "idempotency", "keys", "settings")
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[OwnerEntry | None, OwnerEntry | None]] = []
+        self.idempotency: list[IdempotencyRecord] = []
+        self.forgotten: list[str] = []
+        self.settings: list[tuple[str, str | None]] = []
+        self.keys: list[tuple[ServiceKey | None, ServiceKey | None]] = []
+
+
 class Changes:
     """Pairs of old and new record; ``None`` as old creates, as new deletes.
 
@@ -18,11 +39,7 @@ class Changes:
     Attributes:
         sessions: pairs of sessions of the same id.
         tokens: pairs of tokens of the same id.
-        entries: pairs of entries of the same owner.
-        idempotency: records to keep.
-        forgotten: keys of idempotency records to delete.
-        settings: name and text (``None`` deletes).
-        keys: pairs of service keys.
+        rare: all other changes, ``None`` where there are none; written through ``others``.
         notes: what happened; becomes one event each.
         events: what is written down of it in the same commit; nothing where the store keeps no events.
         not_after: the least deadline of all that was judged alive, in milliseconds: at or after it the judgement may
@@ -30,38 +47,54 @@ class Changes:
         only_ends: whether it only ends things or frees space, and so shall be written by a store that is full.
     """
 
-    __slots__ = (
-        "entries", "events", "forgotten", "idempotency", "keys", "not_after", "notes", "only_ends", "sessions",
-        "settings", "tokens",
-    )  # fmt: skip
+    __slots__ = ("events", "not_after", "notes", "only_ends", "rare", "sessions", "tokens")
 
     def __init__(self) -> None:
         self.sessions: list[tuple[Session | None, Session | None]] = []
         self.tokens: list[tuple[Token | None, Token | None]] = []
-        self.entries: list[tuple[OwnerEntry | None, OwnerEntry | None]] = []
-        self.idempotency: list[IdempotencyRecord] = []
-        self.forgotten: list[str] = []
-        self.settings: list[tuple[str, str | None]] = []
-        self.keys: list[tuple[ServiceKey | None, ServiceKey | None]] = []
+        self.rare: Rare | None = None
         self.notes: list[Note] = []
         self.events: Sequence[Event] = ()
         self.not_after: int = NEVER
         self.only_ends: bool = False
+
+    def others(self) -> Rare:
+        """Return where the rarer changes are put."""
+        if self.rare is None:
+            self.rare = Rare()
+        return self.rare
+
+    @property
+    def entries(self) -> Sequence[tuple[OwnerEntry | None, OwnerEntry | None]]:
+        """The pairs of entries."""
+        return () if self.rare is None else self.rare.entries
+
+    @property
+    def idempotency(self) -> Sequence[IdempotencyRecord]:
+        """The idempotency records to keep."""
+        return () if self.rare is None else self.rare.idempotency
+
+    @property
+    def forgotten(self) -> Sequence[str]:
+        """The keys of idempotency records to delete."""
+        return () if self.rare is None else self.rare.forgotten
+
+    @property
+    def settings(self) -> Sequence[tuple[str, str | None]]:
+        """The names and texts of settings."""
+        return () if self.rare is None else self.rare.settings
+
+    @property
+    def keys(self) -> Sequence[tuple[ServiceKey | None, ServiceKey | None]]:
+        """The pairs of service keys."""
+        return () if self.rare is None else self.rare.keys
 
     def keep_events(self, now: int) -> None:
         """Have what was noted down written in the same commit, as of ``now`` (milliseconds)."""
         self.events = events_of(self.notes, now)
 
     def __bool__(self) -> bool:
-        return bool(
-            self.sessions
-            or self.tokens
-            or self.entries
-            or self.idempotency
-            or self.forgotten
-            or self.settings
-            or self.keys
-        )
+        return bool(self.sessions or self.tokens) or self.rare is not None
 
 
 def owner_of_living(session: Session | None) -> str | None:

@@ -195,23 +195,23 @@ class WriteSet:
 
     def put_entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
         """Create, replace or delete an owner's entry."""
-        self.changes.entries.append((old, new))
+        self.changes.others().entries.append((old, new))
 
     def put_idempotency(self, record: IdempotencyRecord) -> None:
         """Keep the outcome of a command."""
-        self.changes.idempotency.append(record)
+        self.changes.others().idempotency.append(record)
 
     def forget_idempotency(self, key: str) -> None:
         """Forget the outcome of a command."""
-        self.changes.forgotten.append(key)
+        self.changes.others().forgotten.append(key)
 
     def put_setting(self, name: str, text: str | None) -> None:
         """Set a shared setting; ``None`` deletes it."""
-        self.changes.settings.append((name, text))
+        self.changes.others().settings.append((name, text))
 
     def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
         """Create, replace or delete a service key."""
-        self.changes.keys.append((old, new))
+        self.changes.others().keys.append((old, new))
 
     def note(self, note: Note) -> None:
         """Note down what happened."""

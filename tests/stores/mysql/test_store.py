@@ -307,7 +307,7 @@ def test_of_commands_that_travel_together_each_is_whole_by_itself(mariadb_url: s
 
     def setting(name: str, not_after: int = NEVER, **stamps: str) -> Commit:
         changes = Changes()
-        changes.settings.append((name, "text"))
+        changes.others().settings.append((name, "text"))
         changes.not_after = not_after
         return Commit(changes, {("setting", part): stamp for part, stamp in stamps.items()}, now)
 
@@ -334,7 +334,7 @@ def test_what_becomes_late_between_its_packets_is_taken_back(mariadb_url: str, l
 
     def setting(name: str) -> Commit:
         changes = Changes()
-        changes.settings.append((name, "text"))
+        changes.others().settings.append((name, "text"))
         changes.not_after = not_after if name == late else NEVER
         return Commit(changes, {}, 0)
 

@@ -42,7 +42,7 @@ def store(tokens: SessionTokens) -> BlockingPostgresStore:
 
 def setting(name: str, text: str | None) -> Changes:
     changes = Changes()
-    changes.settings.append((name, text))
+    changes.others().settings.append((name, text))
     return changes
 
 
@@ -64,12 +64,12 @@ class Scene:
         self.token = self.held[0].token
         self.token_lookup = store.keyring.lookup(self.held[0].secret)
         key = Changes()
-        key.keys.append((None, ServiceKey("key_1", "x:1", "verify", 1, None, None)))
+        key.others().keys.append((None, ServiceKey("key_1", "x:1", "verify", 1, None, None)))
         put(store, key)
         put(store, setting("there", "1"))
         known = Changes()
-        known.idempotency.append(IdempotencyRecord("there", "r", "n", "k", True, 1))
-        known.entries.append((None, OwnerEntry("eve", 0, None, 0)))
+        known.others().idempotency.append(IdempotencyRecord("there", "r", "n", "k", True, 1))
+        known.others().entries.append((None, OwnerEntry("eve", 0, None, 0)))
         put(store, known)
         self.key = ServiceKey("key_2", "x:2", "verify", 1, None, None)
 
@@ -83,7 +83,7 @@ class Scene:
 
     def other(self, list_name: str, *pairs: Any) -> None:
         changes = Changes()
-        getattr(changes, list_name).extend(pairs)
+        getattr(changes.others(), list_name).extend(pairs)
         put(self.store, changes)
 
 

@@ -233,7 +233,7 @@ class RecordCheck:
             session = None if first is None else first.record
             seen: Sequence[Seen] = () if session is None else ((SESSION, session.id, first),)
             changes = Changes()
-            changes.entries.append((known, OwnerEntry.after_loss(owner, known, told.epochs, now)))
+            changes.others().entries.append((known, OwnerEntry.after_loss(owner, known, told.epochs, now)))
             if session is not None and session.sweep_at != 0:
                 changes.sessions.append((session, session.replace(sweep_at=0)))
             ways.append((changes, seen))

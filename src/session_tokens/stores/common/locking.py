@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...contract.changes import Changes
+from ...contract.changes import Changes, Rare
 from ...contract.places import (
     BOUND_OF,
     PARKED,
@@ -99,13 +99,17 @@ class Locks:
 
     def write(self, changes: Changes, stamps: Mapping[Any, Any]) -> None:
         """Lock what will be written against readers and other writers."""
-        exclusive = self.exclusive
         for old_session, new_session in changes.sessions:
             self._write_sets(session_places(old_session), session_places(new_session))
             self._write_row("session", self.sessions_written, old_session, new_session)
         for old_token, new_token in changes.tokens:
             self._write_sets(token_places(old_token), token_places(new_token))
             self._write_row("token", self.tokens_written, old_token, new_token)
+        if changes.rare is not None:
+            self._write_rare(changes.rare, stamps)
+
+    def _write_rare(self, changes: Rare, stamps: Mapping[Any, Any]) -> None:
+        exclusive = self.exclusive
         exclusive.update(f"entry:{entry.owner}" for pair in changes.entries for entry in pair if entry is not None)
         exclusive.update(f"idempotency:{record.key}" for record in changes.idempotency)
         exclusive.update(f"idempotency:{key}" for key in changes.forgotten)

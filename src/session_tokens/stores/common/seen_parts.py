@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...contract.changes import owner_of_living
+from ...contract.changes import Rare, owner_of_living
 from ...contract.optimistic import Commit
 from ...contract.queries import Members
 from ...contract.record_cache import PartNames, RecordCache
@@ -148,6 +148,10 @@ class SeenParts(RecordCache):
                 self.forget(part)
             else:
                 self.saw_token(token, _stamp_of(part, stamps))
+        if changes.rare is not None:
+            self._wrote_rare(commit, changes.rare, stamps)
+
+    def _wrote_rare(self, commit: Commit, changes: Rare, stamps: int | Mapping[Part, int]) -> None:
         for old_entry, entry in changes.entries:
             part = ("entry", (entry or old_entry).owner)  # type: ignore[union-attr]
             if entry is None:

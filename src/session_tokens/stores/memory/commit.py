@@ -212,21 +212,23 @@ class MemoryTables(BlockingStore):
 
     def apply_rest(self, changes: Changes) -> None:
         """Write what a change set says of everything but sessions and tokens."""
-        for old_entry, entry in changes.entries:
+        if (rare := changes.rare) is None:
+            return
+        for old_entry, entry in rare.entries:
             if entry is not None:
                 self.entries[entry.owner] = entry
             elif old_entry is not None:
                 self.entries.pop(old_entry.owner, None)
-        for record in changes.idempotency:
+        for record in rare.idempotency:
             self.outcomes[record.key] = record
-        for key in changes.forgotten:
+        for key in rare.forgotten:
             self.outcomes.pop(key, None)
-        for name, text in changes.settings:
+        for name, text in rare.settings:
             if text is None:
                 self.settings.pop(name, None)
             else:
                 self.settings[name] = text
-        for old_key, new_key in changes.keys:
+        for old_key, new_key in rare.keys:
             if new_key is not None:
                 self.keys[new_key.id] = new_key
             elif old_key is not None:

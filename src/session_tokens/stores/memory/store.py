@@ -96,7 +96,7 @@ class MemoryStore(MemoryTables):
                 if tokens := tx.tokens:
                     self.apply_tokens(tokens)
                     tokens.clear()
-                if not (tx.rare or self.listeners.any):
+                if changes.rare is None and not self.listeners.any:
                     tx.notes.clear()
                     return answer
                 now = tx.now

@@ -20,8 +20,8 @@ class MemoryTransaction:
     """The one transaction of a memory store; its reads are the tables' own."""
 
     __slots__ = (
-        "_owners", "_sessions", "_store", "changes", "entry", "idempotency", "note", "notes", "now", "rare",
-        "service_key", "session", "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
+        "_owners", "_sessions", "_store", "changes", "entry", "idempotency", "note", "notes", "now", "service_key",
+        "session", "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
     )  # fmt: skip
 
     def __init__(self, store: MemoryStore) -> None:
@@ -45,7 +45,6 @@ class MemoryTransaction:
         self.tokens = self.changes.tokens
         self.notes = self.changes.notes
         self.note: Callable[[Note], None] = self.notes.append
-        self.rare = False  # whether anything but sessions and tokens is written
 
     def ahead(self, queries: Sequence[Query]) -> None:
         """Nothing has to be read ahead under the lock."""
@@ -118,25 +117,20 @@ class MemoryTransaction:
 
     def put_entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
         """Create or replace an owner's entry."""
-        self.rare = True
-        self.changes.entries.append((old, new))
+        self.changes.others().entries.append((old, new))
 
     def put_idempotency(self, record: IdempotencyRecord) -> None:
         """Keep the outcome of a command."""
-        self.rare = True
-        self.changes.idempotency.append(record)
+        self.changes.others().idempotency.append(record)
 
     def forget_idempotency(self, key: str) -> None:
         """Forget the outcome of a command."""
-        self.rare = True
-        self.changes.forgotten.append(key)
+        self.changes.others().forgotten.append(key)
 
     def put_setting(self, name: str, text: str | None) -> None:
         """Set a shared setting; ``None`` deletes it."""
-        self.rare = True
-        self.changes.settings.append((name, text))
+        self.changes.others().settings.append((name, text))
 
     def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
         """Create, replace or delete a service key."""
-        self.rare = True
-        self.changes.keys.append((old, new))
+        self.changes.others().keys.append((old, new))

@@ -101,7 +101,7 @@ def _written(keyring: Keyring, changes: Changes) -> Columns:
             _columns(keyring, kind, new) for old, new in pairs if old is not None and new is not None
         ]
         rows[f"{kind.table}_gone"] = [old.id for old, new in pairs if old is not None and new is None]
-    if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
+    if changes.rare is not None:
         rows["rest"] = [True]
         put: Sequence[tuple[Kind, Sequence[Any]]] = (
             (OWNER, [new for _, new in changes.entries if new is not None]),

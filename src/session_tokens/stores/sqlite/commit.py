@@ -10,7 +10,7 @@ from itertools import compress
 from operator import ne
 from typing import Any
 
-from ...contract.changes import Changes
+from ...contract.changes import Changes, Rare
 from ...crypto.minting import Keyring
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.record_codec import Row, mac_of, mac_of_trimmed, trimmed
@@ -48,9 +48,7 @@ class Applier:
             sqlite3.IntegrityError: a record to create is there already.
             AssertionError: a record to replace or delete is not as it was read, which cannot be under the lock.
         """
-        count = len(changes.sessions) + len(changes.tokens) + len(changes.entries) + len(changes.idempotency)
-        count += len(changes.forgotten) + len(changes.settings) + len(changes.keys)
-        if count == 1 and not changes.events:
+        if len(changes.sessions) + len(changes.tokens) == 1 and changes.rare is None and not changes.events:
             self._apply(changes)
             return
         self._execute("SAVEPOINT command")
@@ -72,6 +70,10 @@ class Applier:
             self._put(SESSION, old_session, new_session)
         for old_token, new_token in changes.tokens:
             self._put(TOKEN, old_token, new_token)
+        if changes.rare is not None:
+            self._apply_rare(changes.rare)
+
+    def _apply_rare(self, changes: Rare) -> None:
         for old_entry, new_entry in changes.entries:
             self._put(OWNER, old_entry, new_entry)
         for record in changes.idempotency:

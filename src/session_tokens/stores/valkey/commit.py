@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from ...contract.changes import Changes
+from ...contract.changes import Rare
 from ...contract.optimistic import Commit
 from ...contract.places import (
     BOUND_OF,
@@ -80,8 +80,8 @@ class Writes:
             self.words += (b"y", name)
         for old_token, new_token in changes.tokens:
             self._token(old_token, new_token)
-        if changes.entries or changes.idempotency or changes.forgotten or changes.settings or changes.keys:
-            self._rest(changes)
+        if changes.rare is not None:
+            self._rare(changes.rare)
         for event in changes.events:
             self.words += (b"e", event_body(codec, event))
 
@@ -184,7 +184,7 @@ class Writes:
             self._lead(b"T:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
         self._move(token_places(old), token_places(new), id)
 
-    def _rest(self, changes: Changes) -> None:
+    def _rare(self, changes: Rare) -> None:
         for old_entry, entry in changes.entries:
             self._entry(old_entry, entry)
         for record in changes.idempotency:
