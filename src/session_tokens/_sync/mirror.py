@@ -29,7 +29,7 @@ from ..records import Session, Token
 from ..records.session import is_another
 from ..settings import ATTEMPTS_MAX
 from ..stores.common.kinds import SESSION, TOKEN
-from ..stores.common.record_codec import session_of, session_row, token_of, token_row
+from ..stores.common.record_codec import session_of, token_of
 from ..stores.memory.store import MemoryStore
 from ..tables.user_db import SyncDBCalls, SyncKeyLocks
 
@@ -260,13 +260,13 @@ def _keys_of(changes: Changes) -> set[str]:
 
 
 def _session_text(session: Session | None) -> str | None:
-    return None if session is None else _text_of(SESSION.names, session_row(session))
+    return None if session is None else _text_of(SESSION.names, SESSION.row(session))
 
 
 def _token_text(token: Token | None, opened_at: int | None) -> str | None:
     if token is None:
         return None
-    row = [*token_row(token), opened_at]
+    row = [*TOKEN.row(token), opened_at]
     row[VALUE_COLUMN] = None  # under the token's own key
     return _text_of((*TOKEN.names, OPENED_AT), row)
 

@@ -105,6 +105,19 @@ def token_places(token: Token | None) -> Sequence[Place]:
     return places
 
 
+def are_held_alike(old: Token, new: Token) -> bool:
+    """Whether a token that sessions held and hold stands where it stood, but for the session that holds it."""
+    return (
+        old.details is new.details
+        and old.session_id is not None
+        and new.session_id is not None
+        and old.deadline == new.deadline
+        and old.unassigned_at is new.unassigned_at is None
+        and old.traits.kind is new.traits.kind
+        and old.created_at == new.created_at
+    )
+
+
 def entry_places(entry: OwnerEntry | None) -> Sequence[Place]:
     """Return where an owner's entry stands: among all of them."""
     return NOWHERE if entry is None else ((OWNERS, "", 0),)

@@ -71,8 +71,8 @@ class _Kind(NamedTuple):
         name: as people read it.
         table: the name of its table, which its MACs cover too.
         columns: of its table, the key first.
-        row: answers the columns of a record, in their order.
-        record: answers the record of such columns; raises ``CorruptRecord`` for what ``row`` cannot have made.
+        trimmed_row: answers the columns of a record, in their order, without what is absent at the end.
+        record: answers the record of its columns; raises ``CorruptRecord`` for what ``row`` cannot have made.
         indexes: beside that of its key.
         stamp: the column that changes with each change of a record, ``None`` where records are written unread.
         checks: conditions that each row meets, as SQL.
@@ -81,7 +81,7 @@ class _Kind(NamedTuple):
     name: str
     table: str
     columns: tuple[Column, ...]
-    row: Callable[[Any], Row]
+    trimmed_row: Callable[[Any], Row]
     record: Callable[[Sequence[Any], Clock], Any]
     indexes: tuple[Index, ...] = ()
     stamp: str | None = None
@@ -90,6 +90,11 @@ class _Kind(NamedTuple):
 
 class Kind(_Kind):
     """One kind of record, with what each commit asks of it, worked out once."""
+
+    def row(self, record: Any) -> Row:
+        """Return all columns of a record, in their order."""
+        row = self.trimmed_row(record)
+        return row + (None,) * (len(self.columns) - len(row))
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -50,6 +50,9 @@ _USUALLY_ABSENT = sorted({len(_NO_DETAILS_ROW) + 2, len(_NO_TOKEN_DETAILS_ROW) +
 _ABSENT = tuple((length, (None,) * length) for length in _USUALLY_ABSENT)
 _OWN = 19
 """Columns of a session, and of a token, before those of their details."""
+_LATEST = SessionDetails._fields.index("ahead_ms") + 1
+_NO_LATEST = (None,) * (len(SessionDetails._fields) - _LATEST)
+"""What is mostly absent of the details of a session that has some."""
 _SESSION_WIDTH = _OWN + len(_NO_DETAILS_ROW)
 _TOKEN_WIDTH = _OWN + len(_NO_TOKEN_DETAILS_ROW)
 
@@ -62,8 +65,8 @@ class Setting(NamedTuple):
 
 
 def plain_row(record: Row) -> Row:
-    """Return a record whose fields are its columns as a row."""
-    return tuple(record)
+    """Return a record whose fields are its columns as a row, without what is absent at its end."""
+    return trimmed(tuple(record))
 
 
 def trimmed(row: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -89,24 +92,27 @@ def padded(row: Sequence[Any], width: int) -> Sequence[Any]:
 
 
 def session_row(session: Session) -> Row:
-    """Return a session as a row: its columns in the order of ``kinds.SESSION``."""
-    details = session.details
-    return (
+    """Return a session as a row: its columns in the order of ``kinds.SESSION``, without what is absent at its end."""
+    details, traits = session.details, session.traits
+    own = (
         session.id, session.owner, session.lookup, session.created_at, session.last_seen_at, session.authenticated_at,
-        session.deadline, session.idle_timeout_ms, session.max_age_ms, session.detached_timeout_ms,
-        int(session.detachable), session.detached_at, session.ended_at, session.end_reason, session.sweep_at,
-        session.owner_epoch, session.version, session.client_id, session.name,
-        *(
-            _NO_DETAILS_ROW
-            if details is NO_DETAILS
-            else (
-                *details[:4],
-                _versions_text(details.data_versions) if details.data_versions else "{}",
-                *details[5:-1],
-                rotation_text(details.rotation),
-            )
-        ),
+        session.deadline, traits.idle_timeout_ms, traits.max_age_ms, traits.detached_timeout_ms,
+        int(traits.detachable), session.detached_at, session.ended_at, session.end_reason, session.sweep_at,
+        session.owner_epoch, session.version, traits.client_id, session.name,
     )  # fmt: skip
+    if details is NO_DETAILS:
+        return _own_trimmed(own)
+    versions = _versions_text(details.data_versions) if details.data_versions else "{}"
+    if details[_LATEST:] == _NO_LATEST:  # as most are: what is before is a number
+        return (*own, *details[:4], versions, details.successor, details.moves, details.ahead_ms)
+    return trimmed((*own, *details[:4], versions, *details[5:-1], rotation_text(details.rotation)))
+
+
+def _own_trimmed(own: Row) -> Row:
+    """Return the columns of a session or token without details; of the last three only the first is always there."""
+    if own[-1] is not None:
+        return own
+    return own[:-2] if own[-2] is None else own[:-1]
 
 
 def _versions_text(versions: Mapping[str, int]) -> str:
@@ -178,15 +184,17 @@ def _session_details(
 
 
 def token_row(token: Token) -> Row:
-    """Return a token as a row: its columns in the order of ``kinds.TOKEN``."""
-    details = token.details
-    return (
-        token.id, token.owner, token.lookup, token.kind._value_, token.session_id, token.text, int(token.is_json),
-        token.created_at, token.timeout_ms, token.own_deadline, token.deadline, token.disownment_timeout_ms,
-        token.held_since, token.unassigned_at, token.previous_owner, token.epoch, token.version, token.client_id,
+    """Return a token as a row: its columns in the order of ``kinds.TOKEN``, without what is absent at its end."""
+    details, traits = token.details, token.traits
+    own = (
+        token.id, token.owner, token.lookup, traits.kind._value_, token.session_id, token.text, int(traits.is_json),
+        token.created_at, traits.timeout_ms, token.own_deadline, token.deadline, traits.disownment_timeout_ms,
+        token.held_since, token.unassigned_at, token.previous_owner, token.epoch, token.version, traits.client_id,
         token.name,
-        *(_NO_TOKEN_DETAILS_ROW if details is NO_TOKEN_DETAILS else (*_offer_row(details.offer), *details[1:])),
     )  # fmt: skip
+    if details is NO_TOKEN_DETAILS:
+        return _own_trimmed(own)
+    return trimmed((*own, *_offer_row(details.offer), *details[1:]))
 
 
 def _offer_row(offer: Offer | None) -> Row:
@@ -333,9 +341,9 @@ def outcome_text(record: IdempotencyRecord) -> str:
     """Return the outcome of an idempotency record as JSON text."""
     outcome = record.outcome
     if isinstance(outcome, Session):
-        return _as_json({"session": trimmed(session_row(outcome))})
+        return _as_json({"session": session_row(outcome)})
     if isinstance(outcome, Token):
-        return _as_json({"token": trimmed(token_row(outcome))})
+        return _as_json({"token": token_row(outcome)})
     return _as_json({"plain": outcome})
 
 

@@ -18,8 +18,14 @@ from .record_codec import Row
 
 
 def kept_row(keyring: Keyring, kind: Kind, record: Any) -> Row:
-    """Return the columns of a record as they are kept."""
+    """Return all columns of a record as they are kept."""
     row = kind.row(record)
+    return row if keyring.sealer is None else _sealed(keyring.sealer, kind, row)
+
+
+def trimmed_kept_row(keyring: Keyring, kind: Kind, record: Any) -> Row:
+    """Return the columns of a record as they are kept, without what is absent at the end."""
+    row = kind.trimmed_row(record)
     return row if keyring.sealer is None else _sealed(keyring.sealer, kind, row)
 
 
@@ -36,6 +42,8 @@ def record_in(keyring: Keyring, kind: Kind, row: Sequence[Any], clock: Clock) ->
 def _sealed(sealer: Sealer, kind: Kind, row: Row) -> Row:
     columns, id = list(row), str(row[0])
     for place in kind.sealed_places:
+        if place >= len(row):
+            break
         text = columns[place]
         if isinstance(text, str):
             columns[place] = sealer.seal(kind.name, id, kind.names[place], text)

@@ -18,8 +18,8 @@ from ...crypto.minting import Keyring
 from ...events import Event, event_text
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
 from ..common.locking import Locks
-from ..common.record_codec import Setting, mac_of
-from ..common.sealed_rows import kept_row
+from ..common.record_codec import Setting, mac_of, mac_of_trimmed
+from ..common.sealed_rows import trimmed_kept_row
 from ..common.sql_tables import SIGNED
 from .queries import Statement
 from .rows import escaped
@@ -121,9 +121,9 @@ def _written(keyring: Keyring, changes: Changes) -> Columns:
 
 
 def _columns(keyring: Keyring, kind: Kind, record: Any) -> Columns:
-    row = kept_row(keyring, kind, record)
-    columns: Columns = {name: value for name, value in zip(kind.names, row, strict=True) if value is not None}
-    columns[SIGNED] = mac_of(keyring, kind.table, row)
+    row = trimmed_kept_row(keyring, kind, record)
+    columns: Columns = {name: value for name, value in zip(kind.names, row, strict=False) if value is not None}
+    columns[SIGNED] = mac_of_trimmed(keyring, kind.table, row)
     return columns
 
 

@@ -6,15 +6,17 @@ Only columns that changed are written: an update of all would rewrite every inde
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from itertools import compress
 from operator import ne
 from typing import Any
 
 from ...contract.changes import Changes, Rare
 from ...crypto.minting import Keyring
+from ...records import Token
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN, Kind
-from ..common.record_codec import Row, mac_of, mac_of_trimmed, trimmed
-from ..common.sealed_rows import kept_row
+from ..common.record_codec import Row, mac_of, mac_of_trimmed, padded
+from ..common.sealed_rows import kept_row, trimmed_kept_row
 from ..common.sql_tables import SIGNED
 from .event_log import append_events
 from .rows import CheckedRows, remember
@@ -77,7 +79,7 @@ class Applier:
         for old_entry, new_entry in changes.entries:
             self._put(OWNER, old_entry, new_entry)
         for record in changes.idempotency:
-            self._insert(IDEMPOTENCY, kept_row(self._keyring, IDEMPOTENCY, record), "INSERT OR REPLACE")
+            self._insert(IDEMPOTENCY, trimmed_kept_row(self._keyring, IDEMPOTENCY, record), "INSERT OR REPLACE")
         for key in changes.forgotten:
             self._execute(f"DELETE FROM {self._beginning}{IDEMPOTENCY.table} WHERE key = ?", (key,))
         for name, text in changes.settings:
@@ -92,8 +94,10 @@ class Applier:
         """Create, replace or delete a record."""
         if old is None:
             assert new is not None, "a change from nothing to nothing"
-            row = kept_row(self._keyring, kind, new)
-            self._remember(kind, row, self._insert(kind, row, "INSERT"), new)
+            row = trimmed_kept_row(self._keyring, kind, new)
+            mac = self._insert(kind, row, "INSERT")
+            if kind is TOKEN:
+                self._remember(padded(row, len(kind.columns)), mac, new)
             return
         before, stamp = kind.row(old), kind.stamp_place  # in clear, so that what is sealed is written anew
         if new is None:
@@ -106,12 +110,18 @@ class Applier:
             mac = self._mac(kind, after)
             values = [*[after[place] for place in changed], mac, before[0], before[stamp]]
             count = self._execute(self._update_of(kind, changed), values).rowcount
-            self._remember(kind, after, mac, new)
+            if kind is TOKEN:
+                self._remember(after, mac, new)
         assert count == 1, f"a row of {kind.table} is not as it was read, under the lock"
 
     def _insert(self, kind: Kind, row: Row, verb: str) -> str:
-        """Write a new row and return its MAC. What is absent at its end is not named: a NULL is dear to bind."""
-        row = trimmed(row)
+        """Write a new row and return its MAC.
+
+        Args:
+            kind: what it is.
+            row: its columns without what is absent at the end, which is not named: a NULL is dear to bind.
+            verb: how.
+        """
         statement = self._inserts.get((verb, kind.name, len(row)))
         if statement is None:
             columns = ", ".join([*kind.names[: len(row)], SIGNED])
@@ -122,10 +132,12 @@ class Applier:
         self._execute(statement, (*row, mac))
         return mac
 
-    def _remember(self, kind: Kind, row: Row, mac: str, record: Any) -> None:
-        """Keep what a token's row says: it holds for an equal row only, so also where this one is rolled back."""
-        if kind is TOKEN:  # a session may have come from another store, with its clock
-            remember(self._checked, str(row[0]), ((*row, mac), record))
+    def _remember(self, row: Sequence[Any], mac: str, token: Token) -> None:
+        """Keep what a token's row says: it holds for an equal row only, so also where this one is rolled back.
+
+        Not that of a session, which may have come from another store, with its clock.
+        """
+        remember(self._checked, str(row[0]), ((*row, mac), token))
 
     def _mac(self, kind: Kind, row: Row) -> str:
         return mac_of(self._keyring, self._beginning + kind.table, row)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 
-from ...contract.changes import Rare
+from ...contract.changes import Changes, Rare
 from ...contract.optimistic import Commit
 from ...contract.places import (
     BOUND_OF,
     SESSIONS_OF,
     TRANSFERABLES_OF,
     Place,
+    are_held_alike,
     entry_places,
     moves,
     outcome_places,
@@ -21,7 +23,7 @@ from ...contract.places import (
     token_places,
 )
 from ...errors import InvalidInput
-from ...records import OwnerEntry, ServiceKey, Session, Token
+from ...records import TRANSFERABLE, OwnerEntry, ServiceKey, Session, Token
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN
 from .event_log import event_body
 from .keys import entry_at, expires_at, lookup_part, owner_part, part_of
@@ -32,24 +34,50 @@ _HELD = frozenset({BOUND_OF, TRANSFERABLES_OF})
 
 def commit_words(
     codec: ValkeyCodec, commits: Sequence[Commit], *, though_full: bool = False
-) -> tuple[list[bytes], list[Writes]]:
-    """Return the call that carries out commits one after another, each whole or not at all, and what each writes.
+) -> tuple[list[bytes], list[Callable[[bytes], None]]]:
+    """Return the call that carries out commits one after another, each whole or not at all.
+
+    Beside it stands for each commit what takes in, given its stamp, what it wrote.
 
     Args:
         though_full: whether a server that is out of memory shall carry them out too, for they end things.
     """
     function = b"session_tokens_end_v1" if though_full else b"session_tokens_commit_v1"
     words = [b"FCALL", function, b"1", codec.last_stamp_key]
-    all_writes = []
+    taking_in: list[Callable[[bytes], None]] = []
     for commit in commits:
-        writes = Writes(codec, commit)
-        all_writes.append(writes)
-        checks, written = writes.checks, writes.words
-        words += (b"%d" % commit.now, b"%d" % commit.changes.not_after, b"%d" % len(checks))
-        words += chain.from_iterable(checks.items())
-        words.append(b"%d" % len(written))
-        words += written
-    return words, all_writes
+        changes, checks = commit.changes, commit.stamps
+        words += (b"%d" % commit.now, b"%d" % changes.not_after)
+        session = _changed_in_place(changes)
+        if session is None:
+            writes = Writes(codec, commit)
+            taking_in.append(writes.remember)
+            checks, written = writes.checks, writes.words
+            words.append(b"%d" % len(checks))
+            words += chain.from_iterable(checks.items())
+            words.append(b"%d" % len(written))
+            words += written
+        else:
+            name, body = b"s:" + part_of(session.id), codec.body(SESSION, session)
+            assert name in checks, "a rule replaces only what it has read"
+            taking_in.append(partial(codec.wrote, name, body, session))
+            words.append(b"%d" % len(checks))
+            words += chain.from_iterable(checks.items())
+            words += (b"3", b"k", name, body)
+    return words, taking_in
+
+
+def _changed_in_place(changes: Changes) -> Session | None:
+    """Return the session that a change set writes, if it does nothing else and only its own key is written for it.
+
+    So are most that are changed: their data or label. ``Writes`` would come to the same by way of their places.
+    """
+    if len(changes.sessions) != 1 or changes.tokens or changes.events or changes.rare is not None:
+        return None
+    old, new = changes.sessions[0]
+    if old is None or new is None or old.lookup != new.lookup or old.deadline != new.deadline:
+        return None
+    return new if stand_alike(old, new) else None
 
 
 class Writes:
@@ -87,11 +115,10 @@ class Writes:
 
     def remember(self, stamp: bytes) -> None:
         """Take in what was written under a stamp, once it is confirmed."""
-        saw, forget = self.codec.saw, self.codec.record_cache.forget
         for name, body, record in self.bodies:
-            saw(name, stamp + body, record)
+            self.codec.wrote(name, body, record, stamp)
         for name in self.gone:
-            forget(name)
+            self.codec.record_cache.forget(name)
 
     def _check(self, name: bytes, old: object) -> None:
         """What is created must not be there; what is replaced must be as it was read."""
@@ -109,7 +136,10 @@ class Writes:
         """Move a record in the indexes: of those that it leaves, enters or stands in elsewhere."""
         for index, former, present in moves(old, new):
             if index in _HELD:
-                self._hold(index, former, present, id)
+                place = present or former
+                assert place is not None
+                left, entered = None if former is None else former[1], None if present is None else present[1]
+                self._hold(left, entered, place[2], id, is_transferable=index == TRANSFERABLES_OF)
                 continue
             entry = None if present is None else entry_at(present, id)
             if former is not None:
@@ -124,13 +154,11 @@ class Writes:
                 if index == SESSIONS_OF:
                     self.gone.append(bucket)
 
-    def _hold(self, index: str, former: Place | None, present: Place | None, id: bytes) -> None:
-        """Move a token from where it was held to where it is now."""
-        place = present or former
-        assert place is not None
-        was_in = b"" if former is None else part_of(former[1])
-        is_in = b"" if present is None else part_of(present[1])
-        self.words += (b"h", id, b"%d" % place[2], was_in, is_in, b"x" if index == TRANSFERABLES_OF else b"")
+    def _hold(self, left: str | None, entered: str | None, at: int, id: bytes, *, is_transferable: bool) -> None:
+        """Move a token from the session that held it to that which holds it now."""
+        was_in = b"" if left is None else part_of(left)
+        is_in = b"" if entered is None else part_of(entered)
+        self.words += (b"h", id, b"%d" % at, was_in, is_in, b"x" if is_transferable else b"")
 
     def _lead(self, kind: bytes, was: str | None, lookup: str | None, until: bytes, target: bytes) -> None:
         """Let a look-up key lead to a record as long as that is kept, and its former one nowhere."""
@@ -182,7 +210,11 @@ class Writes:
             self.words += (b"p", name, until, body)
         if old is None or new is None or old.lookup != new.lookup or old.deadline != new.deadline:
             self._lead(b"T:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
-        self._move(token_places(old), token_places(new), id)
+        if old is None or new is None or not are_held_alike(old, new):
+            self._move(token_places(old), token_places(new), id)
+        elif old.session_id != new.session_id:
+            is_transferable = new.traits.kind is TRANSFERABLE
+            self._hold(old.session_id, new.session_id, new.created_at, id, is_transferable=is_transferable)
 
     def _rare(self, changes: Rare) -> None:
         for old_entry, entry in changes.entries:

@@ -179,7 +179,7 @@ class ValkeyCore:
         Raises:
             StoreUnavailable: some were, and too few replicas have them.
         """
-        words, all_writes = commit_words(self.codec, commits, though_full=though_full)
+        words, taking_in = commit_words(self.codec, commits, though_full=though_full)
         packed, replies = pack(words), 1
         if self.replicas:
             wait_ms = max(1, int(self.retrying.policy.timeout_s * 1000 * WAIT_PARTS))
@@ -190,9 +190,9 @@ class ValkeyCore:
             raise StoreUnavailable(
                 f"{confirmed[0]} of {self.replicas} replicas have confirmed in time; {UNKNOWN_OUTCOME}"
             )
-        for stamp, writes in zip(stamps, all_writes, strict=True):
+        for stamp, take_in in zip(stamps, taking_in, strict=True):
             if stamp:
-                writes.remember(b"%d" % stamp)
+                take_in(b"%d" % stamp)
         return [stamp != 0 for stamp in stamps]
 
     def due_words(self, now: int, limit: int) -> list[bytes]:

@@ -26,8 +26,8 @@ from ...crypto.minting import Keyring
 from ...errors import UNREADABLE, CorruptRecord, UnknownPepper
 from ...records import OwnerEntry, Session, Token
 from ..common.kinds import OWNER, RECORD_SETS, RECORDS, SERVICE_KEY, SESSION, TOKEN, Kind
-from ..common.record_codec import SET_ASIDE, not_written, padded, trimmed
-from ..common.sealed_rows import kept_row, record_in
+from ..common.record_codec import SET_ASIDE, not_written, padded
+from ..common.sealed_rows import record_in, trimmed_kept_row
 from .json_rows import as_json, from_json
 from .key_chains import CHAIN_KINDS, KeyChains
 from .keys import LINKS, NAMES, STAMP_LENGTH, owner_part, part_of
@@ -73,6 +73,13 @@ class ValkeyCodec:
         else:
             self.record_cache.forget(name)
 
+    def wrote(self, name: bytes, body: bytes, record: Any, stamp: bytes) -> None:
+        """As ``saw``, for what was written under a stamp."""
+        if len(body) <= VALUE_MAX - STAMP_LENGTH:
+            self.record_cache.keep(name, (stamp + body, stamp, record))
+        else:
+            self.record_cache.forget(name)
+
     # --- bodies ---
 
     def signed(self, table: str, row: Sequence[Any], link: bytes = b"") -> bytes:
@@ -103,10 +110,9 @@ class ValkeyCodec:
 
     def body(self, kind: Kind, record: Any) -> bytes:
         """Return a record as it is stored, without its stamp."""
-        link_of = LINKS.get(kind.name)
-        return self.signed(
-            kind.table, trimmed(kept_row(self.keyring, kind, record)), b"" if link_of is None else link_of(record)
-        )
+        link_of, keyring = LINKS.get(kind.name), self.keyring
+        row = kind.trimmed_row(record) if keyring.sealer is None else trimmed_kept_row(keyring, kind, record)
+        return self.signed(kind.table, row, b"" if link_of is None else link_of(record))
 
     def record(self, kind: Kind, value: bytes) -> Any:
         """Return the record of a stored value; raise as ``row``."""
