@@ -94,7 +94,7 @@ class Changes:
         self.events = events_of(self.notes, now)
 
     def __bool__(self) -> bool:
-        return bool(self.sessions or self.tokens) or self.rare is not None
+        return len(self.sessions) > 0 or len(self.tokens) > 0 or self.rare is not None
 
 
 def owner_of_living(session: Session | None) -> str | None:

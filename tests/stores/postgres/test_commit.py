@@ -83,7 +83,8 @@ class Scene:
 
     def other(self, list_name: str, *pairs: Any) -> None:
         changes = Changes()
-        getattr(changes.others(), list_name).extend(pairs)
+        of = changes if list_name in ("sessions", "tokens") else changes.others()
+        getattr(of, list_name).extend(pairs)
         put(self.store, changes)
 
 

@@ -26,7 +26,7 @@ from ...errors import InvalidInput
 from ...records import TRANSFERABLE, OwnerEntry, ServiceKey, Session, Token
 from ..common.kinds import IDEMPOTENCY, OWNER, SERVICE_KEY, SESSION, SETTING, TOKEN
 from .event_log import event_body
-from .keys import entry_at, expires_at, lookup_part, owner_part, part_of
+from .keys import WHOLE, entry_at, expires_at, lookup_part, owner_part, part_of, set_in
 from .rows import ValkeyCodec
 
 _HELD = frozenset({BOUND_OF, TRANSFERABLES_OF})
@@ -47,23 +47,20 @@ def commit_words(
     taking_in: list[Callable[[bytes], None]] = []
     for commit in commits:
         changes, checks = commit.changes, commit.stamps
-        words += (b"%d" % commit.now, b"%d" % changes.not_after)
         session = _changed_in_place(changes)
         if session is None:
             writes = Writes(codec, commit)
             taking_in.append(writes.remember)
             checks, written = writes.checks, writes.words
-            words.append(b"%d" % len(checks))
-            words += chain.from_iterable(checks.items())
-            words.append(b"%d" % len(written))
-            words += written
         else:
             name, body = b"s:" + part_of(session.id), codec.body(SESSION, session)
             assert name in checks, "a rule replaces only what it has read"
             taking_in.append(partial(codec.wrote, name, body, session))
-            words.append(b"%d" % len(checks))
-            words += chain.from_iterable(checks.items())
-            words += (b"3", b"k", name, body)
+            written = [b"k", name, body]
+        words += (b"%d" % commit.now, b"%d" % changes.not_after, b"%d" % len(checks))
+        words += chain.from_iterable(checks.items())
+        words.append(b"%d" % len(written))
+        words += written
     return words, taking_in
 
 
@@ -102,10 +99,11 @@ class Writes:
         self.kept: list[bytes] = []
         self._put: set[bytes] = set()
         changes = commit.changes
-        for old_session, new_session in changes.sessions:
-            self._session(old_session, new_session)
-        for name in self.kept:
-            self.words += (b"y", name)
+        if changes.sessions:
+            for old_session, new_session in changes.sessions:
+                self._session(old_session, new_session)
+            for name in self.kept:
+                self.words += (b"y", name)
         for old_token, new_token in changes.tokens:
             self._token(old_token, new_token)
         if changes.rare is not None:
@@ -134,6 +132,9 @@ class Writes:
 
     def _move(self, old: Sequence[Place], new: Sequence[Place], id: bytes) -> None:
         """Move a record in the indexes: of those that it leaves, enters or stands in elsewhere."""
+        if not old:
+            self._enter(new, id)
+            return
         for index, former, present in moves(old, new):
             if index in _HELD:
                 place = present or former
@@ -153,6 +154,18 @@ class Writes:
                 self.words += (b"a", bucket, b"%d" % at, member)
                 if index == SESSIONS_OF:
                     self.gone.append(bucket)
+
+    def _enter(self, places: Sequence[Place], id: bytes) -> None:
+        """Put a new record into the indexes."""
+        words = self.words
+        for index, whose, at in places:
+            if index in _HELD:
+                words += (b"h", id, b"%d" % at, b"", part_of(whose), b"x" if index == TRANSFERABLES_OF else b"")
+                continue
+            bucket = WHOLE.get(index) or set_in(index, whose)
+            words += (b"a", bucket, b"%d" % at, id)
+            if index == SESSIONS_OF:
+                self.gone.append(bucket)
 
     def _hold(self, left: str | None, entered: str | None, at: int, id: bytes, *, is_transferable: bool) -> None:
         """Move a token from the session that held it to that which holds it now."""
@@ -195,22 +208,27 @@ class Writes:
             self.kept.append(b"s:" + part_of(successor))
 
     def _token(self, old: Token | None, new: Token | None) -> None:
-        record = old or new
+        record = new or old
         assert record is not None
         id = part_of(record.id)
         name = b"t:" + id
         self._check(name, old)
-        until = b"0" if new is None else expires_at(new.deadline)
         if new is None:
             self.words += (b"d", name)
             self.gone.append(name)
-        else:
-            body = self.codec.body(TOKEN, new)
-            self.bodies.append((name, body, new))
-            self.words += (b"p", name, until, body)
-        if old is None or new is None or old.lookup != new.lookup or old.deadline != new.deadline:
-            self._lead(b"T:", None if old is None else old.lookup, None if new is None else new.lookup, until, name)
-        if old is None or new is None or not are_held_alike(old, new):
+            self._lead(b"T:", record.lookup, None, b"0", name)
+            self._move(token_places(old), (), id)
+            return
+        until, body = expires_at(new.deadline), self.codec.body(TOKEN, new)
+        self.bodies.append((name, body, new))
+        self.words += (b"p", name, until, body)
+        if old is None:
+            self._lead(b"T:", None, new.lookup, until, name)
+            self._enter(token_places(new), id)
+            return
+        if old.lookup != new.lookup or old.deadline != new.deadline:
+            self._lead(b"T:", old.lookup, new.lookup, until, name)
+        if not are_held_alike(old, new):
             self._move(token_places(old), token_places(new), id)
         elif old.session_id != new.session_id:
             is_transferable = new.traits.kind is TRANSFERABLE

@@ -138,18 +138,21 @@ _PARTS: dict[str, tuple[bytes, Callable[[str], bytes]]] = {
     BOUND_OF: (b"bh:", part_of), TRANSFERABLES_OF: (b"bh:", part_of), TAGGED: (b"lg:", owner_part),
     WAITING_TAGGED: (b"lw:", owner_part),
 }  # fmt: skip
-_WHOLE = {SESSIONS: b"ls", DETACHED: b"ld", TOKENS: b"lt", LISTED: b"lv", UNASSIGNED: b"lu", WAITING: b"lw",
-          OWNERS: b"le", SERVICE_KEYS: b"lk", SESSION_DUE: b"dus", TOKEN_DUE: b"dut", OUTCOME_DUE: b"dui"}  # fmt: skip
+WHOLE = {SESSIONS: b"ls", DETACHED: b"ld", TOKENS: b"lt", LISTED: b"lv", UNASSIGNED: b"lu", WAITING: b"lw",
+         OWNERS: b"le", SERVICE_KEYS: b"lk", SESSION_DUE: b"dus", TOKEN_DUE: b"dut", OUTCOME_DUE: b"dui"}  # fmt: skip
+"""Index that has no parts → its sorted set."""
 
 
 def entry_at(place: Place, id: bytes) -> tuple[bytes, bytes, int]:
     """Return the sorted set of a place, and the member and score there of a record whose id has this part of a key."""
     index, whose, at = place
-    whole = _WHOLE.get(index)
-    if whole is None:
-        beginning, part = _PARTS[index]
-        whole = beginning + part(whose)
-    return whole, id, at
+    return WHOLE.get(index) or set_in(index, whose), id, at
+
+
+def set_in(index: str, whose: str) -> bytes:
+    """Return the sorted set of somebody's part of an index."""
+    beginning, part = _PARTS[index]
+    return beginning + part(whose)
 
 
 def record_at(bucket: bytes, member: bytes) -> bytes:

@@ -56,12 +56,12 @@ def words_of(query: Query) -> Sequence[bytes]:
         return b"c", beginning + part(query.key), hops
     if isinstance(query, Scan):
         return _scan_words(query)
-    _, holds, part, kind = BUCKETS[query.what]
-    buckets = (bucket_of(query), holds + part(query.whose))
+    stamped, holds, part, kind = BUCKETS[query.what]
+    whose = part(query.whose)
     if isinstance(query, Count):
-        return b"n", *buckets
+        return b"n", stamped + whose, holds + whose
     limit = query.limit or 0
-    return b"b", *buckets, kind, b"%d" % (-limit if query.newest else limit)
+    return b"b", stamped + whose, holds + whose, kind, b"%d" % (-limit if query.newest else limit)
 
 
 def _scan_words(query: Scan) -> Sequence[bytes]:

@@ -286,12 +286,17 @@ class ValkeyCodec:
 
     def _members(self, query: Members, reply: Reply) -> Result:
         """Return the records of a bucket; a bucket may hold more than belongs there, never less."""
-        of, bucket, ids = RECORD_SETS[query.what], bucket_of(query), reply[1::2]
+        bucket, stamp = bucket_of(query), reply[0] or b""
+        if len(reply) == 1:
+            if query.what == "sessions_of":
+                self.record_cache.saw_set(bucket, stamp, ())
+            return Result([], ((bucket, stamp),))
+        of, ids = RECORD_SETS[query.what], reply[1::2]
         record_at: Callable[[bytes, bytes], Any] = self._session_at
         beginning = b"s:"
         if of.kind is TOKEN:
             record_at, beginning = self._token_at, b"t:"
-        records, stamps, left_out = list[Any](), [(bucket, reply[0] or b"")], list[Unreadable]()
+        records, stamps, left_out = list[Any](), [(bucket, stamp)], list[Unreadable]()
         for id, value in zip(ids, reply[2::2], strict=True):
             name = beginning + id
             stamps.append((name, _stamp(value)))
@@ -306,10 +311,10 @@ class ValkeyCodec:
             records.reverse()
             ids = ids[::-1]
         if query.what == "sessions_of" and (query.limit is None or len(ids) < query.limit):
-            self.record_cache.saw_set(bucket, reply[0] or b"", [beginning + id for id in ids])
+            self.record_cache.saw_set(bucket, stamp, [beginning + id for id in ids])
         elif query.what == "sessions_of":
             kept = self.record_cache.get(bucket)
-            if kept is not None and kept[1] != (reply[0] or b""):
+            if kept is not None and kept[1] != stamp:
                 self.record_cache.forget(bucket)
         return Result(records, stamps, left_out)
 
