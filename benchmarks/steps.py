@@ -30,6 +30,8 @@ AT_ONCE = 50
 """Tasks that call at once, each for a session of its own."""
 WARM = 4
 """Turns before the one that is counted: all is loaded, and every way to a record was made."""
+TURNS = 3
+"""Turns that are counted, of which the least is told: in another a busy machine may have been late."""
 PEPPER = bytes(range(32))
 Call = Callable[[int], Awaitable[object]]
 
@@ -75,13 +77,16 @@ async def _tasks(url: str, operation: str, counted: Counter[str]) -> None:
                 for _ in range(WARM):
                     await asyncio.gather(*map(call, range(AT_ONCE)))
             gc.disable()
-            trace = _tracer(counted)
-            in_threads.append(trace)
-            sys.settrace(trace)
-            answers = await asyncio.gather(*map(call, range(AT_ONCE)))
-            sys.settrace(None)
-            in_threads.clear()
-            assert None not in answers
+            turns: list[Counter[str]] = []
+            for _ in range(1 if operation.endswith("_unseen") else TURNS):
+                turns.append(Counter())
+                in_threads[:] = [_tracer(turns[-1])]
+                sys.settrace(in_threads[0])
+                answers = await asyncio.gather(*map(call, range(AT_ONCE)))
+                sys.settrace(None)
+                in_threads.clear()
+                assert None not in answers
+            counted.update(min(turns, key=lambda turn: sum(turn.values())))
 
 
 async def _blocking(url: str, counted: Counter[str]) -> None:
@@ -148,7 +153,7 @@ def new_stores(name: str) -> Iterator[Callable[[], str]]:
         server = ValkeyServer()
         stack.callback(server.remove)
         server.start()
-        return server.url
+        return f"{server.url}?timeout=30"
 
     with ExitStack() as stack:
         yield on_another
