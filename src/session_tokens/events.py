@@ -136,12 +136,8 @@ def owners_replaced(event: Event, replaced: Callable[[str | None], str | None]) 
         subject_id = replaced(subject_id) or subject_id
     if terms is not None and isinstance(borrower := terms.get("borrower"), str):
         terms = {**terms, "borrower": replaced(borrower)}
-    return event._replace(
-        subject_id=subject_id,
-        owner=replaced(event.owner),
-        previous_owner=replaced(event.previous_owner),
-        terms=terms,
-    )
+    owner, previous_owner = replaced(event.owner), replaced(event.previous_owner)
+    return Event(event.kind, event.at, subject_id, owner, event.reason, previous_owner, event.id, terms)
 
 
 def events_of(notes: Iterable[Note], now: int) -> list[Event]:

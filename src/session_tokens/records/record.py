@@ -31,7 +31,10 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
-        values, places = list(self._values(self)), self._places
+        places = self._places
+        if changes.keys() <= places.keys():  # as mostly: all in one step, however many they are
+            return self._made(*map(changes.get, places, self._values(self)))
+        values = list(self._values(self))
         traits: dict[str, Any] = {}
         for name, value in changes.items():
             place = places.get(name)

@@ -38,6 +38,10 @@ CHAINS = 512
 """Chains of one log: so many commands may go on side by side, in all processes together, before one has to wait."""
 
 
+PSEUDONYMS_MAX = 4_096
+"""Owners of whom the pseudonym is remembered: each command of one of them names them."""
+
+
 class AuditKey(NamedTuple):
     """The key of the chains, and its id, which every entry names.
 
@@ -134,6 +138,7 @@ def heads_in(answer: Snapshot) -> dict[int, Head]:
     return {chain: head_of(found.value, chain) for chain, found in enumerate(answer.found) if found.value is not None}
 
 
+@lru_cache(PSEUDONYMS_MAX)
 def pseudonym_of(key: AuditKey, owner: str) -> str:
     """Return what stands in an owner's place where they are not to be named; a pseudonym stands for itself."""
     if owner.startswith(FORGOTTEN_OWNERS):

@@ -29,7 +29,7 @@ from ..events import (
 from ..records import JSON, NO_DETAILS, Session, SessionDetails
 from ..records.compact import compact, read_compact
 from ..records.session import Session as NewSession
-from ..records.traits import SessionTraits
+from ..records.traits import SessionTraits, session_traits
 from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, Policy, Unset
 from .caps import at_the_cap, refuse_too_many
 from .expiry import (
@@ -324,6 +324,10 @@ class SessionChange(NamedTuple):
     from_now: bool = False
 
 
+_SAME_TRAITS = (UNSET,) * 4
+"""How a change begins that leaves clocks and detachability alone."""
+
+
 @reads(lambda key, change: session_queries(key))
 def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     """Change clocks, detachability or label of a living session.
@@ -337,25 +341,18 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     """
     session = living_session(tx, key)
     _check_version(session.version, change.version)
-    max_age_ms = session.max_age_ms if change.max_age_ms is UNSET else change.max_age_ms
-    if change.from_now and isinstance(change.max_age_ms, int):
-        max_age_ms = tx.now - session.opened_at + change.max_age_ms
-    idle_timeout_ms = session.idle_timeout_ms if change.idle_timeout_ms is UNSET else change.idle_timeout_ms
-    detached_timeout_ms = session.detached_timeout_ms
-    if change.detached_timeout_ms is not UNSET:
-        detached_timeout_ms = change.detached_timeout_ms
+    traits = session.traits if change[:4] == _SAME_TRAITS else _changed_traits(tx, session, change)
     seen_at = session.last_seen_at if change.idle_timeout_ms is UNSET else tx.now
     if session.detached_at is None:
-        deadline = attached_deadline(session.opened_at, max_age_ms, seen_at, idle_timeout_ms)
+        deadline = attached_deadline(session.opened_at, traits.max_age_ms, seen_at, traits.idle_timeout_ms)
     else:
-        deadline = detached_deadline(session.opened_at, max_age_ms, session.detached_at, detached_timeout_ms)
+        deadline = detached_deadline(
+            session.opened_at, traits.max_age_ms, session.detached_at, traits.detached_timeout_ms
+        )
     deadline = max(deadline, tx.now)  # what would have ended in the past ends now: it lived until now
     changed = session.replace(
         last_seen_at=seen_at,
-        idle_timeout_ms=idle_timeout_ms,
-        max_age_ms=max_age_ms,
-        detached_timeout_ms=detached_timeout_ms,
-        detachable=session.detachable if change.detachable is UNSET else change.detachable,
+        traits=traits,
         details=session.details if change.label is UNSET else session.details._replace(label=change.label),
         version=session.version + 1,
         deadline=deadline,
@@ -364,6 +361,21 @@ def change_session(tx: Transaction, key: Key, change: SessionChange) -> Session:
     tx.put_session(session, changed)
     tx.note((SESSION_CHANGED, changed, None))
     return changed
+
+
+def _changed_traits(tx: Transaction, session: Session, change: SessionChange) -> SessionTraits:
+    """Return the traits that a session has after a change of its clocks or detachability."""
+    traits = session.traits
+    max_age_ms = traits.max_age_ms if change.max_age_ms is UNSET else change.max_age_ms
+    if change.from_now and isinstance(change.max_age_ms, int):
+        max_age_ms = tx.now - session.opened_at + change.max_age_ms
+    return session_traits(
+        traits.idle_timeout_ms if change.idle_timeout_ms is UNSET else change.idle_timeout_ms,
+        max_age_ms,
+        traits.detached_timeout_ms if change.detached_timeout_ms is UNSET else change.detached_timeout_ms,
+        traits.detachable if change.detachable is UNSET else change.detachable,
+        traits.client_id,
+    )
 
 
 @reads(lambda key, changes, version, bytes_max: session_queries(key))

@@ -47,7 +47,7 @@ def commit_words(
     taking_in: list[Callable[[bytes], None]] = []
     for commit in commits:
         changes, checks = commit.changes, commit.stamps
-        session = _changed_in_place(changes)
+        session = _changed_alone(changes)
         if session is None:
             writes = Writes(codec, commit)
             taking_in.append(writes.remember)
@@ -64,17 +64,20 @@ def commit_words(
     return words, taking_in
 
 
-def _changed_in_place(changes: Changes) -> Session | None:
-    """Return the session that a change set writes, if it does nothing else and only its own key is written for it.
+def _changed_alone(changes: Changes) -> Session | None:
+    """Return the session that a change set writes where it stands, if it writes nothing else.
 
-    So are most that are changed: their data or label. ``Writes`` would come to the same by way of their places.
+    So do most that change one: its data or label. ``Writes`` would come to the same with more steps.
     """
     if len(changes.sessions) != 1 or changes.tokens or changes.events or changes.rare is not None:
         return None
     old, new = changes.sessions[0]
-    if old is None or new is None or old.lookup != new.lookup or old.deadline != new.deadline:
-        return None
-    return new if stand_alike(old, new) else None
+    return new if old is not None and new is not None and _is_changed_in_place(old, new) else None
+
+
+def _is_changed_in_place(old: Session, new: Session) -> bool:
+    """Whether nothing is written for a change of a session but its own key, which is kept as long as before."""
+    return old.lookup == new.lookup and old.deadline == new.deadline and stand_alike(old, new)
 
 
 class Writes:
@@ -186,6 +189,11 @@ class Writes:
         id = part_of(record.id)
         name = b"s:" + id
         self._check(name, old)
+        if old is not None and new is not None and _is_changed_in_place(old, new):
+            body = self.codec.body(SESSION, new)
+            self.bodies.append((name, body, new))
+            self.words += (b"k", name, body)
+            return
         was_needed, needed = _needed_until(old), _needed_until(new)
         until = expires_at(needed)
         if new is None:
@@ -235,6 +243,8 @@ class Writes:
             self._hold(old.session_id, new.session_id, new.created_at, id, is_transferable=is_transferable)
 
     def _rare(self, changes: Rare) -> None:
+        for setting, text in changes.settings:
+            self._setting(setting, text)
         for old_entry, entry in changes.entries:
             self._entry(old_entry, entry)
         for record in changes.idempotency:
@@ -246,18 +256,19 @@ class Writes:
             key = part_of(forgotten)
             self.words += (b"d", b"i:" + key)
             self.words += (b"r", b"dui", key)
-        for setting, text in changes.settings:
-            name = b"c:" + lookup_part(setting)  # most are written once and never again
-            if text is None:
-                self.gone.append(name)
-                self.words += (b"d", name)
-            else:
-                body = self.codec.body(SETTING, (setting, text))
-                self.words += (b"p", name, b"0", body)
-                if name in self.checks:  # what was read before it is written will be read again
-                    self.bodies.append((name, body, text))
         for old_key, key_record in changes.keys:
             self._service_key(old_key, key_record)
+
+    def _setting(self, setting: str, text: str | None) -> None:
+        name = b"c:" + lookup_part(setting)  # most are written once and never again
+        if text is None:
+            self.gone.append(name)
+            self.words += (b"d", name)
+            return
+        body = self.codec.signed(SETTING.table, (setting, text))
+        self.words += (b"p", name, b"0", body)
+        if name in self.checks:  # what was read before it is written will be read again
+            self.bodies.append((name, body, text))
 
     def _entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
         record = old or new
