@@ -154,6 +154,23 @@ def test_moves_are_the_difference_of_old_and_new() -> None:
     assert standing(chance.records) == held
 
 
+def test_what_is_said_to_stand_where_it_stood_moves_nowhere() -> None:
+    """A token that sessions hold alike moves from one to the other at the most."""
+    met = {True: 0, False: 0}
+    for old, new in Chance(45).changes(CHANGES):
+        if isinstance(old, Session) and isinstance(new, Session) and places.stand_alike(old, new):
+            assert not moves(places_of(old), places_of(new))
+        if isinstance(old, Token) and isinstance(new, Token):
+            moved = moves(places_of(old), places_of(new))
+            is_alike = places.are_held_alike(old, new)
+            met[is_alike] += 1
+            if is_alike:
+                assert {index for index, _, _ in moved} <= {places.BOUND_OF, places.TRANSFERABLES_OF}
+                assert len(moved) == (old.session_id != new.session_id)
+
+    assert min(met.values()) > 10
+
+
 def test_memory_holds_by_hand_what_places_say() -> None:
     chance, store = Chance(47), MemoryStore()
     for number, (old, new) in enumerate(chance.changes(CHANGES)):

@@ -11,6 +11,7 @@
 
 local STAMP_LENGTH = 16
 local MARK = '#'
+local BUCKET = 98 -- the letter b, with which the names of buckets begin
 local KEYS_MAX = 1000
 local LEAP = 3600000000 -- microseconds
 
@@ -228,6 +229,16 @@ end
 -- puts holds the values of records without an expiry, gone the names of records to delete.
 local prefix, stamp, stamps, puts, gone
 
+-- What texts say as numbers: to read one takes far longer than to find it, and most stand in one call many times.
+local numbers
+local function number_in(text)
+  numbers[text] = numbers[text] or tonumber(text)
+  return numbers[text]
+end
+
+-- A stamp as text; all its digits at once, beyond 32 bits, take several times as long.
+local function text_of(number) return string.format('%d%08d', math.floor(number / 1e8), number % 1e8) end
+
 -- Read the stamps of all records that commits check, as they are before the first of them; answer how many commits.
 local function read_stamps(args, first)
   local names, keys = {}, {}
@@ -235,15 +246,15 @@ local function read_stamps(args, first)
   local at, count = first + 2, 0
   while args[at] do
     count = count + 1
-    local checks_end = at + 2 * tonumber(args[at])
+    local checks_end = at + 2 * number_in(args[at])
     for place = at + 1, checks_end, 2 do
       local name = args[place]
-      if not stamps[name] and string.sub(name, 1, 1) ~= 'b' then
+      if not stamps[name] and string.byte(name) ~= BUCKET then
         stamps[name] = ''
         names[#names + 1], keys[#keys + 1] = name, prefix .. name
       end
     end
-    at = checks_end + 4 + tonumber(args[checks_end + 1])
+    at = checks_end + 4 + number_in(args[checks_end + 1])
   end
   for first = 1, #keys, KEYS_MAX do
     local values = redis.call('MGET', unpack(keys, first, math.min(#keys, first + KEYS_MAX - 1)))
@@ -419,25 +430,25 @@ local function commit(keys, args, first)
   local now, at = milliseconds(time), first or 1
   local stored = redis.call('GET', keys[1])
   local number = first_stamp(keys[1], stored, time)
-  prefix, puts, gone = prefix_of(keys), {}, {}
+  prefix, puts, gone, numbers = prefix_of(keys), {}, {}, {}
   local are_held = redis.call('EXISTS', prefix .. '0', prefix .. 'hq') == 1 -- as prefix_to_write
   local answers, last, has_written = {now}, number + read_stamps(args, at), false
   while args[at] do
-    local holds = tonumber(args[at]) <= now and now < tonumber(args[at + 1])
-    local checks_end = at + 2 + 2 * tonumber(args[at + 2])
+    local holds = number_in(args[at]) <= now and now < number_in(args[at + 1])
+    local checks_end = at + 2 + 2 * number_in(args[at + 2])
     for place = at + 3, checks_end, 2 do
       holds = holds and is_unchanged(args[place], args[place + 1])
     end
     local checks_from = at + 3
     at = checks_end + 2
-    local words_end = at + tonumber(args[checks_end + 1])
+    local words_end = at + number_in(args[checks_end + 1])
     local holder = are_held and holder_of(now, args, checks_from, at, words_end)
     if holds and not holder then
       if not has_written then
         has_written = true
         write_stamp(keys[1], stored, last)
       end
-      stamp = string.format('%.0f', number)
+      stamp = text_of(number)
       while at < words_end do
         at = writes[args[at]](args, at + 1)
       end
