@@ -19,6 +19,36 @@ MISSING_SESSION = "ses_00" + "0" * 22
 MISSING_TOKEN = "tok_00" + "0" * 22
 
 
+@pytest.mark.parametrize(
+    ("bound", "seen"),
+    [
+        ({"audience": "https://a"}, [True, True]),
+        ({"owner_prefix": "a:"}, [True, False]),
+        ({"namespace": "a"}, [False] * 2),
+    ],
+)
+async def test_a_key_sees_a_loan_as_it_sees_the_token_and_not_by_who_borrowed(
+    world: World, bound: dict[str, Any], seen: list[bool]
+) -> None:
+    made = await world.ask("POST", "/v1/keys", json={"role": "verify", **bound})
+    headers = {"Authorization": f"Bearer {made.json()['secret']}"}
+    for owner in ("a:ann", "b:bob"):
+        await world.open_session(owner)
+
+    async def is_active(lender: str, borrower: str) -> bool:
+        session = await world.open_session(lender)
+        token = await world.issue_token(session["session"]["id"], audience="https://a")
+        lent = await world.ask("POST", f"/v1/tokens/{token['token']['id']}/lend", json={"borrower": borrower})
+        secret = lent.json()["secret"]
+        said = await world.http.post("/introspect", data={"token": secret}, headers=headers)
+        whole = await world.http.post("/v1/verify", json={"secret": secret}, headers=headers)
+        assert (whole.status_code == 200) is said.json()["active"]
+        active: bool = said.json()["active"]
+        return active
+
+    assert seen == [await is_active("a:ann", "b:bob"), await is_active("b:bob", "a:ann")]
+
+
 class Applications:
     """Two applications on one service, each with a key of every role that can be bound."""
 

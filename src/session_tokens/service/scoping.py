@@ -126,7 +126,7 @@ class Scopes:
         return "" if record is None else record.owner or ""
 
     async def _record(self, name: str) -> Session | Token | None:
-        """Return the session or token of an id or secret as the store has it, ended ones too."""
+        """Return the session or token of an id or secret as the store has it, ended ones too; of a loan, the token."""
         lookups = self._tokens.store.keyring.lookups
         queries: list[Query]
         if is_id(SESSION_ID, name):
@@ -143,6 +143,8 @@ class Scopes:
         record: Session | Token | None = next((one.value[0] for one in found if one.value[0] is not None), None)
         if isinstance(record, Session) and record.former_of is not None:
             return await self._record(record.former_of)
+        if isinstance(record, Token) and record.details.lent is not None:
+            return await self._record(record.details.lent)
         return record
 
     async def _maker_of(self, client_id: str | None) -> Scope:
