@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import ssl
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,7 @@ def test_errors_are_the_librarys_own(st: Any) -> None:
     with pytest.raises(UnknownSession):
         st.rotate_session("nonsense")
     with pytest.raises(UnknownToken):
-        st.destroy_token("nonsense")
+        st.reissue_token("nonsense", owner="eve")
     with pytest.raises(InvalidInput):
         st.open_session("ann", max_age=-1)
     with pytest.raises(InvalidInput, match="client_id"):
@@ -291,6 +293,41 @@ async def test_it_speaks_tls_and_trusts_whom_it_is_told_to(tmp_path: Path) -> No
                 await st.open_session("ann")
     finally:
         running.stop()
+
+
+NOT_SENT: list[tuple[str, dict[str, Any], type[Exception]]] = [
+    ("open_session", {"owner": "\ud800"}, InvalidInput),
+    ("open_session", {"owner": "ann", "max_age": math.nan}, InvalidInput),
+    ("open_session", {"owner": "ann", "label": Decimal(1)}, TypeError),
+    ("open_session", {"owner": "ann", "data": {"a": math.inf}}, InvalidInput),
+    ("open_session", {"owner": "ann", "data": {"a": {1: 2}}}, TypeError),
+    ("open_session", {"owner": "ann", "idempotency_key": 5}, TypeError),
+    ("open_session", {"owner": "ann", "idempotency_key": b"once"}, TypeError),
+    ("open_session", {"owner": "ann", "idempotency_key": "\u00e9"}, InvalidInput),
+    ("issue_token", {"session_key": None, "value": Decimal(1)}, TypeError),
+    ("issue_token", {"session_key": None, "value": timedelta(1)}, TypeError),
+    ("issue_token", {"session_key": None, "value": {1: 2}}, TypeError),
+    ("issue_token", {"session_key": None, "value": "\ud800"}, InvalidInput),
+    ("list_sessions", {"owner": "\ud800"}, InvalidInput),
+    ("destroy_sessions", {"owner": True}, TypeError),
+    ("disable_owner", {"owner": 5}, TypeError),
+    ("list_tokens", {"tag": 5}, TypeError),
+]
+
+
+@pytest.mark.parametrize(("command", "given", "error"), NOT_SENT)
+def test_what_the_library_refuses_is_refused_alike_before_it_is_sent(
+    st: Any, command: str, given: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        getattr(st, command)(**given)
+
+
+def test_ending_what_can_be_nothing_changes_nothing(st: Any) -> None:
+    assert st.destroy_session("nonsense") is False
+    assert st.destroy_token("nonsense") is False
+    with pytest.raises(UnknownSession):
+        st.rotate_session("nonsense")
 
 
 def test_a_name_that_is_not_offered_says_so(st: Any) -> None:

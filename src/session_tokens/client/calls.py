@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from .. import validation as inputs
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, holds_secret, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput, UnknownSession, UnknownToken
 from ..records import Forgotten, Issued, OwnerSummary, Page
 from ..records.explanation import Explanation
-from ..settings import UNSET
+from ..settings import DATA_BYTES_MAX, UNSET
 from ..stored_settings import GeneralSetting, stored_name_of
 from .records import ServiceClock, event_of, session_of, token_of
 
@@ -226,16 +227,18 @@ def request_of(call: Call, arguments: Mapping[str, Any], idempotency_key: str | 
     given = {name: value for name, value in arguments.items() if value is not UNSET}
     headers: dict[str, str] = {}
     own = given.pop("idempotency_key", None)
-    if call.method != "GET" and (own is not None or idempotency_key is not None):
-        headers["Idempotency-Key"] = str(idempotency_key if own is None else own)
+    if own is not None:
+        idempotency_key = _key_in_header(own)
+    if call.method != "GET" and idempotency_key is not None:
+        headers["Idempotency-Key"] = idempotency_key
     if given.pop("client_id", None) is not None:
         raise InvalidInput("client_id is the service key that asks, here; leave it out")
     body: dict[str, Any] = {}
     path = _path_of(call, given, body)
     if call.method == "DELETE" and (version := given.pop("version", None)) is not None:
-        headers["If-Match"] = f'"{version}"'
+        headers["If-Match"] = f'"{inputs.version_of("version", version)}"'
     in_query = given if call.method in ("GET", "DELETE") else {name: given.pop(name) for name in call.query}
-    query = {NAMES.get(name, name): _in_query(value) for name, value in in_query.items() if value is not None}
+    query = {NAMES.get(name, name): _in_query(name, value) for name, value in in_query.items() if value is not None}
     for name, value in query.items():
         if holds_secret(value):  # the service would refuse it, but it would have been sent, and written down, by then
             raise InvalidInput(f"{name} looks like a secret, and goes into an address, which others log; give an id")
@@ -244,10 +247,38 @@ def request_of(call: Call, arguments: Mapping[str, Any], idempotency_key: str | 
     has_body = bool(body) or call.method in ("POST", "PATCH")
     if has_body:
         headers["Content-Type"] = "application/json"
-    content = json.dumps(body, ensure_ascii=False, allow_nan=False, default=_plain).encode() if has_body else None
-    if query:
-        path += f"{'&' if '?' in path else '?'}{urlencode(query)}"
+    try:
+        content = _content_of(body, () if call.path.startswith(T) else ("value",)) if has_body else None
+        if query:
+            path += f"{'&' if '?' in path else '?'}{urlencode(query)}"
+    except ValueError:  # encodings that fail are such errors
+        raise InvalidInput("what is given holds NaN, infinity or lone surrogates, which cannot be sent") from None
     return Request(call.method, path, headers, content)
+
+
+def _key_in_header(given: object) -> str:
+    key = inputs.idempotency_key_of(given)
+    if not key.isascii():
+        raise InvalidInput("over HTTP an idempotency key stands in a header, and is ASCII; give a fresh random string")
+    return key
+
+
+def _content_of(body: dict[str, Any], as_they_are: Collection[str]) -> bytes:
+    """Return a body as JSON; values and data are checked as the library does, a price is sent in its digits.
+
+    Raises:
+        TypeError, InvalidInput: as the library; or ``ValueError``, for a number or text that cannot be sent.
+    """
+    for name in ("value", "data"):
+        if name in body and name not in as_they_are:
+            inputs.json_text(name, _at_top(body[name]), DATA_BYTES_MAX)
+    if isinstance(body.get("price"), Decimal):
+        body["price"] = format(body["price"], "f")
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, default=_plain).encode()
+
+
+def _at_top(given: Any) -> Any:
+    return dict(given) if isinstance(given, Mapping) else given
 
 
 def _path_of(call: Call, given: dict[str, Any], body: dict[str, Any]) -> str:
@@ -286,7 +317,13 @@ _KEYS = (
 )  # fmt: skip
 
 
-def _in_query(value: Any) -> str:
+_TEXTS = frozenset({"owner", "session", "except_session", "tag", "after", "reason", "kind", "subject", "actor"})
+"""Arguments in a query that are no number and no flag, though both could be written as one."""
+
+
+def _in_query(name: str, value: Any) -> str:
+    if name in _TEXTS and not isinstance(value, str):
+        raise TypeError(f"{name} is a str, not {type(value).__name__}")
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int):
@@ -298,8 +335,6 @@ def _plain(value: Any) -> Any:
     """Return what JSON does not know as the service takes it."""
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, Decimal):
-        return format(value, "f")
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, set | frozenset | tuple):

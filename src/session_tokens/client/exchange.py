@@ -22,8 +22,10 @@ from ..errors import (
     StoreError,
     StoreUnavailable,
     UnknownKey,
+    UnknownSession,
+    UnknownToken,
 )
-from .calls import Call, Reply, Request, request_of
+from .calls import Call, Reply, Request, has_changed, request_of
 from .records import ServiceClock
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
@@ -100,7 +102,12 @@ def exchange(
         StoreUnavailable: the service did not answer for so long; what was asked for may have been done.
     """
     changes = call.method != "GET" and call.path != "/v1/verify"
-    request = request_of(call, arguments, uuid.uuid4().hex if changes else None)
+    try:
+        request = request_of(call, arguments, uuid.uuid4().hex if changes else None)
+    except (UnknownSession, UnknownToken):
+        if call.answer is has_changed:
+            return False  # what can be nothing needs no end
+        raise
     ends_s, pause_s = now_s() + retry_for_s, FIRST_PAUSE_S
     while True:
         sent = yield request
