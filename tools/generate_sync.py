@@ -66,11 +66,14 @@ STORES = {
 SHELL_REPLACEMENTS = (
     # Methods of a store that a ``BlockingStore`` has under a name of its own.
     (
-        r"\basync def (read|look|run|due|close|check|dump|count|clear|find_\w+|\w+_events)\(self",
+        r"\basync def (_attempted|read|look|run|due|close|check|dump|count|clear|find_\w+|\w+_events)\(self",
         r"def \1_now(self",
     ),
     (r"\b(async )?def commit\(self, commit:", "def commit_now(self, commit:"),
-    (r"await (self|super\(\))\.(_take|_written|read|look|run|close|insist_on_peppers|find_\w+)\(", r"\1.\2_now("),
+    (
+        r"await (self|super\(\))\.(_attempted|_take|_written|read|look|run|close|insist_on_peppers|find_\w+)\(",
+        r"\1.\2_now(",
+    ),
     # What travels together there goes alone here.
     (r"from (\.+)(contract\.)?coalesce import .*", r"from \1\2batch import Direct"),
     (r"\bCoalescer\b", "Direct"),

@@ -146,14 +146,18 @@ class OptimisticStore(Store):
             changes, now = tx.changes, tx.now
             if not await self._written(Commit(changes, tx.used, now)):
                 cache.was_wrong()
-                result, changes, now = await drive(attempts(rule, args, queue), self._take)
+                result, changes, now = await self._attempted(rule, args)
             elif cache.refusals:
                 cache.was_right()
         else:
-            result, changes, now = await drive(attempts(rule, args, queue), self._take)
+            result, changes, now = await self._attempted(rule, args)
         if self.listeners.callbacks:
             self.listeners.tell(changes.notes, now)
         return result
+
+    async def _attempted(self, rule: Rule[T], args: tuple[object, ...]) -> tuple[T, Changes, int]:
+        """Read, run and commit where nothing was known, or wrongly; return as ``attempts`` does."""
+        return await drive(attempts(rule, args, self.conflict_queue), self._take)
 
     async def _written(self, guess: Commit) -> bool:
         """Commit what was judged on what was seen lately; return whether that was right."""
@@ -203,14 +207,18 @@ class BlockingOptimisticStore(BlockingStore):
             changes, now = tx.changes, tx.now
             if not self._written_now(Commit(changes, tx.used, now)):
                 cache.was_wrong()
-                result, changes, now = drive_now(attempts(rule, args, queue), self._take_now)
+                result, changes, now = self._attempted_now(rule, args)
             elif cache.refusals:
                 cache.was_right()
         else:
-            result, changes, now = drive_now(attempts(rule, args, queue), self._take_now)
+            result, changes, now = self._attempted_now(rule, args)
         if self.listeners.callbacks:
             self.listeners.tell(changes.notes, now)
         return result
+
+    def _attempted_now(self, rule: Rule[T], args: tuple[object, ...]) -> tuple[T, Changes, int]:
+        """As ``OptimisticStore._attempted``, at once."""
+        return drive_now(attempts(rule, args, self.conflict_queue), self._take_now)
 
     def _written_now(self, guess: Commit) -> bool:
         """As ``OptimisticStore._written``, at once."""

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...contract.batch import Direct
+from ...contract.changes import Changes
 from ...contract.drive import drive_now
 from ...contract.event_log import LogRead
 from ...contract.optimistic import BlockingOptimisticStore, Commit, Step, attempts
@@ -185,32 +186,23 @@ class BlockingClusterStore(BlockingOptimisticStore):
     # --- commands ---
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
-        """Read ahead, run, commit; again while a stamp moved, bounded and with jitter.
-
-        What is answered without a commit, refusals too, rests on a reading of one instant.
-        """
-        if self._behind.is_busy:  # then what this rests on may be known without being asked for
+        """As on one server, once what this process began is finished: then what a command rests on may be known."""
+        if self._behind.is_busy:
             self._behind.settle(FINISHED_WITHIN_S)
-        cache, queue, spans = self.record_cache, self.conflict_queue, [False]
-        if cache is not None and (cached := cache.cached_run(rule, args, queue)) is not None:
-            result, tx = cached
-            if self._written_now(Commit(tx.changes, tx.used, tx.now)):
-                cache.was_right()
-                self.listeners.tell(tx.changes.notes, tx.now)
-                return result
-            cache.was_wrong()
+        return super().run_now(rule, *args)
+
+    def _attempted_now(self, rule: Rule[T], args: tuple[object, ...]) -> tuple[T, Changes, int]:
+        """Read, run and commit; what is answered without a commit, refusals too, rests on a reading of one instant."""
+        spans = [False]
         try:
-            result, changes, now = drive_now(attempts(rule, args, queue), partial(self._take_noting, spans))
+            attempted = drive_now(attempts(rule, args, self.conflict_queue), partial(self._take_noting, spans))
         except Exception as error:
             if not spans[0] or (isinstance(error, StoreError) and not isinstance(error, UNREADABLE)):
                 raise
         else:
-            if changes or not spans[0]:
-                self.listeners.tell(changes.notes, now)
-                return result
-        result, changes, now = drive_now(attempts(rule, args, queue), self._take_collected)
-        self.listeners.tell(changes.notes, now)
-        return result
+            if attempted[1] or not spans[0]:
+                return attempted
+        return drive_now(attempts(rule, args, self.conflict_queue), self._take_collected)
 
     def _take_noting(self, spans: list[bool], step: Step) -> Any:
         """Take one step, and note whether what was read last lies in several partitions."""
