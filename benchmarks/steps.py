@@ -127,7 +127,7 @@ OPERATIONS = (
 )  # fmt: skip
 
 
-STORES = ("valkey", "postgres", "sqlite", "memory")
+STORES = ("valkey", "cluster", "postgres", "sqlite", "memory")
 
 
 @contextmanager
@@ -147,10 +147,11 @@ def new_stores(name: str) -> Iterator[Callable[[], str]]:
         with running_server() as postgres:
             yield lambda: f"{postgres.new_database()}?timeout=30"
         return
+    from tests.helpers.servers.cluster import CALM_TIMEOUT_MS, Cluster
     from tests.helpers.servers.valkey import ValkeyServer
 
     def on_another() -> str:  # the function library of one tree would be met by the other
-        server = ValkeyServer()
+        server = Cluster(3, (), CALM_TIMEOUT_MS) if name == "cluster" else ValkeyServer()
         stack.callback(server.remove)
         server.start()
         return f"{server.url}?timeout=30"
