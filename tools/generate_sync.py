@@ -77,6 +77,7 @@ SHELL_REPLACEMENTS = (
     # What travels together there goes alone here.
     (r"from (\.+)(contract\.)?coalesce import .*", r"from \1\2batch import Direct"),
     (r"\bCoalescer\b", "Direct"),
+    (r"\bLanes\b", "DirectLanes"),
     (r", share_from=SHARE_FROM", ""),
     (r"contract\.coalescing\b", "contract.direct"),
     (r"\bCoalescingStore\b", "DirectStore"),

@@ -47,6 +47,7 @@ class Coalescer(Generic[Q, A]):
         share_from: questions from which on two workers share them, so that the server works on one half while this
             process works on the other; 0 for never, where the server's part is small.
         alone: answers one question that travels by itself, where that is less work; raises what is for its caller.
+        in_flight_max: how many workers there are.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class Coalescer(Generic[Q, A]):
         waiting_max: int = WAITING_MAX,
         share_from: int = 0,
         alone: Callable[[Q], Awaitable[A]] | None = None,
+        in_flight_max: int = IN_FLIGHT_MAX,
     ) -> None:
         self._carry = carry
         self._alone = alone
+        self._in_flight_max = in_flight_max
         self._share_from = share_from
         self._batch_max = batch_max
         self._waiting_max = waiting_max
@@ -113,7 +116,7 @@ class Coalescer(Generic[Q, A]):
             idle = self._idle.pop()
             if not idle.done():
                 idle.set_result(None)
-        elif len(self._workers) < IN_FLIGHT_MAX:
+        elif len(self._workers) < self._in_flight_max:
             self._called = True
             worker = loop.create_task(self._worker(loop), name="session-tokens worker")
             self._workers.add(worker)
@@ -142,7 +145,7 @@ class Coalescer(Generic[Q, A]):
     def _taken(self) -> list[tuple[Q, asyncio.Future[A]]]:
         """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
         waiting, limit = self._waiting, self._batch_max
-        if 0 < self._share_from <= len(waiting) and (self._idle or len(self._workers) < IN_FLIGHT_MAX):
+        if 0 < self._share_from <= len(waiting) and (self._idle or len(self._workers) < self._in_flight_max):
             limit = min(limit, (len(waiting) + 1) // 2)
         if len(waiting) <= limit:
             batch = [call for call in waiting if not call[1].done()]

@@ -18,9 +18,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...contract.changes import Changes
-from ...contract.coalesce import SHARE_FROM, Coalescer
+from ...contract.coalesce import Coalescer
 from ...contract.drive import drive
 from ...contract.event_log import LogRead
+from ...contract.lanes import Lanes
 from ...contract.optimistic import Commit, OptimisticStore, Step, attempts
 from ...contract.partitioning import Partitioned
 from ...contract.queries import DueRecord, Query, Snapshot, is_lost
@@ -91,10 +92,10 @@ class ClusterStore(OptimisticStore):
         self._moving = Moving(codec.at)
         self._behind = AsyncBehind()
         self._closed = False
-        self._reads: Coalescer[Sequence[Query], PlacedSnapshot] = Coalescer(self._carry_reads, share_from=SHARE_FROM)
-        self._lanes: dict[Host | None, Coalescer[PlacedChain, Seen | None]] = {}
+        self._reads: Coalescer[Sequence[Query], PlacedSnapshot] = Coalescer(self._carry_reads)
+        self._lanes: Lanes[Host | None, PlacedChain, Seen | None] = Lanes(self._carry_on_lane)
         self._chains: Coalescer[Sequence[PlacedChain], Snapshot | None] = Coalescer(self._carry_chains)
-        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits, share_from=SHARE_FROM)
+        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits)
 
     def begin_near_cache(self, bound_s: float) -> None:
         """Refuse: nobody can follow what changes on several nodes at once.
@@ -146,7 +147,7 @@ class ClusterStore(OptimisticStore):
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         path: Any = self._paths.of_one("S:", lookups)
         if path is not None and path.partition is not None:  # as ``look``, on the way of every verification
-            seen = await self._lane(path.partition).ask(path)
+            seen = await self._lanes.ask(self._nodes.map.holders[path.partition], path)
             if seen is not None:
                 return (seen[0], *seen[1].value)
         return await super().find_session(lookups)
@@ -155,18 +156,10 @@ class ClusterStore(OptimisticStore):
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         path: Any = self._paths.of_one("T:", lookups)
         if path is not None and path.partition is not None:
-            seen = await self._lane(path.partition).ask(path)
+            seen = await self._lanes.ask(self._nodes.map.holders[path.partition], path)
             if seen is not None:
                 return (seen[0], *seen[1].value.followed())
         return await super().find_token(lookups)
-
-    def _lane(self, partition: int) -> Coalescer[PlacedChain, Seen | None]:
-        """Return what carries chains to the node that holds a partition."""
-        host = self._nodes.map.holders[partition]
-        lane = self._lanes.get(host)
-        if lane is None:
-            lane = self._lanes[host] = Coalescer(partial(self._carry_on_lane, host))
-        return lane
 
     async def _carry_on_lane(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | None]:
         """Read chains that lie on one node; who gets nothing asks anew, the node that has the keys by now."""
@@ -221,12 +214,14 @@ class ClusterStore(OptimisticStore):
 
         What another commit holds for a moment is waited for: what it only rests on is the same afterwards.
         """
-        until_s, pause_s = time.monotonic() + self._address.policy.timeout_s, PAUSE_S
+        until_s, pause_s = 0.0, PAUSE_S
         while True:
             try:
                 return await self._commits.ask(commit)
             except InTheWay as met:
-                if time.monotonic() > until_s:
+                now_s = time.monotonic()
+                until_s = until_s or now_s + self._address.policy.timeout_s
+                if now_s > until_s:
                     return False
                 if not met.is_gone:
                     await asyncio.sleep(random.uniform(0, pause_s))
@@ -344,8 +339,7 @@ class ClusterStore(OptimisticStore):
             self._closed = True
             await self._reads.close()
             await self._chains.close()
-            for lane in self._lanes.values():
-                await lane.close()
+            await self._lanes.close()
             await self._commits.close()
             await self._behind.close()
             await self._nodes.close_all()

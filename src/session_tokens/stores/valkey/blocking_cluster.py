@@ -21,6 +21,7 @@ from ...contract.batch import Direct
 from ...contract.changes import Changes
 from ...contract.drive import drive_now
 from ...contract.event_log import LogRead
+from ...contract.lanes import DirectLanes
 from ...contract.optimistic import BlockingOptimisticStore, Commit, Step, attempts
 from ...contract.partitioning import Partitioned
 from ...contract.queries import DueRecord, Query, Snapshot, is_lost
@@ -92,7 +93,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
         self._behind = BlockingBehind()
         self._closed = False
         self._reads: Direct[Sequence[Query], PlacedSnapshot] = Direct(self._carry_reads)
-        self._lanes: dict[Host | None, Direct[PlacedChain, Seen | None]] = {}
+        self._lanes: DirectLanes[Host | None, PlacedChain, Seen | None] = DirectLanes(self._carry_on_lane)
         self._chains: Direct[Sequence[PlacedChain], Snapshot | None] = Direct(self._carry_chains)
         self._commits: Direct[Commit, bool] = Direct(self._carry_commits)
 
@@ -146,7 +147,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         path: Any = self._paths.of_one("S:", lookups)
         if path is not None and path.partition is not None:  # as ``look``, on the way of every verification
-            seen = self._lane(path.partition).ask(path)
+            seen = self._lanes.ask(self._nodes.map.holders[path.partition], path)
             if seen is not None:
                 return (seen[0], *seen[1].value)
         return super().find_session_now(lookups)
@@ -155,18 +156,10 @@ class BlockingClusterStore(BlockingOptimisticStore):
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         path: Any = self._paths.of_one("T:", lookups)
         if path is not None and path.partition is not None:
-            seen = self._lane(path.partition).ask(path)
+            seen = self._lanes.ask(self._nodes.map.holders[path.partition], path)
             if seen is not None:
                 return (seen[0], *seen[1].value.followed())
         return super().find_token_now(lookups)
-
-    def _lane(self, partition: int) -> Direct[PlacedChain, Seen | None]:
-        """Return what carries chains to the node that holds a partition."""
-        host = self._nodes.map.holders[partition]
-        lane = self._lanes.get(host)
-        if lane is None:
-            lane = self._lanes[host] = Direct(partial(self._carry_on_lane, host))
-        return lane
 
     def _carry_on_lane(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | None]:
         """Read chains that lie on one node; who gets nothing asks anew, the node that has the keys by now."""
@@ -221,12 +214,14 @@ class BlockingClusterStore(BlockingOptimisticStore):
 
         What another commit holds for a moment is waited for: what it only rests on is the same afterwards.
         """
-        until_s, pause_s = time.monotonic() + self._address.policy.timeout_s, PAUSE_S
+        until_s, pause_s = 0.0, PAUSE_S
         while True:
             try:
                 return self._commits.ask(commit)
             except InTheWay as met:
-                if time.monotonic() > until_s:
+                now_s = time.monotonic()
+                until_s = until_s or now_s + self._address.policy.timeout_s
+                if now_s > until_s:
                     return False
                 if not met.is_gone:
                     time.sleep(random.uniform(0, pause_s))
@@ -344,8 +339,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
             self._closed = True
             self._reads.close()
             self._chains.close()
-            for lane in self._lanes.values():
-                lane.close()
+            self._lanes.close()
             self._commits.close()
             self._behind.close()
             self._nodes.close_all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Generator, Sequence
+from itertools import chain as chained
 from typing import Any, NamedTuple
 
 from ...contract.optimistic import Commit
@@ -256,57 +257,70 @@ class ClusterCore(ValkeyCore):
 
     def _committed(self, commits: Sequence[Commit], *, though_full: bool) -> Rounds[Written]:
         results: list[bool | Exception] = [False] * len(commits)
-        alone: dict[int, list[tuple[int, Commit, Writes]]] = {}
-        over: list[tuple[int, Commit, Writes, int, dict[int, Part]]] = []
+        alone: dict[int, list[tuple[int, Writes]]] = {}
+        over: list[tuple[int, Commit, int, dict[int, Part]]] = []
         for number, commit in enumerate(commits):
             writes = Writes(self.codec, commit)
             partition = only_partition(writes)
             if partition is not None:
-                alone.setdefault(partition, []).append((number, commit, writes))
+                alone.setdefault(partition, []).append((number, writes))
                 continue
             decider, parts = split(writes, commit)
-            over.append((number, commit, writes, decider, parts))
-        jobs: list[Generator[Any, Any, Any]] = [
-            self._within(partition, some, results, though_full) for partition, some in alone.items()
-        ]
+            over.append((number, commit, decider, parts))
         unfinished: list[tuple[bytes, dict[int, Part]]] = []
-        jobs += [self._over(each, results, unfinished, though_full) for each in over]
+        if not over:
+            yield from self._within(commits, alone, results, though_full)
+            return Written(results, unfinished)
+        jobs: list[Generator[Any, Any, Any]] = [self._over(each, results, unfinished, though_full) for each in over]
+        if alone:
+            jobs.append(self._within(commits, alone, results, though_full))
         yield from _in_step(jobs)
         return Written(results, unfinished)
 
     def _within(
         self,
-        partition: int,
-        some: Sequence[tuple[int, Commit, Writes]],
+        commits: Sequence[Commit],
+        alone: dict[int, list[tuple[int, Writes]]],
         results: list[bool | Exception],
         though_full: bool,
     ) -> Rounds[None]:
+        """Carry out commits each of which lies in one partition.
+
+        Args:
+            commits: all commits.
+            alone: partition → the numbers of those that lie there, and what they write.
+            results: what became of all of them; these are put in.
+            though_full: see ``commit_words``.
+        """
         function = b"session_tokens_end_v1" if though_full else b"session_tokens_commit_v1"
-        words = _function(function, self.placement, partition)
-        for _, commit, writes in some:
-            words += (b"%d" % commit.now, b"%d" % commit.not_after, b"%d" % len(writes.checks))
-            for check in writes.checks.items():
-                words += check
-            events = commit.changes.events
-            written = with_order(writes.words, events) if events else writes.words
-            words.append(b"%d" % len(written))
-            words += written
-        (answer,) = yield [Call(partition, words, writes=True)]
-        if isinstance(answer, StoreError):
-            for number, _, _ in some:
-                results[number] = False if isinstance(answer, JudgedElsewhere) else answer
-            return
-        now, *stamps = answer
-        self.clock.heard(now)
+        prefixes, calls = self.placement.prefixes, []
+        for partition, some in alone.items():
+            words = [b"FCALL", function, b"1", prefixes[partition] + b"n"]
+            for number, writes in some:
+                commit, checks = commits[number], writes.checks
+                changes = commit.changes
+                words += (b"%d" % commit.now, b"%d" % changes.not_after, b"%d" % len(checks))
+                words += chained.from_iterable(checks.items())
+                events = changes.events
+                written = with_order(writes.words, events) if events else writes.words
+                words.append(b"%d" % len(written))
+                words += written
+            calls.append(Call(partition, words, True))
         met: list[Met] = []
         held: list[int] = []
-        for (number, _, writes), stamp in zip(some, stamps, strict=True):
-            if isinstance(stamp, bytes):
-                met.append(met_in(partition, stamp))
-                held.append(number)
-            elif stamp:
-                writes.remember(b"%d" % stamp)
-                results[number] = True
+        for (partition, some), answer in zip(alone.items(), (yield calls), strict=True):
+            if isinstance(answer, StoreError):
+                for number, _ in some:
+                    results[number] = False if isinstance(answer, JudgedElsewhere) else answer
+                continue
+            self.clock.heard(answer[0])
+            for (number, writes), stamp in zip(some, answer[1:], strict=True):
+                if isinstance(stamp, bytes):
+                    met.append(met_in(partition, stamp))
+                    held.append(number)
+                elif stamp:
+                    writes.remember(b"%d" % stamp)
+                    results[number] = True
         if met:
             in_the_way = yield from self._in_the_way(met)
             for number in held:
@@ -321,12 +335,12 @@ class ClusterCore(ValkeyCore):
 
     def _over(
         self,
-        each: tuple[int, Commit, Writes, int, dict[int, Part]],
+        each: tuple[int, Commit, int, dict[int, Part]],
         results: list[bool | Exception],
         unfinished: list[tuple[bytes, dict[int, Part]]],
         though_full: bool,
     ) -> Rounds[None]:
-        number, commit, _, decider, parts = each
+        number, commit, decider, parts = each
         nows = dict.fromkeys(parts, commit.now)
         try:
             outcome = yield from self.joint.committing(

@@ -26,6 +26,7 @@ FIRST = 0
 UNSPREAD = PARTITIONS
 """In the place of a partition: where all keys lie of a name space that is in one slot, which is only looked for."""
 _OF_OWNERS = frozenset({b"e", b"bo", b"bp"})
+_WITHOUT_ID = _OF_OWNERS | {b"c", b"q"}
 _LOOKUPS = frozenset({b"S", b"T", b"K"})
 _NUMBERS = {name.encode("ascii"): number for name, number in NUMBERS.items()}
 
@@ -64,16 +65,18 @@ def name_space(namespace: str, space: str) -> str:
 def partition_of(name: bytes) -> int:
     """Return the partition in which a record or one of the sets around it lies, by its name without a prefix."""
     kind, _, part = name.partition(b":")
-    if kind in _OF_OWNERS:
-        return int(part[:2], 16) % PARTITIONS
-    if kind == b"c":
-        return FIRST
-    if kind == b"q":
-        return partition_of(part)
     if kind in _LOOKUPS:
         named = part[-2:] if part[-3:-2] == b"-" else b""
+    elif len(part) == ID_LENGTH and part[3:4] == b"_" and kind not in _WITHOUT_ID:
+        named = part[4:6]
+    elif kind in _OF_OWNERS:
+        return int(part[:2], 16) % PARTITIONS
+    elif kind == b"c":
+        return FIRST
+    elif kind == b"q":
+        return partition_of(part)
     else:
-        named = part[4:6] if len(part) == ID_LENGTH and part[3:4] == b"_" else b""
+        named = b""
     number = _NUMBERS.get(named)
     return hashed(part) if number is None else number
 

@@ -16,6 +16,8 @@ from .rows import ValkeyCodec
 
 LENGTHS = {b"p": 4, b"q": 4, b"k": 3, b"y": 2, b"d": 2, b"a": 4, b"r": 3, b"h": 6, b"e": 2, b"f": 3}
 """How many words each write has, its letter included; see ``library_v1.lua``."""
+_NAMED = frozenset(b"pqkyd"[at : at + 1] for at in range(5))
+"""Writes whose second word is the name of what is written."""
 
 
 class Part:
@@ -50,22 +52,20 @@ class Part:
 
 def only_partition(writes: Writes) -> int | None:
     """Return the partition in which all of a commit lies, ``None`` where it is of several."""
-    partitions = {partition_of(name) for name in writes.checks}
+    partitions = set(map(partition_of, writes.checks))
     if len(partitions) != 1:
         return None
     words, at, add = writes.words, 0, partitions.add
     end = len(words)
     while at < end:
         letter = words[at]
-        if letter == b"h":
+        if letter in _NAMED:
+            add(partition_of(words[at + 1]))
+        elif letter == b"h":
             for session in words[at + 3 : at + 5]:
                 if session:
                     add(partition_of(b"bh:" + session))
-        elif letter == b"a" or letter == b"r":
-            bucket = words[at + 1]
-            if bucket[:1] == b"b":  # of what is listed the record is written too
-                add(partition_of(bucket))
-        elif letter != b"e":
+        elif letter != b"e" and words[at + 1][:1] == b"b":  # of what is listed the record is written too
             add(partition_of(words[at + 1]))
         at += LENGTHS[letter]
     return partitions.pop() if len(partitions) == 1 else None
