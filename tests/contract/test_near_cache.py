@@ -38,7 +38,9 @@ class World:
     steady_s: list[float]
 
     def renew(self) -> None:
-        self.near.renew(self.steady_s[0], self.near.drops)
+        if self.near.lease.is_over:
+            self.near.new_lease()
+        self.near.renew(self.near.lease, self.steady_s[0])
 
     def answer(self, lookup: str) -> Session | None:
         """Return what is answered for a secret that is its own look-up key."""
@@ -59,6 +61,7 @@ def world(clock: ManualClock) -> World:
     steady_s = [1000.0]
     near = NearCache(NAMES, clock.now, BOUND_S, monotonic_s=lambda: steady_s[0])
     made = World(near, clock, SessionTokens.open("memory://", clock=clock, sweep=False), steady_s)
+    near.new_lease()
     made.renew()
     return made
 
@@ -79,7 +82,7 @@ def test_what_was_verified_is_answered_until_the_lease_is_over(world: World) -> 
 def test_a_lease_counts_from_when_it_was_asked_for(world: World) -> None:
     lookup, asked_s = world.keep(world.tokens.open_session("ann")), world.steady_s[0]
     world.steady_s[0] += 10
-    world.near.renew(asked_s, world.near.drops)
+    world.near.renew(world.near.lease, asked_s)
 
     assert world.answer(lookup) is None
 
@@ -146,10 +149,10 @@ def test_a_reading_that_was_under_way_while_something_changed_is_not_kept(world:
 
 def test_everything_is_dropped_and_what_was_being_read_too(world: World) -> None:
     issued = world.tokens.open_session("ann")
-    lookup, since, drops = world.keep(issued), world.near.begin(), world.near.drops
+    lookup, since, lease = world.keep(issued), world.near.begin(), world.near.lease
     world.near.drop()
     assert world.answer(lookup) is None
-    world.near.renew(world.steady_s[0], drops)  # of a connection that was made before
+    world.near.renew(lease, world.steady_s[0])  # of a connection that was made before
     assert world.answer(lookup) is None
     world.renew()
     world.keep(issued, since)
@@ -157,6 +160,25 @@ def test_everything_is_dropped_and_what_was_being_read_too(world: World) -> None
 
     world.keep(issued)
     assert world.answer(lookup) is not None
+
+
+def test_a_server_that_is_gone_ends_what_it_told_and_no_more(world: World) -> None:
+    one, other = world.tokens.open_session("ann"), world.tokens.open_session("bea")
+    lease, there = world.near.lease, world.near.new_lease()
+    for each in (lease, there):
+        world.near.renew(each, world.steady_s[0])
+    lookup, others = world.keep(one, world.near.begin(lease)), world.keep(other, world.near.begin(there))
+    begun = world.near.begin(lease)
+    world.near.end(lease)
+    world.near.renew(lease, world.steady_s[0])
+    assert world.answer(lookup) is None
+    assert world.answer(others) is not None
+    assert world.answer(world.keep(one, begun)) is None
+    assert world.answer(world.keep(one, world.near.begin(there))) is not None
+    world.steady_s[0] += BOUND_S
+    world.near.renew(there, world.steady_s[0])
+
+    assert world.answer(others) is not None
 
 
 def test_nothing_is_kept_while_nobody_follows(world: World) -> None:

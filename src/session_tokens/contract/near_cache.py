@@ -10,6 +10,9 @@ and says two things here:
   be answered until ``lease_s`` after that instant of asking. No clock is compared but this process's own steady one, so
   a store that is frozen, cut off or gone is not trusted for longer, whatever it says late.
 
+Of a store on several servers each is followed by itself. What is kept is kept under the ``Lease`` of who followed the
+server that answered, so a server that is gone ends what it told, and no more.
+
 Of a store whose changes nobody tells, what was verified is answered for ``lease_s`` after it was asked for.
 
 So an answer is at most ``bound_s`` older than a change that was acknowledged to whoever made it. Of that the lease is
@@ -65,9 +68,30 @@ class _Part:
         self.has_changed = False
 
 
+class Lease:
+    """That one server is followed, over one connection.
+
+    Attributes:
+        until_s: until when what is kept under it may be answered, on the steady clock.
+        is_over: whether it is not renewed any more.
+    """
+
+    __slots__ = ("is_over", "until_s")
+
+    def __init__(self, until_s: float = -_NEVER_S) -> None:
+        self.until_s = until_s
+        self.is_over = False
+
+    def end(self) -> None:
+        """Allow nothing any more."""
+        self.is_over = True
+        self.until_s = -_NEVER_S
+
+
 class _Kept(NamedTuple):
     found: Any
     parts: Sequence[_Part]
+    lease: Lease
     until_s: float
 
 
@@ -76,10 +100,12 @@ class Reading(NamedTuple):
 
     Attributes:
         since: how many changes had been told of; ``NOT_KEPT`` where it will not be kept.
-        until_s: until when its answer may be kept, on the steady clock.
+        lease: under which its answer may be kept.
+        until_s: until when, on the steady clock.
     """
 
     since: int
+    lease: Lease
     until_s: float
 
 
@@ -140,7 +166,8 @@ class NearCache:
     Attributes:
         hits: verifications that were answered from here.
         misses: those that were not.
-        drops: how often all that was kept was dropped.
+        drops: how often what was kept of one server, or of all, was dropped.
+        lease: the last one that has begun.
     """
 
     def __init__(
@@ -162,7 +189,8 @@ class NearCache:
         self._tokens: GenerationalCache[str, _Kept] = GenerationalCache(KEPT_MAX)
         self._parts: WeakValueDictionary[Any, _Part] = WeakValueDictionary()
         self._is_followed = is_followed
-        self._lease_until_s = -_NEVER_S if is_followed else _NEVER_S
+        self.lease = Lease(-_NEVER_S if is_followed else _NEVER_S)
+        self._leases: set[Lease] = set()
         self._serial = self._forgotten = 0
         self._recent: dict[Any, int] = {}
         _of_this_process.add(self)
@@ -204,19 +232,25 @@ class NearCache:
     def _holds(self, kept: _Kept) -> bool:
         """Whether nothing of it has changed, as far as can be known now."""
         now_s = self._monotonic_s()
-        if now_s >= self._lease_until_s or now_s >= kept.until_s:
+        if now_s >= kept.lease.until_s or now_s >= kept.until_s:
             return False
         for part in kept.parts:  # noqa: SIM110  # all() would take as long as everything else here
             if part.has_changed:
                 return False
         return True
 
-    def begin(self) -> Reading:
-        """Return what ``keep_…`` is given once what is asked for now is answered."""
+    def begin(self, lease: Lease | None = None) -> Reading:
+        """Return what ``keep_…`` is given once what is asked for now is answered.
+
+        Args:
+            lease: of who follows the server that is asked; the last one where there is one server.
+        """
         now_s = self._monotonic_s()
+        if lease is None:
+            lease = self.lease
         if not self._is_followed:
-            return Reading(self._serial, now_s + self.lease_s)
-        return Reading(self._serial if now_s < self._lease_until_s else NOT_KEPT, _NEVER_S)
+            return Reading(self._serial, lease, now_s + self.lease_s)
+        return Reading(self._serial if now_s < lease.until_s else NOT_KEPT, lease, _NEVER_S)
 
     def keep_session(self, reading: Reading, lookup: str, found: SessionResult) -> None:
         """Keep what a look-up key led to, if it is a session and nothing of it has changed since."""
@@ -249,7 +283,7 @@ class NearCache:
                 if part is None:
                     part = self._parts[name] = _Part()
                 parts.append(part)
-            kept.keep(lookup, _Kept(found, parts, reading.until_s))
+            kept.keep(lookup, _Kept(found, parts, reading.lease, reading.until_s))
 
     def changed(self, names: Iterable[Any]) -> None:
         """Answer nothing any more that rests on these parts, nor what is being read of them."""
@@ -272,22 +306,37 @@ class NearCache:
         parts += [names.entry((new or old).owner) for old, new in changes.entries]  # type: ignore[union-attr]
         self.changed(parts)
 
-    def renew(self, asked_at_s: float, drops: int) -> None:
-        """All changes were said that were acknowledged before the store was asked.
+    def new_lease(self) -> Lease:
+        """Return a lease of who begins to follow a server."""
+        with self._lock:
+            self.lease = Lease()
+            self._leases.add(self.lease)
+            return self.lease
+
+    def renew(self, lease: Lease, asked_at_s: float) -> None:
+        """All changes of a server were said that were acknowledged before it was asked.
 
         Args:
-            asked_at_s: when it was, on the steady clock.
-            drops: how many there had been when the connection was made over which it was asked.
+            lease: of who says so; one that is over stays so.
+            asked_at_s: when the server was asked, on the steady clock.
         """
         with self._lock:
-            if drops == self.drops:
-                self._lease_until_s = asked_at_s + self.lease_s
+            if not lease.is_over:
+                lease.until_s = asked_at_s + self.lease_s
+
+    def end(self, lease: Lease) -> None:
+        """Forget what was kept under a lease, and what is being read too."""
+        with self._lock:
+            lease.end()
+            self._leases.discard(lease)
+            self.drops += 1
 
     def drop(self) -> None:
         """Forget everything, and what is being read too."""
         with self._lock:
-            if self._is_followed:
-                self._lease_until_s = -_NEVER_S
+            for lease in self._leases:
+                lease.end()
+            self._leases.clear()
             self._serial += 1
             self._forgotten = self._serial
             self._recent.clear()

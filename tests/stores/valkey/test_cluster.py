@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import valkey
 
-from session_tokens import AsyncSessionTokens, InvalidInput, SessionTokens, StoreError
+from session_tokens import InvalidInput, SessionTokens, StoreError
 from session_tokens.contract.drive import drive_now
 from session_tokens.contract.partitioning import partition_of_owner
 from session_tokens.stores.valkey.packing import pack
@@ -101,12 +101,12 @@ async def test_a_name_space_is_opened_as_it_was_made(cluster: Cluster, namespace
     assert f"name it with partitions={made}, or copy it" in str(await refusal(f"{url}&partitions={opened}"))
 
 
-async def test_a_near_cache_is_refused(cluster: Cluster, namespace: str) -> None:
+def test_a_near_cache_is_refused_where_a_client_says_how_to_connect(cluster: Cluster, namespace: str) -> None:
     url = f"{cluster.url}?timeout=10&namespace={namespace}"
-    with pytest.raises(InvalidInput, match="leave near_cache out"):
-        SessionTokens.open(url, pepper=PEPPER, near_cache=0.5)
-    with pytest.raises(InvalidInput, match="leave near_cache out"):
-        await AsyncSessionTokens.open(url, pepper=PEPPER, near_cache=0.5)
+    store = open_valkey_blocking(url, pepper=PEPPER, client=cluster.nodes[0].client)
+    with pytest.raises(InvalidInput, match="without client="):
+        store.begin_near_cache(0.5)
+    store.close_now()
 
 
 # --- what does not open, and why ---

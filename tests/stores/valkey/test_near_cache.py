@@ -33,8 +33,17 @@ def far_from(url: str) -> SessionTokens:
     return SessionTokens.open(url, pepper=PEPPER, sweep=False)
 
 
-def test_what_ends_elsewhere_is_refused_at_once(valkey_url: str) -> None:
-    with near_to(valkey_url) as reader, far_from(valkey_url) as writer:
+@pytest.fixture(params=[pytest.param(place, marks=pytest.mark.server) for place in ("one server", "cluster")])
+def url(request: pytest.FixtureRequest) -> str:
+    """A store on one server, and one in 64 partitions of a cluster."""
+    if request.param == "cluster":
+        return f"{shared_cluster().url}?timeout=10&namespace=near{uuid.uuid4().hex[:8]}"
+    made: str = request.getfixturevalue("valkey_url")
+    return made
+
+
+def test_what_ends_elsewhere_is_refused_at_once(url: str) -> None:
+    with near_to(url) as reader, far_from(url) as writer:
         issued = writer.open_session("ann")
         token = writer.issue_token(issued.id, "deed", transferable=True)
         wait_until(lambda: answers_near(reader, issued.secret))
@@ -56,9 +65,9 @@ def near_hit(reader: SessionTokens, secret: str) -> bool:
     return near.hits > hits
 
 
-def test_all_sessions_of_an_owner_end_in_one_instant_here_too(valkey_url: str) -> None:
+def test_all_sessions_of_an_owner_end_in_one_instant_here_too(url: str) -> None:
     """What they rest on is the owner's entry, which was not there when they were read."""
-    with near_to(valkey_url) as reader, far_from(valkey_url) as writer:
+    with near_to(url) as reader, far_from(url) as writer:
         issued = [writer.open_session("ann") for _ in range(3)]
         for each in issued:
             wait_until(lambda each=each: answers_near(reader, each.secret))  # type: ignore[misc]  # mypy knows no such lambda
@@ -70,8 +79,8 @@ def test_all_sessions_of_an_owner_end_in_one_instant_here_too(valkey_url: str) -
         assert time.monotonic() < until_s
 
 
-def test_own_writes_are_seen_at_once(valkey_url: str) -> None:
-    with near_to(valkey_url) as tokens:
+def test_own_writes_are_seen_at_once(url: str) -> None:
+    with near_to(url) as tokens:
         issued = tokens.open_session("ann")
         for number in range(50):
             assert tokens.verify_session(issued.secret) is not None
@@ -86,8 +95,8 @@ def test_own_writes_are_seen_at_once(valkey_url: str) -> None:
         assert tokens.verify_session(other.secret) is None
 
 
-def test_own_writes_of_many_threads_are_seen_at_once(valkey_url: str) -> None:
-    with near_to(valkey_url) as tokens:
+def test_own_writes_of_many_threads_are_seen_at_once(url: str) -> None:
+    with near_to(url) as tokens:
 
         def lived(number: int) -> list[bool]:
             alive = []
@@ -103,9 +112,9 @@ def test_own_writes_of_many_threads_are_seen_at_once(valkey_url: str) -> None:
         assert refused == [] and all(all(life) for life in lives)
 
 
-async def test_it_is_the_same_for_asyncio(valkey_url: str) -> None:
-    reader = await AsyncSessionTokens.open(valkey_url, pepper=PEPPER, near_cache=BOUND_S, sweep=False)
-    async with reader, await AsyncSessionTokens.open(valkey_url, pepper=PEPPER, sweep=False) as writer:
+async def test_it_is_the_same_for_asyncio(url: str) -> None:
+    reader = await AsyncSessionTokens.open(url, pepper=PEPPER, near_cache=BOUND_S, sweep=False)
+    async with reader, await AsyncSessionTokens.open(url, pepper=PEPPER, sweep=False) as writer:
         near = reader.store.near_cache
         assert near is not None
         issued = await writer.open_session("ann")
@@ -121,9 +130,9 @@ async def test_it_is_the_same_for_asyncio(valkey_url: str) -> None:
         assert await reader.verify_session(issued.secret) is None
 
 
-def test_an_idle_timeout_goes_on_while_answers_are_near(valkey_url: str) -> None:
+def test_an_idle_timeout_goes_on_while_answers_are_near(url: str) -> None:
     """A use that is due is written down; without uses what is near ends at its deadline, of which nobody tells."""
-    with near_to(valkey_url) as reader, far_from(valkey_url) as writer:
+    with near_to(url) as reader, far_from(url) as writer:
         issued = writer.open_session("ann", idle_timeout=1)
         deadline_s = time.monotonic() + 2.5
         while time.monotonic() < deadline_s:
@@ -236,8 +245,8 @@ def test_an_emptied_server_empties_it(private_valkey: Start) -> None:
         wait_until(lambda: reader.verify_session(issued.secret) is None)
 
 
-def test_a_forked_process_follows_for_itself(valkey_url: str) -> None:
-    with near_to(valkey_url) as tokens:
+def test_a_forked_process_follows_for_itself(url: str) -> None:
+    with near_to(url) as tokens:
         issued = tokens.open_session("ann")
         wait_until(lambda: answers_near(tokens, issued.secret))
 
@@ -250,9 +259,10 @@ def test_a_forked_process_follows_for_itself(valkey_url: str) -> None:
         wait_until(lambda: answers_near(tokens, issued.secret))
 
 
-def test_closing_ends_the_thread_and_what_it_was_asked(valkey_url: str) -> None:
-    tokens = near_to(valkey_url)
-    wait_until(lambda: threads_of_ours() == 1)
+def test_closing_ends_the_thread_and_what_it_was_asked(url: str) -> None:
+    tokens = near_to(url)
+    servers = 3 if "cluster" in url else 1
+    wait_until(lambda: threads_of_ours() == servers)
     tokens.close()
     tokens.close()
 

@@ -1,9 +1,9 @@
 """Follows the changes of a store on a server for a near cache: on a thread and a connection of its own.
 
 Theory of operation. It is a thread for asyncio too: an event loop that is busy for a while must not keep anyone from
-hearing that something has changed. Whatever goes wrong, an error of any kind or silence, ends what is followed: the
-near cache is emptied, verifications ask the store as if there were none, and a new connection is made. A forked process
-begins to follow when it first asks.
+hearing that something has changed. Whatever goes wrong, an error of any kind or silence, ends what is followed: what
+was kept of it is forgotten, verifications ask the store as if there were none, and a new connection is made. A forked
+process begins to follow when it first asks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from typing import Final
 from weakref import WeakSet
 
-from ...contract.near_cache import NearCache
+from ...contract.near_cache import Lease, NearCache
 
 log = logging.getLogger("session_tokens.stores")
 
@@ -39,11 +39,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class Following(ABC):
-    """One thread that keeps one near cache right.
+    """One thread that keeps one near cache right, of one server.
 
     Args:
         near: is told what has changed.
         timeout_s: seconds after which a server that says nothing is left.
+
+    Attributes:
+        lease: under which what the server answers is kept.
     """
 
     def __init__(self, near: NearCache, timeout_s: float) -> None:
@@ -57,15 +60,12 @@ class Following(ABC):
     def begin_anew(self) -> None:
         """Be as if nothing had been followed yet: a thread that does is one of the process before a fork."""
         self._starting = threading.Lock()
+        self.lease = Lease()
         self._thread: threading.Thread | None = None
 
     @abstractmethod
-    def follow(self, drops: int) -> None:
-        """Connect, and follow until ``is_stopping`` or ``near.drops`` grows; it is called again after any exception.
-
-        Args:
-            drops: for ``NearCache.renew``.
-        """
+    def follow(self, lease: Lease) -> None:
+        """Connect, and follow until ``is_stopping`` or the lease is over; it is called again after any exception."""
 
     @abstractmethod
     def wake(self) -> None:
@@ -96,12 +96,13 @@ class Following(ABC):
         pause_s = 0.0
         while not self._stopping.wait(pause_s):
             began_s = time.monotonic()
+            lease = self.lease = self.near.new_lease()
             try:
-                self.follow(self.near.drops)
+                self.follow(lease)
             except Exception as error:
                 self._tell(error)
             finally:
-                self.near.drop()
+                self.near.end(lease)
             lasted = time.monotonic() - began_s > PAUSE_S_MAX
             pause_s = BEAT_S if lasted else min(PAUSE_S_MAX, 2 * pause_s + BEAT_S)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from asyncio import wrap_future
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from ...contract.coalesce import Coalescer
 from ...contract.drive import drive
 from ...contract.event_log import LogRead
 from ...contract.lanes import Lanes
+from ...contract.near_cache import NearCache
 from ...contract.optimistic import Commit, OptimisticStore, Step, attempts
 from ...contract.partitioning import Partitioned
 from ...contract.queries import DueRecord, Query, Snapshot, is_lost
@@ -41,7 +43,8 @@ from .connections import TIME
 from .event_log import log_read, read_words, rewriting, trim_words
 from .exchanges import Seen
 from .joint import Call
-from .keys import PEPPERS
+from .keys import NAMES, PEPPERS
+from .node_tracking import NodeTrackings
 from .packing import milliseconds
 from .placed_chains import PlacedChain
 from .placed_events import Moving
@@ -65,9 +68,14 @@ class ClusterStore(OptimisticStore):
     """Sessions and tokens on a cluster of Valkey or Redis servers, for asyncio: one event loop, any number of tasks.
 
     Made by ``open_valkey``.
+
+    Attributes:
+        tracked_pool: returns how blocking connections to the nodes are made, which a near cache follows them over.
     """
 
     keeps_events = True
+    tracked_pool: Callable[[], DriverPool] | None = None
+    _trackings: NodeTrackings | None = None
     partitioning = Partitioned()
 
     def __init__(self, address: Address, pool: DriverPool, keyring: PepperKeyring, space: str) -> None:
@@ -85,7 +93,7 @@ class ClusterStore(OptimisticStore):
             address.policy,
             address.replicas,
             lambda partition: fitting(codec.at(partition), address.replicas),
-            codec.record_cache.drop,
+            self._moved,
         )
         self._address = address
         self._paths = codec.paths
@@ -98,12 +106,30 @@ class ClusterStore(OptimisticStore):
         self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits)
 
     def begin_near_cache(self, bound_s: float) -> None:
-        """Refuse: nobody can follow what changes on several nodes at once.
+        """Keep what verifications find, and follow what changes of it over a connection to each node.
 
         Raises:
-            InvalidInput: always.
+            InvalidInput: the store was made with a client, which tells nobody how it connects.
         """
-        raise InvalidInput("a store on a cluster keeps no near cache; leave near_cache out, or use partitions=1")
+        if self.tracked_pool is None:
+            raise InvalidInput("a near cache needs a store that was opened by its URL, without client=")
+        core = self._core
+        self.near_cache = NearCache(NAMES, self.clock.now, bound_s)
+        self._trackings = NodeTrackings(
+            self.near_cache,
+            core.clock.heard,
+            self.tracked_pool(),
+            self._nodes.map,
+            core.placement,
+            core.policy.timeout_s,
+        )
+        self._trackings.start()
+
+    def _moved(self) -> None:
+        """Forget what was said by another run of a node than the one that is there now."""
+        self._core.codec.record_cache.drop()
+        if self.near_cache is not None:
+            self.near_cache.drop()
 
     # --- reads ---
 
@@ -147,8 +173,12 @@ class ClusterStore(OptimisticStore):
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         path: Any = self._paths.of_one("S:", lookups)
         if path is not None and path.partition is not None:  # as ``look``, on the way of every verification
-            seen = await self._lanes.ask(self._nodes.map.holders[path.partition], path)
+            host, near = self._nodes.map.holders[path.partition], self.near_cache
+            reading = None if self._trackings is None else self._trackings.begin(host)
+            seen = await self._lanes.ask(host, path)
             if seen is not None:
+                if near is not None and reading is not None:
+                    near.keep_session(reading, lookups[0], seen[1].value)
                 return (seen[0], *seen[1].value)
         return await super().find_session(lookups)
 
@@ -156,20 +186,32 @@ class ClusterStore(OptimisticStore):
         """Return now and the token of a secret with its session and entry; a forged or torn record is no token."""
         path: Any = self._paths.of_one("T:", lookups)
         if path is not None and path.partition is not None:
-            seen = await self._lanes.ask(self._nodes.map.holders[path.partition], path)
+            host, near = self._nodes.map.holders[path.partition], self.near_cache
+            reading = None if self._trackings is None else self._trackings.begin(host)
+            seen = await self._lanes.ask(host, path)
             if seen is not None:
+                if near is not None and reading is not None:
+                    near.keep_token(reading, lookups[0], seen[1].value)
                 return (seen[0], *seen[1].value.followed())
         return await super().find_token(lookups)
 
     async def _carry_on_lane(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | None]:
         """Read chains that lie on one node; who gets nothing asks anew, the node that has the keys by now."""
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
-        packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
-        try:
-            *values, told = await self._nodes.read_at(host, packed, len(each))
-        except StoreError:
-            return [None] * len(asked)
+        replies = None if self._trackings is None else await self._tracked(host, [chain.alone for chain in each])
+        if replies is None:
+            packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
+            try:
+                replies = await self._nodes.read_at(host, packed, len(each))
+            except StoreError:
+                return [None] * len(asked)
+        *values, told = replies
         return self._core.seen_on_lane(asked, each, values, milliseconds(told))
+
+    async def _tracked(self, host: Host | None, commands: Sequence[bytes]) -> list[Any] | None:
+        """Ask over the connection whose reads are tracked, where there is one."""
+        asked = None if self._trackings is None else self._trackings.ask(host, commands, TIME)
+        return None if asked is None else await wrap_future(asked)
 
     async def _carry_chains(self, asked: Sequence[Sequence[PlacedChain]]) -> Sequence[Snapshot | Exception | None]:
         pending, values, goes = self._core.chain_calls([chain for chains in asked for chain in chains])
@@ -228,7 +270,12 @@ class ClusterStore(OptimisticStore):
                     pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
     async def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
-        written = await self._driven(self._core.committing_all(commits))
+        try:
+            written = await self._driven(self._core.committing_all(commits))
+        finally:
+            if self.near_cache is not None:  # also where the outcome is unknown
+                for commit in commits:
+                    self.near_cache.wrote(commit.changes)
         for txn, parts in written.unfinished:
             self._behind.do(partial(self._finish, txn, parts))
         return written.results
@@ -337,6 +384,8 @@ class ClusterStore(OptimisticStore):
         """Wait for what is under way and close the connections; calling it again does nothing."""
         if not self._closed:
             self._closed = True
+            if self._trackings is not None:
+                await asyncio.to_thread(self._trackings.stop)
             await self._reads.close()
             await self._chains.close()
             await self._lanes.close()

@@ -306,7 +306,7 @@ class ValkeyStore(CoalescingStore):
 
     async def _ask_tracked(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         """Ask over the connection whose reads are tracked, where there is one."""
-        asked = None if self._tracking is None else self._tracking.ask(packed, probe)
+        asked = None if self._tracking is None else self._tracking.ask((packed,), probe)
         answers = None if asked is None else await wrap_future(asked)
         return await self._ask(packed, replies, probe) if answers is None else answers
 

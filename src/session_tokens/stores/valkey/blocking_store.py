@@ -304,7 +304,7 @@ class BlockingValkeyStore(DirectStore):
 
     def _ask_tracked(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         """Ask over the connection whose reads are tracked, where there is one."""
-        asked = None if self._tracking is None else self._tracking.ask(packed, probe)
+        asked = None if self._tracking is None else self._tracking.ask((packed,), probe)
         answers = None if asked is None else asked.result()
         return self._ask(packed, replies, probe) if answers is None else answers
 

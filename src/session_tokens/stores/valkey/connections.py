@@ -49,6 +49,12 @@ GREETING_REPLIES = 2
 ASKED_AT_LEAST = 3
 """Of other servers, so many can be asked for where the primary is, though all but the last keep silent."""
 
+
+def timed_probe_of(key: bytes) -> bytes:
+    """Return a packed command that a primary alone carries out which holds a key, and that tells the time."""
+    return pack([b"FCALL", b"session_tokens_now_v1", b"1", key])
+
+
 Steps = Generator[list[bytes], Any, None]
 """Yields commands; the reply is sent in, or thrown in as ``StoreError``."""
 _Idle = tuple[Any, str, float]
@@ -107,7 +113,7 @@ class Connections:
         self._replicas = replicas
         self._was_followed = False
         self.probe = pack([b"EXISTS", key[:-1] + b"0"] if primary.in_cluster else [b"PERSIST", key])
-        self.timed_probe = pack([b"FCALL", b"session_tokens_now_v1", b"1", key])
+        self.timed_probe = timed_probe_of(key)
         self._keys = keys_of(key)
         self._when_moved = when_moved
         self.run = ""

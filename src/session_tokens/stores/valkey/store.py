@@ -75,6 +75,8 @@ async def open_valkey(
         try:
             insist_on_partitions(address.partitions, await spread.found_in())
             if address.partitions > 1:
+                if client is None:
+                    spread.tracked_pool = partial(_pool_of_url, address, "")
                 await spread.open()
                 return spread
             await spread.close()
@@ -100,6 +102,8 @@ def open_valkey_blocking(
         try:
             insist_on_partitions(address.partitions, spread.found_in())
             if address.partitions > 1:
+                if client is None:
+                    spread.tracked_pool = partial(_pool_of_url, address, "")
                 spread.open()
                 return spread
             spread.close_now()

@@ -18,15 +18,15 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
-from ...contract.near_cache import NearCache
+from ...contract.near_cache import Lease, NearCache
 from ...errors import StoreUnavailable
 from ..common.following import BEAT_S, Following
 from .blocking_connections import BlockingConnections
-from .connections import Steps
+from .connections import Steps, timed_probe_of
 from .packing import pack
 from .primaries import DriverPool, Primary
 from .resp3 import ErrorReply, Push, Replies
@@ -39,7 +39,7 @@ CACHING = pack([b"CLIENT", b"CACHING", b"YES"])
 SETTING_UP = pack([b"HELLO", b"3"]) + pack([b"CLIENT", b"TRACKING", b"ON", b"OPTIN"])
 
 Answer = list[Any] | None
-"""The replies to a reading and its probe; ``None`` where it was not carried out."""
+"""The replies to readings, and to their probe; ``None`` where they were not carried out."""
 
 
 class _Asked:
@@ -67,8 +67,7 @@ class Tracking(Following):
         heard: is told the server's time, in milliseconds.
         primary: finds where the server is.
         connections: makes the connections to it.
-        prefix: what the store's keys begin with.
-        key: one of them, which a beat reads.
+        key: one of the store's, which a beat reads.
         timeout_s: seconds after which a server that says nothing is left.
     """
 
@@ -78,22 +77,20 @@ class Tracking(Following):
         heard: Callable[[int], None],
         primary: Primary,
         connections: BlockingConnections,
-        prefix: bytes,
         key: bytes,
         timeout_s: float,
     ) -> None:
         super().__init__(near, timeout_s)
-        self._beat, self._beat_replies = self.beat_of(key, connections.timed_probe)
+        self._key = key
         self._heard = heard
         self._primary = primary
         self._connections = connections
-        self._prefix = prefix
 
     def begin_anew(self) -> None:
         """Be as if nothing had been followed yet."""
         super().begin_anew()
         self._lock = threading.Lock()
-        self._queue: deque[tuple[bytes, Future[Answer]]] = deque()
+        self._queue: deque[tuple[Sequence[bytes], bytes, Future[Answer]]] = deque()
         self._waker: socket.socket | None = None
         self._pending: deque[_Asked] = deque()
 
@@ -102,14 +99,14 @@ class Tracking(Following):
         """Return what a beat asks, packed, and how many replies it has."""
         return pack([b"GET", key]) + timed_probe, 2
 
-    def ask(self, packed: bytes, probe: bytes) -> Future[Answer] | None:
-        """Send a reading of one reply and its probe; ``None`` where nothing is followed now."""
+    def ask(self, commands: Sequence[bytes], probe: bytes) -> Future[Answer] | None:
+        """Send readings of one reply each, and their probe; ``None`` where nothing is followed now."""
         self.start()
         future: Future[Answer] = Future()
         with self._lock:
             if self._waker is None:
                 return None
-            self._queue.append((packed + probe, future))
+            self._queue.append((commands, probe, future))
             if len(self._queue) == 1:
                 self._waker.send(b"x")
         return future
@@ -120,15 +117,15 @@ class Tracking(Following):
             if self._waker is not None:
                 self._waker.send(b"x")
 
-    def follow(self, drops: int) -> None:
+    def follow(self, lease: Lease) -> None:
         """Connect and follow; any exception ends it."""
         try:
-            self._follow(self._connections.take(), drops)
+            self._follow(self._connections.take(), lease)
         except Exception as error:
             self._primary.led_astray(error)
             raise
 
-    def _follow(self, connection: Any, drops: int) -> None:
+    def _follow(self, connection: Any, lease: Lease) -> None:
         waker, woken = socket.socketpair()
         waker.setblocking(False)
         try:
@@ -136,9 +133,10 @@ class Tracking(Following):
             wire.settimeout(self._timeout_s)
             replies = Replies(wire)
             self._set_up(wire, replies)
+            self._beat, self._beat_replies = self.beat_of(self._key, timed_probe_of(self._key))
             with self._lock:
                 self._waker = waker
-            self._serve(wire, replies, woken, drops)
+            self._serve(wire, replies, woken, lease)
         finally:
             self._leave()
             connection.disconnect()
@@ -149,7 +147,7 @@ class Tracking(Following):
         """Give those who asked nothing; they ask over another connection."""
         with self._lock:
             self._waker = None
-            left = [future for _, future in self._queue]
+            left = [future for _, _, future in self._queue]
             left += [asked.future for asked in self._pending if asked.future is not None]
             self._queue.clear()
             self._pending.clear()
@@ -167,12 +165,12 @@ class Tracking(Following):
                     "+client|caching, as in deploy/valkey"
                 )
 
-    def _serve(self, wire: socket.socket, replies: Replies, woken: socket.socket, drops: int) -> None:
+    def _serve(self, wire: socket.socket, replies: Replies, woken: socket.socket, lease: Lease) -> None:
         poll = select.poll()
         poll.register(wire, select.POLLIN)
         poll.register(woken, select.POLLIN)
         next_beat_s = time.monotonic()
-        while not self.is_stopping and self.near.drops == drops:
+        while not self.is_stopping and not lease.is_over:
             now_s = time.monotonic()
             if self._pending and now_s - self._pending[0].at_s > self._timeout_s:
                 raise StoreUnavailable(f"the server said nothing for {self._timeout_s:g} s")
@@ -187,20 +185,21 @@ class Tracking(Following):
                 woken.recv(4096)
             self._send_queued(wire)
             if replies.has_more or wire.fileno() in ready:
-                self._take(replies.read(), drops)
+                self._take(replies.read(), lease)
 
     def _send_queued(self, wire: socket.socket) -> None:
         while self._queue:
             with self._lock:
-                packed, future = self._queue.popleft()
+                commands, probe, future = self._queue.popleft()
             if future.set_running_or_notify_cancel():
-                self._send(wire, CACHING + packed, _Asked(3, future))
+                packed = b"".join([CACHING + command for command in commands])
+                self._send(wire, packed + probe, _Asked(2 * len(commands) + 1, future))
 
     def _send(self, wire: socket.socket, packed: bytes, asked: _Asked) -> None:
         self._pending.append(asked)
         wire.sendall(packed)
 
-    def _take(self, said: Any, drops: int) -> None:
+    def _take(self, said: Any, lease: Lease) -> None:
         if isinstance(said, Push):
             if said and said[0] == b"invalidate":
                 self._changed(said[1])
@@ -213,17 +212,16 @@ class Tracking(Following):
             return
         self._pending.popleft()
         if asked.future is not None:
-            asked.future.set_result(asked.replies[1:])
+            asked.future.set_result([*asked.replies[1:-1:2], asked.replies[-1]])
             return
         if isinstance(said, int):
             self._heard(said)
-        self.near.renew(asked.at_s, drops)
+        self.near.renew(lease, asked.at_s)
 
     def _changed(self, keys: list[bytes] | None) -> None:
         if keys is None:
             raise StoreUnavailable("the server was emptied")
-        start = len(self._prefix)
-        self.near.changed([key[start:] for key in keys if key.startswith(self._prefix)])
+        self.near.changed([key.partition(b"}:")[2] for key in keys])
 
 
 def tracking_of(
@@ -240,13 +238,14 @@ def tracking_of(
     """
     timeout_s, key = address.policy.timeout_s, codec.last_stamp_key
     primary = address.primary(pool, key)
-    connections = BlockingConnections(pool, primary, key, _nothing, _moved, 0, timeout_s)
-    return Tracking(near, heard, primary, connections, codec.prefix, key, timeout_s)
+    connections = BlockingConnections(pool, primary, key, nothing, nothing_moved, 0, timeout_s)
+    return Tracking(near, heard, primary, connections, key, timeout_s)
 
 
-def _nothing() -> Steps:
+def nothing() -> Steps:
+    """Make nothing ready."""
     yield from ()
 
 
-def _moved() -> None:
-    """Whatever was kept was dropped with the connection before."""
+def nothing_moved() -> None:
+    """Do nothing: whatever was kept was dropped with the connection before."""
