@@ -128,9 +128,10 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
                 raise Forbidden(FORGED)
             try:
                 steps = loading(presented or None, encode=encode, decode=decode, client=client)
-                web = drive(self.tokens_of(app), steps)
+                tokens = self.tokens_of(app)
+                web = drive(tokens, steps)
                 if self._rotating is not None:
-                    drive(self.tokens_of(app), self._rotating.take(web))
+                    drive(tokens, self._rotating.take(web))
                 moved = self._moved_in(app, header, client) if web.record is None and others else None
                 return web if moved is None else moved
             except StoreError as error:

@@ -32,6 +32,8 @@ def decode(value: Any) -> Any:
 class FlaskSession(SessionMixin):
     """What ``flask.session`` is: the fields of a ``WebSession``, and who is logged in.
 
+    What it wants to know itself it asks ``dict``: only what the application reads counts as read.
+
     Args:
         load: reads the session of the browser; it is called when the session is first read.
         is_presented: whether the browser sent a cookie of our name.
@@ -73,7 +75,7 @@ class FlaskSession(SessionMixin):
             self._web = self._load()
             self._had_key = self._named() is not None
             # One that has just moved in from another library is given the lifetime of permanent sessions now.
-            self._was_permanent = bool(self._web.get(PERMANENT)) and not self._web.has_moved
+            self._was_permanent = self.permanent and not self._web.has_moved
 
     @property
     def web(self) -> WebSession:
@@ -98,6 +100,15 @@ class FlaskSession(SessionMixin):
         """Who is logged in, as soon as they have logged in; ``None`` for a visitor."""
         new = self._owner_to_be()
         return self.web.owner if new is None and not self._is_left() else new
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it outlives the browser."""
+        return bool(dict.get(self.web, PERMANENT))
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self[PERMANENT] = bool(value)
 
     # --- the mapping ---------------------------------------------------------------------------------------------
 
@@ -198,7 +209,7 @@ class FlaskSession(SessionMixin):
             rest = dict(web)
             web.logout()
             web.update(rest)
-        if len(web) == 1 and PERMANENT in web:
+        if dict.__len__(web) == 1 and dict.__contains__(web, PERMANENT):
             del web[PERMANENT]
         web.options = dict(lifetime)
         if owner is not None:
@@ -225,5 +236,5 @@ class FlaskSession(SessionMixin):
 
     def _named(self) -> Any:
         """Return what the extension's field says of who is logged in; ``None`` for nobody, which "" is too."""
-        named = None if self._owner_key is None else self.web.get(self._owner_key)
+        named = None if self._owner_key is None else dict.get(self.web, self._owner_key)
         return None if named == "" else named
