@@ -58,7 +58,8 @@ def loggers_as_they_were() -> Iterator[None]:
     yield
     for name, logger in loggers().items():
         level, propagate, handlers = before.get(name, (logging.NOTSET, True, []))
-        logger.setLevel(level)
+        if logger.level != level:  # setting it clears what every logger knows of its level
+            logger.setLevel(level)
         logger.propagate = propagate
         logger.handlers[:] = handlers
 

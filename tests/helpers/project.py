@@ -1,8 +1,11 @@
 """What the tests of the house share: where it stands, which files belong to it, and a copy to break things in."""
 
+import ast
+import gc
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +23,31 @@ def tracked_files(*suffixes: str, under: str = "") -> list[Path]:
     listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     paths = [ROOT / name for name in listing.stdout.split("\0") if name]
     return [path for path in paths if path.is_file() and (not suffixes or path.suffix in suffixes)]
+
+
+def parsed(text: str) -> ast.Module:
+    """Parse a text of Python; no garbage is looked for meanwhile, which took most of the time and finds none."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def statements(body: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """Yield each statement and those within it, without the expressions, which are ten times as many nodes.
+
+    Args:
+        body: statements, such as the body of a module; handlers and cases are yielded as they are.
+    """
+    for node in body:
+        yield node
+        for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+            inner = getattr(node, name, ())
+            if isinstance(inner, list):
+                yield from statements(inner)
 
 
 def copy_of_source(folder: Path) -> Path:

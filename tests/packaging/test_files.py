@@ -1,11 +1,10 @@
 """Files are short, begin by saying why they exist, and name no place that only one machine or registry has."""
 
 import ast
-import functools
 import re
 import tomllib
 
-from tests.helpers.project import ROOT, tracked_files
+from tests.helpers.project import ROOT, parsed, statements, tracked_files
 
 LINES_PER_FILE = 500
 LINES_PER_FUNCTION = 70
@@ -22,12 +21,6 @@ REGISTRY_HOSTS = [
 LOCK_FILES = {"uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock", "package-lock.json", "yarn.lock", "pylock.toml"}
 
 
-@functools.cache
-def trees() -> dict[str, ast.Module]:
-    """Parse each Python file once for all tests here."""
-    return {name: ast.parse(text) for name, text in written_by_hand(".py").items()}
-
-
 def written_by_hand(*suffixes: str) -> dict[str, str]:
     """Map the names of the files that people read and change to their text."""
     paths = [path for path in tracked_files(*suffixes) if VENDORED not in path.parts]
@@ -41,14 +34,14 @@ def test_a_file_has_at_most_500_lines() -> None:
 
 
 def test_a_python_file_begins_by_saying_why_it_exists() -> None:
-    assert [] == [name for name, tree in trees().items() if not ast.get_docstring(tree)]
+    assert [] == [name for name, text in written_by_hand(".py").items() if not ast.get_docstring(parsed(text))]
 
 
 def test_a_function_fits_a_screen() -> None:
     lengths = {
         f"{name}: {node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
-        for name, tree in trees().items()
-        for node in ast.walk(tree)
+        for name, text in written_by_hand(".py").items()
+        for node in statements(parsed(text).body)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
 

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from tests.helpers.project import ROOT, tracked_files
+from tests.helpers.project import ROOT, parsed, statements, tracked_files
 
 SOURCE = ROOT / "src" / "session_tokens"
 OF_THE_WHOLE = set(
@@ -16,7 +16,7 @@ OF_THE_WHOLE = set(
 def imports_of(text: str) -> set[str]:
     """Find the modules that a text of Python imports, relative ones with their dots."""
     found = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in statements(parsed(text).body):
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):

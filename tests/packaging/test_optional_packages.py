@@ -3,7 +3,7 @@
 import ast
 import sys
 
-from tests.helpers.project import SOURCE
+from tests.helpers.project import SOURCE, parsed, statements
 
 PACKAGE = SOURCE / "session_tokens"
 # Which corner (the beginning of a path) may import what.
@@ -33,7 +33,7 @@ def foreign_imports(text: str) -> set[str]:
     """Name the packages outside the standard library and this one that a module imports, wherever it does so."""
     absolute = [
         name
-        for node in ast.walk(ast.parse(text))
+        for node in statements(parsed(text).body)
         for name in (
             [alias.name for alias in node.names]
             if isinstance(node, ast.Import)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.project import SOURCE
+from tests.helpers.project import SOURCE, parsed, statements
 
 LINES = 10
 GENERATED = ("_sync/", "/blocking_", "common/server_store.py")
@@ -41,7 +41,7 @@ def runs(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:
     what several frameworks are given under the same names has to stand in each.
     """
     left_out: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in statements(parsed(text).body):
         if isinstance(node, ast.Import | ast.ImportFrom):
             left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.helpers.project import ROOT, tracked_files
+from tests.helpers.project import ROOT, parsed, statements, tracked_files
 
 STUMBLED_OVER = re.compile(
     r"^Answers? (the|an?|what|how|whether)\b|\b(brought along|believes?|believed|looked at|couriers?)\b"
@@ -18,7 +18,7 @@ def docstrings_in(text: str) -> list[str]:
     """Find the docstrings of a file, and the texts under its constants and attributes."""
     return [
         node.value.value
-        for node in ast.walk(ast.parse(text))
+        for node in statements(parsed(text).body)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     ]
 
