@@ -132,8 +132,7 @@ class Service:
         self.answer_later = quick.later if quick.waits else None
         oauth = OAuth(tokens, self.callers, self.scopes, quick)
         forward_auth = ForwardAuth(tokens, self.options.session_cookie, self.options.identity, self.options.log_in)
-        described = openapi.document(version_of("session-tokens"))
-        self._openapi, self._docs = msgspec.json.encode(described), openapi.page(described)
+        self._openapi, self._docs = openapi.published(version_of("session-tokens"))
         self._hot: dict[str, tuple[tuple[str, ...] | None, bool, Work]] = {
             INTROSPECT: (("POST",), True, oauth.introspect),
             # A proxy asks with the page's own method.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections.abc import Iterable, Sequence
@@ -41,6 +42,13 @@ DEMANDS = (
     ("scope", "string", "Words that a token's scope must hold; a session's is session."),
     ("audience", "string", "For whom a token must have been issued."),
 )
+
+
+@functools.cache
+def published(version: str) -> tuple[bytes, bytes]:
+    """Return the document as JSON and as a page, made once: it is most of making a service."""
+    described = document(version)
+    return msgspec.json.encode(described), page(described)
 
 
 def document(version: str, operations: Sequence[Operation] = OPERATIONS) -> dict[str, Any]:
