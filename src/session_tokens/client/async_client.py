@@ -16,11 +16,11 @@ from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secre
 from ..errors import InvalidInput
 from ..records import Session, Token
 from ..settings import Duration
+from ..stores.common.server_clock import ServerClock
 from .async_following import AsyncRemoteEvents
 from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, request_of
 from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
 from .in_time import tried
-from .records import ServiceClock
 from .service_address import ServiceAddress
 
 P = ParamSpec("P")
@@ -77,7 +77,7 @@ class AsyncRemoteTokens:
         """
         address = ServiceAddress(url, key, timeout, retry_for)
         self._timeout_s, self._retry_for_s = address.timeout_s, address.retry_for_s
-        self._clock = ServiceClock()
+        self._clock = ServerClock()
         options: dict[str, Any] = {"verify": True if tls is None else tls}
         if transport is not None:
             options = {"transport": transport}

@@ -17,7 +17,8 @@ from ..records import Forgotten, Issued, OwnerSummary, Page
 from ..records.explanation import Explanation
 from ..settings import DATA_BYTES_MAX, UNSET
 from ..stored_settings import GeneralSetting, stored_name_of
-from .records import ServiceClock, event_of, session_of, token_of
+from ..stores.common.server_clock import ServerClock
+from .records import event_of, session_of, token_of
 
 
 class Reply(NamedTuple):
@@ -26,7 +27,7 @@ class Reply(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: Any
-    clock: ServiceClock
+    clock: ServerClock
 
 
 class Call(NamedTuple):

@@ -25,8 +25,8 @@ from ..errors import (
     UnknownSession,
     UnknownToken,
 )
+from ..stores.common.server_clock import ServerClock
 from .calls import Call, Reply, Request, has_changed, request_of
-from .records import ServiceClock
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 NOW = "session-tokens-now"
@@ -83,7 +83,7 @@ KINDS = dict(_kinds())
 def exchange(
     call: Call,
     arguments: Mapping[str, Any],
-    clock: ServiceClock,
+    clock: ServerClock,
     retry_for_s: float,
     *,
     now_s: Callable[[], float] = time.monotonic,
@@ -137,7 +137,7 @@ def exchange(
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
 
-def _answered(call: Call, sent: Sent, clock: ServiceClock) -> Any:
+def _answered(call: Call, sent: Sent, clock: ServerClock) -> Any:
     """Return what a command returns, by its answer.
 
     Raises:
@@ -189,7 +189,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
     return float(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0.0
 
 
-def _set(clock: ServiceClock, headers: Mapping[str, str]) -> None:
+def _set(clock: ServerClock, headers: Mapping[str, str]) -> None:
     text = headers.get(NOW, "")
     if text.isascii() and text.isdigit() and len(text) < 16:
         clock.heard(int(text))

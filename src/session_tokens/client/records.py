@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from decimal import Decimal
-from time import monotonic_ns
 from typing import Any
 
 from ..clock import NEVER
@@ -17,33 +15,12 @@ from ..records.session import Session
 from ..records.session_details import SessionDetails
 from ..records.token import Token
 from ..records.traits import TokenKind
+from ..stores.common.server_clock import ServerClock
 
 Answer = Mapping[str, Any]
 
 
-class ServiceClock:
-    """The clock of the service's store: what it said last, and what has passed here since."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lead_ms: int | None = None
-
-    def heard(self, now_ms: int) -> None:
-        """Take in what the service said; an answer that was long on its way sets it back by no more than that."""
-        lead_ms = now_ms - monotonic_ns() // 1_000_000
-        with self._lock:
-            self._lead_ms = lead_ms if self._lead_ms is None else max(self._lead_ms, lead_ms)
-
-    def now(self) -> int:
-        """Return the present instant there, in milliseconds since the epoch."""
-        return (self._lead_ms or 0) + monotonic_ns() // 1_000_000
-
-    def raise_to(self, mark_ms: int) -> None:
-        """Never answer less from now on."""
-        self.heard(mark_ms)
-
-
-def session_of(answer: Answer, clock: ServiceClock) -> Session:
+def session_of(answer: Answer, clock: ServerClock) -> Session:
     """Return a session; what a service of a later version answers beside is left out."""
     details = SessionDetails(
         label=answer["label"],

@@ -1,35 +1,51 @@
-"""An estimate of the server's clock, from the instants in its answers."""
+"""An estimate of a server's clock, from the instants in its answers."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
-_DRIFT_NS = 1_000_000_000
+_WINDOW_NS = 1_000_000_000
 
 
 class ServerClock:
     """The server's clock as this process knows it; records compute their time left by it, and no rule judges by it.
 
-    An answer's instant is older than its arrival, so of several estimates the later one is the better one, until
-    they fall behind by more than a second: then the server's clock was set back. Before the first answer it is the
+    An answer's instant is older than its arrival, so of several estimates the latest one is the best one. They count
+    for a second or two: a server's clock may be set back, by little or by much, and an estimate that stays ahead of it
+    would have every command judged at an instant that the server has not reached. Before the first answer it is the
     host's clock.
+
+    Args:
+        steady_ns: returns the nanoseconds that have passed since whenever.
     """
 
-    __slots__ = ("_lead_ns",)
+    __slots__ = ("_lead_ns", "_recent_ns", "_steady_ns", "_until_ns")
 
-    def __init__(self) -> None:
-        self._lead_ns = time.time_ns() - time.monotonic_ns()
+    def __init__(self, steady_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._steady_ns = steady_ns
+        at_ns = steady_ns()
+        self._lead_ns = self._recent_ns = time.time_ns() - at_ns
+        self._until_ns = at_ns - _WINDOW_NS  # over for long: the first answer counts, whatever the host's clock says
 
     def now(self) -> int:
         """Return the present instant on the server's clock in integer milliseconds, as well as it is known."""
-        return (time.monotonic_ns() + self._lead_ns) // 1_000_000
+        return (self._steady_ns() + self._lead_ns) // 1_000_000
 
     def heard(self, now_ms: int) -> None:
         """Take in the instant of an answer that has just arrived."""
-        lead = now_ms * 1_000_000 - time.monotonic_ns()
-        if lead > self._lead_ns or self._lead_ns - lead > _DRIFT_NS:
-            self._lead_ns = lead
+        at_ns = self._steady_ns()
+        lead_ns = now_ms * 1_000_000 - at_ns
+        if at_ns >= self._until_ns:
+            was_just_now = at_ns - self._until_ns < _WINDOW_NS
+            self._lead_ns = max(self._recent_ns, lead_ns) if was_just_now else lead_ns
+            self._recent_ns = lead_ns
+            self._until_ns = at_ns + _WINDOW_NS
+        elif lead_ns > self._recent_ns:
+            self._recent_ns = lead_ns
+            if lead_ns > self._lead_ns:
+                self._lead_ns = lead_ns
 
     def raise_to(self, mark_ms: int) -> None:
-        """Never answer less than ``mark_ms`` until the next answer says otherwise."""
-        self._lead_ns = max(self._lead_ns, mark_ms * 1_000_000 - time.monotonic_ns())
+        """Never answer less than ``mark_ms`` until answers of the next seconds say otherwise."""
+        self._lead_ns = max(self._lead_ns, mark_ms * 1_000_000 - self._steady_ns())
