@@ -66,6 +66,19 @@ async def test_those_ticked_are_ended_when_their_number_is_typed(desk: Desk) -> 
     assert (await desk.tokens.list_sessions("ann")).items == []
 
 
+async def test_before_many_are_ended_it_is_said_whose_they_are(desk: Desk) -> None:
+    ann = await desk.tokens.open_session("ann", label="laptop", address="203.0.113.7")
+    over = await desk.tokens.open_session("bob")
+    await desk.tokens.destroy_session(over.id)
+    browser = await desk.entered("operator")
+    asked = await browser.post(END, data={"csrf": await csrf_of(browser), "id": [ann.id, over.id]})
+    listed = asked.text.partition('class="ids"')[2].partition("</ul>")[0]
+    first, second = listed.split("</li>")[:2]
+
+    assert all(word in first for word in (ann.id, "ann", "laptop", "203.0.113.7"))
+    assert over.id in second and "over already" in second
+
+
 async def test_all_that_match_are_ended_beyond_the_page(desk: Desk) -> None:
     for number in range(60):
         await desk.tokens.open_session("ann", address=f"203.0.113.{number}")

@@ -114,7 +114,7 @@ async def test_visitors_are_shown_only_where_they_are_asked_for(desk: Desk) -> N
 
     assert visitor.id not in usual and "users and visitors" in usual
     assert visitor.id in wanted and "alice" in wanted
-    assert "<strong>1</strong><span>of them visitors</span>" in counted
+    assert "<strong>1</strong><span>Of visitors not logged in</span>" in counted
 
 
 async def test_a_list_says_what_it_leaves_out(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ async def test_what_is_done_is_told_and_counted(desk: Desk, caplog: pytest.LogCa
         ("owners/bob/disable", {"typed": "bob"}),
         ("owners/bob/disable", {"typed": "somebody else"}),
         ("owners/bob/enable", {}),
+        ("owners/bob/enable", {}),
+        ("owners/bob/end", {"typed": "bob"}),
+        (f"tokens/{token.token.id}/end", {}),
         (f"keys/{spare.key.id}/revoke", {"confirmed": "yes"}),
         ("leave", {}),
     ):
@@ -73,11 +76,15 @@ async def test_what_is_done_is_told_and_counted(desk: Desk, caplog: pytest.LogCa
         ("disable", "done", key_id, None),
         ("disable", "not_done", key_id, None),
         ("enable", "done", key_id, None),
+        ("enable", "nothing_to_do", key_id, None),
+        ("end_all", "nothing_to_do", key_id, None),
+        ("end_token", "nothing_to_do", key_id, token.token.id),
         ("revoke", "done", key_id, spare.key.id),
         ("leave", "done", key_id, None),
     ]
     assert await counted(desk, "session_tokens_console_acts_total", act="disable", outcome="done") == 1
     assert await counted(desk, "session_tokens_console_acts_total", act="disable", outcome="not_done") == 1
+    assert await counted(desk, "session_tokens_console_acts_total", act="enable", outcome="nothing_to_do") == 1
     assert (
         await counted(desk, "session_tokens_http_requests_total", route="/console/enter", method="POST", status="303")
         == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import parse_qsl, quote
 
 from starlette.datastructures import QueryParams
@@ -10,16 +11,17 @@ from starlette.responses import Response
 
 from ...crypto.minting import SESSION_ID, is_id
 from ...errors import SessionTokensError, StoreError
+from ...records import Session
 from ...service_keys.keys import get_key, revoke_key
 from ..reserved import refuse_to_disable
 from . import operating, sessions
 from .confirming import done
 from .entrance import asked_for
 from .explaining import answer
-from .html import h
+from .html import Html, h
 from .lists import looked_through
 from .owners import owner_in
-from .pieces import button_link, card, counted, form, hidden, owner_address, typed
+from .pieces import button_link, card, counted, device_of, form, hidden, owner_address, typed
 from .view import View
 
 Fields = dict[str, str]
@@ -86,7 +88,7 @@ async def release(view: View, fields: Fields) -> Response:
 async def end_many(view: View, fields: Fields) -> Response:
     """End sessions that were ticked, or all that match; first say which, and have their number typed."""
     if "typed" not in fields:
-        return _asked_first(view, await _chosen(view, fields))
+        return await _asked_first(view, await _chosen(view, fields))
     ids = _ids_in(fields.get("ids", ""))
     if not ids or fields["typed"].strip() != str(len(ids)):
         return said(view, 422, f"The number was not typed as it is: {len(ids)}. Nothing was done.")
@@ -122,17 +124,27 @@ async def _chosen(view: View, fields: Fields) -> list[str]:
     return [session.id for session in window.items[:BULK_MAX]]
 
 
-def _asked_first(view: View, ids: list[str]) -> Response:
+def _known_by(id: str, session: Session | None) -> Html:
+    """Return a line about a session: its id, its owner, its label and address."""
+    if session is None:
+        return h("li", h("span", id, class_="id"), h("div", "over already", class_="muted small"))
+    return h("li", h("span", id, class_="id"), h("div", session.owner), h("div", device_of(session), class_="small"))
+
+
+async def _asked_first(view: View, ids: list[str]) -> Response:
     """Return the page that says what would be ended and asks for the number."""
     if not ids:
         return said(view, 422, "No session was ticked, so that there is nothing to end.")
+    chosen = list(zip(ids, await asyncio.gather(*map(view.tokens.get_session, ids)), strict=True))
     many = counted(len(ids), "session")
     field = typed("typed", f"Type {len(ids)} to end {many}", required=True, inputmode="numeric", autofocus=True)
     asking = form(
         sessions.PATH + "/end", view.visitor, hidden("ids", " ".join(ids)), field,
         h("button", f"End {many}", class_="danger"), button_link("Do nothing", sessions.PATH, quiet=True), class_="act",
     )  # fmt: skip
-    listed = h("ul", [h("li", h("span", id, class_="id")) for id in ids], class_="ids", tabindex="0", aria_label="Ids")
+    listed = h(
+        "ul", [_known_by(id, session) for id, session in chosen], class_="ids", tabindex="0", aria_label="Sessions"
+    )
     words = (
         "They end at once: their bound tokens with them, their transferable ones become unassigned. Nothing undoes it."
     )

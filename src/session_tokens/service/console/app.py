@@ -17,6 +17,7 @@ from ..crew import Alone, Crew
 from . import acts, explaining, exporting, operating, owners, sessions, telling, tokens
 from .access import Access, Visitor, has_token, is_same_site, set_cookie
 from .activity import Activity
+from .confirming import Confirmed
 from .entrance import PROOF, Entrance, asked_for
 from .finding import find
 from .forms import fields_of, static_files
@@ -191,6 +192,8 @@ class Console:
             response = await work(view, fields)
         if response.status_code == 200:
             return telling.ASKED_FIRST, response
+        if isinstance(response, Confirmed) and not response.is_done:
+            return telling.NOTHING_TO_DO, response
         if response.status_code < 400:
             return telling.DONE, response
         outcomes = {401: telling.KEY_REFUSED, 429: telling.THROTTLED, 503: telling.FAILED}

@@ -23,6 +23,18 @@ WORDS_MAX = 600
 """Characters of a confirmation; the rest of a long name is cut."""
 
 
+class Confirmed(RedirectResponse):
+    """The way to a page that confirms an act.
+
+    Attributes:
+        is_done: whether something was done; if not, there was nothing to do.
+    """
+
+    def __init__(self, where: str, *, is_done: bool) -> None:
+        super().__init__(where, 303)
+        self.is_done = is_done
+
+
 class Said(NamedTuple):
     """A confirmation: its words, and whether something was done."""
 
@@ -30,9 +42,9 @@ class Said(NamedTuple):
     is_done: bool
 
 
-def done(where: str, visitor: Visitor, words: str, *, is_done: bool = True) -> Response:
+def done(where: str, visitor: Visitor, words: str, *, is_done: bool = True) -> Confirmed:
     """Return the way to a page that confirms an act."""
-    response = RedirectResponse(where, 303)
+    response = Confirmed(where, is_done=is_done)
     text = urlsafe_b64encode(json.dumps([words[:WORDS_MAX], is_done]).encode()).decode().rstrip("=")
     value = f"{text}.{_mac(visitor, text)}"
     response.set_cookie(SAID.name, value, max_age=60, path="/console", secure=True, httponly=True, samesite="strict")

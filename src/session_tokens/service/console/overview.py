@@ -33,14 +33,18 @@ async def overview(view: View) -> Html:
     kinds = {kind: sum(token.kind == kind for token in issued) for kind in ("session-bound", "transferable", "free")}
     figures = [
         ("Sessions alive", f"{len(sessions)}{plus}", "/console/sessions?who=visitors"),
-        ("of them visitors", f"{sum(is_anonymous(s.owner) for s in sessions)}{plus}", "/console/sessions?who=visitors"),
+        (
+            f"Visitors among the {COUNT_MAX} opened last" if plus else "Of visitors not logged in",
+            f"{sum(is_anonymous(session.owner) for session in sessions)}",
+            "/console/sessions?who=visitors",
+        ),
         ("Sessions detached", _so_far(detached), "/console/sessions?state=detached"),
         ("Tokens alive", _so_far(issued), "/console/tokens"),
         ("Unassigned, waiting", _so_far(waiting), "/console/unassigned"),
         ("On offer", _so_far(offered), "/console/market"),
     ]
     counters = h("div", [_figure(*figure) for figure in figures], class_="figures")
-    far = f"Counted up to {COUNT_MAX}, visitors among those opened last; a plus sign says that there are more."
+    far = f"Counted up to {COUNT_MAX}; a plus sign says that there are more."
     soon = sorted((s for s in sessions if s.expires_at is not None), key=lambda s: s.expires_at or 0)[:8]
     expiries = table(
         "The next sessions to end" if not plus else f"The next to end of the {COUNT_MAX} that were opened last",

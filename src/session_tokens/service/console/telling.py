@@ -26,6 +26,7 @@ KEY_REFUSED: Final = "key_refused"
 THROTTLED: Final = "throttled"
 FAILED: Final = "failed"
 NOT_DONE: Final = "not_done"
+NOTHING_TO_DO: Final = "nothing_to_do"
 ASKED_FIRST: Final = "asked_first"
 
 _WORDS = {
@@ -39,6 +40,7 @@ _WORDS = {
     THROTTLED: "a source failed to enter the console too often",
     FAILED: "an act in the console failed",
     NOT_DONE: "an act in the console was not done",
+    NOTHING_TO_DO: "an act in the console found nothing to do",
     ASKED_FIRST: "an act in the console waits to be confirmed",
 }
 _EVENTS = {KEY_REFUSED: "authentication_failed", THROTTLED: "throttled"}
@@ -58,7 +60,7 @@ def tell(request: Request, act: str, outcome: str, source: str, key_id: str | No
     subject = request.path_params.get("id", "")
     known = any(is_id(kind, subject) for kind in (SESSION_ID, TOKEN_ID, KEY_ID))
     log.log(
-        logging.INFO if outcome in (DONE, PROOF_ASKED, ASKED_FIRST) else logging.WARNING,
+        logging.INFO if outcome in (DONE, NOTHING_TO_DO, PROOF_ASKED, ASKED_FIRST) else logging.WARNING,
         _WORDS[outcome],
         extra={
             "event": _EVENTS.get(outcome, "console_act"),
