@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import NoReturn
@@ -35,10 +36,14 @@ def _without_secrets(message: str) -> str:
     return " ".join(words)
 
 
+@functools.cache
 def parser() -> ArgumentParser:
-    """Return the parser of the whole command line."""
+    """Return the parser of the whole command line, made once: a program may call ``main`` often."""
     top = Parser(
-        prog="session-tokens", description="Sessions, and the tokens that live under them.", allow_abbrev=False
+        prog="session-tokens",
+        description="Sessions, and the tokens that live under them.",
+        epilog="--store URL, --key-file FILE and --json go before a command or behind it.",
+        allow_abbrev=False,
     )
     top.add_argument("--version", action="store_true", help="say which version this is")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)

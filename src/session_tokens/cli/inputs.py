@@ -32,6 +32,25 @@ ENVIRONMENT = frozenset(
 """What follows ``SESSION_TOKENS_`` in the names of environment variables that mean something."""
 
 
+OF_ALL_COMMANDS = {"--store": 2, "--key-file": 2, "--json": 1}
+"""Options that may stand before the command too, and of how many words each is."""
+
+
+def command_first(words: Sequence[str]) -> list[str]:
+    """Return a command line whose options before the command, of those that all take, stand behind it.
+
+    They stand before its other options there, so that of two values the one said last counts.
+    """
+    first = 0
+    while first < len(words) and (name := words[first].partition("=")[0]) in OF_ALL_COMMANDS:
+        first += OF_ALL_COMMANDS[name] if words[first] == name else 1
+    options, rest = list(words[:first]), list(words[first:])
+    if not rest:
+        return []
+    place = next((number for number, word in enumerate(rest) if word.startswith("-")), len(rest))
+    return [*rest[:place], *options, *rest[place:]]
+
+
 def refuse_secrets(arguments: Sequence[str]) -> None:
     """Refuse a command line that holds a secret: every user of the machine could read it there.
 

@@ -15,7 +15,7 @@ from ..errors import SessionTokensError
 from . import exits
 from .arguments import parser
 from .exits import UsageError
-from .inputs import refuse_secrets, refuse_unknown_environment
+from .inputs import command_first, refuse_secrets, refuse_unknown_environment
 from .operators_arguments import ROLES
 
 
@@ -55,7 +55,7 @@ def _mend_closed_streams() -> None:
 def _run(words: list[str]) -> int:
     refuse_secrets(words)
     refuse_unknown_environment()
-    options = parser().parse_args(words)
+    options = parser().parse_args(command_first(words))
     if options.version:
         from .. import __version__
         from ..compiled_core import COMPILED
