@@ -41,7 +41,7 @@ NAMES = PartNames(
 
 
 def new_stamp() -> int:
-    """Return a stamp that no record ever had: 62 random bits, never 0."""
+    """Return a stamp that no record ever had: 61 random bits and one that is set, so never 0."""
     return int.from_bytes(os.urandom(8), "big") >> 2 | 1
 
 
