@@ -279,6 +279,36 @@ def test_a_stop_answers_what_was_asked_and_tells_streams(workers: Workers) -> No
     assert workers.hear().startswith("STOPPING=1")
 
 
+def test_what_ends_is_over_in_the_near_cache_of_each_worker(
+    valkey_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever worker ends it: the server tells each of them, and the bound is long."""
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", bytes(range(32)).hex())
+    near = r'session_tokens_near_cache_verifications_total\{answered="near"\}'
+    managed = Managed(
+        tmp_path / "log", "--store", valkey_url, "--workers", "2", "--near-cache", "60s", "--port", "0"
+    )  # fmt: skip
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+", "".join(managed.lines))[:1]
+    once = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {managed.secret}"}, limits=once) as http:
+
+        def is_active() -> bool:
+            return http.post("/v1/verify", json={"secret": made["secret"]}).json().get("session") is not None
+
+        try:
+            made = http.post("/v1/sessions", json={"owner": "ann"}).json()
+            known = all(is_active() for _ in range(40))
+            answered_near = counted(http.get("/metrics").text, near)
+            http.delete(f"/v1/sessions/{made['session']['id']}").raise_for_status()
+            wait_until(lambda: not any(is_active() for _ in range(10)))
+            revived = any(is_active() for _ in range(40))
+        finally:
+            managed.stop()
+
+    assert known and answered_near > 10
+    assert not revived
+
+
 @pytest.mark.parametrize("number", [0, 65])
 def test_a_number_of_workers_that_cannot_be_is_refused(number: int) -> None:
     with pytest.raises(InvalidInput, match="--workers is 1 to 64"):

@@ -30,8 +30,12 @@ STABLE_S: Final = 30.0
 """A worker that lived as long died of something new: the next one is started at once."""
 BACKOFF_S: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 PING_S: Final = 2.0
-HANG_S: Final = 30.0
-"""A worker that says nothing for as long is ended, and another one started."""
+UNANSWERED_MAX: Final = 15
+"""A worker that says nothing to as many pings, for half a minute, is ended, and another one started.
+
+They are counted, and no time is measured: where everything stood still, as in a container that was frozen, workers have
+missed none but the last one.
+"""
 GONE_S: Final = 30.0
 """How long a worker may take to end; longer than requests under way and connections that ask once more do."""
 
@@ -41,15 +45,23 @@ class Supervisor:
 
     Args:
         handed: what each worker is handed.
+        ping_s: after how many seconds each worker is asked again whether it is there.
         at_terminal: whether SIGHUP says that the terminal went away; else it asks for a reload.
         close: closes the supervisor's own listening sockets, so that nobody connects any more.
         announce: called with lines for people, once all workers answer.
     """
 
     def __init__(
-        self, handed: Handed, *, at_terminal: bool, close: Callable[[], object], announce: Callable[[str], object]
+        self,
+        handed: Handed,
+        *,
+        at_terminal: bool,
+        close: Callable[[], object],
+        announce: Callable[[str], object],
+        ping_s: float = PING_S,
     ) -> None:
         self._handed = handed
+        self._ping_s = ping_s
         self._at_terminal = at_terminal
         self._close = close
         self._announce = announce
@@ -251,11 +263,9 @@ class Supervisor:
     async def _ping(self) -> None:
         """Hear from each worker now and then; end those that hang."""
         while True:
-            await asyncio.sleep(PING_S)
-            now_s = time.monotonic()
-            self._kill(
-                {one for one in self._seats if one.is_ready and now_s - one.heard_s > HANG_S}, "hangs and is ended"
-            )
+            await asyncio.sleep(self._ping_s)
+            hanging = {one for one in self._seats if one.is_ready and one.unanswered >= UNANSWERED_MAX}
+            self._kill(hanging, "hangs and is ended")
             for worker in self._seats:
                 worker.ping()
 

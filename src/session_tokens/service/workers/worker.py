@@ -75,7 +75,8 @@ class Worker:
 
     Attributes:
         number, slot, process: as given.
-        began_s, heard_s: when it was started and when it said something last, on the machine's steady clock.
+        began_s: when it was started, on the machine's steady clock.
+        unanswered: pings since it said something last.
         lines: what it announces, once it is ready.
         counts: what it counted when it said so last; ``None`` when it is counted among those that are gone.
         is_leaving: whether it was told to go.
@@ -87,7 +88,8 @@ class Worker:
         self.number = number
         self.slot = slot
         self.process = process
-        self.began_s = self.heard_s = time.monotonic()
+        self.began_s = time.monotonic()
+        self.unanswered = 0
         self.lines: list[str] | None = None
         self.counts: Counts | None = None
         self.is_leaving = False
@@ -148,6 +150,7 @@ class Worker:
 
     def ping(self) -> None:
         """Have it say something."""
+        self.unanswered += 1
         self.send({"ping": True})
 
     def leave(self) -> None:
@@ -176,7 +179,7 @@ class Worker:
             del self._questions[number]
 
     def _take(self, message: Message) -> None:
-        self.heard_s = time.monotonic()
+        self.unanswered = 0
         if "ready" in message:
             self.lines = message["ready"]
             if not self._came_up.done():

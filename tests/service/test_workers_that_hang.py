@@ -1,0 +1,95 @@
+"""A worker that hangs is ended and replaced; one that only stood still together with its supervisor is not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from argparse import Namespace
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from session_tokens.cli.arguments import parser
+from session_tokens.cli.serving import WORKER
+from session_tokens.service.listening import Places
+from session_tokens.service.service_manager import sockets_given
+from session_tokens.service.workers.memory import SharedMemory
+from session_tokens.service.workers.supervisor import UNANSWERED_MAX, Supervisor
+from session_tokens.service.workers.worker import Handed
+from tests.helpers.waiting import wait_until
+
+pytestmark = pytest.mark.server
+
+PING_S = 0.2
+
+
+def workers() -> set[int]:
+    """Return the processes that this one has started."""
+    return {int(word) for word in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()}
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    await asyncio.to_thread(wait_until, is_so)
+
+
+def stand_still() -> None:
+    """Keep the supervisor, which is in this process, from doing anything for twice as long as a worker may hang."""
+    time.sleep(2 * UNANSWERED_MAX * PING_S)
+
+
+@asynccontextmanager
+async def supervised(folder: Path) -> AsyncIterator[list[str]]:
+    """Run two workers under a supervisor in this process; yield what was announced."""
+    options: Namespace = parser().parse_args(
+        ["serve", "--workers", "2", "--port", "0", "--store", f"sqlite:///{folder}/tokens.db", "--no-first-key"]
+    )
+    lines: list[str] = []
+    places = Places("127.0.0.1", 0, "127.0.0.1", None, sockets_given())
+    with places.bound() as bound, closing(SharedMemory.make(2)) as memory:
+        handed = Handed(WORKER, vars(options), 2, bound, memory)
+        supervisor = Supervisor(handed, at_terminal=False, close=bound.close, announce=lines.append, ping_s=PING_S)
+        running = asyncio.create_task(supervisor.run())
+        try:
+            await until(lambda: lines or running.done())
+            yield lines
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_worker_that_hangs_is_ended_and_replaced(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "session_tokens.service")
+    before = workers()
+    async with supervised(tmp_path):
+        hanging, other = sorted(workers() - before)
+        os.kill(hanging, signal.SIGSTOP)
+        await until(lambda: "hangs and is ended" in caplog.text)
+        await until(lambda: "serves in its place" in caplog.text)
+        left = workers() - before
+
+    assert f"(process {hanging}) was killed by SIGKILL" in caplog.text
+    assert hanging not in left and other in left and len(left) == 2
+
+
+async def test_who_stood_still_together_with_the_supervisor_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container that was frozen: by the clock nobody has said anything for long."""
+    before = workers()
+    async with supervised(tmp_path):
+        old = workers() - before
+        for worker in old:
+            os.kill(worker, signal.SIGSTOP)
+        stand_still()
+        for worker in old:
+            os.kill(worker, signal.SIGCONT)
+        await asyncio.sleep(4 * PING_S)
+        left, told = workers() - before, caplog.text
+
+    assert left == old
+    assert "hangs" not in told
