@@ -30,12 +30,13 @@ CASES_QUICK = 2
 """Of a test with several cases, or of a suite that several stores pass, so many run in a quick run."""
 LONG = frozenset({
     "test_a_backup_of_a_live_sqlite_file_holds_what_was_acknowledged_before_it_began",
+    "test_a_function_fits_a_screen",
     "test_a_list_of_which_nothing_matches_costs_the_same_over_many",
     "test_a_listing_reads_far_beyond_what_does_not_match",
     "test_a_python_file_begins_by_saying_why_it_exists", "test_docstrings_of_the_package_say_it_plainly",
     "test_more_than_fills_an_answer_may_be_unreadable", "test_no_file_imports_a_test_file_or_a_conftest",
     "test_no_order_of_two_commands_and_an_end_revives_or_loses_a_token",
-    "test_of_a_damaged_file_it_says_what_can_be_read_and_to_restore_it",
+    "test_no_ten_lines_stand_twice", "test_of_a_damaged_file_it_says_what_can_be_read_and_to_restore_it",
     "test_of_a_session_with_very_many_tokens_none_lives_on", "test_row_66_very_many_fields_of_data",
     "test_secrets_are_all_different_and_favour_no_letter_at_any_place",
     "test_sessions_of_an_epoch_of_which_no_entry_tells_are_found_and_end", "test_signs_of_life_pile_up_nowhere",
