@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from time import monotonic_ns, time_ns
+from time import monotonic, monotonic_ns, time_ns
 from typing import Final, Protocol
 
 from .compiler_hints import mypyc_attr
@@ -27,34 +27,65 @@ class Clock(Protocol):
         ...
 
 
-class SteadyClock:
+@mypyc_attr(allow_interpreted_subclasses=True)
+class LocalClock:
+    """A clock that compiled code can ask without looking for its method by name."""
+
+    __slots__ = ()
+
+    def now(self) -> int:
+        """Return the present instant, as ``Clock.now`` does."""
+        raise NotImplementedError
+
+
+class _Adapted(LocalClock):
+    """Another clock, such as one of an application's own."""
+
+    __slots__ = ("_clock",)
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> int:
+        """Return that clock's instant."""
+        return self._clock.now()
+
+
+def local(clock: Clock) -> LocalClock:
+    """Return a clock as one that compiled code can ask at once; those of this module are that already."""
+    return clock if isinstance(clock, LocalClock) else _Adapted(clock)
+
+
+class SteadyClock(LocalClock):
     """The host's wall clock, made steady: when the wall steps back, time goes on by the monotonic clock.
 
     now = max(wall clock, last now + monotonic time elapsed since it), so it always advances. Within a millisecond the
     answer is that of its first call, which spares a busy program the arithmetic: half of what a verification costs.
+    Whether that millisecond is over is asked in seconds, for two floats are compared in a fraction of the time of two
+    large integers; they tell nanoseconds apart until the host has been up for months, and then still microseconds.
     """
 
-    __slots__ = ("_lead_ns", "_lock", "_now_ms", "_until_ns")
+    __slots__ = ("_lead_ns", "_lock", "_now_ms", "_until_s")
 
     def __init__(self) -> None:
         self._lead_ns = time_ns() - monotonic_ns()
         self._lock = threading.Lock()
         self._now_ms = 0
-        self._until_ns = 0  # the end of that millisecond on the monotonic clock
+        self._until_s = 0.0  # the end of that millisecond on the monotonic clock
 
     def now(self) -> int:
         """Return the present instant in integer milliseconds since the epoch."""
-        return self._now_ms if monotonic_ns() < self._until_ns else self._next()
+        return self._now_ms if monotonic() < self._until_s else self._next()
 
     def _next(self) -> int:
         # In the child of a fork the lock may be held for ever by a thread that is not there: then go on without it.
         held = self._lock.acquire(timeout=LOCK_TIMEOUT_S)
         try:
-            monotonic = monotonic_ns()
-            self._lead_ns = max(self._lead_ns, time_ns() - monotonic)
-            now_ms, passed_ns = divmod(monotonic + self._lead_ns, 1_000_000)
+            passed = monotonic_ns()
+            self._lead_ns = max(self._lead_ns, time_ns() - passed)
+            now_ms, passed_ns = divmod(passed + self._lead_ns, 1_000_000)
             self._now_ms = now_ms  # before its end is set: a reader takes no lock
-            self._until_ns = monotonic + 1_000_000 - passed_ns
+            self._until_s = (passed + 1_000_000 - passed_ns) / 1e9
             return now_ms
         finally:
             if held:
@@ -67,11 +98,11 @@ class SteadyClock:
         lead_ns = mark_ms * 1_000_000 - monotonic_ns()
         if lead_ns > self._lead_ns:  # else what is known of this millisecond still holds
             self._lead_ns = lead_ns
-            self._until_ns = 0
+            self._until_s = 0.0
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class ManualClock:
+class ManualClock(LocalClock):
     """A clock that moves only when the test moves it, for tests of stores and applications.
 
     Args:

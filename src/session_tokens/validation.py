@@ -229,7 +229,7 @@ def owner_of(name: str, given: object) -> str:
         InvalidInput: it can never be an owner.
     """
     if (
-        given.__class__ is str
+        type(given) is str
         and given.isascii()
         and given.isprintable()
         and given.strip(" ") is given

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Self, TypeVar
 
 from .. import validation as inputs
-from ..clock import Clock
+from ..clock import Clock, local
 from ..compiler_hints import mypyc_attr
 from ..contract.drive import drive
 from ..contract.queries import Get, Scan
@@ -97,7 +97,7 @@ class AsyncTablesCore:
         self._tokens = {} if memory is None else memory.tokens
         self._entries = {} if memory is None else memory.entries
         self._owners = {} if memory is None else memory.owners
-        self._now = store.clock.now
+        self._clock = local(store.clock)
         self._naming = naming
         # An application's DB knows no successors, and the hot reads of a memory store do not look for them.
         is_whole = mirror is not None or memory is not None
@@ -105,8 +105,7 @@ class AsyncTablesCore:
         self._creator = checked_creator(token_creator)
         self._timeout_from_db = False
         self._refreshed_at_s: float | None = None
-        self._usual_traits = session_traits(None, None, None, False, None)
-        self._usual_first = token_traits(BOUND, False, None, None, None)
+        self._take_timeouts()
         self._hints: dict[str, tuple[str, int]] = {}
         self._hints_full = 0
         self._closed = False
@@ -201,11 +200,11 @@ class AsyncTablesCore:
 
     async def _session_id(self, string: str) -> str:
         """Return the id under which a session of that string is, or would be, kept."""
-        return string if self._memory is not None and string.__class__ is str else await self._id_of("session", string)
+        return string if self._memory is not None and type(string) is str else await self._id_of("session", string)
 
     async def _token_id(self, string: str) -> str:
         """Return the id under which a token of that string is, or would be, kept."""
-        if self._memory is not None and string.__class__ is str:
+        if self._memory is not None and type(string) is str:
             return string
         return await self._id_of("token", string)
 
@@ -315,6 +314,12 @@ class AsyncTablesCore:
             return await self._answered(tokens.issue_token, self._policy, None, issue)
         return await self._answered(named.add_owned_token, self._policy, owner, issue)
 
+    def _take_timeouts(self) -> None:
+        """Keep at hand what sessions that are added from now on, and their first tokens, have alike."""
+        age_ms = self._policy.max_age_ms
+        self._session_traits = session_traits(None, age_ms, age_ms, False, None)
+        self._first_traits = self._token_traits(BOUND, False)
+
     def _token_traits(self, kind: TokenKind, is_json: bool) -> TokenTraits:
         """Return what a new token has like others of these tables."""
         policy = self._policy
@@ -323,12 +328,12 @@ class AsyncTablesCore:
     def _issue_of(self, string: str, id: str, kind: TokenKind, text: str, is_json: bool) -> tokens.Issue:
         return tokens.Issue(id, None, text, self._token_traits(kind, is_json), self._naming.kept("token", id, string))
 
-    async def _add_in_db(self, id: str, owner: str, age_ms: int | None, first_id: str | None) -> str:
+    async def _add_in_db(self, id: str, owner: str, first_id: str | None) -> str:
         """Open a session over the application's DB, which makes its hash, and return that."""
 
         def args_with(link: str) -> tuple[object, ...]:
             details = SessionDetails(db_hash=link)
-            opening = sessions.Opening(id, None, owner, session_traits(None, age_ms, age_ms, False, None), details)
+            opening = sessions.Opening(id, None, owner, self._session_traits, details)
             issue = None if first_id is None else self._issue_of(first_id, first_id, BOUND, link, False)
             return self._policy, opening, issue, self.store.clock
 
@@ -406,6 +411,7 @@ class AsyncTablesCore:
             _, found = await self.store.read([Get("setting", SESSION_TIMEOUT_SETTING)])
             text = found[0].value
         self._policy.max_age_ms = inputs.general_timeout_of(text, self._policy.max_age_ms)
+        self._take_timeouts()
         self._refreshed_at_s = now_s
 
 
@@ -416,7 +422,7 @@ def written_name(name: str, string: object) -> str:
         TypeError: it is not a ``str``.
         InvalidInput: it is empty, too long, begins with ``\x1f`` or holds lone surrogates.
     """
-    if string.__class__ is str and string >= " " and len(string) <= NAME_BYTES_MAX and string.isascii():
+    if type(string) is str and string >= " " and len(string) <= NAME_BYTES_MAX and string.isascii():
         return string  # the common case, recognised quickly
     if not isinstance(string, str):
         raise TypeError(f"{name} is a str, not {type(string).__name__}")

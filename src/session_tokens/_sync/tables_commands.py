@@ -14,13 +14,11 @@ from ..compiler_hints import mypyc_attr
 from ..crypto.minting import TOKEN_SECRET, begins_with_secret, new_secret
 from ..errors import InvalidInput, Refused
 from ..records import BOUND, FREE, JSON, TRANSFERABLE
-from ..records.traits import session_traits
 from ..rules import sessions, settings, tokens
 from ..rules import token_tables as named
 from ..rules.expiry import Uncleaned, sweep_session
 from ..rules.offers import mark_token
 from ..settings import FROM_DB, SESSION_TIMEOUT_SETTING, FromDB, whole_ms
-from ..stores.memory.store import MemoryStore
 from ..terms import price_of
 from .tables_core import (
     TIMEOUT_KEY,
@@ -100,66 +98,40 @@ class SyncTablesCommands(SyncTablesCore):
             self._begin_to_sweep()
         if self._timeout_from_db:
             self._refresh_general_timeout()
-        if self._memory is not None:
-            return self._add_in_memory(self._memory, string, owner, first, shared)
-        id, age_ms = self._session_id(string), self._policy.max_age_ms
-        first_id = None if first is None else self._token_id(first)
-
+        memory = self._memory
         try:
-            if self._mirror is not None:
-                link = self._add_in_db(id, owner, age_ms, first_id)
+            if memory is not None:  # the strings are the ids, and nothing waits
+                link = self._naming.hash_of(string, owner) if shared or first is not None else ""
+                opening = sessions.Opening(string, None, owner, self._session_traits)
+                issue = None if first is None else tokens.Issue(first, None, link, self._first_traits)
+                memory.run_now(named.add_session, self._policy, opening, issue, memory.clock)
+            elif self._mirror is not None:
+                link = self._add_in_db(string, owner, first)
             else:
-                link = self._naming.hash_of(string, owner)
-                issue = None
-                if first is not None and first_id is not None:
-                    issue = self._issue_of(first, first_id, BOUND, link, False)
-                kept = self._naming.kept("session", id, string)
-                traits = session_traits(None, age_ms, age_ms, False, None)
-                opening = sessions.Opening(id, None, owner, traits, name=kept)
-                self._add_named(opening, issue)
+                link = self._add_on_store(string, owner, first)
         except Refused as refusal:
             log.warning("a session was not added: %s", refusal.code)
             return None
         return link if shared else None
 
-    def _add_named(self, opening: sessions.Opening, issue: tokens.Issue | None) -> None:
-        """Open a session by name, after cleaning up behind a former one of that name that held many tokens."""
+    def _add_on_store(self, string: str, owner: str, first: str | None) -> str:
+        """Open a session by name after cleaning up behind a former one that held many tokens; return its hash."""
+        id, link, issue = self._session_id(string), self._naming.hash_of(string, owner), None
+        if first is not None:
+            issue = self._issue_of(first, self._token_id(first), BOUND, link, False)
+        opening = sessions.Opening(id, None, owner, self._session_traits, name=self._naming.kept("session", id, string))
         while True:
             try:
                 self.store.run_now(named.add_session, self._policy, opening, issue, self.store.clock)
-                return
+                return link
             except Uncleaned as left:
                 self.store.run_now(sweep_session, self._policy, left.id)
-
-    def _add_in_memory(
-        self, memory: MemoryStore, string: str, owner: str, first: str | None, shared: bool
-    ) -> str | None:
-        """Add a session where the strings are the ids and nothing waits."""
-        link = self._naming.hash_of(string, owner) if shared or first is not None else ""
-        policy, age_ms = self._policy, self._policy.max_age_ms
-        traits = self._usual_traits
-        if traits.max_age_ms != age_ms:
-            traits = self._usual_traits = session_traits(None, age_ms, age_ms, False, None)
-        opening = sessions.Opening(string, None, owner, traits)
-        issue = None
-        if first is not None:
-            alike = self._usual_first
-            timeout_ms, disownment_ms = policy.token_timeout_ms, policy.disownment_timeout_ms
-            if alike.timeout_ms != timeout_ms or alike.disownment_timeout_ms != disownment_ms:
-                alike = self._usual_first = self._token_traits(BOUND, False)
-            issue = tokens.Issue(first, None, link, alike)
-        try:
-            memory.run_now(named.add_session, policy, opening, issue, memory.clock)
-        except Refused as refusal:
-            log.warning("a session was not added: %s", refusal.code)
-            return None
-        return link if shared else None
 
     def active_session(self, session_token: str, ownership_key: str) -> bool | None:
         """Return whether a session lives (a detached one too) and is that owner's; ``None`` if there is none."""
         if (session := self._sessions.get(session_token)) is not None and session.owner == ownership_key:
             entry = self._entries.get(session.owner) if self._entries else None
-            return True if session.alive(self._now(), entry) else None
+            return True if session.alive(self._clock.now(), entry) else None
         owner = given_owner(ownership_key)
         now, session, entry = self._find_session(session_token)
         if session is None or not session.alive(now, entry):
@@ -168,7 +140,7 @@ class SyncTablesCommands(SyncTablesCore):
 
     def destroy_session(self, token: str) -> bool:
         """End a session by its own token or by any token that it holds; return whether one lived."""
-        if self._memory is not None and token.__class__ is str:
+        if self._memory is not None and type(token) is str:
             return self._memory.run_now(named.destroy_session, token, token, "logout")
         id = self._session_id(token)
         if self._mirror is not None:
@@ -248,7 +220,7 @@ class SyncTablesCommands(SyncTablesCore):
         if (
             (token := self._tokens.get(t_token)) is not None
             and not self._entries
-            and token.authenticates(self._now(), self._sessions.get(token.session_id), None)
+            and token.authenticates(self._clock.now(), self._sessions.get(token.session_id), None)
         ):
             return token.text
         token = self._living_token(t_token)
@@ -259,7 +231,7 @@ class SyncTablesCommands(SyncTablesCore):
         if (
             (token := self._tokens.get(t_token)) is not None
             and not self._entries
-            and token.authenticates(self._now(), self._sessions.get(token.session_id), None)
+            and token.authenticates(self._clock.now(), self._sessions.get(token.session_id), None)
         ):
             return token.owner or ""
         now, token, session, entry = self._find_token(t_token)
@@ -281,13 +253,13 @@ class SyncTablesCommands(SyncTablesCore):
             yielder_key: its owner; for an unassigned token its previous owner or ``""``.
             receiver_key: holds it in their living session, or parked until their next.
         """
-        if yielder_key.__class__ is not str:
+        if type(yielder_key) is not str:
             given_owner(yielder_key)
-        is_known = receiver_key.__class__ is str and receiver_key in self._owners  # it was asked whether it can be one
+        is_known = type(receiver_key) is str and receiver_key in self._owners  # it was asked whether it can be one
         receiver = receiver_key if is_known else inputs.owner_of("receiver_key", receiver_key)
         if self._mirror is not None:
             self._refresh_token(t_token)
-        id = t_token if self._memory is not None and t_token.__class__ is str else self._token_id(t_token)
+        id = t_token if self._memory is not None and type(t_token) is str else self._token_id(t_token)
         try:
             self.store.run_now(tokens.transfer_token, id, yielder_key or None, receiver, None, None)
         except Refused:
@@ -362,6 +334,7 @@ class SyncTablesCommands(SyncTablesCore):
             self._timeout_from_db, self._refreshed_at_s = True, None
             return True
         self._policy.max_age_ms = whole_ms("timeout", timeout)
+        self._take_timeouts()
         self._timeout_from_db = False
         return True
 
@@ -401,6 +374,7 @@ class SyncTablesCommands(SyncTablesCore):
     def set_general_token_timeout(self, timeout: int | None) -> bool:
         """Set the timeout of tokens added from now on: milliseconds, ``None`` for never."""
         self._policy.token_timeout_ms = whole_ms("timeout", timeout)
+        self._take_timeouts()
         return True
 
     def set_token_timeout(self, t_token: str, timeout: int | None) -> bool:

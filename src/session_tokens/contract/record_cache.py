@@ -31,7 +31,7 @@ from .changes import Changes
 from .conflict_queue import ConflictQueue
 from .generational_cache import GenerationalCache
 from .queries import Members, Query, Stamp
-from .transaction import Rule, WriteSet, queries_of
+from .transaction import Rule, Transaction, queries_of
 
 T = TypeVar("T")
 
@@ -179,7 +179,7 @@ class RecordCache:
         self._doubts = 2**self.refusals - 1
 
 
-class CachedTransaction(WriteSet):
+class CachedTransaction(Transaction):
     """A transaction on what was seen lately.
 
     Args:
@@ -190,10 +190,10 @@ class CachedTransaction(WriteSet):
         used: name → stamp of each part that was asked for.
     """
 
-    __slots__ = ("_names", "_part", "_set_part", "now", "used")
+    __slots__ = ("_names", "_part", "_set_part", "used")
 
     def __init__(self, record_cache: RecordCache, now: int) -> None:
-        self.changes = Changes()  # as ``WriteSet`` does, without another call
+        self.changes = Changes()  # as ``Transaction`` does, without another call
         self._names = record_cache.names
         self._part = record_cache.get
         self._set_part = record_cache.set_part
@@ -287,7 +287,7 @@ class CachedTransaction(WriteSet):
         self.used[self._names.idempotency(key)] = self._names.absent
         return None
 
-    def _unheld(self, *_: object) -> Any:
+    def _unheld(self, *_: Any, **__: Any) -> Any:
         raise NeverSeen
 
     tokens_of = transferables_of = token_count_of = parked_tokens = predecessors_of = session_count_of = _unheld

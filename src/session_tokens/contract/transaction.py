@@ -13,8 +13,9 @@ What a rule judges alive lowers ``changes.not_after`` (``rules.keys``), and ever
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ..compiler_hints import mypyc_attr
 from ..errors import StoreError
@@ -27,120 +28,136 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Callable[..., Any])
 
 
-class Transaction(Protocol):
-    """What every store hands to a rule. Reads answer ``None`` or an empty sequence for what is not there."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Transaction(metaclass=ABCMeta):
+    """What every store hands to a rule. Reads answer ``None`` or an empty sequence for what is not there.
 
-    @property
-    def now(self) -> int:
-        """The instant of the transaction on the store's clock, in milliseconds."""
+    A class and no protocol: compiled rules call its methods and read its fields without looking for them by name.
+
+    Args:
+        now: the instant of the transaction on the store's clock, in milliseconds.
+
+    Attributes:
+        changes: what was put and noted so far, and until when it may be written.
+    """
+
+    __slots__ = ("changes", "now")
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.changes = Changes()
+
+    @abstractmethod
+    def session(self, id: str) -> Session | None:
+        """Return the session of an id, ended ones too."""
         ...
 
-    @property
-    def changes(self) -> Changes:
-        """What was put and noted so far, and until when it may be written."""
+    @abstractmethod
+    def session_by_lookup(self, lookup: str) -> Session | None:
+        """Return the session whose present secret is looked up by that."""
         ...
 
-    @property
-    def session(self) -> Callable[[str], Session | None]:
-        """The session of an id, ended ones too."""
+    @abstractmethod
+    def entry(self, owner: str) -> OwnerEntry | None:
+        """Return the entry of an owner."""
         ...
 
-    @property
-    def session_by_lookup(self) -> Callable[[str], Session | None]:
-        """The session whose present secret is looked up by that."""
+    @abstractmethod
+    def token(self, id: str) -> Token | None:
+        """Return the token of an id, as it is stored."""
         ...
 
-    @property
-    def entry(self) -> Callable[[str], OwnerEntry | None]:
-        """The entry of an owner."""
+    @abstractmethod
+    def token_by_lookup(self, lookup: str) -> Token | None:
+        """Return the token whose present secret is looked up by that, as it is stored."""
         ...
 
-    @property
-    def token(self) -> Callable[[str], Token | None]:
-        """The token of an id, as it is stored."""
-        ...
-
-    @property
-    def token_by_lookup(self) -> Callable[[str], Token | None]:
-        """The token whose present secret is looked up by that, as it is stored."""
-        ...
-
+    @abstractmethod
     def ahead(self, queries: Sequence[Query]) -> None:
         """Say what will be read next, so that it is read at once."""
         ...
 
+    @abstractmethod
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
         """Return the sessions of an owner that were not ended, oldest first: all, or the oldest or newest few."""
         ...
 
+    @abstractmethod
     def session_count_of(self, owner: str) -> int:
         """Return how many sessions of an owner were not ended."""
         ...
 
+    @abstractmethod
     def predecessors_of(self, session_id: str) -> Sequence[Session]:
         """Return the replaced sessions whose transferable tokens are in that session, oldest first."""
         ...
 
+    @abstractmethod
     def tokens_of(self, session_id: str, limit: int | None) -> Sequence[Token]:
         """Return the tokens that name that session as their holder, oldest first, at most ``limit``."""
         ...
 
+    @abstractmethod
     def transferables_of(self, session_id: str, limit: int | None = None) -> Sequence[Token]:
         """Return the transferable tokens that name that session as their holder, oldest first, at most ``limit``."""
         ...
 
+    @abstractmethod
     def token_count_of(self, session_id: str, transferable: bool = False) -> int:
         """Return how many tokens, or transferable ones, name that session as their holder."""
         ...
 
+    @abstractmethod
     def parked_tokens(self, owner: str, limit: int | None = None) -> Sequence[Token]:
         """Return the tokens that an owner holds without a session, oldest first, at most ``limit``."""
         ...
 
+    @abstractmethod
     def idempotency(self, key: str) -> IdempotencyRecord | None:
         """Return the first outcome under that key."""
         ...
 
+    @abstractmethod
     def setting(self, name: str) -> str | None:
         """Return a setting that all processes share."""
         ...
 
+    @abstractmethod
     def service_key(self, id: str) -> ServiceKey | None:
         """Return the service key of an id."""
         ...
 
     def put_session(self, old: Session | None, new: Session | None) -> None:
         """Create (``old`` is ``None``), replace or delete (``new`` is ``None``) a session."""
-        ...
+        self.changes.sessions.append((old, new))
 
     def put_token(self, old: Token | None, new: Token | None) -> None:
         """Create, replace or delete a token."""
-        ...
+        self.changes.tokens.append((old, new))
 
     def put_entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
         """Create, replace or delete an owner's entry."""
-        ...
+        self.changes.others().entries.append((old, new))
 
     def put_idempotency(self, record: IdempotencyRecord) -> None:
         """Keep the outcome of a command."""
-        ...
+        self.changes.others().idempotency.append(record)
 
     def forget_idempotency(self, key: str) -> None:
         """Forget the outcome of a command."""
-        ...
+        self.changes.others().forgotten.append(key)
 
     def put_setting(self, name: str, text: str | None) -> None:
         """Set a shared setting; ``None`` deletes it."""
-        ...
+        self.changes.others().settings.append((name, text))
 
     def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
         """Create, replace or delete a service key."""
-        ...
+        self.changes.others().keys.append((old, new))
 
-    @property
-    def note(self) -> Callable[[Note], None]:
+    def note(self, note: Note) -> None:
         """Note down what happened; becomes one event when the change set is committed."""
-        ...
+        self.changes.notes.append(note)
 
 
 Rule = Callable[..., T]
@@ -176,49 +193,7 @@ class Missing(Exception):
         self.queries = queries
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class WriteSet:
-    """The writing half of a transaction: it fills a change set."""
-
-    __slots__ = ("changes",)
-
-    def __init__(self) -> None:
-        self.changes = Changes()
-
-    def put_session(self, old: Session | None, new: Session | None) -> None:
-        """Create, replace or delete a session."""
-        self.changes.sessions.append((old, new))
-
-    def put_token(self, old: Token | None, new: Token | None) -> None:
-        """Create, replace or delete a token."""
-        self.changes.tokens.append((old, new))
-
-    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
-        """Create, replace or delete an owner's entry."""
-        self.changes.others().entries.append((old, new))
-
-    def put_idempotency(self, record: IdempotencyRecord) -> None:
-        """Keep the outcome of a command."""
-        self.changes.others().idempotency.append(record)
-
-    def forget_idempotency(self, key: str) -> None:
-        """Forget the outcome of a command."""
-        self.changes.others().forgotten.append(key)
-
-    def put_setting(self, name: str, text: str | None) -> None:
-        """Set a shared setting; ``None`` deletes it."""
-        self.changes.others().settings.append((name, text))
-
-    def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
-        """Create, replace or delete a service key."""
-        self.changes.others().keys.append((old, new))
-
-    def note(self, note: Note) -> None:
-        """Note down what happened."""
-        self.changes.notes.append(note)
-
-
-class ReadAhead(WriteSet):
+class ReadAhead(Transaction):
     """A transaction on what was read ahead, for optimistic stores.
 
     Args:
@@ -227,11 +202,10 @@ class ReadAhead(WriteSet):
         unread: what could not be read: query → the error, which is raised for who asks for that.
     """
 
-    __slots__ = ("_found", "_unread", "now", "used")
+    __slots__ = ("_found", "_unread", "used")
 
     def __init__(self, now: int, found: dict[Query, Result], unread: dict[Query, StoreError] | None = None) -> None:
-        super().__init__()
-        self.now = now
+        super().__init__(now)
         self._found = found
         self._unread = unread
         self.used: dict[Any, Stamp] = {}

@@ -10,7 +10,6 @@ from ..clock import Clock
 from ..contract.queries import Count, Get, Members, Query
 from ..contract.transaction import Transaction, reads
 from ..errors import (
-    AlreadyExists,
     Conflict,
     InvalidInput,
     NotDetachable,
@@ -22,7 +21,6 @@ from ..events import (
     SESSION_ATTACHED,
     SESSION_CHANGED,
     SESSION_DETACHED,
-    SESSION_ENDED,
     SESSION_OPENED,
     SESSION_ROTATED,
 )
@@ -33,9 +31,7 @@ from ..records.traits import SessionTraits, session_traits
 from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, Policy, Unset
 from .caps import at_the_cap, refuse_too_many
 from .expiry import (
-    Uncleaned,
     attached_deadline,
-    clean_up,
     detached_deadline,
     end_session,
     look_at,
@@ -91,7 +87,6 @@ def opening_queries(policy: Policy, owner: str) -> list[Query]:
     return [*queries, Members("sessions_of", owner), Count("sessions_of", owner)]
 
 
-@reads(lambda policy, opening, clock: opening_queries(policy, opening.owner))
 def open_session(
     tx: Transaction, policy: Policy, opening: Opening, clock: Clock, leaving: Session | None = None
 ) -> Session:
@@ -109,26 +104,23 @@ def open_session(
     Raises:
         OwnerDisabled: the owner is disabled.
         LimitReached: the cap is reached and the policy is ``refuse``, or there are ``SESSIONS_OF_OWNER_MAX``.
-        AlreadyExists: a living session has that id (only where applications name sessions themselves).
-        Uncleaned: ``sweep_session`` has to clean up behind one that had that id.
     """
     now, owner = tx.now, opening.owner
     entry = tx.entry(owner)
     if entry is not None and entry.disabled_at is not None:
         raise OwnerDisabled("the owner is disabled; enable_owner() lifts it", owner=owner)
-    if policy.names and (former := tx.session(opening.id)) is not None:
-        _free_the_name(tx, policy, former)
     replaced: Sequence[Session] = ()
     epoch = 0 if entry is None else entry.epoch
-    if policy.max_sessions is None:
+    cap = policy.max_sessions
+    if cap is None:
         others = tx.sessions_of(owner, 1, True)
         if others and tx.session_count_of(owner) >= SESSIONS_OF_OWNER_MAX:
             refuse_too_many(tx, owner, entry)
     else:
         others = tx.sessions_of(owner)
         count = tx.session_count_of(owner)
-        if count >= policy.max_sessions:
-            replaced, epoch = at_the_cap(tx, policy, policy.max_sessions, owner, entry, others, count, leaving)
+        if count >= cap:
+            replaced, epoch = at_the_cap(tx, policy, cap, owner, entry, others, count, leaving)
     created_at, details = now, opening.details
     if others and others[-1].created_at >= now:
         created_at = others[-1].created_at + 1
@@ -152,30 +144,8 @@ def open_session(
     return session
 
 
-def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
-    """Give the name of an ended session free again, its tokens cleaned up; refuse that of a living one.
-
-    Raises:
-        AlreadyExists: it lives.
-        Uncleaned: it holds more tokens than one transaction cleans, or there is a successor or predecessor.
-    """
-    ended = former
-    if former.ended_at is None:
-        entry = tx.entry(former.owner)
-        if lives(tx, former, entry):
-            raise AlreadyExists("a living session has that name; end it first, or use another", id=former.id)
-        end = former.end(tx.now, entry)
-        ended = former.ended(end.at, end.reason)
-    batch = policy.cleaning_batch
-    if batch is not None and (
-        former.details.successor is not None
-        or tx.predecessors_of(former.id)
-        or len(tx.tokens_of(former.id, batch)) == batch
-    ):
-        raise Uncleaned(former.id)
-    if former.ended_at is None:
-        tx.note((SESSION_ENDED, ended, ended.end_reason))
-    clean_up(tx, policy, former, ended)
+# No decorator: compiled, a rule calls another one at once only by its own name.
+reads(lambda policy, opening, clock: opening_queries(policy, opening.owner))(open_session)
 
 
 @reads(lambda id, lookup, read_under=None: [Get("session", id)])

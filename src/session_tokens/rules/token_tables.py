@@ -14,7 +14,7 @@ from ..events import SESSION_CHANGED, SESSION_ENDED
 from ..records import BOUND, TRANSFERABLE, Session, Token
 from ..records.session import is_another
 from ..settings import Policy
-from .expiry import clean_up, deadline_of, end_session, look_at
+from .expiry import Uncleaned, clean_up, deadline_of, end_session, look_at
 from .lookup import followed, lives, living_session, living_token, only_ends, standing
 from .receiving import receiving_queries, receiving_session
 from .sessions import Opening, SessionChange, change_session, open_session, opening_queries
@@ -38,28 +38,55 @@ def add_session(
 
     Raises:
         AlreadyExists: a living session of that name has another owner, or a living token that name.
-        OwnerDisabled, LimitReached, Uncleaned: as ``open_session``.
+        OwnerDisabled, LimitReached: as ``open_session``.
+        Uncleaned: ``sweep_session`` has to clean up behind one that had the name.
     """
-    former = session = tx.session(opening.id)
-    is_new = session is None or not lives(tx, session, tx.entry(session.owner))
-    if session is None or is_new:
+    former = tx.session(opening.id)
+    is_new = former is None or not lives(tx, former, tx.entry(former.owner))
+    if former is None or is_new:
+        if former is not None:
+            _free_the_name(tx, policy, former)
         session = open_session(tx, policy, opening, clock)
-    elif session.owner != opening.owner:
+    elif former.owner != opening.owner:
         raise AlreadyExists("a living session of that name has another owner", id=opening.id)
+    else:
+        session = former
     if issue is not None:
-        name_is_free = is_new and _ended_with_opening(tx, former, opening, issue)
+        held = tx.token(issue.id)
+        name_is_free = held is None or (is_new and _ended_with_opening(tx, held, former, opening))
         issue_under(tx, policy, session, issue, name_is_free=name_is_free)
     return session, is_new
 
 
-def _ended_with_opening(tx: Transaction, former: Session | None, opening: Opening, issue: Issue) -> bool:
+def _free_the_name(tx: Transaction, policy: Policy, former: Session) -> None:
+    """Give the name of a session that is over free again, its tokens cleaned up.
+
+    Raises:
+        Uncleaned: it holds more tokens than one transaction cleans, or there is a successor or predecessor.
+    """
+    ended = former
+    if former.ended_at is None:
+        end = former.end(tx.now, tx.entry(former.owner))
+        ended = former.ended(end.at, end.reason)
+    batch = policy.cleaning_batch
+    if batch is not None and (
+        former.details.successor is not None
+        or tx.predecessors_of(former.id)
+        or len(tx.tokens_of(former.id, batch)) == batch
+    ):
+        raise Uncleaned(former.id)
+    if former.ended_at is None:
+        tx.note((SESSION_ENDED, ended, ended.end_reason))
+    clean_up(tx, policy, former, ended)
+
+
+def _ended_with_opening(tx: Transaction, held: Token, former: Session | None, opening: Opening) -> bool:
     """Whether the token that had the name of a new session's first one ended by the opening itself.
 
     Either the opening cleaned up behind a former session of the same name, or it replaced the owner's session that
     the token was bound to; then the token is cleared away here.
     """
-    held = tx.token(issue.id)
-    if held is None or held.session_id is None:
+    if held.session_id is None:
         return False
     present = standing(tx, *followed(tx, held))
     if held.session_id == opening.id:

@@ -91,11 +91,11 @@ def issue_under(
     """Issue a token under a session that is known to live; see ``issue_token``.
 
     Args:
-        name_is_free: whether this transaction has ended the token that had the name.
+        name_is_free: whether no token has the name, or this transaction has ended it.
     """
     now = tx.now
     owner = None if session is None else session.owner
-    if policy.names and not name_is_free:
+    if not name_is_free and policy.names:
         former = tx.token(issue.id)
         if former is not None:
             known = _same_again(tx, former, owner, issue)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hmac
 import logging
 import os
+from abc import ABCMeta, abstractmethod
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Literal, Protocol
+from typing import Literal
 
 from ..crypto.minting import Keyring
 from ..crypto.sealing import Sealer, can_seal
@@ -26,27 +27,31 @@ SETTING = "token_strings"
 _NAME = "\x1fname:"
 
 
-class Naming(Protocol):
+class Naming(metaclass=ABCMeta):
     """What turns an application's strings into ids and back."""
 
+    @abstractmethod
     def ids(self, string: str) -> Sequence[str]:
         """Return the ids that a string may have, the one for new records first."""
         ...
 
+    @abstractmethod
     def kept(self, kind: str, id: str, string: str) -> str | None:
         """Return what a new record keeps of its string."""
         ...
 
+    @abstractmethod
     def string_of(self, record: Session | Token) -> str:
         """Return the string of a record."""
         ...
 
+    @abstractmethod
     def hash_of(self, string: str, owner: str) -> str:
         """Return the hash that shows the owner of a session without telling its string."""
         ...
 
 
-class PlainNaming:
+class PlainNaming(Naming):
     """In memory: the string is the id."""
 
     __slots__ = ("_begun",)
@@ -77,7 +82,7 @@ class PlainNaming:
         return begun.hexdigest()
 
 
-class KeyedNaming:
+class KeyedNaming(Naming):
     """On a store that outlives the process: found by HMAC, kept sealed or in clear."""
 
     def __init__(self, keyring: Keyring, token_strings: TokenStrings) -> None:

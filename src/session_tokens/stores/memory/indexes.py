@@ -26,9 +26,9 @@ def add_member(index: dict[str, Bucket], key: str, member: str) -> None:
     bucket = index.get(key)
     if bucket is None:
         index[key] = member
-    elif bucket.__class__ is str:
+    elif type(bucket) is str:
         index[key] = (bucket, member)
-    elif bucket.__class__ is tuple:
+    elif type(bucket) is tuple:
         if len(bucket) < FEW:
             index[key] = bucket + (member,)  # noqa: RUF005  # takes half as long
         else:
@@ -40,10 +40,10 @@ def add_member(index: dict[str, Bucket], key: str, member: str) -> None:
 def drop_member(index: dict[str, Bucket], key: str, member: str) -> None:
     """Take a member away from under a key; nothing happens if it is not there."""
     bucket = index.get(key)
-    if bucket.__class__ is str:
+    if type(bucket) is str:
         if bucket == member:
             del index[key]
-    elif bucket.__class__ is tuple:
+    elif type(bucket) is tuple:
         if len(bucket) == 2:
             if member in bucket:
                 index[key] = bucket[bucket[0] == member]  # the other one

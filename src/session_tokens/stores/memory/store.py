@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, ClassVar, TypeVar
 
-from ...clock import NEVER, Clock, SteadyClock
+from ...clock import NEVER, Clock, SteadyClock, local
 from ...contract.changes import Changes
 from ...contract.event_log import EventLog, LogRead
 from ...contract.queries import (
@@ -41,7 +41,7 @@ from ...events import Event, Listeners, Place
 from ...records import NO_DETAILS, OwnerEntry, ServiceKey, Session, Token
 from .commit import MemoryTables
 from .indexes import members, place_of
-from .transaction import MemoryTransaction
+from .transaction import MemoryTransaction, transaction_on
 
 T = TypeVar("T")
 R = TypeVar("R", Session, Token)
@@ -63,6 +63,7 @@ class MemoryStore(MemoryTables):
     def __init__(self, *, clock: Clock | None = None) -> None:
         super().__init__()
         self.clock = clock or SteadyClock()
+        self.local_clock = local(self.clock)
         self.keyring = PlainKeyring()
         self.listeners = Listeners()
         self.unreadables = Unreadables()
@@ -71,7 +72,8 @@ class MemoryStore(MemoryTables):
         # A step of this takes the lock, for two thirds of what entering it costs; as there, no interrupt comes between
         # taking it and the `try` that lets go of it.
         self._taking: Iterator[bool] = iter(self._lock.acquire, False)
-        self._tx = MemoryTransaction(self)
+        self._tx = transaction_on(self)
+        self._first: tuple[object, ...] = (self._tx,)  # put before a rule's own arguments
         self._closed = False
 
     def run_now(self, rule: Rule[T], *args: object) -> T:
@@ -79,17 +81,13 @@ class MemoryStore(MemoryTables):
         tx = self._tx
         for _ in self._taking:
             try:
+                tx.now = self.local_clock.now()
+                answer: T = rule(*(self._first + args))
                 changes = tx.changes
-                while True:
-                    tx.now = self.clock.now()
-                    answer: T = rule(*(tx, *args))
-                    if changes.not_after is NEVER:
-                        break
-                    if self.clock.now() < changes.not_after:
-                        changes.not_after = NEVER
-                        break
-                    tx.renew()  # what was judged alive is over by now
-                    changes = tx.changes
+                if changes.not_after is not NEVER:
+                    if self.local_clock.now() >= changes.not_after:
+                        answer, changes = self._judged_again(rule, args)
+                    changes.not_after = NEVER
                 if sessions := tx.sessions:
                     self.apply_sessions(sessions)
                     sessions.clear()
@@ -112,6 +110,16 @@ class MemoryStore(MemoryTables):
             raise StoreUnavailable("the store is closed; open it again")
         self.listeners.tell(changes.notes, now)
         return answer
+
+    def _judged_again(self, rule: Rule[T], args: tuple[object, ...]) -> tuple[T, Changes]:
+        """Run a rule until what it judged alive still is; return what it answers, and its change set."""
+        tx = self._tx
+        while True:
+            tx.renew()
+            tx.now = self.local_clock.now()
+            answer = rule(tx, *args)
+            if self.local_clock.now() < tx.changes.not_after:
+                return answer, tx.changes
 
     def run_within_now(self, patience_s: float, rule: Rule[T], *args: object) -> T:
         """As ``run_now``, which never waits for long."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ...compiled_core import COMPILED
+from ...compiler_hints import mypyc_attr
 from ...contract.changes import Changes
 from ...contract.queries import Query
-from ...events import Note
+from ...contract.transaction import Transaction
 from ...records import TRANSFERABLE, IdempotencyRecord, OwnerEntry, ServiceKey, Session, Token
 from .indexes import member_count, members
 
@@ -16,26 +18,20 @@ if TYPE_CHECKING:
     from .store import MemoryStore
 
 
-class MemoryTransaction:
-    """The one transaction of a memory store; its reads are the tables' own."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class MemoryTransaction(Transaction):
+    """The one transaction of a memory store; its reads are the tables' own.
 
-    __slots__ = (
-        "_owners", "_sessions", "_store", "changes", "entry", "idempotency", "note", "notes", "now", "service_key",
-        "session", "session_by_lookup", "sessions", "setting", "token", "token_by_lookup", "tokens",
-    )  # fmt: skip
+    Attributes:
+        sessions, tokens, notes: those of its change set.
+    """
+
+    __slots__ = ("_owners", "_sessions", "_store", "_tokens", "notes", "sessions", "tokens")
 
     def __init__(self, store: MemoryStore) -> None:
+        super().__init__(0)
         self._store = store
-        self._sessions, self._owners = store.sessions, store.owners
-        self.now = 0
-        self.session: Callable[[str], Session | None] = store.sessions.get
-        self.session_by_lookup: Callable[[str], Session | None] = store.sessions_by_lookup.get
-        self.entry: Callable[[str], OwnerEntry | None] = store.entries.get
-        self.token: Callable[[str], Token | None] = store.tokens.get
-        self.token_by_lookup: Callable[[str], Token | None] = store.tokens_by_lookup.get
-        self.idempotency: Callable[[str], IdempotencyRecord | None] = store.outcomes.get
-        self.setting: Callable[[str], str | None] = store.settings.get
-        self.service_key: Callable[[str], ServiceKey | None] = store.keys.get
+        self._sessions, self._tokens, self._owners = store.sessions, store.tokens, store.owners
         self.renew()
 
     def renew(self) -> None:
@@ -44,7 +40,38 @@ class MemoryTransaction:
         self.sessions = self.changes.sessions
         self.tokens = self.changes.tokens
         self.notes = self.changes.notes
-        self.note: Callable[[Note], None] = self.notes.append
+
+    def session(self, id: str) -> Session | None:
+        """The session of an id, ended ones too."""
+        return self._sessions.get(id)
+
+    def session_by_lookup(self, lookup: str) -> Session | None:
+        """The session whose present secret is looked up by that."""
+        return self._store.sessions_by_lookup.get(lookup)
+
+    def entry(self, owner: str) -> OwnerEntry | None:
+        """The entry of an owner."""
+        return self._store.entries.get(owner)
+
+    def token(self, id: str) -> Token | None:
+        """The token of an id, as it is stored."""
+        return self._tokens.get(id)
+
+    def token_by_lookup(self, lookup: str) -> Token | None:
+        """The token whose present secret is looked up by that, as it is stored."""
+        return self._store.tokens_by_lookup.get(lookup)
+
+    def idempotency(self, key: str) -> IdempotencyRecord | None:
+        """The first outcome under that key."""
+        return self._store.outcomes.get(key)
+
+    def setting(self, name: str) -> str | None:
+        """A setting that all threads share."""
+        return self._store.settings.get(name)
+
+    def service_key(self, id: str) -> ServiceKey | None:
+        """The service key of an id."""
+        return self._store.keys.get(id)
 
     def ahead(self, queries: Sequence[Query]) -> None:
         """Nothing has to be read ahead under the lock."""
@@ -52,7 +79,7 @@ class MemoryTransaction:
     def sessions_of(self, owner: str, limit: int | None = None, newest: bool = False) -> Sequence[Session]:
         """The sessions of an owner that were not ended, oldest first: all, or at most the oldest or newest few."""
         bucket = self._owners.get(owner)
-        if bucket.__class__ is str:
+        if type(bucket) is str:
             return (self._sessions[bucket],)
         if bucket is None:
             return ()
@@ -79,8 +106,8 @@ class MemoryTransaction:
         bucket = self._store.held.get(session_id)
         if bucket is None:
             return ()
-        tokens = self._store.tokens
-        if bucket.__class__ is str:
+        tokens = self._tokens
+        if type(bucket) is str:
             return [tokens[bucket]]
         return [tokens[id] for id in (bucket if limit is None else islice(bucket, limit))]
 
@@ -89,8 +116,8 @@ class MemoryTransaction:
         bucket = self._store.held.get(session_id)
         if bucket is None:
             return ()
-        tokens = self._store.tokens
-        if bucket.__class__ is str:
+        tokens = self._tokens
+        if type(bucket) is str:
             return [token] if (token := tokens[bucket]).traits.kind is TRANSFERABLE else ()
         held = (token for id in bucket if (token := tokens[id]).traits.kind is TRANSFERABLE)
         return list(held if limit is None else islice(held, limit))
@@ -115,22 +142,27 @@ class MemoryTransaction:
         """Create, replace or delete a token."""
         self.tokens.append((old, new))
 
-    def put_entry(self, old: OwnerEntry | None, new: OwnerEntry | None) -> None:
-        """Create or replace an owner's entry."""
-        self.changes.others().entries.append((old, new))
 
-    def put_idempotency(self, record: IdempotencyRecord) -> None:
-        """Keep the outcome of a command."""
-        self.changes.others().idempotency.append(record)
+def transaction_on(store: MemoryStore) -> MemoryTransaction:
+    """Return the transaction of a store.
 
-    def forget_idempotency(self, key: str) -> None:
-        """Forget the outcome of a command."""
-        self.changes.others().forgotten.append(key)
+    Where nothing is compiled, what is called most is bound once, as it is for SQLite: a call of a builtin takes half as
+    long as one of a method that makes it.
+    """
+    if COMPILED:
+        return MemoryTransaction(store)
 
-    def put_setting(self, name: str, text: str | None) -> None:
-        """Set a shared setting; ``None`` deletes it."""
-        self.changes.others().settings.append((name, text))
+    def renew(tx: Any) -> None:
+        MemoryTransaction.renew(tx)
+        tx.note = tx.notes.append
 
-    def put_service_key(self, old: ServiceKey | None, new: ServiceKey | None) -> None:
-        """Create, replace or delete a service key."""
-        self.changes.others().keys.append((old, new))
+    reads = {
+        "session": store.sessions.get,
+        "session_by_lookup": store.sessions_by_lookup.get,
+        "entry": store.entries.get,
+        "token": store.tokens.get,
+        "token_by_lookup": store.tokens_by_lookup.get,
+    }
+    names: dict[str, Any] = {"__slots__": ("note",), "renew": renew, **reads}
+    bound: type[MemoryTransaction] = type(MemoryTransaction.__name__, (MemoryTransaction,), names)
+    return bound(store)

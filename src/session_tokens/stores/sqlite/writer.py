@@ -23,7 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from ...clock import NEVER, Clock
 from ...contract.brief import late
-from ...contract.transaction import Rule, WriteSet
+from ...contract.transaction import Rule, Transaction
 from ...contract.unreadable import Unreadables
 from ...crypto.minting import Keyring
 from ...errors import AlreadyExists, StoreBusy, StoreError, StoreUnavailable
@@ -57,24 +57,13 @@ READS = (
 """What a rule reads with."""
 
 
-class SqliteTransaction(WriteSet):
-    """What a rule works on: reads go straight to the writer's connection, writes into the change set.
+def transactions_on(records: Records) -> Callable[[int], Transaction]:
+    """Return what makes transactions over a connection, whose reads go straight there.
 
-    Args:
-        now: its instant, in milliseconds.
+    How they read is bound once, and not for each command.
     """
-
-    __slots__ = ("now",)
-
-    def __init__(self, now: int) -> None:
-        super().__init__()
-        self.now = now
-
-
-def transactions_on(records: Records) -> Callable[[int], Any]:
-    """Return what makes transactions over a connection; how they read is bound once, and not for each command."""
     reads = {name: staticmethod(getattr(records, name)) for name in READS}
-    return type(SqliteTransaction.__name__, (SqliteTransaction,), {"__slots__": (), **reads})
+    return type("SqliteTransaction", (Transaction,), {"__slots__": (), **reads})
 
 
 class QueuedCommand(Generic[T]):
