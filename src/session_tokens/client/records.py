@@ -9,11 +9,10 @@ from typing import Any
 
 from ..clock import NEVER
 from ..events import Event
+from ..records import Session, Token
 from ..records.details import Offer, TokenDetails
 from ..records.rotation import Rotation
-from ..records.session import Session
 from ..records.session_details import SessionDetails
-from ..records.token import Token
 from ..records.traits import TokenKind
 from ..stores.common.server_clock import ServerClock
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, ClassVar, NoReturn, Self, TypeVar
 
@@ -70,3 +71,27 @@ def frozen_kind(kind: type[Kind]) -> type[Kind]:
     """Return the class that a record takes as its last step in being made: the same, but it refuses assignment."""
     names = {"__slots__": (), "__doc__": kind.__doc__, "__module__": __package__}
     return type(kind.__name__, (kind,), {**names, "__setattr__": frozen, "__delattr__": frozen})
+
+
+def maker_of(kind: type[Any], kept: type[Any] | None = None) -> Callable[..., Any]:
+    """Return a function that does what a call of a class does, in two thirds of the instructions.
+
+    Python comes to the ``__init__`` of a class by way of C, which takes nearly as long as all that it does. This
+    function is written from the names of its arguments, as ``namedtuple`` writes its own; each is assigned to the field
+    of its name, which is all that such an ``__init__`` may do.
+
+    Args:
+        kind: the class.
+        kept: the class that what is made takes in the end, where that is another.
+    """
+    code = kind.__init__.__code__
+    names = code.co_varnames[1 : code.co_argcount]
+    lines = [f"def make({', '.join(names)}):", "made = blank()", *(f"made.{name} = {name}" for name in names)]
+    if kept is not None:
+        lines.append("made.__class__ = kept")
+    blank = type(kind.__name__, (kind,), {"__slots__": (), "__init__": object.__init__})
+    scope: dict[str, Any] = {"blank": blank, "kept": kept}
+    exec("\n    ".join([*lines, "return made"]), scope)  # noqa: S102  # of names that stand in our own source
+    make: Callable[..., Any] = scope["make"]
+    make.__defaults__ = kind.__init__.__defaults__  # type: ignore[attr-defined]
+    return make

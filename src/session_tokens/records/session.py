@@ -14,7 +14,7 @@ from ..crypto.minting import SESSION_SECRET
 from ..errors import ReauthenticationRequired
 from ..settings import Duration, duration_ms
 from .read_only import read_only
-from .record import Record, frozen_kind
+from .record import Record, frozen_kind, maker_of
 from .rotation import Rotation
 from .session_details import SessionDetails
 from .traits import SessionTraits, session_traits
@@ -161,8 +161,6 @@ class Session(_SessionAtHand):
         self.name: Final = name
         self.clock: Final = clock
         self.traits: Final = traits
-        if not COMPILED:
-            self.__class__ = FrozenSession
 
     @classmethod
     def _made(cls, *values: Any) -> Session:
@@ -201,7 +199,7 @@ class Session(_SessionAtHand):
         )  # fmt: skip
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Session._of, self._all_values(self)
+        return self._of, self._all_values(self)
 
     def __repr__(self) -> str:
         state = "ended" if self.ended_at is not None else "detached" if self.detached_at is not None else "active"
@@ -465,6 +463,8 @@ class Session(_SessionAtHand):
 
 FrozenSession = Session if COMPILED else frozen_kind(Session)
 """What a made record is an instance of; ``records`` gives it out under the name of its kind."""
+if not COMPILED:
+    globals()["Session"] = maker_of(Session, FrozenSession)  # whatever makes one calls it by this name
 
 
 def is_another(session: Session, former: Session) -> bool:

@@ -13,7 +13,7 @@ from ..compiled_core import COMPILED
 from ..compiler_hints import mypyc_attr
 from .details import NO_TOKEN_DETAILS, Offer, TokenDetails, shared
 from .read_only import read_only
-from .record import Record, frozen_kind
+from .record import Record, frozen_kind, maker_of
 from .session import JSON, OwnerEntry, Session, as_datetime, in_seconds, optional_datetime
 from .traits import BOUND, TRANSFERABLE, TokenKind, TokenTraits, token_traits
 
@@ -101,8 +101,6 @@ class Token(_TokenAtHand):
         self.details: Final = details
         self.name: Final = name
         self.traits: Final = traits
-        if not COMPILED:
-            self.__class__ = FrozenToken
 
     @classmethod
     def _made(cls, *values: Any) -> Token:
@@ -140,7 +138,7 @@ class Token(_TokenAtHand):
         )  # fmt: skip
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Token._of, self._all_values(self)
+        return self._of, self._all_values(self)
 
     def __repr__(self) -> str:
         return f"Token(id={self.id!r}, kind={self.kind.value!r}, owner={self.owner!r}, epoch={self.epoch})"
@@ -486,3 +484,5 @@ class Token(_TokenAtHand):
 
 FrozenToken = Token if COMPILED else frozen_kind(Token)
 """What a made record is an instance of; ``records`` gives it out under the name of its kind."""
+if not COMPILED:
+    globals()["Token"] = maker_of(Token, FrozenToken)  # whatever makes one calls it by this name

@@ -15,7 +15,6 @@ from ..contract.transaction import Transaction
 from ..errors import UNREADABLE
 from ..records import Session, SessionDetails
 from ..records.rotation import Former, Rotation
-from ..records.session import Session as NewSession
 
 LOOKED_AT_MS: Final = 86_400_000
 """How often the sweeper asks whether a previous secret is still one."""
@@ -23,7 +22,7 @@ LOOKED_AT_MS: Final = 86_400_000
 
 def former_secret(session: Session, id: str, now: int) -> Session:
     """Return the record that the present secret of a session will lead to: nobody's, and of nothing that lives."""
-    return NewSession._of(
+    return Session._of(
         id, session.id, session.lookup, now, now, now, 0, None, None, None, False, None, now, "rotated",
         now + LOOKED_AT_MS, 0, 1, SessionDetails(rotation=Rotation(of=session.id)), None, None, session.clock,
     )  # fmt: skip

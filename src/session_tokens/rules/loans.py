@@ -18,7 +18,6 @@ from ..contract.transaction import Transaction, reads
 from ..errors import Conflict, LimitReached, NotOwner, UnknownToken
 from ..events import TOKEN_LENT, TOKEN_RECALLED, Told
 from ..records import BOUND, FREE, NO_TOKEN_DETAILS, Session, Token, TokenDetails
-from ..records.token import Token as NewToken
 from ..settings import LOANS_MAX
 from .lookup import Key, lasts, lives, living_token, only_ends, stored_token, token_queries
 from .receiving import receiving_queries, receiving_session
@@ -131,7 +130,7 @@ def lend_token(tx: Transaction, key: Key, lending: Lending) -> Token:
     if len(living) >= LOANS_MAX:
         raise LimitReached(f"the token has {len(living)} loans, the most there can be; recall_token()", id=token.id)
     until = NEVER if lending.until_ms is None else tx.now + lending.until_ms
-    loan = NewToken._of(
+    loan = Token._of(
         lending.id, None if holder is None else holder.owner, lending.lookup, FREE if holder is None else BOUND,
         None if holder is None else holder.id, "", False, tx.now, lending.until_ms, until, until, None, tx.now, None,
         None, token.epoch, 1, TokenDetails(borrower=lending.borrower, lent=token.id), token.client_id, None,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..clock import Clock
+from ..compiled_core import COMPILED
 from ..contract.queries import Count, Get, Members, Query
 from ..contract.transaction import Transaction, reads
 from ..errors import (
@@ -26,6 +27,7 @@ from ..events import (
 )
 from ..records import JSON, NO_DETAILS, Session, SessionDetails
 from ..records.compact import compact, read_compact
+from ..records.record import maker_of
 from ..records.session import Session as NewSession
 from ..records.traits import SessionTraits, session_traits
 from ..settings import SESSIONS_OF_OWNER_MAX, UNSET, Policy, Unset
@@ -422,3 +424,7 @@ def _versions_pass(versions: dict[str, int], bytes_max: int) -> bool:
 def _check_version(present: int, expected: int | None) -> None:
     if expected is not None and expected != present:
         raise Conflict(f"the version is {present}, not {expected}; read it again", version=present)
+
+
+if not COMPILED:
+    globals()["Opening"] = maker_of(Opening)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..clock import NEVER
+from ..compiled_core import COMPILED
 from ..contract.queries import Get
 from ..contract.transaction import Transaction, reads
 from ..errors import (
@@ -26,6 +27,7 @@ from ..events import (
     Told,
 )
 from ..records import JSON, NO_TOKEN_DETAILS, TRANSFERABLE, Session, Token, TokenDetails
+from ..records.record import maker_of
 from ..records.token import Token as NewToken
 from ..records.traits import TokenTraits
 from ..settings import UNSET, Policy, Unset
@@ -366,3 +368,7 @@ def check_version(token: Token, expected: int | None) -> None:
     """Refuse a token whose version is not the expected one, where one is (``Conflict``)."""
     if expected is not None and expected != token.version:
         raise Conflict(f"the version is {token.version}, not {expected}; read it again", version=token.version)
+
+
+if not COMPILED:
+    globals()["Issue"] = maker_of(Issue)
