@@ -93,5 +93,5 @@ def maker_of(kind: type[Any], kept: type[Any] | None = None) -> Callable[..., An
     scope: dict[str, Any] = {"blank": blank, "kept": kept}
     exec("\n    ".join([*lines, "return made"]), scope)  # noqa: S102  # of names that stand in our own source
     make: Callable[..., Any] = scope["make"]
-    make.__defaults__ = kind.__init__.__defaults__  # type: ignore[attr-defined]
+    make.__defaults__ = kind.__init__.__defaults__
     return make
