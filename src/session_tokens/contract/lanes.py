@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
+from ..errors import StoreUnavailable
 from .batch import Direct
 from .coalesce import Coalescer
 
@@ -26,17 +27,21 @@ class Lanes(Generic[K, Q, A]):
     def __init__(self, carry: Callable[[K, Sequence[Q]], Awaitable[Sequence[A | Exception]]]) -> None:
         self._carry = carry
         self._lanes: dict[K, Coalescer[Q, A]] = {}
+        self._closed = False
 
     def ask(self, server: K, question: Q) -> Awaitable[A]:
         """Return what a server answers; as ``Coalescer.ask``."""
         lane = self._lanes.get(server)
         if lane is None:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
             lane = self._lanes[server] = Coalescer(partial(self._carry, server), in_flight_max=1)
         return lane.ask(question)
 
     async def close(self) -> None:
         """Refuse what waits and wait for what is under way."""
-        for lane in self._lanes.values():
+        self._closed = True
+        for lane in list(self._lanes.values()):
             await lane.close()
 
 
@@ -46,15 +51,19 @@ class DirectLanes(Generic[K, Q, A]):
     def __init__(self, carry: Callable[[K, Sequence[Q]], Sequence[A | Exception]]) -> None:
         self._carry = carry
         self._lanes: dict[K, Direct[Q, A]] = {}
+        self._closed = False
 
     def ask(self, server: K, question: Q) -> A:
         """Return what a server answers; as ``Direct.ask``."""
         lane = self._lanes.get(server)
         if lane is None:
+            if self._closed:
+                raise StoreUnavailable("the store is closed; open it again")
             lane = self._lanes[server] = Direct(partial(self._carry, server))
         return lane.ask(question)
 
     def close(self) -> None:
         """Refuse further questions."""
-        for lane in self._lanes.values():
+        self._closed = True
+        for lane in list(self._lanes.values()):
             lane.close()
