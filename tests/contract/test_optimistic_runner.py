@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import NoReturn
 
 import pytest
@@ -13,6 +13,7 @@ from session_tokens import AsyncSessionTokens, SessionTokens, Settings
 from session_tokens.contract.conflict_queue import TURNS, ConflictQueue
 from session_tokens.contract.drive import drive, drive_now
 from session_tokens.contract.optimistic import Commit
+from session_tokens.contract.queries import Query, Snapshot
 from tests.helpers.at_once import outcomes_at_once
 from tests.helpers.optimistic_memory import BlockingOptimisticMemoryStore, OptimisticMemoryStore, Server
 
@@ -138,3 +139,27 @@ def test_who_waited_for_a_turn_as_long_as_it_may_goes_on_without_it() -> None:
         assert tokens.open_session("ann").session.owner == "ann"
 
     assert all(turn.locked() for turn in turns._turns)  # a turn that it did not have is not given back
+
+
+async def test_loans_of_many_tokens_are_read_in_one_step_with_which_a_visitor_logs_in() -> None:
+    store = OptimisticMemoryStore(Server())
+    tokens = AsyncSessionTokens(store, Settings())
+    await tokens.open_session("agent")
+    visitor = await tokens.log_in(None)
+    for _ in range(12):
+        token = await tokens.issue_token(visitor.id, transferable=True)
+        await tokens.lend_token(token.id, borrower="agent")
+    steps = 0
+    read = store.read
+
+    async def counted(queries: Sequence[Query]) -> Snapshot:
+        nonlocal steps
+        steps += 1
+        return await read(queries)
+
+    store.read = counted  # type: ignore[method-assign]
+    await tokens.log_in("ann", former=visitor.secret)
+    assert steps <= 4
+    steps = 0
+    assert await tokens.hand_over("ann", receiver="bob") == 12
+    assert steps <= 6

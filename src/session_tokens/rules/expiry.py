@@ -11,7 +11,7 @@ from ..events import SESSION_ENDED, TOKEN_ENDED
 from ..records import BOUND, NO_TOKEN_DETAILS, OwnerEntry, Session, Token
 from ..settings import Policy
 from .former_secrets import sweep_former, without_former
-from .loans import loan_ids, take_loans_away
+from .loans import loan_ids, read_loans_ahead, take_loans_away
 from .lookup import lasts, lives, only_ends
 
 TOUCH_PARTS = 16
@@ -202,6 +202,7 @@ def sweep_session(tx: Transaction, policy: Policy, id: str) -> bool:
 def join_parked(tx: Transaction, policy: Policy, session: Session) -> bool:
     """Put a batch of what is parked for a living session's owner into it; after the last, it is as any other."""
     tokens = tx.parked_tokens(session.owner, policy.cleaning_batch)
+    read_loans_ahead(tx, [token for token in tokens if tx.now >= token.deadline])
     for token in tokens:
         if lasts(tx, token):
             tx.put_token(token, token.in_session(session.id))
@@ -247,15 +248,14 @@ def clean_up(tx: Transaction, policy: Policy, stored: Session, ended: Session) -
 
 def _few_with_loans(tx: Transaction, tokens: Sequence[Token], most: int | None) -> Sequence[Token]:
     """Return as many of some tokens as make no more than ``most`` records with their loans, which are read at once."""
-    ids: list[str] = []
+    count = 0
     for at, token in enumerate(tokens):
-        lent = () if token.details is NO_TOKEN_DETAILS else loan_ids(token)
-        if at and most is not None and at + len(ids) + len(lent) >= most:
+        lent = 0 if token.details is NO_TOKEN_DETAILS else len(loan_ids(token))
+        if at and most is not None and at + count + lent >= most:
             tokens = tokens[:at]
             break
-        ids += lent
-    if ids:
-        tx.ahead([Get("token", id) for id in ids])
+        count += lent
+    read_loans_ahead(tx, tokens)
     return tokens
 
 

@@ -10,12 +10,12 @@ records of the loans away too, behind the end of a session the sweeper does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..clock import NEVER
 from ..contract.queries import Get, Query, TokenResult
 from ..contract.transaction import Transaction, reads
-from ..errors import Conflict, LimitReached, NotOwner, UnknownToken
+from ..errors import UNREADABLE, Conflict, LimitReached, NotOwner, UnknownToken
 from ..events import TOKEN_LENT, TOKEN_RECALLED, Told
 from ..records import BOUND, FREE, NO_TOKEN_DETAILS, Session, Token, TokenDetails
 from ..settings import LOANS_MAX
@@ -40,16 +40,29 @@ def loans_of(tx: Transaction, token: Token) -> Sequence[Token]:
 def take_loans_away(tx: Transaction, token: Token, staying: Callable[[Token], bool] | None = None) -> None:
     """Take the records of a token's loans away, which are over with what happens to it.
 
-    They would open nothing any more, and stay for as long as the sessions of those who borrowed.
+    They would open nothing any more, and stay for as long as the sessions of those who borrowed. One that cannot be
+    read stays so: it opens nothing either, and stops nothing but itself.
 
     Args:
         staying: of which this transaction disposes by itself.
     """
     if token.details is NO_TOKEN_DETAILS or token.details.loans is None:
         return
-    for loan in loans_of(tx, token):
-        if staying is None or not staying(loan):
+    read_loans_ahead(tx, (token,))
+    for id in loan_ids(token):
+        try:
+            loan = tx.token(id)
+        except UNREADABLE:
+            continue
+        if loan is not None and loan.epoch == token.epoch and (staying is None or not staying(loan)):
             tx.put_token(loan, None)
+
+
+def read_loans_ahead(tx: Transaction, tokens: Iterable[Token]) -> None:
+    """Read the loans of tokens at once, before they are taken away one by one."""
+    lent = [Get("token", id) for token in tokens if token.details is not NO_TOKEN_DETAILS for id in loan_ids(token)]
+    if lent:
+        tx.ahead(lent)
 
 
 def _living_loans(tx: Transaction, token: Token) -> list[Token]:

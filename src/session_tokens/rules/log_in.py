@@ -13,7 +13,7 @@ from ..records import JSON, Session, SessionDetails
 from ..records.compact import compact, read_compact
 from ..settings import Policy
 from .expiry import end_session, replace_session
-from .loans import take_loans_away
+from .loans import read_loans_ahead, take_loans_away
 from .lookup import Key, Stolen, lasts, lives, of_secret, session_queries
 from .reserved import is_anonymous
 from .sessions import Opening, open_session, opening_queries
@@ -120,7 +120,9 @@ def _former(tx: Transaction, key: Key) -> tuple[Session | None, bool]:
 
 def _hand_over(tx: Transaction, visitor: Session, user: Opening) -> None:
     """End a visitor's session; all that was transferable in it is the user's, each under the secret that it has."""
-    for token in tx.transferables_of(visitor.id):
+    tokens = tx.transferables_of(visitor.id)
+    read_loans_ahead(tx, tokens)
+    for token in tokens:
         if lasts(tx, token):
             take_loans_away(tx, token)
             held = token.held_by(user.owner, user.id, token.lookup, tx.now)

@@ -19,7 +19,7 @@ from ..events import OWNER_FORGOTTEN, TOKEN_ENDED, TOKEN_RELEASED, TOKEN_WITHDRA
 from ..records import BOUND, JSON, NO_DETAILS, IdempotencyRecord, OwnerEntry, Session, Token
 from ..records.details import shared
 from .expiry import Uncleaned
-from .loans import take_loans_away
+from .loans import read_loans_ahead, take_loans_away
 from .lookup import lasts, living_token, only_ends
 from .owners import disable_owner, ending_queries
 from .webhooks import STATE, state_of, text_of_state
@@ -165,6 +165,8 @@ def name_in_tokens(tx: Transaction, name: NewName, ids: Sequence[str]) -> int:
     without a session is put back among the unassigned ones.
     """
     count = 0
+    if name.is_pseudonym:
+        read_loans_ahead(tx, filter(None, map(tx.token, ids)))
     for id in ids:
         token = tx.token(id)
         if token is None or not name.concerns(token):

@@ -32,7 +32,7 @@ from ..records.token import Token as NewToken
 from ..records.traits import TokenTraits
 from ..settings import UNSET, Policy, Unset
 from .caps import refuse_too_many_tokens
-from .loans import give_back, take_loans_away
+from .loans import give_back, read_loans_ahead, take_loans_away
 from .lookup import (
     Key,
     followed,
@@ -237,6 +237,7 @@ def hand_over(tx: Transaction, owner: str, receiver: str, ids: Sequence[str]) ->
         OwnerDisabled: the receiver is disabled.
     """
     receiving_session(tx, receiver)
+    read_loans_ahead(tx, filter(None, map(tx.token, ids)))
     handed = 0
     for id in ids:
         stored = tx.token(id)

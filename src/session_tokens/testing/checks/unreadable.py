@@ -105,6 +105,29 @@ class UnreadableChecks(StoreBench):
             assert swept.version > token.token.version, "it was not rewritten"
 
     @check
+    async def test_a_token_changes_hands_and_loses_its_session_past_a_loan_that_cannot_be_read(self) -> None:
+        if not self.store.durable:
+            return
+        await self.tokens.open_session("agent")
+        opened = await self.tokens.open_session("ann")
+        handed, released, destroyed, left = [
+            await self.tokens.issue_token(opened.id, transferable=True) for _ in range(4)
+        ]
+        for number, token in enumerate((handed, released, destroyed, left)):
+            await self.tokens.lend_token(token.id, borrower="agent")
+            lent = (await self.ask(Get("token", token.id))).token
+            self.damage("token", lent.details.loans, key_id=ELSEWHERE if number % 2 else None)
+
+        await self.tokens.transfer_token(handed.id, giver="ann", receiver="bob")
+        await self.tokens.release_token(released.id, owner="ann")
+        assert await self.tokens.destroy_token(destroyed.id)
+        await self.tokens.destroy_session(opened.id)
+        while await self.tokens.sweep():
+            pass
+        swept = (await self.ask(Get("token", left.id))).token
+        assert swept.unassigned_at is not None, "it was not rewritten"
+
+    @check
     async def test_sessions_are_listed_without_what_cannot_be_read_which_is_named(self) -> None:
         if not self.store.durable:
             return
