@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,20 @@ def test_what_the_library_refuses_is_refused_alike_before_it_is_sent(
 ) -> None:
     with pytest.raises(error):
         getattr(st, command)(**given)
+
+
+def test_words_of_an_application_go_into_an_address_as_what_they_hold(st: Any) -> None:
+    class Word(str, Enum):  # noqa: UP042  # shows itself by another text than it holds
+        EVE = "eve"
+
+    class Number(int, Enum):
+        TWO = 2
+
+    opened = st.open_session("eve")
+    assert [each.id for each in st.list_sessions(Word.EVE, limit=Number.TWO)] == [opened.id]
+    assert st.destroy_sessions(Word.EVE) == 1
+    assert st.disable_owner(Word.EVE)
+    assert st.enable_owner("eve")
 
 
 def test_ending_what_can_be_nothing_changes_nothing(st: Any) -> None:

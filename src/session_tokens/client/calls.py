@@ -329,7 +329,7 @@ def _in_query(name: str, value: Any) -> str:
         return "true" if value else "false"
     if not isinstance(value, str | int):
         raise TypeError(f"a {type(value).__name__} is not taken here")
-    return str(value)
+    return inputs.plain(value) if isinstance(value, str) else str(int(value))
 
 
 def _plain(value: Any) -> Any:
