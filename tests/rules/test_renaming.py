@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from session_tokens import Conflict, Event, InvalidInput, LimitReached, OwnerDisabled, SessionTokens
+from session_tokens.contract.queries import Count
 from session_tokens.rules import renaming
 from session_tokens.testing import ManualClock
 
@@ -185,3 +186,14 @@ def test_disabled_owners_are_listed_and_no_others(st: SessionTokens) -> None:
 
     assert ["ann", "carol"] == named
     assert all(owner.disabled_at is not None for owner in st.list_disabled_owners())
+
+
+def test_a_loan_of_what_ran_out_goes_with_the_owner_who_is_forgotten(st: SessionTokens, clock: ManualClock) -> None:
+    agent, ann = st.open_session("agent", max_age=None), st.open_session("ann")
+    parked = st.issue_token(ann.id, transferable=True, timeout=10)
+    st.transfer_token(parked.id, giver="ann", receiver="bob")
+    st.lend_token(parked.id, borrower="agent")
+    clock.advance(11)
+    st.forget_owner("bob")
+    _, (held,) = st.store.read_now([Count("tokens_of", agent.id)])
+    assert held.value == 0

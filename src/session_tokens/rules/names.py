@@ -181,8 +181,10 @@ def name_in_tokens(tx: Transaction, name: NewName, ids: Sequence[str]) -> int:
 
 def _forget_in(tx: Transaction, name: NewName, token: Token) -> None:
     if token.is_loan or (token.owner == name.owner and token.traits.kind is BOUND):
+        take_loans_away(tx, token, name.concerns)
         tx.put_token(token, None)
     elif not lasts(tx, token):
+        take_loans_away(tx, token, name.concerns)
         tx.put_token(token, None)
         if not token.is_used_up:
             tx.note((TOKEN_ENDED, name.token(token), "expired"))
