@@ -324,6 +324,12 @@ def test_what_the_library_refuses_is_refused_alike_before_it_is_sent(
         getattr(st, command)(**given)
 
 
+def test_why_the_library_refuses_a_value_is_told_alike(st: Any) -> None:
+    for value, why in ((2**70, "an integer beyond 64 bits"), ("x" * 2_000_000, "bytes of JSON")):
+        with pytest.raises(InvalidInput, match=why):
+            st.issue_token(None, value)
+
+
 def test_words_of_an_application_go_into_an_address_as_what_they_hold(st: Any) -> None:
     class Word(str, Enum):  # noqa: UP042  # shows itself by another text than it holds
         EVE = "eve"

@@ -252,6 +252,8 @@ def request_of(call: Call, arguments: Mapping[str, Any], idempotency_key: str | 
         content = _content_of(body, () if call.path.startswith(T) else ("value",)) if has_body else None
         if query:
             path += f"{'&' if '?' in path else '?'}{urlencode(query)}"
+    except InvalidInput:
+        raise
     except ValueError:  # encodings that fail are such errors
         raise InvalidInput("what is given holds NaN, infinity or lone surrogates, which cannot be sent") from None
     return Request(call.method, path, headers, content)
