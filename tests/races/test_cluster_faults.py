@@ -20,7 +20,7 @@ from tests.helpers.races.field import ALL, PEPPER
 from tests.helpers.races.history import Operation, Recorder, mark
 from tests.helpers.races.promises import AT_THE_END, LOOKS, alive_again, lost, unexplained
 from tests.helpers.races.registers import TokenRegister
-from tests.helpers.servers.cluster import cluster_of
+from tests.helpers.servers.cluster import DEAFENED, cluster_of
 from tests.helpers.servers.nemesis import WITH_CLOCKS, WITH_NETWORKS, WITHOUT_TOOLS, Nemesis, clocks_in
 from tests.helpers.servers.networks import may_make_networks, networks_of
 from tests.helpers.waiting import eventually, wait_until
@@ -71,7 +71,7 @@ def seen_through(seconds: float, options: str, faults: tuple[str, ...], folder: 
         places = [] if networks is None else networks.places
         if "clock" in faults:
             places = clocks_in(folder, *([places] if places else []))
-        words = ["--enable-debug-command", "yes", "--protected-mode", "no"]
+        words = [*DEAFENED, "--protected-mode", "no"]
         cluster = stack.enter_context(cluster_of(3, FIRST, *words, places=places))
         url = f"{cluster.url}?namespace=faults&timeout={TIMEOUT_S}{options}"
         nemesis = Nemesis(cluster, seed, faults, "faults", networks)

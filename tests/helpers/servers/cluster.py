@@ -27,6 +27,9 @@ PAUSE_S = 0.2
 CALM_TIMEOUT_MS = 60_000
 """That of a cluster in which nobody is to be replaced, on a busy machine either."""
 
+DEAFENED = ("--enable-debug-command", "yes")
+"""What the nodes are started with of which some are to be deafened."""
+
 
 class Node(ValkeyServer):
     """One server of a cluster.
@@ -84,6 +87,14 @@ class Node(ValkeyServer):
         """Let it go on."""
         self.signal(SIGCONT)
         self.is_frozen = False
+
+    def deafen(self) -> None:
+        """Have it hear nothing of the other nodes; its clients reach it as before."""
+        self.say("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
+
+    def hear(self) -> None:
+        """Have it hear the others again."""
+        self.say("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
 
     def remove(self) -> None:
         self.client.close()  # type: ignore[no-untyped-call]  # the driver's

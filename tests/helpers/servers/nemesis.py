@@ -107,9 +107,9 @@ class Nemesis:
 
     def bus(self, node: Node) -> None:
         """Let it hear no other node, though clients and its replica go on to talk with it."""
-        node.say("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
+        node.deafen()
         time.sleep(LONG_ENOUGH_S)
-        node.say("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -1)
+        node.hear()
 
     def failover(self, node: Node) -> None:
         """Let its replica take its place in order."""

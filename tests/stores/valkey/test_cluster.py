@@ -169,8 +169,8 @@ def test_clocks_that_are_apart_are_told_of(caplog: pytest.LogCaptureFixture) -> 
     steps = surveying(ClusterPrimary(Driver(), [("one", 1)], b"{st:00}:n", 1.0))
 
     def reply(question: Question) -> list[object]:
-        if question.packed == pack([b"CLUSTER", b"SLOTS"]):
-            return [nodes]
+        if question.packed.startswith(pack([b"CLUSTER", b"SLOTS"])):
+            return [nodes, b"", [2_000, 0]]
         if b"CONFIG" in question.packed:
             return [[b"cluster-node-timeout", b"15000"]]
         behind_ms = {"one": 0, "two": 400, "three": 1_400}[question.options["host"]]

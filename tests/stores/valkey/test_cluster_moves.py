@@ -13,12 +13,24 @@ import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.contract.optimistic import Commit
+from session_tokens.contract.partitioning import partition_of_owner
 from session_tokens.crypto.minting import PepperKeyring
+from session_tokens.stores.valkey.placement import UNSPREAD, Placement
 from session_tokens.stores.valkey.schema import Address
 from session_tokens.stores.valkey.store import BlockingValkeyStore, _pool_of_url, open_valkey, open_valkey_blocking
 from tests.helpers.acknowledged import ALL, Acknowledged
 from tests.helpers.effort import PROVING, times
-from tests.helpers.servers.cluster import SLOTS, Cluster, Mover, Node, cluster_of, shared_cluster, slot_of_namespace
+from tests.helpers.servers.cluster import (
+    DEAFENED,
+    SLOTS,
+    Cluster,
+    Mover,
+    Node,
+    cluster_of,
+    shared_cluster,
+    slot_of_namespace,
+)
+from tests.helpers.servers.nemesis import is_primary
 from tests.helpers.waiting import eventually, until_answered, wait_until
 
 pytestmark = pytest.mark.server
@@ -272,15 +284,19 @@ if PROVING:
             await store.close()
 
 
-def test_a_woken_primary_that_was_replaced_is_not_believed(namespace: str, slot: int) -> None:
-    """It carries out what lies in its sockets before it learns that it is no primary any more."""
-    with cluster_of(3, (slot * 3 // SLOTS,)) as cluster:
-        url = f"{cluster.url}?partitions=1&namespace={namespace}"
+@pytest.mark.parametrize("partitions", [1, 64])
+def test_a_woken_primary_that_was_replaced_is_not_believed(namespace: str, slot: int, partitions: int) -> None:
+    """It carries out what lies in its sockets before it learns that it is no primary any more, which may be late."""
+    with cluster_of(3, (0, 1, 2), *DEAFENED) as cluster:
+        url = f"{cluster.url}?namespace={namespace}&partitions={partitions}"
+        placement = Placement(namespace)
+        slot = placement.slots[partition_of_owner("alice") if partitions > 1 else UNSPREAD]
         with SessionTokens(open_valkey_blocking(url, pepper=PEPPER)) as idle:
             issued = idle.open_session("alice")
             assert idle.verify_session(issued.secret) == idle.verify_session(issued.secret) == issued.session
             wait_until(lambda: cluster.followers(cluster.holder(slot)) and cluster.is_whole())
             old = cluster.holder(slot)
+            old.deafen()  # as a machine that was moved: the network of its clients is back, the other not yet
             old.freeze()
             try:
                 wait_until(lambda: cluster.holder(slot) is not old)
@@ -297,3 +313,21 @@ def test_a_woken_primary_that_was_replaced_is_not_believed(namespace: str, slot:
             asking.join(60)
 
             assert found == [None]
+
+
+@pytest.mark.parametrize("partitions", [1, 64])
+def test_a_node_that_is_cut_off_is_not_asked_where_the_others_are(namespace: str, partitions: int) -> None:
+    """Its slot map is that of the day on which it was cut off, and it says so to whoever asks it first."""
+    with cluster_of(3, (0, 1, 2), *DEAFENED) as cluster:
+        url = f"{cluster.url}?namespace={namespace}&partitions={partitions}"
+        with SessionTokens(open_valkey_blocking(url, pepper=PEPPER)) as tokens:
+            issued = tokens.open_session("alice")
+        first = cluster.nodes[0]
+        (replica,) = cluster.followers(first)
+        first.deafen()
+        wait_until(lambda: is_primary(replica))
+
+        with SessionTokens(open_valkey_blocking(url, pepper=PEPPER)) as anew:
+            assert eventually(lambda: anew.verify_session(issued.secret)) == issued.session
+            for owner in map(str, range(20)):  # on all nodes
+                eventually(partial(anew.open_session, owner))

@@ -15,10 +15,12 @@ from session_tokens import SessionTokens
 from session_tokens.contract.partitioning import partition_of_owner
 from session_tokens.contract.transaction import Transaction
 from session_tokens.rules.expiry import end_session
+from session_tokens.stores.valkey.blocking_cluster import BlockingClusterStore
 from session_tokens.stores.valkey.placement import Placement
+from session_tokens.stores.valkey.primaries import Host
 from session_tokens.stores.valkey.store import open_valkey_blocking
 from tests.helpers.near_caches import BOUND_S, answers_near, stalest_s
-from tests.helpers.servers.cluster import Cluster, Node, cluster_of, shared_cluster
+from tests.helpers.servers.cluster import DEAFENED, Cluster, Node, cluster_of, shared_cluster
 from tests.helpers.servers.nemesis import is_primary
 from tests.helpers.waiting import eventually, wait_until
 
@@ -35,7 +37,7 @@ def namespace() -> str:
 
 @pytest.fixture
 def hurt() -> Iterator[Cluster]:
-    with cluster_of(3, (0, 1, 2), "--enable-debug-command", "yes") as cluster:
+    with cluster_of(3, (0, 1, 2), *DEAFENED) as cluster:
         yield cluster
 
 
@@ -45,6 +47,12 @@ def near_to(url: str) -> SessionTokens:
 
 def far_from(url: str) -> SessionTokens:
     return SessionTokens.open(url, pepper=PEPPER, sweep=False)
+
+
+def followed_by(reader: SessionTokens) -> set[Host]:
+    """Return where the nodes are that a reader follows."""
+    assert isinstance(reader.store, BlockingClusterStore) and reader.store._trackings is not None
+    return set(reader.store._trackings.hosts())
 
 
 def slot_of_owner(namespace: str, owner: str = OWNER) -> int:
@@ -103,7 +111,7 @@ def freeze(cluster: Cluster, node: Node) -> None:
 
 def cut_off(cluster: Cluster, node: Node) -> None:
     """It hears nothing from the other nodes, nor they from it; its clients reach it as before."""
-    node.say("DEBUG", "DROP-CLUSTER-PACKET-FILTER", -2)
+    node.deafen()
 
 
 def demote(cluster: Cluster, node: Node) -> None:
@@ -132,6 +140,7 @@ def test_no_answer_is_older_than_the_bound_where_a_node_is_replaced(
 
             assert stalest_s(reader, issued.secret, end_on_the_other) <= BOUND_S
             wait_until(lambda: answers_near(reader, other.secret))
+            wait_until(lambda: ("127.0.0.1", node.port) not in followed_by(reader))  # it holds nothing any more
         finally:
             if node.is_frozen:
                 node.wake()

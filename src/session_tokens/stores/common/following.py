@@ -85,10 +85,14 @@ class Following(ABC):
                 self._thread = threading.Thread(target=self._run, name="session-tokens near cache", daemon=True)
                 self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread and wait for it; calling it again does nothing."""
+    def leave(self) -> None:
+        """Have the thread end, without waiting for it."""
         self._stopping.set()
         self.wake()
+
+    def stop(self) -> None:
+        """End the thread and wait for it; calling it again does nothing."""
+        self.leave()
         if self._thread is not None:
             self._thread.join()
 
@@ -110,4 +114,4 @@ class Following(ABC):
         now_s = time.monotonic()
         if now_s >= self._tell_again_at_s:
             self._tell_again_at_s = now_s + TOLD_EVERY_S
-            log.warning("the near cache was emptied; verifications ask the store until it can follow again: %s", error)
+            log.warning("the near cache of a server was emptied; it is asked until it can be followed again: %s", error)

@@ -13,8 +13,6 @@ from ...errors import StoreError
 from ..common.retry import LONGEST_AFTER, NotExecuted, OnTheMove, pause_before_s
 from .connections import (
     ASKED_AT_LEAST,
-    GREETING,
-    GREETING_REPLIES,
     IDLE_MAX,
     LOOK_AFTER_S,
     TIME,
@@ -186,9 +184,8 @@ class BlockingConnections(Connections):
         return milliseconds(connection.read_response(disable_decoding=True))
 
     def _greet(self, connection: _BlockingConnection) -> str:
-        connection.send_packed_command([GREETING], check_health=False)
-        server, replication = [connection.read_response(disable_decoding=True) for _ in range(GREETING_REPLIES)]
-        return self._greeted(server, replication)
+        connection.send_packed_command([self._greeting], check_health=False)
+        return self._greeted([connection.read_response(disable_decoding=True) for _ in self._primary.greeting])
 
     def has_moved(self, timeout_s: float) -> bool:
         """Whether the primary is not where the last connection led; where nobody tells, it is there."""

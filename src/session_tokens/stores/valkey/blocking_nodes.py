@@ -10,7 +10,7 @@ from typing import Any
 
 from ...contract.drive import drive_now
 from ...errors import StoreError, StoreUnavailable
-from ..common.retry import CircuitBreaker, NotExecuted, RetryPolicy
+from ..common.retry import CircuitBreaker, Elsewhere, NotExecuted, OnTheMove, RetryPolicy
 from .blocking_connections import BlockingConnections
 from .cluster_map import ClusterMap, ClusterNode, JudgedElsewhere, Pending, Router
 from .connections import IDLE_MAX, TIME, Moved, Steps
@@ -141,6 +141,7 @@ class BlockingNodes:
         when_moved: Callable[[], None],
     ) -> None:
         self._pool = pool
+        self._hosts = hosts
         self._placement = placement
         self._policy = policy
         self._replicas = replicas
@@ -278,13 +279,27 @@ class BlockingNodes:
             StoreError: one cannot hold the store.
         """
         try:
-            self._seed.learn(self.map, self._policy.timeout_s)
-            for host in self.map.primaries():
-                self._fit(host, self._policy.timeout_s, is_first=True)
+            self._fit_all()
             self._seed.look_around()
         except BaseException:
             self.close_all()
             raise
+
+    def _fit_all(self) -> None:
+        """Make every node ready; where it does not answer as a primary, another node than before says who is one."""
+        left = len(self._hosts)
+        while True:
+            self._seed.learn(self.map, self._policy.timeout_s)
+            try:
+                for host in self.map.primaries():
+                    self._fit(host, self._policy.timeout_s, is_first=True)
+                return
+            except (OnTheMove, Elsewhere):
+                left -= 1
+                if not left:
+                    raise
+            self._nodes.clear()
+            self.map.doubt(None)
 
     def close_all(self) -> None:
         """Close all connections."""

@@ -29,7 +29,7 @@ from .errors import LibraryLost
 from .joint import Call
 from .packing import milliseconds
 from .placement import Placement
-from .primaries import MOVED, ClusterPrimary, DriverPool, Host, Primary, Question, hosts_of
+from .primaries import HEARING, INFO, MOVED, ClusterPrimary, DriverPool, Host, Primary, Question, hosts_of
 
 _JUDGED = frozenset(
     b"session_tokens_%b_v1" % name for name in (b"commit", b"end", b"hold", b"hold_end", b"decide", b"decide_end")
@@ -51,6 +51,7 @@ class ClusterNode(Primary):
     """
 
     in_cluster = True
+    greeting = INFO + HEARING
     why_replica = "the node that held the keys is a replica now; a fail-over is under way"
 
     def __init__(self, pool: DriverPool, host: Host, cluster: ClusterMap) -> None:
@@ -62,6 +63,11 @@ class ClusterNode(Primary):
     def trusted_s(self) -> float:  # type: ignore[override]  # it is the cluster's
         """Seconds for which a connection may be silent and is used again without a greeting."""
         return self._cluster.trusted_s
+
+    @property
+    def deaf_after_s(self) -> float:  # type: ignore[override]  # it is the cluster's
+        """Seconds after which it may have been replaced that heard no other."""
+        return self._cluster.deaf_after_s
 
 
 class ClusterMap(ClusterPrimary):
@@ -111,8 +117,9 @@ class ClusterMap(ClusterPrimary):
         return True
 
     def doubt(self, host: Host | None) -> None:
-        """Ask for the map anew, and this node last."""
+        """Ask for the map anew, and last who told it, and this node."""
         self.is_known = False
+        self._put_last(self._nodes[0])
         if host in self._nodes and host is not None:
             self._put_last(host)
 
@@ -221,7 +228,7 @@ class Router:
         cause = error.__cause__ or error
         has_moved = isinstance(error, OnTheMove) and self._cluster.moved(each.call.partition, cause)
         if (isinstance(error, OnTheMove) and not has_moved) or isinstance(error, Elsewhere):
-            self._cluster.doubt(host if isinstance(error, Elsewhere) else None)
+            self._cluster.doubt(host)
         if isinstance(error, LibraryLost) and host is not None and host not in self.unprepared:
             self.unprepared.append(host)
         if has_moved and each.call.writes and each.call.words[1] in _JUDGED:

@@ -15,7 +15,7 @@ that never is: a replica refuses it, and a node from which the slot is moved awa
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -44,8 +44,6 @@ class Moved(Exception):
 
 
 TIME = pack([b"TIME"])
-GREETING = pack([b"INFO", b"server"]) + pack([b"INFO", b"replication"])
-GREETING_REPLIES = 2
 ASKED_AT_LEAST = 3
 """Of other servers, so many can be asked for where the primary is, though all but the last keep silent."""
 
@@ -115,6 +113,7 @@ class Connections:
         self.probe = pack([b"EXISTS", key[:-1] + b"0"] if primary.in_cluster else [b"PERSIST", key])
         self.timed_probe = timed_probe_of(key)
         self._keys = keys_of(key)
+        self._greeting = b"".join(primary.greeting)
         self._when_moved = when_moved
         self.run = ""
         self._idle: list[_Idle] = []
@@ -122,14 +121,14 @@ class Connections:
         self._deadlines = Deadlines()  # of those for asyncio; the others have it from their sockets
         _of_this_process.add(self)
 
-    def _greeted(self, server: bytes, replication: bytes) -> str:
+    def _greeted(self, replies: Sequence[Any]) -> str:
         """Return the run to which a new connection leads; what is known of another one is forgotten.
 
         Raises:
             StoreError: it leads to no server of the kind that was named.
-            Elsewhere: it leads to a replica.
+            NotExecuted: it leads to a replica, or to one that may have become one.
         """
-        run, self._was_followed = self._primary.insist(server, replication)
+        run, self._was_followed = self._primary.insist(*replies)
         if run != self.run:
             is_first, self.run = not self.run, run
             if not is_first:

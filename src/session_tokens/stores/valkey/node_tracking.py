@@ -11,7 +11,7 @@ connection to the node that holds it. So what ``tracking`` says of one server ho
 - *A commit over several partitions.* What it writes is marked where it is held, and that is a change of which the node
   tells, before the commit is decided. What is marked as in doubt is not kept: it may be decided by now.
 
-A node with no partition left is not spoken to until it has one; a new one is followed as soon as it is asked.
+A node with no partition left is let go; one that has got the first is followed as soon as it is asked.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class NodeTracking(Tracking):
         host: where it is.
         cluster: knows which partitions it holds.
         placement: the partitions.
+        let_go: is told where a node is that holds no partition any more.
     """
 
     def __init__(
@@ -49,20 +50,25 @@ class NodeTracking(Tracking):
         host: Host,
         cluster: ClusterMap,
         placement: Placement,
+        let_go: Callable[[Host], None],
         timeout_s: float,
     ) -> None:
         super().__init__(near, heard, node, connections, placement.prefixes[FIRST] + b"n", timeout_s)
         self._host = host
         self._cluster = cluster
         self._placement = placement
+        self._let_go = let_go
 
     def follow(self, lease: Lease) -> None:
-        """Follow over a partition that the node holds, as soon as it holds any."""
-        while self._host not in self._cluster.holders[:PARTITIONS]:
-            if self._stopping.wait(PAUSE_S_MAX):
-                return
+        """Follow over a partition that the node holds; one that holds none for a while is let go."""
+        if not self._holds_any() and (self._stopping.wait(PAUSE_S_MAX) or not self._holds_any()):
+            self._let_go(self._host)
+            return
         self._key = self._placement.prefixes[self._cluster.holders.index(self._host)] + b"n"
         super().follow(lease)
+
+    def _holds_any(self) -> bool:
+        return self._host in self._cluster.holders[:PARTITIONS]
 
 
 class NodeTrackings:
@@ -110,6 +116,10 @@ class NodeTrackings:
         node = None if host is None else self._node(host)
         return None if node is None else node.ask(commands, probe)
 
+    def hosts(self) -> Sequence[Host]:
+        """Return where the nodes are that are followed."""
+        return list(self._nodes)
+
     def stop(self) -> None:
         """End all threads and wait for them."""
         self._closed = True
@@ -125,8 +135,16 @@ class NodeTrackings:
                 node.stop()
         return node
 
+    def _let_go(self, host: Host) -> None:
+        """Follow a node no more: at another address each time, they would become more and more."""
+        node = self._nodes.pop(host, None)
+        if node is not None:
+            node.leave()
+
     def _new(self, host: Host) -> NodeTracking:
         key, timeout_s = self._placement.prefixes[FIRST] + b"n", self._timeout_s
         node = ClusterNode(self._pool, host, self._cluster)
         connections = BlockingConnections(self._pool, node, key, nothing, nothing_moved, 0, timeout_s)
-        return NodeTracking(self._near, self._heard, node, connections, host, self._cluster, self._placement, timeout_s)
+        return NodeTracking(
+            self._near, self._heard, node, connections, host, self._cluster, self._placement, self._let_go, timeout_s
+        )

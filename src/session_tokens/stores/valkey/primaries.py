@@ -3,14 +3,16 @@
 Theory of operation. Each new connection goes to where the primary is at that time. Finding it is a generator without
 I/O: it yields what other servers are to be asked, and returns how the connection is made. What one of them says is no
 proof, for one that was cut off says what was right before. So a Sentinel that knows of fewer fail-overs than were
-heard of is passed over, and whoever led astray is asked last the next time. The server that is found says itself
-that it is a primary, and with each command of a cluster's that the keys are its own.
+heard of is passed over, a node of a cluster that hears none of the others too, and whoever led astray is asked last the
+next time. The server that is found says itself that it is a primary, and with each command of a cluster's that the keys
+are its own.
 
 A primary that was frozen, replaced and woken answers what lies in its sockets before it learns that it is none. It is
 replaced no sooner than its supervisors have waited for it (``down-after-milliseconds``, ``cluster-node-timeout``), so
-a store waits for answers less long than they do. A node of a cluster learns it soon after: there a connection that was
-silent for the rest of that time is greeted before it is used again. Nobody tells a server that Sentinels watch, before
-one of them does, some seconds later: there a Sentinel is asked once a second whether the primary is where it was.
+a store waits for answers less long than they do. A node of a cluster knows when it last heard the others: a connection
+to it that is new, or was silent for the rest of that time, is used when that is not as long ago. Nobody tells a server
+that Sentinels watch, before one of them does, some seconds later: there a Sentinel is asked once a second whether the
+primary is where it was.
 """
 
 from __future__ import annotations
@@ -24,18 +26,27 @@ from typing import Any, NamedTuple, Protocol
 
 from ...errors import StoreError, StoreUnavailable
 from ..common.retry import Elsewhere, NotExecuted, OnTheMove
-from .packing import fields_of, mapping_of, pack
+from .packing import fields_of, mapping_of, milliseconds, pack
 
 SLOTS = 16_384
+DEAF_AFTER_S = 2.5
+"""Without having heard another node, where nobody tells how long the cluster waits; they speak each second or so."""
 ASK_EVERY_S = 1.0
 """Seconds after which a Sentinel is asked again whether the primary is where it was."""
 
 MOVED = re.compile(r"MOVED \d+ (.*):(\d+)$")
 _NO_SENTINEL = "the command sentinel"
 
+_PONG, _SLOTS_FROM = 5, 8
+"""Where a line of ``CLUSTER NODES`` says when that node was heard last, and after which field its slots stand."""
+
 Host = tuple[str, int]
 Options = Mapping[str, Any]
 """How a connection is made, as the driver's connection class takes it."""
+
+
+class Deaf(OnTheMove, Elsewhere):
+    """A node was not asked: it may have been replaced and not have heard of it. Another knows, or it soon will."""
 
 
 class DriverPool(Protocol):
@@ -57,6 +68,11 @@ Locating = Generator[Question, list[Any], Options]
 Listing = Generator[Question, list[Any], list[Options]]
 
 
+INFO = (pack([b"INFO", b"server"]), pack([b"INFO", b"replication"]))
+HEARING = (pack([b"CLUSTER", b"NODES"]), pack([b"TIME"]))
+_MAP = pack([b"CLUSTER", b"SLOTS"]) + b"".join(HEARING)
+
+
 class Primary:
     """The one server at an address, to whichever that leads.
 
@@ -66,6 +82,8 @@ class Primary:
         trusted_s: seconds for which a connection may be silent and is used again without a greeting.
         ask_at_s: the instant, on the monotonic clock, from which on it is to be asked whether it has moved.
         in_cluster: whether it is a node of one.
+        greeting: the packed commands that a server is asked before it is believed.
+        deaf_after_s: seconds after which a node of a cluster may have been replaced that heard no other.
         why_replica: what is said of a server that is found and is a replica.
     """
 
@@ -73,6 +91,8 @@ class Primary:
     trusted_s = math.inf
     ask_at_s = math.inf
     in_cluster = False
+    greeting: Sequence[bytes] = INFO
+    deaf_after_s = math.inf
     why_replica = "the server is a read-only replica; give the address of the primary"
 
     def __init__(self, pool: DriverPool) -> None:
@@ -96,16 +116,18 @@ class Primary:
     def led_astray(self, error: BaseException) -> None:
         """Take in that the server which was found did not answer, or not as the primary."""
 
-    def insist(self, server: bytes, replication: bytes) -> tuple[str, bool]:
+    def insist(self, server: bytes, replication: bytes, *hearing: Any) -> tuple[str, bool]:
         """Return the run of a server that was found, and whether it ever had a replica.
 
         Args:
             server: its reply to ``INFO server``.
             replication: its reply to ``INFO replication``.
+            hearing: its replies to ``HEARING``, where it is a node of a cluster.
 
         Raises:
             StoreError: it is a Sentinel, or node of a cluster where none was named, or the other way round.
             Elsewhere: it is a replica.
+            Deaf: it has not heard the other nodes, and may be a replica by now.
         """
         told = fields_of(server)
         mode = told.get("server_mode") or told.get("redis_mode", "standalone")
@@ -123,6 +145,10 @@ class Primary:
         told_of_replicas = fields_of(replication)
         if told_of_replicas.get("role", "master") != "master":
             raise Elsewhere(self.why_replica)
+        if hearing and is_deaf(self.deaf_after_s, *hearing):
+            raise Deaf(
+                "a node of the cluster has not heard the others lately and may have been replaced; they are asked"
+            )
         return told.get("run_id", ""), told_of_replicas.get("master_repl_offset", "0") != "0"
 
     def _at(self, host: Host) -> Options:
@@ -240,7 +266,9 @@ class ClusterPrimary(Primary):
 
     can_move = True
     in_cluster = True
+    greeting = INFO + HEARING
     trusted_s = 0.0  # as long as nobody told how long the cluster waits
+    deaf_after_s = DEAF_AFTER_S
     why_replica = "the node that held the keys is a replica now; a fail-over is under way"
 
     def __init__(self, pool: DriverPool, nodes: Sequence[Host], key: bytes, timeout_s: float) -> None:
@@ -270,28 +298,40 @@ class ClusterPrimary(Primary):
             wait_s = int(mapping_of(told)["cluster-node-timeout"]) / 1000
             if wait_s <= self._timeout_s:
                 raise StoreError(too_impatient("the nodes", "cluster-node-timeout", wait_s, self._timeout_s))
-            self.trusted_s = max(0.0, wait_s - 2 * self._timeout_s)
+            self.trusted_s, self.deaf_after_s = max(0.0, wait_s - 2 * self._timeout_s), wait_s
         return [self._at(node) for node in shards]
 
     def _map(self) -> Generator[Question, list[Any], list[Host]]:
         """Return all nodes; who holds the slot is remembered."""
         trouble: StoreError | None = None
+        deaf: tuple[Host, Any] | None = None
         for node in tuple(self._nodes):
             try:
-                (shards,) = yield Question(self._at(node), pack([b"CLUSTER", b"SLOTS"]), 1)
+                shards, *hearing = yield Question(self._at(node), _MAP, 1 + len(HEARING))
             except StoreError as error:
                 if "cluster support disabled" in str(error):
                     raise StoreError("the server is no node of a cluster; name it with valkey://host:port") from error
                 trouble = error
             else:
-                known = {host: None for shard in shards for host in hosts_of(shard, node[0])}
-                if self._take_in(shards, node[0]):
-                    self._nodes = [*dict.fromkeys((node, *known, *self._named))]
-                    return [*known]
-                trouble = OnTheMove(f"no node of the cluster holds slot {self._slot}, in which the store's keys lie")
+                if is_deaf(self.deaf_after_s, *hearing):
+                    deaf = node, shards
+                elif self._take_in(shards, node[0]):
+                    return self._told_by(node, shards)
+                else:
+                    trouble = OnTheMove(
+                        f"no node of the cluster holds slot {self._slot}, in which the store's keys lie"
+                    )
             self._put_last(node)
+        if deaf is not None and self._take_in(deaf[1], deaf[0][0]):  # better than nothing
+            return self._told_by(*deaf)
         assert trouble is not None
         raise trouble
+
+    def _told_by(self, node: Host, shards: Sequence[Sequence[Any]]) -> list[Host]:
+        """Remember which nodes there are, first the one that told; return those that it told of."""
+        known = {host: None for shard in shards for host in hosts_of(shard, node[0])}
+        self._nodes = [*dict.fromkeys((node, *known, *self._named))]
+        return [*known]
 
     def _take_in(self, shards: Sequence[Sequence[Any]], asked: str) -> bool:
         """Remember who holds the slot, as a node says that was asked; return whether anybody does."""
@@ -311,6 +351,21 @@ class ClusterPrimary(Primary):
         else:
             self._found = None
             self._put_last(self._nodes[0])
+
+
+def is_deaf(after_s: float, nodes: bytes, time: Any) -> bool:
+    """Return whether a node of a cluster has not heard another one lately, though others hold slots.
+
+    Args:
+        after_s: seconds after which it is deaf.
+        nodes: its reply to ``CLUSTER NODES``.
+        time: its reply to ``TIME``.
+    """
+    others = [line.split() for line in nodes.splitlines() if b"myself" not in line]
+    if not any(len(fields) > _SLOTS_FROM for fields in others):
+        return False
+    now = milliseconds(time)  # its clock may have been set meanwhile, back too
+    return min(abs(now - int(fields[_PONG])) for fields in others) > after_s * 1000
 
 
 def slot_of(key: bytes) -> int:
