@@ -18,7 +18,7 @@ from tests.helpers.optimistic_memory import BlockingOptimisticMemoryStore, Optim
 
 class TestOptimisticMemory(BlockingStoreConformance):
     checking = True
-    distance_s = 0.0
+    patience_s = 0.0
 
     @functools.cached_property
     def server(self) -> Server:
@@ -28,14 +28,14 @@ class TestOptimisticMemory(BlockingStoreConformance):
         return OptimisticMemoryStore(self.server)
 
     def open_store_now(self) -> BlockingStore:
-        return BlockingOptimisticMemoryStore(self.server, self.distance_s)
+        return BlockingOptimisticMemoryStore(self.server, self.patience_s)
 
 
 class UncheckedMemory(TestOptimisticMemory):
     """The same store, blind: what it commits may rest on what is no longer so."""
 
     checking = False
-    distance_s = 0.002
+    patience_s = 0.3
 
 
 RACES = [

@@ -80,7 +80,7 @@ async def test_what_a_generator_does_not_mend_comes_out_and_it_cleans_up() -> No
 
 def test_threads_on_one_owner_take_turns_after_a_refusal() -> None:
     """Each of n is refused a few times, not n times."""
-    store = BlockingOptimisticMemoryStore(Server(), distance_s=0.002)
+    store = BlockingOptimisticMemoryStore(Server(), patience_s=0.3)
     store.conflict_queue = turns = Turns(threading.Lock, 20)
     with SessionTokens(store, CAPPED) as tokens:
         outcomes = outcomes_at_once(COMMANDS, lambda number: tokens.open_session("ann"))
@@ -91,7 +91,7 @@ def test_threads_on_one_owner_take_turns_after_a_refusal() -> None:
 
 
 async def test_tasks_on_one_owner_take_turns_after_a_refusal() -> None:
-    store = OptimisticMemoryStore(Server(), distance_s=0.002)
+    store = OptimisticMemoryStore(Server())
     store.conflict_queue = turns = Turns(asyncio.Lock, 20)
     async with AsyncSessionTokens(store, CAPPED) as tokens:
         await asyncio.gather(*(tokens.open_session("ann") for _ in range(COMMANDS)))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
@@ -172,9 +171,13 @@ class Server:
         self.checking = checking
         self.numbers: Counter[Part] = Counter()
         self.lock = threading.Lock()
+        self.reads = 0
+        self._came = threading.Condition(self.lock)
 
     def read(self, queries: Sequence[Query]) -> Snapshot:
         with self.lock:
+            self.reads += 1
+            self._came.notify_all()
             now, found = self.memory.read_now(queries)
             return Snapshot(
                 now, [self._stamped(query, answer.value) for query, answer in zip(queries, found, strict=True)]
@@ -184,6 +187,11 @@ class Server:
         value = list(value) if isinstance(value, list | tuple) and not hasattr(value, "_fields") else value
         parts = dict.fromkeys(parts_read(query, value))
         return Result(value, [(part, self.numbers[part]) for part in parts])
+
+    def wait_for_another(self, reads: int, patience_s: float) -> None:
+        """Return as soon as others have read after so many reads, or nobody came for so long."""
+        with self.lock:
+            self._came.wait_for(lambda: self.reads > reads, patience_s)
 
     def commit(self, commit: Commit) -> bool:
         with self.lock:
@@ -201,17 +209,12 @@ class Server:
 
 
 class _Handle:
-    """What the two shells share.
-
-    Args:
-        server: where the records are.
-        distance_s: how far the server is away: the time between reading and committing, in which others come in.
-    """
+    """What the two shells share."""
 
     durable: ClassVar[bool] = False
 
-    def __init__(self, server: Server, distance_s: float = 0.0) -> None:
-        self.server, self.distance_s = server, distance_s
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self.clock, self.keyring, self.listeners = server.memory.clock, server.memory.keyring, Listeners()
         self.unreadables = server.memory.unreadables
         self.closed = False
@@ -227,11 +230,11 @@ class OptimisticMemoryStore(_Handle, OptimisticStore):
 
     async def read(self, queries: Sequence[Query]) -> Snapshot:
         answer = self.open_server().read(queries)
-        await asyncio.sleep(self.distance_s)
+        await asyncio.sleep(0)
         return answer
 
     async def commit(self, commit: Commit) -> bool:
-        await asyncio.sleep(self.distance_s)
+        await asyncio.sleep(0)
         return self.open_server().commit(commit)
 
     async def due(self, now: int, limit: int) -> Sequence[DueRecord]:
@@ -245,15 +248,27 @@ class OptimisticMemoryStore(_Handle, OptimisticStore):
 
 
 class BlockingOptimisticMemoryStore(_Handle, BlockingOptimisticStore):
-    """For threads."""
+    """For threads.
+
+    Args:
+        server: where the records are.
+        patience_s: how long a commit waits for somebody else to read first, until one was refused: then it is sure
+            that those who come at once do not come one after another, however busy the machine is.
+    """
+
+    def __init__(self, server: Server, patience_s: float = 0.0) -> None:
+        super().__init__(server)
+        self._patience_s = patience_s
+        self._own = threading.local()
 
     def read_now(self, queries: Sequence[Query]) -> Snapshot:
         answer = self.open_server().read(queries)
-        if self.distance_s:
-            time.sleep(self.distance_s)
+        self._own.reads = self.server.reads
         return answer
 
     def commit_now(self, commit: Commit) -> bool:
+        if self._patience_s and not self.conflicts:
+            self.server.wait_for_another(self._own.reads, self._patience_s)
         return self.open_server().commit(commit)
 
     def due_now(self, now: int, limit: int) -> Sequence[DueRecord]:
