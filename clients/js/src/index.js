@@ -78,11 +78,11 @@ export class SessionTokens {
     const address = new URL(url);
     const isHere = ["localhost", "127.0.0.1", "[::1]"].includes(address.hostname);
     if (address.protocol !== "https:" && !(address.protocol === "http:" && isHere)) {
-      throw new SessionTokensError("invalid_input", "give an address that begins with https://, or http:// on this machine");
+      throw invalid("give an address that begins with https://, or http:// on this machine");
     }
-    if (typeof key !== "string" || !key.startsWith("stk_")) {
-      throw new SessionTokensError("invalid_input", "key is the secret of a service key (stk_…)");
-    }
+    if (typeof key !== "string" || !key.startsWith("stk_")) throw invalid("key is the secret of a service key (stk_…)");
+    if (!(Number.isFinite(timeoutMs) && timeoutMs > 0)) throw invalid("timeoutMs is a number of milliseconds above 0");
+    if (!(Number.isFinite(retryForMs) && retryForMs >= 0)) throw invalid("retryForMs is a number of milliseconds, 0 or more");
     this.#url = address.href.replace(/\/+$/, "");
     this.#key = key;
     this.#timeoutMs = timeoutMs;
@@ -150,16 +150,17 @@ export class SessionTokens {
    */
   async request(method, path, { body, query = {}, idempotencyKey, headers = {}, once = method !== "GET", again = true } = {}) {
     const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
-    const mistaken = given.find(([, value]) => SECRET_LIKE.test(String(value)));
-    if (mistaken) {
-      throw new SessionTokensError("invalid_input", `${mistaken[0]} looks like a secret, and goes into an address, which others log; give an id`);
+    for (const [name, value] of given) {
+      const text = String(value);
+      if (SECRET_LIKE.test(text)) throw invalid(`${name} looks like a secret, and goes into an address, which others log; give an id`);
+      if (!text.isWellFormed()) throw invalid(`${name} holds lone surrogates, which no encoding can carry; take them out`);
     }
     const search = given.length ? `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}` : "";
     const sent = new Headers({ Authorization: `Bearer ${this.#key}`, Accept: "application/json", ...headers });
     if (body !== undefined) sent.set("Content-Type", "application/json");
     if (once) sent.set("Idempotency-Key", idempotencyKey ?? crypto.randomUUID());
-    const content = body === undefined ? undefined : JSON.stringify(body);
-    const endsAt = Date.now() + this.#retryForMs;
+    const content = body === undefined ? undefined : JSON.stringify(body, finite);
+    const endsAt = performance.now() + this.#retryForMs;
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, LONGEST_PAUSE_MS)) {
       let error;
       try {
@@ -183,7 +184,7 @@ export class SessionTokens {
         }
       }
       const waitMs = Math.max((error.retryAfterS ?? 0) * 1000, pauseMs * (0.5 + Math.random() / 2));
-      if (!again || Date.now() + waitMs > endsAt) throw error;
+      if (!again || performance.now() + waitMs > endsAt) throw error;
       await new Promise((resolve) => setTimeout(resolve, waitMs));
     }
   }
@@ -197,11 +198,12 @@ for (const [name, [method, path, answer, first]] of Object.entries(COMMANDS)) {
   const isKeyed = path.includes("{key}");
   const command = async function (...given) {
     const subject = isKeyed || first ? given.shift() : undefined;
+    if (first && subject === undefined) throw invalid(`${name} was called without ${first}; where it is nobody's, say null`);
     const { idempotencyKey, ...options } = { ...given[0], ...given[1] };
     const body = first ? { [first]: subject, ...options } : options;
     if (isKeyed && method === "GET" && !isId(subject)) {
       if (name.startsWith("get")) return null;
-      throw new SessionTokensError("invalid_input", "that is no id of a session (ses_…), token (tok_…) or service key (key_…)");
+      throw invalid("that is no id of a session (ses_…), token (tok_…) or service key (key_…)");
     }
     const [address, secret] = isKeyed ? addressed(path, subject) : [path, undefined];
     try {
@@ -229,6 +231,18 @@ Object.defineProperty(SessionTokens.prototype, "_sent", {
 
 function nothingLives(error) {
   return error.status === 404 && ["unknown_session", "unknown_token", "session_ended"].includes(error.code);
+}
+
+function invalid(message) {
+  return new SessionTokensError("invalid_input", message);
+}
+
+/** Refuses what JSON would silently make `null`, which is a time without end. */
+function finite(name, value) {
+  if (typeof value === "number" && !Number.isFinite(value)) {
+    throw invalid(`${name || "a number"} is ${value}, which JSON has not; without end is null`);
+  }
+  return value;
 }
 
 function isId(key) {

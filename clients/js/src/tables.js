@@ -26,7 +26,9 @@ export class TokenTables {
 
   /** Calls a name with its arguments; a time without end is `Infinity`, as an argument too. */
   async call(name, ...given) {
-    const body = { arguments: given.map((each) => (each === undefined || each === Infinity ? null : each)) };
+    const last = given.findLastIndex((each) => each !== undefined); // behind it, what was left out
+    const said = given.slice(0, last + 1).map((each) => (each === undefined || each === Infinity ? null : each));
+    const body = { arguments: said };
     // Sent once: the tables know no idempotency keys, and a second transfer of a token would be refused.
     const sent = { body, once: false, again: false };
     const { answer } = (await this.#client.request("POST", `/v1/tables/${name}`, sent)).body;

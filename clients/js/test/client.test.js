@@ -122,7 +122,45 @@ test("what can never be right is refused before anything is sent", () => {
     assert.throws(() => new SessionTokens(wrong, { key }), refused("invalid_input"));
   }
   assert.throws(() => new SessionTokens(url, { key: "sts_x" }), refused("invalid_input"));
+  for (const [option, wrong] of [["timeoutMs", NaN], ["timeoutMs", 0], ["timeoutMs", Infinity], ["timeoutMs", "5"],
+    ["retryForMs", NaN], ["retryForMs", -1], ["retryForMs", null]]) {
+    assert.throws(() => new SessionTokens(url, { key, [option]: wrong }), refused("invalid_input"), `${option} ${wrong}`);
+  }
   assert.ok(!JSON.stringify(st).includes("stk_"));
+});
+
+test("a number that JSON has not becomes no time without end", async () => {
+  const asked = [];
+  const own = new SessionTokens(url, { key, fetch: (...request) => asked.push(request) });
+  const tables = new TokenTables(own);
+  for (const wrong of [NaN, -Infinity]) {
+    await assert.rejects(own.openSession("ann", { max_age: wrong }), refused("invalid_input"));
+    await assert.rejects(own.changeToken("tok_1", { timeout: wrong }), refused("invalid_input"));
+    await assert.rejects(own.setSetting("max_sessions", wrong), refused("invalid_input"));
+    await assert.rejects(own.issueToken("ses_1", { value: { deep: [wrong] } }), refused("invalid_input"));
+    await assert.rejects(tables.set_session_timeout("s1", wrong), refused("invalid_input"));
+    await assert.rejects(tables.set_token_sellable("t1", wrong), refused("invalid_input"));
+  }
+  await assert.rejects(own.openSession("ann", { max_age: Infinity }), refused("invalid_input"));
+  assert.deepEqual(asked, []);
+});
+
+test("what was left out by mistake is not taken for null", async () => {
+  const tables = new TokenTables(st);
+  await tables.add_session("left out", "ivo", undefined, true);
+  await assert.rejects(st.issueToken(undefined), refused("invalid_input"));
+  await assert.rejects(st.logIn(undefined), refused("invalid_input"));
+  await assert.rejects(tables.set_session_timeout("left out", undefined), refused("invalid_input"));
+  assert.equal(await tables.get_session_timeout("left out"), 3_600_000);
+});
+
+test("half of a surrogate pair names nobody else", async () => {
+  const { secret } = await st.openSession("half \ufffd");
+  for (const ask of [() => st.destroySessions("half \ud83d"), () => st.disableOwner("half \ud83d"),
+    () => st.listSessions({ owner: "half \ud83d" })]) {
+    await assert.rejects(ask(), refused("invalid_input"));
+  }
+  assert.notEqual(await st.verifySession(secret), null);
 });
 
 test("a service that does not answer is unavailable, never not valid", async () => {
