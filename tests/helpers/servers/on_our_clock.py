@@ -175,7 +175,7 @@ class NodesOnOurClock(BlockingNodes):
     ours: ManualClock
     _set_to: int | None = None
 
-    def read_at(self, host: Host | None, packed: bytes, count: int) -> list[Any]:
+    def read_at(self, host: Host | None, packed: bytes, count: int, until_s: float) -> list[Any]:
         """Let whoever asks take the way on which the time is ours."""
         raise NotExecuted("the time of the node is not ours")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import uuid
 
 import pytest
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.server
 PEPPER = bytes(range(32))
 MOVES = times(25, proving=600)
 TURNS = times(5, proving=50)
+TIMEOUT_S = 2
 REPLICATED = "&durability=replicated&replicas=1"
 
 
@@ -120,7 +122,7 @@ async def test_no_acknowledged_write_is_lost_when_a_primary_dies(namespace: str)
 def test_what_lies_on_other_nodes_is_answered_while_one_is_frozen(namespace: str) -> None:
     """And what lies on that one is not, until another takes its place; woken, it is not believed."""
     with cluster_of(3, (0, 1, 2)) as cluster:
-        url = f"{cluster.url}?namespace={namespace}"
+        url = f"{cluster.url}?namespace={namespace}&timeout={TIMEOUT_S}"
         owners = owners_apart(3)
         with SessionTokens(open_valkey_blocking(url, pepper=PEPPER), ALL) as tokens:
             issued = [tokens.open_session(owner) for owner in owners]
@@ -129,9 +131,11 @@ def test_what_lies_on_other_nodes_is_answered_while_one_is_frozen(namespace: str
             wait_until(cluster.is_whole)
             old = cluster.holder(Placement(namespace).slots[partition_of_owner(owners[0])])
             old.freeze()
+            since_s = time.monotonic()
             try:
                 with pytest.raises(StoreUnavailable):
                     tokens.verify_session(issued[0].secret)
+                assert time.monotonic() - since_s < 2 * TIMEOUT_S  # it was not waited for twice
                 for one in issued[1:]:
                     assert tokens.verify_session(one.secret) == one.session
                     assert tokens.open_session(one.session.owner).session.owner == one.session.owner

@@ -195,16 +195,22 @@ class ClusterStore(OptimisticStore):
                 return (seen[0], *seen[1].value.followed())
         return await super().find_token(lookups)
 
-    async def _carry_on_lane(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | None]:
+    async def _carry_on_lane(
+        self, host: Host | None, asked: Sequence[PlacedChain]
+    ) -> Sequence[Seen | Exception | None]:
         """Read chains that lie on one node; who gets nothing asks anew, the node that has the keys by now."""
+        until_s = time.monotonic() + self._core.policy.timeout_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
         replies = None if self._trackings is None else await self._tracked(host, [chain.alone for chain in each])
         if replies is None:
             packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
             try:
-                replies = await self._nodes.read_at(host, packed, len(each))
+                answer = await self._nodes.read_at(host, packed, len(each), until_s)
             except StoreError:
                 return [None] * len(asked)
+            if isinstance(answer, StoreError):
+                return [answer] * len(asked)
+            replies = answer
         *values, told = replies
         return self._core.seen_on_lane(asked, each, values, milliseconds(told))
 

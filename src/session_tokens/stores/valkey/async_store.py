@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from asyncio import wrap_future
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
@@ -306,9 +307,14 @@ class ValkeyStore(CoalescingStore):
 
     async def _ask_tracked(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         """Ask over the connection whose reads are tracked, where there is one."""
+        until_s = time.monotonic() + self._address.policy.timeout_s
         asked = None if self._tracking is None else self._tracking.ask((packed,), probe)
         answers = None if asked is None else await wrap_future(asked)
-        return await self._ask(packed, replies, probe) if answers is None else answers
+        if answers is not None:
+            return answers
+        if time.monotonic() >= until_s:
+            raise StoreUnavailable("the server did not answer in time")
+        return await self._ask(packed, replies, probe)
 
     def _ask(self, packed: bytes, replies: int, probe: bytes) -> Awaitable[list[Reply]]:
         if self._closed and probe:

@@ -194,16 +194,20 @@ class BlockingClusterStore(BlockingOptimisticStore):
                 return (seen[0], *seen[1].value.followed())
         return super().find_token_now(lookups)
 
-    def _carry_on_lane(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | None]:
+    def _carry_on_lane(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | Exception | None]:
         """Read chains that lie on one node; who gets nothing asks anew, the node that has the keys by now."""
+        until_s = time.monotonic() + self._core.policy.timeout_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
         replies = None if self._trackings is None else self._tracked(host, [chain.alone for chain in each])
         if replies is None:
             packed = each[0].alone if len(each) == 1 else b"".join([chain.alone for chain in each])
             try:
-                replies = self._nodes.read_at(host, packed, len(each))
+                answer = self._nodes.read_at(host, packed, len(each), until_s)
             except StoreError:
                 return [None] * len(asked)
+            if isinstance(answer, StoreError):
+                return [answer] * len(asked)
+            replies = answer
         *values, told = replies
         return self._core.seen_on_lane(asked, each, values, milliseconds(told))
 

@@ -182,16 +182,32 @@ class BlockingNodes:
         node = None if host is None else self._nodes.get(host)
         return "" if node is None else node.run
 
-    def read_at(self, host: Host | None, packed: bytes, count: int) -> list[Any]:
+    def read_at(self, host: Host | None, packed: bytes, count: int, until_s: float) -> list[Any] | StoreError:
         """Return the replies of one node to packed reads, and that to ``TIME``: once, and whole or not at all.
 
+        Args:
+            host: of the node.
+            packed: the commands.
+            count: how many they are.
+            until_s: the instant on the monotonic clock at which the time is over; then the error is returned.
+
         Raises:
-            StoreError: something went wrong; ``ask`` may do better.
+            StoreError: something went wrong, and ``ask`` may do better.
         """
         node = self._nodes.get(host)  # type: ignore[arg-type]  # nobody is at None
-        if node is None or not self.map.is_known or self._is_doubted(host):
+        if host is None or node is None or not self.map.is_known or self._is_doubted(host):
             raise NotExecuted("the node is not known to answer")
-        return node.exchange(packed, count, self._policy.timeout_s, TIME)
+        try:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                raise StoreUnavailable("the node did not answer in time")
+            return node.exchange(packed, count, left_s, TIME)
+        except StoreUnavailable as error:
+            if time.monotonic() < until_s:
+                raise
+            self._breakers[host].failed(error)
+            self.map.doubt(host)
+            return error
 
     def ask(self, calls: Sequence[Call]) -> list[Any]:
         """Return a reply or a ``StoreError`` for each call."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -304,9 +305,14 @@ class BlockingValkeyStore(DirectStore):
 
     def _ask_tracked(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         """Ask over the connection whose reads are tracked, where there is one."""
+        until_s = time.monotonic() + self._address.policy.timeout_s
         asked = None if self._tracking is None else self._tracking.ask((packed,), probe)
         answers = None if asked is None else asked.result()
-        return self._ask(packed, replies, probe) if answers is None else answers
+        if answers is not None:
+            return answers
+        if time.monotonic() >= until_s:
+            raise StoreUnavailable("the server did not answer in time")
+        return self._ask(packed, replies, probe)
 
     def _ask(self, packed: bytes, replies: int, probe: bytes) -> list[Reply]:
         if self._closed and probe:
