@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from html import escape, unescape
+from pathlib import Path
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
+from session_tokens import AsyncSessionTokens
+from session_tokens.clock import ManualClock
 from session_tokens.service.console.access import RECENT_S
 from session_tokens.service.console.acts import BULK_MAX
 from session_tokens.service.console.confirming import SAID
 from session_tokens.service_keys.keys import create_key, get_key
 from tests.helpers.console_desk import Desk, act, csrf_of
+from tests.helpers.sqlite_files import behind
 
 END = "/console/sessions/end"
 
@@ -301,3 +305,17 @@ async def test_a_log_in_leads_nowhere_else(desk: Desk, back: str) -> None:
     entered = await desk.browser().post("/console/enter", data={"secret": key.secret, "back": back})
 
     assert entered.headers["location"] == "/console"
+
+
+async def test_one_that_cannot_be_read_keeps_no_other_from_being_ended(tmp_path: Path) -> None:
+    path, clock = tmp_path / "sessions.db", ManualClock()
+    async with await AsyncSessionTokens.open(f"sqlite:///{path}", clock=clock, sweep=False) as tokens:
+        ids = [(await tokens.open_session("ann")).id for _ in range(3)]
+        behind(path, "UPDATE sessions SET mac = '?' || mac WHERE id = ?", ids[1])
+        browser = await Desk(tokens, clock).entered()
+        asked = await browser.post(END, data={"csrf": await csrf_of(browser), "id": ids})
+        said = await after(browser, await act(browser, END, ids=ids_in(asked), typed="3"))
+
+        assert asked.status_code == 200 and asked.text.count("cannot be read, and stays") == 1
+        assert f"Ended 2 sessions. Not ended, as 1 cannot be read: {ids[1]};" in said
+        assert (await tokens.list_sessions("ann")).items == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, quote
 
 from starlette.datastructures import QueryParams
@@ -10,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ...crypto.minting import SESSION_ID, is_id
-from ...errors import SessionTokensError, StoreError
-from ...records import Session
+from ...errors import UNREADABLE, SessionTokensError, StoreError
 from ...service_keys.keys import get_key, revoke_key
 from ..reserved import refuse_to_disable
 from . import operating, sessions
@@ -21,7 +21,7 @@ from .explaining import answer
 from .html import Html, h
 from .lists import looked_through
 from .owners import owner_in
-from .pieces import button_link, card, counted, device_of, form, hidden, owner_address, typed
+from .pieces import button_link, card, counted, device_of, form, hidden, owner_address, some_of, typed
 from .view import View
 
 Fields = dict[str, str]
@@ -92,18 +92,27 @@ async def end_many(view: View, fields: Fields) -> Response:
     ids = _ids_in(fields.get("ids", ""))
     if not ids or fields["typed"].strip() != str(len(ids)):
         return said(view, 422, f"The number was not typed as it is: {len(ids)}. Nothing was done.")
-    ended = 0
+    ended, unreadable = 0, []
     for id in ids:
         try:
             ended += await view.tokens.destroy_session(id, reason="revoked")
+        except UNREADABLE:
+            unreadable.append(id)
         except SessionTokensError as error:
             status = 503 if isinstance(error, StoreError) else 409
             return said(view, status, f"{ended} of {len(ids)} sessions were ended, then this went wrong: {error}")
-    over = len(ids) - ended
+    return done(sessions.PATH, view.visitor, _ended(ended, len(ids), unreadable), is_done=bool(ended))
+
+
+def _ended(ended: int, asked: int, unreadable: Sequence[str]) -> str:
+    """Return what became of sessions that were to end."""
+    over = asked - ended - len(unreadable)
     words = f"Ended {counted(ended, 'session')}."
     if over:
         words += f" {over} {'was' if over == 1 else 'were'} over already."
-    return done(sessions.PATH, view.visitor, words, is_done=bool(ended))
+    if unreadable:
+        words += f" Not ended, as {len(unreadable)} cannot be read: {some_of(unreadable)}; see session-tokens check."
+    return words
 
 
 def _ids_in(text: str) -> list[str]:
@@ -124,8 +133,12 @@ async def _chosen(view: View, fields: Fields) -> list[str]:
     return [session.id for session in window.items[:BULK_MAX]]
 
 
-def _known_by(id: str, session: Session | None) -> Html:
+async def _line_about(view: View, id: str) -> Html:
     """Return a line about a session: its id, its owner, its label and address."""
+    try:
+        session = await view.tokens.get_session(id)
+    except UNREADABLE:
+        return h("li", h("span", id, class_="id"), h("div", "cannot be read, and stays", class_="muted small"))
     if session is None:
         return h("li", h("span", id, class_="id"), h("div", "over already", class_="muted small"))
     return h("li", h("span", id, class_="id"), h("div", session.owner), h("div", device_of(session), class_="small"))
@@ -135,16 +148,14 @@ async def _asked_first(view: View, ids: list[str]) -> Response:
     """Return the page that says what would be ended and asks for the number."""
     if not ids:
         return said(view, 422, "No session was ticked, so that there is nothing to end.")
-    chosen = list(zip(ids, await asyncio.gather(*map(view.tokens.get_session, ids)), strict=True))
+    lines = await asyncio.gather(*(_line_about(view, id) for id in ids))
     many = counted(len(ids), "session")
     field = typed("typed", f"Type {len(ids)} to end {many}", required=True, inputmode="numeric", autofocus=True)
     asking = form(
         sessions.PATH + "/end", view.visitor, hidden("ids", " ".join(ids)), field,
         h("button", f"End {many}", class_="danger"), button_link("Do nothing", sessions.PATH, quiet=True), class_="act",
     )  # fmt: skip
-    listed = h(
-        "ul", [_known_by(id, session) for id, session in chosen], class_="ids", tabindex="0", aria_label="Sessions"
-    )
+    listed = h("ul", lines, class_="ids", tabindex="0", aria_label="Sessions")
     words = (
         "They end at once: their bound tokens with them, their transferable ones become unassigned. Nothing undoes it."
     )

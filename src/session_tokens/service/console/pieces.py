@@ -228,10 +228,13 @@ def missing(unreadable: Sequence[str]) -> Child:
     """Return a note of what a list leaves out because it cannot be read."""
     if not unreadable:
         return ""
-    named = ", ".join(unreadable[:MISSING_MAX]) + (" …" if len(unreadable) > MISSING_MAX else "")
-    return h(
-        "p", f"Left out, as {len(unreadable)} cannot be read: {named}. session-tokens check says why.", class_="muted"
-    )
+    words = f"Left out, as {len(unreadable)} cannot be read: {some_of(unreadable)}. session-tokens check says why."
+    return h("p", words, class_="muted")
+
+
+def some_of(ids: Sequence[str]) -> str:
+    """Return the first of many ids."""
+    return ", ".join(ids[:MISSING_MAX]) + (" …" if len(ids) > MISSING_MAX else "")
 
 
 def picked(name: str, label: str, chosen: str, choices: Sequence[tuple[str, str]]) -> Html:
