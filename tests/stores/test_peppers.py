@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from session_tokens import InvalidInput, SessionTokens, Settings, StoreUnavailable, TokenTables, UnknownPepper
+from session_tokens._async.owners import OWNERS_READ
 from session_tokens.service_keys import keys as service_keys
+from session_tokens.settings import HANDED_AT_ONCE, WAITING_READ
 from session_tokens.stores.connect import open_store
 
 OLD, NEW = {"old": bytes(range(32))}, {"new": bytes(range(1, 33))}
@@ -70,6 +72,31 @@ async def test_such_a_process_is_not_ready_and_knows_no_service_key(url: str) ->
             await service_keys.authenticate(before, issued.secret)
     finally:
         await before.close()
+
+
+def test_what_is_behind_many_that_cannot_be_read_is_found(url: str) -> None:
+    """More than one step of each search reads, so that a whole step brings nothing."""
+    with opened(url, OLD) as before, opened(url, NEW | OLD) as after:
+        holder = before.open_session("ann")
+        leaving = after.open_session("zoe")
+        for number in range(HANDED_AT_ONCE + 1):
+            after.issue_token(leaving.id, number, transferable=True)
+        for number in range(WAITING_READ + 1):
+            token = after.issue_token(leaving.id, number, transferable=True)
+            after.release_token(token.id, owner="zoe")
+        for number in range(OWNERS_READ + 1):
+            after.open_session(f"owner {number}")
+        staying = before.open_session("zoe")
+        handed, waiting = (before.issue_token(staying.id, transferable=True) for _ in range(2))
+        before.release_token(waiting.id, owner="zoe")
+
+        claimed = before.claim_next_token(session_key=holder.id)
+        assert claimed is not None and claimed.id == waiting.id
+        assert before.hand_over("zoe", receiver="ann") == 1
+        assert {token.id for token in before.list_tokens(owner="ann")} == {waiting.id, handed.id}
+        owners = before.list_owners(newest=True)
+        assert [owner.owner for owner in owners] == ["zoe", "ann"]
+        assert len(owners.unreadable) == OWNERS_READ + 2
 
 
 def test_a_pepper_that_was_only_added_is_in_nobodys_way(url: str) -> None:

@@ -12,7 +12,7 @@ from ..errors import InvalidInput, StoreBusy
 from ..records import Issued, Session, Token
 from ..rules import loans, offers, pool, uses
 from ..rules.idempotency import known_outcome
-from ..rules.listing import tokens_listed
+from ..rules.listing import tokens_listed, what_follows
 from ..rules.lookup import Key
 from ..rules.tokens import hand_over as hand_over_some
 from ..settings import (
@@ -202,18 +202,17 @@ class AsyncPassingCommands(AsyncTokenCommands):
         )
         ids: list[str] = []
         after, until_s = self._passed_by.pop((holder, tag), (None, 0.0))
-        after = after if time.monotonic() < until_s else None
-        looked_at, most = 0, wanted
-        while len(ids) < wanted:
-            if looked_at >= WAITING_LOOKED_AT:
+        began = Scan("waiting", after if time.monotonic() < until_s else None, wanted, tag=tag)
+        rest: Scan | None = began
+        looked_at = 0
+        while rest is not None and len(ids) < wanted:
+            if looked_at >= WAITING_LOOKED_AT and rest.after != began.after:
                 if ids:
                     break
-                assert after is not None, "some were looked at"
-                if len(self._passed_by) >= PASSED_BY_MAX:
-                    self._passed_by.clear()
-                self._passed_by[holder, tag] = after, time.monotonic() + PASSED_BY_S
+                assert rest.after is not None, "some were looked at"
+                self._pass_by(holder, tag, rest.after)
                 raise StoreBusy("those that have waited for longest are all offered to others alone; try again")
-            now, (named, found) = await self.store.read([whose, Scan("waiting", after, most, tag=tag)])
+            now, (named, found) = await self.store.read([whose, rest])
             session: Session | None = named.value[0]
             if session is not None and session.former_of is not None:
                 whose = Get("session", session.former_of)
@@ -221,16 +220,18 @@ class AsyncPassingCommands(AsyncTokenCommands):
             if session is None:
                 return []
             ids += pool.claimable([waiting.token for waiting in found.value], session.owner, now)
-            looked_at += most
-            if len(found.value) + len(found.unreadable) < most or not found.value:
+            if found.value and not pool.waits_by(found.value[-1].token, now):
                 break
-            most = max(most, CHUNK)
-            last: Token = found.value[-1].token
-            if not pool.waits_by(last, now):
-                break
-            assert last.unassigned_at is not None, "it waits"
-            after = (last.unassigned_at, last.id)
+            looked_at += rest.limit
+            rest = what_follows(rest, found)
+            rest = rest and rest._replace(limit=max(rest.limit, CHUNK))
         return ids[:wanted]
+
+    def _pass_by(self, holder: Key, tag: str | None, after: tuple[int, str]) -> None:
+        """Have the next search go on where this one is broken off."""
+        if len(self._passed_by) >= PASSED_BY_MAX:
+            self._passed_by.clear()
+        self._passed_by[holder, tag] = after, time.monotonic() + PASSED_BY_S
 
     async def lend_token(
         self, key: str, *, borrower: str, until: Duration | None = None, idempotency_key: str | None = None
@@ -326,9 +327,8 @@ class AsyncPassingCommands(AsyncTokenCommands):
             if known is not None:
                 return known
         handed = await self._run(hand_over_some, leaving, to, ())  # refuses a receiver that can get nothing
-        after: tuple[int, str] | None = None
-        while most is None or handed < most:
-            listing = Scan("tokens", after, HANDED_AT_ONCE, owner=leaving, transferable=True)
+        listing: Scan | None = Scan("tokens", None, HANDED_AT_ONCE, owner=leaving, transferable=True)
+        while listing is not None and (most is None or handed < most):
             now, found = await self.store.read([listing])
             listed = tokens_listed(listing, found[0].value, now)
             ids = [token.id for token in listed if token.reserved_for in (None, to)]
@@ -336,10 +336,7 @@ class AsyncPassingCommands(AsyncTokenCommands):
                 batch = ids if most is None else ids[: most - handed]
                 handed += await self._run(hand_over_some, leaving, to, batch)
                 ids = ids[len(batch) :]
-            if len(found[0].value) + len(found[0].unreadable) < HANDED_AT_ONCE or not found[0].value:
-                break
-            last = found[0].value[-1].token
-            after = (last.created_at, last.id)
+            listing = what_follows(listing, found[0])
         if idempotency_key is not None:
             handed = await self._do("hand_over", idempotency_key, request, known_outcome, handed)
         return handed

@@ -8,7 +8,7 @@ from ..contract.queries import Count, Get, Members, Query, Scan
 from ..crypto.minting import SESSION_ID
 from ..errors import InvalidInput
 from ..records import OwnerSummary, Page, Session
-from ..rules.listing import sessions_listed, users_sessions_listed
+from ..rules.listing import sessions_listed, users_sessions_listed, what_follows
 from ..rules.owners import leads_in_lists
 from ..settings import NEWEST_READ
 from .core import SyncCore
@@ -40,28 +40,26 @@ class SyncOwnerCommands(SyncCore):
         limit = inputs.limit_of(limit)
         judged = sessions_listed if inputs.flag_of("anonymous", anonymous) else users_sessions_listed
         place = inputs.place_of_cursor(SESSION_ID, after)
-        rest = Scan("sessions", place, OWNERS_READ, newest=inputs.flag_of("newest", newest))
+        listing = rest = Scan("sessions", place, OWNERS_READ, newest=inputs.flag_of("newest", newest))
         listed: list[tuple[Session, OwnerSummary]] = []
-        left_out: list[str] = []
-        for _ in range(STEPS_MAX):
+        left_out: dict[str, None] = {}
+        steps = 0
+        while len(listed) <= limit and (steps < STEPS_MAX or rest.after == listing.after):
             now, (found,) = self.store.read_now([rest])
             listed += self._led_by(judged(rest, found.value, now), newest=rest.newest)
-            left_out += [each.id for each in found.unreadable]
-            if len(found.value) + len(found.unreadable) < rest.limit:
+            left_out.update((each.id, None) for each in found.unreadable)
+            following_stretch = what_follows(rest, found)
+            if following_stretch is None:
                 if len(listed) <= limit:
-                    return Page([owner for _, owner in listed], None, left_out)
+                    return Page([owner for _, owner in listed], None, tuple(left_out))
                 break
-            if found.value:
-                last = found.value[-1].session
-                rest = rest._replace(after=(last.created_at, last.id))
-            if len(listed) > limit:
-                break
+            rest, steps = following_stretch, steps + 1
         if len(listed) <= limit:
             following = None if rest.after is None else inputs.cursor_of(rest.after)
         else:
             session = listed[limit - 1][0]
             following = inputs.cursor_of((session.created_at, session.id))
-        return Page([owner for _, owner in listed[:limit]], following, left_out)
+        return Page([owner for _, owner in listed[:limit]], following, tuple(left_out))
 
     def _led_by(self, sessions: list[Session], *, newest: bool) -> list[tuple[Session, OwnerSummary]]:
         """Return the owners of whom one of these sessions is the oldest living one, with that, in their order."""

@@ -8,6 +8,7 @@ are listed by their index, the tokens of sessions that may be over are read with
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from typing import Any
 
 from ..contract.queries import Members, Query, Result, Scan, SessionResult, Snapshot, TokenResult
 from ..records import Session, Token
@@ -103,5 +104,9 @@ def what_follows(listing: Scan, found: Result) -> Scan | None:
         return None
     if not found.value:
         return listing._replace(limit=2 * listing.limit)
-    last = found.value[-1][0]
-    return listing._replace(after=(last.created_at, last.id))
+    return listing._replace(after=_place_in(listing, found.value[-1][0]))
+
+
+def _place_in(listing: Scan, record: Any) -> tuple[int, str]:
+    """Return the place of a record in the order of a listing."""
+    return (record.unassigned_at if listing.what == "waiting" else record.created_at), record.id
