@@ -82,7 +82,7 @@ class Primary:
         trusted_s: seconds for which a connection may be silent and is used again without a greeting.
         ask_at_s: the instant, on the monotonic clock, from which on it is to be asked whether it has moved.
         in_cluster: whether it is a node of one.
-        greeting: the packed commands that a server is asked before it is believed.
+        greeting: the packed commands that a server is asked before it is used.
         deaf_after_s: seconds after which a node of a cluster may have been replaced that heard no other.
         why_replica: what is said of a server that is found and is a replica.
     """
