@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,12 @@ import valkey
 from session_tokens import SessionTokens, StoreError
 from session_tokens.stores.valkey.library import library_text
 from session_tokens.stores.valkey.store import open_valkey_blocking
+from tests.helpers.near_caches import BOUND_S, answers_near
+from tests.helpers.servers.cluster import shared_cluster
 from tests.helpers.servers.valkey import ValkeyServer
+from tests.helpers.waiting import wait_until
+
+pytestmark = pytest.mark.server
 
 ACL = Path(__file__).parents[3] / "deploy" / "valkey" / "users.acl"
 PASSWORD, ADMIN_PASSWORD = "correct", "horse"
@@ -26,6 +32,13 @@ def _guarded(private_valkey: Callable[..., ValkeyServer], tmp_path: Path) -> Val
     text = text.replace("REPLACE-WITH-SHA256-OF-PASSWORD", sha256(PASSWORD.encode()).hexdigest())
     (tmp_path / "users.acl").write_text(text)
     return private_valkey("--aclfile", str(tmp_path / "users.acl"))
+
+
+def rights_of_the_application() -> list[str]:
+    """Return what the file grants the application's user, its password set."""
+    (line,) = (line for line in ACL.read_text().splitlines() if line.startswith("user session-tokens "))
+    words = line.replace("REPLACE-WITH-SHA256-OF-PASSWORD", sha256(PASSWORD.encode()).hexdigest()).split()
+    return words[1:]
 
 
 def client_of(server: ValkeyServer, user: str, password: str) -> valkey.Valkey:
@@ -60,3 +73,29 @@ def test_the_applications_user_can_do_what_the_store_needs_and_no_more(guarded: 
                 client.execute_command(*words)
     with client_of(guarded, "default", "") as anyone, pytest.raises(valkey.exceptions.ValkeyError):
         anyone.ping()
+
+
+@pytest.mark.parametrize("partitions", [1, 64])
+def test_the_same_user_can_do_what_a_cluster_needs(partitions: int) -> None:
+    cluster = shared_cluster()
+    url = f"{cluster.url}?timeout=5&namespace=st{uuid.uuid4().hex[:12]}&partitions={partitions}"
+    open_valkey_blocking(url, pepper=PEPPER).close_now()  # which loads the library
+    try:
+        for node in cluster.nodes:
+            node.say("ACL", "SETUSER", *rights_of_the_application())
+        as_user = url.replace("//", f"//session-tokens:{PASSWORD}@")
+        with SessionTokens.open(as_user, pepper=PEPPER, sweep=False, near_cache=BOUND_S) as tokens:
+            session, other = tokens.open_session("alice"), tokens.open_session("bob")
+            token = tokens.issue_token(session.id, "v", transferable=True)
+            tokens.transfer_token(token.id, giver="alice", receiver="bob", idempotency_key="sold")
+            assert [listed.session_id for listed in tokens.list_tokens().items] == [other.id]
+            wait_until(lambda: answers_near(tokens, session.secret))
+            tokens.destroy_session(session.id)
+            tokens.sweep()
+            assert tokens.verify_session(session.secret) is None
+        store = open_valkey_blocking(as_user, pepper=PEPPER)
+        assert store.check_now(fix=True) == []
+        store.close_now()
+    finally:
+        for node in cluster.nodes:
+            node.say("ACL", "DELUSER", "session-tokens")
