@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from hashlib import sha256
 
 from .crypto.minting import SECRET_LIKE, SECRET_LIKE_LENGTH_MIN, begins_with_secret, holds_secret, is_id
@@ -216,6 +216,8 @@ def methods_of(given: object) -> str | None:
     if len(given) > METHODS_MAX:
         raise InvalidInput(f"amr names more than {METHODS_MAX} methods; name those of this log-in")
     methods = [text_of("amr", each, bytes_max=LABEL_BYTES_MAX) for each in given]
+    if isinstance(given, Set):
+        methods.sort()  # the order of a set is another in each process
     if any(map(holds_secret, methods)):
         raise InvalidInput("amr holds what looks like a secret, which would be kept and shown; take it out")
     return json.dumps(methods, ensure_ascii=False, separators=(",", ":")) if methods else None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from session_tokens import Conflict, IdempotencyMismatch, InvalidInput, Issued, NotDetachable, SessionTokens
+from session_tokens import Conflict, IdempotencyMismatch, InvalidInput, Issued, NotDetachable, Session, SessionTokens
+from session_tokens.records import JSON
 from session_tokens.testing import ManualClock
 
 Settle = Callable[[SessionTokens], None]
@@ -117,6 +119,27 @@ def test_values_of_other_types_are_other_requests(st: SessionTokens) -> None:
     for value in (1, True, 1.0, ["1"], None):
         with pytest.raises(IdempotencyMismatch):
             st.issue_token(None, value, idempotency_key="once")  # type: ignore[arg-type]  # each is JSON
+
+
+def test_the_order_of_what_has_none_is_nothing_of_the_request(st: SessionTokens) -> None:
+    """Another process has sets in another order, and so have many languages the fields of an object."""
+    one: dict[str, JSON] = {"b": 1, "a": {"d": 1, "c": [2, 1]}}
+    other: dict[str, JSON] = {"a": {"c": [2, 1], "d": 1}, "b": 1}
+    opened = st.open_session("ann", data=one, amr={"pwd", "otp"}, idempotency_key="once")
+    logged_in = st.log_in("bob", data=one, removed=["x", "y"], idempotency_key="once")
+    issued = st.issue_token(opened.id, one, idempotency_key="once")
+    changed = st.change_token(issued.id, value=one, idempotency_key="once")
+    updated = st.update_session_data(opened.id, one, removed=["x", "y"], idempotency_key="once")
+
+    assert opened.secret == st.open_session("ann", data=other, amr={"otp", "pwd"}, idempotency_key="once").secret
+    assert isinstance(opened.record, Session) and opened.record.amr == ("otp", "pwd")
+    assert logged_in.secret == st.log_in("bob", data=other, removed=["y", "x"], idempotency_key="once").secret
+    assert issued.secret == st.issue_token(opened.id, other, idempotency_key="once").secret
+    assert changed == st.change_token(issued.id, value=other, idempotency_key="once")
+    assert updated == st.update_session_data(opened.id, other, removed=["y", "x"], idempotency_key="once")
+    for text in ('{"a":{"c":[1,2],"d":1},"b":1}', '{"a":{"c":[2,1],"d":1},"b":true}'):
+        with pytest.raises(IdempotencyMismatch):
+            st.issue_token(opened.id, json.loads(text), idempotency_key="once")
 
 
 def test_each_command_has_keys_of_its_own(st: SessionTokens) -> None:

@@ -114,6 +114,38 @@ def test_a_pepper_that_was_only_added_is_in_nobodys_way(url: str) -> None:
         assert added.verify_session(issued.secret) is not None
 
 
+def test_a_retry_gets_the_first_outcome_whatever_peppers_came_meanwhile(url: str) -> None:
+    """Also where it names a session or token by its secret, and where the outcome is that an owner is forgotten."""
+    with opened(url, OLD) as before:
+        ann, bob = before.open_session("ann"), before.open_session("bob", detachable=True)
+        token = before.issue_token(ann.secret, "v", transferable=True, uses=3, idempotency_key="once")
+        before.consume_token(token.secret, idempotency_key="once")
+        passed = before.transfer_token(token.secret, giver="ann", receiver="bob", idempotency_key="once")
+        before.detach_session(bob.secret, idempotency_key="once")
+        turned = before.rotate_session(ann.secret, idempotency_key="once")
+        again = before.rotate_session(turned.secret, grace=60, idempotency_key="late")
+        before.update_session_data(again.secret, {"a": 1}, idempotency_key="once")
+        kept = before.log_in("cyn", former=again.secret, idempotency_key="once")
+        assert before.destroy_sessions("cyn", except_session=kept.secret, idempotency_key="once") == 0
+        assert before.destroy_session(kept.secret, idempotency_key="once")
+        forgotten = before.forget_owner("dan", idempotency_key="once")
+    for peppers in (OLD | NEW, NEW | OLD):
+        with opened(url, peppers) as after:
+            issued = after.issue_token(ann.secret, "v", transferable=True, uses=3, idempotency_key="once")
+            assert issued.secret == token.secret
+            assert after.consume_token(token.secret, idempotency_key="once").uses_left == 2
+            handed = after.transfer_token(token.secret, giver="ann", receiver="bob", idempotency_key="once")
+            assert handed.secret == passed.secret
+            assert after.detach_session(bob.secret, idempotency_key="once").is_detached
+            assert after.rotate_session(ann.secret, idempotency_key="once").secret == turned.secret
+            assert after.rotate_session(turned.secret, grace=60, idempotency_key="late").secret == again.secret
+            assert after.update_session_data(again.secret, {"a": 1}, idempotency_key="once").data == {"a": 1}
+            assert after.log_in("cyn", former=again.secret, idempotency_key="once").secret == kept.secret
+            assert after.destroy_sessions("cyn", except_session=kept.secret, idempotency_key="once") == 0
+            assert after.destroy_session(kept.secret, idempotency_key="once")
+            assert after.forget_owner("dan", idempotency_key="once")[1:] == forgotten[1:]
+
+
 def test_a_pepper_that_came_into_use_later_is_needed_though_nothing_is_under_it_yet(url: str) -> None:
     opened(url, OLD).close()
     with opened(url, NEW | OLD):

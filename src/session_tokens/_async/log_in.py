@@ -10,6 +10,7 @@ from ..contract.partitioning import named_by_lookup
 from ..crypto.minting import is_session_secret, new_id
 from ..errors import InvalidInput, UnknownSession
 from ..records import JSON, Issued
+from ..rules.idempotency import canonical_changes
 from ..rules.log_in import log_in as log_in_rule
 from ..rules.lookup import Key
 from ..rules.moving_in import finish_moving_in
@@ -80,7 +81,8 @@ class AsyncLogInCommands(AsyncSessionCommands):
         before = self._former_key(former)
         clocks = inputs.asked_of(idle_timeout, max_age, UNSET)
         said = (*details[:3], details.acr, details.amr_text)
-        request: tuple[object, ...] = (owner, before, remember, *clocks, *said, *changes.items())
+        fields = () if idempotency_key is None else canonical_changes(changes)
+        request = (owner, former if before else None, secret, remember, *clocks, *said, *fields)
 
         def args(lookups: tuple[str, ...]) -> tuple[object, ...]:
             return policy, opening.looked_up_by(lookups[0]), before, lookups, changes, self.store.clock
@@ -90,7 +92,6 @@ class AsyncLogInCommands(AsyncSessionCommands):
                 "log_in", idempotency_key, request, kind, log_in_rule, lambda lookup: args((lookup,)), opening.id[4:6]
             )
         lookups = tuple(self._keyring.lookups(secret))
-        request = (*request, lookups[0])
         return Issued(await self._do("log_in", idempotency_key, request, log_in_rule, *args(lookups)), secret)
 
     async def move_in(

@@ -94,7 +94,7 @@ class AsyncNameCommands(AsyncCore):
         owner = inputs.receiver_of("owner", owner)
         pseudonym, *others = self._pseudonyms(owner)
         if idempotency_key is not None:
-            known: Sequence[int] | None = await self._known("forget_owner", idempotency_key, (pseudonym,))
+            known: Sequence[int] | None = await self._known("forget_owner", idempotency_key, (owner,))
             if known is not None:
                 return Forgotten(pseudonym, *known)
         await self.store.dump("owner", "", 1)
@@ -114,7 +114,7 @@ class AsyncNameCommands(AsyncCore):
         await self._run(rules.end_forgetting, owner)
         counts = (sessions, tokens, outcomes, events, waiting, entries)
         if idempotency_key is not None:
-            counts = await self._do("forget_owner", idempotency_key, (pseudonym,), known_outcome, counts)
+            counts = await self._do("forget_owner", idempotency_key, (owner,), known_outcome, counts)
         return Forgotten(pseudonym, *counts)
 
     def _pseudonyms(self, owner: str) -> list[str]:

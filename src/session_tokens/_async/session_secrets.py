@@ -65,17 +65,17 @@ class AsyncSecretCommands(AsyncCore):
         if not proven and how != (None, None):
             raise InvalidInput("acr and amr say how the owner has just proved who they are; give authenticated=True")
         if grace_ms is not None:
-            return await self._renew(named, grace_ms, idempotency_key)
+            return await self._renew(key, named, grace_ms, idempotency_key)
         return await self._reissue(
             "rotate_session",
             idempotency_key,
-            (named, proven, *how),
+            (key, proven, *how),
             rules.rotate_session,
             lambda lookup, kind: (named, lookup, proven, kind, self._own_owners, *how),
             self.store.partitioning.of_key(named),
         )
 
-    async def _renew(self, named: Key, grace_ms: int, idempotency_key: str | None) -> Issued:
+    async def _renew(self, key: str, named: Key, grace_ms: int, idempotency_key: str | None) -> Issued:
         """Rotate with grace: the new secret is made of what the session tells, so that it can be handed out again."""
         place = self.store.partitioning.of_key(named)
 
@@ -85,7 +85,7 @@ class AsyncSecretCommands(AsyncCore):
             renewal = rotation_rules.Renewal(lookup, nonce, key_id, new_id(SESSION_ID, place), grace_ms)
             args = named, renewal, kind, self._own_owners
             return await self._do(
-                "rotate_session", idempotency_key, (named, grace_ms), rotation_rules.renew_session, *args
+                "rotate_session", idempotency_key, (key, grace_ms), rotation_rules.renew_session, *args
             )
 
         try:

@@ -17,6 +17,7 @@ from ..records.traits import session_traits
 from ..rules import owners as owner_rules
 from ..rules import sessions as rules
 from ..rules.expiry import Uncleaned, sweep_owner, touch_is_due
+from ..rules.idempotency import canonical, canonical_changes
 from ..rules.listing import sessions_listed, users_sessions_listed
 from ..settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Policy, Unset, duration_ms
 from .core import CHUNK
@@ -89,12 +90,13 @@ class AsyncSessionCommands(AsyncSecretCommands):
         )  # fmt: skip
         asked: tuple[object, ...] = ()
         if idempotency_key is not None:
-            how = opening.details.acr, opening.details.amr_text
-            asked = *inputs.asked_of(idle_timeout, max_age, detached_timeout), *how
+            details = opening.details
+            said = details.acr, details.amr_text, canonical(details.data_text)
+            asked = *inputs.asked_of(idle_timeout, max_age, detached_timeout), *said
         return await self._issue(
             "open_session",
             idempotency_key,
-            (opening.owner, *asked, opening.traits.detachable, *opening.details[:4], opening.traits.client_id),
+            (opening.owner, *asked, opening.traits.detachable, *opening.details[:3], opening.traits.client_id),
             self._secret_kind,
             rules.open_session,
             lambda lookup: (self._policy, opening.looked_up_by(lookup), self.store.clock),
@@ -171,7 +173,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
             NotDetachable: it was not opened as detachable.
         """
         named = self._session_key(key)
-        return await self._do("detach_session", idempotency_key, (named,), rules.detach_session, named)
+        return await self._do("detach_session", idempotency_key, (key,), rules.detach_session, named)
 
     async def change_session(
         self,
@@ -204,7 +206,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
             UNSET if label is UNSET else inputs.label_of(label),
             inputs.version_of("version", version),
         )
-        request = (named, *change)
+        request = (key, *change)
         return await self._do("change_session", idempotency_key, request, rules.change_session, named, change)
 
     async def update_session_data(
@@ -236,7 +238,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
         bytes_max = self._policy.max_data_bytes
         named, merged = self._session_key(key), inputs.data_changes_of(changes, removed, bytes_max)
         seen = inputs.version_of("version", version)
-        request = (named, *merged.items(), seen)
+        request = () if idempotency_key is None else (key, *canonical_changes(merged), seen)
         return await self._do(
             "update_session_data", idempotency_key, request, rules.update_session_data, named, merged, seen, bytes_max
         )
@@ -267,7 +269,7 @@ class AsyncSessionCommands(AsyncSecretCommands):
         ended = await self._do(
             "destroy_session",
             idempotency_key,
-            (named, reason, expected),
+            (key, reason, expected),
             rules.destroy_session,
             named,
             reason,
@@ -296,8 +298,8 @@ class AsyncSessionCommands(AsyncSecretCommands):
         reason = reason_of(reason)
         kept = None if except_session is None else self._session_key(except_session)
         owner = inputs.owner_of("owner", owner)
-        request = (owner, kept, reason)
-        ended = await self._end_all("destroy_sessions", idempotency_key, request, owner_rules.destroy_sessions)
+        request, args = (owner, except_session, reason), (owner, kept, reason)
+        ended = await self._end_all("destroy_sessions", idempotency_key, request, owner_rules.destroy_sessions, args)
         if ended:
             await self._clean_up_behind(owner)
         return ended
@@ -311,18 +313,21 @@ class AsyncSessionCommands(AsyncSecretCommands):
             InvalidInput: it can never be an owner, or is one that is reserved: disabling it could shut an admin out.
         """
         owner = inputs.receiver_of("owner", owner)
-        is_new = await self._end_all("disable_owner", idempotency_key, (owner,), owner_rules.disable_owner)
+        is_new = await self._end_all("disable_owner", idempotency_key, (owner,), owner_rules.disable_owner, (owner,))
         await self._clean_up_behind(owner)
         return is_new
 
-    async def _end_all(self, command: str, idempotency_key: str | None, request: tuple[Any, ...], rule: Rule[T]) -> T:
-        """Run a rule that ends the sessions of an owner, the first of ``request``, in one instant."""
+    async def _end_all(
+        self, command: str, idempotency_key: str | None, request: tuple[object, ...], rule: Rule[T],
+        args: tuple[Any, ...],
+    ) -> T:  # fmt: skip
+        """Run a rule that ends the sessions of an owner, the first of ``args``, in one instant."""
         most = self._policy.ended_at_once
         while True:
             try:
-                return await self._do(command, idempotency_key, request, rule, *request, most)
+                return await self._do(command, idempotency_key, request, rule, *args, most)
             except Uncleaned:
-                await self._run(sweep_owner, request[0], most)
+                await self._run(sweep_owner, args[0], most)
 
     async def _clean_up_behind(self, owner: str) -> None:
         """End, each for itself, the sessions of an owner that one write has ended.

@@ -372,7 +372,7 @@ class SyncCore:
     def _ticket(self, command: str, key: str, request: Sequence[object]) -> Ticket:
         return Ticket(
             inputs.digest_of(command, key),
-            inputs.digest_of(command, *map(repr, request)),
+            inputs.digest_of(command, key, *map(repr, request)),
             os.urandom(16).hex(),
             self._keyring.current,
         )

@@ -95,7 +95,7 @@ class SyncNameCommands(SyncCore):
         owner = inputs.receiver_of("owner", owner)
         pseudonym, *others = self._pseudonyms(owner)
         if idempotency_key is not None:
-            known: Sequence[int] | None = self._known("forget_owner", idempotency_key, (pseudonym,))
+            known: Sequence[int] | None = self._known("forget_owner", idempotency_key, (owner,))
             if known is not None:
                 return Forgotten(pseudonym, *known)
         self.store.dump_now("owner", "", 1)
@@ -115,7 +115,7 @@ class SyncNameCommands(SyncCore):
         self._run(rules.end_forgetting, owner)
         counts = (sessions, tokens, outcomes, events, waiting, entries)
         if idempotency_key is not None:
-            counts = self._do("forget_owner", idempotency_key, (pseudonym,), known_outcome, counts)
+            counts = self._do("forget_owner", idempotency_key, (owner,), known_outcome, counts)
         return Forgotten(pseudonym, *counts)
 
     def _pseudonyms(self, owner: str) -> list[str]:

@@ -80,7 +80,7 @@ class SyncPassingCommands(SyncTokenCommands):
             span_of(until),
         )
         expected = inputs.version_of("version", version)
-        request = (named, *terms, expected)
+        request = (key, *terms, expected)
         return self._do("offer_token", idempotency_key, request, offers.offer_token, named, terms, expected)
 
     def withdraw_token(self, key: str, *, version: int | None = None, idempotency_key: str | None = None) -> Token:
@@ -89,8 +89,8 @@ class SyncPassingCommands(SyncTokenCommands):
         Raises:
             UnknownToken, NotTransferable, Conflict: as ``offer_token``.
         """
-        args = (self._token_key(key), inputs.version_of("version", version))
-        return self._do("withdraw_token", idempotency_key, args, offers.withdraw_token, *args)
+        named, expected = self._token_key(key), inputs.version_of("version", version)
+        return self._do("withdraw_token", idempotency_key, (key, expected), offers.withdraw_token, named, expected)
 
     def accept_offer(
         self,
@@ -129,7 +129,7 @@ class SyncPassingCommands(SyncTokenCommands):
         return self._issue(
             "accept_offer",
             idempotency_key,
-            (named, *acceptance),
+            (key, *acceptance),
             TOKEN_SECRET,
             offers.accept_offer,
             lambda lookup: (named, acceptance, lookup),
@@ -147,8 +147,8 @@ class SyncPassingCommands(SyncTokenCommands):
             NotTransferable: it is free or session-bound.
             NotOwner: it is not that owner's, or unassigned already.
         """
-        args = (self._token_key(key), inputs.owner_of("owner", owner))
-        return self._do("release_token", idempotency_key, args, pool.release_token, *args)
+        named, owner = self._token_key(key), inputs.owner_of("owner", owner)
+        return self._do("release_token", idempotency_key, (key, owner), pool.release_token, named, owner)
 
     def claim_next_token(
         self, *, session_key: str, tag: str | None = None, idempotency_key: str | None = None
@@ -179,7 +179,7 @@ class SyncPassingCommands(SyncTokenCommands):
                 return self._issue(
                     "claim_next_token",
                     idempotency_key,
-                    (holder, wanted),
+                    (session_key, wanted),
                     TOKEN_SECRET,
                     pool.claim_first,
                     lambda lookup, ids=tuple(ids): (holder, ids, lookup),  # type: ignore[misc]
@@ -261,7 +261,7 @@ class SyncPassingCommands(SyncTokenCommands):
         return self._issue(
             "lend_token",
             idempotency_key,
-            (named, lending.borrower, lending.until_ms),
+            (key, lending.borrower, lending.until_ms),
             TOKEN_SECRET,
             loans.lend_token,
             lambda lookup: (named, lending.looked_up_by(lookup)),
@@ -277,8 +277,8 @@ class SyncPassingCommands(SyncTokenCommands):
         Raises:
             UnknownToken: no living token answers to ``key``; the secret of a loan is none.
         """
-        args = (self._token_key(key), None if borrower is None else inputs.owner_of("borrower", borrower))
-        return self._do("recall_token", idempotency_key, args, loans.recall_token, *args)
+        named, whose = self._token_key(key), None if borrower is None else inputs.owner_of("borrower", borrower)
+        return self._do("recall_token", idempotency_key, (key, whose), loans.recall_token, named, whose)
 
     def consume_token(self, key: str, *, amount: int = 1, idempotency_key: str | None = None) -> Token:
         """Use a counted token up by so much, and return it; at none left it ends. Exact, however many do it at once.
@@ -296,7 +296,7 @@ class SyncPassingCommands(SyncTokenCommands):
         counted = uses_of("amount", amount)
         if counted is None:
             raise TypeError("amount is an int, not NoneType")
-        return self._do("consume_token", idempotency_key, (named, counted), uses.consume_token, named, counted)
+        return self._do("consume_token", idempotency_key, (key, counted), uses.consume_token, named, counted)
 
     def hand_over(
         self, owner: str, *, receiver: str, limit: int | None = None, idempotency_key: str | None = None

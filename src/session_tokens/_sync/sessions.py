@@ -18,6 +18,7 @@ from ..records.traits import session_traits
 from ..rules import owners as owner_rules
 from ..rules import sessions as rules
 from ..rules.expiry import Uncleaned, sweep_owner, touch_is_due
+from ..rules.idempotency import canonical, canonical_changes
 from ..rules.listing import sessions_listed, users_sessions_listed
 from ..settings import LABEL_BYTES_MAX, UNSET, USER_AGENT_BYTES_MAX, Duration, Policy, Unset, duration_ms
 from .core import CHUNK
@@ -90,12 +91,13 @@ class SyncSessionCommands(SyncSecretCommands):
         )  # fmt: skip
         asked: tuple[object, ...] = ()
         if idempotency_key is not None:
-            how = opening.details.acr, opening.details.amr_text
-            asked = *inputs.asked_of(idle_timeout, max_age, detached_timeout), *how
+            details = opening.details
+            said = details.acr, details.amr_text, canonical(details.data_text)
+            asked = *inputs.asked_of(idle_timeout, max_age, detached_timeout), *said
         return self._issue(
             "open_session",
             idempotency_key,
-            (opening.owner, *asked, opening.traits.detachable, *opening.details[:4], opening.traits.client_id),
+            (opening.owner, *asked, opening.traits.detachable, *opening.details[:3], opening.traits.client_id),
             self._secret_kind,
             rules.open_session,
             lambda lookup: (self._policy, opening.looked_up_by(lookup), self.store.clock),
@@ -172,7 +174,7 @@ class SyncSessionCommands(SyncSecretCommands):
             NotDetachable: it was not opened as detachable.
         """
         named = self._session_key(key)
-        return self._do("detach_session", idempotency_key, (named,), rules.detach_session, named)
+        return self._do("detach_session", idempotency_key, (key,), rules.detach_session, named)
 
     def change_session(
         self,
@@ -205,7 +207,7 @@ class SyncSessionCommands(SyncSecretCommands):
             UNSET if label is UNSET else inputs.label_of(label),
             inputs.version_of("version", version),
         )
-        request = (named, *change)
+        request = (key, *change)
         return self._do("change_session", idempotency_key, request, rules.change_session, named, change)
 
     def update_session_data(
@@ -237,7 +239,7 @@ class SyncSessionCommands(SyncSecretCommands):
         bytes_max = self._policy.max_data_bytes
         named, merged = self._session_key(key), inputs.data_changes_of(changes, removed, bytes_max)
         seen = inputs.version_of("version", version)
-        request = (named, *merged.items(), seen)
+        request = () if idempotency_key is None else (key, *canonical_changes(merged), seen)
         return self._do(
             "update_session_data", idempotency_key, request, rules.update_session_data, named, merged, seen, bytes_max
         )
@@ -268,7 +270,7 @@ class SyncSessionCommands(SyncSecretCommands):
         ended = self._do(
             "destroy_session",
             idempotency_key,
-            (named, reason, expected),
+            (key, reason, expected),
             rules.destroy_session,
             named,
             reason,
@@ -297,8 +299,8 @@ class SyncSessionCommands(SyncSecretCommands):
         reason = reason_of(reason)
         kept = None if except_session is None else self._session_key(except_session)
         owner = inputs.owner_of("owner", owner)
-        request = (owner, kept, reason)
-        ended = self._end_all("destroy_sessions", idempotency_key, request, owner_rules.destroy_sessions)
+        request, args = (owner, except_session, reason), (owner, kept, reason)
+        ended = self._end_all("destroy_sessions", idempotency_key, request, owner_rules.destroy_sessions, args)
         if ended:
             self._clean_up_behind(owner)
         return ended
@@ -312,18 +314,21 @@ class SyncSessionCommands(SyncSecretCommands):
             InvalidInput: it can never be an owner, or is one that is reserved: disabling it could shut an admin out.
         """
         owner = inputs.receiver_of("owner", owner)
-        is_new = self._end_all("disable_owner", idempotency_key, (owner,), owner_rules.disable_owner)
+        is_new = self._end_all("disable_owner", idempotency_key, (owner,), owner_rules.disable_owner, (owner,))
         self._clean_up_behind(owner)
         return is_new
 
-    def _end_all(self, command: str, idempotency_key: str | None, request: tuple[Any, ...], rule: Rule[T]) -> T:
-        """Run a rule that ends the sessions of an owner, the first of ``request``, in one instant."""
+    def _end_all(
+        self, command: str, idempotency_key: str | None, request: tuple[object, ...], rule: Rule[T],
+        args: tuple[Any, ...],
+    ) -> T:  # fmt: skip
+        """Run a rule that ends the sessions of an owner, the first of ``args``, in one instant."""
         most = self._policy.ended_at_once
         while True:
             try:
-                return self._do(command, idempotency_key, request, rule, *request, most)
+                return self._do(command, idempotency_key, request, rule, *args, most)
             except Uncleaned:
-                self._run(sweep_owner, request[0], most)
+                self._run(sweep_owner, args[0], most)
 
     def _clean_up_behind(self, owner: str) -> None:
         """End, each for itself, the sessions of an owner that one write has ended.

@@ -13,6 +13,7 @@ from ..records import JSON, NO_TOKEN_DETAILS, Issued, Page, Session, Token, Toke
 from ..records.traits import token_traits
 from ..rules import tokens as rules
 from ..rules.expiry import shown_until
+from ..rules.idempotency import canonical
 from ..rules.listing import tokens_listed
 from ..rules.loans import borrowed as borrowed_token
 from ..settings import LABEL_BYTES_MAX, UNSET, Duration, Unset, duration_ms
@@ -83,9 +84,10 @@ class SyncTokenCommands(SyncCore):
             new_id(TOKEN_ID, self.store.partitioning.of_key(named)), None, text, traits, details=details
         )
         asked = () if idempotency_key is None else inputs.asked_of(timeout, disownment_timeout)
+        said = canonical(text) if is_json and idempotency_key is not None else text
         if issue.details is not NO_TOKEN_DETAILS:
             asked = (*asked, *issue.details[1:5], issue.details.for_client)
-        request = (named, kind, text, is_json, *asked, issue.traits.client_id)
+        request = (session_key, kind, said, is_json, *asked, issue.traits.client_id)
         if is_waiting:
             waiting = self._do("issue_token", idempotency_key, request, rules.issue_token, policy, None, issue)
             return Issued(waiting, None)
@@ -178,7 +180,7 @@ class SyncTokenCommands(SyncCore):
         return self._issue(
             "transfer_token",
             idempotency_key,
-            (named, giver, receiver, expected),
+            (key, giver, receiver, expected),
             TOKEN_SECRET,
             rules.transfer_token,
             lambda lookup: (named, giver, receiver, lookup, expected),
@@ -198,7 +200,7 @@ class SyncTokenCommands(SyncCore):
         return self._issue(
             "claim_token",
             idempotency_key,
-            (named, holder),
+            (key, session_key),
             TOKEN_SECRET,
             rules.claim_token,
             lambda lookup: (named, holder, lookup),
@@ -220,7 +222,7 @@ class SyncTokenCommands(SyncCore):
         return self._issue(
             "reissue_token",
             idempotency_key,
-            (named, owner),
+            (key, owner),
             TOKEN_SECRET,
             rules.reissue_token,
             lambda lookup: (named, owner, lookup),
@@ -258,7 +260,10 @@ class SyncTokenCommands(SyncCore):
             is_json,
             inputs.version_of("version", version),
         )
-        return self._do("change_token", idempotency_key, (named, *change), rules.change_token, named, change)
+        request = (key, *change)
+        if idempotency_key is not None and text is not UNSET and is_json:
+            request = (key, *change._replace(text=canonical(text)))
+        return self._do("change_token", idempotency_key, request, rules.change_token, named, change)
 
     def destroy_token(self, key: str, *, version: int | None = None, idempotency_key: str | None = None) -> bool:
         """End a token; return whether one lived under ``key``. Ending what is over or unknown changes nothing.
@@ -271,7 +276,7 @@ class SyncTokenCommands(SyncCore):
         except UnknownToken:
             return False
         expected = inputs.version_of("version", version)
-        request = (named, expected)
+        request = (key, expected)
         ended = self._do("destroy_token", idempotency_key, request, rules.destroy_token, named, expected)
         if not ended and not isinstance(named, str):
             self.store.insist_on_peppers_now()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ..contract.queries import Get, Query
@@ -19,7 +20,8 @@ class Ticket(NamedTuple):
 
     Attributes:
         key: digest of caller, command and key.
-        request: digest of the request.
+        request: digest of the request as it was made, of the same under any pepper, and of the key, without which
+            nobody can guess at it.
         nonce: 128 random bits in hex, from which this attempt's secret was derived.
         key_id: the pepper that it was derived with.
     """
@@ -28,6 +30,16 @@ class Ticket(NamedTuple):
     request: str
     nonce: str
     key_id: str
+
+
+def canonical(text: str) -> str:
+    """Return a JSON text that is the same for the same value, whatever the order of its fields."""
+    return json.dumps(json.loads(text), sort_keys=True)
+
+
+def canonical_changes(changes: Mapping[str, str | None]) -> list[tuple[str, str | None]]:
+    """Return changes of a session's data, field → JSON text, as a request is known by them: in one order."""
+    return sorted((field, None if text is None else canonical(text)) for field, text in changes.items())
 
 
 def _queries(ticket: Ticket, rule: Rule[Any], args: tuple[object, ...]) -> Sequence[Query]:
