@@ -1,6 +1,7 @@
 """Bad input at the command line: the rows that name C, by number; each ends with its exit code and changes nothing."""
 
 import base64
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -249,8 +250,10 @@ def test_101_secret_files_that_are_refused(cli: Cli, good: str, tmp_path: Path) 
     link.symlink_to(private)
     empty = tmp_path / "empty"
     empty.touch(0o600)
+    pipe = tmp_path / "pipe"  # that nobody writes to, and that would be waited for
+    os.mkfifo(pipe, 0o600)
 
-    for path in (open_to_all, link, tmp_path, empty, tmp_path / "nothing"):
+    for path in (open_to_all, link, tmp_path, empty, pipe, tmp_path / "nothing"):
         said = cli("verify", "--secret-file", str(path))
         assert said.code == BAD_INPUT, path
         assert good not in said.err

@@ -124,6 +124,18 @@ def test_a_standard_output_that_was_closed_before_is_no_traceback(tmp_path: Path
     assert (opened.returncode, closed.returncode, closed.stderr) == (0, 0, b"")
 
 
+@pytest.mark.process
+def test_a_standard_input_that_was_closed_before_holds_no_secret_and_nobody_to_ask(tmp_path: Path) -> None:
+    store = f"--store=sqlite:///{tmp_path}/store.db"
+    program = [sys.executable, "-m", "session_tokens.cli.main"]
+    subprocess.run([*program, "open", "alice", store], capture_output=True, timeout=60)
+    for command, code in ((["verify"], 1), (["consume"], 1), (["end", "--owner", "alice"], 2)):
+        run = ["sh", "-c", 'exec "$@" <&-', "sh", *program, *command, store]
+        closed = subprocess.run(run, capture_output=True, timeout=60)
+
+        assert (closed.returncode, b"Traceback" in closed.stderr) == (code, False), closed.stderr
+
+
 def test_keys_are_made_listed_rotated_and_revoked(cli: Cli) -> None:
     made = cli("keys", "create", "--role", "admin", "--label", "ops", "--json").json
     listed = cli("keys", "list", "--json").json["items"]

@@ -152,7 +152,8 @@ def _typed_secret() -> str:
 
 def _read_private(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # A pipe that nobody writes to is no plain file either, and is not waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise UsageError(f"the secret file {path} cannot be read ({error.strerror}); a link is not followed") from None
     try:

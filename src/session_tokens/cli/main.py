@@ -46,10 +46,10 @@ def exit_code_of(run: Callable[[], int], *, as_json: bool) -> int:
 
 
 def _mend_closed_streams() -> None:
-    """Let what was closed before we began (``>&-``) swallow what is printed."""
-    for name in ("stdout", "stderr"):
+    """Let what was closed before we began (``>&-``, ``<&-``) swallow what is printed, and hold nothing to be read."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for as long as we run
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  # for as long as we run
 
 
 def _run(words: list[str]) -> int:
