@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import time
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from .._sync.api import SessionTokens
 from ..errors import StoreError
@@ -16,6 +21,8 @@ from .output import print_json, print_table
 
 COLUMNS = ("at", "kind", "subject_id", "owner", "reason", "id")
 LONGEST_WAIT_S = 5.0
+ENDED_WITHIN_S = 5.0
+"""How long it may take to leave off tidily, once somebody has interrupted it."""
 
 
 def events(options: Namespace) -> int:
@@ -26,7 +33,8 @@ def events(options: Namespace) -> int:
         if options.switch is not None:
             return _switch(options, tokens)
         if options.follow:
-            return _follow(options, tokens)
+            with _ended_when_interrupted():
+                return _follow(options, tokens)
         page = tokens.events(after=options.after, owner=options.owner, limit=options.limit)
     shown = [event.to_dict() for event in page]
     if options.json:
@@ -61,6 +69,28 @@ def _follow(options: Namespace, tokens: SessionTokens) -> int:
                     raise
                 time.sleep(wait_s)
                 wait_s *= 2
+
+
+@contextmanager
+def _ended_when_interrupted() -> Iterator[None]:
+    """End this process soon after Ctrl-C, also where Python raises it in the midst of a lock's work and it is lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    last_resort = threading.Timer(ENDED_WITHIN_S, os._exit, (exits.INTERRUPTED,))
+    last_resort.daemon = True
+
+    def interrupt(*_: object) -> None:
+        if not last_resort.is_alive():
+            last_resort.start()
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
+        last_resort.cancel()
 
 
 def _say(options: Namespace, event: Event) -> None:
