@@ -1,10 +1,10 @@
 """Count the machine instructions of one call, which no neighbour on the machine disturbs.
 
-`python -m benchmarks.instructions [--compiled] [--commit COMMIT] [OPERATION ...]`. Each operation runs under valgrind
-twice, with and without the calls that are counted; the difference is theirs. The store's clock is held still, because a
-program under valgrind is too slow for milliseconds. It compares two versions of our own code with each other, the core
-as written with a compiled one or this tree with an earlier commit: how long an instruction takes is another question,
-so nothing here is kept or published.
+`python -m benchmarks.instructions [--compiled] [--commit COMMIT] [--control] [OPERATION ...]`. Each operation runs
+under valgrind. While the calls are counted the store's clock is held still, because a program under valgrind is too
+slow for milliseconds. With `--control` each side is counted in two processes, and how far these are apart is the noise.
+It compares two versions of our own code with each other, the core as written with a compiled one or this tree with an
+earlier commit: how long an instruction takes is another question, so nothing here is kept or published.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from benchmarks.counting import counted_between_marks, mark
 from benchmarks.harness import ROOT
 from session_tokens import SessionTokens, TokenTables
-from tools.compiled_environment import compiled_python
 
 TABLES = {
     "transition_token_is_active": 1000, "from_token": 1000, "active_session": 1000, "add_session": 1000,
@@ -151,16 +149,18 @@ def hold_still(clock: Any) -> None:
         clock._until_ns = 2**62
 
 
-def run_counted(operation: str, counted: int) -> NoReturn:
-    """Make the calls: always the same preparation and warm-up, then as many as are counted."""
+def run_counted(operation: str) -> NoReturn:
+    """Make the calls that are counted between two marks, after all that they need and a few to warm up."""
     with tempfile.TemporaryDirectory() as folder:
         call, asked = calls_of(operation, WARM + CALLS[operation], Path(folder))
         gc.disable()
         for arguments in asked[:WARM]:
             assert call(*arguments) is not False
-        for arguments in asked[WARM : WARM + counted]:
+        mark()
+        for arguments in asked[WARM:]:
             call(*arguments)
-    os._exit(0)  # while everything is still held: what it takes to let go of it is not counted
+        mark()
+    os._exit(0)  # while everything is still held
 
 
 def instructions(python: str, operation: str, sources: Path = ROOT) -> int:
@@ -169,21 +169,9 @@ def instructions(python: str, operation: str, sources: Path = ROOT) -> int:
     Args:
         sources: the tree whose package is called; what calls it is always this tree's.
     """
-    counts = []
-    for counted in (0, CALLS[operation]):
-        command = [python, "-m", "benchmarks.instructions", "--of", operation, "--counted", str(counted)]
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
-        if sources != ROOT:
-            environment["PYTHONPATH"] = str(sources / "src")
-        result = subprocess.run(
-            ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        found = re.search(r"Collected\s*:\s*(\d+)", result.stderr)
-        if result.returncode or found is None:
-            raise SystemExit(f"{operation}: nothing counted\n{result.stderr}")
-        counts.append(int(found[1]))
-    return (counts[1] - counts[0]) // CALLS[operation]
+    environment = {} if sources == ROOT else {"PYTHONPATH": str(sources / "src")}
+    command = [python, "-m", "benchmarks.instructions", "--of", operation]
+    return counted_between_marks(command, environment) // CALLS[operation]
 
 
 def main() -> None:
@@ -192,26 +180,32 @@ def main() -> None:
     parser.add_argument("operations", nargs="*", metavar="OPERATION", help=f"of: {', '.join(CALLS)} (default: all)")
     parser.add_argument("--compiled", action="store_true", help="also with a compiled core (built if need be)")
     parser.add_argument("--commit", help="also those of an earlier commit")
+    parser.add_argument("--control", action="store_true", help="count each side twice, and tell the noise")
     parser.add_argument("--of", choices=CALLS, help=argparse.SUPPRESS)
-    parser.add_argument("--counted", type=int, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.of:
-        run_counted(wanted.of, wanted.counted)
+        run_counted(wanted.of)
     with tempfile.TemporaryDirectory() as then:
         if wanted.commit is not None:
             from benchmarks.baseline import tree_at  # needs more than the calls that are counted
 
             tree_at(wanted.commit, Path(then))
-        compiled = str(compiled_python()) if wanted.compiled else None
+        sides = {"": (sys.executable, ROOT)}
+        if wanted.compiled:
+            from tools.compiled_environment import compiled_python
+
+            sides["compiled"] = (str(compiled_python()), ROOT)
+        if wanted.commit is not None:
+            sides["then"] = (sys.executable, Path(then))
         for operation in wanted.operations or CALLS:
-            plain = instructions(sys.executable, operation)
-            line = f"{operation:34} {plain:9,}"
-            if compiled is not None:
-                less = instructions(compiled, operation)
-                line += f"  compiled {less:9,}  {plain / less:.2f}x"
-            if wanted.commit is not None:
-                before = instructions(sys.executable, operation, Path(then))
-                line += f"  then {before:9,}  {before / plain:.2f}x"
+            line, plain = f"{operation:34}", 0
+            for label, (python, sources) in sides.items():
+                counts = [instructions(python, operation, sources) for _ in range(2 if wanted.control else 1)]
+                count = sum(counts) // len(counts)
+                noise = f" (noise {max(counts) / min(counts) - 1:.1%})" if wanted.control else ""
+                plain = plain or count
+                ratio = {"compiled": plain / count, "then": count / plain}.get(label)
+                line += f"  {label} {count:9,}{noise}" + ("" if ratio is None else f"  {ratio:.2f}x")
             print(line, flush=True)
 
 

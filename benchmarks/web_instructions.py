@@ -3,9 +3,8 @@
 `python -m benchmarks.web_instructions [--commit COMMIT] [REQUEST ...]`. A request is a call of the application, without
 sockets to a browser; `flask:…` keeps its sessions on a Valkey that is started for it, by the interface that the second
 word names: `ours`, `flask-session`, `floor` (a bare GET, and a SET where something changed, of JSON, by the client
-library that ours is on, with no thought of anything else) or `none`. Each runs under valgrind twice, with the requests
-that are counted and without; the difference is theirs. Time in the kernel is not in it. Nothing here is kept or
-published.
+library that ours is on, with no thought of anything else) or `none`. Each runs under valgrind. Time in the kernel is
+not in it. Nothing here is kept or published.
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ import argparse
 import asyncio
 import gc
 import os
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from benchmarks.counting import counted_between_marks, mark
 from benchmarks.harness import ROOT
 
 BROWSERS, WARM, COUNTED = 20, 60, 200
@@ -90,32 +88,22 @@ def _starlette(*, with_ours: bool) -> Callable[[int], object]:
     return lambda count: runner.run(ask(count))
 
 
-def run_counted(request: str, url: str, counted: int) -> NoReturn:
-    """Send the requests: always the same preparation and warm-up, then as many as are counted."""
+def run_counted(request: str, url: str) -> NoReturn:
+    """Send the requests that are counted, after some to warm up."""
     ask = calling(request, url)
     ask(WARM)
     gc.collect()
-    ask(counted)
-    sys.stdout.flush()
-    os._exit(0)  # while everything is still held: what it takes to let go of it is not counted
+    mark()
+    ask(COUNTED)
+    mark()
+    os._exit(0)
 
 
 def instructions(request: str, url: str, sources: Path) -> int:
     """Count the instructions of one request, with the package in a folder of sources."""
-    counts = []
-    for counted in (0, COUNTED):
-        command = [sys.executable, "-m", "benchmarks.web_instructions", "--of", request, "--counted", str(counted)]
-        place = f"{url}?namespace=counted{counted}" if request.startswith("flask:ours") else url
-        result = subprocess.run(
-            ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command, "--url", place],
-            cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(sources)},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        found = re.search(r"Collected\s*:\s*(\d+)", result.stderr)
-        if result.returncode or found is None:
-            raise SystemExit(f"{request}: nothing counted\n{result.stderr}")
-        counts.append(int(found[1]))
-    return (counts[1] - counts[0]) // COUNTED
+    place = f"{url}?namespace=counted" if request.startswith("flask:ours") else url
+    command = [sys.executable, "-m", "benchmarks.web_instructions", "--of", request, "--url", place]
+    return counted_between_marks(command, {"PYTHONPATH": str(sources)}) // COUNTED
 
 
 def main() -> None:
@@ -125,10 +113,9 @@ def main() -> None:
     parser.add_argument("--commit", help="also ours at an earlier commit")
     parser.add_argument("--of", choices=REQUESTS, help=argparse.SUPPRESS)
     parser.add_argument("--url", default="", help=argparse.SUPPRESS)
-    parser.add_argument("--counted", type=int, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.of:
-        run_counted(wanted.of, wanted.url, wanted.counted)
+        run_counted(wanted.of, wanted.url)
     from benchmarks.baseline import tree_at
     from tests.helpers.servers.valkey import ValkeyServer
 
