@@ -27,6 +27,16 @@ def test_session_and_first_token_are_named_again_right_after_the_end(tables: Tok
     assert tables.transition_token_is_active("t1") == link
 
 
+def test_a_token_named_as_a_session_that_is_over_ends_the_one_that_holds_it(tables: TokenTables) -> None:
+    tables.add_session("s1", "alice")
+    tables.destroy_session("s1")
+    tables.add_session("s2", "bob", "s1")
+
+    assert tables.destroy_session("s1") is True
+    assert tables.active_session("s2", "bob") is None
+    assert tables.destroy_session("s1") is False
+
+
 def test_session_and_first_token_are_named_again_after_a_silent_end(tables: TokenTables, clock: ManualClock) -> None:
     tables.add_session("s1", "alice", "t1")
     tables.add_transferable_token("x1", "1", "alice")

@@ -113,9 +113,9 @@ def add_owned_token(tx: Transaction, policy: Policy, owner: str, issue: Issue) -
 
 @reads(lambda id, token_id, reason: [Get("session", id), Get("token", token_id)])
 def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> bool:
-    """End the session of that id, or the one that holds the token of that id; return whether one lived."""
+    """End the living session of that id, else the one that holds the token of that id; return whether one lived."""
     session = tx.session(id)
-    if session is None:
+    if session is None or not session.alive(tx.now, tx.entry(session.owner)):
         token = tx.token(token_id)
         if token is None or token.session_id is None or tx.now >= token.deadline:
             return False
