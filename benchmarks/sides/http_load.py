@@ -52,6 +52,7 @@ class Load:
 
     def prepare(self, sessions: int) -> dict[str, Any]:
         """Make the sessions, start the server, and write the requests down."""
+        secrets: Sequence[str]
         if self._kind == "node":
             from benchmarks.peers import npm_introspection
 

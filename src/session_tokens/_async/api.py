@@ -37,6 +37,7 @@ class AsyncSessionTokens(AsyncCommands):
         timeout: Duration = 5.0,
         retry_for: Duration = 10.0,
         tls: SSLContext | None = None,
+        near_cache: Duration | None = None,
     ) -> AsyncRemoteTokens:
         """Return the same API over the HTTP service at an address; nothing is sent yet. Needs ``[client]``.
 
@@ -47,10 +48,14 @@ class AsyncSessionTokens(AsyncCommands):
             retry_for: for how long a command is tried again while the service does not answer, or is busy. It is done
                 once, however often it is sent.
             tls: how the service is recognised; as the system does if not given.
+            near_cache: seconds that the answer of a verification may be older than a change made elsewhere, 0.2 to 60;
+                0 for none. As ``SESSION_TOKENS_NEAR_CACHE`` says if not given.
 
         Raises:
             InvalidInput: an address, key or duration that can never be right.
         """
         client = import_module("session_tokens.client.async_client")
-        made: AsyncRemoteTokens = client.AsyncRemoteTokens(url, key=key, timeout=timeout, retry_for=retry_for, tls=tls)
+        made: AsyncRemoteTokens = client.AsyncRemoteTokens(
+            url, key=key, timeout=timeout, retry_for=retry_for, tls=tls, near_cache=near_cache
+        )
         return made

@@ -38,6 +38,7 @@ class SessionTokens(SyncCommands):
         timeout: Duration = 5.0,
         retry_for: Duration = 10.0,
         tls: SSLContext | None = None,
+        near_cache: Duration | None = None,
     ) -> RemoteTokens:
         """Return the same API over the HTTP service at an address; nothing is sent yet. Needs ``[client]``.
 
@@ -48,10 +49,14 @@ class SessionTokens(SyncCommands):
             retry_for: for how long a command is tried again while the service does not answer, or is busy. It is done
                 once, however often it is sent.
             tls: how the service is recognised; as the system does if not given.
+            near_cache: seconds that the answer of a verification may be older than a change made elsewhere, 0.2 to 60;
+                0 for none. As ``SESSION_TOKENS_NEAR_CACHE`` says if not given.
 
         Raises:
             InvalidInput: an address, key or duration that can never be right.
         """
         client = import_module("session_tokens.client.blocking_client")
-        made: RemoteTokens = client.RemoteTokens(url, key=key, timeout=timeout, retry_for=retry_for, tls=tls)
+        made: RemoteTokens = client.RemoteTokens(
+            url, key=key, timeout=timeout, retry_for=retry_for, tls=tls, near_cache=near_cache
+        )
         return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from ssl import SSLContext
@@ -12,6 +13,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 import httpx2
 
 from .._async.commands import AsyncCommands
+from ..contract.near_cache import bound_of
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput
 from ..records import Session, Token
@@ -21,6 +23,7 @@ from .async_following import AsyncRemoteEvents
 from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, request_of
 from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
 from .in_time import tried
+from .near import NearAnswers
 from .service_address import ServiceAddress
 
 P = ParamSpec("P")
@@ -60,6 +63,7 @@ class AsyncRemoteTokens:
         timeout: Duration = 5.0,
         retry_for: Duration = 10.0,
         tls: SSLContext | None = None,
+        near_cache: Duration | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         """Prepare the connections; none is made yet.
@@ -70,6 +74,8 @@ class AsyncRemoteTokens:
             timeout: seconds for one try.
             retry_for: for how many seconds a command is tried again where the service does not answer, or is busy.
             tls: how the service is recognised; as the system does if not given.
+            near_cache: seconds that the answer of a verification may be older than a change made elsewhere, 0.2 to 60;
+                0 for none. As ``SESSION_TOKENS_NEAR_CACHE`` says if not given.
             transport: how requests are sent, for tests.
 
         Raises:
@@ -78,6 +84,8 @@ class AsyncRemoteTokens:
         address = ServiceAddress(url, key, timeout, retry_for)
         self._timeout_s, self._retry_for_s = address.timeout_s, address.retry_for_s
         self._clock = ServerClock()
+        bound_s = bound_of(near_cache, os.environ)
+        self._near = NearAnswers(bound_s, self._clock.now) if bound_s else None
         options: dict[str, Any] = {"verify": True if tls is None else tls}
         if transport is not None:
             options = {"transport": transport}
@@ -114,6 +122,9 @@ class AsyncRemoteTokens:
                 step = steps.send(await self._take(step))
         except StopIteration as stop:
             return stop.value
+        finally:
+            if self._near is not None and call.changes:  # also where it may have been done
+                self._near.changed()
 
     async def _take(self, step: Step) -> Sent | Unanswered | None:
         if isinstance(step, Pause):
@@ -127,7 +138,12 @@ class AsyncRemoteTokens:
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
         if not is_session_secret(secret):
             return None
+        asking = None if self._near is None else self._near.session(secret, touch=bool(touch))
+        if isinstance(asking, Session):
+            return asking
         session: Session | None = await self._do(VERIFY_SESSION, {"secret": secret, "touch": touch})
+        if self._near is not None and asking is not None:
+            self._near.keep(asking, session)
         return session
 
     async def verify_token(self, secret: str) -> Token | None:
@@ -136,7 +152,12 @@ class AsyncRemoteTokens:
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
         if not is_secret(TOKEN_SECRET, secret):
             return None
+        asking = None if self._near is None else self._near.token(secret)
+        if isinstance(asking, Token):
+            return asking
         token: Token | None = await self._do(VERIFY_TOKEN, {"secret": secret})
+        if self._near is not None and asking is not None:
+            self._near.keep(asking, token)
         return token
 
     async def get_session(self, id: str) -> Session | None:

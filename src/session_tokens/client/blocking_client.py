@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -13,6 +14,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 import httpx2
 
 from .._sync.commands import SyncCommands
+from ..contract.near_cache import bound_of
 from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, is_id, is_secret, is_session_secret
 from ..errors import InvalidInput
 from ..records import Session, Token
@@ -22,6 +24,7 @@ from .blocking_following import RemoteEvents
 from .calls import CALLS, VERIFY_SESSION, VERIFY_TOKEN, Call, request_of
 from .exchange import NotOffered, Pause, Sent, Step, Unanswered, exchange
 from .in_time import tried_now
+from .near import NearAnswers
 from .service_address import ServiceAddress
 
 P = ParamSpec("P")
@@ -61,6 +64,7 @@ class RemoteTokens:
         timeout: Duration = 5.0,
         retry_for: Duration = 10.0,
         tls: SSLContext | None = None,
+        near_cache: Duration | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         """Prepare the connections; none is made yet.
@@ -71,6 +75,8 @@ class RemoteTokens:
             timeout: seconds for one try.
             retry_for: for how many seconds a command is tried_now again where the service does not answer, or is busy.
             tls: how the service is recognised; as the system does if not given.
+            near_cache: seconds that the answer of a verification may be older than a change made elsewhere, 0.2 to 60;
+                0 for none. As ``SESSION_TOKENS_NEAR_CACHE`` says if not given.
             transport: how requests are sent, for tests.
 
         Raises:
@@ -79,6 +85,8 @@ class RemoteTokens:
         address = ServiceAddress(url, key, timeout, retry_for)
         self._timeout_s, self._retry_for_s = address.timeout_s, address.retry_for_s
         self._clock = ServerClock()
+        bound_s = bound_of(near_cache, os.environ)
+        self._near = NearAnswers(bound_s, self._clock.now) if bound_s else None
         options: dict[str, Any] = {"verify": True if tls is None else tls}
         if transport is not None:
             options = {"transport": transport}
@@ -113,6 +121,9 @@ class RemoteTokens:
                 step = steps.send(self._take(step))
         except StopIteration as stop:
             return stop.value
+        finally:
+            if self._near is not None and call.changes:  # also where it may have been done
+                self._near.changed()
 
     def _take(self, step: Step) -> Sent | Unanswered | None:
         if isinstance(step, Pause):
@@ -126,7 +137,12 @@ class RemoteTokens:
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
         if not is_session_secret(secret):
             return None
+        asking = None if self._near is None else self._near.session(secret, touch=bool(touch))
+        if isinstance(asking, Session):
+            return asking
         session: Session | None = self._do(VERIFY_SESSION, {"secret": secret, "touch": touch})
+        if self._near is not None and asking is not None:
+            self._near.keep(asking, session)
         return session
 
     def verify_token(self, secret: str) -> Token | None:
@@ -135,7 +151,12 @@ class RemoteTokens:
             raise TypeError(f"a secret is a str, not {type(secret).__name__}")
         if not is_secret(TOKEN_SECRET, secret):
             return None
+        asking = None if self._near is None else self._near.token(secret)
+        if isinstance(asking, Token):
+            return asking
         token: Token | None = self._do(VERIFY_TOKEN, {"secret": secret})
+        if self._near is not None and asking is not None:
+            self._near.keep(asking, token)
         return token
 
     def get_session(self, id: str) -> Session | None:

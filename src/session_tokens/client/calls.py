@@ -48,6 +48,11 @@ class Call(NamedTuple):
     query: tuple[str, ...] = ()
     missing_is_none: bool = False
 
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something, and is to be done once however often it is sent."""
+        return self.method != "GET" and self.path != VERIFY
+
 
 class Request(NamedTuple):
     """What is sent."""
@@ -160,7 +165,7 @@ def setting(reply: Reply) -> GeneralSetting:
     return _setting_of(reply.body["setting"])
 
 
-S, T = "/v1/sessions", "/v1/tokens"
+S, T, VERIFY = "/v1/sessions", "/v1/tokens", "/v1/verify"
 CALLS = {
     "open_session": Call("POST", S, issued_session),
     "log_in": Call("POST", "/v1/log-in", issued_session),
@@ -204,8 +209,8 @@ CALLS = {
     "unset_setting": Call("DELETE", "/v1/settings/{name}", setting),
 }
 """Each command of the library that the service offers, by its name."""
-VERIFY_SESSION = Call("POST", "/v1/verify", session, missing_is_none=True)
-VERIFY_TOKEN = Call("POST", "/v1/verify", token, missing_is_none=True)
+VERIFY_SESSION = Call("POST", VERIFY, session, missing_is_none=True)
+VERIFY_TOKEN = Call("POST", VERIFY, token, missing_is_none=True)
 
 NAMES = {"session_key": "session", "changes": "data"}
 """How arguments are called over HTTP, where that is otherwise."""

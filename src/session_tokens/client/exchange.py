@@ -101,9 +101,8 @@ def exchange(
         SessionTokensError: as the library raises it.
         StoreUnavailable: the service did not answer for so long; what was asked for may have been done.
     """
-    changes = call.method != "GET" and call.path != "/v1/verify"
     try:
-        request = request_of(call, arguments, uuid.uuid4().hex if changes else None)
+        request = request_of(call, arguments, uuid.uuid4().hex if call.changes else None)
     except (UnknownSession, UnknownToken):
         if call.answer is has_changed:
             return False  # what can be nothing needs no end
