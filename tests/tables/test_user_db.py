@@ -196,6 +196,47 @@ def test_without_a_timeout_sync_methods_run_on_the_callers_thread() -> None:
     assert set(seen) == {threading.get_ident()}
 
 
+def test_a_method_that_asks_the_tables_for_what_they_have_it_write_is_told_and_waits_for_nothing() -> None:
+    class Asking(PlainDB):
+        tables: TokenTables | None = None
+
+        def set_key_value(self, t_token: str, value: str) -> Any:
+            if self.tables is not None:
+                self.tables.transition_token_is_active(t_token)
+            return super().set_key_value(t_token, value)
+
+    db = Asking()
+    with TokenTables(db, db_timeout=None, sweep=False) as tables:
+        db.tables = tables
+        with pytest.raises(AdapterError, match="asked the tables"):
+            tables.add_token("t", "1")
+        db.tables = None
+        assert tables.transition_token_is_active("t") is None
+        assert tables.add_token("t", "1") is True
+
+
+async def test_the_same_for_asyncio_where_another_task_may_ask() -> None:
+    class Asking(AsyncDB):
+        tables: AsyncTokenTables | None = None
+        other: asyncio.Task[str | None] | None = None
+
+        async def set_key_value(self, t_token: str, value: str) -> Any:
+            if self.tables is not None:
+                self.other = asyncio.create_task(self.tables.transition_token_is_active("u"))
+                await self.tables.transition_token_is_active(t_token)
+            return await super().set_key_value(t_token, value)
+
+    db = Asking()
+    async with AsyncTokenTables(db, db_timeout=None, sweep=False) as tables:
+        await tables.add_token("u", "2")
+        db.tables = tables
+        with pytest.raises(AdapterError, match="asked the tables"):
+            await tables.add_token("t", "1")
+        assert db.other is not None and await db.other == "2"
+        db.tables = None
+        assert await tables.add_token("t", "1") is True
+
+
 def test_a_hanging_call_for_one_owner_does_not_stop_another() -> None:
     entered, release = threading.Event(), threading.Event()
 

@@ -196,29 +196,50 @@ async def _awaited(answer: Any) -> Any:
     return await answer
 
 
+def _insist_it_is_no_callback(holders: dict[str, Any], keys: Iterable[str], who: Any) -> None:
+    """Refuse to wait for what the very caller holds: a DB that asks the tables for what they have it write.
+
+    Raises:
+        AdapterError: it does.
+    """
+    if who is not None and any(holders.get(key) is who for key in keys):
+        raise AdapterError(
+            "the application's DB asked the tables, in one of its methods, for what they had it write; "
+            "let it answer first, or ask from elsewhere"
+        )
+
+
 class SyncKeyLocks:
     """A lock for each owner, session and token that a command writes, taken in one order so that none waits forever."""
 
     def __init__(self) -> None:
         self._locks: dict[str, threading.Lock] = {}
+        self._holders: dict[str, threading.Thread] = {}
         self._waiting: Counter[str] = Counter()
         self._table = threading.Lock()
 
     @contextlib.contextmanager
     def hold(self, keys: Iterable[str]) -> Iterator[None]:
-        """Hold the locks of all keys."""
-        ordered = sorted(set(keys))
+        """Hold the locks of all keys.
+
+        Raises:
+            AdapterError: this thread holds one already.
+        """
+        ordered, me = sorted(set(keys)), threading.current_thread()
+        _insist_it_is_no_callback(self._holders, ordered, me)
         with self._table:
             locks = [self._locks.setdefault(key, threading.Lock()) for key in ordered]
             self._waiting.update(ordered)
         held = []
         try:
-            for lock in locks:
+            for key, lock in zip(ordered, locks, strict=True):
                 lock.acquire()
                 held.append(lock)
+                self._holders[key] = me
             yield
         finally:
-            for lock in held:
+            for key, lock in zip(ordered, held, strict=False):  # those that were acquired come first
+                del self._holders[key]
                 lock.release()
             with self._table:
                 for key in ordered:
@@ -232,22 +253,30 @@ class AsyncKeyLocks:
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}
+        self._holders: dict[str, asyncio.Task[Any] | None] = {}
         self._waiting: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
     async def hold(self, keys: Iterable[str]) -> AsyncIterator[None]:
-        """Hold the locks of all keys."""
-        ordered = sorted(set(keys))
+        """Hold the locks of all keys.
+
+        Raises:
+            AdapterError: this task holds one already.
+        """
+        ordered, me = sorted(set(keys)), asyncio.current_task()
+        _insist_it_is_no_callback(self._holders, ordered, me)
         locks = [self._locks.setdefault(key, asyncio.Lock()) for key in ordered]
         self._waiting.update(ordered)
         held = []
         try:
-            for lock in locks:
+            for key, lock in zip(ordered, locks, strict=True):
                 await lock.acquire()
                 held.append(lock)
+                self._holders[key] = me
             yield
         finally:
-            for lock in held:
+            for key, lock in zip(ordered, held, strict=False):  # those that were acquired come first
+                del self._holders[key]
                 lock.release()
             for key in ordered:
                 self._waiting[key] -= 1
