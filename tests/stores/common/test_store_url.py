@@ -129,6 +129,13 @@ def test_a_url_that_can_never_be_right_is_refused_in_our_own_words(
     assert made <= before, "a refused URL made a file"
 
 
+@pytest.mark.parametrize("url", ["https://tokens.example", "HTTP://127.0.0.1:8080/?horse"])
+def test_who_names_a_service_is_sent_where_one_is_reached(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"leads to a service, where SessionTokens\.connect\(\) goes") as refused:
+        SessionTokens.open(url)
+    assert "horse" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [

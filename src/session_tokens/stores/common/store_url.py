@@ -116,6 +116,10 @@ def store_url_of(url: object) -> StoreURL:
     scheme, colon, rest = url.partition("://")
     scheme = scheme.lower()
     if not colon or scheme not in KINDS:
+        if colon and scheme in ("http", "https"):
+            raise InvalidInput(
+                f"{scheme}:// leads to a service, where SessionTokens.connect() goes; use one of {KNOWN}"
+            )
         named = f"{scheme}://" if colon and _SCHEME.fullmatch(scheme) else "that URL"
         raise InvalidInput(f"no store is named by {named}; use one of {KNOWN}")
     kind = KINDS[scheme]
