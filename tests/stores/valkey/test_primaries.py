@@ -37,3 +37,7 @@ def test_who_hears_one_of_the_others_is_not_deaf() -> None:
 @pytest.mark.parametrize(("set_by_ms", "is_so"), [(-2000, False), (-60_000, True), (60_000, True)])
 def test_who_heard_the_others_on_another_clock_is_to_hear_them_again(set_by_ms: int, is_so: bool) -> None:
     assert deaf(OTHER.format(NOW_MS), now_ms=NOW_MS + set_by_ms) is is_so
+
+
+def test_a_host_whose_name_says_so_is_not_the_node_itself() -> None:
+    assert deaf(OTHER.format(NOW_MS - 60_000).replace("127.0.0.1:3@4", "127.0.0.1:3@4,myself.example"))

@@ -37,8 +37,8 @@ ASK_EVERY_S = 1.0
 MOVED = re.compile(r"MOVED \d+ (.*):(\d+)$")
 _NO_SENTINEL = "the command sentinel"
 
-_PONG, _SLOTS_FROM = 5, 8
-"""Where a line of ``CLUSTER NODES`` says when that node was heard last, and after which field its slots stand."""
+_FLAGS, _PONG, _SLOTS_FROM = 2, 5, 8
+"""Where a line of ``CLUSTER NODES`` says what a node is and when it was heard last, and after which field its slots."""
 
 Host = tuple[str, int]
 Options = Mapping[str, Any]
@@ -361,7 +361,7 @@ def is_deaf(after_s: float, nodes: bytes, time: Any) -> bool:
         nodes: its reply to ``CLUSTER NODES``.
         time: its reply to ``TIME``.
     """
-    others = [line.split() for line in nodes.splitlines() if b"myself" not in line]
+    others = [fields for fields in map(bytes.split, nodes.splitlines()) if b"myself" not in fields[_FLAGS].split(b",")]
     if not any(len(fields) > _SLOTS_FROM for fields in others):
         return False
     now = milliseconds(time)  # its clock may have been set meanwhile, back too
