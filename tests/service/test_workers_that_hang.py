@@ -18,13 +18,14 @@ from session_tokens.cli.serving import WORKER
 from session_tokens.service.listening import Places
 from session_tokens.service.service_manager import sockets_given
 from session_tokens.service.workers.memory import SharedMemory
-from session_tokens.service.workers.supervisor import UNANSWERED_MAX, Supervisor
+from session_tokens.service.workers.supervisor import COMES_UP_S, UNANSWERED_MAX, Supervisor
 from session_tokens.service.workers.worker import Handed
 from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.server
 
 PING_S = 0.2
+HASTE_S = 10.0
 
 
 def workers() -> set[int]:
@@ -43,7 +44,7 @@ def stand_still() -> None:
 
 
 @asynccontextmanager
-async def supervised(folder: Path) -> AsyncIterator[list[str]]:
+async def supervised(folder: Path, comes_up_s: float = COMES_UP_S) -> AsyncIterator[list[str]]:
     """Run two workers under a supervisor in this process; yield what was announced."""
     options: Namespace = parser().parse_args(
         ["serve", "--workers", "2", "--port", "0", "--store", f"sqlite:///{folder}/tokens.db", "--no-first-key"]
@@ -52,7 +53,9 @@ async def supervised(folder: Path) -> AsyncIterator[list[str]]:
     places = Places("127.0.0.1", 0, "127.0.0.1", None, sockets_given())
     with places.bound() as bound, closing(SharedMemory.make(2)) as memory:
         handed = Handed(WORKER, vars(options), 2, bound, memory)
-        supervisor = Supervisor(handed, at_terminal=False, close=bound.close, announce=lines.append, ping_s=PING_S)
+        supervisor = Supervisor(
+            handed, at_terminal=False, close=bound.close, announce=lines.append, ping_s=PING_S, comes_up_s=comes_up_s
+        )
         running = asyncio.create_task(supervisor.run())
         try:
             await until(lambda: lines or running.done())
@@ -74,6 +77,31 @@ async def test_a_worker_that_hangs_is_ended_and_replaced(tmp_path: Path, caplog:
 
     assert f"(process {hanging}) was killed by SIGKILL" in caplog.text
     assert hanging not in left and other in left and len(left) == 2
+
+
+async def test_one_that_hangs_before_it_answers_is_ended_and_the_next_reload_is_heeded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "session_tokens.service")
+    before = workers()
+    async with supervised(tmp_path, comes_up_s=HASTE_S):
+        old = workers() - before
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: workers() - before - old)
+        (fresh,) = workers() - before - old
+        os.kill(fresh, signal.SIGSTOP)
+        await until(lambda: "the earlier ones stay" in caplog.text)
+        stayed = workers() - before
+        await until(lambda: (workers() - before) == old)
+        for _ in range(5):  # a busy machine may take longer than that, too
+            caplog.clear()
+            os.kill(os.getpid(), signal.SIGHUP)
+            await until(lambda: "the earlier ones" in caplog.text)
+            if "new workers serve" in caplog.text:
+                break
+
+    assert old <= stayed
+    assert "new workers serve" in caplog.text
 
 
 async def test_who_stood_still_together_with_the_supervisor_is_left_alone(

@@ -36,6 +36,11 @@ UNANSWERED_MAX: Final = 15
 They are counted, and no time is measured: where everything stood still, as in a container that was frozen, workers have
 missed none but the last one.
 """
+COMES_UP_S: Final = 600.0
+"""How long a worker in the place of another one may take until it answers; a store may have to be brought up to date.
+
+One that is stopped in the midst of it would leave a place empty for ever, and no reload would be heeded any more.
+"""
 GONE_S: Final = 30.0
 """How long a worker may take to end; longer than requests under way and connections that ask once more do."""
 
@@ -46,6 +51,7 @@ class Supervisor:
     Args:
         handed: what each worker is handed.
         ping_s: after how many seconds each worker is asked again whether it is there.
+        comes_up_s: after how many seconds one in the place of another is ended that does not answer yet.
         at_terminal: whether SIGHUP says that the terminal went away; else it asks for a reload.
         close: closes the supervisor's own listening sockets, so that nobody connects any more.
         announce: called with lines for people, once all workers answer.
@@ -59,9 +65,11 @@ class Supervisor:
         close: Callable[[], object],
         announce: Callable[[str], object],
         ping_s: float = PING_S,
+        comes_up_s: float = COMES_UP_S,
     ) -> None:
         self._handed = handed
         self._ping_s = ping_s
+        self._comes_up_s = comes_up_s
         self._at_terminal = at_terminal
         self._close = close
         self._announce = announce
@@ -161,8 +169,12 @@ class Supervisor:
         except OSError as error:
             log.error("worker %d cannot be started: %s", number + 1, error, extra={"event": "worker_failed"})
             return None
-        if await worker.comes_up():
-            return worker
+        try:
+            async with asyncio.timeout(self._comes_up_s):
+                if await worker.comes_up():
+                    return worker
+        except TimeoutError:
+            self._kill({worker}, "does not come up and is ended")
         if not self._stops.is_set():
             log.error("%s did not come up", worker.name, extra={"event": "worker_failed"})
         return None
