@@ -169,11 +169,10 @@ def _stamps_of_sets() -> Iterator[str]:
 
 _SET_STAMP = """\
     WHEN '{name}' THEN
-        present := {schema}.set_stamp_v1(ARRAY(
-            SELECT (m.id, m.stamp)::{schema}.member_v1 FROM (
-                SELECT held.id, held.stamp, held.created_at FROM {schema}.{table} AS held
-                WHERE held.{of} = whose{where} ORDER BY held.created_at{descending}, held.id{descending} LIMIT most
-            ) AS m ORDER BY m.created_at, m.id));"""
+        SELECT string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.created_at, m.id) INTO present FROM (
+            SELECT held.id, held.stamp, held.created_at FROM {schema}.{table} AS held
+            WHERE held.{of} = whose{where} ORDER BY held.created_at{descending}, held.id{descending} LIMIT most
+        ) AS m;"""
 _COUNT_STAMP = """\
     WHEN '{name}' THEN
         SELECT count(*) INTO present FROM {schema}.{table} AS held WHERE held.{of} = part_key{where};"""

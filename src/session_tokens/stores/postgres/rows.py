@@ -149,7 +149,7 @@ class Decoder(Results[str]):
         return columns_in(raw)
 
     def set_stamp(self, members: Sequence[tuple[str, int]]) -> str:
-        """Return the stamp of a set, as ``set_stamp_v1`` does."""
+        """Return the stamp of a set, as ``stamp_v1`` does."""
         if not members:
             return ABSENT
         return sha256(escaped(" ".join(f"{id}={stamp}" for id, stamp in members)).encode()).hexdigest()

@@ -13,30 +13,25 @@
 -- default; the procedure committing_v1 sees to it and is the only caller.
 -- Nothing outlives the statement, so a transaction pooler may stand in between.
 
--- The stamp of a set from its members in their order, NULL for an empty one. It reads from something, so that it cannot
--- be made a part of what calls it: in SQL it would be planned anew at each call, which costs more than the commit.
-CREATE OR REPLACE FUNCTION {schema}.set_stamp_v1(members {schema}.member_v1[]) RETURNS text LANGUAGE plpgsql STABLE AS $$
-BEGIN
-    RETURN (
-        SELECT encode(sha256(convert_to(string_agg(m.id || '=' || m.stamp, ' ' ORDER BY m.place), 'UTF8')), 'hex')
-        FROM unnest(members) WITH ORDINALITY AS m (id, stamp, place)
-    );
-END $$;
-
--- The present stamp of one thing that was read: '0' for what is not there.
+-- The present stamp of one thing that was read: '0' for what is not there, and for an empty set. That of a set is a digest
+-- of its members in their order, each with its stamp.
 CREATE OR REPLACE FUNCTION {schema}.stamp_v1(part_kind text, part_key text) RETURNS text
 LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 DECLARE
     present text;
+    is_set CONSTANT boolean := part_kind IN ({sets});
     whose CONSTANT text := substr(part_key, strpos(part_key, ':') + 1);
     most bigint;
 BEGIN
-    IF part_kind IN ({sets}) THEN -- the key of a set is how many of it (nothing: all), ':' and whose
+    IF is_set THEN -- its key is how many of it (nothing: all), ':' and whose
         most := nullif(split_part(part_key, ':', 1), '');
     END IF;
     CASE part_kind
 {stamps}
     END CASE;
+    IF is_set AND present IS NOT NULL THEN
+        present := encode(sha256(convert_to(present, 'UTF8')), 'hex');
+    END IF;
     RETURN coalesce(present, '0');
 END $$;
 

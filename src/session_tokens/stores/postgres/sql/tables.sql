@@ -35,8 +35,6 @@ CREATE TABLE {schema}.quarantine (
 
 CREATE TYPE {schema}.found_v1 AS (query text, n bigint, asked text, second text, third text, fourth text);
 
-CREATE TYPE {schema}.member_v1 AS (id text, stamp bigint);
-
 -- The events that are kept (events.sql), and up to where they were taken away.
 CREATE TABLE {schema}.events (
     place bigint NOT NULL,
