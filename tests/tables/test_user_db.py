@@ -338,6 +338,89 @@ async def test_a_cancelled_command_is_taken_back() -> None:
         assert await tables.transition_token_is_active("t") is None
 
 
+@pytest.mark.parametrize("steps", range(0, 24, 3))
+async def test_a_command_that_is_cancelled_again_and_again_is_done_or_taken_back_whole(steps: int) -> None:
+    """As anyio cancels: at each step, also while what was done is taken back."""
+
+    class Slow(AsyncDB):
+        async def set_key_value(self, t_token: str, value: str) -> Any:
+            await super().set_key_value(t_token, value)
+            await asyncio.sleep(0)
+
+        async def del_key_value(self, t_token: str) -> Any:
+            await asyncio.sleep(0)
+            await super().del_key_value(t_token)
+
+    db = Slow()
+    async with AsyncTokenTables(db, sweep=False) as tables:
+        await tables.add_session("s1", "alice", "t1")
+        before = snapshot(db)
+        task = asyncio.create_task(tables.add_session("s2", "bob", "t2"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+
+        assert task.cancelled() or await tables.active_session("s2", "bob") is True
+        if await tables.active_session("s2", "bob") is None:
+            assert snapshot(db) == before
+        else:
+            assert await tables.from_token("t2") == "bob"
+        assert await tables.add_session("s2", "bob", "t2", True) is not None
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_thread_that_still_writes_for_who_was_cancelled_is_waited_for(times: int) -> None:
+    """Else what it writes lands behind what takes it back, and a session lives that nobody was told of."""
+    entered, release = threading.Event(), threading.Event()
+
+    class Slow(PlainDB):
+        def set_key_value(self, t_token: str, value: str) -> Any:
+            entered.set()
+            assert release.wait(60)
+            super().set_key_value(t_token, value)
+
+    db = Slow()
+    async with AsyncTokenTables(db, db_timeout=60, sweep=False) as tables:
+        task = asyncio.create_task(tables.add_session("s1", "alice"))
+        await asyncio.to_thread(entered.wait)
+        for _ in range(times):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done()
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert snapshot(db) == ({}, {})
+        assert await tables.active_session("s1", "alice") is None
+
+
+async def test_a_thread_that_was_given_up_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    entered, release, threads = threading.Event(), threading.Event(), []
+
+    class Hanging(PlainDB):
+        def set_key_value(self, t_token: str, value: str) -> Any:
+            threads.append(threading.current_thread())
+            entered.set()
+            assert release.wait(60)
+
+    failures: list[object] = []
+    hook, threading.excepthook = threading.excepthook, failures.append
+    try:
+        async with AsyncTokenTables(Hanging(), db_timeout=0.2, sweep=False) as tables:
+            with pytest.raises(AdapterError, match="db_timeout"):
+                await tables.add_token("t", "1")
+            release.set()
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
+    finally:
+        threading.excepthook = hook
+
+    assert (failures, caplog.messages) == ([], [])
+
+
 def test_the_two_tables_have_the_same_names_and_arguments() -> None:
     for name, method in inspect.getmembers(TokenTables, callable):
         if name.startswith("_"):

@@ -30,10 +30,9 @@ from ..settings import ATTEMPTS_MAX
 from ..stores.common.kinds import SESSION, TOKEN
 from ..stores.common.record_codec import session_of, token_of
 from ..stores.memory.store import MemoryStore
-from ..tables.user_db import AsyncDBCalls, AsyncKeyLocks
+from ..tables.user_db import AsyncDBCalls, AsyncKeyLocks, Undo
 
 T = TypeVar("T")
-Undo = list[tuple[str, tuple[str, ...]]]
 
 log = logging.getLogger("session_tokens.mirror")
 
@@ -184,7 +183,7 @@ class AsyncMirrorStore(Store):
             await self._put(undo, token.id, _value_of(token), _value_of(left))
             await self._put(undo, TOKEN_PREFIX + token.id, _token_text(token, opened_at), _token_text(left, None))
         except AdapterError:
-            await self._take_back(undo)
+            await self._calls.take_back(undo)
             log.warning("a token of a session that is over could not be cleaned up in the application's DB")
         return left
 
@@ -194,9 +193,9 @@ class AsyncMirrorStore(Store):
             if self.inner.commit_now(changes, now):
                 return True
         except BaseException:
-            await self._take_back(undo)
+            await self._calls.take_back(undo)
             raise
-        await self._take_back(undo)
+        await self._calls.take_back(undo)
         return False
 
     async def _write_through(self, changes: Changes, undo: Undo) -> None:
@@ -235,13 +234,6 @@ class AsyncMirrorStore(Store):
     async def _do(self, undo: Undo, back: tuple[str, tuple[str, ...]], method: str, *args: str) -> None:
         undo.append(back)  # before the call: a call that failed may have been done
         await self._calls.call(method, *args)
-
-    async def _take_back(self, undo: Undo) -> None:
-        for method, args in reversed(undo):
-            try:
-                await self._calls.call(method, *args)
-            except AdapterError:
-                log.warning("a change could not be taken back from the application's DB (%s)", method)
 
 
 def _keys_of(changes: Changes) -> set[str]:

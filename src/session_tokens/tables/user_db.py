@@ -10,16 +10,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 from ..errors import AdapterError, InvalidInput
 
+Undo = list[tuple[str, tuple[str, ...]]]
+"""What takes calls back: methods and their arguments, the first one's first."""
+
+log = logging.getLogger("session_tokens.mirror")
+
+_taking_back_for: ContextVar[asyncio.Task[Any] | None] = ContextVar("taking_back_for", default=None)
+"""The task whose locks protect what is taken back."""
+
 SESSION_METHODS = ("set_session_key_value", "del_session_key_value", "check_hash")
+NOT_TAKEN_BACK = "a change could not be taken back from the application's DB (%s)"
 TOKEN_METHODS = ("set_key_value", "get_key_value", "del_key_value")
 
 
@@ -75,6 +86,7 @@ def _failed(method: str, error: BaseException, timeout_s: float | None) -> Adapt
 def _in_daemon_thread(method: Callable[..., Any], args: tuple[str, ...]) -> Future[Any]:
     """Call a sync method on a thread of its own that cannot keep the interpreter from exiting."""
     future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()  # it is under way, and who gives it up ends nothing
 
     def work() -> None:
         try:
@@ -121,6 +133,14 @@ class SyncDBCalls:
         except Exception as error:
             raise _failed(method, error, self._timeout_s) from error
         return checked_answer(method, answer)
+
+    def take_back(self, undo: Undo) -> None:
+        """Make the calls that undo others, the last first; one that fails is logged."""
+        for method, args in reversed(undo):
+            try:
+                self.call(method, *args)
+            except AdapterError:
+                log.warning(NOT_TAKEN_BACK, method)
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with self._starting:
@@ -175,11 +195,11 @@ class AsyncDBCalls:
         """
         function: Callable[..., Any] = getattr(self._holders[method], method)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s) as limit:
                 if self._timeout_s is None or inspect.iscoroutinefunction(function):
                     answer = function(*args)
                 else:
-                    answer = await asyncio.wrap_future(_in_daemon_thread(function, args))
+                    answer = await _ended(_in_daemon_thread(function, args), limit)
                 if inspect.isawaitable(answer):
                     answer = await answer
         except AdapterError:
@@ -188,8 +208,52 @@ class AsyncDBCalls:
             raise _failed(method, error, self._timeout_s) from error
         return checked_answer(method, answer)
 
+    async def take_back(self, undo: Undo) -> None:
+        """Make the calls that undo others, the last first, to the end; one that fails is logged.
+
+        Who waits for it may be cancelled meanwhile, once or at each step as anyio does, and hears of it afterwards.
+        """
+        context = copy_context()
+        context.run(_taking_back_for.set, asyncio.current_task())
+        taking = asyncio.get_running_loop().create_task(self._taken_back(undo), context=context)
+        cancelled: asyncio.CancelledError | None = None
+        while not taking.done():
+            try:
+                await asyncio.shield(taking)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _taken_back(self, undo: Undo) -> None:
+        for method, args in reversed(undo):
+            try:
+                await self.call(method, *args)
+            except AdapterError:
+                log.warning(NOT_TAKEN_BACK, method)
+
     async def close(self) -> None:
         """Nothing to let go of."""
+
+
+async def _ended(work: Future[Any], limit: asyncio.Timeout) -> Any:
+    """Return what a thread answers, which nobody can stop: who is cancelled meanwhile waits for its end, or the limit.
+
+    Else what it writes would land behind what takes it back.
+    """
+    ended = asyncio.wrap_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not ended.done():
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError as error:
+            if limit.expired():
+                ended.cancel()
+                raise
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    return ended.result()
 
 
 async def _awaited(answer: Any) -> Any:
@@ -263,7 +327,7 @@ class AsyncKeyLocks:
         Raises:
             AdapterError: this task holds one already.
         """
-        ordered, me = sorted(set(keys)), asyncio.current_task()
+        ordered, me = sorted(set(keys)), _taking_back_for.get() or asyncio.current_task()
         _insist_it_is_no_callback(self._holders, ordered, me)
         locks = [self._locks.setdefault(key, asyncio.Lock()) for key in ordered]
         self._waiting.update(ordered)
