@@ -14,7 +14,7 @@ from session_tokens import InvalidInput, SessionTokens
 from session_tokens.testing import ManualClock
 from session_tokens.web.django.opened import opened
 from session_tokens.web.rotating import Rotating
-from session_tokens.web.session import drive, loading
+from session_tokens.web.session import WebSession, drive, loading
 from tests.helpers import django_project as _  # noqa: F401  # it makes the settings
 from tests.helpers import django_sites
 from tests.helpers.more_sites import aiohttp_site, bottle_site, litestar_site, quart_site, serving_aiohttp
@@ -131,7 +131,7 @@ def test_what_hinders_a_rotation_hinders_no_request(clock: ManualClock) -> None:
     with SessionTokens.open("memory://", clock=clock, sweep=False) as tokens:
         opened_now = tokens.open_session("ann")
         clock.advance(EVERY_S)
-        session = drive(tokens, loading(opened_now.secret))
+        session = drive(tokens, loading(WebSession, opened_now.secret))
         tokens.destroy_session(opened_now.id)
         drive(tokens, rotating.take(session))
         assert (session.secret, session.has_moved) == (opened_now.secret, False)

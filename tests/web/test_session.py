@@ -26,7 +26,7 @@ def st(clock: ManualClock) -> Iterator[SessionTokens]:
 
 
 def loaded(st: SessionTokens, secret: str | None = None) -> WebSession:
-    return drive(st, loading(secret))
+    return drive(st, loading(WebSession, secret))
 
 
 def settled(st: SessionTokens, session: WebSession, status: int = 200) -> CookieChange:
@@ -106,6 +106,24 @@ def test_what_is_written_is_another_value_of_another_type_too(st: SessionTokens,
     assert settled(st, session) is KEEP
     found = loaded(st, secret)["field"]
     assert (type(found), repr(found)) == (type(after), repr(after))
+
+
+def test_a_value_under_another_name_is_a_change(st: SessionTokens) -> None:
+    secret = visitor(st, a=1, b=2)
+    session = loaded(st, secret)
+    session["c"] = session.pop("b")
+
+    assert settled(st, session) is KEEP
+    assert {"a": 1, "c": 2} == loaded(st, secret)
+
+
+def test_a_message_beside_fields_that_stay_is_kept(st: SessionTokens) -> None:
+    secret = visitor(st, a=1)
+    session = loaded(st, secret)
+    session.flash("saved")
+    settled(st, session)
+
+    assert [("message", "saved")] == loaded(st, secret).flashes()
 
 
 def test_changes_deep_inside_are_noticed(st: SessionTokens) -> None:
@@ -323,15 +341,15 @@ def test_it_is_a_dictionary_that_shows_no_secret(st: SessionTokens) -> None:
 def test_the_same_for_asyncio() -> None:
     async def run() -> None:
         async with await AsyncSessionTokens.open("memory://", sweep=False) as st:
-            session = await drive_async(st, loading(None))
+            session = await drive_async(st, loading(WebSession, None))
             session["a"] = 1
             assert await drive_async(st, session.settling()) is SET
-            slow, session = [await drive_async(st, loading(session.secret)) for _ in range(2)]
+            slow, session = [await drive_async(st, loading(WebSession, session.secret)) for _ in range(2)]
             session.login("ann")
             assert await drive_async(st, session.settling()) is SET
             slow["a"] = 2
             assert await drive_async(st, slow.settling()) is KEEP
-            assert {"a": 1} == await drive_async(st, loading(session.secret))
+            assert {"a": 1} == await drive_async(st, loading(WebSession, session.secret))
 
     asyncio.run(run())
 

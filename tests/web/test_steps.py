@@ -25,7 +25,7 @@ def secret(st: SessionTokens) -> str:
 
 
 def two(st: SessionTokens, secret: str) -> tuple[WebSession, WebSession]:
-    return drive(st, loading(secret)), drive(st, loading(secret))
+    return drive(st, loading(WebSession, secret)), drive(st, loading(WebSession, secret))
 
 
 def settled(st: SessionTokens, *sessions: WebSession) -> list[CookieChange]:
@@ -38,7 +38,7 @@ def test_two_increments_both_count(st: SessionTokens, secret: str) -> None:
     one["name"] = other["name"] = "y"
 
     assert [KEEP, KEEP] == settled(st, one, other)
-    session = drive(st, loading(secret))
+    session = drive(st, loading(WebSession, secret))
     assert (12, 5, "y") == (session["views"], session["new"], session["name"])
 
 
@@ -48,7 +48,7 @@ def test_two_merges_into_one_object_both_stay(st: SessionTokens, secret: str) ->
     other.merge({"cart": {"a": {"k": 3}, "c": None}, "name": "y"})
     settled(st, one, other)
 
-    assert {"a": {"n": 1, "m": 2, "k": 3}, "b": 1, "c": None} == drive(st, loading(secret))["cart"]
+    assert {"a": {"n": 1, "m": 2, "k": 3}, "b": 1, "c": None} == drive(st, loading(WebSession, secret))["cart"]
 
 
 def test_two_messages_are_both_shown(st: SessionTokens, secret: str) -> None:
@@ -57,7 +57,7 @@ def test_two_messages_are_both_shown(st: SessionTokens, secret: str) -> None:
     other.flash("b")
     settled(st, one, other)
 
-    assert [("message", "a"), ("message", "b")] == drive(st, loading(secret)).flashes()
+    assert [("message", "a"), ("message", "b")] == drive(st, loading(WebSession, secret)).flashes()
 
 
 def test_what_is_put_in_after_a_step_stands(st: SessionTokens, secret: str) -> None:
@@ -67,7 +67,7 @@ def test_what_is_put_in_after_a_step_stands(st: SessionTokens, secret: str) -> N
     other["views"] = 100
     settled(st, one, other)
 
-    assert 100 == drive(st, loading(secret))["views"]
+    assert 100 == drive(st, loading(WebSession, secret))["views"]
 
 
 def test_a_step_from_what_another_request_replaced_stands_as_it_was_seen(st: SessionTokens, secret: str) -> None:
@@ -76,7 +76,7 @@ def test_a_step_from_what_another_request_replaced_stands_as_it_was_seen(st: Ses
     other.increment("views")
     settled(st, one, other)
 
-    assert 2 == drive(st, loading(secret))["views"]
+    assert 2 == drive(st, loading(WebSession, secret))["views"]
 
 
 def test_a_step_beside_a_log_out_revives_nothing(st: SessionTokens, secret: str) -> None:
@@ -94,7 +94,7 @@ def test_steps_go_along_with_a_log_in(st: SessionTokens, secret: str) -> None:
     one.login("ann")
     settled(st, one)
 
-    assert 2 == drive(st, loading(one.secret))["views"]
+    assert 2 == drive(st, loading(WebSession, one.secret))["views"]
 
 
 def test_only_numbers_are_counted_and_objects_merged(st: SessionTokens, secret: str) -> None:
@@ -114,10 +114,10 @@ async def test_many_tabs_at_once_lose_no_count() -> None:
         secret = (await st.log_in(None, data={"views": 0})).secret
 
         async def visit() -> None:
-            session = await drive_async(st, loading(secret))
+            session = await drive_async(st, loading(WebSession, secret))
             await asyncio.sleep(0)
             session.increment("views")
             await drive_async(st, session.settling())
 
         await asyncio.gather(*(visit() for _ in range(20)))
-        assert 20 == (await drive_async(st, loading(secret)))["views"]
+        assert 20 == (await drive_async(st, loading(WebSession, secret)))["views"]

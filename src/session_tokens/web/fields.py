@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import is_
 from typing import Any, Final, Self
 
 from ..records import JSON
@@ -119,12 +120,34 @@ class Text(str):
     __slots__ = ()
 
 
+def holds_the_same(fields: dict[str, Any], kept: dict[str, JSON]) -> bool:
+    """Whether a dictionary has the very fields of another and in them the very objects, whose types so are the same."""
+    if dict.__len__(fields) != len(kept) or not all(map(is_, dict.values(fields), kept.values())):
+        return False
+    return all(map(is_, dict.__iter__(fields), kept))
+
+
 def kept_of(value: JSON) -> JSON:
     """Return what a field is compared by later: itself, or its JSON where something within may change."""
     return value if type(value) in SCALARS else Text(text_of(value))
 
 
-def is_kept(kept: JSON, value: JSON) -> bool:
+def changed_of(
+    fields: Iterable[tuple[str, Any]], kept: dict[str, JSON], encode: Callable[[Any], JSON]
+) -> dict[str, JSON]:
+    """Return those fields, encoded, that are new or another than what ``kept_of`` was given."""
+    changed: dict[str, JSON] = {}
+    for field, value in fields:
+        before = kept.get(field, kept)  # no field is kept as the dictionary of them all
+        if value is before:  # the very scalar that was read
+            continue
+        encoded = value if type(value) in SCALARS else encode(value)
+        if before is kept or not _is_kept(before, encoded):
+            changed[field] = encoded
+    return changed
+
+
+def _is_kept(kept: JSON, value: JSON) -> bool:
     """Whether a field is what ``kept_of`` was given."""
     if type(value) in SCALARS:
         return type(kept) is type(value) and kept == value

@@ -14,7 +14,7 @@ from .cookies import SameSite, SessionCookie
 from .incoming import Incoming, Trust
 from .moving_in import Peer, moving_in, peers_of
 from .rotating import GRACE_S, rotating
-from .session import Command, CookieChange, WebSession, loading_as
+from .session import Command, CookieChange, WebSession, loading
 
 S = TypeVar("S", bound=WebSession)
 
@@ -115,7 +115,7 @@ class Keeping:
             request: where other cookies are, and whose they are.
             sets_cookie: whether the response can set one: that of a WebSocket cannot, and replaces none.
         """
-        session = yield from loading_as(make, secret)
+        session = yield from loading(make, secret)
         if session.record is None and self.peers and not request.incoming.is_forged:
             issued = yield from moving_in(self.peers, request.cookie, client=request.client, options=self.options)
             if issued is not None:

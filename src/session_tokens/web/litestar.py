@@ -28,7 +28,7 @@ from .asgi import SESSION, AsyncWebSession, Connection, KeptSessions, Message, S
 from .keeping import Keeping
 from .moving_in import Peer
 from .rotating import GRACE_S
-from .session import drive_async, loading_as
+from .session import drive_async, loading
 from .step_up import StepUp
 
 Connected = ASGIConnection[Any, Any, Any, Any]
@@ -63,7 +63,7 @@ class SessionTokensBackend(BaseSessionBackend["SessionTokensConfig"]):
         request = Connection(keeping, connection.scope)  # type: ignore[arg-type]  # a typed dictionary, as any scope
         given = tokens, store.ends, request, keeping.options
         secret = connection.cookies.get(keeping.cookie.name(is_https=request.incoming.is_https))
-        steps = loading_as(lambda record, secret: AsyncWebSession(record, secret, *given), secret)
+        steps = loading(lambda record, secret: AsyncWebSession(record, secret, *given), secret)
         return await drive_async(tokens, steps)
 
 

@@ -31,7 +31,7 @@ from .flask.settings import store_url
 from .moving_in import Peer, moving_in, peers_of
 from .origins import FORGED
 from .rotating import GRACE_S, rotating
-from .session import WebSession, drive_async, loading_as
+from .session import WebSession, drive_async, loading
 
 REMEDY = "set app.session_interface = QuartSessionTokensInterface(…) first"
 
@@ -136,7 +136,7 @@ class QuartSessionTokensInterface(SessionsByFlask, SessionInterface):
                 return made()
             try:
                 tokens = await self.tokens_of(app)
-                web = await drive_async(tokens, loading_as(made, presented))
+                web = await drive_async(tokens, loading(made, presented))
                 if web.record is None and others:
                     issued = await drive_async(tokens, moving_in(self._peers, cookie, encode=encode, client=client))
                     if issued is not None:

@@ -37,8 +37,8 @@ from ..records.compact import compact, read_compact
 from ..rules.reserved import applications, is_anonymous
 from ..settings import ATTEMPTS_MAX, Duration
 from .cookies import LONGEST_S
-from .fields import SCALARS, Text, TrackedFields, is_kept, kept_of, text_of
-from .steps import Step, all_taken, taken
+from .fields import SCALARS, Text, TrackedFields, changed_of, holds_the_same, kept_of, text_of
+from .steps import Step, retaken, taken
 
 T = TypeVar("T")
 Encode = Callable[[Any], Any]
@@ -128,13 +128,18 @@ class WebSession(TrackedFields):
             self._take(record, decode)
 
     def _take(self, record: Session, decode: Encode) -> None:
-        kept, put = self._kept, super().__setitem__
-        for field, value in read_compact(record.details.data_text).items():
+        text = record.details.data_text
+        kept: dict[str, JSON] = read_compact(text)
+        self._kept = kept
+        dict.update(self, kept)
+        if HIDDEN not in text and SCALARS.issuperset(map(type, kept.values())):
+            return
+        for field, value in list(kept.items()):
             kept[field] = kept_of(value)
             if field.startswith(HIDDEN):
-                self._hidden[field] = value
-            else:
-                put(field, value if type(value) in SCALARS else decode(value))
+                self._hidden[field] = dict.pop(self, field)
+            elif type(value) not in SCALARS:
+                dict.__setitem__(self, field, decode(value))
 
     # Who it is.
 
@@ -280,10 +285,11 @@ class WebSession(TrackedFields):
             raise TypeError(f"a session's field is named by a str, not {type(field).__name__}")
         if field.startswith(HIDDEN):
             raise InvalidInput(f"fields that begin with {HIDDEN} are the session's own; use another name")
-        try:
-            compact(self._encode(value))
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"the session's field {field[:40]!r} cannot be kept as JSON: {error}") from None
+        if type(value) not in SCALARS:
+            try:
+                compact(self._encode(value))
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"the session's field {field[:40]!r} cannot be kept as JSON: {error}") from None
         dict.__setitem__(self, field, value)
 
     def __repr__(self) -> str:
@@ -340,16 +346,12 @@ class WebSession(TrackedFields):
         """Return the fields that are new or another than they were, and the names of those that are gone."""
         if not self.accessed and self._log_in is None:
             return {}, []
-        kept, hidden, changes = self._kept, self._hidden, {}
-        for fields, encode in ((dict.items(self), self._encode), (hidden.items(), as_it_is)):
-            for field, value in fields:
-                if type(value) in SCALARS:
-                    if field not in kept or type(kept[field]) is not type(value) or kept[field] != value:
-                        changes[field] = value
-                else:
-                    encoded = encode(value)
-                    if field not in kept or not is_kept(kept[field], encoded):
-                        changes[field] = encoded
+        kept, hidden = self._kept, self._hidden
+        if not hidden and holds_the_same(self, kept):
+            return {}, []
+        changes = changed_of(dict.items(self), kept, self._encode)
+        if hidden:
+            changes |= changed_of(hidden.items(), kept, as_it_is)
         return changes, [field for field in kept if not (dict.__contains__(self, field) or field in hidden)]
 
     # What becomes of it.
@@ -391,7 +393,7 @@ class WebSession(TrackedFields):
         self, record: Session, changes: dict[str, JSON], removed: list[str]
     ) -> Generator[Command, Any, Session | None]:
         """Write the changes; where others changed a field that we took a step from, take it again from theirs."""
-        steps = {field: self._steps[field] for field in changes if self._holds_steps(field, changes[field])}
+        steps = {field: each for field, each in self._steps.items() if self._holds_steps(field, changes)}
         version = record.version if steps else None
         for _ in range(ATTEMPTS_MAX):
             try:
@@ -403,16 +405,16 @@ class WebSession(TrackedFields):
             if found is None:
                 raise UnknownSession("the session ended meanwhile")
             data, version = read_compact(found.details.data_text), found.version
-            changes |= {field: _retaken(data.get(field), each, changes[field]) for field, each in steps.items()}
+            changes |= {field: retaken(data.get(field), each, changes[field]) for field, each in steps.items()}
         raise StoreBusy("other requests change the same fields of the session all the time; try again")
 
-    def _holds_steps(self, field: str, value: JSON) -> bool:
+    def _holds_steps(self, field: str, changes: Mapping[str, JSON]) -> bool:
         """Whether a field is what its steps made of what was read: nothing else was put in since."""
-        if field not in self._steps:
+        if field not in changes:
             return False
         kept = self._kept.get(field)
         base = read_compact(kept) if isinstance(kept, Text) else kept
-        return text_of(_retaken(base, self._steps[field], None)) == text_of(value)
+        return text_of(retaken(base, self._steps[field], None)) == text_of(changes[field])
 
     def _settle_end(self, status: int) -> Generator[Command, Any, CookieChange]:
         former, self.record, self._secret = self.record, None, None
@@ -459,22 +461,18 @@ class WebSession(TrackedFields):
 S = TypeVar("S", bound=WebSession)
 
 
-def loading(secret: str | None, **options: Any) -> Generator[Command, Any, WebSession]:
+def loading(make: Callable[..., S], secret: str | None, **options: Any) -> Generator[Command, Any, S]:
     """Read the session of a cookie; one that is unknown or over is a new, empty session, and is never adopted.
 
     Args:
+        make: makes a session of a record and a secret, both ``None`` where there is none: ``WebSession``, or its like.
         secret: the cookie's value, ``None`` without one. What is no session's secret is somebody else's cookie: the
             store is not asked.
-        options: of ``WebSession``.
+        options: further arguments of ``make``.
 
     Raises:
         StoreUnavailable: the store cannot be read, which does not mean that nobody is logged in: answer 503.
     """
-    return (yield from loading_as(WebSession, secret, **options))
-
-
-def loading_as(make: Callable[..., S], secret: str | None, **options: Any) -> Generator[Command, Any, S]:
-    """As ``loading``, for a session of a class of its own."""
     record: Session | None = None
     if secret is not None:  # what is no session's secret is told from one by its form, once, where it is verified
         record = applications((yield Command("verify_session", (secret,))))
@@ -489,12 +487,3 @@ def drive(tokens: Any, steps: Generator[Command, Any, T]) -> T:
 async def drive_async(tokens: Any, steps: Generator[Command, Any, T]) -> T:
     """Run ``loading`` or ``settling`` against an ``AsyncSessionTokens``."""
     return await drive_awaiting(steps, lambda command: command.do(tokens))
-
-
-def _retaken(base: JSON, steps: list[Step], otherwise: JSON) -> JSON:
-    """Return a field after the steps, ``otherwise`` where it now holds what they cannot be taken from."""
-    try:
-        value: JSON = all_taken(base, steps)
-    except TypeError:
-        return otherwise
-    return value

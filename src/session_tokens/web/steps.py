@@ -42,8 +42,11 @@ def merged(base: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def all_taken(base: Any, steps: Iterable[Step]) -> Any:
-    """Return a field after some steps, as ``taken`` does."""
-    for step in steps:
-        base = taken(base, step)
+def retaken(base: Any, steps: Iterable[Step], otherwise: Any) -> Any:
+    """Return a field after some steps, ``otherwise`` where it holds what they cannot be taken from."""
+    try:
+        for step in steps:
+            base = taken(base, step)
+    except TypeError:
+        return otherwise
     return base

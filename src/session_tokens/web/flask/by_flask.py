@@ -58,13 +58,19 @@ class SessionsByFlask:
         """Return the owner that a field of the session names."""
         return named if self.owner_key is None else self._owner_of(named)
 
+    def _header_of(self, request: Any) -> Callable[[str], str | None]:
+        """Return what finds a header of a request by its name, ``None`` where it is not there."""
+        get: Callable[[str], str | None] = request.headers.get
+        return get
+
     def _incoming(self, request: Any) -> Incoming:
-        return self._trust.look_at(request.method, request.remote_addr, request.headers.get, is_https=request.is_secure)
+        header = self._header_of(request)
+        return self._trust.look_at(request.method, request.remote_addr, header, is_https=request.is_secure)
 
     def _is_of_no_concern(self, app: Any, session: FlaskSession) -> bool:
-        """Whether nothing is to be settled: nobody read the session, and the browser's cookie stays as it is."""
+        """Whether nothing is to be settled: nobody changed the session, and the browser's cookie stays as it is."""
         if session.is_loaded:
-            return False
+            return session.is_as_read and not self.should_set_cookie(app, session)
         if not app.config["SESSION_REFRESH_EACH_REQUEST"] or not session.is_presented or session.is_forged:
             return True
         try:
@@ -187,7 +193,7 @@ def unavailable(error: StoreError) -> ServiceUnavailable:
 
 def vary_by_cookie(response: Any) -> None:
     """Say that the response depends on the cookie, which most responses say of nothing else."""
-    if "Vary" in response.headers:
+    if response.headers.getlist("Vary"):  # ``in`` would raise and catch an error
         response.vary.add("Cookie")
     else:
         response.headers.add("Vary", "Cookie")

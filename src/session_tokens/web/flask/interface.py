@@ -14,13 +14,14 @@ from ..._sync.api import SessionTokens
 from ...clock import Clock
 from ...crypto.minting import Pepper
 from ...errors import StoreError
+from ...rules.reserved import applications
 from ...settings import Duration, Settings
 from ..cookies import cookie_named
 from ..moving_in import Peer, moving_in, peers_of
 from ..origins import FORGED, SAFE
 from ..process_store import ProcessStore
 from ..rotating import GRACE_S, rotating
-from ..session import WebSession, drive, loading
+from ..session import WebSession, drive
 from .by_flask import SessionsByFlask, unavailable, vary_by_cookie
 from .session import FlaskSession, decode, encode
 from .settings import store_url
@@ -116,7 +117,8 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
         presented, others = "", False
         if header:
             presented = cookie_named(self.cookie_name(app, request)).value_in(header).decode("latin-1")
-            others = any(cookie_named(peer.cookie).value_in(header) for peer in self._peers)
+            if self._peers:
+                others = any(cookie_named(peer.cookie).value_in(header) for peer in self._peers)
         is_presented = bool(presented or others)
         is_forged = request.method not in SAFE and self._incoming(request).is_forged
 
@@ -127,9 +129,10 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
             if is_presented and is_forged:
                 raise Forbidden(FORGED)
             try:
-                steps = loading(presented or None, encode=encode, decode=decode, client=client)
                 tokens = self.tokens_of(app)
-                web = drive(tokens, steps)
+                # As ``loading``, at once: a generator would be a good part of what reading a session costs.
+                record = applications(tokens.verify_session(presented)) if presented else None
+                web = WebSession(record, presented or None, encode=encode, decode=decode, client=client)
                 if self._rotating is not None:
                     drive(tokens, self._rotating.take(web))
                 moved = self._moved_in(app, header, client) if web.record is None and others else None
@@ -138,6 +141,10 @@ class SessionTokensInterface(SessionsByFlask, SessionInterface):
                 raise unavailable(error) from error
 
         return FlaskSession(load, is_presented, is_forged, self.owner_key, self._owner_of)
+
+    def _header_of(self, request: Request) -> Callable[[str], str | None]:
+        environ = request.environ  # Werkzeug's headers find one by an error that they catch
+        return lambda name: environ.get("HTTP_" + name.upper().replace("-", "_"))
 
     def _moved_in(
         self, app: Flask, header: bytes, client: Callable[[], tuple[str | None, str | None]]

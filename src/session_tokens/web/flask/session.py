@@ -69,13 +69,19 @@ class FlaskSession(SessionMixin):
         """Whether anybody read it."""
         return self._web is not None
 
+    @property
+    def is_as_read(self) -> bool:
+        """Whether it was read and nothing else: no field is another, nobody logs in or out, and its cookie stays."""
+        web = self._web
+        return not (web is None or self.modified or self._assigned or web.modified or web.has_moved)
+
     def read(self) -> None:
         """Read it from the store now, if it is not read."""
         if self._web is None:
-            self._web = self._load()
+            web = self._web = self._load()
             self._had_key = self._named() is not None
             # One that has just moved in from another library is given the lifetime of permanent sessions now.
-            self._was_permanent = self.permanent and not self._web.has_moved
+            self._was_permanent = bool(dict.get(web, PERMANENT)) and not web.has_moved
 
     @property
     def web(self) -> WebSession:
