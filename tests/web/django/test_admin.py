@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.checks import check_dependencies
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
@@ -60,6 +61,10 @@ def test_it_shows_who_is_logged_in_and_no_secret(users: Any) -> None:
     user = users.get(username="ann")
     assert f"/admin/auth/user/{user.pk}/change/" in page
     assert PAGE in boss.get("/admin/").content.decode()
+
+
+def test_it_finds_our_middleware_in_the_place_of_djangos(users: Any) -> None:
+    assert [] == check_dependencies()
 
 
 def test_it_is_searched_by_user_owner_and_id(users: Any) -> None:

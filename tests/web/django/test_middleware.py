@@ -10,11 +10,12 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
-from django.test import AsyncClient, Client
+from django.http import HttpResponse
+from django.test import AsyncClient, Client, RequestFactory
 from django.test.utils import modify_settings, override_settings
 
 from session_tokens.web.django.checks import DJANGOS, MIDDLEWARE
-from session_tokens.web.django.middleware import SessionStoreById
+from session_tokens.web.django.middleware import SessionMiddleware, SessionStoreById
 from session_tokens.web.django.opened import BlockingSessions, opened
 from tests.helpers.servers.valkey import ValkeyServer
 
@@ -55,6 +56,17 @@ def test_the_key_is_an_id_and_the_cookie_the_secret(tokens: BlockingSessions, an
     assert keys == [found.id], "the key that packages keep at the log-in is that of the session"
     assert tokens.verify_session(before) is None
     assert client.get("/show").json() == {"user": "ann", "data": {"cart": ["pen"]}}
+
+
+def test_it_does_by_its_two_halves_what_it_does_whole(tokens: BlockingSessions) -> None:
+    middleware = SessionMiddleware(lambda _: HttpResponse())
+    request = RequestFactory().get("/")
+    middleware.process_request(request)
+    request.session["cart"] = ["pen"]
+    response = middleware.process_response(request, HttpResponse())
+    found = tokens.verify_session(response.cookies[COOKIE].value)
+
+    assert found is not None and found.id == request.session.session_key
 
 
 def test_an_id_in_the_cookie_opens_nothing(tokens: BlockingSessions, ann: Any) -> None:

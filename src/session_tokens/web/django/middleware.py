@@ -18,9 +18,10 @@ from contextvars import ContextVar
 from http.cookies import Morsel
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 from django.utils.http import http_date
@@ -95,21 +96,19 @@ def cookie_name() -> str:
     return ("__Host-" if is_of_host else "__Secure-") + name
 
 
-class SessionMiddleware:
+class SessionMiddleware(DjangosMiddleware):
     """``MIDDLEWARE``: stands where ``django.contrib.sessions.middleware.SessionMiddleware`` stood.
+
+    It is one of these for who looks for one, as the admin site does; nothing of what that does is left.
 
     Beside Django's settings of the cookie it knows ``SESSION_COOKIE_PARTITIONED``, which asks for
     ``SESSION_COOKIE_SECURE``.
     """
 
-    sync_capable = True
-    async_capable = True
-
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
-        self.get_response = get_response
+        super().__init__(get_response)
         self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
+        self.SessionStore = SessionStoreById
 
     def __call__(self, request: Any) -> HttpResponse | Awaitable[HttpResponse]:
         """Give the request its session, and write it down when there is a response."""
@@ -118,7 +117,8 @@ class SessionMiddleware:
         before = _of_request.get()
         _of_request.set({})
         try:
-            return self._answer(request)
+            self.process_request(request)
+            return self.process_response(request, self.get_response(request))
         finally:
             _of_request.set(before)
 
@@ -126,17 +126,24 @@ class SessionMiddleware:
         before = _of_request.get()
         _of_request.set({})
         try:
-            return await self._aanswer(request)
+            self.process_request(request)
+            return await self._aprocess_response(request, await self.get_response(request))
         finally:
             _of_request.set(before)
 
-    def _answer(self, request: Any) -> HttpResponse:
-        shown = _begin(request)
-        response = self.get_response(request)
-        session = request.session
+    def process_request(self, request: Any) -> None:
+        """Give the request its session."""
+        shown = request.COOKIES.get(cookie_name())
+        request.session = SessionStoreById(
+            shown if shown is not None and is_session_secret(shown) else _others_key(request)
+        )
+        request.session._has_response = True
+
+    def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
+        """Write its session down, and set or clear the cookie."""
+        session, ended = request.session, False
         if not _is_ours(session):
             return response
-        ended = False
         if _is_to_be_saved(session, response):
             try:
                 session.save()
@@ -145,15 +152,12 @@ class SessionMiddleware:
                 ended = _is_ended()
             except StoreError as error:
                 return unavailable(error)
-        return _settle(session, shown, response, ended=ended)
+        return _settle(request, response, ended=ended)
 
-    async def _aanswer(self, request: Any) -> HttpResponse:
-        shown = _begin(request)
-        response = await self.get_response(request)
-        session = request.session
+    async def _aprocess_response(self, request: Any, response: HttpResponse) -> HttpResponse:
+        session, ended = request.session, False
         if not _is_ours(session):
             return response
-        ended = False
         if _is_to_be_saved(session, response):
             try:
                 await session.asave()
@@ -162,20 +166,11 @@ class SessionMiddleware:
                 ended = _is_ended()
             except StoreError as error:
                 return unavailable(error)
-        return _settle(session, shown, response, ended=ended)
+        return _settle(request, response, ended=ended)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Return the 503 for a view that could not read its session."""
         return unavailable(exception) if isinstance(exception, StoreError) else None
-
-
-def _begin(request: Any) -> str | None:
-    shown: str | None = request.COOKIES.get(cookie_name())
-    request.session = SessionStoreById(
-        shown if shown is not None and is_session_secret(shown) else _others_key(request)
-    )
-    request.session._has_response = True
-    return shown
 
 
 def _others_key(request: Any) -> str | None:
@@ -199,8 +194,9 @@ def _is_ended() -> bool:
     return True
 
 
-def _settle(session: SessionStoreById, shown: str | None, response: HttpResponse, *, ended: bool) -> HttpResponse:
+def _settle(request: Any, response: HttpResponse, *, ended: bool) -> HttpResponse:
     """Write the cookie as the session is now."""
+    session, shown = request.session, request.COOKIES.get(cookie_name())
     is_changed = bool(session.modified or settings.SESSION_SAVE_EVERY_REQUEST)
     if ended or session.is_empty():
         if shown is not None and is_session_secret(shown):  # what is not ours may be somebody else's
