@@ -39,6 +39,6 @@ def change_name(request: Any) -> HttpResponse:
         request.user.first_name = form.cleaned_data["first_name"]
         request.user.save(update_fields=["first_name"])
         ended = end_others(request) if form.cleaned_data["log_out"] else 0
-        messages.success(request, f"Saved. Logged out on {ended} other devices." if ended else "Saved.")
+        messages.success(request, f"Saved. Other devices that are logged out now: {ended}." if ended else "Saved.")
         return redirect("change_name")
     return render(request, "change_name.html", {"form": form, "minutes": settings.RECENT_LOGIN_MINUTES})

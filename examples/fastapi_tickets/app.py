@@ -134,7 +134,7 @@ def with_account(app: FastAPI) -> None:
 
     @app.post("/devices/end-others")
     async def end_others(session: RecentUser) -> Response:
-        session.flash(f"Logged out on {await session.end_others()} other devices.")
+        session.flash(f"Other devices that are logged out now: {await session.end_others()}.")
         return to("/devices")
 
 

@@ -101,7 +101,7 @@ def create_app(store: str = "sqlite:///devices.db") -> Flask:
     @app.post("/devices/end-others")
     @fresh_login_required  # type: ignore[untyped-decorator]
     def end_others() -> Response:
-        flash(f"{logout_everywhere(keep_current=True)} other devices are logged out.")
+        flash(f"Other devices that are logged out now: {logout_everywhere(keep_current=True)}.")
         return redirect(url_for("devices"))
 
     return app

@@ -62,10 +62,10 @@ def test_everywhere_else_is_logged_out_at_once(site: RunningSite) -> None:
 
 def test_a_new_name_can_log_out_the_others(site: RunningSite) -> None:
     with user(site, "Phone") as phone, user(site, "Laptop") as laptop:
-        assert "other devices" not in post(laptop, "/account/name/", first_name="Al").text
+        assert "Other devices" not in post(laptop, "/account/name/", first_name="Al").text
         assert is_in(phone)
         saved = post(laptop, "/account/name/", first_name="Ally", log_out="on").text
-        assert "Logged out on 1 other devices." in saved and "Ally" in saved
+        assert "Other devices that are logged out now: 1." in saved and "Ally" in saved
         assert not is_in(phone)
 
 

@@ -27,9 +27,16 @@ class RunningSite:
         name: of the folder.
         folder: where its files go.
         environment: further variables, as ``SESSION_TOKENS_STORE``.
+        examples: the folder that holds its own.
     """
 
-    def __init__(self, name: str, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        examples: Path = ROOT / "examples",
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -37,7 +44,7 @@ class RunningSite:
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(ROOT / "examples" / name / "app.py"), str(port)],
+                [sys.executable, str(examples / name / "app.py"), str(port)],
                 cwd=folder,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
