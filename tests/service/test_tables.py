@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from session_tokens import AsyncTokenTables, TokenTables
-from session_tokens.service.table_routes import CALLS
+from session_tokens import AsyncTokenTables, InvalidInput, TokenTables
+from session_tokens.service.table_routes import CALLS, Tables
 from tests.helpers.running_service import RunningService
 from tests.helpers.service_world import World
 
@@ -78,6 +79,36 @@ def test_times_without_end_are_a_word_and_prices_are_texts(call: Caller) -> None
     assert call("get_session_time_left", "nobody's") is None
     assert call("map_sellable_tokens") == {"t3": "-2.50"}
     assert call("set_general_session_timeout", {"from_db": True}) is True
+
+
+def test_a_general_session_timeout_outlives_the_process_that_was_asked(tmp_path: Path) -> None:
+    url, secret = f"sqlite:///{tmp_path}/t.db", ""
+    for change, expected in (([5_000], 5_000), (None, 5_000), ([None], "never"), (None, "never")):
+        running = RunningService(url, tmp_path / "log", secret)
+        secret = running.secret
+        with running.http() as http:
+            call = Caller(http)
+            if change is not None:
+                assert call("set_general_session_timeout", *change) is True
+            call("add_session", "s1", "alice")
+            found = call("get_session_timeout", "s1")
+            call("destroy_session", "s1")
+        running.stop()
+
+        assert found == expected
+
+
+async def test_of_several_workers_none_alone_has_a_general_timeout(tmp_path: Path) -> None:
+    async with (
+        aclosing(Tables(f"sqlite:///{tmp_path}/t.db", bytes(32), 2)) as one,
+        aclosing(Tables(f"sqlite:///{tmp_path}/t.db", bytes(32), 2)) as other,
+    ):
+        assert await (await one()).set_general_session_timeout(5_000)
+        await (await other()).add_session("s1", "alice")
+
+        assert await (await one()).get_session_timeout("s1") == 5_000
+        with pytest.raises(InvalidInput, match="2 workers"):
+            await (await one()).set_general_token_timeout(5_000)
 
 
 def test_the_same_tables_are_there_for_python(call: Caller, service: RunningService) -> None:

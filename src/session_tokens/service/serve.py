@@ -118,7 +118,7 @@ def serve(
     opened = partial(AsyncSessionTokens.open, store_url, settings=settings, pepper=pepper, audit=audit)
     running = _Running(
         open=partial(opened, near_cache=near_cache),
-        tables=partial(Tables, store_url, pepper),
+        tables=partial(Tables, store_url, pepper, options.crew.size),
         audit=audit,
         options=options,
         places=Places(host, port, console_host or LOOPBACK, console_port, given),

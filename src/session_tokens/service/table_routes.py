@@ -15,7 +15,7 @@ from typing import Any
 from .._async.token_tables import AsyncTokenTables
 from ..crypto.minting import Pepper
 from ..errors import InvalidInput
-from ..settings import FROM_DB
+from ..settings import FROM_DB, FromDB
 from .calls import Call, Snapshot
 from .client_shapes import TablesAnswer
 from .problems import Problem
@@ -36,12 +36,48 @@ CALLS = frozenset({
 NEVER = "never"
 
 
-class Tables:
-    """Opens tables once, when they are first asked for, and closes them with the service."""
+class _ServedTables(AsyncTokenTables):
+    """Tables of a service, whose general timeouts are not those of the process that happens to be asked.
 
-    def __init__(self, url: str, pepper: Pepper | None) -> None:
+    Attributes:
+        workers: how many serve.
+    """
+
+    workers = 1
+
+    async def set_general_session_timeout(self, timeout: int | None | FromDB) -> bool:
+        """Keep the timeout with the store, where all workers read it, also after they were started anew."""
+        if timeout is FROM_DB:
+            return await super().set_general_session_timeout(FROM_DB)
+        return await self.share_general_session_timeout(timeout)
+
+    async def set_general_token_timeout(self, timeout: int | None) -> bool:
+        """Set it for the only worker.
+
+        Raises:
+            InvalidInput: there are more, and nothing of this is kept where they would read it.
+        """
+        if self.workers > 1:
+            raise InvalidInput(
+                f"{self.workers} workers serve, and the general timeout of tokens is one process's own; "
+                "give each token its timeout with set_token_timeout"
+            )
+        return await super().set_general_token_timeout(timeout)
+
+
+class Tables:
+    """Opens tables once, when they are first asked for, and closes them with the service.
+
+    Args:
+        url: of the store.
+        pepper: as for ``AsyncTokenTables.open``.
+        workers: how many serve.
+    """
+
+    def __init__(self, url: str, pepper: Pepper | None, workers: int = 1) -> None:
         self._url = url
         self._pepper = pepper
+        self._workers = workers
         self._lock = asyncio.Lock()
         self._tables: AsyncTokenTables | None = None
 
@@ -54,7 +90,10 @@ class Tables:
         if self._tables is None:
             async with self._lock:
                 if self._tables is None:
-                    self._tables = await AsyncTokenTables.open(self._url, pepper=self._pepper)
+                    opened = await _ServedTables.open(self._url, pepper=self._pepper)
+                    opened.workers = self._workers
+                    await opened.set_general_session_timeout(FROM_DB)
+                    self._tables = opened
         return self._tables
 
     async def aclose(self) -> None:
