@@ -119,8 +119,8 @@ def open_session(
         if others and tx.session_count_of(owner) >= SESSIONS_OF_OWNER_MAX:
             refuse_too_many(tx, owner, entry)
     else:
-        others = tx.sessions_of(owner)
         count = tx.session_count_of(owner)
+        others = tx.sessions_of(owner) if count else ()
         if count >= cap:
             replaced, epoch = at_the_cap(tx, policy, cap, owner, entry, others, count, leaving)
     created_at, details = now, opening.details
@@ -141,7 +141,7 @@ def open_session(
         for token in parked:
             if lasts(tx, token):
                 tx.put_token(token, token.in_session(session.id))
-    tx.put_session(None, session)
+    tx.changes.sessions.append((None, session))  # as put_session(), on the way of every opening
     tx.note((SESSION_OPENED, session, None))
     return session
 

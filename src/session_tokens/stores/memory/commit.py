@@ -70,7 +70,10 @@ class MemoryTables(BlockingStore):
                 if new.lookup is not None:
                     self.sessions_by_lookup[new.lookup] = new
                 if new.ended_at is None:  # else it was taken over from elsewhere
-                    add_member(self.owners, new.owner, id)
+                    if new.owner in self.owners:
+                        add_member(self.owners, new.owner, id)
+                    else:  # as there, on the way of most openings
+                        self.owners[new.owner] = id
                     if new.detached_at is not None:
                         self.detached[id] = None
                 self.session_deadlines.add(new.sweep_at, id)
@@ -134,10 +137,12 @@ class MemoryTables(BlockingStore):
                 self.tokens[id] = new
                 if new.lookup is not None:
                     self.tokens_by_lookup[new.lookup] = new
-                if new.session_id is not None:
-                    add_member(self.held, new.session_id, id)
-                else:
+                if new.session_id is None:
                     self._place_token(new)
+                elif new.session_id in self.held:
+                    add_member(self.held, new.session_id, id)
+                else:  # as there, of most sessions' first tokens
+                    self.held[new.session_id] = id
                 if new.details is not NO_TOKEN_DETAILS:
                     self._list(None, new)
                 if new.deadline != NEVER:
