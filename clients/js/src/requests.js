@@ -1,15 +1,29 @@
 // What the middleware of every framework does: find the secret in a request, verify it, and write the cookie.
 
-/** Finds the secret of a request: of `Authorization: Bearer`, else of the cookie; `null` where there is none. */
+const OURS = /^\s*st[sdtk]_/;
+
+/**
+ * Finds the secret of a request: a Bearer of ours, else the cookie; `null` where there is none.
+ *
+ * Any other Bearer, such as a JWT, is the application's. The cookie with `__Host-` goes first: only this host sets it.
+ */
 export function secretIn(header, { cookie = "session" } = {}) {
-  const [scheme, value] = (header("authorization") ?? "").split(" ", 2);
-  if (scheme.toLowerCase() === "bearer" && value) return value.trim();
-  const found = new Set();
-  for (const pair of (header("cookie") ?? "").split(";")) {
-    const at = pair.indexOf("=");
-    if ([cookie, `__Host-${cookie}`].includes(pair.slice(0, at).trim()) && at > 0) found.add(pair.slice(at + 1).trim());
-  }
+  const [scheme, ...words] = (header("authorization") ?? "").split(" ");
+  const bearer = words.join(" ");
+  if (scheme.toLowerCase() === "bearer" && OURS.test(bearer)) return bearer; // with something around it, it opens nothing
+  const sent = header("cookie") ?? "";
+  const own = valuesIn(sent, `__Host-${cookie}`);
+  const found = own.size ? own : valuesIn(sent, cookie);
   return found.size === 1 ? [...found][0] : null; // of two different ones, nobody can tell which is ours
+}
+
+function valuesIn(sent, cookie) {
+  const found = new Set();
+  for (const pair of sent.split(";")) {
+    const at = pair.indexOf("=");
+    if (at > 0 && pair.slice(0, at).trim() === cookie) found.add(pair.slice(at + 1).trim());
+  }
+  return found;
 }
 
 /** Verifies the secret of a request; the session is `null` for a visitor. Throws where the service cannot say. */

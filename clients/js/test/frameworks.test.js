@@ -103,10 +103,22 @@ test("Express: a log-in hands a cookie out, a log-out takes it back", async () =
   }
 });
 
+test("a Bearer of ours goes before the cookie, and any other is the application's", () => {
+  const of = (authorization) => secretIn((name) => (name === "authorization" ? authorization : "session=sts_c"));
+  assert.equal(of("Bearer sts_a"), "sts_a");
+  assert.equal(of("bearer std_a"), "std_a");
+  for (const other of ["Bearer eyJhbGciOiJub25lIn0.e30.", "Bearer", "Bearer ", "Basic c3RzX2E6", "sts_a", ""]) {
+    assert.equal(of(other), "sts_c");
+  }
+  for (const more of ["sts_a sts_b", "sts_a,sts_b", " sts_a"]) assert.equal(of(`Bearer ${more}`), more);
+});
+
 test("the cookie of ours is found, and nobody's taken for it", () => {
   const of = (cookie) => secretIn((name) => (name === "cookie" ? cookie : undefined));
   assert.equal(of("x=1; __Host-session=sts_a"), "sts_a");
   assert.equal(of("session=sts_a; session=sts_b"), null);
+  assert.equal(of("session=planted; __Host-session=sts_a; session=sts_b"), "sts_a");
+  assert.equal(of("__Host-session=sts_a; __Host-session=sts_b; session=sts_a"), null);
   assert.equal(of("my_session=sts_a; =sts_b"), null);
   assert.equal(of(""), null);
   assert.equal(cookieOf("sts_a"), "__Host-session=sts_a; Path=/; HttpOnly; SameSite=Lax; Secure");
