@@ -1,6 +1,7 @@
 """Run every suite, or those that are named: ``python -m tools.suites [--keep FOLDER] [NAME …]``.
 
-Everything is fetched into a temporary folder, or into one that is kept and used again.
+Everything is fetched into a temporary folder, or into one that is kept and used again. A checkout that was put into the
+latter by hand, as ``litestar/litestar-2.24.0``, takes the place of a repository that cannot be reached.
 """
 
 from __future__ import annotations
