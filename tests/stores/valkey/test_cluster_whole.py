@@ -117,3 +117,29 @@ def test_what_reads_64_partitions_through_goes_on_where_their_slots_move() -> No
         assert store.count_now() >= len(opened)
         store.clear_now()
         assert store.count_now() == 0
+
+
+def test_tokens_are_listed_that_replaced_sessions_elsewhere_still_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied sessions of one owner lie in several partitions, and nobody has swept behind those that were replaced."""
+    monkeypatch.setenv("SESSION_TOKENS_PEPPER", PEPPER.hex())
+    file, copied = f"sqlite:///{tmp_path}/copy.db", namespace_url(f"t{uuid.uuid4().hex[:12]}")
+    one_each, held = Settings(max_sessions=1), dict[str, list[str]]()
+    with SessionTokens.open(file, settings=one_each, sweep=False) as tokens:
+        for owner in [f"owner {number}" for number in range(4)]:
+            first = tokens.open_session(owner)
+            held[owner] = sorted(tokens.issue_token(first.id, transferable=True).id for _ in range(40))
+            tokens.open_session(owner)
+    copy_store(file, copied, quiet, setting_moved)
+    with SessionTokens.open(copied, settings=one_each, sweep=False) as tokens:
+        for turn in ("as copied", "replaced once more, by one that lies with its owner"):
+            for owner, ids in held.items():
+                (session,) = tokens.list_sessions(owner=owner).items
+                assert ids == sorted(token.id for token in tokens.list_tokens(owner=owner)), turn
+                assert ids == sorted(token.id for token in tokens.list_tokens(session=session.id)), turn
+                page = tokens.list_tokens(session=session.id, limit=25)
+                rest = tokens.list_tokens(session=session.id, limit=25, after=page.after)
+                assert ids == sorted(token.id for token in (*page, *rest)), turn
+                tokens.open_session(owner)
+        assert 40 == tokens.hand_over("owner 0", receiver="heir")

@@ -241,7 +241,7 @@ def _listing(query: Scan) -> Job[Reply]:
     if query.what == "keys" or query.what == "waiting" or by not in ("owner", "session"):
         return (yield from _Listing(query, dict.fromkeys(EVERYWHERE, sources)).gathered())
     if by == "session":
-        return (yield from _Listing(query, {partition_of(b"s:" + part_of(whose)): sources}).gathered())
+        return (yield from _held(query, {partition_of(b"s:" + part_of(whose)): sources}, [part_of(whose)]))
     home = partition_of(b"bo:" + owner_part(whose))
     if query.what == "sessions":
         return (yield from _Listing(query, {home: sources}).gathered())
@@ -253,7 +253,29 @@ def _listing(query: Scan) -> Job[Reply]:
     for id in ids:
         if (partition := partition_of(b"s:" + id)) != home:
             placed[partition] = (*placed.get(partition, ()), b"=bh:" + id, b"*bs:%b bh:" % id)
-    return (yield from _Listing(query, placed).gathered())
+    return (yield from _held(query, placed, ids))
+
+
+def _held(query: Scan, placed: dict[int, Sequence[bytes]], ids: Sequence[bytes]) -> Job[Reply]:
+    """Return the tokens that sessions hold: those of their predecessors too, which may lie elsewhere if copied here."""
+    sets = [(partition_of(b"s:" + id), (b"i", b"bs:" + id, b"%d" % LISTED_SINGLY_MAX)) for id in ids]
+    answers = yield from side_by_side([_Listing(query, placed).gathered(), _asked(sets)])
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    lines, predecessors = answers
+    if any(len(each) > LISTED_SINGLY_MAX for each in predecessors):
+        return (yield from _Listing(query, dict.fromkeys(EVERYWHERE, (b"=lt",))).gathered())
+    further = dict(placed)
+    for (partition, _), each in zip(sets, predecessors, strict=True):
+        for id in each:
+            if (where := partition_of(b"s:" + id)) != partition:
+                further[where] = (*further.get(where, ()), b"=bh:" + id)
+    return lines if further == placed else (yield from _Listing(query, further).gathered())
+
+
+def _asked(asks: Sequence[Ask]) -> Job[list[Any]]:
+    return (yield asks)
 
 
 def _due(query: Scan) -> Job[Reply]:
