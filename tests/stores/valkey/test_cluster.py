@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import logging
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
 import valkey
+import valkey.asyncio
 
 from session_tokens import InvalidInput, SessionTokens, StoreError
 from session_tokens.contract.drive import drive_now
 from session_tokens.contract.partitioning import partition_of_owner
+from session_tokens.stores.common.retry import Elsewhere, RetryPolicy
+from session_tokens.stores.valkey.async_nodes import AsyncNodes
+from session_tokens.stores.valkey.connections import Steps
 from session_tokens.stores.valkey.packing import pack
 from session_tokens.stores.valkey.placement import Placement
 from session_tokens.stores.valkey.primaries import ClusterPrimary, Question, slot_of
@@ -107,6 +114,29 @@ def test_a_near_cache_is_refused_where_a_client_says_how_to_connect(cluster: Clu
     with pytest.raises(InvalidInput, match="without client="):
         store.begin_near_cache(0.5)
     store.close_now()
+
+
+async def test_nodes_that_were_made_ready_are_left_properly_where_another_is_no_primary(
+    cluster: Cluster, namespace: str
+) -> None:
+    turns = itertools.count()
+
+    def fitting(partition: int) -> Steps:
+        yield [b"PING"]
+        if next(turns) == 1:  # of the second node, the first time
+            raise Elsewhere("a fail-over is under way")
+
+    hosts = [("127.0.0.1", node.port) for node in cluster.nodes]
+    pool, policy = valkey.asyncio.ConnectionPool(), RetryPolicy(timeout_s=10)
+    nodes = AsyncNodes(pool, hosts, Placement(namespace), policy, 0, fitting, lambda: None)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        await nodes.open()
+        gc.collect()
+    await nodes.close_all()
+
+    assert next(turns) == 5
+    assert told == []
 
 
 # --- what does not open, and why ---

@@ -1,10 +1,13 @@
-"""Whether a node of a cluster has heard the others, by what it says of them and of its clock."""
+"""Which node of a cluster is asked, and whether it has heard the others, by what it says of them and of its clock."""
 
 from __future__ import annotations
 
 import pytest
+from valkey import ConnectionPool
 
-from session_tokens.stores.valkey.primaries import is_deaf
+from session_tokens.stores.valkey.cluster_map import ClusterMap
+from session_tokens.stores.valkey.placement import Placement
+from session_tokens.stores.valkey.primaries import SLOTS, Host, is_deaf
 
 NOW_MS = 1_700_000_000_000
 ME = "a 127.0.0.1:1@2 myself,master - 0 0 1 connected 0-5460"
@@ -41,3 +44,25 @@ def test_who_heard_the_others_on_another_clock_is_to_hear_them_again(set_by_ms: 
 
 def test_a_host_whose_name_says_so_is_not_the_node_itself() -> None:
     assert deaf(OTHER.format(NOW_MS - 60_000).replace("127.0.0.1:3@4", "127.0.0.1:3@4,myself.example"))
+
+
+def learned_from(cluster: ClusterMap) -> Host:
+    """Have who is asked first tell that it is alone and holds all slots; return where it is."""
+    learning = cluster.learning()
+    asked = next(learning).options
+    host: Host = asked["host"], asked["port"]
+    with pytest.raises(StopIteration):
+        learning.send([[[0, SLOTS - 1, [host[0].encode(), host[1]]]], ME.encode(), [b"1", b"0"]])
+    return host
+
+
+@pytest.mark.parametrize("calls", range(1, 7))
+def test_who_told_where_nothing_was_is_asked_last_however_many_calls_failed(calls: int) -> None:
+    first, second, third = hosts = [("127.0.0.1", port) for port in (1, 2, 3)]
+    cluster = ClusterMap(ConnectionPool(), hosts, Placement("t"), 1.0)
+    told_by = learned_from(cluster)
+    for _ in range(calls):
+        cluster.doubt(second)
+
+    assert told_by == first
+    assert learned_from(cluster) == third

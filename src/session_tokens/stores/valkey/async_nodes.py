@@ -314,7 +314,9 @@ class AsyncNodes:
                 left -= 1
                 if not left:
                     raise
-            self._nodes.clear()
+            left_behind, self._nodes = self._nodes, {}
+            for node in left_behind.values():
+                await node.close_all()
             self.map.doubt(None)
 
     async def close_all(self) -> None:

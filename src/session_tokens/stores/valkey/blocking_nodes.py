@@ -314,7 +314,9 @@ class BlockingNodes:
                 left -= 1
                 if not left:
                     raise
-            self._nodes.clear()
+            left_behind, self._nodes = self._nodes, {}
+            for node in left_behind.values():
+                node.close_all()
             self.map.doubt(None)
 
     def close_all(self) -> None:

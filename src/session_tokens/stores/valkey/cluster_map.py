@@ -118,8 +118,9 @@ class ClusterMap(ClusterPrimary):
 
     def doubt(self, host: Host | None) -> None:
         """Ask for the map anew, and last who told it, and this node."""
-        self.is_known = False
-        self._put_last(self._nodes[0])
+        if self.is_known:  # else whoever told it was put last already
+            self.is_known = False
+            self._put_last(self._nodes[0])
         if host in self._nodes and host is not None:
             self._put_last(host)
 

@@ -61,14 +61,19 @@ class NodeTracking(Tracking):
 
     def follow(self, lease: Lease) -> None:
         """Follow over a partition that the node holds; one that holds none for a while is let go."""
-        if not self._holds_any() and (self._stopping.wait(PAUSE_S_MAX) or not self._holds_any()):
+        partition = self._held()
+        if partition is None and not self._stopping.wait(PAUSE_S_MAX):
+            partition = self._held()
+        if partition is None:
             self._let_go(self._host)
             return
-        self._key = self._placement.prefixes[self._cluster.holders.index(self._host)] + b"n"
+        self._key = self._placement.prefixes[partition] + b"n"
         super().follow(lease)
 
-    def _holds_any(self) -> bool:
-        return self._host in self._cluster.holders[:PARTITIONS]
+    def _held(self) -> int | None:
+        """Return a partition that the node holds, by one look at the map, which others change meanwhile."""
+        holders = self._cluster.holders[:PARTITIONS]
+        return holders.index(self._host) if self._host in holders else None
 
 
 class NodeTrackings:
