@@ -196,17 +196,31 @@ def test_without_a_timeout_sync_methods_run_on_the_callers_thread() -> None:
     assert set(seen) == {threading.get_ident()}
 
 
-def test_a_method_that_asks_the_tables_for_what_they_have_it_write_is_told_and_waits_for_nothing() -> None:
-    class Asking(PlainDB):
-        tables: TokenTables | None = None
+class Asking(PlainDB):
+    """Asks the tables for what they have it write."""
 
-        def set_key_value(self, t_token: str, value: str) -> Any:
-            if self.tables is not None:
-                self.tables.transition_token_is_active(t_token)
-            return super().set_key_value(t_token, value)
+    tables: TokenTables | None = None
 
-    db = Asking()
-    with TokenTables(db, db_timeout=None, sweep=False) as tables:
+    def set_key_value(self, t_token: str, value: str) -> Any:
+        if self.tables is not None:
+            self.tables.transition_token_is_active(t_token)
+        return super().set_key_value(t_token, value)
+
+
+class AskingFromTheirLoop(Asking):
+    """The same with an async method."""
+
+    async def set_key_value(self, t_token: str, value: str) -> Any:
+        return super().set_key_value(t_token, value)
+
+
+@pytest.mark.parametrize("make", [Asking, AskingFromTheirLoop])
+@pytest.mark.parametrize("db_timeout", [None, 60.0])
+def test_a_method_that_asks_the_tables_for_what_they_have_it_write_is_told_and_waits_for_nothing(
+    make: Callable[[], Asking], db_timeout: float | None
+) -> None:
+    db = make()
+    with TokenTables(db, db_timeout=db_timeout, sweep=False) as tables:
         db.tables = tables
         with pytest.raises(AdapterError, match="asked the tables"):
             tables.add_token("t", "1")
@@ -368,6 +382,27 @@ async def test_a_command_that_is_cancelled_again_and_again_is_done_or_taken_back
         else:
             assert await tables.from_token("t2") == "bob"
         assert await tables.add_session("s2", "bob", "t2", True) is not None
+
+
+async def test_a_cancelled_opening_of_which_the_db_has_made_the_hash_is_taken_back() -> None:
+    entered = asyncio.Event()
+
+    class Slow(AsyncDB):
+        async def set_session_key_value(self, session_token: str, ownership_key: str) -> Any:
+            made = await super().set_session_key_value(session_token, ownership_key)
+            entered.set()
+            await asyncio.sleep(20)
+            return made
+
+    db = Slow()
+    async with AsyncTokenTables(db, db_timeout=None, sweep=False) as tables:
+        task = asyncio.create_task(tables.add_session("s1", "alice"))
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert snapshot(db) == ({}, {})
 
 
 @pytest.mark.parametrize("times", [1, 3])

@@ -106,14 +106,18 @@ class AsyncMirrorStore(Store):
                 if not _keys_of(changes) <= keys:
                     continue
                 undo: Undo = []
-                if is_new:
-                    link: str = await self._calls.call("set_session_key_value", id, owner)
-                    undo.append(("del_session_key_value", (id,)))
-                else:
-                    link = session.details.db_hash or ""
-                _, changes, now = self.inner.plan_now(rule, *args_with(link))
-                if await self._commit(changes, now, undo):
-                    return link
+                link: str = session.details.db_hash or ""
+                try:
+                    if is_new:
+                        link = await self._do(
+                            undo, ("del_session_key_value", (id,)), "set_session_key_value", id, owner
+                        )
+                    _, changes, now = self.inner.plan_now(rule, *args_with(link))
+                    if await self._commit(changes, now, undo):
+                        return link
+                except BaseException:
+                    await self._calls.take_back(undo)
+                    raise
         raise StoreBusy("others changed the same records first, each time; try again later")
 
     async def ask(self, method: str, *args: str) -> Any:
@@ -231,9 +235,9 @@ class AsyncMirrorStore(Store):
         else:
             await self._do(undo, back, "set_key_value", key, new)
 
-    async def _do(self, undo: Undo, back: tuple[str, tuple[str, ...]], method: str, *args: str) -> None:
+    async def _do(self, undo: Undo, back: tuple[str, tuple[str, ...]], method: str, *args: str) -> Any:
         undo.append(back)  # before the call: a call that failed may have been done
-        await self._calls.call(method, *args)
+        return await self._calls.call(method, *args)
 
 
 def _keys_of(changes: Changes) -> set[str]:

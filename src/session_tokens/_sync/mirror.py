@@ -105,14 +105,16 @@ class SyncMirrorStore(BlockingStore):
                 if not _keys_of(changes) <= keys:
                     continue
                 undo: Undo = []
-                if is_new:
-                    link: str = self._calls.call("set_session_key_value", id, owner)
-                    undo.append(("del_session_key_value", (id,)))
-                else:
-                    link = session.details.db_hash or ""
-                _, changes, now = self.inner.plan_now(rule, *args_with(link))
-                if self._commit(changes, now, undo):
-                    return link
+                link: str = session.details.db_hash or ""
+                try:
+                    if is_new:
+                        link = self._do(undo, ("del_session_key_value", (id,)), "set_session_key_value", id, owner)
+                    _, changes, now = self.inner.plan_now(rule, *args_with(link))
+                    if self._commit(changes, now, undo):
+                        return link
+                except BaseException:
+                    self._calls.take_back(undo)
+                    raise
         raise StoreBusy("others changed the same records first, each time; try again later")
 
     def ask(self, method: str, *args: str) -> Any:
@@ -230,9 +232,9 @@ class SyncMirrorStore(BlockingStore):
         else:
             self._do(undo, back, "set_key_value", key, new)
 
-    def _do(self, undo: Undo, back: tuple[str, tuple[str, ...]], method: str, *args: str) -> None:
+    def _do(self, undo: Undo, back: tuple[str, tuple[str, ...]], method: str, *args: str) -> Any:
         undo.append(back)  # before the call: a call that failed may have been done
-        self._calls.call(method, *args)
+        return self._calls.call(method, *args)
 
 
 def _keys_of(changes: Changes) -> set[str]:

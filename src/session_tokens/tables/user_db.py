@@ -26,8 +26,8 @@ Undo = list[tuple[str, tuple[str, ...]]]
 
 log = logging.getLogger("session_tokens.mirror")
 
-_taking_back_for: ContextVar[asyncio.Task[Any] | None] = ContextVar("taking_back_for", default=None)
-"""The task whose locks protect what is taken back."""
+_acting_for: ContextVar[asyncio.Task[Any] | threading.Thread | None] = ContextVar("acting_for", default=None)
+"""The task or thread that holds the locks, where another one makes its calls."""
 
 SESSION_METHODS = ("set_session_key_value", "del_session_key_value", "check_hash")
 NOT_TAKEN_BACK = "a change could not be taken back from the application's DB (%s)"
@@ -87,10 +87,11 @@ def _in_daemon_thread(method: Callable[..., Any], args: tuple[str, ...]) -> Futu
     """Call a sync method on a thread of its own that cannot keep the interpreter from exiting."""
     future: Future[Any] = Future()
     future.set_running_or_notify_cancel()  # it is under way, and who gives it up ends nothing
+    context = copy_context()
 
     def work() -> None:
         try:
-            future.set_result(method(*args))
+            future.set_result(context.run(method, *args))
         except BaseException as error:  # it is handed to the caller
             future.set_exception(error)
 
@@ -119,6 +120,7 @@ class SyncDBCalls:
             AdapterError: it failed, hung or answered nonsense.
         """
         function: Callable[..., Any] = getattr(self._holders[method], method)
+        before = _acting_for.set(_acting_for.get() or threading.current_thread())
         try:
             if inspect.iscoroutinefunction(function):
                 answer = self._run(function(*args))
@@ -132,11 +134,14 @@ class SyncDBCalls:
             raise
         except Exception as error:
             raise _failed(method, error, self._timeout_s) from error
+        finally:
+            _acting_for.reset(before)
         return checked_answer(method, answer)
 
     def take_back(self, undo: Undo) -> None:
-        """Make the calls that undo others, the last first; one that fails is logged."""
-        for method, args in reversed(undo):
+        """Make the calls that undo others, the last first, and forget them; one that fails is logged."""
+        while undo:
+            method, args = undo.pop()
             try:
                 self.call(method, *args)
             except AdapterError:
@@ -209,12 +214,12 @@ class AsyncDBCalls:
         return checked_answer(method, answer)
 
     async def take_back(self, undo: Undo) -> None:
-        """Make the calls that undo others, the last first, to the end; one that fails is logged.
+        """Make the calls that undo others, the last first, to the end, and forget them; one that fails is logged.
 
         Who waits for it may be cancelled meanwhile, once or at each step as anyio does, and hears of it afterwards.
         """
         context = copy_context()
-        context.run(_taking_back_for.set, asyncio.current_task())
+        context.run(_acting_for.set, asyncio.current_task())
         taking = asyncio.get_running_loop().create_task(self._taken_back(undo), context=context)
         cancelled: asyncio.CancelledError | None = None
         while not taking.done():
@@ -226,7 +231,8 @@ class AsyncDBCalls:
             raise cancelled
 
     async def _taken_back(self, undo: Undo) -> None:
-        for method, args in reversed(undo):
+        while undo:
+            method, args = undo.pop()
             try:
                 await self.call(method, *args)
             except AdapterError:
@@ -278,7 +284,7 @@ class SyncKeyLocks:
 
     def __init__(self) -> None:
         self._locks: dict[str, threading.Lock] = {}
-        self._holders: dict[str, threading.Thread] = {}
+        self._holders: dict[str, Any] = {}
         self._waiting: Counter[str] = Counter()
         self._table = threading.Lock()
 
@@ -287,9 +293,9 @@ class SyncKeyLocks:
         """Hold the locks of all keys.
 
         Raises:
-            AdapterError: this thread holds one already.
+            AdapterError: this thread holds one already, or the one for which it acts.
         """
-        ordered, me = sorted(set(keys)), threading.current_thread()
+        ordered, me = sorted(set(keys)), _acting_for.get() or threading.current_thread()
         _insist_it_is_no_callback(self._holders, ordered, me)
         with self._table:
             locks = [self._locks.setdefault(key, threading.Lock()) for key in ordered]
@@ -317,7 +323,7 @@ class AsyncKeyLocks:
 
     def __init__(self) -> None:
         self._locks: dict[str, asyncio.Lock] = {}
-        self._holders: dict[str, asyncio.Task[Any] | None] = {}
+        self._holders: dict[str, Any] = {}
         self._waiting: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
@@ -325,9 +331,9 @@ class AsyncKeyLocks:
         """Hold the locks of all keys.
 
         Raises:
-            AdapterError: this task holds one already.
+            AdapterError: as ``SyncKeyLocks``.
         """
-        ordered, me = sorted(set(keys)), _taking_back_for.get() or asyncio.current_task()
+        ordered, me = sorted(set(keys)), _acting_for.get() or asyncio.current_task()
         _insist_it_is_no_callback(self._holders, ordered, me)
         locks = [self._locks.setdefault(key, asyncio.Lock()) for key in ordered]
         self._waiting.update(ordered)
