@@ -117,6 +117,14 @@ def test_what_works_on_a_store_itself_says_so_and_where_the_service_does_it(
     assert says in error and "works on the store itself" in error
 
 
+FOLLOWS = (
+    "import signal, sys; signal.signal(signal.SIGINT, getattr(signal, sys.argv.pop(1)))\n"
+    "from session_tokens.cli.main import main; sys.exit(main(['events', '--follow', '--json', *sys.argv[1:]]))"
+)
+"""Says itself how it takes interrupts: a job in the background of a shell, as tests may be, inherits to ignore them."""
+FOLLOWING = (sys.executable, "-c", FOLLOWS)
+
+
 def test_events_are_switched_on_shown_and_followed(
     service: RunningService, key_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,8 +134,7 @@ def test_events_are_switched_on_shown_and_followed(
     first = told(capsys, "open", "ann", *there)["id"]
     shown = told(capsys, "events", *there)["events"]
     named = told(capsys, "events", "--follow", "--name", "mailer", *there, code=exits.BAD_INPUT)
-    command = [sys.executable, "-m", "session_tokens", "events", "--follow", "--json", *there]
-    following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    following = subprocess.Popen([*FOLLOWING, "default_int_handler", *there], stdout=subprocess.PIPE, text=True)
     assert following.stdout is not None
     too_late = threading.Timer(60, following.kill)
     too_late.start()
@@ -150,3 +157,30 @@ def test_events_are_switched_on_shown_and_followed(
     assert "begin after= it" in str(named["message"])
     assert {first, second} <= set(seen)
     assert exits.INTERRUPTED == code
+
+
+def test_a_following_in_the_background_is_not_ended_by_an_interrupt_that_it_is_to_ignore(
+    service: RunningService, key_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = ("--store", service.url, "--key-file", str(key_file))
+    told(capsys, "events", "--on", *there)
+    told(capsys, "open", "ann", *there)
+    following = subprocess.Popen([*FOLLOWING, "SIG_IGN", *there], stdout=subprocess.PIPE, text=True)
+    assert following.stdout is not None
+    too_late = threading.Timer(60, following.kill)
+    too_late.start()
+    try:
+        following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        second, seen = told(capsys, "open", "bob", *there)["id"], ""
+        while seen != second:
+            seen = json.loads(following.stdout.readline())["subject_id"]
+        following.terminate()
+        code = following.wait(30)
+    finally:
+        too_late.cancel()
+        following.kill()
+        following.wait(30)
+        following.stdout.close()
+
+    assert code == -signal.SIGTERM

@@ -73,8 +73,12 @@ def _follow(options: Namespace, tokens: SessionTokens) -> int:
 
 @contextmanager
 def _ended_when_interrupted() -> Iterator[None]:
-    """End this process soon after Ctrl-C, also where Python raises it in the midst of a lock's work and it is lost."""
-    if threading.current_thread() is not threading.main_thread():
+    """End this process soon after Ctrl-C, also where Python raises it in the midst of a lock's work and it is lost.
+
+    Who ignores it goes on doing so, as a job in the background of a shell.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
     last_resort = threading.Timer(ENDED_WITHIN_S, os._exit, (exits.INTERRUPTED,))
