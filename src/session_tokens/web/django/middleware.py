@@ -99,7 +99,7 @@ def cookie_name() -> str:
 class SessionMiddleware(DjangosMiddleware):
     """``MIDDLEWARE``: stands where ``django.contrib.sessions.middleware.SessionMiddleware`` stood.
 
-    It is one of these for who looks for one, as the admin site does; nothing of what that does is left.
+    It is a subclass because the admin site looks for one; nothing that Django's does is left.
 
     Beside Django's settings of the cookie it knows ``SESSION_COOKIE_PARTITIONED``, which asks for
     ``SESSION_COOKIE_SECURE``.
