@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
 from session_tokens import AsyncTokenTables, TokenTables
 from session_tokens.testing import ManualClock
-from tests.helpers.user_dbs import PlainDB
+from tests.helpers.user_dbs import AsyncDB, PlainDB
 
 
 def left_by_a_process(clock: ManualClock) -> PlainDB:
@@ -114,3 +115,29 @@ def test_the_same_for_asyncio() -> None:
 
     assert asyncio.run(run()) == (None, "")
     assert "bound" not in db.values
+
+
+async def test_a_cleaning_that_is_cancelled_in_the_midst_leaves_no_half_of_a_token() -> None:
+    clock, entered = ManualClock(), asyncio.Event()
+    former = left_by_a_process(clock)
+
+    class Slow(AsyncDB):
+        async def del_key_value(self, t_token: str) -> Any:
+            await super().del_key_value(t_token)
+            if t_token == "bound" and not entered.is_set():
+                entered.set()
+                await asyncio.sleep(20)
+
+    db = Slow()
+    db.sessions, db.values = former.sessions, former.values
+    async with AsyncTokenTables(db, db_timeout=None, sweep=False, clock=clock) as tables:
+        await tables.add_session("s1", "bob")
+        task = asyncio.create_task(tables.transition_token_is_active("bound"))
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        assert {"bound", "\x1fst:t:bound"} <= set(db.values)
+        assert await tables.transition_token_is_active("bound") is None
+        assert not {"bound", "\x1fst:t:bound"} & set(db.values)

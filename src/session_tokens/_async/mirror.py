@@ -186,8 +186,10 @@ class AsyncMirrorStore(Store):
         try:
             await self._put(undo, token.id, _value_of(token), _value_of(left))
             await self._put(undo, TOKEN_PREFIX + token.id, _token_text(token, opened_at), _token_text(left, None))
-        except AdapterError:
+        except BaseException as error:
             await self._calls.take_back(undo)
+            if not isinstance(error, AdapterError):
+                raise
             log.warning("a token of a session that is over could not be cleaned up in the application's DB")
         return left
 
