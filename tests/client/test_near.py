@@ -130,7 +130,6 @@ def test_what_was_asked_before_a_change_is_not_kept_after_it() -> None:
     near.keep(asking, opened.session)
 
     assert near.session(opened.secret, touch=True) != opened.session
-    assert (near.hits, near.misses) == (1, 2)
 
 
 @pytest.mark.parametrize("bound_s", [0.1, 61, float("nan")])

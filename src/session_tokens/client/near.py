@@ -49,16 +49,11 @@ class NearAnswers:
         bound_s: seconds that an answer may be older than a change made elsewhere.
         now: the service's time as well as it is known, in milliseconds.
         monotonic_s: seconds on a clock that never goes back.
-
-    Attributes:
-        hits: verifications that were answered from here.
-        misses: those that were not.
     """
 
     def __init__(
         self, bound_s: float, now: Callable[[], int], *, monotonic_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self.hits = self.misses = 0
         self._lease_s = bound_s - MARGIN_S
         self._now, self._monotonic_s = now, monotonic_s
         self._keyring = PepperKeyring(secrets.token_bytes(32))
@@ -76,9 +71,7 @@ class NearAnswers:
         asking = self._asking(secret)
         session, now = self._holding(asking, Session), self._now()
         if session is None or not session.authenticates(now, None) or (touch and touch_is_due(session, now)):
-            self.misses += 1
             return asking
-        self.hits += 1
         return session
 
     def token(self, secret: str) -> Token | Asking:
@@ -86,9 +79,7 @@ class NearAnswers:
         asking = self._asking(secret)
         token, now = self._holding(asking, Token), self._now()
         if token is None or now >= token.deadline:
-            self.misses += 1
             return asking
-        self.hits += 1
         return token.offered_at(now)
 
     def keep(self, asking: Asking, record: Session | Token | None) -> None:
