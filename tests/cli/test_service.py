@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,41 @@ FOLLOWS = (
 )
 """Says itself how it takes interrupts: a job in the background of a shell, as tests may be, inherits to ignore them."""
 FOLLOWING = (sys.executable, "-c", FOLLOWS)
+DEAF_TO_INTERRUPTS = """
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from session_tokens.cli.events import _ended_when_interrupted
+with _ended_when_interrupted():
+    while True:
+        try:
+            print("there", flush=True)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+@contextmanager
+def started(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a command in the background of a block, for a minute at the most."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    too_late = threading.Timer(60, process.kill)
+    too_late.start()
+    try:
+        yield process
+    finally:
+        too_late.cancel()
+        process.kill()
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def next_subject(following: subprocess.Popen[str]) -> str:
+    """Wait for the next event; return whose it is."""
+    assert following.stdout is not None
+    subject: str = json.loads(following.stdout.readline())["subject_id"]
+    return subject
 
 
 def test_events_are_switched_on_shown_and_followed(
@@ -134,22 +170,13 @@ def test_events_are_switched_on_shown_and_followed(
     first = told(capsys, "open", "ann", *there)["id"]
     shown = told(capsys, "events", *there)["events"]
     named = told(capsys, "events", "--follow", "--name", "mailer", *there, code=exits.BAD_INPUT)
-    following = subprocess.Popen([*FOLLOWING, "default_int_handler", *there], stdout=subprocess.PIPE, text=True)
-    assert following.stdout is not None
-    too_late = threading.Timer(60, following.kill)
-    too_late.start()
-    try:
-        seen = [json.loads(following.stdout.readline())["subject_id"]]
+    with started([*FOLLOWING, "default_int_handler", *there]) as following:
+        seen = [next_subject(following)]
         second = told(capsys, "open", "bob", *there)["id"]
         while second not in seen:
-            seen.append(json.loads(following.stdout.readline())["subject_id"])
+            seen.append(next_subject(following))
         following.send_signal(signal.SIGINT)
         code = following.wait(30)
-    finally:
-        too_late.cancel()
-        following.kill()
-        following.wait(30)
-        following.stdout.close()
 
     assert "events --on" in str(none["message"])
     assert {"events": "durable"} == switched
@@ -165,22 +192,21 @@ def test_a_following_in_the_background_is_not_ended_by_an_interrupt_that_it_is_t
     there = ("--store", service.url, "--key-file", str(key_file))
     told(capsys, "events", "--on", *there)
     told(capsys, "open", "ann", *there)
-    following = subprocess.Popen([*FOLLOWING, "SIG_IGN", *there], stdout=subprocess.PIPE, text=True)
-    assert following.stdout is not None
-    too_late = threading.Timer(60, following.kill)
-    too_late.start()
-    try:
-        following.stdout.readline()
+    with started([*FOLLOWING, "SIG_IGN", *there]) as following:
+        next_subject(following)
         following.send_signal(signal.SIGINT)
-        second, seen = told(capsys, "open", "bob", *there)["id"], ""
-        while seen != second:
-            seen = json.loads(following.stdout.readline())["subject_id"]
+        second = told(capsys, "open", "bob", *there)["id"]
+        while next_subject(following) != second:
+            pass
         following.terminate()
         code = following.wait(30)
-    finally:
-        too_late.cancel()
-        following.kill()
-        following.wait(30)
-        following.stdout.close()
 
     assert code == -signal.SIGTERM
+
+
+def test_an_interrupt_that_is_lost_ends_a_following_all_the_same() -> None:
+    with started([sys.executable, "-c", DEAF_TO_INTERRUPTS]) as following:
+        assert following.stdout is not None and following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+
+        assert following.wait(30) == exits.INTERRUPTED

@@ -123,7 +123,7 @@ def end_session(tx: Transaction, session: Session, at: int, reason: str) -> None
     A token is judged with its session, so the sweeper may rewrite the tokens later, in bounded batches.
     """
     ended = session.ended(at, reason)
-    tx.changes.sessions.append((session, ended))  # as put_session(), on the way of every log-out
+    tx.put_session(session, ended)
     tx.note((SESSION_ENDED, ended, reason))
 
 

@@ -141,7 +141,7 @@ def open_session(
         for token in parked:
             if lasts(tx, token):
                 tx.put_token(token, token.in_session(session.id))
-    tx.changes.sessions.append((None, session))  # as put_session(), on the way of every opening
+    tx.put_session(None, session)
     tx.note((SESSION_OPENED, session, None))
     return session
 

@@ -116,7 +116,7 @@ def issue_under(
         issue.id, owner, issue.lookup, None if session is None else session.id, issue.text, now, own_deadline,
         deadline, now, unassigned_at, None, 0, 1, issue.details, issue.name, traits,
     )  # fmt: skip
-    tx.changes.tokens.append((None, token))  # as put_token(), on the way of every issue
+    tx.put_token(None, token)
     tx.note((TOKEN_ISSUED, token, None))
     return token
 
@@ -188,7 +188,7 @@ def transfer_token(
         take_loans_away(tx, token)
     session = receiving_session(tx, receiver)  # as in hand_to(), on the way of every transfer
     held = token.held_by(receiver, None if session is None else session.id, lookup, tx.now)
-    tx.changes.tokens.append((stored, held))
+    tx.put_token(stored, held)
     tx.note((TOKEN_TRANSFERRED, held, held.previous_owner))
     return held
 
