@@ -6,10 +6,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from signal import SIGCONT, SIGSTOP
 
 import pytest
 
-from session_tokens import AsyncSessionTokens, SessionTokens
+from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.crypto.minting import PARTITIONS
 from session_tokens.stores.valkey.packing import pack
 from session_tokens.stores.valkey.placement import Placement
@@ -25,6 +26,7 @@ from tests.helpers.waiting import PATIENCE_S, wait_until
 
 Start = Callable[..., ValkeyServer]
 PEPPER = bytes(range(32))
+TIMEOUT_S = 2
 
 
 def near_to(url: str) -> SessionTokens:
@@ -259,6 +261,23 @@ def test_a_forked_process_follows_for_itself(url: str) -> None:
 
         assert in_a_child(in_the_child) == 0
         wait_until(lambda: answers_near(tokens, issued.secret))
+
+
+def test_a_server_that_says_nothing_is_waited_for_once(private_valkey: Start) -> None:
+    """Not over the connection that is followed, and then as long again over another."""
+    server = private_valkey()
+    with near_to(f"{server.url}?timeout={TIMEOUT_S}") as tokens:
+        issued = tokens.open_session("ann")
+        wait_until(lambda: answers_near(tokens, issued.secret))
+        other = tokens.open_session("bob")
+        server.signal(SIGSTOP)
+        since_s = time.monotonic()
+        try:
+            with pytest.raises(StoreUnavailable):
+                tokens.verify_session(other.secret)
+            assert time.monotonic() - since_s < 2 * TIMEOUT_S
+        finally:
+            server.signal(SIGCONT)
 
 
 def test_closing_ends_the_thread_and_what_it_was_asked(url: str) -> None:
