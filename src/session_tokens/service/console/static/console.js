@@ -131,7 +131,8 @@
     }
 
     document.addEventListener("keydown", (event) => {
-        if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
+        // A dialog that was just closed has the focus until the next frame, and so gets the next key.
+        if (event.target.closest("input, textarea, select, dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
         const page = { n: "next-page", p: "previous-page" }[event.key];
         if (event.key === "/") { event.preventDefault(); document.getElementById("find")?.focus(); }
         else if (event.key === "?") { showKeys(); }
