@@ -51,9 +51,17 @@ class Kept:
 
 
 class MachineCore(RuleBasedStateMachine):
-    """The model beside one world per store in `kinds`, what to draw from, and how time goes on."""
+    """The model beside one world per store in `kinds`, what to draw from, and how time goes on.
+
+    Attributes:
+        close_every: of so many steps one is looked at closely: every string that was ever given out, every listing and
+            all invariants. The others compare the command's answer, the events, the whole listings, and all reads of
+            what lives or lived a step ago. A server is asked some two hundred questions by a close look.
+        lived: the model's names of what lived when it was last looked at.
+    """
 
     kinds: ClassVar[tuple[StoreKind, ...]]
+    close_every: ClassVar[int] = 1
     versioned: Any = None
 
     def __init__(self) -> None:
@@ -62,6 +70,8 @@ class MachineCore(RuleBasedStateMachine):
         self.fields_written = 0
         self.commands_given = 0
         self.kept: list[Kept] = []
+        self.steps = 0
+        self.lived: list[str] = []
 
     @initialize(
         settings=general_settings, first=st.lists(owners, min_size=1, max_size=5), batch=st.sampled_from([500, 1, 2])
