@@ -13,16 +13,21 @@ BOUND_S = 1.0
 WATCHED_S = 2.5 * BOUND_S
 
 
+def verifying(reader: SessionTokens, secret: str) -> Callable[[str], object]:
+    """Return what verifies a secret of that kind."""
+    return reader.verify_token if secret.startswith("stt_") else reader.verify_session
+
+
 def answers_near(reader: SessionTokens, secret: str) -> bool:
     """Whether a verification is answered without the store, after one that was not."""
-    near = reader.store.near_cache
+    near, verify = reader.store.near_cache, verifying(reader, secret)
     assert near is not None
     try:
-        reader.verify_session(secret)
+        verify(secret)
     except StoreUnavailable:
         return False
     hits = near.hits
-    return reader.verify_session(secret) is not None and near.hits > hits
+    return verify(secret) is not None and near.hits > hits
 
 
 def stalest_s(reader: SessionTokens, secret: str, end: Callable[[], object]) -> float:

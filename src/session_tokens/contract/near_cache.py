@@ -13,7 +13,7 @@ and says two things here:
 Of a store on several servers each is followed by itself. What is kept is kept under the ``Lease`` of who followed the
 server that answered, so a server that is gone ends what it told, and no more.
 
-Of a store whose changes nobody tells, what was verified is answered for ``lease_s`` after it was asked for.
+Of a store whose changes nobody is sure to tell, what was verified is answered for ``lease_s`` after it was asked for.
 
 So an answer is at most ``bound_s`` older than a change that was acknowledged to whoever made it. Of that the lease is
 all but ``MARGIN_S``, which the verification itself may take between looking at the lease and being answered.
@@ -160,7 +160,7 @@ class NearCache:
         names: of the parts.
         now: the store's time as well as it is known, in milliseconds.
         bound_s: seconds that an answer may be older than an acknowledged change.
-        is_followed: whether somebody tells what changes in the store.
+        is_followed: whether somebody tells all that changes in the store, and says that it is all (``renew``).
         monotonic_s: seconds on a clock that never goes back.
 
     Attributes:
@@ -307,11 +307,13 @@ class NearCache:
         self.changed(parts)
 
     def new_lease(self) -> Lease:
-        """Return a lease of who begins to follow a server."""
+        """Return a lease of who begins to follow a server; nothing is kept under it where not all changes are told."""
         with self._lock:
-            self.lease = Lease()
-            self._leases.add(self.lease)
-            return self.lease
+            lease = Lease()
+            if self._is_followed:
+                self.lease = lease
+                self._leases.add(lease)
+            return lease
 
     def renew(self, lease: Lease, asked_at_s: float) -> None:
         """All changes of a server were said that were acknowledged before it was asked.

@@ -47,7 +47,10 @@ class Following(ABC):
 
     Attributes:
         lease: under which what the server answers is kept.
+        lost: what is logged when it ends by an error.
     """
+
+    lost = "the near cache of a server was emptied; it is asked until it can be followed again"
 
     def __init__(self, near: NearCache, timeout_s: float) -> None:
         self.near = near
@@ -75,6 +78,10 @@ class Following(ABC):
     def is_stopping(self) -> bool:
         """Whether the store is being closed."""
         return self._stopping.is_set()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; return whether the store is being closed."""
+        return self._stopping.wait(seconds)
 
     def start(self) -> None:
         """Begin to follow; calling it again does nothing."""
@@ -114,4 +121,4 @@ class Following(ABC):
         now_s = time.monotonic()
         if now_s >= self._tell_again_at_s:
             self._tell_again_at_s = now_s + TOLD_EVERY_S
-            log.warning("the near cache of a server was emptied; it is asked until it can be followed again: %s", error)
+            log.warning("%s: %s", self.lost, error)

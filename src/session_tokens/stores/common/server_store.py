@@ -11,7 +11,7 @@ from ...contract.batch import Batch
 from ...contract.conflict_queue import ConflictQueue
 from ...contract.direct import DirectStore
 from ...contract.event_log import LogRead
-from ...contract.near_cache import NearCache
+from ...contract.near_cache import NearCache, Reading
 from ...contract.optimistic import Commit
 from ...contract.queries import DueRecord, Query, SessionResult, TokenResult
 from ...events import Event, Listeners, Place
@@ -19,6 +19,7 @@ from ...records import OwnerEntry, Session, Token
 from .backend import Backend
 from .copying import Dump
 from .findings import Finding, Progress
+from .log_following import LogFollowing
 from .pepper_records import Mark
 from .pools import Exchange, Pool
 from .retry import Retrying, RetryPolicy
@@ -41,6 +42,7 @@ class ServerStore(DirectStore):
     """
 
     keeps_events = True
+    _log_following: LogFollowing | None = None
 
     def __init__(self, backend: Backend, pool: Pool | None = None) -> None:
         super().__init__()
@@ -55,13 +57,20 @@ class ServerStore(DirectStore):
         self._pool = Pool(backend.links) if pool is None else pool
 
     def begin_near_cache(self, bound_s: float) -> None:
-        """Keep what verifications find, each for as long as the bound allows; nobody tells what changes elsewhere."""
+        """Keep what verifications find, each for as long as the bound allows, or until the log tells of a change."""
         self.near_cache = NearCache(NAMES, self.clock.now, bound_s, is_followed=False)
+        self._log_following = LogFollowing(self.near_cache, self.backend, lambda: self.listeners.kept)
+
+    def begin_reading(self, near: NearCache) -> Reading:
+        """Return a reading that begins now; in a forked process its changes begin to be followed by that."""
+        if self._log_following is not None:
+            self._log_following.start()
+        return near.begin()
 
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else self.begin_reading(near)
         now, session, entry = super().find_session_now(lookups)
         if near is not None and reading is not None:
             near.keep_session(reading, lookups[0], SessionResult(session, entry))
@@ -70,7 +79,7 @@ class ServerStore(DirectStore):
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else self.begin_reading(near)
         now, token, session, entry = super().find_token_now(lookups)
         if near is not None and reading is not None:
             near.keep_token(reading, lookups[0], TokenResult(token, session, entry))
@@ -147,6 +156,8 @@ class ServerStore(DirectStore):
 
     def close_now(self) -> None:
         """Wait for what is under way and let go of all connections; calling it again does nothing."""
+        if self._log_following is not None:
+            self._log_following.stop()
         self.close_queues()
         self._pool.close_all()
 

@@ -46,7 +46,7 @@ class PostgresStore(AsyncServerStore):
     async def find_session(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else self.begin_reading(near)
         try:
             now, found = await self._find("session_lookup", lookups)
         except UNREADABLE:
@@ -58,7 +58,7 @@ class PostgresStore(AsyncServerStore):
     async def find_token(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else self.begin_reading(near)
         try:
             now, found = await self._find("token_lookup", lookups)
         except UNREADABLE:

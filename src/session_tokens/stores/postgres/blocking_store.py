@@ -47,7 +47,7 @@ class BlockingPostgresStore(ServerStore):
     def find_session_now(self, lookups: Sequence[str]) -> tuple[int, Session | None, OwnerEntry | None]:
         """Return now and the session of a secret with its owner's entry; a forged or torn record is no session."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else self.begin_reading(near)
         try:
             now, found = self._find("session_lookup", lookups)
         except UNREADABLE:
@@ -59,7 +59,7 @@ class BlockingPostgresStore(ServerStore):
     def find_token_now(self, lookups: Sequence[str]) -> tuple[int, Token | None, Session | None, OwnerEntry | None]:
         """Return now and the token of a secret with its session and that owner's entry; as ``find_session``."""
         near = self.near_cache
-        reading = None if near is None else near.begin()
+        reading = None if near is None else self.begin_reading(near)
         try:
             now, found = self._find("token_lookup", lookups)
         except UNREADABLE:
