@@ -401,13 +401,15 @@ async def note_start(store: Store, audit: Audit) -> None:
 async def _in_chain(store: Store, audit: Audit, rule: Rule[Audited], *args: object) -> Audited:
     """Run a rule that appends to a chain of the audit log."""
     side_by_side = store.side_by_side
-    chain = audit.take(side_by_side=side_by_side)
+    key, act = audit.key_of(store.keyring), acting.get()
+    partition = store.partition_of(rule, (key, act, 0, *args))
+    chain = audit.take(side_by_side=side_by_side, partition=partition)
     try:
-        answer = await store.run(rule, audit.key_of(store.keyring), acting.get(), chain, *args)
+        answer = await store.run(rule, key, act, chain, *args)
     except BaseException:
-        audit.gave_up(chain, side_by_side=side_by_side)
+        audit.gave_up(chain, side_by_side=side_by_side, partition=partition)
         raise
-    audit.wrote(chain, answer, side_by_side=side_by_side)
+    audit.wrote(chain, answer, side_by_side=side_by_side, partition=partition)
     if audit.is_due(side_by_side=side_by_side):
         await anchor_heads(store, audit)
     return answer

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..crypto.minting import Hmac, Keyring
 from ..errors import InvalidInput
-from ..rules.audit import CHAINS, Act, Audited, AuditKey, Head, anchor_mac
+from ..rules.audit import CHAINS, Act, Audited, AuditKey, Head, anchor_mac, chains_in
 
 log = logging.getLogger("session_tokens.audit")
 alerts = logging.getLogger("session_tokens.alerts")
@@ -66,7 +66,8 @@ class Audit:
     """An audit log on one store.
 
     Each command is given a chain of the log for itself while it runs; in a store that carries out one command after
-    another it is always the first one. A chain belongs to no process: where two use the same one, the store refuses
+    another it is always the first one, in a store of several partitions one that lies where the command commits. A
+    chain belongs to no process: where two use the same one, the store refuses
     one of two commits, which is done again, and both look for another chain.
 
     Args:
@@ -86,9 +87,7 @@ class Audit:
         if self._anchor is not None and self._anchor.is_symlink():
             raise InvalidInput(f"the anchor file {self._anchor} is a symbolic link; name the file itself")
         self._every = every
-        others = list(range(1, CHAINS))
-        random.shuffle(others)
-        self._free = [*others, 0]
+        self._free: dict[int | None, list[int]] = {}
         self._seen: dict[int, int] = {}
         self._anchored: dict[int, Head] = {}
         self._lock = threading.Lock()
@@ -103,40 +102,51 @@ class Audit:
             self._key = (keyring, next(iter(audit_keys(keyring).values())))
         return self._key[1]
 
-    def take(self, *, side_by_side: bool) -> int:
+    def take(self, *, side_by_side: bool, partition: int | None = None) -> int:
         """Return the chain for one command; ``wrote`` or ``gave_up`` hands it back.
 
         Args:
             side_by_side: whether the store carries out commands side by side.
+            partition: where the command commits; ``None`` in a store that has no partitions.
         """
         if not side_by_side:
             return 0
         try:
-            return self._free.pop()
+            return self._free_in(partition).pop()
         except IndexError:
-            return random.randrange(CHAINS)
+            return random.choice(chains_in(partition))
 
-    def gave_up(self, chain: int, *, side_by_side: bool) -> None:
+    def _free_in(self, partition: int | None) -> list[int]:
+        """Return the chains of a partition that no command of this process has; the next one to be taken is last."""
+        free = self._free.get(partition)
+        if free is None:
+            first, *others = chains_in(partition)
+            random.shuffle(others)
+            free = self._free.setdefault(partition, [*others, first])
+        return free
+
+    def gave_up(self, chain: int, *, side_by_side: bool, partition: int | None = None) -> None:
         """Hand back the chain of a command that failed."""
         if side_by_side:
-            self._free.append(chain)
+            self._free_in(partition).append(chain)
 
-    def wrote(self, chain: int, answer: Audited, *, side_by_side: bool) -> None:
+    def wrote(self, chain: int, answer: Audited, *, side_by_side: bool, partition: int | None = None) -> None:
         """Hand back the chain of a command that was carried out, and take note of what it added."""
         if answer.head is not None:
             with self._lock:
                 self._pending += answer.entries
         if not side_by_side:
             return
+        free = self._free_in(partition)
         if answer.head is None:
-            self._free.append(chain)
+            free.append(chain)
             return
         seen = self._seen.get(chain)
         self._seen[chain] = answer.head.number
         if seen is not None and seen != answer.head.number - answer.entries:
-            self._free.insert(0, chain)  # somebody else uses it
+            free.insert(0, chain)  # somebody else uses it
         else:
-            self._free.append(chain)
+            free.append(chain)
 
     def is_due(self, *, side_by_side: bool, idle: bool = False) -> bool:
         """Whether the heads should be anchored now; whoever gets ``True`` does it.

@@ -48,6 +48,21 @@ def named_by_lookup(lookup: str | None) -> str:
     return PARTITION
 
 
+def spread(name: str, number: int) -> str:
+    """Return the name of a setting that lies in the partition of a number; one without lies in the first."""
+    return f"{name}{PARTITION_MARK}{PARTITION_NAMES[number % PARTITIONS]}"
+
+
+def unspread(name: str) -> str:
+    """Return the name that a setting had before it was spread."""
+    return name.partition(PARTITION_MARK)[0]
+
+
+def numbers_in(partition: int, numbers: int) -> range:
+    """Return which of the numbers from 0 lie in a partition."""
+    return range(partition, numbers, PARTITIONS)
+
+
 class Partitioning:
     """Names the partitions in which a store's ids and secrets are minted; this one has one place for all."""
 

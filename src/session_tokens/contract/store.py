@@ -77,6 +77,10 @@ class Store(metaclass=ABCMeta):
     near_cache: NearCache | None = None
     partitioning: Partitioning = ONE_PLACE
 
+    def partition_of(self, rule: Rule[Any], args: tuple[object, ...]) -> int | None:
+        """Return the partition in which a rule with these arguments mostly commits; ``None`` where there are none."""
+        return None
+
     def begin_near_cache(self, bound_s: float) -> None:
         """Keep what verifications find in this process, so that an answer is at most ``bound_s`` seconds old.
 

@@ -2,7 +2,8 @@
 
 A log has many chains, so that commands that go on side by side need not follow one another: each command is given one
 chain for itself (``audit.Audit``). An entry is JSON text under the shared setting ``audit:`` + its chain and number; a
-setting ``audit_head`` for each chain holds its last number and link. Each link is HMAC-SHA256(key, link before +
+setting ``audit_head`` for each chain holds its last number and link. In a store of partitions the chains are spread
+over them, and a command is given one that lies where it commits. Each link is HMAC-SHA256(key, link before +
 entry), so that an entry that was edited, left out or moved breaks its chain for whoever holds the key. A chain cut
 short at its end is whole in itself: only an anchor that was kept elsewhere shows it, and it names the heads of all
 chains.
@@ -21,6 +22,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple, TypeVar
 
+from ..contract.partitioning import numbers_in, spread, unspread
 from ..contract.queries import Get, Query, Snapshot
 from ..contract.transaction import Rule, Transaction, queries_of, reads
 from ..errors import CorruptRecord
@@ -79,7 +81,15 @@ class Audited(NamedTuple):
     head: Head | None
 
 
-_HEAD_NAMES = (HEAD_SETTING, *(f"{HEAD_SETTING}:{chain:04d}" for chain in range(1, CHAINS)))
+def chains_in(partition: int | None) -> range:
+    """Return the chains that lie in a partition of a store; all of them for ``None``."""
+    return range(CHAINS) if partition is None else numbers_in(partition, CHAINS)
+
+
+_HEAD_NAMES = (
+    HEAD_SETTING,
+    *(spread(f"{HEAD_SETTING}:{chain:04d}", chain) for chain in range(1, CHAINS)),
+)
 
 
 def head_name(chain: int) -> str:
@@ -89,14 +99,16 @@ def head_name(chain: int) -> str:
 
 def entry_name(number: int, chain: int = 0) -> str:
     """Return the name of the setting that holds an entry of a chain; names sort as their numbers do."""
-    return f"{ENTRY_PREFIX}{chain:04d}:{number:016d}" if chain else f"{ENTRY_PREFIX}{number:016d}"
+    if not chain:
+        return f"{ENTRY_PREFIX}{number:016d}"
+    return spread(f"{ENTRY_PREFIX}{chain:04d}:{number:016d}", chain)
 
 
 def place_of_entry(name: str) -> tuple[int, int] | None:
     """Return the chain and number of the entry that a setting holds, ``None`` for other settings."""
     if not name.startswith(ENTRY_PREFIX):
         return None
-    chain, _, number = name.removeprefix(ENTRY_PREFIX).rpartition(":")
+    chain, _, number = unspread(name).removeprefix(ENTRY_PREFIX).rpartition(":")
     return (int(chain or 0), int(number)) if number.isdigit() and (not chain or chain.isdigit()) else None
 
 

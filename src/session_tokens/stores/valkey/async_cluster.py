@@ -27,7 +27,7 @@ from ...contract.near_cache import NearCache
 from ...contract.optimistic import Commit, OptimisticStore, Step, attempts
 from ...contract.partitioning import Partitioned
 from ...contract.queries import DueRecord, Query, Snapshot, is_lost
-from ...contract.transaction import Rule
+from ...contract.transaction import Rule, queries_of
 from ...crypto.minting import PARTITIONS, PepperKeyring
 from ...errors import UNREADABLE, InvalidInput, StoreBusy, StoreError
 from ...events import Event, Listeners, Place
@@ -48,6 +48,7 @@ from .node_tracking import NodeTrackings
 from .packing import milliseconds
 from .placed_chains import PlacedChain
 from .placed_events import Moving
+from .placed_reading import partition_asked
 from .placement import FIRST, UNSPREAD
 from .primaries import DriverPool, Host
 from .rounds import Rounds
@@ -130,6 +131,10 @@ class ClusterStore(OptimisticStore):
         self._core.codec.record_cache.drop()
         if self.near_cache is not None:
             self.near_cache.drop()
+
+    def partition_of(self, rule: Rule[Any], args: tuple[object, ...]) -> int:
+        """Return the partition in which a rule with these arguments mostly commits: that of what it reads first."""
+        return partition_asked(queries_of(rule, args))
 
     # --- reads ---
 

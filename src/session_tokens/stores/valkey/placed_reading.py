@@ -44,6 +44,16 @@ def job_of(query: Query) -> Job[Reply]:
     return _listing(query)
 
 
+def partition_asked(queries: Sequence[Query]) -> int:
+    """Return the partition of the first record or set that queries name, but for settings and retries."""
+    for query in queries:
+        if isinstance(query, Members | Count):
+            return partition_of(bucket_of(query))
+        if isinstance(query, Get) and query.what not in ("setting", "idempotency"):
+            return partition_of(name_of(query))
+    return FIRST
+
+
 def _one(partition: int, words: Sequence[bytes]) -> Job[Reply]:
     (reply,) = yield [(partition, words)]
     return reply

@@ -8,7 +8,8 @@ beginning, carried on over zeros, XOR that of its end alone.
 
 A record lies where its name says: with its owner (entries, sets of an owner), in the partition that its id or look-up
 key names, or, where it names none, where its digest says. The sets of a session lie with it; listings, and what is due,
-with the records that stand in them, so each partition has its own. Settings and peppers are in the first partition.
+with the records that stand in them, so each partition has its own. A setting is where its name says, as a look-up key
+is (chains of an audit log are spread so), all others and peppers in the first partition.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def partition_of(name: bytes) -> int:
     elif kind in _OF_OWNERS:
         return int(part[:2], 16) % PARTITIONS
     elif kind == b"c":
-        return FIRST
+        return _NUMBERS.get(part[-2:], FIRST) if part[-3:-2] == b"-" else FIRST
     elif kind == b"q":
         return partition_of(part)
     else:
