@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import Any, ClassVar, Self, TypeVar
 
 from .. import validation as inputs
@@ -71,6 +72,8 @@ class SyncCore:
     """How the secrets begin of the sessions that this class opens."""
 
     def __init__(self, store: BlockingStore, settings: Settings | None = None, *, audit: Audit | None = None) -> None:
+        if isinstance(store, str):
+            raise TypeError("a URL is opened by open(url); what is made without it stands on a store that is open")
         self.store = store
         self._argued = settings or Settings()
         self._environed = settings_in(os.environ)
@@ -118,10 +121,12 @@ class SyncCore:
                 the environment says, else 0. See ``docs/how-to/near-cache.md``.
 
         Raises:
+            TypeError: an argument of another type; nothing was made then.
             InvalidInput: a URL or pepper that can never be right.
             StoreUnavailable: the store cannot be reached.
             StoreError: it is of a newer version, or its pepper is missing or wrong.
         """
+        _check_parts(settings, clock, sealed, sweep, audit)
         bound_s = bound_of(near_cache, os.environ)
         store = _open_store(url, pepper, clock, sealed)
         try:
@@ -169,7 +174,12 @@ class SyncCore:
 
         It is called on the thread or loop of the caller (SQLite: of the writer) and should be quick. Delivery ends
         with the process; it is a notification, not a queue.
+
+        Raises:
+            TypeError: it cannot be called, or what it answers would have to be awaited.
         """
+        if not callable(callback) or iscoroutinefunction(callback):
+            raise TypeError("callback is a plain function of one event; a task that awaits takes follow_events()")
         return self.store.listeners.add(callback)
 
     def sweep(self, limit: int = 1000) -> int:
@@ -422,6 +432,24 @@ def anchor_heads(store: BlockingStore, audit: Audit) -> None:
         audit.anchor(heads_in(answer), answer.now, audit.key_of(store.keyring), covered)
     except StoreError as error:
         alerts.error("the audit log is not anchored: %s", error)
+
+
+def _check_parts(
+    settings: Settings | None, clock: Clock | None, sealed: bool | None, sweep: bool, audit: Audit | None
+) -> None:
+    """Refuse what is of another type before a store is made: it would be told later, or taken for a yes."""
+    for name, given, kind, way in (
+        ("settings", settings, Settings, "Settings(max_age=…)"),
+        ("audit", audit, Audit, "Audit(FILE) of session_tokens.audit.log"),
+        ("sealed", sealed, bool, "True, False or None"),
+    ):
+        if given is not None and not isinstance(given, kind):
+            raise TypeError(f"{name} is {way}, not {type(given).__name__}")
+    inputs.flag_of("sweep", sweep)
+    if clock is not None and not hasattr(clock, "now"):
+        raise TypeError(
+            f"clock is a clock, such as ManualClock() of session_tokens.testing, not {type(clock).__name__}"
+        )
 
 
 def _open_store(url: str, pepper: Pepper | None, clock: Clock | None, sealed: bool | None) -> BlockingStore:
