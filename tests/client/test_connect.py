@@ -8,7 +8,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
@@ -322,6 +322,45 @@ def test_what_the_library_refuses_is_refused_alike_before_it_is_sent(
 ) -> None:
     with pytest.raises(error):
         getattr(st, command)(**given)
+
+
+NO_TOKEN = "tok_" + "0" * 24
+TOLD_ALIKE: list[tuple[str, dict[str, Any], type[Exception]]] = [
+    ("open_session", {"owner": 42}, TypeError),
+    ("open_session", {"owner": "ann", "max_age": datetime(2030, 1, 1, tzinfo=UTC)}, TypeError),
+    ("open_session", {"owner": "ann", "idle_timeout": True}, TypeError),
+    ("issue_token", {"session_key": None, "timeout": "15m"}, TypeError),
+    ("issue_token", {"session_key": None, "uses": 1.0}, TypeError),
+    ("offer_token", {"key": NO_TOKEN, "price": 1.5}, TypeError),
+    ("accept_offer", {"key": NO_TOKEN, "receiver": 5}, TypeError),
+    ("accept_offer", {"key": NO_TOKEN, "receiver": "ann", "price": "1,50"}, InvalidInput),
+    ("consume_token", {"key": NO_TOKEN, "amount": 1.0}, TypeError),
+    ("lend_token", {"key": NO_TOKEN, "borrower": "ann", "until": datetime(2030, 1, 1, tzinfo=UTC)}, TypeError),
+    ("rotate_session", {"key": "ses_" + "0" * 24, "grace": "60"}, TypeError),
+    ("open_session", {"owner": "ann", "label": Decimal(1)}, TypeError),
+    ("issue_token", {"session_key": None, "scope": ["read"]}, TypeError),
+]
+
+
+@pytest.mark.parametrize(("command", "given", "error"), TOLD_ALIKE)
+def test_a_wrong_argument_is_told_in_the_words_of_the_library(
+    st: Any, command: str, given: dict[str, Any], error: type[Exception]
+) -> None:
+    with SessionTokens.open("memory://") as here, pytest.raises(error) as refused:
+        getattr(here, command)(**given)
+    with pytest.raises(error) as over_http:
+        getattr(st, command)(**given)
+
+    assert (type(refused.value), str(refused.value)) == (type(over_http.value), str(over_http.value))
+
+
+def test_a_closed_client_says_that_it_is_closed_and_not_what_is_under_it(service: RunningService) -> None:
+    with SessionTokens.connect(service.url, key=service.secret) as st:
+        follower = st.follow_events()
+
+    for asked in (st.list_sessions, lambda: st.verify_session(new_secret("sts_")), lambda: next(iter(follower))):
+        with pytest.raises(StoreUnavailable, match="closed; connect again"):
+            asked()
 
 
 def test_why_the_library_refuses_a_value_is_told_alike(st: Any) -> None:

@@ -14,7 +14,7 @@ import httpx2
 from ..errors import SessionTokensError, StoreUnavailable
 from ..events import Event
 from .event_stream import TYPE, EventReader
-from .exchange import AGAIN, FIRST_PAUSE_S, LONGEST_PAUSE_S, Sent, error_of
+from .exchange import AGAIN, CLOSED, FIRST_PAUSE_S, LONGEST_PAUSE_S, Sent, error_of
 
 SILENCE_S = 35.0
 """After which a stream counts as broken: the service sends something every ten seconds."""
@@ -95,6 +95,8 @@ class AsyncRemoteEvents:
         Raises:
             SessionTokensError: there never will be one.
         """
+        if self._http.is_closed:
+            raise StoreUnavailable(CLOSED)
         headers = {"Accept": TYPE, **({} if self._last is None else {"Last-Event-ID": self._last})}
         timeout = httpx2.Timeout(self._http.timeout.connect, read=SILENCE_S)
         request = self._http.build_request("GET", self._path, headers=headers, timeout=timeout)

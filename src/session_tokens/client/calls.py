@@ -15,9 +15,10 @@ from ..crypto.minting import SESSION_ID, TOKEN_ID, TOKEN_SECRET, holds_secret, i
 from ..errors import InvalidInput, UnknownSession, UnknownToken
 from ..records import Forgotten, Issued, OwnerSummary, Page
 from ..records.explanation import Explanation
-from ..settings import DATA_BYTES_MAX, UNSET
+from ..settings import DATA_BYTES_MAX, UNSET, duration_ms
 from ..stored_settings import GeneralSetting, stored_name_of
 from ..stores.common.server_clock import ServerClock
+from ..terms import price_of, uses_of
 from .records import event_of, session_of, token_of
 
 
@@ -280,6 +281,10 @@ def _content_of(body: dict[str, Any], as_they_are: Collection[str]) -> bytes:
     for name in ("value", "data"):
         if name in body and name not in as_they_are:
             inputs.json_text(name, _at_top(body[name]), DATA_BYTES_MAX)
+    for name, given in body.items():
+        check = _CHECKED.get(name)
+        if check is not None:
+            check(name, given)
     if isinstance(body.get("price"), Decimal):
         body["price"] = format(body["price"], "f")
     return json.dumps(body, ensure_ascii=False, allow_nan=False, default=_plain).encode()
@@ -325,6 +330,20 @@ _KEYS = (
 )  # fmt: skip
 
 
+def _check_text(name: str, given: object) -> None:
+    if not isinstance(given, str | None):
+        raise TypeError(f"{name} is a str, not {type(given).__name__}")
+
+
+_CHECKED: dict[str, Callable[[str, Any], object]] = {
+    **dict.fromkeys(
+        "timeout max_age idle_timeout detached_timeout disownment_timeout until grace".split(), duration_ms
+    ),
+    **dict.fromkeys("owner giver receiver borrower to label tag scope currency settlement".split(), _check_text),
+    **dict.fromkeys(("uses", "amount"), uses_of),
+    "price": lambda _, given: price_of(given),
+}
+"""Arguments in a body that are checked here, so that a wrong one is told in the library's words."""
 _TEXTS = frozenset({"owner", "session", "except_session", "tag", "after", "reason", "kind", "subject", "actor"})
 """Arguments in a query that are no number and no flag, though both could be written as one."""
 

@@ -53,6 +53,7 @@ class Unanswered(NamedTuple):
     why: str
 
 
+CLOSED = "the client is closed; connect again"
 FOREIGN = Unanswered("what answers there is no session-tokens service of this version")
 
 
