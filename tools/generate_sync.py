@@ -95,7 +95,12 @@ SHELL_REPLACEMENTS = (
     (r"import asyncio\n", ""),
     (r"from asyncio import wrap_future\n", ""),
     (r"await wrap_future\((\w+)\)", r"\1.result()"),
-    (r"\.socket_timeout = None .*", ".socket_timeout = self._timeout_s"),
+    (r"\.socket_timeout = None .*", ".socket_timeout = timeout_s"),
+    (r"return connection, run  # the exchange has.*", "return self.limited(connection, now_s + timeout_s), run"),
+    (
+        r"connection, run = sent  # the exchange has.*",
+        "connection, run = self.limited(sent[0], time.monotonic() + timeout_s), sent[1]",
+    ),
     (r"\.can_read_destructive\(\)", ".can_read(timeout=0)"),
     (r"\bcan_read_destructive\(self\)", "can_read(self, timeout: float = 0)"),
     (r"nowait=True|, nowait: bool = False", ""),

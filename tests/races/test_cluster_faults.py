@@ -31,6 +31,8 @@ PROCESSES = 8
 TIMEOUT_S = 1
 REPLICATED = "&durability=replicated&replicas=1"
 FAULTS_S = 150
+SEED = 1
+NEAR_S = 0.25
 FIRST = (0, 1, 2)
 
 
@@ -42,12 +44,20 @@ class Seen:
         operations, start: the history, and what the tokens began as.
         findings: what `check` finds at the end.
         faults: how often which happened.
+        hits: how often a near cache answered.
+        near_s: its bound.
     """
 
     operations: list[Operation]
     start: dict[str, TokenRegister]
     findings: list[str]
     faults: Counter[str]
+    hits: int
+    near_s: float
+
+    def alive_again(self) -> list[str]:
+        """Return the verifications that accepted what had ended before."""
+        return alive_again(self.operations, bound_s=self.near_s)
 
     def figures(self) -> str:
         """Return them in one line."""
@@ -59,12 +69,12 @@ class Seen:
         return (
             f"{dict(self.faults)}; {len(self.operations)} operations, {dict(ends)}; the longest took "
             f"{longest_s:.1f} s; lost {len(lost(self.operations, self.start))}, alive again "
-            f"{len(alive_again(self.operations))}, in no order {len(unexplained(self.operations, self.start))}, found "
-            f"by check {len(self.findings)}"
+            f"{len(self.alive_again())}, in no order {len(unexplained(self.operations, self.start))}, found "
+            f"by check {len(self.findings)}, answered near {self.hits}"
         )
 
 
-def seen_through(seconds: float, options: str, faults: tuple[str, ...], folder: Path, *, seed: int = 1) -> Seen:
+def seen_through(seconds: float, options: str, faults: tuple[str, ...], folder: Path, *, near_s: float = 0) -> Seen:
     """Let processes use a cluster for so long while faults happen to it."""
     with ExitStack() as stack:
         networks = stack.enter_context(networks_of(6)) if "link" in faults else None
@@ -74,22 +84,23 @@ def seen_through(seconds: float, options: str, faults: tuple[str, ...], folder: 
         words = [*DEAFENED, "--protected-mode", "no"]
         cluster = stack.enter_context(cluster_of(3, FIRST, *words, places=places))
         url = f"{cluster.url}?namespace=faults&timeout={TIMEOUT_S}{options}"
-        nemesis = Nemesis(cluster, seed, faults, "faults", networks)
-        endurance = stack.enter_context(endurance_of(url, PROCESSES, seed, folder))
+        nemesis = Nemesis(cluster, SEED, faults, "faults", networks)
+        endurance = stack.enter_context(endurance_of(url, PROCESSES, SEED, folder, near_s))
         operations = endurance.through(lambda: nemesis.go_on_for(seconds))
         with SessionTokens(eventually(lambda: open_valkey_blocking(url, pepper=PEPPER)), ALL) as tokens:
             time.sleep(TIMEOUT_S)  # what nobody decided meanwhile can be given up
             eventually(tokens.sweep)
             findings = [str(one) for one in eventually(lambda: tokens.store.check_now())]  # type: ignore[attr-defined]  # a store on a server has it
-        return Seen(operations, endurance.start, findings, nemesis.done)
+        return Seen(operations, endurance.start, findings, nemesis.done, endurance.hits, near_s)
 
 
-def test_what_was_acknowledged_outlives_nodes_that_die_freeze_and_change_places(tmp_path: Path) -> None:
-    seen = seen_through(8, REPLICATED, WITHOUT_TOOLS, tmp_path)
+@pytest.mark.parametrize("near_s", [0, NEAR_S])
+def test_what_was_acknowledged_outlives_nodes_that_die_freeze_and_change_places(near_s: float, tmp_path: Path) -> None:
+    seen = seen_through(8, REPLICATED, WITHOUT_TOOLS, tmp_path, near_s=near_s)
 
     assert seen.faults.keys() >= set(WITHOUT_TOOLS)
     assert lost(seen.operations, seen.start) == []
-    assert alive_again(seen.operations) == []
+    assert seen.alive_again() == []
     assert seen.findings == []
 
 
@@ -138,18 +149,19 @@ if PROVING:
 
     @pytest.mark.needs_faketime
     @pytest.mark.needs_iproute
-    @pytest.mark.parametrize("durability", ["replicated", "fast"])
+    @pytest.mark.parametrize(("durability", "near_s"), [("replicated", 0), ("replicated", NEAR_S), ("fast", 0)])
     def test_what_was_acknowledged_outlives_all_faults_at_length(
-        durability: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        durability: str, near_s: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """Where nobody waits for replicas what a fail-over loses is counted."""
         faults = WITH_NETWORKS if may_make_networks() else WITH_CLOCKS
-        seen = seen_through(FAULTS_S, REPLICATED if durability == "replicated" else "", faults, tmp_path)
+        seen = seen_through(FAULTS_S, REPLICATED if durability == "replicated" else "", faults, tmp_path, near_s=near_s)
         with capsys.disabled():
             sys.stdout.write(f"\n{durability}: {seen.figures()}\n")
 
         assert seen.faults.keys() >= set(faults)
+        assert (seen.hits > 0) == (near_s > 0)
         if durability == "replicated":
             assert lost(seen.operations, seen.start) == []
-            assert alive_again(seen.operations) == []
+            assert seen.alive_again() == []
             assert seen.findings == []

@@ -306,6 +306,12 @@ class NearCache:
         parts += [names.entry((new or old).owner) for old, new in changes.entries]  # type: ignore[union-attr]
         self.changed(parts)
 
+    def forget_readings(self) -> None:
+        """Keep nothing of what is being read now."""
+        with self._lock:
+            self._serial += 1
+            self._forgotten = self._serial
+
     def new_lease(self) -> Lease:
         """Return a lease of who begins to follow a server; nothing is kept under it where not all changes are told."""
         with self._lock:

@@ -27,22 +27,25 @@ class Endurance:
 
     Attributes:
         start: what the tokens begin as.
+        hits: how often a near cache answered.
     """
 
-    def __init__(self, url: str, count: int, seed: int, folder: Path) -> None:
+    def __init__(self, url: str, count: int, seed: int, folder: Path, near_s: float) -> None:
         self._folder, self._words_file = folder, folder / "words"
+        self._environment = os.environ | {"RACE_URL": url, "RACE_NEAR_S": str(near_s)}
+        self.hits = 0
         self.start: dict[str, TokenRegister] = {}
         with self._words_file.open("w") as words:
-            self._workers = [self._started(url, seed, number, words) for number in range(count)]
+            self._workers = [self._started(seed, number, words) for number in range(count)]
         lines = self._first_lines(url)
         self._tell("\n".join([*lines, "", ""]))
         self._hear("ready")
 
-    def _started(self, url: str, seed: int, number: int, words: IO[str]) -> subprocess.Popen[str]:
+    def _started(self, seed: int, number: int, words: IO[str]) -> subprocess.Popen[str]:
         told = [str(seed), str(number), str(self._folder / f"{number}.jsonl")]
         return subprocess.Popen(
             [sys.executable, "-m", "tests.helpers.races.enduring", *told],
-            cwd=ROOT, env=os.environ | {"RACE_URL": url}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words,
+            cwd=ROOT, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words,
             text=True,
         )  # fmt: skip
 
@@ -64,7 +67,7 @@ class Endurance:
         self._tell("go\n")
         faults()
         self._tell("over\n")
-        self._hear("still")
+        self.hits = sum(int(number) for (number,) in self._hear("still"))
         self._tell("look\n")
         for worker in self._workers:
             assert worker.wait(STOP_S) == 0, self._words()
@@ -76,10 +79,15 @@ class Endurance:
             worker.stdin.write(text)
             worker.stdin.flush()
 
-    def _hear(self, word: str) -> None:
+    def _hear(self, word: str) -> list[list[str]]:
+        """Wait until each says a word; return what each says with it."""
+        said = []
         for worker in self._workers:
             assert worker.stdout is not None
-            assert worker.stdout.readline() == f"{word}\n", self._words()
+            first, *more = [*worker.stdout.readline().split(), ""]
+            assert first == word, self._words()
+            said.append(more[:-1])
+        return said
 
     def _words(self) -> str:
         return self._words_file.read_text()
@@ -98,9 +106,9 @@ class Endurance:
 
 
 @contextmanager
-def endurance_of(url: str, count: int, seed: int, folder: Path) -> Iterator[Endurance]:
-    """Start some processes on a store for the length of a block."""
-    endurance = Endurance(url, count, seed, folder)
+def endurance_of(url: str, count: int, seed: int, folder: Path, near_s: float = 0) -> Iterator[Endurance]:
+    """Start some processes on a store for the length of a block, with near caches of that bound if it is not 0."""
+    endurance = Endurance(url, count, seed, folder, near_s)
     try:
         yield endurance
     finally:

@@ -1,9 +1,10 @@
 """One process that uses a store whose servers fail, and goes on: it asks again until it is answered.
 
-Usage: ``python -m tests.helpers.races.enduring SEED NUMBER FILE`` with the store's URL in ``RACE_URL``; then lines
-``id=secret`` of tokens, ``home=id`` of the sessions that receive them, and an empty line. It answers ``ready``; ``go``
-begins, ``over`` ends it; it answers ``still`` when its last command was answered, ``look`` lets it try all the secrets
-that it was ever given, and its history stands in the file.
+Usage: ``python -m tests.helpers.races.enduring SEED NUMBER FILE`` with the store's URL in ``RACE_URL`` and the bound
+of a near cache in ``RACE_NEAR_S``, 0 for none; then lines ``id=secret`` of tokens, ``home=id`` of the sessions that
+receive them, and an empty line. It answers ``ready``; ``go`` begins, ``over`` ends it; it answers ``still`` when its
+last command was answered, with how often a near cache answered, ``look`` lets it try all the secrets that it was ever
+given, and its history stands in the file.
 
 A command has an idempotency key, as a caller's has who repeats it: what it answers at last is the one answer, however
 often it was asked. A few have none, and are not asked again: they may have been carried out or not.
@@ -16,14 +17,15 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from session_tokens import Issued, SessionTokens, SessionTokensError, StoreBusy, StoreUnavailable
 from session_tokens.stores.connect import open_store_now
 from tests.helpers.races.field import ALL, PEPPER
-from tests.helpers.races.history import Recorder, mark
+from tests.helpers.races.history import Operation, Recorder, mark
 from tests.helpers.races.play import of_issued, of_token, of_verified_token
 from tests.helpers.races.promises import AT_THE_END
 
@@ -33,6 +35,10 @@ PAUSE_S = 0.03
 BREATH_S = 0.02
 """Between two rounds: so that a history is of many seconds, and not of many operations in few."""
 UNKEYED = 0.1
+WATCH_S = 0.005
+"""Between two looks of who watches secrets: so that most of them find what is kept near."""
+TRIED = 4
+"""Secrets that are tried at each look, beside those that opened something at the one before."""
 TRIED_AT_THE_END = 12
 """Secrets of one token or session that are tried at the end, the most recent ones."""
 
@@ -44,6 +50,8 @@ class Enduring:
         self.st, self.recorder, self.name, self.homes = st, recorder, name, homes
         self.chance = random.Random(f"{seed} {name}")
         self.known: dict[str, list[str]] = {}
+        self.seen: dict[str, Operation] = {}
+        self.opening: dict[str, str] = {}
         self._commands = 0
 
     def key(self) -> str:
@@ -162,6 +170,25 @@ class Enduring:
 
     # --- looking ---
 
+    def watch(self, lanes: Sequence[Enduring]) -> None:
+        """Try once what opened something the last time, and some secrets more; of each, its last such look is kept."""
+        secrets = {lane_secrets[-1]: id for lane in lanes for id, lane_secrets in [*lane.known.items()]}
+        self.opening |= {secret: secrets[secret] for secret in self.chance.sample([*secrets], min(len(secrets), TRIED))}
+        for secret, id in [*self.opening.items()]:
+            verify = self.st.verify_token if id.startswith("tok_") else self.st.verify_session
+            asked_ns = time.monotonic_ns()
+            try:
+                verified = verify(secret)
+            except (StoreUnavailable, StoreBusy):
+                continue
+            if verified is None:
+                del self.opening[secret]
+                continue
+            self.seen[secret] = Operation(
+                id, "watch", self.name, asked_ns, time.monotonic_ns(), "ok", {"secret": mark(secret)},
+                {"accepted": True},
+            )  # fmt: skip
+
     def verify(self, id: str, secret: str, worker: str = "") -> None:
         """Try a secret."""
         if id.startswith("tok_"):
@@ -210,20 +237,25 @@ def say(word: str) -> None:
 
 def main(seed: int, number: int, path: Path) -> None:
     tokens, homes = told()
-    st = SessionTokens(open_store_now(os.environ["RACE_URL"], pepper=PEPPER), ALL)
+    store, near_s = open_store_now(os.environ["RACE_URL"], pepper=PEPPER), float(os.environ["RACE_NEAR_S"])
+    if near_s:
+        store.begin_near_cache(near_s)
+    st = SessionTokens(store, ALL)
     recorder = Recorder()
     lanes = [Enduring(st, recorder, f"process {number} {lane}", seed, homes) for lane in ("tokens", "sessions")]
     lanes[0].known |= tokens
+    watcher = Enduring(st, recorder, f"process {number} watch", seed, homes)
     over = threading.Event()
 
-    def run(move: Callable[[], None]) -> None:
+    def run(move: Callable[[], None], pause_s: float) -> None:
         while not over.is_set():
             move()
-            time.sleep(BREATH_S)
+            time.sleep(pause_s)
 
-    threads = [
-        threading.Thread(target=run, args=(move,)) for move in (lanes[0].hand_on, lanes[1].come_and_go)
-    ]  # fmt: skip
+    moves = [(lanes[0].hand_on, BREATH_S), (lanes[1].come_and_go, BREATH_S)]
+    if near_s:
+        moves.append((partial(watcher.watch, lanes), WATCH_S))
+    threads = [threading.Thread(target=run, args=move) for move in moves]
     say("ready")
     sys.stdin.readline()
     for thread in threads:
@@ -232,10 +264,12 @@ def main(seed: int, number: int, path: Path) -> None:
     over.set()
     for thread in threads:
         thread.join()
-    say("still")
+    say(f"still {store.near_cache.hits if store.near_cache else 0}")
     sys.stdin.readline()
+    time.sleep(near_s)
     for lane in lanes:
         lane.look_at_the_end()
+    recorder.operations += watcher.seen.values()
     recorder.save(path)
     st.close()
 

@@ -52,8 +52,9 @@ class Ended:
         return is_older or made_ns < self.latest_begin_ns[known - 1]
 
 
-def alive_again(operations: Iterable[Operation]) -> list[str]:
-    """Return the verifications that accepted a secret after its end was acknowledged."""
+def alive_again(operations: Iterable[Operation], *, bound_s: float = 0) -> list[str]:
+    """Return the verifications that accepted a secret longer than a bound after its end was acknowledged."""
+    bound_ns = int(bound_s * 1e9)
     groups: dict[str, list[Operation]] = defaultdict(list)
     for operation in operations:
         if operation.outcome == "ok":
@@ -64,10 +65,10 @@ def alive_again(operations: Iterable[Operation]) -> list[str]:
         ended = Ended.of(commands)
         made = {each.answered["secret"]: each for each in commands if "secret" in each.answered}
         for look in group:
-            if look.kind == "verify" and look.answered["accepted"]:
+            if look.kind in ("verify", "watch") and look.answered["accepted"]:
                 maker = made.get(look.given["secret"])
                 made_ns, epoch = (0, 0) if maker is None else (maker.returned_ns, maker.answered.get("epoch"))
-                if ended.before(look.invoked_ns, made_ns, epoch):
+                if ended.before(look.invoked_ns - bound_ns, made_ns, epoch):
                     found.append(f"{subject}: {look}")
     return found
 

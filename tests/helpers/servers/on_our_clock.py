@@ -152,9 +152,9 @@ class ValkeyOnOurClock(BlockingValkeyStore):
         loading = pack([b"FUNCTION", b"LOAD", b"REPLACE", library_on_our_clock()])
         assert self._connections.exchange(loading, 1, 20, self._connections.probe)[0] == b"session_tokens_v1"
 
-    def _ask(self, packed: bytes, replies: int, probe: bytes) -> list[Any]:
+    def _ask(self, packed: bytes, replies: int, probe: bytes, until_s: float | None = None) -> list[Any]:
         self._set_the_time()
-        return super()._ask(packed, replies, probe)
+        return super()._ask(packed, replies, probe, until_s)
 
     def _carry_chain(self, path: KeyChain) -> Seen | None:
         """Set the time here too: one look-up alone does not go by ``_ask``."""
@@ -179,7 +179,9 @@ class NodesOnOurClock(BlockingNodes):
         """Let whoever asks take the way on which the time is ours."""
         raise NotExecuted("the time of the node is not ours")
 
-    def ask_packed(self, pending: list[Pending], clock: bytes = b"") -> tuple[list[Any], int]:
+    def ask_packed(
+        self, pending: list[Pending], clock: bytes = b"", until_s: float | None = None
+    ) -> tuple[list[Any], int]:
         now = self.ours.now()
         if now != self._set_to:
             self._set_to = now
@@ -187,7 +189,7 @@ class NodesOnOurClock(BlockingNodes):
             words = [[b"SET", prefix + b"clock", b"%d" % now] for prefix in prefixes]
             calls = [Call(number, each, writes=False) for number, each in enumerate(words)]
             super().ask_packed([Pending(at, call, pack(call.words)) for at, call in enumerate(calls)])
-        answers, told = super().ask_packed(pending, clock)
+        answers, told = super().ask_packed(pending, clock, until_s)
         return answers, now if told else 0
 
 

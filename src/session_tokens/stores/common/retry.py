@@ -190,18 +190,24 @@ class Retrying:
         self.breaker = breaker or CircuitBreaker(self.policy)
         self.retries = 0
 
-    async def ask(self, call: Callable[..., Awaitable[T]], *args: object, idempotent: bool) -> T:
+    async def ask(
+        self, call: Callable[..., Awaitable[T]], *args: object, idempotent: bool, until_s: float | None = None
+    ) -> T:
         """Make a call that takes the seconds it has left and ``args``, again if it failed and may be made again.
 
         Args:
             call: raises ``StoreUnavailable`` when it failed, ``NotExecuted`` when nothing was carried out.
             idempotent: whether making it twice is the same as once (reads).
+            until_s: when the time is over, on the monotonic clock; if not given, when the policy's has passed.
 
         Raises:
             StoreUnavailable: it failed, or the breaker is open.
         """
         breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
-        until_s = time.monotonic() + left_s
+        if until_s is None:
+            until_s = time.monotonic() + left_s
+        else:
+            left_s = max(0.001, until_s - time.monotonic())
         while True:
             if breaker.failures:
                 breaker.enter()
@@ -216,10 +222,13 @@ class Retrying:
             await asyncio.sleep(pause_s)
             retry, left_s = retry + 1, max(0.001, until_s - time.monotonic())
 
-    def ask_now(self, call: Callable[..., T], *args: object, idempotent: bool) -> T:
+    def ask_now(self, call: Callable[..., T], *args: object, idempotent: bool, until_s: float | None = None) -> T:
         """As ``ask``, on the caller's thread."""
         breaker, retry, left_s = self.breaker, 0, self.policy.timeout_s
-        until_s = time.monotonic() + left_s
+        if until_s is None:
+            until_s = time.monotonic() + left_s
+        else:
+            left_s = max(0.001, until_s - time.monotonic())
         while True:
             if breaker.failures:
                 breaker.enter()

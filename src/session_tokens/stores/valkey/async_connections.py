@@ -232,11 +232,11 @@ class AsyncConnections(Connections):
             except IndexError:  # another thread was faster
                 break
             if now_s - since_s < LOOK_AFTER_S:
-                return connection, run
+                return connection, run  # the exchange has a deadline
             if await _is_usable(connection):
                 if now_s - since_s > self._primary.trusted_s:
                     await self._greet_again(connection)
-                return connection, run
+                return connection, run  # the exchange has a deadline
         self._at = await drive(self._primary.locating(), partial(self._ask_another, timeout_s))
         connection = self._new(self._at)
         connection.socket_timeout = None  # the exchange has a time-out as a whole
@@ -250,7 +250,7 @@ class AsyncConnections(Connections):
             raise
         if run_before not in ("", run):
             await self._drop_idle()
-        return connection, run
+        return connection, run  # the exchange has a deadline
 
     async def take(self) -> _AsyncConnection:
         """Return a new connection to the primary, for somebody who closes it."""

@@ -84,7 +84,7 @@ class AsyncNode(AsyncConnections):
 
     async def receive(self, sent: tuple[Any, str], count: int, timeout_s: float) -> list[Any]:
         """Return the replies to what was sent, an error in the place of each that is one."""
-        connection, run = sent
+        connection, run = sent  # the exchange has a deadline
         answers: list[Any] = []
         try:
             with self._deadlines.within(timeout_s):
@@ -213,14 +213,17 @@ class AsyncNodes:
         """Return a reply or a ``StoreError`` for each call."""
         return (await self.ask_packed([Pending(at, call, pack(call.words)) for at, call in enumerate(calls)]))[0]
 
-    async def ask_packed(self, pending: list[Pending], clock: bytes = b"") -> tuple[list[Any], int]:
+    async def ask_packed(
+        self, pending: list[Pending], clock: bytes = b"", until_s: float | None = None
+    ) -> tuple[list[Any], int]:
         """As ``ask``, for calls that are packed; return the earliest instant at which a node answered, too.
 
         Args:
             pending: the calls.
             clock: the command for the time, where it is wanted.
+            until_s: when the time is over, on the monotonic clock, where it does not begin now.
         """
-        router = Router(self.map, self._breakers, self._policy, pending)
+        router = Router(self.map, self._breakers, self._policy, pending, until_s)
         while True:
             if self._closed:
                 raise StoreUnavailable("the store is closed; open it again")

@@ -314,12 +314,13 @@ class ValkeyStore(CoalescingStore):
             return answers
         if time.monotonic() >= until_s:
             raise StoreUnavailable("the server did not answer in time")
-        return await self._ask(packed, replies, probe)
+        return await self._ask(packed, replies, probe, until_s)
 
-    def _ask(self, packed: bytes, replies: int, probe: bytes) -> Awaitable[list[Reply]]:
+    def _ask(self, packed: bytes, replies: int, probe: bytes, until_s: float | None = None) -> Awaitable[list[Reply]]:
         if self._closed and probe:
             raise StoreUnavailable("the store is closed; open it again")
-        return self._retrying.ask(self._connections.ask, packed, replies, probe, idempotent=bool(probe))
+        ask, is_read = self._connections.ask, bool(probe)
+        return self._retrying.ask(ask, packed, replies, probe, idempotent=is_read, until_s=until_s)
 
     def _ask_to_read(self, step: tuple[bytes, bool]) -> Awaitable[list[Reply]]:
         packed, timed = step

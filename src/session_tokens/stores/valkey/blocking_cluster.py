@@ -200,7 +200,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
         return super().find_token_now(lookups)
 
     def _carry_on_lane(self, host: Host | None, asked: Sequence[PlacedChain]) -> Sequence[Seen | Exception | None]:
-        """Read chains that lie on one node; who gets nothing asks anew, the node that has the keys by now."""
+        """Read chains that lie on one node, or that did; who gets nothing asks anew."""
         until_s = time.monotonic() + self._core.policy.timeout_s
         each = asked if len(asked) == 1 else [*dict.fromkeys(asked)]
         replies = None if self._trackings is None else self._tracked(host, [chain.alone for chain in each])
@@ -209,21 +209,30 @@ class BlockingClusterStore(BlockingOptimisticStore):
             try:
                 answer = self._nodes.read_at(host, packed, len(each), until_s)
             except StoreError:
-                return [None] * len(asked)
+                return self._carry_off_lane(asked, until_s)
             if isinstance(answer, StoreError):
                 return [answer] * len(asked)
             replies = answer
         *values, told = replies
         return self._core.seen_on_lane(asked, each, values, milliseconds(told))
 
+    def _carry_off_lane(self, asked: Sequence[PlacedChain], until_s: float) -> Sequence[Seen | Exception | None]:
+        """Read chains from the nodes that have their keys by now; who follows those is not known, so none is kept."""
+        if self.near_cache is not None:
+            self.near_cache.forget_readings()
+        answers = self._carry_chains([[chain] for chain in asked], until_s)
+        return [(each.now, each.found[0]) if isinstance(each, Snapshot) else each for each in answers]
+
     def _tracked(self, host: Host | None, commands: Sequence[bytes]) -> list[Any] | None:
         """Ask over the connection whose reads are tracked, where there is one."""
         asked = None if self._trackings is None else self._trackings.ask(host, commands, TIME)
         return None if asked is None else asked.result()
 
-    def _carry_chains(self, asked: Sequence[Sequence[PlacedChain]]) -> Sequence[Snapshot | Exception | None]:
+    def _carry_chains(
+        self, asked: Sequence[Sequence[PlacedChain]], until_s: float | None = None
+    ) -> Sequence[Snapshot | Exception | None]:
         pending, values, goes = self._core.chain_calls([chain for chains in asked for chain in chains])
-        found, now = self._nodes.ask_packed(pending, TIME)
+        found, now = self._nodes.ask_packed(pending, TIME, until_s)
         return self._core.seen_together(asked, values, goes, found, now)
 
     # --- commands ---

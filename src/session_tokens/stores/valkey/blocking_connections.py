@@ -232,14 +232,14 @@ class BlockingConnections(Connections):
             except IndexError:  # another thread was faster
                 break
             if now_s - since_s < LOOK_AFTER_S:
-                return connection, run
+                return self.limited(connection, now_s + timeout_s), run
             if _is_usable(connection):
                 if now_s - since_s > self._primary.trusted_s:
                     self._greet_again(connection)
-                return connection, run
+                return self.limited(connection, now_s + timeout_s), run
         self._at = drive_now(self._primary.locating(), partial(self._ask_another, timeout_s))
         connection = self._new(self._at)
-        connection.socket_timeout = self._timeout_s
+        connection.socket_timeout = timeout_s
         connection.socket_connect_timeout = timeout_s
         run_before = self.run
         try:
@@ -250,7 +250,7 @@ class BlockingConnections(Connections):
             raise
         if run_before not in ("", run):
             self._drop_idle()
-        return connection, run
+        return self.limited(connection, now_s + timeout_s), run
 
     def take(self) -> _BlockingConnection:
         """Return a new connection to the primary, for somebody who closes it."""

@@ -147,6 +147,7 @@ class Router:
         breakers: of the nodes.
         policy: time-outs.
         pending: the calls.
+        until_s: when the time is over, on the monotonic clock; if not given, when the policy's has passed.
 
     Attributes:
         answers: a reply or an error for each call.
@@ -157,7 +158,12 @@ class Router:
     """
 
     def __init__(
-        self, cluster: ClusterMap, breakers: dict[Host, CircuitBreaker], policy: RetryPolicy, pending: list[Pending]
+        self,
+        cluster: ClusterMap,
+        breakers: dict[Host, CircuitBreaker],
+        policy: RetryPolicy,
+        pending: list[Pending],
+        until_s: float | None = None,
     ) -> None:
         self._cluster = cluster
         self._breakers = breakers
@@ -168,7 +174,7 @@ class Router:
         self.pause_s = 0.0
         self.now = 0
         self._retry = 0
-        self._until_s = time.monotonic() + policy.timeout_s
+        self._until_s = time.monotonic() + policy.timeout_s if until_s is None else until_s
 
     @property
     def left_s(self) -> float:

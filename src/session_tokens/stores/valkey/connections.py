@@ -15,6 +15,7 @@ that never is: a replica refuses it, and a node from which the slot is moved awa
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 from weakref import WeakSet
@@ -35,6 +36,8 @@ from .primaries import DriverPool, Options, Primary
 
 IDLE_MAX = 16
 """Connections kept for later exchanges."""
+SHORTEST_S, SLACK = 0.001, 1.05
+"""Seconds of the shortest wait of a thread, and how many times as long as it should it may be at the most."""
 LOOK_AFTER_S = 0.05
 """A connection that lay idle for longer is checked before it is used: its server may have gone meanwhile."""
 
@@ -120,6 +123,18 @@ class Connections:
         self._closed = False
         self._deadlines = Deadlines()  # of those for asyncio; the others have it from their sockets
         _of_this_process.add(self)
+
+    @staticmethod
+    def limited(connection: Any, until_s: float) -> Any:
+        """Return a connection for threads, each of whose waits ends about when the time of a call is over.
+
+        A socket that waits about as long already is left as it is: to set it is a call to the system.
+        """
+        left_s = max(SHORTEST_S, until_s - time.monotonic())
+        wire = connection._sock
+        if wire is not None and not left_s <= wire.gettimeout() <= left_s * SLACK:
+            wire.settimeout(left_s)
+        return connection
 
     def _greeted(self, replies: Sequence[Any]) -> str:
         """Return the run to which a new connection leads; what is known of another one is forgotten.
