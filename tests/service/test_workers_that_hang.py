@@ -18,7 +18,7 @@ from session_tokens.cli.serving import WORKER
 from session_tokens.service.listening import Places
 from session_tokens.service.service_manager import sockets_given
 from session_tokens.service.workers.memory import SharedMemory
-from session_tokens.service.workers.supervisor import COMES_UP_S, UNANSWERED_MAX, Supervisor
+from session_tokens.service.workers.supervisor import COMES_UP_S, GONE_S, UNANSWERED_MAX, Supervisor
 from session_tokens.service.workers.worker import Handed
 from tests.helpers.waiting import wait_until
 
@@ -44,7 +44,9 @@ def stand_still() -> None:
 
 
 @asynccontextmanager
-async def supervised(folder: Path, comes_up_s: float = COMES_UP_S) -> AsyncIterator[list[str]]:
+async def supervised(
+    folder: Path, comes_up_s: float = COMES_UP_S, gone_s: float = GONE_S
+) -> AsyncIterator[list[str]]:
     """Run two workers under a supervisor in this process; yield what was announced."""
     options: Namespace = parser().parse_args(
         ["serve", "--workers", "2", "--port", "0", "--store", f"sqlite:///{folder}/tokens.db", "--no-first-key"]
@@ -54,8 +56,9 @@ async def supervised(folder: Path, comes_up_s: float = COMES_UP_S) -> AsyncItera
     with places.bound() as bound, closing(SharedMemory.make(2)) as memory:
         handed = Handed(WORKER, vars(options), 2, bound, memory)
         supervisor = Supervisor(
-            handed, at_terminal=False, close=bound.close, announce=lines.append, ping_s=PING_S, comes_up_s=comes_up_s
-        )
+            handed, at_terminal=False, close=bound.close, announce=lines.append, ping_s=PING_S, comes_up_s=comes_up_s,
+            gone_s=gone_s,
+        )  # fmt: skip
         running = asyncio.create_task(supervisor.run())
         try:
             await until(lambda: lines or running.done())
@@ -102,6 +105,25 @@ async def test_one_that_hangs_before_it_answers_is_ended_and_the_next_reload_is_
 
     assert old <= stayed
     assert "new workers serve" in caplog.text
+
+
+async def test_one_that_came_up_for_a_reload_that_failed_and_does_not_heed_its_end_is_killed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It came up, the next one did not: both stand still, and only a kill ends them."""
+    caplog.set_level("INFO", "session_tokens.service")
+    before = workers()
+    async with supervised(tmp_path, comes_up_s=HASTE_S, gone_s=PING_S):
+        old = workers() - before
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: len(workers() - before - old) == 2)  # the second is started once the first serves
+        first, second = fresh = workers() - before - old
+        for worker in fresh:
+            os.kill(worker, signal.SIGSTOP)
+        await until(lambda: "the earlier ones stay" in caplog.text)
+        await until(lambda: workers() - before == old)
+
+    assert f"(process {min(first, second)}) did not end in time and is killed" in caplog.text
 
 
 async def test_who_stood_still_together_with_the_supervisor_is_left_alone(

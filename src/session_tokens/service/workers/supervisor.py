@@ -52,6 +52,7 @@ class Supervisor:
         handed: what each worker is handed.
         ping_s: after how many seconds each worker is asked again whether it is there.
         comes_up_s: after how many seconds one in the place of another is ended that does not answer yet.
+        gone_s: after how many seconds one is killed that was told to go.
         at_terminal: whether SIGHUP says that the terminal went away; else it asks for a reload.
         close: closes the supervisor's own listening sockets, so that nobody connects any more.
         announce: called with lines for people, once all workers answer.
@@ -66,10 +67,12 @@ class Supervisor:
         announce: Callable[[str], object],
         ping_s: float = PING_S,
         comes_up_s: float = COMES_UP_S,
+        gone_s: float = GONE_S,
     ) -> None:
         self._handed = handed
         self._ping_s = ping_s
         self._comes_up_s = comes_up_s
+        self._gone_s = gone_s
         self._at_terminal = at_terminal
         self._close = close
         self._announce = announce
@@ -184,7 +187,7 @@ class Supervisor:
         self._stops.set()
         for worker in self._all:
             worker.signal(signal.SIGTERM)
-        await self._gone_within(self._all, GONE_S)
+        await self._gone_within(self._all, self._gone_s)
         for task in self._tasks:
             task.cancel()
 
@@ -223,6 +226,7 @@ class Supervisor:
                 log.info("%s serves in its place", worker.name, extra={"event": "worker_started"})
             else:
                 worker.leave()
+                await self._gone_within([worker], self._gone_s)
 
     async def _stopped_within(self, wait_s: float) -> bool:
         try:
@@ -252,6 +256,7 @@ class Supervisor:
                 worker.signal(signal.SIGTERM)
             log.error("new workers did not come up, the earlier ones stay", extra={"event": "not_reloaded"})
             self._manager.is_ready(f"serving{self._status}")
+            await self._gone_within(fresh, self._gone_s)
             return
         old, self._seats = self._seats, fresh
         self._failures = [0] * self._handed.size
@@ -259,7 +264,7 @@ class Supervisor:
             worker.leave()
         log.info("new workers serve, the earlier ones finish what they have", extra={"event": "reloaded"})
         self._manager.is_ready(f"serving{self._status}")
-        await self._gone_within(old, GONE_S)
+        await self._gone_within(old, self._gone_s)
 
     async def _gone_within(self, workers: Collection[Worker], wait_s: float) -> None:
         """Wait until workers have ended; those that take too long are killed."""
