@@ -44,9 +44,7 @@ def stand_still() -> None:
 
 
 @asynccontextmanager
-async def supervised(
-    folder: Path, comes_up_s: float = COMES_UP_S, gone_s: float = GONE_S
-) -> AsyncIterator[list[str]]:
+async def supervised(folder: Path, comes_up_s: float = COMES_UP_S, gone_s: float = GONE_S) -> AsyncIterator[list[str]]:
     """Run two workers under a supervisor in this process; yield what was announced."""
     options: Namespace = parser().parse_args(
         ["serve", "--workers", "2", "--port", "0", "--store", f"sqlite:///{folder}/tokens.db", "--no-first-key"]

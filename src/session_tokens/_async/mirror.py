@@ -3,7 +3,8 @@ r"""A memory store written through to the application's own six-method DB, for a
 Theory of operation. The DB has no compare-and-set, so the guarantee is that of this process. A command is planned on
 the memory store, its change set is written to the DB while the locks of its owners, sessions and tokens are held, and
 only then committed in memory. If a DB call fails, those already made are undone (best effort, logged), the change is
-dropped and ``AdapterError`` raised.
+dropped and ``AdapterError`` raised. What another process has written there by then is left: it may be why this one was
+refused.
 
 In the token DB a session's record is kept under ``\x1fst:s:`` + session, a token's under ``\x1fst:t:`` + token, both
 as JSON; the token's own key holds its value verbatim. What another process ended is gone from there, which
@@ -30,7 +31,7 @@ from ..settings import ATTEMPTS_MAX
 from ..stores.common.kinds import SESSION, TOKEN
 from ..stores.common.record_codec import session_of, token_of
 from ..stores.memory.store import MemoryStore
-from ..tables.user_db import AsyncDBCalls, AsyncKeyLocks, Undo
+from ..tables.user_db import AsyncDBCalls, AsyncKeyLocks, TakingBack, Undo
 
 T = TypeVar("T")
 
@@ -109,9 +110,11 @@ class AsyncMirrorStore(Store):
                 link: str = session.details.db_hash or ""
                 try:
                     if is_new:
-                        link = await self._do(
-                            undo, ("del_session_key_value", (id,)), "set_session_key_value", id, owner
+                        former = next((old for old, _ in changes.sessions if old is not None and old.id == id), None)
+                        unheld = TakingBack(
+                            "del_session_key_value", (id,), SESSION_PREFIX + id, (None, _session_text(former))
                         )
+                        link = await self._do(undo, unheld, "set_session_key_value", id, owner)
                     _, changes, now = self.inner.plan_now(rule, *args_with(link))
                     if await self._commit(changes, now, undo):
                         return link
@@ -210,15 +213,18 @@ class AsyncMirrorStore(Store):
             has_ended = owner_of_living(old) is not None and owner_of_living(new) is None
             # Where the string is used again at once, the DB knows already whose it is now.
             if old is not None and has_ended and old.id not in opened:
-                await self._do(undo, ("set_session_key_value", (old.id, old.owner)), "del_session_key_value", old.id)
+                back = TakingBack("set_session_key_value", (old.id, old.owner))
+                await self._do(undo, back, "del_session_key_value", old.id)
             record = new if new is not None else old
             if record is not None:
                 await self._put(undo, SESSION_PREFIX + record.id, _session_text(old), _session_text(new))
         for former, token in changes.tokens:
             id = token.id if token is not None else former.id if former is not None else ""
-            await self._put(undo, id, _value_of(former), _value_of(token))
             texts = _token_text(former, self._opened_at(former, {})), _token_text(token, self._opened_at(token, opened))
-            await self._put(undo, TOKEN_PREFIX + id, *texts)
+            puts = [(id, _value_of(former), _value_of(token)), (TOKEN_PREFIX + id, *texts)]
+            # Of a new one the record goes first: two processes may add the same value, and are told apart by it.
+            for key, old_text, new_text in puts if former is not None else puts[::-1]:
+                await self._put(undo, key, old_text, new_text)
 
     def _opened_at(self, token: Token | None, opened: dict[str, int]) -> int | None:
         """Return when the session that a token hangs on was opened: one of a change set, else one that is known."""
@@ -231,13 +237,14 @@ class AsyncMirrorStore(Store):
         """Change what one key of the token DB holds; ``None`` for nothing."""
         if old == new:
             return
-        back = ("del_key_value", (key,)) if old is None else ("set_key_value", (key, old))
+        method, args = ("del_key_value", (key,)) if old is None else ("set_key_value", (key, old))
+        back = TakingBack(method, args, key, (new,))
         if new is None:
             await self._do(undo, back, "del_key_value", key)
         else:
             await self._do(undo, back, "set_key_value", key, new)
 
-    async def _do(self, undo: Undo, back: tuple[str, tuple[str, ...]], method: str, *args: str) -> Any:
+    async def _do(self, undo: Undo, back: TakingBack, method: str, *args: str) -> Any:
         undo.append(back)  # before the call: a call that failed may have been done
         return await self._calls.call(method, *args)
 

@@ -17,12 +17,28 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextvars import ContextVar, copy_context
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import AdapterError, InvalidInput
 
-Undo = list[tuple[str, tuple[str, ...]]]
-"""What takes calls back: methods and their arguments, the first one's first."""
+
+class TakingBack(NamedTuple):
+    """What takes a call back, unless another process has written there meanwhile.
+
+    Attributes:
+        method, args: the call.
+        key: of the token DB, which tells; ``None`` where nothing does.
+        ours: what stands under it as long as nobody else has written; ``None`` for nothing.
+    """
+
+    method: str
+    args: tuple[str, ...]
+    key: str | None = None
+    ours: tuple[str | None, ...] = ()
+
+
+Undo = list[TakingBack]
+"""What takes calls back, the first one's first."""
 
 log = logging.getLogger("session_tokens.mirror")
 
@@ -141,11 +157,12 @@ class SyncDBCalls:
     def take_back(self, undo: Undo) -> None:
         """Make the calls that undo others, the last first, and forget them; one that fails is logged."""
         while undo:
-            method, args = undo.pop()
+            each = undo.pop()
             try:
-                self.call(method, *args)
+                if each.key is None or self.call("get_key_value", each.key) in each.ours:
+                    self.call(each.method, *each.args)
             except AdapterError:
-                log.warning(NOT_TAKEN_BACK, method)
+                log.warning(NOT_TAKEN_BACK, each.method)
 
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with self._starting:
@@ -232,11 +249,12 @@ class AsyncDBCalls:
 
     async def _taken_back(self, undo: Undo) -> None:
         while undo:
-            method, args = undo.pop()
+            each = undo.pop()
             try:
-                await self.call(method, *args)
+                if each.key is None or await self.call("get_key_value", each.key) in each.ours:
+                    await self.call(each.method, *each.args)
             except AdapterError:
-                log.warning(NOT_TAKEN_BACK, method)
+                log.warning(NOT_TAKEN_BACK, each.method)
 
     async def close(self) -> None:
         """Nothing to let go of."""
