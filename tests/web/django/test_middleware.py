@@ -69,6 +69,44 @@ def test_it_does_by_its_two_halves_what_it_does_whole(tokens: BlockingSessions) 
     assert found is not None and found.id == request.session.session_key
 
 
+class OfTheSite(SessionMiddleware):
+    """A site's own: it closes one path, and says on each response how many sessions the request has."""
+
+    def process_request(self, request: Any) -> HttpResponse | None:
+        """Give the request its session, or the answer at once."""
+        super().process_request(request)
+        return HttpResponse("closed", status=403) if request.path == "/closed" else None
+
+    def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
+        """Write its session down, and say what it is."""
+        request.session["seen"] = request.path
+        response = super().process_response(request, response)
+        response.headers["X-Session"] = request.session.session_key
+        return response
+
+
+def test_the_halves_of_a_sites_own_are_done_on_threads(tokens: BlockingSessions) -> None:
+    middleware, asked = OfTheSite(lambda _: HttpResponse("open")), RequestFactory()
+    answers: list[Any] = [middleware(asked.get(path)) for path in ("/", "/closed")]
+    found = [tokens.verify_session(response.cookies[COOKIE].value) for response in answers]
+
+    assert [response.content for response in answers] == [b"open", b"closed"]
+    assert [each and each.id for each in found] == [response.headers["X-Session"] for response in answers]
+
+
+async def test_the_halves_of_a_sites_own_are_done_on_an_event_loop(tokens: BlockingSessions) -> None:
+    async def view(request: Any) -> HttpResponse:
+        await request.session.aset("cart", ["pen"])
+        return HttpResponse("open")
+
+    middleware, asked = OfTheSite(view), RequestFactory()
+    answers: list[Any] = [await middleware(asked.get(path)) for path in ("/", "/closed")]
+    found = [tokens.verify_session(response.cookies[COOKIE].value) for response in answers]
+
+    assert [response.content for response in answers] == [b"open", b"closed"]
+    assert [each and each.id for each in found] == [response.headers["X-Session"] for response in answers]
+
+
 def test_an_id_in_the_cookie_opens_nothing(tokens: BlockingSessions, ann: Any) -> None:
     client, thief = Client(), Client()
     client.get("/log-in?name=ann")

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from http.cookies import Morsel
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.middleware import SessionMiddleware as DjangosMiddleware
@@ -103,12 +103,18 @@ class SessionMiddleware(DjangosMiddleware):
 
     Beside Django's settings of the cookie it knows ``SESSION_COOKIE_PARTITIONED``, which asks for
     ``SESSION_COOKIE_SECURE``.
+
+    What a subclass does in a ``process_request`` or ``process_response`` of its own is done under an event loop too, on
+    a thread, as with Django's.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         super().__init__(get_response)
         self.is_async = iscoroutinefunction(get_response)
         self.SessionStore = SessionStoreById
+        kind = type(self)
+        self._begins_otherwise = kind.process_request is not SessionMiddleware.process_request
+        self._ends_otherwise = kind.process_response is not SessionMiddleware.process_response
 
     def __call__(self, request: Any) -> HttpResponse | Awaitable[HttpResponse]:
         """Give the request its session, and write it down when there is a response."""
@@ -117,8 +123,8 @@ class SessionMiddleware(DjangosMiddleware):
         before = _of_request.get()
         _of_request.set({})
         try:
-            self.process_request(request)
-            return self.process_response(request, self.get_response(request))
+            response = self.process_request(request) or self.get_response(request)
+            return self.process_response(request, response)
         finally:
             _of_request.set(before)
 
@@ -126,18 +132,23 @@ class SessionMiddleware(DjangosMiddleware):
         before = _of_request.get()
         _of_request.set({})
         try:
-            self.process_request(request)
-            return await self._aprocess_response(request, await self.get_response(request))
+            begin = sync_to_async(self.process_request) if self._begins_otherwise else self._aprocess_request
+            end = sync_to_async(self.process_response) if self._ends_otherwise else self._aprocess_response
+            return await end(request, await begin(request) or await self.get_response(request))
         finally:
             _of_request.set(before)
 
-    def process_request(self, request: Any) -> None:
-        """Give the request its session."""
+    def process_request(self, request: Any) -> HttpResponse | None:
+        """Give the request its session; a subclass may answer it."""
         shown = request.COOKIES.get(cookie_name())
         request.session = SessionStoreById(
             shown if shown is not None and is_session_secret(shown) else _others_key(request)
         )
         request.session._has_response = True
+        return None
+
+    async def _aprocess_request(self, request: Any) -> HttpResponse | None:
+        return self.process_request(request)
 
     def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
         """Write its session down, and set or clear the cookie."""
