@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from time import monotonic, monotonic_ns, time_ns
 from typing import Final, Protocol
 
@@ -117,12 +118,17 @@ class ManualClock(LocalClock):
         """Return the instant that the clock was last moved to, in milliseconds."""
         return self._now_ms
 
-    def advance(self, seconds: float = 0, *, ms: int = 0) -> int:
-        """Move the clock on by ``seconds`` and ``ms``; return the new instant in milliseconds.
+    def advance(self, seconds: float | timedelta = 0, *, ms: int = 0) -> int:
+        """Move the clock on by ``seconds``, which may be a ``timedelta``, and ``ms``; return the new instant in ms.
 
         Raises:
+            TypeError: for anything else.
             InvalidInput: for a step back; a store's clock never goes back.
         """
+        if isinstance(seconds, timedelta):
+            seconds = seconds.total_seconds()
+        elif not isinstance(seconds, int | float):
+            raise TypeError(f"a clock advances by seconds (int or float) or a timedelta, not {type(seconds).__name__}")
         step_ms = round(seconds * 1000) + ms
         if step_ms < 0:
             raise InvalidInput("a clock only advances; give a step of zero or more")

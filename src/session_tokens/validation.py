@@ -338,7 +338,7 @@ def _check_json(name: str, given: object, depth: int, bytes_max: int) -> None:
                 raise TypeError(f"{name} has a key that is no str; JSON objects have only those")
             _check_json(name, item, depth + 1, bytes_max)
     else:
-        raise TypeError(f"{name} holds a {type(given).__name__}, which is no JSON value")
+        raise TypeError(f"{name} holds a {type(given).__name__}, which is no JSON value; write it as one, such as text")
 
 
 def data_changes_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,19 +19,26 @@ from tests.helpers.command_line import Cli
 
 
 @contextmanager
-def following(folder: Path, *arguments: str) -> Iterator[Iterator[dict[str, Any]]]:
+def followed(folder: Path, *arguments: str) -> Iterator[Iterator[bytes]]:
     """Follow the events of the store in a process of its own, which is killed at the end."""
-    command = [sys.executable, "-m", "session_tokens", "events", "--follow", "--json", *arguments]
+    command = [sys.executable, "-m", "session_tokens", "events", "--follow", *arguments]
     running = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, env={**os.environ, "SESSION_TOKENS_STORE": "sqlite:///store.db"}
     )
     assert running.stdout is not None
     try:
-        yield (json.loads(line) for line in running.stdout)
+        yield iter(running.stdout)
     finally:
         running.kill()
         running.wait()
         running.stdout.close()
+
+
+@contextmanager
+def following(folder: Path, *arguments: str) -> Iterator[Iterator[dict[str, Any]]]:
+    """Follow the events of the store, each as it is read from JSON."""
+    with followed(folder, "--json", *arguments) as lines:
+        yield (json.loads(line) for line in lines)
 
 
 def test_events_are_off_until_they_are_switched_on(cli: Cli) -> None:
@@ -79,6 +87,18 @@ def test_a_named_follower_that_is_killed_goes_on_where_it_was(cli: Cli, tmp_path
 
     assert told == ids
     assert again == [*ids, last][-len(again) :], "at least once, in order, and nothing is left out"
+
+
+@pytest.mark.process
+def test_events_that_are_followed_by_people_have_all_columns_and_the_time_in_words(cli: Cli, tmp_path: Path) -> None:
+    cli("events", "--on")
+    cli("issue")
+    with followed(tmp_path) as lines:
+        at, kind, subject, owner, reason, event = next(lines).decode().rstrip("\n").split("  ")
+
+    assert ("token_issued", "-", "-") == (kind, owner, reason)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", at)
+    assert subject.startswith("tok_") and event.startswith("evt_")
 
 
 def test_a_name_goes_with_following(cli: Cli) -> None:

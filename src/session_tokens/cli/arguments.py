@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import functools
-from argparse import ArgumentParser
-from collections.abc import Callable
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from ..crypto.minting import SECRET_BEGINNINGS
@@ -26,6 +26,19 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what was wrong."""
         raise UsageError(f"{_without_secrets(message)}; see {self.prog} --help")
+
+
+def parsed(words: Sequence[str]) -> Namespace:
+    """Return what a command line says.
+
+    Raises:
+        UsageError: it cannot be; it names the help of the command that was given.
+    """
+    options, rest = parser().parse_known_args(words)
+    if rest:
+        command = "session-tokens" if options.command is None else f"session-tokens {options.command}"
+        raise UsageError(f"{_without_secrets(f'unrecognized arguments: {chr(32).join(rest)}')}; see {command} --help")
+    return options
 
 
 def _without_secrets(message: str) -> str:

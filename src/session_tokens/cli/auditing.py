@@ -38,6 +38,8 @@ def _list(options: Namespace, given: dict[str, Any]) -> int:
         return exits.OK
     if page.items:
         print_table(COLUMNS, list(page))
+    elif not given and page.after is None:
+        print("no entry; an audit log is begun by session-tokens serve --audit, or open(audit=)", file=sys.stderr)
     if page.after is not None:
         print(f"more: --after {page.after}", file=sys.stderr)
     return exits.OK

@@ -111,6 +111,8 @@ def log_in(options: Namespace) -> int:
 def verify(options: Namespace) -> int:
     """Say whether a secret is that of a living session or token; exit code 1 if it is not."""
     secret = secret_from(options.secret_file)
+    if is_id(SESSION_ID, secret) or is_id(TOKEN_ID, secret):
+        print("an id never authenticates; give the secret (sts_…, stt_…)", file=sys.stderr)
     with opened(options) as tokens:
         if is_session_secret(secret):
             session = tokens.verify_session(secret, touch=not options.no_touch)
@@ -133,7 +135,7 @@ def list_sessions(options: Namespace) -> int:
     with opened(options) as tokens:
         if options.id is not None:
             session = tokens.get_session(options.id)
-            return exits.INACTIVE if session is None else told(options, session.to_dict())
+            return _missing("session") if session is None else told(options, session.to_dict())
         page = tokens.list_sessions(
             options.owner, detached=options.detached, anonymous=options.anonymous, newest=options.newest,
             after=options.after, limit=options.limit,
@@ -141,12 +143,17 @@ def list_sessions(options: Namespace) -> int:
     return _paged(options, SESSION_COLUMNS, [session.to_dict() for session in page], page)
 
 
+def _missing(kind: str) -> int:
+    print(f"no living {kind} has that id; session-tokens explain ID says why", file=sys.stderr)
+    return exits.INACTIVE
+
+
 def list_tokens(options: Namespace) -> int:
     """List living tokens."""
     with opened(options) as tokens:
         if options.id is not None:
             token = tokens.get_token(options.id)
-            return exits.INACTIVE if token is None else told(options, token.to_dict())
+            return _missing("token") if token is None else told(options, token.to_dict())
         page = tokens.list_tokens(
             owner=options.owner,
             session=options.session,
@@ -219,7 +226,10 @@ def claim(options: Namespace) -> int:
             taken = tokens.claim_next_token(
                 session_key=options.session, tag=options.tag, idempotency_key=options.idempotency_key
             )
-            return exits.INACTIVE if taken is None else issued(options, taken)
+            if taken is None:
+                print("no token waits that this session could claim", file=sys.stderr)
+                return exits.INACTIVE
+            return issued(options, taken)
         return issued(
             options,
             tokens.claim_token(options.token, session_key=options.session, idempotency_key=options.idempotency_key),

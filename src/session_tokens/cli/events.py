@@ -17,7 +17,7 @@ from ..events import Event
 from . import exits
 from .commands import opened
 from .exits import UsageError
-from .output import print_json, print_table
+from .output import print_json, print_row, print_table
 
 COLUMNS = ("at", "kind", "subject_id", "owner", "reason", "id")
 LONGEST_WAIT_S = 5.0
@@ -103,4 +103,4 @@ def _say(options: Namespace, event: Event) -> None:
         print_json(record)
         sys.stdout.flush()
     else:
-        print("  ".join(str(record[column]) for column in COLUMNS if record[column] is not None), flush=True)
+        print_row(COLUMNS, record)

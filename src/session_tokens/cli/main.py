@@ -13,7 +13,7 @@ from importlib import import_module
 from ..audit.log import act_of_user, acting
 from ..errors import SessionTokensError
 from . import exits
-from .arguments import parser
+from .arguments import parsed
 from .exits import UsageError
 from .inputs import command_first, refuse_secrets, refuse_unknown_environment
 from .operators_arguments import ROLES
@@ -55,7 +55,7 @@ def _mend_closed_streams() -> None:
 def _run(words: list[str]) -> int:
     refuse_secrets(words)
     refuse_unknown_environment()
-    options = parser().parse_args(command_first(words))
+    options = parsed(command_first(words))
     if options.version:
         from .. import __version__
         from ..compiled_core import COMPILED

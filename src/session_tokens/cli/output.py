@@ -73,6 +73,11 @@ def print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def print_row(columns: Sequence[str], row: dict[str, Any]) -> None:
+    """Print one record of many that come by and by: its cells with two blanks between, a dash for an empty one."""
+    print("  ".join(_cell(column, row.get(column)) or "-" for column in columns), flush=True)
+
+
 def _cell(name: str, value: Any) -> str:
     if value is None or value == {}:
         return ""

@@ -106,8 +106,9 @@ def export(options: Namespace) -> int:
         if not is_shown:
             print_json({"file": options.file, **made._asdict()})
         return exits.OK
+    place = "on standard output" if is_shown else f"in {options.file}"
     print(
-        f"{made.records} records and {made.events} events are in {options.file}",
+        f"{made.records} records and {made.events} events are {place}",
         file=sys.stderr if is_shown else sys.stdout,
     )
     opened = "Values are in clear in it, which the store seals. " if made.unsealed else ""

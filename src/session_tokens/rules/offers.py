@@ -126,7 +126,7 @@ def accept_offer(tx: Transaction, key: Key, acceptance: Acceptance, lookup: str)
         raise Conflict("the token is not offered (any more); list_tokens(sellable=True) shows what is", id=token.id)
     refuse_others(token, acceptance.receiver)
     if (offer.price, offer.currency) != (acceptance.price, acceptance.currency):
-        raise Conflict("the token is offered for something else by now; show the offer again", id=token.id)
+        raise Conflict("the token is not offered for that price and currency (now); show the offer again", id=token.id)
     terms: dict[str, JSON] = {
         "price": None if offer.price is None else format(offer.price, "f"),
         "currency": offer.currency,

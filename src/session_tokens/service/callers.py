@@ -194,6 +194,8 @@ class Callers:
             "a service key was refused",
             extra={"event": "authentication_failed", "source": source, "request_id": exchange.request_id},
         )
+        if scheme not in (b"", b"basic", b"bearer"):
+            return unauthenticated(scheme, "send a service key as Basic or Bearer: Authorization: Bearer stk_…")
         return unauthenticated(scheme, "that is no living service key; check id and secret, or make a new one")
 
 

@@ -89,7 +89,7 @@ def logged_in(session_tokens: SessionTokens, session_clock: ManualClock) -> Iter
         ) -> Session:
             login = Login(session_tokens, afterwards, owner, dict(data or {}), remember, acr)
             session = way_of(client)(client, login)
-            session_clock.advance(ago.total_seconds() if isinstance(ago, timedelta) else ago)
+            session_clock.advance(ago)
             return session
 
         yield log_in
