@@ -11,6 +11,7 @@ import functools
 import inspect
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -37,7 +38,7 @@ class ToldClock(ManualClock):
         super().__init__()
         self.followers: list[Callable[[int], object]] = []
 
-    def advance(self, seconds: float = 0, *, ms: int = 0) -> int:
+    def advance(self, seconds: float | timedelta = 0, *, ms: int = 0) -> int:
         """Move the clock on, and those that follow it."""
         now = super().advance(seconds, ms=ms)
         for follow in self.followers:
