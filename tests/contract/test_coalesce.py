@@ -62,6 +62,27 @@ async def test_what_comes_while_couriers_are_under_way_travels_next() -> None:
     await stage.close()
 
 
+async def test_who_was_just_answered_asks_along_with_those_who_wait() -> None:
+    """Else a worker that comes back goes again with the few who came meanwhile, and batches become small."""
+    echo = Echo()
+    echo.gate.clear()
+    stage: Coalescer[object, object] = Coalescer(echo.carry, in_flight_max=1)
+
+    async def ask_twice() -> None:
+        await stage.ask("first")
+        await stage.ask("second")
+
+    both = asyncio.ensure_future(ask_twice())
+    await echo.under_way.wait()
+    waiting = asyncio.ensure_future(stage.ask("meanwhile"))
+    await asyncio.sleep(0)
+    echo.gate.set()
+    await asyncio.gather(both, waiting)
+
+    assert echo.batches == [["first"], ["meanwhile", "second"]]
+    await stage.close()
+
+
 async def test_a_batch_is_bounded() -> None:
     echo = Echo()
     stage: Coalescer[object, object] = Coalescer(echo.carry)

@@ -131,16 +131,23 @@ class Coalescer(Generic[Q, A]):
                 self._call(loop)
             if batch:
                 await self._travel(batch)
+                if self._waiting and not self._called:  # some of those just answered will ask more in the next turn
+                    self._called = True
+                    await self._called_until(asyncio.sleep(0))
             elif self._closed:
                 return
             else:
                 idle: asyncio.Future[None] = loop.create_future()
                 self._idle.append(idle)
-                try:
-                    await idle
-                except asyncio.CancelledError:
-                    self._called = False
-                    raise
+                await self._called_until(idle)
+
+    async def _called_until(self, turn: Awaitable[None]) -> None:
+        """Wait for the turn of a worker; if it ends before, somebody else has to be called."""
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._called = False
+            raise
 
     def _taken(self) -> list[tuple[Q, asyncio.Future[A]]]:
         """Take what waits, up to a batch, out of the queue; calls whose caller has gone are dropped."""
