@@ -67,7 +67,8 @@ PARTITION_NAMES: Final = tuple(base62(number + 1 + number // 61, 2) for number i
 """Their names, as ids and secrets have them. None ends as ``PARTITION`` does, that of a store in one place."""
 PARTITION_MARK: Final = "-"
 """What precedes a partition's name at the end of a look-up key."""
-_NAMED = frozenset(PARTITION_NAMES)
+_MARKS = {begun + name: PARTITION_MARK + name for begun in SECRET_BEGINNINGS for name in PARTITION_NAMES}
+"""How a secret begins that names a partition → how its look-up key ends."""
 _UNPLACED: Final = PARTITION[1]
 """The end of the name of a partition in a secret that names none."""
 
@@ -270,11 +271,6 @@ class Hmac:
         return outer.hexdigest()
 
 
-def _named_by(secret: str) -> str:
-    name = secret[4:6]
-    return PARTITION_MARK + name if name in _NAMED and secret.startswith(SECRET_BEGINNINGS) else ""
-
-
 class PepperKeyring:
     """For stores that outlive the process: a secret is looked up by HMAC-SHA256 under a pepper that is kept apart.
 
@@ -318,7 +314,7 @@ class PepperKeyring:
         self._keyed = {key_id: Hmac(secret).hex for key_id, secret in self.peppers.items()}
         self._prefixes = tuple((key_id + ":", keyed) for key_id, keyed in self._keyed.items())
         self._prefix, self._digest = self._prefixes[0]
-        self._alone = _UNPLACED if len(self._prefixes) == 1 else "several"
+        self._alone = _UNPLACED if len(self._prefixes) == 1 else None
 
     def _derived(self, use: bytes) -> dict[str, bytes]:
         return {key_id: hmac.digest(pepper, use, "sha256") for key_id, pepper in self.peppers.items()}
@@ -364,14 +360,16 @@ class PepperKeyring:
     def lookup(self, secret: str) -> str:
         """Return the look-up key under the current pepper."""
         lookup = self._prefix + self._digest(secret.encode())
-        return lookup if secret[5:6] == _UNPLACED else lookup + _named_by(secret)
+        return lookup if secret[5:6] == _UNPLACED else lookup + _MARKS.get(secret[:6], "")
 
     def lookups(self, secret: str) -> Sequence[str]:
         """Return the look-up keys under every pepper, the current first."""
         if secret[5:6] == self._alone:  # as it mostly is
             return (self._prefix + self._digest(secret.encode()),)
-        message, named = secret.encode(), _named_by(secret)
-        return tuple([prefix + keyed(message) + named for prefix, keyed in self._prefixes])
+        message, mark = secret.encode(), _MARKS.get(secret[:6], "")
+        if self._alone is not None:
+            return (self._prefix + self._digest(message) + mark,)
+        return tuple([prefix + keyed(message) + mark for prefix, keyed in self._prefixes])
 
     def derive(self, key_id: str, message: bytes) -> bytes:
         """Return HMAC-SHA256 under that pepper."""
