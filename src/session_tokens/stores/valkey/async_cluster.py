@@ -38,7 +38,7 @@ from ..common.pepper_records import Mark
 from .async_behind import AsyncBehind
 from .async_nodes import AsyncNodes
 from .check import checking
-from .cluster_core import ClusterCore, InTheWay, PlacedSnapshot
+from .cluster_core import ClusterCore, InTheWay, PlacedCommit, PlacedSnapshot
 from .connections import TIME
 from .event_log import log_read, read_words, rewriting, trim_words
 from .exchanges import Seen
@@ -104,7 +104,8 @@ class ClusterStore(OptimisticStore):
         self._reads: Coalescer[Sequence[Query], PlacedSnapshot] = Coalescer(self._carry_reads)
         self._lanes: Lanes[Host | None, PlacedChain, Seen | None] = Lanes(self._carry_on_lane)
         self._chains: Coalescer[Sequence[PlacedChain], Snapshot | None] = Coalescer(self._carry_chains)
-        self._commits: Coalescer[Commit, bool] = Coalescer(self._carry_commits)
+        self._commits: Lanes[Host | None, PlacedCommit, bool] = Lanes(self._carry_commits)
+        self._joint_commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_joint_commits)
 
     def begin_near_cache(self, bound_s: float) -> None:
         """Keep what verifications find, and follow what changes of it over a connection to each node.
@@ -276,10 +277,13 @@ class ClusterStore(OptimisticStore):
 
         What another commit holds for a moment is waited for: what it only rests on is the same afterwards.
         """
+        placed = self._core.placed(commit)
         until_s, pause_s = 0.0, PAUSE_S
         while True:
             try:
-                return await self._commits.ask(commit)
+                if placed.partition is None:
+                    return await self._joint_commits.ask(placed)
+                return await self._commits.ask(self._nodes.map.holders[placed.partition], placed)
             except InTheWay as met:
                 now_s = time.monotonic()
                 until_s = until_s or now_s + self._address.policy.timeout_s
@@ -289,16 +293,26 @@ class ClusterStore(OptimisticStore):
                     await asyncio.sleep(random.uniform(0, pause_s))
                     pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    async def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+    async def _carry_commits(self, _: Host | None, commits: Sequence[PlacedCommit]) -> Sequence[bool | Exception]:
         try:
-            written = await self._driven(self._core.committing_all(commits))
+            return await self._driven(self._core.committing_within(commits))
         finally:
-            if self.near_cache is not None:  # also where the outcome is unknown
-                for commit in commits:
-                    self.near_cache.wrote(commit.changes)
+            self._wrote(commits)
+
+    async def _carry_joint_commits(self, commits: Sequence[PlacedCommit]) -> Sequence[bool | Exception]:
+        try:
+            written = await self._driven(self._core.committing_over(commits))
+        finally:
+            self._wrote(commits)
         for txn, parts in written.unfinished:
             self._behind.do(partial(self._finish, txn, parts))
         return written.results
+
+    def _wrote(self, commits: Sequence[PlacedCommit]) -> None:
+        """Keep near nothing of what commits may have written: also where the outcome is unknown."""
+        if self.near_cache is not None:
+            for placed in commits:
+                self.near_cache.wrote(placed.commit.changes)
 
     async def _finish(self, txn: bytes, parts: dict[int, Any], finished: Callable[[], None]) -> None:
         await self._driven(self._core.finishing(txn, parts, finished))
@@ -410,6 +424,7 @@ class ClusterStore(OptimisticStore):
             await self._chains.close()
             await self._lanes.close()
             await self._commits.close()
+            await self._joint_commits.close()
             await self._behind.close()
             await self._nodes.close_all()
 

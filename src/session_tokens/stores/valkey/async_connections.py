@@ -19,6 +19,7 @@ from .connections import (
     Connections,
     Moved,
     Steps,
+    arrived,
     leaves_nothing,
 )
 from .errors import LibraryLost, NotReached, is_driver_error, is_of_a_primary, trouble
@@ -133,7 +134,12 @@ class AsyncConnections(Connections):
                 read = connection.read_response
                 answers = [await read(disable_decoding=True)]
                 while len(answers) < replies:
-                    answers.append(await read(disable_decoding=True))  # what came before an error counts
+                    for reply in arrived(connection, replies - len(answers)):
+                        if isinstance(reply, Exception):
+                            raise reply
+                        answers.append(reply)  # what came before an error counts
+                    if len(answers) < replies:
+                        answers.append(await read(disable_decoding=True))
                 if probe:
                     try:
                         answers.append(await read(disable_decoding=True))

@@ -13,7 +13,7 @@ from ...errors import StoreError, StoreUnavailable
 from ..common.retry import CircuitBreaker, Elsewhere, NotExecuted, OnTheMove, RetryPolicy
 from .async_connections import AsyncConnections
 from .cluster_map import ClusterMap, ClusterNode, JudgedElsewhere, Pending, Router
-from .connections import IDLE_MAX, TIME, Moved, Steps
+from .connections import IDLE_MAX, TIME, Moved, Steps, arrived
 from .errors import UNKNOWN_OUTCOME, is_driver_error, is_refusal, trouble
 from .joint import Call
 from .packing import pack
@@ -88,14 +88,13 @@ class AsyncNode(AsyncConnections):
         answers: list[Any] = []
         try:
             with self._deadlines.within(timeout_s):
-                read = connection.read_response
                 while len(answers) < count:
                     try:
-                        answers.append(await read(disable_decoding=True))
+                        answers.append(await connection.read_response(disable_decoding=True))
                     except Exception as error:
-                        if not is_refusal(error):
-                            raise
-                        answers.append(_meant(error, self._keys))
+                        answers.append(_refused(error, self._keys))
+                    for reply in arrived(connection, count - len(answers)):
+                        answers.append(_refused(reply, self._keys) if isinstance(reply, Exception) else reply)
         except Exception as error:
             await self._let_go(connection, run, error, is_whole=False)
             if not is_driver_error(error):
@@ -109,6 +108,13 @@ class AsyncNode(AsyncConnections):
             moved = StoreUnavailable(f"a node of the cluster was started anew meanwhile; {UNKNOWN_OUTCOME}")
             return [moved] * count
         return answers
+
+
+def _refused(error: Exception, keys: str) -> StoreError:
+    """Return what the refusal of one command means; any other error is raised, of which no further reply comes."""
+    if not is_refusal(error):
+        raise error
+    return _meant(error, keys)
 
 
 def _meant(error: Exception, keys: str) -> StoreError:

@@ -37,7 +37,7 @@ from ..common.pepper_records import Mark
 from .blocking_behind import BlockingBehind
 from .blocking_nodes import BlockingNodes
 from .check import checking
-from .cluster_core import ClusterCore, InTheWay, PlacedSnapshot
+from .cluster_core import ClusterCore, InTheWay, PlacedCommit, PlacedSnapshot
 from .connections import TIME
 from .event_log import log_read, read_words, rewriting, trim_words
 from .exchanges import Seen
@@ -103,7 +103,8 @@ class BlockingClusterStore(BlockingOptimisticStore):
         self._reads: Direct[Sequence[Query], PlacedSnapshot] = Direct(self._carry_reads)
         self._lanes: DirectLanes[Host | None, PlacedChain, Seen | None] = DirectLanes(self._carry_on_lane)
         self._chains: Direct[Sequence[PlacedChain], Snapshot | None] = Direct(self._carry_chains)
-        self._commits: Direct[Commit, bool] = Direct(self._carry_commits)
+        self._commits: DirectLanes[Host | None, PlacedCommit, bool] = DirectLanes(self._carry_commits)
+        self._joint_commits: Direct[PlacedCommit, bool] = Direct(self._carry_joint_commits)
 
     def begin_near_cache(self, bound_s: float) -> None:
         """Keep what verifications find, and follow what changes of it over a connection to each node.
@@ -273,10 +274,13 @@ class BlockingClusterStore(BlockingOptimisticStore):
 
         What another commit holds for a moment is waited for: what it only rests on is the same afterwards.
         """
+        placed = self._core.placed(commit)
         until_s, pause_s = 0.0, PAUSE_S
         while True:
             try:
-                return self._commits.ask(commit)
+                if placed.partition is None:
+                    return self._joint_commits.ask(placed)
+                return self._commits.ask(self._nodes.map.holders[placed.partition], placed)
             except InTheWay as met:
                 now_s = time.monotonic()
                 until_s = until_s or now_s + self._address.policy.timeout_s
@@ -286,16 +290,26 @@ class BlockingClusterStore(BlockingOptimisticStore):
                     time.sleep(random.uniform(0, pause_s))
                     pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    def _carry_commits(self, commits: Sequence[Commit]) -> Sequence[bool | Exception]:
+    def _carry_commits(self, _: Host | None, commits: Sequence[PlacedCommit]) -> Sequence[bool | Exception]:
         try:
-            written = self._driven(self._core.committing_all(commits))
+            return self._driven(self._core.committing_within(commits))
         finally:
-            if self.near_cache is not None:  # also where the outcome is unknown
-                for commit in commits:
-                    self.near_cache.wrote(commit.changes)
+            self._wrote(commits)
+
+    def _carry_joint_commits(self, commits: Sequence[PlacedCommit]) -> Sequence[bool | Exception]:
+        try:
+            written = self._driven(self._core.committing_over(commits))
+        finally:
+            self._wrote(commits)
         for txn, parts in written.unfinished:
             self._behind.do(partial(self._finish, txn, parts))
         return written.results
+
+    def _wrote(self, commits: Sequence[PlacedCommit]) -> None:
+        """Keep near nothing of what commits may have written: also where the outcome is unknown."""
+        if self.near_cache is not None:
+            for placed in commits:
+                self.near_cache.wrote(placed.commit.changes)
 
     def _finish(self, txn: bytes, parts: dict[int, Any], finished: Callable[[], None]) -> None:
         self._driven(self._core.finishing(txn, parts, finished))
@@ -407,6 +421,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
             self._chains.close()
             self._lanes.close()
             self._commits.close()
+            self._joint_commits.close()
             self._behind.close()
             self._nodes.close_all()
 

@@ -14,7 +14,7 @@ from ...errors import StoreError
 from ..common.retry import Full, RetryPolicy
 from ..common.server_clock import ServerClock
 from .cluster_map import JudgedElsewhere, Pending
-from .commit import Writes
+from .commit import InPlace, Writes, writes_of
 from .exchanges import Seen, ValkeyCore
 from .held import is_in_doubt, unheld
 from .joint import Call, Joint, Met, decider_of, met_in
@@ -83,15 +83,33 @@ class InTheWay(Exception):
         self.is_gone = is_gone
 
 
-class Written(NamedTuple):
-    """What came of commits.
+class PlacedCommit(NamedTuple):
+    """A commit, and where it lies.
 
     Attributes:
-        results: for each whether it was written, or an error.
+        partition: in which all of it does; ``None`` where it is of several.
+        commit: what was asked for.
+        writes: its checks and writes.
+    """
+
+    partition: int | None
+    commit: Commit
+    writes: Writes | InPlace
+
+
+Outcomes = list[bool | Exception]
+"""For each commit whether it was written, or an error."""
+
+
+class Written(NamedTuple):
+    """What came of commits over several partitions.
+
+    Attributes:
+        results: of each.
         unfinished: transactions that are done, their other partitions and the parts of these.
     """
 
-    results: list[bool | Exception]
+    results: Outcomes
     unfinished: list[tuple[bytes, dict[int, Part]]]
 
 
@@ -240,91 +258,71 @@ class ClusterCore(ValkeyCore):
 
     # --- commits ---
 
-    def committing_all(self, commits: Sequence[Commit]) -> Rounds[Written]:
-        """Carry out commits, each whole or not at all: those within a partition in one call to that."""
-        written = yield from self._committed(commits, though_full=False)
+    def placed(self, commit: Commit) -> PlacedCommit:
+        """Return where a commit lies, and what it checks and writes."""
+        writes = writes_of(self.codec, commit)
+        return PlacedCommit(only_partition(writes), commit, writes)
+
+    def committing_within(self, commits: Sequence[PlacedCommit]) -> Rounds[Outcomes]:
+        """Carry out commits each of which lies in one partition, each whole or not at all: in one call to each."""
+        results = yield from self._within(commits, though_full=False)
         full = [
-            at
-            for at, result in enumerate(written.results)
-            if isinstance(result, Full) and commits[at].changes.only_ends
+            at for at, result in enumerate(results) if isinstance(result, Full) and commits[at].commit.changes.only_ends
         ]
         if full:
-            again = yield from self._committed([commits[at] for at in full], though_full=True)
-            for at, result in zip(full, again.results, strict=True):
-                written.results[at] = result
-            written.unfinished.extend(again.unfinished)
-        return written
+            again = yield from self._within([commits[at] for at in full], though_full=True)
+            for at, result in zip(full, again, strict=True):
+                results[at] = result
+        return results
 
-    def _committed(self, commits: Sequence[Commit], *, though_full: bool) -> Rounds[Written]:
-        results: list[bool | Exception] = [False] * len(commits)
-        alone: dict[int, list[tuple[int, Writes]]] = {}
-        over: list[tuple[int, Commit, int, dict[int, Part]]] = []
-        for number, commit in enumerate(commits):
-            writes = Writes(self.codec, commit)
-            partition = only_partition(writes)
-            if partition is not None:
-                alone.setdefault(partition, []).append((number, writes))
-                continue
-            decider, parts = split(writes, commit)
-            over.append((number, commit, decider, parts))
-        unfinished: list[tuple[bytes, dict[int, Part]]] = []
-        if not over:
-            yield from self._within(commits, alone, results, though_full)
-            return Written(results, unfinished)
-        jobs: list[Generator[Any, Any, Any]] = [self._over(each, results, unfinished, though_full) for each in over]
-        if alone:
-            jobs.append(self._within(commits, alone, results, though_full))
-        yield from _in_step(jobs)
-        return Written(results, unfinished)
-
-    def _within(
-        self,
-        commits: Sequence[Commit],
-        alone: dict[int, list[tuple[int, Writes]]],
-        results: list[bool | Exception],
-        though_full: bool,
-    ) -> Rounds[None]:
-        """Carry out commits each of which lies in one partition.
-
-        Args:
-            commits: all commits.
-            alone: partition → the numbers of those that lie there, and what they write.
-            results: what became of all of them; these are put in.
-            though_full: see ``commit_words``.
-        """
+    def _within(self, commits: Sequence[PlacedCommit], *, though_full: bool) -> Rounds[Outcomes]:
+        results: Outcomes = [False] * len(commits)
+        alone: dict[int, list[int]] = {}
+        for number, placed in enumerate(commits):
+            alone.setdefault(placed.partition, []).append(number)  # type: ignore[arg-type]  # it has one
         function = b"session_tokens_end_v1" if though_full else b"session_tokens_commit_v1"
-        prefixes, calls = self.placement.prefixes, []
-        for partition, some in alone.items():
-            words = [b"FCALL", function, b"1", prefixes[partition] + b"n"]
-            for number, writes in some:
-                commit, checks = commits[number], writes.checks
-                changes = commit.changes
-                words += (b"%d" % commit.now, b"%d" % changes.not_after, b"%d" % len(checks))
-                words += chained.from_iterable(checks.items())
-                events = changes.events
-                written = with_order(writes.words, events) if events else writes.words
-                words.append(b"%d" % len(written))
-                words += written
-            calls.append(Call(partition, words, True))
+        calls = [self._call(function, partition, [commits[at] for at in some]) for partition, some in alone.items()]
+        nows: list[int] = []
         met: list[Met] = []
         held: list[int] = []
         for (partition, some), answer in zip(alone.items(), (yield calls), strict=True):
             if isinstance(answer, StoreError):
-                for number, _ in some:
+                for number in some:
                     results[number] = False if isinstance(answer, JudgedElsewhere) else answer
                 continue
-            self.clock.heard(answer[0])
-            for (number, writes), stamp in zip(some, answer[1:], strict=True):
+            nows.append(answer[0])
+            for number, stamp in zip(some, answer[1:], strict=True):
                 if isinstance(stamp, bytes):
                     met.append(met_in(partition, stamp))
                     held.append(number)
                 elif stamp:
-                    writes.remember(b"%d" % stamp)
+                    commits[number].writes.remember(b"%d" % stamp)
                     results[number] = True
+        if nows:
+            self.clock.heard(max(nows))
         if met:
             in_the_way = yield from self._in_the_way(met)
             for number in held:
                 results[number] = in_the_way
+        return results
+
+    def _call(self, function: bytes, partition: int, commits: Sequence[PlacedCommit]) -> Call:
+        words = [b"FCALL", function, b"1", self.placement.prefixes[partition] + b"n"]
+        for _, commit, writes in commits:
+            changes, checks = commit.changes, writes.checks
+            words += (b"%d" % commit.now, b"%d" % changes.not_after, b"%d" % len(checks))
+            words += chained.from_iterable(checks.items())
+            events = changes.events
+            written = with_order(writes.words, events) if events else writes.words
+            words.append(b"%d" % len(written))
+            words += written
+        return Call(partition, words, writes=True)
+
+    def committing_over(self, commits: Sequence[PlacedCommit]) -> Rounds[Written]:
+        """Carry out commits over several partitions, side by side, each whole or not at all."""
+        written = Written([False] * len(commits), [])
+        yield from _in_step([self._over(*each, written) for each in enumerate(commits)])
+        return written
 
     def _in_the_way(self, met: Sequence[Met]) -> Rounds[InTheWay]:
         """Resolve what is in the way of a commit; where that cannot be asked, the next attempt says so."""
@@ -333,14 +331,9 @@ class ClusterCore(ValkeyCore):
         except StoreError:
             return InTheWay(False)
 
-    def _over(
-        self,
-        each: tuple[int, Commit, int, dict[int, Part]],
-        results: list[bool | Exception],
-        unfinished: list[tuple[bytes, dict[int, Part]]],
-        though_full: bool,
-    ) -> Rounds[None]:
-        number, commit, decider, parts = each
+    def _over(self, number: int, placed: PlacedCommit, written: Written, *, though_full: bool = False) -> Rounds[None]:
+        commit, writes = placed.commit, placed.writes
+        decider, parts = split(writes if isinstance(writes, Writes) else Writes(self.codec, commit), commit)
         nows = dict.fromkeys(parts, commit.now)
         try:
             outcome = yield from self.joint.committing(
@@ -349,17 +342,19 @@ class ClusterCore(ValkeyCore):
         except JudgedElsewhere:
             return
         except StoreError as error:
-            results[number] = error
+            written.results[number] = error
+            if isinstance(error, Full) and commit.changes.only_ends and not though_full:
+                yield from self._over(number, placed, written, though_full=True)
             return
         if outcome.stamp:
             parts[decider].remember(self.codec, outcome.stamp)
             for partition, part in parts.items():
                 if partition != decider:
                     part.forget(self.codec)
-            unfinished.append((outcome.txn, parts))
-            results[number] = True
+            written.unfinished.append((outcome.txn, parts))
+            written.results[number] = True
         elif outcome.met:
-            results[number] = yield from self._in_the_way(outcome.met)
+            written.results[number] = yield from self._in_the_way(outcome.met)
 
     def finishing(self, txn: bytes, parts: dict[int, Part], finished: Callable[[], None]) -> Rounds[None]:
         """Finish what is done, and take in what was written.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
+from typing import NamedTuple
 
 from ...contract.changes import Changes, Rare
 from ...contract.optimistic import Commit
@@ -46,22 +47,36 @@ def commit_words(
     words = [b"FCALL", function, b"1", codec.last_stamp_key]
     taking_in: list[Callable[[bytes], None]] = []
     for commit in commits:
-        changes, checks = commit.changes, commit.stamps
-        session = _changed_alone(changes)
-        if session is None:
-            writes = Writes(codec, commit)
-            taking_in.append(writes.remember)
-            checks, written = writes.checks, writes.words
-        else:
-            name, body = b"s:" + part_of(session.id), codec.body(SESSION, session)
-            assert name in checks, "a rule replaces only what it has read"
-            taking_in.append(partial(codec.wrote, name, body, session))
-            written = [b"k", name, body]
-        words += (b"%d" % commit.now, b"%d" % changes.not_after, b"%d" % len(checks))
+        writes = writes_of(codec, commit)
+        checks, written = writes.checks, writes.words
+        taking_in.append(writes.remember)
+        words += (b"%d" % commit.now, b"%d" % commit.changes.not_after, b"%d" % len(checks))
         words += chain.from_iterable(checks.items())
         words.append(b"%d" % len(written))
         words += written
     return words, taking_in
+
+
+class InPlace(NamedTuple):
+    """The checks and write of a commit that changes one session where it stands; as of ``Writes``.
+
+    Attributes:
+        checks, words, remember: as there.
+    """
+
+    checks: dict[bytes, bytes]
+    words: list[bytes]
+    remember: Callable[[bytes], None]
+
+
+def writes_of(codec: ValkeyCodec, commit: Commit) -> Writes | InPlace:
+    """Return the checks and writes of a commit, in the short way where there is one."""
+    session = _changed_alone(commit.changes)
+    if session is None:
+        return Writes(codec, commit)
+    name, body = b"s:" + part_of(session.id), codec.body(SESSION, session)
+    assert name in commit.stamps, "a rule replaces only what it has read"
+    return InPlace(commit.stamps, [b"k", name, body], partial(codec.wrote, name, body, session))
 
 
 def _changed_alone(changes: Changes) -> Session | None:

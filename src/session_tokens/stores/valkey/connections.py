@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -185,6 +185,26 @@ class Connections:
 
 
 _MOVED = "the address of the store came to lead to another server meanwhile"
+
+
+def arrived(connection: Any, most: int) -> Iterator[Any]:
+    """Yield replies that came along with one that was just read, ``most`` at the most; an error stands for itself.
+
+    The drivers' fast parsers hold them. To ask the driver for each takes ten times as long, and of one that keeps them
+    in another way none is taken here: whoever wants more asks it.
+    """
+    reader: Any = getattr(getattr(connection, "_parser", None), "_reader", None)
+    if not hasattr(reader, "gets") or getattr(connection, "protocol", None) in _WITH_PUSHES:
+        return
+    for _ in range(most):
+        reply = reader.gets(False)
+        if reply.__class__ is object:  # the driver's word for one that has not come whole
+            return
+        yield reply
+
+
+_WITH_PUSHES = (3, "3")
+"""Protocols in which a server says things unasked, which are the driver's to tell apart."""
 
 
 def leaves_nothing(error: BaseException, replies: int, probe: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from ...contract.optimistic import Commit
 from ...crypto.minting import KEY_ID, SESSION_ID, TOKEN_ID
 from ...events import Event
-from .commit import Writes
+from .commit import InPlace, Writes
 from .keys import owner_part, part_of, record_at
 from .placement import FIRST, partition_of
 from .rows import ValkeyCodec
@@ -50,9 +50,10 @@ class Part:
             codec.record_cache.forget(name)
 
 
-def only_partition(writes: Writes) -> int | None:
+def only_partition(writes: Writes | InPlace) -> int | None:
     """Return the partition in which all of a commit lies, ``None`` where it is of several."""
-    partitions = set(map(partition_of, writes.checks))
+    checks = writes.checks
+    partitions = set(map(partition_of, checks))
     if len(partitions) != 1:
         return None
     words, at, add = writes.words, 0, partitions.add
@@ -60,7 +61,8 @@ def only_partition(writes: Writes) -> int | None:
     while at < end:
         letter = words[at]
         if letter in _NAMED:
-            add(partition_of(words[at + 1]))
+            if words[at + 1] not in checks:
+                add(partition_of(words[at + 1]))
         elif letter == b"h":
             for session in words[at + 3 : at + 5]:
                 if session:
