@@ -53,7 +53,7 @@ class LogFollowing(Following):
             place = self._read(link, BEYOND).newest
             self.near.drop()
             while not self.pause(BEAT_S) and self._is_kept():
-                place = self._heard(self._read(link, place), place)
+                place = take_in(self.near, self._read(link, place), place)
         finally:
             link.close()
 
@@ -61,12 +61,17 @@ class LogFollowing(Following):
         reading = self._backend.read_events(after, READ_AT_ONCE)
         return drive_now(reading, lambda step: link.ask(step, self._timeout_s))
 
-    def _heard(self, read: LogRead, after: Place) -> Place:
-        """Say what a stretch tells, all where some of it is lost; return where it goes on."""
-        if read.unreadable or after < read.trimmed or after > read.newest or any(e.kind == GAP for e in read.events):
-            self.near.drop()
-        self.near.changed(parts_changed(read.events, self.near.names))
-        return read.newest if after > read.newest else max(read.last, read.trimmed)
+
+def take_in(near: NearCache, read: LogRead, after: Place) -> Place:
+    """Tell a near cache what the log says after a place; return where it goes on.
+
+    Where some of it is lost (taken away, unreadable, never written, or the log is another one) all is forgotten.
+    """
+    is_other = after > read.newest
+    if is_other or read.unreadable or after < read.trimmed or any(event.kind == GAP for event in read.events):
+        near.drop()
+    near.changed(parts_changed(read.events, near.names))
+    return read.newest if is_other else max(read.last, read.trimmed)
 
 
 def parts_changed(events: Sequence[Event], names: PartNames) -> Iterable[Any]:
