@@ -73,6 +73,20 @@ async def test_a_secret_in_place_of_an_owner_is_refused(
     assert secret not in words
 
 
+async def test_a_secret_in_place_of_an_id_is_refused_and_told_where_it_goes(world: World) -> None:
+    """71: it was answered as an id that is not there, and who had logged nobody out did not know why."""
+    opened = await world.open_session()
+    address = f"/v1/sessions/{opened['secret']}"
+    answers = [await world.ask(method, address) for method in ("DELETE", "GET")]
+    answers.append(await world.ask("POST", f"{address}/rotate", json={}))
+    answers.append(await world.ask("DELETE", f"/v1/tokens/{opened['secret']}"))
+
+    assert [400] * 4 == [answer.status_code for answer in answers]
+    assert all("by-secret" in answer.json()["detail"] for answer in answers)
+    assert not any(opened["secret"] in answer.text for answer in answers)
+    assert (await world.ask("GET", f"/v1/sessions/{opened['session']['id']}")).status_code == 200
+
+
 async def test_a_key_in_two_places_is_refused(world: World) -> None:
     """72."""
     key = await world.key()

@@ -64,6 +64,7 @@ EVENTS_ARE_LATE = (
 )
 READY_TIMEOUT_S = 1.0
 IN_ADDRESS = "the address holds what looks like a secret, and addresses are logged by whoever sees them; take it out"
+IN_PLACE_OF_ID = f"{IN_ADDRESS}: give the id, or of a session or token {BY_SECRET}, and the secret in the body"
 HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 ETAG = re.compile(rb'"([0-9]{1,18})"')
 PRINTABLE = re.compile(rb"[!-~]+")
@@ -239,9 +240,7 @@ class Service:
             raise bad_request("If-Match is not taken here; leave it out")
         subject = decoded(next(iter(exchange.scope["path_params"].values()), ""))
         if holds_secret(subject):
-            if "owner" in exchange.scope["path_params"]:
-                raise bad_request(IN_ADDRESS)
-            subject = ""  # addresses are logged everywhere: a secret in one names nothing
+            raise bad_request(IN_ADDRESS if "owner" in exchange.scope["path_params"] else IN_PLACE_OF_ID)
         body, secret = await _body(exchange, operation.body, names_subject=subject == BY_SECRET)
         call = Call(
             self.tokens,
