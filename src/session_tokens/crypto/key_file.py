@@ -91,6 +91,20 @@ def given_keys(pepper: Pepper | None) -> Keys | None:
     return None
 
 
+def insist_on_keys_of_source(database: Path) -> None:
+    """Refuse a new database that would be made with keys of its own, though it is to hold another store's records.
+
+    Raises:
+        InvalidInput: no keys are given, and none stand beside it.
+    """
+    beside = key_file_of(database)
+    if given_keys(None) is None and not beside.exists():
+        raise InvalidInput(
+            "a new database would have keys of its own, and no secret would be valid there; name the key file of the "
+            f"store that it comes from: SESSION_TOKENS_PEPPER_FILE=<database>.key, or put a copy of it at {beside}"
+        )
+
+
 def read_key_file(path: Path) -> Keys:
     """Read the keys from a file.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..clock import Clock
 from ..contract.queries import Get
 from ..contract.store import BlockingStore, Store
+from ..crypto.key_file import insist_on_keys_of_source
 from ..crypto.minting import Pepper
 from ..crypto.sealing import sealed_in
 from ..errors import Conflict, CorruptRecord, InvalidInput
@@ -310,6 +311,8 @@ def copy_store(
     insist_it_is_there(source)
     if store_url_of(source).place == store_url_of(target).place:
         raise InvalidInput("both URLs name the same store; name another one to copy into")
+    if store_url_of(target).kind == "sqlite" and not is_there(target):
+        insist_on_keys_of_source(Path(store_url_of(target).path))
 
     def open_source(space: str) -> BlockingStore:
         return open_as_it_is_now(source, space)

@@ -18,7 +18,15 @@ from typing import IO, Final, NamedTuple
 from ..clock import SteadyClock
 from ..contract.queries import Get
 from ..contract.store import BlockingStore
-from ..crypto.key_file import given_keyring, given_keys, key_file_of, keyring_of, read_key_file, replace_key_file
+from ..crypto.key_file import (
+    given_keyring,
+    given_keys,
+    insist_on_keys_of_source,
+    key_file_of,
+    keyring_of,
+    read_key_file,
+    replace_key_file,
+)
 from ..crypto.minting import PepperKeyring
 from ..errors import Conflict, InvalidInput, StoreUnavailable
 from ..events import Event, event_id
@@ -183,13 +191,9 @@ def import_store(file: str, url: str, progress: Progress, move: MoveSetting, *, 
 
 def _keyring_of_file(database: Path) -> PepperKeyring:
     """Return the keys that are given for a database that is not there yet, or stand beside it already."""
-    keys, beside = given_keys(None), key_file_of(database)
-    if keys is None and not beside.exists():
-        raise InvalidInput(
-            "a new database would have keys of its own, and no secret would be valid there; name the key file of the "
-            f"store that was exported: SESSION_TOKENS_PEPPER_FILE=<database>.key, or put a copy of it at {beside}"
-        )
-    return keyring_of(read_key_file(beside) if keys is None else keys)
+    insist_on_keys_of_source(database)
+    keys = given_keys(None)
+    return keyring_of(read_key_file(key_file_of(database)) if keys is None else keys)
 
 
 class _Importing:
