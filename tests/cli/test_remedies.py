@@ -47,6 +47,13 @@ def test_a_store_without_an_audit_log_says_how_one_is_kept(cli: Cli) -> None:
     assert "serve --audit" in said.err
 
 
+def test_a_pepper_that_is_promoted_before_one_was_added_is_told_so(cli: Cli) -> None:
+    said = cli("pepper", "promote")
+
+    assert 2 == said.code
+    assert "session-tokens pepper add" in said.err
+
+
 def test_an_offer_is_accepted_with_the_price_that_was_seen_and_else_it_is_said(cli: Cli) -> None:
     session = cli("open", "alice", "--json").json["id"]
     token = cli("issue", "--session", session, "--transferable", "--json").json["id"]

@@ -110,6 +110,9 @@ def promote_key(url: str, kind: KindOfKey, key_id: str | None) -> str:
         marks, now = kept_peppers(store).pepper_marks(), store.read_now([]).now
     added = [id for id in held if kind.prefix + id in marks and not marks[kind.prefix + id].is_used]
     if key_id is None:
+        if len(held) == 1:
+            command = "pepper" if kind is PEPPER else "sealed"
+            raise InvalidInput(f"there is one {kind.name} only; session-tokens {command} add makes another one first")
         if len(added) != 1:
             raise InvalidInput(f"name the {kind.name} to promote; {keys.source} holds {', '.join(held)}")
         (key_id,) = added
