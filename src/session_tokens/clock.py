@@ -11,9 +11,15 @@ from .compiler_hints import mypyc_attr
 from .errors import InvalidInput
 
 NEVER: Final = 2**63 - 1
-"""The deadline of what has no deadline, in milliseconds: later than any instant."""
+"""The deadline of what has no deadline, in milliseconds: later than any instant.
+
+What is on the way of every call asks ``is not NEVER`` before it compares: compiled code keeps a number of this size as
+an object, and takes 300 instructions to compare two.
+"""
 
 LOCK_TIMEOUT_S = 0.1
+_passed_s: Final = monotonic
+"""At hand: compiled code looks for the names of another module in a dictionary, each time."""
 
 
 class Clock(Protocol):
@@ -76,7 +82,7 @@ class SteadyClock(LocalClock):
 
     def now(self) -> int:
         """Return the present instant in integer milliseconds since the epoch."""
-        return self._now_ms if monotonic() < self._until_s else self._next()
+        return self._now_ms if _passed_s() < self._until_s else self._next()
 
     def _next(self) -> int:
         # In the child of a fork the lock may be held for ever by a thread that is not there: then go on without it.

@@ -6,6 +6,7 @@ import hmac
 import logging
 import math
 from decimal import Decimal
+from typing import Final
 
 from .. import validation as inputs
 from ..clock import NEVER, ManualClock
@@ -38,6 +39,10 @@ HINTS_FULL = 1_000
 """From how many hints on the dead ones are dropped; then again when their number has doubled."""
 TICK_MS = 500
 """How far ``decrement_timers`` moves a test clock: the seed's tick."""
+_ADD_SESSION: Final = named.add_session
+_DESTROY_SESSION: Final = named.destroy_session
+_TRANSFER_TOKEN: Final = tokens.transfer_token
+"""Rules at hand that are called often: compiled code looks for the names of a module in a dictionary, each time."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -103,7 +108,7 @@ class AsyncTablesCommands(AsyncTablesCore):
                 link = self._naming.hash_of(string, owner) if shared or first is not None else ""
                 opening = sessions.Opening(string, None, owner, self._session_traits)
                 issue = None if first is None else tokens.Issue(first, None, link, self._first_traits)
-                memory.run_now(named.add_session, self._policy, opening, issue, memory.clock)
+                memory.run_now(_ADD_SESSION, self._policy, opening, issue, memory.clock)
             elif self._mirror is not None:
                 link = await self._add_in_db(string, owner, first)
             else:
@@ -140,7 +145,7 @@ class AsyncTablesCommands(AsyncTablesCore):
     async def destroy_session(self, token: str) -> bool:
         """End a session by its own token or by any token that it holds; return whether one lived."""
         if self._memory is not None and type(token) is str:
-            return self._memory.run_now(named.destroy_session, token, token, "logout")
+            return self._memory.run_now(_DESTROY_SESSION, token, token, "logout")
         id = await self._session_id(token)
         if self._mirror is not None:
             await self._refresh_session(token)
@@ -260,7 +265,7 @@ class AsyncTablesCommands(AsyncTablesCore):
             await self._refresh_token(t_token)
         id = t_token if self._memory is not None and type(t_token) is str else await self._token_id(t_token)
         try:
-            await self.store.run(tokens.transfer_token, id, yielder_key or None, receiver, None, None)
+            await self.store.run(_TRANSFER_TOKEN, id, yielder_key or None, receiver, None, None)
         except Refused:
             return False
         return True

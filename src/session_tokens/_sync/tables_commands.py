@@ -7,6 +7,7 @@ import hmac
 import logging
 import math
 from decimal import Decimal
+from typing import Final
 
 from .. import validation as inputs
 from ..clock import NEVER, ManualClock
@@ -39,6 +40,10 @@ HINTS_FULL = 1_000
 """From how many hints on the dead ones are dropped; then again when their number has doubled."""
 TICK_MS = 500
 """How far ``decrement_timers`` moves a test clock: the seed's tick."""
+_ADD_SESSION: Final = named.add_session
+_DESTROY_SESSION: Final = named.destroy_session
+_TRANSFER_TOKEN: Final = tokens.transfer_token
+"""Rules at hand that are called often: compiled code looks for the names of a module in a dictionary, each time."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -104,7 +109,7 @@ class SyncTablesCommands(SyncTablesCore):
                 link = self._naming.hash_of(string, owner) if shared or first is not None else ""
                 opening = sessions.Opening(string, None, owner, self._session_traits)
                 issue = None if first is None else tokens.Issue(first, None, link, self._first_traits)
-                memory.run_now(named.add_session, self._policy, opening, issue, memory.clock)
+                memory.run_now(_ADD_SESSION, self._policy, opening, issue, memory.clock)
             elif self._mirror is not None:
                 link = self._add_in_db(string, owner, first)
             else:
@@ -141,7 +146,7 @@ class SyncTablesCommands(SyncTablesCore):
     def destroy_session(self, token: str) -> bool:
         """End a session by its own token or by any token that it holds; return whether one lived."""
         if self._memory is not None and type(token) is str:
-            return self._memory.run_now(named.destroy_session, token, token, "logout")
+            return self._memory.run_now(_DESTROY_SESSION, token, token, "logout")
         id = self._session_id(token)
         if self._mirror is not None:
             self._refresh_session(token)
@@ -261,7 +266,7 @@ class SyncTablesCommands(SyncTablesCore):
             self._refresh_token(t_token)
         id = t_token if self._memory is not None and type(t_token) is str else self._token_id(t_token)
         try:
-            self.store.run_now(tokens.transfer_token, id, yielder_key or None, receiver, None, None)
+            self.store.run_now(_TRANSFER_TOKEN, id, yielder_key or None, receiver, None, None)
         except Refused:
             return False
         return True

@@ -336,7 +336,7 @@ class Token(_TokenAtHand):
 
     def authenticates(self, now: int, session: Session | None, entry: OwnerEntry | None) -> bool:
         """Whether its secret opens anything at ``now``, judged with its session: unassigned tokens do not."""
-        if now >= self.deadline:
+        if self.deadline is not NEVER and now >= self.deadline:
             return False
         if session is not None:
             return now < session.deadline and (entry is None or entry.epoch == session.owner_epoch)

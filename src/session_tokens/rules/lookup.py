@@ -207,7 +207,7 @@ def living_token(tx: Transaction, key: Key) -> tuple[Token, Token, Session | Non
     changes = tx.changes  # as in standing(), on the way of every command on a token
     if token.deadline is not NEVER and token.deadline < changes.not_after:
         changes.not_after = token.deadline
-    if session is not None and session.deadline < changes.not_after:
+    if session is not None and (changes.not_after is NEVER or session.deadline < changes.not_after):
         changes.not_after = session.deadline
     return stored, token, session
 

@@ -6,7 +6,7 @@ thing gives its name free again.
 
 from __future__ import annotations
 
-from ..clock import Clock
+from ..clock import NEVER, Clock
 from ..contract.queries import Get, Members
 from ..contract.transaction import Transaction, reads
 from ..errors import AlreadyExists, SessionEnded, UnknownSession, UnknownToken
@@ -117,7 +117,7 @@ def destroy_session(tx: Transaction, id: str, token_id: str, reason: str) -> boo
     session = tx.session(id)
     if session is None or not session.alive(tx.now, tx.entry(session.owner)):
         token = tx.token(token_id)
-        if token is None or token.session_id is None or tx.now >= token.deadline:
+        if token is None or token.session_id is None or (token.deadline is not NEVER and tx.now >= token.deadline):
             return False
         session = tx.session(token.session_id)
         if session is not None and session.details.successor is not None:

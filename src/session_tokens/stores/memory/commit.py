@@ -6,8 +6,6 @@ the same as a table, and a test compares both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ...clock import NEVER
 from ...contract.changes import Changes, parked_owner
 from ...contract.store import BlockingStore
@@ -56,7 +54,7 @@ class MemoryTables(BlockingStore):
         self.session_order = Order()
         self.token_order = Order()
 
-    def apply_sessions(self, pairs: Iterable[tuple[Session | None, Session | None]]) -> None:
+    def apply_sessions(self, pairs: list[tuple[Session | None, Session | None]]) -> None:
         """Write sessions; a reader without the lock sees each before or after."""
         for old, new in pairs:
             if old is not None:
@@ -124,7 +122,7 @@ class MemoryTables(BlockingStore):
         if old.details.successor is not None:
             drop_member(self.predecessors, old.details.successor, old.id)
 
-    def apply_tokens(self, pairs: Iterable[tuple[Token | None, Token | None]]) -> None:
+    def apply_tokens(self, pairs: list[tuple[Token | None, Token | None]]) -> None:
         """Write tokens; a reader without the lock sees each before or after."""
         for old, new in pairs:
             if old is not None:

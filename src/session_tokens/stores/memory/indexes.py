@@ -45,11 +45,16 @@ def drop_member(index: dict[str, Bucket], key: str, member: str) -> None:
             del index[key]
     elif type(bucket) is tuple:
         if len(bucket) == 2:
-            if member in bucket:
-                index[key] = bucket[bucket[0] == member]  # the other one
-        elif member in bucket:
+            if bucket[1] == member:  # who came last goes first, mostly
+                index[key] = bucket[0]
+            elif bucket[0] == member:
+                index[key] = bucket[1]
+            return
+        try:
             place = bucket.index(member)
-            index[key] = bucket[:place] + bucket[place + 1 :]
+        except ValueError:
+            return
+        index[key] = bucket[:place] + bucket[place + 1 :]
     elif bucket is not None:
         bucket.pop(member, None)  # type: ignore[union-attr]  # the class was just asked
         if not bucket:

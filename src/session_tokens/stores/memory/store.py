@@ -84,7 +84,7 @@ class MemoryStore(MemoryTables):
                 tx.now = self.local_clock.now()
                 answer: T = rule(*(self._first + args))
                 changes = tx.changes
-                if changes.not_after is not NEVER:
+                if changes.not_after != NEVER:
                     if self.local_clock.now() >= changes.not_after:
                         answer, changes = self._judged_again(rule, args)
                     changes.not_after = NEVER

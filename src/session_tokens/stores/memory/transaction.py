@@ -83,12 +83,12 @@ class MemoryTransaction(Transaction):
             return (self._sessions[bucket],)
         if bucket is None:
             return ()
-        sessions = self._sessions
+        session = self._sessions.__getitem__  # no comprehension: its cells are made for who has one session, too
         if limit is None:
-            return [sessions[id] for id in bucket]
+            return list(map(session, bucket))
         if newest:
-            return [sessions[id] for id in islice(reversed(bucket), limit)][::-1]
-        return [sessions[id] for id in islice(bucket, limit)]
+            return list(map(session, islice(reversed(bucket), limit)))[::-1]
+        return list(map(session, islice(bucket, limit)))
 
     def session_count_of(self, owner: str) -> int:
         """How many sessions of an owner were not ended."""
@@ -132,7 +132,7 @@ class MemoryTransaction(Transaction):
         """The tokens that an owner holds without a session, oldest first, at most ``limit``."""
         if self._store.parked.get(owner) is None:
             return ()
-        return [self._store.tokens[id] for id in islice(members(self._store.parked, owner), limit)]
+        return list(map(self._tokens.__getitem__, islice(members(self._store.parked, owner), limit)))
 
     def put_session(self, old: Session | None, new: Session | None) -> None:
         """Create (``old`` is ``None``), replace or delete (``new`` is ``None``) a session."""
