@@ -6,12 +6,16 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from signal import SIGCONT, SIGSTOP
+from typing import Any
 
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
 from session_tokens.crypto.minting import PARTITIONS
+from session_tokens.stores.common.following import BEAT_S
 from session_tokens.stores.valkey.packing import pack
 from session_tokens.stores.valkey.placement import Placement
 from session_tokens.stores.valkey.resp3 import ErrorReply, Malformed, Push, Replies
@@ -278,6 +282,26 @@ def test_a_server_that_says_nothing_is_waited_for_once(private_valkey: Start) ->
             assert time.monotonic() - since_s < 2 * TIMEOUT_S
         finally:
             server.signal(SIGCONT)
+
+
+def test_who_asks_while_the_thread_has_been_woken_more_often_than_it_has_looked_is_answered(
+    valkey_url: str,
+) -> None:
+    """Hundreds of threads at once may each find the queue empty, and wake it, before it looks once."""
+    with near_to(valkey_url) as tokens, ThreadPoolExecutor(1) as pool:
+        issued, other = tokens.open_session("ann"), tokens.open_session("bob")
+        wait_until(lambda: answers_near(tokens, issued.secret))
+        near: Any = tokens.store.near_cache
+        tracking: Any = tokens.store._tracking  # type: ignore[attr-defined]  # a store on a server has it
+        with near._lock:  # which the next beat waits for
+            time.sleep(4 * BEAT_S)
+            with suppress(BlockingIOError):  # once it is full
+                while True:
+                    tracking._waker.send(b"x")
+            asked = pool.submit(tokens.verify_session, other.secret)
+            time.sleep(4 * BEAT_S)
+
+        assert asked.result() == other.session
 
 
 def test_closing_ends_the_thread_and_what_it_was_asked(url: str) -> None:

@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, Final
 
 from ...contract.near_cache import Lease, NearCache
@@ -108,13 +109,18 @@ class Tracking(Following):
                 return None
             self._queue.append((commands, probe, future))
             if len(self._queue) == 1:
-                self._waker.send(b"x")
+                self._ring()
         return future
 
     def wake(self) -> None:
         """Have ``follow`` look whether it is to end."""
         with self._lock:
-            if self._waker is not None:
+            self._ring()
+
+    def _ring(self) -> None:
+        """Wake the thread, if it follows anything; where as much as can be was sent before, that wakes it."""
+        if self._waker is not None:
+            with suppress(BlockingIOError):
                 self._waker.send(b"x")
 
     def follow(self, lease: Lease) -> None:
