@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from session_tokens import Issued, SessionTokens, SessionTokensError, StoreBusy, StoreUnavailable
-from session_tokens.stores.connect import open_store_now
 from tests.helpers.races.field import ALL, PEPPER
 from tests.helpers.races.history import Operation, Recorder, mark
 from tests.helpers.races.play import of_issued, of_token, of_verified_token
@@ -237,10 +236,9 @@ def say(word: str) -> None:
 
 def main(seed: int, number: int, path: Path) -> None:
     tokens, homes = told()
-    store, near_s = open_store_now(os.environ["RACE_URL"], pepper=PEPPER), float(os.environ["RACE_NEAR_S"])
-    if near_s:
-        store.begin_near_cache(near_s)
-    st = SessionTokens(store, ALL)
+    near_s = float(os.environ["RACE_NEAR_S"])
+    st = SessionTokens.open(os.environ["RACE_URL"], settings=ALL, pepper=PEPPER, sweep=False, near_cache=near_s)
+    near = st.store.near_cache
     recorder = Recorder()
     lanes = [Enduring(st, recorder, f"process {number} {lane}", seed, homes) for lane in ("tokens", "sessions")]
     lanes[0].known |= tokens
@@ -264,7 +262,7 @@ def main(seed: int, number: int, path: Path) -> None:
     over.set()
     for thread in threads:
         thread.join()
-    say(f"still {store.near_cache.hits if store.near_cache else 0}")
+    say(f"still {near.hits if near else 0}")
     sys.stdin.readline()
     time.sleep(near_s)
     for lane in lanes:
