@@ -107,6 +107,13 @@ def test_a_name_goes_with_following(cli: Cli) -> None:
     assert said.code == 2 and "--follow" in said.err
 
 
+def test_a_limit_is_of_a_page_and_not_of_following(cli: Cli) -> None:
+    cli("events", "--on")
+    said = cli("events", "--follow", "--limit", "5")
+
+    assert said.code == 2 and "--limit" in said.err
+
+
 def test_webhooks_are_added_rotated_and_removed(cli: Cli) -> None:
     cli("events", "--on")
     added = json.loads(cli("webhooks", "add", "https://app.example/hooks", "--kind", "session_ended", "--json").out)

@@ -20,6 +20,7 @@ from .exits import UsageError
 from .output import print_json, print_row, print_table
 
 COLUMNS = ("at", "kind", "subject_id", "owner", "reason", "id")
+EVENTS_AT_ONCE = 100
 LONGEST_WAIT_S = 5.0
 ENDED_WITHIN_S = 5.0
 """How long it may take to leave off tidily, once somebody has interrupted it."""
@@ -29,13 +30,17 @@ def events(options: Namespace) -> int:
     """Show a page of events, follow them, or switch them on or off."""
     if options.name is not None and not options.follow:
         raise UsageError("--name goes with --follow")
+    if options.limit is not None and options.follow:
+        raise UsageError("--limit is of a page; --follow prints all that come, so leave one of them out")
     with opened(options) as tokens:
         if options.switch is not None:
             return _switch(options, tokens)
         if options.follow:
             with _ended_when_interrupted():
                 return _follow(options, tokens)
-        page = tokens.events(after=options.after, owner=options.owner, limit=options.limit)
+        page = tokens.events(
+            after=options.after, owner=options.owner, limit=EVENTS_AT_ONCE if options.limit is None else options.limit
+        )
     shown = [event.to_dict() for event in page]
     if options.json:
         print_json({"events": shown, "next": page.after, "unreadable": list(page.unreadable)})

@@ -169,7 +169,7 @@ def _event_commands(command: Command) -> None:
     events = command("events", "events:events", "show what happened, follow it, or have the store keep events or none")
     events.add_argument("--after", metavar="EVENT_ID", help="the last one that you have")
     events.add_argument("--owner", help="only what concerns them, or did before")
-    events.add_argument("--limit", type=whole_number, default=100, metavar="N", help="1 to 500")
+    events.add_argument("--limit", type=whole_number, metavar="N", help="1 to 500, of a page; else 100")
     events.add_argument("--follow", action="store_true", help="wait for those to come, one a line")
     events.add_argument("--name", metavar="FOLLOWER", help="go on where the follower of that name had come to")
     switch = events.add_mutually_exclusive_group()
