@@ -83,6 +83,30 @@ def test_the_command_line_starts_with_nothing_but_python(installed: Path) -> Non
     assert "usage: session-tokens" in result.stdout
 
 
+ASK_FOR_WHAT_IS_NOT_INSTALLED = """
+import os
+os.environ["SESSION_TOKENS_PEPPER"] = "ab" * 32
+from session_tokens import InvalidInput, SessionTokens
+def connect(url):
+    return SessionTokens.connect(url, key="stk_" + "0" * 51)
+for make, what in (
+    (connect, "http://127.0.0.1:1"), (SessionTokens.open, "postgresql://127.0.0.1:1/x"),
+    (SessionTokens.open, "mysql://u@127.0.0.1:1/x"), (SessionTokens.open, "valkey://127.0.0.1:1"),
+):
+    try:
+        make(what)
+    except InvalidInput as error:
+        print(str(error).partition("pip install ")[2].partition("]")[0])
+"""
+
+
+def test_what_needs_an_extra_names_it(installed: Path) -> None:
+    result = run_in(installed, "-c", ASK_FOR_WHAT_IS_NOT_INSTALLED, bare=True)
+
+    assert result.returncode == 0, result.stderr
+    assert ["client", "postgres", "mysql", "valkey"] == [each.partition("[")[2] for each in result.stdout.split()]
+
+
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///full.db"])
 def test_the_core_loads_no_optional_package_even_where_it_is_installed(tmp_path: Path, url: str) -> None:
     (tmp_path / "src").symlink_to(SOURCE)

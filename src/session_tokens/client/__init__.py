@@ -6,3 +6,10 @@ wire and how often is one generator without I/O (``exchange``), which the class 
 carry out. A command that was sent and not answered may have been done: each one has an idempotency key, sent anew with
 the same key until the service answers, so that it is done once.
 """
+
+from importlib.util import find_spec
+
+from ..errors import InvalidInput
+
+if find_spec("httpx2") is None:
+    raise InvalidInput("asking a service needs the extra: pip install 'session-tokens[client]'")

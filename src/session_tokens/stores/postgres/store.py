@@ -14,9 +14,9 @@ from __future__ import annotations
 from ...crypto.key_file import given_keyring
 from ...crypto.minting import Pepper, PepperKeyring
 from ...errors import InvalidInput
-from .address import address_of
 
 try:
+    from .address import address_of
     from .async_store import PostgresStore
     from .blocking_store import BlockingPostgresStore
 except ImportError as error:  # psycopg itself, or the libpq that it needs
