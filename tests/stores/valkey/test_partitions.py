@@ -6,18 +6,16 @@ import asyncio
 import threading
 import time
 import uuid
-from contextlib import ExitStack
 
 import pytest
 
 from session_tokens import AsyncSessionTokens, SessionTokens, StoreUnavailable
-from session_tokens.contract.coalesce import IN_FLIGHT_MAX
 from session_tokens.contract.partitioning import partition_of_owner
 from session_tokens.stores.valkey.placement import Placement
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from tests.helpers.acknowledged import ALL, Acknowledged
 from tests.helpers.effort import times
-from tests.helpers.servers.cluster import CALM_TIMEOUT_MS, Cluster, Mover, cluster_of, shared_cluster
+from tests.helpers.servers.cluster import Mover, cluster_of, shared_cluster
 from tests.helpers.waiting import eventually, until_answered, wait_until
 
 pytestmark = pytest.mark.server
@@ -119,34 +117,6 @@ async def test_no_acknowledged_write_is_lost_when_a_primary_dies(namespace: str)
         assert len(store.issued) == 15 * TURNS
         assert await store.lost() == []
         await store.close()
-
-
-async def test_commits_on_other_nodes_go_on_while_one_is_frozen(namespace: str) -> None:
-    """However many wait for that one: each node has a queue of its own."""
-    with ExitStack() as stack:
-        cluster = Cluster(3, (), CALM_TIMEOUT_MS)
-        stack.callback(cluster.remove)
-        cluster.start()
-        url = f"{cluster.url}?namespace={namespace}&timeout=20"
-        owners = owners_apart(3)
-        async with AsyncSessionTokens(await open_valkey(url, pepper=PEPPER), ALL) as tokens:
-            opened = [await tokens.open_session(owner) for owner in owners]
-            frozen = cluster.holder(Placement(namespace).slots[partition_of_owner(owners[0])])
-            frozen.freeze()
-            try:
-                waiting: list[asyncio.Task[object]] = []
-                for number in range(IN_FLIGHT_MAX + 1):
-                    change = tokens.change_session(opened[0].id, label=f"waits {number}")
-                    waiting.append(asyncio.create_task(change))
-                    await asyncio.sleep(0.01)  # so that each of them may travel by itself
-                changed = [await tokens.change_session(one.id, label="goes on") for one in opened[1:]]
-                are_waiting = [not one.done() for one in waiting]
-            finally:
-                frozen.wake()
-            await asyncio.gather(*waiting, return_exceptions=True)
-
-            assert [one.label for one in changed] == ["goes on"] * 2
-            assert all(are_waiting)
 
 
 def test_what_lies_on_other_nodes_is_answered_while_one_is_frozen(namespace: str) -> None:

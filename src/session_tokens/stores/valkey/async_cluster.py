@@ -104,7 +104,7 @@ class ClusterStore(OptimisticStore):
         self._reads: Coalescer[Sequence[Query], PlacedSnapshot] = Coalescer(self._carry_reads)
         self._lanes: Lanes[Host | None, PlacedChain, Seen | None] = Lanes(self._carry_on_lane)
         self._chains: Coalescer[Sequence[PlacedChain], Snapshot | None] = Coalescer(self._carry_chains)
-        self._commits: Lanes[Host | None, PlacedCommit, bool] = Lanes(self._carry_commits)
+        self._commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_commits)
         self._joint_commits: Coalescer[PlacedCommit, bool] = Coalescer(self._carry_joint_commits)
 
     def begin_near_cache(self, bound_s: float) -> None:
@@ -283,7 +283,7 @@ class ClusterStore(OptimisticStore):
             try:
                 if placed.partition is None:
                     return await self._joint_commits.ask(placed)
-                return await self._commits.ask(self._nodes.map.holders[placed.partition], placed)
+                return await self._commits.ask(placed)
             except InTheWay as met:
                 now_s = time.monotonic()
                 until_s = until_s or now_s + self._address.policy.timeout_s
@@ -293,7 +293,7 @@ class ClusterStore(OptimisticStore):
                     await asyncio.sleep(random.uniform(0, pause_s))
                     pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    async def _carry_commits(self, _: Host | None, commits: Sequence[PlacedCommit]) -> Sequence[bool | Exception]:
+    async def _carry_commits(self, commits: Sequence[PlacedCommit]) -> Sequence[bool | Exception]:
         try:
             return await self._driven(self._core.committing_within(commits))
         finally:

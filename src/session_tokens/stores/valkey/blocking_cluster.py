@@ -103,7 +103,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
         self._reads: Direct[Sequence[Query], PlacedSnapshot] = Direct(self._carry_reads)
         self._lanes: DirectLanes[Host | None, PlacedChain, Seen | None] = DirectLanes(self._carry_on_lane)
         self._chains: Direct[Sequence[PlacedChain], Snapshot | None] = Direct(self._carry_chains)
-        self._commits: DirectLanes[Host | None, PlacedCommit, bool] = DirectLanes(self._carry_commits)
+        self._commits: Direct[PlacedCommit, bool] = Direct(self._carry_commits)
         self._joint_commits: Direct[PlacedCommit, bool] = Direct(self._carry_joint_commits)
 
     def begin_near_cache(self, bound_s: float) -> None:
@@ -280,7 +280,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
             try:
                 if placed.partition is None:
                     return self._joint_commits.ask(placed)
-                return self._commits.ask(self._nodes.map.holders[placed.partition], placed)
+                return self._commits.ask(placed)
             except InTheWay as met:
                 now_s = time.monotonic()
                 until_s = until_s or now_s + self._address.policy.timeout_s
@@ -290,7 +290,7 @@ class BlockingClusterStore(BlockingOptimisticStore):
                     time.sleep(random.uniform(0, pause_s))
                     pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    def _carry_commits(self, _: Host | None, commits: Sequence[PlacedCommit]) -> Sequence[bool | Exception]:
+    def _carry_commits(self, commits: Sequence[PlacedCommit]) -> Sequence[bool | Exception]:
         try:
             return self._driven(self._core.committing_within(commits))
         finally:
