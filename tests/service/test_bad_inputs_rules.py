@@ -113,18 +113,6 @@ async def test_of_rotations_at_once_one_secret_is_left(world: World) -> None:
     assert [answer["active"] for answer in alive].count(True) == 1
 
 
-async def test_a_secret_in_an_address_names_nothing(world: World) -> None:
-    """Addresses are logged everywhere, so they take ids only."""
-    opened = await world.open_session()
-    issued = await world.issue_token(None)
-    one = await world.ask("DELETE", f"/v1/sessions/{opened['secret']}")
-    two = await world.ask("DELETE", f"/v1/tokens/{issued['secret']}")
-
-    assert (one.status_code, two.status_code) == (404, 404)
-    assert (await world.introspect(opened["secret"]))["active"] is True
-    assert opened["secret"] not in one.text
-
-
 async def test_nobody_but_an_admin_makes_keys(world: World) -> None:
     """99: no role can give itself or others more than it has."""
     for role in ("verify", "issue", "transfer", "revoke", "audit", "operator"):
