@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
 
-from session_tokens import SessionTokens, StoreError, StoreUnavailable
-from session_tokens.stores.valkey.primaries import Question, WatchedPrimary
+from session_tokens import AsyncSessionTokens, SessionTokens, StoreError, StoreUnavailable
+from session_tokens.stores.valkey.connections import NoTimeLeft
+from session_tokens.stores.valkey.primaries import ASK_EVERY_S, Question, WatchedPrimary
 from session_tokens.stores.valkey.store import open_valkey, open_valkey_blocking
 from tests.helpers.acknowledged import Acknowledged
 from tests.helpers.effort import PROVING, times
@@ -27,6 +29,7 @@ pytestmark = pytest.mark.server
 Start = Callable[..., ValkeyServer]
 PEPPER = bytes(range(32))
 TURNS = times(5, proving=50)
+SILENT_TURNS = times(5, proving=30)
 
 
 async def test_a_fail_over_is_followed_and_loses_nothing_that_a_replica_confirmed(private_valkey: Start) -> None:
@@ -139,6 +142,42 @@ def test_one_sentinel_that_answers_is_enough(private_valkey: Start) -> None:
             assert tokens.verify_session(issued.secret) == issued.session
 
 
+@contextmanager
+def frozen(sentinels: Sequence[Sentinel]) -> Iterator[None]:
+    """Let Sentinels say nothing for the length of a block."""
+    for sentinel in sentinels:
+        sentinel.pause()
+    try:
+        yield
+    finally:
+        for sentinel in sentinels:
+            sentinel.resume()
+
+
+def test_sentinels_that_say_nothing_keep_no_thread_from_the_primary(private_valkey: Start) -> None:
+    """Nor does one of them after another: each may take a part of the time, and all of them no more."""
+    with (
+        watched(private_valkey, 0, 3) as group,
+        SessionTokens(open_valkey_blocking(f"{group.url}?timeout=1", pepper=PEPPER)) as tokens,
+    ):
+        issued = tokens.open_session("alice")
+        with frozen(group.sentinels):
+            for _ in range(SILENT_TURNS):
+                time.sleep(ASK_EVERY_S)
+                assert tokens.verify_session(issued.secret) == issued.session
+
+
+async def test_sentinels_that_say_nothing_keep_no_task_from_the_primary(private_valkey: Start) -> None:
+    with watched(private_valkey, 0, 3) as group:
+        store = await open_valkey(f"{group.url}?timeout=1", pepper=PEPPER)
+        async with AsyncSessionTokens(store) as tokens:
+            issued = await tokens.open_session("alice")
+            with frozen(group.sentinels):
+                for _ in range(SILENT_TURNS):
+                    await asyncio.sleep(ASK_EVERY_S)
+                    assert await tokens.verify_session(issued.secret) == issued.session
+
+
 def test_sentinels_may_have_a_password_of_their_own_or_none(private_valkey: Start) -> None:
     server = private_valkey("--requirepass", "horse")
     watching = f"sentinel auth-pass {NAME} horse"
@@ -168,7 +207,7 @@ class Driver:
     connection_kwargs = {"host": "one", "port": 1, "db": 3}  # noqa: RUF012  # as the driver has it
 
 
-def located(primary: WatchedPrimary, replies: dict[str, list[Any] | StoreError]) -> tuple[object, list[str]]:
+def located(primary: WatchedPrimary, replies: dict[str, list[Any] | Exception]) -> tuple[object, list[str]]:
     """Return to which port a connection goes, and which Sentinels were asked."""
     steps, asked = primary.locating(), []
     question: Question = next(steps)
@@ -177,7 +216,7 @@ def located(primary: WatchedPrimary, replies: dict[str, list[Any] | StoreError])
         assert "db" not in question.options
         reply = replies[asked[-1]]
         try:
-            question = steps.throw(reply) if isinstance(reply, StoreError) else steps.send(reply)
+            question = steps.throw(reply) if isinstance(reply, Exception) else steps.send(reply)
         except StopIteration as stop:
             return stop.value["port"], asked
 
@@ -187,9 +226,20 @@ def test_a_sentinel_that_knows_of_fewer_fail_overs_is_passed_over() -> None:
     primary = WatchedPrimary(Driver(), sentinels, NAME, (None, None), 1.0)
     gone = StoreUnavailable("gone")
 
-    replies: dict[str, list[Any] | StoreError] = {"one": told(7001, 0), "two": told(7002, 1), "three": gone}
+    replies: dict[str, list[Any] | Exception] = {"one": told(7001, 0), "two": told(7002, 1), "three": gone}
     assert located(primary, replies) == (7002, ["one", "two", "three"])
     assert located(primary, replies) == (7002, ["one", "two"])
     assert located(primary, replies) == (7002, ["two"])
     with pytest.raises(StoreUnavailable, match="cut off"):
         located(primary, replies | {"two": gone})
+
+
+def test_a_sentinel_for_which_no_time_was_left_is_asked_first_the_next_time() -> None:
+    sentinels = [("one", 1), ("two", 2), ("three", 3)]
+    primary = WatchedPrimary(Driver(), sentinels, NAME, (None, None), 1.0)
+    silent = StoreUnavailable("silent")
+    assert located(primary, {name: told(7001, 0) for name, _ in sentinels})[0] == 7001
+
+    with pytest.raises(NoTimeLeft):
+        located(primary, {"one": silent, "two": silent, "three": NoTimeLeft()})
+    assert located(primary, {"three": told(7002, 1)}) == (7002, ["three"])

@@ -15,9 +15,12 @@ from .connections import (
     ASKED_AT_LEAST,
     IDLE_MAX,
     LOOK_AFTER_S,
+    LOOKED_FOR,
+    SHORTEST_S,
     TIME,
     Connections,
     Moved,
+    NoTimeLeft,
     Steps,
     arrived,
     leaves_nothing,
@@ -194,11 +197,18 @@ class BlockingConnections(Connections):
         return self._greeted([connection.read_response(disable_decoding=True) for _ in self._primary.greeting])
 
     def has_moved(self, timeout_s: float) -> bool:
-        """Whether the primary is not where the last connection led; where nobody tells, it is there."""
+        """Whether the primary is not where the last connection led; where nobody tells in part of the time, it is."""
+        until_s = time.monotonic() + timeout_s * LOOKED_FOR
         try:
-            return drive_now(self._primary.locating(), partial(self._ask_another, timeout_s)) != self._at
-        except StoreError:
+            return drive_now(self._primary.locating(), partial(self._ask_until, until_s)) != self._at
+        except (StoreError, NoTimeLeft):
             return False
+
+    def _ask_until(self, until_s: float, question: Question) -> list[Reply]:
+        left_s = until_s - time.monotonic()
+        if left_s <= SHORTEST_S:
+            raise NoTimeLeft
+        return self._ask_another(left_s, question)
 
     def _greet_again(self, connection: _BlockingConnection) -> None:
         try:

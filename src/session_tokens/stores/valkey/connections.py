@@ -36,10 +36,16 @@ from .primaries import DriverPool, Options, Primary
 
 IDLE_MAX = 16
 """Connections kept for later exchanges."""
+LOOKED_FOR = 0.5
+"""The part of a call's time for which it is asked whether the primary has moved, while that answers as ever."""
 SHORTEST_S, SLACK = 0.001, 1.05
 """Seconds of the shortest wait of a thread, and how many times as long as it should it may be at the most."""
 LOOK_AFTER_S = 0.05
 """A connection that lay idle for longer is checked before it is used: its server may have gone meanwhile."""
+
+
+class NoTimeLeft(Exception):
+    """Another server was not asked: what was to be found out has had all the time that it may take."""
 
 
 class Moved(Exception):
