@@ -13,7 +13,7 @@ from ...errors import StoreError, StoreUnavailable
 from ..common.retry import CircuitBreaker, Elsewhere, NotExecuted, OnTheMove, RetryPolicy
 from .async_connections import AsyncConnections
 from .cluster_map import ClusterMap, ClusterNode, JudgedElsewhere, Pending, Router
-from .connections import IDLE_MAX, TIME, Moved, Steps, arrived
+from .connections import IDLE_MAX, LOOKED_FOR, TIME, Moved, NoTimeLeft, Steps, arrived
 from .errors import UNKNOWN_OUTCOME, is_driver_error, is_refusal, trouble
 from .joint import Call
 from .packing import pack
@@ -73,6 +73,14 @@ class AsyncNode(AsyncConnections):
             StoreUnavailable: nobody who could be asked knows it.
         """
         await drive(cluster.learning(), partial(self._ask_another, timeout_s))
+
+    async def learn_until(self, cluster: ClusterMap, until_s: float) -> None:
+        """As ``learn``, until an instant on the monotonic clock.
+
+        Raises:
+            NoTimeLeft: not all could be asked by then; those that were not are asked first the next time.
+        """
+        await drive(cluster.learning(), partial(self._ask_until, until_s))
 
     async def fit(self, key: bytes, steps: Callable[[], Steps], timeout_s: float, *, is_first: bool = False) -> None:
         """Make the node ready for a store of which it holds a key."""
@@ -245,12 +253,14 @@ class AsyncNodes:
                 await asyncio.sleep(pause_s)
 
     async def _learn(self, timeout_s: float) -> None:
-        """Ask for the slot map; where nobody tells, the last one has to do."""
-        try:
+        """Ask for the slot map; where nobody tells in part of the time, the last one has to do."""
+        if not any(self.map.holders):
             await self._seed.learn(self.map, timeout_s)
-        except StoreError:
-            if not any(self.map.holders):
-                raise
+            return
+        try:
+            await self._seed.learn_until(self.map, time.monotonic() + timeout_s * LOOKED_FOR)
+        except (StoreError, NoTimeLeft):
+            pass
 
     async def _prepare(self, host: Host, timeout_s: float) -> None:
         """Load the library where it is not; what goes wrong is seen when it is needed."""
