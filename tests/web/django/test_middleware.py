@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
@@ -105,6 +106,32 @@ async def test_the_halves_of_a_sites_own_are_done_on_an_event_loop(tokens: Block
 
     assert [response.content for response in answers] == [b"open", b"closed"]
     assert [each and each.id for each in found] == [response.headers["X-Session"] for response in answers]
+
+
+class WithoutSessions(SessionMiddleware):
+    """A site's own, which gives requests for one path no session."""
+
+    def process_request(self, request: Any) -> HttpResponse | None:
+        """Give the request its session, unless it asks how the site is."""
+        return HttpResponse("fine") if request.path == "/health" else super().process_request(request)
+
+
+async def test_a_request_that_was_given_no_session_is_answered_as_it_is(tokens: BlockingSessions) -> None:
+    """As by Django's middleware: a subclass may answer at once, and a view may take the session away."""
+
+    def view(request: Any) -> HttpResponse:
+        del request.session
+        return HttpResponse("open")
+
+    async def async_view(request: Any) -> HttpResponse:
+        return view(request)
+
+    for path, expected in (("/health", b"fine"), ("/", b"open")):
+        request = RequestFactory().get(path)
+        answered: Any = await sync_to_async(WithoutSessions(view))(request)
+        awaited: Any = WithoutSessions(async_view)(request)
+
+        assert [answered.content, (await awaited).content] == [expected] * 2
 
 
 def test_an_id_in_the_cookie_opens_nothing(tokens: BlockingSessions, ann: Any) -> None:

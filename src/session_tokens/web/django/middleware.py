@@ -151,8 +151,9 @@ class SessionMiddleware(DjangosMiddleware):
         return self.process_request(request)
 
     def process_response(self, request: Any, response: HttpResponse) -> HttpResponse:
-        """Write its session down, and set or clear the cookie."""
-        session, ended = request.session, False
+        """Write its session down, and set or clear the cookie; a request without one is left alone, as by Django's."""
+        session: Any = getattr(request, "session", None)
+        ended = False
         if not _is_ours(session):
             return response
         if _is_to_be_saved(session, response):
@@ -166,7 +167,8 @@ class SessionMiddleware(DjangosMiddleware):
         return _settle(request, response, ended=ended)
 
     async def _aprocess_response(self, request: Any, response: HttpResponse) -> HttpResponse:
-        session, ended = request.session, False
+        session: Any = getattr(request, "session", None)
+        ended = False
         if not _is_ours(session):
             return response
         if _is_to_be_saved(session, response):
