@@ -12,7 +12,7 @@ from session_tokens.audit.log import Anchor, Audit, acting, read_anchors
 from session_tokens.audit.reader import Verdict, latest, read_now, verifying
 from session_tokens.cli.main import main
 from session_tokens.contract.queries import Get
-from session_tokens.rules.audit import Act, Audited, AuditKey, Head, entry_name
+from session_tokens.rules.audit import Act, Audited, AuditKey, Head, chains_in, entry_name
 from session_tokens.testing import ManualClock
 
 
@@ -300,3 +300,15 @@ def test_names_that_were_exchanged_or_taken_away_are_found(url: str) -> None:
 
     assert [] == whole
     assert ["entry 1 names an owner who is not the one", "the name of an owner was taken away from entry 2"] == wrong
+
+
+def test_a_chain_that_two_commands_had_is_free_once() -> None:
+    """More commands at once than chains, as in one partition of a cluster: later two would wait for one another."""
+    audit, partition = Audit(), 0
+    taken = [audit.take(side_by_side=True, partition=partition) for _ in chains_in(partition)]
+    shared = audit.take(side_by_side=True, partition=partition)
+    other = next(chain for chain in taken if chain != shared)
+    for chain in (other, shared, shared):
+        audit.gave_up(chain, side_by_side=True, partition=partition)
+
+    assert {audit.take(side_by_side=True, partition=partition) for _ in range(2)} == {other, shared}

@@ -47,7 +47,7 @@ def act_of_user() -> Act:
 
 
 class Anchor(NamedTuple):
-    """Where chains ended at one instant, and what was signed.
+    """Where chains ended when they were read, and what was signed.
 
     Attributes:
         heads: chain → where it ended; chains that have not moved since the writer's last anchor are left out.
@@ -66,13 +66,13 @@ class Audit:
     """An audit log on one store.
 
     Each command is given a chain of the log for itself while it runs; in a store that carries out one command after
-    another it is always the first one, in a store of several partitions one that lies where the command commits. A
-    chain belongs to no process: where two use the same one, the store refuses
-    one of two commits, which is done again, and both look for another chain.
+    another it is always the first one, in a store of several partitions one that lies where the command commits. Where
+    more go on at once than there are chains, some share one. A chain belongs to no process: where two use the same one,
+    the store refuses one of two commits, which is done again, and both look for another chain.
 
     Args:
         anchor: a file to which the heads are appended, one JSON object a line; without one it goes to the logger
-            ``session_tokens.audit.log``. Keep either where those who can write to the store cannot. The file is made at
+            ``session_tokens.audit``. Keep either where those who can write to the store cannot. The file is made at
             once, so that where there is none nobody takes that for a log without anchors yet.
         every: after how many entries; on a server at most once a second.
 
@@ -88,6 +88,7 @@ class Audit:
             raise InvalidInput(f"the anchor file {self._anchor} is a symbolic link; name the file itself")
         self._every = every
         self._free: dict[int | None, list[int]] = {}
+        self._shared: list[int] = []
         self._seen: dict[int, int] = {}
         self._anchored: dict[int, Head] = {}
         self._lock = threading.Lock()
@@ -114,7 +115,9 @@ class Audit:
         try:
             return self._free_in(partition).pop()
         except IndexError:
-            return random.choice(chains_in(partition))
+            chain = random.choice(chains_in(partition))
+            self._shared.append(chain)
+            return chain
 
     def _free_in(self, partition: int | None) -> list[int]:
         """Return the chains of a partition that no command of this process has; the next one to be taken is last."""
@@ -128,7 +131,18 @@ class Audit:
     def gave_up(self, chain: int, *, side_by_side: bool, partition: int | None = None) -> None:
         """Hand back the chain of a command that failed."""
         if side_by_side:
-            self._free_in(partition).append(chain)
+            self._put_back(chain, partition)
+
+    def _put_back(self, chain: int, partition: int | None, *, is_used_elsewhere: bool = False) -> None:
+        """Let a chain be taken again, once no other command of this process has it."""
+        if self._shared:
+            try:
+                self._shared.remove(chain)
+                return
+            except ValueError:
+                pass
+        free = self._free_in(partition)
+        free.insert(0 if is_used_elsewhere else len(free), chain)
 
     def wrote(self, chain: int, answer: Audited, *, side_by_side: bool, partition: int | None = None) -> None:
         """Hand back the chain of a command that was carried out, and take note of what it added."""
@@ -137,16 +151,13 @@ class Audit:
                 self._pending += answer.entries
         if not side_by_side:
             return
-        free = self._free_in(partition)
         if answer.head is None:
-            free.append(chain)
+            self._put_back(chain, partition)
             return
-        seen = self._seen.get(chain)
-        self._seen[chain] = answer.head.number
-        if seen is not None and seen != answer.head.number - answer.entries:
-            free.insert(0, chain)  # somebody else uses it
-        else:
-            free.append(chain)
+        seen, number = self._seen.get(chain), answer.head.number
+        self._seen[chain] = number
+        is_used_elsewhere = seen is not None and seen != number - answer.entries
+        self._put_back(chain, partition, is_used_elsewhere=is_used_elsewhere)
 
     def is_due(self, *, side_by_side: bool, idle: bool = False) -> bool:
         """Whether the heads should be anchored now; whoever gets ``True`` does it.
@@ -180,8 +191,8 @@ class Audit:
         """Sign and keep the heads of all chains; a failure is logged, and the next turn tries again.
 
         Args:
-            heads: of all chains that have entries, as of one instant.
-            now_ms: that instant.
+            heads: of all chains that have entries; those of one partition are as of one instant.
+            now_ms: when they were read.
             key: of the chains.
             covered: what ``pending`` was before the heads were read: what was added since then may not be in them.
         """

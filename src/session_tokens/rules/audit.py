@@ -137,12 +137,12 @@ def head_of(text: str | None, chain: int = 0) -> Head:
 
 
 def head_queries(chains: Iterable[int] = range(CHAINS)) -> list[Query]:
-    """Return what brings the heads of chains, the first ones or all, as of one instant."""
+    """Return what brings the heads of chains, the first ones or all; of one partition they are as of one instant."""
     return [Get("setting", head_name(chain)) for chain in chains]
 
 
 def heads_in(answer: Snapshot) -> dict[int, Head]:
-    """Return the heads of the chains that have entries, from the answer to ``head_wants``.
+    """Return the heads of the chains that have entries, from the answer to ``head_queries``.
 
     Raises:
         CorruptRecord: one is none.
