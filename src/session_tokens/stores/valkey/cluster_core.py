@@ -342,9 +342,10 @@ class ClusterCore(ValkeyCore):
         except JudgedElsewhere:
             return
         except StoreError as error:
-            written.results[number] = error
             if isinstance(error, Full) and commit.changes.only_ends and not though_full:
                 yield from self._over(number, placed, written, though_full=True)
+            else:
+                written.results[number] = error
             return
         if outcome.stamp:
             parts[decider].remember(self.codec, outcome.stamp)
