@@ -20,7 +20,8 @@ from session_tokens.events import (
     Event,
 )
 from session_tokens.records import Session
-from session_tokens.stores.common.log_following import take_in
+from session_tokens.stores.common.following import BEAT_S
+from session_tokens.stores.common.log_following import pause_after, take_in
 from session_tokens.stores.common.seen_parts import NAMES
 from session_tokens.testing import ManualClock
 
@@ -91,3 +92,10 @@ def test_of_another_log_the_end_is_the_beginning(kept: Kept) -> None:
     """As after a restore: places that were given out there mean nothing here."""
     assert take_in(kept.near, LogRead((), (99, 0), False, (0, 0), NEWEST), (99, 0)) == NEWEST
     assert not kept.is_answered
+
+
+def test_the_log_is_read_on_at_once_where_more_of_it_stands_there() -> None:
+    """As after many ends at once: at a page a beat it would be heard of the last of them seconds later."""
+    pauses = [pause_after(LogRead((), HERE, is_full, (0, 0), NEWEST)) for is_full in (True, False)]
+
+    assert pauses == [0, BEAT_S]

@@ -6,6 +6,7 @@ Where the log is tried, the bound is a minute: what is seen sooner was told by i
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -175,6 +176,16 @@ async def test_the_log_of_events_tells_tasks_too(url: str) -> None:
             while await reader.verify_session(issued.secret) is not None:
                 assert time.monotonic() < until_s, "nobody told"
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.server
+def test_where_no_events_are_kept_there_is_no_thread(url: str) -> None:
+    before = set(threading.enumerate())
+    with opened(url, A_MINUTE) as reader, opened(url) as writer:
+        assert answers_near(reader, writer.open_session("ann").secret)
+        more = [thread.name for thread in threading.enumerate() if thread not in before]
+
+    assert not [name for name in more if "near cache" in name]
 
 
 @pytest.mark.server

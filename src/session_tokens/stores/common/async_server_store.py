@@ -62,8 +62,8 @@ class AsyncServerStore(CoalescingStore):
         self._log_following = LogFollowing(self.near_cache, self.backend, lambda: self.listeners.kept)
 
     def begin_reading(self, near: NearCache) -> Reading:
-        """Return a reading that begins now; in a forked process its changes begin to be followed by that."""
-        if self._log_following is not None:
+        """Return a reading that begins now; the first one of a process while events are kept begins to follow them."""
+        if self._log_following is not None and self.listeners.kept:
             self._log_following.start()
         return near.begin()
 

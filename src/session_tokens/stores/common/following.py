@@ -62,6 +62,10 @@ class Following(ABC):
 
     def begin_anew(self) -> None:
         """Be as if nothing had been followed yet: a thread that does is one of the process before a fork."""
+        is_stopping = self.is_stopping
+        self._stopping = threading.Event()  # another thread may have held the lock of the former one
+        if is_stopping:
+            self._stopping.set()
         self._starting = threading.Lock()
         self.lease = Lease()
         self._thread: threading.Thread | None = None
@@ -100,8 +104,10 @@ class Following(ABC):
     def stop(self) -> None:
         """End the thread and wait for it; calling it again does nothing."""
         self.leave()
-        if self._thread is not None:
-            self._thread.join()
+        with self._starting:  # who is beginning it lets it run first
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def _run(self) -> None:
         pause_s = 0.0

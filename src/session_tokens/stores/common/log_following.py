@@ -27,6 +27,8 @@ READ_AT_ONCE: Final = 500
 class LogFollowing(Following):
     """One thread and one connection that read the log each beat, for as long as the store keeps events.
 
+    It is begun once events are kept; a thread that has begun waits without a connection while they are not.
+
     Args:
         near: is told what has changed.
         backend: whose log it is.
@@ -50,16 +52,23 @@ class LogFollowing(Following):
                 return
         link = self._backend.links.connect(self._timeout_s, self._timeout_s)
         try:
-            place = self._read(link, BEYOND).newest
+            read = self._read(link, BEYOND)
+            place = read.newest
             self.near.drop()
-            while not self.pause(BEAT_S) and self._is_kept():
-                place = take_in(self.near, self._read(link, place), place)
+            while not self.pause(pause_after(read)) and self._is_kept():
+                read = self._read(link, place)
+                place = take_in(self.near, read, place)
         finally:
             link.close()
 
     def _read(self, link: Link, after: Place) -> LogRead:
         reading = self._backend.read_events(after, READ_AT_ONCE)
         return drive_now(reading, lambda step: link.ask(step, self._timeout_s))
+
+
+def pause_after(read: LogRead) -> float:
+    """Return the seconds after which the log is read again: none where more may stand there."""
+    return 0.0 if read.is_full else BEAT_S
 
 
 def take_in(near: NearCache, read: LogRead, after: Place) -> Place:
